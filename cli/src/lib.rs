@@ -1,0 +1,1 @@
+//! The baton binary: up, serve, and the operator's commands.

@@ -1,0 +1,2 @@
+//! admin on Lambda.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The caretaker: what has to happen on a schedule.

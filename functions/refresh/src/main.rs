@@ -1,0 +1,2 @@
+//! refresh on Lambda.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The data plane: one request through authenticate, read, admit, choose, forward, stream, settle, reply.

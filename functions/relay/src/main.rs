@@ -1,0 +1,2 @@
+//! relay on Lambda.
+fn main() {}

@@ -1,0 +1,2 @@
+//! stats on Lambda.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What is reached: every side effect behind one door each.

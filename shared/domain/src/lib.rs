@@ -1,0 +1,1 @@
+//! What is true: plain types and pure functions, without I/O, clock or floats.

@@ -1,0 +1,1 @@
+//! The promises, kept from outside: harness, real clients, benchmarks, tidy.
