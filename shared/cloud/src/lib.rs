@@ -1,1 +1,15 @@
-//! What is reached: every side effect behind one door each.
+//! What is reached: every side effect, behind one door each.
+//!
+//! The clock, randomness, the environment, AWS, upstreams over HTTP, secrets and the log are
+//! touched here and nowhere else. Decisions belong to `domain`, formats to `wire`.
+
+pub mod aws;
+pub mod cache;
+pub mod clock;
+pub mod dice;
+pub mod queue;
+pub mod settings;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;
+pub mod vault;

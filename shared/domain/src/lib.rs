@@ -1,1 +1,20 @@
-//! What is true: plain types and pure functions, without I/O, clock or floats.
+//! What is true: plain types and pure functions.
+//!
+//! Nothing here does I/O, reads a clock, awaits, or uses floating point: `now` and dice are
+//! arguments. Whatever can be decided on paper belongs here, and is tested here, densely.
+
+#![deny(clippy::float_arithmetic)]
+
+pub mod account;
+pub mod choose;
+pub mod id;
+pub mod key;
+pub mod model;
+pub mod money;
+pub mod price;
+pub mod record;
+pub mod relay_key;
+pub mod rollup;
+pub mod secret;
+pub mod usage;
+pub mod verdict;

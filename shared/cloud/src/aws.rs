@@ -1,0 +1,40 @@
+//! The AWS clients, made from one configuration.
+//!
+//! Against AWS the configuration comes from the environment; on one machine it comes from
+//! `infra/local`, and only the endpoint differs.
+
+pub use aws_config::SdkConfig;
+
+/// Clients for the services that Baton uses. Cloning is cheap.
+#[derive(Clone)]
+pub struct Aws {
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) kms: aws_sdk_kms::Client,
+}
+
+impl Aws {
+    /// Clients that follow `config`. No I/O.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(config),
+            kms: aws_sdk_kms::Client::new(config),
+        }
+    }
+
+    /// Clients for the environment's region, credentials and endpoints. Credentials are fetched
+    /// at the first call, not here.
+    pub async fn from_env() -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(
+                aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
+            ))
+            .build_https();
+        let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .http_client(http)
+            .load()
+            .await;
+        Self::new(&config)
+    }
+}

@@ -1,0 +1,261 @@
+//! The one door to the environment: read once, every bad variable reported at once.
+
+use baton_domain::secret::Secret;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Names of the deployed resources, as `template.yaml` passes them.
+#[derive(Debug, Clone, Default)]
+pub struct Resources {
+    /// Table of keys, groups, accounts, users, prices.
+    pub config_table: String,
+    /// Table of limits, health, leases, pending events.
+    pub state_table: String,
+    /// Table of events, rollups, audit.
+    pub usage_table: String,
+    /// The usage queue.
+    pub usage_queue_url: String,
+    /// The KMS key that wraps the data key.
+    pub data_key_id: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("is neither `text` nor `json`"),
+        }
+    }
+}
+
+/// How long the relay waits for what (design §3.5).
+#[derive(Debug, Clone, Copy)]
+pub struct Timers {
+    /// For a connection to the upstream.
+    pub connect: Duration,
+    /// For the first byte of its answer's body.
+    pub first_byte: Duration,
+    /// Between two bytes. Claude Code aborts at 300 s of silence.
+    pub idle: Duration,
+    /// For the whole request; on Lambda the platform's deadline less 5 s, if that is sooner.
+    pub overall: Duration,
+    /// For draining an answer whose client has left.
+    pub drain: Duration,
+}
+
+/// Everything that the environment decides.
+#[derive(Clone)]
+pub struct Settings {
+    /// The deployed resources; filled in by the local stack on one machine.
+    pub resources: Resources,
+    /// What key secrets are hashed under. Always there on AWS; on one machine it is in a file.
+    pub pepper: Option<Secret>,
+    /// The admin token, if fixed from outside.
+    pub admin_token: Option<Secret>,
+    /// Where the relay listens.
+    pub listen: SocketAddr,
+    /// Where admin API and console listen.
+    pub admin_listen: SocketAddr,
+    /// Where the local stack keeps its files.
+    pub data_dir: PathBuf,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is logged, in the form of `tracing`'s filter directives.
+    pub log: String,
+    /// Whether upstreams may be plain HTTP or private addresses.
+    pub allow_private_upstreams: bool,
+    /// The upstream of the account made from `ANTHROPIC_API_KEY`.
+    pub anthropic_base_url: String,
+    /// The first account's key, if set.
+    pub anthropic_api_key: Option<Secret>,
+    /// The largest request body that is taken, in bytes.
+    pub body_bytes_max: usize,
+    /// For how many days single usage events are kept.
+    pub event_days: u32,
+    /// How long to wait for what.
+    pub timers: Timers,
+}
+
+/// The environment has bad variables; the message lists them all.
+#[derive(Debug, thiserror::Error)]
+#[error("bad settings:{0}")]
+pub struct BadSettings(String);
+
+impl Settings {
+    /// Reads the process's environment.
+    pub fn from_env() -> Result<Self, BadSettings> {
+        #[expect(clippy::disallowed_methods, reason = "this is the door")]
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables by `lookup`; an empty one counts as absent.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, BadSettings> {
+        let mut bad = String::new();
+        let mut source = Source { lookup: &lookup, bad: &mut bad };
+        let settings = Self {
+            resources: Resources {
+                config_table: source.text("BATON_CONFIG_TABLE", ""),
+                state_table: source.text("BATON_STATE_TABLE", ""),
+                usage_table: source.text("BATON_USAGE_TABLE", ""),
+                usage_queue_url: source.text("BATON_USAGE_QUEUE_URL", ""),
+                data_key_id: source.text("BATON_DATA_KEY_ID", ""),
+            },
+            pepper: source.secret("BATON_KEY_PEPPER"),
+            admin_token: source.secret("BATON_ADMIN_TOKEN"),
+            listen: source.parsed("BATON_LISTEN", "127.0.0.1:8080"),
+            admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
+            data_dir: source.parsed("BATON_DATA_DIR", ".baton"),
+            log_format: source.parsed("BATON_LOG_FORMAT", "text"),
+            log: source.text("BATON_LOG", "info"),
+            allow_private_upstreams: source.flag("BATON_ALLOW_PRIVATE_UPSTREAMS"),
+            anthropic_base_url: source
+                .text("BATON_ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            anthropic_api_key: source.secret("ANTHROPIC_API_KEY"),
+            body_bytes_max: source.parsed("BATON_BODY_BYTES_MAX", "33554432"),
+            event_days: source.parsed("BATON_EVENT_DAYS", "400"),
+            timers: Timers {
+                connect: source.seconds("BATON_CONNECT_SECONDS", "10"),
+                first_byte: source.seconds("BATON_FIRST_BYTE_SECONDS", "300"),
+                idle: source.seconds("BATON_IDLE_SECONDS", "290"),
+                overall: source.seconds("BATON_OVERALL_SECONDS", "3600"),
+                drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
+            },
+        };
+        if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
+    }
+
+    /// Complains about resources that are not named, for the forms that run against AWS.
+    pub fn require_resources(&self) -> Result<(), BadSettings> {
+        let named = [
+            ("BATON_CONFIG_TABLE", &self.resources.config_table),
+            ("BATON_STATE_TABLE", &self.resources.state_table),
+            ("BATON_USAGE_TABLE", &self.resources.usage_table),
+            ("BATON_USAGE_QUEUE_URL", &self.resources.usage_queue_url),
+        ];
+        let mut missing = String::new();
+        for (name, _) in named.iter().filter(|(_, value)| value.is_empty()) {
+            let _infallible =
+                write!(missing, "\n  {name} is not set; take it from the stack's outputs");
+        }
+        if missing.is_empty() { Ok(()) } else { Err(BadSettings(missing)) }
+    }
+}
+
+struct Source<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    bad: &'a mut String,
+}
+
+impl Source<'_> {
+    fn text(&self, name: &str, default: &str) -> String {
+        (self.lookup)(name).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        (self.lookup)(name).filter(|text| !text.is_empty()).map(Secret::new)
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        match self.text(name, "0").as_str() {
+            "1" | "true" | "yes" => true,
+            "0" | "false" | "no" => false,
+            _ => self.complain(name, "is neither 1 nor 0"),
+        }
+    }
+
+    fn seconds(&mut self, name: &str, default: &str) -> Duration {
+        Duration::from_secs_f64(match self.parsed::<f64>(name, default) {
+            seconds if (0.0..=1e6).contains(&seconds) => seconds,
+            _ => self.complain(name, "is not a number of seconds"),
+        })
+    }
+
+    fn parsed<T>(&mut self, name: &str, default: &str) -> T
+    where
+        T: Parseable + FromStr<Err: std::fmt::Display>,
+    {
+        match self.text(name, default).parse() {
+            Ok(value) => value,
+            Err(error) => self.complain(name, &format!("does not fit: {error}")),
+        }
+    }
+
+    /// Notes the complaint and goes on with any value: the settings are not going to be used.
+    fn complain<T: Parseable>(&mut self, name: &str, what: &str) -> T {
+        let _infallible = write!(self.bad, "\n  {name} {what}");
+        T::placeholder()
+    }
+}
+
+/// What stands in for a value that could not be read.
+trait Parseable {
+    fn placeholder() -> Self;
+}
+
+macro_rules! placeholder {
+    ($($type:ty => $value:expr),+ $(,)?) => {
+        $(impl Parseable for $type {
+            fn placeholder() -> Self {
+                $value
+            }
+        })+
+    };
+}
+
+placeholder! {
+    bool => false,
+    f64 => 0.0,
+    u32 => 0,
+    usize => 0,
+    PathBuf => Self::new(),
+    LogFormat => Self::Text,
+    SocketAddr => Self::from(([127, 0, 0, 1], 0)),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, BadSettings> {
+        Settings::read(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn an_empty_environment_is_fine() {
+        let settings = read(&[("BATON_LISTEN", "")]).unwrap_or_else(|bad| panic!("{bad}"));
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.timers.idle, Duration::from_secs(290));
+        assert!(settings.require_resources().is_err());
+    }
+
+    #[test]
+    fn every_bad_variable_is_named_at_once() {
+        let bad = read(&[
+            ("BATON_LISTEN", "here"),
+            ("BATON_LOG_FORMAT", "xml"),
+            ("BATON_IDLE_SECONDS", "-1"),
+            ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe"),
+        ]);
+        let text = bad.err().map(|bad| bad.to_string()).unwrap_or_default();
+        for name in ["LISTEN", "LOG_FORMAT", "IDLE_SECONDS", "ALLOW_PRIVATE_UPSTREAMS"] {
+            assert!(text.contains(&format!("BATON_{name} ")), "{text}");
+        }
+    }
+}

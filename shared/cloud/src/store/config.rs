@@ -1,0 +1,100 @@
+//! What the relay reads of the config table: a key, and a group with its accounts. Both cached.
+
+use super::item::{Entity, Item, Stored, key_of, place, text};
+use super::names::{self, PK, SK};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::account::Account;
+use baton_domain::id::{AccountId, GroupId, KeyId};
+use baton_domain::key::{Group, Key};
+use baton_domain::secret::Secret;
+use std::sync::Arc;
+
+/// A group with the accounts that its keys may use.
+pub struct Pool {
+    /// The group itself.
+    pub group: Group,
+    /// Its accounts, enabled or not, by id.
+    pub members: Vec<PoolMember>,
+}
+
+/// An account with its credential opened.
+pub struct PoolMember {
+    /// Its settings.
+    pub account: Account,
+    /// Its credential.
+    pub credential: Secret,
+}
+
+impl Store {
+    /// The key with this id, from memory where that is good.
+    pub async fn key(&self, id: &KeyId) -> Result<Option<Arc<Stored<Key>>>, StoreError> {
+        let read = || {
+            let (store, id) = (self.clone(), id.clone());
+            async move { Ok(store.read::<Key>(&id).await?.map(Arc::new)) }
+        };
+        self.keys.get(id, read).await
+    }
+
+    /// The group with its accounts, from memory where that is good.
+    pub async fn pool(&self, id: &GroupId) -> Result<Option<Arc<Pool>>, StoreError> {
+        let read = || {
+            let (store, id) = (self.clone(), id.clone());
+            async move { Ok(store.read_pool(&id).await?.map(Arc::new)) }
+        };
+        self.pools.get(id, read).await
+    }
+
+    /// An entity by its id, from the database.
+    pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<Stored<T>>, StoreError> {
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.config_table)
+            .set_key(Some(key_of(place::<T>(id))))
+            .send()
+            .await?;
+        answer.item.map(Stored::from_item).transpose()
+    }
+
+    async fn read_pool(&self, id: &GroupId) -> Result<Option<Pool>, StoreError> {
+        let (mut group, mut members) = (None, Vec::new());
+        for item in self.group_items(id).await? {
+            if text(&item, SK)?.starts_with("account#") {
+                members.push(self.member(Stored::from_item(item)?).await?);
+            } else {
+                group = Some(Stored::<Group>::from_item(item)?.value);
+            }
+        }
+        Ok(group.map(|group| Pool { group, members }))
+    }
+
+    async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
+        let sealed = stored.secret.unwrap_or_default();
+        let credential = self.open_credential(&stored.value.id, &sealed).await?;
+        Ok(PoolMember { account: stored.value, credential })
+    }
+
+    /// The ids of a group's accounts.
+    pub async fn accounts_of(&self, id: &GroupId) -> Result<Vec<AccountId>, StoreError> {
+        let items = self.group_items(id).await?;
+        let ids = items
+            .iter()
+            .filter_map(|item| text(item, SK).ok()?.strip_prefix("account#")?.parse().ok());
+        Ok(ids.collect())
+    }
+
+    async fn group_items(&self, id: &GroupId) -> Result<Vec<Item>, StoreError> {
+        let pages = self
+            .db
+            .query()
+            .table_name(&self.resources.config_table)
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_values(":pk", AttributeValue::S(names::group_partition(id)))
+            .into_paginator()
+            .items()
+            .send();
+        pages.collect::<Result<Vec<_>, _>>().await.map_err(Into::into)
+    }
+}

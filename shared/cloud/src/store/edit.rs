@@ -1,0 +1,196 @@
+//! What operators change in the config table: create, replace, remove, list.
+
+use super::item::{Entity, Item, Stored, key_of, place};
+use super::names::{self, BY_KIND, CREATED_AT, KIND, PK, SK, VERSION};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use baton_domain::account::Account;
+use baton_domain::id::{GroupId, KeyId};
+use baton_domain::key::{Group, Key};
+use std::collections::BTreeMap;
+
+/// One page of a list.
+pub struct Page<T> {
+    /// The entries.
+    pub data: Vec<T>,
+    /// What to pass to get the next page, if there is one.
+    pub next_cursor: Option<String>,
+}
+
+/// A change that is written in one transaction.
+#[derive(Default)]
+pub struct Edit {
+    actions: Vec<TransactWriteItem>,
+    keys: Vec<KeyId>,
+    groups: Vec<GroupId>,
+}
+
+impl Store {
+    /// A new entity, stamped now, at version 1. Nothing is written yet.
+    pub fn stamp<T: Entity>(&self, value: T, secret: Option<Vec<u8>>) -> Stored<T> {
+        let now = self.clock.now();
+        Stored { value, secret, created_at: now, updated_at: now, version: 1 }
+    }
+
+    /// The next version of `stored`, stamped now. Nothing is written yet.
+    pub fn revise<T: Entity>(&self, stored: &Stored<T>) -> Stored<T> {
+        let (updated_at, version) = (self.clock.now(), stored.version + 1);
+        Stored { updated_at, version, ..stored.clone() }
+    }
+
+    /// Writes all of `edit` or nothing, and forgets what this process has cached of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a condition of it does not hold.
+    pub async fn apply(&self, edit: Edit) -> Result<(), StoreError> {
+        self.db.transact_write_items().set_transact_items(Some(edit.actions)).send().await?;
+        edit.keys.iter().for_each(|key| self.keys.forget(key));
+        edit.groups.iter().for_each(|group| self.pools.forget(group));
+        Ok(())
+    }
+
+    /// Adds or replaces a key.
+    pub fn save_key(&self, edit: &mut Edit, key: &Stored<Key>) -> Result<(), StoreError> {
+        edit.keys.push(key.value.id.clone());
+        self.save(edit, key)
+    }
+
+    /// Adds or replaces a group.
+    pub fn save_group(&self, edit: &mut Edit, group: &Stored<Group>) -> Result<(), StoreError> {
+        edit.groups.push(group.value.id.clone());
+        self.save(edit, group)
+    }
+
+    /// Adds or replaces an account, in its own item and in those of its groups; `before` are the
+    /// groups it was in.
+    pub fn save_account(
+        &self,
+        edit: &mut Edit,
+        account: &Stored<Account>,
+        before: &[GroupId],
+    ) -> Result<(), StoreError> {
+        self.save(edit, account)?;
+        let groups = &account.value.groups;
+        for group in groups {
+            let copy = account.to_copy(names::member(group, &account.value.id))?;
+            edit.actions.push(put(self.config_put(copy)));
+        }
+        for group in before.iter().filter(|group| !groups.contains(group)) {
+            edit.actions.push(self.delete(names::member(group, &account.value.id), None));
+        }
+        edit.groups.extend(groups.iter().chain(before).cloned());
+        Ok(())
+    }
+
+    /// Adds an entity at version 1, or replaces the version before.
+    pub fn save<T: Entity>(&self, edit: &mut Edit, stored: &Stored<T>) -> Result<(), StoreError> {
+        let put_item = self.config_put(stored.to_item()?);
+        let conditional = if stored.version == 1 {
+            put_item
+                .condition_expression("attribute_not_exists(#k)")
+                .expression_attribute_names("#k", PK)
+        } else {
+            let before = AttributeValue::N((stored.version - 1).to_string());
+            put_item
+                .condition_expression("#k = :before")
+                .expression_attribute_names("#k", VERSION)
+                .expression_attribute_values(":before", before)
+        };
+        edit.actions.push(put(conditional));
+        Ok(())
+    }
+
+    /// Removes an entity as it was read.
+    pub fn remove<T: Entity>(&self, edit: &mut Edit, stored: &Stored<T>) {
+        edit.actions.push(self.delete(place::<T>(stored.value.id()), Some(stored.version)));
+    }
+
+    /// Removes a key.
+    pub fn remove_key(&self, edit: &mut Edit, key: &Stored<Key>) {
+        edit.keys.push(key.value.id.clone());
+        self.remove(edit, key);
+    }
+
+    /// Removes a group; it must not have accounts.
+    pub fn remove_group(&self, edit: &mut Edit, group: &Stored<Group>) {
+        edit.groups.push(group.value.id.clone());
+        self.remove(edit, group);
+    }
+
+    /// Removes an account and its copies.
+    pub fn remove_account(&self, edit: &mut Edit, account: &Stored<Account>) {
+        for group in &account.value.groups {
+            edit.actions.push(self.delete(names::member(group, &account.value.id), None));
+        }
+        edit.groups.extend(account.value.groups.iter().cloned());
+        self.remove(edit, account);
+    }
+
+    /// All of a kind, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`] when `cursor` is not from an earlier page.
+    pub async fn list<T: Entity>(
+        &self,
+        limit: i32,
+        cursor: Option<&str>,
+    ) -> Result<Page<Stored<T>>, StoreError> {
+        let answer = self
+            .db
+            .query()
+            .table_name(&self.resources.config_table)
+            .index_name(BY_KIND)
+            .key_condition_expression("#kind = :kind")
+            .expression_attribute_names("#kind", KIND)
+            .expression_attribute_values(":kind", AttributeValue::S(T::KIND.to_owned()))
+            .set_exclusive_start_key(cursor.map(read_cursor).transpose()?)
+            .limit(limit)
+            .send()
+            .await?;
+        let next_cursor = answer.last_evaluated_key.as_ref().map(write_cursor);
+        let data = answer.items.unwrap_or_default().into_iter().map(Stored::from_item);
+        Ok(Page { data: data.collect::<Result<_, _>>()?, next_cursor })
+    }
+
+    fn config_put(&self, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        Put::builder().table_name(&self.resources.config_table).set_item(Some(item))
+    }
+
+    fn delete(&self, at: names::Place, version: Option<u64>) -> TransactWriteItem {
+        let mut delete =
+            Delete::builder().table_name(&self.resources.config_table).set_key(Some(key_of(at)));
+        if let Some(version) = version {
+            delete = delete
+                .condition_expression("#version = :version")
+                .expression_attribute_names("#version", VERSION)
+                .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
+        }
+        TransactWriteItem::builder().set_delete(delete.build().ok()).build()
+    }
+}
+
+fn put(builder: aws_sdk_dynamodb::types::builders::PutBuilder) -> TransactWriteItem {
+    TransactWriteItem::builder().set_put(builder.build().ok()).build()
+}
+
+/// A cursor is the last key, as JSON in base64: opaque to clients, checked on return.
+pub(super) fn write_cursor(key: &Item) -> String {
+    let texts: BTreeMap<&str, &str> = key
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_s().ok()?.as_str())))
+        .collect();
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_string(&texts).unwrap_or_default())
+}
+
+pub(super) fn read_cursor(cursor: &str) -> Result<Item, StoreError> {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| StoreError::BadCursor)?;
+    let texts: BTreeMap<String, String> =
+        serde_json::from_slice(&json).map_err(|_| StoreError::BadCursor)?;
+    let allowed = [PK, SK, KIND, CREATED_AT, names::DAY, names::ACCOUNT_DAY];
+    if texts.is_empty() || !texts.keys().all(|name| allowed.contains(&name.as_str())) {
+        return Err(StoreError::BadCursor);
+    }
+    Ok(texts.into_iter().map(|(name, text)| (name, AttributeValue::S(text))).collect())
+}

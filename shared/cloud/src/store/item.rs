@@ -1,0 +1,133 @@
+//! Entities of the config table as items: a body that serde writes, and what every item carries.
+
+use super::StoreError;
+use super::names::{self, CREATED_AT, KIND, PK, Place, SECRET, SK, UPDATED_AT, VERSION};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::account::Account;
+use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
+use baton_domain::key::{Group, Key, User};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// A kind of thing that operators manage.
+pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
+    /// The type of its id.
+    type Id: std::fmt::Display + Send + Sync;
+    /// The name of the kind, in keys and in the list index.
+    const KIND: &'static str;
+    /// Its id.
+    fn id(&self) -> &Self::Id;
+}
+
+macro_rules! entity {
+    ($type:ty, $id:ty, $kind:literal) => {
+        impl Entity for $type {
+            type Id = $id;
+            const KIND: &'static str = $kind;
+            fn id(&self) -> &$id {
+                &self.id
+            }
+        }
+    };
+}
+
+entity!(Key, KeyId, "key");
+entity!(Group, GroupId, "group");
+entity!(Account, AccountId, "account");
+entity!(User, UserId, "user");
+
+/// An entity as stored.
+#[derive(Clone)]
+pub struct Stored<T> {
+    /// The thing itself.
+    pub value: T,
+    /// A key's HMAC or an account's sealed credential.
+    pub secret: Option<Vec<u8>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+    /// Counts changes, from 1.
+    pub version: u64,
+}
+
+pub(super) fn place<T: Entity>(id: &T::Id) -> Place {
+    (format!("{}#{id}", T::KIND), T::KIND.to_owned())
+}
+
+pub(super) fn key_of((pk, sk): Place) -> Item {
+    HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
+}
+
+impl<T: Entity> Stored<T> {
+    /// The item at its own place, listed by kind.
+    pub(super) fn to_item(&self) -> Result<Item, StoreError> {
+        let mut item = self.to_copy(place::<T>(self.value.id()))?;
+        item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
+        Ok(item)
+    }
+
+    /// The same at another place, unlisted.
+    pub(super) fn to_copy(&self, (pk, sk): Place) -> Result<Item, StoreError> {
+        let mut item: Item =
+            serde_dynamo::to_item(&self.value).map_err(|error| inconsistent(&pk, &sk, &error))?;
+        item.extend(key_of((pk, sk)));
+        let text = |at| AttributeValue::S(names::stamp(at));
+        item.insert(CREATED_AT.to_owned(), text(self.created_at));
+        item.insert(UPDATED_AT.to_owned(), text(self.updated_at));
+        item.insert(VERSION.to_owned(), AttributeValue::N(self.version.to_string()));
+        if let Some(secret) = &self.secret {
+            item.insert(SECRET.to_owned(), AttributeValue::B(Blob::new(secret.clone())));
+        }
+        Ok(item)
+    }
+
+    pub(super) fn from_item(mut item: Item) -> Result<Self, StoreError> {
+        let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
+        let time = |name| {
+            text(&item, name)?.parse().map_err(|error: jiff::Error| inconsistent(&pk, &sk, &error))
+        };
+        let (created_at, updated_at) = (time(CREATED_AT)?, time(UPDATED_AT)?);
+        let version = number(&item, VERSION)?;
+        let secret = match item.remove(SECRET) {
+            Some(AttributeValue::B(blob)) => Some(blob.into_inner()),
+            _ => None,
+        };
+        let value =
+            serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;
+        Ok(Self { value, secret, created_at, updated_at, version })
+    }
+}
+
+pub(super) fn inconsistent(pk: &str, sk: &str, what: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Inconsistent { pk: pk.to_owned(), sk: sk.to_owned(), what: what.to_string() }
+}
+
+/// A text attribute.
+pub(super) fn text(item: &Item, name: &str) -> Result<String, StoreError> {
+    match item.get(name) {
+        Some(AttributeValue::S(text)) => Ok(text.clone()),
+        _ => Err(missing(item, name)),
+    }
+}
+
+/// A whole number.
+pub(super) fn number<N: std::str::FromStr>(item: &Item, name: &str) -> Result<N, StoreError> {
+    match item.get(name) {
+        Some(AttributeValue::N(digits)) => digits.parse().map_err(|_| missing(item, name)),
+        _ => Err(missing(item, name)),
+    }
+}
+
+fn missing(item: &Item, name: &str) -> StoreError {
+    let part = |name| match item.get(name) {
+        Some(AttributeValue::S(text)) => text.clone(),
+        _ => String::new(),
+    };
+    inconsistent(&part(PK), &part(SK), &format_args!("attribute `{name}` is missing or odd"))
+}

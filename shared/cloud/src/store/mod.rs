@@ -1,0 +1,125 @@
+//! The one door to DynamoDB. What the items are called is in [`names`], what they mean in
+//! `domain`; every operation here is one access pattern.
+
+mod config;
+mod edit;
+mod event;
+mod item;
+mod ledger;
+mod names;
+mod secrets;
+mod state;
+mod tally;
+
+pub use config::{Pool, PoolMember};
+pub use edit::{Edit, Page};
+pub use event::EventFilter;
+pub use item::{Entity, Stored};
+pub use ledger::{ACTIONS_MAX, CommitError};
+pub use state::PendingEvent;
+pub use tally::Period;
+
+use crate::aws::Aws;
+use crate::cache::{Cache, Lifetime};
+use crate::clock::Clock;
+use crate::dice::Dice;
+use crate::settings::{Resources, Settings};
+use crate::vault::{Sealed, Vault};
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
+use baton_domain::id::{GroupId, KeyId};
+use baton_domain::key::Key;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// The three tables. Cloning shares connections and caches.
+#[derive(Clone)]
+pub struct Store {
+    db: aws_sdk_dynamodb::Client,
+    kms: aws_sdk_kms::Client,
+    resources: Arc<Resources>,
+    event_days: u32,
+    clock: Clock,
+    dice: Dice,
+    vault: Arc<OnceCell<Vault>>,
+    keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
+    pools: Cache<GroupId, Option<Arc<Pool>>>,
+}
+
+/// The store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or did not answer; the SDK's own retries are used up.
+    #[error("the database failed: {0}")]
+    Database(String),
+    /// An item is not what this version writes.
+    #[error("inconsistent item {pk} / {sk}: {what}")]
+    Inconsistent {
+        /// Partition key.
+        pk: String,
+        /// Sort key.
+        sk: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A secret does not open, or there is no data key yet.
+    #[error(transparent)]
+    Sealed(#[from] Sealed),
+    /// Another writer was there first, or what should be new exists, or what should exist is gone.
+    #[error("somebody else has changed it meanwhile; read it again")]
+    Conflict,
+    /// The cursor is not one that a list has given out.
+    #[error("the cursor is not one of this list")]
+    BadCursor,
+}
+
+impl Store {
+    /// The tables named by `resources`. No I/O.
+    pub fn new(aws: &Aws, settings: &Settings, clock: Clock, dice: Dice) -> Self {
+        let lifetime = Lifetime {
+            fresh: Duration::from_secs(2),
+            stale: Duration::from_secs(10),
+            outage: Duration::from_mins(5),
+        };
+        Self {
+            db: aws.dynamodb.clone(),
+            kms: aws.kms.clone(),
+            resources: Arc::new(settings.resources.clone()),
+            event_days: settings.event_days,
+            clock,
+            dice,
+            vault: Arc::default(),
+            keys: Cache::new(10_000, lifetime),
+            pools: Cache::new(1_000, lifetime),
+        }
+    }
+
+    /// The clock that this store stamps items by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The dice that this store makes ids with.
+    pub fn dice(&self) -> &Dice {
+        &self.dice
+    }
+}
+
+impl<E> From<aws_sdk_dynamodb::error::SdkError<E>> for StoreError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    fn from(error: aws_sdk_dynamodb::error::SdkError<E>) -> Self {
+        let conflict = error.as_service_error().is_some_and(|service| {
+            let code = service.code().unwrap_or_default();
+            let text = service.message().unwrap_or_default();
+            code == "ConditionalCheckFailedException"
+                || (code == "TransactionCanceledException"
+                    && text.contains("ConditionalCheckFailed"))
+        });
+        if conflict {
+            return Self::Conflict;
+        }
+        Self::Database(DisplayErrorContext(&error).to_string())
+    }
+}

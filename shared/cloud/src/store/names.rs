@@ -1,0 +1,119 @@
+//! The names inside the tables: keys of items, attributes, indexes. They are written nowhere else.
+//!
+//! Access patterns, each with the one operation that serves it (none is a Scan):
+//!
+//! | what | table | operation |
+//! | --- | --- | --- |
+//! | a key, group, account, user by id | config | GetItem (`<kind>#<id>`, `<kind>`) |
+//! | a group with its accounts | config | Query (`group#<id>`) |
+//! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
+//! | the wrapped data key, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
+//! | events that the queue did not take | state | Query (`pending`) |
+//! | store an event and its rollups | usage | TransactWriteItems |
+//! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
+//! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
+//! | totals, a key's days, cells of the cube | usage | Query (`rollup#…`) |
+
+use baton_domain::id::{AccountId, GroupId, KeyId};
+use baton_domain::record::UsageRecord;
+use baton_domain::rollup::Rollup;
+use jiff::Timestamp;
+
+pub(super) const PK: &str = "pk";
+pub(super) const SK: &str = "sk";
+pub(super) const KIND: &str = "kind";
+pub(super) const CREATED_AT: &str = "created_at";
+pub(super) const UPDATED_AT: &str = "updated_at";
+pub(super) const VERSION: &str = "version";
+pub(super) const SECRET: &str = "secret";
+pub(super) const TTL: &str = "ttl";
+pub(super) const DAY: &str = "day";
+pub(super) const ACCOUNT_DAY: &str = "account_day";
+pub(super) const OWNER: &str = "owner";
+pub(super) const EXPIRES: &str = "expires";
+pub(super) const BODY: &str = "body";
+
+pub(super) const BY_KIND: &str = "by_kind";
+pub(super) const BY_DAY: &str = "by_day";
+pub(super) const BY_ACCOUNT: &str = "by_account";
+
+pub(super) const SETTING: &str = "setting";
+pub(super) const DATA_KEY: &str = "setting#data_key";
+pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
+pub(super) const PENDING: &str = "pending";
+pub(super) const LEASE: &str = "lease";
+
+/// Where an item is: partition key, sort key.
+pub(super) type Place = (String, String);
+
+/// A time as text that sorts: UTC with milliseconds.
+pub(super) fn stamp(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// The day of a time, `2026-11-22`.
+pub(super) fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}
+
+pub(super) fn lease(name: &str) -> Place {
+    (format!("lease#{name}"), LEASE.to_owned())
+}
+
+/// The copy of an account among its group's items.
+pub(super) fn member(group: &GroupId, account: &AccountId) -> Place {
+    (format!("group#{group}"), format!("account#{account}"))
+}
+
+pub(super) fn group_partition(group: &GroupId) -> String {
+    format!("group#{group}")
+}
+
+pub(super) fn event(record: &UsageRecord) -> Place {
+    let at = stamp(record.started_at);
+    (event_partition(&record.key_id, &at[..10]), format!("{at}#{}", record.id))
+}
+
+pub(super) fn event_partition(key: &KeyId, day: &str) -> String {
+    format!("event#{}#{day}", key.bare())
+}
+
+pub(super) fn account_day(account: &AccountId, day: &str) -> String {
+    format!("{}#{day}", account.bare())
+}
+
+pub(super) fn total_partition(shard: u64) -> String {
+    format!("rollup#total#{shard}")
+}
+
+pub(super) fn key_partition(key: &KeyId) -> String {
+    format!("rollup#key#{}", key.bare())
+}
+
+pub(super) fn cube_partition(day: &str, shard: u64) -> String {
+    format!("rollup#cube#{day}#{shard}")
+}
+
+/// Where a rollup's item is. The model comes last, since only it may hold any character.
+pub(super) fn rollup(rollup: &Rollup) -> Place {
+    match rollup {
+        Rollup::TotalHour { shard, hour } => {
+            (total_partition(*shard), format!("hour#{}", hour.as_str()))
+        }
+        Rollup::TotalDay { shard, day } => (total_partition(*shard), format!("day#{day}")),
+        Rollup::KeyDay { key, day, model } => (key_partition(key), format!("day#{day}#{model}")),
+        Rollup::Cell { shard, cell } => {
+            let user = cell.user.as_ref().map_or("-", |user| user.bare());
+            let sk = format!(
+                "{}#{}#{user}#{}#{}#{}",
+                cell.hour.as_str(),
+                cell.key.bare(),
+                cell.group.bare(),
+                cell.account.bare(),
+                cell.model
+            );
+            (cube_partition(cell.hour.day(), *shard), sk)
+        }
+    }
+}

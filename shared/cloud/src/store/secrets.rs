@@ -1,0 +1,121 @@
+//! The data key, sealed credentials and the admin token's hash.
+
+use super::item::key_of;
+use super::names::{ADMIN_TOKEN, DATA_KEY, PK, SECRET, SETTING};
+use super::{Store, StoreError};
+use crate::vault::{Sealed, Vault};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_kms::error::DisplayErrorContext;
+use aws_sdk_kms::types::DataKeySpec;
+use baton_domain::id::AccountId;
+use baton_domain::secret::Secret;
+
+impl Store {
+    /// Seals an account's credential. Makes the data key if there is none yet (admin only: the
+    /// other functions may neither write it nor ask KMS for one).
+    pub async fn seal_credential(
+        &self,
+        account: &AccountId,
+        credential: &Secret,
+    ) -> Result<Vec<u8>, StoreError> {
+        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        Ok(vault.seal(credential, &credential_place(account))?)
+    }
+
+    /// Opens an account's credential.
+    pub async fn open_credential(
+        &self,
+        account: &AccountId,
+        sealed: &[u8],
+    ) -> Result<Secret, StoreError> {
+        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
+        Ok(vault.open(sealed, &credential_place(account))?)
+    }
+
+    /// The hash of the admin token, if one was generated.
+    pub async fn admin_token_hash(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.setting(ADMIN_TOKEN).await
+    }
+
+    /// Keeps the hash of a generated admin token.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is one already.
+    pub async fn put_admin_token_hash(&self, hash: Vec<u8>) -> Result<(), StoreError> {
+        self.put_setting(ADMIN_TOKEN, hash).await
+    }
+
+    async fn load_vault(&self, may_create: bool) -> Result<Vault, StoreError> {
+        let wrapped = match self.setting(DATA_KEY).await? {
+            Some(wrapped) => wrapped,
+            None if may_create => self.create_data_key().await?,
+            None => return Err(Sealed.into()),
+        };
+        let answer = self
+            .kms
+            .decrypt()
+            .key_id(&self.resources.data_key_id)
+            .ciphertext_blob(aws_sdk_kms::primitives::Blob::new(wrapped))
+            .encryption_context("table", "config")
+            .encryption_context("item", DATA_KEY)
+            .send()
+            .await
+            .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
+        let plain = answer.plaintext.ok_or(Sealed)?;
+        Ok(Vault::new(plain.as_ref(), self.dice.clone())?)
+    }
+
+    /// Makes a data key; if another process was quicker, takes that one's.
+    async fn create_data_key(&self) -> Result<Vec<u8>, StoreError> {
+        let made = self
+            .kms
+            .generate_data_key()
+            .key_id(&self.resources.data_key_id)
+            .key_spec(DataKeySpec::Aes256)
+            .encryption_context("table", "config")
+            .encryption_context("item", DATA_KEY)
+            .send()
+            .await
+            .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
+        let wrapped = made.ciphertext_blob.ok_or(Sealed)?.into_inner();
+        match self.put_setting(DATA_KEY, wrapped.clone()).await {
+            Ok(()) => Ok(wrapped),
+            Err(StoreError::Conflict) => Ok(self.setting(DATA_KEY).await?.ok_or(Sealed)?),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.config_table)
+            .set_key(Some(key_of((name.to_owned(), SETTING.to_owned()))))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(match answer.item.and_then(|mut item| item.remove(SECRET)) {
+            Some(AttributeValue::B(blob)) => Some(blob.into_inner()),
+            _ => None,
+        })
+    }
+
+    async fn put_setting(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        self.db
+            .put_item()
+            .table_name(&self.resources.config_table)
+            .set_item(Some(key_of((name.to_owned(), SETTING.to_owned()))))
+            .item(SECRET, AttributeValue::B(Blob::new(value)))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+/// What a sealed credential is bound to: its table, item and attribute.
+fn credential_place(account: &AccountId) -> String {
+    format!("config/account#{account}/{SECRET}")
+}

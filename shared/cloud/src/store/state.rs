@@ -1,0 +1,91 @@
+//! Short-lived state: events that the queue did not take, and leases.
+
+use super::item::{Item, inconsistent, key_of, text};
+use super::names::{self, BODY, EXPIRES, OWNER, PENDING, PK, SK};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::record::UsageRecord;
+use std::time::Duration;
+
+/// An event that waits for the queue: its id, and the message as it is to be sent.
+pub struct PendingEvent {
+    /// The record's id.
+    pub id: String,
+    /// The message.
+    pub body: String,
+}
+
+impl Store {
+    /// Keeps a record that the queue did not take.
+    pub async fn put_pending(&self, record: &UsageRecord) -> Result<(), StoreError> {
+        let id = record.id.to_string();
+        let body =
+            serde_json::to_string(record).map_err(|error| inconsistent(PENDING, &id, &error))?;
+        self.db
+            .put_item()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(key_of((PENDING.to_owned(), id))))
+            .item(BODY, AttributeValue::S(body))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// The oldest records that wait for the queue.
+    pub async fn pending(&self) -> Result<Vec<PendingEvent>, StoreError> {
+        let answer = self
+            .db
+            .query()
+            .table_name(&self.resources.state_table)
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_values(":pk", AttributeValue::S(PENDING.to_owned()))
+            .limit(1000)
+            .send()
+            .await?;
+        let read = |item: &Item| Ok(PendingEvent { id: text(item, SK)?, body: text(item, BODY)? });
+        answer.items().iter().map(read).collect()
+    }
+
+    /// Forgets a record that the queue has taken after all.
+    pub async fn remove_pending(&self, id: &str) -> Result<(), StoreError> {
+        self.db
+            .delete_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of((PENDING.to_owned(), id.to_owned()))))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// Takes the lease `name` for `owner`, unless somebody else holds it. Whoever holds it may
+    /// take it again. Returns whether it was had.
+    pub async fn lease(&self, name: &str, owner: &str, time: Duration) -> Result<bool, StoreError> {
+        let now = self.clock.now().as_millisecond();
+        let until = now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        let number = |millis: i64| AttributeValue::N(millis.to_string());
+        let taken = self
+            .db
+            .update_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::lease(name))))
+            .update_expression("SET #owner = :owner, #expires = :until, #ttl = :ttl")
+            .condition_expression(
+                "attribute_not_exists(#owner) OR #owner = :owner OR #expires < :now",
+            )
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_names("#expires", EXPIRES)
+            .expression_attribute_names("#ttl", names::TTL)
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+            .expression_attribute_values(":until", number(until))
+            .expression_attribute_values(":ttl", number(until / 1000 + 3600))
+            .expression_attribute_values(":now", number(now))
+            .send()
+            .await;
+        match taken.map_err(StoreError::from) {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

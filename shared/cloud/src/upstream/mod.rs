@@ -1,0 +1,98 @@
+//! The one door to upstreams: HTTPS requests over a shared pool.
+//!
+//! No redirects are followed, no proxy is taken from the environment, nothing is decompressed,
+//! and addresses that are not public are refused at connect time unless the operator allows them.
+
+mod address;
+
+use crate::settings::Timers;
+use address::PublicOnly;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use std::error::Error as _;
+use std::sync::Arc;
+
+/// The body of an upstream's answer, chunk by chunk.
+pub type Body = reqwest::Body;
+
+/// Calls upstreams. Cloning shares the connections.
+#[derive(Clone)]
+pub struct Upstream {
+    client: reqwest::Client,
+    allow_private: bool,
+}
+
+/// No answer was had.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// The URL cannot be used, ever.
+    #[error("{0}")]
+    BadUrl(String),
+    /// No connection in time.
+    #[error("no connection in time")]
+    ConnectTimeout,
+    /// No connection, or it broke before the answer.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Upstream {
+    /// A client with an empty pool. No I/O.
+    ///
+    /// # Errors
+    /// When the TLS library cannot be set up.
+    pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
+        let builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(timers.connect)
+            .tcp_nodelay(true)
+            .pool_max_idle_per_host(1024);
+        let builder =
+            if allow_private { builder } else { builder.dns_resolver(Arc::new(PublicOnly)) };
+        let client = builder.build().map_err(|error| NoAnswer::Unreachable(chain(&error)))?;
+        Ok(Self { client, allow_private })
+    }
+
+    /// Sends a request and returns as soon as the answer's head is there.
+    ///
+    /// `url` is taken as it is; `headers` are sent as they are, `host` and `content-length` added.
+    pub async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<http::Response<Body>, NoAnswer> {
+        let url = address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)?;
+        let mut request = self.client.request(method, url).headers(headers);
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        match request.send().await {
+            Ok(answer) => Ok(answer.into()),
+            Err(error) if error.is_timeout() => Err(NoAnswer::ConnectTimeout),
+            Err(error) => Err(NoAnswer::Unreachable(chain(&error.without_url()))),
+        }
+    }
+}
+
+/// Whether `url` may be an upstream's address, with the reason why not.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
+    address::check(url, allow_private).map(drop)
+}
+
+/// The error and what caused it, in one line.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

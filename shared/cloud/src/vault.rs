@@ -1,0 +1,116 @@
+//! Secrets at rest, and the comparison of key secrets.
+//!
+//! Credentials are sealed with AES-256-GCM under a data key. The data key lies in the config
+//! table, wrapped by KMS; it is unwrapped once, at first use. The place of a sealed value (table,
+//! item, attribute) is authenticated with it, so a value copied elsewhere does not open.
+
+use crate::dice::Dice;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{constant_time, hmac};
+use baton_domain::secret::Secret;
+
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 12;
+
+/// A sealed value did not open, or a value could not be sealed. Says nothing about the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a stored secret does not open: the data key is another one, or the item was tampered with"
+)]
+pub struct Sealed;
+
+/// Seals and opens values.
+pub struct Vault {
+    key: LessSafeKey,
+    dice: Dice,
+}
+
+impl Vault {
+    /// A vault under `data_key`, 32 bytes.
+    pub(crate) fn new(data_key: &[u8], dice: Dice) -> Result<Self, Sealed> {
+        let key = UnboundKey::new(&AES_256_GCM, data_key).map_err(|_| Sealed)?;
+        Ok(Self { key: LessSafeKey::new(key), dice })
+    }
+
+    /// Seals `secret` for its `place`.
+    pub fn seal(&self, secret: &Secret, place: &str) -> Result<Vec<u8>, Sealed> {
+        let mut nonce = [0; NONCE_BYTES];
+        self.dice.fill(&mut nonce);
+        let mut text = secret.expose().as_bytes().to_vec();
+        let aad = Aad::from(place.as_bytes());
+        self.key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text)
+            .map_err(|_| Sealed)?;
+        Ok([&[VERSION][..], &nonce, &text].concat())
+    }
+
+    /// Opens what was sealed for the same `place`.
+    pub fn open(&self, sealed: &[u8], place: &str) -> Result<Secret, Sealed> {
+        let body = sealed.strip_prefix(&[VERSION]).ok_or(Sealed)?;
+        let (nonce, text) = body.split_at_checked(NONCE_BYTES).ok_or(Sealed)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Sealed)?;
+        let mut text = zeroize::Zeroizing::new(text.to_vec());
+        let open = self
+            .key
+            .open_in_place(nonce, Aad::from(place.as_bytes()), &mut text)
+            .map_err(|_| Sealed)?;
+        std::str::from_utf8(open).map(|text| Secret::new(text.to_owned())).map_err(|_| Sealed)
+    }
+}
+
+/// Hashes and compares the secrets of relay keys and the admin token: HMAC-SHA-256 under the
+/// deployment's pepper.
+pub struct Pepper(hmac::Key);
+
+impl Pepper {
+    /// Hashes under `pepper`.
+    pub fn new(pepper: &Secret) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, pepper.expose().as_bytes()))
+    }
+
+    /// The hash to store.
+    pub fn hash(&self, secret: &str) -> Vec<u8> {
+        hmac::sign(&self.0, secret.as_bytes()).as_ref().to_vec()
+    }
+
+    /// Whether `secret` has the stored `hash`, in constant time.
+    pub fn matches(&self, secret: &str, hash: &[u8]) -> bool {
+        hmac::verify(&self.0, secret.as_bytes(), hash).is_ok()
+    }
+}
+
+/// Compares two secrets in constant time (for equal lengths).
+pub fn same(left: &str, right: &str) -> bool {
+    constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_opens_only_in_its_place() {
+        let vault = Vault::new(&[7; 32], Dice::seeded(1)).unwrap();
+        let secret = Secret::new("sk-ant-1".into());
+        let sealed = vault.seal(&secret, "config/account#1/credential").unwrap();
+        assert!(!sealed.windows(6).any(|window| window == b"sk-ant"));
+        let open = vault.open(&sealed, "config/account#1/credential");
+        assert_eq!(open.map(|secret| secret.expose().to_owned()), Ok("sk-ant-1".to_owned()));
+        assert!(vault.open(&sealed, "config/account#2/credential").is_err());
+        assert!(vault.open(&sealed[..20], "config/account#1/credential").is_err());
+        assert!(
+            Vault::new(&[8; 32], Dice::seeded(1))
+                .unwrap()
+                .open(&sealed, "config/account#1/credential")
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_pepper_matters() {
+        let hash = Pepper::new(&Secret::new("a".into())).hash("secret");
+        assert!(Pepper::new(&Secret::new("a".into())).matches("secret", &hash));
+        assert!(!Pepper::new(&Secret::new("b".into())).matches("secret", &hash));
+        assert!(!Pepper::new(&Secret::new("a".into())).matches("other", &hash));
+    }
+}

@@ -1,0 +1,91 @@
+//! Upstream accounts: where requests may go, with which credential, and how the account is doing.
+
+use crate::id::{AccountId, GroupId};
+use crate::model::ModelPattern;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An upstream account's settings. Its credential is not part of it; see `cloud::vault`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Identity.
+    pub id: AccountId,
+    /// What people call it.
+    pub name: String,
+    /// What kind of upstream it is.
+    pub provider: Provider,
+    /// Where it is; paths like `/v1/messages` are appended.
+    pub base_url: String,
+    /// What its credential is made of.
+    pub credential: CredentialKind,
+    /// The groups whose keys may use it.
+    pub groups: Vec<GroupId>,
+    /// Smaller is used first.
+    pub priority: u32,
+    /// Share of sessions among accounts of the same priority; 0 takes none.
+    pub weight: u32,
+    /// Models it serves; empty means all.
+    pub models: Vec<ModelPattern>,
+    /// Models it knows under another name: asked, served.
+    pub model_map: Vec<(ModelPattern, String)>,
+    /// Accounts of one domain share the upstream's prompt cache (one organisation's workspace).
+    pub cache_domain: Option<String>,
+    /// Requests at the same time, if bounded.
+    pub max_concurrency: Option<u32>,
+    /// The proxy to reach it through, if any.
+    pub proxy_url: Option<String>,
+    /// Whether it is used at all.
+    pub enabled: bool,
+}
+
+/// The kinds of upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// Speaks Anthropic Messages.
+    Anthropic,
+    /// Speaks OpenAI Chat Completions.
+    OpenaiCompatible,
+    /// Amazon Bedrock.
+    Bedrock,
+}
+
+impl Provider {
+    /// The name in the API and in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenaiCompatible => "openai_compatible",
+            Self::Bedrock => "bedrock",
+        }
+    }
+}
+
+/// What a credential is made of (design §7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// A static key, sent in `x-api-key`.
+    ApiKey,
+    /// A static token, sent as `Authorization: Bearer`.
+    Bearer,
+}
+
+/// How an account is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing is known against it.
+    Ready,
+    /// Not to be used before `until`.
+    Cooling {
+        /// When it may be used again.
+        until: Timestamp,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The upstream refuses the credential.
+    AuthFailed {
+        /// Since when.
+        since: Timestamp,
+    },
+}

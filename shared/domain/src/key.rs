@@ -1,0 +1,139 @@
+//! Who may ask: keys, the users they belong to, the groups they draw on, and a key's limits.
+
+use crate::id::{GroupId, KeyId, UserId};
+use crate::model::ModelPattern;
+use crate::money::PicoUsd;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A relay key's record. The secret itself is not part of it: only its HMAC is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Identity; also inside the key.
+    pub id: KeyId,
+    /// What people call it.
+    pub name: String,
+    /// Whose it is, if anybody's.
+    pub user_id: Option<UserId>,
+    /// The accounts it may use.
+    pub group_id: GroupId,
+    /// Models it may ask for; empty means all.
+    pub models: Vec<ModelPattern>,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is accepted at all.
+    pub enabled: bool,
+    /// What it may spend and how fast.
+    pub limits: Limits,
+}
+
+/// Why an existing key is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// Switched off by an operator.
+    Disabled,
+    /// Its `expires_at` has passed.
+    Expired,
+}
+
+impl Key {
+    /// Whether the key is accepted at `now`.
+    ///
+    /// # Errors
+    /// The reason why it is not.
+    pub fn usable(&self, now: Timestamp) -> Result<(), Unusable> {
+        if !self.enabled {
+            Err(Unusable::Disabled)
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            Err(Unusable::Expired)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What a key may spend and how fast. `None` is unlimited.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Money per UTC calendar day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_daily: Option<PicoUsd>,
+    /// Money per UTC week, from Monday.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_weekly: Option<PicoUsd>,
+    /// Money per UTC calendar month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_monthly: Option<PicoUsd>,
+    /// Money, ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_total: Option<PicoUsd>,
+    /// Requests in a UTC minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Requests at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+/// A person or pipeline that keys belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Identity.
+    pub id: UserId,
+    /// What people call it.
+    pub name: String,
+    /// Where to reach it.
+    pub email: Option<String>,
+    /// What it may do.
+    pub role: Role,
+    /// Whether it may do anything.
+    pub enabled: bool,
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Own keys and usage.
+    Member,
+}
+
+/// A set of accounts that keys draw on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Identity.
+    pub id: GroupId,
+    /// What people call it.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Whether its keys are served.
+    pub enabled: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_ends_when_it_says() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let key = |enabled, expires_at| Key {
+            id: KeyId::from_bits(1),
+            name: "ci".into(),
+            user_id: None,
+            group_id: GroupId::from_bits(1),
+            models: Vec::new(),
+            expires_at,
+            enabled,
+            limits: Limits::default(),
+        };
+        assert_eq!(key(true, None).usable(at(5)), Ok(()));
+        assert_eq!(key(true, Some(at(6))).usable(at(5)), Ok(()));
+        assert_eq!(key(true, Some(at(5))).usable(at(5)), Err(Unusable::Expired));
+        assert_eq!(key(false, Some(at(4))).usable(at(5)), Err(Unusable::Disabled));
+    }
+}

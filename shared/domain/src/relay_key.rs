@@ -1,0 +1,99 @@
+//! The form of a relay key: `bt_<id>_<secret><crc>`.
+//!
+//! 12 base62 digits of id, 32 of secret, and the CRC-32 of everything before it in 6: a typing
+//! error or a random string is refused without any I/O. Whether a well-formed key *exists* is not
+//! decided here.
+
+use crate::id::{KeyId, base62, is_base62};
+use crate::secret::Secret;
+
+const ID_DIGITS: usize = 12;
+const SECRET_DIGITS: usize = 32;
+const CRC_DIGITS: usize = 6;
+const PREFIX: &str = "bt_";
+const LENGTH: usize = PREFIX.len() + ID_DIGITS + 1 + SECRET_DIGITS + CRC_DIGITS;
+
+/// A well-formed key, as presented by a client.
+pub struct RelayKey<'a> {
+    /// Which key it claims to be.
+    pub id: KeyId,
+    /// The secret part, to be compared as an HMAC.
+    pub secret: &'a str,
+}
+
+/// The text cannot be a key of Baton: wrong length, alphabet or checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a key of the form bt_<id>_<secret>: it is cut short or mistyped")]
+pub struct Malformed;
+
+impl<'a> RelayKey<'a> {
+    /// Reads a key. No I/O, no allocation besides the id.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the form or the checksum is wrong.
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        if text.len() != LENGTH || !text.is_ascii() {
+            return Err(Malformed);
+        }
+        let (body, crc) = text.split_at(LENGTH - CRC_DIGITS);
+        let (id, secret) =
+            body.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(Malformed)?;
+        let well_formed = id.len() == ID_DIGITS && is_base62(id) && is_base62(secret);
+        if !well_formed || crc != checksum(body) {
+            return Err(Malformed);
+        }
+        let id = format!("{}{id}", KeyId::PREFIX).parse().map_err(|_| Malformed)?;
+        Ok(Self { id, secret })
+    }
+}
+
+/// The secret part of a new key, out of 256 random bits.
+pub fn new_secret(bits: [u128; 2]) -> Secret {
+    let half = SECRET_DIGITS / 2;
+    Secret::new(base62(bits[0], half) + &base62(bits[1], half))
+}
+
+/// The whole key, as it is shown once to its owner.
+pub fn compose(id: &KeyId, secret: &Secret) -> Secret {
+    let body = format!("{PREFIX}{}_{}", id.bare(), secret.expose());
+    let crc = checksum(&body);
+    Secret::new(body + &crc)
+}
+
+fn checksum(body: &str) -> String {
+    base62(u128::from(crc32fast::hash(body.as_bytes())), CRC_DIGITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn some_key() -> String {
+        let secret = new_secret([u128::MAX / 3, 12345]);
+        compose(&KeyId::from_bits(99), &secret).expose().to_owned()
+    }
+
+    #[test]
+    fn a_composed_key_is_read_back() {
+        let text = some_key();
+        let key = RelayKey::parse(&text).unwrap_or_else(|_| panic!("{text}"));
+        assert_eq!(key.id, KeyId::from_bits(99));
+        assert_eq!(key.secret, new_secret([u128::MAX / 3, 12345]).expose());
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_character_is_noticed(at in 0..LENGTH, with in "[0-9A-Za-z_]") {
+            let mut text = some_key();
+            prop_assume!(text[at..=at] != with);
+            text.replace_range(at..=at, &with);
+            prop_assert!(RelayKey::parse(&text).is_err());
+        }
+
+        #[test]
+        fn nothing_else_is_a_key(text in ".{0,80}") {
+            prop_assert!(RelayKey::parse(&text).is_err());
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Values that must not be seen.
+//!
+//! A [`Secret`] has no `Debug`, `Display` or `Serialize`, so it cannot slip into a log line, an
+//! error or an answer; it is wiped from memory when dropped.
+
+use zeroize::Zeroizing;
+
+/// Secret text: a key, a token, a password.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself, for the one call that needs it. Never store what this returns.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}

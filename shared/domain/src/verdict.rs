@@ -1,0 +1,215 @@
+//! What an upstream failure means (design §4): for the request, and for the account.
+//!
+//! Pure: the relay acts on a [`Verdict`], this module only reaches it.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How an upstream call failed, before anything was sent to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure<'a> {
+    /// The upstream answered with an error status.
+    Status(Answer<'a>),
+    /// The stream's first event was an error, of this type.
+    FirstEvent {
+        /// The error's type.
+        kind: &'a str,
+    },
+    /// No connection, or it broke before the answer.
+    Unreachable,
+    /// The first byte took too long.
+    Timeout,
+}
+
+/// An upstream's error answer, as far as the decision needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// `retry-after`, in seconds, if it was told and readable.
+    pub retry_after: Option<u64>,
+    /// The latest announced reset of an exhausted limit.
+    pub reset: Option<Timestamp>,
+    /// The beginning of the body, as text.
+    pub body: &'a str,
+}
+
+/// What to do about a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What happens to the request.
+    pub request: Next,
+    /// What happens to the account.
+    pub account: Effect,
+}
+
+/// What happens to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The client caused it or must see it.
+    PassOn,
+    /// Another account may do better.
+    TryAnother,
+}
+
+/// What happens to the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing is held against it.
+    Nothing,
+    /// Not before `until`.
+    Cool {
+        /// When it may be used again.
+        until: Timestamp,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Its credential is refused.
+    AuthFailed {
+        /// Why.
+        reason: &'static str,
+    },
+    /// One more failure of the kind that opens the circuit after three in a minute.
+    Strike {
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
+/// overloaded accounts.
+pub fn classify(failure: &Failure<'_>, now: Timestamp, jitter: u8) -> Verdict {
+    let (request, account) = match failure {
+        Failure::Status(answer) => return of_status(answer, now, jitter),
+        Failure::FirstEvent { kind: "overloaded_error" } => {
+            (Next::TryAnother, overloaded(now, jitter))
+        }
+        Failure::FirstEvent { kind: "api_error" | "timeout_error" } => (
+            Next::TryAnother,
+            Effect::Strike { reason: "the upstream's stream began with an error" },
+        ),
+        Failure::FirstEvent { kind: "rate_limit_error" } => {
+            (Next::TryAnother, cool(now, 30, "rate limited"))
+        }
+        Failure::FirstEvent { .. } => (Next::PassOn, Effect::Nothing),
+        Failure::Unreachable => (Next::TryAnother, Effect::Strike { reason: "unreachable" }),
+        Failure::Timeout => (Next::TryAnother, Effect::Strike { reason: "no answer in time" }),
+    };
+    Verdict { request, account }
+}
+
+fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
+    let account = match answer.status {
+        401 => Effect::AuthFailed { reason: "the upstream refuses the credential (401)" },
+        403 if says_disabled(answer.body) => {
+            Effect::AuthFailed { reason: "the upstream has disabled the account (403)" }
+        }
+        403 => cool(now, 300, "forbidden (403)"),
+        402 => until_reset(answer, now, "spend cap reached (402)"),
+        429 if answer.retry_after.is_none() && answer.reset.is_none() => {
+            if says_spend_cap(answer.body) {
+                cool(now, 600, "spend cap reached (429)")
+            } else {
+                cool(now, 30, "rate limited (429)")
+            }
+        }
+        429 => until_reset(answer, now, "rate limited (429)"),
+        529 => overloaded(now, jitter),
+        500 | 502 | 503 | 504 => Effect::Strike { reason: "server error" },
+        _ => return Verdict { request: Next::PassOn, account: Effect::Nothing },
+    };
+    Verdict { request: Next::TryAnother, account }
+}
+
+fn until_reset(answer: &Answer<'_>, now: Timestamp, reason: &'static str) -> Effect {
+    match (answer.retry_after, answer.reset) {
+        (Some(seconds), _) => cool(now, i64::try_from(seconds).unwrap_or(i64::MAX), reason),
+        (None, Some(until)) => Effect::Cool { until, reason },
+        (None, None) => cool(now, 600, reason),
+    }
+}
+
+/// It is the platform, not the account: 5 to 10 seconds.
+fn overloaded(now: Timestamp, jitter: u8) -> Effect {
+    let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
+    let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
+    Effect::Cool { until, reason: "overloaded (529)" }
+}
+
+/// At most 31 days: a nonsense header must not bury an account.
+fn cool(now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
+    let seconds = seconds.clamp(0, 31 * 24 * 3600);
+    let until = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+    Effect::Cool { until, reason }
+}
+
+fn says_disabled(body: &str) -> bool {
+    ["disabled", "revoked", "deactivated"].iter().any(|word| body.contains(word))
+}
+
+fn says_spend_cap(body: &str) -> bool {
+    ["spend", "billing", "credit balance"].iter().any(|word| body.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-22T21:00:00Z".parse().unwrap()
+    }
+
+    fn status(status: u16, retry_after: Option<u64>, body: &str) -> Verdict {
+        classify(&Failure::Status(Answer { status, retry_after, reset: None, body }), now(), 0)
+    }
+
+    fn cooled(verdict: &Verdict) -> i64 {
+        match verdict.account {
+            Effect::Cool { until, .. } => until.duration_since(now()).as_secs(),
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_wrong_stays_with_its_sender() {
+        for code in [400, 404, 405, 409, 413, 422] {
+            let verdict = status(code, None, "");
+            assert_eq!(
+                verdict,
+                Verdict { request: Next::PassOn, account: Effect::Nothing },
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_other_status_goes_to_another_account() {
+        for code in [401, 402, 403, 429, 500, 502, 503, 504, 529] {
+            assert_eq!(status(code, None, "").request, Next::TryAnother, "{code}");
+        }
+    }
+
+    #[test]
+    fn cooling_lasts_as_long_as_the_upstream_says() {
+        assert_eq!(cooled(&status(429, Some(17), "")), 17);
+        assert_eq!(cooled(&status(429, None, "")), 30);
+        assert_eq!(cooled(&status(429, None, "credit balance is too low")), 600);
+        assert_eq!(cooled(&status(402, None, "")), 600);
+        assert_eq!(cooled(&status(403, None, "")), 300);
+        assert_eq!(cooled(&status(529, None, "")), 5);
+        assert_eq!(cooled(&status(429, Some(u64::MAX), "")), 31 * 24 * 3600);
+    }
+
+    #[test]
+    fn a_refused_credential_is_told_from_a_refused_request() {
+        assert!(matches!(status(401, None, "").account, Effect::AuthFailed { .. }));
+        assert!(matches!(status(403, None, "key was revoked").account, Effect::AuthFailed { .. }));
+    }
+
+    #[test]
+    fn a_stream_that_begins_with_an_error_counts_like_the_status() {
+        let first = |kind| classify(&Failure::FirstEvent { kind }, now(), 255);
+        assert_eq!(cooled(&first("overloaded_error")), 10);
+        assert_eq!(first("invalid_request_error").request, Next::PassOn);
+        assert!(matches!(first("api_error").account, Effect::Strike { .. }));
+    }
+}
