@@ -1,0 +1,262 @@
+//! Model ids: what a dated or provider-prefixed id is at its base, and patterns over ids.
+//!
+//! Which models exist and what they cost is `price`'s business.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str};
+
+/// The id without what says where it is served, when it was cut, or how it is wrapped.
+///
+/// Dated (`claude-sonnet-4-5-20250929`, `gpt-4o-2024-08-06`), `-latest`, `@20250929`, `[1m]`,
+/// paths (`anthropic/…`, an ARN's last part), Bedrock (`us.anthropic.…-v1:0`). An id without any
+/// of these is its own base. Forms from the providers' model pages, 2026-08.
+pub fn base_id(model: &str) -> &str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let name = name.rsplit_once("anthropic.").map_or(name, |(_, rest)| rest);
+    let end = name.find(['@', '[']).unwrap_or(name.len());
+    let base = undated(unversioned(&name[..end]));
+    let base = base.strip_suffix("-latest").unwrap_or(base);
+    if base.is_empty() { model } else { base }
+}
+
+/// Without Bedrock's `-v1`, `-v1:0`, `-v2:0:200k`.
+fn unversioned(name: &str) -> &str {
+    let Some((head, tail)) = name.rsplit_once("-v") else { return name };
+    let major = tail.split(':').next().unwrap_or_default();
+    let is_number = !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit());
+    if is_number { head } else { name }
+}
+
+/// Without `-20250929` or `-2024-08-06`.
+fn undated(name: &str) -> &str {
+    ["-dddddddd", "-dddd-dd-dd"]
+        .into_iter()
+        .find_map(|form| {
+            let (head, tail) = name.split_at_checked(name.len().checked_sub(form.len())?)?;
+            let fits = |(b, f): (u8, u8)| if f == b'd' { b.is_ascii_digit() } else { b == f };
+            tail.bytes().zip(form.bytes()).all(fits).then_some(head)
+        })
+        .unwrap_or(name)
+}
+
+/// A pattern over model ids, for allow lists and model maps: `*` stands for any run of
+/// characters, everything else for itself. ASCII case does not matter, since operators type these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModelPattern(String);
+
+/// Longest pattern; model ids are far shorter.
+const PATTERN_BYTES_MAX: usize = 256;
+
+/// Why a text is not a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a model pattern has 1 to 256 printable characters, `*` for any run of them")]
+pub struct NotAPattern;
+
+impl ModelPattern {
+    /// Checks and takes a pattern.
+    ///
+    /// # Errors
+    /// It is empty, longer than 256 bytes, or has spaces or control characters.
+    pub fn new(text: impl Into<String>) -> Result<Self, NotAPattern> {
+        let text = text.into();
+        let odd = |c: char| c.is_whitespace() || c.is_control();
+        if text.is_empty() || text.len() > PATTERN_BYTES_MAX || text.contains(odd) {
+            return Err(NotAPattern);
+        }
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names one id rather than many.
+    pub fn is_literal(&self) -> bool {
+        !self.0.contains('*')
+    }
+
+    /// Whether it covers `model`, by the id as given or by its base: `claude-sonnet-4-5` covers
+    /// `claude-sonnet-4-5-20250929`, but not the other way round.
+    pub fn covers(&self, model: &str) -> bool {
+        let pattern = self.0.as_bytes();
+        glob(pattern, model.as_bytes()) || glob(pattern, base_id(model).as_bytes())
+    }
+}
+
+impl str::FromStr for ModelPattern {
+    type Err = NotAPattern;
+
+    fn from_str(text: &str) -> Result<Self, NotAPattern> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for ModelPattern {
+    type Error = NotAPattern;
+
+    fn try_from(text: String) -> Result<Self, NotAPattern> {
+        Self::new(text)
+    }
+}
+
+impl From<ModelPattern> for String {
+    fn from(pattern: ModelPattern) -> Self {
+        pattern.0
+    }
+}
+
+impl fmt::Display for ModelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether an allow list lets `model` through; an empty list lets everything through.
+pub fn allows(patterns: &[ModelPattern], model: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.covers(model))
+}
+
+/// What `model` is called upstream, if the map says so: an exact (literal, full id) entry first,
+/// then the first entry that covers it. The target is taken literally.
+pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&'a str> {
+    let exact = |pattern: &ModelPattern| {
+        pattern.is_literal() && pattern.as_str().eq_ignore_ascii_case(model)
+    };
+    model_map
+        .iter()
+        .find(|(pattern, _)| exact(pattern))
+        .or_else(|| model_map.iter().find(|(pattern, _)| pattern.covers(model)))
+        .map(|(_, target)| target.as_str())
+}
+
+/// Glob match that goes back only to the last star: no allocation, at most |pattern| × |text|.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(t) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(want) if want.eq_ignore_ascii_case(byte) => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                p = at + 1;
+                t = from + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bases() {
+        let check = |model, base| assert_eq!(base_id(model), base, "{model}");
+        for same in ["claude-opus-5-5", "gpt-5.5", "", "llama3:8b", "o-v", "x-v1beta", "2024-08-06"]
+        {
+            check(same, same);
+        }
+        check("claude-sonnet-4-5-20250929", "claude-sonnet-4-5");
+        check("claude-sonnet-4-5@20250929", "claude-sonnet-4-5");
+        check("claude-sonnet-4-5-latest", "claude-sonnet-4-5");
+        check("claude-opus-5-5[1m]", "claude-opus-5-5");
+        check("anthropic/claude-opus-5-5", "claude-opus-5-5");
+        check("anthropic.claude-opus-5-5", "claude-opus-5-5");
+        check("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5");
+        check("global.anthropic.claude-opus-4-6-v1", "claude-opus-4-6");
+        check("eu.anthropic.claude-haiku-4-5-20251001-v1:0:200k", "claude-haiku-4-5");
+        check("publishers/anthropic/models/claude-opus-4-1@20250805", "claude-opus-4-1");
+        let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-8-v1:0";
+        check(arn, "claude-opus-4-8");
+        check("gpt-4o-2024-08-06", "gpt-4o");
+        check("é-2024080é", "é-2024080é");
+        check("/", "/");
+        check("@x", "@x");
+    }
+
+    fn pattern(text: &str) -> ModelPattern {
+        ModelPattern::new(text).unwrap()
+    }
+
+    #[test]
+    fn covering() {
+        let check = |text, model, expect| {
+            assert_eq!(pattern(text).covers(model), expect, "{text} {model}");
+        };
+        check("*", "", true);
+        check("*", "anything", true);
+        check("claude-*", "claude-opus-5-5", true);
+        check("Claude-*", "claude-opus-5-5", true);
+        check("claude-*", "anthropic/claude-opus-5-5", true);
+        check("claude-*", "gpt-5.5", false);
+        check("*opus*", "claude-opus-5-5", true);
+        check("*-5", "claude-opus-5-5", true);
+        check("*-5-5-5", "claude-opus-5-5", false);
+        check("c*o*5", "claude-opus-5-5", true);
+        check("claude-sonnet-4-5", "claude-sonnet-4-5-20250929", true);
+        check("claude-sonnet-4-5-20250929", "claude-sonnet-4-5", false);
+        check("claude-sonnet-4", "claude-sonnet-4-5", false);
+        check("a**b", "ab", true);
+    }
+
+    #[test]
+    fn lists() {
+        assert!(allows(&[], "anything"));
+        let list = [pattern("claude-haiku-*"), pattern("claude-opus-5-5")];
+        assert!(allows(&list, "claude-haiku-4-5") && allows(&list, "claude-opus-5-5-20261001"));
+        assert!(!allows(&list, "claude-opus-5"));
+    }
+
+    #[test]
+    fn maps() {
+        let table = [
+            (pattern("claude-*"), "any".to_owned()),
+            (pattern("claude-opus-*"), "opus".to_owned()),
+            (pattern("claude-opus-5-5"), "exact".to_owned()),
+        ];
+        let check = |model, target| assert_eq!(map(&table, model), target, "{model}");
+        check("claude-opus-5-5", Some("exact"));
+        check("CLAUDE-OPUS-5-5", Some("exact"));
+        check("claude-opus-5", Some("any"));
+        check("gpt-5.5", None);
+    }
+
+    #[test]
+    fn what_is_not_a_pattern() {
+        for text in ["", " ", "a b", "a\n", &"x".repeat(257)] {
+            assert_eq!(ModelPattern::new(text), Err(NotAPattern), "{text:?}");
+        }
+        assert!(serde_json::from_str::<ModelPattern>("\"\"").is_err());
+        let read: ModelPattern = serde_json::from_str("\"claude-*\"").unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), "\"claude-*\"");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(model in "\\PC{0,40}", text in "[a-c*]{1,12}", other in "[a-c]{0,20}") {
+            let base = base_id(&model);
+            prop_assert!(model.contains(base));
+            prop_assert_eq!(base_id(base).len() <= base.len(), true);
+            pattern(&text).covers(&other);
+        }
+
+        #[test]
+        fn a_literal_covers_itself(model in "[a-z0-9.-]{1,40}") {
+            prop_assert!(pattern(&model).covers(&model));
+            let starred = format!("*{model}*");
+            prop_assert!(pattern(&starred).covers(&model));
+        }
+    }
+}

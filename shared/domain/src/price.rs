@@ -1,0 +1,357 @@
+//! What usage costs: effective-dated list prices and the rules around them.
+//!
+//! The built-in prices are `prices.json`; operators set others over them. Reading usage from an
+//! upstream's bytes is `wire::meter`'s business, storing an operator's prices the store's.
+
+use crate::model::base_id;
+use crate::money::PicoUsd;
+use crate::usage::{Tokens, Usage};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// Micro-dollars per million tokens, by class. Times tokens this is pico-dollars, exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Prompt tokens that touched no cache.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+    /// Prompt tokens read from the cache.
+    pub cache_read: u64,
+    /// Prompt tokens written to the cache for five minutes.
+    pub cache_write_5m: u64,
+    /// Prompt tokens written to the cache for an hour.
+    pub cache_write_1h: u64,
+}
+
+impl Rates {
+    /// What `tokens` cost.
+    pub fn charge(&self, tokens: &Tokens) -> PicoUsd {
+        [
+            (self.input, tokens.input),
+            (self.output, tokens.output),
+            (self.cache_read, tokens.cache_read),
+            (self.cache_write_5m, tokens.cache_write_5m),
+            (self.cache_write_1h, tokens.cache_write_1h),
+        ]
+        .into_iter()
+        .map(|(rate, count)| PicoUsd::of_tokens(rate, count))
+        .sum()
+    }
+
+    /// The dearest that a prompt token can be.
+    fn dearest_input(&self) -> u64 {
+        self.input.max(self.cache_read).max(self.cache_write_5m).max(self.cache_write_1h)
+    }
+
+    /// The dearer of two, class by class.
+    fn or_dearer(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write_5m: self.cache_write_5m.max(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
+        }
+    }
+}
+
+/// Other rates for long prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Above {
+    /// The longest prompt, in tokens of all classes, that still costs the usual rates.
+    pub prompt_tokens: u64,
+    /// What every token of a longer request costs, those of its answer too.
+    pub rates: Rates,
+}
+
+/// One model's price from a moment on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// From when it holds; the earliest one also holds before that.
+    pub from: Timestamp,
+    /// The usual rates.
+    pub standard: Rates,
+    /// The rates of `speed: fast`, for models that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast: Option<Rates>,
+    /// The rates of long prompts, for models that have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Above>,
+    /// Whether `inference_geo: us` costs a tenth more: models 4.6 and later.
+    #[serde(default)]
+    pub us_geo: bool,
+    /// Which table it is from; goes into every record priced by it.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// What decides the rates besides the model.
+#[derive(Debug, Clone, Copy, Default)]
+struct Terms {
+    fast: bool,
+    us: bool,
+    batch: bool,
+}
+
+impl Terms {
+    fn of(usage: &Usage) -> Self {
+        let is = |field: &Option<String>, word| field.as_deref() == Some(word);
+        Self {
+            fast: is(&usage.speed, "fast"),
+            us: is(&usage.inference_geo, "us"),
+            batch: is(&usage.service_tier, "batch"),
+        }
+    }
+}
+
+impl Price {
+    fn rates(&self, fast: bool, prompt_tokens: u64) -> &Rates {
+        if let (true, Some(rates)) = (fast, &self.fast) {
+            return rates;
+        }
+        match &self.above {
+            Some(above) if prompt_tokens > above.prompt_tokens => &above.rates,
+            _ => &self.standard,
+        }
+    }
+
+    /// What one sampling pass costs. The factors 11/10 and 1/2 are applied to the sum, once.
+    /// That is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
+    /// multiple of 20 pico-dollars. An operator's odd rate is rounded up by under a pico-dollar.
+    fn charge(&self, tokens: &Tokens, terms: Terms) -> PicoUsd {
+        let list = self.rates(terms.fast, tokens.prompt()).charge(tokens);
+        let (times, per) = if terms.us && self.us_geo { (11, 10) } else { (1, 1) };
+        list.scaled(times, if terms.batch { per * 2 } else { per })
+    }
+}
+
+/// What something costs, and by which table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cost {
+    /// The list price.
+    pub amount: PicoUsd,
+    /// The version of the price of the model that served; ends in `?` unless `known`.
+    pub version: String,
+    /// Whether every model that served has a price of its own.
+    pub known: bool,
+}
+
+/// A request, as far as it decides what it can cost at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The model asked for.
+    pub model: &'a str,
+    /// The length of its body.
+    pub body_bytes: u64,
+    /// The most tokens that it lets the answer have, if it says.
+    pub max_tokens: Option<u64>,
+    /// Whether it asks for `speed: fast`.
+    pub fast: bool,
+}
+
+/// The longest answer of any model (128,000 tokens: the client's table of 2026-11-22), taken for
+/// a request that sets no `max_tokens`.
+const OUTPUT_TOKENS_MAX: u64 = 128_000;
+
+/// Body bytes per prompt token at worst. Prose and code run at 3 to 5 bytes a token in their
+/// JSON form, Chinese at 2 to 3; base64 images and documents far above.
+const BYTES_PER_TOKEN_MIN: u64 = 2;
+
+/// Prompt tokens that the upstream adds on its own at most: the tool-use preamble.
+const HIDDEN_TOKENS: u64 = 1_000;
+
+impl Ask<'_> {
+    /// The most prompt tokens its body can hold. What the upstream fetches itself (web search
+    /// results, documents by URL or file id) is not bounded by it.
+    fn prompt_tokens_max(&self) -> u64 {
+        self.body_bytes.div_ceil(BYTES_PER_TOKEN_MIN).saturating_add(HIDDEN_TOKENS)
+    }
+}
+
+/// Families of models, as their ids name them; an unknown model costs the dearest of its family.
+const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
+
+/// Every known price.
+#[derive(Debug, Clone)]
+pub struct PriceTable {
+    version: String,
+    /// Micro-dollars a search.
+    web_search: u64,
+    /// What a model of no known family costs.
+    unknown: Rates,
+    /// Prices of a model, by the time from which they hold.
+    models: BTreeMap<String, Vec<Price>>,
+    aliases: BTreeMap<String, String>,
+}
+
+/// 5 and 25 dollars with the usual cache ratios.
+const UNKNOWN: Rates = Rates {
+    input: 5_000_000,
+    output: 25_000_000,
+    cache_read: 500_000,
+    cache_write_5m: 6_250_000,
+    cache_write_1h: 10_000_000,
+};
+
+static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
+    // A test proves that the file parses; were it not so, everything would cost `UNKNOWN`.
+    PriceTable::from_json(include_str!("../prices.json")).unwrap_or(PriceTable {
+        version: "none".to_owned(),
+        web_search: 10_000,
+        unknown: UNKNOWN,
+        models: BTreeMap::new(),
+        aliases: BTreeMap::new(),
+    })
+});
+
+/// The form of `prices.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: String,
+    #[serde(rename = "source")]
+    _source: String,
+    #[serde(rename = "unit")]
+    _unit: String,
+    web_search: u64,
+    unknown: Rates,
+    models: BTreeMap<String, Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    us_geo: bool,
+    #[serde(default)]
+    aliases: Vec<String>,
+    periods: Vec<Price>,
+}
+
+impl PriceTable {
+    /// The prices that Baton comes with.
+    pub fn builtin() -> &'static Self {
+        &BUILTIN
+    }
+
+    /// A table from the form of `prices.json`.
+    ///
+    /// # Errors
+    /// The text has another form.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        let File { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
+        let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
+        let mut table = Self { version, web_search, unknown, models, aliases };
+        for (model, row) in rows {
+            table.aliases.extend(row.aliases.into_iter().map(|alias| (alias, model.clone())));
+            for price in row.periods {
+                let version = table.version.clone();
+                table.set(&model, Price { us_geo: row.us_geo, version, ..price });
+            }
+        }
+        Ok(table)
+    }
+
+    /// The version of the built-in part.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Sets a model's price from `price.from` on, over one that begins at the same moment.
+    pub fn set(&mut self, model: &str, price: Price) {
+        let prices = self.models.entry(model.to_owned()).or_default();
+        prices.retain(|old| old.from != price.from);
+        let place = prices.partition_point(|old| old.from < price.from);
+        prices.insert(place, price);
+    }
+
+    /// Every model with its prices, earliest first.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &[Price])> {
+        self.models.iter().map(|(model, prices)| (model.as_str(), prices.as_slice()))
+    }
+
+    /// The price of `model` at a moment, if it has one of its own: by the id as given, else by
+    /// its base ([`base_id`]), else by what that base is an alias of.
+    pub fn price(&self, model: &str, at: Timestamp) -> Option<&Price> {
+        let base = base_id(model);
+        let prices = self
+            .models
+            .get(model)
+            .or_else(|| self.models.get(base))
+            .or_else(|| self.models.get(self.aliases.get(base)?))?;
+        current(prices, at)
+    }
+
+    /// What `usage` costs: each iteration at its own model's price, the rest at `model`'s, which
+    /// served the request; a long prompt is one pass's own prompt. Web searches are added.
+    pub fn cost(&self, usage: &Usage, model: &str, at: Timestamp) -> Cost {
+        let terms = Terms::of(usage);
+        let (price, mut known) = self.price_or_guess(model, at);
+        let searches = PicoUsd::from_micros(self.web_search.saturating_mul(usage.web_searches));
+        let mut amount = searches + price.charge(&usage.beyond_iterations(), terms);
+        for iteration in &usage.iterations {
+            let ran = iteration.model.as_deref().unwrap_or(model);
+            let (price, is_known) = self.price_or_guess(ran, at);
+            known &= is_known;
+            amount += price.charge(&iteration.tokens, terms);
+        }
+        Cost { amount, version: version(&price, known), known }
+    }
+
+    /// The most that a request can cost, to be reserved before it is sent: a prompt token for
+    /// every two bytes, all at the dearest class, the whole `max_tokens` as output, and a tenth
+    /// more where the model may run under `inference_geo: us` (a workspace can demand that
+    /// without the body showing it).
+    pub fn estimate(&self, ask: &Ask<'_>, at: Timestamp) -> Cost {
+        let (price, known) = self.price_or_guess(ask.model, at);
+        let prompt = ask.prompt_tokens_max();
+        let rates = price.standard.or_dearer(*price.rates(ask.fast, prompt));
+        let output = ask.max_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+        let list = PicoUsd::of_tokens(rates.dearest_input(), prompt)
+            + PicoUsd::of_tokens(rates.output, output);
+        let amount = if price.us_geo { list.scaled(11, 10) } else { list };
+        Cost { amount, version: version(&price, known), known }
+    }
+
+    /// The model's price, or a guess that is never free; and whether it is the former.
+    fn price_or_guess(&self, model: &str, at: Timestamp) -> (Price, bool) {
+        match self.price(model, at) {
+            Some(price) => (price.clone(), true),
+            None => (self.guess(model, at), false),
+        }
+    }
+
+    /// The dearest of the family, class by class; 5 and 25 dollars for a stranger.
+    fn guess(&self, model: &str, at: Timestamp) -> Price {
+        let lower = model.to_ascii_lowercase();
+        let family = FAMILIES.into_iter().find(|family| lower.contains(family));
+        let kin = self
+            .models
+            .iter()
+            .filter(|(id, _)| family.is_some_and(|family| id.contains(family)))
+            .filter_map(|(_, prices)| current(prices, at));
+        let dearest = |all: &mut dyn Iterator<Item = Rates>| all.reduce(Rates::or_dearer);
+        let usual = |price: &Price| [Some(price.standard), price.above.map(|above| above.rates)];
+        Price {
+            from: at,
+            standard: dearest(&mut kin.clone().flat_map(usual).flatten()).unwrap_or(self.unknown),
+            fast: dearest(&mut kin.filter_map(|price| price.fast)),
+            above: None,
+            us_geo: true,
+            version: self.version.clone(),
+        }
+    }
+}
+
+fn current(prices: &[Price], at: Timestamp) -> Option<&Price> {
+    prices.iter().rev().find(|price| price.from <= at).or(prices.first())
+}
+
+fn version(price: &Price, known: bool) -> String {
+    if known { price.version.clone() } else { format!("{}?", price.version) }
+}

@@ -1,0 +1,175 @@
+//! What one answer consumed, as it is billed.
+//!
+//! Reading it from an upstream's bytes is `wire::meter`'s business, its price `price`'s.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens by class. The classes do not overlap; the prompt is the sum of all but `output`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// Prompt tokens that touched no cache.
+    pub input: u64,
+    /// Tokens of the answer, thinking included.
+    pub output: u64,
+    /// Prompt tokens read from the cache.
+    pub cache_read: u64,
+    /// Prompt tokens written to the cache for five minutes.
+    pub cache_write_5m: u64,
+    /// Prompt tokens written to the cache for an hour.
+    pub cache_write_1h: u64,
+}
+
+impl Tokens {
+    /// Adds `other`, class by class.
+    pub fn add(&mut self, other: &Self) {
+        *self = self.each(other, u64::saturating_add);
+    }
+
+    /// What is left of each class after `other` is taken away; never below zero.
+    #[must_use]
+    pub fn less(&self, other: &Self) -> Self {
+        self.each(other, u64::saturating_sub)
+    }
+
+    /// Every token of the prompt, whatever its class.
+    pub fn prompt(&self) -> u64 {
+        [self.cache_read, self.cache_write_5m, self.cache_write_1h]
+            .into_iter()
+            .fold(self.input, u64::saturating_add)
+    }
+
+    /// Every token.
+    pub fn total(&self) -> u64 {
+        self.prompt().saturating_add(self.output)
+    }
+
+    fn each(&self, other: &Self, op: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            input: op(self.input, other.input),
+            output: op(self.output, other.output),
+            cache_read: op(self.cache_read, other.cache_read),
+            cache_write_5m: op(self.cache_write_5m, other.cache_write_5m),
+            cache_write_1h: op(self.cache_write_1h, other.cache_write_1h),
+        }
+    }
+}
+
+/// One sampling pass inside a request: `usage.iterations[]` (SDK 1.12 types, 2026-11-22).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Iteration {
+    /// The upstream's word: `message`, `fallback_message`, `compaction`, `advisor_message`, ….
+    pub kind: String,
+    /// The model that ran it, where the upstream names one.
+    pub model: Option<String>,
+    /// What it consumed.
+    pub tokens: Tokens,
+}
+
+impl Iteration {
+    /// Whether the upstream leaves these tokens out of its top-level totals: so it does for
+    /// compaction (SDK 1.12 doc comment) and for the advisor, which another model runs.
+    pub fn outside_totals(&self) -> bool {
+        self.kind.starts_with("compaction") || self.kind.starts_with("advisor")
+    }
+}
+
+/// What an answer consumed.
+///
+/// `tokens` is the *billed* sum: every iteration, plus whatever the upstream's totals hold
+/// beyond its iterations. Always `tokens ≥ Σ iterations`, class by class; the difference
+/// ([`Usage::beyond_iterations`]) is billed at the model that served the request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens as billed.
+    pub tokens: Tokens,
+    /// Server-side web searches.
+    pub web_searches: u64,
+    /// `standard`, `priority`, `batch`, …; absent when the upstream does not say.
+    pub service_tier: Option<String>,
+    /// Where it was computed: `global`, `us`, ….
+    pub inference_geo: Option<String>,
+    /// `fast` or `standard`.
+    pub speed: Option<String>,
+    /// The passes, when the upstream lists them.
+    pub iterations: Vec<Iteration>,
+    /// Whether any number is our estimate.
+    pub estimated: bool,
+}
+
+impl Usage {
+    /// The usage that the upstream's top-level `totals` and its `iterations` add up to.
+    ///
+    /// * No iterations: the totals.
+    /// * Compaction and advisor passes lie outside the totals: they are added.
+    /// * Passes inside: the totals may be their sum (compaction), or those of the last pass only
+    ///   (a fallback reports the tokens of the model that finished). So the sum of the passes
+    ///   counts, and in each class whatever the totals hold beyond that sum.
+    pub fn billed(totals: Tokens, iterations: Vec<Iteration>) -> Self {
+        let (mut inside, mut tokens) = (Tokens::default(), Tokens::default());
+        for iteration in &iterations {
+            tokens.add(&iteration.tokens);
+            if !iteration.outside_totals() {
+                inside.add(&iteration.tokens);
+            }
+        }
+        tokens.add(&totals.less(&inside));
+        Self { tokens, iterations, ..Self::default() }
+    }
+
+    /// The billed tokens that no iteration accounts for.
+    pub fn beyond_iterations(&self) -> Tokens {
+        let mut listed = Tokens::default();
+        for iteration in &self.iterations {
+            listed.add(&iteration.tokens);
+        }
+        self.tokens.less(&listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(input: u64, output: u64) -> Tokens {
+        Tokens { input, output, ..Tokens::default() }
+    }
+
+    fn pass(kind: &str, input: u64, output: u64) -> Iteration {
+        Iteration { kind: kind.into(), model: None, tokens: tokens(input, output) }
+    }
+
+    #[test]
+    fn what_is_billed() {
+        let check = |totals, passes: &[Iteration], billed, beyond| {
+            let usage = Usage::billed(totals, passes.to_vec());
+            assert_eq!((usage.tokens, usage.beyond_iterations()), (billed, beyond), "{passes:?}");
+        };
+        let none = Tokens::default();
+        check(tokens(25, 7), &[], tokens(25, 7), tokens(25, 7));
+        let both = [pass("compaction", 150_000, 3_000), pass("message", 4_000, 50)];
+        check(tokens(4_000, 50), &both, tokens(154_000, 3_050), none);
+        // Only the compaction is listed: the totals still count.
+        check(tokens(4_000, 50), &both[..1], tokens(154_000, 3_050), tokens(4_000, 50));
+        let fallback = [pass("message", 500, 5), pass("fallback_message", 500, 40)];
+        check(tokens(500, 40), &fallback, tokens(1_000, 45), none);
+        // Totals beyond the listed passes are not lost.
+        check(tokens(600, 100), &fallback[..1], tokens(600, 100), tokens(100, 95));
+        let advised = [pass("message", 10, 2), pass("advisor_message", 900, 30)];
+        check(tokens(10, 2), &advised, tokens(910, 32), none);
+    }
+
+    #[test]
+    fn prompt_is_everything_but_output() {
+        let all =
+            Tokens { input: 1, output: 2, cache_read: 4, cache_write_5m: 8, cache_write_1h: 16 };
+        assert_eq!((all.prompt(), all.total()), (29, 31));
+    }
+
+    #[test]
+    fn the_record_s_names() {
+        let json = r#"{"input":1,"output":2,"cache_read":3,"cache_write_5m":4,"cache_write_1h":5}"#;
+        let read: Tokens = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    }
+}
