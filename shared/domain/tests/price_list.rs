@@ -1,0 +1,309 @@
+//! The list price of every model and class, written out by hand, and the rules around it.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use baton_domain::money::PicoUsd;
+use baton_domain::price::{Ask, Price, PriceTable, Rates};
+use baton_domain::usage::{Iteration, Tokens, Usage};
+use jiff::Timestamp;
+
+const MILLION: u64 = 1_000_000;
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn usage(tokens: Tokens) -> Usage {
+    Usage { tokens, ..Usage::default() }
+}
+
+/// `count` tokens of each class alone, in the order of [`Tokens`].
+fn each_class(count: u64) -> [Tokens; 5] {
+    let none = Tokens::default();
+    [
+        Tokens { input: count, ..none },
+        Tokens { output: count, ..none },
+        Tokens { cache_read: count, ..none },
+        Tokens { cache_write_5m: count, ..none },
+        Tokens { cache_write_1h: count, ..none },
+    ]
+}
+
+fn usd(text: &str) -> PicoUsd {
+    text.parse().unwrap()
+}
+
+fn amount(usage: &Usage, model: &str, at: Timestamp) -> PicoUsd {
+    PriceTable::builtin().cost(usage, model, at).amount
+}
+
+/// `prices` are dollars per million: input, output, cache read, 5-minute and 1-hour write.
+fn check(model: &str, speed: Option<&str>, prices: [&str; 5]) {
+    // A thousand tokens keep a prompt short of any long-prompt rate.
+    for (tokens, price) in each_class(1_000).into_iter().zip(prices) {
+        let usage = Usage { speed: speed.map(str::to_owned), ..usage(tokens) };
+        let cost = PriceTable::builtin().cost(&usage, model, now());
+        assert_eq!(cost.amount.scaled(1_000, 1), usd(price), "{model} {speed:?} {tokens:?}");
+        assert!(cost.known, "{model}");
+    }
+}
+
+const LIST: [(&str, [&str; 5]); 21] = [
+    ("claude-fable-5-2", ["8", "40", "0.2", "10", "16"]),
+    ("claude-mythos-5-2", ["8", "40", "0.2", "10", "16"]),
+    ("claude-fable-5-1", ["10", "50", "0.25", "12.5", "20"]),
+    ("claude-fable-5", ["10", "50", "1", "12.5", "20"]),
+    ("claude-mythos-5", ["10", "50", "1", "12.5", "20"]),
+    ("claude-opus-5-5", ["4", "20", "0.2", "5", "8"]),
+    ("claude-opus-5", ["5", "25", "0.5", "6.25", "10"]),
+    ("claude-opus-4-8", ["5", "25", "0.5", "6.25", "10"]),
+    ("claude-opus-4-7", ["5", "25", "0.5", "6.25", "10"]),
+    ("claude-opus-4-6", ["5", "25", "0.5", "6.25", "10"]),
+    ("claude-opus-4-5", ["5", "25", "0.5", "6.25", "10"]),
+    ("claude-opus-4-1", ["15", "75", "1.5", "18.75", "30"]),
+    ("claude-opus-4", ["15", "75", "1.5", "18.75", "30"]),
+    ("claude-sonnet-5-5", ["2", "10", "0.1", "2.5", "4"]),
+    ("claude-sonnet-5", ["2", "10", "0.2", "2.5", "4"]),
+    ("claude-sonnet-4-6", ["3", "15", "0.3", "3.75", "6"]),
+    ("claude-sonnet-4-5", ["3", "15", "0.3", "3.75", "6"]),
+    ("claude-sonnet-4", ["3", "15", "0.3", "3.75", "6"]),
+    ("claude-haiku-5-5", ["0.1", "0.5", "0.01", "0.125", "0.2"]),
+    ("claude-haiku-4-5", ["1", "5", "0.1", "1.25", "2"]),
+    ("claude-haiku-3-5", ["0.8", "4", "0.08", "1", "1.6"]),
+];
+
+const FAST: [(&str, [&str; 5]); 6] = [
+    ("claude-fable-5-2", ["16", "80", "0.4", "20", "32"]),
+    ("claude-mythos-5-2", ["16", "80", "0.4", "20", "32"]),
+    ("claude-opus-5-5", ["8", "40", "0.4", "10", "16"]),
+    ("claude-opus-5", ["10", "50", "1", "12.5", "20"]),
+    ("claude-opus-4-8", ["10", "50", "1", "12.5", "20"]),
+    ("claude-opus-4-7", ["30", "150", "3", "37.5", "60"]),
+];
+
+#[test]
+fn every_model_and_class() {
+    for (model, prices) in LIST {
+        check(model, None, prices);
+        check(model, Some("standard"), prices);
+    }
+    let table = PriceTable::builtin();
+    assert_eq!(table.models().count(), LIST.len(), "a model without a row here");
+    assert_eq!(table.version(), "2026-11-22");
+}
+
+#[test]
+fn fast_costs_its_own_price_where_there_is_one() {
+    for (model, prices) in FAST {
+        check(model, Some("fast"), prices);
+    }
+    for (model, prices) in LIST {
+        if FAST.iter().all(|(fast, _)| *fast != model) {
+            check(model, Some("fast"), prices);
+        }
+    }
+}
+
+#[test]
+fn the_client_computes_the_same() {
+    let file = include_str!("../../../tests/fixtures/observed/client_price_table.json");
+    let seen: serde_json::Value = serde_json::from_str(file).unwrap();
+    for (model, row) in seen["usd_per_million"].as_object().unwrap() {
+        if model == "claude-haiku-3-5" {
+            continue; // The client does not know it and takes another model's price.
+        }
+        let seen = |field: &str| usd(&row[field].to_string());
+        let names = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
+        // It was fed 100,000 tokens, which is not above any threshold.
+        for (tokens, name) in each_class(100_000).into_iter().zip(names) {
+            let ours = amount(&usage(tokens), model, now());
+            assert_eq!(ours.scaled(10, 1), seen(name), "{model} {name}");
+        }
+        let long = usage(Tokens { input: 300_000, ..Tokens::default() });
+        assert_eq!(amount(&long, model, now()).scaled(10, 3), seen("input_at_300k_prompt"));
+        let searches = Usage { web_searches: 1_000, ..Usage::default() };
+        assert_eq!(amount(&searches, model, now()), seen("web_search_per_1000"));
+        the_client_s_fast_and_geo(model, seen("fast_input"), seen("inference_geo_us_input"));
+    }
+}
+
+fn the_client_s_fast_and_geo(model: &str, fast_input: PicoUsd, us_input: PicoUsd) {
+    let tokens = Tokens { input: 100_000, ..Tokens::default() };
+    // The client alone has a fast price for Opus 4.6; the pages of August 2026 have none.
+    if model != "claude-opus-4-6" {
+        let fast = Usage { speed: Some("fast".into()), ..usage(tokens) };
+        assert_eq!(amount(&fast, model, now()).scaled(10, 1), fast_input, "{model}");
+    }
+    // The client adds the tenth to every model, the pages from 4.6 on.
+    if !model.ends_with("-4-5") {
+        let us = Usage { inference_geo: Some("us".into()), ..usage(tokens) };
+        assert_eq!(amount(&us, model, now()).scaled(10, 1), us_input, "{model}");
+    }
+}
+
+#[test]
+fn one_token_is_exact_under_every_factor() {
+    let one = Tokens { cache_read: 1, ..Tokens::default() };
+    let check = |model, geo: &str, tier: &str, expect| {
+        let terms = Usage {
+            inference_geo: Some(geo.into()),
+            service_tier: Some(tier.into()),
+            ..usage(one)
+        };
+        assert_eq!(amount(&terms, model, now()).to_string(), expect, "{model} {geo} {tier}");
+    };
+    check("claude-haiku-5-5", "global", "standard", "0.000000010000");
+    check("claude-haiku-5-5", "us", "standard", "0.000000011000");
+    check("claude-haiku-5-5", "us", "batch", "0.000000005500");
+    check("claude-haiku-5-5", "global", "batch", "0.000000005000");
+    check("claude-haiku-4-5", "us", "standard", "0.000000100000");
+    check("claude-opus-4-6", "us", "priority", "0.000000550000");
+}
+
+#[test]
+fn factors_divide_every_built_in_rate() {
+    let all = |rates: &Rates| {
+        let Rates { input, output, cache_read, cache_write_5m, cache_write_1h } = *rates;
+        [input, output, cache_read, cache_write_5m, cache_write_1h]
+    };
+    for (model, prices) in PriceTable::builtin().models() {
+        for price in prices {
+            let long = price.above.map(|above| above.rates);
+            for rates in [Some(price.standard), price.fast, long].iter().flatten() {
+                assert!(all(rates).iter().all(|rate| rate % 20 == 0 && *rate > 0), "{model}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_prompts() {
+    let check = |cache_read, expect| {
+        let tokens = Tokens { input: 1_000, output: 10, cache_read, ..Tokens::default() };
+        let usage = usage(tokens);
+        assert_eq!(amount(&usage, "claude-haiku-5-5", now()).to_string(), expect);
+    };
+    // 1,000 × 0.1 + 10 × 0.5 + 99,000 × 0.01 per million.
+    check(99_000, "0.001095000000");
+    // 1,000 × 0.5 + 10 × 2.5 + 99,001 × 0.05 per million.
+    check(99_001, "0.005475050000");
+}
+
+#[test]
+fn a_price_holds_from_its_day() {
+    let read = usage(Tokens { cache_read: MILLION, ..Tokens::default() });
+    let check = |at: &str, expect| {
+        assert_eq!(amount(&read, "claude-sonnet-5-5", at.parse().unwrap()), usd(expect), "{at}");
+    };
+    check("2020-01-01T00:00:00Z", "0.2");
+    check("2026-10-06T23:59:59.999Z", "0.2");
+    check("2026-10-07T00:00:00Z", "0.1");
+    check("2030-01-01T00:00:00Z", "0.1");
+}
+
+#[test]
+fn ids_of_every_form_find_their_row() {
+    let input = usage(Tokens { input: MILLION, ..Tokens::default() });
+    let check = |model, expect| {
+        let cost = PriceTable::builtin().cost(&input, model, now());
+        assert_eq!((cost.amount, cost.known), (usd(expect), true), "{model}");
+        assert_eq!(cost.version, "2026-11-22");
+    };
+    check("claude-sonnet-4-5-20250929", "3");
+    check("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "3");
+    check("anthropic/claude-opus-5-5", "4");
+    check("claude-opus-4-20250514", "15");
+    check("claude-opus-4-0", "15");
+    check("claude-3-5-haiku-20241022", "0.8");
+}
+
+#[test]
+fn an_unknown_model_is_never_free() {
+    let check = |model, prices: [&str; 5]| {
+        for (tokens, price) in each_class(MILLION).into_iter().zip(prices) {
+            let cost = PriceTable::builtin().cost(&usage(tokens), model, now());
+            assert_eq!(cost.amount, usd(price), "{model} {tokens:?}");
+            assert_eq!((cost.known, cost.version.as_str()), (false, "2026-11-22?"), "{model}");
+        }
+    };
+    check("claude-opus-9", ["15", "75", "1.5", "18.75", "30"]);
+    check("Claude-Opus-9", ["15", "75", "1.5", "18.75", "30"]);
+    check("claude-sonnet-9-20270101", ["3", "15", "0.3", "3.75", "6"]);
+    check("claude-haiku-9", ["1", "5", "0.1", "1.25", "2"]);
+    check("claude-fable-9", ["10", "50", "1", "12.5", "20"]);
+    check("gpt-5.5", ["5", "25", "0.5", "6.25", "10"]);
+    check("", ["5", "25", "0.5", "6.25", "10"]);
+}
+
+#[test]
+fn iterations_cost_their_own_model() {
+    let pass = |kind: &str, model: Option<&str>, input, output| Iteration {
+        kind: kind.into(),
+        model: model.map(str::to_owned),
+        tokens: Tokens { input, output, ..Tokens::default() },
+    };
+    let totals = |input, output| Tokens { input, output, ..Tokens::default() };
+    let check = |totals, passes: Vec<Iteration>, expect| {
+        let usage = Usage::billed(totals, passes);
+        let cost = PriceTable::builtin().cost(&usage, "claude-opus-5-5", now());
+        assert_eq!((cost.amount.to_string().as_str(), cost.known), (expect, true));
+    };
+    // 154,000 × 4 + 3,050 × 20 per million.
+    let compaction = pass("compaction", None, 150_000, 3_000);
+    let message = pass("message", Some("claude-opus-5-5"), 4_000, 50);
+    check(totals(4_000, 50), vec![compaction, message], "0.677000000000");
+    // 500 × 4 + 5 × 20 + 500 × 2 + 40 × 10 per million.
+    let refused = pass("message", Some("claude-opus-5-5"), 500, 5);
+    let fallback = pass("fallback_message", Some("claude-sonnet-5-5"), 500, 40);
+    check(totals(500, 40), vec![refused, fallback], "0.003500000000");
+}
+
+#[test]
+fn an_operator_s_price_holds_over_the_built_in_one() {
+    let mut table = PriceTable::builtin().clone();
+    let rate = 7 * MILLION;
+    let standard = Rates {
+        input: rate,
+        output: rate,
+        cache_read: rate,
+        cache_write_5m: rate,
+        cache_write_1h: rate,
+    };
+    let price = Price {
+        from: "2026-11-01T00:00:00Z".parse().unwrap(),
+        standard,
+        fast: None,
+        above: None,
+        us_geo: false,
+        version: "ours-1".into(),
+    };
+    for model in ["claude-opus-5-5", "house-model"] {
+        table.set(model, price.clone());
+        table.set(model, price.clone());
+    }
+    let input = usage(Tokens { input: MILLION, ..Tokens::default() });
+    let check = |model, at: &str, expect, version| {
+        let cost = table.cost(&input, model, at.parse().unwrap());
+        assert_eq!((cost.amount, cost.version.as_str()), (usd(expect), version), "{model} {at}");
+    };
+    check("claude-opus-5-5", "2026-10-31T23:00:00Z", "4", "2026-11-22");
+    check("claude-opus-5-5", "2026-11-01T00:00:00Z", "7", "ours-1");
+    check("house-model", "2026-01-01T00:00:00Z", "7", "ours-1");
+    let json = serde_json::to_string(&price).unwrap();
+    assert_eq!(serde_json::from_str::<Price>(&json).unwrap(), price);
+}
+
+#[test]
+fn estimates_are_at_least_the_cost() {
+    let ask =
+        |max_tokens, fast| Ask { model: "claude-opus-5-5", body_bytes: 50_000, max_tokens, fast };
+    let estimate = |ask| PriceTable::builtin().estimate(&ask, now()).amount.to_string();
+    // (26,000 × 8 + 1,000 × 20) per million × 1.1, and twice that when fast.
+    assert_eq!(estimate(ask(Some(1_000), false)), "0.250800000000");
+    assert_eq!(estimate(ask(Some(1_000), true)), "0.501600000000");
+    // 128,000 tokens of output when the request sets no bound.
+    assert_eq!(estimate(ask(None, false)), "3.044800000000");
+    // 200,000 bytes can be 101,000 prompt tokens: the long-prompt rates.
+    let long =
+        Ask { model: "claude-haiku-5-5", body_bytes: 200_000, max_tokens: Some(0), fast: false };
+    assert_eq!(estimate(long), "0.111100000000");
+}
