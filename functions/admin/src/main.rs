@@ -1,2 +1,19 @@
-//! admin on Lambda.
-fn main() {}
+//! admin on Lambda: the API and console behind a function URL.
+
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_cloud::telemetry;
+use lambda_http::{Error, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let settings = Settings::from_env()?;
+    telemetry::init(settings.log_format, &settings.log);
+    settings.require_resources()?;
+    let pepper = settings.pepper.clone().ok_or("BATON_KEY_PEPPER is not set")?;
+    let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    run(baton_admin::router(&settings, &pepper, store)).await
+}

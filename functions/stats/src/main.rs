@@ -1,2 +1,22 @@
-//! stats on Lambda.
-fn main() {}
+//! stats on Lambda: invoked with batches of the usage queue.
+
+use aws_lambda_events::sqs::SqsEvent;
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_cloud::telemetry;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let settings = Settings::from_env()?;
+    telemetry::init(settings.log_format, &settings.log);
+    settings.require_resources()?;
+    let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    run(service_fn(|event: LambdaEvent<SqsEvent>| async {
+        Ok::<_, Error>(baton_stats::handle(&store, event.payload).await)
+    }))
+    .await
+}

@@ -118,6 +118,13 @@ id!(
     RequestId, "req", 22
 );
 
+impl GroupId {
+    /// The group that first start creates; keys and accounts without a group go there.
+    pub fn default_group() -> Self {
+        Self("grp_default".to_owned())
+    }
+}
+
 impl RequestId {
     /// An id that sorts by time: 48 bits of unix milliseconds, then 80 random bits.
     pub fn at(now: jiff::Timestamp, random: u128) -> Self {

@@ -1,9 +1,8 @@
 //! Rollups: the sums that summaries are answered from, and which of them a record adds to.
 //!
-//! Three families answer every question of the usage API without touching single events:
+//! Two families answer every question of the usage API without touching single events:
 //!
 //! * `Total`: everything, by hour and by day, spread over shards so that no item runs hot;
-//! * `Key`: one key, by day and model, for the key's own view;
 //! * `Cube`: hour × key × account × model, for every other combination.
 //!
 //! How they are laid out as items is `cloud::store`'s business.
@@ -61,15 +60,6 @@ pub enum Rollup {
         shard: u64,
         /// When, `2026-11-22`.
         day: String,
-    },
-    /// One key's day, by model.
-    KeyDay {
-        /// Who asked.
-        key: KeyId,
-        /// When, `2026-11-22`.
-        day: String,
-        /// The model asked for.
-        model: String,
     },
     /// One cell of the cube, in the shard of its key.
     Cell {
@@ -160,14 +150,13 @@ impl Sums {
 }
 
 /// Every rollup that `record` adds [`Sums::of`] it to.
-pub fn touched_by(record: &UsageRecord) -> [Rollup; 4] {
+pub fn touched_by(record: &UsageRecord) -> [Rollup; 3] {
     let hour = Hour::of(record.started_at);
     let day = hour.day().to_owned();
     let shard = shard_of(record);
     [
         Rollup::TotalHour { shard, hour: hour.clone() },
-        Rollup::TotalDay { shard, day: day.clone() },
-        Rollup::KeyDay { key: record.key_id.clone(), day, model: record.model.clone() },
+        Rollup::TotalDay { shard, day },
         Rollup::Cell { shard, cell: Cell::of(record, hour) },
     ]
 }

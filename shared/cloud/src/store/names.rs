@@ -13,7 +13,7 @@
 //! | store an event and its rollups | usage | TransactWriteItems |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
-//! | totals, a key's days, cells of the cube | usage | Query (`rollup#…`) |
+//! | totals, cells of the cube | usage | Query (`rollup#…`) |
 
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::record::UsageRecord;
@@ -87,10 +87,6 @@ pub(super) fn total_partition(shard: u64) -> String {
     format!("rollup#total#{shard}")
 }
 
-pub(super) fn key_partition(key: &KeyId) -> String {
-    format!("rollup#key#{}", key.bare())
-}
-
 pub(super) fn cube_partition(day: &str, shard: u64) -> String {
     format!("rollup#cube#{day}#{shard}")
 }
@@ -102,7 +98,6 @@ pub(super) fn rollup(rollup: &Rollup) -> Place {
             (total_partition(*shard), format!("hour#{}", hour.as_str()))
         }
         Rollup::TotalDay { shard, day } => (total_partition(*shard), format!("day#{day}")),
-        Rollup::KeyDay { key, day, model } => (key_partition(key), format!("day#{day}#{model}")),
         Rollup::Cell { shard, cell } => {
             let user = cell.user.as_ref().map_or("-", |user| user.bare());
             let sk = format!(

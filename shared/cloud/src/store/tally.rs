@@ -4,7 +4,6 @@ use super::item::{Item, text};
 use super::names::{self, PK, SK};
 use super::{Store, StoreError, item::inconsistent};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::id::KeyId;
 use baton_domain::money::PicoUsd;
 use baton_domain::rollup::{Cell, Hour, SHARDS, Sums};
 use baton_domain::usage::Tokens;
@@ -110,26 +109,6 @@ impl Store {
             }
         }
         Ok(found)
-    }
-
-    /// One key's days between two days (both included): day, model, sums.
-    pub async fn key_days(
-        &self,
-        key: &KeyId,
-        from: &str,
-        to: &str,
-    ) -> Result<Vec<(String, String, Sums)>, StoreError> {
-        let (low, high) = (format!("day#{from}#"), format!("day#{to}#\u{10ffff}"));
-        let items = self.range(names::key_partition(key), low, high).await?;
-        let rows = items.iter().map(|item| {
-            let sk = text(item, SK)?;
-            let mut parts = sk.splitn(3, '#').skip(1);
-            let (Some(day), Some(model)) = (parts.next(), parts.next()) else {
-                return Err(odd(item, SK));
-            };
-            Ok((day.to_owned(), model.to_owned(), read_sums(item)?))
-        });
-        rows.collect()
     }
 
     /// The cube's cells of one day.

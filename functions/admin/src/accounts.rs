@@ -1,0 +1,249 @@
+//! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
+
+use crate::answer::{Answer, Refused, body, created, id};
+use crate::query::{Change, Paging, name};
+use crate::{Office, Shared};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use baton_cloud::store::{Edit, Stored};
+use baton_cloud::upstream::check_url;
+use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::id::{AccountId, GroupId};
+use baton_domain::model::ModelPattern;
+use baton_domain::secret::Secret;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// An account's item is copied into each of its groups, in one transaction of 100 actions.
+const GROUPS_MAX: usize = 40;
+
+/// A credential as an operator gives it.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum NewCredential {
+    /// A static key.
+    ApiKey {
+        /// The key itself.
+        value: Secret,
+        /// Which header it goes into.
+        #[serde(default)]
+        header: CredentialHeader,
+    },
+}
+
+/// Where a static key goes.
+#[derive(Deserialize, Default, Clone, Copy)]
+enum CredentialHeader {
+    #[default]
+    #[serde(rename = "x-api-key")]
+    XApiKey,
+    #[serde(rename = "authorization")]
+    Authorization,
+}
+
+/// What can be set of an account. In a POST, what is absent gets its default; in a PATCH it stays.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AccountInput {
+    name: Option<String>,
+    provider: Option<Provider>,
+    base_url: Option<String>,
+    credential: Option<NewCredential>,
+    groups: Option<Vec<GroupId>>,
+    priority: Option<u32>,
+    weight: Option<u32>,
+    models: Option<Vec<ModelPattern>>,
+    model_map: Option<BTreeMap<ModelPatternKey, String>>,
+    cache_domain: Change<String>,
+    max_concurrency: Change<u32>,
+    proxy_url: Change<String>,
+    enabled: Option<bool>,
+}
+
+impl AccountInput {
+    /// An account with a static key, everything else by default.
+    pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
+        let credential = NewCredential::ApiKey { value: key, header: CredentialHeader::XApiKey };
+        Self {
+            name: Some(name.to_owned()),
+            base_url: Some(base_url.to_owned()),
+            credential: Some(credential),
+            ..Self::default()
+        }
+    }
+}
+
+/// A pattern as the key of a JSON object.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(transparent)]
+struct ModelPatternKey(String);
+
+fn view(stored: &Stored<Account>) -> Value {
+    let account = &stored.value;
+    let map: Map<String, Value> = account
+        .model_map
+        .iter()
+        .map(|(pattern, target)| (pattern.as_str().to_owned(), json!(target)))
+        .collect();
+    json!({
+        "id": account.id, "name": account.name, "provider": account.provider, "base_url": account.base_url,
+        "groups": account.groups, "priority": account.priority, "weight": account.weight,
+        "models": account.models, "model_map": map, "cache_domain": account.cache_domain,
+        "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
+        "enabled": account.enabled, "credential_type": account.credential,
+        "status": if account.enabled { "ready" } else { "disabled" },
+        "status_reason": null, "cooling_until": null, "last_used_at": null,
+        "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
+    })
+}
+
+pub(crate) async fn list(
+    State(office): Shared,
+    Query(paging): Query<Paging>,
+) -> Answer<Json<Value>> {
+    let page = office.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?;
+    let data: Vec<Value> = page.data.iter().map(view).collect();
+    Ok(Json(json!({ "data": data, "next_cursor": page.next_cursor })))
+}
+
+pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
+    Ok(created(view(&office.create_account(body(&bytes)?).await?)))
+}
+
+pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+    Ok(Json(view(&office.account(&id(&path)?).await?)))
+}
+
+pub(crate) async fn change(
+    State(office): Shared,
+    Path(path): Path<String>,
+    bytes: Bytes,
+) -> Answer<Json<Value>> {
+    let input: AccountInput = body(&bytes)?;
+    let before = office.account(&id(&path)?).await?;
+    let mut stored = office.store.revise(&before);
+    office.fill(&mut stored, input).await?;
+    office.save_account(&stored, &before.value.groups).await?;
+    Ok(Json(view(&stored)))
+}
+
+pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
+    let stored = office.account(&id(&path)?).await?;
+    let mut edit = Edit::default();
+    office.store.remove_account(&mut edit, &stored);
+    office.store.apply(edit).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Office {
+    pub(crate) async fn create_account(&self, input: AccountInput) -> Answer<Stored<Account>> {
+        if input.name.is_none() {
+            return Err(Refused::bad("`name` is missing"));
+        }
+        if input.credential.is_none() {
+            return Err(Refused::bad(
+                "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
+            ));
+        }
+        let blank = Account {
+            id: AccountId::from_bits(self.store.dice().bits()),
+            name: String::new(),
+            provider: Provider::Anthropic,
+            base_url: "https://api.anthropic.com".to_owned(),
+            credential: CredentialKind::ApiKey,
+            groups: self.groups_or_default(input.groups.clone().unwrap_or_default()).await?,
+            priority: 100,
+            weight: 100,
+            models: Vec::new(),
+            model_map: Vec::new(),
+            cache_domain: None,
+            max_concurrency: None,
+            proxy_url: None,
+            enabled: true,
+        };
+        let mut stored = self.store.stamp(blank, None);
+        self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        self.save_account(&stored, &[]).await?;
+        Ok(stored)
+    }
+
+    async fn account(&self, id: &AccountId) -> Answer<Stored<Account>> {
+        let found = self.store.read::<Account>(id).await?;
+        found.ok_or_else(|| Refused::not_found(format!("account {id}")))
+    }
+
+    /// Checks `input` and writes it over `stored`.
+    async fn fill(&self, stored: &mut Stored<Account>, input: AccountInput) -> Answer<()> {
+        let account = &mut stored.value;
+        if let Some(text) = input.name {
+            account.name = name(&text)?;
+        }
+        match input.provider {
+            None | Some(Provider::Anthropic) => {}
+            Some(Provider::OpenaiCompatible | Provider::Bedrock) => {
+                return Err(Refused::bad("this provider is not served yet; `anthropic` is"));
+            }
+        }
+        if let Some(url) = input.base_url {
+            check_url(&url, self.allow_private_upstreams)
+                .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
+            account.base_url = url;
+        }
+        if let Some(groups) = input.groups {
+            if groups.is_empty() || groups.len() > GROUPS_MAX {
+                return Err(Refused::bad(format!("`groups` has 1 to {GROUPS_MAX} groups")));
+            }
+            account.groups = self.groups_or_default(groups).await?;
+        }
+        if let Some(map) = input.model_map {
+            account.model_map = patterns(map)?;
+        }
+        if let Change::To(Some(_)) = input.proxy_url {
+            return Err(Refused::bad("`proxy_url` is not served yet; leave it out"));
+        }
+        account.priority = input.priority.unwrap_or(account.priority);
+        account.weight = input.weight.unwrap_or(account.weight);
+        account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
+        account.cache_domain = input.cache_domain.over(account.cache_domain.take());
+        account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
+        account.enabled = input.enabled.unwrap_or(account.enabled);
+        if let Some(credential) = input.credential {
+            self.seal(stored, &credential).await?;
+        }
+        Ok(())
+    }
+
+    async fn seal(&self, stored: &mut Stored<Account>, credential: &NewCredential) -> Answer<()> {
+        let NewCredential::ApiKey { value, header } = credential;
+        let printable = |byte: u8| byte.is_ascii_graphic();
+        if value.expose().is_empty() || !value.expose().bytes().all(printable) {
+            return Err(Refused::bad(
+                "`credential.value` is empty or has characters that no key has",
+            ));
+        }
+        stored.value.credential = match header {
+            CredentialHeader::XApiKey => CredentialKind::ApiKey,
+            CredentialHeader::Authorization => CredentialKind::Bearer,
+        };
+        stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
+        Ok(())
+    }
+
+    async fn save_account(&self, stored: &Stored<Account>, before: &[GroupId]) -> Answer<()> {
+        let mut edit = Edit::default();
+        self.store.save_account(&mut edit, stored, before)?;
+        Ok(self.store.apply(edit).await?)
+    }
+}
+
+fn patterns(map: BTreeMap<ModelPatternKey, String>) -> Answer<Vec<(ModelPattern, String)>> {
+    map.into_iter()
+        .map(|(ModelPatternKey(text), target)| {
+            let pattern = ModelPattern::new(text).map_err(Refused::bad)?;
+            Ok((pattern, target))
+        })
+        .collect()
+}

@@ -1,0 +1,85 @@
+//! First start: the default group, the admin token, a first key, and a first account if the
+//! environment holds a key for one. Everything is made once, whatever crashed before.
+
+use crate::Office;
+use crate::accounts::AccountInput;
+use crate::answer::Refused;
+use crate::keys::KeyInput;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::{Store, StoreError};
+use baton_cloud::vault::Pepper;
+use baton_domain::account::Account;
+use baton_domain::id::{GroupId, base62};
+use baton_domain::key::{Group, Key};
+use baton_domain::secret::Secret;
+
+/// What was made, to be shown once.
+#[derive(Default)]
+pub struct FirstStart {
+    /// A new admin token, if none was fixed or made before.
+    pub admin_token: Option<Secret>,
+    /// The first key, if there was none.
+    pub key: Option<Secret>,
+    /// The name of the first account, if one was made.
+    pub account: Option<String>,
+}
+
+/// Makes what is missing.
+///
+/// # Errors
+/// A sentence for the person who starts it.
+pub async fn first_start(
+    settings: &Settings,
+    pepper: &Secret,
+    store: Store,
+) -> Result<FirstStart, String> {
+    let office = Office {
+        store,
+        pepper: Pepper::new(pepper),
+        admin_token: settings.admin_token.clone(),
+        allow_private_upstreams: settings.allow_private_upstreams,
+    };
+    let made = async {
+        Ok::<_, Refused>(FirstStart {
+            key: office.first_key().await?,
+            account: office.first_account(settings).await?,
+            // Last: once it is kept, nobody is shown anything again.
+            admin_token: office.first_admin_token().await?,
+        })
+    };
+    made.await.map_err(|refused| refused.to_string())
+}
+
+impl Office {
+    /// A key, on the very first start: when there is no group yet.
+    async fn first_key(&self) -> Result<Option<Secret>, Refused> {
+        let group = self.store.read::<Group>(&GroupId::default_group()).await?;
+        let any = !self.store.list::<Key>(1, None).await?.data.is_empty();
+        if group.is_some() || any {
+            return Ok(None);
+        }
+        Ok(Some(self.create_key(KeyInput::named("first key")).await?.1))
+    }
+
+    async fn first_account(&self, settings: &Settings) -> Result<Option<String>, Refused> {
+        let Some(key) = &settings.anthropic_api_key else { return Ok(None) };
+        if !self.store.list::<Account>(1, None).await?.data.is_empty() {
+            return Ok(None);
+        }
+        let input = AccountInput::first("anthropic", &settings.anthropic_base_url, key.clone());
+        Ok(Some(self.create_account(input).await?.value.name))
+    }
+
+    async fn first_admin_token(&self) -> Result<Option<Secret>, Refused> {
+        if self.admin_token.is_some() || self.store.admin_token_hash().await?.is_some() {
+            return Ok(None);
+        }
+        let (left, right) = (self.store.dice().bits(), self.store.dice().bits());
+        let token = Secret::new(format!("bta_{}{}", base62(left, 21), base62(right, 21)));
+        match self.store.put_admin_token_hash(self.pepper.hash(token.expose())).await {
+            Ok(()) => Ok(Some(token)),
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

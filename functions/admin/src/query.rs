@@ -1,0 +1,75 @@
+//! What lists and reports are asked with: limits, cursors, periods.
+
+use crate::answer::{Answer, Refused};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer};
+
+/// `?limit=&cursor=`
+#[derive(Deserialize)]
+pub(crate) struct Paging {
+    pub(crate) limit: Option<u32>,
+    pub(crate) cursor: Option<String>,
+}
+
+impl Paging {
+    /// The page's size: 100 unless asked, 1,000 at most.
+    pub(crate) fn limit(&self) -> Answer<u16> {
+        match self.limit.unwrap_or(100) {
+            limit @ 1..=1000 => Ok(u16::try_from(limit).unwrap_or(1000)),
+            _ => Err(Refused::bad("`limit` is a number from 1 to 1000")),
+        }
+    }
+}
+
+/// Reads the bound of a period: an RFC 3339 time, or a UTC day, of which `from` means the
+/// beginning and `to` the end.
+pub(crate) fn bound(text: &str, is_end: bool) -> Answer<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let midnight = |day: Date| day.to_zoned(TimeZone::UTC).map(|midnight| midnight.timestamp());
+    let day = text.parse::<Date>().and_then(|day| if is_end { day.tomorrow() } else { Ok(day) });
+    day.and_then(midnight).map_err(|_| {
+        let name = if is_end { "to" } else { "from" };
+        Refused::bad(format!(
+            "`{name}` is a time like 2026-11-22T21:00:00Z or a day like 2026-11-22"
+        ))
+    })
+}
+
+/// A field of a PATCH that may be emptied: absent keeps what is there, `null` empties it.
+#[derive(Default)]
+pub(crate) enum Change<T> {
+    /// It was absent.
+    #[default]
+    Keep,
+    /// It was there.
+    To(Option<T>),
+}
+
+impl<T> Change<T> {
+    /// What is there afterwards.
+    pub(crate) fn over(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => before,
+            Self::To(after) => after,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Option::<T>::deserialize(input).map(Self::To)
+    }
+}
+
+/// A name that people read: trimmed, not empty, at most 200 characters.
+pub(crate) fn name(text: &str) -> Answer<String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 200 || text.contains(char::is_control) {
+        return Err(Refused::bad("`name` has 1 to 200 printable characters"));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,254 @@
+//! Summaries: rollups added up by what was asked for. Pure; reading them is `usage`'s business.
+
+use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
+use baton_domain::rollup::{Cell, Sums};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// What a row may be grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Hour,
+    Day,
+    Month,
+    Key,
+    User,
+    Group,
+    Account,
+    Model,
+}
+
+const NAMES: [(&str, By); 8] = [
+    ("hour", By::Hour),
+    ("day", By::Day),
+    ("month", By::Month),
+    ("key", By::Key),
+    ("user", By::User),
+    ("group", By::Group),
+    ("account", By::Account),
+    ("model", By::Model),
+];
+
+impl By {
+    fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, by)| *by == self).map_or("", |(name, _)| name)
+    }
+
+    fn is_time(self) -> bool {
+        matches!(self, Self::Hour | Self::Day | Self::Month)
+    }
+
+    /// The group's value for something that happened in `hour` (`2026-11-22T21`), if time is
+    /// what this groups by.
+    fn of_hour(self, hour: &str) -> Option<String> {
+        match self {
+            Self::Hour => Some(format!("{hour}:00:00Z")),
+            Self::Day => hour.get(..10).map(str::to_owned),
+            Self::Month => hour.get(..7).map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    fn of_cell(self, cell: &Cell) -> Option<String> {
+        match self {
+            Self::Hour | Self::Day | Self::Month => self.of_hour(cell.hour.as_str()),
+            Self::Key => Some(cell.key.to_string()),
+            Self::User => cell.user.as_ref().map(UserId::to_string),
+            Self::Group => Some(cell.group.to_string()),
+            Self::Account => Some(cell.account.to_string()),
+            Self::Model => Some(cell.model.clone()),
+        }
+    }
+}
+
+/// The columns to group by, in the order asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shape(Vec<By>);
+
+impl Shape {
+    /// Reads `day,model`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut columns = Vec::new();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let Some((_, by)) = NAMES.iter().find(|(name, _)| *name == word) else {
+                let all = NAMES.map(|(name, _)| name).join(", ");
+                return Err(format!("`by` does not know `{word}`; it takes any of {all}"));
+            };
+            if !columns.contains(by) {
+                columns.push(*by);
+            }
+        }
+        Ok(Self(columns))
+    }
+}
+
+/// What is left out. The names of the columns and those of the records both work.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Filter {
+    #[serde(alias = "key_id")]
+    key: Option<KeyId>,
+    #[serde(alias = "user_id")]
+    user: Option<UserId>,
+    #[serde(alias = "group_id")]
+    group: Option<GroupId>,
+    #[serde(alias = "account_id")]
+    account: Option<AccountId>,
+    model: Option<String>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.key.is_none()
+            && self.user.is_none()
+            && self.group.is_none()
+            && self.account.is_none()
+            && self.model.is_none()
+    }
+
+    fn wants(&self, cell: &Cell) -> bool {
+        self.key.as_ref().is_none_or(|key| *key == cell.key)
+            && self.user.as_ref().is_none_or(|user| Some(user) == cell.user.as_ref())
+            && self.group.as_ref().is_none_or(|group| *group == cell.group)
+            && self.account.as_ref().is_none_or(|account| *account == cell.account)
+            && self.model.as_ref().is_none_or(|model| *model == cell.model)
+    }
+}
+
+/// Rows being added up.
+pub(crate) struct Table {
+    shape: Shape,
+    filter: Filter,
+    rows: BTreeMap<Vec<Option<String>>, Sums>,
+}
+
+impl Table {
+    pub(crate) fn new(shape: Shape, filter: Filter) -> Self {
+        let mut rows = BTreeMap::new();
+        if shape.0.is_empty() {
+            // One row, even of nothing.
+            rows.insert(Vec::new(), Sums::default());
+        }
+        Self { shape, filter, rows }
+    }
+
+    /// Whether totals by the hour answer it, without the cube.
+    pub(crate) fn needs_only_totals(&self) -> bool {
+        self.filter.is_empty() && self.shape.0.iter().all(|by| by.is_time())
+    }
+
+    pub(crate) fn add_total(&mut self, hour: &str, sums: &Sums) {
+        let row = self.shape.0.iter().map(|by| by.of_hour(hour)).collect();
+        self.rows.entry(row).or_default().add(sums);
+    }
+
+    pub(crate) fn add_cell(&mut self, cell: &Cell, sums: &Sums) {
+        if self.filter.wants(cell) {
+            let row = self.shape.0.iter().map(|by| by.of_cell(cell)).collect();
+            self.rows.entry(row).or_default().add(sums);
+        }
+    }
+
+    /// The rows in the order of their groups.
+    pub(crate) fn rows(&self) -> Vec<Value> {
+        self.rows.iter().map(|(row, sums)| self.row(row, sums)).collect()
+    }
+
+    fn row(&self, row: &[Option<String>], sums: &Sums) -> Value {
+        let group: Map<String, Value> = self
+            .shape
+            .0
+            .iter()
+            .zip(row)
+            .map(|(by, value)| (by.name().to_owned(), json!(value)))
+            .collect();
+        json!({
+            "group": group,
+            "requests": sums.requests,
+            "errors": sums.errors,
+            "tokens": sums.tokens,
+            "web_searches": sums.web_searches,
+            "cost_usd": sums.cost,
+            "cache_hit_rate": ratio(sums.tokens.cache_read, sums.tokens.prompt()),
+            "ttft_ms_avg": average(sums.ttft_ms, sums.ttft_count),
+            "duration_ms_avg": average(sums.duration_ms, sums.requests),
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people, to four places")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 1e4).round() / 1e4 }
+}
+
+/// The mean, rounded to whole milliseconds.
+fn average(sum: u64, count: u64) -> u64 {
+    (sum + count / 2).checked_div(count).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::money::PicoUsd;
+    use baton_domain::rollup::Hour;
+
+    fn cell(hour: &str, key: u128, model: &str) -> Cell {
+        Cell {
+            hour: Hour::parse(hour).unwrap(),
+            key: KeyId::from_bits(key),
+            user: None,
+            group: GroupId::from_bits(1),
+            account: AccountId::from_bits(1),
+            model: model.into(),
+        }
+    }
+
+    fn sums(requests: u64) -> Sums {
+        Sums {
+            requests,
+            cost: PicoUsd::new(i128::from(requests)),
+            ttft_ms: 3,
+            ttft_count: 2,
+            ..Sums::default()
+        }
+    }
+
+    fn table(by: &str, filter: Filter) -> Vec<Value> {
+        let mut table = Table::new(Shape::parse(by).unwrap(), filter);
+        for (hour, key, model, requests) in [
+            ("2026-11-22T21", 1, "a", 1),
+            ("2026-11-22T22", 1, "b", 2),
+            ("2026-11-22T22", 2, "a", 4),
+            ("2026-11-23T00", 2, "a", 8),
+        ] {
+            table.add_cell(&cell(hour, key, model), &sums(requests));
+        }
+        table.rows()
+    }
+
+    #[test]
+    fn rows_are_grouped_in_the_order_asked_for() {
+        let rows = table("model,day", Filter::default());
+        let read = |row: &Value| format!("{} {}", row["group"], row["requests"]);
+        assert_eq!(
+            rows.iter().map(read).collect::<Vec<_>>(),
+            [
+                r#"{"day":"2026-11-22","model":"a"} 5"#,
+                r#"{"day":"2026-11-23","model":"a"} 8"#,
+                r#"{"day":"2026-11-22","model":"b"} 2"#,
+            ]
+        );
+        assert_eq!(rows[0]["ttft_ms_avg"], 2, "6 ms over 4 requests, rounded");
+        assert_eq!(rows[0]["cost_usd"], "0.000000000005");
+    }
+
+    #[test]
+    fn without_columns_there_is_one_row() {
+        let filter = Filter { key: Some(KeyId::from_bits(2)), ..Filter::default() };
+        assert_eq!(table("", filter)[0]["requests"], 12);
+        let empty = Table::new(Shape::parse("").unwrap(), Filter::default()).rows();
+        assert_eq!(empty.len(), 1);
+        assert_eq!(empty[0]["requests"], 0);
+        assert!(Shape::parse("day,shoe").is_err());
+    }
+}

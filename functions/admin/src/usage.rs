@@ -1,0 +1,128 @@
+//! `/usage`: what was used, as sums and request by request.
+
+use crate::Shared;
+use crate::answer::{Answer, Refused};
+use crate::query::{Paging, bound};
+use crate::summary::{Filter, Shape, Table};
+use axum::Json;
+use axum::extract::{Query, State};
+use baton_cloud::store::{EventFilter, Period, Store};
+use baton_domain::id::{AccountId, KeyId};
+use baton_domain::record::Outcome;
+use baton_domain::rollup::Hour;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A summary reads every hour of its period.
+const DAYS_MAX: i64 = 400;
+
+#[derive(Deserialize)]
+pub(crate) struct SummaryQuery {
+    from: Option<String>,
+    to: Option<String>,
+    by: Option<String>,
+    #[serde(flatten)]
+    filter: Filter,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct EventQuery {
+    from: Option<String>,
+    to: Option<String>,
+    key_id: Option<KeyId>,
+    account_id: Option<AccountId>,
+    model: Option<String>,
+    outcome: Option<Outcome>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+pub(crate) async fn summary(
+    State(office): Shared,
+    Query(query): Query<SummaryQuery>,
+) -> Answer<Json<Value>> {
+    let now = office.store.clock().now();
+    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
+    let shape = Shape::parse(query.by.as_deref().unwrap_or_default()).map_err(Refused::bad)?;
+    let table = tabulate(&office.store, shape, query.filter, (from, to)).await?;
+    Ok(Json(json!({ "data": table.rows() })))
+}
+
+pub(crate) async fn events(
+    State(office): Shared,
+    Query(query): Query<EventQuery>,
+) -> Answer<Json<Value>> {
+    let now = office.store.clock().now();
+    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
+    let filter = EventFilter {
+        from,
+        to,
+        key: query.key_id,
+        account: query.account_id,
+        model: query.model,
+        outcome: query.outcome,
+    };
+    let paging = Paging { limit: query.limit, cursor: query.cursor };
+    let limit = usize::from(paging.limit()?);
+    let page = office.store.events(&filter, limit, paging.cursor.as_deref()).await?;
+    Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
+}
+
+/// The period asked for: the last 30 days unless said otherwise.
+fn period(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Answer<(Timestamp, Timestamp)> {
+    let hours = |count| SignedDuration::from_hours(count);
+    // What has just happened belongs to it, whatever the clocks of other machines say.
+    let to = to.map_or_else(
+        || Ok(now.saturating_add(hours(1)).unwrap_or(now)),
+        |text| bound(text, true),
+    )?;
+    let default = || to.saturating_sub(hours(30 * 24)).unwrap_or(Timestamp::MIN);
+    let from = from.map_or_else(|| Ok(default()), |text| bound(text, false))?;
+    if from > to {
+        return Err(Refused::bad("`from` is later than `to`"));
+    }
+    if to.duration_since(from) > hours(DAYS_MAX * 24) {
+        return Err(Refused::bad(format!(
+            "the period is longer than {DAYS_MAX} days; ask for less"
+        )));
+    }
+    Ok((from, to))
+}
+
+/// Adds up the rollups of a period. Rollups are by the hour: `from` counts from the beginning of
+/// its hour and `to` to the end of the hour before it, or of its own if it lies inside one.
+async fn tabulate(
+    store: &Store,
+    shape: Shape,
+    filter: Filter,
+    (from, to): (Timestamp, Timestamp),
+) -> Answer<Table> {
+    let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);
+    let (from, last) = (Hour::of(from), Hour::of(last));
+    let mut table = Table::new(shape, filter);
+    if table.needs_only_totals() {
+        let hours = store.totals(Period::Hour, from.as_str(), last.as_str()).await?;
+        for (hour, sums) in &hours {
+            table.add_total(hour, sums);
+        }
+        return Ok(table);
+    }
+    for day in days(&from, &last) {
+        let cells = store.cells(&day).await?;
+        let inside = cells.iter().filter(|(cell, _)| from <= cell.hour && cell.hour <= last);
+        for (cell, sums) in inside {
+            table.add_cell(cell, sums);
+        }
+    }
+    Ok(table)
+}
+
+fn days(from: &Hour, last: &Hour) -> Vec<String> {
+    let midnight = |hour: &Hour| format!("{}T00:00:00Z", hour.day()).parse::<Timestamp>().ok();
+    let (Some(first), Some(end)) = (midnight(from), midnight(last)) else { return Vec::new() };
+    std::iter::successors(Some(first), |day| day.checked_add(SignedDuration::from_hours(24)).ok())
+        .take_while(|day| *day <= end)
+        .map(|day| Hour::of(day).day().to_owned())
+        .collect()
+}

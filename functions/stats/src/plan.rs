@@ -1,0 +1,126 @@
+//! Cutting a batch into transactions: pure, so that its laws can be tested on paper.
+
+use baton_domain::record::UsageRecord;
+use baton_domain::rollup::{Rollup, Sums, touched_by};
+use std::collections::{HashMap, HashSet};
+
+/// Records that are stored together, with the sums that they add.
+#[derive(Default)]
+pub(crate) struct Transaction<'a> {
+    pub(crate) records: Vec<&'a UsageRecord>,
+    pub(crate) sums: HashMap<Rollup, Sums>,
+}
+
+impl<'a> Transaction<'a> {
+    /// All of `records` in one.
+    pub(crate) fn of(records: Vec<&'a UsageRecord>) -> Self {
+        let mut transaction = Self::default();
+        for record in records {
+            transaction.add(record);
+        }
+        transaction
+    }
+
+    fn add(&mut self, record: &'a UsageRecord) {
+        let sums = Sums::of(record);
+        for rollup in touched_by(record) {
+            self.sums.entry(rollup).or_default().add(&sums);
+        }
+        self.records.push(record);
+    }
+
+    /// How many actions it has: a put a record, an update a rollup.
+    fn actions(&self) -> usize {
+        self.records.len() + self.sums.len()
+    }
+
+    /// How many it would have with `record`.
+    fn actions_with(&self, record: &UsageRecord) -> usize {
+        let new =
+            touched_by(record).iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
+        self.actions() + 1 + new
+    }
+}
+
+/// Cuts `records` into transactions of at most `actions_max` actions. A record that occurs more
+/// than once is stored once.
+pub(crate) fn transactions(records: &[UsageRecord], actions_max: usize) -> Vec<Transaction<'_>> {
+    let mut seen = HashSet::new();
+    let mut plan: Vec<Transaction<'_>> = Vec::new();
+    for record in records.iter().filter(|record| seen.insert(&record.id)) {
+        match plan.last_mut() {
+            Some(last) if last.actions_with(record) <= actions_max => last.add(record),
+            _ => plan.push(Transaction::of(vec![record])),
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
+    use baton_domain::money::PicoUsd;
+    use baton_domain::record::Outcome;
+    use baton_domain::usage::Tokens;
+    use proptest::prelude::*;
+
+    fn record(id: u8, key: u8, hour: u8) -> UsageRecord {
+        UsageRecord {
+            v: 1,
+            id: RequestId::from_bits(u128::from(id)),
+            started_at: jiff::Timestamp::from_second(i64::from(hour) * 3600).unwrap(),
+            key_id: KeyId::from_bits(u128::from(key)),
+            user_id: None,
+            group_id: GroupId::from_bits(1),
+            account_id: AccountId::from_bits(1),
+            provider: "anthropic".into(),
+            protocol: "anthropic_messages".into(),
+            model: "claude-opus-5-5".into(),
+            upstream_model: "claude-opus-5-5".into(),
+            stream: true,
+            status: 200,
+            outcome: Outcome::Complete,
+            estimated: false,
+            tokens: Tokens { input: u64::from(id), output: 1, ..Tokens::default() },
+            web_searches: 0,
+            service_tier: None,
+            inference_geo: None,
+            speed: None,
+            cost_usd: PicoUsd::new(i128::from(id)),
+            price_version: "t".into(),
+            ttft_ms: Some(1),
+            duration_ms: 2,
+            attempts: 1,
+            session_id: None,
+            agent_id: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_is_planned_once_and_every_sum_adds_up(
+            drawn in prop::collection::vec((any::<u8>(), 0_u8..5, 0_u8..3), 0..200),
+            actions_max in 5_usize..100,
+        ) {
+            // What a record says follows from its id, as it does for a message delivered twice.
+            let records: Vec<_> = drawn.iter().map(|&(id, ..)| record(id, id % 5, id % 3)).collect();
+            let plan = transactions(&records, actions_max);
+
+            let mut planned: Vec<_> =
+                plan.iter().flat_map(|part| &part.records).map(|record| &record.id).collect();
+            planned.sort();
+            let mut distinct: Vec<_> = records.iter().map(|record| &record.id).collect();
+            distinct.sort();
+            distinct.dedup();
+            prop_assert_eq!(planned, distinct);
+
+            for part in &plan {
+                prop_assert!(part.actions() <= actions_max);
+                let cost: i128 = part.records.iter().map(|record| record.cost_usd.pico()).sum();
+                let summed: i128 = part.sums.values().map(|sums| sums.cost.pico()).sum();
+                prop_assert_eq!(summed, cost * 3, "each of three rollups has it all");
+            }
+        }
+    }
+}
