@@ -1,1 +1,181 @@
-//! Plays AWS on one machine: stores, queue, key service, event source and schedule, as template.yaml defines them.
+//! Plays AWS on one machine: stores, queue, key service, event source and schedule, as
+//! template.yaml defines them.
+//!
+//! The real AWS clients talk to it, in process (`Local::sdk_config`) or over loopback
+//! (`Local::serve`). The functions are its callers' closures: nothing of Baton belongs here.
+
+mod clock;
+mod connector;
+mod data_dir;
+mod dynamo;
+mod error;
+mod event_source;
+mod faults;
+mod http;
+mod intrinsics;
+mod kms;
+mod queue;
+mod reply;
+mod schedule;
+mod stores;
+pub mod template;
+
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
+
+use aws_config::SdkConfig;
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use clock::Clock;
+pub use error::LocalError;
+use event_source::EventSource;
+pub use faults::{Disconnected, Fault};
+use stores::Stores;
+use template::Plan;
+
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+const CONFIG_TABLE: &str = "ConfigTable";
+const STATE_TABLE: &str = "StateTable";
+const USAGE_TABLE: &str = "UsageTable";
+const USAGE_QUEUE: &str = "UsageQueue";
+const DATA_KEY: &str = "DataKey";
+const REFRESH: &str = "RefreshFunction";
+
+/// The local stack; clones share it. The data directory is given up with the last of them.
+#[derive(Clone)]
+pub struct Local {
+    stores: Stores,
+    plan: Arc<Plan>,
+}
+
+/// What the functions need to know of the template's resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Table of keys, groups, accounts, users, prices and settings.
+    pub config_table: String,
+    /// Table of limits, health and leases.
+    pub state_table: String,
+    /// Table of events, rollups and audit.
+    pub usage_table: String,
+    /// Queue of usage events.
+    pub usage_queue_url: String,
+    /// Key that wraps the data keys.
+    pub data_key_id: String,
+}
+
+impl Local {
+    /// Opens or creates everything that the template defines under `dir`, or in memory.
+    ///
+    /// # Errors
+    /// One clear line, among them that another process has the directory open.
+    pub async fn open(dir: Option<&Path>) -> Result<Self, LocalError> {
+        Self::open_with_clock(dir, Clock::system()).await
+    }
+
+    /// The same with another clock for the queue.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn open_with_clock(dir: Option<&Path>, clock: Clock) -> Result<Self, LocalError> {
+        let plan = Arc::new(Plan::read(template::TEMPLATE)?);
+        let dir = dir.map(Path::to_owned);
+        let opening = {
+            let plan = Arc::clone(&plan);
+            tokio::task::spawn_blocking(move || Stores::open(dir.as_deref(), &plan, clock))
+        };
+        let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
+        tokio::spawn(sweep_while_used(stores.clone()));
+        Ok(Self { stores, plan })
+    }
+
+    /// A configuration with which real AWS clients reach these stores, and nothing else.
+    pub fn sdk_config(&self) -> SdkConfig {
+        connector::sdk_config(self.stores.clone())
+    }
+
+    /// The same stack over a line that fails: `faults` is asked for each request, by its
+    /// `x-amz-target` and body. Only clients of the returned value are affected.
+    #[must_use]
+    pub fn with_faults(
+        &self,
+        faults: impl Fn(&str, &[u8]) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
+        Self { stores: self.stores.behind(Arc::new(faults)), plan: Arc::clone(&self.plan) }
+    }
+
+    /// The template's resources by their local names.
+    pub fn resources(&self) -> Resources {
+        Resources {
+            config_table: CONFIG_TABLE.to_owned(),
+            state_table: STATE_TABLE.to_owned(),
+            usage_table: USAGE_TABLE.to_owned(),
+            usage_queue_url: queue::url(USAGE_QUEUE),
+            data_key_id: DATA_KEY.to_owned(),
+        }
+    }
+
+    /// Serves all stores on a loopback listener until `shutdown`.
+    ///
+    /// # Errors
+    /// When the listener is not a loopback one.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), LocalError> {
+        http::serve(self.stores.clone(), listener, shutdown).await
+    }
+
+    /// Feeds the usage queue to `handler` as Lambda would. After `shutdown` it goes on until the
+    /// queue is empty, 10 s at most: cancel it when nobody sends any more.
+    ///
+    /// # Errors
+    /// When the template feeds no function from the usage queue.
+    pub async fn consume_usage<F, Fut>(
+        &self,
+        shutdown: CancellationToken,
+        handler: F,
+    ) -> Result<(), LocalError>
+    where
+        F: Fn(SqsEvent) -> Fut,
+        Fut: Future<Output = SqsBatchResponse> + Send + 'static,
+    {
+        let source = EventSource {
+            client: aws_sdk_sqs::Client::new(&self.sdk_config()),
+            queue: USAGE_QUEUE.to_owned(),
+            batch_size: self.plan.source_of(USAGE_QUEUE)?.batch_size,
+            queues: self.stores.queues().clone(),
+        };
+        source.consume(shutdown, handler).await;
+        Ok(())
+    }
+
+    /// Calls `tick` at once and then at the rate of the refresh function, until `shutdown`.
+    ///
+    /// # Errors
+    /// When the template has no schedule for it.
+    pub async fn run_schedule<F, Fut>(
+        &self,
+        shutdown: CancellationToken,
+        tick: F,
+    ) -> Result<(), LocalError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        schedule::run(self.plan.schedule_of(REFRESH)?.every, shutdown, tick).await;
+        Ok(())
+    }
+}
+
+/// Removes what has expired once a minute, for as long as somebody uses the stores.
+async fn sweep_while_used(stores: Stores) {
+    let inner = Arc::downgrade(stores.inner());
+    drop(stores);
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.sweep().await;
+    }
+}

@@ -1,0 +1,89 @@
+//! Lets the real AWS clients talk to the local stores without a port.
+//!
+//! What the stores answer does not belong here: this only carries it.
+
+use std::{fmt, time::Duration};
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, retry::RetryConfig,
+    stalled_stream_protection::StalledStreamProtectionConfig,
+};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+
+use crate::stores::Stores;
+
+#[derive(Clone)]
+struct Connector(Stores);
+
+/// A configuration whose clients reach `stores`, and could reach nothing else.
+pub(crate) fn sdk_config(stores: Stores) -> SdkConfig {
+    let credentials = Credentials::new("local", "local", None, None, "baton-local");
+    // Retried as on AWS, but nobody waits for a service that is in the same process.
+    let retries = RetryConfig::standard()
+        .with_initial_backoff(Duration::from_millis(1))
+        .with_max_backoff(Duration::from_millis(20));
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url("http://local.invalid")
+        .retry_config(retries)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .http_client(Connector(stores))
+        .build()
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let stores = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+            let body = read(request.into_body()).await?;
+            let reply = stores
+                .call(&target, body)
+                .await
+                .map_err(|cause| ConnectorError::io(Box::new(cause)))?;
+            let status = StatusCode::try_from(reply.status)
+                .map_err(|cause| ConnectorError::other(Box::new(cause), None))?;
+            Ok(HttpResponse::new(status, SdkBody::from(reply.body)))
+        })
+    }
+}
+
+async fn read(body: SdkBody) -> Result<Bytes, ConnectorError> {
+    match body.bytes() {
+        Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+        None => Ok(body.collect().await.map_err(ConnectorError::user)?.to_bytes()),
+    }
+}
+
+impl HttpClient for Connector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector(local)")
+    }
+}

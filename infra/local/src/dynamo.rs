@@ -1,0 +1,186 @@
+//! DynamoDB in this process: requests of its JSON protocol onto the embedded database.
+//!
+//! What the tables are is the template's business; how requests arrive is `connector`'s and
+//! `http`'s. Known differences from AWS: no transaction conflicts, no throttling (inject them,
+//! see `faults.rs`), every read is consistent, and a `ClientRequestToken` is forgotten at exit.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use dynoxide::{Database, DynoxideError};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    LocalError,
+    reply::{Refusal, Reply, off_thread},
+    template::{Index, Table},
+};
+
+/// The embedded DynamoDB.
+#[derive(Clone)]
+pub(crate) struct Dynamo {
+    database: Database,
+}
+
+impl Dynamo {
+    /// Opens the file, or an empty database in memory.
+    pub(crate) fn open(file: Option<&Path>) -> Result<Self, LocalError> {
+        let database = match file {
+            Some(path) => Database::new(&path.to_string_lossy()),
+            None => Database::memory(),
+        };
+        Ok(Self { database: database.map_err(|cause| LocalError::store("DynamoDB", cause))? })
+    }
+
+    /// Makes what `tables` say and is not there yet; indexes follow the template both ways.
+    pub(crate) fn provision(&self, tables: &[Table]) -> Result<(), LocalError> {
+        for table in tables {
+            self.provision_table(table).map_err(|cause| {
+                LocalError::store("DynamoDB", format!("{}: {cause}", table.name))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Answers one request.
+    pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Reply {
+        let (this, operation) = (self.clone(), operation.to_owned());
+        let reply = off_thread(move || this.answer(&operation, &body)).await;
+        reply.unwrap_or_else(Reply::from)
+    }
+
+    /// Deletes the items whose time is over. DynamoDB does so by itself, within days.
+    pub(crate) async fn sweep_ttl(&self) -> Result<usize, Refusal> {
+        let database = self.database.clone();
+        off_thread(move || database.sweep_ttl()).await?.map_err(Refusal::server)
+    }
+
+    fn answer(&self, operation: &str, body: &[u8]) -> Reply {
+        match self.dispatch(operation, body) {
+            Some(Ok(body)) => Reply::new(200, body),
+            Some(Err(error)) => Reply::new(error.status_code(), error.to_json()),
+            None => Refusal::unknown_operation(operation).into(),
+        }
+    }
+
+    fn dispatch(&self, operation: &str, body: &[u8]) -> Option<Result<Vec<u8>, DynoxideError>> {
+        let db = &self.database;
+        Some(match operation {
+            "GetItem" => run(body, |request| db.get_item(request)),
+            "PutItem" => run(body, |request| db.put_item(request)),
+            "UpdateItem" => run(body, |request| db.update_item(request)),
+            "DeleteItem" => run(body, |request| db.delete_item(request)),
+            "Query" => run(body, |request| db.query(request)),
+            "Scan" => run(body, |request| db.scan(request)),
+            "BatchGetItem" => run(body, |request| db.batch_get_item(request)),
+            "BatchWriteItem" => run(body, |request| db.batch_write_item(request)),
+            "TransactGetItems" => run(body, |request| db.transact_get_items(request)),
+            "TransactWriteItems" => run(body, |request| db.transact_write_items(request)),
+            "CreateTable" => run(body, |request| db.create_table(request)),
+            "UpdateTable" => run(body, |request| db.update_table(request)),
+            "DescribeTable" => run(body, |request| db.describe_table(request)),
+            "ListTables" => run(body, |request| db.list_tables(request)),
+            "UpdateTimeToLive" => run(body, |request| db.update_time_to_live(request)),
+            "DescribeTimeToLive" => run(body, |request| db.describe_time_to_live(request)),
+            _ => return None,
+        })
+    }
+
+    /// One of our own requests, through the same door as everybody's.
+    fn ask(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
+        let answer = self.dispatch(operation, request.to_string().as_bytes());
+        let unknown = || DynoxideError::InternalServerError(format!("no operation {operation}"));
+        let answer = answer.ok_or_else(unknown)??;
+        serde_json::from_slice(&answer)
+            .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
+    }
+
+    fn provision_table(&self, table: &Table) -> Result<(), DynoxideError> {
+        let name = &table.name;
+        match self.ask("DescribeTable", &json!({ "TableName": name })) {
+            Ok(found) => self.adapt(table, &found["Table"])?,
+            Err(DynoxideError::ResourceNotFoundException(_)) => {
+                let mut request = json!(table.properties);
+                request["TableName"] = json!(name);
+                self.ask("CreateTable", &request)?;
+            }
+            Err(other) => return Err(other),
+        }
+        let Some(wanted) = &table.properties.time_to_live_specification else { return Ok(()) };
+        let found = self.ask("DescribeTimeToLive", &json!({ "TableName": name }))?;
+        let found = &found["TimeToLiveDescription"];
+        let is_on = found["TimeToLiveStatus"] == "ENABLED";
+        if is_on == wanted.enabled && (!is_on || found["AttributeName"] == wanted.attribute_name) {
+            return Ok(());
+        }
+        if is_on && wanted.enabled {
+            let off = json!({ "AttributeName": found["AttributeName"], "Enabled": false });
+            let off = json!({ "TableName": name, "TimeToLiveSpecification": off });
+            self.ask("UpdateTimeToLive", &off)?;
+        }
+        let request = json!({ "TableName": name, "TimeToLiveSpecification": wanted });
+        self.ask("UpdateTimeToLive", &request).map(drop)
+    }
+
+    /// Brings an existing table to the template's indexes, as a deployment does.
+    fn adapt(&self, table: &Table, found: &Value) -> Result<(), DynoxideError> {
+        let wanted = &table.properties;
+        if found["KeySchema"] != json!(wanted.key_schema) {
+            let why = "its key differs from the template's, and a key cannot be changed";
+            return Err(DynoxideError::ValidationException(why.to_owned()));
+        }
+        let none = Vec::new();
+        let found = found["GlobalSecondaryIndexes"].as_array().unwrap_or(&none);
+        let is_same = |index: &Index, found: &Value| {
+            found["IndexName"] == index.index_name && found["KeySchema"] == json!(index.key_schema)
+        };
+        let update = |change: Value| {
+            json!({
+                "TableName": table.name,
+                "AttributeDefinitions": wanted.attribute_definitions,
+                "GlobalSecondaryIndexUpdates": [change],
+            })
+        };
+        for index in found {
+            if !wanted.global_secondary_indexes.iter().any(|wanted| is_same(wanted, index)) {
+                let change = json!({ "Delete": { "IndexName": index["IndexName"] } });
+                self.ask("UpdateTable", &update(change))?;
+            }
+        }
+        for index in &wanted.global_secondary_indexes {
+            if !found.iter().any(|found| is_same(index, found)) {
+                self.ask("UpdateTable", &update(json!({ "Create": index })))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the request, runs it, writes the answer.
+fn run<Q: DeserializeOwned, A: Serialize>(
+    body: &[u8],
+    operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
+) -> Result<Vec<u8>, DynoxideError> {
+    let request = serde_json::from_slice(body).map_err(|cause| refused(&cause.to_string()))?;
+    let answer = operation(request)?;
+    serde_json::to_vec(&answer)
+        .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
+}
+
+/// The database marks what its request types refuse by a prefix; the reader adds a position.
+fn refused(message: &str) -> DynoxideError {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    match message.split_once(':') {
+        Some(("VALIDATION" | "VALIDATION_REQUEST" | "VALIDATION_AS_READ", rest)) => {
+            DynoxideError::ValidationException(rest.to_owned())
+        }
+        Some(("SERIALIZATION" | "SERIALIZATION_AS_READ", rest)) => {
+            DynoxideError::SerializationException(rest.to_owned())
+        }
+        _ if message.contains("missing field") || message.contains("AttributeValue") => {
+            DynoxideError::ValidationException(message.to_owned())
+        }
+        _ => DynoxideError::SerializationException(message.to_owned()),
+    }
+}

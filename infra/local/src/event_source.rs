@@ -1,0 +1,191 @@
+//! Lambda's side of a queue: receives messages, hands them to a function as one event, and
+//! deletes what the function did not report as failed.
+//!
+//! What the function does does not belong here. Unlike Lambda it never waits for a batch to fill:
+//! it takes what is there, so that a message is handled within milliseconds.
+
+use std::{collections::HashSet, future::Future, time::Duration};
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_sdk_sqs::{
+    Client,
+    error::DisplayErrorContext,
+    types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::queue::{self, Queues};
+
+/// How long a drain lasts at most.
+const DRAIN: Duration = Duration::from_secs(10);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
+
+/// One queue that feeds one function.
+pub(crate) struct EventSource {
+    pub(crate) client: Client,
+    pub(crate) queue: String,
+    pub(crate) batch_size: usize,
+    /// To cut a long poll short when it is time to go.
+    pub(crate) queues: Queues,
+}
+
+/// What is remembered of a message while the function has it.
+struct Delivery {
+    id: String,
+    receipt: String,
+}
+
+impl EventSource {
+    /// Feeds `handler` until `shutdown`, then until the queue is empty or the time for that is
+    /// over. A handler that panics, or reports an id it was not given, fails its whole batch; what
+    /// failed comes again after the queue's visibility timeout.
+    pub(crate) async fn consume<F, Fut>(&self, shutdown: CancellationToken, handler: F)
+    where
+        F: Fn(SqsEvent) -> Fut,
+        Fut: Future<Output = SqsBatchResponse> + Send + 'static,
+    {
+        while !shutdown.is_cancelled() {
+            let messages = {
+                let mut batch = std::pin::pin!(self.gather(20));
+                tokio::select! {
+                    messages = &mut batch => messages,
+                    // Never dropped half-way: what it has received would be hidden for minutes.
+                    () = shutdown.cancelled() => {
+                        self.queues.interrupt();
+                        batch.await
+                    }
+                }
+            };
+            self.handle(messages, &handler).await;
+        }
+        let deadline = Instant::now() + DRAIN;
+        while Instant::now() < deadline {
+            let messages = self.gather(0).await;
+            if messages.is_empty() {
+                return;
+            }
+            if timeout_at(deadline, self.handle(messages, &handler)).await.is_err() {
+                break;
+            }
+        }
+        tracing::warn!(queue = self.queue, "stopped with messages left; they are kept");
+    }
+
+    /// Up to one batch: what the first receive waits for, and what else is there by then.
+    async fn gather(&self, wait_seconds: i32) -> Vec<Message> {
+        let mut messages = self.receive(wait_seconds, self.batch_size).await;
+        let mut is_full = messages.len() >= 10;
+        while is_full && messages.len() < self.batch_size {
+            let more = self.receive(0, self.batch_size - messages.len()).await;
+            is_full = more.len() >= 10;
+            messages.extend(more);
+        }
+        messages
+    }
+
+    async fn receive(&self, wait_seconds: i32, count: usize) -> Vec<Message> {
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(queue::url(&self.queue))
+            .max_number_of_messages(i32::try_from(count.min(10)).unwrap_or(10))
+            .wait_time_seconds(wait_seconds)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
+            .send()
+            .await;
+        match received {
+            Ok(received) => received.messages.unwrap_or_default(),
+            Err(cause) => {
+                let cause = DisplayErrorContext(&cause);
+                tracing::warn!(queue = self.queue, %cause, "cannot receive");
+                sleep(PAUSE_AFTER_FAILURE).await;
+                Vec::new()
+            }
+        }
+    }
+
+    async fn handle<F, Fut>(&self, messages: Vec<Message>, handler: &F)
+    where
+        F: Fn(SqsEvent) -> Fut,
+        Fut: Future<Output = SqsBatchResponse> + Send + 'static,
+    {
+        if messages.is_empty() {
+            return;
+        }
+        let delivered: Vec<_> = messages.iter().map(Delivery::of).collect();
+        let mut event = SqsEvent::default();
+        event.records = messages.into_iter().map(|message| self.record(message)).collect();
+        // An own task, so that a panic is the handler's end and not the consumer's.
+        let done = match tokio::spawn(handler(event)).await {
+            Ok(response) => succeeded(delivered, &response),
+            Err(cause) => {
+                tracing::error!(queue = self.queue, %cause, "the batch failed");
+                Vec::new()
+            }
+        };
+        for chunk in done.chunks(10) {
+            self.delete(chunk).await;
+        }
+    }
+
+    fn record(&self, message: Message) -> SqsMessage {
+        let mut record = SqsMessage::default();
+        record.message_id = message.message_id;
+        record.receipt_handle = message.receipt_handle;
+        record.body = message.body;
+        record.md5_of_body = message.md5_of_body;
+        record.md5_of_message_attributes = message.md5_of_message_attributes;
+        let attributes = message.attributes.into_iter().flatten();
+        record.attributes = attributes.map(|(name, value)| (name.to_string(), value)).collect();
+        for (name, value) in message.message_attributes.into_iter().flatten() {
+            let attribute = record.message_attributes.entry(name).or_default();
+            attribute.data_type = Some(value.data_type);
+            attribute.string_value = value.string_value;
+        }
+        record.event_source = Some("aws:sqs".to_owned());
+        record.event_source_arn = Some(queue::arn(&self.queue));
+        record.aws_region = Some("us-east-1".to_owned());
+        record
+    }
+
+    async fn delete(&self, done: &[Delivery]) {
+        let entries = done.iter().enumerate().filter_map(|(index, delivery)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(&delivery.receipt)
+                .build()
+                .ok()
+        });
+        let deleted = self
+            .client
+            .delete_message_batch()
+            .queue_url(queue::url(&self.queue))
+            .set_entries(Some(entries.collect()))
+            .send()
+            .await;
+        if let Err(cause) = deleted {
+            let cause = DisplayErrorContext(&cause);
+            tracing::warn!(queue = self.queue, %cause, "handled messages will come again");
+        }
+    }
+}
+
+impl Delivery {
+    fn of(message: &Message) -> Self {
+        Self {
+            id: message.message_id.clone().unwrap_or_default(),
+            receipt: message.receipt_handle.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// What was not reported as failed; nothing when an unknown id was, as Lambda does.
+fn succeeded(delivered: Vec<Delivery>, response: &SqsBatchResponse) -> Vec<Delivery> {
+    let failed: HashSet<_> =
+        response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
+    let (failed_here, done): (Vec<_>, Vec<_>) =
+        delivered.into_iter().partition(|delivery| failed.contains(&delivery.id));
+    if failed_here.len() < failed.len() { Vec::new() } else { done }
+}

@@ -1,0 +1,126 @@
+//! The local stores over loopback HTTP, for the AWS command line and `cargo lambda watch`: one
+//! endpoint for all services.
+//!
+//! Any credentials are accepted, so nothing but loopback is listened on, and a request that names
+//! another host (a web page behind a rebound name) is refused.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    LocalError,
+    faults::Disconnected,
+    reply::{Refusal, Reply},
+    stores::Stores,
+};
+
+/// DynamoDB's own limit of a request.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Answers requests on `listener` until `shutdown`; those under way are finished, within bounds.
+pub(crate) async fn serve(
+    stores: Stores,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), LocalError> {
+    let address = listener.local_addr().map_err(|cause| LocalError::store("endpoint", cause))?;
+    if !address.ip().is_loopback() {
+        return Err(LocalError::NotLoopback(address));
+    }
+    let graceful = GracefulShutdown::new();
+    while let Some(stream) = next(&listener, &shutdown).await {
+        let _ = stream.set_nodelay(true);
+        let stores = stores.clone();
+        let service = service_fn(move |request| answer(stores.clone(), request));
+        let server = auto::Builder::new(TokioExecutor::new());
+        let connection = server.serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection.into_owned());
+        tokio::spawn(async move {
+            if let Err(cause) = connection.await {
+                tracing::debug!(cause, "a connection ended early");
+            }
+        });
+    }
+    stores.queues().interrupt();
+    if timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests to the local stores were cut");
+    }
+    Ok(())
+}
+
+/// The next connection; none after `shutdown`.
+async fn next(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => return Some(stream),
+            Err(cause) => {
+                tracing::warn!(%cause, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn answer(
+    stores: Stores,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Disconnected> {
+    let (parts, body) = request.into_parts();
+    let target = text(&parts.headers, "x-amz-target").to_owned();
+    let reply = if !is_local(text(&parts.headers, "host"), parts.uri.host()) {
+        Refusal::client("AccessDeniedException", "only this machine is served").into()
+    } else if target.is_empty() {
+        Refusal::unknown_operation(&target).into()
+    } else {
+        match Limited::new(body, BODY_BYTES_MAX).collect().await {
+            Ok(body) => stores.call(&target, body.to_bytes()).await?,
+            Err(_) => Refusal::client("RequestEntityTooLarge", "the request is too large").into(),
+        }
+    };
+    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+    let mut response = response(reply);
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    Ok(response)
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(reply.body));
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Whether the host that the client wanted is this machine.
+fn is_local(host: &str, authority: Option<&str>) -> bool {
+    let host = authority.unwrap_or(host);
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}

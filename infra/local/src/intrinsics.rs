@@ -1,0 +1,113 @@
+//! Resolves the intrinsic functions of a `CloudFormation` text, as if each resource's name and ARN
+//! were its logical id: `!Ref`, `!GetAtt` and `!Sub`, in their short forms.
+//!
+//! What the resources mean does not belong here: see `template.rs`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use yaml_serde::Value as Yaml;
+
+use crate::LocalError;
+
+/// A resource whose properties hold plain values only.
+pub(crate) struct Resource {
+    pub(crate) kind: String,
+    pub(crate) properties: Value,
+}
+
+/// The types whose properties are resolved; others may use what is not understood here.
+const PLAYED: [&str; 4] =
+    ["AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Serverless::Function"];
+
+/// The resources of `template` by logical id.
+pub(crate) fn resolve_template(template: &str) -> Result<BTreeMap<String, Resource>, LocalError> {
+    let template: Yaml =
+        yaml_serde::from_str(template).map_err(|cause| LocalError::Template(cause.to_string()))?;
+    let names = Names { template: &template };
+    let Some(Yaml::Mapping(resources)) = template.get("Resources") else {
+        return Err(LocalError::Template("it has no Resources".to_owned()));
+    };
+    let mut resolved = BTreeMap::new();
+    for (name, resource) in resources {
+        let (Some(name), Some(kind)) = (name.as_str(), text_at(resource, "Type")) else {
+            return Err(LocalError::Template(format!(
+                "a resource without a name or Type: {name:?}"
+            )));
+        };
+        if !PLAYED.contains(&kind) {
+            continue;
+        }
+        let properties = resource.get("Properties").map_or(Ok(Value::Null), |p| names.resolve(p));
+        let properties =
+            properties.map_err(|why| LocalError::Template(format!("{name}: {why}")))?;
+        resolved.insert(name.to_owned(), Resource { kind: kind.to_owned(), properties });
+    }
+    Ok(resolved)
+}
+
+fn text_at<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a str> {
+    yaml.get(key).and_then(Yaml::as_str)
+}
+
+struct Names<'a> {
+    template: &'a Yaml,
+}
+
+impl Names<'_> {
+    fn resolve(&self, yaml: &Yaml) -> Result<Value, String> {
+        match yaml {
+            Yaml::Tagged(tagged) => self.call(&tagged.tag.to_string(), &tagged.value),
+            Yaml::Sequence(items) => items.iter().map(|item| self.resolve(item)).collect(),
+            Yaml::Mapping(entries) => {
+                let mut object = Map::new();
+                for (key, value) in entries {
+                    let key = key.as_str().ok_or_else(|| format!("not a name: {key:?}"))?;
+                    object.insert(key.to_owned(), self.resolve(value)?);
+                }
+                Ok(Value::Object(object))
+            }
+            plain => serde_json::to_value(plain).map_err(|cause| cause.to_string()),
+        }
+    }
+
+    fn call(&self, tag: &str, argument: &Yaml) -> Result<Value, String> {
+        let text = argument.as_str();
+        match (tag, text) {
+            ("!Ref", Some(name)) => self.lookup(name),
+            ("!GetAtt", Some(path)) => self.lookup(path.split('.').next().unwrap_or(path)),
+            ("!Sub", Some(text)) => self.substitute(text).map(Value::String),
+            _ => Err(format!("{tag} is not understood by the local stack")),
+        }
+    }
+
+    /// A parameter's default, a resource's logical id, or a pseudo parameter as it stands.
+    fn lookup(&self, name: &str) -> Result<Value, String> {
+        let parameter = self.template.get("Parameters").and_then(|all| all.get(name));
+        if let Some(parameter) = parameter {
+            let default = parameter.get("Default");
+            return default
+                .ok_or_else(|| format!("parameter {name} has no Default"))
+                .and_then(|default| self.resolve(default));
+        }
+        let is_resource = self.template.get("Resources").is_some_and(|all| all.get(name).is_some());
+        if is_resource || name.starts_with("AWS::") {
+            return Ok(Value::String(name.to_owned()));
+        }
+        Err(format!("nothing is called {name}"))
+    }
+
+    fn substitute(&self, text: &str) -> Result<String, String> {
+        let mut pieces = text.split("${");
+        let mut result = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (name, rest) = piece.split_once('}').ok_or_else(|| format!("{text:?} is cut"))?;
+            match self.lookup(name.split('.').next().unwrap_or(name))? {
+                Value::String(value) => result.push_str(&value),
+                other => result.push_str(&other.to_string()),
+            }
+            result.push_str(rest);
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,217 @@
+//! KMS in this process: data keys wrapped by a master key that is a private file beside the data.
+//!
+//! What is sealed with the data keys does not belong here. As in KMS, the encryption context is
+//! authenticated with the ciphertext, and so is the name of the key.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    rand,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    LocalError,
+    reply::{Refusal, Reply, read},
+};
+
+const ARN_PREFIX: &str = "arn:aws:kms:us-east-1:000000000000:key/";
+/// First byte of each ciphertext: the layout version · nonce · sealed · tag.
+const LAYOUT: u8 = 1;
+
+/// The key service.
+#[derive(Clone)]
+pub(crate) struct Kms {
+    names: Arc<[String]>,
+    master: Arc<RandomizedNonceKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Request {
+    key_id: Option<String>,
+    plaintext: Option<String>,
+    ciphertext_blob: Option<String>,
+    number_of_bytes: Option<usize>,
+    #[serde(default)]
+    encryption_context: BTreeMap<String, String>,
+}
+
+impl Kms {
+    /// Reads or makes the key file, or keeps a key in memory. `has_data` tells whether there is
+    /// data that a new key could not open.
+    pub(crate) fn open(
+        file: Option<&Path>,
+        has_data: bool,
+        names: &[String],
+    ) -> Result<Self, LocalError> {
+        let key = match file {
+            Some(path) => key_in(path, has_data)?,
+            None => new_key()?,
+        };
+        let master = RandomizedNonceKey::new(&AES_256_GCM, &key)
+            .map_err(|cause| LocalError::store("key service", cause))?;
+        Ok(Self { names: names.into(), master: Arc::new(master) })
+    }
+
+    /// Answers one request; nothing of it blocks.
+    pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Reply {
+        let outcome = read(body).and_then(|request: Request| match operation {
+            "Encrypt" => self.encrypt(&request),
+            "Decrypt" => self.decrypt(&request),
+            "GenerateDataKey" => self.generate_data_key(&request),
+            "DescribeKey" => self.describe(&request),
+            _ => Err(Refusal::unknown_operation(operation)),
+        });
+        outcome.into()
+    }
+
+    fn encrypt(&self, request: &Request) -> Result<Value, Refusal> {
+        let name = self.name(request)?;
+        let plaintext = decode(request.plaintext.as_deref())?;
+        if !(1..=4096).contains(&plaintext.len()) {
+            let message = "Plaintext must have 1 to 4096 bytes";
+            return Err(Refusal::client("ValidationException", message));
+        }
+        let sealed = self.seal(name, request, plaintext)?;
+        Ok(json!({
+            "CiphertextBlob": sealed,
+            "KeyId": arn(name),
+            "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        }))
+    }
+
+    fn generate_data_key(&self, request: &Request) -> Result<Value, Refusal> {
+        let name = self.name(request)?;
+        let mut key = vec![0; request.number_of_bytes.unwrap_or(32).clamp(1, 1024)];
+        rand::fill(&mut key).map_err(Refusal::server)?;
+        let plaintext = BASE64_STANDARD.encode(&key);
+        let sealed = self.seal(name, request, key)?;
+        Ok(json!({ "CiphertextBlob": sealed, "Plaintext": plaintext, "KeyId": arn(name) }))
+    }
+
+    fn decrypt(&self, request: &Request) -> Result<Value, Refusal> {
+        let refused = || Refusal::client("InvalidCiphertextException", "it cannot be decrypted");
+        let mut blob = decode(request.ciphertext_blob.as_deref())?;
+        let (head, sealed) = blob.split_at_mut_checked(1 + NONCE_LEN).ok_or_else(refused)?;
+        let nonce = Nonce::try_assume_unique_for_key(&head[1..]).map_err(|_| refused())?;
+        if head[0] != LAYOUT {
+            return Err(refused());
+        }
+        // KMS finds the key by the ciphertext; here there are few enough to say which it must be.
+        let name = match &request.key_id {
+            Some(_) => self.name(request)?,
+            None => self.names.first().ok_or_else(refused)?,
+        };
+        let context = context(name, request);
+        let plaintext = self
+            .master
+            .open_in_place(nonce, Aad::from(context.as_bytes()), sealed)
+            .map_err(|_| refused())?;
+        Ok(json!({
+            "Plaintext": BASE64_STANDARD.encode(plaintext),
+            "KeyId": arn(name),
+            "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        }))
+    }
+
+    fn describe(&self, request: &Request) -> Result<Value, Refusal> {
+        let name = self.name(request)?;
+        let about =
+            json!({ "KeyId": name, "Arn": arn(name), "Enabled": true, "KeyState": "Enabled" });
+        Ok(json!({ "KeyMetadata": about }))
+    }
+
+    fn seal(&self, name: &str, request: &Request, mut data: Vec<u8>) -> Result<String, Refusal> {
+        let context = context(name, request);
+        let nonce = self
+            .master
+            .seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut data)
+            .map_err(Refusal::server)?;
+        let blob = [&[LAYOUT], nonce.as_ref().as_slice(), &data].concat();
+        Ok(BASE64_STANDARD.encode(blob))
+    }
+
+    /// The key a request names, by its id or its ARN.
+    fn name(&self, request: &Request) -> Result<&String, Refusal> {
+        let asked = request.key_id.as_deref().unwrap_or_default();
+        let asked = asked.strip_prefix(ARN_PREFIX).unwrap_or(asked);
+        let missing = || Refusal::client("NotFoundException", format!("there is no key {asked:?}"));
+        self.names.iter().find(|name| *name == asked).ok_or_else(missing)
+    }
+}
+
+fn arn(name: &str) -> String {
+    format!("{ARN_PREFIX}{name}")
+}
+
+/// What the ciphertext is bound to; JSON of sorted pairs, so that no two contexts look alike.
+fn context(name: &str, request: &Request) -> String {
+    json!([name, request.encryption_context]).to_string()
+}
+
+fn decode(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
+    BASE64_STANDARD
+        .decode(text.unwrap_or_default())
+        .map_err(|cause| Refusal::client("SerializationException", cause.to_string()))
+}
+
+fn new_key() -> Result<[u8; 32], LocalError> {
+    let mut key = [0; 32];
+    rand::fill(&mut key).map_err(|cause| LocalError::store("key service", cause))?;
+    Ok(key)
+}
+
+/// The key in `path`; a new one when there is neither file nor data.
+fn key_in(path: &Path, has_data: bool) -> Result<[u8; 32], LocalError> {
+    let metadata = match fs::metadata(path) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => {
+            if has_data {
+                return Err(LocalError::KeyMissing(path.to_owned()));
+            }
+            return create_key(path);
+        }
+        other => other.map_err(LocalError::file("open", path))?,
+    };
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(LocalError::KeyExposed(path.to_owned()));
+    }
+    let text = fs::read_to_string(path).map_err(LocalError::file("read", path))?;
+    let digits = text.trim().as_bytes();
+    let mut key = [0; 32];
+    let is_hex = digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| is_hex);
+    let text = text.ok_or_else(|| LocalError::KeyMalformed(path.to_owned()))?;
+    for (index, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap_or_default();
+    }
+    Ok(key)
+}
+
+/// Written under another name first, so that a crash never leaves half a key.
+fn create_key(path: &Path) -> Result<[u8; 32], LocalError> {
+    let key = new_key()?;
+    let draft = path.with_extension("new");
+    let write = || {
+        let _ = fs::remove_file(&draft);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        for byte in key {
+            write!(file, "{byte:02x}")?;
+        }
+        writeln!(file)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(LocalError::file("write", path))?;
+    Ok(key)
+}

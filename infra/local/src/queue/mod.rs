@@ -1,0 +1,160 @@
+//! SQS in this process: the protocol's operations onto durable queues, with long polling.
+//!
+//! `operations` does what the protocol's `requests` ask, `checksum` makes its sums and `store` keeps
+//! the messages. Who
+//! consumes a queue does not belong here: see `event_source.rs`.
+
+mod checksum;
+mod operations;
+mod requests;
+mod store;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    Clock, LocalError,
+    reply::{Refusal, Reply, off_thread, read},
+    template::Queue,
+};
+use requests::Receive;
+use store::{Settings, Store};
+
+const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
+const URL_PREFIX: &str = "http://127.0.0.1/000000000000/";
+
+/// All queues of one store.
+#[derive(Clone)]
+pub(crate) struct Queues {
+    store: Arc<Mutex<Store>>,
+    clock: Clock,
+    bell: Arc<Bell>,
+}
+
+/// Wakes those who wait for messages.
+#[derive(Default)]
+struct Bell {
+    rung: Notify,
+    /// Counts how often waiting was cut short for everybody.
+    interruptions: AtomicU64,
+}
+
+/// The URL of a queue; only its last part matters to the local stack.
+pub(crate) fn url(name: &str) -> String {
+    format!("{URL_PREFIX}{name}")
+}
+
+/// The ARN of a queue.
+pub(crate) fn arn(name: &str) -> String {
+    format!("{ARN_PREFIX}{name}")
+}
+
+impl Queues {
+    /// Opens the file, or an empty store in memory, and makes the template's queues. Blocks.
+    pub(crate) fn open(
+        file: Option<&Path>,
+        queues: &[Queue],
+        clock: Clock,
+    ) -> Result<Self, LocalError> {
+        let failed = |cause| LocalError::store("queue", cause);
+        let store = Store::open(file).map_err(failed)?;
+        for queue in queues {
+            store.put_queue(&Settings::of(queue, clock.now_ms())).map_err(failed)?;
+        }
+        Ok(Self { store: Arc::new(Mutex::new(store)), clock, bell: Arc::default() })
+    }
+
+    /// Answers one request.
+    pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Reply {
+        if operation == "ReceiveMessage" {
+            return self.receive(&body).await.into();
+        }
+        let operation = operation.to_owned();
+        let outcome =
+            self.with_store(move |store, now| operations::dispatch(store, &operation, &body, now));
+        let outcome = outcome.await;
+        // A send, a redrive or a shortened hiding: whoever waits looks for himself.
+        self.bell.rung.notify_waiters();
+        outcome.into()
+    }
+
+    /// Lets all long polls that are under way return at once with what there is.
+    pub(crate) fn interrupt(&self) {
+        self.bell.interruptions.fetch_add(1, Ordering::AcqRel);
+        self.bell.rung.notify_waiters();
+    }
+
+    /// Deletes messages past their retention time.
+    pub(crate) async fn sweep(&self) -> Result<usize, Refusal> {
+        self.with_store(|store, now| Ok(store.expire(now)?)).await
+    }
+
+    async fn receive(&self, body: &[u8]) -> Result<Value, Refusal> {
+        let request: Receive = read(body)?;
+        request.check()?;
+        let request = Arc::new(request);
+        let interruptions = self.bell.interruptions.load(Ordering::Acquire);
+        let mut deadline = None;
+        loop {
+            // Before looking, so that what is sent after the look rings for us.
+            let mut ring = std::pin::pin!(self.bell.rung.notified());
+            ring.as_mut().enable();
+            let found = {
+                let request = Arc::clone(&request);
+                self.with_store(move |store, now| operations::receive(store, &request, now)).await?
+            };
+            let deadline = *deadline.get_or_insert(Instant::now() + found.wait);
+            let is_interrupted = self.bell.interruptions.load(Ordering::Acquire) != interruptions;
+            if !found.is_empty || is_interrupted || Instant::now() >= deadline {
+                return Ok(found.answer);
+            }
+            let until_visible = found.next_visible_in.unwrap_or(Duration::MAX);
+            let next_look = Instant::now().checked_add(until_visible).unwrap_or(deadline);
+            tokio::select! {
+                () = ring => {}
+                () = tokio::time::sleep_until(next_look.min(deadline)) => {}
+            }
+        }
+    }
+
+    async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store, i64) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let this = self.clone();
+        off_thread(move || {
+            let mut store = this.store.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut store, this.clock.now_ms())
+        })
+        .await?
+    }
+}
+
+impl Settings {
+    fn of(queue: &Queue, now: i64) -> Self {
+        let properties = &queue.properties;
+        let redrive = properties.redrive_policy.as_ref();
+        Self {
+            name: queue.name.clone(),
+            visibility_seconds: properties.visibility_timeout,
+            delay_seconds: properties.delay_seconds,
+            retention_seconds: properties.message_retention_period,
+            dead_letter_queue: redrive.map(|redrive| redrive.dead_letter_target_arn.clone()),
+            receive_count_max: redrive.map_or(0, |redrive| redrive.max_receive_count),
+            created_at: now,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(cause: rusqlite::Error) -> Self {
+        Self::server(cause)
+    }
+}

@@ -1,0 +1,239 @@
+//! What the operations of the SQS JSON protocol do, and what they answer.
+//!
+//! Limits do not belong here (`requests.rs`), nor waiting (`mod.rs`), nor keeping (`store.rs`).
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    ARN_PREFIX, arn, checksum,
+    requests::{
+        Entry, MESSAGE_BYTES_MAX, Receive, Request, batch, check_visibility, invalid, name_in, sqs,
+    },
+    store::{Outgoing, Settings, Store},
+    url,
+};
+use crate::reply::{Refusal, read};
+
+/// What one look into the queue found.
+pub(super) struct Found {
+    pub(super) answer: Value,
+    pub(super) is_empty: bool,
+    /// How long the request would wait.
+    pub(super) wait: Duration,
+    pub(super) next_visible_in: Option<Duration>,
+}
+
+/// Answers any request but `ReceiveMessage`.
+pub(super) fn dispatch(
+    store: &mut Store,
+    operation: &str,
+    body: &[u8],
+    now: i64,
+) -> Result<Value, Refusal> {
+    let request: Request = read(body)?;
+    match operation {
+        "CreateQueue" => return create(store, &request, now),
+        "GetQueueUrl" => {
+            let queue = find(store, &request.queue_name)?;
+            return Ok(json!({ "QueueUrl": url(&queue.name) }));
+        }
+        "StartMessageMoveTask" => return start_move(store, &request, now),
+        _ => {}
+    }
+    let queue = find(store, name_in(&request.queue_url))?;
+    match operation {
+        "SendMessage" => send(store, &queue, &request.single, now),
+        "DeleteMessage" => {
+            store.delete(&queue.name, &[request.single.receipt()?])?;
+            Ok(json!({}))
+        }
+        "ChangeMessageVisibility" => hide(store, &queue, &request.single, now),
+        "GetQueueAttributes" => attributes(store, &queue, &request.attribute_names, now),
+        "PurgeQueue" => Ok(store.purge(&queue.name).map(|()| json!({}))?),
+        "SendMessageBatch" => send_batch(store, &queue, &batch(request.entries)?, now),
+        "DeleteMessageBatch" => Ok(delete_batch(store, &queue, &batch(request.entries)?)?),
+        "ChangeMessageVisibilityBatch" => {
+            Ok(each(&batch(request.entries)?, |entry| hide(store, &queue, entry, now)))
+        }
+        _ => Err(Refusal::unknown_operation(operation)),
+    }
+}
+
+/// One look for messages.
+pub(super) fn receive(store: &mut Store, request: &Receive, now: i64) -> Result<Found, Refusal> {
+    let queue = find(store, name_in(&request.queue_url))?;
+    let count = request.max_number_of_messages.unwrap_or(1);
+    let visibility = request.visibility_timeout.unwrap_or(queue.visibility_seconds);
+    let messages = store.receive(&queue, count, visibility, now)?;
+    let next_visible_in =
+        if messages.is_empty() { store.next_visible_at(&queue.name, now)? } else { None };
+    let messages: Vec<_> = messages.iter().map(|message| request.present(message)).collect();
+    Ok(Found {
+        is_empty: messages.is_empty(),
+        answer: if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) },
+        wait: Duration::from_secs(request.wait_time_seconds.unwrap_or(0)),
+        next_visible_in: next_visible_in
+            .map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0))),
+    })
+}
+
+fn create(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> {
+    let number = |name: &str, default: i64| match request.attributes.get(name) {
+        Some(value) => value
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| invalid(format!("{name} is not a number"))),
+        None => Ok(default),
+    };
+    let redrive = match request.attributes.get("RedrivePolicy").and_then(Value::as_str) {
+        Some(policy) => serde_json::from_str::<Value>(policy)
+            .map_err(|cause| invalid(format!("RedrivePolicy: {cause}")))?,
+        None => Value::Null,
+    };
+    let target = redrive["deadLetterTargetArn"].as_str();
+    let most = &redrive["maxReceiveCount"];
+    let most = most.as_i64().or_else(|| most.as_str().and_then(|text| text.parse().ok()));
+    let settings = Settings {
+        name: request.queue_name.clone(),
+        visibility_seconds: number("VisibilityTimeout", 30)?,
+        delay_seconds: number("DelaySeconds", 0)?,
+        retention_seconds: number("MessageRetentionPeriod", 345_600)?,
+        dead_letter_queue: target.map(|arn| arn.trim_start_matches(ARN_PREFIX).to_owned()),
+        receive_count_max: most.unwrap_or(0),
+        created_at: now,
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !(1..=80).contains(&settings.name.len()) || !settings.name.chars().all(is_name) {
+        return Err(invalid("a queue's name has 1 to 80 letters, digits, - and _".to_owned()));
+    }
+    store.put_queue(&settings)?;
+    Ok(json!({ "QueueUrl": url(&settings.name) }))
+}
+
+fn send(store: &mut Store, queue: &Settings, entry: &Entry, now: i64) -> Result<Value, Refusal> {
+    entry.check_message()?;
+    let ids = store.send(queue, &[outgoing(entry)?], now)?;
+    Ok(sent(entry, ids.first()))
+}
+
+/// The sound ones of a batch, in one transaction.
+fn send_batch(
+    store: &mut Store,
+    queue: &Settings,
+    entries: &[Entry],
+    now: i64,
+) -> Result<Value, Refusal> {
+    let sound = entries.iter().filter(|entry| entry.check_message().is_ok());
+    let messages: Vec<_> = sound.map(outgoing).collect::<Result<_, _>>()?;
+    let mut ids = store.send(queue, &messages, now)?.into_iter();
+    Ok(each(entries, |entry| {
+        entry.check_message()?;
+        Ok(sent(entry, ids.next().as_ref()))
+    }))
+}
+
+fn outgoing(entry: &Entry) -> Result<Outgoing, Refusal> {
+    Ok(Outgoing {
+        body: entry.message_body.clone(),
+        attributes: serde_json::to_string(&entry.message_attributes).map_err(Refusal::server)?,
+        delay_seconds: entry.delay_seconds,
+    })
+}
+
+fn sent(entry: &Entry, id: Option<&String>) -> Value {
+    let mut answer = json!({
+        "MessageId": id,
+        "MD5OfMessageBody": checksum::of_body(&entry.message_body),
+    });
+    if let Some(sum) = checksum::of_attributes(&entry.message_attributes) {
+        answer["MD5OfMessageAttributes"] = json!(sum);
+    }
+    answer
+}
+
+fn hide(store: &Store, queue: &Settings, entry: &Entry, now: i64) -> Result<Value, Refusal> {
+    check_visibility(entry.visibility_timeout)?;
+    let until = now + entry.visibility_timeout * 1000;
+    if store.hide_until(&queue.name, entry.receipt()?, until, now)? {
+        return Ok(json!({}));
+    }
+    let message = "the message is not in flight under this receipt handle";
+    Err(sqs("AWS.SimpleQueueService.MessageNotInflight", message.to_owned()))
+}
+
+fn delete_batch(store: &mut Store, queue: &Settings, entries: &[Entry]) -> Result<Value, Refusal> {
+    let receipts: Vec<_> = entries.iter().filter_map(|entry| entry.receipt().ok()).collect();
+    store.delete(&queue.name, &receipts)?;
+    Ok(each(entries, |entry| entry.receipt().map(|_| json!({}))))
+}
+
+/// Moves happen at once; the handle is only for show.
+fn start_move(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> {
+    let source = find(store, name_in(&request.source_arn))?;
+    let target = match &request.destination_arn {
+        Some(arn) => Some(find(store, name_in(arn))?.name),
+        None => None,
+    };
+    let moved = store.move_all(&source.name, target.as_deref(), now)?;
+    Ok(json!({ "TaskHandle": format!("moved-{moved}") }))
+}
+
+fn attributes(
+    store: &Store,
+    queue: &Settings,
+    asked: &[String],
+    now: i64,
+) -> Result<Value, Refusal> {
+    let counts = store.counts(&queue.name, now)?;
+    let mut all = Map::new();
+    for (name, number) in [
+        ("ApproximateNumberOfMessages", counts.visible),
+        ("ApproximateNumberOfMessagesNotVisible", counts.in_flight),
+        ("ApproximateNumberOfMessagesDelayed", counts.delayed),
+        ("VisibilityTimeout", queue.visibility_seconds),
+        ("DelaySeconds", queue.delay_seconds),
+        ("MessageRetentionPeriod", queue.retention_seconds),
+        ("CreatedTimestamp", queue.created_at / 1000),
+        ("ReceiveMessageWaitTimeSeconds", 0),
+        ("MaximumMessageSize", i64::try_from(MESSAGE_BYTES_MAX).unwrap_or(i64::MAX)),
+    ] {
+        all.insert(name.to_owned(), Value::String(number.to_string()));
+    }
+    all.insert("QueueArn".to_owned(), json!(arn(&queue.name)));
+    if let Some(target) = &queue.dead_letter_queue {
+        let most = queue.receive_count_max;
+        let policy = json!({ "deadLetterTargetArn": arn(target), "maxReceiveCount": most });
+        all.insert("RedrivePolicy".to_owned(), json!(policy.to_string()));
+    }
+    all.retain(|name, _| asked.iter().any(|asked| asked == "All" || asked == name));
+    Ok(json!({ "Attributes": all }))
+}
+
+/// Does `deed` for every entry and tells which failed.
+fn each(entries: &[Entry], mut deed: impl FnMut(&Entry) -> Result<Value, Refusal>) -> Value {
+    let (mut successful, mut failed) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match deed(entry) {
+            Ok(mut answer) => {
+                answer["Id"] = json!(entry.id);
+                successful.push(answer);
+            }
+            Err(refusal) => failed.push(json!({
+                "Id": entry.id,
+                "Code": refusal.code(),
+                "Message": refusal.message(),
+                "SenderFault": refusal.is_client_fault(),
+            })),
+        }
+    }
+    json!({ "Successful": successful, "Failed": failed })
+}
+
+fn find(store: &Store, name: &str) -> Result<Settings, Refusal> {
+    store.queue(name)?.ok_or_else(|| {
+        let message = format!("there is no queue {name:?}");
+        sqs("AWS.SimpleQueueService.NonExistentQueue", message)
+    })
+}

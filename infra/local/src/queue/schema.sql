@@ -1,0 +1,27 @@
+CREATE TABLE IF NOT EXISTS queues (
+    name                TEXT PRIMARY KEY,
+    visibility_seconds  INTEGER NOT NULL,
+    delay_seconds       INTEGER NOT NULL,
+    retention_seconds   INTEGER NOT NULL,
+    dead_letter_queue   TEXT,
+    receive_count_max   INTEGER NOT NULL,
+    created_at          INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Times are milliseconds since 1970. A message is in flight while it has a receipt and
+-- `visible_at` lies ahead.
+CREATE TABLE IF NOT EXISTS messages (
+    number              INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue               TEXT NOT NULL,
+    id                  TEXT NOT NULL,
+    body                TEXT NOT NULL,
+    attributes          TEXT NOT NULL,
+    sent_at             INTEGER NOT NULL,
+    visible_at          INTEGER NOT NULL,
+    receive_count       INTEGER NOT NULL DEFAULT 0,
+    first_received_at   INTEGER,
+    receipt             TEXT,
+    source_queue        TEXT
+) STRICT;
+
+CREATE INDEX IF NOT EXISTS messages_by_turn ON messages (queue, visible_at, number);

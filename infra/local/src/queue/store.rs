@@ -1,0 +1,319 @@
+//! The messages on `SQLite`: each method is one transaction, durable when it returns.
+//!
+//! The protocol, its limits and waiting do not belong here; nor does the clock: `now` is given.
+
+use std::path::Path;
+
+use aws_lc_rs::rand;
+use rusqlite::{
+    Connection, OptionalExtension as _, Result, Row, Transaction, named_params, params,
+};
+
+/// A queue's own settings.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    pub(super) visibility_seconds: i64,
+    pub(super) delay_seconds: i64,
+    pub(super) retention_seconds: i64,
+    pub(super) dead_letter_queue: Option<String>,
+    pub(super) receive_count_max: i64,
+    pub(super) created_at: i64,
+}
+
+/// A message on its way in.
+pub(super) struct Outgoing {
+    pub(super) body: String,
+    /// The protocol's `MessageAttributes`, as JSON.
+    pub(super) attributes: String,
+    pub(super) delay_seconds: Option<i64>,
+}
+
+/// A message handed to a receiver.
+pub(super) struct Received {
+    pub(super) id: String,
+    pub(super) body: String,
+    pub(super) attributes: String,
+    pub(super) sent_at: i64,
+    pub(super) receive_count: i64,
+    pub(super) first_received_at: i64,
+    pub(super) receipt: String,
+    pub(super) source_queue: Option<String>,
+    number: i64,
+}
+
+/// How many messages a queue holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) visible: i64,
+    pub(super) in_flight: i64,
+    pub(super) delayed: i64,
+}
+
+pub(super) struct Store {
+    connection: Connection,
+}
+
+impl Store {
+    /// Opens the file, or an empty store in memory.
+    pub(super) fn open(file: Option<&Path>) -> Result<Self> {
+        let connection = match file {
+            Some(path) => Connection::open(path)?,
+            None => Connection::open_in_memory()?,
+        };
+        // With FULL an acknowledged message survives a power cut too, not just a killed process.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(include_str!("schema.sql"))?;
+        Ok(Self { connection })
+    }
+
+    /// Makes a queue, or gives an existing one these settings.
+    pub(super) fn put_queue(&self, settings: &Settings) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET
+                 visibility_seconds = ?2, delay_seconds = ?3, retention_seconds = ?4,
+                 dead_letter_queue = ?5, receive_count_max = ?6",
+        )?;
+        statement.execute(params![
+            settings.name,
+            settings.visibility_seconds,
+            settings.delay_seconds,
+            settings.retention_seconds,
+            settings.dead_letter_queue,
+            settings.receive_count_max,
+            settings.created_at,
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn queue(&self, name: &str) -> Result<Option<Settings>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT name, visibility_seconds, delay_seconds, retention_seconds,
+                    dead_letter_queue, receive_count_max, created_at
+             FROM queues WHERE name = ?1",
+        )?;
+        let read = |row: &Row<'_>| {
+            Ok(Settings {
+                name: row.get(0)?,
+                visibility_seconds: row.get(1)?,
+                delay_seconds: row.get(2)?,
+                retention_seconds: row.get(3)?,
+                dead_letter_queue: row.get(4)?,
+                receive_count_max: row.get(5)?,
+                created_at: row.get(6)?,
+            })
+        };
+        statement.query_row([name], read).optional()
+    }
+
+    /// Stores all of `messages` or none; answers their ids.
+    pub(super) fn send(
+        &mut self,
+        queue: &Settings,
+        messages: &[Outgoing],
+        now: i64,
+    ) -> Result<Vec<String>> {
+        let transaction = self.connection.transaction()?;
+        let mut ids = Vec::with_capacity(messages.len());
+        for message in messages {
+            let id = new_id();
+            let delay = message.delay_seconds.unwrap_or(queue.delay_seconds);
+            transaction
+                .prepare_cached(
+                    "INSERT INTO messages (queue, id, body, attributes, sent_at, visible_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![
+                    queue.name,
+                    id,
+                    message.body,
+                    message.attributes,
+                    now,
+                    now + delay * 1000
+                ])?;
+            ids.push(id);
+        }
+        transaction.commit()?;
+        Ok(ids)
+    }
+
+    /// Hands out up to `count` messages and hides them; moves those that were received too often.
+    pub(super) fn receive(
+        &mut self,
+        queue: &Settings,
+        count: usize,
+        visibility_seconds: i64,
+        now: i64,
+    ) -> Result<Vec<Received>> {
+        let transaction = self.connection.transaction()?;
+        let mut received = Vec::new();
+        while received.len() < count {
+            let candidates = visible(&transaction, &queue.name, count - received.len(), now)?;
+            if candidates.is_empty() {
+                break;
+            }
+            for mut message in candidates {
+                match &queue.dead_letter_queue {
+                    Some(target) if message.receive_count >= queue.receive_count_max => {
+                        bury(&transaction, &message, target, &queue.name, now)?;
+                    }
+                    _ => {
+                        let hidden_until = now + visibility_seconds * 1000;
+                        hand_out(&transaction, &mut message, hidden_until, now)?;
+                        received.push(message);
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(received)
+    }
+
+    /// When the next hidden message of `queue` becomes visible.
+    pub(super) fn next_visible_at(&self, queue: &str, now: i64) -> Result<Option<i64>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT min(visible_at) FROM messages WHERE queue = ?1 AND visible_at > ?2",
+        )?;
+        statement.query_row(params![queue, now], |row| row.get(0))
+    }
+
+    /// Deletes what the receipts stand for. One that is out of date changes nothing, as on AWS.
+    pub(super) fn delete(&mut self, queue: &str, receipts: &[(i64, &str)]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        for (number, receipt) in receipts {
+            transaction
+                .prepare_cached(
+                    "DELETE FROM messages WHERE number = ?1 AND queue = ?2 AND receipt = ?3",
+                )?
+                .execute(params![number, queue, receipt])?;
+        }
+        transaction.commit()
+    }
+
+    /// Hides a message in flight until `visible_at`; says whether there was such a message.
+    pub(super) fn hide_until(
+        &self,
+        queue: &str,
+        (number, receipt): (i64, &str),
+        visible_at: i64,
+        now: i64,
+    ) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE messages SET visible_at = ?1
+             WHERE number = ?2 AND queue = ?3 AND receipt = ?4 AND visible_at > ?5",
+        )?;
+        Ok(statement.execute(params![visible_at, number, queue, receipt, now])? == 1)
+    }
+
+    pub(super) fn counts(&self, queue: &str, now: i64) -> Result<Counts> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FILTER (WHERE visible_at <= :now),
+                    count(*) FILTER (WHERE visible_at > :now AND receipt IS NOT NULL),
+                    count(*) FILTER (WHERE visible_at > :now AND receipt IS NULL)
+             FROM messages WHERE queue = :queue",
+        )?;
+        statement.query_row(named_params! { ":now": now, ":queue": queue }, |row| {
+            Ok(Counts { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? })
+        })
+    }
+
+    pub(super) fn purge(&self, queue: &str) -> Result<()> {
+        self.connection.execute("DELETE FROM messages WHERE queue = ?1", [queue])?;
+        Ok(())
+    }
+
+    /// Moves all messages of `queue` to `target`, or each to where it came from; they begin anew.
+    pub(super) fn move_all(&self, queue: &str, target: Option<&str>, now: i64) -> Result<usize> {
+        self.connection.execute(
+            "UPDATE messages SET queue = coalesce(:target, source_queue), source_queue = NULL,
+                 receive_count = 0, first_received_at = NULL, receipt = NULL,
+                 sent_at = :now, visible_at = :now
+             WHERE queue = :queue AND coalesce(:target, source_queue) IS NOT NULL",
+            named_params! { ":queue": queue, ":target": target, ":now": now },
+        )
+    }
+
+    /// Deletes what was kept for the queue's retention time.
+    pub(super) fn expire(&self, now: i64) -> Result<usize> {
+        self.connection.execute(
+            "DELETE FROM messages WHERE sent_at < ?1 - 1000 *
+                 (SELECT retention_seconds FROM queues WHERE name = messages.queue)",
+            [now],
+        )
+    }
+}
+
+fn visible(
+    transaction: &Transaction<'_>,
+    queue: &str,
+    count: usize,
+    now: i64,
+) -> Result<Vec<Received>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT number, id, body, attributes, sent_at, receive_count, first_received_at,
+                source_queue
+         FROM messages WHERE queue = ?1 AND visible_at <= ?2
+         ORDER BY visible_at, number LIMIT ?3",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(Received {
+            number: row.get(0)?,
+            id: row.get(1)?,
+            body: row.get(2)?,
+            attributes: row.get(3)?,
+            sent_at: row.get(4)?,
+            receive_count: row.get(5)?,
+            first_received_at: row.get::<_, Option<i64>>(6)?.unwrap_or(now),
+            source_queue: row.get(7)?,
+            receipt: String::new(),
+        })
+    };
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    statement.query_map(params![queue, now, count], read)?.collect()
+}
+
+fn hand_out(
+    transaction: &Transaction<'_>,
+    message: &mut Received,
+    hidden_until: i64,
+    now: i64,
+) -> Result<()> {
+    message.receive_count += 1;
+    let receipt = new_id();
+    transaction
+        .prepare_cached(
+            "UPDATE messages SET visible_at = ?2, receipt = ?3, receive_count = ?4,
+                 first_received_at = coalesce(first_received_at, ?5) WHERE number = ?1",
+        )?
+        .execute(params![message.number, hidden_until, receipt, message.receive_count, now])?;
+    message.receipt = format!("{}.{receipt}", message.number);
+    Ok(())
+}
+
+/// Moves a message to the dead-letter queue.
+fn bury(
+    transaction: &Transaction<'_>,
+    message: &Received,
+    target: &str,
+    source: &str,
+    now: i64,
+) -> Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE messages SET queue = ?2, source_queue = ?3, visible_at = ?4, receipt = NULL
+             WHERE number = ?1",
+        )?
+        .execute(params![message.number, target, source, now])?;
+    Ok(())
+}
+
+/// A random id in the form of a UUID, version 4.
+fn new_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // The source of aws-lc does not fail; were it to, the message number still tells them apart.
+    let _ = rand::fill(&mut bytes);
+    let id = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let digits = format!("{id:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}

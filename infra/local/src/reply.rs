@@ -1,0 +1,94 @@
+//! What a store answers: a status and a JSON body, in the form that AWS clients understand.
+//!
+//! How it travels (in process or over HTTP) does not belong here.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// One answer of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+/// A refusal with the code that the SDKs match.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: u16,
+    code: &'static str,
+    message: String,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, body: body.into() }
+    }
+
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, body.to_string())
+    }
+}
+
+impl Refusal {
+    /// The client's mistake.
+    pub(crate) fn client(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: 400, code, message: message.into() }
+    }
+
+    /// Our own failure; clients retry it.
+    #[expect(clippy::needless_pass_by_value, reason = "fits map_err as it is")]
+    pub(crate) fn server(message: impl ToString) -> Self {
+        Self { status: 500, code: "InternalFailure", message: message.to_string() }
+    }
+
+    pub(crate) fn unknown_operation(target: &str) -> Self {
+        Self::client("UnknownOperationException", format!("nothing here answers {target:?}"))
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn is_client_fault(&self) -> bool {
+        self.status < 500
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let body = json!({ "__type": refusal.code, "message": refusal.message });
+        Self::json(refusal.status, &body)
+    }
+}
+
+impl From<Result<Value, Refusal>> for Reply {
+    fn from(outcome: Result<Value, Refusal>) -> Self {
+        match outcome {
+            Ok(body) => Self::json(200, &body),
+            Err(refusal) => refusal.into(),
+        }
+    }
+}
+
+/// Reads a request body; an empty one counts as `{}`.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|cause| Refusal::client("SerializationException", cause.to_string()))
+}
+
+/// Runs `work`, which blocks on `SQLite`, off the threads that serve requests.
+///
+/// `spawn_blocking` rather than an own thread: tokio then knows of the work, so a test's paused
+/// clock stands still until it is done.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::server)
+}

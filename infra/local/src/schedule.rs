@@ -1,0 +1,56 @@
+//! `EventBridge` Scheduler's part: calls a function at a fixed rate.
+//!
+//! What a tick does does not belong here.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// Calls `tick` at once and then at the rate, one call at a time, until `shutdown`; a tick under
+/// way is finished. A tick that panics is logged, and the next one comes all the same.
+pub(crate) async fn run<F, Fut>(every: Duration, shutdown: CancellationToken, tick: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(cause) = tokio::spawn(tick()).await {
+            tracing::error!(%cause, "a scheduled call failed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ticks_at_the_rate_until_told_to_stop() {
+        let shutdown = CancellationToken::new();
+        let count = Arc::new(AtomicU32::new(0));
+        let running = tokio::spawn(run(Duration::from_mins(1), shutdown.clone(), {
+            let count = Arc::clone(&count);
+            move || {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                async move { assert_ne!(number, 1, "the second tick fails") }
+            }
+        }));
+        tokio::time::sleep(Duration::from_secs(150)).await;
+        shutdown.cancel();
+        running.await.unwrap();
+        assert_eq!(count.load(Ordering::SeqCst), 3, "at 0, 60 and 120 seconds");
+    }
+}

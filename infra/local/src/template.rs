@@ -1,0 +1,345 @@
+//! Reads `template.yaml`, the one definition of infrastructure, into a plan of what to make.
+//!
+//! Only the resources that the local stack can play are read, and of the intrinsic functions only
+//! those that they use. Physical names are the logical ids. Making things does not belong here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{LocalError, intrinsics};
+
+/// The template this binary was built from.
+pub const TEMPLATE: &str = include_str!("../../../template.yaml");
+
+/// What the template defines, as far as it is played locally.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// `AWS::DynamoDB::Table`
+    pub tables: Vec<Table>,
+    /// `AWS::SQS::Queue`
+    pub queues: Vec<Queue>,
+    /// `AWS::KMS::Key`, by name
+    pub keys: Vec<String>,
+    /// Functions fed from a queue.
+    pub event_sources: Vec<EventSource>,
+    /// Functions called at a rate.
+    pub schedules: Vec<Schedule>,
+}
+
+/// A table and what it is made of; the properties go into `CreateTable` as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Its properties.
+    pub properties: TableProperties,
+}
+
+/// The properties of a table that matter here, in `CloudFormation`'s and DynamoDB's common words.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TableProperties {
+    /// Types of all key attributes.
+    pub attribute_definitions: Vec<AttributeDefinition>,
+    /// The table's own key.
+    pub key_schema: Vec<KeyElement>,
+    /// Its indexes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub global_secondary_indexes: Vec<Index>,
+    /// How it is paid.
+    #[serde(default = "on_demand")]
+    pub billing_mode: String,
+    /// When items end.
+    #[serde(default, skip_serializing)]
+    pub time_to_live_specification: Option<TimeToLive>,
+}
+
+/// A key attribute and its type (`S`, `N` or `B`).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttributeDefinition {
+    /// The attribute.
+    pub attribute_name: String,
+    /// Its type.
+    pub attribute_type: String,
+}
+
+/// One part of a key.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KeyElement {
+    /// The attribute.
+    pub attribute_name: String,
+    /// `HASH` or `RANGE`.
+    pub key_type: String,
+}
+
+/// A global secondary index.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Index {
+    /// Its name.
+    pub index_name: String,
+    /// Its key.
+    pub key_schema: Vec<KeyElement>,
+    /// Which attributes it holds.
+    pub projection: Value,
+}
+
+/// The attribute that says, in Unix seconds, when an item ends.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TimeToLive {
+    /// The attribute.
+    pub attribute_name: String,
+    /// Whether it counts.
+    pub enabled: bool,
+}
+
+/// A queue; times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its properties.
+    pub properties: QueueProperties,
+}
+
+/// The properties of a queue that matter here, with SQS's defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct QueueProperties {
+    /// How long a received message is hidden.
+    #[serde(default = "half_a_minute")]
+    pub visibility_timeout: i64,
+    /// How long a sent message is hidden at first.
+    #[serde(default)]
+    pub delay_seconds: i64,
+    /// How long a message is kept.
+    #[serde(default = "four_days")]
+    pub message_retention_period: i64,
+    /// Where messages go that are received too often.
+    #[serde(default)]
+    pub redrive_policy: Option<RedrivePolicy>,
+}
+
+/// Where messages go that are received too often.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedrivePolicy {
+    /// The other queue; its name, once the intrinsics are resolved.
+    pub dead_letter_target_arn: String,
+    /// How often is not yet too often.
+    pub max_receive_count: i64,
+}
+
+/// A function that a queue feeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSource {
+    /// The function.
+    pub function: String,
+    /// The queue.
+    pub queue: String,
+    /// How many messages it takes at once, at most.
+    pub batch_size: usize,
+}
+
+/// A function that is called at a rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The function.
+    pub function: String,
+    /// The time from one call to the next.
+    pub every: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FunctionProperties {
+    #[serde(default)]
+    events: BTreeMap<String, Event>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "Type", content = "Properties")]
+enum Event {
+    #[serde(rename = "SQS", rename_all = "PascalCase")]
+    Queue {
+        queue: String,
+        #[serde(default = "lambda_batch")]
+        batch_size: usize,
+    },
+    #[serde(rename_all = "PascalCase")]
+    ScheduleV2 { schedule_expression: String },
+    #[serde(rename_all = "PascalCase")]
+    Schedule { schedule: String },
+}
+
+impl Plan {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// Says which resource is not understood, and why.
+    pub fn read(template: &str) -> Result<Self, LocalError> {
+        let template = intrinsics::resolve_template(template)?;
+        let mut plan = Self::default();
+        for (name, resource) in template {
+            plan.add(name, &resource.kind, resource.properties)?;
+        }
+        Ok(plan)
+    }
+
+    /// The queue-fed function of `queue`.
+    pub(crate) fn source_of(&self, queue: &str) -> Result<&EventSource, LocalError> {
+        self.event_sources
+            .iter()
+            .find(|source| source.queue == queue)
+            .ok_or_else(|| LocalError::Template(format!("no function is fed by {queue}")))
+    }
+
+    /// The rate at which `function` is called.
+    pub(crate) fn schedule_of(&self, function: &str) -> Result<&Schedule, LocalError> {
+        self.schedules
+            .iter()
+            .find(|schedule| schedule.function == function)
+            .ok_or_else(|| LocalError::Template(format!("{function} has no schedule")))
+    }
+
+    fn add(&mut self, name: String, kind: &str, properties: Value) -> Result<(), LocalError> {
+        match kind {
+            "AWS::DynamoDB::Table" => {
+                let properties = typed(&name, properties)?;
+                self.tables.push(Table { name, properties });
+            }
+            "AWS::SQS::Queue" => {
+                let properties = typed(&name, properties)?;
+                self.queues.push(Queue { name, properties });
+            }
+            "AWS::KMS::Key" => self.keys.push(name),
+            "AWS::Serverless::Function" => self.add_events(&name, typed(&name, properties)?)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn add_events(&mut self, function: &str, of: FunctionProperties) -> Result<(), LocalError> {
+        let function = function.to_owned();
+        for event in of.events.into_values() {
+            match event {
+                Event::Queue { queue, batch_size } => {
+                    let function = function.clone();
+                    self.event_sources.push(EventSource { function, queue, batch_size });
+                }
+                Event::ScheduleV2 { schedule_expression: rate }
+                | Event::Schedule { schedule: rate } => {
+                    let function = function.clone();
+                    let every = period(&rate).ok_or_else(|| {
+                        LocalError::Template(format!("{function}: not a rate: {rate:?}"))
+                    })?;
+                    self.schedules.push(Schedule { function, every });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn typed<T: DeserializeOwned>(name: &str, properties: Value) -> Result<T, LocalError> {
+    let properties = if properties.is_null() { Value::Object(<_>::default()) } else { properties };
+    serde_json::from_value(properties)
+        .map_err(|cause| LocalError::Template(format!("{name}: {cause}")))
+}
+
+/// `rate(5 minutes)` as a duration; `EventBridge` knows minutes, hours and days.
+fn period(expression: &str) -> Option<Duration> {
+    let (count, unit) = expression.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
+    let seconds = match unit {
+        "minute" | "minutes" => 60,
+        "hour" | "hours" => 3_600,
+        "day" | "days" => 86_400,
+        _ => return None,
+    };
+    let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
+    Some(Duration::from_secs(count.checked_mul(seconds)?))
+}
+
+fn on_demand() -> String {
+    "PAY_PER_REQUEST".to_owned()
+}
+
+fn half_a_minute() -> i64 {
+    30
+}
+
+fn four_days() -> i64 {
+    345_600
+}
+
+fn lambda_batch() -> usize {
+    10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_with(from: &str, to: &str) -> Result<Plan, LocalError> {
+        assert!(TEMPLATE.contains(from), "{from:?} is not in the template");
+        Plan::read(&TEMPLATE.replacen(from, to, 1))
+    }
+
+    #[test]
+    fn the_template_is_understood() {
+        let plan = Plan::read(TEMPLATE).unwrap();
+        let names: Vec<_> = plan.tables.iter().map(|table| table.name.as_str()).collect();
+        assert_eq!(names, ["ConfigTable", "StateTable", "UsageTable"]);
+        assert_eq!(plan.keys, ["DataKey"]);
+        assert_eq!(plan.schedule_of("RefreshFunction").unwrap().every, Duration::from_mins(1));
+        assert_eq!(plan.source_of("UsageQueue").unwrap().function, "StatsFunction");
+        let usage = &plan.tables[2].properties;
+        assert_eq!(usage.time_to_live_specification.as_ref().unwrap().attribute_name, "ttl");
+        assert_eq!(usage.global_secondary_indexes.len(), 2);
+        let queue = plan.queues.iter().find(|queue| queue.name == "UsageQueue").unwrap();
+        let redrive = queue.properties.redrive_policy.as_ref().unwrap();
+        assert_eq!(redrive.dead_letter_target_arn, "UsageDeadLetterQueue");
+        assert_eq!(redrive.max_receive_count, 5);
+    }
+
+    #[test]
+    fn what_the_text_says_the_plan_says() {
+        let before = Plan::read(TEMPLATE).unwrap();
+        for (from, to) in [
+            ("IndexName: by_kind", "IndexName: by_sort"),
+            ("AttributeName: ttl", "AttributeName: expires"),
+            ("VisibilityTimeout: 360", "VisibilityTimeout: 90"),
+            ("maxReceiveCount: 5", "maxReceiveCount: 3"),
+            ("BatchSize: 100", "BatchSize: 7"),
+            ("rate(1 minute)", "rate(2 hours)"),
+            ("AWS::SecretsManager::Secret", "AWS::KMS::Key"),
+            ("- { AttributeName: created_at, KeyType: RANGE }", ""),
+        ] {
+            assert_ne!(plan_with(from, to).unwrap(), before, "{from} -> {to}");
+        }
+        assert_eq!(plan_with("maxReceiveCount: 5", "maxReceiveCount: 5 # five").unwrap(), before);
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_named() {
+        let says = |from, to| plan_with(from, to).unwrap_err().to_string();
+        assert!(
+            says("rate(1 minute)", "cron(0 * * * ? *)").contains("RefreshFunction: not a rate")
+        );
+        assert!(says("VisibilityTimeout: 360", "VisibilityTimeout: !If [A, 1, 2]").contains("!If"));
+        assert!(says("!GetAtt UsageQueue.Arn", "!GetAtt NoQueue.Arn").contains("NoQueue"));
+    }
+
+    #[test]
+    fn hidden_for_six_timeouts() {
+        let visible_after = Plan::read(TEMPLATE).unwrap().queues[1].properties.visibility_timeout;
+        let stats = TEMPLATE.split("  StatsFunction:").nth(1).unwrap();
+        let timeout = stats.split("Timeout: ").nth(1).unwrap().lines().next().unwrap();
+        assert!(visible_after >= 6 * timeout.parse::<i64>().unwrap());
+    }
+}
