@@ -1,1 +1,8 @@
 //! What is spoken: bytes in, values out.
+//!
+//! Requests are read as far as a relay must, answers are metered while they pass, and what the
+//! relay says itself is written here. No I/O, no clock, no async.
+
+pub mod envelope;
+pub mod meter;
+pub mod sse;

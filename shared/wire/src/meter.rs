@@ -1,0 +1,136 @@
+//! What an answer consumed and how it ended, learned from the bytes that pass.
+//!
+//! A meter never holds a stream up and never changes it: it looks at the same chunks that go to
+//! the client, finds the events and parses only the few that carry usage or an error. What the
+//! numbers cost is `domain::price`'s business; gzip is `encoding`'s, before the meter.
+
+mod answer;
+mod failure;
+mod sight;
+mod tally;
+mod text;
+
+pub use failure::Failure;
+
+use crate::sse::Decoder;
+use baton_domain::usage::Usage;
+use sight::Sight;
+
+/// The longest answer without a stream that is gathered; a longer one is estimated.
+const WHOLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Ended {
+    /// The upstream said that it was done.
+    Complete,
+    /// The upstream told an error.
+    Error(Failure),
+    /// It just stopped.
+    #[default]
+    Cut,
+}
+
+/// The first thing that the upstream said. Until then nothing needs to have gone to the client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum First {
+    /// Nothing yet; comments do not count.
+    #[default]
+    Nothing,
+    /// An event that is not an error.
+    Event,
+    /// An error: the request may still be tried elsewhere.
+    Error(Failure),
+}
+
+/// What a finished meter knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Tokens as billed, and what decides their price.
+    pub usage: Usage,
+    /// The model that the upstream says it served.
+    pub model: Option<String>,
+    /// How the answer ended.
+    pub ended: Ended,
+    /// Whether the model began to answer: then the upstream bills, whatever came after.
+    pub started: bool,
+    /// The first thing that the upstream said.
+    pub first: First,
+    /// Why the model stopped, in the upstream's word.
+    pub stop_reason: Option<String>,
+    /// Characters of text, thinking and tool input that passed in deltas.
+    pub output_chars: u64,
+}
+
+/// Reads one answer.
+#[derive(Debug)]
+pub struct Meter {
+    form: Form,
+    sight: Sight,
+}
+
+#[derive(Debug)]
+enum Form {
+    Stream(Decoder),
+    Whole(Vec<u8>),
+    /// A whole answer that grew too long to gather.
+    Endless,
+}
+
+impl Meter {
+    /// A meter for an event stream.
+    pub fn stream() -> Self {
+        Self::of(Form::Stream(Decoder::new()))
+    }
+
+    /// A meter for an answer that is one JSON object.
+    pub fn whole() -> Self {
+        Self::of(Form::Whole(Vec::new()))
+    }
+
+    fn of(form: Form) -> Self {
+        let sight = Sight::default();
+        Self { form, sight }
+    }
+
+    /// Looks at the next bytes, decoded of any content encoding.
+    pub fn observe(&mut self, chunk: &[u8]) {
+        match &mut self.form {
+            Form::Stream(decoder) => decoder.push(chunk, |event| self.sight.see(&event)),
+            Form::Whole(body) if body.len() + chunk.len() <= WHOLE_BYTES_MAX => {
+                body.extend_from_slice(chunk);
+            }
+            Form::Whole(body) => {
+                self.sight.output_chars = text::in_utf8(body) + text::in_utf8(chunk);
+                self.form = Form::Endless;
+            }
+            Form::Endless => self.sight.output_chars += text::in_utf8(chunk),
+        }
+    }
+
+    /// The first thing that a stream said so far.
+    pub fn first(&self) -> &First {
+        &self.sight.first
+    }
+
+    /// Whether the upstream has said that it is done; what follows says nothing new.
+    pub fn is_complete(&self) -> bool {
+        self.sight.ended == Ended::Complete
+    }
+
+    /// Ends the reading, when the answer has ended or is no longer waited for.
+    ///
+    /// What the upstream did not tell is estimated and marked so: output as the larger of what
+    /// it last told and a token for every four characters that passed; the prompt, when not even
+    /// its beginning was seen, as a token for every four of the request's `request_bytes`. An
+    /// error before the model began costs nothing.
+    pub fn finish(self, request_bytes: u64) -> Reading {
+        let mut sight = self.sight;
+        match self.form {
+            Form::Stream(decoder) => sight.end_stream(decoder),
+            Form::Whole(body) => sight.see_whole(&body),
+            Form::Endless => sight.started = true,
+        }
+        sight.into_reading(request_bytes)
+    }
+}

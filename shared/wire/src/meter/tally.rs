@@ -1,0 +1,198 @@
+//! Usage as it is told in pieces: values are set, not added.
+//!
+//! `message_delta` usage is cumulative and may leave out or null what `message_start` said; the
+//! 5m/1h split, tier, speed and geo come in `message_start` only (streaming page, 2026-08;
+//! fixtures `cache_usage`, `usage_nulls`).
+
+use super::answer::{CacheCreation, RawIteration, RawUsage};
+use baton_domain::usage::{Iteration, Tokens, Usage};
+
+/// What is known so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: CacheWrite,
+    web_searches: Option<u64>,
+    service_tier: Option<String>,
+    inference_geo: Option<String>,
+    speed: Option<String>,
+    iterations: Vec<RawIteration>,
+}
+
+/// Cache writes: the total, and how much of it is for an hour.
+#[derive(Debug, Default, Clone, Copy)]
+struct CacheWrite {
+    total: Option<u64>,
+    hour: Option<u64>,
+}
+
+impl CacheWrite {
+    fn of(total: Option<u64>, split: Option<&CacheCreation>) -> Self {
+        let five = split.and_then(|split| split.ephemeral_5m_input_tokens);
+        let hour = split.and_then(|split| split.ephemeral_1h_input_tokens);
+        let sum = five.unwrap_or(0).saturating_add(hour.unwrap_or(0));
+        // A split beyond its own total is the better witness.
+        let total = if five.or(hour).is_some() { Some(total.unwrap_or(0).max(sum)) } else { total };
+        Self { total, hour: hour.or(five.map(|_| 0)) }
+    }
+
+    /// For five minutes, for an hour. What no split accounts for is for five minutes, the
+    /// upstream's default; a later, smaller total takes from the five minutes first.
+    fn parts(self) -> (u64, u64) {
+        let total = self.total.unwrap_or(0);
+        let hour = self.hour.unwrap_or(0).min(total);
+        (total - hour, hour)
+    }
+}
+
+/// The later value wins. A zero does not: a cumulative count cannot fall to nothing, and some
+/// upstreams fill a `message_delta` with zeros.
+fn set<T: Copy + Default + PartialEq>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some_and(|value| slot.is_none() || value != T::default()) {
+        *slot = value;
+    }
+}
+
+fn set_word(slot: &mut Option<String>, value: Option<String>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}
+
+impl Tally {
+    /// Takes in what an event says; null and absent leave the earlier value.
+    pub(super) fn set(&mut self, usage: RawUsage) {
+        set(&mut self.input, usage.input_tokens);
+        set(&mut self.output, usage.output_tokens);
+        set(&mut self.cache_read, usage.cache_read_input_tokens);
+        let write =
+            CacheWrite::of(usage.cache_creation_input_tokens, usage.cache_creation.as_ref());
+        set(&mut self.cache_write.total, write.total);
+        set(&mut self.cache_write.hour, write.hour);
+        set(
+            &mut self.web_searches,
+            usage.server_tool_use.and_then(|tools| tools.web_search_requests),
+        );
+        set_word(&mut self.service_tier, usage.service_tier);
+        set_word(&mut self.inference_geo, usage.inference_geo);
+        set_word(&mut self.speed, usage.speed);
+        if let Some(iterations) = usage.iterations.filter(|list| !list.is_empty()) {
+            self.iterations = iterations;
+        }
+    }
+
+    /// The usage as billed.
+    pub(super) fn into_usage(self) -> Usage {
+        let (five, hour) = self.cache_write.parts();
+        let totals = Tokens {
+            input: self.input.unwrap_or(0),
+            output: self.output.unwrap_or(0),
+            cache_read: self.cache_read.unwrap_or(0),
+            cache_write_5m: five,
+            cache_write_1h: hour,
+        };
+        Usage {
+            web_searches: self.web_searches.unwrap_or(0),
+            service_tier: self.service_tier,
+            inference_geo: self.inference_geo,
+            speed: self.speed,
+            ..Usage::billed(totals, passes(self.iterations, hour))
+        }
+    }
+}
+
+/// The iterations in our words. Passes inside the totals that do not split their cache writes
+/// share what the totals wrote for an hour; otherwise that would be billed twice.
+fn passes(raw: Vec<RawIteration>, hour_total: u64) -> Vec<Iteration> {
+    let mut passes: Vec<(Iteration, bool)> = raw.into_iter().map(pass).collect();
+    let inside = |pass: &Iteration| !pass.outside_totals();
+    let told: u64 = passes
+        .iter()
+        .filter(|(pass, _)| inside(pass))
+        .map(|(pass, _)| pass.tokens.cache_write_1h)
+        .fold(0, u64::saturating_add);
+    let mut untold = hour_total.saturating_sub(told);
+    for (pass, has_split) in &mut passes {
+        if inside(pass) && !*has_split {
+            let hour = untold.min(pass.tokens.cache_write_5m);
+            pass.tokens.cache_write_5m -= hour;
+            pass.tokens.cache_write_1h += hour;
+            untold -= hour;
+        }
+    }
+    passes.into_iter().map(|(pass, _)| pass).collect()
+}
+
+/// One iteration, and whether it splits its cache writes.
+fn pass(raw: RawIteration) -> (Iteration, bool) {
+    let write = CacheWrite::of(raw.cache_creation_input_tokens, raw.cache_creation.as_ref());
+    let (five, hour) = write.parts();
+    let tokens = Tokens {
+        input: raw.input_tokens.unwrap_or(0),
+        output: raw.output_tokens.unwrap_or(0),
+        cache_read: raw.cache_read_input_tokens.unwrap_or(0),
+        cache_write_5m: five,
+        cache_write_1h: hour,
+    };
+    let kind = raw.kind.unwrap_or_default();
+    (Iteration { kind, model: raw.model, tokens }, write.hour.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(usages: &[&str]) -> Usage {
+        let mut tally = Tally::default();
+        for usage in usages {
+            tally.set(serde_json::from_str(usage).unwrap());
+        }
+        tally.into_usage()
+    }
+
+    #[test]
+    fn cache_writes_stay_consistent() {
+        let check = |usages: &[&str], five, hour| {
+            let tokens = tally(usages).tokens;
+            assert_eq!((tokens.cache_write_5m, tokens.cache_write_1h), (five, hour), "{usages:?}");
+        };
+        let split = r#"{"cache_creation_input_tokens":1500,"cache_creation":{"ephemeral_5m_input_tokens":500,"ephemeral_1h_input_tokens":1000}}"#;
+        check(&[split], 500, 1000);
+        check(&[r#"{"cache_creation_input_tokens":7}"#], 7, 0);
+        check(&[split, r#"{"cache_creation_input_tokens":1500}"#], 500, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":1600}"#], 600, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":1200}"#], 200, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":900}"#], 0, 900);
+        check(&[split, r#"{"cache_creation_input_tokens":0}"#], 500, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":null,"cache_creation":null}"#], 500, 1000);
+        check(&[r#"{"cache_creation":{"ephemeral_1h_input_tokens":9}}"#], 0, 9);
+        check(&[r#"{"cache_creation":{"ephemeral_5m_input_tokens":9}}"#], 9, 0);
+        let short = r#"{"cache_creation_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":3}}"#;
+        check(&[short], 2, 3);
+    }
+
+    #[test]
+    fn odd_values_count_as_absent() {
+        let check = |usage, input| assert_eq!(tally(&[usage]).tokens.input, input, "{usage}");
+        check(r#"{"input_tokens":12}"#, 12);
+        check(r#"{"input_tokens":"12"}"#, 12);
+        check(r#"{"input_tokens":12.0}"#, 12);
+        check(r#"{"input_tokens":-1}"#, 0);
+        check(r#"{"input_tokens":{"a":[]}}"#, 0);
+        check(r#"{"input_tokens":12.5}"#, 0);
+        check(r#"{"input_tokens":5,"iterations":7,"service_tier":[],"server_tool_use":1}"#, 5);
+    }
+
+    #[test]
+    fn an_iteration_without_a_split_shares_the_totals() {
+        let usage = tally(&[
+            r#"{"input_tokens":1,"cache_creation_input_tokens":1500,"cache_creation":{"ephemeral_5m_input_tokens":500,"ephemeral_1h_input_tokens":1000}}"#,
+            r#"{"iterations":[{"type":"message","input_tokens":1,"cache_creation_input_tokens":1500,"cache_creation":null}]}"#,
+        ]);
+        let tokens =
+            Tokens { input: 1, cache_write_5m: 500, cache_write_1h: 1000, ..Tokens::default() };
+        assert_eq!((usage.tokens, usage.iterations[0].tokens), (tokens, tokens));
+    }
+}

@@ -1,0 +1,309 @@
+//! Event streams, taken apart as their bytes arrive (HTML Living Standard, "Server-sent events",
+//! 2026-08).
+//!
+//! A decoder yields whole events and keeps the rest. What an event means is `meter`'s business;
+//! passing the bytes on is the relay's, which forwards them untouched.
+
+use memchr::memchr2;
+use std::ops::Range;
+
+#[cfg(test)]
+mod tests;
+
+/// The most that is held of an event that arrives in pieces. Of a longer one only the name is
+/// kept: no event that matters comes near this size.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// One event. It borrows from the chunk that was pushed, or from what was held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The `event:` line; empty when there was none.
+    pub name: &'a [u8],
+    /// The `data:` lines, joined by LF; empty when there was none, or when it was too long.
+    pub data: &'a [u8],
+    /// Bytes that were dropped because the event was longer than [`HELD_BYTES_MAX`].
+    pub dropped: usize,
+}
+
+/// What an event is, as far as metering cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `message_start`
+    MessageStart,
+    /// `message_delta`
+    MessageDelta,
+    /// `message_stop`
+    MessageStop,
+    /// `content_block_delta`
+    ContentDelta,
+    /// `error`
+    Error,
+    /// `response.completed`, `response.incomplete`, `response.failed`
+    ResponseEnd,
+    /// `response.….delta`
+    ResponseDelta,
+    /// `ping`
+    Ping,
+    /// Another name.
+    Other,
+    /// No name, and the data does not begin with a type: OpenAI chat chunks.
+    Unnamed,
+}
+
+impl Kind {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"message_start" => Self::MessageStart,
+            b"message_delta" => Self::MessageDelta,
+            b"message_stop" => Self::MessageStop,
+            b"content_block_delta" => Self::ContentDelta,
+            b"error" => Self::Error,
+            b"ping" => Self::Ping,
+            b"response.completed" | b"response.incomplete" | b"response.failed" => {
+                Self::ResponseEnd
+            }
+            _ if name.starts_with(b"response.") && name.ends_with(b".delta") => Self::ResponseDelta,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Event<'_> {
+    /// What it is: by its name, or without one (or with the standard's default, `message`) by the
+    /// `type` that its data begins with.
+    pub fn kind(&self) -> Kind {
+        match self.name {
+            b"" | b"message" => leading_type(self.data).map_or(Kind::Unnamed, Kind::of),
+            name => Kind::of(name),
+        }
+    }
+}
+
+/// The value of `type` when it is the first key of a JSON object.
+fn leading_type(data: &[u8]) -> Option<&[u8]> {
+    let mut rest = data;
+    for part in [&b"{"[..], b"\"type\"", b":", b"\""] {
+        rest = rest.trim_ascii_start().strip_prefix(part)?;
+    }
+    memchr::memchr(b'"', rest).map(|end| &rest[..end])
+}
+
+/// Takes a stream apart, however it is cut.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// The unfinished event, when it began in an earlier chunk. Some line ends are left out.
+    held: Vec<u8>,
+    /// What its finished lines said; ranges count from the event's first byte.
+    fields: Fields,
+    /// Where in the event the unfinished line begins.
+    line: usize,
+    /// How much of the event was dropped; what `held` has then is the name.
+    dropped: usize,
+    /// Whether the unfinished line has a byte that was dropped.
+    line_dropped: bool,
+    /// Whether the last byte was a CR, so that an LF belongs to it.
+    after_cr: bool,
+    /// Whether the stream's first line is over.
+    begun: bool,
+}
+
+#[derive(Debug, Default)]
+struct Fields {
+    name: Range<usize>,
+    data: Option<Data>,
+    /// The data, when it had more than one line. Kept for its allocation.
+    joined: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Data {
+    Line(Range<usize>),
+    Joined,
+}
+
+impl Fields {
+    /// Takes in the line at `line` of the event's bytes.
+    fn take(&mut self, event: &[u8], line: Range<usize>) {
+        let bytes = &event[line.clone()];
+        let value = |name: &[u8]| {
+            let rest = bytes.strip_prefix(name)?;
+            let skip = match rest {
+                [b':', b' ', ..] => 2,
+                [b':', ..] => 1,
+                [] => 0,
+                _ => return None,
+            };
+            Some(line.start + name.len() + skip..line.end)
+        };
+        if let Some(value) = value(b"data") {
+            self.take_data(event, value);
+        } else if let Some(value) = value(b"event") {
+            self.name = value;
+        }
+    }
+
+    fn take_data(&mut self, event: &[u8], value: Range<usize>) {
+        match &self.data {
+            None => self.data = Some(Data::Line(value)),
+            Some(first) => {
+                if let Data::Line(first) = first {
+                    self.joined.clear();
+                    self.joined.extend_from_slice(&event[first.clone()]);
+                    self.data = Some(Data::Joined);
+                }
+                self.joined.push(b'\n');
+                self.joined.extend_from_slice(&event[value]);
+            }
+        }
+    }
+
+    /// The event, unless its lines said nothing (comments, ids). One with a name and no data is
+    /// told too, other than the standard has it: the upstream did say something.
+    fn tell(&mut self, event: &[u8], dropped: usize, on: &mut impl FnMut(Event<'_>)) {
+        let name = std::mem::take(&mut self.name);
+        let data = self.data.take();
+        if name.is_empty() && data.is_none() && dropped == 0 {
+            return;
+        }
+        let data = match &data {
+            None => &[],
+            Some(Data::Line(line)) => &event[line.clone()],
+            Some(Data::Joined) => self.joined.as_slice(),
+        };
+        on(Event { name: &event[name], data, dropped });
+    }
+}
+
+/// How many bytes the line end at `at` has, and whether its LF may still come.
+fn line_end(chunk: &[u8], at: usize) -> (usize, bool) {
+    match (chunk[at], chunk.get(at + 1)) {
+        (b'\r', Some(b'\n')) => (2, false),
+        (b'\r', None) => (1, true),
+        _ => (1, false),
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes and tells every event that they complete. Nothing is copied of an
+    /// event that lies within `chunk`.
+    pub fn push(&mut self, chunk: &[u8], mut on: impl FnMut(Event<'_>)) {
+        let mut rest = chunk;
+        if let (true, Some(first)) = (self.after_cr, rest.first()) {
+            self.after_cr = false;
+            if *first == b'\n' {
+                rest = &rest[1..];
+            }
+        }
+        if self.has_rest() {
+            rest = self.continue_held(rest, &mut on);
+        }
+        if !rest.is_empty() {
+            self.walk(rest, &mut on);
+        }
+    }
+
+    /// Ends the stream: tells what an unfinished last event would be if its line and its blank
+    /// line had come. The standard drops it; whoever wants it should check that it is whole.
+    pub fn finish(mut self, mut on: impl FnMut(Event<'_>)) {
+        if self.dropped == 0 {
+            let end = self.held.len();
+            self.fields.take(&self.held, self.line..end);
+        }
+        self.fields.tell(&self.held, self.dropped, &mut on);
+    }
+
+    /// The bytes of the unfinished event; some line ends are left out.
+    pub fn rest(&self) -> &[u8] {
+        &self.held
+    }
+
+    fn has_rest(&self) -> bool {
+        !self.held.is_empty() || self.dropped > 0
+    }
+
+    /// Walks over the events of `chunk`, in which the current one begins.
+    fn walk(&mut self, chunk: &[u8], on: &mut impl FnMut(Event<'_>)) {
+        let (mut begin, mut at) = (0, 0);
+        while let Some(offset) = memchr2(b'\n', b'\r', &chunk[at..]) {
+            let end = at + offset;
+            let (length, may_follow) = line_end(chunk, end);
+            self.after_cr = may_follow;
+            let start = self.line_start(at - begin, chunk[begin..end].starts_with(BOM));
+            if start == end - begin {
+                self.fields.tell(&chunk[begin..], 0, on);
+                begin = end + length;
+            } else {
+                self.fields.take(&chunk[begin..], start..end - begin);
+            }
+            at = end + length;
+        }
+        self.line = at - begin;
+        self.hold(&chunk[begin..]);
+    }
+
+    /// Takes up the held event again; what is left of `chunk` after its end is returned.
+    fn continue_held<'a>(&mut self, chunk: &'a [u8], on: &mut impl FnMut(Event<'_>)) -> &'a [u8] {
+        let mut rest = chunk;
+        while let Some(end) = memchr2(b'\n', b'\r', rest) {
+            let (length, may_follow) = line_end(rest, end);
+            self.after_cr = may_follow;
+            self.hold(&rest[..end]);
+            rest = &rest[end + length..];
+            if self.end_held_line() {
+                self.fields.tell(&self.held, self.dropped, on);
+                self.held.clear();
+                (self.line, self.dropped) = (0, 0);
+                return rest;
+            }
+        }
+        self.hold(rest);
+        &[]
+    }
+
+    /// Ends the held line; whether it was blank.
+    fn end_held_line(&mut self) -> bool {
+        if self.dropped > 0 {
+            return !std::mem::take(&mut self.line_dropped);
+        }
+        let end = self.held.len();
+        let start = self.line_start(self.line, self.held.starts_with(BOM));
+        self.line = end;
+        if start < end {
+            self.fields.take(&self.held, start..end);
+        }
+        start == end
+    }
+
+    /// Where the text of a finished line begins: after the byte order mark, on the first line.
+    fn line_start(&mut self, line: usize, has_mark: bool) -> usize {
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        if is_first && has_mark { BOM.len() } else { line }
+    }
+
+    /// Keeps more of the unfinished event, or drops it when it gets too long.
+    fn hold(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.dropped == 0 && self.held.len() + bytes.len() <= HELD_BYTES_MAX {
+            self.held.extend_from_slice(bytes);
+            return;
+        }
+        self.line_dropped = self.dropped > 0 || self.held.len() + bytes.len() > self.line;
+        if self.dropped == 0 {
+            let source = if self.held.is_empty() { bytes } else { self.held.as_slice() };
+            let name = source.get(self.fields.name.clone()).unwrap_or_default().to_vec();
+            self.dropped = self.held.len();
+            self.fields = Fields { name: 0..name.len(), ..Fields::default() };
+            self.held = name;
+        }
+        self.dropped += bytes.len();
+    }
+}

@@ -1,0 +1,151 @@
+//! The decoder, cut at every byte.
+
+use super::*;
+use proptest::prelude::*;
+
+type Told = Vec<(String, String)>;
+
+fn told(chunks: &[&[u8]]) -> (Told, Told) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (mut events, mut last) = (Vec::new(), Vec::new());
+    let mut decoder = Decoder::new();
+    for chunk in chunks {
+        decoder.push(chunk, |event| events.push((text(event.name), text(event.data))));
+    }
+    decoder.finish(|event| last.push((text(event.name), text(event.data))));
+    (events, last)
+}
+
+fn check(stream: &str, expect: &[(&str, &str)], unfinished: &[(&str, &str)]) {
+    let owned = |events: &[(&str, &str)]| -> Told {
+        events.iter().map(|(name, data)| ((*name).into(), (*data).into())).collect()
+    };
+    let expect = (owned(expect), owned(unfinished));
+    let bytes = stream.as_bytes();
+    assert_eq!(told(&[bytes]), expect, "{stream:?} in one");
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(told(&single), expect, "{stream:?} byte by byte");
+    for at in 0..=bytes.len() {
+        let (left, right) = bytes.split_at(at);
+        assert_eq!(told(&[left, &[], right]), expect, "{stream:?} cut at {at}");
+    }
+}
+
+#[test]
+fn the_grammar() {
+    check("", &[], &[]);
+    check("\n\r\r\n\n", &[], &[]);
+    check("event: a\ndata: b\n\n", &[("a", "b")], &[]);
+    check("event:a\ndata:b\n\n", &[("a", "b")], &[]);
+    check("data:  b\n\n", &[("", " b")], &[]);
+    check("data: 1\n\ndata: 2\n\n", &[("", "1"), ("", "2")], &[]);
+    check("data: 1\ndata: 2\ndata\ndata:\n\n", &[("", "1\n2\n\n")], &[]);
+    check("data: 1\n: c\nid: 7\nretry: 1\ndata: 2\n\n", &[("", "1\n2")], &[]);
+    check("event: a\nevent: b\ndata\n\n", &[("b", "")], &[]);
+    check("event: only\n\n", &[("only", "")], &[]);
+    check(": c\n\nid: 1\n\ndatax: 1\n\n", &[], &[]);
+    check("data: é漢\n\n", &[("", "é漢")], &[]);
+}
+
+#[test]
+fn line_ends() {
+    let two = [("a", "1"), ("", "2")];
+    check("event: a\rdata: 1\r\rdata: 2\r\r", &two, &[]);
+    check("event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n", &two, &[]);
+    check("event: a\ndata: 1\r\n\rdata: 2\r\n\n", &two, &[]);
+    check("event: a\r\ndata: 1\n\r\ndata: 2\n\r", &two, &[]);
+}
+
+#[test]
+fn the_byte_order_mark() {
+    check("\u{FEFF}data: 1\n\n", &[("", "1")], &[]);
+    check("\u{FEFF}\n\u{FEFF}data: 1\n\n", &[], &[]);
+    check("data: 0\n\n\u{FEFF}data: 1\n\n", &[("", "0")], &[]);
+}
+
+#[test]
+fn the_end_of_the_stream() {
+    check("data: 1\n", &[], &[("", "1")]);
+    check("data: 1", &[], &[("", "1")]);
+    check("event: a\nda", &[], &[("a", "")]);
+    check(": c", &[], &[]);
+}
+
+#[test]
+fn kinds() {
+    let check = |name: &str, data: &str, kind| {
+        let event = Event { name: name.as_bytes(), data: data.as_bytes(), dropped: 0 };
+        assert_eq!(event.kind(), kind, "{name} {data}");
+    };
+    check("message_start", "", Kind::MessageStart);
+    check("", r#"{"type":"message_start"}"#, Kind::MessageStart);
+    check("message", r#" { "type" : "error" "#, Kind::Error);
+    check("", "{\n\"type\":\"ping\"}", Kind::Ping);
+    check("", r#"{"id":1,"type":"ping"}"#, Kind::Unnamed);
+    check("", "[DONE]", Kind::Unnamed);
+    check("response.failed", "", Kind::ResponseEnd);
+    check("response.output_text.delta", "", Kind::ResponseDelta);
+    check("response.created", "", Kind::Other);
+    check("future_event", r#"{"type":"message_start"}"#, Kind::Other);
+}
+
+#[test]
+fn an_event_in_one_chunk_is_not_copied() {
+    let chunk = b"event: a\ndata: 1\n\ndata: 2\n\n".as_slice();
+    let span = chunk.as_ptr_range();
+    Decoder::new().push(chunk, |event| assert!(span.contains(&event.data.as_ptr())));
+}
+
+#[test]
+fn too_long_an_event_is_dropped_but_told() {
+    let piece = vec![b'x'; 1 << 20];
+    for head in ["event: big\ndata: ", "event: big\n", ""] {
+        let mut decoder = Decoder::new();
+        let mut told = Vec::new();
+        let mut on = |event: Event<'_>| {
+            told.push((event.name.to_vec(), event.data.len(), event.dropped));
+        };
+        decoder.push(head.as_bytes(), &mut on);
+        for _ in 0..9 {
+            decoder.push(&piece, &mut on);
+        }
+        assert!(decoder.held.len() < 100);
+        decoder.push(b"\r\ndata: 1\r", &mut on);
+        decoder.push(b"\n\r", &mut on);
+        decoder.push(b"\ndata: after\n\n", &mut on);
+        let name = if head.is_empty() { "" } else { "big" };
+        let bytes = head.len() + 9 * piece.len() + "data: 1".len();
+        let expect = [(name.into(), 0, bytes), (Vec::new(), 5, 0)];
+        assert_eq!(told, expect, "{head:?}");
+    }
+}
+
+#[test]
+fn one_too_long_chunk_ends_at_a_line() {
+    let mut decoder = Decoder::new();
+    let mut chunk = b"event: big\ndata: ".to_vec();
+    chunk.resize(HELD_BYTES_MAX + 100, b'x');
+    chunk.push(b'\n');
+    let mut names = Vec::new();
+    decoder.push(&chunk, |_| panic!("it is not over"));
+    decoder.push(b"\ndata: after\n\n", |event| names.push(event.name.to_vec()));
+    assert_eq!(names, [b"big".to_vec(), Vec::new()]);
+}
+
+proptest! {
+    #[test]
+    fn cuts_change_nothing(
+        stream in "((event|data|id|x)?(: ?[a-c:é]{0,5})?[\r\n]{1,3}){0,12}",
+        sizes in proptest::collection::vec(1_usize..9, 1..40),
+    ) {
+        let mut rest = stream.as_bytes();
+        let mut chunks = Vec::new();
+        for size in sizes {
+            let (chunk, tail) = rest.split_at(size.min(rest.len()));
+            chunks.push(chunk);
+            rest = tail;
+        }
+        chunks.push(rest);
+        prop_assert_eq!(told(&chunks), told(&[stream.as_bytes()]));
+    }
+}

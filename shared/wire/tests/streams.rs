@@ -1,0 +1,278 @@
+//! Every recorded stream means what `manifest.json` says, however it is cut.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+use baton_wire::meter::{Ended, First, Meter, Reading};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// What the request was long, for estimates.
+const REQUEST_BYTES: u64 = 4_000;
+
+struct Fixture {
+    name: String,
+    bytes: Vec<u8>,
+    says: Value,
+}
+
+/// The recorded streams, except Gemini's, which no route of the relay serves.
+static FIXTURES: LazyLock<Vec<Fixture>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sse");
+    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+    let manifest: serde_json::Map<String, Value> = serde_json::from_slice(&manifest).unwrap();
+    manifest
+        .into_iter()
+        .filter(|(_, says)| says["proto"] != "gemini")
+        .map(|(name, says)| {
+            let file = folder.join(format!("{name}.sse"));
+            let bytes = if name == "long_line_1mb" {
+                long_line(&std::fs::read(folder.join("text.sse")).unwrap())
+            } else {
+                std::fs::read(file).unwrap()
+            };
+            Fixture { name, bytes, says }
+        })
+        .collect()
+});
+
+/// `text.sse` with one delta of a million characters, and 30 tokens of output.
+fn long_line(text: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(text).unwrap();
+    let long = format!(r#""text":"{}""#, "x".repeat(1_000_000));
+    let text = text.replace(r#""text":"Hello""#, &long);
+    text.replace(r#""output_tokens":7"#, r#""output_tokens":30"#).into_bytes()
+}
+
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Reading {
+    let mut meter = Meter::stream();
+    for chunk in chunks {
+        meter.observe(chunk);
+    }
+    meter.finish(REQUEST_BYTES)
+}
+
+fn check(fixture: &Fixture, reading: &Reading) {
+    let Fixture { name, says, .. } = fixture;
+    let expect = &says["expect"];
+    let ended_well = reading.ended == Ended::Complete;
+    assert_eq!(ended_well, says["complete"] == true, "{name}: {:?}", reading.ended);
+    check_tokens(name, says, reading);
+    check_words(name, expect, reading);
+    check_text(name, expect, reading);
+    if let Some(error) = expect["error"].as_str() {
+        check_error(name, error, reading);
+    }
+}
+
+fn check_tokens(name: &str, says: &Value, reading: &Reading) {
+    let (expect, proto) = (&says["expect"], &says["proto"]);
+    let count = |field: &str| expect[field].as_u64();
+    let (tokens, usage) = (&reading.usage.tokens, &reading.usage);
+    let beyond = match expect["billed_extra_iterations"]["compaction"].as_array() {
+        Some(pair) => (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()),
+        // The totals are those of the pass that finished; the refused pass is billed too.
+        None if name == "fallback_iterations" => (500, 5),
+        None => (0, 0),
+    };
+    // OpenAI's prompt counts include what was cached.
+    let cached = if proto == "anthropic" { 0 } else { tokens.cache_read };
+    let same = |field: &str, ours: u64| {
+        if let Some(told) = count(field) {
+            assert_eq!(ours, told, "{name}: {field}");
+        }
+    };
+    same("input_tokens", tokens.input + cached - beyond.0);
+    same("prompt_tokens", tokens.input + cached);
+    same("cached_tokens", tokens.cache_read);
+    same("output_tokens", tokens.output - beyond.1);
+    same("completion_tokens", tokens.output);
+    same("cache_read_input_tokens", tokens.cache_read);
+    same("cache_creation_input_tokens", tokens.cache_write_5m + tokens.cache_write_1h);
+    same("cache_creation_5m", tokens.cache_write_5m);
+    same("cache_creation_1h", tokens.cache_write_1h);
+    same("web_search_requests", usage.web_searches);
+    if let Some(least) = count("output_tokens_at_least") {
+        assert!(tokens.output >= least && usage.estimated, "{name}");
+    }
+}
+
+fn check_words(name: &str, expect: &Value, reading: &Reading) {
+    let usage = &reading.usage;
+    let same = |field: &str, ours: Option<&str>| {
+        if let Some(told) = expect[field].as_str() {
+            assert_eq!(ours, Some(told), "{name}: {field}");
+        }
+    };
+    same("stop_reason", reading.stop_reason.as_deref());
+    same("service_tier", usage.service_tier.as_deref());
+    same("inference_geo", usage.inference_geo.as_deref());
+    same("speed", usage.speed.as_deref());
+    if let Some(models) = expect["iterations_models"].as_array() {
+        let ours: Vec<_> = usage.iterations.iter().map(|pass| pass.model.as_deref()).collect();
+        let told: Vec<_> = models.iter().map(Value::as_str).collect();
+        assert_eq!(ours, told, "{name}");
+    }
+}
+
+/// Characters of text, thinking and tool input; none is lost, whatever else a delta counts.
+fn check_text(name: &str, expect: &Value, reading: &Reading) {
+    let chars = |field: &str| expect[field].as_str().map_or(0, |text| text.chars().count());
+    let told = chars("text") + chars("thinking") + chars("text_prefix");
+    assert!(reading.output_chars >= told as u64, "{name}: {}", reading.output_chars);
+    if let (Some(_), true) = (expect["text"].as_str(), expect["tools"].is_null()) {
+        let extra = match name {
+            "server_tool_web_search" => r#"{"query":"example"}"#.len(),
+            "compaction_iterations" => "Summary.".len(),
+            _ => 0,
+        };
+        assert_eq!(reading.output_chars, (told + extra) as u64, "{name}");
+    }
+}
+
+fn check_error(name: &str, error: &str, reading: &Reading) {
+    let Ended::Error(failure) = &reading.ended else { panic!("{name}: {:?}", reading.ended) };
+    match error {
+        "(not JSON)" => {
+            assert_eq!((failure.kind.as_deref(), &*failure.message), (None, "upstream exploded"));
+        }
+        told if told.starts_with('(') => assert_eq!(failure.kind.as_deref(), Some("server_error")),
+        told => assert!(
+            failure.kind.as_deref() == Some(told) || failure.message == told,
+            "{name}: {failure:?}"
+        ),
+    }
+    let is_first = matches!(reading.first, First::Error(_));
+    assert_eq!(is_first, name == "error_first", "{name}: {:?}", reading.first);
+}
+
+#[test]
+fn in_one_piece() {
+    for fixture in FIXTURES.iter() {
+        check(fixture, &read([fixture.bytes.as_slice()]));
+    }
+}
+
+#[test]
+fn cut_at_every_byte() {
+    for fixture in FIXTURES.iter().filter(|fixture| fixture.bytes.len() < 100_000) {
+        let whole = read([fixture.bytes.as_slice()]);
+        for at in 0..=fixture.bytes.len() {
+            let (left, right) = fixture.bytes.split_at(at);
+            assert_eq!(read([left, right]), whole, "{} cut at {at}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn in_pieces_of_every_planned_size() {
+    for fixture in FIXTURES.iter() {
+        let whole = read([fixture.bytes.as_slice()]);
+        for size in [1, 2, 3, 5, 7, 13, 64, 1000] {
+            assert_eq!(read(fixture.bytes.chunks(size)), whole, "{} by {size}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_estimated() {
+    let check = |name: &str, input, output, estimated| {
+        let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).unwrap();
+        let usage = read([fixture.bytes.as_slice()]).usage;
+        let ours = (usage.tokens.input, usage.tokens.output, usage.estimated);
+        assert_eq!(ours, (input, output, estimated), "{name}");
+    };
+    check("text", 25, 7, false);
+    check("no_message_stop", 25, 7, false);
+    check("no_trailing_newline", 25, 7, false);
+    check("error_first", 0, 0, false);
+    // "par" is a token; "Hello, " is two.
+    check("error_midstream", 25, 1, true);
+    check("truncated_clean", 25, 2, true);
+    check("truncated_mid_event", 25, 2, true);
+    check("error_api_after_block", 25, 2, true);
+    // Not a byte came, yet the prompt may have been read: 4,000 bytes.
+    check("empty", 1_000, 0, true);
+    // OpenAI's usage comes only when asked for.
+    check("openai_chat", 7, 7, false);
+    check("openai_chat_tools", 1_000, 2, true);
+    check("openai_responses_failed", 0, 0, false);
+}
+
+#[test]
+fn the_first_event() {
+    let check = |chunks: &[&str], expect: First| {
+        let mut meter = Meter::stream();
+        for chunk in chunks {
+            meter.observe(chunk.as_bytes());
+        }
+        assert_eq!(meter.first(), &expect, "{chunks:?}");
+    };
+    check(&[], First::Nothing);
+    check(&[": hi\n\n", "\n"], First::Nothing);
+    check(&["event: ping\ndata: {}"], First::Nothing);
+    check(&["event: ping\ndata: {}\n\n"], First::Event);
+    check(&["event: message_start\ndata: {}\n\n", "event: error\ndata: x\n\n"], First::Event);
+    let error =
+        "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n";
+    check(&[error], First::Nothing);
+    let failure =
+        baton_wire::meter::Failure { kind: Some("overloaded_error".into()), message: "m".into() };
+    check(&[error, "\n"], First::Error(failure));
+}
+
+#[test]
+fn bytes_that_are_no_stream() {
+    let check = |body: &str, kind: Option<&str>, message: &str| {
+        let reading = read([body.as_bytes()]);
+        let Ended::Error(failure) = reading.ended else { panic!("{body}") };
+        assert_eq!((failure.kind.as_deref(), &*failure.message), (kind, message));
+        assert_eq!(reading.usage.tokens.total(), 0);
+        assert!(matches!(reading.first, First::Error(_)));
+    };
+    check("upstream exploded", None, "upstream exploded");
+    let error = r#"{"type":"error","error":{"type":"api_error","message":"no"}}"#;
+    check(error, Some("api_error"), "no");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn cut_anywhere(
+        which in any::<prop::sample::Index>(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+    ) {
+        let fixture = which.get(&FIXTURES);
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(fixture.bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        let mut chunks = Vec::new();
+        let mut from = 0;
+        for cut in cuts {
+            chunks.push(&fixture.bytes[from..cut]);
+            from = cut;
+        }
+        chunks.push(&fixture.bytes[from..]);
+        check(fixture, &read(chunks));
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
+        let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
+        read([left, right]);
+        let mut whole = Meter::whole();
+        whole.observe(&bytes);
+        whole.finish(u64::MAX);
+    }
+
+    #[test]
+    fn no_broken_stream_panics(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        junk: Vec<u8>,
+    ) {
+        let fixture = which.get(&FIXTURES);
+        let (left, right) = fixture.bytes.split_at(at.index(fixture.bytes.len() + 1));
+        read([left, &junk, right]);
+    }
+}

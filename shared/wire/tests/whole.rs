@@ -1,0 +1,117 @@
+//! Answers without a stream, against the same content streamed.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use baton_domain::price::PriceTable;
+use baton_wire::meter::{Ended, Meter, Reading};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const REQUEST_BYTES: u64 = 4_000;
+
+fn whole(body: &[u8]) -> Reading {
+    let mut meter = Meter::whole();
+    for chunk in body.chunks(100) {
+        meter.observe(chunk);
+    }
+    meter.finish(REQUEST_BYTES)
+}
+
+fn streamed(bytes: &[u8]) -> Reading {
+    let mut meter = Meter::stream();
+    meter.observe(bytes);
+    meter.finish(REQUEST_BYTES)
+}
+
+/// The message that an SDK makes of a stream: what `message_start` holds, under what
+/// `message_delta` sets.
+fn as_message(stream: &str) -> Value {
+    let mut message = Value::Null;
+    for line in stream.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+        if event["type"] == "message_start" {
+            message = event["message"].clone();
+        } else if event["type"] == "message_delta" {
+            message["stop_reason"] = event["delta"]["stop_reason"].clone();
+            for (field, value) in event["usage"].as_object().unwrap() {
+                if !value.is_null() {
+                    message["usage"][field] = value.clone();
+                }
+            }
+        }
+    }
+    message
+}
+
+#[test]
+fn streamed_or_not_the_usage_and_the_cost_are_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sse");
+    let names = [
+        "text",
+        "thinking_text",
+        "tool_use",
+        "server_tool_web_search",
+        "cache_usage",
+        "usage_only_in_delta",
+        "usage_delta_output_only",
+        "usage_nulls",
+        "delta_cumulative",
+        "refusal",
+        "pause_turn",
+        "max_tokens_stop_seq",
+        "compaction_iterations",
+        "fallback_iterations",
+    ];
+    for name in names {
+        let stream = std::fs::read_to_string(folder.join(format!("{name}.sse"))).unwrap();
+        let message = as_message(&stream).to_string();
+        let (one, other) = (streamed(stream.as_bytes()), whole(message.as_bytes()));
+        assert_eq!(one.usage, other.usage, "{name}");
+        assert_eq!((&one.model, &one.ended), (&other.model, &other.ended), "{name}");
+        assert_eq!(one.stop_reason, other.stop_reason, "{name}");
+        let cost = |reading: &Reading| {
+            let at = "2026-11-22T00:00:00Z".parse().unwrap();
+            PriceTable::builtin().cost(&reading.usage, reading.model.as_deref().unwrap(), at)
+        };
+        let (one, other) = (cost(&one), cost(&other));
+        assert!(one.known && one.amount.pico() > 0, "{name}");
+        assert_eq!(one, other, "{name}");
+    }
+}
+
+#[test]
+fn every_form_of_body() {
+    let check = |body: &str, complete, tokens: (u64, u64, u64), estimated| {
+        let reading = whole(body.as_bytes());
+        let ours = reading.usage.tokens;
+        assert_eq!(reading.ended == Ended::Complete, complete, "{body}: {:?}", reading.ended);
+        assert_eq!((ours.input, ours.cache_read, ours.output), tokens, "{body}");
+        assert_eq!(reading.usage.estimated, estimated, "{body}");
+    };
+    let message = r#"{"type":"message","model":"m","usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":5}}"#;
+    check(message, true, (3, 4, 5), false);
+    let chat = r#"{"object":"chat.completion","model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}}}"#;
+    check(chat, true, (7, 4, 7), false);
+    let response = r#"{"object":"response","status":"incomplete","usage":{"input_tokens":11,"input_tokens_details":{"cached_tokens":4},"output_tokens":7},"error":null}"#;
+    check(response, true, (7, 4, 7), false);
+    let failed = r#"{"object":"response","status":"failed","usage":null,"error":{"code":"c","message":"m"}}"#;
+    check(failed, false, (0, 0, 0), false);
+    check(
+        r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#,
+        false,
+        (0, 0, 0),
+        false,
+    );
+    check("<html></html>", false, (0, 0, 0), false);
+    // A count of tokens is no answer of a model.
+    check(r#"{"input_tokens":2095}"#, true, (0, 0, 0), false);
+    // An answer without usage, and one cut short: 4,000 bytes asked.
+    check(r#"{"type":"message","content":[]}"#, true, (1_000, 0, 8), true);
+    check(&message[..40], false, (1_000, 0, 10), true);
+    check("", false, (1_000, 0, 0), true);
+}
+
+#[test]
+fn a_message_that_speaks_of_errors_is_none() {
+    let content = json!({"type":"message","message":"error","error":"no","usage":{"output_tokens":1,"input_tokens":2}});
+    assert_eq!(whole(content.to_string().as_bytes()).ended, Ended::Complete);
+}
