@@ -1,0 +1,96 @@
+//! What must hold for any bytes. The fuzzer calls these; so does `shared/wire/tests/seeds.rs`, on
+//! the fixtures and on every input that once broke something.
+
+use baton_domain::price::PriceTable;
+use baton_wire::envelope::{BadBody, Envelope, replace_model};
+use baton_wire::meter::{Meter, Reading};
+use baton_wire::sse::Decoder;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// Cuts that the input itself decides, so that the fuzzer can find the bad ones.
+fn cut(input: &[u8]) -> Vec<&[u8]> {
+    let mut chunks = Vec::new();
+    let mut rest = input;
+    while let Some(first) = rest.first() {
+        let size = usize::from(first % 13) + 1;
+        let (chunk, tail) = rest.split_at(size.min(rest.len()));
+        chunks.push(chunk);
+        rest = tail;
+    }
+    chunks
+}
+
+/// A stream's events do not depend on how it is cut.
+pub(crate) fn sse(input: &[u8]) {
+    assert_eq!(events(&[input]), events(&cut(input)));
+}
+
+fn events(chunks: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>, usize)> {
+    let mut events = Vec::new();
+    let mut decoder = Decoder::new();
+    for chunk in chunks {
+        decoder.push(chunk, |event| {
+            events.push((event.name.to_vec(), event.data.to_vec(), event.dropped));
+        });
+    }
+    let is_mid_event = decoder.is_mid_event();
+    decoder.finish(|event| {
+        assert!(is_mid_event);
+        events.push((event.name.to_vec(), event.data.to_vec(), event.dropped));
+    });
+    events
+}
+
+/// A reading does not depend on how the answer is cut, and what it says can be priced.
+pub(crate) fn meter(input: &[u8]) {
+    for new in [Meter::stream, Meter::whole] {
+        let reading = read(new(), &[input]);
+        assert_eq!(reading, read(new(), &cut(input)));
+        let mut listed = baton_domain::usage::Tokens::default();
+        reading.usage.iterations.iter().for_each(|pass| listed.add(&pass.tokens));
+        assert_eq!(listed.less(&reading.usage.tokens).total(), 0, "a pass is not billed");
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let model = reading.model.as_deref().unwrap_or("claude-opus-5-5");
+        let cost = PriceTable::builtin().cost(&reading.usage, model, at);
+        assert_eq!(
+            cost.amount.pico() > 0,
+            reading.usage.tokens.total() + reading.usage.web_searches > 0
+        );
+    }
+}
+
+fn read(mut meter: Meter, chunks: &[&[u8]]) -> Reading {
+    for chunk in chunks {
+        meter.observe(chunk);
+    }
+    meter.finish(1_000)
+}
+
+/// An envelope agrees with a full parse, and replacing the model changes nothing else.
+pub(crate) fn envelope(input: &[u8]) {
+    let full = serde_json::from_slice::<Value>(input).ok();
+    match Envelope::read(input) {
+        Ok(envelope) => {
+            let body = Bytes::copy_from_slice(input);
+            let changed = replace_model(&body, envelope.model_span.clone(), "\"x\"");
+            let reread = Envelope::read(&changed).map(|envelope| envelope.model.into_owned());
+            assert_eq!(reread, Ok("\"x\"".to_owned()));
+            if let Some(mut full) = full {
+                assert_eq!(full["model"], *envelope.model);
+                assert_eq!(full["stream"] == true, envelope.stream);
+                full["model"] = "\"x\"".into();
+                assert_eq!(serde_json::from_slice::<Value>(&changed).ok(), Some(full));
+            }
+        }
+        Err(BadBody::NotJson { .. }) => assert_eq!(full, None),
+        Err(BadBody::NotAnObject) => assert!(full.is_none_or(|full| !full.is_object())),
+        Err(BadBody::NoModel) => {
+            assert!(full.is_none_or(|full| full["model"] == "" || full.get("model").is_none()));
+        }
+        Err(BadBody::ModelNotAString) => {
+            assert!(full.is_none_or(|full| !full["model"].is_string()));
+        }
+        Err(BadBody::Twice(_)) => {}
+    }
+}
