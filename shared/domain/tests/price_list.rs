@@ -5,6 +5,7 @@ use baton_domain::money::PicoUsd;
 use baton_domain::price::{Ask, Price, PriceTable, Rates};
 use baton_domain::usage::{Iteration, Tokens, Usage};
 use jiff::Timestamp;
+use proptest::prelude::*;
 
 const MILLION: u64 = 1_000_000;
 
@@ -306,4 +307,35 @@ fn estimates_are_at_least_the_cost() {
     let long =
         Ask { model: "claude-haiku-5-5", body_bytes: 200_000, max_tokens: Some(0), fast: false };
     assert_eq!(estimate(long), "0.111100000000");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the split of the prompt, the geo and the tier: what was reserved is enough.
+    #[test]
+    fn no_cost_exceeds_its_estimate(
+        model in prop::sample::select(LIST.map(|(model, _)| model).to_vec()),
+        stranger: bool,
+        parts: [u16; 4],
+        output in 0_u64..200_000,
+        fast: bool,
+        us: bool,
+        batch: bool,
+    ) {
+        let model = if stranger { "claude-opus-99" } else { model };
+        let [input, cache_read, five, hour] = parts.map(u64::from);
+        let tokens =
+            Tokens { input, output, cache_read, cache_write_5m: five, cache_write_1h: hour };
+        let word = |is: bool, word: &str| is.then(|| word.to_owned());
+        let usage = Usage {
+            speed: word(fast, "fast"),
+            inference_geo: word(us, "us"),
+            service_tier: word(batch, "batch"),
+            ..usage(tokens)
+        };
+        let ask = Ask { model, body_bytes: tokens.prompt() * 2, max_tokens: Some(output), fast };
+        let table = PriceTable::builtin();
+        prop_assert!(table.cost(&usage, model, now()).amount <= table.estimate(&ask, now()).amount);
+    }
 }

@@ -93,7 +93,7 @@ fn leading_type(data: &[u8]) -> Option<&[u8]> {
 /// Takes a stream apart, however it is cut.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// The unfinished event, when it began in an earlier chunk. Some line ends are left out.
+    /// The unfinished event, when it began in an earlier chunk. A line end may be any.
     held: Vec<u8>,
     /// What its finished lines said; ranges count from the event's first byte.
     fields: Fields,
@@ -219,7 +219,7 @@ impl Decoder {
         self.fields.tell(&self.held, self.dropped, &mut on);
     }
 
-    /// The bytes of the unfinished event; some line ends are left out.
+    /// The bytes of the unfinished event; which line ends they have depends on the cuts.
     pub fn rest(&self) -> &[u8] {
         &self.held
     }
@@ -275,10 +275,11 @@ impl Decoder {
         }
         let end = self.held.len();
         let start = self.line_start(self.line, self.held.starts_with(BOM));
-        self.line = end;
         if start < end {
             self.fields.take(&self.held, start..end);
         }
+        self.held.push(b'\n');
+        self.line = self.held.len();
         start == end
     }
 

@@ -15,7 +15,7 @@ pub struct Failure {
     /// The error's type (Anthropic) or its type or code (OpenAI); `None` when the upstream sent
     /// something that is not an error object.
     pub kind: Option<String>,
-    /// Its message, or else the text itself; at most 1,000 bytes.
+    /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
     pub message: String,
 }
 
@@ -36,8 +36,15 @@ impl Failure {
     /// object, a Responses error event, a failed response, or plain text.
     pub fn read(body: &[u8]) -> Self {
         Self::object(body).unwrap_or_else(|| {
-            let cut = &body[..body.len().min(MESSAGE_BYTES_MAX)];
-            Self { kind: None, message: shorten(String::from_utf8_lossy(cut).trim()) }
+            let text = String::from_utf8_lossy(body);
+            let mut message = String::new();
+            for word in text.split_whitespace() {
+                if message.len() > MESSAGE_BYTES_MAX {
+                    break;
+                }
+                message.extend([if message.is_empty() { "" } else { " " }, word]);
+            }
+            Self { kind: None, message: shorten(&message) }
         })
     }
 
@@ -96,6 +103,7 @@ mod tests {
         check(r#"{"Message":"Forbidden"}"#, None, "Forbidden");
         check(r#"{"error":{}}"#, None, "");
         check("upstream exploded\n", None, "upstream exploded");
+        check("<html>\r\n  <body>\n", None, "<html> <body>");
         check("", None, "");
         check("[1]", None, "[1]");
         check(&"é".repeat(2_000), None, &"é".repeat(500));
