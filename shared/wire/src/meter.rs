@@ -52,6 +52,8 @@ pub struct Reading {
     pub model: Option<String>,
     /// How the answer ended.
     pub ended: Ended,
+    /// Whether the client, too, was told that it ended: by an event that its SDK understands.
+    pub told: bool,
     /// Whether the model began to answer: then the upstream bills, whatever came after.
     pub started: bool,
     /// The first thing that the upstream said.
@@ -111,6 +113,11 @@ impl Meter {
     /// The first thing that a stream said so far.
     pub fn first(&self) -> &First {
         &self.sight.first
+    }
+
+    /// Whether the bytes so far end inside an event of a stream.
+    pub fn is_mid_event(&self) -> bool {
+        matches!(&self.form, Form::Stream(decoder) if decoder.is_mid_event())
     }
 
     /// Whether the upstream has said that it is done; what follows says nothing new.

@@ -201,7 +201,7 @@ impl Decoder {
                 rest = &rest[1..];
             }
         }
-        if self.has_rest() {
+        if self.is_mid_event() {
             rest = self.continue_held(rest, &mut on);
         }
         if !rest.is_empty() {
@@ -224,7 +224,8 @@ impl Decoder {
         &self.held
     }
 
-    fn has_rest(&self) -> bool {
+    /// Whether the bytes so far end inside an event (or a run of comments).
+    pub fn is_mid_event(&self) -> bool {
         !self.held.is_empty() || self.dropped > 0
     }
 

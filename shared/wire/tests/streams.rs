@@ -235,6 +235,16 @@ fn bytes_that_are_no_stream() {
     check(error, Some("api_error"), "no");
 }
 
+#[test]
+fn whether_the_client_knows() {
+    for fixture in FIXTURES.iter() {
+        let reading = read([fixture.bytes.as_slice()]);
+        // An error without an `event:` line is overlooked by Anthropic's SDKs.
+        let knows = reading.ended != Ended::Cut && fixture.name != "error_openai_shape";
+        assert_eq!(reading.told, knows, "{}", fixture.name);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

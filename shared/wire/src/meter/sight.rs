@@ -9,11 +9,15 @@ use memchr::memmem;
 
 /// What has been seen.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Sight {
     tally: Tally,
     model: Option<String>,
     pub(super) ended: Ended,
     pub(super) started: bool,
+    told: bool,
+    /// Whether the events are Anthropic's, whose SDKs overlook an error without a name.
+    is_anthropic: bool,
     /// Whether the usage seen last is the final one if the end comes next.
     nearly_settled: bool,
     /// Whether the usage seen is the final one.
@@ -35,7 +39,10 @@ impl Sight {
             Kind::MessageStart => self.see_start(event.data),
             Kind::MessageDelta => self.see_delta(event.data),
             Kind::MessageStop => self.complete(),
-            Kind::Error => self.fail(Failure::read(event.data)),
+            Kind::Error => {
+                self.fail(Failure::read(event.data));
+                self.told = true;
+            }
             Kind::ResponseEnd => self.see_response_end(event.data),
             Kind::ResponseDelta => {
                 self.output_chars += text::in_strings(event.data, &["\"delta\""]);
@@ -54,7 +61,7 @@ impl Sight {
     }
 
     fn see_start(&mut self, data: &[u8]) {
-        self.started = true;
+        (self.started, self.is_anthropic) = (true, true);
         if let Some(message) = Answer::read(data).and_then(|answer| answer.message) {
             self.take(message);
         }
@@ -87,6 +94,7 @@ impl Sight {
         self.take_final(response);
         if failed {
             self.fail(Failure::read(data));
+            self.told = true;
         } else {
             self.complete();
         }
@@ -101,6 +109,7 @@ impl Sight {
         if has("\"error\"")
             && let Some(failure) = Failure::object(data)
         {
+            self.told |= !self.is_anthropic;
             return self.fail(failure);
         }
         self.output_chars += text::in_strings(data, &["\"content\"", "\"arguments\""]);
@@ -194,6 +203,7 @@ impl Sight {
 
     fn complete(&mut self) {
         self.settled |= self.nearly_settled;
+        self.told = true;
         if self.ended == Ended::Cut {
             self.ended = Ended::Complete;
         }
@@ -206,8 +216,8 @@ impl Sight {
     }
 
     pub(super) fn into_reading(self, request_bytes: u64) -> Reading {
-        let Self { mut tally, model, ended, started, settled, first, stop_reason, .. } = self;
-        let output_chars = self.output_chars;
+        let Self { mut tally, model, ended, told, started, settled, first, .. } = self;
+        let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
         // A stream that stopped before its first word may well have been billed.
         let was_billed = started || ended == Ended::Cut;
         let estimated = was_billed && !settled;
@@ -217,7 +227,7 @@ impl Sight {
             tally.input = tally.input.or(Some(text::tokens(request_bytes)));
         }
         let usage = Usage { estimated, ..tally.into_usage() };
-        Reading { usage, model, ended, started, first, stop_reason, output_chars }
+        Reading { usage, model, ended, told, started, first, stop_reason, output_chars }
     }
 }
 

@@ -29,10 +29,12 @@ pub(super) fn in_strings(data: &[u8], keys: &[&str]) -> u64 {
         .sum()
 }
 
-/// The usual order of keys: `"delta":{"type":"text_delta","text":"…"`.
+/// The usual order of keys: `{"type":"content_block_delta","index":0,"delta":{"type":
+/// "text_delta","text":"…"}}`, taken apart without a search.
 fn in_usual_delta(data: &[u8]) -> Option<u64> {
-    let lead = b"\"delta\":{\"type\":\"";
-    let kind = &data[memmem::find(data, lead)? + lead.len()..];
+    let after_index = data.strip_prefix(b"{\"type\":\"content_block_delta\",\"index\":")?;
+    let digits = after_index.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let kind = after_index[digits..].strip_prefix(b",\"delta\":{\"type\":\"")?;
     let tail = kind[memchr::memchr(b'"', kind)?..].strip_prefix(b"\",\"")?;
     let key_end = memchr::memchr(b'"', tail)?;
     match &tail[..key_end] {

@@ -1,0 +1,158 @@
+//! Gzip, decoded as it arrives: for the meter to look into, and for clients that cannot.
+//!
+//! Other encodings are never asked for upstream.
+
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+use std::io::Write as _;
+
+/// The most that one push may unfold to; a larger one is an attack or an accident.
+const UNFOLDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How much is fed at once, so that the bound above is noticed in time: deflate unfolds at most
+/// about a thousandfold (RFC 1951).
+const STEP: usize = 4 * 1024;
+
+/// The bytes are not gzip, or unfold to too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadEncoding {
+    /// Not gzip, or damaged.
+    #[error("the upstream's gzip encoding is damaged")]
+    Damaged,
+    /// It ended in the middle.
+    #[error("the upstream's gzip encoding ended early")]
+    Truncated,
+    /// One chunk unfolds to more than 64 MiB.
+    #[error("the upstream's gzip encoding unfolds to too much")]
+    TooMuch,
+}
+
+/// Unfolds one gzip body, of one or more members.
+#[derive(Debug)]
+pub struct Gunzip {
+    decoder: MultiGzDecoder<Vec<u8>>,
+    is_empty: bool,
+}
+
+impl Default for Gunzip {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gunzip {
+    /// A decoder at the start of a body.
+    pub fn new() -> Self {
+        Self { decoder: MultiGzDecoder::new(Vec::new()), is_empty: true }
+    }
+
+    /// Takes the next bytes and returns all that can be told of the plain text so far.
+    ///
+    /// # Errors
+    /// The bytes are damaged or unfold to too much; nothing more comes after that.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, BadEncoding> {
+        self.is_empty &= chunk.is_empty();
+        for step in chunk.chunks(STEP) {
+            self.decoder.write_all(step).map_err(|_| BadEncoding::Damaged)?;
+            if self.decoder.get_ref().len() > UNFOLDED_BYTES_MAX {
+                return Err(BadEncoding::TooMuch);
+            }
+        }
+        self.decoder.flush().map_err(|_| BadEncoding::Damaged)?;
+        Ok(std::mem::take(self.decoder.get_mut()).into())
+    }
+
+    /// Ends the body and returns what was left. An empty body is whole.
+    ///
+    /// # Errors
+    /// The last member is not whole, or its checksum is wrong.
+    pub fn finish(mut self) -> Result<Bytes, BadEncoding> {
+        if self.is_empty {
+            return Ok(Bytes::new());
+        }
+        self.decoder.try_finish().map_err(|_| BadEncoding::Truncated)?;
+        Ok(std::mem::take(self.decoder.get_mut()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn gunzip<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, BadEncoding> {
+        let mut decoder = Gunzip::new();
+        let mut plain = Vec::new();
+        for chunk in chunks {
+            plain.extend_from_slice(&decoder.push(chunk)?);
+        }
+        plain.extend_from_slice(&decoder.finish()?);
+        Ok(plain)
+    }
+
+    #[test]
+    fn members_in_any_pieces() {
+        let mut body = gzip(b"event: ping\n\n");
+        body.extend(gzip(b""));
+        body.extend(gzip("é".repeat(10_000).as_bytes()));
+        let plain = format!("event: ping\n\n{}", "é".repeat(10_000)).into_bytes();
+        for size in [1, 2, 7, 100, body.len()] {
+            assert_eq!(gunzip(body.chunks(size)), Ok(plain.clone()), "by {size}");
+        }
+        assert_eq!(gunzip([]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn text_comes_out_with_the_chunk_that_flushed_it() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        let mut decoder = Gunzip::new();
+        for event in ["event: a\n\n", "event: b\n\n"] {
+            encoder.write_all(event.as_bytes()).unwrap();
+            encoder.flush().unwrap();
+            let chunk = std::mem::take(encoder.get_mut());
+            assert_eq!(decoder.push(&chunk).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn broken_bodies() {
+        let body = gzip(b"some text that is long enough to be compressed, compressed, compressed");
+        for end in 1..body.len() {
+            assert_eq!(gunzip([&body[..end]]), Err(BadEncoding::Truncated), "{end}");
+        }
+        assert!(gunzip([b"plain text".as_slice()]).is_err());
+        let mut wrong = body.clone();
+        let last = wrong.len() - 5;
+        wrong[last] ^= 1;
+        assert!(gunzip([wrong.as_slice()]).is_err());
+        let mut trailed = body;
+        trailed.extend_from_slice(b"junk after the last member");
+        assert!(gunzip([trailed.as_slice()]).is_err());
+    }
+
+    #[test]
+    fn a_bomb_is_noticed() {
+        let bomb = gzip(&vec![0; UNFOLDED_BYTES_MAX + 10_000_000]);
+        assert_eq!(gunzip([bomb.as_slice()]), Err(BadEncoding::TooMuch));
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back(plain: Vec<u8>, size in 1_usize..50) {
+            prop_assert_eq!(gunzip(gzip(&plain).chunks(size)), Ok(plain));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = gunzip([bytes.as_slice()]);
+        }
+    }
+}

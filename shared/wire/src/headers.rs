@@ -1,0 +1,318 @@
+//! Which headers go on, which come back, and what some of them say.
+//!
+//! Both directions are open lists: what is not known passes. The account's credential and the
+//! relay's own headers are the relay's to add.
+
+use http::header::{AUTHORIZATION, CONNECTION, RETRY_AFTER};
+use http::{HeaderMap, HeaderName};
+use jiff::Timestamp;
+
+/// Where a client may put its key, in the order in which they are tried.
+const CREDENTIALS: [&str; 4] = ["x-api-key", "authorization", "x-goog-api-key", "api-key"];
+
+/// Headers of one connection, not of the message (RFC 9110, §7.6.1; RFC 9113, §8.2.2).
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What belongs to the client's way to the relay: addresses, cookies, and what the relay
+/// decides itself on its way to the upstream.
+const NOT_UPSTREAM: [&str; 9] = [
+    "accept-encoding",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "true-client-ip",
+    "via",
+    "x-real-ip",
+];
+
+/// The same by prefix: proxies, API gateways, Lambda, CloudFront, Cloudflare.
+const NOT_UPSTREAM_PREFIXES: [&str; 5] =
+    ["x-forwarded-", "x-amzn-", "x-amz-", "cloudfront-", "cf-"];
+
+/// Of the upstream's connection: its cookies, and the offer of another way to reach *it*.
+const NOT_CLIENT: [&str; 2] = ["set-cookie", "alt-svc"];
+
+/// The upstream's quota is shared; a client would take it for its own.
+const NOT_CLIENT_PREFIXES: [&str; 3] = ["anthropic-ratelimit-", "anthropic-fast-", "x-ratelimit-"];
+
+/// The request headers that go upstream: all but the four credential headers, and what belongs to
+/// the client's connection. Nothing is added.
+pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
+    let drops = |name: &str| {
+        CREDENTIALS.contains(&name)
+            || NOT_UPSTREAM.contains(&name)
+            || NOT_UPSTREAM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    passed(headers, drops)
+}
+
+/// The response headers that go back to the client. Nothing is added.
+pub fn to_client(headers: &HeaderMap) -> HeaderMap {
+    let drops = |name: &str| {
+        NOT_CLIENT.contains(&name)
+            || NOT_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    passed(headers, drops)
+}
+
+/// What is neither dropped nor of the connection alone.
+fn passed(headers: &HeaderMap, drops: impl Fn(&str) -> bool) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let text = name.as_str();
+        if !HOP_BY_HOP.contains(&text) && !drops(text) && !named_by_connection(headers, name) {
+            passed.append(name.clone(), value.clone());
+        }
+    }
+    passed
+}
+
+/// Whether a `connection` header declares `name` to be of the connection.
+fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case(name.as_str()))
+}
+
+/// Every text that may be the caller's key, in the order in which they are tried.
+pub fn credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    CREDENTIALS
+        .into_iter()
+        .flat_map(|name| headers.get_all(name).iter().map(move |v| (name, v)))
+        .filter_map(|(name, value)| {
+            let text = value.to_str().ok()?.trim();
+            let text = if name == AUTHORIZATION.as_str() { bearer(text)? } else { text };
+            (!text.is_empty()).then_some(text)
+        })
+}
+
+/// The token after `Bearer`, in any case (RFC 6750; RFC 9110, §11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(|c: char| c.is_ascii_whitespace())?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// `retry-after` in seconds; the form with a date counts as absent, as clients have it.
+pub fn retry_after_of(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// The latest reset of a limit that the answer says is exhausted (rate-limit page, 2026-08-22):
+/// `anthropic-ratelimit-unified-reset` in unix seconds, when its status is `rejected`, and
+/// `…-reset` as RFC 3339, beside a `…-remaining` of 0.
+pub fn reset_of(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let rejected = text("anthropic-ratelimit-unified-status") == Some("rejected");
+    headers
+        .keys()
+        .filter_map(|name| {
+            let limit = name.as_str().strip_suffix("-reset")?;
+            let is_unified = limit.starts_with("anthropic-ratelimit-unified");
+            let is_ours = limit.starts_with("anthropic-");
+            let spent = is_ours && text(&format!("{limit}-remaining")) == Some("0");
+            if spent || (is_unified && rejected) { moment(text(name.as_str())?) } else { None }
+        })
+        .max()
+}
+
+/// Unix seconds or RFC 3339; both occur.
+fn moment(text: &str) -> Option<Timestamp> {
+    let seconds = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    seconds.or_else(|| text.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_goes_upstream() {
+        let all = headers(&[
+            ("accept", "*/*"),
+            ("anthropic-beta", "a"),
+            ("anthropic-beta", "b"),
+            ("anthropic-version", "1"),
+            ("content-type", "application/json"),
+            ("user-agent", "u"),
+            ("x-claude-code-session-id", "s"),
+            ("x-stainless-os", "Linux"),
+            ("x-custom", "1"),
+            ("x-app", "cli"),
+            ("cfx", "1"),
+            ("x-forwarded", "1"),
+            ("x-api-key", "k"),
+            ("authorization", "Bearer k"),
+            ("x-goog-api-key", "k"),
+            ("api-key", "k"),
+            ("proxy-authorization", "Basic k"),
+            ("cookie", "k=v"),
+            ("host", "h"),
+            ("content-length", "1"),
+            ("accept-encoding", "gzip"),
+            ("connection", "keep-alive, X-Hop"),
+            ("keep-alive", "1"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("via", "1.1 p"),
+            ("forwarded", "for=1"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-amzn-trace-id", "t"),
+            ("x-amz-cf-id", "i"),
+            ("cloudfront-viewer-country", "DE"),
+            ("cf-connecting-ip", "1"),
+        ]);
+        let passed = to_upstream(&all);
+        let expect = [
+            "accept",
+            "anthropic-beta",
+            "anthropic-version",
+            "cfx",
+            "content-type",
+            "user-agent",
+            "x-app",
+            "x-claude-code-session-id",
+            "x-custom",
+            "x-forwarded",
+            "x-stainless-os",
+        ];
+        assert_eq!(names(&passed), expect);
+        assert_eq!(passed.get_all("anthropic-beta").iter().count(), 2);
+    }
+
+    #[test]
+    fn every_recorded_request_loses_its_key() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/requests");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let file = std::fs::read(entry.unwrap().path()).unwrap();
+            let request: serde_json::Value = serde_json::from_slice(&file).unwrap();
+            let pairs: Vec<(String, String)> =
+                serde_json::from_value(request["headers"].clone()).unwrap();
+            let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let passed = to_upstream(&headers(&pairs));
+            assert!(passed.values().all(|value| !value.to_str().unwrap().contains("<credential")));
+            for (name, value) in pairs {
+                let name = name.to_ascii_lowercase();
+                if name.starts_with("anthropic-") || name.starts_with("x-claude-code-") {
+                    assert!(passed.get_all(&name).iter().any(|passed| passed == value), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_back() {
+        let all = headers(&[
+            ("content-type", "text/event-stream"),
+            ("request-id", "r"),
+            ("retry-after", "7"),
+            ("content-encoding", "gzip"),
+            ("x-should-retry", "false"),
+            ("cf-ray", "x"),
+            ("anthropic-organization-id", "o"),
+            ("set-cookie", "a=b"),
+            ("alt-svc", "h3"),
+            ("anthropic-ratelimit-requests-limit", "1"),
+            ("x-ratelimit-reset", "1"),
+            ("anthropic-ratelimit-unified-status", "allowed"),
+            ("anthropic-fast-limit", "1"),
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x"),
+        ]);
+        let expect = [
+            "anthropic-organization-id",
+            "cf-ray",
+            "content-encoding",
+            "content-type",
+            "request-id",
+            "retry-after",
+            "x-should-retry",
+        ];
+        assert_eq!(names(&to_client(&all)), expect);
+    }
+
+    #[test]
+    fn keys_in_order() {
+        let check = |pairs: &[(&str, &str)], expect: &[&str]| {
+            let headers = headers(pairs);
+            assert_eq!(credentials(&headers).collect::<Vec<_>>(), expect, "{pairs:?}");
+        };
+        check(&[], &[]);
+        let all = [
+            ("api-key", "4"),
+            ("x-goog-api-key", "3"),
+            ("authorization", "Bearer 2"),
+            ("x-api-key", "1"),
+        ];
+        check(&all, &["1", "2", "3", "4"]);
+        check(&[("x-api-key", "a"), ("x-api-key", "b")], &["a", "b"]);
+        check(&[("authorization", "bEARER   k ")], &["k"]);
+        check(&[("authorization", "Basic k")], &[]);
+        check(&[("authorization", "Bearer")], &[]);
+        check(&[("authorization", "Bearer ")], &[]);
+        check(&[("authorization", "k"), ("x-api-key", " ")], &[]);
+    }
+
+    #[test]
+    fn when_to_come_back() {
+        let check = |pairs: &[(&str, &str)], seconds, reset: Option<&str>| {
+            let headers = headers(pairs);
+            assert_eq!(retry_after_of(&headers), seconds, "{pairs:?}");
+            assert_eq!(reset_of(&headers), reset.map(|text| text.parse().unwrap()), "{pairs:?}");
+        };
+        check(&[("retry-after", "7")], Some(7), None);
+        check(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None, None);
+        let day = "2026-11-22T20:00:00Z";
+        let spent = ("anthropic-ratelimit-requests-remaining", "0");
+        check(&[spent, ("anthropic-ratelimit-requests-reset", day)], None, Some(day));
+        let left = ("anthropic-ratelimit-requests-remaining", "1");
+        check(&[left, ("anthropic-ratelimit-requests-reset", day)], None, None);
+        let tokens = ("anthropic-ratelimit-tokens-remaining", "0");
+        let later = ("anthropic-ratelimit-tokens-reset", "2026-11-22T21:00:00Z");
+        let both = [spent, ("anthropic-ratelimit-requests-reset", day), tokens, later];
+        check(&both, None, Some("2026-11-22T21:00:00Z"));
+        let unified = ("anthropic-ratelimit-unified-reset", "1796000000");
+        check(
+            &[("anthropic-ratelimit-unified-status", "rejected"), unified],
+            None,
+            Some("2026-11-30T00:53:20Z"),
+        );
+        check(&[("anthropic-ratelimit-unified-status", "allowed"), unified], None, None);
+        check(&[("x-ratelimit-reset", "1796000000"), ("x-ratelimit-remaining", "0")], None, None);
+    }
+}

@@ -1,0 +1,182 @@
+//! Which conversation a request belongs to, as a number to spread sessions over accounts by.
+//!
+//! The upstream's prompt cache is per account, so turns of one conversation should meet the same
+//! number. Which account it picks is `domain::choose`'s business.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+/// The client's own words for billing and version, which it changes between turns; no part of
+/// the cacheable prefix (recorded requests, 2026-11-22).
+const BILLING_BLOCK: &str = "x-anthropic-billing-header:";
+
+/// The number of a session: of its name, else of the body's cacheable prefix, else of the body.
+/// It depends on nothing but the arguments, so every instance and release computes the same.
+pub fn session_seed(name: Option<&str>, body: &[u8]) -> u64 {
+    match name {
+        Some(name) => xxh3_64(name.as_bytes()),
+        None => session_of_prefix(body).unwrap_or_else(|| xxh3_64(body)),
+    }
+}
+
+/// A hash of what stays the same over the turns of a conversation: names of the tools, system
+/// text, and all messages up to the first of the user's. `None` when the body shows none of it.
+///
+/// Only text counts, not its wrapping: `cache_control` marks wander from turn to turn, and a
+/// string means the same as one block of text.
+pub fn session_of_prefix(body: &[u8]) -> Option<u64> {
+    let prefix: Prefix<'_> = serde_json::from_slice(body).ok()?;
+    let mut hash = Hash { state: Xxh3::new(), is_empty: true };
+    if let Some(tools) = parsed::<Vec<Tool<'_>>>(prefix.tools) {
+        let names = tools.iter().filter_map(|tool| tool.name.as_deref().or(tool.kind.as_deref()));
+        names.for_each(|name| hash.add(b't', name));
+    }
+    for system in [prefix.system, prefix.instructions] {
+        hash.add_content(b's', system);
+    }
+    match prefix.messages.or(prefix.input) {
+        Some(raw) if raw.get().starts_with('"') => hash.add_content(b'm', Some(raw)),
+        raw => {
+            for message in parsed::<Vec<Message<'_>>>(raw).unwrap_or_default() {
+                hash.add_content(b'm', message.content);
+                if message.role.as_deref() == Some("user") {
+                    break;
+                }
+            }
+        }
+    }
+    (!hash.is_empty).then(|| hash.state.digest())
+}
+
+/// Anthropic's fields and OpenAI's.
+#[derive(Deserialize)]
+struct Prefix<'a> {
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    system: Option<&'a RawValue>,
+    #[serde(borrow)]
+    instructions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    role: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+}
+
+/// Content is a string or a list of blocks.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    #[serde(borrow)]
+    Blocks(Vec<Block<'a>>),
+}
+
+fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+struct Hash {
+    state: Xxh3,
+    is_empty: bool,
+}
+
+impl Hash {
+    /// Adds a piece; its tag and length keep `a`, `b` apart from `ab`.
+    fn add(&mut self, tag: u8, text: &str) {
+        self.state.update(&[tag]);
+        self.state.update(&text.len().to_le_bytes());
+        self.state.update(text.as_bytes());
+        self.is_empty = false;
+    }
+
+    fn add_content(&mut self, tag: u8, raw: Option<&RawValue>) {
+        match parsed::<Content<'_>>(raw) {
+            Some(Content::Text(text)) => self.add(tag, &text),
+            Some(Content::Blocks(blocks)) => blocks
+                .iter()
+                .filter_map(|block| block.text.as_deref())
+                .filter(|text| !text.starts_with(BILLING_BLOCK))
+                .for_each(|text| self.add(tag, text)),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed(body: &str) -> Option<u64> {
+        session_of_prefix(body.as_bytes())
+    }
+
+    #[test]
+    fn later_turns_keep_the_number() {
+        let first = r#"{"model":"a","tools":[{"name":"Bash","description":"x"}],"system":[{"type":"text","text":"x-anthropic-billing-header: v1"},{"type":"text","text":"Be good."}],"messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}]}"#;
+        let later = r#"{"model":"b","tools":[{"name":"Bash","cache_control":{}}],"system":[{"type":"text","text":"x-anthropic-billing-header: v2"},{"type":"text","text":"Be good.","cache_control":{}}],"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yes?"},{"role":"user","content":"more"}]}"#;
+        assert!(seed(first).is_some());
+        assert_eq!(seed(first), seed(later));
+        for (from, to) in [("hi", "ho"), ("Bash", "Read"), ("good", "bad")] {
+            assert_ne!(seed(first), seed(&first.replace(from, to)), "{from}");
+        }
+    }
+
+    #[test]
+    fn other_dialects() {
+        let chat =
+            r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"}]}"#;
+        let next = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"user","content":"v"}]}"#;
+        assert_eq!(seed(chat), seed(next));
+        let one = r#"{"instructions":"s","input":"u"}"#;
+        let list = r#"{"instructions":"s","input":[{"role":"user","content":[{"type":"input_text","text":"u"}]}]}"#;
+        assert!(seed(one).is_some());
+        assert_eq!(seed(one), seed(list));
+    }
+
+    #[test]
+    fn pieces_do_not_run_together() {
+        let split = |a: &str, b: &str| seed(&format!(r#"{{"system":"{a}","instructions":"{b}"}}"#));
+        assert_ne!(split("ab", "c"), split("a", "bc"));
+    }
+
+    #[test]
+    fn odd_bodies() {
+        for body in ["", "[]", "{}", r#"{"messages":[]}"#, r#"{"system":7,"messages":{"a":1}}"#] {
+            assert_eq!(seed(body), None, "{body}");
+        }
+        assert_eq!(session_seed(None, b"{}"), session_seed(None, b"{}"));
+        assert_ne!(session_seed(None, b"{}"), session_seed(None, b"[]"));
+    }
+
+    #[test]
+    fn the_number_never_changes() {
+        // Instances of two releases must agree. XXH3-64 of nothing, as its authors publish it.
+        assert_eq!(session_seed(Some(""), b"x"), 0x2d06_8005_38d3_94c2);
+    }
+}
