@@ -1,0 +1,3 @@
+//! A file per promise, kept from outside. Payloads are files under `fixtures/`.
+
+mod upstream;
