@@ -20,6 +20,11 @@ impl Admin {
         Self { http, base: format!("http://{address}/api/v1"), token: token.to_owned() }
     }
 
+    /// A client of the admin API at this address.
+    pub fn at(address: SocketAddr, token: &str) -> Self {
+        Self::new(super::plain_client(), address, token)
+    }
+
     /// The same with another token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }

@@ -139,19 +139,22 @@ impl House {
 
     /// Ends Baton with SIGKILL and starts it again on the same data.
     pub async fn crash_and_return(&mut self) {
-        let process = self.process();
-        let again = process.again();
-        process.kill();
-        self.engine = Engine::Process(again.start().await);
+        let again = self.process().again();
+        self.process().kill();
+        self.started_again(again).await;
     }
 
     /// Ends Baton with SIGTERM and starts it again on the same data.
     pub async fn restart(&mut self) {
-        let process = self.process();
-        let again = process.again();
-        process.terminate();
-        process.ended();
-        self.engine = Engine::Process(again.start().await);
+        let again = self.process().again();
+        self.process().terminate();
+        self.process().ended();
+        self.started_again(again).await;
+    }
+
+    /// Starts Baton again after it ended.
+    pub async fn started_again(&mut self, launch: Launch) {
+        self.engine = Engine::Process(launch.start().await);
     }
 
     /// Asks without a key: an answer to `GET` on the data plane.

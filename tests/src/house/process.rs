@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,8 @@ const END: Duration = Duration::from_secs(30);
 /// How Baton is to be started.
 #[derive(Clone)]
 pub struct Launch {
-    data: Arc<TempDir>,
+    home: Arc<TempDir>,
+    data: PathBuf,
     relay: SocketAddr,
     admin: SocketAddr,
     admin_token: Option<String>,
@@ -36,8 +37,10 @@ impl Default for Launch {
 impl Launch {
     /// `baton up` on free ports with a new data folder and a known admin token.
     pub fn new() -> Self {
+        let home = TempDir::with_prefix("baton-test-").expect("a folder for its data");
         Self {
-            data: Arc::new(TempDir::with_prefix("baton-test-").expect("a data folder")),
+            data: home.path().join("data"),
+            home: Arc::new(home),
             relay: free_address(),
             admin: free_address(),
             admin_token: Some(ADMIN_TOKEN.into()),
@@ -74,19 +77,26 @@ impl Launch {
         self
     }
 
-    /// The folder with its data.
-    pub fn data(&self) -> &Path {
-        self.data.path()
+    /// Puts the data elsewhere.
+    #[must_use]
+    pub fn data_at(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.data);
+        self
+    }
+
+    /// The folder that it may write to; its data is in there.
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Starts it without waiting for anything.
     pub fn spawn(&self) -> Process {
-        let mut command = bare_command(self.data.path());
+        let mut command = bare_command(self.home());
         command
             .args(["up", "--listen", &self.relay.to_string()])
             .args(["--admin-listen", &self.admin.to_string()])
             .arg("--data-dir")
-            .arg(self.data.path())
+            .arg(&self.data)
             .args(&self.arguments)
             .env("BATON_ALLOW_PRIVATE_UPSTREAMS", "1");
         if let Some(token) = &self.admin_token {
@@ -209,6 +219,23 @@ impl Process {
     /// The same start once more: same data, new ports.
     pub fn again(&self) -> Launch {
         Launch { relay: free_address(), admin: free_address(), ..self.launch.clone() }
+    }
+
+    /// Runs another command of the binary, with this process as the Baton it speaks to.
+    pub fn command(&self, arguments: &[&str]) -> Ended {
+        let mut command = bare_command(self.launch.home());
+        command
+            .args(arguments)
+            .env("BATON_ADMIN_LISTEN", self.admin.to_string())
+            .env("BATON_ADMIN_URL", format!("http://{}", self.admin))
+            .env("BATON_ADMIN_TOKEN", &self.admin_token)
+            .env("BATON_DATA_DIR", &self.launch.data);
+        let output = command.output().expect("run baton");
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     /// SIGKILL, and waits until it is gone.
