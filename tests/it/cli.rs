@@ -1,6 +1,7 @@
 //! The operator's commands, which speak to a running Baton over its admin API.
 
-use baton_tests::house::{Ended, House, Key};
+use baton_tests::house::{House, Key};
+use baton_tests::program::Ended;
 
 /// Runs a command against the house, as an operator does who has exported address and token.
 fn baton(house: &mut House, arguments: &[&str]) -> Ended {

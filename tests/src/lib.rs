@@ -17,4 +17,5 @@ pub mod answer;
 pub mod eventually;
 pub mod fixtures;
 pub mod house;
+pub mod program;
 pub mod upstream;

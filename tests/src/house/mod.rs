@@ -19,9 +19,9 @@ use crate::answer::Answer;
 use crate::upstream::FakeUpstream;
 
 pub use admin::Admin;
-pub use binary::baton_binary;
+pub use binary::{baton_binary, fake_upstream_binary, target_folder};
 pub use key::{Key, KeyPlan, MODEL, message};
-pub use process::{Ended, Launch, Process};
+pub use process::{Launch, Process};
 pub use usage::{SOON, tokens};
 
 /// What runs Baton.
@@ -87,6 +87,13 @@ impl House {
     pub fn process(&mut self) -> &mut Process {
         match &mut self.engine {
             Engine::Process(process) => process,
+        }
+    }
+
+    /// The id of the process that Baton runs in.
+    pub fn process_id(&self) -> u32 {
+        match &self.engine {
+            Engine::Process(process) => process.id(),
         }
     }
 

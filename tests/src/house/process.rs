@@ -1,16 +1,16 @@
 //! The `baton` binary as a child process: started on free ports, awaited, ended by signal.
 
-use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::{baton_binary, plain_client};
-use crate::eventually::{eventually, eventually_blocking};
+use crate::eventually::eventually;
+use crate::program::{Ended, Program};
 
 const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 const START: Duration = Duration::from_secs(20);
@@ -103,14 +103,11 @@ impl Launch {
             command.env("BATON_ADMIN_TOKEN", token);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let mut child = command.spawn().expect("start baton");
         Process {
             relay: self.relay,
             admin: self.admin,
             admin_token: self.admin_token.clone().unwrap_or_default(),
-            stdout: collect(child.stdout.take()),
-            stderr: collect(child.stderr.take()),
-            child,
+            program: Program::start(&mut command),
             launch: self.clone(),
         }
     }
@@ -124,12 +121,11 @@ impl Launch {
             format!("http://{}/api/v1/groups", process.admin),
         ];
         eventually("baton is ready", START, async || {
-            if let Ok(Some(status)) = process.child.try_wait() {
-                panic!("baton ended at once, {status}:\n{}{}", process.stdout(), process.stderr());
-            }
+            let output = format!("{}{}", process.stdout(), process.stderr());
+            assert!(!process.is_over(), "baton ended at once:\n{output}");
             for door in &doors {
                 if let Err(error) = http.get(door).send().await {
-                    return Err(format!("{error}\n{}{}", process.stdout(), process.stderr()));
+                    return Err(format!("{error}\n{output}"));
                 }
             }
             Ok(())
@@ -146,10 +142,7 @@ pub(super) fn bare_command(home: &Path) -> Command {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home)
-        .current_dir(home)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .current_dir(home);
     command
 }
 
@@ -157,33 +150,6 @@ pub(super) fn bare_command(home: &Path) -> Command {
 pub(super) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("its address")
-}
-
-type Output = Arc<Mutex<String>>;
-
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Output {
-    let output = Output::default();
-    let Some(mut pipe) = pipe else { return output };
-    let sink = Arc::clone(&output);
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..count]);
-            sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
-        }
-    });
-    output
-}
-
-/// How a process ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// The exit code; `None` after a signal.
-    pub code: Option<i32>,
-    /// Everything it wrote to standard output.
-    pub stdout: String,
-    /// Everything it wrote to standard error.
-    pub stderr: String,
 }
 
 /// A running `baton`.
@@ -194,26 +160,24 @@ pub struct Process {
     pub admin: SocketAddr,
     /// The token that it was started with; empty when it made one.
     pub admin_token: String,
-    child: Child,
-    stdout: Output,
-    stderr: Output,
+    program: Program,
     launch: Launch,
 }
 
 impl Process {
     /// What it wrote to standard output so far.
     pub fn stdout(&self) -> String {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.program.stdout()
     }
 
     /// What it wrote to standard error so far.
     pub fn stderr(&self) -> String {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.program.stderr()
     }
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.program.id()
     }
 
     /// The same start once more: same data, new ports.
@@ -230,50 +194,26 @@ impl Process {
             .env("BATON_ADMIN_URL", format!("http://{}", self.admin))
             .env("BATON_ADMIN_TOKEN", &self.admin_token)
             .env("BATON_DATA_DIR", &self.launch.data);
-        let output = command.output().expect("run baton");
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Program::run(&mut command, END)
     }
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.program.kill();
     }
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
-        let id = self.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().expect("run kill");
-        assert!(status.success(), "kill -TERM {id}");
+        self.program.terminate();
     }
 
     /// Whether it has ended.
     pub fn is_over(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+        self.program.is_over()
     }
 
     /// Waits until it ends by itself.
     pub fn ended(&mut self) -> Ended {
-        let status: ExitStatus = eventually_blocking("baton ends", END, || {
-            let status = self.child.try_wait().expect("ask after baton");
-            status.ok_or_else(|| format!("{}{}", self.stdout(), self.stderr()))
-        });
-        // The collecting threads hold the other end of each output until they have read it all.
-        let output = [&self.stdout, &self.stderr];
-        eventually_blocking("its output is read", END, || {
-            if output.iter().all(|o| Arc::strong_count(o) == 1) { Ok(()) } else { Err(()) }
-        });
-        Ended { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
+        self.program.ended(END)
     }
 }

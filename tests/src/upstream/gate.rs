@@ -23,7 +23,7 @@ impl Gate {
 
     /// Lets everything pass from now on.
     pub fn open(&self) {
-        self.permits.add_permits(Semaphore::MAX_PERMITS / 2);
+        self.permits.close();
     }
 
     /// How many chunks have come to the gate so far, those that passed included.
@@ -47,6 +47,7 @@ impl Gate {
     pub(super) async fn pass(&self) {
         self.arrived.fetch_add(1, Ordering::SeqCst);
         self.arrival.notify_waiters();
+        // A closed semaphore is an open gate.
         if let Ok(permit) = self.permits.acquire().await {
             permit.forget();
         }
