@@ -190,8 +190,7 @@ impl Process {
         let mut command = bare_command(self.launch.home());
         command
             .args(arguments)
-            .env("BATON_ADMIN_LISTEN", self.admin.to_string())
-            .env("BATON_ADMIN_URL", format!("http://{}", self.admin))
+            .env("BATON_URL", format!("http://{}", self.admin))
             .env("BATON_ADMIN_TOKEN", &self.admin_token)
             .env("BATON_DATA_DIR", &self.launch.data);
         Program::run(&mut command, END)
