@@ -1,6 +1,6 @@
 //! Reads the recorded traffic under `fixtures/`: streams, errors, requests. Files only, no judgement.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -9,17 +9,10 @@ use serde_json::Value;
 use crate::upstream::Usage;
 
 /// The folder with the recordings.
-pub fn folder() -> PathBuf {
-    let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"));
-    if own.is_dir() {
-        return own;
-    }
-    // Until the recordings have moved in, they stand beside the worktrees.
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures"))
-}
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
 fn read(path: &str) -> Vec<u8> {
-    let path = folder().join(path);
+    let path = Path::new(FOLDER).join(path);
     std::fs::read(&path).unwrap_or_else(|e| panic!("fixture {}: {e}", path.display()))
 }
 
@@ -66,13 +59,25 @@ fn manifest() -> serde_json::Map<String, Value> {
     }
 }
 
+/// `text.sse` with one delta of a million characters: too dull to be kept as a file.
+fn long_line() -> Bytes {
+    let text = String::from_utf8(read("sse/text.sse")).expect("text.sse is UTF-8");
+    let long = format!(r#""text":"{}""#, "x".repeat(1_000_000));
+    let text = text.replace(r#""text":"Hello""#, &long);
+    text.replace(r#""output_tokens":7"#, r#""output_tokens":30"#).into()
+}
+
 fn load(name: &str, about: &Value) -> Stream {
     let text = |field: &str| about[field].as_str().expect("a text field");
+    let body = match name {
+        "long_line_1mb" => long_line(),
+        _ => read(&format!("sse/{}", text("file"))).into(),
+    };
     Stream {
         name: name.to_owned(),
         protocol: text("proto").to_owned(),
         complete: about["complete"].as_bool().unwrap_or(true),
-        body: read(&format!("sse/{}", text("file"))).into(),
+        body,
         expect: about["expect"].clone(),
     }
 }
