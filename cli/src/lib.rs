@@ -1,1 +1,65 @@
-//! The baton binary: up, serve, and the operator's commands.
+//! The `baton` binary as a library: the whole system on one machine, the container form, and the
+//! operator's commands. Only wiring lives here; what is wired is in the functions.
+
+pub mod args;
+mod http;
+mod operate;
+mod say;
+pub mod serve;
+pub mod up;
+
+pub use say::complain;
+
+use args::{Args, Command};
+use baton_cloud::settings::Settings;
+
+/// Why the program ends badly: one line for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum Fail {
+    /// Something went wrong; exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// It was asked wrongly; exit code 2.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Fail {
+    /// The program's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+
+    /// A failure in the words of its cause.
+    pub fn because(cause: impl std::fmt::Display) -> Self {
+        Self::Failed(cause.to_string())
+    }
+}
+
+/// Does what the arguments ask for.
+///
+/// # Errors
+/// One line that says what to do about it.
+pub async fn run(args: Args) -> Result<(), Fail> {
+    match args.command.unwrap_or_default() {
+        Command::Up { place, only_stores } => {
+            let settings =
+                place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
+            if only_stores { up::only_stores(&settings).await } else { up::run(settings).await }
+        }
+        Command::Serve { place } => {
+            let settings =
+                place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
+            serve::run(settings).await
+        }
+        Command::Account { office, what } => operate::account(&office, what).await,
+        Command::Group { office, what } => operate::group(&office, what).await,
+        Command::Key { office, what } => operate::key(&office, what).await,
+        Command::Usage { office, by, from, to } => {
+            operate::usage(&office, &by, from.as_deref(), to.as_deref()).await
+        }
+    }
+}

@@ -1,2 +1,16 @@
-//! The baton binary.
-fn main() {}
+//! Reads the arguments, runs, and turns a failure into one line and an exit code.
+
+use baton::args::Args;
+use clap::Parser as _;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match baton::run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fail) => {
+            baton::complain(&fail);
+            ExitCode::from(fail.code())
+        }
+    }
+}

@@ -1,1 +1,21 @@
 //! The promises, kept from outside: harness, real clients, benchmarks, tidy.
+//!
+//! Nothing here looks inside Baton: it is started as its users start it and spoken to over HTTP
+//! and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a harness that cannot do its work fails the test that uses it, there and then"
+)]
+#![expect(
+    clippy::return_self_not_must_use,
+    reason = "checks are chained, and the last one is dropped"
+)]
+
+pub mod answer;
+pub mod eventually;
+pub mod fixtures;
+pub mod house;
+pub mod program;
+pub mod upstream;

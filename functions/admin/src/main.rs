@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let pepper = settings.pepper.clone().ok_or("BATON_KEY_PEPPER is not set")?;
     let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
     run(baton_admin::router(&settings, &pepper, store)).await
 }

@@ -1,1 +1,204 @@
-//! The data plane: one request through authenticate, read, admit, choose, forward, stream, settle, reply.
+//! The data plane: one request through authenticate, read, choose, forward, stream, settle.
+//!
+//! The files are the life of a request, and [`Relay::handle`] calls them in that order. What a
+//! byte means is `wire`'s business, what a fact implies is `domain`'s, and every side effect goes
+//! through a door of `cloud`.
+
+mod attempt;
+mod authenticate;
+mod body;
+mod choose;
+mod exchange;
+mod forward;
+mod models;
+mod own_usage;
+mod read;
+mod reply;
+mod settle;
+mod stream;
+
+pub use body::{Body, Broken};
+
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::{Settings, Timers};
+use baton_cloud::store::Store;
+use baton_cloud::upstream::{NoAnswer, Upstream};
+use baton_cloud::vault::Pepper;
+use baton_domain::id::RequestId;
+use baton_domain::price::PriceTable;
+use baton_domain::secret::Secret;
+use baton_wire::error::Dialect;
+use baton_wire::route::{Route, resolve};
+use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
+use http::{Request, Response};
+use jiff::Timestamp;
+use reply::Refusal;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio_util::task::TaskTracker;
+
+/// When the platform will end this request, whatever we do. Put into the request's extensions by
+/// whoever knows (the Lambda runtime); the relay keeps five seconds clear of it.
+#[derive(Debug, Clone, Copy)]
+pub struct PlatformDeadline(pub Timestamp);
+
+/// The relay, as a service. Cloning shares everything.
+#[derive(Clone)]
+pub struct Relay(Arc<Means>);
+
+/// What the relay works with.
+struct Means {
+    store: Store,
+    queue: UsageQueue,
+    upstream: Upstream,
+    pepper: Pepper,
+    timers: Timers,
+    body_bytes_max: usize,
+    prices: &'static PriceTable,
+    /// Answers whose client has left and that are still being read to their end.
+    leftovers: TaskTracker,
+}
+
+/// A request as it came in: when, as what, and its head.
+struct Asked {
+    id: RequestId,
+    at: Timestamp,
+    dialect: Dialect,
+    head: Parts,
+    /// The path without aliases; what an upstream is asked for.
+    path: String,
+}
+
+impl Asked {
+    /// What to append to an upstream's base: the path without aliases, the query as it came.
+    fn path_and_query(&self) -> String {
+        match self.head.uri.query() {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    fn accepts_gzip(&self) -> bool {
+        let encodings = self.head.headers.get_all(ACCEPT_ENCODING).iter();
+        encodings.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+            |one| {
+                let (name, weight) = one.split_once(';').unwrap_or((one, ""));
+                matches!(name.trim(), "gzip" | "*") && !matches!(weight.trim(), "q=0" | "q=0.0")
+            },
+        )
+    }
+}
+
+impl Relay {
+    /// A relay over `store` and `queue`. No I/O.
+    ///
+    /// # Errors
+    /// When the TLS library cannot be set up.
+    pub fn new(
+        settings: &Settings,
+        pepper: &Secret,
+        store: Store,
+        queue: UsageQueue,
+    ) -> Result<Self, NoAnswer> {
+        Ok(Self(Arc::new(Means {
+            store,
+            queue,
+            upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
+            pepper: Pepper::new(pepper),
+            timers: settings.timers,
+            body_bytes_max: settings.body_bytes_max,
+            prices: PriceTable::builtin(),
+            leftovers: TaskTracker::new(),
+        })))
+    }
+
+    /// Answers one request. The answer's body ends after its usage record is with the queue.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: std::fmt::Display + Send,
+    {
+        let (head, body) = request.into_parts();
+        let at = self.0.store.clock().now();
+        let id = RequestId::at(at, self.0.store.dice().bits());
+        let route = resolve(&head.method, head.uri.path());
+        let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
+        let dialect = Dialect::of_path(head.uri.path());
+        let asked = Asked { id, at, dialect, head, path };
+        match self.0.answer(&asked, route.map_err(Refusal::from), body).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                tracing::info!(request_id = %asked.id, status = refusal.status().as_u16(), "{refusal}");
+                refusal.into_response(&asked)
+            }
+        }
+    }
+
+    /// Returns once every answer that outlived its client has been read and recorded. Call it
+    /// after the last connection is closed.
+    pub async fn drain(&self) {
+        self.0.leftovers.close();
+        self.0.leftovers.wait().await;
+    }
+}
+
+impl Means {
+    async fn answer<B>(
+        self: &Arc<Self>,
+        asked: &Asked,
+        route: Result<Route, Refusal>,
+        body: B,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: std::fmt::Display + Send,
+    {
+        let mut body = std::pin::pin!(body);
+        let caller = match route {
+            Ok(Route::Alive) => return Ok(reply::alive()),
+            Ok(route) => self.authenticate(asked).await.map(|caller| (route, caller)),
+            Err(refusal) => Err(refusal),
+        };
+        let (route, caller) = match caller {
+            Ok(known) => known,
+            Err(refusal) => {
+                // A client that is still sending would see a broken connection, not the reason.
+                read::discard(body.as_mut(), self.body_bytes_max).await;
+                return Err(refusal);
+            }
+        };
+        match route {
+            Route::Messages => self.exchange(asked, caller, body, exchange::Bill::Metered).await,
+            Route::CountTokens => self.exchange(asked, caller, body, exchange::Bill::Free).await,
+            Route::Models => self.models(asked, &caller).await,
+            Route::Model(id) => self.model(asked, &caller, &id).await,
+            Route::Usage => Ok(own_usage::own_usage(&caller)),
+            Route::ChatCompletions | Route::Responses => Err(Refusal::not_spoken_yet()),
+            Route::Alive => Ok(reply::alive()),
+        }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Relay
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display + Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let relay = self.clone();
+        Box::pin(async move { Ok(relay.handle(request).await) })
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +39,18 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => Err(LocalError::Busy(path)),
             Err(TryLockError::Error(cause)) => Err(LocalError::file("lock", lock_path)(cause)),
         }
+    }
+
+    /// A file that only its owner can read, made if need be.
+    pub(crate) fn private_file(&self, name: &str) -> Result<PathBuf, LocalError> {
+        let path = self.join(name);
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(LocalError::file("write", &path))?;
+        Ok(path)
     }
 
     pub(crate) fn join(&self, name: &str) -> PathBuf {

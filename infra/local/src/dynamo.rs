@@ -30,7 +30,8 @@ impl Dynamo {
             Some(path) => Database::new(&path.to_string_lossy()),
             None => Database::memory(),
         };
-        Ok(Self { database: database.map_err(|cause| LocalError::store("DynamoDB", cause))? })
+        let database = database.map_err(|cause| LocalError::database("DynamoDB", file, &cause))?;
+        Ok(Self { database })
     }
 
     /// Makes what `tables` say and is not there yet; indexes follow the template both ways.

@@ -2,7 +2,11 @@
 //!
 //! What a *client* of the stores is answered does not belong here: see `reply.rs`.
 
-use std::{io, path::PathBuf};
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+};
 
 /// A failure of the local stack itself.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,12 @@ impl LocalError {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |cause| Self::File { deed, path, cause }
+    }
+
+    /// The same, naming the file.
+    pub(crate) fn database(store: &'static str, file: Option<&Path>, cause: &dyn Display) -> Self {
+        let file = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+        Self::store(store, file + &cause.to_string())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "fits map_err as it is")]

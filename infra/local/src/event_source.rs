@@ -4,7 +4,7 @@
 //! What the function does does not belong here. Unlike Lambda it never waits for a batch to fill:
 //! it takes what is there, so that a message is handled within milliseconds.
 
-use std::{collections::HashSet, future::Future, time::Duration};
+use std::{collections::HashSet, future::Future, pin::pin, time::Duration};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::{
@@ -12,13 +12,14 @@ use aws_sdk_sqs::{
     error::DisplayErrorContext,
     types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName},
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::queue::{self, Queues};
 
 /// How long a drain lasts at most.
 const DRAIN: Duration = Duration::from_secs(10);
+const POLL_SECONDS: i32 = 20;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 
 /// One queue that feeds one function.
@@ -45,31 +46,52 @@ impl EventSource {
         F: Fn(SqsEvent) -> Fut,
         Fut: Future<Output = SqsBatchResponse> + Send + 'static,
     {
-        while !shutdown.is_cancelled() {
-            let messages = {
-                let mut batch = std::pin::pin!(self.gather(20));
-                tokio::select! {
-                    messages = &mut batch => messages,
-                    // Never dropped half-way: what it has received would be hidden for minutes.
-                    () = shutdown.cancelled() => {
-                        self.queues.interrupt();
-                        batch.await
-                    }
-                }
-            };
-            self.handle(messages, &handler).await;
+        let too_late = async {
+            shutdown.cancelled().await;
+            sleep(DRAIN).await;
+        };
+        tokio::select! {
+            () = self.feed(&shutdown, &handler) => {}
+            () = too_late => {
+                tracing::warn!(queue = self.queue, "stopped with messages left; they are kept");
+            }
         }
-        let deadline = Instant::now() + DRAIN;
-        while Instant::now() < deadline {
-            let messages = self.gather(0).await;
-            if messages.is_empty() {
+    }
+
+    async fn feed<F, Fut>(&self, shutdown: &CancellationToken, handler: &F)
+    where
+        F: Fn(SqsEvent) -> Fut,
+        Fut: Future<Output = SqsBatchResponse> + Send + 'static,
+    {
+        while !shutdown.is_cancelled() {
+            let batch = self.gather_until(shutdown).await;
+            self.handle(batch, handler).await;
+        }
+        loop {
+            let batch = self.gather(0).await;
+            if batch.is_empty() {
                 return;
             }
-            if timeout_at(deadline, self.handle(messages, &handler)).await.is_err() {
-                break;
+            self.handle(batch, handler).await;
+        }
+    }
+
+    /// One batch; it comes at once, and perhaps empty, when it is time to go. The receive is cut
+    /// short but never dropped: what a dropped one has taken would be hidden for minutes.
+    async fn gather_until(&self, shutdown: &CancellationToken) -> Vec<Message> {
+        let mut batch = pin!(self.gather(POLL_SECONDS));
+        tokio::select! {
+            batch = &mut batch => return batch,
+            () = shutdown.cancelled() => {}
+        }
+        loop {
+            self.queues.interrupt();
+            tokio::select! {
+                batch = &mut batch => return batch,
+                // Again, should the poll have begun only after that.
+                () = sleep(Duration::from_millis(10)) => {}
             }
         }
-        tracing::warn!(queue = self.queue, "stopped with messages left; they are kept");
     }
 
     /// Up to one batch: what the first receive waits for, and what else is there by then.

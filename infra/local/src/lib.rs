@@ -20,7 +20,12 @@ mod schedule;
 mod stores;
 pub mod template;
 
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -85,7 +90,7 @@ impl Local {
             tokio::task::spawn_blocking(move || Stores::open(dir.as_deref(), &plan, clock))
         };
         let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
-        tokio::spawn(sweep_while_used(stores.clone()));
+        tokio::spawn(sweep_while_used(Arc::downgrade(stores.inner())));
         Ok(Self { stores, plan })
     }
 
@@ -170,12 +175,10 @@ impl Local {
 }
 
 /// Removes what has expired once a minute, for as long as somebody uses the stores.
-async fn sweep_while_used(stores: Stores) {
-    let inner = Arc::downgrade(stores.inner());
-    drop(stores);
+async fn sweep_while_used(stores: Weak<stores::Inner>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(inner) = inner.upgrade() else { return };
-        inner.sweep().await;
+        let Some(stores) = stores.upgrade() else { return };
+        stores.sweep().await;
     }
 }

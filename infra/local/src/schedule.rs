@@ -41,13 +41,12 @@ mod tests {
     async fn ticks_at_the_rate_until_told_to_stop() {
         let shutdown = CancellationToken::new();
         let count = Arc::new(AtomicU32::new(0));
-        let running = tokio::spawn(run(Duration::from_mins(1), shutdown.clone(), {
-            let count = Arc::clone(&count);
-            move || {
-                let number = count.fetch_add(1, Ordering::SeqCst);
-                async move { assert_ne!(number, 1, "the second tick fails") }
-            }
-        }));
+        let counted = Arc::clone(&count);
+        let tick = move || {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            async move { assert_ne!(number, 1, "the second tick fails") }
+        };
+        let running = tokio::spawn(run(Duration::from_mins(1), shutdown.clone(), tick));
         tokio::time::sleep(Duration::from_secs(150)).await;
         shutdown.cancel();
         running.await.unwrap();

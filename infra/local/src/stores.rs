@@ -17,6 +17,9 @@ use crate::{
     template::Plan,
 };
 
+const TABLES: &str = "dynamodb.sqlite";
+const MESSAGES: &str = "queue.sqlite";
+
 /// The stores, shared by all their users.
 #[derive(Clone)]
 pub(crate) struct Stores {
@@ -36,13 +39,13 @@ impl Stores {
     /// Opens or creates what `plan` says, under `dir` or in memory. Blocks.
     pub(crate) fn open(dir: Option<&Path>, plan: &Plan, clock: Clock) -> Result<Self, LocalError> {
         let dir = dir.map(DataDir::open).transpose()?;
-        let file = |name| dir.as_ref().map(|dir| dir.join(name));
-        let (tables, queue) = (file("dynamodb.sqlite"), file("queue.sqlite"));
-        let has_data = tables.as_ref().is_some_and(|path| path.exists());
-        let kms = Kms::open(file("master.key").as_deref(), has_data, &plan.keys)?;
-        let dynamo = Dynamo::open(tables.as_deref())?;
+        let key = dir.as_ref().map(|dir| dir.join("master.key"));
+        let has_data = dir.as_ref().is_some_and(|dir| dir.join(TABLES).exists());
+        let kms = Kms::open(key.as_deref(), has_data, &plan.keys)?;
+        let file = |name| dir.as_ref().map(|dir| dir.private_file(name)).transpose();
+        let dynamo = Dynamo::open(file(TABLES)?.as_deref())?;
         dynamo.provision(&plan.tables)?;
-        let queues = Queues::open(queue.as_deref(), &plan.queues, clock)?;
+        let queues = Queues::open(file(MESSAGES)?.as_deref(), &plan.queues, clock)?;
         let inner = Inner { dynamo, queues, kms, _dir: dir };
         Ok(Self { inner: Arc::new(inner), faults: None })
     }
@@ -90,6 +93,74 @@ impl Inner {
             Some(("AmazonSQS", operation)) => self.queues.call(operation, body).await,
             Some(("TrentService", operation)) => self.kms.call(operation, &body),
             _ => Refusal::unknown_operation(target).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::template::TEMPLATE;
+
+    fn open(dir: &Path, template: &str) -> Result<Stores, LocalError> {
+        Stores::open(Some(dir), &Plan::read(template)?, Clock::system())
+    }
+
+    async fn ask(stores: &Stores, operation: &str, request: Value) -> Value {
+        let target = format!("DynamoDB_20120810.{operation}");
+        let reply = stores.call(&target, request.to_string().into()).await.unwrap();
+        let answer = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(reply.status, 200, "{operation}: {answer}");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_changed_template_changes_what_is_there_and_keeps_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = TEMPLATE
+            .replace("IndexName: by_kind", "IndexName: by_sort")
+            .replace("AttributeName: ttl", "AttributeName: expires");
+        {
+            let stores = open(dir.path(), &before).unwrap();
+            let item = json!({
+                "pk": { "S": "key#a" }, "sk": { "S": "key" },
+                "kind": { "S": "key" }, "created_at": { "S": "2026" },
+            });
+            ask(&stores, "PutItem", json!({ "TableName": "ConfigTable", "Item": item })).await;
+        }
+        let stores = open(dir.path(), TEMPLATE).unwrap();
+        let query = json!({
+            "TableName": "ConfigTable", "IndexName": "by_kind",
+            "KeyConditionExpression": "kind = :k",
+            "ExpressionAttributeValues": { ":k": { "S": "key" } },
+        });
+        assert_eq!(ask(&stores, "Query", query).await["Count"], 1);
+        let table = ask(&stores, "DescribeTable", json!({ "TableName": "ConfigTable" })).await;
+        let indexes = table["Table"]["GlobalSecondaryIndexes"].as_array().unwrap();
+        assert_eq!(indexes.len(), 1, "the index that the template dropped is gone");
+        let ttl = ask(&stores, "DescribeTimeToLive", json!({ "TableName": "StateTable" })).await;
+        assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "ttl");
+    }
+
+    #[test]
+    fn a_changed_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), TEMPLATE).unwrap());
+        let other = TEMPLATE.replace("AttributeName: sk", "AttributeName: sort");
+        let line = open(dir.path(), &other).err().unwrap().to_string();
+        assert!(line.contains("ConfigTable: its key differs from the template's"), "{line}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), TEMPLATE).unwrap());
+        for name in [MESSAGES, TABLES] {
+            std::fs::write(dir.path().join(name), "x".repeat(4096)).unwrap();
+            let line = open(dir.path(), TEMPLATE).err().unwrap().to_string();
+            assert!(line.starts_with("cannot open the local ") && line.contains(name), "{line}");
         }
     }
 }

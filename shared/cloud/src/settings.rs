@@ -71,6 +71,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where admin API and console listen.
     pub admin_listen: SocketAddr,
+    /// Where `--only-stores` offers the local stack.
+    pub stores_listen: SocketAddr,
     /// Where the local stack keeps its files.
     pub data_dir: PathBuf,
     /// How log lines look.
@@ -93,7 +95,7 @@ pub struct Settings {
 
 /// The environment has bad variables; the message lists them all.
 #[derive(Debug, thiserror::Error)]
-#[error("bad settings:{0}")]
+#[error("bad settings:{0} the README lists them all")]
 pub struct BadSettings(String);
 
 impl Settings {
@@ -119,6 +121,7 @@ impl Settings {
             admin_token: source.secret("BATON_ADMIN_TOKEN"),
             listen: source.parsed("BATON_LISTEN", "127.0.0.1:8080"),
             admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
+            stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
             data_dir: source.parsed("BATON_DATA_DIR", ".baton"),
             log_format: source.parsed("BATON_LOG_FORMAT", "text"),
             log: source.text("BATON_LOG", "info"),
@@ -149,8 +152,7 @@ impl Settings {
         ];
         let mut missing = String::new();
         for (name, _) in named.iter().filter(|(_, value)| value.is_empty()) {
-            let _infallible =
-                write!(missing, "\n  {name} is not set; take it from the stack's outputs");
+            let _infallible = write!(missing, " {name} is not set;");
         }
         if missing.is_empty() { Ok(()) } else { Err(BadSettings(missing)) }
     }
@@ -197,7 +199,7 @@ impl Source<'_> {
 
     /// Notes the complaint and goes on with any value: the settings are not going to be used.
     fn complain<T: Parseable>(&mut self, name: &str, what: &str) -> T {
-        let _infallible = write!(self.bad, "\n  {name} {what}");
+        let _infallible = write!(self.bad, " {name} {what};");
         T::placeholder()
     }
 }

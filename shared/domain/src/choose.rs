@@ -56,6 +56,19 @@ pub enum Ineligible {
     Tried,
 }
 
+impl std::fmt::Display for Ineligible {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Disabled => out.write_str("is disabled"),
+            Self::Model => out.write_str("does not serve the model"),
+            Self::Protocol => out.write_str("does not speak the protocol"),
+            Self::Cooling(until) => write!(out, "is cooling down until {until}"),
+            Self::AuthFailed => out.write_str("has a refused credential"),
+            Self::Tried => out.write_str("has failed this request"),
+        }
+    }
+}
+
 /// Chooses among `candidates` for `wish` at `now`.
 pub fn choose(candidates: &[Candidate<'_>], wish: &Wish<'_>, now: Timestamp) -> Choice {
     let verdicts: Vec<Option<Ineligible>> =

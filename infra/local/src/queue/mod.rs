@@ -63,7 +63,7 @@ impl Queues {
         queues: &[Queue],
         clock: Clock,
     ) -> Result<Self, LocalError> {
-        let failed = |cause| LocalError::store("queue", cause);
+        let failed = |cause: rusqlite::Error| LocalError::database("queue", file, &cause);
         let store = Store::open(file).map_err(failed)?;
         for queue in queues {
             store.put_queue(&Settings::of(queue, clock.now_ms())).map_err(failed)?;

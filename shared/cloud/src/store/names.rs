@@ -7,7 +7,7 @@
 //! | a key, group, account, user by id | config | GetItem (`<kind>#<id>`, `<kind>`) |
 //! | a group with its accounts | config | Query (`group#<id>`) |
 //! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
-//! | the wrapped data key, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
@@ -40,6 +40,7 @@ pub(super) const BY_ACCOUNT: &str = "by_account";
 
 pub(super) const SETTING: &str = "setting";
 pub(super) const DATA_KEY: &str = "setting#data_key";
+pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";

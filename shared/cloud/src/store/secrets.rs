@@ -1,7 +1,7 @@
 //! The data key, sealed credentials and the admin token's hash.
 
 use super::item::key_of;
-use super::names::{ADMIN_TOKEN, DATA_KEY, PK, SECRET, SETTING};
+use super::names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SETTING};
 use super::{Store, StoreError};
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::primitives::Blob;
@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::error::DisplayErrorContext;
 use aws_sdk_kms::types::DataKeySpec;
 use baton_domain::id::AccountId;
+use baton_domain::relay_key;
 use baton_domain::secret::Secret;
 
 impl Store {
@@ -31,6 +32,27 @@ impl Store {
     ) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
         Ok(vault.open(sealed, &credential_place(account))?)
+    }
+
+    /// The pepper that key secrets are hashed under: `given`, or else one that is made once and
+    /// kept sealed.
+    pub async fn pepper_or(&self, given: Option<&Secret>) -> Result<Secret, StoreError> {
+        if let Some(given) = given {
+            return Ok(given.clone());
+        }
+        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        if let Some(sealed) = self.setting(PEPPER).await? {
+            return Ok(vault.open(&sealed, PEPPER)?);
+        }
+        let made = relay_key::new_secret([self.dice.bits(), self.dice.bits()]);
+        match self.put_setting(PEPPER, vault.seal(&made, PEPPER)?).await {
+            Ok(()) => Ok(made),
+            Err(StoreError::Conflict) => {
+                let sealed = self.setting(PEPPER).await?.ok_or(Sealed)?;
+                Ok(vault.open(&sealed, PEPPER)?)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The hash of the admin token, if one was generated.

@@ -1,0 +1,50 @@
+//! `baton serve`: the container form, relay and admin API in one process against real AWS.
+//!
+//! The queue's consumer and the schedule are the deployed functions' business.
+
+use crate::say::say;
+use crate::{Fail, http, up};
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_cloud::telemetry;
+use baton_relay::Relay;
+use tokio_util::sync::CancellationToken;
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(settings: Settings) -> Result<(), Fail> {
+    telemetry::init(settings.log_format, &settings.log);
+    settings.require_resources().map_err(|bad| Fail::Usage(bad.to_string()))?;
+    let stop_asked = up::stop_asked()?;
+    let relay_listener = http::bind(settings.listen, "--listen").await?;
+    let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
+    let aws = Aws::from_env().await;
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+    let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
+    let relay = Relay::new(&settings, &pepper, store.clone(), queue).map_err(Fail::because)?;
+    let admin = baton_admin::router(&settings, &pepper, store);
+
+    let stop = CancellationToken::new();
+    say(format!(
+        "relay on http://{}, admin API on http://{}",
+        settings.listen, settings.admin_listen
+    ));
+    let signal = stop.clone();
+    tokio::spawn(async move {
+        stop_asked.await;
+        signal.cancel();
+    });
+    tokio::join!(
+        http::serve(relay_listener, relay.clone(), stop.clone()),
+        http::serve(admin_listener, admin, stop),
+    );
+    relay.drain().await;
+    Ok(())
+}

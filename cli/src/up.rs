@@ -1,0 +1,226 @@
+//! `baton up`: the whole system on one machine, from the same libraries as on AWS.
+
+use crate::say::say;
+use crate::{Fail, http};
+use baton_admin::{FirstStart, first_start};
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::{Resources, Settings};
+use baton_cloud::store::Store;
+use baton_cloud::telemetry;
+use baton_local::Local;
+use baton_relay::Relay;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long answers whose client has left are read on after the stop.
+const LEFTOVERS: Duration = Duration::from_secs(35);
+
+/// A running system.
+pub struct Running {
+    /// Where the relay listens.
+    pub relay: SocketAddr,
+    /// Where the admin API listens.
+    pub admin: SocketAddr,
+    /// What first start has made.
+    pub made: FirstStart,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops taking requests, lets those under way finish, stores their usage.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _finished = self.ended.await;
+    }
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(settings: Settings) -> Result<(), Fail> {
+    let begun = Instant::now();
+    telemetry::init(settings.log_format, &settings.log);
+    let stop_asked = stop_asked()?;
+    say(format!("opening the stores in {}", settings.data_dir.display()));
+    let running = start(settings).await?;
+    banner(&running, begun.elapsed());
+    stop_asked.await;
+    say("stopping: answers under way are finished, their usage is stored");
+    running.stop().await;
+    Ok(())
+}
+
+/// Starts everything over the stores in the data directory, and returns once it serves.
+///
+/// # Errors
+/// When an address is taken or the stores cannot be opened.
+pub async fn start(mut settings: Settings) -> Result<Running, Fail> {
+    let relay_listener = http::bind(settings.listen, "--listen").await?;
+    let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
+    let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
+    settings.resources = resources(&local);
+
+    let aws = Aws::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+    let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
+    let made = first_start(&settings, &pepper, store.clone()).await.map_err(Fail::Failed)?;
+    let relay =
+        Relay::new(&settings, &pepper, store.clone(), queue.clone()).map_err(Fail::because)?;
+    let admin = baton_admin::router(&settings, &pepper, store.clone());
+
+    let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
+    let (relay_at, admin_at) = (address(&relay_listener)?, address(&admin_listener)?);
+    let stop = CancellationToken::new();
+    let doors = Doors { relay, relay_listener, admin, admin_listener };
+    let ended = tokio::spawn(live(doors, local, (store, queue), stop.clone()));
+    Ok(Running { relay: relay_at, admin: admin_at, made, stop, ended })
+}
+
+/// The two services and where they listen.
+struct Doors {
+    relay: Relay,
+    relay_listener: TcpListener,
+    admin: axum::Router,
+    admin_listener: TcpListener,
+}
+
+/// Serves until `stop`; then ends things in the order in which they feed each other.
+async fn live(
+    doors: Doors,
+    local: Local,
+    (store, queue): (Store, UsageQueue),
+    stop: CancellationToken,
+) {
+    let queue_done = CancellationToken::new();
+    let (source, done) = (local.clone(), queue_done.clone());
+    let books = store.clone();
+    let consumer = tokio::spawn(async move {
+        let handler = move |event| {
+            let store = books.clone();
+            async move { baton_stats::handle(&store, event).await }
+        };
+        complain_of("stats", source.consume_usage(done, handler).await);
+    });
+    let ticks_stop = stop.clone();
+    let ticker = tokio::spawn(async move {
+        let tick = move || {
+            let (store, queue) = (store.clone(), queue.clone());
+            async move {
+                complain_of(
+                    "refresh",
+                    baton_refresh::tick(&store, &queue, "local").await.map(drop),
+                );
+            }
+        };
+        complain_of("refresh", local.run_schedule(ticks_stop, tick).await);
+    });
+    tokio::join!(
+        http::serve(doors.relay_listener, doors.relay.clone(), stop.clone()),
+        http::serve(doors.admin_listener, doors.admin, stop),
+    );
+    if tokio::time::timeout(LEFTOVERS, doors.relay.drain()).await.is_err() {
+        tracing::warn!("some answers without a client were still being read");
+    }
+    queue_done.cancel();
+    let _ended = tokio::join!(consumer, ticker);
+}
+
+fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {
+    if let Err(error) = result {
+        tracing::error!("{part}: {error}");
+    }
+}
+
+/// Offers only the stores, over HTTP, until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When they cannot be opened or the address is taken.
+pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
+    telemetry::init(settings.log_format, &settings.log);
+    let stop_asked = stop_asked()?;
+    let listener = http::bind(settings.stores_listen, "BATON_STORES_LISTEN").await?;
+    let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
+    let address = listener.local_addr().map_err(Fail::because)?;
+    let resources = resources(&local);
+    say("# the stores are open; in another terminal:");
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", format!("http://{address}")),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("BATON_CONFIG_TABLE", resources.config_table),
+        ("BATON_STATE_TABLE", resources.state_table),
+        ("BATON_USAGE_TABLE", resources.usage_table),
+        ("BATON_USAGE_QUEUE_URL", resources.usage_queue_url),
+        ("BATON_DATA_KEY_ID", resources.data_key_id),
+    ] {
+        say(format!("export {name}={value}"));
+    }
+    let stop = CancellationToken::new();
+    let serving = local.serve(listener, stop.clone());
+    tokio::select! {
+        ended = serving => ended.map_err(Fail::because),
+        () = stop_asked => Ok(()),
+    }
+}
+
+fn resources(local: &Local) -> Resources {
+    let names = local.resources();
+    Resources {
+        config_table: names.config_table,
+        state_table: names.state_table,
+        usage_table: names.usage_table,
+        usage_queue_url: names.usage_queue_url,
+        data_key_id: names.data_key_id,
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM; listens from the moment it is called.
+pub(crate) fn stop_asked() -> Result<impl Future<Output = ()>, Fail> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Fail::because)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Fail::because)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// What somebody who has just started it needs, secrets only when they are new.
+fn banner(running: &Running, took: Duration) {
+    say(format!("baton {} is ready in {} ms", env!("CARGO_PKG_VERSION"), took.as_millis()));
+    say(format!("  relay          http://{}", running.relay));
+    say(format!("  admin API      http://{}/api/v1", running.admin));
+    let made = &running.made;
+    if let Some(name) = &made.account {
+        say(format!("  first account  {name}, with the key in ANTHROPIC_API_KEY"));
+    }
+    if let Some(token) = &made.admin_token {
+        say(format!("  admin token    {}", token.expose()));
+    }
+    if let Some(key) = &made.key {
+        say("\nThe first key is shown this once. Point a client here with:\n");
+        say(format!(
+            "export ANTHROPIC_BASE_URL=http://{} ANTHROPIC_AUTH_TOKEN={}",
+            running.relay,
+            key.expose()
+        ));
+    }
+    if made.admin_token.is_some() {
+        say(
+            "\nThe admin token is shown this once, too; the operator's commands read BATON_ADMIN_TOKEN.",
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! One try at one account: the request as it goes out, and the answer held at its first event.
+
+use crate::body::Body;
+use crate::reply::{self, Refusal};
+use crate::stream::Watch;
+use crate::{Asked, Means};
+use baton_cloud::store::PoolMember;
+use baton_cloud::upstream::{self, NoAnswer};
+use baton_domain::account::CredentialKind;
+use baton_domain::verdict;
+use baton_wire::headers::{reset_of, retry_after_of, to_upstream};
+use baton_wire::meter::First;
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, InvalidHeaderValue};
+use http::response::Parts;
+use http::{Method, Response};
+use http_body_util::BodyExt as _;
+use std::fmt;
+use tokio::time::Instant;
+
+/// Error answers are read whole, up to here.
+const ERROR_BYTES_MAX: usize = 1 << 20;
+
+/// An upstream's good answer, held at its first event.
+pub(crate) struct Held {
+    pub(crate) head: Parts,
+    /// What was read to see the first event, as the client is to get it.
+    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) rest: upstream::Body,
+    /// Has seen what was held.
+    pub(crate) watch: Watch,
+}
+
+/// One upstream call that came to nothing, before the client was sent anything.
+pub(crate) enum Miss {
+    /// It answered with an error status.
+    Answered { head: Box<Parts>, body: Bytes },
+    /// It answered 200, and then an error as the stream's first event.
+    FirstEvent { head: Box<Parts>, body: Bytes, kind: String },
+    /// No connection, or it broke before the first event.
+    Unreachable(String),
+    /// No connection or no first event in time.
+    Timeout,
+    /// The account's settings make a call impossible.
+    Misconfigured(String),
+}
+
+impl Means {
+    /// Calls `member`'s upstream with `body` and waits for the first event.
+    pub(crate) async fn attempt(
+        &self,
+        asked: &Asked,
+        member: &PoolMember,
+        (stream, body): (bool, Bytes),
+        deadline: Instant,
+    ) -> Result<Held, Miss> {
+        let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
+        let path = asked.path_and_query();
+        let url = format!("{}{path}", trimmed(&member.account.base_url));
+        let headers = headers(asked, member, stream)
+            .map_err(|_| Miss::Misconfigured("its credential is no header value".to_owned()))?;
+        let call = async {
+            let answer = self.upstream.call(Method::POST, &url, headers, body).await?;
+            hold(asked, answer).await
+        };
+        tokio::time::timeout_at(first_byte, call).await.unwrap_or(Err(Miss::Timeout))
+    }
+}
+
+/// The client's headers less what is its own, plus the account's credential.
+pub(crate) fn headers(
+    asked: &Asked,
+    member: &PoolMember,
+    stream: bool,
+) -> Result<HeaderMap, InvalidHeaderValue> {
+    let mut headers = to_upstream(&asked.head.headers);
+    // Streams are never compressed; gzip is the one encoding that the meter can look into.
+    let encoding = if !stream && asked.accepts_gzip() { "gzip" } else { "identity" };
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+    let secret = member.credential.expose();
+    let (name, mut value) = match member.account.credential {
+        CredentialKind::ApiKey => {
+            (http::HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)?)
+        }
+        CredentialKind::Bearer => {
+            (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
+        }
+    };
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    Ok(headers)
+}
+
+/// Operators end a base with a slash, or with the version that the path begins with.
+pub(crate) fn trimmed(base_url: &str) -> &str {
+    let base = base_url.trim_end_matches('/');
+    base.strip_suffix("/v1").unwrap_or(base)
+}
+
+/// Reads on until it is known that the answer is no error.
+async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, Miss> {
+    let (head, mut rest) = answer.into_parts();
+    if !head.status.is_success() {
+        let body = gather(Vec::new(), &mut rest).await;
+        return Err(Miss::Answered { head: Box::new(head), body });
+    }
+    let mut watch = Watch::new(&head.headers, asked.accepts_gzip());
+    let mut chunks = Vec::new();
+    loop {
+        match watch.first() {
+            First::Event => return Ok(Held { head, chunks, rest, watch }),
+            First::Error(failure) => {
+                let kind = failure.kind.clone().unwrap_or_default();
+                let body = gather(chunks, &mut rest).await;
+                return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
+            }
+            First::Nothing => {}
+        }
+        match rest.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    chunks.push(
+                        watch
+                            .observe(data)
+                            .map_err(|error| Miss::Unreachable(error.to_string()))?,
+                    );
+                }
+            }
+            Some(Err(error)) => {
+                return Err(Miss::Unreachable(format!("the answer broke off: {error}")));
+            }
+            None if watch.is_stream() => {
+                return Err(Miss::Unreachable(
+                    "the stream ended before its first event".to_owned(),
+                ));
+            }
+            None => return Ok(Held { head, chunks, rest, watch }),
+        }
+    }
+}
+
+/// The rest of an error's body, as far as it comes.
+async fn gather(begun: Vec<Bytes>, rest: &mut upstream::Body) -> Bytes {
+    let mut whole = BytesMut::new();
+    for chunk in &begun {
+        whole.extend_from_slice(chunk);
+    }
+    while whole.len() < ERROR_BYTES_MAX {
+        let Some(Ok(frame)) = rest.frame().await else { break };
+        if let Ok(data) = frame.into_data() {
+            whole.extend_from_slice(&data);
+        }
+    }
+    whole.freeze()
+}
+
+impl From<NoAnswer> for Miss {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::BadUrl(why) => Self::Misconfigured(why),
+            NoAnswer::ConnectTimeout => Self::Timeout,
+            NoAnswer::Unreachable(why) => Self::Unreachable(why),
+        }
+    }
+}
+
+impl Miss {
+    /// The same, as the decision about it wants it.
+    pub(crate) fn failure(&self) -> verdict::Failure<'_> {
+        match self {
+            Self::Answered { head, body } => verdict::Failure::Status(verdict::Answer {
+                status: head.status.as_u16(),
+                retry_after: retry_after_of(&head.headers),
+                reset: reset_of(&head.headers),
+                body: std::str::from_utf8(body).unwrap_or_default(),
+            }),
+            Self::FirstEvent { kind, .. } => verdict::Failure::FirstEvent { kind },
+            Self::Unreachable(_) | Self::Misconfigured(_) => verdict::Failure::Unreachable,
+            Self::Timeout => verdict::Failure::Timeout,
+        }
+    }
+
+    /// What the client gets when nothing better was had: the upstream's own words, if it had any.
+    pub(crate) fn into_answer(self, asked: &Asked) -> Result<Response<Body>, Refusal> {
+        match self {
+            Self::Answered { head, body } | Self::FirstEvent { head, body, .. } => {
+                let head = reply::relayed_head(asked, &head);
+                Ok(Response::from_parts(head, Body::ready(body)))
+            }
+            Self::Unreachable(_) => Err(Refusal::unreachable()),
+            Self::Misconfigured(_) => Err(Refusal::misconfigured()),
+            Self::Timeout => Err(Refusal::timeout()),
+        }
+    }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { head, .. } => write!(out, "answered {}", head.status.as_u16()),
+            Self::FirstEvent { kind, .. } => write!(out, "the stream began with {kind}"),
+            Self::Unreachable(why) => write!(out, "unreachable: {why}"),
+            Self::Timeout => out.write_str("no answer in time"),
+            Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),
+        }
+    }
+}

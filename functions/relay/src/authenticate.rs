@@ -1,0 +1,59 @@
+//! Who asks: the first valid key among the credential headers.
+
+use crate::reply::Refusal;
+use crate::{Asked, Means};
+use baton_cloud::store::Stored;
+use baton_domain::key::{Key, Unusable};
+use baton_domain::model::allows;
+use baton_domain::relay_key::RelayKey;
+use baton_wire::headers::credentials;
+use std::sync::Arc;
+
+/// The key that a request came with.
+#[derive(Clone)]
+pub(crate) struct Caller(Arc<Stored<Key>>);
+
+impl Caller {
+    pub(crate) fn key(&self) -> &Key {
+        &self.0.value
+    }
+
+    /// Whether the key may ask for `model`.
+    pub(crate) fn may_use(&self, model: &str) -> Result<(), Refusal> {
+        if allows(&self.key().models, model) {
+            Ok(())
+        } else {
+            Err(Refusal::model_not_allowed(model))
+        }
+    }
+}
+
+impl Means {
+    /// Tries every credential of the request; form and checksum first, so that a mistyped key
+    /// costs no I/O.
+    pub(crate) async fn authenticate(&self, asked: &Asked) -> Result<Caller, Refusal> {
+        let mut refusal = Refusal::no_key();
+        for candidate in credentials(&asked.head.headers) {
+            match self.caller(asked, candidate).await {
+                Ok(caller) => return Ok(caller),
+                Err(reason) => refusal = refusal.or_better(reason),
+            }
+        }
+        Err(refusal)
+    }
+
+    async fn caller(&self, asked: &Asked, candidate: &str) -> Result<Caller, Refusal> {
+        let presented = RelayKey::parse(candidate).map_err(|_| Refusal::malformed_key())?;
+        let stored = self.store.key(&presented.id).await.map_err(|error| Refusal::store(&error))?;
+        let stored = stored.ok_or_else(Refusal::unknown_key)?;
+        let hash = stored.secret.as_deref().unwrap_or_default();
+        if !self.pepper.matches(presented.secret, hash) {
+            return Err(Refusal::unknown_key());
+        }
+        match stored.value.usable(asked.at) {
+            Ok(()) => Ok(Caller(stored)),
+            Err(Unusable::Disabled) => Err(Refusal::disabled_key()),
+            Err(Unusable::Expired) => Err(Refusal::expired_key()),
+        }
+    }
+}

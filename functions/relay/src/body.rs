@@ -1,0 +1,129 @@
+//! The body of an answer: ready bytes, or a stream that is carried on to its end even if the
+//! client leaves.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The answer broke off after it had begun; the connection must not end as if it were complete.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the upstream's answer broke off")]
+pub struct Broken;
+
+/// The body of one answer.
+pub struct Body(Kind);
+
+enum Kind {
+    Ready(Option<Bytes>),
+    Relayed(Relayed),
+}
+
+/// Chunks for the client.
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
+
+/// What the chunks' producer is told about its consumer.
+#[derive(Clone, Default)]
+pub(crate) struct Consumer {
+    /// The client has left before it had everything.
+    pub(crate) left: Arc<AtomicBool>,
+    /// The time for draining is over: end it here.
+    pub(crate) cut: CancellationToken,
+}
+
+struct Relayed {
+    chunks: Option<Chunks>,
+    consumer: Consumer,
+    /// Bytes that the client was promised, if it was, less those it got.
+    promised: Option<u64>,
+    leftovers: TaskTracker,
+    drain: Duration,
+}
+
+impl Body {
+    pub(crate) fn ready(bytes: impl Into<Bytes>) -> Self {
+        Self(Kind::Ready(Some(bytes.into())))
+    }
+
+    /// A body that yields `chunks`. If it is dropped before their end they are drained for the
+    /// time of `drain`, then cut. `promised` is the answer's content length, if it has one: a
+    /// server may drop the body as soon as it has that many bytes.
+    pub(crate) fn relayed(
+        chunks: Chunks,
+        consumer: Consumer,
+        promised: Option<u64>,
+        (leftovers, drain): (TaskTracker, Duration),
+    ) -> Self {
+        let chunks = Some(chunks);
+        Self(Kind::Relayed(Relayed { chunks, consumer, promised, leftovers, drain }))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.get_mut().0 {
+            Kind::Ready(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Relayed(relayed) => relayed.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, Kind::Ready(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Ready(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Kind::Relayed(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Relayed {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
+        let next = std::task::ready!(chunks.as_mut().poll_next(context));
+        match &next {
+            Some(Ok(bytes)) => {
+                let sent = bytes.len() as u64;
+                self.promised = self.promised.map(|promised| promised.saturating_sub(sent));
+            }
+            Some(Err(_)) => {}
+            None => self.chunks = None,
+        }
+        Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+impl Drop for Relayed {
+    /// The client is gone, or has all it was promised; the accounting goes on without it.
+    fn drop(&mut self) {
+        let Some(mut chunks) = self.chunks.take() else { return };
+        self.consumer.left.store(self.promised != Some(0), Ordering::SeqCst);
+        let (cut, drain) = (self.consumer.cut.clone(), self.drain);
+        let rest = async move {
+            let to_the_end = async { while chunks.next().await.is_some() {} };
+            if tokio::time::timeout(drain, to_the_end).await.is_err() {
+                cut.cancel();
+                while chunks.next().await.is_some() {}
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.leftovers.spawn_on(rest, &runtime);
+        }
+    }
+}

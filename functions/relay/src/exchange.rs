@@ -1,0 +1,97 @@
+//! One exchange: a model call from its body to its answer, and what is known of it meanwhile.
+
+use crate::authenticate::Caller;
+use crate::body::Body;
+use crate::forward::{Call, Failure};
+use crate::reply::Refusal;
+use crate::settle::Ending;
+use crate::{Asked, Means, PlatformDeadline, read};
+use baton_domain::id::{AccountId, RequestId};
+use baton_domain::record::Outcome;
+use bytes::Bytes;
+use http::Response;
+use jiff::Timestamp;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Kept clear of the platform's deadline, for the farewell and the record.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
+
+/// Whether an exchange is billed. Counting tokens is free upstream, so it is no usage here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bill {
+    /// It leaves a usage record.
+    Metered,
+    /// It leaves none.
+    Free,
+}
+
+/// What the client asked, as far as the record needs it.
+pub(crate) struct Question {
+    pub(crate) id: RequestId,
+    pub(crate) at: Timestamp,
+    pub(crate) bill: Bill,
+    pub(crate) caller: Caller,
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    pub(crate) body_bytes: u64,
+    pub(crate) session_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
+}
+
+/// A question that was put to an upstream: what will become its usage record.
+#[derive(Clone)]
+pub(crate) struct Receipt {
+    pub(crate) question: Arc<Question>,
+    pub(crate) account: AccountId,
+    pub(crate) provider: &'static str,
+    pub(crate) upstream_model: String,
+    pub(crate) attempts: u32,
+    /// The status that the client gets.
+    pub(crate) status: u16,
+    pub(crate) first_byte_at: Option<Timestamp>,
+}
+
+impl Means {
+    /// Reads the body, chooses an account, calls it, and turns what comes back into the answer.
+    pub(crate) async fn exchange<B>(
+        self: &Arc<Self>,
+        asked: &Asked,
+        caller: Caller,
+        body: Pin<&mut B>,
+        bill: Bill,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: std::fmt::Display + Send,
+    {
+        let deadline = self.deadline(asked);
+        let body = self.read(asked, body).await?;
+        let envelope = read::envelope(&body)?;
+        caller.may_use(&envelope.model)?;
+        let call = Call::new(asked, caller, &envelope, body.clone(), bill);
+        match self.forward(asked, call, deadline).await {
+            Ok(answer) => Ok(self.stream(asked, answer, deadline)),
+            Err(failure) => self.give_up(failure).await,
+        }
+    }
+
+    /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.
+    async fn give_up(&self, failure: Failure) -> Result<Response<Body>, Refusal> {
+        if let Some(receipt) = failure.receipt {
+            self.settle(&receipt, &Ending::without_answer(Outcome::UpstreamError)).await;
+        }
+        failure.answer
+    }
+
+    fn deadline(&self, asked: &Asked) -> Instant {
+        let own = self.timers.overall;
+        let platform = asked.head.extensions.get::<PlatformDeadline>().map(|deadline| {
+            let left = deadline.0.duration_since(asked.at);
+            Duration::try_from(left).unwrap_or_default().saturating_sub(DEADLINE_MARGIN)
+        });
+        Instant::now() + platform.map_or(own, |platform| platform.min(own))
+    }
+}

@@ -1,0 +1,126 @@
+//! The models that a key may use: the upstream's own list, less what the key or the account does
+//! not allow; if the upstream has none to offer in time, the models of the price table.
+
+use crate::authenticate::Caller;
+use crate::body::Body;
+use crate::reply::{self, Refusal};
+use crate::{Asked, Means, attempt};
+use baton_cloud::store::PoolMember;
+use baton_domain::model::allows;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Claude Code gives up after 3 s.
+const PATIENCE: Duration = Duration::from_millis(2500);
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+impl Means {
+    /// `GET /v1/models`
+    pub(crate) async fn models(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut chooser = self.chooser(caller, "", 0).await?;
+        let Ok(at) = chooser.next(self.store.clock().now()) else {
+            return Ok(self.catalogue(caller, None));
+        };
+        let member = &chooser.pool().members[at];
+        match self.ask_upstream(asked, member).await {
+            Some((head, body)) => Ok(self.narrowed(asked, caller, member, (head, body))),
+            None => Ok(self.catalogue(caller, Some(member))),
+        }
+    }
+
+    /// `GET /v1/models/{id}`
+    pub(crate) async fn model(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        caller.may_use(id)?;
+        let mut chooser = self.chooser(caller, id, 0).await?;
+        let at = chooser.next(self.store.clock().now())?;
+        let member = &chooser.pool().members[at];
+        if let Some((head, body)) = self.ask_upstream(asked, member).await {
+            let head = reply::relayed_head(asked, &head);
+            return Ok(Response::from_parts(head, Body::ready(body)));
+        }
+        if self.prices.models().any(|(model, _)| model == id) {
+            return Ok(reply::json(StatusCode::OK, entry(id).to_string()));
+        }
+        Err(Refusal::unknown_model(id))
+    }
+
+    /// The upstream's good answer to the same question, if it comes in time.
+    async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
+        let base = attempt::trimmed(&member.account.base_url);
+        let url = format!("{base}{}", asked.path_and_query());
+        let mut headers = attempt::headers(asked, member, true).ok()?;
+        headers.remove(CONTENT_LENGTH);
+        let call = async {
+            let answer = self.upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
+            head.status.is_success().then_some((head, body))
+        };
+        tokio::time::timeout(PATIENCE, call).await.ok().flatten()
+    }
+
+    /// The upstream's list as it is, unless there is something to leave out.
+    fn narrowed(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        member: &PoolMember,
+        (head, body): (Parts, Bytes),
+    ) -> Response<Body> {
+        let mut head = reply::relayed_head(asked, &head);
+        let unrestricted = caller.key().models.is_empty()
+            && member.account.models.is_empty()
+            && member.account.model_map.is_empty();
+        if unrestricted {
+            return Response::from_parts(head, Body::ready(body));
+        }
+        let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
+            return self.catalogue(caller, Some(member));
+        };
+        let id = |model: &Value| model["id"].as_str().map(str::to_owned);
+        if let Some(data) = list["data"].as_array_mut() {
+            data.retain(|model| id(model).is_some_and(|id| may_see(caller, Some(member), &id)));
+            let ends =
+                [("first_id", data.first().and_then(id)), ("last_id", data.last().and_then(id))];
+            for (name, value) in ends {
+                list[name] = value.map_or(Value::Null, Value::String);
+            }
+        }
+        head.headers.remove(CONTENT_LENGTH);
+        Response::from_parts(head, Body::ready(list.to_string()))
+    }
+
+    /// The models of the price table, for an upstream that does not list its own.
+    fn catalogue(&self, caller: &Caller, member: Option<&PoolMember>) -> Response<Body> {
+        let known = self.prices.models().map(|(id, _)| id);
+        let data: Vec<Value> = known.filter(|id| may_see(caller, member, id)).map(entry).collect();
+        let end = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+        let ends = (end(data.first()), end(data.last()));
+        let list =
+            json!({ "data": data, "first_id": ends.0, "last_id": ends.1, "has_more": false });
+        reply::json(StatusCode::OK, list.to_string())
+    }
+}
+
+fn may_see(caller: &Caller, member: Option<&PoolMember>, id: &str) -> bool {
+    let account = member.is_none_or(|member| allows(&member.account.models, id));
+    account && allows(&caller.key().models, id)
+}
+
+fn entry(id: &str) -> Value {
+    json!({ "type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z" })
+}

@@ -1,0 +1,275 @@
+//! What the client is told: answers of our own, refusals in the client's dialect, and the heads
+//! of relayed answers. Every message says what to do next, and none holds a secret.
+
+use crate::Asked;
+use crate::body::Body;
+use baton_cloud::store::StoreError;
+use baton_domain::choose::Ineligible;
+use baton_domain::id::AccountId;
+use baton_wire::envelope::BadBody;
+use baton_wire::error::{OwnError, envelope};
+use baton_wire::headers::to_client;
+use baton_wire::route::NoRoute;
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use http::response::Parts;
+use http::{Response, StatusCode};
+use std::fmt;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Why a request is not served (contract §2).
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    error: OwnError,
+    retry_after_seconds: Option<u64>,
+    /// Clients would retry for minutes if they were not told.
+    final_: bool,
+    allow: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        let error = OwnError { kind, message: message.into() };
+        Self { status, error, retry_after_seconds: None, final_: false, allow: None }
+    }
+
+    fn unauthenticated(message: &str) -> Self {
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message);
+        Self { final_: true, ..refusal }
+    }
+
+    fn api(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, "api_error", message)
+    }
+
+    pub(crate) fn no_key() -> Self {
+        Self::unauthenticated(
+            "no key: send the key you were given as `Authorization: Bearer` or `x-api-key`",
+        )
+    }
+
+    pub(crate) fn malformed_key() -> Self {
+        Self::unauthenticated(
+            "this is not a Baton key: a key looks like bt_… and is 53 characters long; copy it whole, \
+             or ask your operator for a new one",
+        )
+    }
+
+    pub(crate) fn unknown_key() -> Self {
+        Self::unauthenticated(
+            "unknown key: it may have been rotated; ask your operator for a new one",
+        )
+    }
+
+    pub(crate) fn disabled_key() -> Self {
+        Self::unauthenticated("this key is disabled; ask your operator to enable it")
+    }
+
+    pub(crate) fn expired_key() -> Self {
+        Self::unauthenticated("this key has expired; ask your operator for a new one")
+    }
+
+    /// Of two credentials that failed, the one that got further explains more.
+    pub(crate) fn or_better(self, other: Self) -> Self {
+        let rank = |refusal: &Self| match refusal.error.message.split(':').next() {
+            Some("no key") => 0,
+            Some("this is not a Baton key") => 1,
+            Some("unknown key") => 2,
+            _ => 3,
+        };
+        if rank(&other) >= rank(&self) { other } else { self }
+    }
+
+    pub(crate) fn model_not_allowed(model: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            format!(
+                "this key may not use the model `{model}`; GET /v1/models lists what it may use"
+            ),
+        )
+    }
+
+    pub(crate) fn bad_request(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    pub(crate) fn broken_body(why: &str) -> Self {
+        Self::bad_request(&format!("the request's body broke off: {why}"))
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request_too_large",
+            format!("the request's body is larger than {limit} bytes; shorten the conversation"),
+        )
+    }
+
+    pub(crate) fn not_spoken_yet() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found_error",
+            "no upstream of this deployment speaks this protocol; use POST /v1/messages",
+        )
+    }
+
+    pub(crate) fn unknown_model(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found_error",
+            format!("model `{id}` is not served here; GET /v1/models lists what is"),
+        )
+    }
+
+    pub(crate) fn no_account() -> Self {
+        Self::api(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the key's group has no upstream account; ask your operator to add one",
+        )
+    }
+
+    pub(crate) fn group_disabled() -> Self {
+        Self::api(StatusCode::SERVICE_UNAVAILABLE, "the key's group is disabled; ask your operator")
+    }
+
+    /// No account will do, each for its own reason.
+    pub(crate) fn nobody(model: &str, reasons: &[(AccountId, Ineligible)]) -> Self {
+        let each: Vec<String> =
+            reasons.iter().map(|(account, why)| format!("{account} {why}")).collect();
+        Self::api(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "no upstream account can serve `{model}`: {}; ask your operator",
+                each.join(", ")
+            ),
+        )
+    }
+
+    pub(crate) fn unreachable() -> Self {
+        Self::api(StatusCode::BAD_GATEWAY, "no upstream could be reached; try again in a moment")
+    }
+
+    pub(crate) fn misconfigured() -> Self {
+        Self::api(
+            StatusCode::BAD_GATEWAY,
+            "the upstream account's address or credential cannot be used; ask your operator",
+        )
+    }
+
+    pub(crate) fn timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout_error",
+            "the upstream did not answer in time; try again",
+        )
+    }
+
+    /// The store could not be read. Logged here, since the client is told nothing of it.
+    pub(crate) fn store(error: &StoreError) -> Self {
+        tracing::error!("{error}");
+        let refusal = Self::api(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the relay cannot read its configuration; try again in a moment",
+        );
+        Self { retry_after_seconds: Some(2), ..refusal }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn into_response(self, asked: &Asked) -> Response<Body> {
+        let id = asked.id.as_str();
+        let mut response = json(self.status, envelope(asked.dialect, &self.error, id));
+        let headers = response.headers_mut();
+        insert(headers, REQUEST_ID, id);
+        insert(headers, BATON_REQUEST_ID, id);
+        if self.final_ {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.error.kind, self.error.message)
+    }
+}
+
+impl From<BadBody> for Refusal {
+    fn from(error: BadBody) -> Self {
+        Self::bad_request(&error.to_string())
+    }
+}
+
+impl From<NoRoute> for Refusal {
+    fn from(error: NoRoute) -> Self {
+        match error {
+            NoRoute::Unknown => Self::new(
+                StatusCode::NOT_FOUND,
+                "not_found_error",
+                "no such route; models are at POST /v1/messages, keep the base URL without a path",
+            ),
+            NoRoute::Method { allow } => {
+                let message = format!("this route takes {allow}");
+                let refusal =
+                    Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
+                Self { allow: Some(allow), ..refusal }
+            }
+            NoRoute::UpgradeRequired => Self::new(
+                StatusCode::UPGRADE_REQUIRED,
+                "invalid_request_error",
+                "WebSockets are not spoken here; use POST /v1/responses",
+            ),
+        }
+    }
+}
+
+/// The answer to probes.
+pub(crate) fn alive() -> Response<Body> {
+    json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}"))
+}
+
+/// A JSON answer of our own.
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::ready(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The head of a relayed answer: the upstream's, less what is between it and us, plus our id.
+pub(crate) fn relayed_head(asked: &Asked, upstream: &Parts) -> Parts {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = upstream.status;
+    head.headers = to_client(&upstream.headers);
+    insert(&mut head.headers, BATON_REQUEST_ID, asked.id.as_str());
+    head
+}
+
+/// Tells whatever sits between us and the client not to hold a stream back.
+pub(crate) fn mark_as_stream(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,86 @@
+//! The record of a request that is over: made once, sent once, never lost.
+
+use crate::Means;
+use crate::exchange::{Bill, Receipt};
+use baton_domain::record::{Outcome, UsageRecord, VERSION};
+use baton_domain::usage::Usage;
+use baton_wire::meter::Reading;
+
+/// How a request ended, and what the meter read.
+pub(crate) struct Ending {
+    pub(crate) outcome: Outcome,
+    pub(crate) reading: Option<Reading>,
+}
+
+impl Ending {
+    /// There was nothing to read: no answer, or an error.
+    pub(crate) fn without_answer(outcome: Outcome) -> Self {
+        Self { outcome, reading: None }
+    }
+}
+
+impl Means {
+    /// Sends the usage record; returns when it is safe: in the queue, else among the pending
+    /// events, else in the log in full.
+    pub(crate) async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+        if receipt.question.bill == Bill::Free {
+            return;
+        }
+        let record = self.record(receipt, ending);
+        tracing::info!(
+            request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
+            model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
+            input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
+            ttft_ms = record.ttft_ms, duration_ms = record.duration_ms, attempts = record.attempts,
+            "served"
+        );
+        let Err(error) = self.queue.send(&record).await else { return };
+        tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
+        let Err(error) = self.store.put_pending(&record).await else { return };
+        let whole = serde_json::to_string(&record).unwrap_or_default();
+        tracing::error!(request_id = %record.id, usage_record = %whole, "{error}; the record is in this line");
+    }
+
+    fn record(&self, receipt: &Receipt, ending: &Ending) -> UsageRecord {
+        let question = &receipt.question;
+        let key = question.caller.key();
+        let nothing = Usage::default();
+        let reading = ending.reading.as_ref();
+        let usage = reading.map_or(&nothing, |reading| &reading.usage);
+        let served = reading.and_then(|reading| reading.model.clone());
+        let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
+        let cost = self.prices.cost(usage, &upstream_model, question.at);
+        let millis = |until: jiff::Timestamp| {
+            u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
+        };
+        UsageRecord {
+            v: VERSION,
+            id: question.id.clone(),
+            started_at: question.at,
+            key_id: key.id.clone(),
+            user_id: key.user_id.clone(),
+            group_id: key.group_id.clone(),
+            account_id: receipt.account.clone(),
+            provider: receipt.provider.to_owned(),
+            protocol: "anthropic_messages".to_owned(),
+            model: question.model.clone(),
+            upstream_model,
+            stream: question.stream,
+            status: receipt.status,
+            outcome: ending.outcome,
+            estimated: usage.estimated,
+            tokens: usage.tokens,
+            web_searches: usage.web_searches,
+            service_tier: usage.service_tier.clone(),
+            inference_geo: usage.inference_geo.clone(),
+            speed: usage.speed.clone(),
+            cost_usd: cost.amount,
+            price_version: cost.version,
+            ttft_ms: receipt.first_byte_at.map(millis),
+            duration_ms: millis(self.store.clock().now()),
+            attempts: receipt.attempts,
+            session_id: question.session_id.clone(),
+            agent_id: question.agent_id.clone(),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What was acknowledged is there after a restart, however the process ended; and a data
+//! directory has one user at a time.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use baton_local::Local;
+
+use crate::house::{House, bodies, item, n, s};
+
+/// Names the directory for the child process; without it the child's test does nothing.
+const CHILD_DIR: &str = "BATON_TEST_CHILD_DIR";
+const ROUNDS: usize = 3;
+const ROWS_A_ROUND: usize = 40;
+
+#[tokio::test]
+async fn a_restart_keeps_tables_and_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let house = House::open(Some(dir.path())).await;
+        house.put("ConfigTable", item([("pk", s("a")), ("sk", s("b")), ("v", n(7))])).await;
+        house.send("kept").await;
+        house.send("in flight").await;
+        let one = house.sqs.receive_message().queue_url(house.queue()).send().await.unwrap();
+        assert_eq!(bodies(one.messages()), ["kept"]);
+    }
+    let house = House::open(Some(dir.path())).await;
+    assert_eq!(house.get("ConfigTable", "a", "b").await.unwrap()["v"], n(7));
+    assert_eq!(bodies(&house.receive(&house.queue()).await), ["in flight"]);
+    house.pass_seconds(360);
+    assert_eq!(house.receive(&house.queue()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_second_user_gets_a_clear_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Local::open(Some(dir.path())).await.unwrap();
+    let line = Local::open(Some(dir.path())).await.err().unwrap().to_string();
+    let shown = dir.path().canonicalize().unwrap();
+    assert_eq!(line, format!("another baton is running on {}", shown.display()));
+    drop(first);
+    Local::open(Some(dir.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let line = Local::open(Some(&file.path().join("data"))).await.err().unwrap().to_string();
+    assert!(line.starts_with("cannot create ") && line.contains("/data: "), "{line}");
+    assert!(!line.contains('\n'));
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 0..ROUNDS {
+        acknowledged.extend(run_and_kill(dir.path(), round));
+    }
+    let house = House::open(Some(dir.path())).await;
+    let mut messages = Vec::new();
+    loop {
+        let more = house.receive(&house.queue()).await;
+        if more.is_empty() {
+            break;
+        }
+        messages.extend(bodies(&more).into_iter().map(str::to_owned));
+    }
+    assert!(acknowledged.len() >= 2 * ROUNDS * ROWS_A_ROUND);
+    for line in acknowledged {
+        match line.split_once(' ').unwrap() {
+            ("row", id) => {
+                let found = house.get("UsageTable", id, "event").await;
+                assert!(found.is_some(), "row {id} was acknowledged and is lost");
+            }
+            (_, id) => {
+                assert!(messages.iter().any(|body| body == id), "message {id} is lost");
+            }
+        }
+    }
+}
+
+/// Starts a child that writes as fast as it can, kills it in the middle of that, and answers what
+/// it had acknowledged until then.
+fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "durability::the_child", "--nocapture", "--test-threads=1"])
+        .env(CHILD_DIR, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let is_row = |line: &String| line.starts_with("row ") || line.starts_with("message ");
+    let mut next = || lines.next().map(Result::unwrap);
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < 2 * ROWS_A_ROUND {
+        let line = next().unwrap_or_else(|| panic!("the child of round {round} ended by itself"));
+        acknowledged.extend(Some(line).filter(is_row));
+    }
+    // SIGKILL on Unix: no destructor runs.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it said before it died counts too, but for a line cut in the middle.
+    let mut rest = Vec::new();
+    while let Some(line) = next() {
+        rest.push(line);
+    }
+    rest.pop();
+    acknowledged.extend(rest.into_iter().filter(is_row));
+    acknowledged
+}
+
+/// Not a test of its own: the process that `run_and_kill` kills.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the parent tells its child through the environment")]
+async fn the_child() {
+    let Ok(dir) = env::var(CHILD_DIR) else { return };
+    let house = House::open(Some(Path::new(&dir))).await;
+    let mut out = std::io::stdout();
+    for number in 0_u64.. {
+        let id = format!("{}-{number}", std::process::id());
+        house.put("UsageTable", item([("pk", s(&id)), ("sk", s("event")), ("day", s("d"))])).await;
+        writeln!(out, "row {id}").unwrap();
+        house.send(&id).await;
+        writeln!(out, "message {id}").unwrap();
+    }
+}

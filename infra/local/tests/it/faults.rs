@@ -1,0 +1,68 @@
+//! Failures that tests inject.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use baton_local::Fault;
+
+use crate::house::{House, item, s};
+
+/// A house whose first `count` requests of `operation` fail.
+async fn failing(count: u32, operation: &'static str, fault: Fault) -> House {
+    let seen = Arc::new(AtomicU32::new(0));
+    let house = House::new().await;
+    house.with(|local| {
+        local.with_faults(move |target, _| {
+            let is_meant = target.ends_with(operation);
+            (is_meant && seen.fetch_add(1, Ordering::SeqCst) < count).then(|| fault.clone())
+        })
+    })
+}
+
+#[tokio::test]
+async fn throttling_and_lost_connections_are_retried_by_the_client() {
+    for fault in [Fault::throttled(), Fault::disconnected(), Fault::internal()] {
+        let house = failing(2, ".PutItem", fault).await;
+        house.put("StateTable", item([("pk", s("a")), ("sk", s("b"))])).await;
+        assert!(house.get("StateTable", "a", "b").await.is_some());
+    }
+    let house = failing(u32::MAX, ".PutItem", Fault::throttled()).await;
+    let put = house.dynamo.put_item().table_name("StateTable");
+    let put = put.item("pk", s("a")).item("sk", s("b")).send().await;
+    let refused = put.unwrap_err().into_service_error();
+    assert_eq!(refused.meta().code(), Some("ThrottlingException"));
+    assert_eq!(house.get("StateTable", "a", "b").await, None);
+}
+
+#[tokio::test]
+async fn an_answer_can_be_lost_after_the_deed() {
+    let house = failing(u32::MAX, ".SendMessage", Fault::disconnected().after()).await;
+    let sent = house.sqs.send_message().queue_url(house.queue()).message_body("x").send().await;
+    assert!(matches!(sent.unwrap_err(), aws_sdk_sqs::error::SdkError::DispatchFailure(_)));
+    assert_eq!(house.receive(&house.queue()).await.len(), 3, "one of each attempt");
+}
+
+#[tokio::test]
+async fn conflicts_are_told_as_aws_tells_them() {
+    let house = failing(1, ".TransactWriteItems", Fault::cancelled(&["TransactionConflict"])).await;
+    let put = Put::builder().table_name("StateTable").item("pk", s("a")).item("sk", s("b"));
+    let action = TransactWriteItem::builder().put(put.build().unwrap()).build();
+    let write = || house.dynamo.transact_write_items().transact_items(action.clone()).send();
+    let refused = write().await.unwrap_err().into_service_error();
+    let aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
+        cancelled,
+    ) = refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(cancelled.cancellation_reasons()[0].code(), Some("TransactionConflict"));
+    write().await.unwrap();
+
+    let house = failing(1, ".PutItem", Fault::conflict()).await;
+    let put = house.dynamo.put_item().table_name("StateTable");
+    let put = put.item("pk", s("a")).item("sk", s("b")).send().await;
+    assert!(put.unwrap_err().into_service_error().is_transaction_conflict_exception());
+}

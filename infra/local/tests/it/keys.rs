@@ -1,0 +1,78 @@
+//! The key service and its key file.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
+
+use aws_sdk_kms::{primitives::Blob, types::DataKeySpec};
+use baton_local::Local;
+
+use crate::house::House;
+
+#[tokio::test]
+async fn a_data_key_opens_with_its_context_only() {
+    let house = House::new().await;
+    let id = house.local.resources().data_key_id;
+    let made = house
+        .kms
+        .generate_data_key()
+        .key_id(&id)
+        .key_spec(DataKeySpec::Aes256)
+        .encryption_context("item", "account#a")
+        .send()
+        .await
+        .unwrap();
+    let blob = made.ciphertext_blob.unwrap();
+    let open = |blob: &Blob, of: &str| {
+        let request = house.kms.decrypt().key_id(&id).ciphertext_blob(blob.clone());
+        request.encryption_context("item", of).send()
+    };
+    assert_eq!(made.plaintext.as_ref().unwrap().as_ref().len(), 32);
+    assert_eq!(open(&blob, "account#a").await.unwrap().plaintext, made.plaintext);
+    let mut changed = blob.clone().into_inner();
+    changed[20] ^= 1;
+    for (blob, of) in
+        [(&blob, "account#b"), (&Blob::new(changed), "account#a"), (&Blob::new("x"), "account#a")]
+    {
+        let refused = open(blob, of).await.unwrap_err().into_service_error();
+        assert!(refused.is_invalid_ciphertext_exception(), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sealed_opens_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = Blob::new("refresh token");
+    let sealed = {
+        let house = House::open(Some(dir.path())).await;
+        let request = house.kms.encrypt().key_id("DataKey").plaintext(text.clone());
+        request.send().await.unwrap().ciphertext_blob.unwrap()
+    };
+    let house = House::open(Some(dir.path())).await;
+    let opened = house.kms.decrypt().ciphertext_blob(sealed).send().await.unwrap();
+    assert_eq!(opened.plaintext, Some(text.clone()));
+    let other = house.kms.encrypt().key_id("OtherKey").plaintext(text).send().await.unwrap_err();
+    assert!(other.into_service_error().is_not_found_exception());
+}
+
+#[tokio::test]
+async fn the_key_file_is_private_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("master.key");
+    drop(Local::open(Some(dir.path())).await.unwrap());
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let refused = async || Local::open(Some(dir.path())).await.err().unwrap().to_string();
+    fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    let line = refused().await;
+    assert!(line.contains("can be read by others: run `chmod 600 "), "{line}");
+
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    fs::write(&key, "not a key").unwrap();
+    assert!(refused().await.contains("does not hold a key"));
+
+    fs::remove_file(&key).unwrap();
+    let line = refused().await;
+    assert!(line.contains("is missing, but the data beside it was sealed with it"), "{line}");
+}

@@ -1,0 +1,18 @@
+//! The local stack as its clients see it: through the real AWS clients, by what is promised.
+
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod endpoint;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod feeding;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod queues;
+#[cfg(test)]
+mod tables;

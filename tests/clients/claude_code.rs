@@ -1,0 +1,97 @@
+//! Claude Code itself, headless, with a tool round.
+
+use std::time::Duration;
+
+use baton_tests::house::{House, SOON};
+use baton_tests::program::Program;
+use baton_tests::upstream::{FakeUpstream, Usage};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Door, install};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What `claude -p` reports at its end.
+fn claude(door: &Door, prompt: &str) -> Value {
+    let home = TempDir::with_prefix("claude-").expect("a home");
+    let program = install::node_folder().join("node_modules/.bin/claude");
+    let mut command = door.client(&program, home.path());
+    command
+        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+        .env("CLAUDE_CODE_MAX_RETRIES", "1")
+        .args(["-p", prompt, "--allowedTools", "Bash", "--output-format", "json"])
+        .current_dir(home.path());
+    let ended = Program::run(&mut command, PATIENCE);
+    serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
+}
+
+/// What must not depend on the way: the answer, the turns, whether it failed and how.
+fn told(report: &Value) -> Value {
+    let fields = ["result", "num_turns", "is_error", "api_error_status", "terminal_reason"];
+    fields.iter().map(|field| ((*field).to_owned(), report[*field].clone())).collect()
+}
+
+/// The tokens that the client itself counted.
+fn counted(report: &Value) -> Usage {
+    let models = report["modelUsage"].as_object().expect("modelUsage");
+    let mut usage = Usage::default();
+    for model in models.values() {
+        let number = |name: &str| model[name].as_u64().unwrap_or_default();
+        usage.input += number("inputTokens");
+        usage.output += number("outputTokens");
+        usage.cache_read += number("cacheReadInputTokens");
+        usage.cache_write_5m += number("cacheCreationEphemeral5mInputTokens");
+        usage.cache_write_1h += number("cacheCreationEphemeral1hInputTokens");
+    }
+    usage
+}
+
+const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
+
+#[test]
+fn it_works_against_the_upstream_itself() {
+    let upstream = FakeUpstream::start();
+    let report = claude(&Door::directly(&upstream), TOOL);
+    assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
+    assert_eq!(report["num_turns"], 2);
+    assert_eq!(counted(&report), upstream.ledger().total().usage);
+}
+
+#[tokio::test]
+async fn it_sees_no_difference_through_baton() {
+    let prompts = [
+        "say hi",
+        TOOL,
+        "[[thinking]]",
+        "[[fixture:utf8_multibyte;size=9]]",
+        "[[error:prompt_too_long]]",
+        "[[error:max_tokens_too_large]]",
+    ];
+    for prompt in prompts {
+        let upstream = FakeUpstream::start();
+        let direct = claude(&Door::directly(&upstream), prompt);
+        let house = House::open().await;
+        let key = house.key("claude").create().await;
+        let relayed = claude(&Door::through(&house, &key), prompt);
+        assert_eq!(told(&relayed), told(&direct), "{prompt}: {relayed:#}");
+        let calls = |u: &FakeUpstream| u.exchanges_on("/v1/messages").len();
+        assert_eq!(calls(&house.upstream), calls(&upstream), "{prompt}: as many calls");
+        if relayed["is_error"] == false && !prompt.contains("fixture") {
+            assert_eq!(counted(&relayed), house.upstream.ledger().total().usage, "{prompt}");
+            house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_told_once_and_in_words() {
+    let house = House::open().await;
+    let key = house.key("poor").limit_usd_daily("0.000001").create().await;
+    let report = claude(&Door::through(&house, &key), "say hi");
+    assert_eq!(report["is_error"], json!(true), "{report:#}");
+    let text = report["result"].as_str().unwrap_or_default();
+    assert!(text.contains("spend limit reached"), "{report:#}");
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 0, "nothing was bought");
+}

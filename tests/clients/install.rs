@@ -1,0 +1,66 @@
+//! Installs the clients from the registries, once for each list of versions.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_tests::house::target_folder;
+use baton_tests::program::Program;
+
+const PATIENCE: Duration = Duration::from_mins(5);
+const REQUIREMENTS: &str = include_str!("requirements.txt");
+const PACKAGE: &str = include_str!("package.json");
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The Python interpreter that has the `anthropic` package.
+pub(crate) fn python() -> PathBuf {
+    let folder = installed("py", REQUIREMENTS, |folder| {
+        let list = folder.join("requirements.txt");
+        std::fs::write(&list, REQUIREMENTS).expect("write the list");
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder));
+        run(Command::new(folder.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(&list));
+    });
+    folder.join("bin/python")
+}
+
+/// The folder whose `node_modules` has the packages.
+pub(crate) fn node_folder() -> PathBuf {
+    installed("js", PACKAGE, |folder| {
+        std::fs::write(folder.join("package.json"), PACKAGE).expect("write the list");
+        let flags = ["install", "--no-audit", "--no-fund", "--loglevel=error"];
+        run(Command::new("npm").args(flags).current_dir(folder));
+    })
+}
+
+/// A folder that `install` has filled for exactly this list.
+fn installed(name: &str, list: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = target_folder().join("clients").join(name);
+    let stamp = folder.join("installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == list) {
+        return folder;
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("remove another list's clients");
+    }
+    std::fs::create_dir_all(&folder).expect("a folder for the clients");
+    install(&folder);
+    std::fs::write(&stamp, list).expect("write the stamp");
+    folder
+}
+
+fn run(command: &mut Command) {
+    let ended = Program::run(command, PATIENCE);
+    assert!(
+        ended.code == Some(0),
+        "The real clients could not be installed: {command:?} ended with {:?}. This test needs \
+         python3 with venv, npm, and the registries PyPI and npm.\n{}{}",
+        ended.code,
+        ended.stdout,
+        ended.stderr
+    );
+}

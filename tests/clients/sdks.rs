@@ -1,0 +1,88 @@
+//! The Python and the TypeScript SDK.
+
+use std::process::Command;
+use std::time::Duration;
+
+use baton_tests::fixtures;
+use baton_tests::house::House;
+use baton_tests::program::Program;
+use baton_tests::upstream::FakeUpstream;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Door, install};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Every answer that a script must have got, so that two empty results are not taken for equal.
+const CASES: [&str; 8] =
+    ["whole", "streamed", "thinking", "tool", "count_tokens", "model", "error", "fixtures"];
+
+fn python(door: &Door) -> Command {
+    let mut command = door.client(&install::python(), std::env::temp_dir().as_path());
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.py"));
+    command
+}
+
+fn typescript(door: &Door) -> Command {
+    let folder = install::node_folder();
+    let mut command = door.client("node".as_ref(), std::env::temp_dir().as_path());
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.mjs")).current_dir(folder);
+    command
+}
+
+/// What the script prints: one JSON object with an entry for each case.
+fn results(mut command: Command) -> Value {
+    let home = TempDir::with_prefix("client-").expect("a home");
+    let whole = fixtures::streams("anthropic").into_iter().filter(|stream| stream.complete);
+    let names: Vec<String> = whole.map(|stream| stream.name).collect();
+    command.env("HOME", home.path()).args(names);
+    let ended = Program::run(&mut command, PATIENCE);
+    assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
+    let results: Value = serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}{}", ended.stdout, ended.stderr));
+    for case in CASES {
+        assert!(!results[case].is_null(), "{case} is missing: {results:#}");
+    }
+    assert_eq!(results["tool"][1], "The tool said: 42", "{results:#}");
+    assert!(results["thinking"].to_string().contains("signature"), "{results:#}");
+    results
+}
+
+async fn same_both_ways(client: fn(&Door) -> Command) {
+    let upstream = FakeUpstream::start();
+    let mut direct = results(client(&Door::directly(&upstream)));
+
+    let house = House::open().await;
+    let key = house.key("sdk").create().await;
+    let mut relayed = results(client(&Door::through(&house, &key)));
+    // Which models there are is the relay's own answer; that there are some is checked.
+    for results in [&mut direct, &mut relayed] {
+        let models = results["models"].take();
+        let models = models.as_array().expect("a list of models");
+        assert!(!models.is_empty(), "no model");
+        for id in models {
+            assert!(id.as_str().is_some_and(|id| id.starts_with("claude-")), "{id}");
+        }
+    }
+    assert!(relayed == direct, "relayed: {relayed:#}\ndirect: {direct:#}");
+    assert_eq!(house.upstream.ledger(), upstream.ledger(), "the same was bought");
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn the_python_sdk_sees_no_difference() {
+    same_both_ways(python).await;
+}
+
+#[tokio::test]
+async fn the_typescript_sdk_sees_no_difference() {
+    same_both_ways(typescript).await;
+}
+
+#[test]
+fn the_sdks_work_against_the_upstream_itself() {
+    for client in [python, typescript] {
+        let upstream = FakeUpstream::start();
+        results(client(&Door::directly(&upstream)));
+    }
+}

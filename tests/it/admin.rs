@@ -1,0 +1,226 @@
+//! The operator's API: everything can be made, read, changed and removed; secrets only go in.
+
+use std::collections::BTreeSet;
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{Admin, House};
+use serde_json::{Value, json};
+
+/// Creates, reads, changes, lists and deletes one thing; answers what was created.
+async fn lives_and_dies(admin: &Admin, path: &str, body: Value, change: (&str, Value)) -> Value {
+    let created = admin.post(path, &body).await;
+    assert!(matches!(created.status, 200 | 201), "{path}: {}", created.text());
+    let created = created.json();
+    let id = created["id"].as_str().expect("an id");
+    let one = format!("{path}/{id}");
+    assert_eq!(admin.get(&one).await.ok().json()["name"], body["name"]);
+
+    let (field, value) = change;
+    admin.patch(&one, &json!({field: value})).await.ok();
+    let changed = admin.get(&one).await.ok().json();
+    assert_eq!(changed[field], value, "{one}");
+    assert_eq!(changed["name"], body["name"], "the rest stays");
+    let listed = admin.get(&format!("{path}?limit=100")).await.ok().json();
+    assert!(listed["data"].as_array().expect("data").iter().any(|row| row["id"] == id));
+
+    let gone = admin.delete(&one).await;
+    assert!(matches!(gone.status, 200 | 204), "{}", gone.text());
+    admin.get(&one).await.refused(404, "not_found_error");
+    created
+}
+
+#[tokio::test]
+async fn groups_accounts_users_and_keys_live_and_die() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let group = json!({"name": "team", "description": "first"});
+    let group = lives_and_dies(&admin, "/groups", group, ("description", "second".into())).await;
+    assert!(group["id"].as_str().is_some_and(|id| id.starts_with("grp_")));
+
+    let account = json!({
+        "name": "main", "provider": "anthropic", "base_url": house.upstream.url(), "priority": 1,
+        "credential": {"type": "api_key", "value": "sk-upstream-very-secret"},
+    });
+    let account = lives_and_dies(&admin, "/accounts", account, ("priority", 7.into())).await;
+    assert!(account["id"].as_str().is_some_and(|id| id.starts_with("acc_")));
+    assert_eq!(account["status"], "ready");
+
+    let user = json!({"name": "Ada", "email": "ada@example.com", "role": "member"});
+    let user = lives_and_dies(&admin, "/users", user, ("enabled", false.into())).await;
+    assert!(user["id"].as_str().is_some_and(|id| id.starts_with("usr_")));
+
+    let key = json!({"name": "ci", "models": ["claude-*"], "limits": {"usd_daily": "1.50"}});
+    let key = lives_and_dies(&admin, "/keys", key, ("enabled", false.into())).await;
+    assert!(key["id"].as_str().is_some_and(|id| id.starts_with("key_")));
+    assert!(key["secret"].as_str().is_some_and(|secret| secret.starts_with("bt_")));
+}
+
+#[tokio::test]
+async fn what_is_created_without_a_group_goes_to_default() {
+    let house = House::open().await;
+    let groups = house.admin().get("/groups").await.ok().json();
+    let default = groups["data"].as_array().expect("data").iter().find(|g| g["name"] == "default");
+    let id = default.expect("the default group")["id"].clone();
+    let key = house.key("ci").create().await;
+    let key = house.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
+    assert_eq!(key["group_id"], id);
+    let accounts = house.admin().get("/accounts").await.ok().json();
+    assert_eq!(accounts["data"][0]["groups"], json!([id]));
+}
+
+#[tokio::test]
+async fn secrets_go_in_and_never_come_out() {
+    let house = House::open().await;
+    let admin = house.admin();
+    let key = house.key("ci").create().await;
+    let accounts = admin.get("/accounts").await.ok();
+    let id = accounts.json()["data"][0]["id"].as_str().expect("an id").to_owned();
+    let account = format!("/accounts/{id}");
+    let patch = json!({"credential": {"type": "api_key", "value": "sk-upstream-changed"}});
+    let answers = [
+        accounts,
+        admin.get(&account).await.ok(),
+        admin.patch(&account, &patch).await.ok(),
+        admin.get("/keys").await.ok(),
+        admin.get(&format!("/keys/{}", key.id)).await.ok(),
+        admin.get("/audit").await.ok(),
+    ];
+    for answer in answers {
+        let text = answer.text();
+        assert!(!text.contains("sk-upstream"), "{text}");
+        assert!(!text.contains(&key.secret), "{text}");
+    }
+    key.ask("hi").await.ok();
+    let used = house.upstream.last().request;
+    let credential = used.header("x-api-key").or(used.header("authorization"));
+    assert!(credential.is_some_and(|c| c.ends_with("sk-upstream-changed")), "the new one is used");
+}
+
+#[tokio::test]
+async fn a_rotated_key_has_a_new_secret_and_the_same_id() {
+    let house = House::open().await;
+    let old = house.key("ci").create().await;
+    let answer = house.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
+    let body = answer.json();
+    assert_eq!(body["id"], old.id.as_str(), "{body}");
+    let secret = body["secret"].as_str().expect("a secret");
+    assert_ne!(secret, old.secret);
+    let new = baton_tests::house::Key::found(secret, &house.relay_url());
+    new.ask("hi").await.ok();
+}
+
+#[tokio::test]
+async fn lists_are_read_page_by_page() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let mut expected = BTreeSet::from(["default".to_owned()]);
+    for n in 0..7 {
+        let name = format!("group-{n}");
+        house.group(&name).await;
+        expected.insert(name);
+    }
+    let mut seen = Vec::new();
+    let mut path = "/groups?limit=3".to_owned();
+    loop {
+        let page = admin.get(&path).await.ok().json();
+        let rows = page["data"].as_array().expect("data");
+        assert!(rows.len() <= 3, "{page}");
+        seen.extend(rows.iter().filter_map(|row| row["name"].as_str()).map(str::to_owned));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        assert!(seen.len() < 20, "the cursor runs in a circle");
+        path = format!("/groups?limit=3&cursor={cursor}");
+    }
+    assert_eq!(seen.len(), expected.len(), "none twice: {seen:?}");
+    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
+    admin.get("/groups?cursor=nonsense").await.refused(400, "invalid_request_error");
+}
+
+#[tokio::test]
+async fn only_the_token_opens_the_door() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    for token in ["", "wrong", key.secret.as_str()] {
+        let admin = house.admin().with_token(token);
+        for path in ["/groups", "/accounts", "/keys", "/usage/summary", "/usage/events", "/audit"] {
+            admin.get(path).await.refused(401, "authentication_error");
+        }
+        let create = json!({"name": "intruder"});
+        admin.post("/keys", &create).await.refused(401, "authentication_error");
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_with_the_reason() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let refused = |answer: Answer| answer.refused(400, "invalid_request_error");
+    refused(admin.post("/keys", &json!({})).await);
+    refused(admin.post("/keys", &json!({"name": "x", "limits": {"usd_daily": "much"}})).await);
+    refused(admin.post("/keys", &json!({"name": "x", "group_id": "grp_none"})).await);
+    refused(admin.post("/accounts", &json!({"name": "x", "provider": "nobody"})).await);
+    let account = json!({
+        "name": "x", "provider": "anthropic", "base_url": "ftp://example.com",
+        "credential": {"type": "api_key", "value": "s"},
+    });
+    refused(admin.post("/accounts", &account).await);
+    let raw = admin.request("POST", "/keys").header("content-type", "application/json").body("{");
+    refused(Answer::to(raw).await);
+    admin.get("/nothing").await.refused(404, "not_found_error");
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_creates_once() {
+    let house = House::empty().await;
+    let create = || {
+        house
+            .admin()
+            .request("POST", "/groups")
+            .header("content-type", "application/json")
+            .header("idempotency-key", "once-1")
+            .body(json!({"name": "once"}).to_string())
+    };
+    let first = Answer::to(create()).await.json();
+    let second = Answer::to(create()).await.json();
+    assert_eq!(first["id"], second["id"]);
+}
+
+#[tokio::test]
+async fn an_account_is_tested_with_one_cheap_call() {
+    let house = House::empty().await;
+    let id = house.account("main", &house.upstream.url()).await;
+    let tested = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
+    assert!(!tested.text().contains("sk-upstream"), "{}", tested.text());
+    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
+}
+
+#[tokio::test]
+async fn a_cooling_account_says_so_and_can_be_reset() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("error:rate_limit_final");
+    key.ask("hi").await.status(429);
+    let account = house.admin().get("/accounts").await.ok().json()["data"][0].clone();
+    assert_eq!(account["status"], "cooling", "{account}");
+    assert!(account["cooling_until"].is_string(), "{account}");
+    let path = format!("/accounts/{}/reset", account["id"].as_str().expect("an id"));
+    house.admin().post(&path, &json!({})).await.ok();
+    baton_tests::eventually::eventually("it is used again", baton_tests::house::SOON, async || {
+        let answer = key.ask("hi").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_are_in_the_audit_and_the_api_describes_itself() {
+    let house = House::empty().await;
+    let group = house.group("audited").await;
+    let audit = house.admin().get("/audit").await.ok().text();
+    assert!(audit.contains(&group), "{audit}");
+    let described = house.admin().get("/openapi.json").await.ok().json();
+    for path in ["groups", "accounts", "keys", "usage/summary", "usage/events"] {
+        let paths = described["paths"].as_object().expect("paths");
+        assert!(paths.keys().any(|known| known.ends_with(path)), "{path}");
+    }
+}

@@ -1,0 +1,51 @@
+//! The operator's commands, which speak to a running Baton over its admin API.
+
+use baton_tests::house::{House, Key};
+use baton_tests::program::Ended;
+
+/// Runs a command against the house, as an operator does who has exported address and token.
+fn baton(house: &mut House, arguments: &[&str]) -> Ended {
+    house.process().command(arguments)
+}
+
+fn succeed(house: &mut House, arguments: &[&str]) -> String {
+    let ended = baton(house, arguments);
+    assert_eq!(ended.code, Some(0), "baton {arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+fn secret_in(text: &str) -> &str {
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let mut secrets = text.split(word).filter(|word| word.starts_with("bt_"));
+    secrets.next().unwrap_or_else(|| panic!("no key in: {text}"))
+}
+
+#[tokio::test]
+async fn an_account_and_a_key_are_made_and_their_use_is_shown() {
+    let mut house = House::empty().await;
+    let url = house.upstream.url();
+    let add = ["account", "add", "--name", "main", "--base-url", &url, "--api-key", "sk-cli"];
+    let said = succeed(&mut house, &add);
+    assert!(!said.contains("sk-cli"), "{said}");
+    let said = succeed(&mut house, &["key", "create", "--name", "ci"]);
+    let key = Key::found(secret_in(&said), &house.relay_url());
+    key.ask("hi").await.ok();
+    assert!(house.upstream.last().request.mentions("sk-cli"));
+
+    let row = house.upstream.ledger().total();
+    house.summary_equals(&row).await;
+    let table = succeed(&mut house, &["usage"]);
+    assert!(table.contains(&row.usage.input.to_string()), "{table}");
+    let listed = succeed(&mut house, &["key", "list"]);
+    assert!(listed.contains("ci") && !listed.contains(&key.secret), "{listed}");
+}
+
+#[tokio::test]
+async fn a_command_that_fails_says_why_in_one_line() {
+    let mut house = House::empty().await;
+    let ended = baton(&mut house, &["key", "create", "--name", "x", "--group", "no-such-group"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
+    assert_eq!(baton(&mut house, &["key", "make"]).code, Some(2));
+    assert_eq!(baton(&mut house, &["--help"]).code, Some(0));
+}

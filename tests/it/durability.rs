@@ -1,0 +1,58 @@
+//! What was acknowledged is kept: over a restart, and over a kill in the worst moment.
+
+use baton_tests::house::{House, Key};
+
+#[tokio::test]
+async fn a_restart_keeps_accounts_keys_and_totals() {
+    let mut house = House::open().await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    house.summary_equals(&house.upstream.ledger().total()).await;
+
+    house.restart().await;
+    let key = key.at(&house);
+    house.summary_equals(&house.upstream.ledger().total()).await;
+    key.ask("again").await.ok();
+    house.events_of(&key, 2).await;
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn a_kill_right_after_the_answers_loses_nothing() {
+    let mut house = House::open().await;
+    let mut key = house.key("ci").create().await;
+    let mut asked = 0;
+    for round in 0..3 {
+        asked += ask_at_once(&key, 20 + round).await;
+        // The last byte of the last answer has just been read.
+        house.crash_and_return().await;
+        key = key.at(&house);
+    }
+    house.events_of(&key, asked).await;
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+/// So many requests at the same time, each read to its end.
+async fn ask_at_once(key: &Key, count: usize) -> usize {
+    let asking = (0..count).map(|n| {
+        let key = key.clone();
+        async move {
+            if n % 2 == 0 { key.ask("hi").await.ok() } else { key.ask_whole("hello").await.ok() }
+        }
+    });
+    futures_util::future::join_all(asking).await.len()
+}
+
+#[tokio::test]
+async fn nothing_is_counted_twice_over_repeated_kills() {
+    let mut house = House::open().await;
+    let key = house.key("ci").create().await;
+    ask_at_once(&key, 25).await;
+    // Each start may find messages that were handled but not yet deleted from the queue.
+    for _ in 0..3 {
+        house.crash_and_return().await;
+    }
+    let key = key.at(&house);
+    house.events_of(&key, 25).await;
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}

@@ -1,0 +1,203 @@
+//! Baton's own refusals: the table of the contract, row by row, and nothing of them upstream.
+
+use std::net::TcpListener;
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, MODEL, message};
+use serde_json::json;
+
+fn hi() -> String {
+    message(MODEL, "hi", false).to_string()
+}
+
+async fn with_credential(house: &House, credential: &str) -> Answer {
+    Answer::to(house.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()))
+        .await
+}
+
+#[track_caller]
+fn never_retried(answer: &Answer) {
+    assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_request_without_a_good_key_is_401_and_final() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let request = house.request("POST", "/v1/messages").body(hi());
+    never_retried(&Answer::to(request).await.refused(401, "authentication_error"));
+
+    let mut broken = key.secret.clone();
+    let last = if broken.pop() == Some('0') { '1' } else { '0' };
+    broken.push(last);
+    let mut unknown = key.secret.clone().into_bytes();
+    unknown.swap(5, 6);
+    let unknown = String::from_utf8(unknown).expect("text");
+    for credential in [&broken, &unknown, "sk-ant-api03-something", "bt_", ""] {
+        let answer = with_credential(&house, credential).await.refused(401, "authentication_error");
+        never_retried(&answer);
+        assert!(credential.len() < 4 || !answer.text().contains(credential), "no secret is told");
+    }
+    assert_eq!(house.upstream.exchanges().len(), 0, "nothing went up");
+}
+
+#[tokio::test]
+async fn disabled_and_expired_keys_are_told_apart() {
+    let house = House::open().await;
+    let disabled = house.key("off").with("enabled", false).create().await;
+    let answer = disabled.ask("hi").await.refused(401, "authentication_error");
+    never_retried(&answer);
+    assert!(answer.message().to_lowercase().contains("disabled"), "{}", answer.message());
+
+    let expired = house.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
+    let answer = expired.ask("hi").await.refused(401, "authentication_error");
+    never_retried(&answer);
+    assert!(answer.message().to_lowercase().contains("expired"), "{}", answer.message());
+    assert_eq!(house.upstream.exchanges().len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_disabled_later_stops_working() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    let path = format!("/keys/{}", key.id);
+    house.admin().patch(&path, &json!({"enabled": false})).await.ok();
+    baton_tests::eventually::eventually("refused", baton_tests::house::SOON, async || {
+        let answer = key.ask("hi").await;
+        if answer.status == 401 { Ok(()) } else { Err(answer.status) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_outside_the_keys_list_is_403() {
+    let house = House::open().await;
+    let key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+    key.ask_model("claude-haiku-5-5", "hi").await.ok();
+    let answer = key.ask_model(MODEL, "hi").await.refused(403, "permission_error");
+    assert!(answer.message().contains(MODEL), "{}", answer.message());
+    assert_eq!(house.upstream.exchanges().len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_used_is_400() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    for body in ["{", "", "[]", "\"text\"", r#"{"messages":[]}"#, r#"{"model":7,"messages":[]}"#] {
+        let answer = Answer::to(key.message(body)).await;
+        answer.refused(400, "invalid_request_error");
+    }
+    assert_eq!(house.upstream.exchanges().len(), 0);
+}
+
+#[tokio::test]
+async fn unknown_routes_and_wrong_methods() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    key.get("/v1/nothing").await.refused(404, "not_found_error");
+    key.get("/nothing").await.refused(404, "not_found_error");
+    let answer = key.get("/v1/messages").await.refused(405, "invalid_request_error");
+    assert_eq!(answer.header("allow"), Some("POST"));
+    let request = key.request("DELETE", "/v1/models").body("");
+    let answer = Answer::to(request).await.refused(405, "invalid_request_error");
+    assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET")));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_502() {
+    let house = House::empty().await;
+    let closed =
+        TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("its number");
+    let key = house.private_key(&format!("http://{closed}")).await;
+    key.ask("hi").await.refused(502, "api_error");
+    key.ask_whole("hi").await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_tears_every_answer_before_its_head_is_502() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("cut:0");
+    key.ask_whole("hi").await.refused(502, "api_error");
+}
+
+#[tokio::test]
+async fn a_group_without_accounts_is_503() {
+    let house = House::open().await;
+    let group = house.group("empty").await;
+    let key = house.key("ci").group(&group).create().await;
+    let answer = key.ask("hi").await.refused(503, "api_error");
+    assert!(answer.message().contains("account"), "{}", answer.message());
+}
+
+#[tokio::test]
+async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("error:spend_cap");
+    key.ask("hi").await.status(429);
+    let answer = key.ask("hi").await;
+    assert!(matches!(answer.status, 503 | 429), "{}: {}", answer.status, answer.text());
+    let wait: u64 = answer.header("retry-after").expect("retry-after").parse().expect("seconds");
+    assert!(wait > 60, "the announced reset is hours away: {wait}");
+    assert_eq!(house.upstream.exchanges().len(), 1, "a cooling account is left alone");
+}
+
+#[tokio::test]
+async fn a_second_account_takes_over_and_the_client_sees_nothing() {
+    let house = House::open().await;
+    house.account("second", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("error:overloaded");
+    let answer = key.ask("hi").await.ok();
+    assert!(answer.said().starts_with("Hello"));
+    let credentials: Vec<String> = house
+        .upstream
+        .exchanges()
+        .iter()
+        .filter_map(|e| e.request.header("x-api-key").map(str::to_owned))
+        .collect();
+    assert_eq!(credentials.len(), 2);
+    assert_ne!(credentials[0], credentials[1], "each account once");
+}
+
+#[tokio::test]
+async fn a_websocket_attempt_is_426() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let request = key
+        .request("GET", "/v1/responses")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    Answer::to(request).await.status(426);
+}
+
+#[tokio::test]
+async fn the_open_doors_are_cheap_and_need_no_key() {
+    let house = House::empty().await;
+    for (method, path) in
+        [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello"), ("GET", "/health")]
+    {
+        Answer::to(house.request(method, path)).await.status(200);
+    }
+    assert_eq!(house.upstream.exchanges().len(), 0);
+}
+
+#[tokio::test]
+async fn models_and_token_counts_are_answered() {
+    let house = House::open().await;
+    let key: Key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+    let list = key.get("/v1/models?limit=1000").await.ok().json();
+    let ids: Vec<&str> =
+        list["data"].as_array().expect("data").iter().filter_map(|m| m["id"].as_str()).collect();
+    assert!(!ids.is_empty() && ids.iter().all(|id| id.starts_with("claude-haiku-")), "{ids:?}");
+    key.get(&format!("/v1/models/{}", ids[0])).await.ok();
+
+    let request = key.request("POST", "/v1/messages/count_tokens");
+    let body = message("claude-haiku-5-5", "hi", false).to_string();
+    let counted = Answer::to(request.body(body)).await.ok();
+    assert_eq!(counted.body, house.upstream.last().sent);
+}

@@ -1,0 +1,113 @@
+//! The first minute: what a user sees when Baton starts on an empty folder, and when it cannot.
+
+use std::net::TcpListener;
+
+use baton_tests::house::{Admin, Key, Launch};
+use baton_tests::upstream::FakeUpstream;
+
+/// The words of a text that look like a key.
+fn keys_in(text: &str) -> Vec<&str> {
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    text.split(word).filter(|word| word.starts_with("bt_")).collect()
+}
+
+/// The admin token that was printed: the last word of the line that names it.
+fn admin_token(text: &str) -> &str {
+    let line = text.lines().find(|line| line.to_lowercase().contains("admin token"));
+    let line = line.unwrap_or_else(|| panic!("no line names the admin token:\n{text}"));
+    line.split(|c: char| c.is_whitespace() || c == '=').next_back().expect("a word")
+}
+
+#[tokio::test]
+async fn a_first_start_prints_what_is_needed_exactly_once() {
+    let upstream = FakeUpstream::start();
+    let launch = Launch::new()
+        .without_admin_token()
+        .env("ANTHROPIC_API_KEY", "sk-ant-from-the-environment")
+        .env("BATON_ANTHROPIC_BASE_URL", &upstream.url());
+    let mut process = launch.start().await;
+    let text = process.stdout();
+    let base = format!("http://{}", process.relay);
+    assert!(text.contains(&format!("ANTHROPIC_BASE_URL={base}")), "{text}");
+    assert!(text.contains("export ANTHROPIC_BASE_URL="), "ready to paste: {text}");
+    let keys = keys_in(&text);
+    let [secret] = keys.as_slice() else { panic!("one key, once: {keys:?} in\n{text}") };
+    assert!(text.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")), "{text}");
+
+    // The pasted line works, and the key from the environment is the first account's.
+    Key::found(secret, &base).ask("hi").await.ok();
+    let seen = upstream.last().request;
+    assert!(seen.mentions("sk-ant-from-the-environment"));
+    let token = admin_token(&text);
+    let accounts = Admin::at(process.admin, token).get("/accounts").await.ok().json();
+    assert_eq!(accounts["data"].as_array().map(Vec::len), Some(1), "{accounts}");
+    assert!(!process.stderr().contains(secret), "no secret in the log");
+
+    let again = process.again();
+    process.terminate();
+    process.ended();
+    let process = again.start().await;
+    let text = process.stdout();
+    assert!(keys_in(&text).is_empty(), "a second start prints no key:\n{text}");
+    assert!(!text.contains(token), "nor the token:\n{text}");
+    Admin::at(process.admin, token).get("/groups").await.ok();
+    let key = Key::found(secret, &format!("http://{}", process.relay));
+    key.ask("hi again").await.ok();
+    let accounts = Admin::at(process.admin, token).get("/accounts").await.ok().json();
+    assert_eq!(accounts["data"].as_array().map(Vec::len), Some(1), "no second first account");
+}
+
+#[tokio::test]
+async fn private_upstreams_are_off_unless_allowed() {
+    let upstream = FakeUpstream::start();
+    let launch = Launch::new().env("BATON_ALLOW_PRIVATE_UPSTREAMS", "0");
+    let process = launch.start().await;
+    let body = serde_json::json!({
+        "name": "local", "provider": "anthropic", "base_url": upstream.url(),
+        "credential": {"type": "api_key", "value": "s"},
+    });
+    let answer = Admin::at(process.admin, &process.admin_token).post("/accounts", &body).await;
+    answer.refused(400, "invalid_request_error");
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = taken.local_addr().expect("its address");
+    let ended = Launch::new().listen(address).spawn().ended();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("in use")).collect();
+    assert_eq!(lines.len(), 1, "{}", ended.stderr);
+    assert!(lines[0].contains(&address.to_string()), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked") && !ended.stderr.contains("backtrace"));
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_one_clear_line() {
+    let launch = Launch::new();
+    let file = launch.home().join("a-file");
+    std::fs::write(&file, "in the way").expect("write");
+    let ended = launch.data_at(&file).spawn().ended();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("a-file"), "the folder is named: {}", ended.stderr);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    let ended = Launch::new().arg("--no-such-flag").spawn().ended();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
+    let ended = Launch::new().arg("--log-format").arg("xml").spawn().ended();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn json_logs_are_json_and_hold_no_secret() {
+    let process = Launch::new().arg("--log-format").arg("json").start().await;
+    for line in process.stderr().lines() {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+    assert!(!process.stderr().contains(&process.admin_token));
+}

@@ -1,0 +1,48 @@
+//! SIGTERM drains: what is in flight ends as if nothing had happened, then the exit code is 0.
+
+use baton_tests::answer::Answer;
+use baton_tests::eventually::eventually;
+use baton_tests::fixtures;
+use baton_tests::house::{House, SOON};
+
+#[tokio::test]
+async fn sigterm_lets_a_stream_finish_and_its_usage_be_stored() {
+    let mut house = House::open().await;
+    let key = house.key("ci").create().await;
+    let fixture = fixtures::stream("text").expect("the fixture");
+    let gate = house.upstream.gate("drain");
+    gate.release(8);
+    house.upstream.next("fixture:text;size=100;gate=drain");
+    let mut live = key.open("hi").await;
+    live.read_to(600).await;
+
+    let again = house.process().again();
+    house.process().terminate();
+    let refused = house.request("GET", "/health");
+    eventually("no new connection is taken", SOON, async || {
+        match refused.try_clone().expect("a request").send().await {
+            Err(_) => Ok(()),
+            Ok(answer) => Err(answer.status()),
+        }
+    })
+    .await;
+    assert!(!house.process().is_over(), "the stream is still open");
+    gate.open();
+    let answer: Answer = live.finish().await.ok();
+    assert_eq!(answer.body, fixture.body);
+    let ended = house.process().ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    house.started_again(again).await;
+    house.events_of(&key, 1).await;
+}
+
+#[tokio::test]
+async fn sigterm_without_work_is_quick_and_clean() {
+    let mut house = House::open().await;
+    let process = house.process();
+    process.terminate();
+    let ended = process.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}

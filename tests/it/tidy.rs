@@ -1,0 +1,246 @@
+//! The shape of the house: what `style.md` calls rules is checked here, on the files as they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+const LINES_MAX: usize = 400;
+/// Rooms, and the things that stand at the top beside them.
+const TOP: [&str; 17] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "functions",
+    "shared",
+    "infra",
+    "tests",
+    "cli",
+    "template.yaml",
+    "README.md",
+    "ARCHITECTURE.md",
+    "clippy.toml",
+    "rustfmt.toml",
+    "deny.toml",
+    ".gitignore",
+    ".ci",
+    ".cargo",
+    ".git",
+];
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "manager", "common", "misc"];
+/// What a command in the README may begin with.
+const PROGRAMS: [&str; 12] = [
+    "cargo", "baton", "sam", "curl", "export", "claude", "docker", "python3", "pip", "aws", "git",
+    "npm",
+];
+
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    root.to_owned()
+}
+
+/// Every file of the repository but what is built or installed, relative to its root.
+fn files() -> Vec<PathBuf> {
+    let root = root();
+    let walk = WalkDir::new(&root).into_iter().filter_entry(|entry| {
+        let name = entry.file_name().to_string_lossy();
+        !matches!(
+            &*name,
+            "target" | ".git" | ".baton" | "node_modules" | "__pycache__" | ".aws-sam"
+        )
+    });
+    walk.map(|entry| entry.expect("a readable tree"))
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| entry.path().strip_prefix(&root).expect("inside the root").to_owned())
+        .collect()
+}
+
+fn sources() -> impl Iterator<Item = (PathBuf, String)> {
+    files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).map(|path| {
+        let text = read(&path);
+        (path, text)
+    })
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Fails with every finding at once.
+#[track_caller]
+fn none(rule: &str, findings: impl IntoIterator<Item = String>) {
+    let findings: Vec<String> = findings.into_iter().collect();
+    assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
+}
+
+#[test]
+fn a_file_fits_into_a_head() {
+    let long = sources().filter_map(|(path, text)| {
+        let lines = text.lines().count();
+        (lines > LINES_MAX).then(|| format!("{}: {lines} lines", path.display()))
+    });
+    none("at most 400 lines a file", long);
+}
+
+#[test]
+fn a_file_begins_by_saying_its_job() {
+    let silent = sources()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path.display().to_string());
+    none("a //! head in each file", silent);
+}
+
+#[test]
+fn a_name_says_what_is_inside() {
+    let empty = sources().filter_map(|(path, text)| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let module = text.lines().find(|line| {
+            let line = line.trim().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+            line.strip_prefix("mod ")
+                .is_some_and(|rest| EMPTY_NAMES.contains(&rest.trim_end_matches([' ', '{', ';'])))
+        });
+        let folder = path
+            .components()
+            .any(|part| EMPTY_NAMES.contains(&part.as_os_str().to_string_lossy().as_ref()));
+        let found = folder || EMPTY_NAMES.contains(&stem.as_str()) || module.is_some();
+        found.then(|| format!("{}: {}", path.display(), module.unwrap_or_default()))
+    });
+    none("no util, helper, manager, common", empty);
+}
+
+#[test]
+fn the_cloud_has_one_door() {
+    let needle = concat!("aws_", "sdk_");
+    let elsewhere = sources()
+        .filter(|(path, _)| !path.starts_with("shared/cloud") && !path.starts_with("infra/local"))
+        .filter(|(_, text)| text.contains(needle))
+        .map(|(path, _)| path.display().to_string());
+    none("the AWS SDK is used in shared/cloud and infra/local only", elsewhere);
+}
+
+#[test]
+fn no_bare_allow_and_no_sleep_in_a_test() {
+    let allow = concat!("#[", "allow(");
+    let sleep = concat!("sleep", "(");
+    let findings = sources().flat_map(|(path, text)| {
+        let test = path.starts_with("tests/it") || path.starts_with("tests/clients");
+        let number = |n: usize| format!("{}:{}", path.display(), n + 1);
+        let bad = |line: &str| line.contains(allow) || (test && line.contains(sleep));
+        let lines: Vec<String> =
+            text.lines().enumerate().filter(|(_, l)| bad(l)).map(|(n, _)| number(n)).collect();
+        lines
+    });
+    none("an expectation has a reason, and a test waits for something", findings);
+}
+
+/// The workspace crates that each crate's `[dependencies]` name.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let manifests = files().into_iter().filter(|path| path.ends_with("Cargo.toml"));
+    let mut all = BTreeMap::new();
+    for path in manifests.filter(|path| path.parent() != Some(Path::new(""))) {
+        let text = read(&path);
+        let mut section = "";
+        let mut name = String::new();
+        let mut wants = Vec::new();
+        for line in text.lines().map(str::trim) {
+            if line.starts_with('[') {
+                section = line;
+            }
+            let key = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            if section == "[package]" && key == "name" {
+                line.split('"').nth(1).unwrap_or_default().clone_into(&mut name);
+            }
+            let ours = key == "baton" || key.starts_with("baton-");
+            if section.ends_with("dependencies]") && ours {
+                wants.push(key.to_owned());
+            }
+        }
+        if !path.starts_with("tests/fuzz") {
+            all.insert(name, wants);
+        }
+    }
+    all
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let shared = ["baton-domain", "baton-wire", "baton-cloud"];
+    let functions = ["baton-relay", "baton-stats", "baton-refresh", "baton-admin"];
+    let may = |from: &str, to: &str| match from {
+        "baton-domain" => false,
+        "baton-wire" | "baton-cloud" => to == "baton-domain",
+        "baton-local" => shared.contains(&to) || functions.contains(&to),
+        "baton" => to != "baton-tests",
+        "baton-tests" => true,
+        _ if functions.contains(&from) => shared.contains(&to),
+        _ => false,
+    };
+    let all = dependencies();
+    assert!(all.len() >= 10, "every crate is seen: {all:?}");
+    let wrong = all.iter().flat_map(|(from, wants)| {
+        wants.iter().filter(move |to| !may(from, to)).map(move |to| format!("{from} -> {to}"))
+    });
+    none("the direction of the rooms", wrong);
+}
+
+#[test]
+fn the_top_holds_only_what_belongs_there() {
+    let entries = std::fs::read_dir(root())
+        .expect("the root")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let built = ["target", ".baton", ".aws-sam"];
+    let strange = entries.filter(|name| !TOP.contains(&&**name) && !built.contains(&&**name));
+    none("prescribed entries at the top only", strange);
+}
+
+#[test]
+fn nothing_generated_is_committed() {
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .expect("run git");
+    assert!(listed.status.success(), "git ls-files works in the repository");
+    let generated = |path: &&str| {
+        let endings = [".zip", ".so", ".rlib", ".pyc", ".log", ".orig", ".rej", ".profraw"];
+        path.split('/')
+            .any(|part| matches!(part, "target" | "node_modules" | ".baton" | ".aws-sam"))
+            || path.contains(".snap.new")
+            || endings.iter().any(|ending| path.ends_with(ending))
+    };
+    let names = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let found: Vec<String> = names.split('\0').filter(generated).map(str::to_owned).collect();
+    none("nothing generated", found);
+}
+
+#[test]
+fn the_readme_uses_programs_that_exist_here() {
+    let text = read(Path::new("README.md"));
+    let mut inside = false;
+    let mut continued = false;
+    let mut commands = 0;
+    let mut strange = Vec::new();
+    for line in text.lines() {
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            inside = matches!(language.trim(), "sh" | "bash") && !inside;
+            continue;
+        }
+        let line = line.trim();
+        if !inside || line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if !continued {
+            commands += 1;
+            let assigned = |word: &&str| word.contains('=');
+            let program = line.split_whitespace().find(|word| !assigned(word)).unwrap_or(line);
+            let program = program.rsplit('/').next().unwrap_or(program);
+            if !PROGRAMS.contains(&program) {
+                strange.push(line.to_owned());
+            }
+        }
+        continued = line.ends_with('\\');
+    }
+    none("commands in the README", strange);
+    assert!(commands >= 3, "the README shows how to run, test and deploy");
+    assert!(text.contains("cargo run --release"), "the one command that starts it");
+}

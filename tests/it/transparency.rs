@@ -1,0 +1,226 @@
+//! Bytes that need not change do not change: requests on their way up, whole answers and errors
+//! on their way down. Event streams have a file of their own.
+
+use baton_tests::answer::Answer;
+use baton_tests::fixtures;
+use baton_tests::house::{House, Key, MODEL, message};
+use baton_tests::upstream::Request;
+use reqwest::RequestBuilder;
+
+/// What a relay answers for itself or what belongs to one connection only.
+const HOP: [&str; 6] =
+    ["host", "connection", "content-length", "transfer-encoding", "keep-alive", "te"];
+const CREDENTIAL: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+
+/// A recorded request, sent with this key in place of the credentials it was recorded with.
+fn replay(key: &Key, recorded: &fixtures::Request) -> RequestBuilder {
+    let mut request = key.request(&recorded.method, &recorded.target);
+    for (name, value) in &recorded.headers {
+        let lower = name.to_lowercase();
+        let special = lower == "anthropic-version" || lower == "accept-encoding";
+        if !HOP.contains(&lower.as_str()) && !CREDENTIAL.contains(&lower.as_str()) && !special {
+            request = request.header(name, value);
+        }
+    }
+    request.body(recorded.body.clone())
+}
+
+#[tokio::test]
+async fn recorded_requests_reach_the_upstream_unchanged() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let names = [
+        "cc_messages_auth_token",
+        "cc_messages_tool_result",
+        "cc_messages_subagent",
+        "cc_messages_cache_1h",
+        "cc_messages_web_search_tool",
+        "cc_messages_hint_headers",
+        "cc_count_tokens",
+        "py_messages_stream",
+        "ts_messages",
+        "opencode_messages",
+        "aisdk_anthropic",
+    ];
+    for name in names {
+        let recorded = fixtures::request(name);
+        Answer::to(replay(&key, &recorded)).await.ok();
+        let seen = house.upstream.last().request;
+        assert!(seen.body == recorded.body, "{name}: the body differs");
+        assert_eq!(seen.method, recorded.method);
+        for (header, value) in open_list(&recorded) {
+            let values: Vec<&str> = seen.headers_named(header).collect();
+            assert_eq!(values, [value], "{name}: {header}");
+        }
+    }
+}
+
+/// The headers that are an open list: whatever comes passes.
+fn open_list(recorded: &fixtures::Request) -> impl Iterator<Item = (&str, &str)> {
+    let passes = |name: &str| {
+        name.starts_with("anthropic-")
+            || name.starts_with("x-claude-code-")
+            || name.starts_with("x-stainless-")
+            || name.starts_with("x-custom-")
+    };
+    recorded
+        .headers
+        .iter()
+        .filter(move |(name, _)| {
+            let name = name.to_lowercase();
+            passes(&name) && name != "anthropic-version"
+        })
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+#[tokio::test]
+async fn unknown_headers_and_the_query_pass_and_the_version_is_not_touched() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let request = key
+        .request("POST", "/v1/messages?beta=true&x=%20y")
+        .header("x-something-new", "Kept; as=it is")
+        .header("anthropic-future", "yes")
+        .header("user-agent", "claude-cli/9.9.9 (external, cli)")
+        .body(message(MODEL, "hi", false).to_string());
+    Answer::to(request).await.ok();
+    let seen = house.upstream.last().request;
+    assert_eq!(seen.target, "/v1/messages?beta=true&x=%20y");
+    assert_eq!(seen.header("x-something-new"), Some("Kept; as=it is"));
+    assert_eq!(seen.header("anthropic-future"), Some("yes"));
+    assert_eq!(seen.header("anthropic-version"), Some("2023-06-01"));
+    assert_eq!(seen.header("user-agent"), Some("claude-cli/9.9.9 (external, cli)"));
+}
+
+#[tokio::test]
+async fn no_relay_credential_ever_goes_up() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let body = message(MODEL, "hi", false).to_string();
+    let bearer = format!("Bearer {}", key.secret);
+    let ways = [
+        vec![("x-api-key", key.secret.as_str())],
+        vec![("authorization", bearer.as_str())],
+        vec![("x-goog-api-key", key.secret.as_str())],
+        vec![("api-key", key.secret.as_str())],
+        vec![("x-api-key", "not-a-key"), ("authorization", bearer.as_str())],
+        vec![("authorization", "Bearer sk-ant-other"), ("x-api-key", key.secret.as_str())],
+    ];
+    for way in ways {
+        let mut request = house.request("POST", "/v1/messages").body(body.clone());
+        for (name, value) in &way {
+            request = request.header(*name, *value);
+        }
+        Answer::to(request).await.ok();
+        let seen = house.upstream.last().request;
+        assert_only_the_account(&seen, &key);
+    }
+}
+
+fn assert_only_the_account(seen: &Request, key: &Key) {
+    assert!(!seen.mentions(&key.secret), "the key went upstream");
+    assert!(!seen.mentions("not-a-key") && !seen.mentions("sk-ant-other"), "{:?}", seen.headers);
+    let sent: Vec<&str> = CREDENTIAL.iter().flat_map(|name| seen.headers_named(name)).collect();
+    assert_eq!(sent.len(), 1, "one credential: {:?}", seen.headers);
+    assert!(sent[0].ends_with("sk-upstream-main"));
+}
+
+#[tokio::test]
+async fn a_whole_answer_and_its_headers_pass() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let answer = key.ask_whole("hi").await.ok();
+    let upstream = house.upstream.last();
+    assert_eq!(answer.body, upstream.sent);
+    assert_eq!(answer.header("x-upstream-extra"), Some("kept"));
+    let id = upstream.headers.iter().find(|(name, _)| name == "request-id");
+    assert_eq!(answer.header("request-id"), id.map(|(_, value)| value.as_str()));
+    assert!(answer.header("x-baton-request-id").is_some());
+    for gone in ["set-cookie", "anthropic-ratelimit-requests-limit"] {
+        assert_eq!(answer.header(gone), None, "{gone} is the upstream's own affair");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_still_the_upstreams_and_still_counted() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let request = key.message(message(MODEL, "[[text;gzip]]", false).to_string());
+    let answer = Answer::to(request.header("accept-encoding", "gzip, br")).await.ok();
+    assert_eq!(answer.body, house.upstream.last().sent, "whatever was chosen, it passes as it is");
+    let packed = house.upstream.last().headers.iter().any(|(name, _)| name == "content-encoding");
+    assert_eq!(answer.header("content-encoding").is_some(), packed);
+    // An upstream that compresses although nobody asked it to.
+    Answer::to(key.message(message(MODEL, "[[text;gzip!]]", false).to_string())).await.ok();
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn every_upstream_error_passes_byte_for_byte() {
+    let house = House::empty().await;
+    for error in fixtures::errors() {
+        for stream in [true, false] {
+            // Each its own account: an error may put the account out.
+            let key = house.private_key(&house.upstream.url()).await;
+            house.upstream.next(&format!("error:{}", error.name));
+            let answer = Answer::to(key.message(message(MODEL, "hi", stream).to_string())).await;
+            assert_eq!(answer.status, error.status, "{}: {}", error.name, answer.text());
+            assert_eq!(answer.body, error.body, "{}", error.name);
+            assert_headers_of(&error, &answer);
+        }
+    }
+}
+
+fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &Answer) {
+    for (name, value) in &error.headers {
+        let expected = (!name.starts_with("anthropic-ratelimit-")).then_some(value.as_str());
+        assert_eq!(answer.header(name), expected, "{}: {name}", error.name);
+    }
+}
+
+#[tokio::test]
+async fn thirty_one_megabytes_pass_and_more_than_thirty_two_do_not() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let sized = |bytes: usize| {
+        let empty = message(MODEL, "", false).to_string().len();
+        message(MODEL, &"x".repeat(bytes - empty), false).to_string()
+    };
+    let body = sized(31 * 1024 * 1024);
+    Answer::to(key.message(body.clone())).await.ok();
+    assert!(house.upstream.last().request.body == body);
+
+    let asked = house.upstream.exchanges().len();
+    let request = key.message(sized(32 * 1024 * 1024 + 1));
+    let answer = Answer::to(request).await.refused(413, "request_too_large");
+    assert!(answer.message().contains("32"), "the limit is told: {}", answer.message());
+    assert_eq!(house.upstream.exchanges().len(), asked, "nothing went up");
+}
+
+#[tokio::test]
+async fn other_bases_lead_to_the_same_routes() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    for base in ["", "/claude-code", "/anthropic", "/v1", "/claude-code/v1"] {
+        let request = key.request("POST", &format!("{base}/v1/messages?beta=true"));
+        Answer::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
+        assert_eq!(house.upstream.last().request.target, "/v1/messages?beta=true", "{base}");
+        key.get(&format!("{base}/v1/models?limit=1000")).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_mapped_model_changes_just_its_bytes() {
+    let house = House::empty().await;
+    let map = serde_json::json!({"model_map": {MODEL: "claude-sonnet-5-5"}});
+    house.account_with("mapped", &house.upstream.url(), map).await;
+    let key = house.key("ci").create().await;
+    let body = format!(
+        r#"{{ "messages":[{{"role":"user","content":"model \"{MODEL}\" \u00e9"}}],"max_tokens":5, "model" : "{MODEL}" ,"x":1.50}}"#
+    );
+    Answer::to(key.message(body.clone())).await.ok();
+    let last = body.rfind(MODEL).expect("the model");
+    let mut expected = body.clone();
+    expected.replace_range(last..last + MODEL.len(), "claude-sonnet-5-5");
+    assert_eq!(house.upstream.last().request.body, expected.as_bytes());
+}

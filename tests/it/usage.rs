@@ -1,0 +1,160 @@
+//! Every request that reached an upstream is counted once, with the numbers of the invoice.
+
+use std::time::Duration;
+
+use baton_tests::eventually::eventually;
+use baton_tests::fixtures;
+use baton_tests::house::{House, MODEL, SOON, tokens};
+use serde_json::Value;
+
+/// What the contract promises for statistics on one machine.
+const PROMISE: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn one_request_is_one_event_in_the_form_of_the_contract() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let request = key
+        .message(baton_tests::house::message(MODEL, "a secret prompt", true).to_string())
+        .header("x-claude-code-session-id", "session-1")
+        .header("x-claude-code-agent-id", "agent-1");
+    let answer = baton_tests::answer::Answer::to(request).await.ok();
+    let events = house.events_within(PROMISE, &key, 1).await;
+    let event = &events[0];
+    for (field, expected) in [
+        ("v", Value::from(1)),
+        ("key_id", key.id.as_str().into()),
+        ("provider", "anthropic".into()),
+        ("model", MODEL.into()),
+        ("upstream_model", MODEL.into()),
+        ("stream", true.into()),
+        ("status", 200.into()),
+        ("outcome", "complete".into()),
+        ("estimated", false.into()),
+        ("attempts", 1.into()),
+        ("session_id", "session-1".into()),
+        ("agent_id", "agent-1".into()),
+        ("service_tier", "standard".into()),
+        ("inference_geo", "global".into()),
+    ] {
+        assert_eq!(event[field], expected, "{field} in {event}");
+    }
+    assert_eq!(tokens(event), house.upstream.ledger().total().usage);
+    for (field, prefix) in [("group_id", "grp_"), ("account_id", "acc_"), ("started_at", "20")] {
+        let text = event[field].as_str().unwrap_or_default();
+        assert!(text.starts_with(prefix), "{field}: {event}");
+    }
+    let cost = event["cost_usd"].as_str().expect("a decimal string");
+    assert!(cost.parse::<f64>().is_ok_and(|usd| usd > 0.0), "{cost}");
+    assert!(event["duration_ms"].as_u64() >= event["ttft_ms"].as_u64());
+    let text = event.to_string();
+    assert!(!text.contains("secret prompt") && !text.contains("Hello"), "no text is kept: {text}");
+    assert!(answer.header("x-baton-request-id").is_some());
+}
+
+#[tokio::test]
+async fn streams_and_whole_answers_add_up_to_the_ledger_in_time() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    for round in 0..10 {
+        key.ask(&format!("stream {}", "x".repeat(round))).await.ok();
+        key.ask_whole(&format!("whole {}", "y".repeat(round * 3))).await.ok();
+        key.ask_model("claude-haiku-5-5", "another model").await.ok();
+    }
+    let ledger = house.upstream.ledger();
+    house.summary_equals_within(PROMISE, &ledger.total()).await;
+    house.events_within(PROMISE, &key, 30).await;
+
+    let by_model = house.summary("by=model").await;
+    for (model, row) in &ledger.models {
+        let found = by_model.iter().find(|r| r["group"]["model"] == model.as_str());
+        let found = found.unwrap_or_else(|| panic!("{model} in {by_model:?}"));
+        assert_eq!(tokens(found), row.usage, "{model}");
+        assert_eq!(found["requests"], row.complete);
+    }
+    let of_key = house.summary(&format!("key={}", key.id)).await;
+    assert_eq!(of_key[0]["requests"], 30);
+    assert_eq!(of_key[0]["errors"], 0);
+}
+
+#[tokio::test]
+async fn every_recorded_stream_is_metered_as_its_bill_says() {
+    let house = House::open().await;
+    let plain =
+        |stream: &fixtures::Stream| stream.complete && !stream.name.ends_with("_iterations");
+    let mut checked = 0;
+    for stream in fixtures::streams("anthropic").into_iter().filter(plain) {
+        let key = house.key(&stream.name).create().await;
+        house.upstream.next(&format!("fixture:{};size=61", stream.name));
+        key.ask("hi").await.ok();
+        let events = house.events_of(&key, 1).await;
+        assert_eq!(tokens(&events[0]), stream.usage(), "{}: {}", stream.name, events[0]);
+        checked += 1;
+    }
+    assert!(checked > 15, "{checked} streams");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_is_still_counted() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let gate = house.upstream.gate("hangup");
+    gate.release(4);
+    house.upstream.next("text;gate=hangup");
+    let mut live = key.open("hi").await;
+    live.read_to(20).await;
+    drop(live);
+    gate.open();
+    let events = house.events_of(&key, 1).await;
+    assert_eq!(events[0]["outcome"], "client_disconnected", "{}", events[0]);
+    if events[0]["estimated"] == false {
+        assert_eq!(tokens(&events[0]), house.upstream.ledger().total().usage);
+    }
+    assert!(tokens(&events[0]).input > 0, "what the first event told is kept: {}", events[0]);
+}
+
+#[tokio::test]
+async fn an_upstream_failure_is_counted_as_one_error() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("error:invalid_request");
+    key.ask("hi").await.status(400);
+    key.ask("[[cut:5]]").await;
+    let events = house.events_of(&key, 2).await;
+    let mut outcomes: Vec<&str> = events.iter().filter_map(|e| e["outcome"].as_str()).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["upstream_error", "upstream_error"]);
+    let statuses: Vec<u64> = events.iter().filter_map(|e| e["status"].as_u64()).collect();
+    assert!(statuses.contains(&400), "{statuses:?}");
+    eventually("two errors in the summary", SOON, async || {
+        let rows = house.summary("").await;
+        if rows[0]["errors"] == 2 { Ok(()) } else { Err(rows) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn counting_tokens_costs_nothing() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let body = baton_tests::house::message(MODEL, "hi", false).to_string();
+    for _ in 0..5 {
+        let request = key.request("POST", "/v1/messages/count_tokens").body(body.clone());
+        baton_tests::answer::Answer::to(request).await.ok();
+    }
+    key.ask("hi").await.ok();
+    house.events_of(&key, 1).await;
+    house.summary_equals(&house.upstream.ledger().total()).await;
+    assert_eq!(house.upstream.ledger().count_tokens, 5);
+}
+
+#[tokio::test]
+async fn the_key_sees_its_own_usage() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let other = house.key("other").create().await;
+    other.ask("hi").await.ok();
+    key.get("/v1/usage").await.ok();
+    house.events_of(&other, 1).await;
+    assert!(house.events(&key).await.is_empty(), "asking for one's usage is not usage");
+}

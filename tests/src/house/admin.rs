@@ -1,0 +1,72 @@
+//! The operator's side: the admin API with its token.
+
+use std::net::SocketAddr;
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
+
+use crate::answer::Answer;
+
+/// A client of the admin API.
+#[derive(Clone)]
+pub struct Admin {
+    http: Client,
+    base: String,
+    token: String,
+}
+
+impl Admin {
+    pub(super) fn new(http: Client, address: SocketAddr, token: &str) -> Self {
+        Self { http, base: format!("http://{address}/api/v1"), token: token.to_owned() }
+    }
+
+    /// A client of the admin API at this address.
+    pub fn at(address: SocketAddr, token: &str) -> Self {
+        Self::new(super::plain_client(), address, token)
+    }
+
+    /// The same with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// A request with the token; `path` is below `/api/v1`.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::to(self.request("GET", path)).await
+    }
+
+    /// `POST` of a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, body).await
+    }
+
+    /// `PATCH` of a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send("PATCH", path, body).await
+    }
+
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::to(self.request("DELETE", path)).await
+    }
+
+    /// Any method with a JSON body.
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = self.request(method, path).header("content-type", "application/json");
+        Answer::to(request.body(body.to_string())).await
+    }
+
+    /// Creates something and answers its id.
+    pub async fn create(&self, path: &str, body: &Value) -> String {
+        let answer = self.post(path, body).await;
+        assert!(matches!(answer.status, 200 | 201), "POST {path}: {}", answer.text());
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    }
+}

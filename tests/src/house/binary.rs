@@ -1,0 +1,62 @@
+//! Builds the workspace's binaries once per test run, by the cargo that runs the tests.
+//!
+//! A member crate's tests get no binary of another member from cargo, so it is asked for here: in
+//! the same target folder and profile, which makes it a no-op after `cargo build`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The path of `baton`; `BATON_TEST_BINARY` names another one.
+///
+/// # Panics
+///
+/// When it cannot be built; cargo's own words are in the message.
+pub fn baton_binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| match std::env::var_os("BATON_TEST_BINARY") {
+        Some(path) => path.into(),
+        None => build("baton"),
+    })
+}
+
+/// The path of the fake upstream's program.
+///
+/// # Panics
+///
+/// As [`baton_binary`].
+pub fn fake_upstream_binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("fake-upstream"))
+}
+
+fn build(binary: &str) -> PathBuf {
+    let profile = profile_folder();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut command = Command::new(cargo);
+    // The whole workspace chooses the features, as it did when the tests were built.
+    command
+        .args(["build", "--workspace", "--locked", "--bin", binary, "--target-dir"])
+        .arg(target_folder())
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    let output = command.output().expect("run cargo");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo build of {binary} failed:\n{said}");
+    profile.join(binary)
+}
+
+/// The folder with everything built.
+pub fn target_folder() -> PathBuf {
+    profile_folder().parent().expect("the target folder").to_owned()
+}
+
+/// `target/debug` or `target/release`: where this test binary was built.
+fn profile_folder() -> PathBuf {
+    let own = std::env::current_exe().expect("the path of this test");
+    let folder = own.parent().expect("the folder of this test");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    profile.expect("the profile's folder").to_owned()
+}

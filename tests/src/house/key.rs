@@ -1,0 +1,140 @@
+//! A key and what its owner does with it.
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::{House, plain_client};
+use crate::answer::{Answer, Live};
+
+/// The model that is asked for unless a test says otherwise.
+pub const MODEL: &str = "claude-opus-5-5";
+
+/// A message request with one user turn.
+pub fn message(model: &str, text: &str, stream: bool) -> Value {
+    json!({
+        "model": model, "max_tokens": 1024, "stream": stream,
+        "messages": [{"role": "user", "content": text}],
+    })
+}
+
+/// A key to be created.
+#[must_use]
+pub struct KeyPlan<'a> {
+    house: &'a House,
+    body: Value,
+}
+
+impl<'a> KeyPlan<'a> {
+    pub(super) fn new(house: &'a House, name: &str) -> Self {
+        Self { house, body: json!({"name": name}) }
+    }
+
+    /// Sets any field of the key.
+    pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.body[field] = value.into();
+        self
+    }
+
+    /// Puts the key into a group.
+    pub fn group(self, id: &str) -> Self {
+        self.with("group_id", id)
+    }
+
+    /// Allows only these models.
+    pub fn models(self, models: &[&str]) -> Self {
+        self.with("models", models.to_vec())
+    }
+
+    /// Sets one limit.
+    pub fn limit(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body["limits"][name] = value.into();
+        self
+    }
+
+    /// Sets the daily money limit.
+    pub fn limit_usd_daily(self, usd: &str) -> Self {
+        self.limit("usd_daily", usd)
+    }
+
+    /// Creates it.
+    pub async fn create(self) -> Key {
+        let answer = self.house.admin().post("/keys", &self.body).await;
+        assert!(matches!(answer.status, 200 | 201), "POST /keys: {}", answer.text());
+        let body = answer.json();
+        let text = |name: &str| body[name].as_str().expect("a text field").to_owned();
+        Key {
+            id: text("id"),
+            secret: text("secret"),
+            base: self.house.relay_url(),
+            http: plain_client(),
+        }
+    }
+}
+
+/// A key in its owner's hands.
+#[derive(Clone)]
+pub struct Key {
+    /// The id, `key_…`.
+    pub id: String,
+    /// The secret, `bt_…`.
+    pub secret: String,
+    base: String,
+    http: Client,
+}
+
+impl Key {
+    /// A key with this secret at a base URL.
+    pub fn found(secret: &str, base: &str) -> Self {
+        Self {
+            id: String::new(),
+            secret: secret.to_owned(),
+            base: base.to_owned(),
+            http: plain_client(),
+        }
+    }
+
+    /// The same key at the address that the house has now.
+    #[must_use]
+    pub fn at(&self, house: &House) -> Self {
+        Self { base: house.relay_url(), ..self.clone() }
+    }
+
+    /// A request with the key in `x-api-key`.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        self.http
+            .request(method, format!("{}{path}", self.base))
+            .header("x-api-key", &self.secret)
+            .header("anthropic-version", "2023-06-01")
+    }
+
+    /// A message request with this body.
+    pub fn message(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.request("POST", "/v1/messages").header("content-type", "application/json").body(body)
+    }
+
+    /// Asks for a streamed answer and reads it all.
+    pub async fn ask(&self, text: &str) -> Answer {
+        self.ask_model(MODEL, text).await
+    }
+
+    /// The same of another model.
+    pub async fn ask_model(&self, model: &str, text: &str) -> Answer {
+        Answer::to(self.message(message(model, text, true).to_string())).await
+    }
+
+    /// Asks for an answer in one piece.
+    pub async fn ask_whole(&self, text: &str) -> Answer {
+        Answer::to(self.message(message(MODEL, text, false).to_string())).await
+    }
+
+    /// Asks for a streamed answer and reads nothing yet.
+    pub async fn open(&self, text: &str) -> Live {
+        Live::to(self.message(message(MODEL, text, true).to_string())).await
+    }
+
+    /// `GET` with the key.
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::to(self.request("GET", path)).await
+    }
+}

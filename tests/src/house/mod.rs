@@ -1,0 +1,179 @@
+//! A house: Baton, the fake upstream behind it, and the operator's key to its admin API.
+//!
+//! [`Process`] starts the real binary, so what is tested is what is shipped. A start inside the
+//! test's own process can stand beside it as another variant of [`Engine`].
+
+mod admin;
+mod binary;
+mod key;
+mod process;
+mod usage;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::upstream::FakeUpstream;
+
+pub use admin::Admin;
+pub use binary::{baton_binary, fake_upstream_binary, target_folder};
+pub use key::{Key, KeyPlan, MODEL, message};
+pub use process::{Launch, Process};
+pub use usage::{SOON, tokens};
+
+/// What runs Baton.
+pub enum Engine {
+    /// The binary, as a child process.
+    Process(Process),
+}
+
+/// Baton with its surroundings. Dropping it kills what it started.
+pub struct House {
+    /// The upstream that its first account points to.
+    pub upstream: FakeUpstream,
+    engine: Engine,
+    http: Client,
+    serial: AtomicUsize,
+}
+
+/// An HTTP client without proxies, redirects or decompression: what comes is what was sent.
+pub fn plain_client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("an HTTP client")
+}
+
+impl House {
+    /// Baton with one account, `main`, in the default group.
+    pub async fn open() -> Self {
+        let house = Self::empty().await;
+        house.account("main", &house.upstream.url()).await;
+        house
+    }
+
+    /// Baton without any account.
+    pub async fn empty() -> Self {
+        Self::launched(Launch::new()).await
+    }
+
+    /// Baton started this way.
+    pub async fn launched(launch: Launch) -> Self {
+        let process = launch.start().await;
+        Self {
+            upstream: FakeUpstream::start(),
+            engine: Engine::Process(process),
+            http: plain_client(),
+            serial: AtomicUsize::new(1),
+        }
+    }
+
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        match &self.engine {
+            Engine::Process(process) => (process.relay, process.admin),
+        }
+    }
+
+    /// The base URL that clients use.
+    pub fn relay_url(&self) -> String {
+        format!("http://{}", self.addresses().0)
+    }
+
+    /// The child process.
+    pub fn process(&mut self) -> &mut Process {
+        match &mut self.engine {
+            Engine::Process(process) => process,
+        }
+    }
+
+    /// The id of the process that Baton runs in.
+    pub fn process_id(&self) -> u32 {
+        match &self.engine {
+            Engine::Process(process) => process.id(),
+        }
+    }
+
+    /// A client without a key on the data plane: method and path.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        self.http.request(method, format!("{}{path}", self.relay_url()))
+    }
+
+    /// The operator.
+    pub fn admin(&self) -> Admin {
+        let Engine::Process(process) = &self.engine;
+        Admin::new(self.http.clone(), self.addresses().1, &process.admin_token)
+    }
+
+    /// Creates an account with a static key in the default group; answers its id.
+    pub async fn account(&self, name: &str, base_url: &str) -> String {
+        self.account_with(name, base_url, json!({})).await
+    }
+
+    /// Creates an account with further fields; answers its id.
+    pub async fn account_with(&self, name: &str, base_url: &str, fields: Value) -> String {
+        let mut body = json!({
+            "name": name, "provider": "anthropic", "base_url": base_url,
+            "credential": {"type": "api_key", "value": format!("sk-upstream-{name}")},
+        });
+        merge(&mut body, fields);
+        self.admin().create("/accounts", &body).await
+    }
+
+    /// Creates a group; answers its id.
+    pub async fn group(&self, name: &str) -> String {
+        self.admin().create("/groups", &json!({"name": name})).await
+    }
+
+    /// Plans a key; see [`KeyPlan`].
+    pub fn key(&self, name: &str) -> KeyPlan<'_> {
+        KeyPlan::new(self, name)
+    }
+
+    /// A key in a group of its own whose only account points to this upstream: what happens to
+    /// that account touches nobody else.
+    pub async fn private_key(&self, base_url: &str) -> Key {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let name = format!("private-{serial}");
+        let group = self.group(&name).await;
+        self.account_with(&name, base_url, json!({"groups": [group]})).await;
+        self.key(&name).group(&group).create().await
+    }
+
+    /// Ends Baton with SIGKILL and starts it again on the same data.
+    pub async fn crash_and_return(&mut self) {
+        let again = self.process().again();
+        self.process().kill();
+        self.started_again(again).await;
+    }
+
+    /// Ends Baton with SIGTERM and starts it again on the same data.
+    pub async fn restart(&mut self) {
+        let again = self.process().again();
+        self.process().terminate();
+        self.process().ended();
+        self.started_again(again).await;
+    }
+
+    /// Starts Baton again after it ended.
+    pub async fn started_again(&mut self, launch: Launch) {
+        self.engine = Engine::Process(launch.start().await);
+    }
+
+    /// Asks without a key: an answer to `GET` on the data plane.
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::to(self.request("GET", path)).await
+    }
+}
+
+fn merge(body: &mut Value, fields: Value) {
+    if let Value::Object(fields) = fields {
+        for (name, value) in fields {
+            body[name] = value;
+        }
+    }
+}

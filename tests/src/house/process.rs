@@ -1,0 +1,218 @@
+//! The `baton` binary as a child process: started on free ports, awaited, ended by signal.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{baton_binary, plain_client};
+use crate::eventually::eventually;
+use crate::program::{Ended, Program};
+
+const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
+const START: Duration = Duration::from_secs(20);
+const END: Duration = Duration::from_secs(30);
+
+/// How Baton is to be started.
+#[derive(Clone)]
+pub struct Launch {
+    home: Arc<TempDir>,
+    data: PathBuf,
+    relay: SocketAddr,
+    admin: SocketAddr,
+    admin_token: Option<String>,
+    variables: Vec<(String, String)>,
+    arguments: Vec<String>,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Launch {
+    /// `baton up` on free ports with a new data folder and a known admin token.
+    pub fn new() -> Self {
+        let home = TempDir::with_prefix("baton-test-").expect("a folder for its data");
+        Self {
+            data: home.path().join("data"),
+            home: Arc::new(home),
+            relay: free_address(),
+            admin: free_address(),
+            admin_token: Some(ADMIN_TOKEN.into()),
+            variables: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Lets Baton make its own admin token.
+    #[must_use]
+    pub fn without_admin_token(mut self) -> Self {
+        self.admin_token = None;
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets where the relay listens.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.relay = address;
+        self
+    }
+
+    /// Puts the data elsewhere.
+    #[must_use]
+    pub fn data_at(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.data);
+        self
+    }
+
+    /// The folder that it may write to; its data is in there.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn(&self) -> Process {
+        let mut command = bare_command(self.home());
+        command
+            .args(["up", "--listen", &self.relay.to_string()])
+            .args(["--admin-listen", &self.admin.to_string()])
+            .arg("--data-dir")
+            .arg(&self.data)
+            .args(&self.arguments)
+            .env("BATON_ALLOW_PRIVATE_UPSTREAMS", "1");
+        if let Some(token) = &self.admin_token {
+            command.env("BATON_ADMIN_TOKEN", token);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        Process {
+            relay: self.relay,
+            admin: self.admin,
+            admin_token: self.admin_token.clone().unwrap_or_default(),
+            program: Program::start(&mut command),
+            launch: self.clone(),
+        }
+    }
+
+    /// Starts it and waits until both of its doors answer.
+    pub async fn start(&self) -> Process {
+        let mut process = self.spawn();
+        let http = plain_client();
+        let doors = [
+            format!("http://{}/health", process.relay),
+            format!("http://{}/api/v1/groups", process.admin),
+        ];
+        eventually("baton is ready", START, async || {
+            let output = format!("{}{}", process.stdout(), process.stderr());
+            assert!(!process.is_over(), "baton ended at once:\n{output}");
+            for door in &doors {
+                if let Err(error) = http.get(door).send().await {
+                    return Err(format!("{error}\n{output}"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+        process
+    }
+}
+
+/// The binary with a clean environment: no variable of the developer's leaks into a test.
+pub(super) fn bare_command(home: &Path) -> Command {
+    let mut command = Command::new(baton_binary());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .current_dir(home);
+    command
+}
+
+/// An address that was free a moment ago.
+pub(super) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its address")
+}
+
+/// A running `baton`.
+pub struct Process {
+    /// Where the relay listens.
+    pub relay: SocketAddr,
+    /// Where the admin API listens.
+    pub admin: SocketAddr,
+    /// The token that it was started with; empty when it made one.
+    pub admin_token: String,
+    program: Program,
+    launch: Launch,
+}
+
+impl Process {
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.program.stdout()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.program.stderr()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// The same start once more: same data, new ports.
+    pub fn again(&self) -> Launch {
+        Launch { relay: free_address(), admin: free_address(), ..self.launch.clone() }
+    }
+
+    /// Runs another command of the binary, with this process as the Baton it speaks to.
+    pub fn command(&self, arguments: &[&str]) -> Ended {
+        let mut command = bare_command(self.launch.home());
+        command
+            .args(arguments)
+            .env("BATON_URL", format!("http://{}", self.admin))
+            .env("BATON_ADMIN_TOKEN", &self.admin_token)
+            .env("BATON_DATA_DIR", &self.launch.data);
+        Program::run(&mut command, END)
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&self) {
+        self.program.terminate();
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.program.is_over()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self) -> Ended {
+        self.program.ended(END)
+    }
+}

@@ -1,0 +1,75 @@
+//! What Baton says was used, asked until it has caught up.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{House, Key};
+use crate::eventually::eventually;
+use crate::upstream::{Row, Usage};
+
+/// How long usage may take to show up where no promise of time is tested.
+pub const SOON: Duration = Duration::from_secs(20);
+
+impl House {
+    /// The rows of `GET /usage/summary` as they are now.
+    pub async fn summary(&self, query: &str) -> Vec<Value> {
+        self.rows(&format!("/usage/summary?{query}")).await
+    }
+
+    /// The newest page of `GET /usage/events` for a key, as it is now.
+    pub async fn events(&self, key: &Key) -> Vec<Value> {
+        self.rows(&format!("/usage/events?key_id={}&limit=1000", key.id)).await
+    }
+
+    async fn rows(&self, path: &str) -> Vec<Value> {
+        let body = self.admin().get(path).await.ok().json();
+        body["data"].as_array().unwrap_or_else(|| panic!("no data: {body}")).clone()
+    }
+
+    /// Waits until the key has exactly so many events.
+    pub async fn events_of(&self, key: &Key, count: usize) -> Vec<Value> {
+        self.events_within(SOON, key, count).await
+    }
+
+    /// The same with a promise of time.
+    pub async fn events_within(&self, patience: Duration, key: &Key, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} usage events"), patience, async || {
+            let events = self.events(key).await;
+            if events.len() == count { Ok(events) } else { Err(events) }
+        })
+        .await
+    }
+
+    /// Waits until the whole house's one-row summary says what the upstream's ledger says. Where
+    /// a request had several attempts or an answer was cut, the two differ rightly.
+    pub async fn summary_equals(&self, row: &Row) {
+        self.summary_equals_within(SOON, row).await;
+    }
+
+    /// The same with a promise of time.
+    pub async fn summary_equals_within(&self, patience: Duration, row: &Row) {
+        eventually("the summary equals the upstream's ledger", patience, async || {
+            let rows = self.summary("").await;
+            let [only] = rows.as_slice() else { return Err((format!("{rows:?}"), *row)) };
+            let same = only["requests"] == row.begun + row.errors && tokens(only) == row.usage;
+            if same { Ok(()) } else { Err((only.to_string(), *row)) }
+        })
+        .await;
+    }
+}
+
+/// The tokens of a usage event or of a summary row.
+pub fn tokens(row: &Value) -> Usage {
+    let class = |name: &str| {
+        row["tokens"][name].as_u64().unwrap_or_else(|| panic!("tokens.{name} is missing: {row}"))
+    };
+    Usage {
+        input: class("input"),
+        output: class("output"),
+        cache_read: class("cache_read"),
+        cache_write_5m: class("cache_write_5m"),
+        cache_write_1h: class("cache_write_1h"),
+        web_searches: row["web_searches"].as_u64().unwrap_or_default(),
+    }
+}

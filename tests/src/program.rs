@@ -1,0 +1,127 @@
+//! Other programs: run to their end with a deadline, everything they print collected.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::eventually::eventually_blocking;
+
+/// How a program ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Everything it wrote to standard output.
+    pub stdout: String,
+    /// Everything it wrote to standard error.
+    pub stderr: String,
+}
+
+/// A running program; it is killed when dropped.
+pub struct Program {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Program {
+    /// Starts it with both outputs collected and nothing to read.
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        Self {
+            stdout: Output::collecting(child.stdout.take()),
+            stderr: Output::collecting(child.stderr.take()),
+            child,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run(command: &mut Command, patience: Duration) -> Ended {
+        Self::start(command).ended(patience)
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&self) {
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().expect("run kill");
+        assert!(status.success(), "kill -TERM {id}");
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self, patience: Duration) -> Ended {
+        let status = eventually_blocking("the program ends", patience, || {
+            let status = self.child.try_wait().expect("ask after a child");
+            status.ok_or_else(|| format!("{}{}", self.stdout(), self.stderr()))
+        });
+        eventually_blocking("its output is read", patience, || {
+            let whole = self.stdout.is_whole() && self.stderr.is_whole();
+            if whole { Ok(()) } else { Err("something still holds its output") }
+        });
+        Ended { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<String>>);
+
+impl Output {
+    fn collecting(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let output = Self::default();
+        let sink = output.clone();
+        std::thread::spawn(move || {
+            let Some(mut pipe) = pipe else { return };
+            let mut bytes = Vec::new();
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                bytes.extend_from_slice(&buffer[..count]);
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                *sink.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            }
+        });
+        output
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The collecting thread holds the other end until it has read everything.
+    fn is_whole(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}

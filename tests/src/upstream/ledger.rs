@@ -1,0 +1,104 @@
+//! What the upstream served: the invoice that Baton's own numbers must equal.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The tokens of one answer, by the class they are billed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Uncached input tokens.
+    pub input: u64,
+    /// Output tokens.
+    pub output: u64,
+    /// Tokens read from the prompt cache.
+    pub cache_read: u64,
+    /// Tokens written to the five-minute cache.
+    pub cache_write_5m: u64,
+    /// Tokens written to the one-hour cache.
+    pub cache_write_1h: u64,
+    /// Web searches made by the server.
+    pub web_searches: u64,
+}
+
+impl Usage {
+    /// Numbers that depend on the body's length alone: the same request costs the same, directly
+    /// and relayed, and no class is zero or equal to another.
+    pub fn of_body(body: &[u8]) -> Self {
+        let length = body.len() as u64;
+        Self {
+            input: 11 + length % 89,
+            output: 17 + length % 43,
+            cache_read: 2_000 + length % 1_013,
+            cache_write_5m: 100 + length % 101,
+            cache_write_1h: 300 + length % 53,
+            web_searches: 0,
+        }
+    }
+
+    /// The `usage` object as the Messages API writes it.
+    pub fn to_json(self, output: u64) -> Value {
+        json!({
+            "input_tokens": self.input,
+            "cache_creation_input_tokens": self.cache_write_5m + self.cache_write_1h,
+            "cache_read_input_tokens": self.cache_read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": self.cache_write_5m,
+                "ephemeral_1h_input_tokens": self.cache_write_1h,
+            },
+            "output_tokens": output,
+            "service_tier": "standard",
+            "inference_geo": "global",
+        })
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write_5m += other.cache_write_5m;
+        self.cache_write_1h += other.cache_write_1h;
+        self.web_searches += other.web_searches;
+    }
+}
+
+/// One model's line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Answers with status 200 that were begun.
+    pub begun: u64,
+    /// Those of them that were written to their last byte.
+    pub complete: u64,
+    /// Answers with an error status.
+    pub errors: u64,
+    /// Tokens of the complete answers.
+    pub usage: Usage,
+}
+
+/// What was served, by model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The lines; the model as the upstream was asked for it.
+    pub models: BTreeMap<String, Row>,
+    /// Calls of `count_tokens`, which cost nothing.
+    pub count_tokens: u64,
+}
+
+impl Ledger {
+    /// All models together.
+    pub fn total(&self) -> Row {
+        let mut total = Row::default();
+        for row in self.models.values() {
+            total.begun += row.begun;
+            total.complete += row.complete;
+            total.errors += row.errors;
+            total.usage.add(row.usage);
+        }
+        total
+    }
+
+    pub(super) fn row(&mut self, model: &str) -> &mut Row {
+        self.models.entry(model.to_owned()).or_default()
+    }
+}

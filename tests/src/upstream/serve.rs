@@ -1,0 +1,214 @@
+//! Accepts connections and carries answers out, step by step; the state shared with the test.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::record::{Ending, Exchange, Request};
+use super::reply::{Bill, Body, Reply, Step};
+use super::routes;
+use super::wire::Connection;
+use super::{Gate, Ledger, Scenario};
+
+/// What connections and the test share.
+pub(super) struct Shared {
+    record: bool,
+    serial: AtomicU64,
+    exchanges: Mutex<Vec<Exchange>>,
+    ledger: Mutex<Ledger>,
+    queued: Mutex<VecDeque<Scenario>>,
+    default: Mutex<Scenario>,
+    gates: Mutex<HashMap<String, Arc<Gate>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(record: bool) -> Self {
+        Self {
+            record,
+            serial: AtomicU64::new(1),
+            exchanges: Mutex::default(),
+            ledger: Mutex::default(),
+            queued: Mutex::default(),
+            default: Mutex::new(Scenario::text()),
+            gates: Mutex::default(),
+        }
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+        lock(&self.exchanges).clone()
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        lock(&self.ledger).clone()
+    }
+
+    pub(super) fn book(&self, entry: impl FnOnce(&mut Ledger)) {
+        entry(&mut lock(&self.ledger));
+    }
+
+    pub(super) fn queue(&self, scenario: Scenario) {
+        lock(&self.queued).push_back(scenario);
+    }
+
+    pub(super) fn take_queued(&self) -> Option<Scenario> {
+        lock(&self.queued).pop_front()
+    }
+
+    pub(super) fn default_scenario(&self) -> Scenario {
+        lock(&self.default).clone()
+    }
+
+    pub(super) fn set_default(&self, scenario: Scenario) {
+        *lock(&self.default) = scenario;
+    }
+
+    pub(super) fn gate(&self, name: &str) -> Arc<Gate> {
+        let mut gates = lock(&self.gates);
+        Arc::clone(gates.entry(name.to_owned()).or_insert_with(|| Arc::new(Gate::new())))
+    }
+
+    fn begin(&self, request: Request, reply: &Reply) -> Option<usize> {
+        if let Some(bill) = &reply.bill {
+            self.book(|ledger| ledger.row(&bill.model).begun += 1);
+        }
+        if !self.record {
+            return None;
+        }
+        let mut exchanges = lock(&self.exchanges);
+        exchanges.push(Exchange {
+            request,
+            status: reply.status,
+            headers: reply.headers.clone(),
+            sent: Vec::new(),
+            ending: Ending::Open,
+        });
+        Some(exchanges.len() - 1)
+    }
+
+    fn note_sent(&self, exchange: Option<usize>, bytes: &[u8]) {
+        if let Some(index) = exchange {
+            lock(&self.exchanges)[index].sent.extend_from_slice(bytes);
+        }
+    }
+
+    fn end(&self, exchange: Option<usize>, ending: Ending, bill: Option<Bill>) {
+        if let (Ending::Complete, Some(bill)) = (ending, bill) {
+            self.book(|ledger| {
+                let row = ledger.row(&bill.model);
+                row.complete += 1;
+                row.usage.add(bill.usage);
+            });
+        }
+        if let Some(index) = exchange {
+            lock(&self.exchanges)[index].ending = ending;
+        }
+    }
+}
+
+/// Serves connections until it is dropped.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a tokio listener");
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            if let Ok(mut connection) = Connection::new(stream) {
+                // A torn connection is an ending like any other, and it is in the record.
+                drop(converse(&mut connection, &shared).await);
+            }
+        });
+    }
+}
+
+async fn converse(connection: &mut Connection, shared: &Shared) -> io::Result<()> {
+    while let Some(request) = connection.read_request().await? {
+        let side_door = request.path().starts_with("/_");
+        let head_only = request.method == "HEAD";
+        let close = request.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close"));
+        let serial = if side_door { 0 } else { shared.serial.fetch_add(1, Ordering::Relaxed) };
+        let mut reply = routes::answer(shared, &request, serial);
+        let exchange = if side_door { None } else { shared.begin(request, &reply) };
+        let mut answering = Answering { connection, shared, exchange, bill: reply.bill.take() };
+        let ending = answering.carry_out(reply, head_only).await.unwrap_or(Ending::PeerLeft);
+        answering.end(ending);
+        if ending != Ending::Complete || close {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// One answer on its way out. Everything is booked before the bytes that tell of it leave, so
+/// that a test which has seen the end of an answer finds it in the ledger.
+struct Answering<'a> {
+    connection: &'a mut Connection,
+    shared: &'a Shared,
+    exchange: Option<usize>,
+    bill: Option<Bill>,
+}
+
+impl Answering<'_> {
+    async fn carry_out(&mut self, reply: Reply, head_only: bool) -> io::Result<Ending> {
+        for step in reply.before {
+            if let Some(ending) = self.take(step).await? {
+                return Ok(ending);
+            }
+        }
+        match reply.body {
+            Body::Whole(bytes) => {
+                let body = if head_only { &[][..] } else { &bytes };
+                self.shared.note_sent(self.exchange, body);
+                self.end(Ending::Complete);
+                self.connection.write_whole(reply.status, &reply.headers, &bytes, body).await?;
+            }
+            Body::Steps(steps) => {
+                self.connection.write_head(reply.status, &reply.headers).await?;
+                for step in steps {
+                    if let Some(ending) = self.take(step).await? {
+                        return Ok(ending);
+                    }
+                }
+                self.end(Ending::Complete);
+                self.connection.write_chunk(&Bytes::new()).await?;
+            }
+        }
+        Ok(Ending::Complete)
+    }
+
+    /// Does one step; an ending means that it was the last.
+    async fn take(&mut self, step: Step) -> io::Result<Option<Ending>> {
+        match step {
+            Step::Write(bytes) => {
+                self.shared.note_sent(self.exchange, &bytes);
+                self.connection.write_chunk(&bytes).await?;
+            }
+            Step::Gate(gate) => {
+                tokio::select! {
+                    biased;
+                    () = gate.pass() => {}
+                    () = self.connection.peer_left() => return Ok(Some(Ending::PeerLeft)),
+                }
+            }
+            Step::Pause(time) => tokio::time::sleep(time).await,
+            Step::Cut => return Ok(Some(Ending::Cut)),
+            Step::Hang => {
+                self.connection.peer_left().await;
+                return Ok(Some(Ending::PeerLeft));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Books the ending, once.
+    fn end(&mut self, ending: Ending) {
+        self.shared.end(self.exchange.take(), ending, self.bill.take());
+    }
+}
