@@ -114,6 +114,26 @@ async fn a_client_that_hangs_up_is_still_counted() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let gate = house.upstream.gate("silent");
+    house.upstream.next("fixture:text;gate=silent");
+    let asking = tokio::spawn({
+        let key = key.clone();
+        async move { key.ask("hi").await }
+    });
+    gate.reached(1).await;
+    asking.abort();
+    let gone = asking.await;
+    assert!(gone.is_err(), "the client has left without an answer");
+    gate.open();
+    let events = house.events_of(&key, 1).await;
+    assert_eq!(events[0]["outcome"], "client_disconnected", "{}", events[0]);
+    assert_eq!(tokens(&events[0]), house.upstream.ledger().total().usage);
+}
+
+#[tokio::test]
 async fn an_upstream_failure_is_counted_as_one_error() {
     let house = House::open().await;
     let key = house.key("ci").create().await;

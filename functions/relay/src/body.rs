@@ -37,6 +37,31 @@ pub(crate) struct Consumer {
     pub(crate) cut: CancellationToken,
 }
 
+/// Tells that the client has left, if it is dropped before [`Departure::stayed`].
+pub(crate) struct Departure(Option<Consumer>);
+
+impl Consumer {
+    /// A guard for a future that is dropped when the client leaves.
+    pub(crate) fn departure(&self) -> Departure {
+        Departure(Some(self.clone()))
+    }
+}
+
+impl Departure {
+    /// The future has come to its end.
+    pub(crate) fn stayed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        if let Some(consumer) = &self.0 {
+            consumer.left.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
 struct Relayed {
     chunks: Option<Chunks>,
     consumer: Consumer,

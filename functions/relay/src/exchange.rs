@@ -1,7 +1,7 @@
 //! One exchange: a model call from its body to its answer, and what is known of it meanwhile.
 
 use crate::authenticate::Caller;
-use crate::body::Body;
+use crate::body::{Body, Consumer};
 use crate::forward::{Call, Failure};
 use crate::reply::Refusal;
 use crate::settle::Ending;
@@ -58,7 +58,7 @@ impl Means {
     /// Reads the body, chooses an account, calls it, and turns what comes back into the answer.
     pub(crate) async fn exchange<B>(
         self: &Arc<Self>,
-        asked: &Asked,
+        asked: &Arc<Asked>,
         caller: Caller,
         body: Pin<&mut B>,
         bill: Bill,
@@ -72,10 +72,19 @@ impl Means {
         let envelope = read::envelope(&body)?;
         caller.may_use(&envelope.model)?;
         let call = Call::new(asked, caller, &envelope, body.clone(), bill);
-        match self.forward(asked, call, deadline).await {
-            Ok(answer) => Ok(self.stream(asked, answer, deadline)),
-            Err(failure) => self.give_up(failure).await,
-        }
+        // From here on money may be spent: a client that leaves must not stop the counting. Its
+        // departure drops this future, not the task; the answer is then drained as any other.
+        let (means, asked, consumer) = (Arc::clone(self), Arc::clone(asked), Consumer::default());
+        let departure = consumer.departure();
+        let exchange = async move {
+            match means.forward(&asked, call, deadline).await {
+                Ok(answer) => Ok(means.stream(&asked, answer, consumer, deadline)),
+                Err(failure) => means.give_up(failure).await,
+            }
+        };
+        let answer = self.leftovers.spawn(exchange).await;
+        departure.stayed();
+        answer.unwrap_or_else(|_| Err(Refusal::broken()))
     }
 
     /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.

@@ -60,7 +60,7 @@ struct Means {
     timers: Timers,
     body_bytes_max: usize,
     prices: &'static PriceTable,
-    /// Answers whose client has left and that are still being read to their end.
+    /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
 }
 
@@ -129,7 +129,7 @@ impl Relay {
         let route = resolve(&head.method, head.uri.path());
         let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
         let dialect = Dialect::of_path(head.uri.path());
-        let asked = Asked { id, at, dialect, head, path };
+        let asked = Arc::new(Asked { id, at, dialect, head, path });
         match self.0.answer(&asked, route.map_err(Refusal::from), body).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -150,7 +150,7 @@ impl Relay {
 impl Means {
     async fn answer<B>(
         self: &Arc<Self>,
-        asked: &Asked,
+        asked: &Arc<Asked>,
         route: Result<Route, Refusal>,
         body: B,
     ) -> Result<Response<Body>, Refusal>

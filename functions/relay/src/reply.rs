@@ -157,6 +157,14 @@ impl Refusal {
         Self::api(StatusCode::BAD_GATEWAY, "no upstream could be reached; try again in a moment")
     }
 
+    /// A fault of this program.
+    pub(crate) fn broken() -> Self {
+        Self::api(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the relay failed; try again, and tell your operator",
+        )
+    }
+
     pub(crate) fn misconfigured() -> Self {
         Self::api(
             StatusCode::BAD_GATEWAY,

@@ -101,6 +101,7 @@ impl Means {
         self: &Arc<Self>,
         asked: &Asked,
         answer: Answer,
+        consumer: Consumer,
         deadline: Instant,
     ) -> Response<Body> {
         let mut head = reply::relayed_head(asked, &answer.held.head);
@@ -111,7 +112,6 @@ impl Means {
         if answer.held.watch.is_stream() {
             reply::mark_as_stream(&mut head.headers);
         }
-        let consumer = Consumer::default();
         let chunks = Arc::clone(self).chunks(answer, asked.dialect, consumer.clone(), deadline);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
         Response::from_parts(head, Body::relayed(Box::pin(chunks), consumer, leftovers))
@@ -137,7 +137,7 @@ impl Means {
             let idle = self.timers.idle;
             let mut alarm = pin!(sleep_until(deadline.min(Instant::now() + idle)));
             let mut cut = pin!(consumer.cut.cancelled());
-            let mut left = false;
+            let mut left = consumer.left.load(Ordering::SeqCst);
             let stop = loop {
                 let next = next(&mut rest, alarm.as_mut(), cut.as_mut()).await;
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.meter.is_complete());
