@@ -132,19 +132,6 @@ async fn a_group_without_accounts_is_503() {
 }
 
 #[tokio::test]
-async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
-    let house = House::open().await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("error:spend_cap");
-    key.ask("hi").await.status(429);
-    let answer = key.ask("hi").await;
-    assert!(matches!(answer.status, 503 | 429), "{}: {}", answer.status, answer.text());
-    let wait: u64 = answer.header("retry-after").expect("retry-after").parse().expect("seconds");
-    assert!(wait > 60, "the announced reset is hours away: {wait}");
-    assert_eq!(house.upstream.exchanges().len(), 1, "a cooling account is left alone");
-}
-
-#[tokio::test]
 async fn a_second_account_takes_over_and_the_client_sees_nothing() {
     let house = House::open().await;
     house.account("second", &house.upstream.url()).await;

@@ -56,9 +56,9 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/usage/summary", get(usage::summary))
         .route("/usage/events", get(usage::events))
-        .layer(from_fn_with_state(Arc::clone(&office), authorize::operator))
         .method_not_allowed_fallback(answer::wrong_method)
-        .fallback(answer::no_such_route);
+        .fallback(answer::no_such_route)
+        .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));
     Router::new()
         .nest("/api/v1", api)
         .route("/health", get(answer::alive))

@@ -107,14 +107,13 @@ async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, M
     let mut watch = Watch::new(&head.headers, asked.accepts_gzip());
     let mut chunks = Vec::new();
     loop {
-        match watch.first() {
-            First::Event => return Ok(Held { head, chunks, rest, watch }),
-            First::Error(failure) => {
-                let kind = failure.kind.clone().unwrap_or_default();
-                let body = gather(chunks, &mut rest).await;
-                return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
-            }
-            First::Nothing => {}
+        if watch.begins_well() {
+            return Ok(Held { head, chunks, rest, watch });
+        }
+        if let First::Error(failure) = watch.first() {
+            let kind = failure.kind.clone().unwrap_or_default();
+            let body = gather(chunks, &mut rest).await;
+            return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
         }
         match rest.frame().await {
             Some(Ok(frame)) => {

@@ -31,7 +31,7 @@ pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send
 /// What the chunks' producer is told about its consumer.
 #[derive(Clone, Default)]
 pub(crate) struct Consumer {
-    /// The client has left before it had everything.
+    /// The client has left before the end.
     pub(crate) left: Arc<AtomicBool>,
     /// The time for draining is over: end it here.
     pub(crate) cut: CancellationToken,
@@ -40,8 +40,6 @@ pub(crate) struct Consumer {
 struct Relayed {
     chunks: Option<Chunks>,
     consumer: Consumer,
-    /// Bytes that the client was promised, if it was, less those it got.
-    promised: Option<u64>,
     leftovers: TaskTracker,
     drain: Duration,
 }
@@ -52,16 +50,13 @@ impl Body {
     }
 
     /// A body that yields `chunks`. If it is dropped before their end they are drained for the
-    /// time of `drain`, then cut. `promised` is the answer's content length, if it has one: a
-    /// server may drop the body as soon as it has that many bytes.
+    /// time of `drain`, then cut.
     pub(crate) fn relayed(
         chunks: Chunks,
         consumer: Consumer,
-        promised: Option<u64>,
         (leftovers, drain): (TaskTracker, Duration),
     ) -> Self {
-        let chunks = Some(chunks);
-        Self(Kind::Relayed(Relayed { chunks, consumer, promised, leftovers, drain }))
+        Self(Kind::Relayed(Relayed { chunks: Some(chunks), consumer, leftovers, drain }))
     }
 }
 
@@ -96,24 +91,24 @@ impl http_body::Body for Body {
 impl Relayed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
-        let next = std::task::ready!(chunks.as_mut().poll_next(context));
-        match &next {
-            Some(Ok(bytes)) => {
-                let sent = bytes.len() as u64;
-                self.promised = self.promised.map(|promised| promised.saturating_sub(sent));
+        loop {
+            match std::task::ready!(chunks.as_mut().poll_next(context)) {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(chunk) => return Poll::Ready(Some(chunk.map(Frame::data))),
+                None => {
+                    self.chunks = None;
+                    return Poll::Ready(None);
+                }
             }
-            Some(Err(_)) => {}
-            None => self.chunks = None,
         }
-        Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
     }
 }
 
 impl Drop for Relayed {
-    /// The client is gone, or has all it was promised; the accounting goes on without it.
+    /// The client is gone; the accounting goes on without it.
     fn drop(&mut self) {
         let Some(mut chunks) = self.chunks.take() else { return };
-        self.consumer.left.store(self.promised != Some(0), Ordering::SeqCst);
+        self.consumer.left.store(true, Ordering::SeqCst);
         let (cut, drain) = (self.consumer.cut.clone(), self.drain);
         let rest = async move {
             let to_the_end = async { while chunks.next().await.is_some() {} };

@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Looks at an answer's bytes, decoding for itself (or for the client) where they are compressed.
 pub(crate) struct Watch {
     meter: Meter,
-    stream: bool,
+    is_stream: bool,
     gunzip: Option<Gunzip>,
     /// The client cannot decode: it gets what we decoded.
     decodes_for_client: bool,
@@ -44,19 +44,24 @@ impl Watch {
         let gzip = is(CONTENT_ENCODING, "gzip");
         Self {
             meter: if stream { Meter::stream() } else { Meter::whole() },
-            stream,
+            is_stream: stream,
             gunzip: gzip.then(Gunzip::new),
             decodes_for_client: gzip && !client_accepts_gzip,
         }
     }
 
     pub(crate) fn is_stream(&self) -> bool {
-        self.stream
+        self.is_stream
     }
 
     /// Whether the client gets other bytes than the upstream sent.
     pub(crate) fn decodes(&self) -> bool {
         self.decodes_for_client
+    }
+
+    /// Whether the answer can no longer begin with an error.
+    pub(crate) fn begins_well(&self) -> bool {
+        self.meter.begins_well()
     }
 
     /// What the first event was, once there is one.
@@ -73,6 +78,11 @@ impl Watch {
         let plain = gunzip.push(&chunk)?;
         self.meter.observe(&plain);
         Ok(if self.decodes_for_client { plain } else { chunk })
+    }
+
+    /// Whether an event of ours can be added: not into a compressed stream.
+    fn can_be_told(&self) -> bool {
+        self.is_stream && (self.gunzip.is_none() || self.decodes_for_client)
     }
 }
 
@@ -101,14 +111,14 @@ impl Means {
         if answer.held.watch.is_stream() {
             reply::mark_as_stream(&mut head.headers);
         }
-        let promised =
-            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let consumer = Consumer::default();
         let chunks = Arc::clone(self).chunks(answer, asked.dialect, consumer.clone(), deadline);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
-        Response::from_parts(head, Body::relayed(Box::pin(chunks), consumer, promised, leftovers))
+        Response::from_parts(head, Body::relayed(Box::pin(chunks), consumer, leftovers))
     }
 
+    /// What the client gets, chunk by chunk, and the settling before the end. An answer that is no
+    /// stream has its last chunk held until it is settled: whoever has it whole is counted.
     fn chunks(
         self: Arc<Self>,
         answer: Answer,
@@ -119,36 +129,36 @@ impl Means {
         let Answer { receipt, held } = answer;
         let (mut watch, mut rest) = (held.watch, held.rest);
         stream! {
+            let is_stream = watch.is_stream;
+            let mut last = Bytes::new();
             for chunk in held.chunks {
-                yield Ok(chunk);
+                yield Ok(if is_stream { chunk } else { std::mem::replace(&mut last, chunk) });
             }
             let idle = self.timers.idle;
             let mut alarm = pin!(sleep_until(deadline.min(Instant::now() + idle)));
             let mut cut = pin!(consumer.cut.cancelled());
+            let mut left = false;
             let stop = loop {
-                match next(&mut rest, alarm.as_mut(), cut.as_mut()).await {
-                    Next::Chunk(chunk) => {
-                        alarm.as_mut().reset(deadline.min(Instant::now() + idle));
-                        match watch.observe(chunk) {
-                            Ok(bytes) => yield Ok(bytes),
-                            Err(_) => break Next::Broke("the upstream's compression is broken"),
-                        }
-                    }
-                    stop => break stop,
+                let next = next(&mut rest, alarm.as_mut(), cut.as_mut()).await;
+                left = left || (consumer.left.load(Ordering::SeqCst) && !watch.meter.is_complete());
+                let Next::Chunk(chunk) = next else { break next };
+                alarm.as_mut().reset(deadline.min(Instant::now() + idle));
+                match watch.observe(chunk) {
+                    Ok(chunk) if is_stream => yield Ok(chunk),
+                    Ok(chunk) => yield Ok(std::mem::replace(&mut last, chunk)),
+                    Err(_) => break Next::Broke("the upstream's compression is broken"),
                 }
             };
-            let is_stream = watch.stream;
-            let mid_event = watch.meter.is_mid_event();
+            let (mid_event, can_be_told) = (watch.meter.is_mid_event(), watch.can_be_told());
             let reading = watch.meter.finish(receipt.question.body_bytes);
-            let farewell = farewell(&stop, &reading, is_stream);
-            let told = farewell.is_some() && is_stream;
-            if let Some(error) = farewell.as_ref().filter(|_| is_stream) {
+            let fault = fault(&stop, &reading, is_stream);
+            if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
                 yield Ok(event_frame(dialect, error, receipt.question.id.as_str(), mid_event));
             }
-            let left = consumer.left.load(Ordering::SeqCst);
-            let outcome = outcome(&stop, &reading, farewell.is_some(), left);
+            let outcome = outcome(&stop, &reading, fault.is_some(), left);
             self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;
-            if farewell.is_some() && !told {
+            yield Ok(last);
+            if fault.is_some() && !can_be_told {
                 yield Err(Broken);
             }
         }
@@ -176,26 +186,27 @@ async fn next(
     }
 }
 
-/// What the client has to be told at the end, if the answer is not whole.
-fn farewell(stop: &Next, reading: &Reading, is_stream: bool) -> Option<OwnError> {
+/// What is wrong with the answer's end, if the client has not been told already.
+fn fault(stop: &Next, reading: &Reading, is_stream: bool) -> Option<OwnError> {
     match stop {
+        _ if is_stream && reading.told => None,
         Next::Broke(why) => Some(OwnError::api(*why)),
         Next::Late => {
             Some(OwnError::timeout("the upstream went silent or the time for this request is over"))
         }
-        Next::End if is_stream && reading.ended == Ended::Cut => {
+        Next::End if is_stream => {
             Some(OwnError::api("the upstream's stream ended before the message was complete"))
         }
         Next::End | Next::Cut | Next::Chunk(_) => None,
     }
 }
 
-fn outcome(stop: &Next, reading: &Reading, broken: bool, left: bool) -> Outcome {
+fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outcome {
     match stop {
-        Next::Late => Outcome::Deadline,
+        Next::Late if is_faulty => Outcome::Deadline,
         Next::Cut => Outcome::ClientDisconnected,
         _ if left => Outcome::ClientDisconnected,
-        _ if broken || matches!(reading.ended, Ended::Error(_)) => Outcome::UpstreamError,
+        _ if is_faulty || matches!(reading.ended, Ended::Error(_)) => Outcome::UpstreamError,
         _ => Outcome::Complete,
     }
 }

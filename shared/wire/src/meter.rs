@@ -115,6 +115,18 @@ impl Meter {
         &self.sight.first
     }
 
+    /// Whether the stream can no longer begin with an error: its first event is there, or at
+    /// least the line that names it, and it is another.
+    pub fn begins_well(&self) -> bool {
+        match (&self.sight.first, &self.form) {
+            (First::Event, _) => true,
+            (First::Nothing, Form::Stream(decoder)) => {
+                decoder.name_so_far().is_some_and(|name| !matches!(name, b"error" | b"message"))
+            }
+            (First::Nothing | First::Error(_), _) => false,
+        }
+    }
+
     /// Whether the bytes so far end inside an event of a stream.
     pub fn is_mid_event(&self) -> bool {
         matches!(&self.form, Form::Stream(decoder) if decoder.is_mid_event())

@@ -224,6 +224,11 @@ impl Decoder {
         &self.held
     }
 
+    /// The name of the unfinished event, once its line is whole.
+    pub fn name_so_far(&self) -> Option<&[u8]> {
+        self.held.get(self.fields.name.clone()).filter(|name| !name.is_empty())
+    }
+
     /// Whether the bytes so far end inside an event (or a run of comments).
     pub fn is_mid_event(&self) -> bool {
         !self.held.is_empty() || self.dropped > 0

@@ -2,7 +2,7 @@
 #![no_main]
 
 #[path = "../src/targets.rs"]
-#[allow(dead_code, reason = "each target uses its own function")]
+#[expect(dead_code, reason = "each target uses its own function")]
 mod targets;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::envelope(input));

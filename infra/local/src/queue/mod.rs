@@ -68,6 +68,7 @@ impl Queues {
         for queue in queues {
             store.put_queue(&Settings::of(queue, clock.now_ms())).map_err(failed)?;
         }
+        store.put_back_in_flight(clock.now_ms()).map_err(failed)?;
         Ok(Self { store: Arc::new(Mutex::new(store)), clock, bell: Arc::default() })
     }
 

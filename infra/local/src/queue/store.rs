@@ -68,6 +68,18 @@ impl Store {
         Ok(Self { connection })
     }
 
+    /// Makes the messages visible that were in flight when the last process died: their receivers
+    /// died with it, and nobody should wait for their hiding to end. The receive that nobody
+    /// lived to finish does not count towards the dead-letter queue.
+    pub(super) fn put_back_in_flight(&self, now: i64) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE messages SET visible_at = ?1, receipt = NULL,
+                 receive_count = max(receive_count - 1, 0)
+             WHERE receipt IS NOT NULL AND visible_at > ?1",
+        )?;
+        statement.execute([now]).map(drop)
+    }
+
     /// Makes a queue, or gives an existing one these settings.
     pub(super) fn put_queue(&self, settings: &Settings) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
