@@ -136,7 +136,7 @@ async fn only_the_token_opens_the_door() {
     let key = house.key("ci").create().await;
     for token in ["", "wrong", key.secret.as_str()] {
         let admin = house.admin().with_token(token);
-        for path in ["/groups", "/accounts", "/keys", "/usage/summary", "/usage/events"] {
+        for path in ["/groups", "/accounts", "/keys", "/usage/summary", "/usage/events", "/audit"] {
             admin.get(path).await.refused(401, "authentication_error");
         }
         let create = json!({"name": "intruder"});
