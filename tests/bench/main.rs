@@ -50,8 +50,8 @@ async fn main() -> Result<(), String> {
     rounds(&direct, &relayed, &relay, &options, &mut table).await;
     events::compare(&house, &near, &mut table).await;
     println!("{}", table.text());
-    open_streams(&relayed, &relay, &options).await;
     flatness(&relayed, &relay, &options).await;
+    open_streams(&relayed, &relay, &options).await;
     Ok(())
 }
 

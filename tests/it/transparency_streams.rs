@@ -73,31 +73,25 @@ async fn a_torn_connection_is_told_as_an_error_event() {
 
 #[tokio::test]
 async fn chunks_arrive_as_they_are_sent() {
+    const SIZE: usize = 150;
     let house = House::open().await;
     let key = house.key("ci").create().await;
     let stream = fixtures::stream("thinking_text").expect("the fixture");
     let gate = house.upstream.gate("step");
-    gate.release(1);
-    house.upstream.next("fixture:thinking_text;size=150;gate=step");
+    house.upstream.next(&format!("fixture:thinking_text;size={SIZE};gate=step"));
+    // The head comes with the first whole event, so that much is let through at once.
+    let first = stream.body.windows(2).position(|pair| pair == b"\n\n").expect("an event") + 2;
+    let begin = first.div_ceil(SIZE);
+    gate.release(begin);
     let mut live = key.open("hi").await;
-    let whole_chunks = stream.body.len() / 150;
-    for count in 1..=whole_chunks {
-        // The upstream waits for this very byte to be seen before it sends the next chunk.
-        let complete = first_event_end(&stream, count * 150);
-        let seen = live.read_to(complete).await;
-        assert!(stream.body.starts_with(&seen), "after {count} chunks");
+    for count in begin..=stream.body.len() / SIZE {
+        // The upstream sends nothing more until these very bytes have been seen here.
+        let seen = live.read_to(count * SIZE).await;
+        assert_eq!(seen, stream.body[..count * SIZE], "after {count} chunks");
         gate.release(1);
     }
     gate.open();
     assert_eq!(live.finish().await.ok().body, stream.body);
-}
-
-/// How much must have arrived once `sent` bytes were sent: all of it, except that the head waits
-/// for the first whole event.
-fn first_event_end(stream: &Stream, sent: usize) -> usize {
-    let text = stream.body.as_ref();
-    let first = text.windows(2).position(|pair| pair == b"\n\n").expect("an event") + 2;
-    if sent < first { 0 } else { sent }
 }
 
 #[tokio::test]

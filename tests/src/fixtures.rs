@@ -36,8 +36,27 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The tokens that this stream is billed for.
+    /// The tokens that this stream is billed for: where the answer was made in several passes,
+    /// all of them, also those outside its totals.
     pub fn usage(&self) -> Usage {
+        let totals = self.totals();
+        let passes = self.passes();
+        let sum = |name: &str| passes.iter().filter_map(|pass| pass[name].as_u64()).sum();
+        match passes.as_slice() {
+            [] => totals,
+            _ => Usage { input: sum("input_tokens"), output: sum("output_tokens"), ..totals },
+        }
+    }
+
+    fn passes(&self) -> Vec<Value> {
+        let text = String::from_utf8_lossy(&self.body);
+        let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = events.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let mut lists = events.filter_map(|event| event["usage"]["iterations"].as_array().cloned());
+        lists.next_back().unwrap_or_default()
+    }
+
+    fn totals(&self) -> Usage {
         let number = |name: &str| self.expect[name].as_u64().unwrap_or(0);
         let written = number("cache_creation_input_tokens");
         let hour = number("cache_creation_1h");

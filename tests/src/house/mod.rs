@@ -11,6 +11,7 @@ mod usage;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -39,10 +40,12 @@ pub struct House {
     serial: AtomicUsize,
 }
 
-/// An HTTP client without proxies, redirects or decompression: what comes is what was sent.
+/// An HTTP client without proxies, redirects or decompression: what comes is what was sent. A
+/// silence of a minute is an error, so that a test which waits for nothing fails.
 pub fn plain_client() -> Client {
     Client::builder()
         .no_proxy()
+        .read_timeout(Duration::from_mins(1))
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("an HTTP client")
