@@ -23,16 +23,15 @@ async fn a_restart_keeps_tables_and_messages() {
     {
         let house = House::open(Some(dir.path())).await;
         house.put("ConfigTable", item([("pk", s("a")), ("sk", s("b")), ("v", n(7))])).await;
-        house.send("kept").await;
         house.send("in flight").await;
+        house.send("kept").await;
         let one = house.sqs.receive_message().queue_url(house.queue()).send().await.unwrap();
-        assert_eq!(bodies(one.messages()), ["kept"]);
+        assert_eq!(bodies(one.messages()), ["in flight"]);
     }
     let house = House::open(Some(dir.path())).await;
     assert_eq!(house.get("ConfigTable", "a", "b").await.unwrap()["v"], n(7));
-    assert_eq!(bodies(&house.receive(&house.queue()).await), ["in flight"]);
-    house.pass_seconds(360);
-    assert_eq!(house.receive(&house.queue()).await.len(), 2);
+    // Whoever had received the first message died with the process: nobody waits for its hiding.
+    assert_eq!(bodies(&house.receive(&house.queue()).await), ["in flight", "kept"]);
 }
 
 #[tokio::test]
