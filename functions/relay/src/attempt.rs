@@ -100,6 +100,10 @@ pub(crate) fn trimmed(base_url: &str) -> &str {
 /// Reads on until it is known that the answer is no error.
 async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, Miss> {
     let (head, mut rest) = answer.into_parts();
+    if head.status.is_redirection() {
+        // Followed neither by us nor by the client: either would carry a credential elsewhere.
+        return Err(Miss::Misconfigured("it answers with a redirect".to_owned()));
+    }
     if !head.status.is_success() {
         let body = gather(Vec::new(), &mut rest).await;
         return Err(Miss::Answered { head: Box::new(head), body });

@@ -80,6 +80,21 @@ impl Watch {
         Ok(if self.decodes_for_client { plain } else { chunk })
     }
 
+    /// Takes the end of the answer: what is left to be decoded, and how it ended after all.
+    fn end(&mut self, stop: Next) -> (Bytes, Next) {
+        let Some(gunzip) = self.gunzip.take() else { return (Bytes::new(), stop) };
+        match gunzip.finish() {
+            Ok(plain) => {
+                self.meter.observe(&plain);
+                (if self.decodes_for_client { plain } else { Bytes::new() }, stop)
+            }
+            Err(_) if matches!(stop, Next::End) => {
+                (Bytes::new(), Next::Broke("the upstream's compression broke off"))
+            }
+            Err(_) => (Bytes::new(), stop),
+        }
+    }
+
     /// Whether an event of ours can be added: not into a compressed stream.
     fn can_be_told(&self) -> bool {
         self.is_stream && (self.gunzip.is_none() || self.decodes_for_client)
@@ -131,8 +146,9 @@ impl Means {
         stream! {
             let is_stream = watch.is_stream;
             let mut last = Bytes::new();
+            let mut pass = |chunk| if is_stream { chunk } else { std::mem::replace(&mut last, chunk) };
             for chunk in held.chunks {
-                yield Ok(if is_stream { chunk } else { std::mem::replace(&mut last, chunk) });
+                yield Ok(pass(chunk));
             }
             let idle = self.timers.idle;
             let mut alarm = pin!(sleep_until(deadline.min(Instant::now() + idle)));
@@ -144,12 +160,14 @@ impl Means {
                 let Next::Chunk(chunk) = next else { break next };
                 alarm.as_mut().reset(deadline.min(Instant::now() + idle));
                 match watch.observe(chunk) {
-                    Ok(chunk) if is_stream => yield Ok(chunk),
-                    Ok(chunk) => yield Ok(std::mem::replace(&mut last, chunk)),
+                    Ok(chunk) => yield Ok(pass(chunk)),
                     Err(_) => break Next::Broke("the upstream's compression is broken"),
                 }
             };
-            let (mid_event, can_be_told) = (watch.meter.is_mid_event(), watch.can_be_told());
+            let can_be_told = watch.can_be_told();
+            let (tail, stop) = watch.end(stop);
+            yield Ok(if tail.is_empty() { tail } else { pass(tail) });
+            let mid_event = watch.meter.is_mid_event();
             let reading = watch.meter.finish(receipt.question.body_bytes);
             let fault = fault(&stop, &reading, is_stream);
             if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
