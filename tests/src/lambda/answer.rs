@@ -123,6 +123,13 @@ impl Streamed {
         Bytes::copy_from_slice(&self.so_far)
     }
 
+    /// Reads for so long and expects that the end does not come.
+    pub async fn stays_open(&mut self, patience: Duration) {
+        let to_the_end = async { while self.read().await {} };
+        let ended = tokio::time::timeout(patience, to_the_end).await.is_ok();
+        assert!(!ended, "it has ended: {:?}", self.end);
+    }
+
     /// Reads to the end.
     pub async fn finish(mut self) -> Answer {
         while self.read().await {}

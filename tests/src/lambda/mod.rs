@@ -10,10 +10,12 @@ mod answer;
 mod cloud;
 pub mod event;
 mod function;
+mod held_queue;
 mod runtime_api;
 mod stores;
 
 pub use answer::Streamed;
 pub use cloud::{Cloud, WITHOUT_HURRY};
 pub use function::Function;
+pub use held_queue::HeldQueue;
 pub use stores::Stores;
