@@ -17,5 +17,6 @@ pub mod answer;
 pub mod eventually;
 pub mod fixtures;
 pub mod house;
+pub mod lambda;
 pub mod program;
 pub mod upstream;

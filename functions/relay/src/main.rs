@@ -7,8 +7,10 @@ use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
-use baton_relay::{PlatformDeadline, Relay};
+use baton_relay::{Broken, PlatformDeadline, Relay};
+use http_body_util::BodyExt as _;
 use lambda_http::{Error, Request, RequestExt as _, run_with_streaming_response, service_fn};
+use std::convert::Infallible;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -27,7 +29,8 @@ async fn main() -> Result<(), Error> {
             if let Some(at) = deadline.and_then(at) {
                 request.extensions_mut().insert(PlatformDeadline(at));
             }
-            Ok::<_, Error>(relay.handle(request).await)
+            let answer = relay.handle(request).await;
+            Ok::<_, Error>(answer.map(|body| body.map_err(break_off)))
         }
     }))
     .await
@@ -36,4 +39,11 @@ async fn main() -> Result<(), Error> {
 /// The runtime tells the deadline in unix milliseconds.
 fn at(millis: u64) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()
+}
+
+/// The runtime would write the failure into the body as text and end it as if it were whole. Only
+/// the end of the process breaks the connection; the usage record is safe by now.
+fn break_off(broken: Broken) -> Infallible {
+    tracing::warn!("{broken}: the process ends, so that the connection breaks");
+    std::process::exit(1)
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+const FUNCTIONS: [&str; 4] = ["relay", "stats", "refresh", "admin"];
+
 /// The path of `baton`; `BATON_TEST_BINARY` names another one.
 ///
 /// # Panics
@@ -30,13 +32,32 @@ pub fn fake_upstream_binary() -> &'static Path {
     BUILT.get_or_init(|| build("fake-upstream"))
 }
 
+/// The path of a Lambda function's program.
+///
+/// # Panics
+///
+/// As [`baton_binary`].
+pub fn function_binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build_all(&FUNCTIONS));
+    assert!(FUNCTIONS.contains(&name), "no function {name}");
+    profile_folder().join(name)
+}
+
 fn build(binary: &str) -> PathBuf {
+    build_all(&[binary]);
+    profile_folder().join(binary)
+}
+
+fn build_all(binaries: &[&str]) {
     let profile = profile_folder();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
     // The whole workspace chooses the features, as it did when the tests were built.
     command
-        .args(["build", "--workspace", "--locked", "--bin", binary, "--target-dir"])
+        .args(["build", "--workspace", "--locked"])
+        .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
+        .arg("--target-dir")
         .arg(target_folder())
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     if profile.ends_with("release") {
@@ -44,8 +65,7 @@ fn build(binary: &str) -> PathBuf {
     }
     let output = command.output().expect("run cargo");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo build of {binary} failed:\n{said}");
-    profile.join(binary)
+    assert!(output.status.success(), "cargo build of {binaries:?} failed:\n{said}");
 }
 
 /// The folder with everything built.

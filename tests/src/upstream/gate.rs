@@ -12,7 +12,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { permits: Semaphore::new(0), arrived: AtomicUsize::new(0), arrival: Notify::new() }
     }
 
@@ -44,7 +44,7 @@ impl Gate {
         }
     }
 
-    pub(super) async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         self.arrived.fetch_add(1, Ordering::SeqCst);
         self.arrival.notify_waiters();
         // A closed semaphore is an open gate.

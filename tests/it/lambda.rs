@@ -1,0 +1,185 @@
+//! The binaries that are deployed do on Lambda what the libraries do elsewhere.
+
+use std::time::{Duration, Instant};
+
+use baton_tests::fixtures;
+use baton_tests::house::tokens;
+use baton_tests::lambda::{Cloud, Function, HeldQueue, WITHOUT_HURRY, event};
+use serde_json::{Value, json};
+
+/// The platform ends an init phase that takes longer.
+const INIT_MAX: Duration = Duration::from_secs(10);
+
+/// The records in the queue, which must be there already.
+async fn records(cloud: &Cloud) -> Vec<Value> {
+    let bodies = cloud.stores.receive().await;
+    let read = |message: &Value| {
+        serde_json::from_str(message["Body"].as_str().expect("a body")).expect("a record")
+    };
+    bodies.iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn a_stream_arrives_as_it_is_sent() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function("relay").await;
+    let stream = fixtures::stream("text").expect("the fixture");
+    let size = stream.body.len().div_ceil(6);
+    let gate = cloud.upstream.gate("step");
+    // The head waits for the first whole event, which is within the first two chunks.
+    gate.release(2);
+    cloud.upstream.next(&format!("fixture:text;size={size};gate=step"));
+    let mut live = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
+    assert_eq!(live.status, 200);
+    assert_eq!(live.headers["content-type"], "text/event-stream; charset=utf-8");
+    for count in 2..6 {
+        // The upstream sends the next chunk only after this one was seen on the platform's side.
+        let seen = live.read_to(count * size).await;
+        assert_eq!(seen, stream.body[..count * size], "after {count} chunks");
+        gate.release(1);
+    }
+    assert_eq!(live.finish().await.ok().body, stream.body);
+}
+
+#[tokio::test]
+async fn a_stream_ends_after_the_queue_has_its_record() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let queue = HeldQueue::before(&cloud.stores).await;
+    let mut relay = cloud.function_with("relay", "AWS_ENDPOINT_URL_SQS", &queue.url()).await;
+    let mut live = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
+    queue.gate.reached(1).await;
+    live.stays_open(Duration::from_millis(300)).await;
+    let sent = cloud.upstream.last().sent;
+    assert_eq!(live.read_to(sent.len()).await, sent, "every byte is there but not the end");
+    queue.gate.open();
+    live.finish().await.ok();
+    // A Lambda may be frozen from this moment on: what is not done yet may never be.
+    relay.kill();
+    let records = records(&cloud).await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["outcome"], "complete");
+    assert_eq!(records[0]["status"], 200);
+}
+
+#[tokio::test]
+async fn one_function_answers_one_request_after_the_other() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function("relay").await;
+    for _ in 0..3 {
+        let answer = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+        assert_eq!(answer.body, cloud.upstream.last().sent);
+    }
+    let unknown = Cloud::ask(&relay, "bt_nonsense", "hi", WITHOUT_HURRY).await.finish().await;
+    unknown.refused(401, "authentication_error");
+    let health = relay.stream(&event::request("GET", "/health", &[], ""), WITHOUT_HURRY).await;
+    health.finish().await.ok();
+    assert_eq!(records(&cloud).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_once_and_a_malformed_message_comes_back_alone() {
+    let cloud = Cloud::open().await;
+    let admin = cloud.function("admin").await;
+    let key = cloud.furnish(&admin).await;
+    let relay = cloud.function("relay").await;
+    Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    let stats = cloud.function("stats").await;
+    let mut messages = cloud.stores.receive().await;
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let mut malformed = messages[0].clone();
+    malformed["MessageId"] = "malformed".into();
+    malformed["Body"] = r#"{"v":1}"#.into();
+    for round in 0..2 {
+        let answer = stats.invoke(&event::batch(&messages), WITHOUT_HURRY).await;
+        assert_eq!(answer["batchItemFailures"], json!([]), "round {round}");
+    }
+    messages.insert(0, malformed);
+    let answer = stats.invoke(&event::batch(&messages), WITHOUT_HURRY).await;
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "malformed"}]));
+
+    let summary = Cloud::operate(&admin, "GET", "/usage/summary", &Value::Null).await.ok().json();
+    assert_eq!(summary["data"][0]["requests"], 1, "{summary}");
+    assert_eq!(tokens(&summary["data"][0]), cloud.upstream.ledger().total().usage);
+}
+
+#[tokio::test]
+async fn a_tick_sends_what_the_queue_did_not_take() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let nowhere = format!("{}-gone", cloud.stores.variable("BATON_USAGE_QUEUE_URL"));
+    let relay = cloud.function_with("relay", "BATON_USAGE_QUEUE_URL", &nowhere).await;
+    Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    assert_eq!(records(&cloud).await.len(), 0);
+
+    let refresh = cloud.function("refresh").await;
+    let answer = refresh.invoke(&event::tick(), WITHOUT_HURRY).await;
+    assert_eq!(answer, json!({"elsewhere": false, "resent": 1}));
+    assert_eq!(records(&cloud).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_relay_keeps_clear_of_the_deadline() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function("relay").await;
+    let (left, begun) = (Duration::from_secs(6), Instant::now());
+    let live = Cloud::ask(&relay, &key, "[[hang:4]]", left).await;
+    let answer = live.finish().await.ok();
+    assert!(begun.elapsed() < left, "{:?}", begun.elapsed());
+    assert!(answer.body.starts_with(&cloud.upstream.last().sent), "what came is passed on");
+    assert_eq!(answer.events().pop().expect("an event")["type"], "error", "{}", answer.text());
+    let records = records(&cloud).await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["outcome"], "deadline");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_untellably_ends_with_a_broken_connection() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let mut relay = cloud.function("relay").await;
+    // No event can be added to a stream that the client decompresses itself.
+    cloud.upstream.next("cut:4;gzip!");
+    let headers = [("x-api-key", key.as_str()), ("accept-encoding", "gzip")];
+    let live = Cloud::ask_with(&relay, &headers, "hi", WITHOUT_HURRY).await;
+    let answer = live.finish().await;
+    assert!(answer.torn, "it ended as if it were whole: {}", answer.text());
+    assert!(!answer.text().contains("Lambda-Runtime"), "{}", answer.text());
+    relay.ended();
+    assert_eq!(records(&cloud).await[0]["outcome"], "upstream_error");
+}
+
+#[tokio::test]
+async fn a_start_needs_no_network_where_the_pepper_is_given() {
+    let closed = "http://127.0.0.1:9";
+    let mut variables: Vec<(String, String)> = [
+        "BATON_CONFIG_TABLE",
+        "BATON_STATE_TABLE",
+        "BATON_USAGE_TABLE",
+        "BATON_USAGE_QUEUE_URL",
+        "BATON_DATA_KEY_ID",
+    ]
+    .map(|name| (name.to_owned(), name.to_lowercase()))
+    .into();
+    for (name, value) in [("AWS_ENDPOINT_URL", closed), ("AWS_REGION", "us-east-1")] {
+        variables.push((name.into(), value.into()));
+    }
+    variables.push(("BATON_KEY_PEPPER".into(), "p".repeat(32)));
+    for name in ["relay", "stats", "refresh", "admin"] {
+        let function = Function::spawn(name, &variables).await;
+        let took = function.ready().await;
+        assert!(took < INIT_MAX, "{name}: {took:?} from its start to its first poll");
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_settings_says_which() {
+    for name in ["relay", "stats", "refresh", "admin"] {
+        let ended = Function::spawn(name, &[]).await.ended();
+        assert_eq!(ended.code, Some(1), "{name}");
+        assert!(ended.stderr.contains("BATON_CONFIG_TABLE"), "{name}: {}", ended.stderr);
+    }
+}

@@ -1,0 +1,92 @@
+//! Everything around the functions: the stores, the fake upstream, the variables of the template.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Function, Stores, Streamed, event};
+use crate::answer::Answer;
+use crate::house::{MODEL, message};
+use crate::upstream::FakeUpstream;
+
+const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
+const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
+
+/// Time until the deadline where no test is about it.
+pub const WITHOUT_HURRY: Duration = Duration::from_mins(2);
+
+/// A deployment without functions; they are started one by one, as the platform does.
+pub struct Cloud {
+    /// The upstream of its accounts.
+    pub upstream: FakeUpstream,
+    /// Its tables, queue and key.
+    pub stores: Stores,
+}
+
+impl Cloud {
+    /// Empty stores and an upstream.
+    pub async fn open() -> Self {
+        Self { upstream: FakeUpstream::start(), stores: Stores::start().await }
+    }
+
+    /// The variables of every function, those of the template included.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let own = [
+            ("BATON_ADMIN_TOKEN", ADMIN_TOKEN),
+            ("BATON_KEY_PEPPER", PEPPER),
+            ("BATON_ALLOW_PRIVATE_UPSTREAMS", "1"),
+            ("BATON_LOG_FORMAT", "json"),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.stores.variables.iter().cloned().chain(own).collect()
+    }
+
+    /// Starts a function.
+    pub async fn function(&self, name: &str) -> Function {
+        Function::start(name, &self.variables()).await
+    }
+
+    /// Starts a function with one variable set otherwise.
+    pub async fn function_with(&self, name: &str, variable: &str, value: &str) -> Function {
+        let mut variables = self.variables();
+        variables.retain(|(known, _)| known != variable);
+        variables.push((variable.to_owned(), value.to_owned()));
+        Function::start(name, &variables).await
+    }
+
+    /// Asks the admin function; `path` is below `/api/v1`.
+    pub async fn operate(admin: &Function, method: &str, path: &str, body: &Value) -> Answer {
+        let authorization = format!("Bearer {ADMIN_TOKEN}");
+        let headers = [("authorization", authorization.as_str())];
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let event = event::request(method, &format!("/api/v1{path}"), &headers, &body);
+        admin.request(&event, WITHOUT_HURRY).await
+    }
+
+    /// Creates an account at the upstream and a key; answers the key's secret.
+    pub async fn furnish(&self, admin: &Function) -> String {
+        let account = json!({
+            "name": "main", "provider": "anthropic", "base_url": self.upstream.url(),
+            "credential": {"type": "api_key", "value": "sk-upstream-main"},
+        });
+        Self::operate(admin, "POST", "/accounts", &account).await.status(201);
+        let key = Self::operate(admin, "POST", "/keys", &json!({"name": "ci"})).await.status(201);
+        key.json()["secret"].as_str().expect("a secret").to_owned()
+    }
+
+    /// Asks the relay for a streamed message.
+    pub async fn ask(relay: &Function, key: &str, text: &str, left: Duration) -> Streamed {
+        Self::ask_with(relay, &[("x-api-key", key)], text, left).await
+    }
+
+    /// The same with these headers.
+    pub async fn ask_with(
+        relay: &Function,
+        headers: &[(&str, &str)],
+        text: &str,
+        left: Duration,
+    ) -> Streamed {
+        let body = message(MODEL, text, true).to_string();
+        relay.stream(&event::request("POST", "/v1/messages", headers, &body), left).await
+    }
+}

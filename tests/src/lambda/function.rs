@@ -1,0 +1,87 @@
+//! A function's binary under a Runtime API of its own.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::answer::{Streamed, http, whole};
+use super::runtime_api::RuntimeApi;
+use crate::answer::Answer;
+use crate::house::function_binary;
+use crate::program::{Ended, Program};
+
+const START: Duration = Duration::from_secs(20);
+const END: Duration = Duration::from_secs(20);
+
+/// A running function; it is killed when dropped.
+pub struct Function {
+    program: Program,
+    api: RuntimeApi,
+    begun: Instant,
+    _home: TempDir,
+}
+
+impl Function {
+    /// Starts the binary with these variables besides the platform's, without waiting.
+    pub async fn spawn(name: &str, variables: &[(String, String)]) -> Self {
+        let binary = function_binary(name);
+        let home = TempDir::with_prefix("baton-lambda-").expect("a folder to run in");
+        let api = RuntimeApi::start().await;
+        let mut command = Command::new(binary);
+        command
+            .env_clear()
+            .current_dir(home.path())
+            .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", name)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", format!("/baton/test/{name}"))
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "test")
+            .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+            .envs(variables.iter().map(|(name, value)| (name, value)));
+        let begun = Instant::now();
+        Self { program: Program::start(&mut command), api, begun, _home: home }
+    }
+
+    /// The same, and waits until it asks for work.
+    pub async fn start(name: &str, variables: &[(String, String)]) -> Self {
+        let function = Self::spawn(name, variables).await;
+        function.ready().await;
+        function
+    }
+
+    /// Waits until it asks for work; answers how long that took from its start.
+    pub async fn ready(&self) -> Duration {
+        let Ok(polled) = tokio::time::timeout(START, self.api.first_poll()).await else {
+            panic!("it asks for no work:\n{}", self.program.stderr())
+        };
+        polled.duration_since(self.begun)
+    }
+
+    /// Invokes it with an event and reads its answer, whatever that is.
+    pub async fn invoke(&self, event: &Value, left: Duration) -> Value {
+        whole(self.api.invoke(event.to_string(), left)).await
+    }
+
+    /// Invokes it with a request to its URL and reads its answer, which it gives in one piece.
+    pub async fn request(&self, event: &Value, left: Duration) -> Answer {
+        http(&self.invoke(event, left).await)
+    }
+
+    /// Invokes it with a request to its URL and waits for the head of its answer, which it streams.
+    pub async fn stream(&self, event: &Value, left: Duration) -> Streamed {
+        Streamed::begin(self.api.invoke(event.to_string(), left)).await
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self) -> Ended {
+        self.program.ended(END)
+    }
+}

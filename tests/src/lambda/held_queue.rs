@@ -1,0 +1,75 @@
+//! A gate before the queue: each call waits there until the test lets it pass.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response};
+use bytes::Bytes;
+use reqwest::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::Stores;
+use crate::house::plain_client;
+use crate::upstream::Gate;
+
+/// An endpoint for SQS that passes calls on to the stores, one for each release of the gate.
+pub struct HeldQueue {
+    /// Where the calls wait.
+    pub gate: Arc<Gate>,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Way {
+    gate: Arc<Gate>,
+    http: Client,
+    to: String,
+}
+
+impl HeldQueue {
+    /// Starts one before these stores, closed.
+    pub async fn before(stores: &Stores) -> Self {
+        let gate = Arc::new(Gate::new());
+        let to = stores.variable("AWS_ENDPOINT_URL").to_owned();
+        let way = Way { gate: Arc::clone(&gate), http: plain_client(), to };
+        let router = Router::new().fallback(pass_on).with_state(way);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, router).await.expect("serve the held queue");
+        });
+        Self { gate, address, serving }
+    }
+
+    /// The value of `AWS_ENDPOINT_URL_SQS`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for HeldQueue {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn pass_on(State(way): State<Way>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    way.gate.pass().await;
+    let mut request = way.http.post(&way.to).body(body);
+    for name in ["x-amz-target", "content-type"] {
+        request = request.header(name, headers.get(name).expect("a call of the AWS SDK"));
+    }
+    let answer = request.send().await.expect("the stores answer");
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let mut response = Response::new(Body::from(answer.bytes().await.expect("a whole answer")));
+    *response.status_mut() = status;
+    if let Some(content_type) = headers.get("content-type") {
+        response.headers_mut().insert("content-type", content_type.clone());
+    }
+    response
+}

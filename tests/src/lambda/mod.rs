@@ -1,0 +1,21 @@
+//! Lambda for one machine: the shipped binaries under a Runtime API that is as strict as a test
+//! needs it.
+//!
+//! [`runtime_api`] plays the platform's side of `AWS_LAMBDA_RUNTIME_API`, [`Function`] is a binary
+//! under it, [`event`] says what a function URL and the queue's event source would say, and
+//! [`Cloud`] puts the local stores, the fake upstream and the functions together. What only AWS can
+//! prove (limits of size, freezing, what a client of the URL sees) is not played.
+
+mod answer;
+mod cloud;
+pub mod event;
+mod function;
+mod held_queue;
+mod runtime_api;
+mod stores;
+
+pub use answer::Streamed;
+pub use cloud::{Cloud, WITHOUT_HURRY};
+pub use function::Function;
+pub use held_queue::HeldQueue;
+pub use stores::Stores;

@@ -1,0 +1,75 @@
+//! The local stores as a program of their own, over HTTP, for functions that run outside of it.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::eventually::eventually;
+use crate::house::{bare_command, plain_client};
+use crate::program::Program;
+
+const START: Duration = Duration::from_secs(20);
+
+/// `baton up --only-stores`; it is killed when dropped.
+pub struct Stores {
+    /// The variables that it printed for other programs.
+    pub variables: Vec<(String, String)>,
+    http: Client,
+    _program: Program,
+    _home: TempDir,
+}
+
+impl Stores {
+    /// Starts them empty, on a free port.
+    pub async fn start() -> Self {
+        let home = TempDir::with_prefix("baton-stores-").expect("a folder for their data");
+        let mut command = bare_command(home.path());
+        command
+            .args(["up", "--only-stores", "--data-dir"])
+            .arg(home.path().join("data"))
+            .env("BATON_STORES_LISTEN", "127.0.0.1:0");
+        let mut program = Program::start(&mut command);
+        let variables = eventually("the stores are open", START, async || {
+            let output = format!("{}{}", program.stdout(), program.stderr());
+            assert!(!program.is_over(), "they ended at once:\n{output}");
+            let variables = exports(&program.stdout());
+            let last = variables.last().is_some_and(|(name, _)| name == "BATON_DATA_KEY_ID");
+            if last { Ok(variables) } else { Err(output) }
+        })
+        .await;
+        Self { variables, http: plain_client(), _program: program, _home: home }
+    }
+
+    /// One of the variables that they printed.
+    pub fn variable(&self, name: &str) -> &str {
+        let found = self.variables.iter().find(|(known, _)| known == name);
+        &found.unwrap_or_else(|| panic!("no {name}")).1
+    }
+
+    /// What is in the usage queue now. It is not deleted, but nobody else sees it for minutes.
+    pub async fn receive(&self) -> Vec<Value> {
+        let asked = json!({
+            "QueueUrl": self.variable("BATON_USAGE_QUEUE_URL"),
+            "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"],
+        });
+        let request = self
+            .http
+            .post(self.variable("AWS_ENDPOINT_URL"))
+            .header("x-amz-target", "AmazonSQS.ReceiveMessage")
+            .header("content-type", "application/x-amz-json-1.0")
+            .body(asked.to_string());
+        let answer = crate::answer::Answer::to(request).await.ok().json();
+        answer["Messages"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+/// The variables of lines `export NAME=value`; a line that is not finished yet counts for nothing.
+fn exports(text: &str) -> Vec<(String, String)> {
+    let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    lines
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
