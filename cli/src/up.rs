@@ -17,31 +17,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long answers whose client has left are read on after the stop.
 const LEFTOVERS: Duration = Duration::from_secs(35);
-
-/// A running system.
-pub struct Running {
-    /// Where the relay listens.
-    pub relay: SocketAddr,
-    /// Where the admin API listens.
-    pub admin: SocketAddr,
-    /// What first start has made.
-    pub made: FirstStart,
-    stop: CancellationToken,
-    ended: JoinHandle<()>,
-}
-
-impl Running {
-    /// Stops taking requests, lets those under way finish, stores their usage.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        let _finished = self.ended.await;
-    }
-}
 
 /// Runs until Ctrl-C or SIGTERM.
 ///
@@ -52,19 +31,35 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     telemetry::init(settings.log_format, &settings.log);
     let stop_asked = stop_asked()?;
     say(format!("opening the stores in {}", settings.data_dir.display()));
-    let running = start(settings).await?;
-    banner(&running, begun.elapsed());
+    let ready = prepare(settings).await?;
+    banner(&ready, begun.elapsed());
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(ready.serve(stop.clone()));
     stop_asked.await;
     say("stopping: answers under way are finished, their usage is stored");
-    running.stop().await;
-    Ok(())
+    stop.cancel();
+    serving.await.map_err(Fail::because)
 }
 
-/// Starts everything over the stores in the data directory, and returns once it serves.
+/// A system that has its addresses and stores, and serves nobody yet.
+pub struct Ready {
+    /// Where the relay listens.
+    pub relay: SocketAddr,
+    /// Where the admin API listens.
+    pub admin: SocketAddr,
+    /// What first start has made.
+    pub made: FirstStart,
+    doors: Doors,
+    local: Local,
+    store: Store,
+    queue: UsageQueue,
+}
+
+/// Takes the addresses and opens the stores in the data directory.
 ///
 /// # Errors
 /// When an address is taken or the stores cannot be opened.
-pub async fn start(mut settings: Settings) -> Result<Running, Fail> {
+pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let relay_listener = http::bind(settings.listen, "--listen").await?;
     let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
     let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
@@ -78,13 +73,16 @@ pub async fn start(mut settings: Settings) -> Result<Running, Fail> {
     let relay =
         Relay::new(&settings, &pepper, store.clone(), queue.clone()).map_err(Fail::because)?;
     let admin = baton_admin::router(&settings, &pepper, store.clone());
-
     let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
-    let (relay_at, admin_at) = (address(&relay_listener)?, address(&admin_listener)?);
-    let stop = CancellationToken::new();
-    let doors = Doors { relay, relay_listener, admin, admin_listener };
-    let ended = tokio::spawn(live(doors, local, (store, queue), stop.clone()));
-    Ok(Running { relay: relay_at, admin: admin_at, made, stop, ended })
+    Ok(Ready {
+        relay: address(&relay_listener)?,
+        admin: address(&admin_listener)?,
+        made,
+        doors: Doors { relay, relay_listener, admin, admin_listener },
+        local,
+        store,
+        queue,
+    })
 }
 
 /// The two services and where they listen.
@@ -95,45 +93,44 @@ struct Doors {
     admin_listener: TcpListener,
 }
 
-/// Serves until `stop`; then ends things in the order in which they feed each other.
-async fn live(
-    doors: Doors,
-    local: Local,
-    (store, queue): (Store, UsageQueue),
-    stop: CancellationToken,
-) {
-    let queue_done = CancellationToken::new();
-    let (source, done) = (local.clone(), queue_done.clone());
-    let books = store.clone();
-    let consumer = tokio::spawn(async move {
-        let handler = move |event| {
-            let store = books.clone();
-            async move { baton_stats::handle(&store, event).await }
-        };
-        complain_of("stats", source.consume_usage(done, handler).await);
-    });
-    let ticks_stop = stop.clone();
-    let ticker = tokio::spawn(async move {
-        let tick = move || {
-            let (store, queue) = (store.clone(), queue.clone());
-            async move {
-                complain_of(
-                    "refresh",
-                    baton_refresh::tick(&store, &queue, "local").await.map(drop),
-                );
-            }
-        };
-        complain_of("refresh", local.run_schedule(ticks_stop, tick).await);
-    });
-    tokio::join!(
-        http::serve(doors.relay_listener, doors.relay.clone(), stop.clone()),
-        http::serve(doors.admin_listener, doors.admin, stop),
-    );
-    if tokio::time::timeout(LEFTOVERS, doors.relay.drain()).await.is_err() {
-        tracing::warn!("some answers without a client were still being read");
+impl Ready {
+    /// Serves until `stop`; then ends things in the order in which they feed each other.
+    pub async fn serve(self, stop: CancellationToken) {
+        let queue_done = CancellationToken::new();
+        let consumer =
+            tokio::spawn(keep_books(self.local.clone(), self.store.clone(), queue_done.clone()));
+        let caretaker = tokio::spawn(take_care(self.local, self.store, self.queue, stop.clone()));
+        let Doors { relay, relay_listener, admin, admin_listener } = self.doors;
+        tokio::join!(
+            http::serve(relay_listener, relay.clone(), stop.clone()),
+            http::serve(admin_listener, admin, stop),
+        );
+        if tokio::time::timeout(LEFTOVERS, relay.drain()).await.is_err() {
+            tracing::warn!("some answers without a client were still being read");
+        }
+        queue_done.cancel();
+        let _ended = tokio::join!(consumer, caretaker);
     }
-    queue_done.cancel();
-    let _ended = tokio::join!(consumer, ticker);
+}
+
+/// Feeds the usage queue to stats.
+async fn keep_books(local: Local, store: Store, done: CancellationToken) {
+    let handler = move |event| {
+        let store = store.clone();
+        async move { baton_stats::handle(&store, event).await }
+    };
+    complain_of("stats", local.consume_usage(done, handler).await);
+}
+
+/// Calls refresh on its schedule.
+async fn take_care(local: Local, store: Store, queue: UsageQueue, stop: CancellationToken) {
+    let tick = move || {
+        let (store, queue) = (store.clone(), queue.clone());
+        async move {
+            complain_of("refresh", baton_refresh::tick(&store, &queue, "local").await.map(drop));
+        }
+    };
+    complain_of("refresh", local.run_schedule(stop, tick).await);
 }
 
 fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {
@@ -199,11 +196,11 @@ pub(crate) fn stop_asked() -> Result<impl Future<Output = ()>, Fail> {
 }
 
 /// What somebody who has just started it needs, secrets only when they are new.
-fn banner(running: &Running, took: Duration) {
+fn banner(ready: &Ready, took: Duration) {
     say(format!("baton {} is ready in {} ms", env!("CARGO_PKG_VERSION"), took.as_millis()));
-    say(format!("  relay          http://{}", running.relay));
-    say(format!("  admin API      http://{}/api/v1", running.admin));
-    let made = &running.made;
+    say(format!("  relay          http://{}", ready.relay));
+    say(format!("  admin API      http://{}/api/v1", ready.admin));
+    let made = &ready.made;
     if let Some(name) = &made.account {
         say(format!("  first account  {name}, with the key in ANTHROPIC_API_KEY"));
     }
@@ -214,7 +211,7 @@ fn banner(running: &Running, took: Duration) {
         say("\nThe first key is shown this once. Point a client here with:\n");
         say(format!(
             "export ANTHROPIC_BASE_URL=http://{} ANTHROPIC_AUTH_TOKEN={}",
-            running.relay,
+            ready.relay,
             key.expose()
         ));
     }
