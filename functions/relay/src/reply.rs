@@ -57,7 +57,7 @@ impl Refusal {
 
     pub(crate) fn malformed_key() -> Self {
         Self::unauthenticated(
-            "this is not a Baton key: a key looks like bt_… and is 53 characters long; copy it whole, \
+            "this is not a Baton key: a key looks like bt_… and is 54 characters long; copy it whole, \
              or ask your operator for a new one",
         )
     }
