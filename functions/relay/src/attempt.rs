@@ -8,7 +8,8 @@ use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::{self, NoAnswer};
 use baton_domain::account::CredentialKind;
 use baton_domain::verdict;
-use baton_wire::headers::{reset_of, retry_after_of, to_upstream};
+use baton_wire::headers::to_upstream;
+use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::First;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, InvalidHeaderValue};
@@ -171,6 +172,7 @@ impl Miss {
                 status: head.status.as_u16(),
                 retry_after: retry_after_of(&head.headers),
                 reset: reset_of(&head.headers),
+                family: family_of(&head.headers),
                 body: std::str::from_utf8(body).unwrap_or_default(),
             }),
             Self::FirstEvent { kind, .. } => verdict::Failure::FirstEvent { kind },

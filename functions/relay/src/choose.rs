@@ -4,8 +4,8 @@ use crate::Means;
 use crate::authenticate::Caller;
 use crate::reply::Refusal;
 use baton_cloud::store::Pool;
-use baton_domain::account::Health;
 use baton_domain::choose::{Candidate, Choice, Wish, choose};
+use baton_domain::health::Health;
 use baton_domain::id::AccountId;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Chooser {
     /// # Errors
     /// A refusal that names every account and why it will not do.
     pub(crate) fn next(&mut self, now: Timestamp) -> Result<usize, Refusal> {
-        let health = Health::Ready;
+        let health = Health::default();
         let candidates: Vec<Candidate<'_>> = self
             .pool
             .members
