@@ -243,6 +243,22 @@ async fn after_the_first_event_an_error_is_passed_on() {
 }
 
 #[tokio::test]
+async fn the_log_says_which_accounts_were_left_and_why() {
+    let mut house = House::launched(Launch::new().env("BATON_LOG_FORMAT", "json")).await;
+    let pair = pair(&house).await;
+    pair.first.next("error:overloaded");
+    pair.key.ask("hi").await.ok();
+    let line = eventually("the line", SOON, async || {
+        let log = house.process().stderr();
+        log.lines().find(|line| line.contains("\"served\"")).map(str::to_owned).ok_or(log)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["account_id"], pair.ids[1].as_str(), "{line}");
+    assert_eq!(line["left"], format!("{} answered 529", pair.ids[0]), "{line}");
+}
+
+#[tokio::test]
 async fn each_account_is_tried_once_and_three_at_most() {
     let house = House::empty().await;
     let upstreams: Vec<FakeUpstream> = (0..5).map(|_| FakeUpstream::start()).collect();
@@ -361,26 +377,4 @@ async fn a_cooling_account_says_so_and_can_be_reset() {
     let reset = house.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok().json();
     assert_eq!((&reset["status"], &reset["cooling_until"]), (&json!("ready"), &Value::Null));
     key.ask("hi").await.ok();
-}
-
-#[tokio::test]
-async fn an_account_is_tested_with_one_free_call() {
-    let house = House::empty().await;
-    let id = house.account("main", &house.upstream.url()).await;
-    let test = async |id: &str| {
-        let answer = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
-        assert!(!answer.text().contains("sk-upstream"), "{}", answer.text());
-        answer.json()
-    };
-    let tested = test(&id).await;
-    assert_eq!(
-        (&tested["ok"], &tested["upstream_status"]),
-        (&json!(true), &json!(200)),
-        "{tested}"
-    );
-    assert_eq!(house.upstream.exchanges().len(), 1);
-    assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
-    let down = house.account("down", "http://127.0.0.1:1").await;
-    let tested = test(&down).await;
-    assert_eq!((&tested["ok"], &tested["upstream_status"]), (&json!(false), &Value::Null));
 }
