@@ -274,3 +274,27 @@ async fn health_holds_in_memory_while_the_store_is_down() {
     assert_eq!(instance.ask().await, 200);
     assert_eq!(stack.counts(), (2, 2), "a cooling account is left alone");
 }
+
+#[tokio::test]
+async fn failures_seen_by_several_instances_add_up() {
+    let stack = stack().await;
+    let (here, there) = (stack.instance(), stack.instance());
+    assert_eq!((here.ask().await, there.ask().await), (200, 200));
+    stack.first.always("status:500");
+    let strikes = |instance: &Instance| instance.store.health(&stack.ids[0]).strikes.len();
+    assert_eq!(here.ask().await, 200);
+    here.has_written(1).await;
+    // It does not know of the other's: its write is refused, and adds to what it then reads.
+    assert_eq!(there.ask().await, 200);
+    eventually("the second adds up", SOON, async || {
+        if strikes(&there) == 2 { Ok(()) } else { Err(strikes(&there)) }
+    })
+    .await;
+    there.relay.drain().await;
+    assert_eq!(here.ask().await, 200);
+    eventually("the circuit is open", SOON, async || {
+        let health = here.store.health(&stack.ids[0]);
+        if matches!(health.state, State::Open { .. }) { Ok(()) } else { Err(health) }
+    })
+    .await;
+}
