@@ -154,8 +154,18 @@ pub enum AccountCommand {
         #[arg(long)]
         weight: Option<u32>,
     },
-    /// List accounts
+    /// List accounts, how they are doing and until when
     List,
+    /// Make one free call with an account's credential and tell the result
+    Test {
+        /// The account
+        id: String,
+    },
+    /// Forget whatever is held against an account
+    Reset {
+        /// The account
+        id: String,
+    },
 }
 
 /// What can be done with groups.

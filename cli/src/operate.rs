@@ -23,8 +23,20 @@ pub(crate) async fn account(office: &Office, what: AccountCommand) -> Result<(),
             office.show(&made, || say_made("account", &made));
         }
         AccountCommand::List => {
-            let columns = ["id", "name", "provider", "base_url", "priority", "weight", "status"];
-            office.list("/accounts", &columns).await?;
+            let about = ["id", "name", "base_url", "priority", "weight"];
+            let state = ["status", "status_reason", "cooling_until", "utilisation"];
+            office.list("/accounts", &[about.as_slice(), state.as_slice()].concat()).await?;
+        }
+        AccountCommand::Test { id } => {
+            let result = office.post(&format!("/accounts/{id}/test"), &json!({})).await?;
+            office.show(&result, || say(format!("account {id}: {}", text(&result["message"]))));
+            if result["ok"] != true {
+                return Err(Fail::Failed(format!("account {id} cannot be used")));
+            }
+        }
+        AccountCommand::Reset { id } => {
+            let account = office.post(&format!("/accounts/{id}/reset"), &json!({})).await?;
+            office.show(&account, || say(format!("account {id} is {}", text(&account["status"]))));
         }
     }
     Ok(())
@@ -199,9 +211,18 @@ fn text(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "all".to_owned(),
+        Value::Object(fields) if fields.contains_key("five_hour") => utilisation(value),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
+}
+
+/// How much of an account's limits is used, as `5h 42 %, 7d 7 %`.
+fn utilisation(value: &Value) -> String {
+    let windows = [("5h", &value["five_hour"]["percent"]), ("7d", &value["seven_day"]["percent"])];
+    let known = windows.iter().filter(|(_, percent)| !percent.is_null());
+    let each: Vec<String> = known.map(|(name, percent)| format!("{name} {percent} %")).collect();
+    if each.is_empty() { "-".to_owned() } else { each.join(", ") }
 }
 
 fn set(body: &mut Value, name: &str, value: Option<Value>) {

@@ -162,3 +162,25 @@ async fn nonsense_is_refused_with_the_reason() {
     refused(Answer::to(raw).await);
     admin.get("/nothing").await.refused(404, "not_found_error");
 }
+
+#[tokio::test]
+async fn an_account_is_tested_with_one_free_call() {
+    let house = House::empty().await;
+    let id = house.account("main", &house.upstream.url()).await;
+    let test = async |id: &str| {
+        let answer = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
+        assert!(!answer.text().contains("sk-upstream"), "{}", answer.text());
+        answer.json()
+    };
+    let tested = test(&id).await;
+    assert_eq!(
+        (&tested["ok"], &tested["upstream_status"]),
+        (&json!(true), &json!(200)),
+        "{tested}"
+    );
+    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
+    let down = house.account("down", "http://127.0.0.1:1").await;
+    let tested = test(&down).await;
+    assert_eq!((&tested["ok"], &tested["upstream_status"]), (&json!(false), &Value::Null));
+}

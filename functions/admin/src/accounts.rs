@@ -1,6 +1,7 @@
 //! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
 
 use crate::answer::{Answer, Refused, body, created, id};
+use crate::health::Status;
 use crate::query::{Change, Paging, name};
 use crate::{Office, Shared};
 use axum::Json;
@@ -9,10 +10,12 @@ use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_cloud::upstream::check_url;
 use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::model::ModelPattern;
 use baton_domain::secret::Secret;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -81,8 +84,9 @@ impl AccountInput {
 #[serde(transparent)]
 struct ModelPatternKey(String);
 
-fn view(stored: &Stored<Account>) -> Value {
+fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
     let account = &stored.value;
+    let status = Status::of(account, health, now);
     let map: Map<String, Value> = account
         .model_map
         .iter()
@@ -94,8 +98,8 @@ fn view(stored: &Stored<Account>) -> Value {
         "models": account.models, "model_map": map, "cache_domain": account.cache_domain,
         "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
         "enabled": account.enabled, "credential_type": account.credential,
-        "status": if account.enabled { "ready" } else { "disabled" },
-        "status_reason": null, "cooling_until": null, "last_used_at": null,
+        "status": status.name, "status_reason": status.reason, "cooling_until": status.until,
+        "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": null,
         "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
@@ -104,17 +108,20 @@ pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
 ) -> Answer<Json<Value>> {
-    let page = office.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?;
-    let data: Vec<Value> = page.data.iter().map(view).collect();
+    let page =
+        office.store.list::<Account>(paging.limit()?.into(), paging.cursor.as_deref()).await?;
+    let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
+    office.store.read_health(&ids).await?;
+    let data: Vec<Value> = page.data.iter().map(|stored| office.view(stored)).collect();
     Ok(Json(json!({ "data": data, "next_cursor": page.next_cursor })))
 }
 
 pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
-    Ok(created(view(&office.create_account(body(&bytes)?).await?)))
+    Ok(created(office.view(&office.create_account(body(&bytes)?).await?)))
 }
 
 pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(view(&office.account(&id(&path)?).await?)))
+    office.view_now(&office.account(&id(&path)?).await?).await.map(Json)
 }
 
 pub(crate) async fn change(
@@ -125,9 +132,14 @@ pub(crate) async fn change(
     let input: AccountInput = body(&bytes)?;
     let before = office.account(&id(&path)?).await?;
     let mut stored = office.store.revise(&before);
+    let is_another = input.credential.is_some() || input.base_url.is_some();
     office.fill(&mut stored, input).await?;
     office.save_account(&stored, &before.value.groups).await?;
-    Ok(Json(view(&stored)))
+    if is_another {
+        // What was held against the account was held against what it was.
+        office.reset_health(&stored.value.id).await?;
+    }
+    office.view_now(&stored).await.map(Json)
 }
 
 pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
@@ -135,10 +147,22 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
     office.store.apply(edit).await?;
+    office.store.remove_health(&stored.value.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Office {
+    /// The account with its health as this process knows it.
+    fn view(&self, stored: &Stored<Account>) -> Value {
+        view(stored, &self.store.health(&stored.value.id), self.store.clock().now())
+    }
+
+    /// The account with its health as it is stored.
+    pub(crate) async fn view_now(&self, stored: &Stored<Account>) -> Answer<Value> {
+        self.store.read_health(std::slice::from_ref(&stored.value.id)).await?;
+        Ok(self.view(stored))
+    }
+
     pub(crate) async fn create_account(&self, input: AccountInput) -> Answer<Stored<Account>> {
         if input.name.is_none() {
             return Err(Refused::bad("`name` is missing"));
@@ -170,7 +194,7 @@ impl Office {
         Ok(stored)
     }
 
-    async fn account(&self, id: &AccountId) -> Answer<Stored<Account>> {
+    pub(crate) async fn account(&self, id: &AccountId) -> Answer<Stored<Account>> {
         let found = self.store.read::<Account>(id).await?;
         found.ok_or_else(|| Refused::not_found(format!("account {id}")))
     }

@@ -38,6 +38,7 @@ pub async fn first_start(
         pepper: Pepper::new(pepper),
         admin_token: settings.admin_token.clone(),
         allow_private_upstreams: settings.allow_private_upstreams,
+        timers: settings.timers,
     };
     let made = async {
         Ok::<_, Refused>(FirstStart {

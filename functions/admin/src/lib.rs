@@ -8,6 +8,7 @@ mod answer;
 mod authorize;
 mod first_start;
 mod groups;
+mod health;
 mod keys;
 mod query;
 mod summary;
@@ -18,7 +19,7 @@ pub use first_start::{FirstStart, first_start};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use baton_cloud::settings::Settings;
+use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::vault::Pepper;
 use baton_domain::secret::Secret;
@@ -31,6 +32,7 @@ struct Office {
     /// The admin token, if it is fixed from outside; else its hash is in the store.
     admin_token: Option<Secret>,
     allow_private_upstreams: bool,
+    timers: Timers,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
@@ -42,6 +44,7 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         pepper: Pepper::new(pepper),
         admin_token: settings.admin_token.clone(),
         allow_private_upstreams: settings.allow_private_upstreams,
+        timers: settings.timers,
     });
     let api = Router::new()
         .route("/groups", get(groups::list).post(groups::create))
@@ -51,6 +54,8 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
             "/accounts/{id}",
             get(accounts::read).patch(accounts::change).delete(accounts::remove),
         )
+        .route("/accounts/{id}/test", post(health::test))
+        .route("/accounts/{id}/reset", post(health::reset))
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{id}", get(keys::read).patch(keys::change).delete(keys::remove))
         .route("/keys/{id}/rotate", post(keys::rotate))

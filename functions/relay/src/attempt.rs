@@ -5,13 +5,13 @@ use crate::reply::{self, Refusal};
 use crate::stream::Watch;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::{self, NoAnswer};
-use baton_domain::account::CredentialKind;
+use baton_cloud::upstream::{self, NoAnswer, credential_header, trimmed};
 use baton_domain::verdict;
-use baton_wire::headers::{reset_of, retry_after_of, to_upstream};
+use baton_wire::headers::to_upstream;
+use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::First;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, InvalidHeaderValue};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
 use http::response::Parts;
 use http::{Method, Response};
 use http_body_util::BodyExt as _;
@@ -77,24 +77,9 @@ pub(crate) fn headers(
     // Streams are never compressed; gzip is the one encoding that the meter can look into.
     let encoding = if !stream && asked.accepts_gzip() { "gzip" } else { "identity" };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-    let secret = member.credential.expose();
-    let (name, mut value) = match member.account.credential {
-        CredentialKind::ApiKey => {
-            (http::HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)?)
-        }
-        CredentialKind::Bearer => {
-            (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
-        }
-    };
-    value.set_sensitive(true);
+    let (name, value) = credential_header(member.account.credential, &member.credential)?;
     headers.insert(name, value);
     Ok(headers)
-}
-
-/// Operators end a base with a slash, or with the version that the path begins with.
-pub(crate) fn trimmed(base_url: &str) -> &str {
-    let base = base_url.trim_end_matches('/');
-    base.strip_suffix("/v1").unwrap_or(base)
 }
 
 /// Reads on until it is known that the answer is no error.
@@ -175,6 +160,7 @@ impl Miss {
                 status: head.status.as_u16(),
                 retry_after: retry_after_of(&head.headers),
                 reset: reset_of(&head.headers),
+                family: family_of(&head.headers),
                 body: std::str::from_utf8(body).unwrap_or_default(),
             }),
             Self::FirstEvent { kind, .. } => verdict::Failure::FirstEvent { kind },

@@ -49,6 +49,8 @@ pub(crate) struct Receipt {
     pub(crate) provider: &'static str,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
+    /// The accounts that were tried before, and why each was left.
+    pub(crate) left: String,
     /// The status that the client gets.
     pub(crate) status: u16,
     pub(crate) first_byte_at: Option<Timestamp>,

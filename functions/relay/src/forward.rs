@@ -1,21 +1,25 @@
 //! Out to the upstream, over as many accounts as it takes.
 //!
 //! Each account is tried once, three in all. One try is [`crate::attempt`]'s; what a failure
-//! means is decided by `domain::verdict`; the loop here only acts on it.
+//! means is decided by `domain::verdict`; the loop here only acts on it, and what it says of the
+//! account is noted by [`crate::health`] beside the next try.
 
 use crate::attempt::{Held, Miss};
 use crate::authenticate::Caller;
 use crate::body::Body;
 use crate::exchange::{Bill, Question, Receipt};
+use crate::health::Note;
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
+use baton_domain::id::AccountId;
 use baton_domain::model::map;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -107,12 +111,14 @@ impl Means {
     ) -> Result<Answer, Failure> {
         let question = &call.question;
         let mut chooser = self.chooser(&question.caller, &question.model, call.session).await?;
-        let mut last: Option<(Receipt, Miss)> = None;
+        let mut trail = Trail::default();
+        let mut last: Option<Missed> = None;
         while chooser.attempts() < ATTEMPTS_MAX {
-            let member = match (chooser.next(self.store.clock().now()), last.take()) {
+            let picked = self.pick(&mut chooser, question.bill, deadline).await;
+            let member = match (picked, last.take()) {
                 (Ok(at), _) => &chooser.pool().members[at],
                 (Err(refusal), None) => return Err(refusal.into()),
-                (Err(_), Some((receipt, miss))) => return Err(failure(asked, receipt, miss)),
+                (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
             let (model, body) = call.for_account(member);
             let mut receipt = Receipt {
@@ -121,6 +127,7 @@ impl Means {
                 provider: member.account.provider.as_str(),
                 upstream_model: model,
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
+                left: trail.to_string(),
                 status: 0,
                 first_byte_at: None,
             };
@@ -128,34 +135,78 @@ impl Means {
                 Ok(held) => {
                     receipt.status = held.head.status.as_u16();
                     receipt.first_byte_at = Some(self.store.clock().now());
+                    if question.bill == Bill::Metered {
+                        self.note_served(&receipt.account, &held.head.headers);
+                    }
                     return Ok(Answer { receipt, held });
                 }
                 Err(miss) => {
-                    let now = self.store.clock().now();
-                    let verdict = classify(&miss.failure(), now, self.store.dice().byte());
-                    tracing::warn!(
-                        request_id = %asked.id, account_id = %receipt.account, model = %receipt.upstream_model,
-                        next = ?verdict.request, "upstream: {miss}"
-                    );
-                    if verdict.request == Next::PassOn || Instant::now() >= deadline {
-                        return Err(failure(asked, receipt, miss));
+                    trail.add(&receipt.account, &miss);
+                    receipt.left = trail.to_string();
+                    let (next, missed) = self.judge(receipt, miss);
+                    if next == Next::PassOn || Instant::now() >= deadline {
+                        return Err(missed.failure(asked).await);
                     }
-                    last = Some((receipt, miss));
+                    last = Some(missed);
                 }
             }
         }
         match last {
-            Some((receipt, miss)) => Err(failure(asked, receipt, miss)),
+            Some(missed) => Err(missed.failure(asked).await),
             None => Err(Refusal::no_account().into()),
         }
     }
+
+    /// Decides what a miss means, for the request and (where it is a paid one) for the account.
+    fn judge(&self, receipt: Receipt, miss: Miss) -> (Next, Missed) {
+        let now = self.store.clock().now();
+        let verdict = classify(&miss.failure(), now, self.store.dice().byte());
+        tracing::warn!(
+            request_id = %receipt.question.id, account_id = %receipt.account,
+            model = %receipt.upstream_model, next = ?verdict.request, account = ?verdict.account,
+            "upstream: {miss}"
+        );
+        let note = match receipt.question.bill {
+            Bill::Metered => self.note_miss(&receipt.account, verdict.account),
+            Bill::Free => Note::nothing(),
+        };
+        (verdict.request, Missed { receipt, miss, note })
+    }
 }
 
-fn failure(asked: &Asked, mut receipt: Receipt, miss: Miss) -> Failure {
-    let answer = miss.into_answer(asked);
-    receipt.status = match &answer {
-        Ok(answer) => answer.status().as_u16(),
-        Err(refusal) => refusal.status().as_u16(),
-    };
-    Failure { receipt: Some(receipt), answer }
+/// Which accounts were tried, and why each was left.
+#[derive(Default)]
+struct Trail(Vec<String>);
+
+impl Trail {
+    fn add(&mut self, account: &AccountId, miss: &Miss) {
+        self.0.push(format!("{account} {miss}"));
+    }
+}
+
+impl fmt::Display for Trail {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.join(", "))
+    }
+}
+
+/// One account that gave no good answer.
+struct Missed {
+    receipt: Receipt,
+    miss: Miss,
+    note: Note,
+}
+
+impl Missed {
+    /// The end of the request: what the client is told, once the account's health is noted.
+    async fn failure(self, asked: &Asked) -> Failure {
+        let Self { mut receipt, miss, note } = self;
+        note.written().await;
+        let answer = miss.into_answer(asked);
+        receipt.status = match &answer {
+            Ok(answer) => answer.status().as_u16(),
+            Err(refusal) => refusal.status().as_u16(),
+        };
+        Failure { receipt: Some(receipt), answer }
+    }
 }

@@ -10,6 +10,7 @@ mod body;
 mod choose;
 mod exchange;
 mod forward;
+mod health;
 mod models;
 mod own_usage;
 mod read;

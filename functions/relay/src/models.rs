@@ -6,6 +6,7 @@ use crate::body::Body;
 use crate::reply::{self, Refusal};
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
+use baton_cloud::upstream::trimmed;
 use baton_domain::model::allows;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -26,8 +27,8 @@ impl Means {
         asked: &Asked,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        let mut chooser = self.chooser(caller, "", 0).await?;
-        let Ok(at) = chooser.next(self.store.clock().now()) else {
+        let chooser = self.chooser(caller, "", 0).await?;
+        let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
             return Ok(self.catalogue(caller, None));
         };
         let member = &chooser.pool().members[at];
@@ -45,8 +46,8 @@ impl Means {
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         caller.may_use(id)?;
-        let mut chooser = self.chooser(caller, id, 0).await?;
-        let at = chooser.next(self.store.clock().now())?;
+        let (chooser, now) = (self.chooser(caller, id, 0).await?, self.store.clock().now());
+        let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
         let member = &chooser.pool().members[at];
         if let Some((head, body)) = self.ask_upstream(asked, member).await {
             let head = reply::relayed_head(asked, &head);
@@ -60,7 +61,7 @@ impl Means {
 
     /// The upstream's good answer to the same question, if it comes in time.
     async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
-        let base = attempt::trimmed(&member.account.base_url);
+        let base = trimmed(&member.account.base_url);
         let url = format!("{base}{}", asked.path_and_query());
         let mut headers = attempt::headers(asked, member, true).ok()?;
         headers.remove(CONTENT_LENGTH);

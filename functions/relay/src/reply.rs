@@ -140,17 +140,22 @@ impl Refusal {
         Self::api(StatusCode::SERVICE_UNAVAILABLE, "the key's group is disabled; ask your operator")
     }
 
-    /// No account will do, each for its own reason.
-    pub(crate) fn nobody(model: &str, reasons: &[(AccountId, Ineligible)]) -> Self {
+    /// No account will do, each for its own reason; `seconds` until one will, if time helps.
+    pub(crate) fn nobody(
+        model: &str,
+        reasons: &[(AccountId, Ineligible)],
+        seconds: Option<u64>,
+    ) -> Self {
         let each: Vec<String> =
             reasons.iter().map(|(account, why)| format!("{account} {why}")).collect();
-        Self::api(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!(
-                "no upstream account can serve `{model}`: {}; ask your operator",
-                each.join(", ")
-            ),
-        )
+        let (kind, advice) = match seconds {
+            Some(seconds) => ("overloaded_error", format!("try again in {seconds} s")),
+            None => ("api_error", "ask your operator".to_owned()),
+        };
+        let each = each.join(", ");
+        let message = format!("no upstream account can serve `{model}`: {each}; {advice}");
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, message);
+        Self { retry_after_seconds: seconds, ..refusal }
     }
 
     pub(crate) fn unreachable() -> Self {

@@ -32,6 +32,7 @@ impl Means {
             model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
             ttft_ms = record.ttft_ms, duration_ms = record.duration_ms, attempts = record.attempts,
+            left = receipt.left,
             "served"
         );
         let Err(error) = self.queue.send(&record).await else { return };

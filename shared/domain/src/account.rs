@@ -1,8 +1,8 @@
-//! Upstream accounts: where requests may go, with which credential, and how the account is doing.
+//! Upstream accounts: where requests may go, and with which credential. How an account is doing
+//! is [`crate::health`]'s business.
 
 use crate::id::{AccountId, GroupId};
 use crate::model::ModelPattern;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// An upstream account's settings. Its credential is not part of it; see `cloud::vault`.
@@ -69,23 +69,4 @@ pub enum CredentialKind {
     ApiKey,
     /// A static token, sent as `Authorization: Bearer`.
     Bearer,
-}
-
-/// How an account is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// Nothing is known against it.
-    Ready,
-    /// Not to be used before `until`.
-    Cooling {
-        /// When it may be used again.
-        until: Timestamp,
-        /// Why, in words.
-        reason: String,
-    },
-    /// The upstream refuses the credential.
-    AuthFailed {
-        /// Since when.
-        since: Timestamp,
-    },
 }

@@ -4,7 +4,8 @@
 //! cache domain, then an account of it: every instance computes the same answer without stored
 //! state, and when an account is out only its own sessions move, if they can within the domain.
 
-use crate::account::{Account, Health, Provider};
+use crate::account::{Account, Provider};
+use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
 use crate::model::allows;
 use jiff::Timestamp;
@@ -48,10 +49,15 @@ pub enum Ineligible {
     Model,
     /// Does not speak the protocol.
     Protocol,
-    /// Cooling down until then.
-    Cooling(Timestamp),
-    /// Its credential is refused.
-    AuthFailed,
+    /// Not before `until`.
+    Cooling {
+        /// When it may be used again.
+        until: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// Its credential is refused, for this reason.
+    AuthFailed(String),
     /// It failed this very request.
     Tried,
 }
@@ -62,8 +68,11 @@ impl std::fmt::Display for Ineligible {
             Self::Disabled => out.write_str("is disabled"),
             Self::Model => out.write_str("does not serve the model"),
             Self::Protocol => out.write_str("does not speak the protocol"),
-            Self::Cooling(until) => write!(out, "is cooling down until {until}"),
-            Self::AuthFailed => out.write_str("has a refused credential"),
+            Self::Cooling { until, reason } => {
+                let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+                write!(out, "is cooling down until {until} ({reason})")
+            }
+            Self::AuthFailed(reason) => write!(out, "has a refused credential ({reason})"),
             Self::Tried => out.write_str("has failed this request"),
         }
     }
@@ -112,11 +121,22 @@ fn ineligible(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Opt
     if wish.tried.contains(&account.id) {
         return Some(Ineligible::Tried);
     }
-    match *candidate.health {
-        Health::Cooling { until, .. } if until > now => Some(Ineligible::Cooling(until)),
-        Health::AuthFailed { .. } => Some(Ineligible::AuthFailed),
-        Health::Cooling { .. } | Health::Ready => None,
+    match candidate.health.standing(wish.model, now) {
+        Standing::Cooling { until, reason } => {
+            Some(Ineligible::Cooling { until, reason: reason.to_owned() })
+        }
+        Standing::AuthFailed { reason } => Some(Ineligible::AuthFailed(reason.to_owned())),
+        Standing::HalfOpen | Standing::Ready => None,
     }
+}
+
+/// When the first of the accounts that are only cooling down can be used again.
+pub fn ready_at(reasons: &[(AccountId, Ineligible)]) -> Option<Timestamp> {
+    let ends = reasons.iter().filter_map(|(_, why)| match why {
+        Ineligible::Cooling { until, .. } => Some(*until),
+        _ => None,
+    });
+    ends.min()
 }
 
 /// An account without a declared domain is one of its own.

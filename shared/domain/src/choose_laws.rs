@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::account::CredentialKind;
+use crate::health::{Rest, State};
 use proptest::prelude::*;
 
 fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
@@ -24,7 +25,7 @@ fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
 }
 
 fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<AccountId> {
-    let health = Health::Ready;
+    let health = Health::default();
     let candidates: Vec<_> =
         accounts.iter().map(|account| Candidate { account, health: &health }).collect();
     let group = GroupId::from_bits(1);
@@ -35,17 +36,32 @@ fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<Accou
     }
 }
 
-#[test]
-fn shares_follow_weights() {
-    let accounts = [account(1, 1, None), account(2, 2, None), account(3, 5, None)];
-    let mut counts = [0_u32; 3];
-    for session in 0..100_000 {
-        let id = pick(&accounts, session, &[]).unwrap();
+/// Counts 100,000 sessions; each account's share is within 2 % of its weight's.
+fn check_shares(accounts: &[Account]) {
+    const SESSIONS: u32 = 100_000;
+    let mut counts = vec![0_u32; accounts.len()];
+    for session in 0..SESSIONS {
+        let id = pick(accounts, session.into(), &[]).unwrap();
         counts[accounts.iter().position(|account| account.id == id).unwrap()] += 1;
     }
-    for (count, wanted) in counts.into_iter().zip([12_500_u32, 25_000, 62_500]) {
-        assert!(count.abs_diff(wanted) < 2_000, "{counts:?}");
+    let whole: u32 = accounts.iter().map(|account| account.weight).sum();
+    for (count, account) in counts.iter().zip(accounts) {
+        let wanted = SESSIONS / whole * account.weight;
+        assert!(count.abs_diff(wanted) <= SESSIONS / 50, "{counts:?}");
     }
+}
+
+#[test]
+fn shares_follow_weights() {
+    let of = |weights: &[(u32, Option<&str>)]| -> Vec<Account> {
+        let each = weights.iter().zip(1..);
+        each.map(|(&(weight, domain), id)| account(id, weight, domain)).collect()
+    };
+    check_shares(&of(&[(1, None), (2, None), (5, None)]));
+    check_shares(&of(&[(1, None), (1, None)]));
+    check_shares(&of(&[(1, Some("a")), (2, Some("a")), (5, Some("b"))]));
+    check_shares(&of(&[(10, Some("a")), (20, Some("b")), (30, Some("b")), (40, None)]));
+    check_shares(&of(&[(0, None), (3, None), (1, None)]));
 }
 
 #[test]
@@ -65,23 +81,34 @@ fn nobody_says_why() {
     off.enabled = false;
     let mut other = account(2, 1, None);
     other.models = vec!["claude-haiku-*".parse().unwrap()];
-    let cooling = Health::Cooling { until: Timestamp::MAX, reason: String::new() };
-    let (third, ready) = (account(3, 1, None), Health::Ready);
+    let rest = Rest { until: Timestamp::MAX, reason: "overloaded".to_owned() };
+    let cooling = Health { state: State::Cooling(rest), ..Health::default() };
+    let since = Timestamp::UNIX_EPOCH;
+    let state = State::AuthFailed { since, reason: "401".to_owned() };
+    let refused = Health { state, ..Health::default() };
+    let (third, fourth) = (account(3, 1, None), account(4, 1, None));
+    let ready = Health::default();
     let candidates = [
         Candidate { account: &off, health: &ready },
         Candidate { account: &other, health: &ready },
         Candidate { account: &third, health: &cooling },
+        Candidate { account: &fourth, health: &refused },
     ];
     let group = GroupId::from_bits(1);
     let wish = Wish { group: &group, model: "claude-opus-5-5", session: 0, tried: &[] };
-    assert_eq!(
-        choose(&candidates, &wish, Timestamp::UNIX_EPOCH),
-        Choice::Nobody(vec![
-            (off.id.clone(), Ineligible::Disabled),
-            (other.id.clone(), Ineligible::Model),
-            (third.id.clone(), Ineligible::Cooling(Timestamp::MAX)),
-        ])
-    );
+    let Choice::Nobody(reasons) = choose(&candidates, &wish, Timestamp::UNIX_EPOCH) else {
+        panic!("somebody");
+    };
+    let cooling = Ineligible::Cooling { until: Timestamp::MAX, reason: "overloaded".to_owned() };
+    let expect = [
+        (off.id.clone(), Ineligible::Disabled),
+        (other.id.clone(), Ineligible::Model),
+        (third.id.clone(), cooling),
+        (fourth.id.clone(), Ineligible::AuthFailed("401".to_owned())),
+    ];
+    assert_eq!(reasons, expect);
+    assert_eq!(ready_at(&reasons), Some(Timestamp::MAX));
+    assert_eq!(ready_at(&reasons[..2]), None);
 }
 
 proptest! {
@@ -108,6 +135,40 @@ proptest! {
             } else {
                 prop_assert_eq!(before, after);
             }
+        }
+    }
+    #[test]
+    fn every_instance_agrees_and_an_account_that_is_back_has_its_sessions_again(
+        weights in prop::collection::vec((1_u32..9, 0_u8..4), 2..8),
+        gone in any::<prop::sample::Index>(),
+        sessions in prop::collection::vec(any::<u64>(), 50),
+    ) {
+        let names = ["a", "b", "c"];
+        let accounts: Vec<_> = weights
+            .iter()
+            .enumerate()
+            .map(|(at, &(weight, domain))| account(at as u128, weight, names.get(usize::from(domain)).copied()))
+            .collect();
+        let (rest, now) = (Rest { until: Timestamp::MAX, reason: String::new() }, Timestamp::UNIX_EPOCH);
+        let (out, ready) = (Health { state: State::Cooling(rest), ..Health::default() }, Health::default());
+        let gone = &accounts[gone.index(accounts.len())].id;
+        let group = GroupId::from_bits(1);
+        for session in sessions {
+            let wish = Wish { group: &group, model: "claude-opus-5-5", session, tried: &[] };
+            let among = |order: &[Account], is_out: bool| {
+                let health = |account: &Account| if is_out && account.id == *gone { &out } else { &ready };
+                let candidates: Vec<_> =
+                    order.iter().map(|account| Candidate { account, health: health(account) }).collect();
+                match choose(&candidates, &wish, now) {
+                    Choice::Chosen(at) => Some(order[at].id.clone()),
+                    Choice::Nobody(_) => None,
+                }
+            };
+            let turned: Vec<Account> = accounts.iter().rev().cloned().collect();
+            let before = among(&accounts, false);
+            prop_assert_eq!(&before, &among(&turned, false), "the order says nothing");
+            prop_assert_eq!(among(&accounts, true), pick(&accounts, session, std::slice::from_ref(gone)));
+            prop_assert_eq!(before, among(&accounts, false));
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod choose;
+pub mod health;
 pub mod id;
 pub mod key;
 pub mod model;

@@ -29,6 +29,8 @@ pub struct Answer<'a> {
     pub retry_after: Option<u64>,
     /// The latest announced reset of an exhausted limit.
     pub reset: Option<Timestamp>,
+    /// The one model family that is limited, if it is not the whole account.
+    pub family: Option<&'a str>,
     /// The beginning of the body, as text.
     pub body: &'a str,
 }
@@ -62,6 +64,8 @@ pub enum Effect {
         until: Timestamp,
         /// Why.
         reason: &'static str,
+        /// The model family that it holds for, if not for all.
+        family: Option<String>,
     },
     /// Its credential is refused.
     AuthFailed {
@@ -104,15 +108,11 @@ fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
             Effect::AuthFailed { reason: "the upstream has disabled the account (403)" }
         }
         403 => cool(now, 300, "forbidden (403)"),
-        402 => until_reset(answer, now, "spend cap reached (402)"),
-        429 if answer.retry_after.is_none() && answer.reset.is_none() => {
-            if says_spend_cap(answer.body) {
-                cool(now, 600, "spend cap reached (429)")
-            } else {
-                cool(now, 30, "rate limited (429)")
-            }
+        402 => until_reset(answer, now, 600, "spend cap reached (402)"),
+        429 if says_spend_cap(answer.body) => {
+            until_reset(answer, now, 600, "spend cap reached (429)")
         }
-        429 => until_reset(answer, now, "rate limited (429)"),
+        429 => until_reset(answer, now, 30, "rate limited (429)"),
         529 => overloaded(now, jitter),
         500 | 502 | 503 | 504 => Effect::Strike { reason: "server error" },
         _ => return Verdict { request: Next::PassOn, account: Effect::Nothing },
@@ -120,26 +120,33 @@ fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
     Verdict { request: Next::TryAnother, account }
 }
 
-fn until_reset(answer: &Answer<'_>, now: Timestamp, reason: &'static str) -> Effect {
-    match (answer.retry_after, answer.reset) {
-        (Some(seconds), _) => cool(now, i64::try_from(seconds).unwrap_or(i64::MAX), reason),
-        (None, Some(until)) => Effect::Cool { until, reason },
-        (None, None) => cool(now, 600, reason),
-    }
+/// As long as the answer says, for whom it says; `seconds` where it names no time to come.
+fn until_reset(answer: &Answer<'_>, now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
+    let announced = answer.reset.filter(|reset| *reset > now);
+    let seconds = match (answer.retry_after, announced) {
+        (Some(seconds), _) => i64::try_from(seconds).unwrap_or(i64::MAX),
+        (None, Some(reset)) => reset.duration_since(now).as_secs().saturating_add(1),
+        (None, None) => seconds,
+    };
+    let family = answer.family.map(str::to_owned);
+    Effect::Cool { until: later(now, seconds), reason, family }
 }
 
 /// It is the platform, not the account: 5 to 10 seconds.
 fn overloaded(now: Timestamp, jitter: u8) -> Effect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
-    Effect::Cool { until, reason: "overloaded (529)" }
+    Effect::Cool { until, reason: "overloaded (529)", family: None }
+}
+
+fn cool(now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
+    Effect::Cool { until: later(now, seconds), reason, family: None }
 }
 
 /// At most 31 days: a nonsense header must not bury an account.
-fn cool(now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
+fn later(now: Timestamp, seconds: i64) -> Timestamp {
     let seconds = seconds.clamp(0, 31 * 24 * 3600);
-    let until = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-    Effect::Cool { until, reason }
+    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 fn says_disabled(body: &str) -> bool {
@@ -159,7 +166,8 @@ mod tests {
     }
 
     fn status(status: u16, retry_after: Option<u64>, body: &str) -> Verdict {
-        classify(&Failure::Status(Answer { status, retry_after, reset: None, body }), now(), 0)
+        let answer = Answer { status, retry_after, reset: None, family: None, body };
+        classify(&Failure::Status(answer), now(), 0)
     }
 
     fn cooled(verdict: &Verdict) -> i64 {
@@ -197,6 +205,20 @@ mod tests {
         assert_eq!(cooled(&status(403, None, "")), 300);
         assert_eq!(cooled(&status(529, None, "")), 5);
         assert_eq!(cooled(&status(429, Some(u64::MAX), "")), 31 * 24 * 3600);
+    }
+
+    #[test]
+    fn a_reset_counts_if_it_is_to_come_and_may_be_of_one_family() {
+        let until = |reset: &str, family| {
+            let reset = Some(reset.parse().unwrap());
+            let answer = Answer { status: 429, retry_after: None, reset, family, body: "" };
+            classify(&Failure::Status(answer), now(), 0)
+        };
+        assert_eq!(cooled(&until("2026-11-22T22:00:00Z", None)), 3601);
+        assert_eq!(cooled(&until("2026-11-22T20:00:00Z", None)), 30, "a reset gone by");
+        assert_eq!(cooled(&until("2999-01-01T00:00:00Z", None)), 31 * 24 * 3600);
+        let verdict = until("2026-11-22T22:00:00Z", Some("opus"));
+        assert!(matches!(verdict.account, Effect::Cool { family: Some(f), .. } if f == "opus"));
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! Which headers go on, which come back, and what some of them say.
+//! Which headers go on and which come back. What an upstream's limits say is [`crate::limits`]'s.
 //!
 //! Both directions are open lists: what is not known passes. The account's credential and the
 //! relay's own headers are the relay's to add.
 
-use http::header::{AUTHORIZATION, CONNECTION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName};
-use jiff::Timestamp;
 
 /// Where a client may put its key, in the order in which they are tried.
 const CREDENTIALS: [&str; 4] = ["x-api-key", "authorization", "x-goog-api-key", "api-key"];
@@ -105,35 +104,6 @@ pub fn credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// `retry-after` in seconds; the form with a date counts as absent, as clients have it.
-pub fn retry_after_of(headers: &HeaderMap) -> Option<u64> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// The latest reset of a limit that the answer says is exhausted (rate-limit page, 2026-08-22):
-/// `anthropic-ratelimit-unified-reset` in unix seconds, when its status is `rejected`, and
-/// `…-reset` as RFC 3339, beside a `…-remaining` of 0.
-pub fn reset_of(headers: &HeaderMap) -> Option<Timestamp> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let rejected = text("anthropic-ratelimit-unified-status") == Some("rejected");
-    headers
-        .keys()
-        .filter_map(|name| {
-            let limit = name.as_str().strip_suffix("-reset")?;
-            let is_unified = limit.starts_with("anthropic-ratelimit-unified");
-            let is_ours = limit.starts_with("anthropic-");
-            let spent = is_ours && text(&format!("{limit}-remaining")) == Some("0");
-            if spent || (is_unified && rejected) { moment(text(name.as_str())?) } else { None }
-        })
-        .max()
-}
-
-/// Unix seconds or RFC 3339; both occur.
-fn moment(text: &str) -> Option<Timestamp> {
-    let seconds = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    seconds.or_else(|| text.parse().ok())
 }
 
 #[cfg(test)]
@@ -286,33 +256,5 @@ mod tests {
         check(&[("authorization", "Bearer")], &[]);
         check(&[("authorization", "Bearer ")], &[]);
         check(&[("authorization", "k"), ("x-api-key", " ")], &[]);
-    }
-
-    #[test]
-    fn when_to_come_back() {
-        let check = |pairs: &[(&str, &str)], seconds, reset: Option<&str>| {
-            let headers = headers(pairs);
-            assert_eq!(retry_after_of(&headers), seconds, "{pairs:?}");
-            assert_eq!(reset_of(&headers), reset.map(|text| text.parse().unwrap()), "{pairs:?}");
-        };
-        check(&[("retry-after", "7")], Some(7), None);
-        check(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None, None);
-        let day = "2026-11-22T20:00:00Z";
-        let spent = ("anthropic-ratelimit-requests-remaining", "0");
-        check(&[spent, ("anthropic-ratelimit-requests-reset", day)], None, Some(day));
-        let left = ("anthropic-ratelimit-requests-remaining", "1");
-        check(&[left, ("anthropic-ratelimit-requests-reset", day)], None, None);
-        let tokens = ("anthropic-ratelimit-tokens-remaining", "0");
-        let later = ("anthropic-ratelimit-tokens-reset", "2026-11-22T21:00:00Z");
-        let both = [spent, ("anthropic-ratelimit-requests-reset", day), tokens, later];
-        check(&both, None, Some("2026-11-22T21:00:00Z"));
-        let unified = ("anthropic-ratelimit-unified-reset", "1796000000");
-        check(
-            &[("anthropic-ratelimit-unified-status", "rejected"), unified],
-            None,
-            Some("2026-11-30T00:53:20Z"),
-        );
-        check(&[("anthropic-ratelimit-unified-status", "allowed"), unified], None, None);
-        check(&[("x-ratelimit-reset", "1796000000"), ("x-ratelimit-remaining", "0")], None, None);
     }
 }

@@ -7,6 +7,7 @@ pub mod encoding;
 pub mod envelope;
 pub mod error;
 pub mod headers;
+pub mod limits;
 pub mod meter;
 pub mod route;
 pub mod session;

@@ -124,9 +124,13 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
     };
     let mut reply = match &scenario.kind {
         Kind::Error(name) => recorded_error(name),
+        Kind::Status(status) => Reply::error(*status, "made_up_error", &scenario.say),
         Kind::Fixture(name) => recorded_stream(shared, &scenario, name),
         _ => made_up(shared, &scenario, request, &body, serial),
     };
+    for (name, value) in &scenario.headers {
+        reply = reply.with(name, value);
+    }
     if reply.status != 200 {
         shared.book(|ledger| ledger.row(model).errors += 1);
     }

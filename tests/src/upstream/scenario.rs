@@ -4,7 +4,8 @@
 //! headers, between `[[` and `]]` in the last user message. Kinds: see [`Kind`]. Options:
 //! `gate=NAME` (pass that gate before each chunk), `size=N` (chunks of N bytes instead of whole
 //! events), `events=N` (so many text deltas), `pace=MS` (pause between events), `gzip` (compress
-//! the answer when the request allows it), `gzip!` (compress it in any case).
+//! the answer when the request allows it), `gzip!` (compress it in any case), `header=NAME:VALUE`
+//! (send that header, too), `say=TEXT` (the message of a made-up error).
 
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub enum Kind {
     Fixture(String),
     /// A recorded error answer.
     Error(String),
+    /// A made-up error answer with this status.
+    Status(u16),
     /// A text with pings and comment lines between all events.
     Pings,
     /// The head and so many events of a text, then a torn connection.
@@ -52,6 +55,10 @@ pub struct Scenario {
     pub gzip: bool,
     /// Compress whatever the request accepts.
     pub gzip_always: bool,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// The message of a made-up error.
+    pub say: String,
 }
 
 impl Scenario {
@@ -65,6 +72,8 @@ impl Scenario {
             pace: Duration::ZERO,
             gzip: false,
             gzip_always: false,
+            headers: Vec::new(),
+            say: "made up".to_owned(),
         }
     }
 
@@ -96,6 +105,11 @@ impl Scenario {
             "pace" => self.pace = Duration::from_millis(number(value)? as u64),
             "gzip" => self.gzip = true,
             "gzip!" => self.gzip_always = true,
+            "header" => {
+                let (name, value) = value.split_once(':').ok_or("a header is NAME:VALUE")?;
+                self.headers.push((name.to_owned(), value.to_owned()));
+            }
+            "say" => value.clone_into(&mut self.say),
             _ => return Err(format!("unknown option {option:?}")),
         }
         Ok(())
@@ -121,6 +135,7 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
         "tool" => Kind::Tool(argument.to_owned()),
         "fixture" => Kind::Fixture(argument.to_owned()),
         "error" => Kind::Error(argument.to_owned()),
+        "status" => Kind::Status(argument.parse().map_err(|e| format!("{argument:?}: {e}"))?),
         "pings" => Kind::Pings,
         "cut" => Kind::Cut(number(argument)?),
         "hang" if argument.is_empty() => Kind::Hang,

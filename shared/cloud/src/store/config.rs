@@ -1,4 +1,5 @@
 //! What the relay reads of the config table: a key, and a group with its accounts. Both cached.
+//! The health of the accounts is read along with them.
 
 use super::item::{Entity, Item, Stored, key_of, place, text};
 use super::names::{self, PK, SK};
@@ -65,6 +66,10 @@ impl Store {
             } else {
                 group = Some(Stored::<Group>::from_item(item)?.value);
             }
+        }
+        let ids: Vec<AccountId> = members.iter().map(|member| member.account.id.clone()).collect();
+        if let Err(error) = self.read_health(&ids).await {
+            tracing::warn!(group_id = %id, "its accounts' health cannot be read: {error}");
         }
         Ok(group.map(|group| Pool { group, members }))
     }

@@ -4,6 +4,7 @@
 mod config;
 mod edit;
 mod event;
+mod health;
 mod item;
 mod ledger;
 mod names;
@@ -44,6 +45,7 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    health: health::Memory,
 }
 
 /// The store could not do what was asked.
@@ -91,6 +93,7 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            health: health::Memory::default(),
         }
     }
 

@@ -8,6 +8,8 @@
 //! | a group with its accounts | config | Query (`group#<id>`) |
 //! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
 //! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
+//! | a change of health | state | PutItem, on the version it is a change of |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
@@ -44,6 +46,7 @@ pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";
+pub(super) const HEALTH: &str = "health";
 
 /// Where an item is: partition key, sort key.
 pub(super) type Place = (String, String);
@@ -60,6 +63,10 @@ pub(super) fn day(at: Timestamp) -> String {
 
 pub(super) fn lease(name: &str) -> Place {
     (format!("lease#{name}"), LEASE.to_owned())
+}
+
+pub(super) fn health(account: &AccountId) -> Place {
+    (format!("health#{account}"), HEALTH.to_owned())
 }
 
 /// The copy of an account among its group's items.

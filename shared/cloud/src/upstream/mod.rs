@@ -7,8 +7,11 @@ mod address;
 
 use crate::settings::Timers;
 use address::PublicOnly;
+use baton_domain::account::CredentialKind;
+use baton_domain::secret::Secret;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::error::Error as _;
 use std::sync::Arc;
 
@@ -84,6 +87,34 @@ impl Upstream {
 /// A sentence for the operator.
 pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check(url, allow_private).map(drop)
+}
+
+/// The header that an account's credential goes into.
+///
+/// # Errors
+/// When the credential has characters that no header may hold.
+pub fn credential_header(
+    kind: CredentialKind,
+    secret: &Secret,
+) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+    let secret = secret.expose();
+    let (name, mut value) = match kind {
+        CredentialKind::ApiKey => {
+            (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)?)
+        }
+        CredentialKind::Bearer => {
+            (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
+        }
+    };
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the
+/// version that the path begins with.
+pub fn trimmed(base_url: &str) -> &str {
+    let base = base_url.trim_end_matches('/');
+    base.strip_suffix("/v1").unwrap_or(base)
 }
 
 /// The error and what caused it, in one line.

@@ -1,0 +1,223 @@
+//! How accounts are doing: read with a group's accounts, kept in this process's memory, and
+//! written on change only, each time on the condition that nobody else has written meanwhile.
+
+use super::item::{Item, inconsistent, key_of, number, text};
+use super::names::{self, PK, SK, UPDATED_AT, VERSION};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use baton_domain::health::{Health, probing};
+use baton_domain::id::AccountId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// `BatchGetItem` takes so many keys.
+const BATCH_MAX: usize = 100;
+/// Writers that are in each other's way; then the last look stays as it is.
+const TRIES_MAX: u32 = 5;
+
+/// What this process knows. Cloning shares it.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    known: Arc<Mutex<HashMap<AccountId, Known>>>,
+    /// One writer at a time, so that this process is not in its own way.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    health: Arc<Health>,
+    /// The item's version that it is, or is a change of; 0 where there is no item.
+    version: u64,
+    /// Changed here, and not written yet.
+    is_ahead: bool,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, id: &AccountId) -> Known {
+        self.lock().get(id).cloned().unwrap_or_default()
+    }
+
+    fn set(&self, id: &AccountId, known: Known) {
+        self.lock().insert(id.clone(), known);
+    }
+
+    /// Takes over what was read, unless this process knows better already.
+    fn learn(&self, id: &AccountId, read: Known) {
+        let mut all = self.lock();
+        let known = all.entry(id.clone()).or_default();
+        if read.version > known.version || (read.version == known.version && !known.is_ahead) {
+            *known = read;
+        }
+    }
+
+    /// What was written is no longer ahead, unless it was changed again meanwhile.
+    fn written(&self, id: &AccountId, health: &Arc<Health>, version: u64) {
+        let mut all = self.lock();
+        let known = all.entry(id.clone()).or_default();
+        known.version = version;
+        known.is_ahead = known.is_ahead && !Arc::ptr_eq(&known.health, health);
+    }
+
+    /// Applies `change` to what is known; whether there is something to write.
+    fn change(&self, id: &AccountId, change: impl Fn(&Health) -> Option<Health>) -> bool {
+        let mut all = self.lock();
+        let known = all.get(id).cloned().unwrap_or_default();
+        let Some(after) = change(&known.health) else { return false };
+        all.insert(id.clone(), Known { health: Arc::new(after), is_ahead: true, ..known });
+        true
+    }
+}
+
+impl Store {
+    /// How the account is doing, as far as this process knows. No I/O: the health of a group's
+    /// accounts is read with [`Store::pool`].
+    pub fn health(&self, id: &AccountId) -> Arc<Health> {
+        self.health.get(id).health
+    }
+
+    /// Applies `change`: at once in this process, then in the table. Where it changes nothing,
+    /// nothing is written.
+    ///
+    /// # Errors
+    /// When it could not be written; this process then goes by it until it next reads the table.
+    pub async fn change_health(
+        &self,
+        id: &AccountId,
+        change: impl Fn(&Health) -> Option<Health>,
+    ) -> Result<(), StoreError> {
+        if !self.health.change(id, &change) {
+            return Ok(());
+        }
+        let _one = self.health.writing.lock().await;
+        for _ in 0..TRIES_MAX {
+            let known = self.health.get(id);
+            if !known.is_ahead {
+                return Ok(());
+            }
+            match self.put_health(id, &known).await {
+                Ok(version) => self.health.written(id, &known.health, version),
+                Err(StoreError::Conflict) => {
+                    self.health.set(id, self.read_health_now(id).await?);
+                    self.health.change(id, &change);
+                }
+                Err(error) => {
+                    self.health.written(id, &known.health, known.version);
+                    return Err(error);
+                }
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Makes the caller the one that probes an account whose circuit is half open. Returns whether
+    /// it is.
+    pub async fn claim_probe(&self, id: &AccountId) -> Result<bool, StoreError> {
+        let _one = self.health.writing.lock().await;
+        let known = self.health.get(id);
+        let Some(claimed) = probing(&known.health, self.clock.now()) else { return Ok(false) };
+        let claimed = Known { health: Arc::new(claimed), ..known };
+        match self.put_health(id, &claimed).await {
+            Ok(version) => {
+                self.health.set(id, Known { version, ..claimed });
+                Ok(true)
+            }
+            Err(StoreError::Conflict) => {
+                self.health.set(id, self.read_health_now(id).await?);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the health of these accounts into this process's memory.
+    pub async fn read_health(&self, ids: &[AccountId]) -> Result<(), StoreError> {
+        for some in ids.chunks(BATCH_MAX) {
+            let mut keys = Some(some.iter().map(|id| key_of(names::health(id))).collect());
+            let mut found = HashMap::new();
+            while let Some(wanted) = keys.take() {
+                let (items, rest) = self.batch_of_state(wanted).await?;
+                keys = rest;
+                for item in items {
+                    found.insert(text(&item, PK)?, known(item)?);
+                }
+            }
+            for id in some {
+                let (pk, _) = names::health(id);
+                self.health.learn(id, found.remove(&pk).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    /// One `BatchGetItem`: what was found, and the keys that were left over.
+    async fn batch_of_state(
+        &self,
+        keys: Vec<Item>,
+    ) -> Result<(Vec<Item>, Option<Vec<Item>>), StoreError> {
+        let table = &self.resources.state_table;
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build().ok();
+        let request = wanted.map(|wanted| HashMap::from([(table.clone(), wanted)]));
+        let answer = self.db.batch_get_item().set_request_items(request).send().await?;
+        let items = answer.responses.and_then(|mut all| all.remove(table)).unwrap_or_default();
+        let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
+        Ok((items, rest.map(|rest| rest.keys).filter(|keys| !keys.is_empty())))
+    }
+
+    async fn read_health_now(&self, id: &AccountId) -> Result<Known, StoreError> {
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::health(id))))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(answer.item.map(known).transpose()?.unwrap_or_default())
+    }
+
+    /// Writes it over the version that it is a change of; returns the new version.
+    async fn put_health(&self, id: &AccountId, known: &Known) -> Result<u64, StoreError> {
+        let (pk, sk) = names::health(id);
+        let mut item: Item = serde_dynamo::to_item(&*known.health)
+            .map_err(|error| inconsistent(&pk, &sk, &error))?;
+        item.extend(key_of((pk, sk)));
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let version = known.version + 1;
+        item.insert(VERSION.to_owned(), number(version));
+        let now = names::stamp(self.clock.now());
+        item.insert(UPDATED_AT.to_owned(), AttributeValue::S(now));
+        let put = self.db.put_item().table_name(&self.resources.state_table).set_item(Some(item));
+        let put = if known.version == 0 {
+            put.condition_expression("attribute_not_exists(#k)")
+                .expression_attribute_names("#k", PK)
+        } else {
+            put.condition_expression("#k = :before")
+                .expression_attribute_names("#k", VERSION)
+                .expression_attribute_values(":before", number(known.version))
+        };
+        put.send().await?;
+        Ok(version)
+    }
+
+    /// Forgets an account that no longer exists.
+    pub async fn remove_health(&self, id: &AccountId) -> Result<(), StoreError> {
+        self.health.lock().remove(id);
+        self.db
+            .delete_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::health(id))))
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+fn known(item: Item) -> Result<Known, StoreError> {
+    let (pk, sk, version) = (text(&item, PK)?, text(&item, SK)?, number(&item, VERSION)?);
+    let health = serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;
+    Ok(Known { health: Arc::new(health), version, is_ahead: false })
+}

@@ -1,0 +1,380 @@
+//! Accounts in trouble: the table of what an upstream's failure means, row by row, as clients,
+//! upstreams and operators see it.
+
+use std::net::TcpListener;
+use std::ops::RangeInclusive;
+
+use baton_tests::answer::Answer;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
+use baton_tests::upstream::FakeUpstream;
+use serde_json::{Value, json};
+
+/// Two upstreams behind two accounts of one group; the first is preferred.
+struct Pair {
+    first: FakeUpstream,
+    second: FakeUpstream,
+    ids: [String; 2],
+    key: Key,
+}
+
+async fn pair_at(house: &House, first_url: Option<String>) -> Pair {
+    let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
+    let group = house.group("pair").await;
+    let account = async |name, url: &str, priority| {
+        let fields = json!({"groups": [group], "priority": priority});
+        house.account_with(name, url, fields).await
+    };
+    let ids = [
+        account("first", &first_url.unwrap_or(first.url()), 1).await,
+        account("second", &second.url(), 2).await,
+    ];
+    let key = house.key("ci").group(&group).create().await;
+    Pair { first, second, ids, key }
+}
+
+async fn pair(house: &House) -> Pair {
+    pair_at(house, None).await
+}
+
+impl Pair {
+    fn counts(&self) -> (usize, usize) {
+        (self.first.exchanges().len(), self.second.exchanges().len())
+    }
+}
+
+async fn account(house: &House, id: &str) -> Value {
+    house.admin().get(&format!("/accounts/{id}")).await.ok().json()
+}
+
+/// Waits until the account has this status.
+async fn stands(house: &House, id: &str, status: &str) -> Value {
+    eventually(&format!("the account is {status}"), SOON, async || {
+        let account = account(house, id).await;
+        if account["status"] == status { Ok(account) } else { Err(account) }
+    })
+    .await
+}
+
+fn now() -> jiff::Timestamp {
+    baton_cloud::clock::Clock::system().now()
+}
+
+fn in_seconds(seconds: i64) -> jiff::Timestamp {
+    now() + jiff::SignedDuration::from_secs(seconds)
+}
+
+/// The first account answers so, the client sees the second's answer, and the operator sees the
+/// first one out for so many seconds (from before to after the request) and why.
+async fn cools(house: &House, scenario: &str, seconds: RangeInclusive<i64>, reason: &str) {
+    let pair = pair(house).await;
+    pair.first.next(scenario);
+    let before = now();
+    let answer = pair.key.ask("hi").await.ok();
+    assert!(answer.said().starts_with("Hello"), "{scenario}: {}", answer.text());
+    assert_eq!(pair.counts(), (1, 1), "{scenario}: each account once");
+    let account = stands(house, &pair.ids[0], "cooling").await;
+    let until: jiff::Timestamp =
+        account["cooling_until"].as_str().expect("cooling_until").parse().expect("a time");
+    let (from, to) =
+        (until.duration_since(now()).as_secs(), until.duration_since(before).as_secs());
+    assert!(from <= *seconds.end() && to >= *seconds.start(), "{scenario}: {from}..{to} s");
+    let told = account["status_reason"].as_str().unwrap_or_default();
+    assert!(told.contains(reason), "{scenario}: {told}");
+    assert_eq!(stands(house, &pair.ids[1], "ready").await["status_reason"], Value::Null);
+    pair.key.ask("hi").await.ok();
+    assert_eq!(pair.counts(), (1, 2), "{scenario}: a cooling account is left alone");
+}
+
+#[tokio::test]
+async fn rate_limits_cool_an_account_for_as_long_as_it_says() {
+    let house = House::empty().await;
+    cools(&house, "error:rate_limit", 7..=7, "rate limited").await;
+    cools(&house, "error:rate_limit_final", 1800..=1800, "rate limited").await;
+    cools(&house, "status:429", 30..=30, "rate limited").await;
+    let reset = in_seconds(120).to_string();
+    let tokens = "header=anthropic-ratelimit-tokens";
+    let told = format!("status:429;{tokens}-remaining:0;{tokens}-reset:{reset}");
+    cools(&house, &told, 119..=122, "rate limited").await;
+    let reset = in_seconds(600).as_second();
+    let unified = "header=anthropic-ratelimit-unified";
+    let told = format!("status:429;{unified}-status:rejected;{unified}-reset:{reset}");
+    cools(&house, &told, 599..=602, "rate limited").await;
+}
+
+#[tokio::test]
+async fn a_spend_cap_takes_an_account_out_until_its_reset() {
+    let house = House::empty().await;
+    cools(&house, "error:billing", 600..=600, "spend cap").await;
+    cools(&house, "error:spend_cap", 37_800..=37_800, "spend cap").await;
+    cools(&house, "status:429;say=Your credit balance is too low", 600..=600, "spend cap").await;
+}
+
+#[tokio::test]
+async fn an_overloaded_platform_is_left_alone_for_seconds() {
+    let house = House::empty().await;
+    cools(&house, "error:overloaded", 5..=10, "overloaded").await;
+    cools(&house, "fixture:error_first", 5..=10, "overloaded").await;
+}
+
+#[tokio::test]
+async fn a_403_cools_for_five_minutes() {
+    let house = House::empty().await;
+    cools(&house, "error:permission", 300..=300, "403").await;
+    cools(&house, "error:text_403_waf", 300..=300, "403").await;
+}
+
+#[tokio::test]
+async fn a_refused_credential_takes_an_account_out_until_an_operator_acts() {
+    let house = House::empty().await;
+    for scenario in ["error:authentication", "status:403;say=This organization has been disabled."]
+    {
+        let pair = pair(&house).await;
+        pair.first.next(scenario);
+        pair.key.ask("hi").await.ok();
+        let account = stands(&house, &pair.ids[0], "auth_failed").await;
+        assert!(account["status_reason"].as_str().is_some_and(|why| why.contains("40")));
+        pair.key.ask("hi").await.ok();
+        assert_eq!(pair.counts(), (1, 2), "{scenario}");
+        let path = format!("/accounts/{}", pair.ids[0]);
+        let credential = json!({"credential": {"type": "api_key", "value": "sk-upstream-new"}});
+        let changed = house.admin().patch(&path, &credential).await.ok().json();
+        assert_eq!(changed["status"], "ready", "another credential, another chance: {changed}");
+        pair.key.ask("hi").await.ok();
+        assert_eq!(pair.counts(), (2, 2), "{scenario}");
+    }
+}
+
+#[tokio::test]
+async fn three_server_errors_in_a_minute_open_the_circuit() {
+    let house = House::empty().await;
+    for (scenario, streams) in [
+        ("error:api_error", true),
+        ("error:html_502", true),
+        ("status:503", false),
+        ("error:timeout", true),
+        ("cut:0", false),
+    ] {
+        let pair = pair(&house).await;
+        for count in 1..=3 {
+            assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready", "{scenario}");
+            pair.first.next(scenario);
+            Answer::to(pair.key.message(message(MODEL, "hi", streams).to_string())).await.ok();
+            assert_eq!(pair.counts(), (count, count), "{scenario}");
+        }
+        stands(&house, &pair.ids[0], "cooling").await;
+        pair.key.ask("hi").await.ok();
+        assert_eq!(pair.counts(), (3, 4), "{scenario}: the circuit is open");
+    }
+}
+
+#[tokio::test]
+async fn a_good_answer_between_failures_keeps_the_circuit_closed() {
+    let house = House::empty().await;
+    let pair = pair(&house).await;
+    for scenario in ["status:500", "status:500", "text", "status:500", "status:500"] {
+        pair.first.next(scenario);
+        pair.key.ask("hi").await.ok();
+    }
+    assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
+    assert_eq!(pair.counts(), (5, 4));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
+    let house = House::launched(Launch::new().env("BATON_FIRST_BYTE_SECONDS", "0.5")).await;
+    let closed = TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr();
+    let closed = format!("http://{}", closed.expect("its number"));
+    let down = pair_at(&house, Some(closed)).await;
+    for _ in 0..3 {
+        down.key.ask("hi").await.ok();
+    }
+    let account = stands(&house, &down.ids[0], "cooling").await;
+    assert_eq!(account["status_reason"], "unreachable");
+
+    let silent = pair(&house).await;
+    silent.first.always("hang");
+    for _ in 0..3 {
+        silent.key.ask("hi").await.ok();
+    }
+    let account = stands(&house, &silent.ids[0], "cooling").await;
+    assert_eq!(account["status_reason"], "no answer in time");
+    silent.key.ask("hi").await.ok();
+    assert_eq!(silent.counts(), (3, 4));
+}
+
+#[tokio::test]
+async fn what_the_client_caused_passes_and_touches_no_account() {
+    let house = House::empty().await;
+    let pair = pair(&house).await;
+    let scenarios = ["error:invalid_request", "error:not_found_model", "status:405"];
+    let more = ["error:conflict", "error:too_large", "status:422"];
+    for (serial, scenario) in scenarios.into_iter().chain(more).enumerate() {
+        for _ in 0..4 {
+            pair.first.next(scenario);
+            let answer = pair.key.ask("hi").await;
+            assert!((400..=422).contains(&answer.status), "{scenario}: {}", answer.status);
+            assert_eq!(answer.body, pair.first.last().sent, "{scenario}: byte for byte");
+        }
+        assert_eq!(pair.counts(), ((serial + 1) * 4, 0), "{scenario}");
+        assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready", "{scenario}");
+    }
+}
+
+#[tokio::test]
+async fn counting_tokens_changes_no_health() {
+    let house = House::empty().await;
+    let pair = pair_at(&house, Some("http://127.0.0.1:1".to_owned())).await;
+    for _ in 0..4 {
+        let request = pair.key.request("POST", "/v1/messages/count_tokens");
+        Answer::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
+    }
+    assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
+}
+
+#[tokio::test]
+async fn after_the_first_event_an_error_is_passed_on() {
+    let house = House::empty().await;
+    let pair = pair(&house).await;
+    pair.first.next("fixture:error_midstream");
+    let answer = pair.key.ask("hi").await.ok();
+    assert!(answer.text().contains("event: error"), "{}", answer.text());
+    assert_eq!(pair.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn the_log_says_which_accounts_were_left_and_why() {
+    let mut house = House::launched(Launch::new().env("BATON_LOG_FORMAT", "json")).await;
+    let pair = pair(&house).await;
+    pair.first.next("error:overloaded");
+    pair.key.ask("hi").await.ok();
+    let line = eventually("the line", SOON, async || {
+        let log = house.process().stderr();
+        log.lines().find(|line| line.contains("\"served\"")).map(str::to_owned).ok_or(log)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["account_id"], pair.ids[1].as_str(), "{line}");
+    assert_eq!(line["left"], format!("{} answered 529", pair.ids[0]), "{line}");
+}
+
+#[tokio::test]
+async fn each_account_is_tried_once_and_three_at_most() {
+    let house = House::empty().await;
+    let upstreams: Vec<FakeUpstream> = (0..5).map(|_| FakeUpstream::start()).collect();
+    for (priority, upstream) in upstreams.iter().enumerate() {
+        upstream.always("error:overloaded");
+        house.account_with("one", &upstream.url(), json!({"priority": priority})).await;
+    }
+    let key = house.key("ci").create().await;
+    let answer = key.ask("hi").await.status(529);
+    assert_eq!(answer.body, upstreams[2].last().sent, "the last one's own words");
+    let counts: Vec<usize> = upstreams.iter().map(|each| each.exchanges().len()).collect();
+    assert_eq!(counts, [1, 1, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn another_account_of_the_cache_domain_is_preferred() {
+    let house = House::empty().await;
+    let [left, right] = [FakeUpstream::start(), FakeUpstream::start()];
+    for (upstream, domain) in [(&left, "a"), (&left, "a"), (&right, "b"), (&right, "b")] {
+        house.account_with("one", &upstream.url(), json!({"cache_domain": domain})).await;
+    }
+    let key = house.key("ci").create().await;
+    for serial in 0..6 {
+        let session = format!("session {serial}");
+        let ask = async || {
+            let request = key.message(message(MODEL, "hi", true).to_string());
+            Answer::to(request.header("x-claude-code-session-id", &session)).await.ok();
+            (left.exchanges().len(), right.exchanges().len())
+        };
+        let before = (left.exchanges().len(), right.exchanges().len());
+        let (at_left, at_right) = ask().await;
+        let is_left = at_left > before.0;
+        if is_left { &left } else { &right }.next("status:500");
+        let expected = if is_left { (at_left + 2, at_right) } else { (at_left, at_right + 2) };
+        assert_eq!(ask().await, expected, "both tries were in the domain");
+    }
+}
+
+#[tokio::test]
+async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
+    let house = House::empty().await;
+    let pair = pair(&house).await;
+    pair.first.next("error:spend_cap");
+    pair.second.next("error:rate_limit_final");
+    pair.key.ask("hi").await.status(429);
+    let answer = pair.key.ask("hi").await.refused(503, "overloaded_error");
+    let wait: u64 = answer.header("retry-after").expect("retry-after").parse().expect("seconds");
+    assert!((1780..=1800).contains(&wait), "the one that is ready soonest: {wait}");
+    for id in &pair.ids {
+        assert!(answer.message().contains(id), "{}", answer.message());
+    }
+    assert!(answer.message().contains("rate limited"), "{}", answer.message());
+    assert_eq!(pair.counts(), (1, 1), "a cooling account is left alone");
+}
+
+#[tokio::test]
+async fn the_last_account_is_waited_for_when_it_is_back_at_once() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("status:429;header=retry-after:1");
+    key.ask("hi").await.status(429);
+    key.ask("hi").await.ok();
+    assert_eq!(house.upstream.exchanges().len(), 2);
+}
+
+#[tokio::test]
+async fn a_limit_of_one_model_family_leaves_the_others() {
+    let house = House::empty().await;
+    let pair = pair(&house).await;
+    let claim = "header=anthropic-ratelimit-unified-representative-claim:seven_day_opus";
+    pair.first.next(&format!("status:429;header=retry-after:900;{claim}"));
+    pair.key.ask_model("claude-opus-5-5", "hi").await.ok();
+    eventually("opus cools down", SOON, async || {
+        let account = account(&house, &pair.ids[0]).await;
+        if account["cooling_models"]["opus"].is_object() { Ok(()) } else { Err(account) }
+    })
+    .await;
+    pair.key.ask_model("claude-haiku-5-5", "hi").await.ok();
+    assert_eq!(pair.counts(), (2, 1), "haiku is served as before");
+    pair.key.ask_model("claude-opus-5-5", "hi").await.ok();
+    assert_eq!(pair.counts(), (2, 2));
+}
+
+#[tokio::test]
+async fn utilisation_is_shown() {
+    let mut house = House::open().await;
+    let key = house.key("ci").create().await;
+    let unified = "header=anthropic-ratelimit-unified";
+    house
+        .upstream
+        .next(&format!("text;{unified}-5h-utilization:0.42;{unified}-7d-utilization:0.07"));
+    key.ask("hi").await.ok();
+    eventually("it is shown", SOON, async || {
+        let used =
+            house.admin().get("/accounts").await.ok().json()["data"][0]["utilisation"].clone();
+        let same = used["five_hour"]["percent"] == 42 && used["seven_day"]["percent"] == 7;
+        if same { Ok(()) } else { Err(used) }
+    })
+    .await;
+    let listed = house.process().command(&["account", "list"]).stdout;
+    assert!(listed.contains("42 %") && listed.contains("ready"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_cooling_account_says_so_and_can_be_reset() {
+    let mut house = House::open().await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("error:rate_limit_final");
+    key.ask("hi").await.status(429);
+    let account = house.admin().get("/accounts").await.ok().json()["data"][0].clone();
+    assert_eq!(account["status"], "cooling", "{account}");
+    assert!(account["cooling_until"].is_string(), "{account}");
+    let listed = house.process().command(&["account", "list"]).stdout;
+    assert!(listed.contains("cooling"), "{listed}");
+    let id = account["id"].as_str().expect("an id");
+    let reset = house.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok().json();
+    assert_eq!((&reset["status"], &reset["cooling_until"]), (&json!("ready"), &Value::Null));
+    key.ask("hi").await.ok();
+}

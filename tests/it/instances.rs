@@ -1,0 +1,300 @@
+//! Several instances of the relay over the same stores, in this process: what they write of their
+//! accounts' health, and what they learn from each other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use baton_admin::first_start;
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::{Resources, Settings};
+use baton_cloud::store::{Edit, Store};
+use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::health::State;
+use baton_domain::id::{AccountId, GroupId};
+use baton_domain::secret::Secret;
+use baton_local::{Fault, Local};
+use baton_relay::Relay;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{MODEL, SOON, message};
+use baton_tests::upstream::FakeUpstream;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use jiff::SignedDuration;
+
+/// The stores with two accounts, the first preferred, and a key.
+struct Stack {
+    local: Local,
+    settings: Settings,
+    clock: Clock,
+    ids: [AccountId; 2],
+    key: Secret,
+    first: FakeUpstream,
+    second: FakeUpstream,
+}
+
+/// One instance of the relay, with what it has asked of the state table.
+#[derive(Clone)]
+struct Instance {
+    relay: Relay,
+    store: Store,
+    key: Secret,
+    writes: Arc<AtomicUsize>,
+    is_down: Arc<Mutex<bool>>,
+}
+
+fn settings(local: &Local) -> Settings {
+    let names = local.resources();
+    let allow = |name: &str| (name == "BATON_ALLOW_PRIVATE_UPSTREAMS").then(|| "1".to_owned());
+    let settings = Settings::read(allow).expect("settings");
+    let resources = Resources {
+        config_table: names.config_table,
+        state_table: names.state_table,
+        usage_table: names.usage_table,
+        usage_queue_url: names.usage_queue_url,
+        data_key_id: names.data_key_id,
+    };
+    Settings { resources, ..settings }
+}
+
+fn pepper() -> Secret {
+    Secret::new("pepper".to_owned())
+}
+
+async fn stack() -> Stack {
+    let local = Local::open(None).await.expect("the stores");
+    let (settings, clock) = (settings(&local), Clock::standing(Clock::system().now()));
+    let aws = Aws::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, clock.clone(), Dice::seeded(1));
+    let made = first_start(&settings, &pepper(), store.clone()).await.expect("first start");
+    let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
+    let ids = [account(&store, first.url(), 1).await, account(&store, second.url(), 2).await];
+    let key = made.key.expect("the first key");
+    Stack { local, settings, clock, ids, key, first, second }
+}
+
+async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
+    let id = AccountId::from_bits(store.dice().bits());
+    let account = Account {
+        id: id.clone(),
+        name: "one".to_owned(),
+        provider: Provider::Anthropic,
+        base_url,
+        credential: CredentialKind::ApiKey,
+        groups: vec![GroupId::default_group()],
+        priority,
+        weight: 100,
+        models: Vec::new(),
+        model_map: Vec::new(),
+        cache_domain: None,
+        max_concurrency: None,
+        proxy_url: None,
+        enabled: true,
+    };
+    let credential = Secret::new("sk-upstream".to_owned());
+    let sealed = store.seal_credential(&id, &credential).await.expect("sealed");
+    let mut edit = Edit::default();
+    store.save_account(&mut edit, &store.stamp(account, Some(sealed)), &[]).expect("an item");
+    store.apply(edit).await.expect("stored");
+    id
+}
+
+impl Stack {
+    fn instance(&self) -> Instance {
+        let (writes, is_down) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(false)));
+        let (count, down) = (Arc::clone(&writes), Arc::clone(&is_down));
+        let watched = self.local.with_faults(move |target, body| {
+            let is_read = ["GetItem", "Query"].iter().any(|read| target.ends_with(read));
+            let of_state = String::from_utf8_lossy(body).contains("StateTable");
+            if !of_state || is_read {
+                return None;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+            down.lock().expect("a lock").then(Fault::disconnected)
+        });
+        let aws = Aws::new(&watched.sdk_config());
+        let store = Store::new(&aws, &self.settings, self.clock.clone(), Dice::seeded(2));
+        let queue = UsageQueue::new(&aws, &self.settings.resources.usage_queue_url);
+        let relay = Relay::new(&self.settings, &pepper(), store.clone(), queue).expect("a relay");
+        Instance { relay, store, key: self.key.clone(), writes, is_down }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.first.exchanges().len(), self.second.exchanges().len())
+    }
+}
+
+impl Instance {
+    async fn ask(&self) -> u16 {
+        let request = Request::post("/v1/messages")
+            .header("x-api-key", self.key.expose())
+            .body(Full::new(Bytes::from(message(MODEL, "hi", true).to_string())))
+            .expect("a request");
+        let answer = self.relay.handle(request).await;
+        let status = answer.status().as_u16();
+        answer.into_body().collect().await.expect("the whole answer");
+        status
+    }
+
+    fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    async fn has_written(&self, count: usize) {
+        eventually("it is written", SOON, async || {
+            if self.writes() == count { Ok(()) } else { Err(self.writes()) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn steady_traffic_writes_nothing_and_each_change_once() {
+    let stack = stack().await;
+    let instance = stack.instance();
+    for _ in 0..50 {
+        assert_eq!(instance.ask().await, 200);
+    }
+    assert_eq!(instance.writes(), 0, "steady traffic");
+
+    stack.first.always("error:rate_limit_final");
+    let together: Vec<_> = (0..20)
+        .map(|_| {
+            let instance = instance.clone();
+            tokio::spawn(async move { instance.ask().await })
+        })
+        .collect();
+    for each in together {
+        assert_eq!(each.await.expect("an answer"), 200);
+    }
+    instance.has_written(1).await;
+    for _ in 0..20 {
+        assert_eq!(instance.ask().await, 200);
+    }
+    instance.relay.drain().await;
+    assert_eq!(instance.writes(), 1, "one change, one write, however many have seen it");
+}
+
+#[tokio::test]
+async fn utilisation_is_written_when_it_has_moved() {
+    let stack = stack().await;
+    let instance = stack.instance();
+    let mut expected = 0;
+    for (used, is_news) in
+        [("0.40", true), ("0.41", false), ("0.44", false), ("0.45", true), ("0.45", false)]
+    {
+        stack.first.next(&format!("text;header=anthropic-ratelimit-unified-5h-utilization:{used}"));
+        assert_eq!(instance.ask().await, 200);
+        expected += usize::from(is_news);
+        instance.has_written(expected).await;
+    }
+    instance.relay.drain().await;
+    assert_eq!(instance.writes(), expected);
+}
+
+#[tokio::test]
+async fn another_instance_learns_it_within_the_caches_seconds() {
+    let stack = stack().await;
+    let (here, there) = (stack.instance(), stack.instance());
+    assert_eq!((here.ask().await, there.ask().await), (200, 200));
+    stack.first.next("error:rate_limit_final");
+    assert_eq!(here.ask().await, 200);
+    here.has_written(1).await;
+    assert_eq!(stack.counts(), (3, 1));
+    eventually("the other instance takes the second account", SOON, async || {
+        let before = stack.second.exchanges().len();
+        there.ask().await;
+        if stack.second.exchanges().len() > before { Ok(()) } else { Err(stack.counts()) }
+    })
+    .await;
+    assert_eq!(there.writes(), 0, "it has only read");
+}
+
+/// Opens the first account's circuit through this instance and lets the time go by until it is
+/// half open.
+async fn half_open(stack: &Stack, instance: &Instance) {
+    stack.first.always("status:500");
+    for count in 1..=3 {
+        assert_eq!(instance.ask().await, 200);
+        instance.has_written(count).await;
+    }
+    assert_eq!(stack.counts(), (3, 3));
+    stack.clock.advance(SignedDuration::from_secs(31));
+}
+
+#[tokio::test]
+async fn one_request_of_all_instances_probes_a_half_open_account() {
+    let stack = stack().await;
+    let (here, there) = (stack.instance(), stack.instance());
+    half_open(&stack, &here).await;
+    stack.first.always("text;gate=probe");
+    let gate = stack.first.gate("probe");
+    let probes: Vec<_> = (0..10)
+        .map(|serial| {
+            let instance = if serial % 2 == 0 { here.clone() } else { there.clone() };
+            tokio::spawn(async move { instance.ask().await })
+        })
+        .collect();
+    gate.reached(1).await;
+    eventually("the others are served elsewhere", SOON, async || {
+        if stack.counts() == (4, 12) { Ok(()) } else { Err(stack.counts()) }
+    })
+    .await;
+    gate.open();
+    for probe in probes {
+        assert_eq!(probe.await.expect("an answer"), 200);
+    }
+    eventually("it is ready", SOON, async || {
+        let states = [&here, &there].map(|one| one.store.health(&stack.ids[0]).state.clone());
+        if states.contains(&State::Ready) { Ok(()) } else { Err(states) }
+    })
+    .await;
+    let asked = stack.first.exchanges().len();
+    eventually("it is used by both", SOON, async || {
+        let before = stack.first.exchanges().len();
+        here.ask().await;
+        there.ask().await;
+        if stack.first.exchanges().len() == before + 2 { Ok(()) } else { Err(stack.counts()) }
+    })
+    .await;
+    assert!(stack.first.exchanges().len() > asked);
+}
+
+#[tokio::test]
+async fn health_holds_in_memory_while_the_store_is_down() {
+    let stack = stack().await;
+    let instance = stack.instance();
+    assert_eq!(instance.ask().await, 200);
+    *instance.is_down.lock().expect("a lock") = true;
+    stack.first.always("error:rate_limit_final");
+    assert_eq!(instance.ask().await, 200, "the client notices nothing");
+    assert_eq!(instance.ask().await, 200);
+    assert_eq!(stack.counts(), (2, 2), "a cooling account is left alone");
+}
+
+#[tokio::test]
+async fn failures_seen_by_several_instances_add_up() {
+    let stack = stack().await;
+    let (here, there) = (stack.instance(), stack.instance());
+    assert_eq!((here.ask().await, there.ask().await), (200, 200));
+    stack.first.always("status:500");
+    let strikes = |instance: &Instance| instance.store.health(&stack.ids[0]).strikes.len();
+    assert_eq!(here.ask().await, 200);
+    here.has_written(1).await;
+    // It does not know of the other's: its write is refused, and adds to what it then reads.
+    assert_eq!(there.ask().await, 200);
+    eventually("the second adds up", SOON, async || {
+        if strikes(&there) == 2 { Ok(()) } else { Err(strikes(&there)) }
+    })
+    .await;
+    there.relay.drain().await;
+    assert_eq!(here.ask().await, 200);
+    eventually("the circuit is open", SOON, async || {
+        let health = here.store.health(&stack.ids[0]);
+        if matches!(health.state, State::Open { .. }) { Ok(()) } else { Err(health) }
+    })
+    .await;
+}
