@@ -6,6 +6,7 @@ mod edit;
 mod event;
 mod item;
 mod ledger;
+mod limits;
 mod names;
 mod secrets;
 mod state;
@@ -16,6 +17,7 @@ pub use edit::{Edit, Page};
 pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
+pub use limits::Admission;
 pub use state::PendingEvent;
 pub use tally::Period;
 
