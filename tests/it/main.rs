@@ -10,6 +10,7 @@ mod cli;
 mod durability;
 mod errors;
 mod first_start;
+mod limits;
 mod shutdown;
 mod tidy;
 mod transparency;
