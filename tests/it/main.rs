@@ -11,6 +11,7 @@ mod durability;
 mod errors;
 mod first_start;
 mod limits;
+mod limits_inside;
 mod shutdown;
 mod tidy;
 mod transparency;
