@@ -258,3 +258,42 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
     store.clock().advance(SignedDuration::from_secs(700));
     assert_eq!(swept().await, 0, "nothing is left");
 }
+
+#[tokio::test]
+async fn a_record_whose_limit_item_is_gone_is_stored_all_the_same() {
+    let inside = Inside::new(&[]).await;
+    let (key, _) = inside.key(daily("100")).await;
+    let at = inside.store.clock().now();
+    let id = RequestId::at(at, inside.store.dice().bits());
+    let record = reservation(at, 1000).given_up(id, key.clone(), "t");
+    inside.queue.send(&record).await.expect("sent");
+    inside.count().await;
+    let filter = EventFilter {
+        from: at,
+        to: at + SignedDuration::from_secs(1),
+        key: Some(key.clone()),
+        account: None,
+        model: None,
+        outcome: None,
+    };
+    assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
+    assert_eq!(inside.spent(&key).await, (PicoUsd::ZERO, PicoUsd::ZERO), "nothing was reserved");
+}
+
+#[tokio::test]
+async fn a_limit_item_stays_small() {
+    let inside = Inside::new(&[]).await;
+    let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
+    let (key, _) = inside.key(limits.clone()).await;
+    for number in 0..100 {
+        let at = inside.store.clock().now();
+        let (id, wanted) = (RequestId::from_bits(number), reservation(at, 5));
+        let admitted = inside.store.admit(&key, &limits, &id, &wanted).await;
+        assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{number}: {admitted:?}");
+        inside.store.release(&key, &id, &wanted).await.expect("released");
+        inside.store.clock().advance(SignedDuration::from_mins(1));
+    }
+    let counted = inside.store.counted(&key).await.expect("counted");
+    assert!(counted.windows.len() < 30, "{:?}", counted.windows.keys());
+    assert!(counted.open.is_empty());
+}
