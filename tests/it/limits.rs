@@ -213,3 +213,30 @@ async fn a_request_that_dies_with_its_process_is_swept_as_estimated() {
     assert_eq!(pico(&after["spent_usd"]), reserved, "{after}");
     gate.open();
 }
+
+#[tokio::test]
+async fn a_model_that_an_account_maps_to_a_dearer_one_reserves_as_the_dearer_one() {
+    let house = House::open().await;
+    let asked = "claude-haiku-5-5";
+    let reserved = async |group: &str, gate: &str| {
+        let key = house.key(gate).group(group).limit_usd_daily("1000").create().await;
+        let held = house.upstream.gate(gate);
+        house.upstream.next(&format!("text;gate={gate}"));
+        let asking = tokio::spawn({
+            let key = key.clone();
+            async move { key.ask_model(asked, "hi").await }
+        });
+        held.reached(1).await;
+        let row = spend(&key, "total").await;
+        held.open();
+        asking.await.expect("an answer").ok();
+        pico(&row["reserved_usd"])
+    };
+    let (plain, mapping) = (house.group("plain").await, house.group("mapping").await);
+    let url = house.upstream.url();
+    house.account_with("plain", &url, serde_json::json!({"groups": [plain]})).await;
+    let mapped = serde_json::json!({"groups": [mapping], "model_map": {asked: MODEL}});
+    house.account_with("mapping", &url, mapped).await;
+    let (cheap, dear) = (reserved(&plain, "cheap").await, reserved(&mapping, "dear").await);
+    assert!(dear > cheap, "{dear} > {cheap}");
+}

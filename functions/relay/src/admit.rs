@@ -11,6 +11,7 @@ use baton_cloud::store::{Admission, StoreError};
 use baton_domain::id::{KeyId, RequestId};
 use baton_domain::key::Limits;
 use baton_domain::limit::{Period, utilization};
+use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::Ask;
 use baton_domain::reservation::{Counted, Reservation};
@@ -53,7 +54,7 @@ impl Means {
         };
         let seconds = (time + self.reservation_margin).as_secs() + 1;
         let reservation = Reservation {
-            estimate: self.prices.estimate(&ask, asked.at).amount,
+            estimate: self.estimate(caller, ask, asked.at).await,
             at: asked.at,
             expires: asked.at.as_second().saturating_add_unsigned(seconds),
             model: envelope.model.to_string(),
@@ -69,6 +70,16 @@ impl Means {
             Ok(Admission::Blocked(why)) => Err(Refusal::blocked(&why, asked.at)),
             Err(error) => self.without_store(&key.limits, &error).map(|()| None),
         }
+    }
+
+    /// The most that the request can cost on any of the accounts that may get it: they may map its
+    /// model to a dearer one. (Where the group cannot be read, no account gets it.)
+    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> PicoUsd {
+        let amount = |model: &str| self.prices.estimate(&Ask { model, ..ask }, at).amount;
+        let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
+        let mapped = pool.iter().flat_map(|pool| &pool.members);
+        let mapped = mapped.filter_map(|member| map(&member.account.model_map, ask.model));
+        mapped.map(amount).fold(amount(ask.model), PicoUsd::max)
     }
 
     /// What becomes of a limited request while its limits cannot be counted.
