@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_tests::house::{House, SOON};
 use baton_tests::program::Program;
 use baton_tests::upstream::{FakeUpstream, Usage};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{Door, install};
@@ -83,4 +83,15 @@ async fn it_sees_no_difference_through_baton() {
             house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_told_once_and_in_words() {
+    let house = House::open().await;
+    let key = house.key("poor").limit_usd_daily("0.000001").create().await;
+    let report = claude(&Door::through(&house, &key), "say hi");
+    assert_eq!(report["is_error"], json!(true), "{report:#}");
+    let text = report["result"].as_str().unwrap_or_default();
+    assert!(text.contains("spend limit reached"), "{report:#}");
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 0, "nothing was bought");
 }

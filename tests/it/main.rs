@@ -13,6 +13,8 @@ mod failover;
 mod first_start;
 mod instances;
 mod lambda;
+mod limits;
+mod limits_inside;
 mod secrets;
 mod shutdown;
 mod store_calls;

@@ -1,7 +1,9 @@
 //! The caretaker: what has to happen on a schedule.
 //!
-//! So far: usage events that the queue did not take are sent again. Tokens, expired reservations
-//! and recovery probes join here.
+//! So far: usage events that the queue did not take are sent again, and reservations that nobody
+//! settled are. Tokens and recovery probes join here.
+
+mod sweep;
 
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::store::{Store, StoreError};
@@ -17,6 +19,8 @@ pub struct Done {
     pub elsewhere: bool,
     /// Pending events that the queue has taken now.
     pub resent: usize,
+    /// Expired reservations that became estimated records now.
+    pub swept: usize,
 }
 
 /// Does what is due.
@@ -28,7 +32,7 @@ pub struct Done {
 /// When the store cannot be read; the next tick tries again.
 pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done, StoreError> {
     if !store.lease("refresh", owner, LEASE).await? {
-        return Ok(Done { elsewhere: true, resent: 0 });
+        return Ok(Done { elsewhere: true, ..Done::default() });
     }
     let mut done = Done::default();
     for pending in store.pending().await? {
@@ -39,8 +43,9 @@ pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done
         store.remove_pending(&pending.id).await?;
         done.resent += 1;
     }
+    done.swept = sweep::sweep(store, queue).await?;
     if done != Done::default() {
-        tracing::info!(resent = done.resent, "pending events sent");
+        tracing::info!(resent = done.resent, swept = done.swept, "left-over usage sent");
     }
     Ok(done)
 }

@@ -5,17 +5,21 @@ use crate::{Asked, Means};
 use baton_cloud::store::Stored;
 use baton_domain::key::{Key, Unusable};
 use baton_domain::model::allows;
+use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::RelayKey;
 use baton_wire::headers::credentials;
 use std::sync::Arc;
 
-/// The key that a request came with.
+/// The key that a request came with, and what is reserved for the request against its limits.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Stored<Key>>);
+pub(crate) struct Caller {
+    stored: Arc<Stored<Key>>,
+    pub(crate) reserved_usd: Option<PicoUsd>,
+}
 
 impl Caller {
     pub(crate) fn key(&self) -> &Key {
-        &self.0.value
+        &self.stored.value
     }
 
     /// Whether the key may ask for `model`.
@@ -51,7 +55,7 @@ impl Means {
             return Err(Refusal::unknown_key());
         }
         match stored.value.usable(asked.at) {
-            Ok(()) => Ok(Caller(stored)),
+            Ok(()) => Ok(Caller { stored, reserved_usd: None }),
             Err(Unusable::Disabled) => Err(Refusal::disabled_key()),
             Err(Unusable::Expired) => Err(Refusal::expired_key()),
         }

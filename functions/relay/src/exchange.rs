@@ -57,7 +57,7 @@ pub(crate) struct Receipt {
 }
 
 impl Means {
-    /// Reads the body, chooses an account, calls it, and turns what comes back into the answer.
+    /// Reads the body, then has the rest done by a task that outlives the client.
     pub(crate) async fn exchange<B>(
         self: &Arc<Self>,
         asked: &Arc<Asked>,
@@ -69,24 +69,53 @@ impl Means {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display + Send,
     {
-        let deadline = self.deadline(asked);
+        let time = self.time(asked);
         let body = self.read(asked, body).await?;
-        let envelope = read::envelope(&body)?;
-        caller.may_use(&envelope.model)?;
-        let call = Call::new(asked, caller, &envelope, body.clone(), bill);
-        // From here on money may be spent: a client that leaves must not stop the counting. Its
-        // departure drops this future, not the task; the answer is then drained as any other.
+        // From here on money may be reserved or spent: a client that leaves must not stop the
+        // counting. Its departure drops this future, not the task; the answer is then drained as
+        // any other.
         let (means, asked, consumer) = (Arc::clone(self), Arc::clone(asked), Consumer::default());
         let departure = consumer.departure();
-        let exchange = async move {
-            match means.forward(&asked, call, deadline).await {
-                Ok(answer) => Ok(means.stream(&asked, answer, consumer, deadline)),
-                Err(failure) => means.give_up(failure).await,
-            }
-        };
+        let exchange =
+            async move { means.serve(&asked, caller, (body, bill), (consumer, time)).await };
         let answer = self.leftovers.spawn(exchange).await;
         departure.stayed();
         answer.unwrap_or_else(|_| Err(Refusal::broken()))
+    }
+
+    /// The part that goes on without the client: admitted, forwarded, and settled or released.
+    async fn serve(
+        self: &Arc<Self>,
+        asked: &Asked,
+        mut caller: Caller,
+        (body, bill): (Bytes, Bill),
+        (consumer, time): (Consumer, Duration),
+    ) -> Result<Response<Body>, Refusal> {
+        let deadline = Instant::now() + time;
+        let envelope = read::envelope(&body)?;
+        caller.may_use(&envelope.model)?;
+        let sized = (&envelope, body.len());
+        let reserved = match bill {
+            Bill::Metered => self.admit(asked, &caller, sized, time).await?,
+            Bill::Free => None,
+        };
+        caller.reserved_usd = reserved.as_ref().map(|reserved| reserved.reservation.estimate);
+        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), bill);
+        match self.forward(asked, call, deadline).await {
+            Ok(answer) => {
+                let mut answer = self.stream(asked, answer, consumer, deadline);
+                if let Some(reserved) = reserved {
+                    reserved.tell(&caller.key().limits, answer.headers_mut());
+                }
+                Ok(answer)
+            }
+            Err(failure) => {
+                if let (None, Some(reserved)) = (&failure.receipt, &reserved) {
+                    self.release(reserved).await;
+                }
+                self.give_up(failure).await
+            }
+        }
     }
 
     /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.
@@ -97,12 +126,13 @@ impl Means {
         failure.answer
     }
 
-    fn deadline(&self, asked: &Asked) -> Instant {
+    /// How long the request may take.
+    fn time(&self, asked: &Asked) -> Duration {
         let own = self.timers.overall;
         let platform = asked.head.extensions.get::<PlatformDeadline>().map(|deadline| {
             let left = deadline.0.duration_since(asked.at);
             Duration::try_from(left).unwrap_or_default().saturating_sub(DEADLINE_MARGIN)
         });
-        Instant::now() + platform.map_or(own, |platform| platform.min(own))
+        platform.map_or(own, |platform| platform.min(own))
     }
 }

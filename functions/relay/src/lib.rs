@@ -1,9 +1,10 @@
-//! The data plane: one request through authenticate, read, choose, forward, stream, settle.
+//! The data plane: one request through authenticate, read, admit, choose, forward, stream, settle.
 //!
 //! The files are the life of a request, and [`Relay::handle`] calls them in that order. What a
 //! byte means is `wire`'s business, what a fact implies is `domain`'s, and every side effect goes
 //! through a door of `cloud`.
 
+mod admit;
 mod attempt;
 mod authenticate;
 mod body;
@@ -21,7 +22,7 @@ mod stream;
 pub use body::{Body, Broken};
 
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{Settings, Timers};
+use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::upstream::{NoAnswer, Upstream};
 use baton_cloud::vault::Pepper;
@@ -41,6 +42,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 /// When the platform will end this request, whatever we do. Put into the request's extensions by
@@ -59,6 +61,9 @@ struct Means {
     upstream: Upstream,
     pepper: Pepper,
     timers: Timers,
+    on_outage: LimitsOnOutage,
+    /// How long a reservation outlives its request's deadline.
+    reservation_margin: Duration,
     body_bytes_max: usize,
     prices: &'static PriceTable,
     /// Exchanges that outlive their connection: answers whose client has left.
@@ -112,6 +117,8 @@ impl Relay {
             upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
+            on_outage: settings.limits_on_outage,
+            reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
             prices: PriceTable::builtin(),
             leftovers: TaskTracker::new(),
@@ -178,7 +185,7 @@ impl Means {
             Route::CountTokens => self.exchange(asked, caller, body, exchange::Bill::Free).await,
             Route::Models => self.models(asked, &caller).await,
             Route::Model(id) => self.model(asked, &caller, &id).await,
-            Route::Usage => Ok(own_usage::own_usage(&caller)),
+            Route::Usage => self.own_usage(asked, &caller).await,
             Route::ChatCompletions | Route::Responses => Err(Refusal::not_spoken_yet()),
             Route::Alive => Ok(reply::alive()),
         }

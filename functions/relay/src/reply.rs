@@ -6,6 +6,7 @@ use crate::body::Body;
 use baton_cloud::store::StoreError;
 use baton_domain::choose::Ineligible;
 use baton_domain::id::AccountId;
+use baton_domain::reservation::Blocked;
 use baton_wire::envelope::BadBody;
 use baton_wire::error::{OwnError, envelope};
 use baton_wire::headers::to_client;
@@ -16,6 +17,7 @@ use http::header::{
 };
 use http::response::Parts;
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use std::fmt;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -192,6 +194,49 @@ impl Refusal {
             StatusCode::SERVICE_UNAVAILABLE,
             "the relay cannot read its configuration; try again in a moment",
         );
+        Self { retry_after_seconds: Some(2), ..refusal }
+    }
+
+    /// A limit of the key stands against the request.
+    pub(crate) fn blocked(why: &Blocked, now: Timestamp) -> Self {
+        let seconds = |until: &Option<Timestamp>| {
+            let millis = until.as_ref()?.as_millisecond() - now.as_millisecond();
+            u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
+        };
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        match why {
+            Blocked::Money { resets_at, .. } => {
+                let message = format!(
+                    "{why}. Wait for the reset or ask your operator for more; a smaller \
+                     `max_tokens` reserves less"
+                );
+                let refusal = Self::new(status, "billing_error", message);
+                Self { retry_after_seconds: seconds(resets_at), final_: true, ..refusal }
+            }
+            Blocked::Rate { resets_at } => {
+                let message = format!("{why}; try again in the next minute");
+                let refusal = Self::new(status, "rate_limit_error", message);
+                Self { retry_after_seconds: seconds(resets_at), ..refusal }
+            }
+            Blocked::Concurrency => {
+                let message = format!("{why}; try again when one of them is over");
+                let refusal = Self::new(status, "rate_limit_error", message);
+                Self { retry_after_seconds: Some(1), ..refusal }
+            }
+        }
+    }
+
+    /// Money is limited, and nobody knows what is spent.
+    pub(crate) fn spend_unknown() -> Self {
+        let message = "spend limit unavailable. Try again in a moment, or tell your operator";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
+        Self { final_: true, ..refusal }
+    }
+
+    /// The rate is limited, and nobody knows what it is.
+    pub(crate) fn rates_unknown() -> Self {
+        let message = "rate limit unavailable; try again in a moment";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
         Self { retry_after_seconds: Some(2), ..refusal }
     }
 

@@ -71,14 +71,19 @@ async fn store_all(store: &Store, records: &[UsageRecord]) -> HashSet<RequestId>
 async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), StoreError> {
     let mut tries = 0;
     while !transaction.records.is_empty() {
-        match store.commit(&transaction.records, &transaction.sums).await {
+        let Transaction { records, sums, settlements } = &transaction;
+        match store.commit(records, sums, settlements).await {
             Ok(()) => return Ok(()),
             Err(CommitError::Stored(at)) => transaction = without(transaction, &at),
+            Err(CommitError::Unreserved) if !settlements.is_empty() => {
+                tracing::error!("a limit item is gone: events are stored without settling");
+                transaction.settlements.clear();
+            }
             Err(CommitError::Busy) if tries < TRIES_MAX => {
                 tries += 1;
                 tokio::time::sleep(backoff(tries, store.dice().byte())).await;
             }
-            Err(CommitError::Busy) => return Err(StoreError::Conflict),
+            Err(CommitError::Busy | CommitError::Unreserved) => return Err(StoreError::Conflict),
             Err(CommitError::Failed(error)) => return Err(error),
         }
     }

@@ -1,14 +1,19 @@
 //! Cutting a batch into transactions: pure, so that its laws can be tested on paper.
 
+use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
+use baton_domain::reservation::Settlement;
 use baton_domain::rollup::{Rollup, Sums, touched_by};
 use std::collections::{HashMap, HashSet};
 
-/// Records that are stored together, with the sums that they add.
+/// Records that are stored together, with the sums that they add and the reservations that they
+/// settle.
 #[derive(Default)]
 pub(crate) struct Transaction<'a> {
     pub(crate) records: Vec<&'a UsageRecord>,
     pub(crate) sums: HashMap<Rollup, Sums>,
+    /// By key, since a transaction may touch an item only once.
+    pub(crate) settlements: HashMap<KeyId, Settlement>,
 }
 
 impl<'a> Transaction<'a> {
@@ -26,19 +31,24 @@ impl<'a> Transaction<'a> {
         for rollup in touched_by(record) {
             self.sums.entry(rollup).or_default().add(&sums);
         }
+        if record.reserved_usd.is_some() {
+            self.settlements.entry(record.key_id.clone()).or_default().add(record);
+        }
         self.records.push(record);
     }
 
-    /// How many actions it has: a put a record, an update a rollup.
+    /// How many actions it has: a put a record, an update a rollup, an update a limited key.
     fn actions(&self) -> usize {
-        self.records.len() + self.sums.len()
+        self.records.len() + self.sums.len() + self.settlements.len()
     }
 
     /// How many it would have with `record`.
     fn actions_with(&self, record: &UsageRecord) -> usize {
         let new =
             touched_by(record).iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
-        self.actions() + 1 + new
+        let settles =
+            record.reserved_usd.is_some() && !self.settlements.contains_key(&record.key_id);
+        self.actions() + 1 + new + usize::from(settles)
     }
 }
 
@@ -94,6 +104,7 @@ mod tests {
             attempts: 1,
             session_id: None,
             agent_id: None,
+            reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),
         }
     }
 
@@ -120,6 +131,19 @@ mod tests {
                 let cost: i128 = part.records.iter().map(|record| record.cost_usd.pico()).sum();
                 let summed: i128 = part.sums.values().map(|sums| sums.cost.pico()).sum();
                 prop_assert_eq!(summed, cost * 3, "each of three rollups has it all");
+
+                let reserved: Vec<_> =
+                    part.records.iter().filter(|record| record.reserved_usd.is_some()).collect();
+                let closed: usize = part.settlements.values().map(|one| one.closed.len()).sum();
+                prop_assert_eq!(closed, reserved.len(), "each reservation is closed once");
+                let change: i128 = part
+                    .settlements
+                    .values()
+                    .flat_map(|one| one.changes.values())
+                    .map(|change| change.pico())
+                    .sum();
+                let owed: i128 = reserved.iter().map(|record| record.cost_usd.pico() - 300).sum();
+                prop_assert_eq!(change, owed * 4, "each of four windows has it all");
             }
         }
     }

@@ -58,6 +58,36 @@ pub struct Timers {
     pub drain: Duration,
 }
 
+/// What becomes of a limited request while its limits cannot be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnOutage {
+    /// It goes on.
+    Open,
+    /// It is refused.
+    Closed,
+}
+
+impl FromStr for OnOutage {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" => Ok(Self::Open),
+            "closed" => Ok(Self::Closed),
+            _ => Err("is neither `open` nor `closed`"),
+        }
+    }
+}
+
+/// The same by the kind of the limit.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitsOnOutage {
+    /// Money.
+    pub money: OnOutage,
+    /// Requests per minute, and at the same time.
+    pub rates: OnOutage,
+}
+
 /// Everything that the environment decides.
 #[derive(Clone)]
 pub struct Settings {
@@ -91,6 +121,10 @@ pub struct Settings {
     pub event_days: u32,
     /// How long to wait for what.
     pub timers: Timers,
+    /// What becomes of limited requests while the store is out of reach.
+    pub limits_on_outage: LimitsOnOutage,
+    /// How long a reservation outlives its request's deadline before it is given up.
+    pub reservation_margin: Duration,
 }
 
 /// The environment has bad variables; the message lists them all.
@@ -138,6 +172,11 @@ impl Settings {
                 overall: source.seconds("BATON_OVERALL_SECONDS", "3600"),
                 drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
             },
+            limits_on_outage: LimitsOnOutage {
+                money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),
+                rates: source.parsed("BATON_LIMITS_FAIL_RATES", "open"),
+            },
+            reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
         };
         if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
     }
@@ -226,6 +265,7 @@ placeholder! {
     usize => 0,
     PathBuf => Self::new(),
     LogFormat => Self::Text,
+    OnOutage => Self::Closed,
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
 }
 

@@ -69,6 +69,10 @@ pub struct UsageRecord {
     pub session_id: Option<String>,
     /// The client's subagent, if it told one.
     pub agent_id: Option<String>,
+    /// What was reserved for it against its key's limits, if anything. Only on its way to the
+    /// store: the transaction that stores the record settles the reservation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_usd: Option<PicoUsd>,
 }
 
 /// How a request ended.

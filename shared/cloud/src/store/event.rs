@@ -107,6 +107,7 @@ impl EventRow {
             attempts: self.n,
             session_id: self.se,
             agent_id: self.ag,
+            reserved_usd: None,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Storing usage: events and the rollups they add to, in one transaction.
+//! Storing usage: events, the rollups they add to and the reservations they settle, in one
+//! transaction.
 
 use super::event::EventRow;
 use super::item::{Item, key_of};
@@ -8,7 +9,9 @@ use super::{Store, StoreError};
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
+use baton_domain::reservation::Settlement;
 use baton_domain::rollup::{Rollup, Sums};
 use std::collections::HashMap;
 
@@ -21,6 +24,9 @@ pub enum CommitError {
     /// The records at these positions are stored already; try without them.
     #[error("{} records are stored already", .0.len())]
     Stored(Vec<usize>),
+    /// A key's limit item is gone, so there is nothing to settle; try without settling.
+    #[error("a limit item is gone")]
+    Unreserved,
     /// Another transaction touched the same items, or the table is throttled; try again.
     #[error("the table is busy")]
     Busy,
@@ -30,7 +36,8 @@ pub enum CommitError {
 }
 
 impl Store {
-    /// Stores `records` and adds `sums` to the rollups: all of it or nothing.
+    /// Stores `records`, adds `sums` to the rollups and settles reservations, a key's all at once:
+    /// all of it or nothing.
     ///
     /// Storing a record twice is impossible: its place follows from its id, and the transaction
     /// demands that the place is free.
@@ -38,12 +45,14 @@ impl Store {
         &self,
         records: &[&UsageRecord],
         sums: &HashMap<Rollup, Sums>,
+        settlements: &HashMap<KeyId, Settlement>,
     ) -> Result<(), CommitError> {
-        let mut actions = Vec::with_capacity(records.len() + sums.len());
+        let mut actions = Vec::with_capacity(records.len() + sums.len() + settlements.len());
         for record in records {
             actions.push(self.put_event(EventRow::item(record, self.event_days)?));
         }
         actions.extend(sums.iter().map(|(rollup, sums)| self.add_to(rollup, sums)));
+        actions.extend(settlements.iter().map(|(key, one)| self.settle_action(key, one)));
         let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
         sent.map(drop).map_err(|error| match error.as_service_error() {
             Some(service) => refusal(service, records.len()),
@@ -94,6 +103,9 @@ fn refusal(error: &TransactWriteItemsError, records: usize) -> CommitError {
         .collect();
     if !stored.is_empty() {
         return CommitError::Stored(stored);
+    }
+    if codes().any(|code| code == "ConditionalCheckFailed") {
+        return CommitError::Unreserved;
     }
     let busy = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
     if codes().any(|code| busy.contains(&code)) {

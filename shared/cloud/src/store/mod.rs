@@ -7,6 +7,7 @@ mod event;
 mod health;
 mod item;
 mod ledger;
+mod limits;
 mod names;
 mod secrets;
 mod state;
@@ -17,6 +18,7 @@ pub use edit::{Edit, Page};
 pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
+pub use limits::Admission;
 pub use state::PendingEvent;
 pub use tally::Period;
 

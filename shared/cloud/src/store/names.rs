@@ -10,6 +10,8 @@
 //! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
 //! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
 //! | a change of health | state | PutItem, on the version it is a change of |
+//! | what is counted against a key's limits | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
+//! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
@@ -35,10 +37,14 @@ pub(super) const ACCOUNT_DAY: &str = "account_day";
 pub(super) const OWNER: &str = "owner";
 pub(super) const EXPIRES: &str = "expires";
 pub(super) const BODY: &str = "body";
+pub(super) const OPEN: &str = "open";
+pub(super) const DUE: &str = "due";
+pub(super) const DUE_AT: &str = "due_at";
 
 pub(super) const BY_KIND: &str = "by_kind";
 pub(super) const BY_DAY: &str = "by_day";
 pub(super) const BY_ACCOUNT: &str = "by_account";
+pub(super) const BY_DUE: &str = "by_due";
 
 pub(super) const SETTING: &str = "setting";
 pub(super) const DATA_KEY: &str = "setting#data_key";
@@ -47,6 +53,8 @@ pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
+pub(super) const LIMIT: &str = "limit";
+pub(super) const LIMIT_PREFIX: &str = "limit#";
 
 /// Where an item is: partition key, sort key.
 pub(super) type Place = (String, String);
@@ -67,6 +75,11 @@ pub(super) fn lease(name: &str) -> Place {
 
 pub(super) fn health(account: &AccountId) -> Place {
     (format!("health#{account}"), HEALTH.to_owned())
+}
+
+/// What is counted against a key's limits.
+pub(super) fn limit(key: &KeyId) -> Place {
+    (format!("{LIMIT_PREFIX}{key}"), LIMIT.to_owned())
 }
 
 /// The copy of an account among its group's items.

@@ -1,0 +1,223 @@
+//! Limits: the periods that money is counted in, and what their windows are called.
+//!
+//! All periods are UTC. What has been counted in a window, and whether that blocks a request, is
+//! `reservation`'s business.
+
+use crate::key::Limits;
+use crate::money::PicoUsd;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// A period that money can be limited in, shortest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Period {
+    /// A calendar day.
+    Daily,
+    /// A week, from Monday.
+    Weekly,
+    /// A calendar month.
+    Monthly,
+    /// All time.
+    Total,
+}
+
+/// One period's window: the attribute that counts it, and when the next one begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// `d#2026-11-22`, `w#2026-11-16`, `m#2026-11`, `t`; `r#2026-11-22T21:05` for a minute.
+    pub name: String,
+    /// The start of the next window; all time has none.
+    pub resets_at: Option<Timestamp>,
+}
+
+impl Period {
+    /// Every period.
+    pub const ALL: [Self; 4] = [Self::Daily, Self::Weekly, Self::Monthly, Self::Total];
+
+    /// `daily`, `weekly`, `monthly`, `total`
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+            Self::Total => "total",
+        }
+    }
+
+    /// The window that `at` lies in.
+    pub fn window(self, at: Timestamp) -> Window {
+        let day = at.to_zoned(TimeZone::UTC).date();
+        let (letter, first, next) = match self {
+            Self::Daily => ("d", day, day.tomorrow().ok()),
+            Self::Weekly => {
+                let since_monday = i64::from(day.weekday().to_monday_zero_offset());
+                let days = |count: i64| jiff::Span::new().days(count);
+                let monday = day.checked_sub(days(since_monday)).unwrap_or(day);
+                ("w", monday, monday.checked_add(days(7)).ok())
+            }
+            Self::Monthly => ("m", day.first_of_month(), day.last_of_month().tomorrow().ok()),
+            Self::Total => return Window { name: "t".to_owned(), resets_at: None },
+        };
+        let form = if self == Self::Monthly { "%Y-%m" } else { "%Y-%m-%d" };
+        Window {
+            name: format!("{letter}#{}", first.strftime(form)),
+            resets_at: next.and_then(midnight),
+        }
+    }
+}
+
+/// The minute that `at` lies in: what requests per minute are counted in.
+pub fn minute(at: Timestamp) -> Window {
+    let next = Timestamp::from_second((at.as_second().div_euclid(60) + 1) * 60);
+    Window { name: format!("r#{}", at.strftime("%Y-%m-%dT%H:%M")), resets_at: next.ok() }
+}
+
+fn midnight(day: Date) -> Option<Timestamp> {
+    Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+/// How long a window's count is kept after its end: records may be settled late.
+const KEPT_SECONDS: i64 = 35 * 24 * 3600;
+
+/// The same for minutes, in which nothing is ever settled.
+const MINUTE_KEPT_SECONDS: i64 = 120;
+
+/// Whether the window of this name ended so long ago that nobody counts in it any more.
+pub fn is_bygone(name: &str, now: Timestamp) -> bool {
+    let start = match name.split_once('#') {
+        Some(("r", minute)) => format!("{minute}:00Z"),
+        Some(("d" | "w", day)) => format!("{day}T00:00:00Z"),
+        Some(("m", month)) => format!("{month}-01T00:00:00Z"),
+        _ => return false,
+    };
+    let Ok(start) = start.parse::<Timestamp>() else { return false };
+    let (end, kept) = match name.as_bytes().first() {
+        Some(b'r') => (minute(start).resets_at, MINUTE_KEPT_SECONDS),
+        Some(b'd') => (Period::Daily.window(start).resets_at, KEPT_SECONDS),
+        Some(b'w') => (Period::Weekly.window(start).resets_at, KEPT_SECONDS),
+        _ => (Period::Monthly.window(start).resets_at, KEPT_SECONDS),
+    };
+    end.is_some_and(|end| now.as_second() - end.as_second() > kept)
+}
+
+impl Limits {
+    /// The most money of a period.
+    pub fn money(&self, period: Period) -> Option<PicoUsd> {
+        match period {
+            Period::Daily => self.usd_daily,
+            Period::Weekly => self.usd_weekly,
+            Period::Monthly => self.usd_monthly,
+            Period::Total => self.usd_total,
+        }
+    }
+
+    /// Every money limit that is set, shortest period first.
+    pub fn monies(&self) -> impl Iterator<Item = (Period, PicoUsd)> {
+        Period::ALL.into_iter().filter_map(|period| Some((period, self.money(period)?)))
+    }
+
+    /// Whether any limit is set.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Whether money is limited.
+    pub fn has_money(&self) -> bool {
+        self.monies().next().is_some()
+    }
+}
+
+/// `amount` as a share of `limit`, as a decimal number with four places, rounded down. Of a limit
+/// of nothing everything is used.
+pub fn utilization(amount: PicoUsd, limit: PicoUsd) -> String {
+    let (amount, limit) = (amount.pico().max(0), limit.pico());
+    let shares = if limit > 0 { amount.saturating_mul(10_000) / limit } else { 10_000 };
+    format!("{}.{:04}", shares / 10_000, shares % 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn windows_are_named_by_their_start_and_reset_at_the_next() {
+        let check = |at: &str, period: Period, name: &str, resets: &str| {
+            let window = period.window(at.parse().unwrap());
+            let resets_at = window.resets_at.map(|at| at.to_string()).unwrap_or_default();
+            assert_eq!((window.name.as_str(), resets_at.as_str()), (name, resets), "{at}");
+        };
+        let late = "2026-11-22T23:59:59.999Z"; // a Sunday
+        check(late, Period::Daily, "d#2026-11-22", "2026-11-23T00:00:00Z");
+        check(late, Period::Weekly, "w#2026-11-16", "2026-11-23T00:00:00Z");
+        check(late, Period::Monthly, "m#2026-11", "2026-12-01T00:00:00Z");
+        check(late, Period::Total, "t", "");
+        let monday = "2026-11-23T00:00:00Z";
+        check(monday, Period::Daily, "d#2026-11-23", "2026-11-24T00:00:00Z");
+        check(monday, Period::Weekly, "w#2026-11-23", "2026-11-30T00:00:00Z");
+        check("2028-02-29T12:00:00Z", Period::Daily, "d#2028-02-29", "2028-03-01T00:00:00Z");
+        check("2026-12-31T12:00:00Z", Period::Weekly, "w#2026-12-28", "2027-01-04T00:00:00Z");
+        check("2026-12-31T12:00:00Z", Period::Monthly, "m#2026-12", "2027-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_minute_is_a_window_too() {
+        let window = minute("2026-11-22T21:05:59.9Z".parse().unwrap());
+        assert_eq!(window.name, "r#2026-11-22T21:05");
+        assert_eq!(window.resets_at, "2026-11-22T21:06:00Z".parse().ok());
+    }
+
+    #[test]
+    fn bygone_windows() {
+        let check = |name: &str, expect| {
+            let now = "2026-11-22T21:05:30Z".parse().unwrap();
+            assert_eq!(is_bygone(name, now), expect, "{name}");
+        };
+        check("r#2026-11-22T21:05", false);
+        check("r#2026-11-22T21:03", false);
+        check("r#2026-11-22T21:02", true);
+        check("d#2026-11-22", false);
+        check("d#2026-10-20", false);
+        check("d#2026-10-17", true);
+        check("w#2026-10-12", false);
+        check("w#2026-10-05", true);
+        check("m#2026-10", false);
+        check("m#2026-09", true);
+        check("t", false);
+        check("open", false);
+        check("d#never", false);
+    }
+
+    #[test]
+    fn utilization_is_a_decimal_without_floats() {
+        let check = |amount, limit, expect: &str| {
+            assert_eq!(utilization(PicoUsd::new(amount), PicoUsd::new(limit)), expect);
+        };
+        check(0, 10, "0.0000");
+        check(3, 4, "0.7500");
+        check(1, 3, "0.3333");
+        check(12, 10, "1.2000");
+        check(-1, 10, "0.0000");
+        check(5, 0, "1.0000");
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_holds_its_moment_and_the_next_begins_where_it_resets(
+            second in 0_i64..4_000_000_000,
+        ) {
+            let at = Timestamp::from_second(second).unwrap();
+            let windows = Period::ALL.map(|period| (period.window(at), Some(period)));
+            for (window, period) in windows.into_iter().chain([(minute(at), None)]) {
+                let again = |at| period.map_or_else(|| minute(at), |period| period.window(at));
+                prop_assert!(!is_bygone(&window.name, at));
+                let Some(reset) = window.resets_at else { continue };
+                prop_assert!(reset > at);
+                let last = Timestamp::from_second(reset.as_second() - 1).unwrap();
+                prop_assert_eq!(again(last), window.clone());
+                prop_assert_ne!(again(reset).name, window.name);
+            }
+        }
+    }
+}

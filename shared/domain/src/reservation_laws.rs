@@ -1,0 +1,132 @@
+//! Laws of reservations: which limit blocks, and that settling leaves what was spent.
+
+use super::*;
+use proptest::prelude::*;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn usd(text: &str) -> PicoUsd {
+    text.parse().unwrap()
+}
+
+fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
+    Reservation {
+        estimate,
+        at,
+        expires: at.as_second() + 60,
+        model: "claude-opus-5-5".into(),
+        stream: true,
+        group: GroupId::from_bits(1),
+        user: None,
+    }
+}
+
+#[test]
+fn the_limit_that_begins_anew_last_blocks() {
+    let now = at("2026-11-30T12:00:00Z"); // Monday, and the month's last day
+    let counted = Counted {
+        windows: Period::ALL.map(|period| (period.window(now).name, usd("5").pico())).into(),
+        open: BTreeMap::new(),
+    };
+    let check = |limits: Limits, expect: &str| {
+        let blocked = counted.blocked(&limits, usd("1"), now).map(|why| why.to_string());
+        assert_eq!(blocked.unwrap_or_default(), expect);
+    };
+    let (low, high) = (Some(usd("5.999999999999")), Some(usd("6")));
+    let none = Limits::default();
+    check(Limits { usd_daily: high, usd_total: high, ..none.clone() }, "");
+    check(
+        Limits { usd_daily: low, usd_monthly: high, ..none.clone() },
+        "spend limit reached (daily; resets 2026-12-01 00:00 UTC)",
+    );
+    check(
+        Limits { usd_daily: low, usd_monthly: low, ..none.clone() },
+        "spend limit reached (monthly; resets 2026-12-01 00:00 UTC)",
+    );
+    check(
+        Limits { usd_weekly: low, usd_monthly: low, ..none.clone() },
+        "spend limit reached (weekly; resets 2026-12-07 00:00 UTC)",
+    );
+    check(Limits { usd_daily: low, usd_total: low, ..none }, "spend limit reached (total)");
+}
+
+#[test]
+fn rate_and_concurrency_block_after_money() {
+    let now = at("2026-11-22T21:05:30Z");
+    let counted = Counted {
+        windows: [(minute(now).name, 3)].into(),
+        open: [(RequestId::from_bits(1), reservation(usd("1"), now))].into(),
+    };
+    let check = |rate, concurrency, expect| {
+        let limits = Limits { requests_per_minute: rate, concurrency, ..Limits::default() };
+        assert_eq!(counted.blocked(&limits, PicoUsd::ZERO, now), expect);
+    };
+    let rate = Blocked::Rate { resets_at: Some(at("2026-11-22T21:06:00Z")) };
+    check(Some(4), Some(2), None);
+    check(Some(3), Some(2), Some(rate));
+    check(Some(3), Some(1), Some(rate));
+    check(Some(4), Some(1), Some(Blocked::Concurrency));
+    check(None, Some(0), Some(Blocked::Concurrency));
+}
+
+#[test]
+fn the_tightest_limit_is_the_one_with_the_largest_share() {
+    let now = at("2026-11-22T21:05:30Z");
+    let counted = Counted {
+        windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),
+        open: BTreeMap::new(),
+    };
+    let some = |pico| Some(PicoUsd::new(pico));
+    let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
+    let tightest = |limits| counted.tightest(&limits, now).map(|(period, ..)| period);
+    assert_eq!(tightest(limits.clone()), Some(Period::Monthly));
+    assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(Period::Daily));
+    assert_eq!(tightest(Limits::default()), None);
+}
+
+proptest! {
+    /// Requests that are admitted one after the other and settled in any order never overrun the
+    /// limit while none costs more than its estimate; in the end exactly the costs are counted.
+    #[test]
+    fn a_limit_holds_and_settling_leaves_the_costs(
+        requests in prop::collection::vec((0_i128..100, 0_i128..100, any::<bool>(), 0_i64..200_000), 1..60),
+        limit in 0_i128..2000,
+    ) {
+        let limits = Limits { usd_weekly: Some(PicoUsd::new(limit)), ..Limits::default() };
+        let (mut counted, mut costs) = (Counted::default(), BTreeMap::<String, i128>::new());
+        let settle = |counted: &mut Counted, id: &RequestId, cost: i128, costs: &mut BTreeMap<String, i128>| {
+            let Some(open) = counted.open.remove(id) else { return };
+            let mut record = open.given_up(id.clone(), KeyId::from_bits(1), "t");
+            record.cost_usd = PicoUsd::new(cost.min(open.estimate.pico()));
+            *costs.entry(Period::Weekly.window(open.at).name).or_default() += record.cost_usd.pico();
+            let mut settlement = Settlement::default();
+            settlement.add(&record);
+            for (name, change) in settlement.changes {
+                *counted.windows.entry(name).or_default() += change.pico();
+            }
+        };
+        for (number, (estimate, cost, settles_now, second)) in requests.iter().enumerate() {
+            let now = Timestamp::from_second(1_790_000_000 + second).unwrap();
+            let id = RequestId::from_bits(number as u128);
+            if counted.blocked(&limits, PicoUsd::new(*estimate), now).is_none() {
+                for period in Period::ALL {
+                    *counted.windows.entry(period.window(now).name).or_default() += estimate;
+                }
+                counted.open.insert(id.clone(), reservation(PicoUsd::new(*estimate), now));
+            }
+            prop_assert!(counted.committed(&Period::Weekly.window(now)).pico() <= limit);
+            if *settles_now {
+                settle(&mut counted, &id, *cost, &mut costs);
+            }
+        }
+        for (number, (_, cost, ..)) in requests.iter().enumerate() {
+            settle(&mut counted, &RequestId::from_bits(number as u128), *cost, &mut costs);
+        }
+        for (name, spent) in costs {
+            prop_assert_eq!(counted.windows.get(&name).copied().unwrap_or_default(), spent);
+            prop_assert!(spent <= limit);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Limits hold, also under concurrency and over a crash, and are told in the form that clients
+//! understand.
+
+use baton_tests::answer::Answer;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
+
+/// What `GET /v1/usage` says of a period.
+async fn spend(key: &Key, period: &str) -> Value {
+    let usage = key.get("/v1/usage").await.ok().json();
+    let rows = usage["spend"].as_array().unwrap_or_else(|| panic!("no spend: {usage}"));
+    rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{usage}")).clone()
+}
+
+fn pico(value: &Value) -> i128 {
+    let text = value.as_str().unwrap_or_else(|| panic!("not an amount: {value}"));
+    text.replace('.', "").parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+fn usd(pico: i128) -> String {
+    format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000)
+}
+
+/// Waits until nothing of the key is under way or unsettled.
+async fn settled(key: &Key) -> Value {
+    eventually("everything is settled", SOON, async || {
+        let usage = key.get("/v1/usage").await.ok().json();
+        if usage["open_requests"] == 0 { Ok(()) } else { Err(usage) }
+    })
+    .await;
+    spend(key, "total").await
+}
+
+/// Holds one request open and reads what is reserved for it.
+async fn estimate(house: &House, text: &str) -> i128 {
+    let probe = house.key("probe").limit_usd_daily("1000").create().await;
+    let gate = house.upstream.gate("probe");
+    house.upstream.next("text;gate=probe");
+    let asking = tokio::spawn({
+        let (probe, text) = (probe.clone(), text.to_owned());
+        async move { probe.ask(&text).await }
+    });
+    gate.reached(1).await;
+    let reserved = pico(&spend(&probe, "total").await["reserved_usd"]);
+    gate.open();
+    asking.await.expect("an answer").ok();
+    reserved
+}
+
+#[tokio::test]
+async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
+    let house = House::open().await;
+    let text = "[[text;gate=race]]";
+    let each = estimate(&house, &text.replace("[[text;gate=race]]", &"x".repeat(text.len()))).await;
+    assert!(each > 0);
+    let limit = each * 50 + each / 2;
+    let key = house.key("race").limit("usd_total", usd(limit)).create().await;
+    let gate = house.upstream.gate("race");
+    let before = house.upstream.exchanges_on("/v1/messages").len();
+
+    let mut asking: FuturesUnordered<_> = (0..200).map(|_| key.ask(text)).collect();
+    for _ in 0..150 {
+        asking.next().await.expect("an answer").blocked("billing_error");
+    }
+    // Everybody has been judged, and nobody has settled.
+    gate.reached(50).await;
+    let during = spend(&key, "total").await;
+    assert_eq!(pico(&during["reserved_usd"]), each * 50, "{during}");
+    assert_eq!(pico(&during["spent_usd"]), 0, "{during}");
+    gate.open();
+    while let Some(answer) = asking.next().await {
+        answer.ok();
+    }
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len() - before, 50, "none over");
+
+    let events = house.events_of(&key, 50).await;
+    let cost: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
+    let after = settled(&key).await;
+    assert_eq!(pico(&after["spent_usd"]), cost, "what is counted is what it cost");
+    assert!(cost > 0 && cost < each * 50, "the difference is free again");
+    key.ask("hi").await.ok();
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
+    let house = House::open().await;
+    let key = house.key("poor").limit_usd_daily("0.000001").create().await;
+    let answer = key.ask("hi").await.blocked("billing_error");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    let seconds: u64 = answer.header("retry-after").unwrap_or_default().parse().expect("seconds");
+    assert!((1..=86_400).contains(&seconds), "{seconds}");
+    let told = answer.message();
+    assert!(told.starts_with("spend limit reached (daily; resets 20"), "{told}");
+    assert!(told.contains(" 00:00 UTC). "), "{told}");
+
+    let ever = house.key("once").limit("usd_total", "0.000001").create().await;
+    let answer = ever.ask("hi").await.blocked("billing_error");
+    assert_eq!(answer.header("retry-after"), None, "it never begins anew");
+
+    let body = message(MODEL, "hi", false).to_string();
+    let counting = key.request("POST", "/v1/messages/count_tokens").body(body);
+    Answer::to(counting).await.ok();
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 0, "nothing was bought");
+}
+
+#[tokio::test]
+async fn a_key_with_a_budget_sees_its_own_utilization() {
+    let house = House::open().await;
+    let key = house.key("rich").limit_usd_daily("100").create().await;
+    key.ask("hi").await.ok();
+    settled(&key).await;
+    let answer = key.ask("hi").await.ok();
+    let get = |tail: &str| answer.header(&format!("anthropic-ratelimit-unified-{tail}"));
+    assert_eq!(get("status"), Some("allowed"));
+    assert_eq!(get("representative-claim"), Some("overage"));
+    assert_eq!(get("overage-utilization"), Some("0.00"));
+    let reset: i64 = get("reset").unwrap_or_default().parse().expect("unix seconds");
+    assert_eq!(reset % 86_400, 0, "midnight UTC");
+    settled(&key).await;
+    let spent = spend(&key, "daily").await;
+    assert_eq!(spent["limit_usd"], "100.000000000000");
+    assert!(pico(&spent["spent_usd"]) > 0);
+
+    let free = house.key("free").create().await.ask("hi").await.ok();
+    assert_eq!(free.header("anthropic-ratelimit-unified-status"), None);
+}
+
+#[tokio::test]
+async fn requests_per_minute() {
+    let house = House::open().await;
+    let key = house.key("slow").limit("requests_per_minute", 3).create().await;
+    let mut passed = 0;
+    let refused = loop {
+        let answer = key.ask("hi").await;
+        if answer.status != 200 {
+            break answer.blocked("rate_limit_error");
+        }
+        passed += 1;
+        assert!(passed <= 6, "a new minute may begin meanwhile, but not two");
+    };
+    assert!(passed >= 3, "{passed}");
+    let seconds: u64 = refused.header("retry-after").unwrap_or_default().parse().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    assert_eq!(refused.header("x-should-retry"), None);
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time() {
+    let house = House::open().await;
+    let key = house.key("narrow").limit("concurrency", 2).create().await;
+    let gate = house.upstream.gate("narrow");
+    let asking: Vec<_> = (0..2)
+        .map(|_| {
+            let key = key.clone();
+            tokio::spawn(async move { key.ask("[[text;gate=narrow]]").await })
+        })
+        .collect();
+    gate.reached(2).await;
+    let refused = key.ask("hi").await.blocked("rate_limit_error");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    gate.open();
+    for one in asking {
+        one.await.expect("an answer").ok();
+    }
+    settled(&key).await;
+    key.ask("hi").await.ok();
+}
+
+#[tokio::test]
+async fn what_never_goes_to_an_upstream_is_not_reserved() {
+    let house = House::open().await;
+    let group = house.group("empty").await;
+    let key = house.key("ci").group(&group).limit_usd_daily("100").create().await;
+    key.ask("hi").await.refused(503, "api_error");
+    let row = spend(&key, "daily").await;
+    assert_eq!((pico(&row["reserved_usd"]), pico(&row["spent_usd"])), (0, 0), "{row}");
+}
+
+#[tokio::test]
+async fn a_request_that_dies_with_its_process_is_swept_as_estimated() {
+    let launch = Launch::new()
+        .env("BATON_OVERALL_SECONDS", "3")
+        .env("BATON_RESERVATION_MARGIN_SECONDS", "0");
+    let mut house = House::launched(launch).await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("crash").limit_usd_daily("100").create().await;
+    let gate = house.upstream.gate("crash");
+    gate.release(2);
+    house.upstream.next("text;gate=crash");
+    let mut live = key.open("hi").await;
+    live.read_to(20).await;
+    house.crash_and_return().await;
+    let reserved = pico(&spend(&key.at(&house), "total").await["reserved_usd"]);
+    assert!(reserved > 0, "the reservation outlives the process");
+    // Each start looks for what is due at once; in between, a minute would pass.
+    let mut starts = 0;
+    let events = loop {
+        let events = house.events(&key).await;
+        if !events.is_empty() {
+            break events;
+        }
+        starts += 1;
+        assert!(starts < 60, "never swept");
+        house.restart().await;
+    };
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["estimated"], true, "{}", events[0]);
+    assert_eq!(pico(&events[0]["cost_usd"]), reserved, "{}", events[0]);
+    let after = settled(&key.at(&house)).await;
+    assert_eq!(pico(&after["spent_usd"]), reserved, "{after}");
+    gate.open();
+}
+
+#[tokio::test]
+async fn a_model_that_an_account_maps_to_a_dearer_one_reserves_as_the_dearer_one() {
+    let house = House::open().await;
+    let asked = "claude-haiku-5-5";
+    let reserved = async |group: &str, gate: &str| {
+        let key = house.key(gate).group(group).limit_usd_daily("1000").create().await;
+        let held = house.upstream.gate(gate);
+        house.upstream.next(&format!("text;gate={gate}"));
+        let asking = tokio::spawn({
+            let key = key.clone();
+            async move { key.ask_model(asked, "hi").await }
+        });
+        held.reached(1).await;
+        let row = spend(&key, "total").await;
+        held.open();
+        asking.await.expect("an answer").ok();
+        pico(&row["reserved_usd"])
+    };
+    let (plain, mapping) = (house.group("plain").await, house.group("mapping").await);
+    let url = house.upstream.url();
+    house.account_with("plain", &url, serde_json::json!({"groups": [plain]})).await;
+    let mapped = serde_json::json!({"groups": [mapping], "model_map": {asked: MODEL}});
+    house.account_with("mapping", &url, mapped).await;
+    let (cheap, dear) = (reserved(&plain, "cheap").await, reserved(&mapping, "dear").await);
+    assert!(dear > cheap, "{dear} > {cheap}");
+}
