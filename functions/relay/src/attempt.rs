@@ -2,7 +2,7 @@
 
 use crate::body::Body;
 use crate::reply::{self, Refusal};
-use crate::stream::Watch;
+use crate::watch::Watch;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::{self, NoAnswer, credential_header, trimmed};

@@ -2,7 +2,7 @@
 
 use crate::Means;
 use crate::authenticate::Caller;
-use crate::exchange::Bill;
+use crate::receipt::Bill;
 use crate::reply::Refusal;
 use baton_cloud::store::{Pool, Store};
 use baton_domain::choose::{Candidate, Choice, Ineligible, Wish, choose, ready_at};

@@ -1,16 +1,15 @@
-//! One exchange: a model call from its body to its answer, and what is known of it meanwhile.
+//! One exchange: a model call from its body to its answer.
 
 use crate::authenticate::Caller;
 use crate::body::{Body, Consumer};
 use crate::forward::{Call, Failure};
+use crate::receipt::Bill;
 use crate::reply::Refusal;
 use crate::settle::Ending;
 use crate::{Asked, Means, PlatformDeadline, read};
-use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::Outcome;
 use bytes::Bytes;
 use http::Response;
-use jiff::Timestamp;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,43 +17,6 @@ use tokio::time::Instant;
 
 /// Kept clear of the platform's deadline, for the farewell and the record.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
-
-/// Whether an exchange is billed. Counting tokens is free upstream, so it is no usage here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bill {
-    /// It leaves a usage record.
-    Metered,
-    /// It leaves none.
-    Free,
-}
-
-/// What the client asked, as far as the record needs it.
-pub(crate) struct Question {
-    pub(crate) id: RequestId,
-    pub(crate) at: Timestamp,
-    pub(crate) bill: Bill,
-    pub(crate) caller: Caller,
-    pub(crate) model: String,
-    pub(crate) stream: bool,
-    pub(crate) body_bytes: u64,
-    pub(crate) session_id: Option<String>,
-    pub(crate) agent_id: Option<String>,
-}
-
-/// A question that was put to an upstream: what will become its usage record.
-#[derive(Clone)]
-pub(crate) struct Receipt {
-    pub(crate) question: Arc<Question>,
-    pub(crate) account: AccountId,
-    pub(crate) provider: &'static str,
-    pub(crate) upstream_model: String,
-    pub(crate) attempts: u32,
-    /// The accounts that were tried before, and why each was left.
-    pub(crate) left: String,
-    /// The status that the client gets.
-    pub(crate) status: u16,
-    pub(crate) first_byte_at: Option<Timestamp>,
-}
 
 impl Means {
     /// Reads the body, then has the rest done by a task that outlives the client.

@@ -7,8 +7,8 @@
 use crate::attempt::{Held, Miss};
 use crate::authenticate::Caller;
 use crate::body::Body;
-use crate::exchange::{Bill, Question, Receipt};
 use crate::health::Note;
+use crate::receipt::{Bill, Question, Receipt};
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;

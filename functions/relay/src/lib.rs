@@ -15,9 +15,11 @@ mod health;
 mod models;
 mod own_usage;
 mod read;
+mod receipt;
 mod reply;
 mod settle;
 mod stream;
+mod watch;
 
 pub use body::{Body, Broken};
 
@@ -36,6 +38,7 @@ use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
 use jiff::Timestamp;
+use receipt::Bill;
 use reply::Refusal;
 use std::convert::Infallible;
 use std::future::Future;
@@ -181,8 +184,8 @@ impl Means {
             }
         };
         match route {
-            Route::Messages => self.exchange(asked, caller, body, exchange::Bill::Metered).await,
-            Route::CountTokens => self.exchange(asked, caller, body, exchange::Bill::Free).await,
+            Route::Messages => self.exchange(asked, caller, body, Bill::Metered).await,
+            Route::CountTokens => self.exchange(asked, caller, body, Bill::Free).await,
             Route::Models => self.models(asked, &caller).await,
             Route::Model(id) => self.model(asked, &caller, &id).await,
             Route::Usage => self.own_usage(asked, &caller).await,

@@ -1,7 +1,7 @@
 //! The record of a request that is over: made once, sent once, never lost.
 
 use crate::Means;
-use crate::exchange::{Bill, Receipt};
+use crate::receipt::{Bill, Receipt};
 use baton_domain::record::{Outcome, UsageRecord, VERSION};
 use baton_domain::usage::Usage;
 use baton_wire::meter::Reading;

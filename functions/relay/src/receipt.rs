@@ -1,0 +1,43 @@
+//! What is known of an exchange before it is over: the question, and who it was put to.
+
+use crate::authenticate::Caller;
+use baton_domain::id::{AccountId, RequestId};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// Whether an exchange is billed. Counting tokens is free upstream, so it is no usage here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bill {
+    /// It leaves a usage record.
+    Metered,
+    /// It leaves none.
+    Free,
+}
+
+/// What the client asked, as far as the record needs it.
+pub(crate) struct Question {
+    pub(crate) id: RequestId,
+    pub(crate) at: Timestamp,
+    pub(crate) bill: Bill,
+    pub(crate) caller: Caller,
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    pub(crate) body_bytes: u64,
+    pub(crate) session_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
+}
+
+/// A question that was put to an upstream: what will become its usage record.
+#[derive(Clone)]
+pub(crate) struct Receipt {
+    pub(crate) question: Arc<Question>,
+    pub(crate) account: AccountId,
+    pub(crate) provider: &'static str,
+    pub(crate) upstream_model: String,
+    pub(crate) attempts: u32,
+    /// The accounts that were tried before, and why each was left.
+    pub(crate) left: String,
+    /// The status that the client gets.
+    pub(crate) status: u16,
+    pub(crate) first_byte_at: Option<Timestamp>,
+}
