@@ -7,7 +7,7 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{Resources, Settings};
+use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
@@ -63,7 +63,7 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let relay_listener = http::bind(settings.listen, "--listen").await?;
     let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
     let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
-    settings.resources = resources(&local);
+    settings.resources = local.resources();
 
     let aws = Aws::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
@@ -149,7 +149,7 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
     let listener = http::bind(settings.stores_listen, "BATON_STORES_LISTEN").await?;
     let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
     let address = listener.local_addr().map_err(Fail::because)?;
-    let resources = resources(&local);
+    let resources = local.resources();
     say("# the stores are open; in another terminal:");
     for (name, value) in [
         ("AWS_ENDPOINT_URL", format!("http://{address}")),
@@ -169,17 +169,6 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
     tokio::select! {
         ended = serving => ended.map_err(Fail::because),
         () = stop_asked => Ok(()),
-    }
-}
-
-fn resources(local: &Local) -> Resources {
-    let names = local.resources();
-    Resources {
-        config_table: names.config_table,
-        state_table: names.state_table,
-        usage_table: names.usage_table,
-        usage_queue_url: names.usage_queue_url,
-        data_key_id: names.data_key_id,
     }
 }
 

@@ -9,7 +9,7 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{Resources, Settings};
+use baton_cloud::settings::Settings;
 use baton_cloud::store::{Edit, Store};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::State;
@@ -47,17 +47,9 @@ struct Instance {
 }
 
 fn settings(local: &Local) -> Settings {
-    let names = local.resources();
     let allow = |name: &str| (name == "BATON_ALLOW_PRIVATE_UPSTREAMS").then(|| "1".to_owned());
     let settings = Settings::read(allow).expect("settings");
-    let resources = Resources {
-        config_table: names.config_table,
-        state_table: names.state_table,
-        usage_table: names.usage_table,
-        usage_queue_url: names.usage_queue_url,
-        data_key_id: names.data_key_id,
-    };
-    Settings { resources, ..settings }
+    Settings { resources: local.resources(), ..settings }
 }
 
 fn pepper() -> Secret {

@@ -6,7 +6,7 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{Resources, Settings};
+use baton_cloud::settings::Settings;
 use baton_cloud::store::{Admission, Edit, EventFilter, Store};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::{GroupId, KeyId, RequestId};
@@ -58,14 +58,7 @@ impl Inside {
             found.map(|(_, value)| (*value).to_owned())
         })
         .expect("good settings");
-        let names = local.resources();
-        settings.resources = Resources {
-            config_table: names.config_table,
-            state_table: names.state_table,
-            usage_table: names.usage_table,
-            usage_queue_url: names.usage_queue_url,
-            data_key_id: names.data_key_id,
-        };
+        settings.resources = local.resources();
         let aws = Aws::new(&local.sdk_config());
         let clock = Clock::standing("2026-11-22T21:05:30Z".parse().expect("a time"));
         let store = Store::new(&aws, &settings, clock, Dice::seeded(7));

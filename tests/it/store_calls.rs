@@ -6,7 +6,7 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{Resources, Settings};
+use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_local::Local;
 use baton_relay::Relay;
@@ -39,14 +39,7 @@ impl Watched {
             _ => None,
         })
         .expect("settings");
-        let names = local.resources();
-        settings.resources = Resources {
-            config_table: names.config_table,
-            state_table: names.state_table,
-            usage_table: names.usage_table,
-            usage_queue_url: names.usage_queue_url,
-            data_key_id: names.data_key_id,
-        };
+        settings.resources = local.resources();
         let aws = Aws::new(&local.sdk_config());
         let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);

@@ -2,7 +2,7 @@
 
 use crate::answer::{Answer, Refused, body, created, id};
 use crate::health::Status;
-use crate::query::{Change, Paging, name};
+use crate::query::{Change, Paging, listed, name};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -108,12 +108,10 @@ pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
 ) -> Answer<Json<Value>> {
-    let page =
-        office.store.list::<Account>(paging.limit()?.into(), paging.cursor.as_deref()).await?;
+    let page = office.page::<Account>(&paging).await?;
     let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
     office.store.read_health(&ids).await?;
-    let data: Vec<Value> = page.data.iter().map(|stored| office.view(stored)).collect();
-    Ok(Json(json!({ "data": data, "next_cursor": page.next_cursor })))
+    Ok(listed(&page, |stored| office.view(stored)))
 }
 
 pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
@@ -121,7 +119,7 @@ pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
 }
 
 pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    office.view_now(&office.account(&id(&path)?).await?).await.map(Json)
+    office.view_now(&office.find::<Account>(&id(&path)?).await?).await.map(Json)
 }
 
 pub(crate) async fn change(
@@ -130,7 +128,7 @@ pub(crate) async fn change(
     bytes: Bytes,
 ) -> Answer<Json<Value>> {
     let input: AccountInput = body(&bytes)?;
-    let before = office.account(&id(&path)?).await?;
+    let before = office.find::<Account>(&id(&path)?).await?;
     let mut stored = office.store.revise(&before);
     let is_another = input.credential.is_some() || input.base_url.is_some();
     office.fill(&mut stored, input).await?;
@@ -143,7 +141,7 @@ pub(crate) async fn change(
 }
 
 pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
-    let stored = office.account(&id(&path)?).await?;
+    let stored = office.find::<Account>(&id(&path)?).await?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
     office.store.apply(edit).await?;
@@ -192,11 +190,6 @@ impl Office {
         self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
         self.save_account(&stored, &[]).await?;
         Ok(stored)
-    }
-
-    pub(crate) async fn account(&self, id: &AccountId) -> Answer<Stored<Account>> {
-        let found = self.store.read::<Account>(id).await?;
-        found.ok_or_else(|| Refused::not_found(format!("account {id}")))
     }
 
     /// Checks `input` and writes it over `stored`.

@@ -1,7 +1,7 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
 use crate::answer::{Answer, Refused, body, created, id};
-use crate::query::{Paging, name};
+use crate::query::{Paging, listed, name};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -42,9 +42,7 @@ pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
 ) -> Answer<Json<Value>> {
-    let page = office.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?;
-    let data: Vec<Value> = page.data.iter().map(view).collect();
-    Ok(Json(json!({ "data": data, "next_cursor": page.next_cursor })))
+    Ok(listed(&office.page(&paging).await?, view))
 }
 
 pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
@@ -61,7 +59,7 @@ pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
 }
 
 pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(view(&office.group(&id(&path)?).await?)))
+    Ok(Json(view(&office.find::<Group>(&id(&path)?).await?)))
 }
 
 pub(crate) async fn change(
@@ -70,7 +68,7 @@ pub(crate) async fn change(
     bytes: Bytes,
 ) -> Answer<Json<Value>> {
     let change: GroupChange = body(&bytes)?;
-    let mut stored = office.store.revise(&office.group(&id(&path)?).await?);
+    let mut stored = office.store.revise(&office.find::<Group>(&id(&path)?).await?);
     let group = &mut stored.value;
     if let Some(text) = change.name {
         group.name = name(&text)?;
@@ -82,7 +80,7 @@ pub(crate) async fn change(
 }
 
 pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
-    let stored = office.group(&id(&path)?).await?;
+    let stored = office.find::<Group>(&id(&path)?).await?;
     let accounts = office.store.accounts_of(&stored.value.id).await?;
     if !accounts.is_empty() {
         let message =
@@ -96,11 +94,6 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
 }
 
 impl Office {
-    pub(crate) async fn group(&self, id: &GroupId) -> Answer<Stored<Group>> {
-        let found = self.store.read::<Group>(id).await?;
-        found.ok_or_else(|| Refused::not_found(format!("group {id}")))
-    }
-
     /// The groups that an account or key is to be in: those named, else the default one. Each
     /// must exist; the default one is made if it does not.
     pub(crate) async fn groups_or_default(&self, named: Vec<GroupId>) -> Answer<Vec<GroupId>> {

@@ -47,14 +47,14 @@ impl Status {
 
 /// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten.
 pub(crate) async fn reset(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    let stored = office.account(&id(&path)?).await?;
+    let stored = office.find::<Account>(&id(&path)?).await?;
     office.reset_health(&stored.value.id).await?;
     office.view_now(&stored).await.map(Json)
 }
 
 /// `POST /accounts/{id}/test`: one free call with the account's credential. It changes nothing.
 pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    let stored = office.account(&id(&path)?).await?;
+    let stored = office.find::<Account>(&id(&path)?).await?;
     let begun = office.store.clock().now();
     let result = tokio::time::timeout(PATIENCE, office.ask_upstream(&stored)).await;
     let (status, message) = match result {

@@ -1,7 +1,7 @@
 //! `/keys`: who may ask. A key's secret is in the answer to POST and rotate, and nowhere else.
 
 use crate::answer::{Answer, Refused, body, created, id};
-use crate::query::{Change, Paging, name};
+use crate::query::{Change, Paging, listed, name};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -57,9 +57,7 @@ pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
 ) -> Answer<Json<Value>> {
-    let page = office.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?;
-    let data: Vec<Value> = page.data.iter().map(view).collect();
-    Ok(Json(json!({ "data": data, "next_cursor": page.next_cursor })))
+    Ok(listed(&office.page(&paging).await?, view))
 }
 
 pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
@@ -67,7 +65,7 @@ pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
 }
 
 pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(view(&office.key(&id(&path)?).await?)))
+    Ok(Json(view(&office.find::<Key>(&id(&path)?).await?)))
 }
 
 pub(crate) async fn change(
@@ -76,14 +74,14 @@ pub(crate) async fn change(
     bytes: Bytes,
 ) -> Answer<Json<Value>> {
     let input: KeyInput = body(&bytes)?;
-    let mut stored = office.store.revise(&office.key(&id(&path)?).await?);
+    let mut stored = office.store.revise(&office.find::<Key>(&id(&path)?).await?);
     office.fill_key(&mut stored.value, input).await?;
     office.save_key(&stored).await?;
     Ok(Json(view(&stored)))
 }
 
 pub(crate) async fn rotate(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    let mut stored = office.store.revise(&office.key(&id(&path)?).await?);
+    let mut stored = office.store.revise(&office.find::<Key>(&id(&path)?).await?);
     let (secret, hash) = office.new_secret(&stored.value.id);
     stored.secret = Some(hash);
     office.save_key(&stored).await?;
@@ -91,7 +89,7 @@ pub(crate) async fn rotate(State(office): Shared, Path(path): Path<String>) -> A
 }
 
 pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
-    let stored = office.key(&id(&path)?).await?;
+    let stored = office.find::<Key>(&id(&path)?).await?;
     let mut edit = Edit::default();
     office.store.remove_key(&mut edit, &stored);
     office.store.apply(edit).await?;
@@ -121,11 +119,6 @@ impl Office {
         let stored = self.store.stamp(key, Some(hash));
         self.save_key(&stored).await?;
         Ok((stored, secret))
-    }
-
-    async fn key(&self, id: &KeyId) -> Answer<Stored<Key>> {
-        let found = self.store.read::<Key>(id).await?;
-        found.ok_or_else(|| Refused::not_found(format!("key {id}")))
     }
 
     async fn fill_key(&self, key: &mut Key, input: KeyInput) -> Answer<()> {

@@ -1,10 +1,14 @@
 //! What lists and reports are asked with: limits, cursors, periods.
 
+use crate::Office;
 use crate::answer::{Answer, Refused};
+use axum::Json;
+use baton_cloud::store::{Entity, Page, Stored};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 /// `?limit=&cursor=`
 #[derive(Deserialize)]
@@ -21,6 +25,25 @@ impl Paging {
             _ => Err(Refused::bad("`limit` is a number from 1 to 1000")),
         }
     }
+}
+
+impl Office {
+    /// The page of a list that is asked for.
+    pub(crate) async fn page<T: Entity>(&self, paging: &Paging) -> Answer<Page<Stored<T>>> {
+        Ok(self.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?)
+    }
+
+    /// The one with this id; a refusal where there is none.
+    pub(crate) async fn find<T: Entity>(&self, id: &T::Id) -> Answer<Stored<T>> {
+        let found = self.store.read::<T>(id).await?;
+        found.ok_or_else(|| Refused::not_found(format!("{} {id}", T::KIND)))
+    }
+}
+
+/// A page as it is answered.
+pub(crate) fn listed<T>(page: &Page<Stored<T>>, view: impl Fn(&Stored<T>) -> Value) -> Json<Value> {
+    let data: Vec<Value> = page.data.iter().map(view).collect();
+    Json(json!({ "data": data, "next_cursor": page.next_cursor }))
 }
 
 /// Reads the bound of a period: an RFC 3339 time, or a UTC day, of which `from` means the

@@ -34,30 +34,42 @@ impl Caller {
 
 impl Means {
     /// Tries every credential of the request; form and checksum first, so that a mistyped key
-    /// costs no I/O.
+    /// costs no I/O. Of several that fail, the one that got furthest explains most.
     pub(crate) async fn authenticate(&self, asked: &Asked) -> Result<Caller, Refusal> {
-        let mut refusal = Refusal::no_key();
+        let mut furthest = (Stage::Presented, Refusal::no_key());
         for candidate in credentials(&asked.head.headers) {
             match self.caller(asked, candidate).await {
                 Ok(caller) => return Ok(caller),
-                Err(reason) => refusal = refusal.or_better(reason),
+                Err(failed) if failed.0 >= furthest.0 => furthest = failed,
+                Err(_) => {}
             }
         }
-        Err(refusal)
+        Err(furthest.1)
     }
 
-    async fn caller(&self, asked: &Asked, candidate: &str) -> Result<Caller, Refusal> {
-        let presented = RelayKey::parse(candidate).map_err(|_| Refusal::malformed_key())?;
-        let stored = self.store.key(&presented.id).await.map_err(|error| Refusal::store(&error))?;
-        let stored = stored.ok_or_else(Refusal::unknown_key)?;
+    async fn caller(&self, asked: &Asked, candidate: &str) -> Result<Caller, (Stage, Refusal)> {
+        let presented =
+            RelayKey::parse(candidate).map_err(|_| (Stage::Presented, Refusal::malformed_key()))?;
+        let unknown = || (Stage::WellFormed, Refusal::unknown_key());
+        let stored = self.store.key(&presented.id).await;
+        let stored = stored.map_err(|error| (Stage::Known, Refusal::store(&error)))?;
+        let stored = stored.ok_or_else(unknown)?;
         let hash = stored.secret.as_deref().unwrap_or_default();
         if !self.pepper.matches(presented.secret, hash) {
-            return Err(Refusal::unknown_key());
+            return Err(unknown());
         }
         match stored.value.usable(asked.at) {
             Ok(()) => Ok(Caller { stored, reserved_usd: None }),
-            Err(Unusable::Disabled) => Err(Refusal::disabled_key()),
-            Err(Unusable::Expired) => Err(Refusal::expired_key()),
+            Err(Unusable::Disabled) => Err((Stage::Known, Refusal::disabled_key())),
+            Err(Unusable::Expired) => Err((Stage::Known, Refusal::expired_key())),
         }
     }
+}
+
+/// How far a credential got before it failed.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Presented,
+    WellFormed,
+    Known,
 }

@@ -63,8 +63,7 @@ impl Means {
     async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
         let base = trimmed(&member.account.base_url);
         let url = format!("{base}{}", asked.path_and_query());
-        let mut headers = attempt::headers(asked, member, true).ok()?;
-        headers.remove(CONTENT_LENGTH);
+        let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let answer = self.upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
             let (head, body) = answer.into_parts();

@@ -78,17 +78,6 @@ impl Refusal {
         Self::unauthenticated("this key has expired; ask your operator for a new one")
     }
 
-    /// Of two credentials that failed, the one that got further explains more.
-    pub(crate) fn or_better(self, other: Self) -> Self {
-        let rank = |refusal: &Self| match refusal.error.message.split(':').next() {
-            Some("no key") => 0,
-            Some("this is not a Baton key") => 1,
-            Some("unknown key") => 2,
-            _ => 3,
-        };
-        if rank(&other) >= rank(&self) { other } else { self }
-    }
-
     pub(crate) fn model_not_allowed(model: &str) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

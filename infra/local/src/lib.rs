@@ -2,7 +2,8 @@
 //! template.yaml defines them.
 //!
 //! The real AWS clients talk to it, in process (`Local::sdk_config`) or over loopback
-//! (`Local::serve`). The functions are its callers' closures: nothing of Baton belongs here.
+//! (`Local::serve`). The functions are its callers' closures: of Baton it knows only the names of
+//! the resources.
 
 mod clock;
 mod connector;
@@ -29,6 +30,7 @@ use std::{
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use baton_cloud::settings::Resources;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -52,21 +54,6 @@ const REFRESH: &str = "RefreshFunction";
 pub struct Local {
     stores: Stores,
     plan: Arc<Plan>,
-}
-
-/// What the functions need to know of the template's resources.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resources {
-    /// Table of keys, groups, accounts, users, prices and settings.
-    pub config_table: String,
-    /// Table of limits, health and leases.
-    pub state_table: String,
-    /// Table of events, rollups and audit.
-    pub usage_table: String,
-    /// Queue of usage events.
-    pub usage_queue_url: String,
-    /// Key that wraps the data keys.
-    pub data_key_id: String,
 }
 
 impl Local {

@@ -41,18 +41,13 @@ impl Store {
             return Ok(given.clone());
         }
         let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
-        if let Some(sealed) = self.setting(PEPPER).await? {
-            return Ok(vault.open(&sealed, PEPPER)?);
-        }
-        let made = relay_key::new_secret([self.dice.bits(), self.dice.bits()]);
-        match self.put_setting(PEPPER, vault.seal(&made, PEPPER)?).await {
-            Ok(()) => Ok(made),
-            Err(StoreError::Conflict) => {
-                let sealed = self.setting(PEPPER).await?.ok_or(Sealed)?;
-                Ok(vault.open(&sealed, PEPPER)?)
-            }
-            Err(error) => Err(error),
-        }
+        let sealed = if let Some(sealed) = self.setting(PEPPER).await? {
+            sealed
+        } else {
+            let made = relay_key::new_secret([self.dice.bits(), self.dice.bits()]);
+            self.put_setting_once(PEPPER, vault.seal(&made, PEPPER)?).await?
+        };
+        Ok(vault.open(&sealed, PEPPER)?)
     }
 
     /// The hash of the admin token, if one was generated.
@@ -101,9 +96,14 @@ impl Store {
             .await
             .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
         let wrapped = made.ciphertext_blob.ok_or(Sealed)?.into_inner();
-        match self.put_setting(DATA_KEY, wrapped.clone()).await {
-            Ok(()) => Ok(wrapped),
-            Err(StoreError::Conflict) => Ok(self.setting(DATA_KEY).await?.ok_or(Sealed)?),
+        self.put_setting_once(DATA_KEY, wrapped).await
+    }
+
+    /// Keeps `value`, unless another process was quicker; returns the one that stands.
+    async fn put_setting_once(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        match self.put_setting(name, value.clone()).await {
+            Ok(()) => Ok(value),
+            Err(StoreError::Conflict) => Ok(self.setting(name).await?.ok_or(Sealed)?),
             Err(error) => Err(error),
         }
     }
