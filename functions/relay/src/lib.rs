@@ -18,6 +18,7 @@ mod read;
 mod receipt;
 mod reply;
 mod settle;
+mod source;
 mod stream;
 mod watch;
 
