@@ -3,7 +3,7 @@
 
 pub mod args;
 mod http;
-mod operate;
+pub mod operate;
 mod say;
 pub mod serve;
 pub mod up;
@@ -55,11 +55,9 @@ pub async fn run(args: Args) -> Result<(), Fail> {
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
             serve::run(settings).await
         }
-        Command::Account { office, what } => operate::account(&office, what).await,
-        Command::Group { office, what } => operate::group(&office, what).await,
-        Command::Key { office, what } => operate::key(&office, what).await,
-        Command::Usage { office, by, from, to } => {
-            operate::usage(&office, &by, from.as_deref(), to.as_deref()).await
-        }
+        Command::Account { office, what } => operate::account::run(&office.enter()?, what).await,
+        Command::Group { office, what } => operate::group::run(&office.enter()?, what).await,
+        Command::Key { office, what } => operate::key::run(&office.enter()?, what).await,
+        Command::Usage { office, what } => operate::usage::run(&office.enter()?, what).await,
     }
 }
