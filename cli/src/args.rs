@@ -5,11 +5,16 @@
 
 use crate::operate::Office;
 use crate::operate::account::AccountCommand;
+use crate::operate::audit::AuditCommand;
 use crate::operate::group::GroupCommand;
 use crate::operate::key::KeyCommand;
-use crate::operate::usage::Summary;
+use crate::operate::price::PriceCommand;
+use crate::operate::usage::UsageCommand;
+use crate::operate::user::UserCommand;
+use crate::profile::ProfileCommand;
 use baton_cloud::settings::{LogFormat, Settings};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -64,12 +69,43 @@ pub enum Command {
         #[command(subcommand)]
         what: KeyCommand,
     },
-    /// What was used, summed up
+    /// People and pipelines that keys belong to
+    User {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: UserCommand,
+    },
+    /// What was used, summed up or request by request
     Usage {
         #[command(flatten)]
         office: Office,
         #[command(flatten)]
-        what: Summary,
+        what: UsageCommand,
+    },
+    /// What models cost
+    Price {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: PriceCommand,
+    },
+    /// Who changed what
+    Audit {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: AuditCommand,
+    },
+    /// The Batons that you work with: addresses and tokens by name
+    Profile {
+        #[command(subcommand)]
+        what: ProfileCommand,
+    },
+    /// Print the script with which a shell completes these commands
+    Completions {
+        /// The shell
+        shell: Shell,
     },
 }
 
@@ -106,5 +142,16 @@ impl Place {
             log_format: self.log_format.unwrap_or(settings.log_format),
             ..settings
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_flag_is_there_twice() {
+        Args::command().debug_assert();
     }
 }

@@ -7,6 +7,9 @@
 
 mod admin;
 mod cli;
+mod cli_completions;
+mod cli_profiles;
+mod cli_resources;
 mod durability;
 mod errors;
 mod failover;
