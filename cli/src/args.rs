@@ -3,6 +3,7 @@
 
 #![expect(missing_docs, clippy::doc_markdown, reason = "comments here are help texts")]
 
+use crate::doctor::Doctor;
 use crate::operate::Office;
 use crate::operate::account::AccountCommand;
 use crate::operate::audit::AuditCommand;
@@ -97,6 +98,8 @@ pub enum Command {
         #[command(subcommand)]
         what: AuditCommand,
     },
+    /// Look at a deployment from outside, as its clients see it, and say what to do
+    Doctor(Box<Doctor>),
     /// The Batons that you work with: addresses and tokens by name
     Profile {
         #[command(subcommand)]

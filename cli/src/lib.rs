@@ -3,6 +3,7 @@
 
 pub mod args;
 mod completions;
+pub mod doctor;
 mod environment;
 mod http;
 pub mod operate;
@@ -67,6 +68,7 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::User { office, what } => operate::user::run(&office.enter()?, what).await,
         Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
         Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,
+        Command::Doctor(what) => doctor::run(*what).await,
         Command::Profile { what } => profile::run(what),
         Command::Completions { shell } => {
             completions::run(shell);
