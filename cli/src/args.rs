@@ -4,6 +4,7 @@
 #![expect(missing_docs, clippy::doc_markdown, reason = "comments here are help texts")]
 
 use crate::doctor::Doctor;
+use crate::import::Import;
 use crate::operate::Office;
 use crate::operate::account::AccountCommand;
 use crate::operate::audit::AuditCommand;
@@ -100,6 +101,8 @@ pub enum Command {
     },
     /// Look at a deployment from outside, as its clients see it, and say what to do
     Doctor(Box<Doctor>),
+    /// Take keys, limits, groups and accounts over from another relay
+    Import(Box<Import>),
     /// The Batons that you work with: addresses and tokens by name
     Profile {
         #[command(subcommand)]

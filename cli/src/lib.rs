@@ -6,6 +6,7 @@ mod completions;
 pub mod doctor;
 mod environment;
 mod http;
+pub mod import;
 pub mod operate;
 pub mod profile;
 mod say;
@@ -69,6 +70,7 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
         Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,
         Command::Doctor(what) => doctor::run(*what).await,
+        Command::Import(what) => import::run(*what).await,
         Command::Profile { what } => profile::run(what),
         Command::Completions { shell } => {
             completions::run(shell);

@@ -19,7 +19,7 @@ fn script(shell: &str) -> String {
 fn every_shells_script_knows_the_commands() {
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let text = script(shell);
-        for word in ["account", "rotate", "doctor", "completions", "admin-listen"] {
+        for word in ["account", "rotate", "doctor", "import", "completions", "admin-listen"] {
             assert!(text.contains(word), "{shell}: no {word}");
         }
     }
