@@ -7,6 +7,11 @@
 
 mod admin;
 mod cli;
+mod cli_completions;
+mod cli_doctor;
+mod cli_import;
+mod cli_profiles;
+mod cli_resources;
 mod durability;
 mod errors;
 mod failover;

@@ -16,6 +16,7 @@
 pub mod answer;
 pub mod eventually;
 pub mod fixtures;
+pub mod front;
 pub mod house;
 pub mod lambda;
 pub mod program;

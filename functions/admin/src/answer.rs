@@ -107,7 +107,7 @@ pub(crate) async fn wrong_method() -> Refused {
 }
 
 pub(crate) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// Reads a JSON body.

@@ -287,9 +287,11 @@ impl From<NoRoute> for Refusal {
     }
 }
 
-/// The answer to probes.
+/// The answer to probes. No I/O.
 pub(crate) fn alive() -> Response<Body> {
-    json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}"))
+    const ALIVE: &str =
+        concat!("{\"status\":\"ok\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+    json(StatusCode::OK, Bytes::from_static(ALIVE.as_bytes()))
 }
 
 /// A JSON answer of our own.
