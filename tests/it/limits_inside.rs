@@ -9,6 +9,7 @@ use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Admission, Edit, EventFilter, Store};
 use baton_cloud::vault::Pepper;
+use baton_domain::bounds::Bounds;
 use baton_domain::id::{GroupId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
 use baton_domain::limit::Period;
@@ -153,6 +154,7 @@ fn reservation(at: Timestamp, pico: i128) -> Reservation {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
+        pools: Vec::new(),
     }
 }
 
@@ -204,7 +206,8 @@ async fn a_transaction_in_the_way_is_waited_for_and_a_lost_answer_reserves_once(
     let now = inside.store.clock().now();
     let admit = async |bits| {
         let id = RequestId::from_bits(bits);
-        inside.store.admit(&key, &daily("100"), &id, &reservation(now, 5)).await
+        let bounds = Bounds::of_key(key.clone(), daily("100"));
+        inside.store.admit(&bounds, &id, &reservation(now, 5)).await
     };
     assert!(matches!(admit(1).await, Ok(Admission::Admitted(_))));
     inside.fail(2, Fault::conflict());
@@ -223,7 +226,8 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
     let at = store.clock().now();
     let id = RequestId::at(at, store.dice().bits());
     let wanted = reservation(at, 1000);
-    store.admit(&key, &daily("100"), &id, &wanted).await.expect("admitted");
+    let bounds = Bounds::of_key(key.clone(), daily("100"));
+    store.admit(&bounds, &id, &wanted).await.expect("admitted");
     let swept = async || baton_refresh::tick(store, queue, "test").await.expect("a tick").swept;
     assert_eq!(swept().await, 0, "its time is not over");
     store.clock().advance(SignedDuration::from_secs(61));
@@ -278,10 +282,11 @@ async fn a_limit_item_stays_small() {
     let inside = Inside::new(&[]).await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let (key, _) = inside.key(limits.clone()).await;
+    let bounds = Bounds::of_key(key.clone(), limits);
     for number in 0..100 {
         let at = inside.store.clock().now();
         let (id, wanted) = (RequestId::from_bits(number), reservation(at, 5));
-        let admitted = inside.store.admit(&key, &limits, &id, &wanted).await;
+        let admitted = inside.store.admit(&bounds, &id, &wanted).await;
         assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{number}: {admitted:?}");
         inside.store.release(&key, &id, &wanted).await.expect("released");
         inside.store.clock().advance(SignedDuration::from_mins(1));

@@ -11,6 +11,7 @@ use baton_domain::id::{GroupId, KeyId, UserId};
 use baton_domain::key::{Key, Limits};
 use baton_domain::model::ModelPattern;
 use baton_domain::relay_key::{compose, new_secret};
+use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -74,9 +75,15 @@ pub(crate) async fn change(
     bytes: Bytes,
 ) -> Answer<Json<Value>> {
     let input: KeyInput = body(&bytes)?;
-    let mut stored = office.store.revise(&office.find::<Key>(&id(&path)?).await?);
+    let before = office.find::<Key>(&id(&path)?).await?;
+    let mut stored = office.store.revise(&before);
     office.fill_key(&mut stored.value, input).await?;
-    office.save_key(&stored).await?;
+    let mut edit = Edit::default();
+    if stored.value.user_id != before.value.user_id {
+        office.store.leave_user(&mut edit, &before.value);
+    }
+    office.store.save_key(&mut edit, &stored)?;
+    office.store.apply(edit).await?;
     Ok(Json(view(&stored)))
 }
 
@@ -93,6 +100,7 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     let mut edit = Edit::default();
     office.store.remove_key(&mut edit, &stored);
     office.store.apply(edit).await?;
+    office.store.retire_limit(&Scope::Key(stored.value.id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

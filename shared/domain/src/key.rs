@@ -1,4 +1,4 @@
-//! Who may ask: keys, the users they belong to, the groups they draw on, and a key's limits.
+//! Who may ask: keys, the users they belong to, the groups they draw on, and their limits.
 
 use crate::id::{GroupId, KeyId, UserId};
 use crate::model::ModelPattern;
@@ -52,7 +52,7 @@ impl Key {
     }
 }
 
-/// What a key may spend and how fast. `None` is unlimited.
+/// What a key, or a pool of keys, may spend and how fast. `None` is unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -89,6 +89,9 @@ pub struct User {
     pub role: Role,
     /// Whether it may do anything.
     pub enabled: bool,
+    /// What all of its keys together may spend and how fast.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a user may do.
@@ -112,6 +115,9 @@ pub struct Group {
     pub description: String,
     /// Whether its keys are served.
     pub enabled: bool,
+    /// What all of its keys together may spend and how fast.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 #[cfg(test)]

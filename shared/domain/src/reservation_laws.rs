@@ -20,6 +20,7 @@ fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
+        pools: Vec::new(),
     }
 }
 
@@ -28,7 +29,7 @@ fn the_limit_that_begins_anew_last_blocks() {
     let now = at("2026-11-30T12:00:00Z"); // Monday, and the month's last day
     let counted = Counted {
         windows: Period::ALL.map(|period| (period.window(now).name, usd("5").pico())).into(),
-        open: BTreeMap::new(),
+        ..Counted::default()
     };
     let check = |limits: Limits, expect: &str| {
         let blocked = counted.blocked(&limits, usd("1"), now).map(|why| why.to_string());
@@ -58,6 +59,7 @@ fn rate_and_concurrency_block_after_money() {
     let counted = Counted {
         windows: [(minute(now).name, 3)].into(),
         open: [(RequestId::from_bits(1), reservation(usd("1"), now))].into(),
+        ..Counted::default()
     };
     let check = |rate, concurrency, expect| {
         let limits = Limits { requests_per_minute: rate, concurrency, ..Limits::default() };
@@ -76,11 +78,14 @@ fn the_tightest_limit_is_the_one_with_the_largest_share() {
     let now = at("2026-11-22T21:05:30Z");
     let counted = Counted {
         windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),
-        open: BTreeMap::new(),
+        ..Counted::default()
     };
     let some = |pico| Some(PicoUsd::new(pico));
     let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
-    let tightest = |limits| counted.tightest(&limits, now).map(|(period, ..)| period);
+    let tightest = |limits| {
+        let bounds = Bounds::of_key(KeyId::from_bits(1), limits);
+        bounds.tightest(std::slice::from_ref(&counted), now).map(|spend| spend.period)
+    };
     assert_eq!(tightest(limits.clone()), Some(Period::Monthly));
     assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(Period::Daily));
     assert_eq!(tightest(Limits::default()), None);
