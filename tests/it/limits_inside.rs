@@ -11,7 +11,7 @@ use baton_cloud::store::{Admission, Edit, EventFilter, Store};
 use baton_cloud::vault::Pepper;
 use baton_domain::bounds::Bounds;
 use baton_domain::id::{GroupId, KeyId, RequestId};
-use baton_domain::key::{Key, Limits};
+use baton_domain::key::{Estimate, Key, Limits};
 use baton_domain::limit::Period;
 use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::{compose, new_secret};
@@ -78,6 +78,7 @@ impl Inside {
             expires_at: None,
             enabled: true,
             limits,
+            estimate: Estimate::Most,
         };
         let secret = new_secret([1, 2]);
         let whole = compose(&key.id, &secret);
@@ -148,6 +149,7 @@ fn broken() -> Fault {
 fn reservation(at: Timestamp, pico: i128) -> Reservation {
     Reservation {
         estimate: PicoUsd::new(pico),
+        beyond: PicoUsd::ZERO,
         at,
         expires: at.as_second() + 60,
         model: MODEL.into(),

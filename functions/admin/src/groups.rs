@@ -95,8 +95,10 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     }
     let mut edit = Edit::default();
     office.store.remove_group(&mut edit, &stored);
+    let scope = Scope::Group(stored.value.id);
+    office.drop_spend_limits(&mut edit, &scope).await?;
     office.store.apply(edit).await?;
-    office.store.retire_limit(&Scope::Group(stored.value.id)).await?;
+    office.store.retire_limit(&scope).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

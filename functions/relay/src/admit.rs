@@ -11,6 +11,7 @@ use baton_cloud::settings::OnOutage;
 use baton_cloud::store::{Admission, StoreError};
 use baton_domain::bounds::Bounds;
 use baton_domain::id::RequestId;
+use baton_domain::key::Estimate;
 use baton_domain::limit::utilization;
 use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
@@ -67,8 +68,10 @@ impl Means {
             fast: envelope.fast,
         };
         let seconds = (time + self.reservation_margin).as_secs() + 1;
+        let (estimate, most) = self.estimate(caller, ask, asked.at).await;
         let reservation = Reservation {
-            estimate: self.estimate(caller, ask, asked.at).await,
+            estimate,
+            beyond: most - estimate,
             at: asked.at,
             expires: asked.at.as_second().saturating_add_unsigned(seconds),
             model: envelope.model.to_string(),
@@ -104,14 +107,25 @@ impl Means {
         terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
     }
 
-    /// The most that the request can cost on any of the accounts that may get it: they may map its
-    /// model to a dearer one. (Where the group cannot be read, no account gets it.)
-    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> PicoUsd {
-        let amount = |model: &str| self.prices.estimate(&Ask { model, ..ask }, at).amount;
+    /// What is reserved, and the most that the request can cost, on any of the accounts that may
+    /// get it: they may map its model to a dearer one. (Where the group cannot be read, no account
+    /// gets it.)
+    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> (PicoUsd, PicoUsd) {
+        let amounts = |model: &str| {
+            let ask = Ask { model, ..ask };
+            let most = self.prices.estimate(&ask, at).amount;
+            match caller.key().estimate {
+                Estimate::Most => (most, most),
+                Estimate::Expected => (self.prices.expected(&ask, at), most),
+            }
+        };
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
         let mapped = pool.iter().flat_map(|pool| &pool.members);
         let mapped = mapped.filter_map(|member| map(&member.account.model_map, ask.model));
-        mapped.map(amount).fold(amount(ask.model), PicoUsd::max)
+        let dearer = |one: (PicoUsd, PicoUsd), other: (PicoUsd, PicoUsd)| {
+            (one.0.max(other.0), one.1.max(other.1))
+        };
+        mapped.map(amounts).fold(amounts(ask.model), dearer)
     }
 
     /// What becomes of a limited request while its limits cannot be counted.

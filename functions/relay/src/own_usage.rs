@@ -24,7 +24,8 @@ impl Means {
         let key = caller.key();
         let mut view = json!({
             "id": key.id, "name": key.name, "group_id": key.group_id, "models": key.models,
-            "expires_at": key.expires_at, "limits": key.limits, "scopes": [],
+            "expires_at": key.expires_at, "limits": key.limits, "estimate": key.estimate,
+            "scopes": [],
         });
         let bounds = self.store.bounds(key).await.map_err(|error| Refusal::store(&error))?;
         if bounds.any() {
@@ -35,6 +36,9 @@ impl Means {
                 let mut row = amounts(counted, limits, asked.at);
                 if scopes.is_empty() {
                     merge(&mut view, row.clone());
+                } else {
+                    // A pool does not know its requests one by one.
+                    row.remove("overshoot_usd_max");
                 }
                 row.insert("scope".to_owned(), json!(scope.kind()));
                 row.insert("id".to_owned(), json!(scope));
@@ -54,6 +58,7 @@ fn amounts(counted: &Counted, limits: &Limits, at: Timestamp) -> Map<String, Val
         ("spend".to_owned(), json!(spend)),
         ("requests_this_minute".to_owned(), json!(counted.requests_in_minute(at))),
         ("open_requests".to_owned(), json!(counted.under_way())),
+        ("overshoot_usd_max".to_owned(), json!(counted.beyond())),
     ])
 }
 

@@ -133,6 +133,7 @@ impl Bounds {
 mod tests {
     use super::*;
     use crate::id::UserId;
+    use crate::key::Estimate;
     use proptest::prelude::*;
 
     fn key(user: Option<UserId>) -> Key {
@@ -145,6 +146,7 @@ mod tests {
             expires_at: None,
             enabled: true,
             limits: Limits::default(),
+            estimate: Estimate::Most,
         }
     }
 

@@ -25,6 +25,21 @@ pub struct Key {
     pub enabled: bool,
     /// What it may spend and how fast.
     pub limits: Limits,
+    /// What its requests reserve against money limits.
+    #[serde(default)]
+    pub estimate: Estimate,
+}
+
+/// What a request reserves against money limits before it is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Estimate {
+    /// The most that it can cost: limits are never overrun.
+    #[default]
+    Most,
+    /// What it will likely cost: more requests at a time near a limit, which may be overrun by
+    /// what those under way then cost beyond it.
+    Expected,
 }
 
 /// Why an existing key is not accepted.
@@ -136,6 +151,7 @@ mod tests {
             expires_at,
             enabled,
             limits: Limits::default(),
+            estimate: Estimate::Most,
         };
         assert_eq!(key(true, None).usable(at(5)), Ok(()));
         assert_eq!(key(true, Some(at(6))).usable(at(5)), Ok(()));

@@ -20,9 +20,12 @@ use std::fmt;
 /// since every open request is part of its key's item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// The most that it can cost.
+    /// What is reserved: the most that it can cost, or what it will likely cost.
     #[serde(rename = "e")]
     pub estimate: PicoUsd,
+    /// What it can cost beyond that.
+    #[serde(rename = "b", default, skip_serializing_if = "is_nothing")]
+    pub beyond: PicoUsd,
     /// When it was accepted: decides the windows that it counts in.
     #[serde(rename = "a")]
     pub at: Timestamp,
@@ -83,6 +86,10 @@ impl Reservation {
             reserved_pools: self.pools.clone(),
         }
     }
+}
+
+fn is_nothing(amount: &PicoUsd) -> bool {
+    *amount == PicoUsd::ZERO
 }
 
 /// Everything counted against the limits of one scope.
@@ -170,6 +177,12 @@ impl Counted {
     /// What is spent in it and settled.
     pub fn spent(&self, period: Period, at: Timestamp) -> PicoUsd {
         self.committed(&period.window(at)) - self.reserved(period, at)
+    }
+
+    /// What a key's requests under way can cost beyond what is reserved for them: by so much at
+    /// most its limits will be overrun.
+    pub fn beyond(&self) -> PicoUsd {
+        self.open.values().map(|one| one.beyond).sum()
     }
 
     /// How many requests are under way.

@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// The terms of a scope, from the database.
-    async fn read_terms(&self, scope: &Scope) -> Result<Terms, StoreError> {
+    pub async fn read_terms(&self, scope: &Scope) -> Result<Terms, StoreError> {
         // Sort keys before `group` are a group's accounts.
         let mut pages = self
             .db
