@@ -58,6 +58,13 @@ pub enum Command {
         #[command(subcommand)]
         what: KeyCommand,
     },
+    /// Spend limits: what each person may spend in a day, a week or a month
+    Limit {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: LimitCommand,
+    },
     /// What was used, summed up
     Usage {
         #[command(flatten)]
@@ -201,4 +208,28 @@ pub enum KeyCommand {
     },
     /// List keys
     List,
+}
+
+/// What can be done with spend limits.
+#[derive(Subcommand)]
+pub enum LimitCommand {
+    /// List spend limits
+    List,
+    /// Set what each person may spend; once more replaces it
+    Set {
+        /// A user (usr_…), a group (grp_…: each of its people), or `organization` (everybody)
+        #[arg(long = "for", value_name = "WHOM")]
+        whom: String,
+        /// daily, weekly or monthly (UTC)
+        #[arg(long, default_value = "monthly")]
+        period: String,
+        /// Dollars, as 12.50; `unlimited` lifts the limits further out
+        #[arg(long)]
+        usd: String,
+    },
+    /// Remove a spend limit
+    Remove {
+        /// The spend limit, spl_…
+        id: String,
+    },
 }

@@ -3,6 +3,7 @@
 
 pub mod args;
 mod http;
+mod limits;
 mod operate;
 mod say;
 pub mod serve;
@@ -58,6 +59,7 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::Account { office, what } => operate::account(&office, what).await,
         Command::Group { office, what } => operate::group(&office, what).await,
         Command::Key { office, what } => operate::key(&office, what).await,
+        Command::Limit { office, what } => limits::limit(&office, what).await,
         Command::Usage { office, by, from, to } => {
             operate::usage(&office, &by, from.as_deref(), to.as_deref()).await
         }

@@ -117,15 +117,15 @@ fn usage_table(by: &str, answer: &Value) {
 }
 
 impl Office {
-    async fn post(&self, path: &str, body: &Value) -> Result<Value, Fail> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fail> {
         self.call(Method::POST, path, &[], Some(body)).await
     }
 
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Fail> {
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Fail> {
         self.call(Method::GET, path, query, None).await
     }
 
-    async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -186,7 +186,7 @@ impl Office {
         Ok(())
     }
 
-    fn show(&self, value: &Value, for_people: impl FnOnce()) {
+    pub(crate) fn show(&self, value: &Value, for_people: impl FnOnce()) {
         if self.json { say(format!("{value:#}")) } else { for_people() }
     }
 }
@@ -195,18 +195,18 @@ fn say_made(what: &str, made: &Value) {
     say(format!("{what} {} ({}) is ready", text(&made["id"]), text(&made["name"])));
 }
 
-fn table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
+pub(crate) fn table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(heads);
     table
 }
 
-fn rows(answer: &Value) -> &[Value] {
+pub(crate) fn rows(answer: &Value) -> &[Value] {
     answer["data"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// A value as people read it.
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

@@ -186,3 +186,29 @@ async fn a_pools_item_stays_small() {
         assert_eq!(counted.under_way(), 0);
     }
 }
+
+#[tokio::test]
+async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
+    let inside = Inside::new(&[]).await;
+    let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
+    let own = Limits { usd_total: Some(PicoUsd::new(100)), ..Limits::default() };
+    let bounds = Bounds::of_key(key.clone(), own);
+    let wanted = Reservation { beyond: PicoUsd::new(40), ..reservation(at, 10) };
+    let mut records = Vec::new();
+    for bits in 0..20 {
+        if admits(&inside.store, &bounds, bits, &wanted).await {
+            let mut record = wanted.given_up(RequestId::from_bits(bits), key.clone(), "t");
+            record.cost_usd = PicoUsd::new(50);
+            records.push(record);
+        }
+    }
+    assert_eq!(records.len(), 10);
+    let stated = inside.store.counted(&key).await.expect("counted").beyond();
+    for record in &records {
+        inside.queue.send(record).await.expect("sent");
+    }
+    inside.count().await;
+    let (spent, _) = inside.spent(&key).await;
+    assert_eq!((spent, stated), (PicoUsd::new(500), PicoUsd::new(400)));
+    assert!(!admits(&inside.store, &bounds, 99, &wanted).await, "the limit is passed");
+}
