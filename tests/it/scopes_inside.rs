@@ -212,3 +212,13 @@ async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
     assert_eq!((spent, stated), (PicoUsd::new(500), PicoUsd::new(400)));
     assert!(!admits(&inside.store, &bounds, 99, &wanted).await, "the limit is passed");
 }
+
+#[tokio::test]
+async fn the_environments_words_are_told_beside_a_spent_limit() {
+    let inside = Inside::new(&[("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")]).await;
+    let (_, secret) = inside.key(daily("0.000001")).await;
+    let (status, error) = inside.ask(&secret).await;
+    let told = error["error"]["message"].as_str().unwrap_or_default();
+    let expect = "spend limit reached (daily; resets 2026-11-23 00:00 UTC). Ask in #llm for more.";
+    assert_eq!((status, told), (429, expect));
+}
