@@ -10,6 +10,7 @@ use crate::operate::account::AccountCommand;
 use crate::operate::audit::AuditCommand;
 use crate::operate::group::GroupCommand;
 use crate::operate::key::KeyCommand;
+use crate::operate::limit::LimitCommand;
 use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
@@ -77,6 +78,13 @@ pub enum Command {
         office: Office,
         #[command(subcommand)]
         what: UserCommand,
+    },
+    /// Spend limits: what each person may spend in a day, a week or a month
+    Limit {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: LimitCommand,
     },
     /// What was used, summed up or request by request
     Usage {

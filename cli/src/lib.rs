@@ -66,6 +66,7 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::Account { office, what } => operate::account::run(&office.enter()?, what).await,
         Command::Group { office, what } => operate::group::run(&office.enter()?, what).await,
         Command::Key { office, what } => operate::key::run(&office.enter()?, what).await,
+        Command::Limit { office, what } => operate::limit::run(&office.enter()?, what).await,
         Command::User { office, what } => operate::user::run(&office.enter()?, what).await,
         Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
         Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,

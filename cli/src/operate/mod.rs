@@ -9,6 +9,7 @@ mod body;
 pub mod group;
 pub(crate) mod http;
 pub mod key;
+pub mod limit;
 mod names;
 pub mod price;
 pub mod usage;

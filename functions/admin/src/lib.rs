@@ -6,11 +6,14 @@
 mod accounts;
 mod answer;
 mod authorize;
+mod effective;
 mod first_start;
 mod groups;
 mod health;
 mod keys;
+mod limits;
 mod query;
+mod spend_limits;
 mod summary;
 mod usage;
 
@@ -59,6 +62,10 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{id}", get(keys::read).patch(keys::change).delete(keys::remove))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/limits/organization", get(limits::organization).put(limits::set_organization))
+        .route("/limits/message", get(limits::message).put(limits::set_message))
+        .nest("/organizations/spend_limits", spend_limits())
+        .nest("/v1/organizations/spend_limits", spend_limits())
         .route("/usage/summary", get(usage::summary))
         .route("/usage/events", get(usage::events))
         .method_not_allowed_fallback(answer::wrong_method)
@@ -66,8 +73,22 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));
     Router::new()
         .nest("/api/v1", api)
+        // Where clients of Anthropic's Admin API look for it.
+        .nest(
+            "/v1/organizations/spend_limits",
+            spend_limits().layer(from_fn_with_state(Arc::clone(&office), authorize::operator)),
+        )
         .route("/health", get(answer::alive))
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(office)
+}
+
+fn spend_limits() -> Router<Arc<Office>> {
+    Router::new()
+        .route("/", get(spend_limits::list).post(spend_limits::set))
+        .route("/effective", get(effective::list))
+        .route("/audit", get(spend_limits::audit))
+        .route("/{id}", get(spend_limits::read).delete(spend_limits::remove))
+        .method_not_allowed_fallback(answer::wrong_method)
 }

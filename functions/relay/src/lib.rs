@@ -66,6 +66,8 @@ struct Means {
     pepper: Pepper,
     timers: Timers,
     on_outage: LimitsOnOutage,
+    /// What a client is told beside a spent limit, unless the organisation's terms say something.
+    spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
@@ -122,6 +124,7 @@ impl Relay {
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             on_outage: settings.limits_on_outage,
+            spend_limit_message: settings.spend_limit_message.clone(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
             prices: PriceTable::builtin(),

@@ -83,6 +83,7 @@ impl Means {
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
             reserved_usd: question.caller.reserved_usd,
+            reserved_pools: question.caller.reserved_pools.clone(),
         }
     }
 }

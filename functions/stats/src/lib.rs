@@ -75,15 +75,20 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), S
         match store.commit(records, sums, settlements).await {
             Ok(()) => return Ok(()),
             Err(CommitError::Stored(at)) => transaction = without(transaction, &at),
-            Err(CommitError::Unreserved) if !settlements.is_empty() => {
-                tracing::error!("a limit item is gone: events are stored without settling");
-                transaction.settlements.clear();
+            Err(CommitError::Unreserved(gone)) if !gone.is_empty() => {
+                tracing::error!(
+                    ?gone,
+                    "limit items are gone: events are stored without settling there"
+                );
+                transaction.settlements.retain(|scope, _| !gone.contains(scope));
             }
             Err(CommitError::Busy) if tries < TRIES_MAX => {
                 tries += 1;
                 tokio::time::sleep(backoff(tries, store.dice().byte())).await;
             }
-            Err(CommitError::Busy | CommitError::Unreserved) => return Err(StoreError::Conflict),
+            Err(CommitError::Busy | CommitError::Unreserved(_)) => {
+                return Err(StoreError::Conflict);
+            }
             Err(CommitError::Failed(error)) => return Err(error),
         }
     }

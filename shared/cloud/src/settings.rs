@@ -123,6 +123,8 @@ pub struct Settings {
     pub timers: Timers,
     /// What becomes of limited requests while the store is out of reach.
     pub limits_on_outage: LimitsOnOutage,
+    /// What a client is told beside a spent limit, if the operator has words of their own.
+    pub spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline before it is given up.
     pub reservation_margin: Duration,
 }
@@ -176,6 +178,7 @@ impl Settings {
                 money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),
                 rates: source.parsed("BATON_LIMITS_FAIL_RATES", "open"),
             },
+            spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
         };
         if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
@@ -204,11 +207,15 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn text(&self, name: &str, default: &str) -> String {
-        (self.lookup)(name).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
+        self.some_text(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn some_text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|text| !text.is_empty())
     }
 
     fn secret(&self, name: &str) -> Option<Secret> {
-        (self.lookup)(name).filter(|text| !text.is_empty()).map(Secret::new)
+        self.some_text(name).map(Secret::new)
     }
 
     fn flag(&mut self, name: &str) -> bool {

@@ -6,6 +6,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod account;
+pub mod bounds;
 pub mod choose;
 pub mod health;
 pub mod id;
@@ -18,6 +19,8 @@ pub mod record;
 pub mod relay_key;
 pub mod reservation;
 pub mod rollup;
+pub mod scope;
 pub mod secret;
+pub mod spend_limit;
 pub mod usage;
 pub mod verdict;

@@ -5,6 +5,7 @@
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
+use crate::scope::Scope;
 use crate::usage::Tokens;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,9 @@ pub struct UsageRecord {
     /// store: the transaction that stores the record settles the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_usd: Option<PicoUsd>,
+    /// The pools that it was reserved in besides its key's item. Only on its way, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved_pools: Vec<Scope>,
 }
 
 /// How a request ended.

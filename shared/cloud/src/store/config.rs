@@ -61,9 +61,10 @@ impl Store {
     async fn read_pool(&self, id: &GroupId) -> Result<Option<Pool>, StoreError> {
         let (mut group, mut members) = (None, Vec::new());
         for item in self.group_items(id).await? {
-            if text(&item, SK)?.starts_with("account#") {
+            let sk = text(&item, SK)?;
+            if sk.starts_with("account#") {
                 members.push(self.member(Stored::from_item(item)?).await?);
-            } else {
+            } else if sk == Group::KIND {
                 group = Some(Stored::<Group>::from_item(item)?.value);
             }
         }

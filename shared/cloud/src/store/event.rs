@@ -108,6 +108,7 @@ impl EventRow {
             session_id: self.se,
             agent_id: self.ag,
             reserved_usd: None,
+            reserved_pools: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The one door to DynamoDB. What the items are called is in [`names`], what they mean in
 //! `domain`; every operation here is one access pattern.
 
+mod audit;
 mod config;
 mod edit;
 mod event;
@@ -12,7 +13,10 @@ mod names;
 mod secrets;
 mod state;
 mod tally;
+mod terms;
+mod transaction;
 
+pub use audit::{AuditRow, Change};
 pub use config::{Pool, PoolMember};
 pub use edit::{Edit, Page};
 pub use event::EventFilter;
@@ -29,8 +33,10 @@ use crate::dice::Dice;
 use crate::settings::{Resources, Settings};
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
+use baton_domain::bounds::Terms;
 use baton_domain::id::{GroupId, KeyId};
 use baton_domain::key::Key;
+use baton_domain::scope::Scope;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -47,6 +53,7 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    terms: Cache<Scope, Arc<Terms>>,
     health: health::Memory,
 }
 
@@ -95,6 +102,7 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            terms: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
         }
     }
