@@ -7,6 +7,7 @@
 
 mod admin;
 mod cli;
+mod crowded;
 mod durability;
 mod errors;
 mod failover;
@@ -15,6 +16,7 @@ mod instances;
 mod lambda;
 mod limits;
 mod limits_inside;
+mod moved;
 mod secrets;
 mod shutdown;
 mod store_calls;

@@ -62,7 +62,8 @@ impl Means {
             Bill::Free => None,
         };
         caller.reserved_usd = reserved.as_ref().map(|reserved| reserved.reservation.estimate);
-        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), bill);
+        let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();
+        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
         match self.forward(asked, call, deadline).await {
             Ok(answer) => {
                 let mut answer = self.stream(asked, answer, consumer, deadline);

@@ -13,10 +13,12 @@ mod exchange;
 mod forward;
 mod health;
 mod models;
+mod moves;
 mod own_usage;
 mod read;
 mod receipt;
 mod reply;
+mod seats;
 mod settle;
 mod stream;
 mod watch;
@@ -64,6 +66,7 @@ struct Means {
     upstream: Upstream,
     pepper: Pepper,
     timers: Timers,
+    utilisation_max: Option<u32>,
     on_outage: LimitsOnOutage,
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
@@ -120,6 +123,7 @@ impl Relay {
             upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
+            utilisation_max: settings.utilisation_max.0,
             on_outage: settings.limits_on_outage,
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,

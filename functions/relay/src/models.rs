@@ -3,6 +3,7 @@
 
 use crate::authenticate::Caller;
 use crate::body::Body;
+use crate::choose::Session;
 use crate::reply::{self, Refusal};
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
@@ -27,7 +28,7 @@ impl Means {
         asked: &Asked,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        let chooser = self.chooser(caller, "", 0).await?;
+        let chooser = self.chooser(caller, "", Session::Drawn(0)).await?;
         let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
             return Ok(self.catalogue(caller, None));
         };
@@ -46,7 +47,8 @@ impl Means {
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         caller.may_use(id)?;
-        let (chooser, now) = (self.chooser(caller, id, 0).await?, self.store.clock().now());
+        let (chooser, now) =
+            (self.chooser(caller, id, Session::Drawn(0)).await?, self.store.clock().now());
         let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
         let member = &chooser.pool().members[at];
         if let Some((head, body)) = self.ask_upstream(asked, member).await {

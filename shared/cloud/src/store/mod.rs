@@ -6,9 +6,12 @@ mod edit;
 mod event;
 mod health;
 mod item;
+mod last_used;
 mod ledger;
 mod limits;
+mod moves;
 mod names;
+mod seats;
 mod secrets;
 mod state;
 mod tally;
@@ -19,6 +22,7 @@ pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
+pub use moves::Conversation;
 pub use state::PendingEvent;
 pub use tally::Period;
 
@@ -47,6 +51,7 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
 }
 
@@ -95,6 +100,7 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
         }
     }
