@@ -84,6 +84,7 @@ async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
         cache_domain: None,
         max_concurrency: None,
         proxy_url: None,
+        proxy_sealed: None,
         enabled: true,
     };
     let credential = Secret::new("sk-upstream".to_owned());

@@ -17,6 +17,7 @@ mod lambda;
 mod limits;
 mod limits_inside;
 mod moved;
+mod proxies;
 mod secrets;
 mod shutdown;
 mod store_calls;

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
-use baton_cloud::upstream::check_url;
+use baton_cloud::upstream::{ProxyUrl, check_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
@@ -136,7 +136,9 @@ pub(crate) async fn change(
     let input: AccountInput = body(&bytes)?;
     let before = office.find::<Account>(&id(&path)?).await?;
     let mut stored = office.store.revise(&before);
-    let is_another = input.credential.is_some() || input.base_url.is_some();
+    let is_another = input.credential.is_some()
+        || input.base_url.is_some()
+        || matches!(input.proxy_url, Change::To(_));
     office.fill(&mut stored, input).await?;
     office.save_account(&stored, &before.value.groups).await?;
     if is_another {
@@ -193,6 +195,7 @@ impl Office {
             cache_domain: None,
             max_concurrency: None,
             proxy_url: None,
+            proxy_sealed: None,
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
@@ -227,9 +230,6 @@ impl Office {
         if let Some(map) = input.model_map {
             account.model_map = patterns(map)?;
         }
-        if let Change::To(Some(_)) = input.proxy_url {
-            return Err(Refused::bad("`proxy_url` is not served yet; leave it out"));
-        }
         account.priority = input.priority.unwrap_or(account.priority);
         account.weight = input.weight.unwrap_or(account.weight);
         account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
@@ -239,9 +239,34 @@ impl Office {
         }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
         account.enabled = input.enabled.unwrap_or(account.enabled);
+        match input.proxy_url {
+            Change::Keep => {}
+            Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
+        }
         if let Some(credential) = input.credential {
             self.seal(stored, &credential).await?;
         }
+        Ok(())
+    }
+
+    /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
+    /// the account has already.
+    async fn set_proxy(&self, account: &mut Account, url: Option<&str>) -> Answer<()> {
+        let Some(url) = url else {
+            (account.proxy_url, account.proxy_sealed) = (None, None);
+            return Ok(());
+        };
+        let proxy = ProxyUrl::parse(url, self.allow_private_upstreams)
+            .map_err(|why| Refused::bad(format!("`proxy_url`: {why}")))?;
+        let shown = Some(proxy.shown());
+        if proxy.is_masked() {
+            if account.proxy_url == shown {
+                return Ok(());
+            }
+            return Err(Refused::bad("`proxy_url`: `***` stands for a password; give it in full"));
+        }
+        account.proxy_sealed = Some(self.store.seal_proxy(&account.id, &proxy.secret()).await?);
+        account.proxy_url = shown;
         Ok(())
     }
 

@@ -95,8 +95,10 @@ impl Office {
             (name, value),
             (VERSION, HeaderValue::from_static("2023-06-01")),
         ]);
+        let proxy = self.store.open_proxy(account).await.map_err(|error| error.to_string())?;
         let url = format!("{}/v1/models?limit=1", trimmed(&account.base_url));
         let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
+            .and_then(|upstream| upstream.through(proxy.as_ref()))
             .map_err(|error| error.to_string())?;
         let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await;
         let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();

@@ -67,7 +67,8 @@ impl Means {
         let url = format!("{base}{}", asked.path_and_query());
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
-            let answer = self.upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
+            let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
+            let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))

@@ -20,6 +20,7 @@ pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account 
         cache_domain: domain.map(str::to_owned),
         max_concurrency: None,
         proxy_url: None,
+        proxy_sealed: None,
         enabled: true,
     }
 }
