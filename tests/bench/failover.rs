@@ -134,7 +134,7 @@ async fn is_whole(
 }
 
 async fn told(house: &House) -> Told {
-    let mut events = eventually("all records", Duration::from_secs(120), async || {
+    let mut events = eventually("all records", Duration::from_mins(2), async || {
         let events = all_events(house).await;
         if events.len() == REQUESTS as usize { Ok(events) } else { Err(events.len()) }
     })

@@ -119,7 +119,7 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
         None => shared.default_scenario(),
     };
     let is_meant = scenario.chance.is_none_or(|chance| die(serial) < chance);
-    let scenario = if is_meant { scenario } else { plain(scenario) };
+    let scenario = if is_meant { scenario } else { plain(&scenario) };
     let body = request.json();
     let Some(model) = body["model"].as_str() else {
         return Reply::error(400, "invalid_request_error", "model: Field required");
@@ -145,7 +145,7 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
     reply
 }
 
-/// A die of 0..1000 that the serial number throws: the finalizer of SplitMix64.
+/// A die of 0..1000 that the serial number throws: the finalizer of `SplitMix64`.
 fn die(serial: u64) -> u64 {
     let mut bits = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -154,7 +154,7 @@ fn die(serial: u64) -> u64 {
 }
 
 /// A text with the scenario's length and pace.
-fn plain(scenario: Scenario) -> Scenario {
+fn plain(scenario: &Scenario) -> Scenario {
     Scenario { events: scenario.events, pace: scenario.pace, ..Scenario::text() }
 }
 
