@@ -25,7 +25,8 @@ impl Means {
     pub(crate) fn note_move(&self, chooser: &Chooser, at: usize) {
         let Some((session, home)) = self.may_have_moved(chooser) else { return };
         let to = domain(&chooser.pool().members[at].account);
-        if chooser.moved_to.as_deref().unwrap_or(home) == to {
+        let from = chooser.moved_to.as_deref().unwrap_or(home);
+        if from == to || !self.was_out(chooser, from) {
             return;
         }
         let (store, moving, to) =
@@ -41,15 +42,21 @@ impl Means {
     /// the session may be elsewhere.
     fn may_have_moved<'a>(&self, chooser: &'a Chooser) -> Option<(u64, &'a str)> {
         let session = chooser.session.lasting()?;
-        let now = self.store.clock().now();
-        let was_out = |account: &Account| self.store.health(&account.id).was_out(MOVED, now);
-        let accounts = || chooser.pool().members.iter().map(|member| &member.account);
         // The usual case, before anything is computed.
-        if !accounts().any(was_out) {
+        if !chooser.pool().members.iter().any(|member| self.was_lately_out(&member.account)) {
             return None;
         }
         let home = domain(&chooser.pool().members[chooser.first_choice(&self.store)?].account);
-        let was_left = accounts().filter(|account| domain(account) == home).any(was_out);
-        was_left.then_some((session, home))
+        self.was_out(chooser, home).then_some((session, home))
+    }
+
+    /// Whether an account of the cache domain was out so lately.
+    fn was_out(&self, chooser: &Chooser, name: &str) -> bool {
+        let accounts = chooser.pool().members.iter().map(|member| &member.account);
+        accounts.filter(|account| domain(account) == name).any(|one| self.was_lately_out(one))
+    }
+
+    fn was_lately_out(&self, account: &Account) -> bool {
+        self.store.health(&account.id).was_out(MOVED, self.store.clock().now())
     }
 }
