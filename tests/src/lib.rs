@@ -21,4 +21,5 @@ pub mod house;
 pub mod inside;
 pub mod lambda;
 pub mod program;
+pub mod proxy;
 pub mod upstream;

@@ -66,7 +66,8 @@ impl Means {
             caller.reserved_usd = Some(reservation.estimate);
             caller.reserved_pools.clone_from(&reservation.pools);
         }
-        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), bill);
+        let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();
+        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
         match self.forward(asked, call, deadline).await {
             Ok(answer) => {
                 let mut answer = self.stream(asked, answer, consumer, deadline);

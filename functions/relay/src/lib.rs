@@ -13,10 +13,12 @@ mod exchange;
 mod forward;
 mod health;
 mod models;
+mod moves;
 mod own_usage;
 mod read;
 mod receipt;
 mod reply;
+mod seats;
 mod settle;
 mod source;
 mod stream;
@@ -65,6 +67,7 @@ struct Means {
     upstream: Upstream,
     pepper: Pepper,
     timers: Timers,
+    utilisation_max: Option<u32>,
     on_outage: LimitsOnOutage,
     /// What a client is told beside a spent limit, unless the organisation's terms say something.
     spend_limit_message: Option<String>,
@@ -123,6 +126,7 @@ impl Relay {
             upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
+            utilisation_max: settings.utilisation_max.0,
             on_outage: settings.limits_on_outage,
             spend_limit_message: settings.spend_limit_message.clone(),
             reservation_margin: settings.reservation_margin,

@@ -1,7 +1,9 @@
 //! What is known of an exchange before it is over: the question, and who it was put to.
 
 use crate::authenticate::Caller;
+use crate::seats::Seat;
 use baton_domain::id::{AccountId, RequestId};
+use baton_domain::record::Tried;
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -35,8 +37,10 @@ pub(crate) struct Receipt {
     pub(crate) provider: &'static str,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
-    /// The accounts that were tried before, and why each was left.
-    pub(crate) left: String,
+    /// The accounts that were tried and left.
+    pub(crate) tried: Vec<Tried>,
+    /// Its place at the account.
+    pub(crate) seat: Seat,
     /// The status that the client gets.
     pub(crate) status: u16,
     pub(crate) first_byte_at: Option<Timestamp>,

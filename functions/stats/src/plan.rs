@@ -102,6 +102,7 @@ mod tests {
             ttft_ms: Some(1),
             duration_ms: 2,
             attempts: 1,
+            tried: Vec::new(),
             session_id: None,
             agent_id: None,
             reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),

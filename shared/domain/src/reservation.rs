@@ -80,6 +80,7 @@ impl Reservation {
             ttft_ms: None,
             duration_ms: u64::try_from(duration).unwrap_or_default(),
             attempts: 0,
+            tried: Vec::new(),
             session_id: None,
             agent_id: None,
             reserved_usd: Some(self.estimate),

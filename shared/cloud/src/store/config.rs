@@ -25,6 +25,8 @@ pub struct PoolMember {
     pub account: Account,
     /// Its credential.
     pub credential: Secret,
+    /// The URL of the proxy to reach it through.
+    pub proxy: Option<Secret>,
 }
 
 impl Store {
@@ -78,7 +80,8 @@ impl Store {
     async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
         let sealed = stored.secret.unwrap_or_default();
         let credential = self.open_credential(&stored.value.id, &sealed).await?;
-        Ok(PoolMember { account: stored.value, credential })
+        let proxy = self.open_proxy(&stored.value).await?;
+        Ok(PoolMember { account: stored.value, credential, proxy })
     }
 
     /// The ids of a group's accounts.

@@ -88,9 +88,33 @@ impl Store {
         id: &AccountId,
         change: impl Fn(&Health) -> Option<Health>,
     ) -> Result<(), StoreError> {
-        if !self.health.change(id, &change) {
-            return Ok(());
+        if self.change_health_here(id, &change) {
+            self.write_health(id, change).await
+        } else {
+            Ok(())
         }
+    }
+
+    /// Applies `change` in this process only; whether it changed anything, and so has to be
+    /// written with [`Store::write_health`].
+    pub fn change_health_here(
+        &self,
+        id: &AccountId,
+        change: impl Fn(&Health) -> Option<Health>,
+    ) -> bool {
+        self.health.change(id, change)
+    }
+
+    /// Writes what was changed here. Where somebody else has written meanwhile, `change` is applied
+    /// to what they wrote.
+    ///
+    /// # Errors
+    /// As of [`Store::change_health`].
+    pub async fn write_health(
+        &self,
+        id: &AccountId,
+        change: impl Fn(&Health) -> Option<Health>,
+    ) -> Result<(), StoreError> {
         let _one = self.health.writing.lock().await;
         for _ in 0..TRIES_MAX {
             let known = self.health.get(id);

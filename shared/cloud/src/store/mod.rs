@@ -7,9 +7,12 @@ mod edit;
 mod event;
 mod health;
 mod item;
+mod last_used;
 mod ledger;
 mod limits;
+mod moves;
 mod names;
+mod seats;
 mod secrets;
 mod state;
 mod tally;
@@ -23,6 +26,7 @@ pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
+pub use moves::Conversation;
 pub use state::PendingEvent;
 pub use tally::Period;
 
@@ -54,6 +58,7 @@ pub struct Store {
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
     terms: Cache<Scope, Arc<Terms>>,
+    moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
 }
 
@@ -103,6 +108,7 @@ impl Store {
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
             terms: Cache::new(10_000, lifetime),
+            moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
         }
     }

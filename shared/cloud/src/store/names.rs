@@ -15,13 +15,17 @@
 //! | what is counted against a key's limits | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
 //! | the same where pools bind the request too | state | TransactWriteItems (`limit#<key>`, `limit#<user>`, `limit#<group>`, `limit#organization`); BatchGetItem |
 //! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
+//! | where a session has moved to | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
+//! | the requests that a bounded account has under way | state | UpdateItem (`seats#<account>`, `seats`), conditional |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
+//! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
 //! | totals, cells of the cube | usage | Query (`rollup#…`) |
 
+use super::moves::Conversation;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::Rollup;
@@ -48,6 +52,8 @@ pub(super) const DUE_AT: &str = "due_at";
 pub(super) const UNDER_WAY: &str = "under_way";
 pub(super) const HELD: &str = "held";
 pub(super) const GROUP_ID: &str = "group_id";
+pub(super) const TO: &str = "to";
+pub(super) const AT: &str = "at";
 
 pub(super) const BY_KIND: &str = "by_kind";
 pub(super) const BY_DAY: &str = "by_day";
@@ -61,6 +67,8 @@ pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
+pub(super) const USED: &str = "used";
+pub(super) const USED_PREFIX: &str = "used#";
 pub(super) const LIMIT: &str = "limit";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
 /// Settings of the organisation that bound requests.
@@ -114,6 +122,22 @@ pub(super) fn cap(id: &SpendLimitId) -> Place {
 /// Which group a user's key draws on.
 pub(super) fn member_key(user: &UserId, key: &KeyId) -> Place {
     (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
+}
+
+/// Where a session of the group has moved to.
+pub(super) fn moved(which: &Conversation) -> Place {
+    let Conversation { group, session, model } = which;
+    (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
+}
+
+/// The requests that the account has under way.
+pub(super) fn seats(account: &AccountId) -> Place {
+    (format!("seats#{account}"), "seats".to_owned())
+}
+
+/// When the account was used last.
+pub(super) fn used(account: &AccountId) -> Place {
+    (format!("{USED_PREFIX}{account}"), USED.to_owned())
 }
 
 /// The copy of an account among its group's items.
