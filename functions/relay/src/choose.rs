@@ -2,11 +2,13 @@
 
 use crate::Means;
 use crate::authenticate::Caller;
+use crate::receipt::Seat;
 use crate::receipt::{Bill, Question};
 use crate::reply::Refusal;
-use crate::seats::Seat;
-use baton_cloud::store::{Conversation, Pool, Store};
-use baton_domain::choose::{Candidate, Choice, Ineligible, Wish, choose, first_choice, ready_at};
+use baton_cloud::store::{Pool, Store};
+use baton_domain::choose::{
+    Candidate, Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
+};
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
 use jiff::Timestamp;

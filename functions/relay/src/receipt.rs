@@ -1,7 +1,6 @@
 //! What is known of an exchange before it is over: the question, and who it was put to.
 
 use crate::authenticate::Caller;
-use crate::seats::Seat;
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::Tried;
 use jiff::Timestamp;
@@ -27,6 +26,17 @@ pub(crate) struct Question {
     pub(crate) body_bytes: u64,
     pub(crate) session_id: Option<String>,
     pub(crate) agent_id: Option<String>,
+}
+
+/// What an account answers to a request for a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// It has as many as are asked for.
+    NotNeeded,
+    /// One was taken; it has to be left.
+    Taken,
+    /// There is none.
+    Full,
 }
 
 /// A question that was put to an upstream: what will become its usage record.

@@ -1,22 +1,11 @@
 //! The places of accounts with `max_concurrency`. An account without it costs nothing here.
 
 use crate::Means;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, Seat};
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, RequestId};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-
-/// What an account answers to a request for a place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seat {
-    /// It has as many as are asked for.
-    NotNeeded,
-    /// One was taken; it has to be left.
-    Taken,
-    /// There is none.
-    Full,
-}
 
 impl Means {
     /// Takes a place at the account until `deadline`. A store that is down stops nobody.

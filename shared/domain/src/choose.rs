@@ -16,6 +16,17 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// For so long a session that had to leave its first choice stays where it went.
 pub const MOVED: SignedDuration = SignedDuration::from_hours(1);
 
+/// What stays where it went: a session, as far as it asks for one model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Conversation {
+    /// The group whose accounts it uses.
+    pub group: GroupId,
+    /// The session's number.
+    pub session: u64,
+    /// The model asked for.
+    pub model: String,
+}
+
 /// An account with what is known of its health.
 pub struct Candidate<'a> {
     /// Its settings.

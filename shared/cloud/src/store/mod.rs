@@ -26,7 +26,6 @@ pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
-pub use moves::Conversation;
 pub use state::PendingEvent;
 pub use tally::Period;
 
@@ -38,6 +37,7 @@ use crate::settings::{Resources, Settings};
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
 use baton_domain::bounds::Terms;
+use baton_domain::choose::Conversation;
 use baton_domain::id::{GroupId, KeyId};
 use baton_domain::key::Key;
 use baton_domain::scope::Scope;

@@ -5,21 +5,9 @@ use super::item::{Item, key_of, number, text};
 use super::names::{self, EXPIRES, TO, TTL};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::choose::MOVED;
-use baton_domain::id::GroupId;
+use baton_domain::choose::{Conversation, MOVED};
 use jiff::Timestamp;
 use std::sync::Arc;
-
-/// What moves: a session, as far as it asks for one model.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Conversation {
-    /// The group whose accounts it uses.
-    pub group: GroupId,
-    /// The session's number.
-    pub session: u64,
-    /// The model asked for.
-    pub model: String,
-}
 
 /// Where a conversation has gone, and until when it stays there.
 #[derive(Clone)]

@@ -25,7 +25,7 @@
 //! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
 //! | totals, cells of the cube | usage | Query (`rollup#…`) |
 
-use super::moves::Conversation;
+use baton_domain::choose::Conversation;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::Rollup;
