@@ -109,6 +109,8 @@ pub struct Options<'a> {
     pub created: u64,
     /// The field that bounds the answer of a chat upstream.
     pub max_tokens: MaxTokens,
+    /// The most that the model may be asked to answer with; a client's larger wish is cut to it.
+    pub output_tokens_max: Option<u64>,
     /// Whether a chat upstream's model takes `reasoning_effort`.
     pub takes_effort: bool,
     /// Whether a chat upstream takes earlier thinking back, as `reasoning_content`.
@@ -125,6 +127,7 @@ impl<'a> Options<'a> {
             id,
             created: 0,
             max_tokens: MaxTokens::Plain,
+            output_tokens_max: None,
             takes_effort: true,
             takes_reasoning: false,
             caches_prompts: true,
@@ -213,6 +216,9 @@ impl Translation {
             Client::Chat => chat::ask_in::read(object),
             Client::Responses => responses::ask_in::read(object),
         }?;
+        if let (Some(asked), Some(max)) = (ask.max_tokens, options.output_tokens_max) {
+            ask.max_tokens = Some(asked.min(max));
+        }
         let (body, path) = match self.upstream {
             Speaks::Messages => (messages::ask_out::write(&mut ask, options), "/v1/messages"),
             Speaks::Chat => (chat::ask_out::write(&mut ask, options), "/v1/chat/completions"),
@@ -255,9 +261,14 @@ impl Asked {
     }
 
     /// Puts an error in the client's words: its text as it is, its type as the client knows it.
-    /// The status stays the upstream's.
+    /// The status stays the upstream's. OpenAI's dialects have their errors in common, so those
+    /// pass as they are.
     pub fn error(&self, status: u16, body: &[u8]) -> Vec<u8> {
-        Fault::read(Some(status), body).body(self.translation.client, &self.id)
+        let Translation { client, upstream } = self.translation;
+        if (client, upstream) == (Client::Responses, Speaks::Chat) && error::is_openai(body) {
+            return body.to_vec();
+        }
+        Fault::read(Some(status), body).body(client, &self.id)
     }
 
     /// A translator for the answer's event stream.

@@ -1,7 +1,7 @@
 //! An upstream's error, in the client's words: the text as it is, the type as the client knows it.
 
 use super::Client;
-use super::read::{Object, text};
+use super::read::Object;
 use super::write::{event, object};
 use crate::meter::Failure;
 
@@ -114,10 +114,15 @@ impl Fault {
     }
 }
 
+/// Whether a body is an error in the words of OpenAI's dialects.
+pub(super) fn is_openai(body: &[u8]) -> bool {
+    Object::read_bytes(body).is_some_and(|mut body| body.object("error").is_some())
+}
+
 /// The message of an error object; what it is called goes to `words`, code first.
 fn read_object(mut object: Object<'_>, words: &mut Vec<String>) -> Option<String> {
     let mut response = object.object("response").unwrap_or_default();
-    if let Some(plain) = object.raw("error").and_then(text) {
+    if let Some(plain) = object.text("error") {
         return Some(plain);
     }
     let inner = object.object("error").or_else(|| response.object("error"));

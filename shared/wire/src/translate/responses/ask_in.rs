@@ -33,7 +33,8 @@ const SHARED: [&str; 7] = [
 ];
 
 /// Fields that a response repeats.
-const ECHO: [&str; 4] = ["max_output_tokens", "parallel_tool_calls", "temperature", "top_p"];
+const ECHO: [&str; 5] =
+    ["max_output_tokens", "metadata", "parallel_tool_calls", "temperature", "top_p"];
 
 /// What the request means.
 pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untranslatable> {

@@ -163,7 +163,6 @@ impl Writer {
             Some(Piece::Call(_)) => {
                 self.inside(asked, out, "response.function_call_arguments.done", |data, piece| {
                     if let Piece::Call(call) = piece {
-                        data.text("name", &call.name);
                         data.text("arguments", &call.arguments);
                     }
                 });
