@@ -158,7 +158,7 @@ pub enum Untranslatable {
     #[error("model: a string is required")]
     NoModel,
     /// There is no conversation, or it is not a list of messages.
-    #[error("messages: a list of messages is required")]
+    #[error("a conversation is required: a list, as `messages` or `input`")]
     NoMessages,
     /// The upstream has nothing like it, and the answer would mean something else without.
     #[error("{name}: {advice}")]

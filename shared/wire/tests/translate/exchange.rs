@@ -31,6 +31,7 @@ pub(crate) struct Exchange {
 struct Overrides {
     model: Option<String>,
     max_tokens: Option<String>,
+    output_tokens_max: Option<u64>,
     takes_effort: Option<bool>,
     takes_reasoning: Option<bool>,
 }
@@ -88,6 +89,7 @@ impl Exchange {
         if self.options.max_tokens.as_deref() == Some("completion") {
             options.max_tokens = MaxTokens::Completion;
         }
+        options.output_tokens_max = self.options.output_tokens_max;
         options.takes_effort = self.options.takes_effort.unwrap_or(options.takes_effort);
         options.takes_reasoning = self.options.takes_reasoning.unwrap_or(options.takes_reasoning);
         options

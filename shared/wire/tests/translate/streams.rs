@@ -3,6 +3,7 @@
 
 use crate::assemble;
 use crate::exchange::{all, streamed};
+use baton_wire::meter::{Ended, Meter, Reading};
 use baton_wire::translate::{Asked, Client, Options, Speaks, Translation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -281,6 +282,34 @@ proptest! {
             }
         }
     }
+}
+
+/// The client is told what the meter reads: whoever bills by either bills the same.
+#[test]
+fn usage_is_told_as_it_is_metered() {
+    let read = |bytes: &[u8]| {
+        let mut meter = Meter::stream();
+        meter.observe(bytes);
+        meter.finish(0)
+    };
+    let mut count = 0;
+    for (name, _, bytes, (stream, _)) in STREAMS.iter() {
+        let (source, told) = (read(bytes), read(stream.as_bytes()));
+        // A chat client that did not ask is not told.
+        let is_told = !source.usage.estimated && !told.usage.estimated;
+        if !is_told || !source.started || source.ended != Ended::Complete {
+            continue;
+        }
+        count += 1;
+        // How long a cache keeps what was written has no word in the other dialect.
+        let counts = |reading: &Reading| {
+            let tokens = reading.usage.tokens;
+            (tokens.input, tokens.output, tokens.cache_read, tokens.prompt())
+        };
+        assert_eq!(counts(&told), counts(&source), "{name}");
+        assert_eq!(told.ended, source.ended, "{name}");
+    }
+    assert!(count > 20, "{count}");
 }
 
 #[test]

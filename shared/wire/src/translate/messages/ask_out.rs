@@ -5,6 +5,7 @@ use crate::translate::Options;
 use crate::translate::ask::{Ask, Choice, Format, Part, Role, Source, Tool, Turn};
 use crate::translate::read::is_object;
 use crate::translate::write::{Fields, Items, object};
+use serde_json::value::RawValue;
 
 /// The least that may be thought (thinking page, 2026-11).
 const BUDGET_MIN: u64 = 1_024;
@@ -275,11 +276,16 @@ fn write_tool(fields: &mut Fields<'_>, tool: &Tool<'_>) {
 
 fn write_settings(body: &mut Fields<'_>, ask: &mut Ask<'_>, plan: &Plan) {
     if plan.samples {
-        body.raw("temperature", ask.temperature);
+        write_temperature(body, ask);
         body.raw("top_p", ask.top_p);
     }
-    if !ask.stop.is_empty() {
-        body.list("stop_sequences", |stops| ask.stop.iter().for_each(|stop| stops.text(stop)));
+    // White space alone is refused.
+    let stops: Vec<&String> = ask.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
+    if stops.len() < ask.stop.len() {
+        ask.dropped.add("stop");
+    }
+    if !stops.is_empty() {
+        body.list("stop_sequences", |list| stops.iter().for_each(|stop| list.text(stop)));
     }
     if let Some(tokens) = plan.budget {
         body.object("thinking", |thinking| {
@@ -317,4 +323,14 @@ fn write_settings(body: &mut Fields<'_>, ask: &mut Ask<'_>, plan: &Plan) {
     if ask.stream {
         body.flag("stream", true);
     }
+}
+
+/// OpenAI's scale ends at 2, this one at 1; Anthropic's own OpenAI layer cuts too.
+fn write_temperature(body: &mut Fields<'_>, ask: &mut Ask<'_>) {
+    let Some(temperature) = ask.temperature.map(RawValue::get) else { return };
+    let is_above = temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.0);
+    if is_above {
+        ask.dropped.add("temperature(above 1)");
+    }
+    body.json("temperature", if is_above { "1" } else { temperature });
 }
