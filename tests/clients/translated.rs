@@ -76,9 +76,15 @@ fn everything() -> Served {
         }
     };
     let recorded = |name: &str| fixtures::stream(name).expect("a recorded stream").body;
-    MESSAGES.iter().for_each(|name| add(name, Speaks::Messages, &recorded(name)));
-    CHAT.iter().for_each(|name| add(name, Speaks::Chat, &recorded(name)));
-    CONSTRUCTED.iter().for_each(|name| add(name, Speaks::Chat, &constructed(name)));
+    for name in MESSAGES {
+        add(name, Speaks::Messages, &recorded(name));
+    }
+    for name in CHAT {
+        add(name, Speaks::Chat, &recorded(name));
+    }
+    for name in CONSTRUCTED {
+        add(name, Speaks::Chat, &constructed(name));
+    }
     served
 }
 

@@ -81,6 +81,16 @@ pub enum Speaks {
     Chat,
 }
 
+impl Speaks {
+    /// The longest name of a tool (references of both APIs, 2026-11).
+    fn tool_name_max(self) -> usize {
+        match self {
+            Self::Messages => 128,
+            Self::Chat => 64,
+        }
+    }
+}
+
 /// A pair of dialects that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Translation {
@@ -219,6 +229,7 @@ impl Translation {
         if let (Some(asked), Some(max)) = (ask.max_tokens, options.output_tokens_max) {
             ask.max_tokens = Some(asked.min(max));
         }
+        ask.shorten_names(self.upstream.tool_name_max());
         let (body, path) = match self.upstream {
             Speaks::Messages => (messages::ask_out::write(&mut ask, options), "/v1/messages"),
             Speaks::Chat => (chat::ask_out::write(&mut ask, options), "/v1/chat/completions"),
@@ -274,6 +285,11 @@ impl Asked {
     /// A translator for the answer's event stream.
     pub fn stream(&self) -> Stream {
         Stream::new(self.clone())
+    }
+
+    /// The name that the client gave a tool.
+    fn tool_name<'a>(&'a self, tool: &'a str) -> &'a str {
+        self.aliases.get(tool).map_or(tool, |alias| &alias.name)
     }
 
     /// Whether the client takes a tool's arguments as free text.

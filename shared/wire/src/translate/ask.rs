@@ -6,6 +6,7 @@ use super::read::{Dropped, Object, is_object};
 use super::write::object_text;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A request.
 #[derive(Debug, Default)]
@@ -213,6 +214,31 @@ impl Ask<'_> {
         self.tools.retain(|tool| names.contains(&tool.name));
     }
 
+    /// Shortens the names of tools to what the upstream takes, `max` bytes; the answer is told
+    /// under the client's own.
+    pub(super) fn shorten_names(&mut self, max: usize) {
+        let mut long = BTreeMap::new();
+        for tool in &mut self.tools {
+            if tool.name.len() > max {
+                let shortened = short(&tool.name, max);
+                let full = std::mem::replace(&mut tool.name, shortened);
+                let plain = Alias { name: full.clone(), ..Alias::default() };
+                let alias = self.aliases.remove(&full).unwrap_or(plain);
+                self.aliases.insert(tool.name.clone(), alias);
+                long.insert(full, tool.name.clone());
+            }
+        }
+        let parts = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        let calls =
+            parts.filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None });
+        let chosen = self.choice.iter_mut();
+        let chosen = chosen
+            .filter_map(|choice| if let Choice::Named(name) = choice { Some(name) } else { None });
+        for name in calls.map(|call| &mut call.name).chain(chosen).filter(|name| name.len() > max) {
+            *name = long.get(name).cloned().unwrap_or_else(|| short(name, max));
+        }
+    }
+
     /// Forgets a choice of a tool that is not there: it was the upstream's own kind.
     pub(super) fn settle_choice(&mut self) {
         let is_there = match &self.choice {
@@ -227,4 +253,11 @@ impl Ask<'_> {
             self.choice = None;
         }
     }
+}
+
+/// A name's beginning and a hash of it all.
+fn short(name: &str, max: usize) -> String {
+    let hash = format!("_{:016x}", xxh3_64(name.as_bytes()));
+    let kept = name.floor_char_boundary(max.saturating_sub(hash.len()));
+    format!("{}{hash}", &name[..kept])
 }

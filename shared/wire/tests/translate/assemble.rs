@@ -158,7 +158,7 @@ pub(crate) fn response(stream: &str) -> Value {
                 assert_eq!(*text, said(item), "{item}");
                 done += 1;
             }
-            _ if name.ends_with(".delta") => {
+            _ if name.rsplit('.').next() == Some("delta") => {
                 items[index.unwrap()].1 += data["delta"].as_str().unwrap();
             }
             "response.completed" | "response.incomplete" => whole = data["response"].clone(),

@@ -5,6 +5,7 @@ use baton_wire::translate::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// One exchange: what a client asked, and what an upstream answered.
@@ -56,7 +57,7 @@ pub(crate) fn all() -> Vec<Exchange> {
         let text = std::fs::read_to_string(path).unwrap();
         let mut exchange: Exchange =
             serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        exchange.name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        path.file_stem().unwrap().to_str().unwrap().clone_into(&mut exchange.name);
         exchange
     };
     paths.iter().map(read).collect()
@@ -137,9 +138,9 @@ impl Exchange {
             let data = if data.starts_with('{') { compact(&data) } else { data };
             let kind = serde_json::from_str::<serde_json::Value>(&data).unwrap_or_default();
             if let (true, Some(kind)) = (self.is_from_messages(), kind["type"].as_str()) {
-                bytes.push_str(&format!("event: {kind}\n"));
+                writeln!(bytes, "event: {kind}").unwrap();
             }
-            bytes.push_str(&format!("data: {data}\n\n"));
+            write!(bytes, "data: {data}\n\n").unwrap();
         }
         Some(bytes.into_bytes())
     }

@@ -174,9 +174,8 @@ impl Said {
         let mut chunks: Vec<Value> = deltas.into_iter().map(|it| chunk(it, Value::Null)).collect();
         chunks.push(chunk(json!({}), self.stop().1.into()));
         chunks.push(json!({"id":"chat_1","choices":[],"usage":self.completion()["usage"]}));
-        let lines: String =
-            chunks.iter().map(|chunk| format!(": hm\n\ndata: {chunk}\n\n")).collect();
-        lines + "data: [DONE]\n\n"
+        let lines: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        lines.join(": hm\n\n") + "data: [DONE]\n\n"
     }
 }
 
@@ -211,12 +210,20 @@ fn check(client: Client, upstream: Speaks, stream: &str, whole: &Value) {
     assert_eq!(assembled(client, &translated), whole);
 }
 
-/// The streams of the corpus: name, request, bytes, and what they become in one piece.
-static STREAMS: LazyLock<Vec<(String, Asked, Vec<u8>, (String, bool))>> = LazyLock::new(|| {
+/// A stream of the corpus.
+struct Source {
+    name: String,
+    asked: Asked,
+    bytes: Vec<u8>,
+    /// What it becomes in one piece.
+    expect: (String, bool),
+}
+
+static STREAMS: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let streams = all().into_iter().filter_map(|exchange| {
         let (asked, bytes) = (exchange.request().ok()?.asked, exchange.stream_bytes()?);
         let expect = streamed(&asked, &[&bytes]);
-        Some((exchange.name, asked, bytes, expect))
+        Some(Source { name: exchange.name, asked, bytes, expect })
     });
     streams.collect()
 });
@@ -249,7 +256,7 @@ proptest! {
 
     #[test]
     fn cuts_do_not_matter(sizes in prop::collection::vec(1_usize..40, 1..20)) {
-        for (name, asked, bytes, expect) in STREAMS.iter() {
+        for Source { name, asked, bytes, expect } in STREAMS.iter() {
             let (mut chunks, mut rest) = (Vec::new(), bytes.as_slice());
             for size in sizes.iter().cycle() {
                 let (chunk, tail) = rest.split_at((*size).min(rest.len()));
@@ -293,7 +300,7 @@ fn usage_is_told_as_it_is_metered() {
         meter.finish(0)
     };
     let mut count = 0;
-    for (name, _, bytes, (stream, _)) in STREAMS.iter() {
+    for Source { name, bytes, expect: (stream, _), .. } in STREAMS.iter() {
         let (source, told) = (read(bytes), read(stream.as_bytes()));
         // A chat client that did not ask is not told.
         let is_told = !source.usage.estimated && !told.usage.estimated;

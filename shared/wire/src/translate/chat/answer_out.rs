@@ -36,7 +36,7 @@ impl Writer {
                 {
                     let call =
                         Call { id: id.clone(), name: name.clone(), arguments: String::new() };
-                    self.call(asked, out, |fields| write_call(fields, &call));
+                    self.call(asked, out, |fields| write_call(fields, asked, &call));
                 }
             }
             Step::Delta(text) => match &self.open {
@@ -65,7 +65,7 @@ impl Writer {
         let Some(Opening::Call { id, name }) = self.open.take() else { return };
         if asked.is_freeform(&name) {
             let call = Call { id, name, arguments: std::mem::take(&mut self.held) };
-            self.call(asked, out, |fields| write_freeform(fields, &call));
+            self.call(asked, out, |fields| write_freeform(fields, asked, &call));
         }
         self.calls += 1;
     }
@@ -170,26 +170,26 @@ fn write_message(message: &mut Fields<'_>, asked: &Asked, answer: &Answer) {
 
 fn write_any_call(fields: &mut Fields<'_>, asked: &Asked, call: &Call) {
     if asked.is_freeform(&call.name) {
-        write_freeform(fields, call);
+        write_freeform(fields, asked, call);
     } else {
-        write_call(fields, call);
+        write_call(fields, asked, call);
     }
 }
 
-fn write_call(fields: &mut Fields<'_>, call: &Call) {
+fn write_call(fields: &mut Fields<'_>, asked: &Asked, call: &Call) {
     fields.text("id", &call.id);
     fields.text("type", "function");
     fields.object("function", |function| {
-        function.text("name", &call.name);
+        function.text("name", asked.tool_name(&call.name));
         function.text("arguments", &call.arguments);
     });
 }
 
-fn write_freeform(fields: &mut Fields<'_>, call: &Call) {
+fn write_freeform(fields: &mut Fields<'_>, asked: &Asked, call: &Call) {
     fields.text("id", &call.id);
     fields.text("type", "custom");
     fields.object("custom", |custom| {
-        custom.text("name", &call.name);
+        custom.text("name", asked.tool_name(&call.name));
         custom.text("input", &freeform_input(&call.arguments));
     });
 }

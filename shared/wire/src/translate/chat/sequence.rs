@@ -119,13 +119,14 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
 
     /// What is told of deltas like `A{"a":` (a call), `t` (text), `h` (thinking).
     fn told(deltas: &[&str]) -> String {
         let mut told = String::new();
         let mut on = |step: Step<'_>| match step {
-            Step::Open(Opening::Call { name, .. }) => told.push_str(&format!("<{name}:")),
-            Step::Open(opening) => told.push_str(&format!("<{opening:?}:")),
+            Step::Open(Opening::Call { name, .. }) => write!(told, "<{name}:").unwrap(),
+            Step::Open(opening) => write!(told, "<{opening:?}:").unwrap(),
             Step::Delta(delta) => told.push_str(delta),
             Step::Close => told.push('>'),
             other => panic!("{other:?}"),

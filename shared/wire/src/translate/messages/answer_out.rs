@@ -34,7 +34,7 @@ impl Writer {
                 event(out, "content_block_start", |data| {
                     data.number("index", self.index);
                     let begun = Piece::from(opening.clone());
-                    data.object("content_block", |fields| block(fields, &begun));
+                    data.object("content_block", |fields| block(fields, asked, &begun));
                 });
             }
             Step::Delta(delta) => self.delta(out, delta),
@@ -86,7 +86,10 @@ pub(in crate::translate) fn whole(asked: &Asked, answer: &Answer) -> Vec<u8> {
     object(&mut out, |message| {
         head(message, asked, answer.id.as_deref());
         message.list("content", |blocks| {
-            answer.pieces.iter().for_each(|piece| blocks.object(|fields| block(fields, piece)));
+            answer
+                .pieces
+                .iter()
+                .for_each(|piece| blocks.object(|fields| block(fields, asked, piece)));
         });
         stop(message, &answer.stop);
         usage(message, &answer.usage);
@@ -101,7 +104,7 @@ fn head(message: &mut Fields<'_>, asked: &Asked, id: Option<&str>) {
     message.text("model", &asked.model);
 }
 
-fn block(fields: &mut Fields<'_>, piece: &Piece) {
+fn block(fields: &mut Fields<'_>, asked: &Asked, piece: &Piece) {
     match piece {
         Piece::Text(text) => {
             fields.text("type", "text");
@@ -119,7 +122,7 @@ fn block(fields: &mut Fields<'_>, piece: &Piece) {
         Piece::Call(call) => {
             fields.text("type", "tool_use");
             fields.text("id", &call.id);
-            fields.text("name", &call.name);
+            fields.text("name", asked.tool_name(&call.name));
             fields.json("input", call.input());
         }
     }
