@@ -199,6 +199,7 @@ pub struct Asked {
     id: String,
     created: u64,
     include_usage: bool,
+    stops: Vec<String>,
     aliases: Aliases,
     /// Fields that a response repeats, as JSON.
     echo: Vec<(&'static str, String)>,
@@ -241,6 +242,7 @@ impl Translation {
             id: options.id.to_owned(),
             created: options.created,
             include_usage: ask.include_usage,
+            stops: ask.stop,
             aliases: ask.aliases,
             echo,
         };

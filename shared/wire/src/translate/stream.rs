@@ -46,7 +46,7 @@ impl Writer {
 
     fn end(&mut self, asked: &Asked, out: &mut Vec<u8>) {
         match self {
-            Self::Messages(writer) => writer.end(out),
+            Self::Messages(writer) => writer.end(asked, out),
             Self::Chat(writer) => writer.end(asked, out),
             Self::Responses(writer) => writer.end(asked, out),
         }

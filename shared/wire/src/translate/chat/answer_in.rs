@@ -92,6 +92,10 @@ impl Reader {
             self.delta(delta, on);
         }
         if let Some(reason) = choice.words("finish_reason") {
+            // OpenRouter's word for an answer that broke off.
+            if reason == "error" {
+                return false;
+            }
             // vLLM's and SGLang's words for the sequence that was met.
             let sequence = choice.text("stop_reason").or_else(|| choice.text("matched_stop"));
             self.finish = Some((reason, sequence));

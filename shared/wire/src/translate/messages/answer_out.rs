@@ -71,9 +71,9 @@ impl Writer {
     }
 
     /// Ends the stream well.
-    pub(in crate::translate) fn end(&self, out: &mut Vec<u8>) {
+    pub(in crate::translate) fn end(&self, asked: &Asked, out: &mut Vec<u8>) {
         event(out, "message_delta", |data| {
-            data.object("delta", |delta| stop(delta, &self.stop));
+            data.object("delta", |delta| stop(delta, asked, &self.stop));
             usage(data, &self.usage);
         });
         event(out, "message_stop", |_| {});
@@ -91,7 +91,7 @@ pub(in crate::translate) fn whole(asked: &Asked, answer: &Answer) -> Vec<u8> {
                 .iter()
                 .for_each(|piece| blocks.object(|fields| block(fields, asked, piece)));
         });
-        stop(message, &answer.stop);
+        stop(message, asked, &answer.stop);
         usage(message, &answer.usage);
     });
     out
@@ -128,12 +128,15 @@ fn block(fields: &mut Fields<'_>, asked: &Asked, piece: &Piece) {
     }
 }
 
-fn stop(fields: &mut Fields<'_>, stop: &Stop) {
+/// A stop sequence is one only if it was asked for: what vendors say beside `stop` may be anything.
+fn stop(fields: &mut Fields<'_>, asked: &Asked, stop: &Stop) {
     let (reason, sequence) = match stop {
-        Stop::End => ("end_turn", None),
+        Stop::Sequence(Some(sequence)) if asked.stops.contains(sequence) => {
+            ("stop_sequence", Some(sequence.as_str()))
+        }
+        Stop::End | Stop::Sequence(_) => ("end_turn", None),
         Stop::MaxTokens => ("max_tokens", None),
         Stop::ToolUse => ("tool_use", None),
-        Stop::Sequence(sequence) => ("stop_sequence", sequence.as_deref()),
         Stop::Refusal => ("refusal", None),
         Stop::Pause => ("pause_turn", None),
         Stop::Window => ("model_context_window_exceeded", None),

@@ -14,7 +14,8 @@ const BUDGET_MIN: u64 = 1_024;
 pub(in crate::translate) fn write(ask: &mut Ask<'_>, options: &Options<'_>) -> Vec<u8> {
     let ways = model::ways(options.model);
     let late = late_systems(&ask.turns, ways);
-    let plan = Plan::of(ask, ways);
+    let plan = Plan::of(ask, ways).within(options.output_tokens_max);
+    drop_unsigned(ask);
     let mut out = Vec::with_capacity(4_096);
     object(&mut out, |body| {
         body.text("model", options.model);
@@ -92,6 +93,13 @@ impl Plan {
         }
         Self { max_tokens, ..plan }
     }
+
+    /// The plan inside what the model may be asked for; thinking must leave room for an answer.
+    fn within(self, max: Option<u64>) -> Self {
+        let max_tokens = max.map_or(self.max_tokens, |max| self.max_tokens.min(max));
+        let budget = self.budget.filter(|budget| *budget < max_tokens);
+        Self { max_tokens, budget, ..self }
+    }
 }
 
 fn budget(effort: &str) -> u64 {
@@ -142,6 +150,14 @@ fn is_said(part: &Part) -> bool {
         Part::Text(text) => !text.trim().is_empty(),
         Part::Thinking { signature, .. } => signature.is_some(),
         _ => true,
+    }
+}
+
+/// Thinking that this API did not sign cannot be given back to it.
+fn drop_unsigned(ask: &mut Ask<'_>) {
+    let mut parts = ask.turns.iter().flat_map(|turn| &turn.parts);
+    if parts.any(|part| matches!(part, Part::Thinking { signature: None, .. })) {
+        ask.dropped.add("reasoning(unsigned)");
     }
 }
 
