@@ -125,7 +125,8 @@ pub struct Options<'a> {
     pub takes_effort: bool,
     /// Whether a chat upstream takes earlier thinking back, as `reasoning_content`.
     pub takes_reasoning: bool,
-    /// Whether a Messages upstream shall cache what it can, as OpenAI's do unasked.
+    /// Whether a Messages upstream shall cache what it can, as OpenAI's do unasked: top-level
+    /// `cache_control` (platform.claude.com, "Prompt caching", automatic caching, 2026-11).
     pub caches_prompts: bool,
 }
 

@@ -6,8 +6,8 @@ use super::write::{event, object};
 use crate::meter::Failure;
 
 /// What went wrong, in Anthropic's types (platform.claude.com, "Errors", 2026-11). The second
-/// word is OpenAI's code for about the same (platform.openai.com, "Error codes"; Codex 0.169 acts
-/// on `context_length_exceeded`, `rate_limit_exceeded` and `server_is_overloaded`).
+/// word is the code that OpenAI sends for about the same, by which its clients decide whether to
+/// try again (platform.openai.com, "Error codes"; fixture `openai_responses_failed`).
 const KINDS: [(&str, &str, &[u16]); 10] = [
     ("invalid_request_error", "invalid_prompt", &[400, 405, 409, 415, 422]),
     ("authentication_error", "invalid_api_key", &[401]),
