@@ -31,16 +31,14 @@ enum NewCredential {
     ApiKey {
         /// The key itself.
         value: Secret,
-        /// Which header it goes into.
-        #[serde(default)]
-        header: CredentialHeader,
+        /// Which header it goes into; the provider's own unless it is named.
+        header: Option<CredentialHeader>,
     },
 }
 
 /// Where a static key goes.
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy)]
 enum CredentialHeader {
-    #[default]
     #[serde(rename = "x-api-key")]
     XApiKey,
     #[serde(rename = "authorization")]
@@ -63,13 +61,14 @@ pub(crate) struct AccountInput {
     cache_domain: Change<String>,
     max_concurrency: Change<u32>,
     proxy_url: Change<String>,
+    speaks_responses: Option<bool>,
     enabled: Option<bool>,
 }
 
 impl AccountInput {
     /// An account with a static key, everything else by default.
     pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
-        let credential = NewCredential::ApiKey { value: key, header: CredentialHeader::XApiKey };
+        let credential = NewCredential::ApiKey { value: key, header: None };
         Self {
             name: Some(name.to_owned()),
             base_url: Some(base_url.to_owned()),
@@ -82,7 +81,7 @@ impl AccountInput {
 /// A pattern as the key of a JSON object.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
-struct ModelPatternKey(String);
+pub(crate) struct ModelPatternKey(String);
 
 fn view(
     stored: &Stored<Account>,
@@ -92,16 +91,12 @@ fn view(
 ) -> Value {
     let account = &stored.value;
     let status = Status::of(account, health, now);
-    let map: Map<String, Value> = account
-        .model_map
-        .iter()
-        .map(|(pattern, target)| (pattern.as_str().to_owned(), json!(target)))
-        .collect();
     json!({
         "id": account.id, "name": account.name, "provider": account.provider, "base_url": account.base_url,
         "groups": account.groups, "priority": account.priority, "weight": account.weight,
-        "models": account.models, "model_map": map, "cache_domain": account.cache_domain,
+        "models": account.models, "model_map": shown(&account.model_map), "cache_domain": account.cache_domain,
         "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
+        "speaks_responses": account.speaks_responses,
         "enabled": account.enabled, "credential_type": account.credential,
         "status": status.name, "status_reason": status.reason, "cooling_until": status.until,
         "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": last_used,
@@ -185,7 +180,7 @@ impl Office {
             id: AccountId::from_bits(self.store.dice().bits()),
             name: String::new(),
             provider: Provider::Anthropic,
-            base_url: "https://api.anthropic.com".to_owned(),
+            base_url: default_base(input.provider).to_owned(),
             credential: CredentialKind::ApiKey,
             groups: self.groups_or_default(input.groups.clone().unwrap_or_default()).await?,
             priority: 100,
@@ -196,6 +191,7 @@ impl Office {
             max_concurrency: None,
             proxy_url: None,
             proxy_sealed: None,
+            speaks_responses: false,
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
@@ -211,9 +207,14 @@ impl Office {
             account.name = name(&text)?;
         }
         match input.provider {
-            None | Some(Provider::Anthropic) => {}
-            Some(Provider::OpenaiCompatible | Provider::Bedrock) => {
-                return Err(Refused::bad("this provider is not served yet; `anthropic` is"));
+            None => {}
+            Some(provider @ (Provider::Anthropic | Provider::OpenaiCompatible)) => {
+                account.provider = provider;
+            }
+            Some(Provider::Bedrock) => {
+                return Err(Refused::bad(
+                    "this provider is not served yet; `anthropic` and `openai_compatible` are",
+                ));
             }
         }
         if let Some(url) = input.base_url {
@@ -238,6 +239,7 @@ impl Office {
             return Err(Refused::bad("`max_concurrency` is 1 or more; `enabled` switches off"));
         }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
+        account.speaks_responses = input.speaks_responses.unwrap_or(account.speaks_responses);
         account.enabled = input.enabled.unwrap_or(account.enabled);
         match input.proxy_url {
             Change::Keep => {}
@@ -278,9 +280,12 @@ impl Office {
                 "`credential.value` is empty or has characters that no key has",
             ));
         }
-        stored.value.credential = match header {
-            CredentialHeader::XApiKey => CredentialKind::ApiKey,
-            CredentialHeader::Authorization => CredentialKind::Bearer,
+        stored.value.credential = match (header, stored.value.provider) {
+            (Some(CredentialHeader::XApiKey), _) | (None, Provider::Anthropic) => {
+                CredentialKind::ApiKey
+            }
+            (Some(CredentialHeader::Authorization), _)
+            | (None, Provider::OpenaiCompatible | Provider::Bedrock) => CredentialKind::Bearer,
         };
         stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
         Ok(())
@@ -293,7 +298,25 @@ impl Office {
     }
 }
 
-fn patterns(map: BTreeMap<ModelPatternKey, String>) -> Answer<Vec<(ModelPattern, String)>> {
+/// Where an upstream of this kind is, unless it is told.
+fn default_base(provider: Option<Provider>) -> &'static str {
+    match provider {
+        Some(Provider::OpenaiCompatible) => "https://api.openai.com",
+        None | Some(Provider::Anthropic | Provider::Bedrock) => "https://api.anthropic.com",
+    }
+}
+
+/// A map of models as it is shown.
+pub(crate) fn shown(map: &[(ModelPattern, String)]) -> Map<String, Value> {
+    let entry =
+        |(pattern, target): &(ModelPattern, String)| (pattern.as_str().to_owned(), json!(target));
+    map.iter().map(entry).collect()
+}
+
+/// A map of models as an operator gives it.
+pub(crate) fn patterns(
+    map: BTreeMap<ModelPatternKey, String>,
+) -> Answer<Vec<(ModelPattern, String)>> {
     map.into_iter()
         .map(|(ModelPatternKey(text), target)| {
             let pattern = ModelPattern::new(text).map_err(Refused::bad)?;

@@ -1,5 +1,6 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
+use crate::accounts::{ModelPatternKey, patterns, shown};
 use crate::answer::{Answer, Refused, body, created, id};
 use crate::query::{Paging, listed, name};
 use crate::{Office, Shared};
@@ -13,6 +14,7 @@ use baton_domain::scope::Scope;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,8 @@ struct NewGroup {
     enabled: Option<bool>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    model_aliases: BTreeMap<ModelPatternKey, String>,
 }
 
 #[derive(Deserialize)]
@@ -32,13 +36,15 @@ struct GroupChange {
     description: Option<String>,
     enabled: Option<bool>,
     limits: Option<Limits>,
+    model_aliases: Option<BTreeMap<ModelPatternKey, String>>,
 }
 
 fn view(stored: &Stored<Group>) -> Value {
     let group = &stored.value;
     json!({
         "id": group.id, "name": group.name, "description": group.description, "enabled": group.enabled,
-        "limits": group.limits, "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
+        "limits": group.limits, "model_aliases": shown(&group.model_aliases),
+        "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
 
@@ -57,6 +63,7 @@ pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
         limits: new.limits,
+        model_aliases: patterns(new.model_aliases)?,
     };
     let stored = office.store.stamp(group, None);
     office.save_group(&stored).await?;
@@ -81,6 +88,9 @@ pub(crate) async fn change(
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
     group.limits = change.limits.unwrap_or(std::mem::take(&mut group.limits));
+    if let Some(aliases) = change.model_aliases {
+        group.model_aliases = patterns(aliases)?;
+    }
     office.save_group(&stored).await?;
     Ok(Json(view(&stored)))
 }
@@ -122,7 +132,14 @@ impl Office {
         if self.store.read::<Group>(&id).await?.is_none() {
             let description = "Where keys and accounts without a group go".to_owned();
             let (name, limits) = ("default".to_owned(), Limits::default());
-            let group = Group { id: id.clone(), name, description, enabled: true, limits };
+            let group = Group {
+                id: id.clone(),
+                name,
+                description,
+                enabled: true,
+                limits,
+                model_aliases: Vec::new(),
+            };
             self.save_group(&self.store.stamp(group, None)).await?;
         }
         Ok(id)

@@ -21,7 +21,9 @@ mod reply;
 mod seats;
 mod settle;
 mod source;
+mod speak;
 mod stream;
+mod turn;
 mod watch;
 
 pub use body::{Body, Broken};
@@ -33,6 +35,7 @@ use baton_cloud::upstream::{NoAnswer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::price::PriceTable;
+use baton_domain::protocol::Protocol;
 use baton_domain::secret::Secret;
 use baton_wire::error::Dialect;
 use baton_wire::route::{Route, resolve};
@@ -84,6 +87,7 @@ struct Asked {
     id: RequestId,
     at: Timestamp,
     dialect: Dialect,
+    protocol: Protocol,
     head: Parts,
     /// The path without aliases; what an upstream is asked for.
     path: String,
@@ -148,7 +152,12 @@ impl Relay {
         let route = resolve(&head.method, head.uri.path());
         let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
         let dialect = Dialect::of_path(head.uri.path());
-        let asked = Arc::new(Asked { id, at, dialect, head, path });
+        let protocol = match &route {
+            Ok(Route::ChatCompletions) => Protocol::OpenaiChat,
+            Ok(Route::Responses) => Protocol::OpenaiResponses,
+            _ => Protocol::AnthropicMessages,
+        };
+        let asked = Arc::new(Asked { id, at, dialect, protocol, head, path });
         match self.0.answer(&asked, route.map_err(Refusal::from), body).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -192,12 +201,13 @@ impl Means {
             }
         };
         match route {
-            Route::Messages => self.exchange(asked, caller, body, Bill::Metered).await,
+            Route::Messages | Route::ChatCompletions | Route::Responses => {
+                self.exchange(asked, caller, body, Bill::Metered).await
+            }
             Route::CountTokens => self.exchange(asked, caller, body, Bill::Free).await,
             Route::Models => self.models(asked, &caller).await,
             Route::Model(id) => self.model(asked, &caller, &id).await,
             Route::Usage => self.own_usage(asked, &caller).await,
-            Route::ChatCompletions | Route::Responses => Err(Refusal::not_spoken_yet()),
             Route::Alive => Ok(reply::alive()),
         }
     }

@@ -9,6 +9,7 @@ use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::trimmed;
 use baton_domain::model::allows;
+use baton_domain::protocol::Want;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
@@ -28,7 +29,7 @@ impl Means {
         asked: &Asked,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        let chooser = self.chooser(caller, "", Session::Drawn(0)).await?;
+        let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
         let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
             return Ok(self.catalogue(caller, None));
         };
@@ -47,8 +48,10 @@ impl Means {
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         caller.may_use(id)?;
-        let (chooser, now) =
-            (self.chooser(caller, id, Session::Drawn(0)).await?, self.store.clock().now());
+        let (chooser, now) = (
+            self.chooser(caller, Want::Models, id, Session::Drawn(0)).await?,
+            self.store.clock().now(),
+        );
         let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
         let member = &chooser.pool().members[at];
         if let Some((head, body)) = self.ask_upstream(asked, member).await {

@@ -69,7 +69,7 @@ impl Means {
             group_id: key.group_id.clone(),
             account_id: receipt.account.clone(),
             provider: receipt.provider.to_owned(),
-            protocol: "anthropic_messages".to_owned(),
+            protocol: question.protocol.as_str().to_owned(),
             model: question.model.clone(),
             upstream_model,
             stream: question.stream,

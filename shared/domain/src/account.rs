@@ -37,6 +37,10 @@ pub struct Account {
     /// The same as it is used, sealed and in base64.
     #[serde(default)]
     pub proxy_sealed: Option<String>,
+    /// Whether an OpenAI-compatible upstream has the Responses API, too. Where it has not, it is
+    /// asked by Chat Completions.
+    #[serde(default)]
+    pub speaks_responses: bool,
     /// Whether it is used at all.
     pub enabled: bool,
 }
@@ -47,7 +51,7 @@ pub struct Account {
 pub enum Provider {
     /// Speaks Anthropic Messages.
     Anthropic,
-    /// Speaks OpenAI Chat Completions.
+    /// Speaks OpenAI Chat Completions, perhaps Responses.
     OpenaiCompatible,
     /// Amazon Bedrock.
     Bedrock,

@@ -13,3 +13,4 @@ pub mod route;
 pub mod session;
 pub mod sse;
 pub mod translate;
+pub mod usage_chunk;
