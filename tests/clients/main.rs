@@ -12,6 +12,7 @@
 
 mod claude_code;
 mod install;
+mod openai;
 mod sdks;
 mod translated;
 

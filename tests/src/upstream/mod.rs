@@ -1,4 +1,4 @@
-//! The fake Anthropic upstream: answers by scenario, records every request, keeps a ledger.
+//! The fake upstream, Anthropic's and OpenAI's: answers by scenario, records every request, keeps a ledger.
 //!
 //! It runs on a thread of its own with its own runtime, so a test may block without starving it.
 //! What it says is decided in [`scenario`], [`content`] and [`routes`]; [`wire`] knows HTTP/1.1 by
@@ -8,6 +8,7 @@
 mod content;
 mod gate;
 mod ledger;
+mod openai;
 mod record;
 mod reply;
 mod routes;

@@ -155,10 +155,14 @@ fn number(text: &str) -> Result<usize, String> {
 
 /// The last message that a user wrote; Claude Code puts messages of role `system` after it.
 pub(super) fn last_user_message(body: &Value) -> Option<&Value> {
-    body["messages"].as_array()?.iter().rfind(|message| message["role"] == "user")
+    let turns = body["messages"].as_array().or_else(|| body["input"].as_array())?;
+    turns.iter().rfind(|message| message["role"] == "user")
 }
 
 fn last_user_text(body: &Value) -> Option<String> {
+    if let Value::String(text) = &body["input"] {
+        return Some(text.clone());
+    }
     match &last_user_message(body)?["content"] {
         Value::String(text) => Some(text.clone()),
         Value::Array(blocks) => {
