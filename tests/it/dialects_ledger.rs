@@ -32,7 +32,7 @@ const fn pair(
 }
 
 /// Every way from a client to an account.
-const PAIRS: [Pair; 7] = [
+const PAIRS: [Pair; 9] = [
     pair(MESSAGES, ANTHROPIC, "/v1/messages"),
     pair(MESSAGES, OPENAI, "/v1/chat/completions"),
     pair(CHAT, ANTHROPIC, "/v1/messages"),
@@ -40,6 +40,8 @@ const PAIRS: [Pair; 7] = [
     pair(RESPONSES, ANTHROPIC, "/v1/messages"),
     pair(RESPONSES, OPENAI, "/v1/chat/completions"),
     Pair { speaks_responses: true, ..pair(RESPONSES, OPENAI, "/v1/responses") },
+    Pair { speaks_responses: true, ..pair(MESSAGES, OPENAI, "/v1/chat/completions") },
+    Pair { speaks_responses: true, ..pair(CHAT, OPENAI, "/v1/chat/completions") },
 ];
 
 const MODEL: &str = "claude-sonnet-5-5";
@@ -136,6 +138,27 @@ async fn every_pair_adds_up_to_the_ledger_of_its_upstream() {
         }
     }
     house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[test]
+fn the_readme_says_what_is_served() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let readme = readme.expect("the README");
+    for client in [MESSAGES, CHAT, RESPONSES] {
+        let cell = |account: (&str, bool)| {
+            let is_meant = |pair: &&Pair| {
+                let of = (pair.provider, pair.speaks_responses);
+                pair.route == client.0 && of == account
+            };
+            match PAIRS.iter().find(is_meant).expect("a pair that is tested") {
+                pair if pair.upstream == pair.route => "as it is".to_owned(),
+                pair => format!("as `{}`", pair.upstream),
+            }
+        };
+        let cells = [(ANTHROPIC, false), (OPENAI, false), (OPENAI, true)].map(cell);
+        let row = format!("| `POST {}` | {} |", client.0, cells.join(" | "));
+        assert!(readme.lines().any(|line| line == row), "the README lacks this row:\n{row}");
+    }
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ pub enum AccountCommand {
 /// What can be set of an account.
 #[derive(Args)]
 pub struct AccountFields {
-    /// The upstream's address [default of a new account: https://api.anthropic.com]
+    /// The upstream's address [default of a new account: its provider's own]
     #[arg(long)]
     base_url: Option<String>,
     /// anthropic, openai_compatible or bedrock
@@ -124,9 +124,7 @@ const COLUMNS: [(&str, &str); 9] = [
 
 pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     match what {
-        AccountCommand::Add { name, api_key, mut fields } => {
-            let new = "https://api.anthropic.com".to_owned();
-            fields.base_url.get_or_insert(new);
+        AccountCommand::Add { name, api_key, fields } => {
             desk.add(ACCOUNT, &body(desk, Some(name), Some(api_key), fields).await?).await
         }
         AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,

@@ -157,3 +157,44 @@ fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outco
         _ => Outcome::Complete,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::Turn;
+    use baton_cloud::upstream;
+    use baton_wire::translate::{Client, Options, Speaks, Translation};
+    use http::HeaderMap;
+    use http::header::CONTENT_TYPE;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    /// What a client hears of an upstream that is silent, and when that is over.
+    async fn heard(turn: Turn) -> (Vec<Bytes>, u64) {
+        let begun = Instant::now();
+        let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let body = upstream::Body::wrap(StreamBody::new(frames));
+        let (idle, cut) = (Duration::from_secs(40), CancellationToken::new());
+        let kind = (CONTENT_TYPE, "text/event-stream".parse().unwrap());
+        let mut watch = Watch::new(&HeaderMap::from_iter([kind]), false, turn);
+        let mut source = Source::new(body, idle, begun + idle, cut)
+            .with_signs_of_life(watch.sign_of_life().is_some());
+        let mut burst = Vec::new();
+        while gather(&mut source, &mut watch, &mut burst).await.is_none() {}
+        (burst, begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_translated_stream_is_kept_alive_and_another_left_alone() {
+        let translation = Translation::between(Client::Messages, Speaks::Chat).unwrap();
+        let body = br#"{"model":"m","max_tokens":9,"messages":[]}"#;
+        let asked = translation.request(body, &Options::new("m", "req_1")).unwrap().asked;
+        let comment = Bytes::from_static(b": keep-alive\n\n");
+        let turn = Turn::Events(Box::new(asked.stream()));
+        assert_eq!(heard(turn).await, (vec![comment.clone(), comment], 40));
+        assert_eq!(heard(Turn::Same).await, (Vec::new(), 40));
+    }
+}
