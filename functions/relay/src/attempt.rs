@@ -162,6 +162,9 @@ async fn gather(
         let Ok(data) = data else { break };
         whole.extend_from_slice(&data);
     }
+    if let Some(Ok(tail)) = watch.map(Watch::observe_end) {
+        whole.extend_from_slice(&tail);
+    }
     whole.freeze()
 }
 

@@ -76,7 +76,8 @@ impl Means {
             let head = reply::relayed_head(asked, &head);
             return Ok(Response::from_parts(head, Body::ready(body)));
         }
-        if self.prices.models().any(|(model, _)| model == id) {
+        let is_alias = chooser.model() != id;
+        if is_alias || self.prices.models().any(|(model, _)| model == id) {
             return Ok(reply::json(StatusCode::OK, form.entry(id).to_string()));
         }
         Err(Refusal::unknown_model(id))

@@ -3,6 +3,7 @@
 //!
 //! Every other byte stays, in requests and in streams. What usage means is `meter`'s business.
 
+use crate::sse::Decoder;
 use bytes::{Bytes, BytesMut};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -84,11 +85,18 @@ impl WithoutUsage {
         out.freeze()
     }
 
-    /// What is left when the stream is over.
+    /// What is left when the stream is over: a last event whose blank line is missing, which it
+    /// then gets. Half an event is nothing.
     pub fn end(&mut self) -> Bytes {
-        let mut out = BytesMut::new();
-        self.flush(&mut out);
-        out.freeze()
+        let mut event = self.held.split();
+        if self.passes {
+            return event.freeze();
+        }
+        if !is_whole(&event) || is_usage(&event) {
+            return Bytes::new();
+        }
+        event.extend_from_slice(b"\n\n");
+        event.freeze()
     }
 
     /// Whether the client has the beginning of an event.
@@ -122,6 +130,11 @@ impl WithoutUsage {
     }
 }
 
+/// Whether an event's data, cut or not, is a whole chunk or the end mark.
+fn is_whole(event: &[u8]) -> bool {
+    any_data(event, |data| data == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok())
+}
+
 /// Whether an event is a chunk with usage and without a choice.
 fn is_usage(event: &[u8]) -> bool {
     #[derive(Deserialize)]
@@ -132,15 +145,17 @@ fn is_usage(event: &[u8]) -> bool {
     if memchr::memmem::find(event, b"\"usage\"").is_none() {
         return false;
     }
-    let mut decoder = crate::sse::Decoder::new();
-    let mut is_usage = false;
-    let mut look = |event: &crate::sse::Event<'_>| {
-        is_usage |= serde_json::from_slice::<Chunk>(event.data)
-            .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some());
-    };
-    decoder.push(event, |event| look(&event));
-    decoder.finish(|event| look(&event));
-    is_usage
+    any_data(event, |data| {
+        serde_json::from_slice::<Chunk>(data)
+            .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+    })
+}
+
+fn any_data(event: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    let (mut decoder, mut any) = (Decoder::new(), false);
+    decoder.push(event, |event| any |= is(event.data.trim_ascii()));
+    decoder.finish(|event| any |= is(event.data.trim_ascii()));
+    any
 }
 
 #[cfg(test)]
@@ -226,8 +241,17 @@ mod tests {
     #[test]
     fn an_end_without_its_blank_line_is_told() {
         let mut filter = WithoutUsage::default();
-        assert!(filter.push(TEXT.as_bytes()).is_empty());
-        assert_eq!(filter.end(), TEXT.as_bytes());
+        for (last, expect) in [
+            (TEXT, format!("{TEXT}\n\n")),
+            ("data: [DONE]", "data: [DONE]\n\n".to_owned()),
+            (USAGE, String::new()),
+            ("", String::new()),
+            ("data: {\"choices\":[{\"del", String::new()),
+        ] {
+            assert!(filter.push(last.as_bytes()).is_empty());
+            assert_eq!(filter.end(), expect.as_bytes(), "{last}");
+            assert!(!filter.is_mid_event());
+        }
         let value: Value = json!({"choices": [], "usage": null});
         assert!(!is_usage(format!("data: {value}\n\n").as_bytes()));
     }
