@@ -73,14 +73,35 @@ async fn another_account_is_tried_whatever_it_speaks() {
 async fn a_stream_that_begins_with_an_error_goes_elsewhere() {
     let house = House::empty().await;
     let sick = FakeUpstream::start();
-    for route in ROUTES {
-        let name = format!("first{route}").replace('/', "-");
-        let accounts = [("anthropic", sick.url()), ("openai_compatible", house.upstream.url())];
-        let key = key(&house, &name, &accounts).await;
-        sick.next("fixture:error_first");
-        ask(&key, route, true).await.ok();
-        let events = house.events_of(&key, 1).await;
-        assert_eq!(events[0]["provider"], "openai_compatible", "{name} {}", events[0]);
+    let kinds = [("anthropic", "overloaded_error"), ("openai_compatible", "server_error")];
+    for ((first, kind), then) in kinds.into_iter().zip([PROVIDERS[1], PROVIDERS[0]]) {
+        for route in ROUTES {
+            let name = format!("first-{first}{route}").replace('/', "-");
+            let accounts = [(first, sick.url()), (then, house.upstream.url())];
+            let key = key(&house, &name, &accounts).await;
+            sick.next(&format!("first_error:{kind}"));
+            ask(&key, route, true).await.ok();
+            let events = house.events_of(&key, 1).await;
+            assert_eq!(events[0]["provider"], then, "{name} {}", events[0]);
+            assert_eq!(events[0]["attempts"], 2, "{name} {}", events[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_error_that_nobody_else_can_help_is_told_in_the_clients_words() {
+    let house = House::empty().await;
+    for provider in PROVIDERS {
+        for route in ROUTES {
+            let name = format!("alone-{provider}{route}").replace('/', "-");
+            let key = key(&house, &name, &[(provider, house.upstream.url())]).await;
+            house.upstream.next("first_error:server_error;say=out of order");
+            let answer = ask(&key, route, true).await.status(200);
+            let told = answer.events().pop().expect("an event");
+            assert_eq!(error(route, &told)["message"], "out of order", "{name} {told}");
+            let events = house.events_of(&key, 1).await;
+            assert_eq!(events[0]["outcome"], "upstream_error", "{name} {}", events[0]);
+        }
     }
 }
 

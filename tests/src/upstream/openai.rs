@@ -43,6 +43,12 @@ impl Form {
         }
     }
 
+    /// The same as an event.
+    pub(super) fn error_event(self, kind: &str, message: &str) -> Bytes {
+        let name = if self == Self::Messages { "event: error\n" } else { "" };
+        format!("{name}data: {}\n\n", self.error(kind, message)).into()
+    }
+
     pub(super) fn whole(self, message: &Message) -> Value {
         match self {
             Self::Messages => message.whole(),

@@ -133,6 +133,11 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
             Reply::json(*status, &Form::of(request).error("made_up_error", &scenario.say))
         }
         Kind::Fixture(name) => recorded_stream(shared, &scenario, name),
+        Kind::FirstError(kind) => {
+            let event = Form::of(request).error_event(kind, &scenario.say);
+            let bill = Bill { model: String::new(), usage: Usage::default() };
+            Reply { bill: None, ..stream_of(vec![Step::Write(event)], bill) }
+        }
         _ => made_up(shared, &scenario, request, &body, serial),
     };
     for (name, value) in &scenario.headers {
