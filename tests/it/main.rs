@@ -29,6 +29,7 @@ mod scopes_inside;
 mod seats;
 mod secrets;
 mod shutdown;
+mod sign_in;
 mod signed_in;
 mod spend_limits;
 mod store_calls;

@@ -18,7 +18,7 @@ use baton_domain::health::Standing as HealthStanding;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_domain::token::{Exchange, Grant, Standing, Why};
-use baton_local::Local;
+use baton_local::{Fault, Local};
 use baton_refresh::renew_all;
 use baton_tests::token_endpoint::{LIFE_SECONDS, TokenEndpoint, Trouble};
 use jiff::SignedDuration;
@@ -199,6 +199,24 @@ async fn a_crash_at_any_await_is_survived_or_reported_and_no_refresh_token_comes
         }
     }
     assert!(survived >= 3 && reported >= 1, "{survived} survived, {reported} reported");
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_known_to_be_our_own() {
+    for nth in 0..2 {
+        let mut signed = Signed::started().await;
+        let seen = Arc::new(AtomicUsize::new(0));
+        signed.local = signed.local.with_faults(move |target, body| {
+            let is_token = target.ends_with(".UpdateItem")
+                && String::from_utf8_lossy(body).contains("token#acc_")
+                && String::from_utf8_lossy(body).contains("ConfigTable");
+            let is_meant = is_token && seen.fetch_add(1, Ordering::SeqCst) == nth;
+            is_meant.then(|| Fault::disconnected().after())
+        });
+        signed.tick_after(1).await;
+        assert_eq!(signed.access().await.as_deref(), Some("at-1"), "write {nth}");
+        assert_eq!(signed.refused().await, None);
+    }
 }
 
 #[tokio::test]

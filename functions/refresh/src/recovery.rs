@@ -59,6 +59,11 @@ async fn is_back(
     stored: &Stored<Account>,
 ) -> Result<bool, StoreError> {
     let id = &stored.value.id;
+    // A token that will not be renewed any more is good for nothing, whatever it still opens.
+    if store.token(id).await?.is_some_and(|token| token.standing.ended.is_some()) {
+        return Ok(false);
+    }
+    let before = store.health(id);
     let Ok(credential) = store.credential(stored).await else { return Ok(false) };
     let proxy = store.open_proxy(&stored.value).await?;
     let asked = match upstream.through(proxy.as_ref()) {
@@ -68,7 +73,10 @@ async fn is_back(
     match asked {
         Ok((status, _)) if status.is_success() => {
             let now = store.clock().now();
-            store.change_health(id, |health: &Health| Some(health.forgiven(now))).await?;
+            // Only what was looked at is forgiven, not what has happened since.
+            let forgiven =
+                |health: &Health| (health.state == before.state).then(|| health.forgiven(now));
+            store.change_health(id, forgiven).await?;
             tracing::info!(account_id = %id, "it takes its credential again");
             Ok(true)
         }

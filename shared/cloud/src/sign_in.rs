@@ -13,7 +13,11 @@ use baton_domain::token::{Standing, Why};
 use std::time::Duration;
 
 /// Longer than an exchange with its writes may take, so that two are never under way.
-const LEASE: Duration = PATIENCE.saturating_mul(2);
+const LEASE: Duration = PATIENCE.saturating_mul(3);
+
+/// How often, and how far apart, a new token is tried to be stored.
+const KEEP_TRIES: u32 = 8;
+const KEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an attempt came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +48,13 @@ pub async fn renew(
         return Ok(Renewal::Elsewhere);
     }
     // Read after the lease is won: another process may have been at it until just now.
-    let (Some(token), Some(account)) = (store.token(id).await?, store.read::<Account>(id).await?)
-    else {
-        return Ok(Renewal::NotDue);
+    let outcome = async {
+        match (store.token(id).await?, store.read::<Account>(id).await?) {
+            (Some(token), Some(account)) => attempt(store, endpoint, (token, account), why).await,
+            _ => Ok(Renewal::NotDue),
+        }
     };
-    let outcome = attempt(store, endpoint, (token, account), why).await;
+    let outcome = outcome.await;
     store.give_back(&lease, &owner).await?;
     outcome
 }
@@ -88,8 +94,8 @@ async fn attempt(
     match issued {
         Ok(issued) => {
             let next = with(&token, issued, store);
-            store.renew_token(&next, &account.value).await?;
-            tracing::info!(account_id = %id, expires_at = ?next.standing.expires_at, "token renewed");
+            keep(store, &token, next, &account.value).await?;
+            tracing::info!(account_id = %id, "token renewed");
             restore(store, &id).await?;
             Ok(Renewal::Renewed)
         }
@@ -112,6 +118,38 @@ pub fn with(token: &Token, issued: Issued, store: &Store) -> Token {
     next.secrets.access_token = Some(issued.access_token);
     next.secrets.refresh_token = issued.refresh_token.or(next.secrets.refresh_token);
     next
+}
+
+/// Stores a token that was had: it is the only copy, so not given up at the first obstacle. One
+/// that was declared lost meanwhile is found again.
+async fn keep(
+    store: &Store,
+    used: &Token,
+    mut next: Token,
+    account: &Account,
+) -> Result<(), StoreError> {
+    let secret =
+        |token: &Token| token.secrets.refresh_token.as_ref().map(|it| it.expose().to_owned());
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match store.renew_token(&next, account).await {
+            Ok(()) => return Ok(()),
+            Err(error) if tries == KEEP_TRIES => return Err(error),
+            Err(StoreError::Conflict) => match store.token(&next.account).await {
+                Ok(Some(there)) if secret(&there) == secret(used) => {
+                    next.version = there.version + 1;
+                }
+                // Somebody has signed in anew; that is better than what we have.
+                Ok(_) => return Err(StoreError::Conflict),
+                Err(_) => tokio::time::sleep(KEEP_PAUSE).await,
+            },
+            Err(error) => {
+                tracing::warn!(account_id = %next.account, "{error}; its new token is kept in hand");
+                tokio::time::sleep(KEEP_PAUSE).await;
+            }
+        }
+    }
 }
 
 /// Says that a token will not be renewed any more; the account is out as soon as that matters.

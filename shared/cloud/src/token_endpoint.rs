@@ -5,6 +5,8 @@ use crate::aws::Aws;
 use crate::store::TokenSecrets;
 use crate::upstream::{NoAnswer, Upstream};
 use aws_sdk_sts::error::DisplayErrorContext;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use baton_domain::secret::Secret;
 use baton_domain::token::{Assertion, Exchange, Grant, Miss};
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// For the whole exchange. Shorter than any lease that it is made under.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
 /// The largest assertion that Anthropic takes (its documentation of 2026-08-22).
 const ASSERTION_BYTES_MAX: usize = 16 << 10;
@@ -181,10 +183,10 @@ impl TokenEndpoint {
             }
         };
         let text = text.trim();
-        if text.is_empty() || text.len() > ASSERTION_BYTES_MAX {
+        // Nothing but an identity token leaves by this door, whatever file is named.
+        if text.len() > ASSERTION_BYTES_MAX || !is_jwt(text) {
             return Err(NotIssued::not_taken(format!(
-                "the identity token has {} bytes; it may have 1 to {ASSERTION_BYTES_MAX}",
-                text.len()
+                "the identity token is no signed JWT of at most {ASSERTION_BYTES_MAX} bytes"
             )));
         }
         Ok(Secret::new(text.to_owned()))
@@ -205,13 +207,22 @@ impl TokenEndpoint {
     }
 }
 
+/// Whether it has the form of a signed JWT (RFC 7515 §3.1): a JSON object and two more parts.
+fn is_jwt(text: &str) -> bool {
+    let mut parts = text.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let header = parts.next().flatten().unwrap_or_default();
+    let is_object =
+        serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&header).is_ok();
+    let rest: Vec<_> = parts.map(|part| part.is_some_and(|part| !part.is_empty())).collect();
+    is_object && rest == [true, true]
+}
+
 /// What an endpoint's answer means (RFC 6749 §5).
 fn read(status: u16, body: &[u8]) -> Result<Issued, NotIssued> {
     if (200..300).contains(&status) {
-        // Whatever the grant was, it is used up; without a token in the answer it is lost.
-        let answer: Answer = serde_json::from_slice(body).map_err(|_| {
-            NotIssued::refused("the token endpoint's answer has no `access_token`; sign in again")
-        })?;
+        // Whatever the grant was, it may be used up.
+        let answer: Answer = serde_json::from_slice(body)
+            .map_err(|_| NotIssued::unanswered("its answer has no `access_token`"))?;
         let life = answer.expires_in.map(SignedDuration::from_secs);
         let Answer { access_token, refresh_token, .. } = answer;
         return Ok(Issued { access_token, refresh_token, life });
@@ -225,13 +236,9 @@ fn read(status: u16, body: &[u8]) -> Result<Issued, NotIssued> {
     let more = trouble.and_then(|trouble| trouble.error_description).unwrap_or_default();
     let said: String = format!("{status} {code} {more}").trim().chars().take(300).collect();
     match code.as_str() {
-        "invalid_grant"
-        | "invalid_client"
-        | "unauthorized_client"
-        | "unsupported_grant_type"
-        | "invalid_scope" => Err(NotIssued::refused(format!(
-            "the token endpoint refuses the grant ({said}); sign in again"
-        ))),
+        "invalid_grant" | "invalid_client" | "unauthorized_client" => Err(NotIssued::refused(
+            format!("the token endpoint refuses the grant ({said}); sign in again"),
+        )),
         _ => Err(NotIssued::not_taken(format!("the token endpoint answers {said}"))),
     }
 }
@@ -269,6 +276,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_signed_jwt_leaves() {
+        assert!(is_jwt("eyJhbGciOiJSUzI1NiJ9.e30.c2ln"));
+        for other in
+            ["", "root:x:0:0", "a.b.c", "eyJhbGciOiJSUzI1NiJ9.e30.", "eyJhbGciOiJSUzI1NiJ9.e30"]
+        {
+            assert!(!is_jwt(other), "{other}");
+        }
+    }
+
+    #[test]
     fn an_answer_means() {
         let check = |status, body: &str, expect: Option<&str>| {
             let miss = read(status, body.as_bytes()).err().map(|error| match error.miss {
@@ -279,7 +296,7 @@ mod tests {
             assert_eq!(miss, expect, "{status} {body}");
         };
         check(200, r#"{"access_token":"a","expires_in":60}"#, None);
-        check(200, r#"{"ok":true}"#, Some("refused"));
+        check(200, r#"{"ok":true}"#, Some("unanswered"));
         check(400, r#"{"error":"invalid_grant"}"#, Some("refused"));
         check(401, r#"{"error":"invalid_client","error_description":"x"}"#, Some("refused"));
         check(400, r#"{"error":{"type":"invalid_grant"}}"#, Some("refused"));

@@ -95,6 +95,9 @@ pub struct Standing {
     /// A single-use grant is on its way since then.
     #[serde(default)]
     pub begun_at: Option<Timestamp>,
+    /// The last grant was sent and never answered.
+    #[serde(default)]
+    pub is_in_doubt: bool,
     /// Why it will not be renewed any more, in words; only another sign-in helps.
     #[serde(default)]
     pub ended: Option<String>,
@@ -139,7 +142,8 @@ impl Standing {
             _ if self.ended.is_some() => why == Why::Operator && !grant.is_single_use(),
             Why::Time => is_time,
             Why::Asked => is_time || self.failures == 0,
-            Why::Operator => true,
+            // What may be used up is not sent again while there is something to lose.
+            Why::Operator => !(self.is_in_doubt && grant.is_single_use() && self.is_usable(now)),
         }
     }
 
@@ -177,7 +181,10 @@ impl Standing {
             Miss::NotTaken => again,
             // The token may be used up. While the old access token lives there is something to
             // lose; after that there is not, and silence must not end an account.
-            Miss::Unanswered => Self { renew_at: again.renew_at.max(self.expires_at), ..again },
+            Miss::Unanswered => {
+                let renew_at = again.renew_at.max(self.expires_at);
+                Self { renew_at, is_in_doubt: true, ..again }
+            }
         }
     }
 

@@ -55,6 +55,8 @@ proptest! {
         prop_assert_eq!(after.fault(at(now)), None);
         let end = before.expires_at.map_or(0, Timestamp::as_second).max(now);
         prop_assert!(!after.is_due(&rotating(), Why::Asked, at(end - 1)));
+        let is_usable = before.is_usable(at(now));
+        prop_assert_eq!(after.is_due(&rotating(), Why::Operator, at(now)), !is_usable);
         prop_assert!(after.is_due(&rotating(), Why::Time, at(end + 900)));
     }
 

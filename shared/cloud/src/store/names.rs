@@ -17,7 +17,7 @@
 //! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
 //! | where a session has moved to | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
 //! | the requests that a bounded account has under way | state | UpdateItem (`seats#<account>`, `seats`), conditional |
-//! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`account#<id>`, `token`); UpdateItem, conditional |
+//! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
 //! | all tokens | config, index `by_kind` | Query (`token`) |
 //! | a browser's sign-in under way | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
 //! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
@@ -70,6 +70,8 @@ pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const TOKEN: &str = "token";
+/// A partition of their own, so that a policy can say "tokens only".
+pub(super) const TOKEN_PREFIX: &str = "token#";
 pub(super) const SIGN_IN: &str = "sign_in";
 pub(super) const RENEW: &str = "renew";
 pub(super) const LEASE: &str = "lease";
@@ -133,7 +135,7 @@ pub(super) fn member_key(user: &UserId, key: &KeyId) -> Place {
 
 /// The short-lived token of an account.
 pub(super) fn token(account: &AccountId) -> Place {
-    (format!("account#{account}"), TOKEN.to_owned())
+    (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
 }
 
 /// A browser's sign-in under way.

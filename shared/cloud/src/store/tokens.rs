@@ -6,8 +6,9 @@ use super::item::{Item, inconsistent, key_of, number, text};
 use super::names::{self, BODY, CREATED_AT, KIND, PK, RENEW, SECRET, SK, TOKEN, VERSION};
 use super::{Edit, Store, StoreError};
 use crate::vault::Sealed;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
@@ -135,14 +136,15 @@ impl Store {
         edit.actions.push(self.delete(names::token(id), None));
     }
 
-    /// Writes the next version of `token`, which is that of `before` plus one.
+    /// Writes the next version of `token`, and lets the account's groups be read anew.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it has been changed meanwhile, or is gone.
-    pub async fn renew_token(&self, token: &Token, groups: &Account) -> Result<(), StoreError> {
+    pub async fn renew_token(&self, token: &Token, account: &Account) -> Result<(), StoreError> {
         let (body, secret) = self.seal_token(token, false).await?;
         let version = |version: u64| AttributeValue::N(version.to_string());
-        self.db
+        let written = self
+            .db
             .update_item()
             .table_name(&self.resources.config_table)
             .set_key(Some(key_of(names::token(&token.account))))
@@ -152,12 +154,24 @@ impl Store {
             .expression_attribute_names("#secret", SECRET)
             .expression_attribute_names("#version", VERSION)
             .expression_attribute_values(":body", body)
-            .expression_attribute_values(":secret", secret)
+            .expression_attribute_values(":secret", secret.clone())
             .expression_attribute_values(":version", version(token.version))
             .expression_attribute_values(":before", version(token.version.saturating_sub(1)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
-            .await?;
-        groups.groups.iter().for_each(|group| self.pools.forget(group));
+            .await;
+        if let Err(error) = written {
+            // The answer to our own write may have been lost, and the client has tried again. No
+            // two sealings are alike, so what is there shows whose it is.
+            let there = error.as_service_error().and_then(|error| match error {
+                UpdateItemError::ConditionalCheckFailedException(failed) => failed.item(),
+                _ => None,
+            });
+            if there.and_then(|item| item.get(SECRET)) != Some(&secret) {
+                return Err(error.into());
+            }
+        }
+        account.groups.iter().for_each(|group| self.pools.forget(group));
         Ok(())
     }
 
@@ -304,13 +318,13 @@ impl TokenSecrets {
 
 /// What a token's secrets are bound to.
 fn place(account: &AccountId) -> String {
-    format!("config/account#{account}/{TOKEN}/{SECRET}")
+    format!("config/{}{account}/{SECRET}", names::TOKEN_PREFIX)
 }
 
 fn read(item: &Item) -> Result<(AccountId, Body), StoreError> {
     let pk = text(item, PK)?;
     let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, TOKEN, what);
-    let id = pk.strip_prefix("account#").unwrap_or_default();
+    let id = pk.strip_prefix(names::TOKEN_PREFIX).unwrap_or_default();
     let account = id.parse().map_err(|error| odd(&error))?;
     let body = serde_json::from_str(&text(item, BODY)?).map_err(|error| odd(&error))?;
     Ok((account, body))
