@@ -24,6 +24,7 @@ mod limits;
 mod limits_inside;
 mod moved;
 mod proxies;
+mod recovery;
 mod scopes;
 mod scopes_inside;
 mod seats;
