@@ -4,6 +4,7 @@
 pub mod args;
 mod http;
 mod operate;
+mod redrive;
 mod say;
 pub mod serve;
 pub mod up;
@@ -61,5 +62,6 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::Usage { office, by, from, to } => {
             operate::usage(&office, &by, from.as_deref(), to.as_deref()).await
         }
+        Command::Redrive { office, file } => redrive::run(&office, file.as_deref()).await,
     }
 }

@@ -117,7 +117,7 @@ fn usage_table(by: &str, answer: &Value) {
 }
 
 impl Office {
-    async fn post(&self, path: &str, body: &Value) -> Result<Value, Fail> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fail> {
         self.call(Method::POST, path, &[], Some(body)).await
     }
 
@@ -186,7 +186,7 @@ impl Office {
         Ok(())
     }
 
-    fn show(&self, value: &Value, for_people: impl FnOnce()) {
+    pub(crate) fn show(&self, value: &Value, for_people: impl FnOnce()) {
         if self.json { say(format!("{value:#}")) } else { for_people() }
     }
 }

@@ -6,6 +6,7 @@ use crate::say::say;
 use crate::{Fail, http, up};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
@@ -29,7 +30,8 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
     let relay = Relay::new(&settings, &pepper, store.clone(), queue).map_err(Fail::because)?;
-    let admin = baton_admin::router(&settings, &pepper, store);
+    let letters = DeadLetters::new(&aws, &settings.resources);
+    let admin = baton_admin::router(&settings, &pepper, store, letters);
 
     let stop = CancellationToken::new();
     say(format!(

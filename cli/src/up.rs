@@ -5,6 +5,7 @@ use crate::{Fail, http};
 use baton_admin::{FirstStart, first_start};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
@@ -72,7 +73,8 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let made = first_start(&settings, &pepper, store.clone()).await.map_err(Fail::Failed)?;
     let relay =
         Relay::new(&settings, &pepper, store.clone(), queue.clone()).map_err(Fail::because)?;
-    let admin = baton_admin::router(&settings, &pepper, store.clone());
+    let letters = DeadLetters::new(&aws, &settings.resources);
+    let admin = baton_admin::router(&settings, &pepper, store.clone(), letters);
     let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
     Ok(Ready {
         relay: address(&relay_listener)?,
@@ -160,6 +162,7 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
         ("BATON_STATE_TABLE", resources.state_table),
         ("BATON_USAGE_TABLE", resources.usage_table),
         ("BATON_USAGE_QUEUE_URL", resources.usage_queue_url),
+        ("BATON_DEAD_LETTER_QUEUE_URL", resources.dead_letter_queue_url),
         ("BATON_DATA_KEY_ID", resources.data_key_id),
     ] {
         say(format!("export {name}={value}"));

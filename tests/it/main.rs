@@ -15,6 +15,8 @@ mod instances;
 mod lambda;
 mod limits;
 mod limits_inside;
+mod poison;
+mod retention;
 mod secrets;
 mod shutdown;
 mod store_calls;

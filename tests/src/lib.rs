@@ -19,4 +19,5 @@ pub mod fixtures;
 pub mod house;
 pub mod lambda;
 pub mod program;
+pub mod simulation;
 pub mod upstream;

@@ -39,6 +39,7 @@ pub async fn first_start(
         admin_token: settings.admin_token.clone(),
         allow_private_upstreams: settings.allow_private_upstreams,
         timers: settings.timers,
+        letters: None,
     };
     let made = async {
         Ok::<_, Refused>(FirstStart {

@@ -6,6 +6,7 @@
 mod accounts;
 mod answer;
 mod authorize;
+mod dead_letters;
 mod first_start;
 mod groups;
 mod health;
@@ -19,6 +20,7 @@ pub use first_start::{FirstStart, first_start};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::vault::Pepper;
@@ -33,18 +35,21 @@ struct Office {
     admin_token: Option<Secret>,
     allow_private_upstreams: bool,
     timers: Timers,
+    /// Where this process knows of a dead-letter queue.
+    letters: Option<DeadLetters>,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
 
 /// The admin API over `store`. No I/O.
-pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
+pub fn router(settings: &Settings, pepper: &Secret, store: Store, letters: DeadLetters) -> Router {
     let office = Arc::new(Office {
         store,
         pepper: Pepper::new(pepper),
         admin_token: settings.admin_token.clone(),
         allow_private_upstreams: settings.allow_private_upstreams,
         timers: settings.timers,
+        letters: Some(letters).filter(|_| !settings.resources.dead_letter_queue_url.is_empty()),
     });
     let api = Router::new()
         .route("/groups", get(groups::list).post(groups::create))
@@ -61,6 +66,8 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/usage/summary", get(usage::summary))
         .route("/usage/events", get(usage::events))
+        .route("/usage/dead-letters", get(dead_letters::peek))
+        .route("/usage/redrive", post(dead_letters::redrive))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));

@@ -2,6 +2,7 @@
 
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::dice::Dice;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -13,7 +14,9 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    let aws = Aws::from_env().await;
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let letters = DeadLetters::new(&aws, &settings.resources);
     let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
-    run(baton_admin::router(&settings, &pepper, store)).await
+    run(baton_admin::router(&settings, &pepper, store, letters)).await
 }

@@ -6,7 +6,7 @@ use super::item::{Item, key_of};
 use super::names::{self, PK};
 use super::tally::addition;
 use super::{Store, StoreError};
-use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use baton_domain::id::KeyId;
@@ -30,6 +30,9 @@ pub enum CommitError {
     /// Another transaction touched the same items, or the table is throttled; try again.
     #[error("the table is busy")]
     Busy,
+    /// DynamoDB refuses something in it, and will again; the others can be stored without it.
+    #[error("the table refuses it: {0}")]
+    Refused(String),
     /// Something else.
     #[error(transparent)]
     Failed(#[from] StoreError),
@@ -89,6 +92,8 @@ fn refusal(error: &TransactWriteItemsError, records: usize) -> CommitError {
         let busy = ["Throttl", "ThroughputExceeded", "TransactionInProgress", "RequestLimit"];
         return if busy.iter().any(|word| text.contains(word)) {
             CommitError::Busy
+        } else if error.code() == Some("ValidationException") {
+            CommitError::Refused(text)
         } else {
             CommitError::Failed(StoreError::Database(text))
         };
@@ -110,6 +115,9 @@ fn refusal(error: &TransactWriteItemsError, records: usize) -> CommitError {
     let busy = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
     if codes().any(|code| busy.contains(&code)) {
         return CommitError::Busy;
+    }
+    if codes().any(|code| code == "ValidationError") {
+        return CommitError::Refused("a value is not valid".to_owned());
     }
     let reasons = codes().filter(|code| *code != "None").collect::<Vec<_>>().join(", ");
     CommitError::Failed(StoreError::Database(format!("transaction cancelled: {reasons}")))

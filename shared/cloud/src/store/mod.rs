@@ -6,6 +6,7 @@ mod edit;
 mod event;
 mod health;
 mod item;
+mod late;
 mod ledger;
 mod limits;
 mod names;

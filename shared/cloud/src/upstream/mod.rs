@@ -11,8 +11,11 @@ use baton_domain::account::CredentialKind;
 use baton_domain::secret::Secret;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::error::Error as _;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The body of an upstream's answer, chunk by chunk.
@@ -21,8 +24,24 @@ pub type Body = reqwest::Body;
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
 pub struct Upstream {
-    client: reqwest::Client,
+    line: Line,
     allow_private: bool,
+}
+
+/// How calls travel.
+#[derive(Clone)]
+enum Line {
+    Network(reqwest::Client),
+    Given(Arc<dyn Transport>),
+}
+
+/// An upstream inside this process, for tests that must not wait for a network.
+pub trait Transport: Send + Sync {
+    /// Answers a request as an upstream would, or fails to.
+    fn answer(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<http::Response<Body>, NoAnswer>> + Send + '_>>;
 }
 
 /// No answer was had.
@@ -55,7 +74,12 @@ impl Upstream {
         let builder =
             if allow_private { builder } else { builder.dns_resolver(Arc::new(PublicOnly)) };
         let client = builder.build().map_err(|error| NoAnswer::Unreachable(chain(&error)))?;
-        Ok(Self { client, allow_private })
+        Ok(Self { line: Line::Network(client), allow_private })
+    }
+
+    /// Calls go to `transport` and nowhere else. The connect timeout is the transport's business.
+    pub fn given(transport: Arc<dyn Transport>) -> Self {
+        Self { line: Line::Given(transport), allow_private: false }
     }
 
     /// Sends a request and returns as soon as the answer's head is there.
@@ -69,7 +93,20 @@ impl Upstream {
         body: Bytes,
     ) -> Result<http::Response<Body>, NoAnswer> {
         let url = address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)?;
-        let mut request = self.client.request(method, url).headers(headers);
+        let client = match &self.line {
+            Line::Network(client) => client,
+            Line::Given(transport) => {
+                let mut request = http::Request::new(body);
+                *request.method_mut() = method;
+                *request.uri_mut() = url
+                    .as_str()
+                    .parse()
+                    .map_err(|error: InvalidUri| NoAnswer::BadUrl(error.to_string()))?;
+                *request.headers_mut() = headers;
+                return transport.answer(request).await;
+            }
+        };
+        let mut request = client.request(method, url).headers(headers);
         if !body.is_empty() {
             request = request.body(body);
         }
