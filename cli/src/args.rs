@@ -121,6 +121,14 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Send usage records again that could not be stored, once the cause is removed
+    Redrive {
+        #[command(flatten)]
+        office: Office,
+        /// Records that were written into a log in full instead, as JSON lines or text
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
 }
 
 impl Default for Command {

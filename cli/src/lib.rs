@@ -78,5 +78,8 @@ pub async fn run(args: Args) -> Result<(), Fail> {
             Ok(())
         }
         Command::Usage { office, what } => operate::usage::run(&office.enter()?, what).await,
+        Command::Redrive { office, file } => {
+            operate::redrive::run(&office.enter()?, file.as_deref()).await
+        }
     }
 }

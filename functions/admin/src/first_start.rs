@@ -40,6 +40,7 @@ pub async fn first_start(
         allow_private_upstreams: settings.allow_private_upstreams,
         timers: settings.timers,
         endpoint: None,
+        letters: None,
     };
     let made = async {
         Ok::<_, Refused>(FirstStart {

@@ -7,6 +7,7 @@ mod accounts;
 mod answer;
 mod authorize;
 mod credentials;
+mod dead_letters;
 mod effective;
 mod first_start;
 mod groups;
@@ -25,6 +26,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use baton_cloud::aws::Aws;
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::token_endpoint::TokenEndpoint;
@@ -43,6 +45,8 @@ struct Office {
     timers: Timers,
     /// Where tokens are had; nobody signs in at first start.
     endpoint: Option<TokenEndpoint>,
+    /// Where this process knows of a dead-letter queue.
+    letters: Option<DeadLetters>,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
@@ -65,6 +69,7 @@ pub fn router(
         allow_private_upstreams: settings.allow_private_upstreams,
         timers: settings.timers,
         endpoint: Some(TokenEndpoint::new(aws, upstream)),
+        letters: DeadLetters::of(aws, &settings.resources),
     });
     let api = Router::new()
         .route("/groups", get(groups::list).post(groups::create))
@@ -88,6 +93,8 @@ pub fn router(
         .nest("/v1/organizations/spend_limits", spend_limits())
         .route("/usage/summary", get(usage::summary))
         .route("/usage/events", get(usage::events))
+        .route("/usage/dead-letters", get(dead_letters::peek))
+        .route("/usage/redrive", post(dead_letters::redrive))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));

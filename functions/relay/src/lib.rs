@@ -121,10 +121,21 @@ impl Relay {
         store: Store,
         queue: UsageQueue,
     ) -> Result<Self, NoAnswer> {
-        Ok(Self(Arc::new(Means {
+        let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
+        Ok(Self::to(upstream, settings, pepper, (store, queue)))
+    }
+
+    /// A relay to `upstream`, over `store` and `queue`. No I/O.
+    pub fn to(
+        upstream: Upstream,
+        settings: &Settings,
+        pepper: &Secret,
+        (store, queue): (Store, UsageQueue),
+    ) -> Self {
+        Self(Arc::new(Means {
             store,
             queue,
-            upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
+            upstream,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,
@@ -134,7 +145,7 @@ impl Relay {
             body_bytes_max: settings.body_bytes_max,
             prices: PriceTable::builtin(),
             leftovers: TaskTracker::new(),
-        })))
+        }))
     }
 
     /// Answers one request. The answer's body ends after its usage record is with the queue.
