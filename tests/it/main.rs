@@ -15,6 +15,7 @@ mod instances;
 mod lambda;
 mod limits;
 mod limits_inside;
+mod policies;
 mod secrets;
 mod shutdown;
 mod store_calls;
