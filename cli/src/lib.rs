@@ -2,6 +2,7 @@
 //! operator's commands. Only wiring lives here; what is wired is in the functions.
 
 pub mod args;
+mod health;
 mod http;
 mod operate;
 mod say;
@@ -54,6 +55,10 @@ pub async fn run(args: Args) -> Result<(), Fail> {
             let settings =
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
             serve::run(settings).await
+        }
+        Command::Health { listen } => {
+            let settings = Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?;
+            health::run(listen.unwrap_or(settings.listen)).await
         }
         Command::Account { office, what } => operate::account(&office, what).await,
         Command::Group { office, what } => operate::group(&office, what).await,

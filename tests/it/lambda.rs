@@ -153,8 +153,10 @@ async fn an_answer_that_breaks_untellably_ends_with_a_broken_connection() {
 }
 
 #[tokio::test]
-async fn a_start_needs_no_network_where_the_pepper_is_given() {
-    let closed = "http://127.0.0.1:9";
+async fn a_start_makes_no_connection() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.set_nonblocking(true).expect("a listener that does not wait");
+    let cloud = format!("http://{}", listener.local_addr().expect("its address"));
     let mut variables: Vec<(String, String)> = [
         "BATON_CONFIG_TABLE",
         "BATON_STATE_TABLE",
@@ -164,7 +166,16 @@ async fn a_start_needs_no_network_where_the_pepper_is_given() {
     ]
     .map(|name| (name.to_owned(), name.to_lowercase()))
     .into();
-    for (name, value) in [("AWS_ENDPOINT_URL", closed), ("AWS_REGION", "us-east-1")] {
+    // Everything that could be asked at a start: AWS itself, credentials, instance metadata, and
+    // whatever would go out by a proxy.
+    let credentials = format!("{cloud}/credentials");
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", cloud.as_str()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &credentials),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &cloud),
+        ("HTTPS_PROXY", &cloud),
+        ("AWS_REGION", "us-east-1"),
+    ] {
         variables.push((name.into(), value.into()));
     }
     variables.push(("BATON_KEY_PEPPER".into(), "p".repeat(32)));
@@ -172,7 +183,16 @@ async fn a_start_needs_no_network_where_the_pepper_is_given() {
         let function = Function::spawn(name, &variables).await;
         let took = function.ready().await;
         assert!(took < INIT_MAX, "{name}: {took:?} from its start to its first poll");
+        // What it connected to before its first poll waits in the listener's backlog by now.
+        let connected = listener.accept();
+        assert!(connected.is_err(), "{name} asked {connected:?} before its first poll");
     }
+    // Without a pepper it has to ask: the count above can be other than nought.
+    variables.retain(|(name, _)| name != "BATON_KEY_PEPPER");
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+    let _asking = Function::spawn("relay", &variables).await;
+    let asked = tokio::time::timeout(INIT_MAX, listener.accept()).await;
+    assert!(asked.is_ok(), "the listener is where the cloud is asked");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 
 mod admin;
 mod cli;
+mod deployment;
 mod durability;
 mod errors;
 mod failover;
