@@ -12,6 +12,7 @@ mod durability;
 mod errors;
 mod failover;
 mod first_start;
+mod guide;
 mod instances;
 mod lambda;
 mod limits;
