@@ -186,7 +186,7 @@ fn a_function_has_its_role_and_nothing_beside_it() {
                 seen += 1;
             }
             "AWS::IAM::Role" => {
-                assert_eq!(name, format!("{}Role", of.unwrap_or(&"no function's ")))
+                assert_eq!(name, format!("{}Role", of.unwrap_or(&"no function's ")));
             }
             "AWS::IAM::ManagedPolicy" => {
                 assert_eq!(name, format!("{}Policy", of.unwrap_or(&"no function's ")));

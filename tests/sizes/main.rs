@@ -1,8 +1,8 @@
 //! What is deployed, measured: each function built as `sam build` builds it (for this machine's
 //! architecture), zipped, started, and asked for one piece of work.
 //!
-//! `cargo run -p baton-tests --bin sizes [-- FOLDER]`; FOLDER holds binaries that are built already
-//! (`relay`, `stats`, `refresh`, `admin`). Sizes of arm64 differ by a few percent.
+//! `cargo run -p baton-tests --bin sizes [-- .aws-sam/build]`: with the folder, what `sam build` has
+//! left there for this machine's architecture.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement that fails stops")]
 
@@ -24,15 +24,15 @@ const ZIP_FRAME_BYTES: usize = 30 + 9 + 46 + 9 + 22;
 
 #[tokio::main]
 async fn main() {
-    let folder = std::env::args().nth(1).map_or_else(build, PathBuf::from);
+    let binaries = Binaries::take(std::env::args().nth(1));
     let cloud = Cloud::open().await;
-    let admin = Function::spawn_at(&folder.join("admin"), "admin", &cloud.variables()).await;
+    let admin = Function::spawn_at(&binaries.path("admin"), "admin", &cloud.variables()).await;
     admin.ready().await;
     let key = cloud.furnish(&admin).await;
     println!("| function | binary | zip | exec to first poll | resident at work |");
     println!("| --- | --- | --- | --- | --- |");
     for name in FUNCTIONS {
-        let binary = folder.join(name);
+        let binary = binaries.path(name);
         let bytes = std::fs::read(&binary).expect("a built binary");
         let first_poll = median_start(&cloud, &binary, name).await;
         let resident = at_work(&cloud, &binary, name, &key).await;
@@ -46,17 +46,41 @@ async fn main() {
     }
 }
 
-/// Builds the functions with the profile that the template names; answers where they are.
-fn build() -> PathBuf {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(["build", "--locked", "--release", "--config", "infra/lambda.toml"])
-        .args(FUNCTIONS.iter().flat_map(|name| ["-p".to_owned(), format!("baton-{name}")]))
-        .arg("--target-dir")
-        .arg(target_folder())
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    assert!(command.status().expect("run cargo").success(), "the functions cannot be built");
-    target_folder().join("release")
+/// Where the functions are.
+enum Binaries {
+    /// As cargo leaves them.
+    Cargo(PathBuf),
+    /// As SAM leaves them.
+    Sam(PathBuf),
+}
+
+impl Binaries {
+    /// Those of SAM in this folder, or new ones from the profile that SAM's are built with.
+    fn take(folder: Option<String>) -> Self {
+        if let Some(folder) = folder {
+            return Self::Sam(folder.into());
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command
+            .args(["build", "--locked", "--release", "--config", "infra/lambda.toml"])
+            .args(FUNCTIONS.iter().flat_map(|name| ["-p".to_owned(), format!("baton-{name}")]))
+            .arg("--target-dir")
+            .arg(target_folder())
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        assert!(command.status().expect("run cargo").success(), "the functions cannot be built");
+        Self::Cargo(target_folder().join("release"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Cargo(folder) => folder.join(name),
+            Self::Sam(folder) => {
+                let (first, rest) = name.split_at(1);
+                folder.join(format!("{}{rest}Function/bootstrap", first.to_uppercase()))
+            }
+        }
+    }
 }
 
 /// Deflated as zip programs do by default, with the frame of an archive of one file.
