@@ -79,6 +79,30 @@ async fn one_function_answers_one_request_after_the_other() {
     assert_eq!(records(&cloud).await.len(), 3);
 }
 
+/// As on Managed Instances, which set this variable.
+#[tokio::test]
+async fn one_function_streams_to_several_where_the_platform_asks_for_it() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function_with("relay", "AWS_LAMBDA_MAX_CONCURRENCY", "3").await;
+    let stream = fixtures::stream("text").expect("the fixture");
+    let gate = cloud.upstream.gate("three");
+    for _ in 0..3 {
+        cloud.upstream.next("fixture:text;size=300;gate=three");
+    }
+    let ask = || Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY);
+    // Nothing passes before all three are with the upstream.
+    let together = async {
+        gate.reached(3).await;
+        gate.open();
+    };
+    let (first, second, third, ()) = tokio::join!(ask(), ask(), ask(), together);
+    for live in [first, second, third] {
+        assert_eq!(live.finish().await.ok().body, stream.body);
+    }
+    assert_eq!(records(&cloud).await.len(), 3);
+}
+
 #[tokio::test]
 async fn a_batch_is_stored_once_and_a_malformed_message_comes_back_alone() {
     let cloud = Cloud::open().await;

@@ -58,7 +58,7 @@ impl Binaries {
     /// Those of SAM in this folder, or new ones from the profile that SAM's are built with.
     fn take(folder: Option<String>) -> Self {
         if let Some(folder) = folder {
-            return Self::Sam(folder.into());
+            return Self::Sam(std::fs::canonicalize(folder).expect("the folder"));
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);

@@ -33,7 +33,9 @@ impl Function {
     /// The same with the binary at this path.
     pub async fn spawn_at(binary: &Path, name: &str, variables: &[(String, String)]) -> Self {
         let home = TempDir::with_prefix("baton-lambda-").expect("a folder to run in");
-        let api = RuntimeApi::start().await;
+        let at_once = variables.iter().find(|(name, _)| name == "AWS_LAMBDA_MAX_CONCURRENCY");
+        let at_once = at_once.map_or(1, |(_, count)| count.parse().expect("a number"));
+        let api = RuntimeApi::start(at_once).await;
         let mut command = Command::new(binary);
         command
             .env_clear()
