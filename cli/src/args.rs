@@ -51,6 +51,12 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Ask a relay on this machine whether it serves, for containers that have no `curl`
+    Health {
+        /// Where it listens [env: BATON_LISTEN] [default: 127.0.0.1:8080]
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+    },
     /// Upstream accounts
     Account {
         #[command(flatten)]
