@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
-use baton_cloud::upstream::{ProxyUrl, check_url};
+use baton_cloud::upstream::{AwsAccess, ProxyUrl, check_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
@@ -35,6 +35,8 @@ enum NewCredential {
         #[serde(default)]
         header: CredentialHeader,
     },
+    /// A role that signs: Baton's own, or one that it assumes.
+    Aws(AwsAccess),
 }
 
 /// Where a static key goes.
@@ -211,12 +213,19 @@ impl Office {
             account.name = name(&text)?;
         }
         match input.provider {
-            None | Some(Provider::Anthropic) => {}
-            Some(Provider::OpenaiCompatible | Provider::Bedrock) => {
-                return Err(Refused::bad("this provider is not served yet; `anthropic` is"));
+            None => {}
+            Some(provider @ (Provider::Anthropic | Provider::Bedrock)) => {
+                account.provider = provider;
+            }
+            Some(Provider::OpenaiCompatible) => {
+                return Err(Refused::bad("this provider is not served yet"));
             }
         }
-        if let Some(url) = input.base_url {
+        let url = match (&input.credential, input.base_url) {
+            (Some(NewCredential::Aws(access)), None) => Some(access.bedrock_url()),
+            (_, url) => url,
+        };
+        if let Some(url) = url {
             check_url(&url, self.allow_private_upstreams)
                 .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
@@ -246,7 +255,15 @@ impl Office {
         if let Some(credential) = input.credential {
             self.seal(stored, &credential).await?;
         }
-        Ok(())
+        match (stored.value.provider, stored.value.credential) {
+            (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
+                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+            )),
+            (Provider::Anthropic, CredentialKind::Aws) => {
+                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
@@ -271,7 +288,16 @@ impl Office {
     }
 
     async fn seal(&self, stored: &mut Stored<Account>, credential: &NewCredential) -> Answer<()> {
-        let NewCredential::ApiKey { value, header } = credential;
+        let (value, header) = match credential {
+            NewCredential::ApiKey { value, header } => (value, header),
+            NewCredential::Aws(access) => {
+                check_access(access)?;
+                let secret = access.to_secret();
+                stored.value.credential = CredentialKind::Aws;
+                stored.secret = Some(self.store.seal_credential(&stored.value.id, &secret).await?);
+                return Ok(());
+            }
+        };
         let printable = |byte: u8| byte.is_ascii_graphic();
         if value.expose().is_empty() || !value.expose().bytes().all(printable) {
             return Err(Refused::bad(
@@ -291,6 +317,19 @@ impl Office {
         self.store.save_account(&mut edit, stored, before)?;
         Ok(self.store.apply(edit).await?)
     }
+}
+
+/// What would end up in a host name, a signature or a call of STS.
+fn check_access(access: &AwsAccess) -> Answer<()> {
+    let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_role = |arn: &str| arn.starts_with("arn:") && arn.contains(":role/");
+    if access.region.is_empty() || !access.region.bytes().all(region) {
+        return Err(Refused::bad("`credential.region` is a region's name, such as us-east-1"));
+    }
+    if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
+        return Err(Refused::bad("`credential.role_arn` is arn:aws:iam::ACCOUNT:role/NAME"));
+    }
+    Ok(())
 }
 
 fn patterns(map: BTreeMap<ModelPatternKey, String>) -> Answer<Vec<(ModelPattern, String)>> {

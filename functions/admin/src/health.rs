@@ -89,12 +89,11 @@ impl Office {
         let sealed = stored.secret.as_deref().unwrap_or_default();
         let credential = self.store.open_credential(&account.id, sealed).await;
         let credential = credential.map_err(|error| error.to_string())?;
-        let (name, value) = credential_header(account.credential, &credential)
-            .map_err(|_| "its credential is no header value".to_owned())?;
-        let headers = HeaderMap::from_iter([
-            (name, value),
-            (VERSION, HeaderValue::from_static("2023-06-01")),
-        ]);
+        let mut headers = HeaderMap::from_iter([(VERSION, HeaderValue::from_static("2023-06-01"))]);
+        headers.extend(
+            credential_header(account.credential, &credential)
+                .map_err(|_| "its credential is no header value".to_owned())?,
+        );
         let proxy = self.store.open_proxy(account).await.map_err(|error| error.to_string())?;
         let url = format!("{}/v1/models?limit=1", trimmed(&account.base_url));
         let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)

@@ -8,13 +8,15 @@ use crate::reply::{self, Refusal};
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::trimmed;
-use baton_domain::model::allows;
+use baton_domain::account::{Account, Provider};
+use baton_domain::model::{allows, map};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Claude Code gives up after 3 s.
@@ -61,8 +63,38 @@ impl Means {
         Err(Refusal::unknown_model(id))
     }
 
+    /// `GET /inference-profiles`: the same in Bedrock's words. Of Bedrock accounts these are the
+    /// profiles that models are mapped to, of others the models under Bedrock's name.
+    pub(crate) async fn inference_profiles(
+        &self,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        let chooser = self.chooser(caller, "", Session::Drawn(0)).await?;
+        let mut ids = BTreeSet::new();
+        for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
+            let models = self.prices.models().map(|(id, _)| id);
+            for id in models.filter(|id| may_see(caller, Some(member), id)) {
+                let own = || format!("anthropic.{id}");
+                ids.insert(map(&member.account.model_map, id).map_or_else(own, str::to_owned));
+            }
+        }
+        let profile = |id: &String| {
+            json!({
+                "inferenceProfileId": id, "inferenceProfileName": id, "status": "ACTIVE",
+                "type": "SYSTEM_DEFINED", "models": [],
+            })
+        };
+        let list: Vec<Value> =
+            ids.iter().filter(|id| id.contains("anthropic.")).map(profile).collect();
+        let list = json!({ "inferenceProfileSummaries": list });
+        Ok(reply::json(StatusCode::OK, list.to_string()))
+    }
+
     /// The upstream's good answer to the same question, if it comes in time.
     async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
+        if member.account.provider == Provider::Bedrock {
+            return None;
+        }
         let base = trimmed(&member.account.base_url);
         let url = format!("{base}{}", asked.path_and_query());
         let headers = attempt::headers(asked, member, true).ok()?;
@@ -120,7 +152,11 @@ impl Means {
 }
 
 fn may_see(caller: &Caller, member: Option<&PoolMember>, id: &str) -> bool {
-    let account = member.is_none_or(|member| allows(&member.account.models, id));
+    let account = member.is_none_or(|member| {
+        let Account { provider, models, model_map, .. } = &member.account;
+        // Bedrock knows no model by the name that the Messages API has for it.
+        allows(models, id) && (*provider != Provider::Bedrock || map(model_map, id).is_some())
+    });
     account && allows(&caller.key().models, id)
 }
 

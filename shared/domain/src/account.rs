@@ -72,4 +72,6 @@ pub enum CredentialKind {
     ApiKey,
     /// A static token, sent as `Authorization: Bearer`.
     Bearer,
+    /// An AWS role that signs each request (Signature Version 4): our own, or an assumed one.
+    Aws,
 }

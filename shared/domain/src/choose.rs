@@ -149,7 +149,7 @@ fn unfit(account: &Account, wish: &Wish<'_>) -> Option<Ineligible> {
     if !account.enabled || account.weight == 0 {
         return Some(Ineligible::Disabled);
     }
-    if account.provider != Provider::Anthropic {
+    if account.provider == Provider::OpenaiCompatible {
         return Some(Ineligible::Protocol);
     }
     (!allows(&account.models, wish.model)).then_some(Ineligible::Model)

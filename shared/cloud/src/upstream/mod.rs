@@ -5,8 +5,10 @@
 
 mod address;
 mod proxy;
+mod signer;
 
 pub use proxy::ProxyUrl;
+pub use signer::{AwsAccess, NotSigned, Signer};
 
 use crate::settings::Timers;
 use address::PublicOnly;
@@ -133,14 +135,14 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check(url, allow_private).map(drop)
 }
 
-/// The header that an account's credential goes into.
+/// The header that an account's credential goes into; none for a role, which signs.
 ///
 /// # Errors
 /// When the credential has characters that no header may hold.
 pub fn credential_header(
     kind: CredentialKind,
     secret: &Secret,
-) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+) -> Result<Option<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
     let secret = secret.expose();
     let (name, mut value) = match kind {
         CredentialKind::ApiKey => {
@@ -149,9 +151,10 @@ pub fn credential_header(
         CredentialKind::Bearer => {
             (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
         }
+        CredentialKind::Aws => return Ok(None),
     };
     value.set_sensitive(true);
-    Ok((name, value))
+    Ok(Some((name, value)))
 }
 
 /// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the
