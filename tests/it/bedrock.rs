@@ -2,9 +2,9 @@
 //! Anthropic, and every token is counted.
 
 use baton_tests::answer::Answer;
+use baton_tests::fixtures;
 use baton_tests::house::{House, Key, Launch, MODEL, message};
 use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
-use baton_tests::{fixtures, house};
 use serde_json::{Value, json};
 
 /// What the model is called there.
@@ -227,6 +227,66 @@ async fn a_key_or_an_assumed_role_opens_it_too() {
 }
 
 #[tokio::test]
+async fn where_bedrock_speaks_the_messages_api_bytes_pass_signed() {
+    let house = house_with_role().await;
+    let base = format!("{}/anthropic", house.upstream.url());
+    let mut account = signed(&base);
+    account["model_map"] = json!({});
+    house.admin().create("/accounts", &account).await;
+    let key = house.key("ci").create().await;
+    let answer = key.ask("[[thinking]]").await.ok();
+    let seen = house.upstream.last();
+    assert_eq!(answer.body, seen.sent);
+    assert_eq!(seen.request.body, message(MODEL, "[[thinking]]", true).to_string());
+    assert_eq!(seen.request.header("anthropic-version"), Some("2023-06-01"));
+}
+
+#[tokio::test]
+async fn an_account_is_tested_by_a_free_count() {
+    let house = house_with_role().await;
+    let id = house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+    let path = format!("/accounts/{id}/test");
+    let result = house.admin().post(&path, &json!({})).await.ok().json();
+    assert_eq!(
+        (&result["ok"], &result["upstream_status"]),
+        (&json!(true), &json!(200)),
+        "{result}"
+    );
+    assert_eq!(house.upstream.ledger().count_tokens, 1);
+    let group = house.group("other").await;
+    let mut other = signed(&house.upstream.url());
+    let wrong = json!({"type": "api_key", "header": "authorization", "value": "wrong"});
+    (other["credential"], other["groups"]) = (wrong, json!([group]));
+    let id = house.admin().create("/accounts", &other).await;
+    let result = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok().json();
+    assert_eq!(
+        (&result["ok"], &result["upstream_status"]),
+        (&json!(false), &json!(401)),
+        "{result}"
+    );
+    let key = house.key("other").group(&group).create().await;
+    let refused = key.ask("hi").await.status(401).json();
+    assert_eq!(refused["error"]["type"], "authentication_error");
+}
+
+#[tokio::test]
+async fn a_profile_without_a_name_costs_what_was_asked_for() {
+    let house = house_with_role().await;
+    let mut account = signed(&house.upstream.url());
+    let arn = "arn:aws:bedrock:us-west-2:1:application-inference-profile/anthropic.x";
+    account["model_map"] = json!({MODEL: arn});
+    house.admin().create("/accounts", &account).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("status:400");
+    key.ask("hi").await.status(400);
+    let event = house.events_of(&key, 1).await.remove(0);
+    assert_eq!(event["upstream_model"], arn);
+    let version = event["price_version"].as_str().expect("a version");
+    assert!(!version.ends_with('?'), "no guess: {version}");
+    assert!(house.upstream.last().request.target.contains("profile%2Fanthropic.x/"));
+}
+
+#[tokio::test]
 async fn what_cannot_be_an_account() {
     let house = House::empty().await;
     let check = async |field: &str, value: Value, part: &str| {
@@ -257,5 +317,4 @@ async fn without_credentials_the_operator_is_named() {
     let message = key.ask("hi").await.refused(502, "api_error").message();
     assert!(message.contains("operator"), "{message}");
     assert_eq!(house.upstream.exchanges().len(), 0);
-    let _ = house::SOON;
 }

@@ -11,14 +11,19 @@ use serde_json::{Map, Value, json};
 /// What can be done with accounts.
 #[derive(Subcommand)]
 pub enum AccountCommand {
-    /// Add an account with a static key
+    /// Add an account with a static key, or with a role of AWS
     Add {
         /// What people call it
         #[arg(long)]
         name: String,
         /// The upstream's key; `-` reads it from standard input
-        #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
-        api_key: String,
+        #[arg(
+            long,
+            env = "ANTHROPIC_API_KEY",
+            hide_env_values = true,
+            required_unless_present = "region"
+        )]
+        api_key: Option<String>,
         /// Settings
         #[command(flatten)]
         fields: AccountFields,
@@ -81,6 +86,15 @@ pub struct AccountFields {
     /// The header that the key goes into: x-api-key or authorization
     #[arg(long, value_name = "HEADER", requires = "api_key")]
     key_header: Option<String>,
+    /// The region of an account on Bedrock whose requests are signed by a role: Baton's own
+    #[arg(long)]
+    region: Option<String>,
+    /// The role to assume for that
+    #[arg(long, value_name = "ARN", requires = "region")]
+    role_arn: Option<String>,
+    /// What the role's owner demands to be told
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    external_id: Option<String>,
     /// Groups whose keys may use it, by id or name; may be repeated
     #[arg(long)]
     group: Vec<String>,
@@ -125,9 +139,11 @@ const COLUMNS: [(&str, &str); 9] = [
 pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     match what {
         AccountCommand::Add { name, api_key, mut fields } => {
-            let new = "https://api.anthropic.com".to_owned();
-            fields.base_url.get_or_insert(new);
-            desk.add(ACCOUNT, &body(desk, Some(name), Some(api_key), fields).await?).await
+            if fields.region.is_none() {
+                let new = "https://api.anthropic.com".to_owned();
+                fields.base_url.get_or_insert(new);
+            }
+            desk.add(ACCOUNT, &body(desk, Some(name), api_key, fields).await?).await
         }
         AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,
         AccountCommand::Show { account } => desk.show(ACCOUNT, &account).await,
@@ -147,9 +163,14 @@ async fn body(
     api_key: Option<String>,
     fields: AccountFields,
 ) -> Result<Value, Fail> {
-    let credential = match api_key {
-        Some(key) => Some(credential(key, fields.key_header)?),
-        None => None,
+    let credential = match (fields.region, api_key) {
+        (Some(region), _) => {
+            let role = Body::default().set("type", Some("aws")).set("region", Some(region));
+            let role = role.set("role_arn", fields.role_arn);
+            Some(role.set("external_id", fields.external_id).done())
+        }
+        (None, Some(key)) => Some(credential(key, fields.key_header)?),
+        (None, None) => None,
     };
     let body = Body::default()
         .set("name", name)

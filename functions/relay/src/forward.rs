@@ -123,7 +123,7 @@ impl Means {
                 (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
             let member = &chooser.pool().members[at];
-            let speech = Speech::between(asked, member.account.provider);
+            let speech = Speech::between(asked, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),

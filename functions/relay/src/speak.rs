@@ -11,7 +11,7 @@ use crate::receipt::Bill;
 use crate::{Asked, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::trimmed;
-use baton_domain::account::Provider;
+use baton_domain::account::Account;
 use baton_domain::model::{anthropic_id, foundation_id, map};
 use baton_wire::bedrock::{
     Action, BadBody, BadFrame, EVENT_STREAM, FromSse, ToSse, counted, counted_there, path,
@@ -53,8 +53,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Speech {
-    pub(crate) fn between(asked: &Asked, provider: Provider) -> Self {
-        match (asked.bedrock.is_some(), provider == Provider::Bedrock) {
+    pub(crate) fn between(asked: &Asked, account: &Account) -> Self {
+        match (asked.bedrock.is_some(), account.takes_invoke_model()) {
             (false, false) => Self::Same,
             (false, true) => Self::IntoBedrock,
             (true, false) => Self::OutOfBedrock,

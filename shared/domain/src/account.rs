@@ -41,6 +41,17 @@ pub struct Account {
     pub enabled: bool,
 }
 
+impl Account {
+    /// Whether it is asked by `InvokeModel`. Bedrock also speaks the Messages API itself, for newer
+    /// models, under `/anthropic` (Bedrock user guide, "Inference using Anthropic Messages API",
+    /// 2026-10): then only the signature is Amazon's.
+    pub fn takes_invoke_model(&self) -> bool {
+        let base = self.base_url.trim_end_matches('/');
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        self.provider == Provider::Bedrock && !base.ends_with("/anthropic")
+    }
+}
+
 /// The kinds of upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -51,6 +51,14 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
     reply.with("x-amzn-requestid", format!("amzn-{serial:06}"))
 }
 
+/// The answer to a request of the Messages API, which Bedrock speaks too.
+pub(super) fn natively(shared: &Shared, request: &Request, serial: u64) -> Reply {
+    match authorized(request) {
+        Ok(()) => routes::message(shared, request, serial),
+        Err(why) => Reply::error(403, "permission_error", &why),
+    }
+}
+
 fn authorized(request: &Request) -> Result<(), String> {
     match request.header("authorization") {
         Some(value) if value == format!("Bearer {API_KEY}") => Ok(()),
@@ -79,8 +87,10 @@ fn act(shared: &Shared, request: &Request, serial: u64) -> Result<Reply, String>
         "count-tokens" => Err("The provided model doesn't support counting tokens.".to_owned()),
         "invoke" | "invoke-with-response-stream" => {
             let mut body = request.json();
-            check_body(&body)?;
-            body["model"] = baton_domain::model::anthropic_id(&model).into();
+            let name = baton_domain::model::anthropic_id(&model);
+            check_body(&body)
+                .inspect_err(|_| shared.book(|ledger| ledger.row(name).errors += 1))?;
+            body["model"] = name.into();
             body["stream"] = (action != "invoke").into();
             let asked = Request { body: body.to_string().into(), ..request.clone() };
             Ok(turned(routes::message(shared, &asked, serial)))

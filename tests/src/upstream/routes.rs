@@ -32,6 +32,9 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
     if path.starts_with("/model/") {
         return bedrock::answer(shared, request, serial);
     }
+    if path == "/anthropic/v1/messages" {
+        return bedrock::natively(shared, request, serial);
+    }
     if path == "/" && request.method == "POST" {
         return sts::answer(request);
     }
