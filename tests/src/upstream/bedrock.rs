@@ -157,7 +157,7 @@ fn framed(steps: Vec<Step>) -> Vec<Step> {
         held.push_str(std::str::from_utf8(&bytes).expect("chunks of whole characters"));
         while let Some((event, rest)) = held.split_once("\n\n") {
             let data = event.lines().find_map(|line| line.strip_prefix("data: "));
-            let frame = data.and_then(|data| frame(data)).unwrap_or_default();
+            let frame = data.and_then(frame).unwrap_or_default();
             held = rest.to_owned();
             framed.extend(
                 frame.chunks(PIECE).map(|piece| Step::Write(Bytes::copy_from_slice(piece))),

@@ -54,9 +54,10 @@ pub(super) fn check_signature(request: &Request) -> Result<(), String> {
     let path = request.path().replace('%', "%25");
     let mut canonical = format!("{}\n{path}\n\n", request.method);
     for name in names.split(';') {
-        canonical.push_str(&format!("{name}:{}\n", header(name)?));
+        canonical.extend([name, ":", header(name)?, "\n"]);
     }
-    canonical.push_str(&format!("\n{names}\n{}", hex(digest(&SHA256, &request.body).as_ref())));
+    let body = hex(digest(&SHA256, &request.body).as_ref());
+    canonical.extend(["\n", names, "\n", &body]);
     let hashed = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
     let text = format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{hashed}");
     let mut key = format!("AWS4{secret}").into_bytes();
