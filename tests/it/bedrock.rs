@@ -197,6 +197,19 @@ async fn requests_move_between_anthropic_and_bedrock() {
 }
 
 #[tokio::test]
+async fn a_model_that_bedrock_has_no_name_for_goes_elsewhere() {
+    let (house, key) = bedrock().await;
+    key.ask_model("claude-sonnet-4-5", "hi").await.refused(503, "api_error");
+    let anthropic = FakeUpstream::start();
+    house.account_with("anthropic", &anthropic.url(), json!({"priority": 200})).await;
+    key.ask_model("claude-sonnet-4-5", "hi").await.ok();
+    key.ask("hi").await.ok();
+    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 1));
+    let models = key.get("/v1/models").await.ok().text();
+    assert!(models.contains(MODEL), "{models}");
+}
+
+#[tokio::test]
 async fn a_key_or_an_assumed_role_opens_it_too() {
     let sts = FakeUpstream::start();
     let launch = Launch::new()
@@ -231,13 +244,14 @@ async fn where_bedrock_speaks_the_messages_api_bytes_pass_signed() {
     let house = house_with_role().await;
     let base = format!("{}/anthropic", house.upstream.url());
     let mut account = signed(&base);
-    account["model_map"] = json!({});
+    let name = "anthropic.claude-opus-5-5";
+    account["model_map"] = json!({MODEL: name});
     house.admin().create("/accounts", &account).await;
     let key = house.key("ci").create().await;
     let answer = key.ask("[[thinking]]").await.ok();
     let seen = house.upstream.last();
     assert_eq!(answer.body, seen.sent);
-    assert_eq!(seen.request.body, message(MODEL, "[[thinking]]", true).to_string());
+    assert_eq!(seen.request.body, message(name, "[[thinking]]", true).to_string());
     assert_eq!(seen.request.header("anthropic-version"), Some("2023-06-01"));
 }
 

@@ -70,8 +70,9 @@ async fn to_anthropic_they_are_translated() {
     expect["stream"] = json!(true);
     assert_eq!(sent.json(), expect);
     let plain = key.ask("[[tool:echo]]").await.ok();
-    let lines: String = events(&answer).iter().map(|event| format!("data: {event}\n\n")).collect();
-    let read = Answer { body: lines.into(), ..answer };
+    let lines: Vec<String> =
+        events(&answer).iter().map(|event| format!("data: {event}\n\n")).collect();
+    let read = Answer { body: lines.concat().into(), ..answer };
     assert_eq!(told(&read), told(&plain));
 
     let whole = invoke(&key, "invoke", &body("hi")).await.ok();

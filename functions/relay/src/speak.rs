@@ -247,9 +247,8 @@ impl Turn {
     pub(crate) fn end(&mut self) -> Bytes {
         match self {
             Self::Count(recount, held) => recount(held).unwrap_or_else(|| held.split().freeze()),
-            Self::Same | Self::IntoEvents(_) | Self::IntoFrames(_) | Self::Overheard(_) => {
-                Bytes::new()
-            }
+            Self::IntoFrames(events) => events.end(),
+            Self::Same | Self::IntoEvents(_) | Self::Overheard(_) => Bytes::new(),
         }
     }
 

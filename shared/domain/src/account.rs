@@ -2,7 +2,7 @@
 //! is [`crate::health`]'s business.
 
 use crate::id::{AccountId, GroupId};
-use crate::model::ModelPattern;
+use crate::model::{ModelPattern, allows, map};
 use serde::{Deserialize, Serialize};
 
 /// An upstream account's settings. Its credential is not part of it; see `cloud::vault`.
@@ -42,6 +42,16 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether it serves a model that is asked for as `model`. Bedrock knows none by the name that
+    /// the Messages API has for it: there it must be mapped, or asked for by Bedrock's own name.
+    pub fn serves(&self, model: &str) -> bool {
+        let is_named = self.provider != Provider::Bedrock
+            || model.contains("anthropic.")
+            || model.starts_with("arn:")
+            || map(&self.model_map, model).is_some();
+        is_named && allows(&self.models, model)
+    }
+
     /// Whether it is asked by `InvokeModel`. Bedrock also speaks the Messages API itself, for newer
     /// models, under `/anthropic` (Bedrock user guide, "Inference using Anthropic Messages API",
     /// 2026-10): then only the signature is Amazon's.

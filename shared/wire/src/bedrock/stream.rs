@@ -6,6 +6,7 @@ use super::object::Object;
 use crate::sse;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -82,6 +83,17 @@ impl FromSse {
         });
         frames.into()
     }
+
+    /// Ends the stream: the frame of a last event whose blank line is missing, if it is whole.
+    pub fn end(&mut self) -> Bytes {
+        let mut frames = Vec::new();
+        std::mem::take(&mut self.0).finish(|event| {
+            if serde_json::from_slice::<IgnoredAny>(event.data).is_ok() {
+                frames.extend(frame::event(event.data));
+            }
+        });
+        frames.into()
+    }
 }
 
 /// The answer of `CountTokens` as that of `count_tokens`.
@@ -122,6 +134,21 @@ mod tests {
             assert_eq!(String::from_utf8(again).unwrap(), events);
             assert!(!back.is_mid_frame());
         }
+    }
+
+    #[test]
+    fn a_last_event_without_its_blank_line_is_told_if_it_is_whole() {
+        let told = |text: &str| {
+            let mut out = FromSse::default();
+            assert!(out.push(text.as_bytes()).is_empty());
+            ToSse::default().push(&out.end()).unwrap()
+        };
+        assert_eq!(
+            told("event: x\ndata: {\"type\":\"x\"}"),
+            "event: x\ndata: {\"type\":\"x\"}\n\n"
+        );
+        assert_eq!(told("event: x\ndata: {\"type\":\"x"), "");
+        assert_eq!(told(""), "");
     }
 
     #[test]
