@@ -323,6 +323,25 @@ async fn what_cannot_be_an_account() {
 }
 
 #[tokio::test]
+async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_same() {
+    let launch = Launch::new()
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", "another+secret");
+    let mut house = House::launched(launch).await;
+    let url = house.upstream.url();
+    let map = format!("{MODEL}={PROFILE}");
+    let words =
+        ["account", "add", "--name", "aws", "--provider", "bedrock", "--region", "us-west-2"];
+    let words = [&words[..], &["--base-url", &url, "--map", &map]].concat();
+    let ended = house.process().command(&words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let key = house.key("ci").create().await;
+    let refused = key.ask("hi").await.status(401).json();
+    let message = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("signature does not match"), "{refused}");
+}
+
+#[tokio::test]
 async fn without_credentials_the_operator_is_named() {
     let launch = Launch::new().env("AWS_EC2_METADATA_DISABLED", "true");
     let house = House::launched(launch).await;
