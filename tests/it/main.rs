@@ -6,6 +6,8 @@
 )]
 
 mod admin;
+mod bedrock;
+mod bedrock_clients;
 mod cli;
 mod cli_completions;
 mod cli_doctor;

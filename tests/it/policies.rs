@@ -31,6 +31,9 @@ const RESET: &str =
 const IDENTITY: &str = "if UsesWorkloadIdentity: \
 ForAllValues:StringEquals sts:IdentityTokenAudience !Ref WorkloadIdentityAudience";
 
+const BEDROCK: &str = "if BedrockAllowed: ";
+const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
+
 /// The function, what it may do, with what, under which condition (design, section 2).
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Relay", READ, CONFIG, NONE),
@@ -39,6 +42,8 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Relay", CHANGE, "StateTable", NONE),
     ("Relay", "sqs:SendMessage", "UsageQueue", NONE),
     ("Relay", "kms:Decrypt", "DataKey", DATA_KEY),
+    ("Relay", "bedrock:InvokeModel* bedrock:CountTokens", "*", BEDROCK),
+    ("Relay", "sts:AssumeRole", "BedrockRoleArn", BEDROCK_ROLE),
     ("Relay", LOG, "RelayLog", NONE),
     ("Stats", READ, USAGE, NONE),
     ("Stats", "PutItem", USAGE, NONE),
@@ -64,6 +69,8 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Admin", TAKE, "UsageDeadLetterQueue", NONE),
     ("Admin", "sqs:SendMessage sqs:GetQueueAttributes", "UsageQueue", NONE),
     ("Admin", SEAL, "DataKey", DATA_KEY),
+    ("Admin", "bedrock:CountTokens", "*", BEDROCK),
+    ("Admin", "sts:AssumeRole", "BedrockRoleArn", BEDROCK_ROLE),
     ("Admin", LOG, "AdminLog", NONE),
 ];
 
@@ -99,6 +106,7 @@ fn words(value: &Value) -> Vec<String> {
 fn resource(written: &str) -> String {
     let name = written.strip_prefix("!GetAtt ").and_then(|path| path.strip_suffix(".Arn"));
     let sub = || written.strip_prefix("!Sub ${").filter(|rest| rest.contains(".Arn}"));
+    let name = name.or(written.strip_prefix("!Ref "));
     name.map(str::to_owned)
         .or_else(|| sub().map(|rest| rest.replacen(".Arn}", "", 1)))
         .unwrap_or_else(|| written.to_owned())

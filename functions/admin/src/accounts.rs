@@ -193,12 +193,19 @@ impl Office {
             account.name = name(&text)?;
         }
         match input.provider {
-            None | Some(Provider::Anthropic) => {}
-            Some(Provider::OpenaiCompatible | Provider::Bedrock) => {
-                return Err(Refused::bad("this provider is not served yet; `anthropic` is"));
+            None => {}
+            Some(provider @ (Provider::Anthropic | Provider::Bedrock)) => {
+                account.provider = provider;
+            }
+            Some(Provider::OpenaiCompatible) => {
+                return Err(Refused::bad("this provider is not served yet"));
             }
         }
-        if let Some(url) = input.base_url {
+        let url = match (&input.credential, input.base_url) {
+            (Some(NewCredential::Aws(access)), None) => Some(access.bedrock_url()),
+            (_, url) => url,
+        };
+        if let Some(url) = url {
             check_url(&url, self.allow_private_upstreams)
                 .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
@@ -225,9 +232,18 @@ impl Office {
             Change::Keep => {}
             Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
         }
-        match input.credential {
-            Some(credential) => self.seal(stored, credential).await,
-            None => Ok(None),
+        let token = match input.credential {
+            Some(credential) => self.seal(stored, credential).await?,
+            None => None,
+        };
+        match (stored.value.provider, stored.value.credential) {
+            (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
+                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+            )),
+            (Provider::Anthropic, CredentialKind::Aws) => {
+                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+            }
+            _ => Ok(token),
         }
     }
 

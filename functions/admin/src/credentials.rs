@@ -3,7 +3,7 @@
 use crate::Office;
 use crate::answer::{Answer, Refused};
 use baton_cloud::store::{Stored, Token, TokenSecrets};
-use baton_cloud::upstream::{check_url, trimmed};
+use baton_cloud::upstream::{AwsAccess, check_url, trimmed};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::secret::Secret;
 use baton_domain::token::{Assertion, Exchange, Grant, Standing};
@@ -36,6 +36,8 @@ pub(crate) enum NewCredential {
     },
     /// A token for a signed statement of who we are; no secret is stored.
     WorkloadIdentity(WorkloadIdentity),
+    /// A role that signs: Baton's own, or one that it assumes.
+    Aws(AwsAccess),
     /// A token that a sign-in has just brought.
     #[serde(skip)]
     Issued(Box<(Exchange, TokenSecrets, Standing)>),
@@ -83,6 +85,13 @@ impl Office {
         let (exchange, secrets, standing) = match credential {
             NewCredential::ApiKey { value, header } => {
                 self.seal_key(stored, &value, header).await?;
+                return Ok(None);
+            }
+            NewCredential::Aws(access) => {
+                check_access(&access)?;
+                let secret = access.to_secret();
+                stored.value.credential = CredentialKind::Aws;
+                stored.secret = Some(self.store.seal_credential(&stored.value.id, &secret).await?);
                 return Ok(None);
             }
             NewCredential::Oauth2 { token_url, client_id, client_secret, refresh_token, scope } => {
@@ -156,4 +165,17 @@ impl WorkloadIdentity {
         let own = || format!("{}/v1/oauth/token", trimmed(&account.base_url));
         Exchange { token_url: self.token_url.unwrap_or_else(own), grant }
     }
+}
+
+/// What would end up in a host name, a signature or a call of STS.
+fn check_access(access: &AwsAccess) -> Answer<()> {
+    let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_role = |arn: &str| arn.starts_with("arn:") && arn.contains(":role/");
+    if access.region.is_empty() || !access.region.bytes().all(region) {
+        return Err(Refused::bad("`credential.region` is a region's name, such as us-east-1"));
+    }
+    if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
+        return Err(Refused::bad("`credential.role_arn` is arn:aws:iam::ACCOUNT:role/NAME"));
+    }
+    Ok(())
 }

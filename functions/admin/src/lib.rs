@@ -15,6 +15,7 @@ mod health;
 mod keys;
 mod limits;
 mod oauth;
+mod probe;
 mod query;
 mod spend_limits;
 mod summary;

@@ -11,9 +11,9 @@ use crate::choose::{Picked, Session};
 use crate::health::Note;
 use crate::receipt::{Bill, Question, Receipt};
 use crate::reply::Refusal;
+use crate::speak::Speech;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_domain::model::map;
 use baton_domain::record::Tried;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
@@ -30,7 +30,7 @@ const ATTEMPTS_MAX: usize = 3;
 /// A model call, ready to be sent to whichever account is chosen.
 pub(crate) struct Call {
     pub(crate) question: Arc<Question>,
-    body: Bytes,
+    pub(crate) body: Bytes,
     model_span: Range<usize>,
     session: Session,
 }
@@ -78,14 +78,13 @@ impl Call {
         Self { question: Arc::new(question), body, model_span, session }
     }
 
-    /// The model and body for an account: only a mapped model changes bytes, and only its own.
-    fn for_account(&self, member: &PoolMember) -> (String, Bytes) {
-        match map(&member.account.model_map, &self.question.model) {
-            Some(mapped) => {
-                (mapped.to_owned(), replace_model(&self.body, self.model_span.clone(), mapped))
-            }
-            None => (self.question.model.clone(), self.body.clone()),
+    /// The body for an account that knows the model as `model`: only another name changes bytes,
+    /// and only its own.
+    pub(crate) fn body_for(&self, model: &str) -> Bytes {
+        if model == self.question.model {
+            return self.body.clone();
         }
+        replace_model(&self.body, self.model_span.clone(), model)
     }
 }
 
@@ -125,19 +124,20 @@ impl Means {
                 (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
             let member = &chooser.pool().members[at];
-            let (model, body) = call.for_account(member);
+            let speech = Speech::between(asked, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),
                 provider: member.account.provider.as_str(),
-                upstream_model: model,
+                upstream_model: speech.model(member, &question.model),
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
                 tried: tried.clone(),
                 seat,
                 status: 0,
                 first_byte_at: None,
             };
-            match self.attempt(asked, member, (question.stream, body), deadline).await {
+            let model = &receipt.upstream_model;
+            match self.attempt(asked, member, (speech, &call, model), deadline).await {
                 Ok(held) => {
                     receipt.status = held.head.status.as_u16();
                     receipt.first_byte_at = Some(self.store.clock().now());

@@ -21,6 +21,7 @@ mod reply;
 mod seats;
 mod settle;
 mod source;
+mod speak;
 mod stream;
 mod tokens;
 mod watch;
@@ -30,11 +31,12 @@ pub use body::{Body, Broken};
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
 use baton_cloud::store::Store;
-use baton_cloud::upstream::{NoAnswer, Upstream};
+use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::price::PriceTable;
 use baton_domain::secret::Secret;
+use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
 use baton_wire::route::{Route, resolve};
 use bytes::Bytes;
@@ -66,6 +68,7 @@ struct Means {
     store: Store,
     queue: UsageQueue,
     upstream: Upstream,
+    signer: Signer,
     pepper: Pepper,
     timers: Timers,
     utilisation_max: Option<u32>,
@@ -88,6 +91,8 @@ struct Asked {
     head: Parts,
     /// The path without aliases; what an upstream is asked for.
     path: String,
+    /// The model and the action that a client of Bedrock names in the path.
+    bedrock: Option<(String, Action)>,
 }
 
 impl Asked {
@@ -132,10 +137,12 @@ impl Relay {
         pepper: &Secret,
         (store, queue): (Store, UsageQueue),
     ) -> Self {
+        let signer = Signer::new(store.clock().clone());
         Self(Arc::new(Means {
             store,
             queue,
             upstream,
+            signer,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,
@@ -160,7 +167,11 @@ impl Relay {
         let route = resolve(&head.method, head.uri.path());
         let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
         let dialect = Dialect::of_path(head.uri.path());
-        let asked = Arc::new(Asked { id, at, dialect, head, path });
+        let bedrock = match &route {
+            Ok(Route::Bedrock(model, action)) => Some((model.clone(), *action)),
+            _ => None,
+        };
+        let asked = Arc::new(Asked { id, at, dialect, head, path, bedrock });
         match self.0.answer(&asked, route.map_err(Refusal::from), body).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -204,8 +215,13 @@ impl Means {
             }
         };
         match route {
-            Route::Messages => self.exchange(asked, caller, body, Bill::Metered).await,
-            Route::CountTokens => self.exchange(asked, caller, body, Bill::Free).await,
+            Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
+                self.exchange(asked, caller, body, Bill::Free).await
+            }
+            Route::Messages | Route::Bedrock(..) => {
+                self.exchange(asked, caller, body, Bill::Metered).await
+            }
+            Route::InferenceProfiles => self.inference_profiles(&caller).await,
             Route::Models => self.models(asked, &caller).await,
             Route::Model(id) => self.model(asked, &caller, &id).await,
             Route::Usage => self.own_usage(asked, &caller).await,

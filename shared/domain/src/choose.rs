@@ -9,7 +9,6 @@
 use crate::account::{Account, Provider};
 use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
-use crate::model::allows;
 use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -165,10 +164,10 @@ fn unfit(account: &Account, wish: &Wish<'_>) -> Option<Ineligible> {
     if !account.enabled || account.weight == 0 {
         return Some(Ineligible::Disabled);
     }
-    if account.provider != Provider::Anthropic {
+    if account.provider == Provider::OpenaiCompatible {
         return Some(Ineligible::Protocol);
     }
-    (!allows(&account.models, wish.model)).then_some(Ineligible::Model)
+    (!account.serves(wish.model)).then_some(Ineligible::Model)
 }
 
 fn tier(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Result<Tier, Ineligible> {

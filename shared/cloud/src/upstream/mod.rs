@@ -5,8 +5,10 @@
 
 mod address;
 mod proxy;
+mod signer;
 
 pub use proxy::ProxyUrl;
+pub use signer::{AwsAccess, NotSigned, Signer};
 
 use crate::settings::Timers;
 use address::PublicOnly;
@@ -197,14 +199,14 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check(url, allow_private).map(drop)
 }
 
-/// The header that an account's credential goes into.
+/// The header that an account's credential goes into; none for a role, which signs.
 ///
 /// # Errors
 /// When the credential has characters that no header may hold.
 pub fn credential_header(
     kind: CredentialKind,
     secret: &Secret,
-) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+) -> Result<Option<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
     let secret = secret.expose();
     let (name, mut value) = match kind {
         CredentialKind::ApiKey => {
@@ -213,9 +215,10 @@ pub fn credential_header(
         CredentialKind::Bearer | CredentialKind::Oauth2 | CredentialKind::WorkloadIdentity => {
             (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
         }
+        CredentialKind::Aws => return Ok(None),
     };
     value.set_sensitive(true);
-    Ok((name, value))
+    Ok(Some((name, value)))
 }
 
 /// The one call that costs nothing and shows whether a credential is good: a list of one model.
@@ -228,11 +231,10 @@ pub async fn free_call(
     account: &Account,
     credential: &Secret,
 ) -> Result<(StatusCode, String), String> {
-    let (name, value) = credential_header(account.credential, credential)
-        .map_err(|_| "its credential is no header value".to_owned())?;
     let version = HeaderName::from_static("anthropic-version");
-    let mut headers =
-        HeaderMap::from_iter([(name, value), (version, HeaderValue::from_static("2023-06-01"))]);
+    let mut headers = HeaderMap::from_iter([(version, HeaderValue::from_static("2023-06-01"))]);
+    let own = credential_header(account.credential, credential);
+    headers.extend(own.map_err(|_| "its credential is no header value".to_owned())?);
     if account.credential.is_renewed() {
         let beta = HeaderName::from_static("anthropic-beta");
         headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));
