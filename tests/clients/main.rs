@@ -10,6 +10,7 @@
     reason = "a check that many tests share may fail them where it stands"
 )]
 
+mod bedrock;
 mod claude_code;
 mod install;
 mod openai;

@@ -22,4 +22,6 @@ pub mod inside;
 pub mod lambda;
 pub mod program;
 pub mod proxy;
+pub mod simulation;
+pub mod token_endpoint;
 pub mod upstream;

@@ -1,13 +1,14 @@
 //! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
 
 use crate::answer::{Answer, Refused, body, created, id};
+use crate::credentials::NewCredential;
 use crate::health::Status;
 use crate::query::{Change, Paging, listed, name};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{Edit, Stored};
+use baton_cloud::store::{Edit, Stored, Token};
 use baton_cloud::upstream::{ProxyUrl, check_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
@@ -23,36 +24,14 @@ use std::collections::BTreeMap;
 /// An account's item is copied into each of its groups, in one transaction of 100 actions.
 const GROUPS_MAX: usize = 40;
 
-/// A credential as an operator gives it.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum NewCredential {
-    /// A static key.
-    ApiKey {
-        /// The key itself.
-        value: Secret,
-        /// Which header it goes into; the provider's own unless it is named.
-        header: Option<CredentialHeader>,
-    },
-}
-
-/// Where a static key goes.
-#[derive(Deserialize, Clone, Copy)]
-enum CredentialHeader {
-    #[serde(rename = "x-api-key")]
-    XApiKey,
-    #[serde(rename = "authorization")]
-    Authorization,
-}
-
 /// What can be set of an account. In a POST, what is absent gets its default; in a PATCH it stays.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AccountInput {
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     provider: Option<Provider>,
     base_url: Option<String>,
-    credential: Option<NewCredential>,
+    pub(crate) credential: Option<NewCredential>,
     groups: Option<Vec<GroupId>>,
     priority: Option<u32>,
     weight: Option<u32>,
@@ -68,11 +47,10 @@ pub(crate) struct AccountInput {
 impl AccountInput {
     /// An account with a static key, everything else by default.
     pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
-        let credential = NewCredential::ApiKey { value: key, header: None };
         Self {
             name: Some(name.to_owned()),
             base_url: Some(base_url.to_owned()),
-            credential: Some(credential),
+            credential: Some(NewCredential::key(key)),
             ..Self::default()
         }
     }
@@ -134,8 +112,8 @@ pub(crate) async fn change(
     let is_another = input.credential.is_some()
         || input.base_url.is_some()
         || matches!(input.proxy_url, Change::To(_));
-    office.fill(&mut stored, input).await?;
-    office.save_account(&stored, &before.value.groups).await?;
+    let token = office.fill(&mut stored, input).await?;
+    office.save_account(&stored, &before.value.groups, token.as_ref()).await?;
     if is_another {
         // What was held against the account was held against what it was.
         office.reset_health(&stored.value.id).await?;
@@ -147,6 +125,7 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     let stored = office.find::<Account>(&id(&path)?).await?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
+    office.store.remove_token(&mut edit, &stored.value.id);
     office.store.apply(edit).await?;
     office.store.remove_health(&stored.value.id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -176,6 +155,14 @@ impl Office {
                 "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
         }
+        let is_placed = input.base_url.is_some()
+            || input.provider != Some(Provider::Bedrock)
+            || matches!(input.credential, Some(NewCredential::Aws(_)));
+        if !is_placed {
+            return Err(Refused::bad(
+                "`base_url` is missing; Bedrock's is https://bedrock-runtime.REGION.amazonaws.com",
+            ));
+        }
         let blank = Account {
             id: AccountId::from_bits(self.store.dice().bits()),
             name: String::new(),
@@ -195,29 +182,28 @@ impl Office {
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
-        self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
-        self.save_account(&stored, &[]).await?;
+        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        self.save_account(&stored, &[], token.as_ref()).await?;
         Ok(stored)
     }
 
-    /// Checks `input` and writes it over `stored`.
-    async fn fill(&self, stored: &mut Stored<Account>, input: AccountInput) -> Answer<()> {
+    /// Checks `input` and writes it over `stored`; answers the new token, if that is what its
+    /// credential is.
+    pub(crate) async fn fill(
+        &self,
+        stored: &mut Stored<Account>,
+        input: AccountInput,
+    ) -> Answer<Option<Token>> {
         let account = &mut stored.value;
         if let Some(text) = input.name {
             account.name = name(&text)?;
         }
-        match input.provider {
-            None => {}
-            Some(provider @ (Provider::Anthropic | Provider::OpenaiCompatible)) => {
-                account.provider = provider;
-            }
-            Some(Provider::Bedrock) => {
-                return Err(Refused::bad(
-                    "this provider is not served yet; `anthropic` and `openai_compatible` are",
-                ));
-            }
-        }
-        if let Some(url) = input.base_url {
+        account.provider = input.provider.unwrap_or(account.provider);
+        let url = match (&input.credential, input.base_url) {
+            (Some(NewCredential::Aws(access)), None) => Some(access.bedrock_url()),
+            (_, url) => url,
+        };
+        if let Some(url) = url {
             check_url(&url, self.allow_private_upstreams)
                 .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
@@ -245,10 +231,19 @@ impl Office {
             Change::Keep => {}
             Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
         }
-        if let Some(credential) = input.credential {
-            self.seal(stored, &credential).await?;
+        let token = match input.credential {
+            Some(credential) => self.seal(stored, credential).await?,
+            None => None,
+        };
+        match (stored.value.provider, stored.value.credential) {
+            (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
+                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+            )),
+            (Provider::Anthropic | Provider::OpenaiCompatible, CredentialKind::Aws) => {
+                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+            }
+            _ => Ok(token),
         }
-        Ok(())
     }
 
     /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
@@ -272,28 +267,20 @@ impl Office {
         Ok(())
     }
 
-    async fn seal(&self, stored: &mut Stored<Account>, credential: &NewCredential) -> Answer<()> {
-        let NewCredential::ApiKey { value, header } = credential;
-        let printable = |byte: u8| byte.is_ascii_graphic();
-        if value.expose().is_empty() || !value.expose().bytes().all(printable) {
-            return Err(Refused::bad(
-                "`credential.value` is empty or has characters that no key has",
-            ));
-        }
-        stored.value.credential = match (header, stored.value.provider) {
-            (Some(CredentialHeader::XApiKey), _) | (None, Provider::Anthropic) => {
-                CredentialKind::ApiKey
-            }
-            (Some(CredentialHeader::Authorization), _)
-            | (None, Provider::OpenaiCompatible | Provider::Bedrock) => CredentialKind::Bearer,
-        };
-        stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
-        Ok(())
-    }
-
-    async fn save_account(&self, stored: &Stored<Account>, before: &[GroupId]) -> Answer<()> {
+    /// Writes the account with its token, if that is new; a static key takes the token's place.
+    pub(crate) async fn save_account(
+        &self,
+        stored: &Stored<Account>,
+        before: &[GroupId],
+        token: Option<&Token>,
+    ) -> Answer<()> {
         let mut edit = Edit::default();
         self.store.save_account(&mut edit, stored, before)?;
+        match token {
+            Some(token) => self.store.add_token(&mut edit, token).await?,
+            None if stored.value.credential.is_renewed() => {}
+            None => self.store.remove_token(&mut edit, &stored.value.id),
+        }
         Ok(self.store.apply(edit).await?)
     }
 }

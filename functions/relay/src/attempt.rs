@@ -2,15 +2,16 @@
 
 use crate::body::Body;
 use crate::forward::Call;
+use crate::hear::Meant;
 use crate::reply::{self, Refusal};
-use crate::speak::{Meant, Outgoing, Speech};
+use crate::speak::{Outgoing, Speech};
 use crate::watch::{Unreadable, Watch};
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::{self, NoAnswer, credential_header};
-use baton_domain::account::Provider;
+use baton_cloud::upstream::{self, AwsAccess, NoAnswer, NotSigned, OAUTH_BETA, credential_header};
+use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::verdict;
-use baton_wire::headers::to_upstream;
+use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::First;
 use bytes::{Bytes, BytesMut};
@@ -37,7 +38,12 @@ pub(crate) struct Held {
 /// One upstream call that came to nothing, before the client was sent anything.
 pub(crate) enum Miss {
     /// It answered with an error status.
-    Answered { head: Box<Parts>, body: Bytes },
+    Answered {
+        head: Box<Parts>,
+        body: Bytes,
+        /// The same in the client's words, where they are others.
+        clients: Option<Box<(Parts, Bytes)>>,
+    },
     /// It answered 200, and then an error as the stream's first event.
     FirstEvent { head: Box<Parts>, body: Bytes, kind: String },
     /// No connection, or it broke before the first event.
@@ -60,8 +66,14 @@ impl Means {
         deadline: Instant,
     ) -> Result<Held, Miss> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let Outgoing { url, headers, body, meant } = speech.outgoing(asked, member, call, model)?;
+        let outgoing = speech.outgoing(asked, member, call, model)?;
+        let Outgoing { url, mut headers, body, meant } = outgoing;
         let call = async {
+            if member.account.credential == CredentialKind::Aws {
+                let access = AwsAccess::of_secret(&member.credential)?;
+                // A large future that few requests need.
+                Box::pin(self.signer.sign(&access, &url, &mut headers, &body)).await?;
+            }
             let upstream = self.upstream.through(member.proxy.as_ref())?;
             let answer = upstream.call(Method::POST, &url, headers, body).await?;
             hold(asked, meant, answer).await
@@ -85,8 +97,12 @@ pub(crate) fn headers(
     } else {
         remove(&mut headers, "openai-");
     }
-    let (name, value) = credential_header(member.account.credential, &member.credential)?;
-    headers.insert(name, value);
+    if let Some((name, value)) = credential_header(member.account.credential, &member.credential)? {
+        headers.insert(name, value);
+    }
+    if member.account.credential.is_renewed() && member.account.provider == Provider::Anthropic {
+        add_beta(&mut headers, OAUTH_BETA);
+    }
     Ok(headers)
 }
 
@@ -174,12 +190,18 @@ impl From<Unreadable> for Miss {
     }
 }
 
+impl From<NotSigned> for Miss {
+    fn from(error: NotSigned) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
+}
+
 impl From<NoAnswer> for Miss {
     fn from(error: NoAnswer) -> Self {
         match error {
             NoAnswer::BadUrl(why) => Self::Misconfigured(why),
             NoAnswer::ConnectTimeout => Self::Timeout,
-            NoAnswer::Unreachable(why) => Self::Unreachable(why),
+            NoAnswer::NotConnected(why) | NoAnswer::Unreachable(why) => Self::Unreachable(why),
         }
     }
 }
@@ -188,7 +210,7 @@ impl Miss {
     /// The same, as the decision about it wants it.
     pub(crate) fn failure(&self) -> verdict::Failure<'_> {
         match self {
-            Self::Answered { head, body } => verdict::Failure::Status(verdict::Answer {
+            Self::Answered { head, body, .. } => verdict::Failure::Status(verdict::Answer {
                 status: head.status.as_u16(),
                 retry_after: retry_after_of(&head.headers),
                 reset: reset_of(&head.headers),
@@ -205,7 +227,12 @@ impl Miss {
     /// What the client gets when nothing better was had: the upstream's own words, if it had any.
     pub(crate) fn into_answer(self, asked: &Asked) -> Result<Response<Body>, Refusal> {
         match self {
-            Self::Answered { head, body } | Self::FirstEvent { head, body, .. } => {
+            Self::Answered { clients: Some(clients), .. } => {
+                let (head, body) = *clients;
+                let head = reply::relayed_head(asked, &head);
+                Ok(Response::from_parts(head, Body::ready(body)))
+            }
+            Self::Answered { head, body, .. } | Self::FirstEvent { head, body, .. } => {
                 let head = reply::relayed_head(asked, &head);
                 Ok(Response::from_parts(head, Body::ready(body)))
             }

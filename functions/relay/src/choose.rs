@@ -31,6 +31,8 @@ pub(crate) struct Chooser {
     pub(crate) moved_to: Option<Arc<str>>,
     tried: Vec<AccountId>,
     full: Vec<AccountId>,
+    /// Accounts without a good token.
+    pub(crate) signed_out: Vec<AccountId>,
     utilisation_max: Option<u32>,
 }
 
@@ -89,6 +91,7 @@ impl Means {
             Some(pool) if pool.members.is_empty() => Err(Refusal::no_account()),
             Some(pool) if pool.group.enabled => {
                 let model = map(&pool.group.model_aliases, model).unwrap_or(model).to_owned();
+                let signed_out = self.signed_out(&pool);
                 let mut chooser = Chooser {
                     pool,
                     want,
@@ -97,6 +100,7 @@ impl Means {
                     moved_to: None,
                     tried: Vec::new(),
                     full: Vec::new(),
+                    signed_out,
                     utilisation_max: self.utilisation_max,
                 };
                 self.recall_move(&mut chooser).await;
@@ -133,6 +137,9 @@ impl Means {
                     Some(wait) if !has_waited && Instant::now() + wait < deadline => {
                         has_waited = true;
                         tokio::time::sleep(wait).await;
+                    }
+                    _ if !has_waited && self.await_token(chooser, deadline).await => {
+                        has_waited = true;
                     }
                     _ => return Err(nobody.refusal(&chooser.model, now)),
                 },
@@ -215,6 +222,7 @@ impl Chooser {
             moved_to: self.moved_to.as_deref(),
             tried: &self.tried,
             full: &self.full,
+            signed_out: &self.signed_out,
             utilisation_max: self.utilisation_max,
         }
     }
@@ -232,6 +240,16 @@ impl Chooser {
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Whether the account has not been tried yet.
+    pub(crate) fn may_yet_try(&self, id: &AccountId) -> bool {
+        !self.tried.contains(id)
+    }
+
+    /// Goes on with the same accounts as they are now.
+    pub(crate) fn renew(&mut self, pool: Arc<Pool>, signed_out: Vec<AccountId>) {
+        (self.pool, self.signed_out) = (pool, signed_out);
     }
 
     /// How many accounts were tried.

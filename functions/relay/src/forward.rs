@@ -13,7 +13,7 @@ use crate::receipt::{Bill, Question, Receipt, Seat};
 use crate::reply::Refusal;
 use crate::speak::Speech;
 use crate::{Asked, Means};
-use baton_domain::model::map;
+use baton_cloud::store::PoolMember;
 use baton_domain::record::Tried;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
@@ -131,9 +131,7 @@ impl Means {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),
                 provider: member.account.provider.as_str(),
-                upstream_model: map(&member.account.model_map, chooser.model())
-                    .unwrap_or(chooser.model())
-                    .to_owned(),
+                upstream_model: speech.model(member, chooser.model()),
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
                 tried: tried.clone(),
                 seat,
@@ -159,7 +157,7 @@ impl Means {
                     } else {
                         was_asked = true;
                     }
-                    let (next, mut missed) = self.judge(receipt, miss);
+                    let (next, mut missed) = self.judge(member, receipt, miss);
                     missed.was_asked = was_asked;
                     if next == Next::PassOn {
                         return Err(missed.failure(asked).await);
@@ -180,9 +178,13 @@ impl Means {
     }
 
     /// Decides what a miss means, for the request and (where it is a paid one) for the account.
-    fn judge(&self, receipt: Receipt, miss: Miss) -> (Next, Missed) {
+    fn judge(&self, member: &PoolMember, receipt: Receipt, miss: Miss) -> (Next, Missed) {
         let now = self.store.clock().now();
-        let verdict = classify(&miss.failure(), now, self.store.dice().byte());
+        let (credential, die) = (member.account.credential, self.store.dice().byte());
+        let verdict = classify(&miss.failure(), credential, now, die);
+        if verdict.asks_renewal {
+            self.ask_renewal(member);
+        }
         tracing::warn!(
             request_id = %receipt.question.id, account_id = %receipt.account,
             model = %receipt.upstream_model, next = ?verdict.request, account = ?verdict.account,

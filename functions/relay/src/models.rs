@@ -12,7 +12,7 @@ use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::trimmed;
 use baton_domain::account::Provider;
-use baton_domain::model::allows;
+use baton_domain::model::{allows, map};
 use baton_domain::protocol::Want;
 use baton_wire::error::Dialect;
 use bytes::Bytes;
@@ -22,7 +22,8 @@ use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 use std::time::Duration;
 
 /// Claude Code gives up after 3 s.
@@ -46,12 +47,12 @@ impl Means {
             return Ok(self.merged(asked, caller, members, form).await);
         }
         let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
-            return Ok(self.catalogue(caller, None, form));
+            return Ok(self.catalogue(caller, members, form));
         };
         let member = &members[at];
         match self.ask_upstream(asked, member).await {
             Some((head, body)) => Ok(self.narrowed(asked, caller, member, (head, body))),
-            None => Ok(self.catalogue(caller, Some(member), form)),
+            None => Ok(self.catalogue(caller, from_ref(member), form)),
         }
     }
 
@@ -83,8 +84,38 @@ impl Means {
         Err(Refusal::unknown_model(id))
     }
 
+    /// `GET /inference-profiles`: the same in Bedrock's words. Of Bedrock accounts these are the
+    /// profiles that models are mapped to, of others the models under Bedrock's name.
+    pub(crate) async fn inference_profiles(
+        &self,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
+        let mut ids = BTreeSet::new();
+        for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
+            let models = self.prices.models().map(|(id, _)| id);
+            for id in models.filter(|id| may_see(caller, from_ref(member), id)) {
+                let own = || format!("anthropic.{id}");
+                ids.insert(map(&member.account.model_map, id).map_or_else(own, str::to_owned));
+            }
+        }
+        let profile = |id: &String| {
+            json!({
+                "inferenceProfileId": id, "inferenceProfileName": id, "status": "ACTIVE",
+                "type": "SYSTEM_DEFINED", "models": [],
+            })
+        };
+        let list: Vec<Value> =
+            ids.iter().filter(|id| id.contains("anthropic.")).map(profile).collect();
+        let list = json!({ "inferenceProfileSummaries": list });
+        Ok(reply::json(StatusCode::OK, list.to_string()))
+    }
+
     /// The upstream's good answer to the same question, if it comes in time.
     async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
+        if member.account.provider == Provider::Bedrock {
+            return None;
+        }
         let base = trimmed(&member.account.base_url);
         let url = format!("{base}{}", asked.path_and_query());
         let headers = attempt::headers(asked, member, true).ok()?;
@@ -108,18 +139,25 @@ impl Means {
         form: Form,
     ) -> Response<Body> {
         let enabled = members.iter().filter(|member| member.account.enabled);
+        let mut found: BTreeMap<String, Value> = BTreeMap::new();
+        for member in enabled.clone().filter(|member| member.account.provider == Provider::Bedrock)
+        {
+            let known = self.prices.models().map(|(id, _)| id);
+            for id in known.filter(|id| may_see(caller, from_ref(member), id)) {
+                found.insert(id.to_owned(), form.entry(id));
+            }
+        }
         let lists = enabled.take(LISTS_MAX).map(|member| async move {
             let (_, body) = self.ask_upstream(asked, member).await?;
             let mut list = serde_json::from_slice::<Value>(&body).ok()?;
             let models = list["data"].as_array_mut().map(std::mem::take)?;
             Some((member, models))
         });
-        let mut found = BTreeMap::new();
         for (member, models) in join_all(lists).await.into_iter().flatten() {
             let is_own = member.account.provider == form.vendor();
             for model in models {
                 let Some(id) = model["id"].as_str().map(str::to_owned) else { continue };
-                if !may_see(caller, Some(member), &id) {
+                if !may_see(caller, from_ref(member), &id) {
                     continue;
                 }
                 // The client's own vendor says more of a model.
@@ -131,7 +169,7 @@ impl Means {
             }
         }
         if found.is_empty() {
-            return self.catalogue(caller, None, form);
+            return self.catalogue(caller, members, form);
         }
         let list = form.list(&found.into_values().collect::<Vec<_>>());
         reply::json(StatusCode::OK, list.to_string())
@@ -153,11 +191,11 @@ impl Means {
             return Response::from_parts(head, Body::ready(body));
         }
         let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
-            return self.catalogue(caller, Some(member), form);
+            return self.catalogue(caller, from_ref(member), form);
         };
         if let Some(data) = list["data"].as_array_mut() {
             data.retain(|model| {
-                model["id"].as_str().is_some_and(|id| may_see(caller, Some(member), id))
+                model["id"].as_str().is_some_and(|id| may_see(caller, from_ref(member), id))
             });
             if form.0 == Dialect::Anthropic {
                 let ends = ends(data);
@@ -168,23 +206,19 @@ impl Means {
         Response::from_parts(head, Body::ready(list.to_string()))
     }
 
-    /// The models of the price table, for an upstream that does not list its own.
-    fn catalogue(
-        &self,
-        caller: &Caller,
-        member: Option<&PoolMember>,
-        form: Form,
-    ) -> Response<Body> {
+    /// The models of the price table, for accounts that do not list their own.
+    fn catalogue(&self, caller: &Caller, members: &[PoolMember], form: Form) -> Response<Body> {
         let known = self.prices.models().map(|(id, _)| id);
-        let known = known.filter(|id| may_see(caller, member, id));
+        let known = known.filter(|id| may_see(caller, members, id));
         let list = form.list(&known.map(|id| form.entry(id)).collect::<Vec<_>>());
         reply::json(StatusCode::OK, list.to_string())
     }
 }
 
-fn may_see(caller: &Caller, member: Option<&PoolMember>, id: &str) -> bool {
-    let account = member.is_none_or(|member| allows(&member.account.models, id));
-    account && allows(&caller.key().models, id)
+/// Whether one of the accounts serves it (if there are any), and the key may ask for it.
+fn may_see(caller: &Caller, members: &[PoolMember], id: &str) -> bool {
+    let is_served = members.is_empty() || members.iter().any(|member| member.account.serves(id));
+    is_served && allows(&caller.key().models, id)
 }
 
 fn ends(data: &[Value]) -> (Value, Value) {

@@ -56,7 +56,11 @@ impl Means {
         let usage = reading.map_or(&nothing, |reading| &reading.usage);
         let served = reading.and_then(|reading| reading.model.clone());
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        let cost = self.prices.cost(usage, &upstream_model, question.at);
+        // Of an application inference profile only its operator knows the model: the one asked for.
+        let is_opaque = upstream_model.starts_with("arn:")
+            && self.prices.price(&upstream_model, question.at).is_none();
+        let priced = if is_opaque { &question.model } else { &upstream_model };
+        let cost = self.prices.cost(usage, priced, question.at);
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };

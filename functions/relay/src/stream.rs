@@ -161,7 +161,8 @@ fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outco
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turn::Turn;
+    use crate::speak::Form;
+    use crate::turn::{Events, Turn};
     use baton_cloud::upstream;
     use baton_wire::translate::{Client, Options, Speaks, Translation};
     use http::HeaderMap;
@@ -193,7 +194,7 @@ mod tests {
         let body = br#"{"model":"m","max_tokens":9,"messages":[]}"#;
         let asked = translation.request(body, &Options::new("m", "req_1")).unwrap().asked;
         let comment = Bytes::from_static(b": keep-alive\n\n");
-        let turn = Turn::Events(Box::new(asked.stream()));
+        let turn = Turn::Events(Box::new(Events::new(asked.stream(), Form::Plain)));
         assert_eq!(heard(turn).await, (vec![comment.clone(), comment], 40));
         assert_eq!(heard(Turn::Same).await, (Vec::new(), 40));
     }

@@ -1,6 +1,7 @@
 //! The eye on an answer's bytes: the meter, behind whatever they are compressed with.
 
 use crate::turn::Turn;
+use baton_wire::bedrock::EVENT_STREAM;
 use baton_wire::encoding::Gunzip;
 use baton_wire::meter::{First, Meter, Reading};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ pub(crate) struct Unreadable(pub(crate) &'static str);
 impl Unreadable {
     const COMPRESSION: Self = Self("the upstream's compression is broken");
     const DIALECT: Self = Self("the upstream's answer is not one in its dialect");
+    const FRAMES: Self = Self("the upstream's event stream is broken");
 }
 
 /// Looks at an answer's bytes, decoding for itself (or for the client) where they are compressed.
@@ -33,7 +35,7 @@ impl Watch {
                 .and_then(|value| value.to_str().ok())
                 .is_some_and(|value| value.starts_with(text))
         };
-        let stream = is(CONTENT_TYPE, "text/event-stream");
+        let stream = is(CONTENT_TYPE, "text/event-stream") || is(CONTENT_TYPE, EVENT_STREAM);
         let gzip = is(CONTENT_ENCODING, "gzip");
         Self {
             meter: if stream { Meter::stream() } else { Meter::whole() },
@@ -65,11 +67,9 @@ impl Watch {
 
     /// Takes a chunk from the upstream and returns what the client is to get for it.
     pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, Unreadable> {
-        let Some(gunzip) = &mut self.gunzip else {
-            return Ok(self.turn.take(chunk, &mut self.meter));
-        };
+        let Some(gunzip) = &mut self.gunzip else { return self.take(chunk) };
         let plain = gunzip.push(&chunk).map_err(|_| Unreadable::COMPRESSION)?;
-        let taken = self.turn.take(plain, &mut self.meter);
+        let taken = self.take(plain)?;
         Ok(if self.decodes_for_client { taken } else { chunk })
     }
 
@@ -79,10 +79,14 @@ impl Watch {
             Some(gunzip) => gunzip.finish().map_err(|_| Unreadable::COMPRESSION)?,
             None => Bytes::new(),
         };
-        let decoded = self.turn.take(last, &mut self.meter);
+        let taken = self.take(last)?;
         let said = self.turn.end().map_err(|_| Unreadable::DIALECT)?;
         let is_passed = !self.decodes_for_client && !self.turn.changes();
-        Ok(if is_passed { Bytes::new() } else { [decoded, said].concat().into() })
+        Ok(if is_passed { Bytes::new() } else { [taken, said].concat().into() })
+    }
+
+    fn take(&mut self, plain: Bytes) -> Result<Bytes, Unreadable> {
+        self.turn.take(plain, &mut self.meter).map_err(|_| Unreadable::FRAMES)
     }
 
     /// Whether the client gets nothing before all is there.
@@ -100,7 +104,7 @@ impl Watch {
         self.meter.is_complete()
     }
 
-    /// Whether the bytes so far end inside an event.
+    /// Whether the upstream's bytes so far end inside an event.
     pub(crate) fn is_mid_event(&self) -> bool {
         self.meter.is_mid_event()
     }
@@ -110,8 +114,9 @@ impl Watch {
         (self.meter.finish(request_bytes), self.turn)
     }
 
-    /// Whether an event of ours can be added: not into a compressed stream.
+    /// Whether an event of ours can be added: not into a compressed stream, or half a frame.
     pub(crate) fn can_be_told(&self) -> bool {
-        self.is_stream && (self.gunzip.is_none() || self.decodes_for_client)
+        let is_plain = self.gunzip.is_none() || self.decodes_for_client;
+        self.is_stream && is_plain && !self.turn.is_mid_frame()
     }
 }

@@ -18,6 +18,8 @@ pub struct Resources {
     pub usage_table: String,
     /// The usage queue.
     pub usage_queue_url: String,
+    /// Where its messages go that could not be stored; only the operator's side needs it.
+    pub dead_letter_queue_url: String,
     /// The KMS key that wraps the data key.
     pub data_key_id: String,
 }
@@ -56,6 +58,8 @@ pub struct Timers {
     pub overall: Duration,
     /// For draining an answer whose client has left.
     pub drain: Duration,
+    /// For a new token, where no other account is left.
+    pub token: Duration,
 }
 
 /// What becomes of a limited request while its limits cannot be counted.
@@ -169,6 +173,7 @@ impl Settings {
                 state_table: source.text("BATON_STATE_TABLE", ""),
                 usage_table: source.text("BATON_USAGE_TABLE", ""),
                 usage_queue_url: source.text("BATON_USAGE_QUEUE_URL", ""),
+                dead_letter_queue_url: source.text("BATON_DEAD_LETTER_QUEUE_URL", ""),
                 data_key_id: source.text("BATON_DATA_KEY_ID", ""),
             },
             pepper: source.secret("BATON_KEY_PEPPER"),
@@ -191,6 +196,7 @@ impl Settings {
                 idle: source.seconds("BATON_IDLE_SECONDS", "290"),
                 overall: source.seconds("BATON_OVERALL_SECONDS", "3600"),
                 drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
+                token: source.seconds("BATON_TOKEN_SECONDS", "10"),
             },
             utilisation_max: source.parsed("BATON_UTILISATION_MAX", "95"),
             limits_on_outage: LimitsOnOutage {

@@ -23,5 +23,6 @@ pub mod rollup;
 pub mod scope;
 pub mod secret;
 pub mod spend_limit;
+pub mod token;
 pub mod usage;
 pub mod verdict;

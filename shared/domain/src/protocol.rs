@@ -37,12 +37,7 @@ impl Protocol {
 
 /// Whether an upstream of this kind can be had for it, by itself or by translation.
 pub fn serves(provider: Provider, want: Want) -> bool {
-    match (provider, want) {
-        (Provider::Anthropic, _) | (Provider::OpenaiCompatible, Want::Answer(_) | Want::Models) => {
-            true
-        }
-        (Provider::OpenaiCompatible, Want::Count) | (Provider::Bedrock, _) => false,
-    }
+    !matches!((provider, want), (Provider::OpenaiCompatible, Want::Count))
 }
 
 #[cfg(test)]
@@ -54,11 +49,11 @@ mod tests {
         use Protocol::{AnthropicMessages, OpenaiChat, OpenaiResponses};
         let providers = [Provider::Anthropic, Provider::OpenaiCompatible, Provider::Bedrock];
         let table = [
-            (Want::Answer(AnthropicMessages), [true, true, false]),
-            (Want::Answer(OpenaiChat), [true, true, false]),
-            (Want::Answer(OpenaiResponses), [true, true, false]),
-            (Want::Count, [true, false, false]),
-            (Want::Models, [true, true, false]),
+            (Want::Answer(AnthropicMessages), [true, true, true]),
+            (Want::Answer(OpenaiChat), [true, true, true]),
+            (Want::Answer(OpenaiResponses), [true, true, true]),
+            (Want::Count, [true, false, true]),
+            (Want::Models, [true, true, true]),
         ];
         for (want, expect) in table {
             assert_eq!(providers.map(|provider| serves(provider, want)), expect, "{want:?}");

@@ -12,7 +12,7 @@ use super::openai::{Form, tool_result};
 use super::reply::{Bill, Body, Reply, Step};
 use super::scenario::last_user_message;
 use super::serve::Shared;
-use super::{Kind, Request, Scenario, Usage};
+use super::{Kind, Request, Scenario, Usage, bedrock, sts};
 use crate::fixtures;
 
 const MODELS: [(&str, &str); 6] = [
@@ -29,6 +29,15 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
     let path = request.path();
     if path.starts_with("/_") {
         return about_itself(shared, request);
+    }
+    if path.starts_with("/model/") {
+        return bedrock::answer(shared, request, serial);
+    }
+    if path == "/anthropic/v1/messages" {
+        return bedrock::natively(shared, request, serial);
+    }
+    if path == "/" && request.method == "POST" {
+        return sts::answer(request);
     }
     if request.method == "HEAD" {
         return Reply::json(200, &json!({}));
@@ -115,7 +124,7 @@ fn model_row(id: &str, name: &str) -> Value {
     json!({"type": "model", "id": id, "display_name": name, "created_at": "2026-01-01T00:00:00Z"})
 }
 
-fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
     let scenario = match shared.take_queued().map(Ok).or_else(|| Scenario::named_by(request)) {
         Some(Ok(scenario)) => scenario,
         Some(Err(problem)) => return Reply::error(400, "invalid_request_error", &problem),
