@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod audit;
 mod cli;
 mod durability;
 mod errors;
@@ -23,3 +24,5 @@ mod transparency;
 mod transparency_streams;
 mod upstream;
 mod usage;
+mod users;
+mod versions;

@@ -1,8 +1,9 @@
 //! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
 
-use crate::answer::{Answer, Refused, body, created, id};
+use crate::answer::{Answer, Refused, Told, body, id};
 use crate::health::Status;
-use crate::query::{Change, Paging, listed, name};
+use crate::query::{Change, Paging, listed, name, says};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -14,7 +15,6 @@ use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::model::ModelPattern;
 use baton_domain::secret::Secret;
-use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -84,6 +84,27 @@ impl AccountInput {
 #[serde(transparent)]
 struct ModelPatternKey(String);
 
+/// `?group_id=&enabled=&q=`
+#[derive(Deserialize)]
+pub(crate) struct AccountFilter {
+    group_id: Option<GroupId>,
+    enabled: Option<bool>,
+    #[serde(default)]
+    q: String,
+}
+
+impl AccountFilter {
+    fn is_any(&self) -> bool {
+        self.group_id.is_some() || self.enabled.is_some() || !self.q.is_empty()
+    }
+
+    fn wants(&self, account: &Account) -> bool {
+        self.group_id.as_ref().is_none_or(|group| account.groups.contains(group))
+            && self.enabled.is_none_or(|enabled| account.enabled == enabled)
+            && says(&account.name, &self.q.to_lowercase())
+    }
+}
+
 fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
     let account = &stored.value;
     let status = Status::of(account, health, now);
@@ -107,51 +128,66 @@ fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
 pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
+    Query(filter): Query<AccountFilter>,
 ) -> Answer<Json<Value>> {
-    let page = office.page::<Account>(&paging).await?;
+    let page = office.page::<Account>(&paging, filter.is_any(), &|one| filter.wants(one)).await?;
     let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
     office.store.read_health(&ids).await?;
     Ok(listed(&page, |stored| office.view(stored)))
 }
 
-pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
-    Ok(created(office.view(&office.create_account(body(&bytes)?).await?)))
+pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
+    office.create_account(&visit, body(&bytes)?).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    office.view_now(&office.find::<Account>(&id(&path)?).await?).await.map(Json)
+pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer {
+    office.view_now(&office.find::<Account>(&id(&path)?).await?).await.map(Told::ok)
 }
 
 pub(crate) async fn change(
     State(office): Shared,
+    visit: Visit,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let input: AccountInput = body(&bytes)?;
     let before = office.find::<Account>(&id(&path)?).await?;
+    visit.agrees(&before)?;
     let mut stored = office.store.revise(&before);
-    let is_another = input.credential.is_some() || input.base_url.is_some();
+    let has_credential = input.credential.is_some();
+    let is_another = has_credential || input.base_url.is_some();
     office.fill(&mut stored, input).await?;
-    office.save_account(&stored, &before.value.groups).await?;
+    let mut edit = Edit::default();
+    office.store.save_account(&mut edit, &stored, &before.value.groups)?;
+    let mut after = office.view(&stored);
+    after["credential_changed"] = json!(has_credential);
+    let note = Note::updated(&stored.value.id, office.view(&before), &after);
+    office.enact(&visit, edit, note, Told::ok(Value::Null)).await?;
     if is_another {
         // What was held against the account was held against what it was.
         office.reset_health(&stored.value.id).await?;
     }
-    office.view_now(&stored).await.map(Json)
+    office.view_now(&stored).await.map(Told::ok)
 }
 
-pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
     let stored = office.find::<Account>(&id(&path)?).await?;
+    visit.agrees(&stored)?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
-    office.store.apply(edit).await?;
+    let note = Note::deleted(&stored.value.id, office.view(&stored));
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.remove_health(&stored.value.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(told)
 }
 
 impl Office {
     /// The account with its health as this process knows it.
-    fn view(&self, stored: &Stored<Account>) -> Value {
+    pub(crate) fn view(&self, stored: &Stored<Account>) -> Value {
         view(stored, &self.store.health(&stored.value.id), self.store.clock().now())
     }
 
@@ -161,7 +197,7 @@ impl Office {
         Ok(self.view(stored))
     }
 
-    pub(crate) async fn create_account(&self, input: AccountInput) -> Answer<Stored<Account>> {
+    pub(crate) async fn create_account(&self, visit: &Visit, input: AccountInput) -> Answer {
         if input.name.is_none() {
             return Err(Refused::bad("`name` is missing"));
         }
@@ -188,8 +224,11 @@ impl Office {
         };
         let mut stored = self.store.stamp(blank, None);
         self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
-        self.save_account(&stored, &[]).await?;
-        Ok(stored)
+        let mut edit = Edit::default();
+        self.store.save_account(&mut edit, &stored, &[])?;
+        let view = self.view(&stored);
+        let note = Note::created(&stored.value.id, &view);
+        self.enact(visit, edit, note, Told::created(view)).await
     }
 
     /// Checks `input` and writes it over `stored`.
@@ -247,12 +286,6 @@ impl Office {
         };
         stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
         Ok(())
-    }
-
-    async fn save_account(&self, stored: &Stored<Account>, before: &[GroupId]) -> Answer<()> {
-        let mut edit = Edit::default();
-        self.store.save_account(&mut edit, stored, before)?;
-        Ok(self.store.apply(edit).await?)
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the operator is told: the Anthropic error envelope, and a request id on every answer.
 
 use crate::Shared;
+use crate::visit::etag;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use baton_cloud::store::StoreError;
 use baton_domain::id::RequestId;
+use http::header::{ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -19,7 +21,7 @@ pub(crate) struct Refused {
     message: String,
 }
 
-pub(crate) type Answer<T = Response> = Result<T, Refused>;
+pub(crate) type Answer<T = Told> = Result<T, Refused>;
 
 impl Refused {
     fn new(status: StatusCode, kind: &'static str, message: impl Display) -> Self {
@@ -38,9 +40,35 @@ impl Refused {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
     }
 
+    /// What is to be changed is not what it was when it was read.
+    pub(crate) fn stale(message: impl Display) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
+    }
+
+    pub(crate) fn another_request() -> Self {
+        let message = "this `Idempotency-Key` was used for another request within a day; take a \
+                       new key for a new request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_error", message)
+    }
+
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("the body is longer than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    pub(crate) fn forbidden(message: impl Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+    }
+
+    pub(crate) fn too_many_attempts() -> Self {
+        let message = "too many wrong credentials were tried here; wait a few seconds";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+
     pub(crate) fn unauthenticated() -> Self {
-        let message = "the admin API takes `Authorization: Bearer <admin token>`; the token was shown \
-                       at first start, or is BATON_ADMIN_TOKEN";
+        let message = "the admin API takes `Authorization: Bearer <admin token>` (the token was \
+                       shown at first start, or is BATON_ADMIN_TOKEN) or the relay key of an \
+                       enabled user";
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
     }
 }
@@ -66,7 +94,53 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let error = json!({ "type": self.kind, "message": self.message });
         let body = json!({ "type": "error", "error": error });
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        let header = match self.status {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "5")),
+            _ => None,
+        };
+        response.headers_mut().extend(header.map(|(k, v)| (k, HeaderValue::from_static(v))));
+        response
+    }
+}
+
+/// What is told of one thing.
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    /// `null` where there is nothing more to tell. Its `version` becomes the `etag`.
+    pub(crate) view: Value,
+    /// Whether it was told before, under the same idempotency key.
+    pub(crate) is_repeated: bool,
+}
+
+impl Told {
+    pub(crate) fn ok(view: Value) -> Self {
+        Self { status: StatusCode::OK, view, is_repeated: false }
+    }
+
+    pub(crate) fn created(view: Value) -> Self {
+        Self { status: StatusCode::CREATED, ..Self::ok(view) }
+    }
+
+    pub(crate) fn gone() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::ok(Value::Null) }
+    }
+}
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        let etag = self.view["version"].as_u64().and_then(|version| etag(version).parse().ok());
+        let mut response = match &self.view {
+            Value::Null => self.status.into_response(),
+            view => (self.status, Json(view)).into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.extend(etag.map(|etag| (ETAG, etag)));
+        if self.is_repeated {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
     }
 }
 
@@ -120,11 +194,6 @@ pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
 pub(crate) fn id<T: std::str::FromStr<Err: Display>>(text: &str) -> Answer<T> {
     text.parse()
         .map_err(|_| Refused::not_found(format!("`{}`", text.chars().take(80).collect::<String>())))
-}
-
-/// The created object.
-pub(crate) fn created(view: Value) -> Response {
-    (StatusCode::CREATED, Json(view)).into_response()
 }
 
 impl Display for Refused {

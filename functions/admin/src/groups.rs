@@ -1,7 +1,8 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
-use crate::answer::{Answer, Refused, body, created, id};
-use crate::query::{Paging, listed, name};
+use crate::answer::{Answer, Refused, Told, body, id};
+use crate::query::{Paging, listed, name, says};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -9,7 +10,6 @@ use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::GroupId;
 use baton_domain::key::Group;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +30,20 @@ struct GroupChange {
     enabled: Option<bool>,
 }
 
+/// `?enabled=&q=`
+#[derive(Deserialize)]
+pub(crate) struct GroupFilter {
+    enabled: Option<bool>,
+    #[serde(default)]
+    q: String,
+}
+
+impl GroupFilter {
+    fn is_any(&self) -> bool {
+        self.enabled.is_some() || !self.q.is_empty()
+    }
+}
+
 fn view(stored: &Stored<Group>) -> Value {
     let group = &stored.value;
     json!({
@@ -41,11 +55,16 @@ fn view(stored: &Stored<Group>) -> Value {
 pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
+    Query(filter): Query<GroupFilter>,
 ) -> Answer<Json<Value>> {
-    Ok(listed(&office.page(&paging).await?, view))
+    let text = filter.q.to_lowercase();
+    let wants = |group: &Group| {
+        filter.enabled.is_none_or(|enabled| group.enabled == enabled) && says(&group.name, &text)
+    };
+    Ok(listed(&office.page(&paging, filter.is_any(), &wants).await?, view))
 }
 
-pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
+pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let new: NewGroup = body(&bytes)?;
     let group = Group {
         id: GroupId::from_bits(office.store.dice().bits()),
@@ -53,34 +72,42 @@ pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
     };
-    let stored = office.store.stamp(group, None);
-    office.save_group(&stored).await?;
-    Ok(created(view(&stored)))
+    office.add_group(&visit, group).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(view(&office.find::<Group>(&id(&path)?).await?)))
+pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer {
+    Ok(Told::ok(view(&office.find::<Group>(&id(&path)?).await?)))
 }
 
 pub(crate) async fn change(
     State(office): Shared,
+    visit: Visit,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let change: GroupChange = body(&bytes)?;
-    let mut stored = office.store.revise(&office.find::<Group>(&id(&path)?).await?);
+    let before = office.find::<Group>(&id(&path)?).await?;
+    visit.agrees(&before)?;
+    let mut stored = office.store.revise(&before);
     let group = &mut stored.value;
     if let Some(text) = change.name {
         group.name = name(&text)?;
     }
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
-    office.save_group(&stored).await?;
-    Ok(Json(view(&stored)))
+    let (mut edit, after) = (Edit::default(), view(&stored));
+    office.store.save_group(&mut edit, &stored)?;
+    let note = Note::updated(&stored.value.id, view(&before), &after);
+    office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
-pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
     let stored = office.find::<Group>(&id(&path)?).await?;
+    visit.agrees(&stored)?;
     let accounts = office.store.accounts_of(&stored.value.id).await?;
     if !accounts.is_empty() {
         let message =
@@ -89,8 +116,8 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     }
     let mut edit = Edit::default();
     office.store.remove_group(&mut edit, &stored);
-    office.store.apply(edit).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let note = Note::deleted(&stored.value.id, view(&stored));
+    office.enact(&visit, edit, note, Told::gone()).await
 }
 
 impl Office {
@@ -114,14 +141,16 @@ impl Office {
             let description = "Where keys and accounts without a group go".to_owned();
             let group =
                 Group { id: id.clone(), name: "default".into(), description, enabled: true };
-            self.save_group(&self.store.stamp(group, None)).await?;
+            self.add_group(&Visit::of_baton(), group).await?;
         }
         Ok(id)
     }
 
-    async fn save_group(&self, stored: &Stored<Group>) -> Answer<()> {
-        let mut edit = Edit::default();
-        self.store.save_group(&mut edit, stored)?;
-        Ok(self.store.apply(edit).await?)
+    async fn add_group(&self, visit: &Visit, group: Group) -> Answer {
+        let stored = self.store.stamp(group, None);
+        let (mut edit, view) = (Edit::default(), view(&stored));
+        self.store.save_group(&mut edit, &stored)?;
+        let note = Note::created(&stored.value.id, &view);
+        self.enact(visit, edit, note, Told::created(view)).await
     }
 }

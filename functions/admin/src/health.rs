@@ -1,10 +1,11 @@
 //! How accounts are doing, as operators see it; `/accounts/{id}/test` and `/accounts/{id}/reset`.
 
-use crate::answer::{Answer, id};
+use crate::answer::{Answer, Told, id};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::extract::{Path, State};
-use baton_cloud::store::{StoreError, Stored};
+use baton_cloud::store::{Edit, StoreError, Stored};
 use baton_cloud::upstream::{Upstream, credential_header, trimmed};
 use baton_domain::account::Account;
 use baton_domain::health::{Health, Standing};
@@ -45,11 +46,15 @@ impl Status {
     }
 }
 
-/// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten.
-pub(crate) async fn reset(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+/// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten. The row of the
+/// audit trail comes first, since health is written by a condition of its own.
+pub(crate) async fn reset(State(office): Shared, visit: Visit, Path(path): Path<String>) -> Answer {
     let stored = office.find::<Account>(&id(&path)?).await?;
+    let before = office.view_now(&stored).await?;
+    let note = Note::did("reset", &stored.value.id, (before, Value::Null));
+    office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
     office.reset_health(&stored.value.id).await?;
-    office.view_now(&stored).await.map(Json)
+    office.view_now(&stored).await.map(Told::ok)
 }
 
 /// `POST /accounts/{id}/test`: one free call with the account's credential. It changes nothing.

@@ -4,21 +4,31 @@
 //! the request, checks it, and writes one transaction.
 
 mod accounts;
+mod actor;
 mod answer;
+mod attempts;
+mod audit;
 mod authorize;
 mod first_start;
 mod groups;
 mod health;
 mod keys;
 mod query;
+mod replay;
+mod routes;
 mod summary;
 mod usage;
+mod users;
+mod visit;
 
 pub use first_start::{FirstStart, first_start};
 
+use actor::Access;
+use attempts::Attempts;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::get;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::vault::Pepper;
@@ -31,42 +41,40 @@ struct Office {
     pepper: Pepper,
     /// The admin token, if it is fixed from outside; else its hash is in the store.
     admin_token: Option<Secret>,
+    attempts: Attempts,
     allow_private_upstreams: bool,
     timers: Timers,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
 
+impl Office {
+    fn new(settings: &Settings, pepper: &Secret, store: Store) -> Self {
+        Self {
+            store,
+            pepper: Pepper::new(pepper),
+            admin_token: settings.admin_token.clone(),
+            attempts: Attempts::default(),
+            allow_private_upstreams: settings.allow_private_upstreams,
+            timers: settings.timers,
+        }
+    }
+}
+
 /// The admin API over `store`. No I/O.
 pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
-    let office = Arc::new(Office {
-        store,
-        pepper: Pepper::new(pepper),
-        admin_token: settings.admin_token.clone(),
-        allow_private_upstreams: settings.allow_private_upstreams,
-        timers: settings.timers,
-    });
-    let api = Router::new()
-        .route("/groups", get(groups::list).post(groups::create))
-        .route("/groups/{id}", get(groups::read).patch(groups::change).delete(groups::remove))
-        .route("/accounts", get(accounts::list).post(accounts::create))
-        .route(
-            "/accounts/{id}",
-            get(accounts::read).patch(accounts::change).delete(accounts::remove),
-        )
-        .route("/accounts/{id}/test", post(health::test))
-        .route("/accounts/{id}/reset", post(health::reset))
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/keys/{id}", get(keys::read).patch(keys::change).delete(keys::remove))
-        .route("/keys/{id}/rotate", post(keys::rotate))
-        .route("/usage/summary", get(usage::summary))
-        .route("/usage/events", get(usage::events))
+    let office = Arc::new(Office::new(settings, pepper, store));
+    let api = routes::mounted(|access| access != Access::Anybody)
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
+        .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&office), replay::once))
         .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));
+    let open = routes::mounted(|access| access == Access::Anybody);
     Router::new()
-        .nest("/api/v1", api)
+        .nest(routes::BASE, api.merge(open))
         .route("/health", get(answer::alive))
+        .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(office)

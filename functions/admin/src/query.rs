@@ -28,9 +28,19 @@ impl Paging {
 }
 
 impl Office {
-    /// The page of a list that is asked for.
-    pub(crate) async fn page<T: Entity>(&self, paging: &Paging) -> Answer<Page<Stored<T>>> {
-        Ok(self.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?)
+    /// The page of a list that is asked for; where it is filtered, of those that are wanted.
+    pub(crate) async fn page<T: Entity>(
+        &self,
+        paging: &Paging,
+        is_filtered: bool,
+        wants: &(dyn Fn(&T) -> bool + Sync),
+    ) -> Answer<Page<Stored<T>>> {
+        let (limit, cursor) = (paging.limit()?, paging.cursor.as_deref());
+        Ok(if is_filtered {
+            self.store.list_where(limit.into(), cursor, wants).await?
+        } else {
+            self.store.list(limit.into(), cursor).await?
+        })
     }
 
     /// The one with this id; a refusal where there is none.
@@ -86,6 +96,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Option::<T>::deserialize(input).map(Self::To)
     }
+}
+
+/// Whether `text` has `part` in it, which is in lower case.
+pub(crate) fn says(text: &str, part: &str) -> bool {
+    part.is_empty() || text.to_lowercase().contains(part)
 }
 
 /// A name that people read: trimmed, not empty, at most 200 characters.

@@ -22,6 +22,10 @@ pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
     const KIND: &'static str;
     /// Its id.
     fn id(&self) -> &Self::Id;
+    /// Where the one with this id is: partition key, sort key.
+    fn place(id: &Self::Id) -> (String, String) {
+        (format!("{}#{id}", Self::KIND), Self::KIND.to_owned())
+    }
 }
 
 macro_rules! entity {
@@ -56,10 +60,6 @@ pub struct Stored<T> {
     pub version: u64,
 }
 
-pub(super) fn place<T: Entity>(id: &T::Id) -> Place {
-    (format!("{}#{id}", T::KIND), T::KIND.to_owned())
-}
-
 pub(super) fn key_of((pk, sk): Place) -> Item {
     HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
 }
@@ -67,7 +67,7 @@ pub(super) fn key_of((pk, sk): Place) -> Item {
 impl<T: Entity> Stored<T> {
     /// The item at its own place, listed by kind.
     pub(super) fn to_item(&self) -> Result<Item, StoreError> {
-        let mut item = self.to_copy(place::<T>(self.value.id()))?;
+        let mut item = self.to_copy(T::place(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }

@@ -1,6 +1,7 @@
 //! The one door to DynamoDB. What the items are called is in [`names`], what they mean in
 //! `domain`; every operation here is one access pattern.
 
+mod audit;
 mod config;
 mod edit;
 mod event;
@@ -8,19 +9,25 @@ mod health;
 mod item;
 mod ledger;
 mod limits;
+mod list;
 mod names;
+mod replay;
 mod secrets;
 mod state;
 mod tally;
+mod trail;
 
+pub use audit::{AuditRow, Change};
 pub use config::{Pool, PoolMember};
 pub use edit::{Edit, Page};
 pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
+pub use replay::KeptAnswer;
 pub use state::PendingEvent;
 pub use tally::Period;
+pub use trail::TrailFilter;
 
 use crate::aws::Aws;
 use crate::cache::{Cache, Lifetime};

@@ -8,6 +8,8 @@
 //! | a group with its accounts | config | Query (`group#<id>`) |
 //! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
 //! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | what operators changed, newest first | usage | Query (`audit#<month>`) |
+//! | the answer to a POST with an idempotency key | state | GetItem (`replay#<name>`, `replay`); in the transaction of the change |
 //! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
 //! | a change of health | state | PutItem, on the version it is a change of |
 //! | what is counted against a key's limits | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
@@ -53,6 +55,9 @@ pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
+pub(super) const REPLAY: &str = "replay";
+pub(super) const FINGERPRINT: &str = "fingerprint";
+pub(super) const STATUS: &str = "status";
 pub(super) const LIMIT: &str = "limit";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
 
@@ -71,6 +76,16 @@ pub(super) fn day(at: Timestamp) -> String {
 
 pub(super) fn lease(name: &str) -> Place {
     (format!("lease#{name}"), LEASE.to_owned())
+}
+
+/// The answer to a POST that may be repeated.
+pub(super) fn replay(name: &str) -> Place {
+    (format!("replay#{name}"), REPLAY.to_owned())
+}
+
+/// Where the changes of a month (`2026-11`) are noted.
+pub(super) fn audit_partition(month: &str) -> String {
+    format!("audit#{month}")
 }
 
 pub(super) fn health(account: &AccountId) -> Place {

@@ -1,0 +1,200 @@
+//! Every route of the API, once: who may use it, what answers it, and what its description says.
+//! The router, the access check and `openapi` are all made from this table.
+
+use crate::actor::Access;
+use crate::{Office, accounts, audit, groups, health, keys, usage, users};
+use axum::Router;
+use axum::routing::{MethodRouter, delete, get, patch, post};
+use http::Method;
+use std::sync::Arc;
+
+/// What every path begins with.
+pub(crate) const BASE: &str = "/api/v1";
+
+/// The methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One method of one path.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) verb: Verb,
+    /// Below [`BASE`]; the form is that of axum and of the description alike.
+    pub(crate) path: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    /// The parameters of its query, by their names in the description.
+    pub(crate) query: &'static [&'static str],
+    /// The schema of its body.
+    pub(crate) takes: Option<&'static str>,
+    /// Status and schema of its good answer.
+    pub(crate) gives: (u16, Option<&'static str>),
+    handler: Handler,
+}
+
+type Handler = fn() -> MethodRouter<Arc<Office>>;
+
+impl Route {
+    const fn new(
+        verb: Verb,
+        path: &'static str,
+        summary: &'static str,
+        gives: (u16, Option<&'static str>),
+        handler: Handler,
+    ) -> Self {
+        let (access, query, takes) = (Access::Admin, [].as_slice(), None);
+        Self { verb, path, summary, access, query, takes, gives, handler }
+    }
+
+    const fn get(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Get, path, summary, (200, Some(gives)), handler)
+    }
+
+    /// A POST that creates; its answer has what was made.
+    const fn create(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Post, path, summary, (201, Some(gives)), handler)
+    }
+
+    /// A POST that does something else.
+    const fn act(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
+    }
+
+    const fn change(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Patch, path, summary, (200, Some(gives)), handler)
+    }
+
+    const fn remove(path: &'static str, summary: &'static str, handler: Handler) -> Self {
+        Self::new(Verb::Delete, path, summary, (204, None), handler)
+    }
+
+    const fn query(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
+    }
+
+    const fn takes(self, schema: &'static str) -> Self {
+        Self { takes: Some(schema), ..self }
+    }
+
+    /// Open to members, for what is their own: the handler asks the visit whose that is.
+    const fn for_members(self) -> Self {
+        Self { access: Access::Member, ..self }
+    }
+}
+
+pub(crate) static ROUTES: &[Route] = &[
+    Route::get("/groups", "List groups", "GroupList", || get(groups::list))
+        .query(&["limit", "cursor", "enabled", "q"]),
+    Route::create("/groups", "Create a group", "Group", || post(groups::create)).takes("NewGroup"),
+    Route::get("/groups/{group_id}", "Read a group", "Group", || get(groups::read)),
+    Route::change("/groups/{group_id}", "Change a group", "Group", || patch(groups::change))
+        .takes("GroupChange"),
+    Route::remove("/groups/{group_id}", "Delete a group without accounts", || {
+        delete(groups::remove)
+    }),
+    Route::get("/accounts", "List accounts", "AccountList", || get(accounts::list))
+        .query(&["limit", "cursor", "group_id", "enabled", "q"]),
+    Route::create("/accounts", "Create an account", "Account", || post(accounts::create))
+        .takes("NewAccount"),
+    Route::get("/accounts/{account_id}", "Read an account", "Account", || get(accounts::read)),
+    Route::change("/accounts/{account_id}", "Change an account", "Account", || {
+        patch(accounts::change)
+    })
+    .takes("AccountChange"),
+    Route::remove("/accounts/{account_id}", "Delete an account", || delete(accounts::remove)),
+    Route::act("/accounts/{account_id}/test", "Make one free call", "AccountTest", || {
+        post(health::test)
+    }),
+    Route::act("/accounts/{account_id}/reset", "Forget what is held against it", "Account", || {
+        post(health::reset)
+    }),
+    Route::get("/users", "List users", "UserList", || get(users::list))
+        .query(&["limit", "cursor", "role", "enabled", "q"]),
+    Route::create("/users", "Create a user", "User", || post(users::create)).takes("NewUser"),
+    Route::get("/users/{user_id}", "Read a user", "User", || get(users::read)),
+    Route::change("/users/{user_id}", "Change a user", "User", || patch(users::change))
+        .takes("UserChange"),
+    Route::remove("/users/{user_id}", "Delete a user without keys", || delete(users::remove)),
+    Route::get("/keys", "List keys", "KeyList", || get(keys::list))
+        .query(&["limit", "cursor", "group_id", "user_id", "enabled", "q"])
+        .for_members(),
+    Route::create("/keys", "Create a key", "KeyWithSecret", || post(keys::create)).takes("NewKey"),
+    Route::get("/keys/{key_id}", "Read a key", "Key", || get(keys::read)).for_members(),
+    Route::change("/keys/{key_id}", "Change a key", "Key", || patch(keys::change))
+        .takes("KeyChange")
+        .for_members(),
+    Route::remove("/keys/{key_id}", "Delete a key", || delete(keys::remove)),
+    Route::act("/keys/{key_id}/rotate", "Give a key a new secret", "KeyWithSecret", || {
+        post(keys::rotate)
+    })
+    .for_members(),
+    Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
+        .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
+        .for_members(),
+    Route::get("/usage/events", "List requests, newest first", "EventList", || get(usage::events))
+        .query(&[
+            "from",
+            "to",
+            "limit",
+            "cursor",
+            "key_id",
+            "user_id",
+            "account_id",
+            "model",
+            "outcome",
+        ])
+        .for_members(),
+    Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))
+        .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
+];
+
+/// A router with the routes whose access is wanted.
+pub(crate) fn mounted(wants: impl Fn(Access) -> bool) -> Router<Arc<Office>> {
+    let wanted = ROUTES.iter().filter(|route| wants(route.access));
+    wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+}
+
+/// Who may use the route at this path, as the router has matched it. One that is not in the table
+/// is for administrators.
+pub(crate) fn access(method: &Method, path: &str) -> Access {
+    let path = path.strip_prefix(BASE).unwrap_or_default();
+    let found =
+        ROUTES.iter().find(|route| route.path == path && route.verb.as_str() == method.as_str());
+    found.map_or(Access::Admin, |route| route.access)
+}

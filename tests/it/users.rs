@@ -1,0 +1,79 @@
+//! Users, and the filters of every list.
+
+use baton_tests::house::House;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn users_live_and_die() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let ada = json!({"name": " Ada ", "email": "ada@example.com"});
+    let ada = admin.post("/users", &ada).await.status(201).json();
+    assert!(ada["id"].as_str().is_some_and(|id| id.starts_with("usr_")), "{ada}");
+    assert_eq!(
+        (&ada["name"], &ada["role"], &ada["enabled"]),
+        (&json!("Ada"), &json!("member"), &json!(true))
+    );
+    let path = format!("/users/{}", ada["id"].as_str().expect("an id"));
+    let change = json!({"role": "admin", "email": null, "enabled": false});
+    let changed = admin.patch(&path, &change).await.ok().json();
+    assert_eq!(admin.get(&path).await.ok().json(), changed);
+    assert_eq!((&changed["role"], &changed["email"]), (&json!("admin"), &Value::Null));
+    for bad in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": "x", "email": "nobody"}),
+        json!({"name": "x", "role": "king"}),
+        json!({"name": "x", "shoe": 46}),
+    ] {
+        admin.post("/users", &bad).await.refused(400, "invalid_request_error");
+    }
+    let key = house.key("ci").with("user_id", ada["id"].clone()).create().await;
+    admin.delete(&path).await.refused(409, "conflict_error");
+    admin.delete(&format!("/keys/{}", key.id)).await.status(204);
+    admin.delete(&path).await.status(204);
+    admin.get(&path).await.refused(404, "not_found_error");
+}
+
+#[tokio::test]
+async fn lists_are_filtered() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let team = house.group("team").await;
+    let ada = admin
+        .create("/users", &json!({"name": "Ada", "email": "ada@x.org", "role": "admin"}))
+        .await;
+    admin.create("/users", &json!({"name": "Bob", "enabled": false})).await;
+    house.account_with("one", &house.upstream.url(), json!({"groups": [team]})).await;
+    house.account_with("two", &house.upstream.url(), json!({"enabled": false})).await;
+    for n in 0..5 {
+        house.key(&format!("Ada-{n}")).with("user_id", ada.as_str()).group(&team).create().await;
+        house.key(&format!("other-{n}")).with("enabled", n > 0).create().await;
+    }
+    let names = async |path: &str| {
+        let page = admin.get(path).await.ok().json();
+        let rows = page["data"].as_array().expect("data").clone();
+        let names: Vec<String> =
+            rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect();
+        (names.join(" "), page["next_cursor"].as_str().map(str::to_owned))
+    };
+    let check =
+        async |path: &str, expected: &str| assert_eq!(names(path).await.0, expected, "{path}");
+    check("/groups?q=TEAM", "team").await;
+    check("/groups?enabled=false", "").await;
+    check("/users?role=admin", "Ada").await;
+    check("/users?enabled=false", "Bob").await;
+    check("/users?q=X.org", "Ada").await;
+    check(&format!("/accounts?group_id={team}"), "one").await;
+    check("/accounts?enabled=false", "two").await;
+    check("/keys?enabled=false", "other-0").await;
+    check(&format!("/keys?group_id={team}&q=ada-3"), "Ada-3").await;
+    // A filtered page is full, and its cursor goes on where it ended.
+    let path = format!("/keys?user_id={ada}&limit=3");
+    let (first, cursor) = names(&path).await;
+    assert_eq!(first, "Ada-0 Ada-1 Ada-2");
+    let (second, end) = names(&format!("{path}&cursor={}", cursor.expect("more"))).await;
+    assert_eq!((second.as_str(), end), ("Ada-3 Ada-4", None));
+    admin.get("/keys?enabled=perhaps").await.refused(400, "invalid_request_error");
+    admin.get("/keys?user_id=nobody").await.refused(400, "invalid_request_error");
+}
