@@ -32,6 +32,13 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
+    /// A mistake of Baton's own.
+    pub(crate) fn broken(error: impl Display) -> Self {
+        tracing::error!("{error}");
+        let message = "Baton failed; the log says why, under this request's id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
     pub(crate) fn not_found(what: impl Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found_error", format!("{what} does not exist"))
     }

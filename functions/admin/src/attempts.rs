@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn guesses_run_out_but_operators_stay() {
         let attempts = Attempts::default();
-        let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         attempts.note(b"operator".to_vec(), true);
         for _ in 0..BURST {
             assert!(attempts.may_try(b"guess", at(0)));

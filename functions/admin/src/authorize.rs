@@ -74,6 +74,11 @@ impl Office {
         let is_good = self.pepper.matches(given.secret, hash)
             && key.value.usable(self.store.clock().now()).is_ok();
         let Some(id) = key.value.user_id.filter(|_| is_good) else { return Ok(None) };
+        if !self.runtime().await?.value.member_access {
+            return Err(Refused::forbidden(
+                "users are locked out of the admin API by the setting `member_access`",
+            ));
+        }
         let user = self.store.read::<User>(&id).await?.map(|stored| stored.value);
         let user = user.filter(|user| user.enabled);
         Ok(user.map(|user| Actor::User { id: user.id, role: user.role }))

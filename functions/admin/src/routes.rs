@@ -2,7 +2,9 @@
 //! The router, the access check and `openapi` are all made from this table.
 
 use crate::actor::Access;
-use crate::{Office, accounts, audit, groups, health, keys, usage, users};
+use crate::{
+    Office, accounts, audit, groups, health, keys, openapi, prices, runtime, usage, users,
+};
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::Method;
@@ -112,6 +114,11 @@ impl Route {
         Self { takes: Some(schema), ..self }
     }
 
+    /// Open to everybody, without a credential.
+    const fn for_anybody(self) -> Self {
+        Self { access: Access::Anybody, ..self }
+    }
+
     /// Open to members, for what is their own: the handler asks the visit whose that is.
     const fn for_members(self) -> Self {
         Self { access: Access::Member, ..self }
@@ -164,6 +171,18 @@ pub(crate) static ROUTES: &[Route] = &[
         post(keys::rotate)
     })
     .for_members(),
+    Route::get("/prices", "List prices, built-in and own", "PriceList", || get(prices::list))
+        .query(&["limit", "cursor", "q"]),
+    Route::create("/prices", "Set a price from a day on", "Price", || post(prices::create))
+        .takes("NewPrice"),
+    Route::get("/prices/{model}", "Read a model's prices", "PriceList", || get(prices::read)),
+    Route::remove("/prices/{model}", "Delete an own price", || delete(prices::remove))
+        .query(&["effective_from"]),
+    Route::get("/settings", "Read the settings of the running system", "Settings", || {
+        get(runtime::read)
+    }),
+    Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
+        .takes("SettingsChange"),
     Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
         .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
         .for_members(),
@@ -182,6 +201,8 @@ pub(crate) static ROUTES: &[Route] = &[
         .for_members(),
     Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))
         .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
+    Route::get("/openapi.json", "Read this description", "Description", || get(openapi::read))
+        .for_anybody(),
 ];
 
 /// A router with the routes whose access is wanted.

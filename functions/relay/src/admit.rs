@@ -75,7 +75,8 @@ impl Means {
     /// The most that the request can cost on any of the accounts that may get it: they may map its
     /// model to a dearer one. (Where the group cannot be read, no account gets it.)
     async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> PicoUsd {
-        let amount = |model: &str| self.prices.estimate(&Ask { model, ..ask }, at).amount;
+        let prices = self.store.prices().await;
+        let amount = |model: &str| prices.estimate(&Ask { model, ..ask }, at).amount;
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
         let mapped = pool.iter().flat_map(|pool| &pool.members);
         let mapped = mapped.filter_map(|member| map(&member.account.model_map, ask.model));

@@ -2,6 +2,7 @@
 
 use crate::Means;
 use crate::receipt::{Bill, Receipt};
+use baton_domain::price::PriceTable;
 use baton_domain::record::{Outcome, UsageRecord, VERSION};
 use baton_domain::usage::Usage;
 use baton_wire::meter::Reading;
@@ -26,7 +27,7 @@ impl Means {
         if receipt.question.bill == Bill::Free {
             return;
         }
-        let record = self.record(receipt, ending);
+        let record = self.record(receipt, ending, self.store.prices().await.as_ref());
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
             model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
@@ -42,7 +43,7 @@ impl Means {
         tracing::error!(request_id = %record.id, usage_record = %whole, "{error}; the record is in this line");
     }
 
-    fn record(&self, receipt: &Receipt, ending: &Ending) -> UsageRecord {
+    fn record(&self, receipt: &Receipt, ending: &Ending, prices: &PriceTable) -> UsageRecord {
         let question = &receipt.question;
         let key = question.caller.key();
         let nothing = Usage::default();
@@ -50,7 +51,7 @@ impl Means {
         let usage = reading.map_or(&nothing, |reading| &reading.usage);
         let served = reading.and_then(|reading| reading.model.clone());
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        let cost = self.prices.cost(usage, &upstream_model, question.at);
+        let cost = prices.cost(usage, &upstream_model, question.at);
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };

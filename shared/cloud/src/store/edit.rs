@@ -26,6 +26,8 @@ pub struct Edit {
     pub(super) actions: Vec<TransactWriteItem>,
     keys: Vec<KeyId>,
     groups: Vec<GroupId>,
+    /// Whether it changes the operator's prices.
+    pub(super) prices: bool,
 }
 
 impl Store {
@@ -49,6 +51,9 @@ impl Store {
         self.db.transact_write_items().set_transact_items(Some(edit.actions)).send().await?;
         edit.keys.iter().for_each(|key| self.keys.forget(key));
         edit.groups.iter().for_each(|group| self.pools.forget(group));
+        if edit.prices {
+            self.prices.forget(&());
+        }
         Ok(())
     }
 

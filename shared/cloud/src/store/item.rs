@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::key::{Group, Key, User};
+use baton_domain::runtime::Runtime;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +45,14 @@ entity!(Key, KeyId, "key");
 entity!(Group, GroupId, "group");
 entity!(Account, AccountId, "account");
 entity!(User, UserId, "user");
+
+impl Entity for Runtime {
+    type Id = &'static str;
+    const KIND: &'static str = names::SETTING;
+    fn id(&self) -> &&'static str {
+        &"runtime"
+    }
+}
 
 /// An entity as stored.
 #[derive(Clone)]

@@ -11,6 +11,7 @@ mod ledger;
 mod limits;
 mod list;
 mod names;
+mod prices;
 mod replay;
 mod secrets;
 mod state;
@@ -54,6 +55,7 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    prices: prices::Prices,
     health: health::Memory,
 }
 
@@ -102,6 +104,7 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            prices: prices::cache(),
             health: health::Memory::default(),
         }
     }

@@ -8,6 +8,8 @@
 //! | a group with its accounts | config | Query (`group#<id>`) |
 //! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
 //! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | the prices that operators have set | config, index `by_kind` | Query (`price`); one: GetItem (`price#<model>`, `<from>`) |
+//! | the settings of the running system | config | GetItem (`setting#runtime`, `setting`) |
 //! | what operators changed, newest first | usage | Query (`audit#<month>`) |
 //! | the answer to a POST with an idempotency key | state | GetItem (`replay#<name>`, `replay`); in the transaction of the change |
 //! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
