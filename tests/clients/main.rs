@@ -11,6 +11,7 @@
 
 mod claude_code;
 mod install;
+mod schemathesis;
 mod sdks;
 
 use std::path::Path;

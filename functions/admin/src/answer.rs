@@ -191,10 +191,34 @@ pub(crate) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// Reads a JSON body.
+/// Reads a JSON body. JSON has one kind of number: `3.0` is as good a count as `3`.
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Refused::bad(format!("the body does not fit: {error}")))
+    let read = serde_json::from_slice(bytes).or_else(|error| {
+        let mut value: Value = serde_json::from_slice(bytes)?;
+        if !make_whole(&mut value) {
+            return Err(error);
+        }
+        serde_json::from_value(value)
+    });
+    read.map_err(|error| Refused::bad(format!("the body does not fit: {error}")))
+}
+
+/// Writes whole numbers without their decimal point; returns whether there were any with one.
+fn make_whole(value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) => map.values_mut().fold(false, |any, one| make_whole(one) || any),
+        Value::Array(list) => list.iter_mut().fold(false, |any, one| make_whole(one) || any),
+        Value::Number(number) if number.is_f64() => {
+            let digits = number.as_f64().map(|number| format!("{number:.0}")).unwrap_or_default();
+            let whole = digits.parse::<u64>().ok();
+            let same = whole.filter(|whole| format!("{whole}.0") == number.to_string());
+            same.is_some_and(|whole| {
+                *value = json!(whole);
+                true
+            })
+        }
+        _ => false,
+    }
 }
 
 /// Reads an id out of the path; one of another form names nothing.

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     let AuditQuery { actor, target, action, .. } = query;
     let filter = TrailFilter { from, to, actor, target, action };
     let limit = usize::from(paging.limit()?);
-    let page = office.store.trail(&filter, limit, paging.cursor.as_deref()).await?;
+    let page = office.store.trail(&filter, limit, paging.cursor()).await?;
     let data: Vec<Value> = page.data.iter().map(view).collect();
     Ok(Json(json!({ "data": data, "next_cursor": page.next_cursor })))
 }

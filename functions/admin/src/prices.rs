@@ -133,7 +133,7 @@ pub(crate) async fn list(
     Query(filter): Query<PriceFilter>,
 ) -> Answer<Json<Value>> {
     let (limit, text) = (usize::from(paging.limit()?), filter.q.to_lowercase());
-    let after = paging.cursor.as_deref().map(read_cursor).transpose()?;
+    let after = paging.cursor().map(read_cursor).transpose()?;
     let rows = office.price_rows(|model| says(model, &text)).await?;
     let mut rows = rows.into_iter().filter(|(place, _)| Some(place) > after.as_ref());
     let page: Vec<((String, Timestamp), Value)> = rows.by_ref().take(limit).collect();

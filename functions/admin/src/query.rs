@@ -18,6 +18,11 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
+    /// Where to go on; an empty cursor is none.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref().filter(|cursor| !cursor.is_empty())
+    }
+
     /// The page's size: 100 unless asked, 1,000 at most.
     pub(crate) fn limit(&self) -> Answer<u16> {
         match self.limit.unwrap_or(100) {
@@ -35,7 +40,7 @@ impl Office {
         is_filtered: bool,
         wants: &(dyn Fn(&T) -> bool + Sync),
     ) -> Answer<Page<Stored<T>>> {
-        let (limit, cursor) = (paging.limit()?, paging.cursor.as_deref());
+        let (limit, cursor) = (paging.limit()?, paging.cursor());
         Ok(if is_filtered {
             self.store.list_where(limit.into(), cursor, wants).await?
         } else {

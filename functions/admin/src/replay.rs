@@ -61,8 +61,11 @@ impl Office {
     /// The answer to this request, if there was one; else notes in its head that it may come again.
     async fn prepare(&self, head: &mut Parts, body: &[u8]) -> Answer<Option<Told>> {
         let key = head.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
-        let key = key.filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len())).ok_or_else(|| {
-            Refused::bad("`Idempotency-Key` has 1 to 255 printable ASCII characters")
+        let fits = |key: &&str| {
+            (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+        };
+        let key = key.filter(fits).ok_or_else(|| {
+            Refused::bad("`Idempotency-Key` has 1 to 255 printable ASCII characters, no spaces")
         })?;
         let Some(visit) = head.extensions.get_mut::<Visit>() else { return Ok(None) };
         let request = format!("{} {}\n", head.method, head.uri);

@@ -71,7 +71,7 @@ pub(crate) async fn events(
     };
     let paging = Paging { limit: query.limit, cursor: query.cursor };
     let limit = usize::from(paging.limit()?);
-    let page = office.store.events(&filter, limit, paging.cursor.as_deref()).await?;
+    let page = office.store.events(&filter, limit, paging.cursor()).await?;
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
 }
 
@@ -111,6 +111,9 @@ async fn tabulate(
     let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);
     let (from, last) = (Hour::of(from), Hour::of(last));
     let mut table = Table::new(shape, filter);
+    if last < from {
+        return Ok(table);
+    }
     if table.needs_only_totals() {
         let hours = store.totals(Period::Hour, from.as_str(), last.as_str()).await?;
         for (hour, sums) in &hours {
