@@ -1,5 +1,6 @@
 //! Users, and the filters of every list.
 
+use baton_tests::answer::Answer;
 use baton_tests::house::House;
 use serde_json::{Value, json};
 
@@ -76,4 +77,17 @@ async fn lists_are_filtered() {
     assert_eq!((second.as_str(), end), ("Ada-3 Ada-4", None));
     admin.get("/keys?enabled=perhaps").await.refused(400, "invalid_request_error");
     admin.get("/keys?user_id=nobody").await.refused(400, "invalid_request_error");
+}
+
+#[tokio::test]
+async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
+    let house = House::empty().await;
+    let body = |count: &str| format!(r#"{{"name": "ci", "limits": {{"concurrency": {count}}}}}"#);
+    let post = async |count: &str| {
+        let request = house.admin().request("POST", "/keys").body(body(count));
+        Answer::to(request).await
+    };
+    assert_eq!(post("3.0").await.status(201).json()["limits"]["concurrency"], 3);
+    post("3.5").await.refused(400, "invalid_request_error");
+    post("-3.0").await.refused(400, "invalid_request_error");
 }

@@ -195,29 +195,22 @@ pub(crate) async fn alive() -> Json<Value> {
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let read = serde_json::from_slice(bytes).or_else(|error| {
         let mut value: Value = serde_json::from_slice(bytes)?;
-        if !make_whole(&mut value) {
-            return Err(error);
-        }
-        serde_json::from_value(value)
+        make_whole(&mut value);
+        serde_json::from_value(value).map_err(|_| error)
     });
     read.map_err(|error| Refused::bad(format!("the body does not fit: {error}")))
 }
 
-/// Writes whole numbers without their decimal point; returns whether there were any with one.
-fn make_whole(value: &mut Value) -> bool {
+/// Writes whole numbers without their decimal point.
+fn make_whole(value: &mut Value) {
     match value {
-        Value::Object(map) => map.values_mut().fold(false, |any, one| make_whole(one) || any),
-        Value::Array(list) => list.iter_mut().fold(false, |any, one| make_whole(one) || any),
-        Value::Number(number) if number.is_f64() => {
-            let digits = number.as_f64().map(|number| format!("{number:.0}")).unwrap_or_default();
-            let whole = digits.parse::<u64>().ok();
-            let same = whole.filter(|whole| format!("{whole}.0") == number.to_string());
-            same.is_some_and(|whole| {
-                *value = json!(whole);
-                true
-            })
+        Value::Object(map) => map.values_mut().for_each(make_whole),
+        Value::Array(list) => list.iter_mut().for_each(make_whole),
+        Value::Number(number) => {
+            let whole = number.to_string().strip_suffix(".0").and_then(|text| text.parse().ok());
+            *number = whole.map_or_else(|| number.clone(), |whole: u64| whole.into());
         }
-        _ => false,
+        _ => {}
     }
 }
 
