@@ -89,7 +89,7 @@ fn costs() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("/keys", vec!["Query"]),
         ("/prices", vec!["Query"]),
         ("/prices/{model}", vec!["Query"]),
-        // The 30 days that are meant by default lie in two months, mostly.
+        // A query for each month of the period; of events, for each day.
         ("/audit?from=2026-01-02&to=2026-01-03", vec!["Query"]),
         ("/usage/events?from=2026-01-02&to=2026-01-02", vec!["Query"]),
     ])
