@@ -16,6 +16,7 @@ mod instances;
 mod lambda;
 mod limits;
 mod limits_inside;
+mod office_inside;
 mod openapi;
 mod prices;
 mod roles;

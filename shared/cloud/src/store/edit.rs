@@ -48,7 +48,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when a condition of it does not hold.
     pub async fn apply(&self, edit: Edit) -> Result<(), StoreError> {
-        self.db.transact_write_items().set_transact_items(Some(edit.actions)).send().await?;
+        let sent = self.db.transact_write_items().set_transact_items(Some(edit.actions)).send();
+        sent.await.map_err(|error| match StoreError::from(error) {
+            // Another transaction held one of the items.
+            StoreError::Database(text) if text.contains("TransactionConflict") => {
+                StoreError::Conflict
+            }
+            error => error,
+        })?;
         edit.keys.iter().for_each(|key| self.keys.forget(key));
         edit.groups.iter().for_each(|group| self.pools.forget(group));
         if edit.prices {
