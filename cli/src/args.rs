@@ -1,9 +1,23 @@
-//! The command line. The comments on commands and flags are the help that people read.
+//! The command line: what the program can do. The comments on commands and flags are the help
+//! that people read; those of a resource stand in its own file under `operate`.
 
 #![expect(missing_docs, clippy::doc_markdown, reason = "comments here are help texts")]
 
+use crate::doctor::Doctor;
+use crate::import::Import;
+use crate::operate::Office;
+use crate::operate::account::AccountCommand;
+use crate::operate::audit::AuditCommand;
+use crate::operate::group::GroupCommand;
+use crate::operate::key::KeyCommand;
+use crate::operate::limit::LimitCommand;
+use crate::operate::price::PriceCommand;
+use crate::operate::usage::UsageCommand;
+use crate::operate::user::UserCommand;
+use crate::profile::ProfileCommand;
 use baton_cloud::settings::{LogFormat, Settings};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -58,19 +72,54 @@ pub enum Command {
         #[command(subcommand)]
         what: KeyCommand,
     },
-    /// What was used, summed up
+    /// People and pipelines that keys belong to
+    User {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: UserCommand,
+    },
+    /// Spend limits: what each person may spend in a day, a week or a month
+    Limit {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: LimitCommand,
+    },
+    /// What was used, summed up or request by request
     Usage {
         #[command(flatten)]
         office: Office,
-        /// Columns to group by: any of hour, day, month, key, user, group, account, model
-        #[arg(long, default_value = "day,model")]
-        by: String,
-        /// First day or time (default: 30 days ago)
-        #[arg(long)]
-        from: Option<String>,
-        /// Last day or time (default: now)
-        #[arg(long)]
-        to: Option<String>,
+        #[command(flatten)]
+        what: UsageCommand,
+    },
+    /// What models cost
+    Price {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: PriceCommand,
+    },
+    /// Who changed what
+    Audit {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: AuditCommand,
+    },
+    /// Look at a deployment from outside, as its clients see it, and say what to do
+    Doctor(Box<Doctor>),
+    /// Take keys, limits, groups and accounts over from another relay
+    Import(Box<Import>),
+    /// The Batons that you work with: addresses and tokens by name
+    Profile {
+        #[command(subcommand)]
+        what: ProfileCommand,
+    },
+    /// Print the script with which a shell completes these commands
+    Completions {
+        /// The shell
+        shell: Shell,
     },
 }
 
@@ -110,95 +159,13 @@ impl Place {
     }
 }
 
-/// Which Baton an operator's command speaks to.
-#[derive(ClapArgs)]
-pub struct Office {
-    /// The admin API's address
-    #[arg(long, global = true, env = "BATON_URL", default_value = "http://127.0.0.1:8081")]
-    pub url: String,
-    /// The admin token; better set as BATON_ADMIN_TOKEN than typed
-    #[arg(
-        long,
-        global = true,
-        env = "BATON_ADMIN_TOKEN",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub token: String,
-    /// Print the API's JSON instead of a table
-    #[arg(long, global = true)]
-    pub json: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
 
-/// What can be done with accounts.
-#[derive(Subcommand)]
-pub enum AccountCommand {
-    /// Add an account with a static key
-    Add {
-        /// What people call it
-        #[arg(long)]
-        name: String,
-        /// The upstream's address
-        #[arg(long, default_value = "https://api.anthropic.com")]
-        base_url: String,
-        /// The upstream's key; `-` reads it from standard input
-        #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
-        api_key: String,
-        /// Groups whose keys may use it, by id (default: the default group)
-        #[arg(long)]
-        group: Vec<String>,
-        /// Smaller is used first
-        #[arg(long)]
-        priority: Option<u32>,
-        /// Share of sessions among accounts of the same priority
-        #[arg(long)]
-        weight: Option<u32>,
-    },
-    /// List accounts, how they are doing and until when
-    List,
-    /// Make one free call with an account's credential and tell the result
-    Test {
-        /// The account
-        id: String,
-    },
-    /// Forget whatever is held against an account
-    Reset {
-        /// The account
-        id: String,
-    },
-}
-
-/// What can be done with groups.
-#[derive(Subcommand)]
-pub enum GroupCommand {
-    /// Add a group
-    Add {
-        /// What people call it
-        #[arg(long)]
-        name: String,
-    },
-    /// List groups
-    List,
-}
-
-/// What can be done with keys.
-#[derive(Subcommand)]
-pub enum KeyCommand {
-    /// Create a key; it is shown this once
-    Create {
-        /// What people call it
-        #[arg(long)]
-        name: String,
-        /// The group whose accounts it uses, by id (default: the default group)
-        #[arg(long)]
-        group: Option<String>,
-        /// Models it may ask for, `*` for any characters (default: all)
-        #[arg(long)]
-        model: Vec<String>,
-        /// When it ends, as 2026-12-31T00:00:00Z (default: never)
-        #[arg(long)]
-        expires_at: Option<String>,
-    },
-    /// List keys
-    List,
+    #[test]
+    fn no_flag_is_there_twice() {
+        Args::command().debug_assert();
+    }
 }

@@ -2,8 +2,13 @@
 //! operator's commands. Only wiring lives here; what is wired is in the functions.
 
 pub mod args;
+mod completions;
+pub mod doctor;
+mod environment;
 mod http;
-mod operate;
+pub mod import;
+pub mod operate;
+pub mod profile;
 mod say;
 pub mod serve;
 pub mod up;
@@ -19,6 +24,9 @@ pub enum Fail {
     /// Something went wrong; exit code 1.
     #[error("{0}")]
     Failed(String),
+    /// The API understood and said no; exit code 1.
+    #[error("{0}")]
+    Refused(String),
     /// It was asked wrongly; exit code 2.
     #[error("{0}")]
     Usage(String),
@@ -28,7 +36,7 @@ impl Fail {
     /// The program's exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Refused(_) => 1,
             Self::Usage(_) => 2,
         }
     }
@@ -48,18 +56,31 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::Up { place, only_stores } => {
             let settings =
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
-            if only_stores { up::only_stores(&settings).await } else { up::run(settings).await }
+            if only_stores {
+                up::only_stores(&settings).await
+            } else {
+                Box::pin(up::run(settings)).await
+            }
         }
         Command::Serve { place } => {
             let settings =
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
             serve::run(settings).await
         }
-        Command::Account { office, what } => operate::account(&office, what).await,
-        Command::Group { office, what } => operate::group(&office, what).await,
-        Command::Key { office, what } => operate::key(&office, what).await,
-        Command::Usage { office, by, from, to } => {
-            operate::usage(&office, &by, from.as_deref(), to.as_deref()).await
+        Command::Account { office, what } => operate::account::run(&office.enter()?, what).await,
+        Command::Group { office, what } => operate::group::run(&office.enter()?, what).await,
+        Command::Key { office, what } => operate::key::run(&office.enter()?, what).await,
+        Command::Limit { office, what } => operate::limit::run(&office.enter()?, what).await,
+        Command::User { office, what } => operate::user::run(&office.enter()?, what).await,
+        Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
+        Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,
+        Command::Doctor(what) => doctor::run(*what).await,
+        Command::Import(what) => import::run(*what).await,
+        Command::Profile { what } => profile::run(what),
+        Command::Completions { shell } => {
+            completions::run(shell);
+            Ok(())
         }
+        Command::Usage { office, what } => operate::usage::run(&office.enter()?, what).await,
     }
 }

@@ -1,7 +1,7 @@
 //! The promises, kept from outside: harness, real clients, benchmarks, tidy.
 //!
-//! Nothing here looks inside Baton: it is started as its users start it and spoken to over HTTP
-//! and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
+//! Nothing here looks inside Baton, but for [`inside`]: it is started as its users start it and
+//! spoken to over HTTP and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -16,7 +16,10 @@
 pub mod answer;
 pub mod eventually;
 pub mod fixtures;
+pub mod front;
 pub mod house;
+pub mod inside;
 pub mod lambda;
 pub mod program;
+pub mod proxy;
 pub mod upstream;

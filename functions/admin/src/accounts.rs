@@ -9,7 +9,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
-use baton_cloud::upstream::check_url;
+use baton_cloud::upstream::{ProxyUrl, check_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
@@ -105,7 +105,12 @@ impl AccountFilter {
     }
 }
 
-fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
+fn view(
+    stored: &Stored<Account>,
+    health: &Health,
+    last_used: Option<Timestamp>,
+    now: Timestamp,
+) -> Value {
     let account = &stored.value;
     let status = Status::of(account, health, now);
     let map: Map<String, Value> = account
@@ -120,7 +125,7 @@ fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
         "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
         "enabled": account.enabled, "credential_type": account.credential,
         "status": status.name, "status_reason": status.reason, "cooling_until": status.until,
-        "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": null,
+        "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": last_used,
         "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
@@ -133,7 +138,8 @@ pub(crate) async fn list(
     let page = office.page::<Account>(&paging, filter.is_any(), &|one| filter.wants(one)).await?;
     let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
     office.store.read_health(&ids).await?;
-    Ok(listed(&page, |stored| office.view(stored)))
+    let used = office.store.last_used(&ids).await?;
+    Ok(listed(&page, |stored| office.view(stored, used.get(&stored.value.id).copied())))
 }
 
 pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
@@ -155,13 +161,15 @@ pub(crate) async fn change(
     visit.agrees(&before)?;
     let mut stored = office.store.revise(&before);
     let has_credential = input.credential.is_some();
-    let is_another = has_credential || input.base_url.is_some();
+    let has_proxy = matches!(input.proxy_url, Change::To(_));
+    let is_another = has_credential || input.base_url.is_some() || has_proxy;
     office.fill(&mut stored, input).await?;
     let mut edit = Edit::default();
     office.store.save_account(&mut edit, &stored, &before.value.groups)?;
-    let mut after = office.view(&stored);
+    let mut after = office.view(&stored, None);
     after["credential_changed"] = json!(has_credential);
-    let note = Note::updated(&stored.value.id, office.view(&before), &after);
+    after["proxy_changed"] = json!(stored.value.proxy_sealed != before.value.proxy_sealed);
+    let note = Note::updated(&stored.value.id, office.view(&before, None), &after);
     office.enact(&visit, edit, note, Told::ok(Value::Null)).await?;
     if is_another {
         // What was held against the account was held against what it was.
@@ -179,7 +187,7 @@ pub(crate) async fn remove(
     visit.agrees(&stored)?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
-    let note = Note::deleted(&stored.value.id, office.view(&stored));
+    let note = Note::deleted(&stored.value.id, office.view(&stored, None));
     let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.remove_health(&stored.value.id).await?;
     Ok(told)
@@ -187,14 +195,17 @@ pub(crate) async fn remove(
 
 impl Office {
     /// The account with its health as this process knows it.
-    pub(crate) fn view(&self, stored: &Stored<Account>) -> Value {
-        view(stored, &self.store.health(&stored.value.id), self.store.clock().now())
+    pub(crate) fn view(&self, stored: &Stored<Account>, last_used: Option<Timestamp>) -> Value {
+        let health = self.store.health(&stored.value.id);
+        view(stored, &health, last_used, self.store.clock().now())
     }
 
     /// The account with its health as it is stored.
     pub(crate) async fn view_now(&self, stored: &Stored<Account>) -> Answer<Value> {
-        self.store.read_health(std::slice::from_ref(&stored.value.id)).await?;
-        Ok(self.view(stored))
+        let id = std::slice::from_ref(&stored.value.id);
+        self.store.read_health(id).await?;
+        let used = self.store.last_used(id).await?;
+        Ok(self.view(stored, used.get(&stored.value.id).copied()))
     }
 
     pub(crate) async fn create_account(&self, visit: &Visit, input: AccountInput) -> Answer {
@@ -220,13 +231,14 @@ impl Office {
             cache_domain: None,
             max_concurrency: None,
             proxy_url: None,
+            proxy_sealed: None,
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
         self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
         let mut edit = Edit::default();
         self.store.save_account(&mut edit, &stored, &[])?;
-        let view = self.view(&stored);
+        let view = self.view(&stored, None);
         let note = Note::created(&stored.value.id, &view);
         self.enact(visit, edit, note, Told::created(view)).await
     }
@@ -257,18 +269,43 @@ impl Office {
         if let Some(map) = input.model_map {
             account.model_map = patterns(map)?;
         }
-        if let Change::To(Some(_)) = input.proxy_url {
-            return Err(Refused::bad("`proxy_url` is not served yet; leave it out"));
-        }
         account.priority = input.priority.unwrap_or(account.priority);
         account.weight = input.weight.unwrap_or(account.weight);
         account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
         account.cache_domain = input.cache_domain.over(account.cache_domain.take());
+        if let Change::To(Some(0)) = input.max_concurrency {
+            return Err(Refused::bad("`max_concurrency` is 1 or more; `enabled` switches off"));
+        }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
         account.enabled = input.enabled.unwrap_or(account.enabled);
+        match input.proxy_url {
+            Change::Keep => {}
+            Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
+        }
         if let Some(credential) = input.credential {
             self.seal(stored, &credential).await?;
         }
+        Ok(())
+    }
+
+    /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
+    /// the account has already.
+    async fn set_proxy(&self, account: &mut Account, url: Option<&str>) -> Answer<()> {
+        let Some(url) = url else {
+            (account.proxy_url, account.proxy_sealed) = (None, None);
+            return Ok(());
+        };
+        let proxy = ProxyUrl::parse(url, self.allow_private_upstreams)
+            .map_err(|why| Refused::bad(format!("`proxy_url`: {why}")))?;
+        let shown = Some(proxy.shown());
+        if proxy.is_masked() {
+            if account.proxy_url == shown {
+                return Ok(());
+            }
+            return Err(Refused::bad("`proxy_url`: `***` stands for a password; give it in full"));
+        }
+        account.proxy_sealed = Some(self.store.seal_proxy(&account.id, &proxy.secret()).await?);
+        account.proxy_url = shown;
         Ok(())
     }
 

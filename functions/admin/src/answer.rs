@@ -47,6 +47,11 @@ impl Refused {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
     }
 
+    /// Whether somebody else was there first.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+    }
+
     /// What is to be changed is not what it was when it was read.
     pub(crate) fn stale(message: impl Display) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
@@ -188,11 +193,16 @@ pub(crate) async fn wrong_method() -> Refused {
 }
 
 pub(crate) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Reads a JSON body. JSON has one kind of number: `3.0` is as good a count as `3`.
+/// Reads a JSON body, which is an object. JSON has one kind of number: `3.0` is as good a count as
+/// `3`.
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    // An array would be read as an object's values in a row.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+        return Err(Refused::bad("the body does not fit: it is an array, not an object"));
+    }
     let read = serde_json::from_slice(bytes).or_else(|error| {
         let mut value: Value = serde_json::from_slice(bytes)?;
         make_whole(&mut value);

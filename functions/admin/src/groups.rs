@@ -9,7 +9,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::GroupId;
-use baton_domain::key::Group;
+use baton_domain::key::{Group, Limits};
+use baton_domain::scope::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ struct NewGroup {
     #[serde(default)]
     description: String,
     enabled: Option<bool>,
+    #[serde(default)]
+    limits: Limits,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +31,7 @@ struct GroupChange {
     name: Option<String>,
     description: Option<String>,
     enabled: Option<bool>,
+    limits: Option<Limits>,
 }
 
 /// `?enabled=&q=`
@@ -48,7 +52,7 @@ fn view(stored: &Stored<Group>) -> Value {
     let group = &stored.value;
     json!({
         "id": group.id, "name": group.name, "description": group.description, "enabled": group.enabled,
-        "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
+        "limits": group.limits, "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
 
@@ -71,6 +75,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         name: name(&new.name)?,
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
+        limits: new.limits,
     };
     office.add_group(&visit, group).await
 }
@@ -95,6 +100,7 @@ pub(crate) async fn change(
     }
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
+    group.limits = change.limits.unwrap_or(std::mem::take(&mut group.limits));
     let (mut edit, after) = (Edit::default(), view(&stored));
     office.store.save_group(&mut edit, &stored)?;
     let note = Note::updated(&stored.value.id, view(&before), &after);
@@ -117,7 +123,11 @@ pub(crate) async fn remove(
     let mut edit = Edit::default();
     office.store.remove_group(&mut edit, &stored);
     let note = Note::deleted(&stored.value.id, view(&stored));
-    office.enact(&visit, edit, note, Told::gone()).await
+    let scope = Scope::Group(stored.value.id);
+    office.drop_spend_limits(&visit, &mut edit, &scope).await?;
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
+    office.store.retire_limit(&scope).await?;
+    Ok(told)
 }
 
 impl Office {
@@ -139,8 +149,8 @@ impl Office {
         let id = GroupId::default_group();
         if self.store.read::<Group>(&id).await?.is_none() {
             let description = "Where keys and accounts without a group go".to_owned();
-            let group =
-                Group { id: id.clone(), name: "default".into(), description, enabled: true };
+            let (name, limits) = ("default".to_owned(), Limits::default());
+            let group = Group { id: id.clone(), name, description, enabled: true, limits };
             self.add_group(&Visit::of_baton(), group).await?;
         }
         Ok(id)

@@ -37,7 +37,7 @@ impl Status {
             _ if !account.enabled => ("disabled", None, None),
             Standing::Ready => ("ready", None, None),
             Standing::HalfOpen => ("ready", Some("the next request probes it"), None),
-            Standing::Cooling { until, reason } => ("cooling", Some(reason), Some(until)),
+            Standing::Cooling { until, reason, .. } => ("cooling", Some(reason), Some(until)),
             Standing::AuthFailed { reason } => ("auth_failed", Some(reason), None),
         };
         let resting = health.families.iter().filter(|(_, rest)| rest.until > now);
@@ -80,8 +80,9 @@ impl Office {
     /// Forgets what is held against the account; how much is used stays known.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
         self.store.read_health(std::slice::from_ref(id)).await?;
+        let now = self.store.clock().now();
         let blank = |health: &Health| {
-            let after = Health { utilisation: health.utilisation, ..Health::default() };
+            let after = health.forgiven(now);
             (after != *health).then_some(after)
         };
         self.store.change_health(id, blank).await
@@ -99,8 +100,10 @@ impl Office {
             (name, value),
             (VERSION, HeaderValue::from_static("2023-06-01")),
         ]);
+        let proxy = self.store.open_proxy(account).await.map_err(|error| error.to_string())?;
         let url = format!("{}/v1/models?limit=1", trimmed(&account.base_url));
         let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
+            .and_then(|upstream| upstream.through(proxy.as_ref()))
             .map_err(|error| error.to_string())?;
         let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await;
         let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();

@@ -9,9 +9,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::{GroupId, KeyId, UserId};
-use baton_domain::key::{Key, Limits};
+use baton_domain::key::{Estimate, Key, Limits};
 use baton_domain::model::ModelPattern;
 use baton_domain::relay_key::{compose, new_secret};
+use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -28,6 +29,7 @@ pub(crate) struct KeyInput {
     expires_at: Change<Timestamp>,
     enabled: Option<bool>,
     limits: Option<Limits>,
+    estimate: Option<Estimate>,
 }
 
 impl KeyInput {
@@ -38,12 +40,14 @@ impl KeyInput {
 
     /// Whether a member may make this change of its own key: another name, or switching it off.
     fn is_for_members(&self) -> bool {
-        let Self { name: _, user_id, group_id, models, expires_at, enabled, limits } = self;
+        let Self { name: _, user_id, group_id, models, expires_at, enabled, limits, estimate } =
+            self;
         let keeps = matches!((user_id, expires_at), (Change::Keep, Change::Keep));
         keeps
             && group_id.is_none()
             && models.is_none()
             && limits.is_none()
+            && estimate.is_none()
             && *enabled != Some(true)
     }
 }
@@ -54,13 +58,24 @@ fn view(stored: &Stored<Key>) -> Value {
         "id": key.id, "name": key.name, "user_id": key.user_id, "group_id": key.group_id,
         "models": key.models, "expires_at": key.expires_at, "enabled": key.enabled,
         "limits": key.limits, "created_at": stored.created_at, "updated_at": stored.updated_at,
-        "version": stored.version,
+        "version": stored.version, "estimate": key.estimate, "overshoot": overshoot(key.estimate),
     })
 }
 
 fn with_secret(mut view: Value, secret: &Secret) -> Value {
     view["secret"] = json!(secret.expose());
     view
+}
+
+/// By how much the key's requests may overrun a money limit.
+fn overshoot(estimate: Estimate) -> &'static str {
+    match estimate {
+        Estimate::Most => "none",
+        Estimate::Expected => {
+            "at most the sum, over the requests under way, of the most that each can cost less \
+             what was expected of it; `GET /v1/usage` of the key shows that as `overshoot_usd_max`"
+        }
+    }
 }
 
 /// `?group_id=&user_id=&enabled=&q=`
@@ -128,6 +143,9 @@ pub(crate) async fn change(
     let mut stored = office.store.revise(&before);
     office.fill_key(&mut stored.value, input).await?;
     let (mut edit, after) = (Edit::default(), view(&stored));
+    if stored.value.user_id != before.value.user_id {
+        office.store.leave_user(&mut edit, &before.value);
+    }
     office.store.save_key(&mut edit, &stored)?;
     let note = Note::updated(&stored.value.id, view(&before), &after);
     office.enact(&visit, edit, note, Told::ok(after)).await
@@ -159,7 +177,9 @@ pub(crate) async fn remove(
     let mut edit = Edit::default();
     office.store.remove_key(&mut edit, &stored);
     let note = Note::deleted(&stored.value.id, view(&stored));
-    office.enact(&visit, edit, note, Told::gone()).await
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
+    office.store.retire_limit(&Scope::Key(stored.value.id)).await?;
+    Ok(told)
 }
 
 impl Office {
@@ -198,6 +218,7 @@ impl Office {
             expires_at: None,
             enabled: true,
             limits: Limits::default(),
+            estimate: Estimate::default(),
         };
         self.fill_key(&mut key, KeyInput { group_id: None, ..input }).await?;
         let (secret, hash) = self.new_secret(&key.id);
@@ -219,6 +240,7 @@ impl Office {
         key.expires_at = input.expires_at.over(key.expires_at);
         key.enabled = input.enabled.unwrap_or(key.enabled);
         key.limits = input.limits.unwrap_or(std::mem::take(&mut key.limits));
+        key.estimate = input.estimate.unwrap_or(key.estimate);
         Ok(())
     }
 

@@ -9,16 +9,19 @@ mod answer;
 mod attempts;
 mod audit;
 mod authorize;
+mod effective;
 mod first_start;
 mod groups;
 mod health;
 mod keys;
+mod limits;
 mod openapi;
 mod prices;
 mod query;
 mod replay;
 mod routes;
 mod runtime;
+mod spend_limits;
 mod summary;
 mod usage;
 mod users;
@@ -67,15 +70,19 @@ impl Office {
 /// The admin API over `store`. No I/O.
 pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
     let office = Arc::new(Office::new(settings, pepper, store));
-    let api = routes::mounted(|access| access != Access::Anybody)
-        .method_not_allowed_fallback(answer::wrong_method)
-        .fallback(answer::no_such_route)
-        .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(&office), replay::once))
-        .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));
+    let guarded = |api: Router<Arc<Office>>| {
+        api.method_not_allowed_fallback(answer::wrong_method)
+            .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
+            .layer(from_fn_with_state(Arc::clone(&office), replay::once))
+            .layer(from_fn_with_state(Arc::clone(&office), authorize::operator))
+    };
+    let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
+    let api = guarded(api.fallback(answer::no_such_route));
     let open = routes::mounted(|access| access == Access::Anybody);
     Router::new()
         .nest(routes::BASE, api.merge(open))
+        // Where clients of Anthropic's Admin API look for it.
+        .merge(guarded(routes::mirrored()))
         .route("/health", get(answer::alive))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)

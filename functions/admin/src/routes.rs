@@ -3,21 +3,26 @@
 
 use crate::actor::Access;
 use crate::{
-    Office, accounts, audit, groups, health, keys, openapi, prices, runtime, usage, users,
+    Office, accounts, audit, effective, groups, health, keys, limits, openapi, prices, runtime,
+    spend_limits, usage, users,
 };
 use axum::Router;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use http::Method;
 use std::sync::Arc;
 
 /// What every path begins with.
 pub(crate) const BASE: &str = "/api/v1";
+/// Routes that mirror Anthropic's Admin API are behind this, too, below [`BASE`] and beside it.
+const MIRROR: &str = "/v1";
+const MIRRORED: &str = "/organizations/";
 
 /// The methods in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -27,6 +32,7 @@ impl Verb {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -91,6 +97,16 @@ impl Route {
         handler: Handler,
     ) -> Self {
         Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
+    }
+
+    /// A PUT that replaces what is there.
+    const fn set(
+        path: &'static str,
+        summary: &'static str,
+        schema: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Put, path, summary, (200, Some(schema)), handler).takes(schema)
     }
 
     const fn change(
@@ -171,6 +187,53 @@ pub(crate) static ROUTES: &[Route] = &[
         post(keys::rotate)
     })
     .for_members(),
+    Route::get("/limits/organization", "Read the organisation's limits", "Limits", || {
+        get(limits::organization)
+    }),
+    Route::set("/limits/organization", "Set the organisation's limits", "Limits", || {
+        put(limits::set_organization)
+    }),
+    Route::get("/limits/message", "Read what is told beside a spent limit", "Message", || {
+        get(limits::message)
+    }),
+    Route::set("/limits/message", "Set what is told beside a spent limit", "Message", || {
+        put(limits::set_message)
+    }),
+    Route::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
+        get(spend_limits::list)
+    })
+    .query(&["limit", "after_id", "before_id", "scope_type"]),
+    Route::act("/organizations/spend_limits", "Set a spend limit", "SpendLimit", || {
+        post(spend_limits::set)
+    })
+    .takes("NewSpendLimit"),
+    Route::get(
+        "/organizations/spend_limits/effective",
+        "List who has which spend limit and has spent what",
+        "SpendSummaryList",
+        || get(effective::list),
+    )
+    .query(&["limit", "page", "period", "sort", "user_ids", "q"]),
+    Route::get(
+        "/organizations/spend_limits/audit",
+        "List changes of spend limits, newest first",
+        "SpendLimitAuditList",
+        || get(spend_limits::audit),
+    )
+    .query(&["limit"]),
+    Route::get(
+        "/organizations/spend_limits/{spend_limit_id}",
+        "Read a spend limit",
+        "SpendLimit",
+        || get(spend_limits::read),
+    ),
+    Route::new(
+        Verb::Delete,
+        "/organizations/spend_limits/{spend_limit_id}",
+        "Delete a spend limit",
+        (200, Some("SpendLimitDeleted")),
+        || delete(spend_limits::remove),
+    ),
     Route::get("/prices", "List prices, built-in and own", "PriceList", || get(prices::list))
         .query(&["limit", "cursor", "q"]),
     Route::create("/prices", "Set a price from a day on", "Price", || post(prices::create))
@@ -211,10 +274,20 @@ pub(crate) fn mounted(wants: impl Fn(Access) -> bool) -> Router<Arc<Office>> {
     wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
+/// The routes that mirror Anthropic's Admin API, where its clients look for them.
+pub(crate) fn mirrored() -> Router<Arc<Office>> {
+    let wanted = ROUTES.iter().filter(|route| route.path.starts_with(MIRRORED));
+    wanted.fold(Router::new(), |router, route| {
+        router.route(&format!("{MIRROR}{}", route.path), (route.handler)())
+    })
+}
+
 /// Who may use the route at this path, as the router has matched it. One that is not in the table
 /// is for administrators.
 pub(crate) fn access(method: &Method, path: &str) -> Access {
-    let path = path.strip_prefix(BASE).unwrap_or_default();
+    let path = path.strip_prefix(BASE).unwrap_or(path);
+    let mirror = path.strip_prefix(MIRROR).filter(|rest| rest.starts_with(MIRRORED));
+    let path = mirror.unwrap_or(path);
     let found =
         ROUTES.iter().find(|route| route.path == path && route.verb.as_str() == method.as_str());
     found.map_or(Access::Admin, |route| route.access)

@@ -9,7 +9,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::UserId;
-use baton_domain::key::{Key, Role, User};
+use baton_domain::key::{Key, Limits, Role, User};
+use baton_domain::scope::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ struct UserInput {
     email: Change<String>,
     role: Option<Role>,
     enabled: Option<bool>,
+    limits: Option<Limits>,
 }
 
 /// `?role=&enabled=&q=`
@@ -52,7 +54,7 @@ fn view(stored: &Stored<User>) -> Value {
     let user = &stored.value;
     json!({
         "id": user.id, "name": user.name, "email": user.email, "role": user.role,
-        "enabled": user.enabled, "created_at": stored.created_at, "updated_at": stored.updated_at,
+        "enabled": user.enabled, "limits": user.limits, "created_at": stored.created_at, "updated_at": stored.updated_at,
         "version": stored.version,
     })
 }
@@ -77,11 +79,12 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         email: None,
         role: Role::Member,
         enabled: true,
+        limits: Limits::default(),
     };
     fill(&mut user, input)?;
     let stored = office.store.stamp(user, None);
     let (mut edit, view) = (Edit::default(), view(&stored));
-    office.store.save(&mut edit, &stored)?;
+    office.store.save_user(&mut edit, &stored)?;
     let note = Note::created(&stored.value.id, &view);
     office.enact(&visit, edit, note, Told::created(view)).await
 }
@@ -102,7 +105,7 @@ pub(crate) async fn change(
     let mut stored = office.store.revise(&before);
     fill(&mut stored.value, input)?;
     let (mut edit, after) = (Edit::default(), view(&stored));
-    office.store.save(&mut edit, &stored)?;
+    office.store.save_user(&mut edit, &stored)?;
     let note = Note::updated(&stored.value.id, view(&before), &after);
     office.enact(&visit, edit, note, Told::ok(after)).await
 }
@@ -120,9 +123,13 @@ pub(crate) async fn remove(
         ));
     }
     let mut edit = Edit::default();
-    office.store.remove(&mut edit, &stored);
+    office.store.remove_user(&mut edit, &stored);
     let note = Note::deleted(&stored.value.id, view(&stored));
-    office.enact(&visit, edit, note, Told::gone()).await
+    let scope = Scope::User(stored.value.id);
+    office.drop_spend_limits(&visit, &mut edit, &scope).await?;
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
+    office.store.retire_limit(&scope).await?;
+    Ok(told)
 }
 
 /// Checks `input` and writes it over `user`.
@@ -141,6 +148,7 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
     user.email = input.email.over(user.email.take());
     user.role = input.role.unwrap_or(user.role);
     user.enabled = input.enabled.unwrap_or(user.enabled);
+    user.limits = input.limits.unwrap_or(std::mem::take(&mut user.limits));
     Ok(())
 }
 

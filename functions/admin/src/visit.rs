@@ -117,6 +117,13 @@ impl Note {
 }
 
 impl Office {
+    /// Adds a row of the audit trail to a change that is made of more than one.
+    pub(crate) fn note(&self, visit: &Visit, edit: &mut Edit, note: Note) -> Answer<()> {
+        let Note { action, target, before, after } = note;
+        let (actor, action) = (visit.actor.name(), action.to_owned());
+        Ok(self.store.audit(edit, &Change { actor, action, target, before, after })?)
+    }
+
     /// Makes a change: `edit`, its row of the audit trail and, where the request can be repeated,
     /// its answer are one transaction.
     pub(crate) async fn enact(
@@ -126,9 +133,7 @@ impl Office {
         note: Note,
         told: Told,
     ) -> Answer<Told> {
-        let Note { action, target, before, after } = note;
-        let (actor, action) = (visit.actor.name(), action.to_owned());
-        self.store.audit(&mut edit, &Change { actor, action, target, before, after })?;
+        self.note(visit, &mut edit, note)?;
         if let Some(replay) = &visit.replay {
             self.store.keep_answer(&mut edit, &replay.name, &replay.keep(&told)).await?;
         }

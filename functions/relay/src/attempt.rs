@@ -60,7 +60,8 @@ impl Means {
         let headers = headers(asked, member, stream)
             .map_err(|_| Miss::Misconfigured("its credential is no header value".to_owned()))?;
         let call = async {
-            let answer = self.upstream.call(Method::POST, &url, headers, body).await?;
+            let upstream = self.upstream.through(member.proxy.as_ref())?;
+            let answer = upstream.call(Method::POST, &url, headers, body).await?;
             hold(asked, answer).await
         };
         tokio::time::timeout_at(first_byte, call).await.unwrap_or(Err(Miss::Timeout))

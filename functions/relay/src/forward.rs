@@ -7,19 +7,19 @@
 use crate::attempt::{Held, Miss};
 use crate::authenticate::Caller;
 use crate::body::Body;
+use crate::choose::{Picked, Session};
 use crate::health::Note;
 use crate::receipt::{Bill, Question, Receipt};
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_domain::id::AccountId;
 use baton_domain::model::map;
+use baton_domain::record::Tried;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub(crate) question: Arc<Question>,
     body: Bytes,
     model_span: Range<usize>,
-    session: u64,
+    session: Session,
 }
 
 /// An upstream's good answer, held at its first event.
@@ -59,10 +59,10 @@ impl Call {
         caller: Caller,
         envelope: &Envelope<'_>,
         body: Bytes,
-        bill: Bill,
+        (bill, die): (Bill, u64),
     ) -> Self {
         let session_id = session_id(&asked.head.headers, envelope);
-        let session = session_seed(session_id.as_deref(), &body);
+        let session = Session::new(session_seed(session_id.as_deref(), &body), die);
         let question = Question {
             id: asked.id.clone(),
             at: asked.at,
@@ -111,15 +111,20 @@ impl Means {
     ) -> Result<Answer, Failure> {
         let question = &call.question;
         let mut chooser = self.chooser(&question.caller, &question.model, call.session).await?;
-        let mut trail = Trail::default();
+        let mut tried = Vec::new();
         let mut last: Option<Missed> = None;
         while chooser.attempts() < ATTEMPTS_MAX {
-            let picked = self.pick(&mut chooser, question.bill, deadline).await;
-            let member = match (picked, last.take()) {
-                (Ok(at), _) => &chooser.pool().members[at],
+            let picked = self.pick(&mut chooser, question, deadline).await;
+            let Picked { at, seat } = match (picked, last.take()) {
+                (Ok(picked), None) => picked,
+                (Ok(picked), Some(missed)) => {
+                    self.leave_seat(&missed.receipt).await;
+                    picked
+                }
                 (Err(refusal), None) => return Err(refusal.into()),
                 (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
+            let member = &chooser.pool().members[at];
             let (model, body) = call.for_account(member);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
@@ -127,7 +132,8 @@ impl Means {
                 provider: member.account.provider.as_str(),
                 upstream_model: model,
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
-                left: trail.to_string(),
+                tried: tried.clone(),
+                seat,
                 status: 0,
                 first_byte_at: None,
             };
@@ -137,14 +143,19 @@ impl Means {
                     receipt.first_byte_at = Some(self.store.clock().now());
                     if question.bill == Bill::Metered {
                         self.note_served(&receipt.account, &held.head.headers);
+                        self.note_move(&chooser, at);
                     }
                     return Ok(Answer { receipt, held });
                 }
                 Err(miss) => {
-                    trail.add(&receipt.account, &miss);
-                    receipt.left = trail.to_string();
-                    let (next, missed) = self.judge(receipt, miss);
-                    if next == Next::PassOn || Instant::now() >= deadline {
+                    let account_id = receipt.account.clone();
+                    let (next, mut missed) = self.judge(receipt, miss);
+                    if next == Next::PassOn {
+                        return Err(missed.failure(asked).await);
+                    }
+                    tried.push(Tried { account_id, reason: missed.miss.to_string() });
+                    missed.receipt.tried.clone_from(&tried);
+                    if Instant::now() >= deadline {
                         return Err(missed.failure(asked).await);
                     }
                     last = Some(missed);
@@ -171,22 +182,6 @@ impl Means {
             Bill::Free => Note::nothing(),
         };
         (verdict.request, Missed { receipt, miss, note })
-    }
-}
-
-/// Which accounts were tried, and why each was left.
-#[derive(Default)]
-struct Trail(Vec<String>);
-
-impl Trail {
-    fn add(&mut self, account: &AccountId, miss: &Miss) {
-        self.0.push(format!("{account} {miss}"));
-    }
-}
-
-impl fmt::Display for Trail {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.join(", "))
     }
 }
 

@@ -13,11 +13,14 @@ mod exchange;
 mod forward;
 mod health;
 mod models;
+mod moves;
 mod own_usage;
 mod read;
 mod receipt;
 mod reply;
+mod seats;
 mod settle;
+mod source;
 mod stream;
 mod watch;
 
@@ -64,7 +67,10 @@ struct Means {
     upstream: Upstream,
     pepper: Pepper,
     timers: Timers,
+    utilisation_max: Option<u32>,
     on_outage: LimitsOnOutage,
+    /// What a client is told beside a spent limit, unless the organisation's terms say something.
+    spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
@@ -121,7 +127,9 @@ impl Relay {
             upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
+            utilisation_max: settings.utilisation_max.0,
             on_outage: settings.limits_on_outage,
+            spend_limit_message: settings.spend_limit_message.clone(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
             prices: PriceTable::builtin(),

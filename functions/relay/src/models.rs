@@ -3,6 +3,7 @@
 
 use crate::authenticate::Caller;
 use crate::body::Body;
+use crate::choose::Session;
 use crate::reply::{self, Refusal};
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
@@ -27,7 +28,7 @@ impl Means {
         asked: &Asked,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        let chooser = self.chooser(caller, "", 0).await?;
+        let chooser = self.chooser(caller, "", Session::Drawn(0)).await?;
         let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
             return Ok(self.catalogue(caller, None));
         };
@@ -46,7 +47,8 @@ impl Means {
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         caller.may_use(id)?;
-        let (chooser, now) = (self.chooser(caller, id, 0).await?, self.store.clock().now());
+        let (chooser, now) =
+            (self.chooser(caller, id, Session::Drawn(0)).await?, self.store.clock().now());
         let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
         let member = &chooser.pool().members[at];
         if let Some((head, body)) = self.ask_upstream(asked, member).await {
@@ -65,7 +67,8 @@ impl Means {
         let url = format!("{base}{}", asked.path_and_query());
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
-            let answer = self.upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
+            let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
+            let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))

@@ -21,19 +21,25 @@ impl Ending {
 }
 
 impl Means {
+    /// Ends an exchange, once: its place at the account is left, and its record is safe.
+    pub(crate) async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+        tokio::join!(self.leave_seat(receipt), self.send_record(receipt, ending));
+    }
+
     /// Sends the usage record; returns when it is safe: in the queue, else among the pending
     /// events, else in the log in full.
-    pub(crate) async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+    async fn send_record(&self, receipt: &Receipt, ending: &Ending) {
         if receipt.question.bill == Bill::Free {
             return;
         }
         let record = self.record(receipt, ending, self.store.prices().await.as_ref());
+        let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
             model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
             ttft_ms = record.ttft_ms, duration_ms = record.duration_ms, attempts = record.attempts,
-            left = receipt.left,
+            left = left.join(", "),
             "served"
         );
         let Err(error) = self.queue.send(&record).await else { return };
@@ -81,9 +87,11 @@ impl Means {
             ttft_ms: receipt.first_byte_at.map(millis),
             duration_ms: millis(self.store.clock().now()),
             attempts: receipt.attempts,
+            tried: receipt.tried.clone(),
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
             reserved_usd: question.caller.reserved_usd,
+            reserved_pools: question.caller.reserved_pools.clone(),
         }
     }
 }

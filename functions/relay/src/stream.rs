@@ -6,10 +6,10 @@
 use crate::body::{Body, Broken, Consumer};
 use crate::forward::Answer;
 use crate::settle::Ending;
+use crate::source::{Next, Source};
 use crate::watch::Watch;
 use crate::{Asked, Means, reply};
 use async_stream::stream;
-use baton_cloud::upstream;
 use baton_domain::record::Outcome;
 use baton_wire::error::{Dialect, OwnError, event_frame};
 use baton_wire::meter::{Ended, Reading};
@@ -17,20 +17,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http_body_util::BodyExt as _;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-/// What comes next from the upstream.
-enum Next {
-    Chunk(Bytes),
-    End,
-    Broke(&'static str),
-    Late,
-    Cut,
-}
+/// Pieces that are passed on together, at most.
+const BURST_MAX: usize = 64;
 
 impl Means {
     /// Turns a held answer into the client's.
@@ -64,7 +56,8 @@ impl Means {
         deadline: Instant,
     ) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
         let Answer { receipt, held } = answer;
-        let (mut watch, mut rest) = (held.watch, held.rest);
+        let mut watch = held.watch;
+        let mut source = Source::new(held.rest, self.timers.idle, deadline, consumer.cut.clone());
         stream! {
             let is_stream = watch.is_stream();
             let mut last = Bytes::new();
@@ -72,18 +65,16 @@ impl Means {
             for chunk in held.chunks {
                 yield Ok(pass(chunk));
             }
-            let idle = self.timers.idle;
-            let mut alarm = pin!(sleep_until(deadline.min(Instant::now() + idle)));
-            let mut cut = pin!(consumer.cut.cancelled());
             let mut left = consumer.left.load(Ordering::SeqCst);
+            let mut burst = Vec::new();
             let stop = loop {
-                let next = next(&mut rest, alarm.as_mut(), cut.as_mut()).await;
+                let stop = gather(&mut source, &mut watch, &mut burst).await;
+                for chunk in burst.drain(..) {
+                    yield Ok(pass(chunk));
+                }
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
-                let Next::Chunk(chunk) = next else { break next };
-                alarm.as_mut().reset(deadline.min(Instant::now() + idle));
-                match watch.observe(chunk) {
-                    Ok(chunk) => yield Ok(pass(chunk)),
-                    Err(_) => break Next::Broke("the upstream's compression is broken"),
+                if let Some(stop) = stop {
+                    break stop;
                 }
             };
             let can_be_told = watch.can_be_told();
@@ -105,24 +96,20 @@ impl Means {
     }
 }
 
-async fn next(
-    rest: &mut upstream::Body,
-    alarm: Pin<&mut Sleep>,
-    cut: Pin<&mut impl Future<Output = ()>>,
-) -> Next {
-    let frame = tokio::select! {
-        biased;
-        frame = rest.frame() => frame,
-        () = alarm => return Next::Late,
-        () = cut => return Next::Cut,
-    };
-    match frame {
-        Some(Ok(frame)) => match frame.into_data() {
-            Ok(data) => Next::Chunk(data),
-            Err(_trailers) => Next::End,
-        },
-        Some(Err(_)) => Next::Broke("the upstream's answer broke off"),
-        None => Next::End,
+/// Waits for the next piece and takes what is there with it, looked at and as the client is to get
+/// it. Answers why nothing will follow, once that is known.
+async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) -> Option<Next> {
+    let mut next = source.next().await;
+    loop {
+        let Next::Chunk(chunk) = next else { return Some(next) };
+        match watch.observe(chunk) {
+            Ok(chunk) => burst.push(chunk),
+            Err(_) => return Some(Next::Broke("the upstream's compression is broken")),
+        }
+        if burst.len() == BURST_MAX {
+            return None;
+        }
+        next = source.at_hand().await?;
     }
 }
 

@@ -8,10 +8,11 @@ mod plan;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use baton_cloud::store::{ACTIONS_MAX, CommitError, Store, StoreError};
-use baton_domain::id::RequestId;
+use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::{UsageRecord, VERSION};
+use jiff::Timestamp;
 use plan::Transaction;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Tries before a busy table is left to the queue's redelivery.
@@ -35,6 +36,7 @@ pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
         }
     }
     let failed = store_all(store, &records).await;
+    note_used(store, records.iter().filter(|record| !failed.contains(&record.id))).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
         answer.add_failure(message);
     }
@@ -66,6 +68,21 @@ async fn store_all(store: &Store, records: &[UsageRecord]) -> HashSet<RequestId>
     failed
 }
 
+/// Notes when the accounts were used: one update an account, whatever the batch holds. It is for
+/// people to look at, so a failure costs nothing but a line.
+async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
+    let mut latest: HashMap<&AccountId, Timestamp> = HashMap::new();
+    for record in records {
+        let at = latest.entry(&record.account_id).or_insert(record.started_at);
+        *at = record.started_at.max(*at);
+    }
+    for (account, at) in latest {
+        if let Err(error) = store.note_used(account, at).await {
+            tracing::warn!(account_id = %account, "when it was used is not noted: {error}");
+        }
+    }
+}
+
 /// Commits one transaction: without the records that turn out to be stored already, and again
 /// when others were in the way.
 async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), StoreError> {
@@ -75,15 +92,20 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), S
         match store.commit(records, sums, settlements).await {
             Ok(()) => return Ok(()),
             Err(CommitError::Stored(at)) => transaction = without(transaction, &at),
-            Err(CommitError::Unreserved) if !settlements.is_empty() => {
-                tracing::error!("a limit item is gone: events are stored without settling");
-                transaction.settlements.clear();
+            Err(CommitError::Unreserved(gone)) if !gone.is_empty() => {
+                tracing::error!(
+                    ?gone,
+                    "limit items are gone: events are stored without settling there"
+                );
+                transaction.settlements.retain(|scope, _| !gone.contains(scope));
             }
             Err(CommitError::Busy) if tries < TRIES_MAX => {
                 tries += 1;
                 tokio::time::sleep(backoff(tries, store.dice().byte())).await;
             }
-            Err(CommitError::Busy | CommitError::Unreserved) => return Err(StoreError::Conflict),
+            Err(CommitError::Busy | CommitError::Unreserved(_)) => {
+                return Err(StoreError::Conflict);
+            }
             Err(CommitError::Failed(error)) => return Err(error),
         }
     }

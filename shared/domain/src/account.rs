@@ -32,8 +32,11 @@ pub struct Account {
     pub cache_domain: Option<String>,
     /// Requests at the same time, if bounded.
     pub max_concurrency: Option<u32>,
-    /// The proxy to reach it through, if any.
+    /// The proxy to reach it through, if any, as it is shown: its password is masked.
     pub proxy_url: Option<String>,
+    /// The same as it is used, sealed and in base64.
+    #[serde(default)]
+    pub proxy_sealed: Option<String>,
     /// Whether it is used at all.
     pub enabled: bool,
 }

@@ -6,6 +6,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod account;
+pub mod bounds;
 pub mod choose;
 pub mod health;
 pub mod id;
@@ -20,6 +21,8 @@ pub mod relay_key;
 pub mod reservation;
 pub mod rollup;
 pub mod runtime;
+pub mod scope;
 pub mod secret;
+pub mod spend_limit;
 pub mod usage;
 pub mod verdict;

@@ -5,6 +5,7 @@
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
+use crate::scope::Scope;
 use crate::usage::Tokens;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ pub struct UsageRecord {
     pub duration_ms: u64,
     /// How many upstream calls it took.
     pub attempts: u32,
+    /// The accounts that were tried and left, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// The client's session, if it told one.
     pub session_id: Option<String>,
     /// The client's subagent, if it told one.
@@ -73,6 +77,24 @@ pub struct UsageRecord {
     /// store: the transaction that stores the record settles the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_usd: Option<PicoUsd>,
+    /// The pools that it was reserved in besides its key's item. Only on its way, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved_pools: Vec<Scope>,
+}
+
+/// An account that was left for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Which.
+    pub account_id: AccountId,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Tried {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} {}", self.account_id, self.reason)
+    }
 }
 
 /// How a request ended.

@@ -66,6 +66,8 @@ pub enum Effect {
         reason: &'static str,
         /// The model family that it holds for, if not for all.
         family: Option<String>,
+        /// The upstream has named no time and may well answer before.
+        is_guess: bool,
     },
     /// Its credential is refused.
     AuthFailed {
@@ -92,7 +94,7 @@ pub fn classify(failure: &Failure<'_>, now: Timestamp, jitter: u8) -> Verdict {
             Effect::Strike { reason: "the upstream's stream began with an error" },
         ),
         Failure::FirstEvent { kind: "rate_limit_error" } => {
-            (Next::TryAnother, cool(now, 30, "rate limited"))
+            (Next::TryAnother, cool(now, 30, "rate limited", true))
         }
         Failure::FirstEvent { .. } => (Next::PassOn, Effect::Nothing),
         Failure::Unreachable => (Next::TryAnother, Effect::Strike { reason: "unreachable" }),
@@ -107,12 +109,12 @@ fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
         403 if says_disabled(answer.body) => {
             Effect::AuthFailed { reason: "the upstream has disabled the account (403)" }
         }
-        403 => cool(now, 300, "forbidden (403)"),
-        402 => until_reset(answer, now, 600, "spend cap reached (402)"),
+        403 => cool(now, 300, "forbidden (403)", false),
+        402 => until_reset(answer, now, (600, false), "spend cap reached (402)"),
         429 if says_spend_cap(answer.body) => {
-            until_reset(answer, now, 600, "spend cap reached (429)")
+            until_reset(answer, now, (600, false), "spend cap reached (429)")
         }
-        429 => until_reset(answer, now, 30, "rate limited (429)"),
+        429 => until_reset(answer, now, (30, true), "rate limited (429)"),
         529 => overloaded(now, jitter),
         500 | 502 | 503 | 504 => Effect::Strike { reason: "server error" },
         _ => return Verdict { request: Next::PassOn, account: Effect::Nothing },
@@ -120,27 +122,33 @@ fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
     Verdict { request: Next::TryAnother, account }
 }
 
-/// As long as the answer says, for whom it says; `seconds` where it names no time to come.
-fn until_reset(answer: &Answer<'_>, now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
+/// As long as the answer says, for whom it says; `otherwise` (seconds, and whether that is a mere
+/// guess) where it names no time to come.
+fn until_reset(
+    answer: &Answer<'_>,
+    now: Timestamp,
+    otherwise: (i64, bool),
+    reason: &'static str,
+) -> Effect {
     let announced = answer.reset.filter(|reset| *reset > now);
-    let seconds = match (answer.retry_after, announced) {
-        (Some(seconds), _) => i64::try_from(seconds).unwrap_or(i64::MAX),
-        (None, Some(reset)) => reset.duration_since(now).as_secs().saturating_add(1),
-        (None, None) => seconds,
+    let (seconds, is_guess) = match (answer.retry_after, announced) {
+        (Some(seconds), _) => (i64::try_from(seconds).unwrap_or(i64::MAX), false),
+        (None, Some(reset)) => (reset.duration_since(now).as_secs().saturating_add(1), false),
+        (None, None) => otherwise,
     };
     let family = answer.family.map(str::to_owned);
-    Effect::Cool { until: later(now, seconds), reason, family }
+    Effect::Cool { until: later(now, seconds), reason, family, is_guess }
 }
 
 /// It is the platform, not the account: 5 to 10 seconds.
 fn overloaded(now: Timestamp, jitter: u8) -> Effect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
-    Effect::Cool { until, reason: "overloaded (529)", family: None }
+    Effect::Cool { until, reason: "overloaded (529)", family: None, is_guess: true }
 }
 
-fn cool(now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
-    Effect::Cool { until: later(now, seconds), reason, family: None }
+fn cool(now: Timestamp, seconds: i64, reason: &'static str, is_guess: bool) -> Effect {
+    Effect::Cool { until: later(now, seconds), reason, family: None, is_guess }
 }
 
 /// At most 31 days: a nonsense header must not bury an account.
@@ -205,6 +213,20 @@ mod tests {
         assert_eq!(cooled(&status(403, None, "")), 300);
         assert_eq!(cooled(&status(529, None, "")), 5);
         assert_eq!(cooled(&status(429, Some(u64::MAX), "")), 31 * 24 * 3600);
+    }
+
+    #[test]
+    fn what_the_upstream_does_not_say_is_a_guess() {
+        let is_guess = |code, retry_after, body| match status(code, retry_after, body).account {
+            Effect::Cool { is_guess, .. } => is_guess,
+            other => panic!("{other:?}"),
+        };
+        assert!(is_guess(429, None, ""));
+        assert!(is_guess(529, None, ""));
+        assert!(!is_guess(429, Some(17), ""));
+        assert!(!is_guess(429, None, "credit balance is too low"), "money does not come back");
+        assert!(!is_guess(402, None, ""));
+        assert!(!is_guess(403, None, ""));
     }
 
     #[test]

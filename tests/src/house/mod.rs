@@ -7,6 +7,7 @@ mod admin;
 mod binary;
 mod key;
 mod process;
+mod spend;
 mod usage;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use binary::{baton_binary, fake_upstream_binary, function_binary, target_fol
 pub use key::{Key, KeyPlan, MODEL, message};
 pub(crate) use process::bare_command;
 pub use process::{Launch, Process};
+pub use spend::{estimate, period, pico, scope, settled, spend, usd};
 pub use usage::{SOON, tokens};
 
 /// What runs Baton.

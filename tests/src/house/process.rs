@@ -196,6 +196,19 @@ impl Process {
         Program::run(&mut command, END)
     }
 
+    /// Runs a command of the binary with these variables and no others: what it does not say
+    /// itself comes from the file of profiles in this process's home folder.
+    pub fn command_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+        let mut command = bare_command(self.launch.home());
+        command.args(arguments).envs(variables.iter().copied());
+        Program::run(&mut command, END)
+    }
+
+    /// The home folder that its commands see.
+    pub fn home(&self) -> &Path {
+        self.launch.home()
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         self.program.kill();

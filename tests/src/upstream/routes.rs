@@ -118,6 +118,8 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
         Some(Err(problem)) => return Reply::error(400, "invalid_request_error", &problem),
         None => shared.default_scenario(),
     };
+    let is_meant = scenario.chance.is_none_or(|chance| die(serial) < chance);
+    let scenario = if is_meant { scenario } else { plain(&scenario) };
     let body = request.json();
     let Some(model) = body["model"].as_str() else {
         return Reply::error(400, "invalid_request_error", "model: Field required");
@@ -141,6 +143,19 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
         reply.before.push(Step::Gate(shared.gate(gate)));
     }
     reply
+}
+
+/// A die of 0..1000 that the serial number throws: the finalizer of `SplitMix64`.
+fn die(serial: u64) -> u64 {
+    let mut bits = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits ^ (bits >> 31)) % 1000
+}
+
+/// A text with the scenario's length and pace.
+fn plain(scenario: &Scenario) -> Scenario {
+    Scenario { events: scenario.events, pace: scenario.pace, ..Scenario::text() }
 }
 
 fn recorded_error(name: &str) -> Reply {

@@ -1,6 +1,8 @@
 //! The local stack as its clients see it: through the real AWS clients, by what is promised.
 
 #[cfg(test)]
+mod company;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod endpoint;

@@ -34,7 +34,7 @@ pub struct AuditRow {
     pub change: Change,
 }
 
-/// Months without a change that are looked through before the trail counts as ended.
+/// How many months back the trail is looked through.
 const MONTHS_MAX: u32 = 24;
 
 impl Store {

@@ -25,6 +25,8 @@ pub struct PoolMember {
     pub account: Account,
     /// Its credential.
     pub credential: Secret,
+    /// The URL of the proxy to reach it through.
+    pub proxy: Option<Secret>,
 }
 
 impl Store {
@@ -61,9 +63,10 @@ impl Store {
     async fn read_pool(&self, id: &GroupId) -> Result<Option<Pool>, StoreError> {
         let (mut group, mut members) = (None, Vec::new());
         for item in self.group_items(id).await? {
-            if text(&item, SK)?.starts_with("account#") {
+            let sk = text(&item, SK)?;
+            if sk.starts_with("account#") {
                 members.push(self.member(Stored::from_item(item)?).await?);
-            } else {
+            } else if sk == Group::KIND {
                 group = Some(Stored::<Group>::from_item(item)?.value);
             }
         }
@@ -77,7 +80,8 @@ impl Store {
     async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
         let sealed = stored.secret.unwrap_or_default();
         let credential = self.open_credential(&stored.value.id, &sealed).await?;
-        Ok(PoolMember { account: stored.value, credential })
+        let proxy = self.open_proxy(&stored.value).await?;
+        Ok(PoolMember { account: stored.value, credential, proxy })
     }
 
     /// The ids of a group's accounts.

@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use baton_domain::account::Account;
 use baton_domain::id::{GroupId, KeyId};
-use baton_domain::key::{Group, Key};
+use baton_domain::key::{Group, Key, User};
+use baton_domain::scope::Scope;
 use std::collections::BTreeMap;
 
 /// One page of a list.
@@ -28,6 +29,7 @@ pub struct Edit {
     groups: Vec<GroupId>,
     /// Whether it changes the operator's prices.
     pub(super) prices: bool,
+    pub(super) scopes: Vec<Scope>,
 }
 
 impl Store {
@@ -61,19 +63,28 @@ impl Store {
         if edit.prices {
             self.prices.forget(&());
         }
+        edit.scopes.iter().for_each(|scope| self.terms.forget(scope));
         Ok(())
     }
 
     /// Adds or replaces a key.
     pub fn save_key(&self, edit: &mut Edit, key: &Stored<Key>) -> Result<(), StoreError> {
         edit.keys.push(key.value.id.clone());
+        self.join_user(edit, &key.value);
         self.save(edit, key)
     }
 
     /// Adds or replaces a group.
     pub fn save_group(&self, edit: &mut Edit, group: &Stored<Group>) -> Result<(), StoreError> {
         edit.groups.push(group.value.id.clone());
+        edit.scopes.push(Scope::Group(group.value.id.clone()));
         self.save(edit, group)
+    }
+
+    /// Adds or replaces a user.
+    pub fn save_user(&self, edit: &mut Edit, user: &Stored<User>) -> Result<(), StoreError> {
+        edit.scopes.push(Scope::User(user.value.id.clone()));
+        self.save(edit, user)
     }
 
     /// Adds or replaces an account, in its own item and in those of its groups; `before` are the
@@ -123,13 +134,21 @@ impl Store {
     /// Removes a key.
     pub fn remove_key(&self, edit: &mut Edit, key: &Stored<Key>) {
         edit.keys.push(key.value.id.clone());
+        self.leave_user(edit, &key.value);
         self.remove(edit, key);
     }
 
     /// Removes a group; it must not have accounts.
     pub fn remove_group(&self, edit: &mut Edit, group: &Stored<Group>) {
         edit.groups.push(group.value.id.clone());
+        edit.scopes.push(Scope::Group(group.value.id.clone()));
         self.remove(edit, group);
+    }
+
+    /// Removes a user; it must not have keys.
+    pub fn remove_user(&self, edit: &mut Edit, user: &Stored<User>) {
+        edit.scopes.push(Scope::User(user.value.id.clone()));
+        self.remove(edit, user);
     }
 
     /// Removes an account and its copies.

@@ -7,7 +7,7 @@ use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
-use baton_domain::record::{Outcome, UsageRecord};
+use baton_domain::record::{Outcome, Tried, UsageRecord};
 use baton_domain::usage::Tokens;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub(super) struct EventRow {
     f: Option<u64>,
     d: u64,
     n: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    l: Vec<Tried>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     se: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,9 +107,11 @@ impl EventRow {
             ttft_ms: self.f,
             duration_ms: self.d,
             attempts: self.n,
+            tried: self.l,
             session_id: self.se,
             agent_id: self.ag,
             reserved_usd: None,
+            reserved_pools: Vec::new(),
         }
     }
 }
@@ -144,6 +148,7 @@ impl From<&UsageRecord> for EventRow {
             f: record.ttft_ms,
             d: record.duration_ms,
             n: record.attempts,
+            l: record.tried.clone(),
             se: record.session_id.clone(),
             ag: record.agent_id.clone(),
         }

@@ -8,6 +8,7 @@ use baton_domain::account::Account;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::key::{Group, Key, User};
 use baton_domain::runtime::Runtime;
+use baton_domain::spend_limit::{SpendLimit, SpendLimitId};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +46,7 @@ entity!(Key, KeyId, "key");
 entity!(Group, GroupId, "group");
 entity!(Account, AccountId, "account");
 entity!(User, UserId, "user");
+entity!(SpendLimit, SpendLimitId, "spend_limit");
 
 impl Entity for Runtime {
     type Id = &'static str;

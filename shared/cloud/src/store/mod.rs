@@ -7,16 +7,21 @@ mod edit;
 mod event;
 mod health;
 mod item;
+mod last_used;
 mod ledger;
 mod limits;
 mod list;
+mod moves;
 mod names;
 mod prices;
 mod replay;
+mod seats;
 mod secrets;
 mod state;
 mod tally;
+mod terms;
 mod trail;
+mod transaction;
 
 pub use audit::{AuditRow, Change};
 pub use config::{Pool, PoolMember};
@@ -37,8 +42,11 @@ use crate::dice::Dice;
 use crate::settings::{Resources, Settings};
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
+use baton_domain::bounds::Terms;
+use baton_domain::choose::Conversation;
 use baton_domain::id::{GroupId, KeyId};
 use baton_domain::key::Key;
+use baton_domain::scope::Scope;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -56,6 +64,8 @@ pub struct Store {
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
     prices: prices::Prices,
+    terms: Cache<Scope, Arc<Terms>>,
+    moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
 }
 
@@ -105,6 +115,8 @@ impl Store {
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
             prices: prices::cache(),
+            terms: Cache::new(10_000, lifetime),
+            moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
         }
     }

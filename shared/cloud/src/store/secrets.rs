@@ -8,6 +8,9 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::error::DisplayErrorContext;
 use aws_sdk_kms::types::DataKeySpec;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::relay_key;
 use baton_domain::secret::Secret;
@@ -32,6 +35,27 @@ impl Store {
     ) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
         Ok(vault.open(sealed, &credential_place(account))?)
+    }
+
+    /// Seals the URL of an account's proxy, for [`Account::proxy_sealed`].
+    pub async fn seal_proxy(
+        &self,
+        account: &AccountId,
+        url: &Secret,
+    ) -> Result<String, StoreError> {
+        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        Ok(BASE64_STANDARD.encode(vault.seal(url, &proxy_place(account))?))
+    }
+
+    /// The URL of the account's proxy, if it has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when it has one that does not open: there is no way around it.
+    pub async fn open_proxy(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
+        let Some(sealed) = &account.proxy_sealed else { return Ok(None) };
+        let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| Sealed)?;
+        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
+        Ok(Some(vault.open(&sealed, &proxy_place(&account.id))?))
     }
 
     /// The pepper that key secrets are hashed under: `given`, or else one that is made once and
@@ -135,6 +159,11 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// What a sealed proxy is bound to.
+fn proxy_place(account: &AccountId) -> String {
+    format!("config/account#{account}/proxy_sealed")
 }
 
 /// What a sealed credential is bound to: its table, item and attribute.

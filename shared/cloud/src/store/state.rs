@@ -1,10 +1,11 @@
-//! Short-lived state: events that the queue did not take, and leases.
+//! Short-lived state: events that the queue did not take, leases, and reading many items at once.
 
 use super::item::{Item, inconsistent, key_of, text};
 use super::names::{self, BODY, EXPIRES, OWNER, PENDING, PK, SK};
 use super::{Store, StoreError};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use baton_domain::record::UsageRecord;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// An event that waits for the queue: its id, and the message as it is to be sent.
@@ -15,7 +16,32 @@ pub struct PendingEvent {
     pub body: String,
 }
 
+/// `BatchGetItem` takes so many keys.
+pub(super) const BATCH_MAX: usize = 100;
+
 impl Store {
+    /// The items of the state table at these places ([`BATCH_MAX`] at most), those that there are,
+    /// in any order.
+    pub(super) async fn batch_of_state(
+        &self,
+        places: Vec<Item>,
+        is_consistent: bool,
+    ) -> Result<Vec<Item>, StoreError> {
+        let table = &self.resources.state_table;
+        let (mut found, mut wanted) = (Vec::new(), places);
+        while !wanted.is_empty() {
+            let keys = KeysAndAttributes::builder().set_keys(Some(wanted));
+            let keys = keys.consistent_read(is_consistent).build().ok();
+            let request = keys.map(|keys| HashMap::from([(table.clone(), keys)]));
+            let answer = self.db.batch_get_item().set_request_items(request).send().await?;
+            found
+                .extend(answer.responses.and_then(|mut all| all.remove(table)).unwrap_or_default());
+            let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
+            wanted = rest.map(|rest| rest.keys).unwrap_or_default();
+        }
+        Ok(found)
+    }
+
     /// Keeps a record that the queue did not take.
     pub async fn put_pending(&self, record: &UsageRecord) -> Result<(), StoreError> {
         let id = record.id.to_string();

@@ -4,25 +4,36 @@
 //! and addresses that are not public are refused at connect time unless the operator allows them.
 
 mod address;
+mod proxy;
+
+pub use proxy::ProxyUrl;
 
 use crate::settings::Timers;
 use address::PublicOnly;
+use aws_lc_rs::digest::{SHA256, digest};
 use baton_domain::account::CredentialKind;
 use baton_domain::secret::Secret;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use quick_cache::sync::Cache;
 use std::error::Error as _;
 use std::sync::Arc;
 
 /// The body of an upstream's answer, chunk by chunk.
 pub type Body = reqwest::Body;
 
+/// Clients for so many proxies are kept, with their connections.
+const PROXIES_MAX: usize = 256;
+
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
 pub struct Upstream {
     client: reqwest::Client,
     allow_private: bool,
+    timers: Timers,
+    /// By the SHA-256 of the proxy's URL, which may hold a password.
+    proxied: Arc<Cache<[u8; 32], reqwest::Client>>,
 }
 
 /// No answer was had.
@@ -45,17 +56,28 @@ impl Upstream {
     /// # Errors
     /// When the TLS library cannot be set up.
     pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(timers.connect)
-            .tcp_nodelay(true)
-            .pool_max_idle_per_host(1024);
-        let builder =
-            if allow_private { builder } else { builder.dns_resolver(Arc::new(PublicOnly)) };
-        let client = builder.build().map_err(|error| NoAnswer::Unreachable(chain(&error)))?;
-        Ok(Self { client, allow_private })
+        let client = client(timers, allow_private, None)?;
+        let proxied = Arc::new(Cache::new(PROXIES_MAX));
+        Ok(Self { client, allow_private, timers: *timers, proxied })
+    }
+
+    /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
+    /// among its accounts. A name in an upstream's address is then resolved by the proxy (by us
+    /// with `socks5`).
+    ///
+    /// # Errors
+    /// [`NoAnswer::BadUrl`] when it is no proxy. There is no way around one that cannot be used.
+    pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
+        let Some(proxy) = proxy else { return Ok(self.clone()) };
+        let hash = digest(&SHA256, proxy.expose().as_bytes());
+        let mut key = [0; 32];
+        key.copy_from_slice(hash.as_ref());
+        let client = self.proxied.get_or_insert_with(&key, || {
+            let url = ProxyUrl::parse(proxy.expose(), self.allow_private)
+                .map_err(|why| NoAnswer::BadUrl(format!("its proxy cannot be used: {why}")))?;
+            client(&self.timers, self.allow_private, Some(&url))
+        })?;
+        Ok(Self { client, ..self.clone() })
     }
 
     /// Sends a request and returns as soon as the answer's head is there.
@@ -79,6 +101,28 @@ impl Upstream {
             Err(error) => Err(NoAnswer::Unreachable(chain(&error.without_url()))),
         }
     }
+}
+
+fn client(
+    timers: &Timers,
+    allow_private: bool,
+    proxy: Option<&ProxyUrl>,
+) -> Result<reqwest::Client, NoAnswer> {
+    let unusable = |error: reqwest::Error| NoAnswer::Unreachable(chain(&error.without_url()));
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(timers.connect)
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(1024);
+    if !allow_private {
+        builder = builder.dns_resolver(Arc::new(PublicOnly));
+    }
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(proxy.for_all().map_err(unusable)?);
+    }
+    builder.build().map_err(unusable)
 }
 
 /// Whether `url` may be an upstream's address, with the reason why not.

@@ -1,0 +1,217 @@
+//! Makes what a plan says, through the admin API. What is there already, by its name, is left as it
+//! is, so an import that broke off is repeated with the same command.
+
+use super::plan::{Account, DEFAULT, Key, Left, Plan};
+use crate::Fail;
+use crate::operate::Desk;
+use crate::say::{rows, say};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// What has come of a plan.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What was made: kind, name, id.
+    pub(super) made: Vec<(&'static str, String, String)>,
+    /// New keys' secrets, where they are not written to a file: name, secret.
+    pub(super) secrets: Vec<(String, String)>,
+    /// What the API would not have.
+    pub(super) refused: Vec<Left>,
+    /// What was there already: kind, name.
+    pub(super) kept: Vec<(&'static str, String)>,
+}
+
+/// Where new keys go.
+pub(super) enum Keys {
+    /// To the screen, each as it is made.
+    Shown,
+    /// Into the result, for `--json`.
+    Collected,
+    /// Into a file for their owner's eyes only, each as it is made.
+    Written(Box<csv::Writer<File>>),
+}
+
+impl Keys {
+    /// Opens a file for keys; what it holds already stays.
+    pub(super) fn into_file(path: &Path) -> Result<Self, Fail> {
+        let failed =
+            |error: &dyn std::fmt::Display| Fail::Failed(format!("{}: {error}", path.display()));
+        let mut options = File::options();
+        options.append(true);
+        let (file, is_new) = match options.clone().create_new(true).mode(0o600).open(path) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                (options.open(path).map_err(|error| failed(&error))?, false)
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        let mode = file.metadata().map_err(|error| failed(&error))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(failed(&"others can read it; chmod 600 it, or name another file"));
+        }
+        let mut keys = csv::Writer::from_writer(file);
+        if is_new {
+            let written = keys.write_record(["name", "id", "secret"]);
+            written.map_err(|error| failed(&error))?;
+            keys.flush().map_err(|error| failed(&error))?;
+        }
+        Ok(Self::Written(Box::new(keys)))
+    }
+
+    fn take(
+        &mut self,
+        (name, id, secret): (&str, &str, &str),
+        outcome: &mut Outcome,
+    ) -> Result<(), Fail> {
+        match self {
+            Self::Shown => say(format!("{name}\t{secret}")),
+            Self::Collected => outcome.secrets.push((name.to_owned(), secret.to_owned())),
+            Self::Written(file) => {
+                file.write_record([name, id, secret]).map_err(Fail::because)?;
+                file.flush().map_err(Fail::because)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes groups, then accounts, then keys. What was made before a failure is in the outcome, too.
+pub(super) async fn apply(
+    desk: &Desk,
+    source: &str,
+    plan: &Plan,
+    (keys, outcome): (&mut Keys, &mut Outcome),
+) -> Result<(), Fail> {
+    let mut making = Making { desk, source, outcome };
+    let total = plan.groups.len() + plan.accounts.len() + plan.keys.len();
+    let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+
+    let mut groups = making.known("groups").await?;
+    for group in &plan.groups {
+        let body = json!({ "name": group.name, "description": group.description });
+        if let Some(made) =
+            making.make(("group", "groups"), (&group.name, &group.name), (&groups, body)).await?
+        {
+            groups.insert(group.name.clone(), id_of(&made));
+        }
+        bar.inc(1);
+    }
+    let accounts = making.known("accounts").await?;
+    for account in &plan.accounts {
+        let body = account_body(plan, account, &groups)?;
+        making
+            .make(("account", "accounts"), (&account.name, &account.source), (&accounts, body))
+            .await?;
+        bar.inc(1);
+    }
+    let known = making.known("keys").await?;
+    for key in &plan.keys {
+        let body = key_body(key, &groups)?;
+        if let Some(made) =
+            making.make(("key", "keys"), (&key.name, &key.source), (&known, body)).await?
+        {
+            let secret = made["secret"].as_str().unwrap_or_default();
+            bar.suspend(|| keys.take((&key.name, &id_of(&made), secret), making.outcome))?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+struct Making<'a> {
+    desk: &'a Desk,
+    source: &'a str,
+    outcome: &'a mut Outcome,
+}
+
+impl Making<'_> {
+    /// What is there, by name.
+    async fn known(&self, route: &str) -> Result<BTreeMap<String, String>, Fail> {
+        let all = self.desk.admin.all(&[route], &[]).await?;
+        let named = |row: &Value| Some((row["name"].as_str()?.to_owned(), id_of(row)));
+        Ok(rows(&all).iter().filter_map(named).collect())
+    }
+
+    async fn make(
+        &mut self,
+        (kind, route): (&'static str, &str),
+        (name, source): (&str, &str),
+        (known, body): (&BTreeMap<String, String>, Value),
+    ) -> Result<Option<Value>, Fail> {
+        if known.contains_key(name) {
+            self.outcome.kept.push((kind, name.to_owned()));
+            return Ok(None);
+        }
+        let key = format!("import-{}-{kind}-{source}", self.source);
+        let key: String = key
+            .bytes()
+            .map(|byte| if byte.is_ascii_graphic() { byte as char } else { '_' })
+            .take(200)
+            .collect();
+        let made = match self.desk.admin.post_once(&[route], &body, &key).await {
+            Ok(made) => made,
+            // The rest does not depend on it, and the report names it.
+            Err(Fail::Refused(why)) => {
+                self.outcome.refused.push(Left { what: format!("{kind} {name}"), why });
+                return Ok(None);
+            }
+            Err(fail) => {
+                return Err(Fail::Failed(format!(
+                    "{kind} {name}: {fail}. What was made before it stays; the same command goes on from there"
+                )));
+            }
+        };
+        self.outcome.made.push((kind, name.to_owned(), id_of(&made)));
+        Ok(Some(made))
+    }
+}
+
+fn id_of(row: &Value) -> String {
+    row["id"].as_str().unwrap_or_default().to_owned()
+}
+
+fn id_of_group(groups: &BTreeMap<String, String>, name: &str) -> Result<String, Fail> {
+    groups.get(name).cloned().ok_or_else(|| Fail::Failed(format!("there is no group {name}")))
+}
+
+fn account_body(
+    plan: &Plan,
+    account: &Account,
+    groups: &BTreeMap<String, String>,
+) -> Result<Value, Fail> {
+    let mut body = json!({
+        "name": account.name, "provider": account.provider, "base_url": account.base_url,
+        "credential": { "type": "api_key", "value": account.api_key.expose() },
+        "priority": plan.priority(account), "models": account.models,
+        "model_map": account.model_map, "enabled": account.enabled,
+        "max_concurrency": account.max_concurrency,
+    });
+    let named = account.groups.iter().filter(|name| *name != DEFAULT || groups.contains_key(*name));
+    let ids: Vec<String> = named.map(|name| id_of_group(groups, name)).collect::<Result<_, _>>()?;
+    if !ids.is_empty() {
+        body["groups"] = json!(ids);
+    }
+    if let Some(weight) = account.weight {
+        body["weight"] = json!(weight);
+    }
+    Ok(body)
+}
+
+fn key_body(key: &Key, groups: &BTreeMap<String, String>) -> Result<Value, Fail> {
+    let mut body = json!({
+        "name": key.name, "models": key.models, "enabled": key.enabled,
+        "expires_at": key.expires_at, "limits": key.limits.json(),
+    });
+    if let Some(group) = &key.group {
+        body["group_id"] = json!(id_of_group(groups, group)?);
+    }
+    Ok(body)
+}

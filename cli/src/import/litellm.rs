@@ -1,0 +1,226 @@
+//! Exports of LiteLLM's proxy: a file → a plan.
+//!
+//! Read on 2026-11-23: `schema.prisma` at 029f645f in the public repository BerriAI/litellm (keys are
+//! `LiteLLM_VerificationToken`, teams `LiteLLM_TeamTable`), docs.litellm.ai `/docs/proxy/configs` of
+//! 2026-10-13 (`config.yaml`), and its duration parser, which resets `1d` and `24h` at midnight, `7d`
+//! on Monday, `30d` and `1mo` on the 1st, by default in UTC: Baton's own periods. The file is YAML or
+//! JSON with any of `model_list` (config.yaml), `keys` (the answer of `/key/list?return_full_object=true`)
+//! and `teams` (rows of `/team/list`).
+
+use super::field::{Row, count, dollars, flag, list, object, rows, text};
+use super::plan::{Account, DEFAULT, Key, Limits, Plan};
+use baton_domain::money::PicoUsd;
+use baton_domain::secret::Secret;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Reads an export.
+///
+/// # Errors
+/// Why the file is none.
+pub(super) fn plan(file: &Value) -> Result<Plan, String> {
+    let known = ["model_list", "keys", "teams"];
+    if !file.is_array() && !known.iter().any(|name| file[*name].is_array()) {
+        return Err(format!("it has none of {}", known.join(", ")));
+    }
+    let mut plan = Plan::default();
+    let mut teams = BTreeMap::new();
+    for row in rows(file, &["/teams"]) {
+        let id = text(&row, "team_id").unwrap_or_default();
+        let name = text(&row, "team_alias").unwrap_or_else(|| id.clone());
+        plan.group(&name, &format!("LiteLLM team {id}"));
+        if ["max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests"]
+            .iter()
+            .any(|limit| text(&row, limit).is_some())
+        {
+            let why = "limits of a team are not a group's: `baton limit` or limits of its keys";
+            plan.leave(format!("team {name}: limits"), why);
+        }
+        teams.insert(id, name);
+    }
+    deployments(file, teams.values().cloned().collect(), &mut plan);
+    let mut keys = rows(file, &["/keys"]);
+    if file.is_array() {
+        keys = rows(file, &[""]);
+    }
+    for row in keys {
+        key(&row, &teams, &mut plan);
+    }
+    let others =
+        file["keys"].as_array().into_iter().flatten().filter(|key| key.is_string()).count();
+    if others > 0 {
+        let why = "the list holds hashes only: ask for `/key/list?return_full_object=true`";
+        plan.leave(format!("{others} keys"), why);
+    }
+    Ok(plan)
+}
+
+/// One account an upstream and key: a deployment is a model of it.
+fn deployments(file: &Value, teams: Vec<String>, plan: &mut Plan) {
+    let mut groups = vec![DEFAULT.to_owned()];
+    groups.extend(teams);
+    for row in rows(file, &["/model_list"]) {
+        let asked = text(&row, "model_name").unwrap_or_default();
+        let what = format!("model {asked}");
+        let params = object(&row, "litellm_params");
+        let model = text(&params, "model").unwrap_or_default();
+        let (provider, served) = model.split_once('/').unwrap_or(("", &model));
+        let (provider, default) = match provider {
+            "anthropic" => ("anthropic", "https://api.anthropic.com"),
+            "" if served.starts_with("claude") => ("anthropic", "https://api.anthropic.com"),
+            "openai" => ("openai_compatible", "https://api.openai.com/v1"),
+            other => {
+                plan.leave(
+                    what,
+                    format!("its upstream is `{other}`, of which no static key is known here"),
+                );
+                continue;
+            }
+        };
+        let Some(api_key) = text(&params, "api_key").filter(|key| !key.starts_with("os.environ/"))
+        else {
+            let why = "its key is not in the file (`os.environ/…`): put it there, or add the account by hand";
+            plan.leave(what, why);
+            continue;
+        };
+        if api_key.starts_with("sk-ant-oat") {
+            plan.leave(what, super::plan::SUBSCRIPTION);
+            continue;
+        }
+        let base_url = text(&params, "api_base").unwrap_or_else(|| default.to_owned());
+        for limit in ["rpm", "tpm"].iter().filter(|limit| text(&params, limit).is_some()) {
+            plan.leave(format!("{what}: {limit}"), "Baton limits keys, not accounts");
+        }
+        let same = |account: &&mut Account| {
+            account.base_url == base_url && account.api_key.expose() == api_key
+        };
+        if let Some(account) = plan.accounts.iter_mut().find(same) {
+            serve(account, &asked, served);
+            continue;
+        }
+        let mut account = Account {
+            source: format!("{base_url} {asked}"),
+            name: format!("{provider} {asked}"),
+            provider,
+            base_url,
+            api_key: Secret::new(api_key),
+            groups: groups.clone(),
+            rank: 0,
+            weight: count(&params, "weight"),
+            models: Vec::new(),
+            model_map: Row::new(),
+            max_concurrency: count(&params, "max_parallel_requests"),
+            enabled: true,
+        };
+        serve(&mut account, &asked, served);
+        plan.accounts.push(account);
+    }
+}
+
+fn serve(account: &mut Account, asked: &str, served: &str) {
+    if !account.models.iter().any(|model| model == asked) {
+        account.models.push(asked.to_owned());
+    }
+    if asked != served && !served.contains('*') {
+        account.model_map.insert(asked.to_owned(), served.into());
+    }
+}
+
+fn key(row: &Row, teams: &BTreeMap<String, String>, plan: &mut Plan) {
+    let token = text(row, "token").unwrap_or_default();
+    let name = text(row, "key_alias").or_else(|| text(row, "key_name"));
+    let name = name.unwrap_or_else(|| token.chars().take(12).collect());
+    let what = format!("key {name}");
+    let limits = match limits(row, &what, plan) {
+        Ok(limits) => limits,
+        Err(amount) => return plan.leave(what, format!("`{amount}` is no amount of money")),
+    };
+    losses(row, &what, plan);
+    let mut models = list(row, "models");
+    if models.iter().any(|model| model.starts_with("all-")) {
+        if models.iter().any(|model| model == "all-team-models") {
+            plan.leave(format!("{what}: models"), "`all-team-models` became all models");
+        }
+        models.clear();
+    }
+    let team = text(row, "team_id").map(|id| teams.get(&id).cloned().unwrap_or(id));
+    if let Some(team) = &team {
+        plan.group(team, "A LiteLLM team");
+    }
+    plan.keys.push(Key {
+        source: if token.is_empty() { name.clone() } else { token },
+        name,
+        group: team,
+        models,
+        expires_at: text(row, "expires").map(in_utc),
+        enabled: flag(row, "blocked") != Some(true),
+        limits,
+    });
+}
+
+/// Times without a zone are UTC there.
+fn in_utc(time: String) -> String {
+    if time.parse::<jiff::Timestamp>().is_ok() {
+        time
+    } else {
+        format!("{time}Z").replace(' ', "T")
+    }
+}
+
+fn limits(row: &Row, what: &str, plan: &mut Plan) -> Result<Limits, String> {
+    let mut limits = Limits {
+        requests_per_minute: count(row, "rpm_limit"),
+        concurrency: count(row, "max_parallel_requests"),
+        ..Limits::default()
+    };
+    let Some(budget) = dollars(row, "max_budget")? else {
+        if text(row, "max_budget").is_some() {
+            // No money at all is a limit there; here a limit of zero admits none, too.
+            limits.usd_total = Some(PicoUsd::ZERO);
+        }
+        return Ok(limits);
+    };
+    let spent = dollars(row, "spend")?.unwrap_or(PicoUsd::ZERO);
+    let period = text(row, "budget_duration");
+    match period.as_deref() {
+        Some("1d" | "24h") => limits.usd_daily = Some(budget),
+        Some("7d" | "1w") => limits.usd_weekly = Some(budget),
+        Some("30d" | "1mo") => limits.usd_monthly = Some(budget),
+        Some(other) => {
+            let why = format!(
+                "{budget} USD per {other} is no period of Baton's: `baton key set --usd-daily` or so"
+            );
+            plan.leave(format!("{what}: budget"), why);
+        }
+        // What is left of it: the new key has spent nothing yet.
+        None => limits.usd_total = Some((budget - spent).max(PicoUsd::ZERO)),
+    }
+    if period.is_some() && spent > PicoUsd::ZERO {
+        plan.leave(format!("{what}: spend so far"), "the present period begins anew");
+    }
+    Ok(limits)
+}
+
+/// What a key has there and cannot have here.
+fn losses(row: &Row, what: &str, plan: &mut Plan) {
+    if count(row, "tpm_limit").is_some() {
+        plan.leave(format!("{what}: tpm_limit"), "Baton limits money and requests, not tokens");
+    }
+    for (name, why) in [
+        ("model_max_budget", "Baton's limits count all models together"),
+        ("aliases", "other names of models belong to accounts: `baton account set --map`"),
+    ] {
+        if !object(row, name).is_empty() {
+            plan.leave(format!("{what}: {name}"), why);
+        }
+    }
+    if text(row, "budget_id").is_some() {
+        plan.leave(
+            format!("{what}: shared budget"),
+            "the list does not hold it: `baton key set --usd-…`",
+        );
+    }
+    if text(row, "user_id").is_some_and(|user| user != "default_user_id") {
+        plan.leave(format!("{what}: owner"), "users are not carried over: `baton key set --user`");
+    }
+}

@@ -1,0 +1,212 @@
+//! Exports of new-api: a file → a plan.
+//!
+//! Read on 2026-11-23 in files stored under the public name QuantumNous/new-api: `model/token.go` at
+//! 0067bd93, `model/channel.go` at 0102ffab, `constant/channel.go` at 016c88c3 (types of channels and
+//! their addresses), and `common/constants.go` (`QuotaPerUnit`, 500,000 a dollar unless the table
+//! `options` says otherwise). new-api has no export of its own and its API hides keys, so the file is
+//! made from the database: `{"channels": […], "tokens": […], "options": […]}`, rows of those tables as
+//! `sqlite3 -json` or `json_agg` write them. The API's `{"data": {"items": […]}}` inside is read, too.
+
+use super::field::{Row, count, flag, list, object, rows, text, whole};
+use super::plan::{Account, DEFAULT, Key, Limits, Plan, SUBSCRIPTION};
+use baton_domain::money::PicoUsd;
+use baton_domain::secret::Secret;
+use serde_json::Value;
+
+/// `common.QuotaPerUnit`: units a dollar.
+const UNITS_PER_DOLLAR: i64 = 500_000;
+/// `common.TokenStatusEnabled`, and of a channel the same.
+const ENABLED: i64 = 1;
+
+/// Reads an export.
+///
+/// # Errors
+/// Why the file is none.
+pub(super) fn plan(file: &Value) -> Result<Plan, String> {
+    if file["channels"].is_null() && file["tokens"].is_null() {
+        return Err("it has neither `channels` nor `tokens`: rows of those tables, as JSON".into());
+    }
+    let units = units(file)?;
+    let mut plan = Plan::default();
+    for row in rows(file, &["/channels", "/channels/data/items", "/channels/data"]) {
+        channel(&row, &mut plan);
+    }
+    for row in rows(file, &["/tokens", "/tokens/data/items", "/tokens/data"]) {
+        token(&row, units, &mut plan);
+    }
+    Ok(plan)
+}
+
+fn units(file: &Value) -> Result<i64, String> {
+    let options = rows(file, &["/options"]);
+    let option = options.iter().find(|row| text(row, "key").as_deref() == Some("QuotaPerUnit"));
+    let Some(said) = option.and_then(|row| text(row, "value")) else { return Ok(UNITS_PER_DOLLAR) };
+    let whole = said.split_once('.').map_or(said.as_str(), |(whole, zeros)| {
+        if zeros.bytes().all(|digit| digit == b'0') { whole } else { "" }
+    });
+    whole
+        .parse()
+        .ok()
+        .filter(|units| *units > 0)
+        .ok_or(format!("QuotaPerUnit is `{said}`, no whole number"))
+}
+
+/// What units are worth. What is finer than a pico-dollar is cut off: never more than there was.
+fn worth(quota: i64, units_per_dollar: i64) -> PicoUsd {
+    const DOLLAR: i128 = 1_000_000_000_000;
+    PicoUsd::new(i128::from(quota.max(0)) * DOLLAR / i128::from(units_per_dollar))
+}
+
+fn channel(row: &Row, plan: &mut Plan) {
+    let id = text(row, "id").unwrap_or_default();
+    let name = text(row, "name").unwrap_or_else(|| format!("channel {id}"));
+    let what = format!("account {name}");
+    let (provider, default) = match whole(row, "type") {
+        Some(14) => ("anthropic", "https://api.anthropic.com"),
+        Some(1) => ("openai_compatible", "https://api.openai.com"),
+        Some(20) => ("openai_compatible", "https://openrouter.ai/api"),
+        Some(43) => ("openai_compatible", "https://api.deepseek.com"),
+        Some(57) => {
+            return plan
+                .leave(what, "a ChatGPT subscription login (Codex): Baton takes static keys here");
+        }
+        Some(33 | 41) => {
+            return plan.leave(
+                what,
+                "a cloud provider's credential: add it by hand as an account of its own kind",
+            );
+        }
+        Some(other) => {
+            return plan.leave(what, format!("channels of type {other} have no counterpart here"));
+        }
+        None => return plan.leave(what, "it says no type"),
+    };
+    let keys = text(row, "key").unwrap_or_default();
+    let keys: Vec<&str> = keys.lines().map(str::trim).filter(|key| !key.is_empty()).collect();
+    if keys.is_empty() || keys.iter().any(|key| key.contains("**")) {
+        let why = "its key is not in the file (the API hides keys): export the table `channels`";
+        return plan.leave(what, why);
+    }
+    let groups: Vec<String> = match list(row, "group") {
+        none if none.is_empty() => vec![DEFAULT.to_owned()],
+        groups => groups,
+    };
+    for group in &groups {
+        plan.group(group, "A group of new-api");
+    }
+    losses(row, &what, plan);
+    let proxied = text(&object(row, "setting"), "proxy").is_some();
+    if proxied {
+        plan.leave_proxy(&what);
+    }
+    for (index, key) in keys.iter().enumerate() {
+        if key.starts_with("sk-ant-oat") {
+            plan.leave(what.clone(), SUBSCRIPTION);
+            continue;
+        }
+        let numbered = if keys.len() > 1 { format!("{name} {}", index + 1) } else { name.clone() };
+        plan.accounts.push(Account {
+            source: format!("channel {id} key {index}"),
+            name: numbered,
+            provider,
+            base_url: text(row, "base_url").unwrap_or_else(|| default.to_owned()),
+            api_key: Secret::new((*key).to_owned()),
+            groups: groups.clone(),
+            rank: whole(row, "priority").unwrap_or(0),
+            // A weight of 0 is an equal share there, and no share here.
+            weight: count(row, "weight"),
+            models: list(row, "models"),
+            model_map: object(row, "model_mapping"),
+            max_concurrency: None,
+            enabled: whole(row, "status") == Some(ENABLED) && !proxied,
+        });
+    }
+}
+
+/// What a channel has there and cannot have here.
+fn losses(row: &Row, what: &str, plan: &mut Plan) {
+    for name in ["param_override", "header_override", "status_code_mapping"] {
+        if !object(row, name).is_empty() {
+            plan.leave(
+                format!("{what}: {name}"),
+                "Baton passes requests and answers on as they are",
+            );
+        }
+    }
+}
+
+fn token(row: &Row, units: i64, plan: &mut Plan) {
+    let id = text(row, "id").unwrap_or_default();
+    let name = text(row, "name").unwrap_or_else(|| format!("token {id}"));
+    let what = format!("key {name}");
+    let deleted = ["deleted_at", "DeletedAt"].iter().any(|name| text(row, name).is_some());
+    if deleted {
+        return plan.leave(what, "it was deleted there");
+    }
+    let total = if flag(row, "unlimited_quota") == Some(true) {
+        None
+    } else {
+        let Some(quota) = whole(row, "remain_quota") else {
+            return plan.leave(what, "it says no quota and not that it has none");
+        };
+        Some(worth(quota, units))
+    };
+    let allowed = flag(row, "model_limits_enabled") == Some(true);
+    if !text(row, "allow_ips").unwrap_or_default().is_empty() {
+        plan.leave(
+            format!("{what}: allowed addresses"),
+            "Baton does not look at clients' addresses",
+        );
+    }
+    if text(row, "user_id").is_some() {
+        plan.leave(
+            format!("{what}: owner"),
+            "users and their quotas are not carried over: `baton key set --user`",
+        );
+    }
+    let group = text(row, "group").filter(|group| group != DEFAULT);
+    let group = group.filter(|group| {
+        let known = group != "auto";
+        if !known {
+            plan.leave(
+                format!("{what}: group"),
+                "`auto` chooses a group by request; it is in the default group now",
+            );
+        }
+        known
+    });
+    if let Some(group) = &group {
+        plan.group(group, "A group of new-api");
+    }
+    // 2 is disabled, 3 expired, 4 exhausted: the last two follow from the end and the quota.
+    let enabled = matches!(whole(row, "status"), Some(ENABLED | 3 | 4));
+    let end = whole(row, "expired_time").filter(|end| *end > 0);
+    let end = end.and_then(|end| jiff::Timestamp::from_second(end).ok());
+    plan.keys.push(Key {
+        source: format!("token {id}"),
+        name,
+        group,
+        models: if allowed { list(row, "model_limits") } else { Vec::new() },
+        expires_at: end.map(|end| end.to_string()),
+        enabled,
+        limits: Limits { usd_total: total, ..Limits::default() },
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_becomes_money_exactly() {
+        let check = |quota, units, expected: &str| {
+            assert_eq!(worth(quota, units).to_string(), expected, "{quota} of {units}");
+        };
+        check(500_000, UNITS_PER_DOLLAR, "1.000000000000");
+        check(1, UNITS_PER_DOLLAR, "0.000002000000");
+        check(123_456_789, UNITS_PER_DOLLAR, "246.913578000000");
+        check(i64::MAX, UNITS_PER_DOLLAR, "18446744073709.551614000000");
+        check(1, 3, "0.333333333333");
+        check(-5, UNITS_PER_DOLLAR, "0.000000000000");
+    }
+}

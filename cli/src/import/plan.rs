@@ -1,0 +1,177 @@
+//! What an import will make, and what it leaves behind and why. Pure; reading each export is its
+//! own file's business, making the things [`super::apply`]'s.
+
+use baton_domain::money::PicoUsd;
+use baton_domain::secret::Secret;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// Why subscription logins stay behind.
+pub(super) const SUBSCRIPTION: &str = "a Claude subscription login (Free, Pro, Max, Team): the provider's rules of \
+2026-08-22 do not let third-party software collect, store or route through them; use an API key or \
+workload identity";
+
+/// Everything that will be made, in the order in which it depends on each other.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) groups: Vec<Group>,
+    pub(super) accounts: Vec<Account>,
+    pub(super) keys: Vec<Key>,
+    /// What is not carried over, or not as it was.
+    pub(super) left: Vec<Left>,
+}
+
+/// A group of accounts.
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) description: String,
+}
+
+/// An account with a static key.
+pub(super) struct Account {
+    /// What it is called in the export: never changes, so an import can be repeated.
+    pub(super) source: String,
+    pub(super) name: String,
+    pub(super) provider: &'static str,
+    pub(super) base_url: String,
+    pub(super) api_key: Secret,
+    /// Names of groups; none means the default one.
+    pub(super) groups: Vec<String>,
+    /// Larger comes first, as everywhere but in Baton: turned round when all are known.
+    pub(super) rank: i64,
+    pub(super) weight: Option<u32>,
+    pub(super) models: Vec<String>,
+    pub(super) model_map: Map<String, Value>,
+    pub(super) max_concurrency: Option<u32>,
+    pub(super) enabled: bool,
+}
+
+/// A key, to be issued anew.
+#[derive(Default)]
+pub(super) struct Key {
+    /// As of an account.
+    pub(super) source: String,
+    pub(super) name: String,
+    pub(super) group: Option<String>,
+    pub(super) models: Vec<String>,
+    pub(super) expires_at: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) limits: Limits,
+}
+
+/// A key's limits, in Baton's own units.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) usd_daily: Option<PicoUsd>,
+    pub(super) usd_weekly: Option<PicoUsd>,
+    pub(super) usd_monthly: Option<PicoUsd>,
+    pub(super) usd_total: Option<PicoUsd>,
+    pub(super) requests_per_minute: Option<u32>,
+    pub(super) concurrency: Option<u32>,
+}
+
+/// Something that stays behind.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// What it is: `key ci`, `account main`.
+    pub(super) what: String,
+    /// Why, and what to do.
+    pub(super) why: String,
+}
+
+impl Plan {
+    pub(super) fn leave(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.left.push(Left { what: what.into(), why: why.into() });
+    }
+
+    /// An account that there goes through a proxy must not go without one here unasked.
+    pub(super) fn leave_proxy(&mut self, what: &str) {
+        let why = "the account is switched off until its proxy is decided on: `baton account set --proxy-url … \
+                   --enabled true`";
+        self.leave(format!("{what}: proxy"), why);
+    }
+
+    /// Names a group once.
+    pub(super) fn group(&mut self, name: &str, description: &str) {
+        if name != DEFAULT && self.groups.iter().all(|group| group.name != name) {
+            self.groups.push(Group { name: name.to_owned(), description: description.to_owned() });
+        }
+    }
+
+    /// The plan in its final form: names are made distinct, so that each says which thing is meant
+    /// when an import is repeated; ranks become priorities.
+    pub(super) fn settled(mut self) -> Self {
+        distinct(self.accounts.iter_mut().map(|account| &mut account.name));
+        distinct(self.keys.iter_mut().map(|key| &mut key.name));
+        self
+    }
+
+    /// An account's priority: Baton uses the smallest first.
+    pub(super) fn priority(&self, account: &Account) -> usize {
+        let above =
+            self.accounts.iter().map(|other| other.rank).filter(|rank| *rank > account.rank);
+        above.collect::<BTreeSet<i64>>().len()
+    }
+}
+
+/// The group that is always there.
+pub(super) const DEFAULT: &str = "default";
+
+fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let trimmed: String = name.trim().chars().filter(|c| !c.is_control()).take(190).collect();
+        let plain = if trimmed.is_empty() { "unnamed".to_owned() } else { trimmed };
+        let numbered = (2..).map(|number| format!("{plain} ({number})"));
+        let mut free = std::iter::once(plain.clone()).chain(numbered);
+        if let Some(free) = free.find(|candidate| !seen.contains(candidate)) {
+            seen.insert(free.clone());
+            *name = free;
+        }
+    }
+}
+
+impl Limits {
+    /// The API's form.
+    pub(super) fn json(&self) -> Value {
+        let mut map = Map::new();
+        let money = [
+            ("usd_daily", self.usd_daily),
+            ("usd_weekly", self.usd_weekly),
+            ("usd_monthly", self.usd_monthly),
+            ("usd_total", self.usd_total),
+        ];
+        for (name, amount) in money {
+            map.extend(amount.map(|amount| (name.to_owned(), amount.to_string().into())));
+        }
+        let counts =
+            [("requests_per_minute", self.requests_per_minute), ("concurrency", self.concurrency)];
+        for (name, count) in counts {
+            map.extend(count.map(|count| (name.to_owned(), count.into())));
+        }
+        Value::Object(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_distinct_the_same_way_each_time() {
+        let mut names = ["a", " a ", "a (2)", "", "a"].map(str::to_owned);
+        distinct(names.iter_mut());
+        assert_eq!(names, ["a", "a (2)", "a (2) (2)", "unnamed", "a (3)"]);
+    }
+
+    #[test]
+    fn limits_are_written_in_the_apis_form() {
+        let limits = Limits {
+            usd_daily: Some(PicoUsd::from_micros(1_500_000)),
+            concurrency: Some(2),
+            ..Limits::default()
+        };
+        let expected = serde_json::json!({"usd_daily": "1.500000000000", "concurrency": 2});
+        assert_eq!(limits.json(), expected);
+    }
+}

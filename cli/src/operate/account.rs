@@ -1,0 +1,209 @@
+//! `baton account`: upstream accounts.
+
+use super::body::{Body, NONE};
+use super::names::{ACCOUNT, GROUP};
+use super::{Desk, Sure, first_line_of_stdin};
+use crate::Fail;
+use crate::say::{say, text};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+/// What can be done with accounts.
+#[derive(Subcommand)]
+pub enum AccountCommand {
+    /// Add an account with a static key
+    Add {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// The upstream's key; `-` reads it from standard input
+        #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
+        api_key: String,
+        /// Settings
+        #[command(flatten)]
+        fields: AccountFields,
+    },
+    /// List accounts, how they are doing and until when
+    List,
+    /// Show everything about an account but its credential
+    Show {
+        /// The account, by id or name
+        account: String,
+    },
+    /// Change an account; what is not named stays as it is
+    Set {
+        /// The account, by id or name
+        account: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// Another key; `-` reads it from standard input
+        #[arg(long)]
+        api_key: Option<String>,
+        /// Settings
+        #[command(flatten)]
+        fields: AccountFields,
+    },
+    /// Remove an account and its credential
+    Remove {
+        /// The account, by id or name
+        account: String,
+        /// Consent
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Make one free call with an account's credential and tell the result
+    Test {
+        /// The account, by id or name
+        account: String,
+    },
+    /// Forget whatever is held against an account
+    Reset {
+        /// The account, by id or name
+        account: String,
+    },
+    /// Renew an account's token now
+    Refresh {
+        /// The account, by id or name
+        account: String,
+    },
+}
+
+/// What can be set of an account.
+#[derive(Args)]
+pub struct AccountFields {
+    /// The upstream's address [default of a new account: https://api.anthropic.com]
+    #[arg(long)]
+    base_url: Option<String>,
+    /// anthropic, openai_compatible or bedrock
+    #[arg(long)]
+    provider: Option<String>,
+    /// The header that the key goes into: x-api-key or authorization
+    #[arg(long, value_name = "HEADER", requires = "api_key")]
+    key_header: Option<String>,
+    /// Groups whose keys may use it, by id or name; may be repeated
+    #[arg(long)]
+    group: Vec<String>,
+    /// Smaller is used first
+    #[arg(long)]
+    priority: Option<u32>,
+    /// Share of sessions among accounts of the same priority
+    #[arg(long)]
+    weight: Option<u32>,
+    /// Models that it serves, `*` for any characters; may be repeated; `none` allows all
+    #[arg(long)]
+    model: Vec<String>,
+    /// ASKED=SERVED: a model that it knows under another name; may be repeated; `none` forgets all
+    #[arg(long, value_name = "ASKED=SERVED")]
+    map: Vec<String>,
+    /// Accounts of one domain share the upstream's prompt cache, or `none`
+    #[arg(long)]
+    cache_domain: Option<String>,
+    /// Requests at the same time, or `none`
+    #[arg(long)]
+    max_concurrency: Option<String>,
+    /// The proxy to reach it through, or `none`
+    #[arg(long)]
+    proxy_url: Option<String>,
+    /// Whether it is used: true or false
+    #[arg(long)]
+    enabled: Option<bool>,
+}
+
+const COLUMNS: [(&str, &str); 9] = [
+    ("id", "/id"),
+    ("name", "/name"),
+    ("base_url", "/base_url"),
+    ("priority", "/priority"),
+    ("weight", "/weight"),
+    ("status", "/status"),
+    ("status_reason", "/status_reason"),
+    ("cooling_until", "/cooling_until"),
+    ("utilisation", "/utilisation"),
+];
+
+pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
+    match what {
+        AccountCommand::Add { name, api_key, mut fields } => {
+            let new = "https://api.anthropic.com".to_owned();
+            fields.base_url.get_or_insert(new);
+            desk.add(ACCOUNT, &body(desk, Some(name), Some(api_key), fields).await?).await
+        }
+        AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,
+        AccountCommand::Show { account } => desk.show(ACCOUNT, &account).await,
+        AccountCommand::Set { account, name, api_key, fields } => {
+            desk.change(ACCOUNT, &account, &body(desk, name, api_key, fields).await?).await
+        }
+        AccountCommand::Remove { account, sure } => desk.remove(ACCOUNT, &account, sure).await,
+        AccountCommand::Test { account } => test(desk, &account).await,
+        AccountCommand::Reset { account } => act(desk, &account, "reset").await,
+        AccountCommand::Refresh { account } => act(desk, &account, "refresh").await,
+    }
+}
+
+async fn body(
+    desk: &Desk,
+    name: Option<String>,
+    api_key: Option<String>,
+    fields: AccountFields,
+) -> Result<Value, Fail> {
+    let credential = match api_key {
+        Some(key) => Some(credential(key, fields.key_header)?),
+        None => None,
+    };
+    let body = Body::default()
+        .set("name", name)
+        .set("provider", fields.provider)
+        .set("base_url", fields.base_url)
+        .set("credential", credential)
+        .set("groups", desk.ids(GROUP, &fields.group).await?)
+        .set("priority", fields.priority)
+        .set("weight", fields.weight)
+        .set_list("models", fields.model)
+        .set("model_map", model_map(&fields.map)?)
+        .set_or_empty("cache_domain", fields.cache_domain)
+        .set_number("max_concurrency", fields.max_concurrency)?
+        .set_or_empty("proxy_url", fields.proxy_url)
+        .set("enabled", fields.enabled);
+    Ok(body.done())
+}
+
+fn credential(key: String, header: Option<String>) -> Result<Value, Fail> {
+    let value = if key == "-" { first_line_of_stdin()? } else { key };
+    let credential = Body::default().set("type", Some("api_key")).set("value", Some(value));
+    Ok(credential.set("header", header).done())
+}
+
+fn model_map(said: &[String]) -> Result<Option<Value>, Fail> {
+    if said.is_empty() {
+        return Ok(None);
+    }
+    let mut map = Map::new();
+    for pair in said.iter().filter(|pair| *pair != NONE) {
+        let (asked, served) = pair.split_once('=').ok_or_else(|| {
+            Fail::Usage(format!("--map takes ASKED=SERVED or `{NONE}`, not `{pair}`"))
+        })?;
+        map.insert(asked.to_owned(), json!(served));
+    }
+    Ok(Some(Value::Object(map)))
+}
+
+async fn test(desk: &Desk, account: &str) -> Result<(), Fail> {
+    let id = desk.id(ACCOUNT, account).await?;
+    let result = desk.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
+    let message = text(&result["message"]);
+    desk.screen.show(&result, || say(format!("account {account}: {message}")));
+    if result["ok"] == true {
+        Ok(())
+    } else {
+        Err(Fail::Failed(format!("account {account} cannot be used")))
+    }
+}
+
+async fn act(desk: &Desk, account: &str, action: &str) -> Result<(), Fail> {
+    let id = desk.id(ACCOUNT, account).await?;
+    let after = desk.admin.post(&[ACCOUNT.route, &id, action], &json!({})).await?;
+    let status = text(&after["status"]);
+    desk.screen.show(&after, || say(format!("account {account} is {status}")));
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! `baton group`: groups of accounts.
+
+use super::body::Body;
+use super::names::GROUP;
+use super::{Desk, Sure};
+use crate::Fail;
+use clap::{Args, Subcommand};
+
+/// What can be done with groups.
+#[derive(Subcommand)]
+pub enum GroupCommand {
+    /// Add a group
+    Add {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// Settings
+        #[command(flatten)]
+        fields: GroupFields,
+    },
+    /// List groups
+    List,
+    /// Show a group
+    Show {
+        /// The group, by id or name
+        group: String,
+    },
+    /// Change a group; what is not named stays as it is
+    Set {
+        /// The group, by id or name
+        group: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// Settings
+        #[command(flatten)]
+        fields: GroupFields,
+    },
+    /// Remove a group that has no accounts
+    Remove {
+        /// The group, by id or name
+        group: String,
+        /// Consent
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+/// What can be set of a group.
+#[derive(Args)]
+pub struct GroupFields {
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    /// Whether its keys are served: true or false
+    #[arg(long)]
+    enabled: Option<bool>,
+}
+
+const COLUMNS: [(&str, &str); 4] =
+    [("id", "/id"), ("name", "/name"), ("description", "/description"), ("enabled", "/enabled")];
+
+pub(crate) async fn run(desk: &Desk, what: GroupCommand) -> Result<(), Fail> {
+    let body = |name: Option<String>, fields: GroupFields| {
+        let body = Body::default().set("name", name).set("description", fields.description);
+        body.set("enabled", fields.enabled).done()
+    };
+    match what {
+        GroupCommand::Add { name, fields } => desk.add(GROUP, &body(Some(name), fields)).await,
+        GroupCommand::List => desk.list(GROUP, &COLUMNS).await,
+        GroupCommand::Show { group } => desk.show(GROUP, &group).await,
+        GroupCommand::Set { group, name, fields } => {
+            desk.change(GROUP, &group, &body(name, fields)).await
+        }
+        GroupCommand::Remove { group, sure } => desk.remove(GROUP, &group, sure).await,
+    }
+}

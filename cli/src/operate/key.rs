@@ -1,0 +1,228 @@
+//! `baton key`: keys for people and pipelines.
+
+use super::body::Body;
+use super::names::{GROUP, KEY, USER};
+use super::{Desk, Sure, say_done};
+use crate::Fail;
+use crate::say::{say, text};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+/// What can be done with keys.
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Create a key; it is shown this once
+    Create {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// Settings
+        #[command(flatten)]
+        fields: KeyFields,
+        /// Limits
+        #[command(flatten)]
+        limits: LimitFields,
+    },
+    /// List keys
+    List,
+    /// Show everything about a key but its secret
+    Show {
+        /// The key, by id or name
+        key: String,
+    },
+    /// Change a key; what is not named stays as it is
+    Set {
+        /// The key, by id or name
+        key: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// Settings
+        #[command(flatten)]
+        fields: KeyFields,
+        /// Limits
+        #[command(flatten)]
+        limits: LimitFields,
+    },
+    /// Give a key another secret, shown this once; the old one is refused from now on
+    Rotate {
+        /// The key, by id or name
+        key: String,
+    },
+    /// Remove a key; what it used stays counted
+    Remove {
+        /// The key, by id or name
+        key: String,
+        /// Consent
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+/// What can be set of a key.
+#[derive(Args)]
+pub struct KeyFields {
+    /// The group whose accounts it uses, by id or name [default of a new key: the default group]
+    #[arg(long)]
+    group: Option<String>,
+    /// Whose it is, by id or name, or `none`
+    #[arg(long)]
+    user: Option<String>,
+    /// Models it may ask for, `*` for any characters; may be repeated; `none` allows all
+    #[arg(long)]
+    model: Vec<String>,
+    /// When it ends, as 2026-12-31T00:00:00Z, or `none`
+    #[arg(long)]
+    expires_at: Option<String>,
+    /// Whether it is accepted: true or false
+    #[arg(long)]
+    enabled: Option<bool>,
+}
+
+/// What a key may spend and how fast; `none` lifts a limit.
+#[derive(Args)]
+pub struct LimitFields {
+    /// US dollars per UTC day, as 12.50
+    #[arg(long)]
+    usd_daily: Option<String>,
+    /// US dollars per UTC week, from Monday
+    #[arg(long)]
+    usd_weekly: Option<String>,
+    /// US dollars per UTC month
+    #[arg(long)]
+    usd_monthly: Option<String>,
+    /// US dollars, ever
+    #[arg(long)]
+    usd_total: Option<String>,
+    /// Requests in a minute
+    #[arg(long)]
+    requests_per_minute: Option<String>,
+    /// Requests at the same time
+    #[arg(long)]
+    concurrency: Option<String>,
+}
+
+const COLUMNS: [(&str, &str); 8] = [
+    ("id", "/id"),
+    ("name", "/name"),
+    ("group_id", "/group_id"),
+    ("user_id", "/user_id"),
+    ("models", "/models"),
+    ("limits", "/limits"),
+    ("expires_at", "/expires_at"),
+    ("enabled", "/enabled"),
+];
+
+pub(crate) async fn run(desk: &Desk, what: KeyCommand) -> Result<(), Fail> {
+    match what {
+        KeyCommand::Create { name, fields, limits } => {
+            let limits = limits.over(&json!({}))?;
+            let body = body(desk, Some(name), fields).await?.set("limits", limits).done();
+            let made = desk.admin.post(&[KEY.route], &body).await?;
+            show_secret(desk, &made);
+            Ok(())
+        }
+        KeyCommand::List => desk.list(KEY, &COLUMNS).await,
+        KeyCommand::Show { key } => desk.show(KEY, &key).await,
+        KeyCommand::Set { key, name, fields, limits } => {
+            let id = desk.id(KEY, &key).await?;
+            let mut body = body(desk, name, fields).await?;
+            if !limits.are_said() {
+                return desk.change(KEY, &id, &body.done()).await;
+            }
+            // The API takes limits as a whole: those that were not named are kept here.
+            let before = desk.admin.get(&[KEY.route, &id], &[]).await?;
+            body = body.set("limits", limits.over(&before["limits"])?);
+            let body = body.done();
+            let changed = desk.admin.patch_of(&before, &[KEY.route, &id], &body).await?;
+            desk.screen.show(&changed, || say_done(KEY, &changed, "changed"));
+            Ok(())
+        }
+        KeyCommand::Rotate { key } => {
+            let id = desk.id(KEY, &key).await?;
+            let made = desk.admin.post(&[KEY.route, &id, "rotate"], &json!({})).await?;
+            show_secret(desk, &made);
+            Ok(())
+        }
+        KeyCommand::Remove { key, sure } => desk.remove(KEY, &key, sure).await,
+    }
+}
+
+async fn body(desk: &Desk, name: Option<String>, fields: KeyFields) -> Result<Body, Fail> {
+    let group = match &fields.group {
+        Some(group) => Some(desk.id(GROUP, group).await?),
+        None => None,
+    };
+    Ok(Body::default()
+        .set("name", name)
+        .set("group_id", group)
+        .set("user_id", desk.id_or_null(USER, fields.user.as_deref()).await?)
+        .set_list("models", fields.model)
+        .set_or_empty("expires_at", fields.expires_at)
+        .set("enabled", fields.enabled))
+}
+
+fn show_secret(desk: &Desk, made: &Value) {
+    desk.screen.show(made, || {
+        let (id, name) = (text(&made["id"]), text(&made["name"]));
+        say(format!("key {id} ({name}); it is shown this once:\n"));
+        say(text(&made["secret"]));
+    });
+}
+
+impl LimitFields {
+    fn money(&self) -> [(&'static str, &Option<String>); 4] {
+        [
+            ("usd_daily", &self.usd_daily),
+            ("usd_weekly", &self.usd_weekly),
+            ("usd_monthly", &self.usd_monthly),
+            ("usd_total", &self.usd_total),
+        ]
+    }
+
+    fn counts(&self) -> [(&'static str, &Option<String>); 2] {
+        [("requests_per_minute", &self.requests_per_minute), ("concurrency", &self.concurrency)]
+    }
+
+    fn are_said(&self) -> bool {
+        self.money().iter().chain(&self.counts()).any(|(_, said)| said.is_some())
+    }
+
+    /// The limits `before` with those that were said; `None` where there are none at all.
+    fn over(&self, before: &Value) -> Result<Option<Value>, Fail> {
+        let mut said = Body::default();
+        for (name, value) in self.money() {
+            said = said.set_or_empty(name, value.clone());
+        }
+        for (name, value) in self.counts() {
+            said = said.set_number(name, value.clone())?;
+        }
+        if said.is_empty() {
+            return Ok(None);
+        }
+        let mut limits = before.as_object().cloned().unwrap_or_default();
+        limits.extend(said.done().as_object().cloned().unwrap_or_default());
+        limits.retain(|_, limit| !limit.is_null());
+        Ok(Some(Value::Object(limits)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_are_not_named_stay() {
+        let said = LimitFields {
+            usd_daily: Some("5".into()),
+            usd_weekly: Some("none".into()),
+            usd_monthly: None,
+            usd_total: None,
+            requests_per_minute: Some("60".into()),
+            concurrency: None,
+        };
+        let before = json!({"usd_daily": "1", "usd_weekly": "2", "concurrency": 3});
+        let after = json!({"usd_daily": "5", "requests_per_minute": 60, "concurrency": 3});
+        assert_eq!(said.over(&before).ok().unwrap(), Some(after));
+    }
+}

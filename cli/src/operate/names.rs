@@ -1,0 +1,95 @@
+//! Names where ids are: what an operator calls a thing is looked up in the list of its kind.
+
+use super::Desk;
+use crate::Fail;
+use crate::say::{rows, text};
+use serde_json::{Value, json};
+
+/// A kind of thing that has ids and names.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    /// What one is called in words and on the command line.
+    pub(crate) noun: &'static str,
+    /// Where the API keeps them.
+    pub(crate) route: &'static str,
+    /// What their ids begin with.
+    prefix: &'static str,
+}
+
+/// Upstream accounts.
+pub(crate) const ACCOUNT: Kind = Kind { noun: "account", route: "accounts", prefix: "acc_" };
+/// Groups of accounts.
+pub(crate) const GROUP: Kind = Kind { noun: "group", route: "groups", prefix: "grp_" };
+/// Keys of clients.
+pub(crate) const KEY: Kind = Kind { noun: "key", route: "keys", prefix: "key_" };
+/// People and pipelines.
+pub(crate) const USER: Kind = Kind { noun: "user", route: "users", prefix: "usr_" };
+
+impl Desk {
+    /// The id of what is named by id or name.
+    ///
+    /// # Errors
+    /// Nothing or more than one thing is called so.
+    pub(super) async fn id(&self, kind: Kind, named: &str) -> Result<String, Fail> {
+        if named.starts_with(kind.prefix) {
+            return Ok(named.to_owned());
+        }
+        find(kind, named, &self.admin.all(&[kind.route], &[]).await?)
+    }
+
+    /// The same for one that may be absent, or `none` to mean nothing.
+    pub(super) async fn id_or_null(
+        &self,
+        kind: Kind,
+        named: Option<&str>,
+    ) -> Result<Option<Value>, Fail> {
+        Ok(match named {
+            None => None,
+            Some("none") => Some(Value::Null),
+            Some(named) => Some(json!(self.id(kind, named).await?)),
+        })
+    }
+
+    /// The same for several, of which none means that nothing was said.
+    pub(super) async fn ids(&self, kind: Kind, named: &[String]) -> Result<Option<Value>, Fail> {
+        let mut ids = Vec::new();
+        for named in named {
+            ids.push(self.id(kind, named).await?);
+        }
+        Ok((!ids.is_empty()).then(|| json!(ids)))
+    }
+}
+
+fn find(kind: Kind, named: &str, list: &Value) -> Result<String, Fail> {
+    let same = rows(list).iter().filter(|row| row["name"] == named);
+    let ids: Vec<String> = same.map(|row| text(&row["id"])).collect();
+    let noun = kind.noun;
+    match ids.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(Fail::Failed(format!(
+            "no {noun} is called {named}; `baton {noun} list` shows what there is"
+        ))),
+        several => Err(Fail::Failed(format!(
+            "{} {noun}s are called {named}; say which by its id: {}",
+            several.len(),
+            several.join(", ")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_once_or_explained() {
+        let list = json!({"data": [
+            {"id": "key_1", "name": "ci"}, {"id": "key_2", "name": "twice"},
+            {"id": "key_3", "name": "twice"},
+        ]});
+        let found = |named| find(KEY, named, &list).map_err(|fail| fail.to_string());
+        assert_eq!(found("ci"), Ok("key_1".to_owned()));
+        assert!(found("cI").is_err_and(|said| said.contains("no key is called cI")));
+        assert!(found("twice").is_err_and(|said| said.contains("key_2, key_3")));
+    }
+}

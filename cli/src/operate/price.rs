@@ -1,0 +1,122 @@
+//! `baton price`: what models cost, from which moment on. Rating stored usage anew belongs to
+//! `usage`.
+
+use super::body::Body;
+use super::{Desk, Sure};
+use crate::Fail;
+use crate::say::{rows, say, text};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+/// What can be done with prices.
+#[derive(Subcommand)]
+pub enum PriceCommand {
+    /// List prices
+    List,
+    /// Show the prices of a model
+    Show {
+        /// The model's id
+        model: String,
+    },
+    /// Set a model's price from a moment on, in US dollars per million tokens
+    Add {
+        /// The model's id
+        model: String,
+        /// From when it holds, as 2026-12-01 or 2026-12-01T12:00:00Z [default: now]
+        #[arg(long)]
+        from: Option<String>,
+        /// Rates
+        #[command(flatten)]
+        rates: RateFields,
+    },
+    /// Remove a model's own prices; the built-in ones hold again
+    Remove {
+        /// The model's id
+        model: String,
+        /// Only the one that holds from this moment on
+        #[arg(long)]
+        from: Option<String>,
+        /// Consent
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+/// US dollars per million tokens, by class.
+#[derive(Args)]
+pub struct RateFields {
+    /// Prompt tokens that touched no cache, as 2.50
+    #[arg(long)]
+    input: String,
+    /// Tokens of the answer
+    #[arg(long)]
+    output: String,
+    /// Prompt tokens read from the cache
+    #[arg(long)]
+    cache_read: String,
+    /// Prompt tokens written to the cache for five minutes
+    #[arg(long)]
+    cache_write_5m: String,
+    /// Prompt tokens written to the cache for an hour
+    #[arg(long)]
+    cache_write_1h: String,
+}
+
+const COLUMNS: [(&str, &str); 8] = [
+    ("model", "/model"),
+    ("from", "/effective_from"),
+    ("source", "/source"),
+    ("input", "/standard/input"),
+    ("output", "/standard/output"),
+    ("cache_read", "/standard/cache_read"),
+    ("cache_write_5m", "/standard/cache_write_5m"),
+    ("cache_write_1h", "/standard/cache_write_1h"),
+];
+
+pub(crate) async fn run(desk: &Desk, what: PriceCommand) -> Result<(), Fail> {
+    match what {
+        PriceCommand::List => {
+            desk.screen.rows(&desk.admin.all(&["prices"], &[]).await?, &COLUMNS);
+        }
+        PriceCommand::Show { model } => {
+            desk.screen.rows(&desk.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
+        }
+        PriceCommand::Add { model, from, rates } => {
+            let standard = Body::default()
+                .set("input", Some(rates.input))
+                .set("output", Some(rates.output))
+                .set("cache_read", Some(rates.cache_read))
+                .set("cache_write_5m", Some(rates.cache_write_5m))
+                .set("cache_write_1h", Some(rates.cache_write_1h));
+            let body = Body::default()
+                .set("model", Some(model.clone()))
+                .set("effective_from", from)
+                .set("standard", Some(standard.done()));
+            let made = desk.admin.post(&["prices"], &body.done()).await?;
+            desk.screen.show(&made, || say(format!("{model} has a new price")));
+        }
+        PriceCommand::Remove { model, from, sure } => {
+            sure.or_ask(&format!("remove the prices set for {model}"))?;
+            remove(desk, &model, from).await?;
+            desk.screen.show(&Value::Null, || say(format!("prices of {model} are removed")));
+        }
+    }
+    Ok(())
+}
+
+async fn remove(desk: &Desk, model: &str, from: Option<String>) -> Result<(), Fail> {
+    let own: Vec<String> = if let Some(from) = from {
+        vec![from]
+    } else {
+        let all = desk.admin.get(&["prices", model], &[]).await?;
+        let own = rows(&all).iter().filter(|row| row["source"] == "own");
+        own.map(|row| text(&row["effective_from"])).collect()
+    };
+    if own.is_empty() {
+        return Err(Fail::Failed(format!("no price is set for {model}; the built-in ones hold")));
+    }
+    for from in own {
+        desk.admin.delete_where(&["prices", model], &[("effective_from", &from)]).await?;
+    }
+    Ok(())
+}

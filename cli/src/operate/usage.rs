@@ -1,0 +1,184 @@
+//! `baton usage`: what was used, summed up and request by request.
+
+use super::Desk;
+use super::names::{ACCOUNT, GROUP, KEY, Kind, USER};
+use crate::Fail;
+use crate::say::remark;
+use clap::{Args, Subcommand};
+
+/// What is asked about usage; a summary unless said otherwise.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct UsageCommand {
+    /// What is asked
+    #[command(subcommand)]
+    what: Option<UsageQuestion>,
+    /// How a summary is asked for without saying so
+    #[command(flatten)]
+    summary: Summary,
+}
+
+/// What can be asked about usage.
+#[derive(Subcommand)]
+pub enum UsageQuestion {
+    /// Sums by day, model, key and more
+    Summary(Summary),
+    /// One row a request, the newest first
+    Events(Events),
+}
+
+/// What is asked of a summary.
+#[derive(Args)]
+pub struct Summary {
+    /// Columns to group by: any of hour, day, month, key, user, group, account, model
+    #[arg(long, default_value = "day,model")]
+    by: String,
+    /// First day or time [default: 30 days ago]
+    #[arg(long)]
+    from: Option<String>,
+    /// Last day or time [default: now]
+    #[arg(long)]
+    to: Option<String>,
+    /// Only of this key, by id or name
+    #[arg(long)]
+    key: Option<String>,
+    /// Only of this user, by id or name
+    #[arg(long)]
+    user: Option<String>,
+    /// Only of this group, by id or name
+    #[arg(long)]
+    group: Option<String>,
+    /// Only through this account, by id or name
+    #[arg(long)]
+    account: Option<String>,
+    /// Only of this model
+    #[arg(long)]
+    model: Option<String>,
+}
+
+/// What is asked of single requests.
+#[derive(Args)]
+pub struct Events {
+    /// First day or time [default: 30 days ago]
+    #[arg(long)]
+    from: Option<String>,
+    /// Last day or time [default: now]
+    #[arg(long)]
+    to: Option<String>,
+    /// Only of this key, by id or name
+    #[arg(long)]
+    key: Option<String>,
+    /// Only through this account, by id or name
+    #[arg(long)]
+    account: Option<String>,
+    /// Only of this model
+    #[arg(long)]
+    model: Option<String>,
+    /// complete, client_disconnected, upstream_error or deadline
+    #[arg(long)]
+    outcome: Option<String>,
+    /// How many rows at most; 0 means all
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+const SUMS: [(&str, &str); 8] = [
+    ("requests", "/requests"),
+    ("errors", "/errors"),
+    ("input", "/tokens/input"),
+    ("output", "/tokens/output"),
+    ("cache read", "/tokens/cache_read"),
+    ("cache write 5m", "/tokens/cache_write_5m"),
+    ("cache write 1h", "/tokens/cache_write_1h"),
+    ("cost USD", "/cost_usd"),
+];
+
+const EVENT_COLUMNS: [(&str, &str); 10] = [
+    ("started at", "/started_at"),
+    ("key", "/key_id"),
+    ("account", "/account_id"),
+    ("model", "/model"),
+    ("status", "/status"),
+    ("outcome", "/outcome"),
+    ("input", "/tokens/input"),
+    ("output", "/tokens/output"),
+    ("ms", "/duration_ms"),
+    ("cost USD", "/cost_usd"),
+];
+
+pub(crate) async fn run(desk: &Desk, command: UsageCommand) -> Result<(), Fail> {
+    match command.what.unwrap_or(UsageQuestion::Summary(command.summary)) {
+        UsageQuestion::Summary(what) => summary(desk, what).await,
+        UsageQuestion::Events(what) => events(desk, what).await,
+    }
+}
+
+/// A query that is filled as far as flags were given.
+#[derive(Default)]
+struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    fn and(mut self, name: &'static str, value: Option<String>) -> Self {
+        self.0.extend(value.map(|value| (name, value)));
+        self
+    }
+
+    async fn and_id(
+        self,
+        desk: &Desk,
+        (name, kind): (&'static str, Kind),
+        named: Option<String>,
+    ) -> Result<Self, Fail> {
+        let id = match named {
+            Some(named) => Some(desk.id(kind, &named).await?),
+            None => None,
+        };
+        Ok(self.and(name, id))
+    }
+
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+}
+
+async fn summary(desk: &Desk, what: Summary) -> Result<(), Fail> {
+    let query = Query::default()
+        .and("by", Some(what.by.clone()))
+        .and("from", what.from)
+        .and("to", what.to)
+        .and("model", what.model)
+        .and_id(desk, ("key", KEY), what.key)
+        .await?
+        .and_id(desk, ("user", USER), what.user)
+        .await?
+        .and_id(desk, ("group", GROUP), what.group)
+        .await?
+        .and_id(desk, ("account", ACCOUNT), what.account)
+        .await?;
+    let answer = desk.admin.get(&["usage", "summary"], &query.pairs()).await?;
+    let groups = what.by.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let places: Vec<(&str, String)> = groups.map(|name| (name, format!("/group/{name}"))).collect();
+    let columns: Vec<(&str, &str)> =
+        places.iter().map(|(name, place)| (*name, place.as_str())).chain(SUMS).collect();
+    desk.screen.rows(&answer, &columns);
+    Ok(())
+}
+
+async fn events(desk: &Desk, what: Events) -> Result<(), Fail> {
+    let query = Query::default()
+        .and("from", what.from)
+        .and("to", what.to)
+        .and("model", what.model)
+        .and("outcome", what.outcome)
+        .and_id(desk, ("key_id", KEY), what.key)
+        .await?
+        .and_id(desk, ("account_id", ACCOUNT), what.account)
+        .await?;
+    let max = if what.limit == 0 { usize::MAX } else { what.limit };
+    let answer = desk.admin.some(&["usage", "events"], &query.pairs(), max).await?;
+    desk.screen.rows(&answer, &EVENT_COLUMNS);
+    if !answer["next_cursor"].is_null() {
+        remark(format!("there are more than {max}; --limit shows them"));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `baton profile`: the Batons that an operator works with, by name. Which one a command speaks to
+//! is decided in [`aim`]; the file is [`book`]'s business.
+
+pub(crate) mod aim;
+pub(crate) mod book;
+
+use crate::Fail;
+use crate::operate::first_line_of_stdin;
+use crate::say::{Screen, say};
+use baton_domain::secret::Secret;
+use book::{Book, Profile};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+/// What can be done with profiles.
+#[derive(Subcommand)]
+pub enum ProfileCommand {
+    /// Add a profile, or change one; the first becomes the one in use
+    Add {
+        /// What to call it
+        name: String,
+        /// The admin API's address
+        #[arg(long)]
+        url: String,
+        /// The admin token; `-` reads it from standard input (default: none is kept)
+        #[arg(long)]
+        token: Option<String>,
+    },
+    /// List profiles; tokens are not shown
+    List {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Use this profile from now on
+    Use {
+        /// The profile
+        name: String,
+    },
+    /// Forget a profile and its token
+    Remove {
+        /// The profile
+        name: String,
+    },
+}
+
+/// Reads, changes and writes the file.
+pub(crate) fn run(what: ProfileCommand) -> Result<(), Fail> {
+    let path = book::path()?;
+    let mut book = Book::read(&path)?;
+    match what {
+        ProfileCommand::List { json } => {
+            list(&book, Screen { json });
+            return Ok(());
+        }
+        ProfileCommand::Add { name, url, token } => {
+            aim::checked(&url)?;
+            let token = match token.as_deref() {
+                Some("-") => Some(first_line_of_stdin()?),
+                _ => token,
+            };
+            let profile = Profile { url, token: token.map(Secret::new) };
+            book.profiles.insert(name.clone(), profile);
+            book.current.get_or_insert(name);
+        }
+        ProfileCommand::Use { name } => {
+            book.find(&name)?;
+            book.current = Some(name);
+        }
+        ProfileCommand::Remove { name } => {
+            book.find(&name)?;
+            book.profiles.remove(&name);
+            book.current = book.current.filter(|current| *current != name);
+        }
+    }
+    book.write(&path)?;
+    say(format!("{} is written", path.display()));
+    Ok(())
+}
+
+fn list(book: &Book, screen: Screen) {
+    let row = |(name, profile): (&String, &Profile)| {
+        json!({
+            "name": name, "url": profile.url, "has_token": profile.token.is_some(),
+            "in_use": book.current.as_ref() == Some(name),
+        })
+    };
+    let data: Vec<Value> = book.profiles.iter().map(row).collect();
+    let columns =
+        [("name", "/name"), ("url", "/url"), ("has token", "/has_token"), ("in use", "/in_use")];
+    screen.rows(&json!({ "data": data }), &columns);
+}

@@ -1,0 +1,68 @@
+//! Records that are sent at the same time share calls, and each sender hears of its own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use baton_cloud::{aws::Aws, queue::UsageQueue};
+use baton_local::Fault;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::house::House;
+
+/// A queue that counts its calls, answering batches with `fault` if there is one.
+async fn queue(fault: Option<Fault>) -> (House, UsageQueue, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let house = House::new().await.with(|local| {
+        local.with_faults(move |target, _| {
+            let is_batch = target.ends_with(".SendMessageBatch");
+            counted.fetch_add(usize::from(target.contains(".SendMessage")), Ordering::SeqCst);
+            fault.clone().filter(|_| is_batch)
+        })
+    });
+    let queue = UsageQueue::new(&Aws::new(&house.local.sdk_config()), &house.queue());
+    (house, queue, calls)
+}
+
+/// Sends so many at once; answers how many were told that it failed.
+async fn send(queue: &UsageQueue, count: usize) -> usize {
+    let mut senders = JoinSet::new();
+    for number in 0..count {
+        let queue = queue.clone();
+        senders.spawn(async move { queue.send_raw(format!("record {number}")).await });
+    }
+    senders.join_all().await.iter().filter(|sent| sent.is_err()).count()
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_take_few_calls_and_all_arrive() {
+    let (house, queue, calls) = queue(None).await;
+    assert_eq!(send(&queue, 100).await, 0);
+    assert_eq!(house.attribute(&house.queue(), "ApproximateNumberOfMessages").await, "100");
+    let calls = calls.load(Ordering::SeqCst);
+    assert!(calls <= 15, "{calls} calls");
+}
+
+#[tokio::test]
+async fn one_by_one_each_goes_at_once() {
+    let (_house, queue, calls) = queue(None).await;
+    for number in 1..=3 {
+        assert_eq!(send(&queue, 1).await, 0);
+        assert_eq!(calls.load(Ordering::SeqCst), number);
+    }
+}
+
+#[tokio::test]
+async fn what_a_batch_does_not_say_to_be_stored_is_not() {
+    let stored = json!({ "Id": "0", "MessageId": "m", "MD5OfMessageBody": "" });
+    let refused = json!({ "Id": "1", "Code": "InternalError", "SenderFault": false });
+    let answer = json!({ "Successful": [stored], "Failed": [refused] });
+    let (_house, queue, calls) = queue(Some(Fault::answer(200, &answer))).await;
+    let failed = send(&queue, 32).await;
+    let calls = calls.load(Ordering::SeqCst);
+    // Of each call just one record was taken, alone or as the first of its batch.
+    assert_eq!(32 - failed, calls, "{failed} failed");
+}

@@ -1,0 +1,42 @@
+//! The scripts with which shells complete the commands.
+
+use std::process::Command;
+use std::time::Duration;
+
+use baton_tests::house::Launch;
+use baton_tests::program::Program;
+
+fn script(shell: &str) -> String {
+    let launch = Launch::new();
+    let mut command = Command::new(baton_tests::house::baton_binary());
+    command.args(["completions", shell]).current_dir(launch.home());
+    let ended = Program::run(&mut command, Duration::from_secs(30));
+    assert_eq!(ended.code, Some(0), "{shell}: {}", ended.stderr);
+    ended.stdout
+}
+
+#[test]
+fn every_shells_script_knows_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let text = script(shell);
+        for word in ["account", "rotate", "doctor", "import", "completions", "admin-listen"] {
+            assert!(text.contains(word), "{shell}: no {word}");
+        }
+    }
+}
+
+#[test]
+fn bash_accepts_its_script() {
+    let launch = Launch::new();
+    let file = launch.home().join("baton.bash");
+    std::fs::write(&file, script("bash")).expect("write");
+    let ended = Program::run(Command::new("bash").arg("-n").arg(&file), Duration::from_secs(30));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_shell_that_is_unknown_is_wrong_usage() {
+    let mut command = Command::new(baton_tests::house::baton_binary());
+    let ended = Program::run(command.args(["completions", "csh"]), Duration::from_secs(30));
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+}
