@@ -11,6 +11,7 @@ use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
+use baton_refresh::{Outside, renew_all};
 use baton_relay::Relay;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -53,6 +54,7 @@ pub struct Ready {
     local: Local,
     store: Store,
     queue: UsageQueue,
+    outside: Outside,
 }
 
 /// Takes the addresses and opens the stores in the data directory.
@@ -72,7 +74,8 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let made = first_start(&settings, &pepper, store.clone()).await.map_err(Fail::Failed)?;
     let relay =
         Relay::new(&settings, &pepper, store.clone(), queue.clone()).map_err(Fail::because)?;
-    let admin = baton_admin::router(&settings, &pepper, store.clone());
+    let admin =
+        baton_admin::router(&settings, &pepper, store.clone(), &aws).map_err(Fail::because)?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
     Ok(Ready {
         relay: address(&relay_listener)?,
@@ -82,6 +85,7 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
         local,
         store,
         queue,
+        outside: Outside::new(&aws, &settings).map_err(Fail::because)?,
     })
 }
 
@@ -99,7 +103,12 @@ impl Ready {
         let queue_done = CancellationToken::new();
         let consumer =
             tokio::spawn(keep_books(self.local.clone(), self.store.clone(), queue_done.clone()));
-        let caretaker = tokio::spawn(take_care(self.local, self.store, self.queue, stop.clone()));
+        let caretaker = tokio::spawn(take_care(
+            self.local,
+            (self.store, self.outside),
+            self.queue,
+            stop.clone(),
+        ));
         let Doors { relay, relay_listener, admin, admin_listener } = self.doors;
         tokio::join!(
             http::serve(relay_listener, relay.clone(), stop.clone()),
@@ -123,14 +132,29 @@ async fn keep_books(local: Local, store: Store, done: CancellationToken) {
 }
 
 /// Calls refresh on its schedule.
-async fn take_care(local: Local, store: Store, queue: UsageQueue, stop: CancellationToken) {
+async fn take_care(
+    local: Local,
+    (store, outside): (Store, Outside),
+    queue: UsageQueue,
+    stop: CancellationToken,
+) {
+    // A request that waits for a token need not wait for the minute.
+    let (asked, endpoint) = (store.clone(), outside.endpoint.clone());
+    let prompt = stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            asked.renewal_asked().await;
+            complain_of("refresh", renew_all(&asked, &endpoint).await.map(drop));
+        }
+    });
     let tick = move || {
-        let (store, queue) = (store.clone(), queue.clone());
+        let (store, queue, outside) = (store.clone(), queue.clone(), outside.clone());
         async move {
             complain_of("refresh", baton_refresh::tick(&store, &queue, "local").await.map(drop));
+            complain_of("refresh", baton_refresh::tend(&store, &outside, "local").await.map(drop));
         }
     };
-    complain_of("refresh", local.run_schedule(stop, tick).await);
+    let (_, scheduled) = tokio::join!(prompt, local.run_schedule(stop, tick));
+    complain_of("refresh", scheduled);
 }
 
 fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {

@@ -1,5 +1,6 @@
 //! Real clients do through Baton what they do without it: the same script runs once directly
-//! against the upstream and once relayed, and what it prints must be the same.
+//! against the upstream and once relayed, and what it prints must be the same. What is translated
+//! is compared across dialects.
 //!
 //! The clients are installed from the registries into `target/clients`, once, in pinned versions.
 //! A test fails, it is not skipped, when that is impossible.
@@ -13,6 +14,7 @@ mod claude_code;
 mod install;
 mod schemathesis;
 mod sdks;
+mod translated;
 
 use std::path::Path;
 use std::process::Command;

@@ -116,7 +116,10 @@ async fn a_tick_sends_what_the_queue_did_not_take() {
 
     let refresh = cloud.function("refresh").await;
     let answer = refresh.invoke(&event::tick(), WITHOUT_HURRY).await;
-    assert_eq!(answer, json!({"elsewhere": false, "resent": 1, "swept": 0}));
+    assert_eq!(
+        answer,
+        json!({"elsewhere": false, "resent": 1, "swept": 0, "renewed": 0, "recovered": 0})
+    );
     assert_eq!(records(&cloud).await.len(), 1);
 }
 

@@ -46,9 +46,10 @@ impl Watched {
                 .expect("settings");
         settings.resources = local.resources();
         let clock = Clock::standing("2026-11-22T21:05:30Z".parse().expect("a time"));
-        let store =
-            Store::new(&Aws::new(&local.sdk_config()), &settings, clock.clone(), Dice::system());
-        let api = baton_admin::router(&settings, &Secret::new("pepper".to_owned()), store);
+        let aws = Aws::new(&local.sdk_config());
+        let store = Store::new(&aws, &settings, clock.clone(), Dice::system());
+        let api = baton_admin::router(&settings, &Secret::new("pepper".to_owned()), store, &aws)
+            .expect("a router");
         Self { api, clock, calls, fault }
     }
 

@@ -6,7 +6,7 @@ use baton_tests::house::{Admin, House, Key};
 use serde_json::{Value, json};
 
 /// Every route with who may use it. A route that is missing here fails the test.
-const MATRIX: [(&str, &str); 50] = [
+const MATRIX: [(&str, &str); 53] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
     ("GET /groups/{group_id}", "admin"),
@@ -19,6 +19,9 @@ const MATRIX: [(&str, &str); 50] = [
     ("DELETE /accounts/{account_id}", "admin"),
     ("POST /accounts/{account_id}/test", "admin"),
     ("POST /accounts/{account_id}/reset", "admin"),
+    ("POST /accounts/{account_id}/refresh", "admin"),
+    ("POST /oauth/start", "admin"),
+    ("POST /oauth/finish", "admin"),
     ("GET /users", "admin"),
     ("POST /users", "admin"),
     ("GET /users/{user_id}", "admin"),

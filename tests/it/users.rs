@@ -124,3 +124,17 @@ async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
     post("3.5").await.refused(400, "invalid_request_error");
     post("-3.0").await.refused(400, "invalid_request_error");
 }
+
+#[tokio::test]
+async fn a_list_is_not_taken_for_an_object() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    admin
+        .send("PUT", "/limits/organization", &json!(["5"]))
+        .await
+        .refused(400, "invalid_request_error");
+    for path in ["/groups", "/users", "/keys"] {
+        let body = json!({"name": "n", "limits": ["5"]});
+        admin.post(path, &body).await.refused(400, "invalid_request_error");
+    }
+}

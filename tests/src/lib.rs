@@ -22,4 +22,5 @@ pub mod inside;
 pub mod lambda;
 pub mod program;
 pub mod proxy;
+pub mod token_endpoint;
 pub mod upstream;

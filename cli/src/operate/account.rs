@@ -11,14 +11,17 @@ use serde_json::{Map, Value, json};
 /// What can be done with accounts.
 #[derive(Subcommand)]
 pub enum AccountCommand {
-    /// Add an account with a static key
+    /// Add an account
     Add {
         /// What people call it
         #[arg(long)]
         name: String,
         /// The upstream's key; `-` reads it from standard input
         #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
-        api_key: String,
+        api_key: Option<String>,
+        /// Any other credential, as the API takes it; `-` reads the JSON from standard input
+        #[arg(long, value_name = "JSON")]
+        credential: Option<String>,
         /// Settings
         #[command(flatten)]
         fields: AccountFields,
@@ -40,6 +43,9 @@ pub enum AccountCommand {
         /// Another key; `-` reads it from standard input
         #[arg(long)]
         api_key: Option<String>,
+        /// Any other credential, as the API takes it; `-` reads the JSON from standard input
+        #[arg(long, value_name = "JSON", conflicts_with = "api_key")]
+        credential: Option<String>,
         /// Settings
         #[command(flatten)]
         fields: AccountFields,
@@ -124,15 +130,21 @@ const COLUMNS: [(&str, &str); 9] = [
 
 pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     match what {
-        AccountCommand::Add { name, api_key, mut fields } => {
+        AccountCommand::Add { name, api_key, credential, mut fields } => {
+            // What is typed comes before what the environment happens to hold.
+            let given = Given { api_key: api_key.filter(|_| credential.is_none()), credential };
+            if given.api_key.is_none() && given.credential.is_none() {
+                return Err(Fail::Usage("say --api-key, or --credential for another kind".into()));
+            }
             let new = "https://api.anthropic.com".to_owned();
             fields.base_url.get_or_insert(new);
-            desk.add(ACCOUNT, &body(desk, Some(name), Some(api_key), fields).await?).await
+            desk.add(ACCOUNT, &body(desk, Some(name), given, fields).await?).await
         }
         AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,
         AccountCommand::Show { account } => desk.show(ACCOUNT, &account).await,
-        AccountCommand::Set { account, name, api_key, fields } => {
-            desk.change(ACCOUNT, &account, &body(desk, name, api_key, fields).await?).await
+        AccountCommand::Set { account, name, api_key, credential, fields } => {
+            let given = Given { api_key, credential };
+            desk.change(ACCOUNT, &account, &body(desk, name, given, fields).await?).await
         }
         AccountCommand::Remove { account, sure } => desk.remove(ACCOUNT, &account, sure).await,
         AccountCommand::Test { account } => test(desk, &account).await,
@@ -141,15 +153,22 @@ pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     }
 }
 
+/// A credential as it was said.
+struct Given {
+    api_key: Option<String>,
+    credential: Option<String>,
+}
+
 async fn body(
     desk: &Desk,
     name: Option<String>,
-    api_key: Option<String>,
+    given: Given,
     fields: AccountFields,
 ) -> Result<Value, Fail> {
-    let credential = match api_key {
-        Some(key) => Some(credential(key, fields.key_header)?),
-        None => None,
+    let credential = match (given.credential, given.api_key) {
+        (Some(text), _) => Some(other_credential(text)?),
+        (None, Some(key)) => Some(credential(key, fields.key_header)?),
+        (None, None) => None,
     };
     let body = Body::default()
         .set("name", name)
@@ -172,6 +191,14 @@ fn credential(key: String, header: Option<String>) -> Result<Value, Fail> {
     let value = if key == "-" { first_line_of_stdin()? } else { key };
     let credential = Body::default().set("type", Some("api_key")).set("value", Some(value));
     Ok(credential.set("header", header).done())
+}
+
+fn other_credential(said: String) -> Result<Value, Fail> {
+    let text = if said == "-" { first_line_of_stdin()? } else { said };
+    // The text may hold a secret, so it is not repeated.
+    serde_json::from_str(&text).map_err(|_| {
+        Fail::Usage("--credential: it is no JSON; the README shows the kinds".to_owned())
+    })
 }
 
 fn model_map(said: &[String]) -> Result<Option<Value>, Fail> {

@@ -1,6 +1,7 @@
 //! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
 
 use crate::answer::{Answer, Refused, Told, body, id};
+use crate::credentials::NewCredential;
 use crate::health::Status;
 use crate::query::{Change, Paging, listed, name, says};
 use crate::visit::{Note, Visit};
@@ -8,7 +9,7 @@ use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{Edit, Stored};
+use baton_cloud::store::{Edit, Stored, Token};
 use baton_cloud::upstream::{ProxyUrl, check_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
@@ -23,38 +24,14 @@ use std::collections::BTreeMap;
 /// An account's item is copied into each of its groups, in one transaction of 100 actions.
 const GROUPS_MAX: usize = 40;
 
-/// A credential as an operator gives it.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum NewCredential {
-    /// A static key.
-    ApiKey {
-        /// The key itself.
-        value: Secret,
-        /// Which header it goes into.
-        #[serde(default)]
-        header: CredentialHeader,
-    },
-}
-
-/// Where a static key goes.
-#[derive(Deserialize, Default, Clone, Copy)]
-enum CredentialHeader {
-    #[default]
-    #[serde(rename = "x-api-key")]
-    XApiKey,
-    #[serde(rename = "authorization")]
-    Authorization,
-}
-
 /// What can be set of an account. In a POST, what is absent gets its default; in a PATCH it stays.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AccountInput {
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     provider: Option<Provider>,
     base_url: Option<String>,
-    credential: Option<NewCredential>,
+    pub(crate) credential: Option<NewCredential>,
     groups: Option<Vec<GroupId>>,
     priority: Option<u32>,
     weight: Option<u32>,
@@ -69,11 +46,10 @@ pub(crate) struct AccountInput {
 impl AccountInput {
     /// An account with a static key, everything else by default.
     pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
-        let credential = NewCredential::ApiKey { value: key, header: CredentialHeader::XApiKey };
         Self {
             name: Some(name.to_owned()),
             base_url: Some(base_url.to_owned()),
-            credential: Some(credential),
+            credential: Some(NewCredential::key(key)),
             ..Self::default()
         }
     }
@@ -163,9 +139,9 @@ pub(crate) async fn change(
     let has_credential = input.credential.is_some();
     let has_proxy = matches!(input.proxy_url, Change::To(_));
     let is_another = has_credential || input.base_url.is_some() || has_proxy;
-    office.fill(&mut stored, input).await?;
+    let token = office.fill(&mut stored, input).await?;
     let mut edit = Edit::default();
-    office.store.save_account(&mut edit, &stored, &before.value.groups)?;
+    office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
     let mut after = office.view(&stored, None);
     after["credential_changed"] = json!(has_credential);
     after["proxy_changed"] = json!(stored.value.proxy_sealed != before.value.proxy_sealed);
@@ -187,6 +163,7 @@ pub(crate) async fn remove(
     visit.agrees(&stored)?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
+    office.store.remove_token(&mut edit, &stored.value.id);
     let note = Note::deleted(&stored.value.id, office.view(&stored, None));
     let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.remove_health(&stored.value.id).await?;
@@ -209,6 +186,14 @@ impl Office {
     }
 
     pub(crate) async fn create_account(&self, visit: &Visit, input: AccountInput) -> Answer {
+        let (stored, edit) = self.new_account(input).await?;
+        let view = self.view(&stored, None);
+        let note = Note::created(&stored.value.id, &view);
+        self.enact(visit, edit, note, Told::created(view)).await
+    }
+
+    /// A new account, and what writes it.
+    pub(crate) async fn new_account(&self, input: AccountInput) -> Answer<(Stored<Account>, Edit)> {
         if input.name.is_none() {
             return Err(Refused::bad("`name` is missing"));
         }
@@ -235,16 +220,19 @@ impl Office {
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
-        self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
         let mut edit = Edit::default();
-        self.store.save_account(&mut edit, &stored, &[])?;
-        let view = self.view(&stored, None);
-        let note = Note::created(&stored.value.id, &view);
-        self.enact(visit, edit, note, Told::created(view)).await
+        self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
+        Ok((stored, edit))
     }
 
-    /// Checks `input` and writes it over `stored`.
-    async fn fill(&self, stored: &mut Stored<Account>, input: AccountInput) -> Answer<()> {
+    /// Checks `input` and writes it over `stored`; answers the new token, if that is what its
+    /// credential is.
+    pub(crate) async fn fill(
+        &self,
+        stored: &mut Stored<Account>,
+        input: AccountInput,
+    ) -> Answer<Option<Token>> {
         let account = &mut stored.value;
         if let Some(text) = input.name {
             account.name = name(&text)?;
@@ -282,10 +270,10 @@ impl Office {
             Change::Keep => {}
             Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
         }
-        if let Some(credential) = input.credential {
-            self.seal(stored, &credential).await?;
+        match input.credential {
+            Some(credential) => self.seal(stored, credential).await,
+            None => Ok(None),
         }
-        Ok(())
     }
 
     /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
@@ -309,19 +297,21 @@ impl Office {
         Ok(())
     }
 
-    async fn seal(&self, stored: &mut Stored<Account>, credential: &NewCredential) -> Answer<()> {
-        let NewCredential::ApiKey { value, header } = credential;
-        let printable = |byte: u8| byte.is_ascii_graphic();
-        if value.expose().is_empty() || !value.expose().bytes().all(printable) {
-            return Err(Refused::bad(
-                "`credential.value` is empty or has characters that no key has",
-            ));
+    /// Puts the account into `edit` with its token, if that is new; a static key takes the token's
+    /// place.
+    pub(crate) async fn put_account(
+        &self,
+        edit: &mut Edit,
+        stored: &Stored<Account>,
+        before: &[GroupId],
+        token: Option<&Token>,
+    ) -> Answer<()> {
+        self.store.save_account(edit, stored, before)?;
+        match token {
+            Some(token) => self.store.add_token(edit, token).await?,
+            None if stored.value.credential.is_renewed() => {}
+            None => self.store.remove_token(edit, &stored.value.id),
         }
-        stored.value.credential = match header {
-            CredentialHeader::XApiKey => CredentialKind::ApiKey,
-            CredentialHeader::Authorization => CredentialKind::Bearer,
-        };
-        stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
         Ok(())
     }
 }

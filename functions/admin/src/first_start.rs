@@ -35,7 +35,7 @@ pub async fn first_start(
     pepper: &Secret,
     store: Store,
 ) -> Result<FirstStart, String> {
-    let office = Office::new(settings, pepper, store);
+    let office = Office::new(settings, pepper, store, None);
     let made = async {
         Ok::<_, Refused>(FirstStart {
             key: office.first_key().await?,

@@ -1,7 +1,7 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
 use crate::answer::{Answer, Refused, Told, body, id};
-use crate::query::{Paging, listed, name, says};
+use crate::query::{Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
@@ -21,8 +21,8 @@ struct NewGroup {
     #[serde(default)]
     description: String,
     enabled: Option<bool>,
-    #[serde(default)]
-    limits: Limits,
+    #[serde(default, deserialize_with = "object")]
+    limits: Option<Limits>,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +31,7 @@ struct GroupChange {
     name: Option<String>,
     description: Option<String>,
     enabled: Option<bool>,
+    #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
 }
 
@@ -75,7 +76,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         name: name(&new.name)?,
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
-        limits: new.limits,
+        limits: new.limits.unwrap_or_default(),
     };
     office.add_group(&visit, group).await
 }

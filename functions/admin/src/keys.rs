@@ -1,7 +1,7 @@
 //! `/keys`: who may ask. A key's secret is in the answer to POST and rotate, and nowhere else.
 
 use crate::answer::{Answer, Refused, Told, body, id};
-use crate::query::{Change, Paging, listed, name, says};
+use crate::query::{Change, Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
@@ -28,6 +28,7 @@ pub(crate) struct KeyInput {
     models: Option<Vec<ModelPattern>>,
     expires_at: Change<Timestamp>,
     enabled: Option<bool>,
+    #[serde(deserialize_with = "object")]
     limits: Option<Limits>,
     estimate: Option<Estimate>,
 }

@@ -9,12 +9,14 @@ mod answer;
 mod attempts;
 mod audit;
 mod authorize;
+mod credentials;
 mod effective;
 mod first_start;
 mod groups;
 mod health;
 mod keys;
 mod limits;
+mod oauth;
 mod openapi;
 mod prices;
 mod query;
@@ -35,8 +37,11 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use baton_cloud::aws::Aws;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
+use baton_cloud::token_endpoint::TokenEndpoint;
+use baton_cloud::upstream::{NoAnswer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::secret::Secret;
 use std::sync::Arc;
@@ -50,12 +55,19 @@ struct Office {
     attempts: Attempts,
     allow_private_upstreams: bool,
     timers: Timers,
+    /// Where tokens are had; nobody signs in at first start.
+    endpoint: Option<TokenEndpoint>,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
 
 impl Office {
-    fn new(settings: &Settings, pepper: &Secret, store: Store) -> Self {
+    fn new(
+        settings: &Settings,
+        pepper: &Secret,
+        store: Store,
+        endpoint: Option<TokenEndpoint>,
+    ) -> Self {
         Self {
             store,
             pepper: Pepper::new(pepper),
@@ -63,13 +75,24 @@ impl Office {
             attempts: Attempts::default(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
+            endpoint,
         }
     }
 }
 
 /// The admin API over `store`. No I/O.
-pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
-    let office = Arc::new(Office::new(settings, pepper, store));
+///
+/// # Errors
+/// When the TLS library cannot be set up.
+pub fn router(
+    settings: &Settings,
+    pepper: &Secret,
+    store: Store,
+    aws: &Aws,
+) -> Result<Router, NoAnswer> {
+    let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
+    let endpoint = TokenEndpoint::new(aws, upstream);
+    let office = Arc::new(Office::new(settings, pepper, store, Some(endpoint)));
     let guarded = |api: Router<Arc<Office>>| {
         api.method_not_allowed_fallback(answer::wrong_method)
             .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
@@ -79,7 +102,7 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
     let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(answer::no_such_route));
     let open = routes::mounted(|access| access == Access::Anybody);
-    Router::new()
+    Ok(Router::new()
         .nest(routes::BASE, api.merge(open))
         // Where clients of Anthropic's Admin API look for it.
         .merge(guarded(routes::mirrored()))
@@ -87,5 +110,5 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
-        .with_state(office)
+        .with_state(office))
 }

@@ -13,7 +13,8 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    let aws = Aws::from_env().await;
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
-    run(baton_admin::router(&settings, &pepper, store)).await
+    run(baton_admin::router(&settings, &pepper, store, &aws)?).await
 }

@@ -7,8 +7,9 @@ use baton_cloud::store::{Entity, Page, Stored};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// `?limit=&cursor=`
 #[derive(Deserialize)]
@@ -114,6 +115,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Option::<T>::deserialize(input).map(Self::To)
     }
+}
+
+/// Reads a field that is an object or `null`. An array would be read as an object's values in a row.
+pub(crate) fn object<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let map = Option::<Map<String, Value>>::deserialize(input)?;
+    map.map(|map| T::deserialize(Value::Object(map))).transpose().map_err(D::Error::custom)
 }
 
 /// Whether `text` has `part` in it, which is in lower case.

@@ -3,8 +3,8 @@
 
 use crate::actor::Access;
 use crate::{
-    Office, accounts, audit, effective, groups, health, keys, limits, openapi, prices, runtime,
-    spend_limits, usage, users,
+    Office, accounts, audit, effective, groups, health, keys, limits, oauth, openapi, prices,
+    runtime, spend_limits, usage, users,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -167,6 +167,15 @@ pub(crate) static ROUTES: &[Route] = &[
     Route::act("/accounts/{account_id}/reset", "Forget what is held against it", "Account", || {
         post(health::reset)
     }),
+    Route::act("/accounts/{account_id}/refresh", "Renew its token now", "Account", || {
+        post(health::refresh)
+    }),
+    Route::create("/oauth/start", "Begin a sign-in with a browser", "SignIn", || {
+        post(oauth::start)
+    })
+    .takes("NewSignIn"),
+    Route::act("/oauth/finish", "Sign the account in", "Account", || post(oauth::finish))
+        .takes("SignInCode"),
     Route::get("/users", "List users", "UserList", || get(users::list))
         .query(&["limit", "cursor", "role", "enabled", "q"]),
     Route::create("/users", "Create a user", "User", || post(users::create)).takes("NewUser"),

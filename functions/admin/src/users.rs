@@ -1,7 +1,7 @@
 //! `/users`: people and pipelines that keys belong to. What they may do is `actor`'s business.
 
 use crate::answer::{Answer, Refused, Told, body, id};
-use crate::query::{Change, Paging, listed, name, says};
+use crate::query::{Change, Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
@@ -25,6 +25,7 @@ struct UserInput {
     email: Change<String>,
     role: Option<Role>,
     enabled: Option<bool>,
+    #[serde(deserialize_with = "object")]
     limits: Option<Limits>,
 }
 

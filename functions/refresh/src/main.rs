@@ -7,6 +7,7 @@ use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
+use baton_refresh::{Done, Outside, tend, tick};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,10 +18,18 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env().await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+    let outside = Outside::new(&aws, &settings)?;
     run(service_fn(|event: LambdaEvent<serde_json::Value>| {
-        let (store, queue) = (&store, &queue);
+        let (store, queue, outside) = (&store, &queue, &outside);
         async move {
-            Ok::<_, Error>(baton_refresh::tick(store, queue, &event.context.request_id).await?)
+            let owner = &event.context.request_id;
+            let (tended, swept) = tokio::join!(
+                Box::pin(tend(store, outside, owner)),
+                Box::pin(tick(store, queue, owner))
+            );
+            let (tended, swept) = (tended?, swept?);
+            let Done { renewed, recovered, .. } = tended;
+            Ok::<_, Error>(Done { renewed, recovered, ..swept })
         }
     }))
     .await

@@ -5,9 +5,9 @@ use crate::reply::{self, Refusal};
 use crate::watch::Watch;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::{self, NoAnswer, credential_header, trimmed};
+use baton_cloud::upstream::{self, NoAnswer, OAUTH_BETA, credential_header, trimmed};
 use baton_domain::verdict;
-use baton_wire::headers::to_upstream;
+use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::First;
 use bytes::{Bytes, BytesMut};
@@ -80,6 +80,9 @@ pub(crate) fn headers(
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
     let (name, value) = credential_header(member.account.credential, &member.credential)?;
     headers.insert(name, value);
+    if member.account.credential.is_renewed() {
+        add_beta(&mut headers, OAUTH_BETA);
+    }
     Ok(headers)
 }
 
@@ -148,7 +151,7 @@ impl From<NoAnswer> for Miss {
         match error {
             NoAnswer::BadUrl(why) => Self::Misconfigured(why),
             NoAnswer::ConnectTimeout => Self::Timeout,
-            NoAnswer::Unreachable(why) => Self::Unreachable(why),
+            NoAnswer::NotConnected(why) | NoAnswer::Unreachable(why) => Self::Unreachable(why),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Chooser {
     pub(crate) moved_to: Option<Arc<str>>,
     tried: Vec<AccountId>,
     full: Vec<AccountId>,
+    /// Accounts without a good token.
+    pub(crate) signed_out: Vec<AccountId>,
     utilisation_max: Option<u32>,
 }
 
@@ -84,6 +86,7 @@ impl Means {
         match pool {
             Some(pool) if pool.members.is_empty() => Err(Refusal::no_account()),
             Some(pool) if pool.group.enabled => {
+                let signed_out = self.signed_out(&pool);
                 let mut chooser = Chooser {
                     pool,
                     model: model.to_owned(),
@@ -91,6 +94,7 @@ impl Means {
                     moved_to: None,
                     tried: Vec::new(),
                     full: Vec::new(),
+                    signed_out,
                     utilisation_max: self.utilisation_max,
                 };
                 self.recall_move(&mut chooser).await;
@@ -127,6 +131,9 @@ impl Means {
                     Some(wait) if !has_waited && Instant::now() + wait < deadline => {
                         has_waited = true;
                         tokio::time::sleep(wait).await;
+                    }
+                    _ if !has_waited && self.await_token(chooser, deadline).await => {
+                        has_waited = true;
                     }
                     _ => return Err(nobody.refusal(&chooser.model, now)),
                 },
@@ -208,6 +215,7 @@ impl Chooser {
             moved_to: self.moved_to.as_deref(),
             tried: &self.tried,
             full: &self.full,
+            signed_out: &self.signed_out,
             utilisation_max: self.utilisation_max,
         }
     }
@@ -220,6 +228,16 @@ impl Chooser {
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Whether the account has not been tried yet.
+    pub(crate) fn may_yet_try(&self, id: &AccountId) -> bool {
+        !self.tried.contains(id)
+    }
+
+    /// Goes on with the same accounts as they are now.
+    pub(crate) fn renew(&mut self, pool: Arc<Pool>, signed_out: Vec<AccountId>) {
+        (self.pool, self.signed_out) = (pool, signed_out);
     }
 
     /// How many accounts were tried.

@@ -149,7 +149,7 @@ impl Means {
                 }
                 Err(miss) => {
                     let account_id = receipt.account.clone();
-                    let (next, mut missed) = self.judge(receipt, miss);
+                    let (next, mut missed) = self.judge(member, receipt, miss);
                     if next == Next::PassOn {
                         return Err(missed.failure(asked).await);
                     }
@@ -169,9 +169,13 @@ impl Means {
     }
 
     /// Decides what a miss means, for the request and (where it is a paid one) for the account.
-    fn judge(&self, receipt: Receipt, miss: Miss) -> (Next, Missed) {
+    fn judge(&self, member: &PoolMember, receipt: Receipt, miss: Miss) -> (Next, Missed) {
         let now = self.store.clock().now();
-        let verdict = classify(&miss.failure(), now, self.store.dice().byte());
+        let (credential, die) = (member.account.credential, self.store.dice().byte());
+        let verdict = classify(&miss.failure(), credential, now, die);
+        if verdict.asks_renewal {
+            self.ask_renewal(member);
+        }
         tracing::warn!(
             request_id = %receipt.question.id, account_id = %receipt.account,
             model = %receipt.upstream_model, next = ?verdict.request, account = ?verdict.account,

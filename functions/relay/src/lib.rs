@@ -22,6 +22,7 @@ mod seats;
 mod settle;
 mod source;
 mod stream;
+mod tokens;
 mod watch;
 
 pub use body::{Body, Broken};

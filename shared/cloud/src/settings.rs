@@ -56,6 +56,8 @@ pub struct Timers {
     pub overall: Duration,
     /// For draining an answer whose client has left.
     pub drain: Duration,
+    /// For a new token, where no other account is left.
+    pub token: Duration,
 }
 
 /// What becomes of a limited request while its limits cannot be counted.
@@ -191,6 +193,7 @@ impl Settings {
                 idle: source.seconds("BATON_IDLE_SECONDS", "290"),
                 overall: source.seconds("BATON_OVERALL_SECONDS", "3600"),
                 drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
+                token: source.seconds("BATON_TOKEN_SECONDS", "10"),
             },
             utilisation_max: source.parsed("BATON_UTILISATION_MAX", "95"),
             limits_on_outage: LimitsOnOutage {

@@ -72,4 +72,15 @@ pub enum CredentialKind {
     ApiKey,
     /// A static token, sent as `Authorization: Bearer`.
     Bearer,
+    /// A short-lived token, renewed through an OAuth 2.0 token endpoint; see [`crate::token`].
+    Oauth2,
+    /// A short-lived token, had for a signed statement of who we are; see [`crate::token`].
+    WorkloadIdentity,
+}
+
+impl CredentialKind {
+    /// Whether it is a token that runs out and is renewed.
+    pub fn is_renewed(self) -> bool {
+        matches!(self, Self::Oauth2 | Self::WorkloadIdentity)
+    }
 }

@@ -49,6 +49,8 @@ pub struct Wish<'a> {
     pub tried: &'a [AccountId],
     /// Accounts that have as many requests under way as they may.
     pub full: &'a [AccountId],
+    /// Accounts whose token has run out.
+    pub signed_out: &'a [AccountId],
     /// An account with so much of a limit used, in percent, is taken only if no other serves.
     pub utilisation_max: Option<u32>,
 }
@@ -80,6 +82,8 @@ pub enum Ineligible {
     },
     /// Its credential is refused, for this reason.
     AuthFailed(String),
+    /// Its token has run out; a new one is asked for.
+    SignedOut,
     /// It failed this very request.
     Tried,
     /// It has as many requests under way as it may.
@@ -97,6 +101,7 @@ impl std::fmt::Display for Ineligible {
                 write!(out, "is cooling down until {until} ({reason})")
             }
             Self::AuthFailed(reason) => write!(out, "has a refused credential ({reason})"),
+            Self::SignedOut => out.write_str("has no valid token; a new one is asked for"),
             Self::Tried => out.write_str("has failed this request"),
             Self::Full => out.write_str("has as many requests under way as it may"),
         }
@@ -175,11 +180,12 @@ fn tier(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Result<Ti
         return Err(Ineligible::Tried);
     }
     let tier = match candidate.health.standing(wish.model, now) {
+        Standing::AuthFailed { reason } => return Err(Ineligible::AuthFailed(reason.to_owned())),
+        _ if wish.signed_out.contains(&account.id) => return Err(Ineligible::SignedOut),
         Standing::Cooling { is_guess: true, .. } => Tier::LastResort,
         Standing::Cooling { until, reason, .. } => {
             return Err(Ineligible::Cooling { until, reason: reason.to_owned() });
         }
-        Standing::AuthFailed { reason } => return Err(Ineligible::AuthFailed(reason.to_owned())),
         Standing::HalfOpen | Standing::Ready => {
             let used = candidate.health.utilisation.percent(now);
             let is_near = wish.utilisation_max.is_some_and(|most| used >= most);

@@ -33,6 +33,7 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
         moved_to: None,
         tried: &[],
         full: &[],
+        signed_out: &[],
         utilisation_max: Some(95),
     }
 }

@@ -199,10 +199,7 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
             };
             (after?, *until)
         }
-        Effect::AuthFailed { reason } => {
-            let reason = (*reason).to_owned();
-            (health.with(State::AuthFailed { since: now, reason }), now)
-        }
+        Effect::AuthFailed { reason } => return refused(health, reason, now),
         Effect::Strike { reason } => {
             let after = struck(health, reason, now)?;
             let State::Open { until, .. } = after.state else { return Some(after) };
@@ -211,6 +208,15 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
     };
     let out_until = after.out_until.max(Some(until));
     Some(Health { out_until, ..after })
+}
+
+/// Health after the credential was refused, for this reason.
+pub fn refused(health: &Health, reason: &str, now: Timestamp) -> Option<Health> {
+    if matches!(health.state, State::AuthFailed { .. }) {
+        return None;
+    }
+    let after = health.with(State::AuthFailed { since: now, reason: reason.to_owned() });
+    Some(Health { out_until: after.out_until.max(Some(now)), ..after })
 }
 
 fn cooled(health: &Health, rest: Rest, now: Timestamp) -> Option<Health> {

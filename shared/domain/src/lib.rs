@@ -24,5 +24,6 @@ pub mod runtime;
 pub mod scope;
 pub mod secret;
 pub mod spend_limit;
+pub mod token;
 pub mod usage;
 pub mod verdict;

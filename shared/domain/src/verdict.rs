@@ -2,6 +2,7 @@
 //!
 //! Pure: the relay acts on a [`Verdict`], this module only reaches it.
 
+use crate::account::CredentialKind;
 use jiff::{SignedDuration, Timestamp};
 
 /// How an upstream call failed, before anything was sent to the client.
@@ -42,6 +43,8 @@ pub struct Verdict {
     pub request: Next,
     /// What happens to the account.
     pub account: Effect,
+    /// Whether a new token is to be asked for.
+    pub asks_renewal: bool,
 }
 
 /// What happens to the request.
@@ -81,9 +84,24 @@ pub enum Effect {
     },
 }
 
-/// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
-/// overloaded accounts.
-pub fn classify(failure: &Failure<'_>, now: Timestamp, jitter: u8) -> Verdict {
+/// A refused token waits so long for a new one.
+const RENEWAL_SECONDS: i64 = 60;
+
+/// Decides what `failure` at `now` means for an account with such a credential. `jitter` is a die
+/// of 0..=255 that spreads the return of overloaded accounts.
+pub fn classify(
+    failure: &Failure<'_>,
+    credential: CredentialKind,
+    now: Timestamp,
+    jitter: u8,
+) -> Verdict {
+    let asks_renewal =
+        credential.is_renewed() && matches!(failure, Failure::Status(Answer { status: 401, .. }));
+    if asks_renewal {
+        let reason = "the token is refused (401); a new one is asked for";
+        let account = cool(now, RENEWAL_SECONDS, reason, false);
+        return Verdict { request: Next::TryAnother, account, asks_renewal };
+    }
     let (request, account) = match failure {
         Failure::Status(answer) => return of_status(answer, now, jitter),
         Failure::FirstEvent { kind: "overloaded_error" } => {
@@ -100,7 +118,7 @@ pub fn classify(failure: &Failure<'_>, now: Timestamp, jitter: u8) -> Verdict {
         Failure::Unreachable => (Next::TryAnother, Effect::Strike { reason: "unreachable" }),
         Failure::Timeout => (Next::TryAnother, Effect::Strike { reason: "no answer in time" }),
     };
-    Verdict { request, account }
+    Verdict { request, account, asks_renewal: false }
 }
 
 fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
@@ -117,9 +135,13 @@ fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
         429 => until_reset(answer, now, (30, true), "rate limited (429)"),
         529 => overloaded(now, jitter),
         500 | 502 | 503 | 504 => Effect::Strike { reason: "server error" },
-        _ => return Verdict { request: Next::PassOn, account: Effect::Nothing },
+        _ => return pass_on(),
     };
-    Verdict { request: Next::TryAnother, account }
+    Verdict { request: Next::TryAnother, account, asks_renewal: false }
+}
+
+fn pass_on() -> Verdict {
+    Verdict { request: Next::PassOn, account: Effect::Nothing, asks_renewal: false }
 }
 
 /// As long as the answer says, for whom it says; `otherwise` (seconds, and whether that is a mere
@@ -175,7 +197,7 @@ mod tests {
 
     fn status(status: u16, retry_after: Option<u64>, body: &str) -> Verdict {
         let answer = Answer { status, retry_after, reset: None, family: None, body };
-        classify(&Failure::Status(answer), now(), 0)
+        classify(&Failure::Status(answer), CredentialKind::ApiKey, now(), 0)
     }
 
     fn cooled(verdict: &Verdict) -> i64 {
@@ -186,14 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_token_is_renewed_and_a_refused_key_is_not() {
+        let answer = Answer { status: 401, retry_after: None, reset: None, family: None, body: "" };
+        let of = |kind| classify(&Failure::Status(answer), kind, now(), 0);
+        let token = of(CredentialKind::Oauth2);
+        assert_eq!((token.request, token.asks_renewal), (Next::TryAnother, true));
+        assert_eq!(cooled(&token), 60);
+        let key = of(CredentialKind::Bearer);
+        assert!(matches!(key.account, Effect::AuthFailed { .. }) && !key.asks_renewal);
+    }
+
+    #[test]
     fn a_request_that_is_wrong_stays_with_its_sender() {
         for code in [400, 404, 405, 409, 413, 422] {
             let verdict = status(code, None, "");
-            assert_eq!(
-                verdict,
-                Verdict { request: Next::PassOn, account: Effect::Nothing },
-                "{code}"
-            );
+            assert_eq!(verdict, pass_on(), "{code}");
         }
     }
 
@@ -234,7 +263,7 @@ mod tests {
         let until = |reset: &str, family| {
             let reset = Some(reset.parse().unwrap());
             let answer = Answer { status: 429, retry_after: None, reset, family, body: "" };
-            classify(&Failure::Status(answer), now(), 0)
+            classify(&Failure::Status(answer), CredentialKind::ApiKey, now(), 0)
         };
         assert_eq!(cooled(&until("2026-11-22T22:00:00Z", None)), 3601);
         assert_eq!(cooled(&until("2026-11-22T20:00:00Z", None)), 30, "a reset gone by");
@@ -251,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_with_an_error_counts_like_the_status() {
-        let first = |kind| classify(&Failure::FirstEvent { kind }, now(), 255);
+        let first =
+            |kind| classify(&Failure::FirstEvent { kind }, CredentialKind::ApiKey, now(), 255);
         assert_eq!(cooled(&first("overloaded_error")), 10);
         assert_eq!(first("invalid_request_error").request, Next::PassOn);
         assert!(matches!(first("api_error").account, Effect::Strike { .. }));

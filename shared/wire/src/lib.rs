@@ -12,3 +12,4 @@ pub mod meter;
 pub mod route;
 pub mod session;
 pub mod sse;
+pub mod translate;

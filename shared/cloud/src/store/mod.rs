@@ -20,11 +20,12 @@ mod secrets;
 mod state;
 mod tally;
 mod terms;
+mod tokens;
 mod trail;
 mod transaction;
 
 pub use audit::{AuditRow, Change};
-pub use config::{Pool, PoolMember};
+pub use config::{Pool, PoolMember, TokenState};
 pub use edit::{Edit, Page};
 pub use event::EventFilter;
 pub use item::{Entity, Stored};
@@ -33,6 +34,7 @@ pub use limits::Admission;
 pub use replay::KeptAnswer;
 pub use state::PendingEvent;
 pub use tally::Period;
+pub use tokens::{ListedToken, Token, TokenSecrets};
 pub use trail::TrailFilter;
 
 use crate::aws::Aws;
@@ -44,12 +46,12 @@ use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
 use baton_domain::bounds::Terms;
 use baton_domain::choose::Conversation;
-use baton_domain::id::{GroupId, KeyId};
+use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::Key;
 use baton_domain::scope::Scope;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 /// The three tables. Cloning shares connections and caches.
 #[derive(Clone)]
@@ -67,6 +69,9 @@ pub struct Store {
     terms: Cache<Scope, Arc<Terms>>,
     moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
+    /// Versions of tokens that this process has asked new ones for.
+    asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
+    renewal_asked: Arc<Notify>,
 }
 
 /// The store could not do what was asked.
@@ -118,6 +123,8 @@ impl Store {
             terms: Cache::new(10_000, lifetime),
             moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
+            asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            renewal_asked: Arc::default(),
         }
     }
 

@@ -21,6 +21,10 @@
 //! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
 //! | where a session has moved to | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
 //! | the requests that a bounded account has under way | state | UpdateItem (`seats#<account>`, `seats`), conditional |
+//! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
+//! | all tokens | config, index `by_kind` | Query (`token`) |
+//! | a browser's sign-in under way | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
+//! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
@@ -69,6 +73,11 @@ pub(super) const DATA_KEY: &str = "setting#data_key";
 pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
+pub(super) const TOKEN: &str = "token";
+/// A partition of their own, so that a policy can say "tokens only".
+pub(super) const TOKEN_PREFIX: &str = "token#";
+pub(super) const SIGN_IN: &str = "sign_in";
+pub(super) const RENEW: &str = "renew";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
 pub(super) const REPLAY: &str = "replay";
@@ -139,6 +148,21 @@ pub(super) fn cap(id: &SpendLimitId) -> Place {
 /// Which group a user's key draws on.
 pub(super) fn member_key(user: &UserId, key: &KeyId) -> Place {
     (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
+}
+
+/// The short-lived token of an account.
+pub(super) fn token(account: &AccountId) -> Place {
+    (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
+}
+
+/// A browser's sign-in under way.
+pub(super) fn sign_in(state: &str) -> Place {
+    (format!("sign_in#{state}"), SIGN_IN.to_owned())
+}
+
+/// That the account needs a new token.
+pub(super) fn renew(account: &AccountId) -> Place {
+    (RENEW.to_owned(), account.to_string())
 }
 
 /// Where a session of the group has moved to.

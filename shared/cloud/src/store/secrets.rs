@@ -23,8 +23,7 @@ impl Store {
         account: &AccountId,
         credential: &Secret,
     ) -> Result<Vec<u8>, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
-        Ok(vault.seal(credential, &credential_place(account))?)
+        self.seal_at(credential, &credential_place(account), true).await
     }
 
     /// Opens an account's credential.
@@ -33,8 +32,24 @@ impl Store {
         account: &AccountId,
         sealed: &[u8],
     ) -> Result<Secret, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
-        Ok(vault.open(sealed, &credential_place(account))?)
+        self.open_at(sealed, &credential_place(account)).await
+    }
+
+    /// Seals a secret for its place; see [`Vault::seal`].
+    pub(super) async fn seal_at(
+        &self,
+        secret: &Secret,
+        place: &str,
+        may_create: bool,
+    ) -> Result<Vec<u8>, StoreError> {
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(may_create))).await?;
+        Ok(vault.seal(secret, place)?)
+    }
+
+    /// Opens what was sealed for the same place.
+    pub(super) async fn open_at(&self, sealed: &[u8], place: &str) -> Result<Secret, StoreError> {
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(false))).await?;
+        Ok(vault.open(sealed, place)?)
     }
 
     /// Seals the URL of an account's proxy, for [`Account::proxy_sealed`].
@@ -43,8 +58,7 @@ impl Store {
         account: &AccountId,
         url: &Secret,
     ) -> Result<String, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
-        Ok(BASE64_STANDARD.encode(vault.seal(url, &proxy_place(account))?))
+        Ok(BASE64_STANDARD.encode(self.seal_at(url, &proxy_place(account), true).await?))
     }
 
     /// The URL of the account's proxy, if it has one.
@@ -54,8 +68,7 @@ impl Store {
     pub async fn open_proxy(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
         let Some(sealed) = &account.proxy_sealed else { return Ok(None) };
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| Sealed)?;
-        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
-        Ok(Some(vault.open(&sealed, &proxy_place(&account.id))?))
+        self.open_at(&sealed, &proxy_place(&account.id)).await.map(Some)
     }
 
     /// The pepper that key secrets are hashed under: `given`, or else one that is made once and
@@ -64,7 +77,7 @@ impl Store {
         if let Some(given) = given {
             return Ok(given.clone());
         }
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(true))).await?;
         let sealed = if let Some(sealed) = self.setting(PEPPER).await? {
             sealed
         } else {

@@ -27,12 +27,21 @@ impl Store {
         places: Vec<Item>,
         is_consistent: bool,
     ) -> Result<Vec<Item>, StoreError> {
-        let table = &self.resources.state_table;
+        self.batch_of(&self.resources.state_table, places, is_consistent).await
+    }
+
+    /// The same of any table.
+    pub(super) async fn batch_of(
+        &self,
+        table: &str,
+        places: Vec<Item>,
+        is_consistent: bool,
+    ) -> Result<Vec<Item>, StoreError> {
         let (mut found, mut wanted) = (Vec::new(), places);
         while !wanted.is_empty() {
             let keys = KeysAndAttributes::builder().set_keys(Some(wanted));
             let keys = keys.consistent_read(is_consistent).build().ok();
-            let request = keys.map(|keys| HashMap::from([(table.clone(), keys)]));
+            let request = keys.map(|keys| HashMap::from([(table.to_owned(), keys)]));
             let answer = self.db.batch_get_item().set_request_items(request).send().await?;
             found
                 .extend(answer.responses.and_then(|mut all| all.remove(table)).unwrap_or_default());
@@ -111,6 +120,24 @@ impl Store {
         match taken.map_err(StoreError::from) {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a lease back, if it is still `owner`'s.
+    pub async fn give_back(&self, name: &str, owner: &str) -> Result<(), StoreError> {
+        let released = self
+            .db
+            .delete_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::lease(name))))
+            .condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+            .send()
+            .await;
+        match released.map_err(StoreError::from) {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }
