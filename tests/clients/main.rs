@@ -14,6 +14,7 @@ mod bedrock;
 mod claude_code;
 mod install;
 mod openai;
+mod schemathesis;
 mod sdks;
 mod translated;
 

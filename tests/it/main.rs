@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod audit;
 mod bedrock;
 mod bedrock_clients;
 mod cli;
@@ -30,11 +31,15 @@ mod last_resort;
 mod limits;
 mod limits_inside;
 mod moved;
+mod office_inside;
+mod openapi;
 mod poison;
 mod policies;
+mod prices;
 mod proxies;
 mod recovery;
 mod retention;
+mod roles;
 mod scopes;
 mod scopes_inside;
 mod seats;
@@ -50,3 +55,5 @@ mod transparency;
 mod transparency_streams;
 mod upstream;
 mod usage;
+mod users;
+mod versions;

@@ -4,10 +4,11 @@ use crate::Shared;
 use crate::answer::{Answer, Refused};
 use crate::query::{Paging, bound};
 use crate::summary::{Filter, Shape, Table};
+use crate::visit::Visit;
 use axum::Json;
 use axum::extract::{Query, State};
 use baton_cloud::store::{EventFilter, Period, Store};
-use baton_domain::id::{AccountId, KeyId};
+use baton_domain::id::{AccountId, KeyId, UserId};
 use baton_domain::record::Outcome;
 use baton_domain::rollup::Hour;
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,7 @@ pub(crate) struct EventQuery {
     to: Option<String>,
     key_id: Option<KeyId>,
     account_id: Option<AccountId>,
+    user_id: Option<UserId>,
     model: Option<String>,
     outcome: Option<Outcome>,
     limit: Option<u32>,
@@ -40,8 +42,10 @@ pub(crate) struct EventQuery {
 
 pub(crate) async fn summary(
     State(office): Shared,
-    Query(query): Query<SummaryQuery>,
+    visit: Visit,
+    Query(mut query): Query<SummaryQuery>,
 ) -> Answer<Json<Value>> {
+    query.filter.user = visit.narrow(query.filter.user)?;
     let now = office.store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape = Shape::parse(query.by.as_deref().unwrap_or_default()).map_err(Refused::bad)?;
@@ -51,6 +55,7 @@ pub(crate) async fn summary(
 
 pub(crate) async fn events(
     State(office): Shared,
+    visit: Visit,
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Value>> {
     let now = office.store.clock().now();
@@ -60,17 +65,22 @@ pub(crate) async fn events(
         to,
         key: query.key_id,
         account: query.account_id,
+        user: visit.narrow(query.user_id)?,
         model: query.model,
         outcome: query.outcome,
     };
     let paging = Paging { limit: query.limit, cursor: query.cursor };
     let limit = usize::from(paging.limit()?);
-    let page = office.store.events(&filter, limit, paging.cursor.as_deref()).await?;
+    let page = office.store.events(&filter, limit, paging.cursor()).await?;
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
 }
 
 /// The period asked for: the last 30 days unless said otherwise.
-fn period(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Answer<(Timestamp, Timestamp)> {
+pub(crate) fn period(
+    from: Option<&str>,
+    to: Option<&str>,
+    now: Timestamp,
+) -> Answer<(Timestamp, Timestamp)> {
     let hours = |count| SignedDuration::from_hours(count);
     // What has just happened belongs to it, whatever the clocks of other machines say.
     let to = to.map_or_else(
@@ -101,6 +111,9 @@ async fn tabulate(
     let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);
     let (from, last) = (Hour::of(from), Hour::of(last));
     let mut table = Table::new(shape, filter);
+    if last < from {
+        return Ok(table);
+    }
     if table.needs_only_totals() {
         let hours = store.totals(Period::Hour, from.as_str(), last.as_str()).await?;
         for (hour, sums) in &hours {

@@ -11,14 +11,18 @@ mod last_used;
 mod late;
 mod ledger;
 mod limits;
+mod list;
 mod moves;
 mod names;
+mod prices;
+mod replay;
 mod seats;
 mod secrets;
 mod state;
 mod tally;
 mod terms;
 mod tokens;
+mod trail;
 mod transaction;
 
 pub use audit::{AuditRow, Change};
@@ -28,9 +32,11 @@ pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
+pub use replay::KeptAnswer;
 pub use state::PendingEvent;
 pub use tally::Period;
 pub use tokens::{ListedToken, Token, TokenSecrets};
+pub use trail::TrailFilter;
 
 use crate::aws::Aws;
 use crate::cache::{Cache, Lifetime};
@@ -60,6 +66,7 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    prices: prices::Prices,
     terms: Cache<Scope, Arc<Terms>>,
     moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
@@ -113,6 +120,7 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            prices: prices::cache(),
             terms: Cache::new(10_000, lifetime),
             moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
