@@ -18,6 +18,7 @@ pub mod eventually;
 pub mod fixtures;
 pub mod front;
 pub mod house;
+pub mod inside;
 pub mod lambda;
 pub mod program;
 pub mod upstream;

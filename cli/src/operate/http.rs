@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
 use std::error::Error;
+use std::io::Write;
 
 /// The largest page that the API gives.
 const PAGE_ROWS: usize = 1000;
@@ -87,6 +88,36 @@ impl Admin {
             wait.set_message(format!("{} rows", data.len()));
             wait.tick();
         }
+    }
+
+    /// Writes what is there to `out`, as it comes; returns how many bytes that were.
+    pub(crate) async fn download(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        out: &mut dyn Write,
+    ) -> Result<u64, Fail> {
+        let request = self.request(Method::GET, path, query)?;
+        let mut answer = request.send().await.map_err(|error| self.unreached(&error))?;
+        if !answer.status().is_success() {
+            let (status, bytes) = (answer.status(), answer.bytes().await.unwrap_or_default());
+            return Err(self.refused(status, &serde_json::from_slice(&bytes).unwrap_or_default()));
+        }
+        let broken = |error: reqwest::Error| {
+            let cause = root_cause(&error);
+            Fail::Failed(format!(
+                "the file broke off in the middle ({cause}); ask for less at once"
+            ))
+        };
+        let (mut bytes, wait) = (0, waiting());
+        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+            out.write_all(&chunk).map_err(Fail::because)?;
+            bytes += u64::try_from(chunk.len()).unwrap_or_default();
+            wait.set_message(format!("{bytes} bytes"));
+            wait.tick();
+        }
+        wait.finish_and_clear();
+        Ok(bytes)
     }
 
     async fn call(

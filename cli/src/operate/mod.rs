@@ -6,11 +6,13 @@
 pub mod account;
 pub mod audit;
 mod body;
+pub mod export;
 pub mod group;
 pub(crate) mod http;
 pub mod key;
 mod names;
 pub mod price;
+pub mod rerate;
 pub mod usage;
 pub mod user;
 

@@ -6,11 +6,13 @@
 mod accounts;
 mod answer;
 mod authorize;
+mod export;
 mod first_start;
 mod groups;
 mod health;
 mod keys;
 mod query;
+mod rerate;
 mod summary;
 mod usage;
 
@@ -61,6 +63,8 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/usage/summary", get(usage::summary))
         .route("/usage/events", get(usage::events))
+        .route("/usage/export", get(export::export))
+        .route("/prices/rerate", post(rerate::rerate))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));

@@ -38,6 +38,21 @@ pub(crate) struct EventQuery {
     cursor: Option<String>,
 }
 
+impl EventQuery {
+    /// Which events are asked for.
+    pub(crate) fn filter(self, now: Timestamp) -> Answer<EventFilter> {
+        let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
+        Ok(EventFilter {
+            from,
+            to,
+            key: self.key_id,
+            account: self.account_id,
+            model: self.model,
+            outcome: self.outcome,
+        })
+    }
+}
+
 pub(crate) async fn summary(
     State(office): Shared,
     Query(query): Query<SummaryQuery>,
@@ -53,24 +68,19 @@ pub(crate) async fn events(
     State(office): Shared,
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Value>> {
-    let now = office.store.clock().now();
-    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
-    let filter = EventFilter {
-        from,
-        to,
-        key: query.key_id,
-        account: query.account_id,
-        model: query.model,
-        outcome: query.outcome,
-    };
-    let paging = Paging { limit: query.limit, cursor: query.cursor };
+    let paging = Paging { limit: query.limit, cursor: query.cursor.clone() };
+    let filter = query.filter(office.store.clock().now())?;
     let limit = usize::from(paging.limit()?);
     let page = office.store.events(&filter, limit, paging.cursor.as_deref()).await?;
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
 }
 
 /// The period asked for: the last 30 days unless said otherwise.
-fn period(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Answer<(Timestamp, Timestamp)> {
+pub(crate) fn period(
+    from: Option<&str>,
+    to: Option<&str>,
+    now: Timestamp,
+) -> Answer<(Timestamp, Timestamp)> {
     let hours = |count| SignedDuration::from_hours(count);
     // What has just happened belongs to it, whatever the clocks of other machines say.
     let to = to.map_or_else(

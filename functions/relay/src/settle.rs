@@ -82,6 +82,7 @@ impl Means {
             attempts: receipt.attempts,
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
+            iterations: usage.iterations.clone(),
             reserved_usd: question.caller.reserved_usd,
         }
     }

@@ -104,6 +104,7 @@ mod tests {
             attempts: 1,
             session_id: None,
             agent_id: None,
+            iterations: Vec::new(),
             reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),
         }
     }

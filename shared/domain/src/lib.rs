@@ -16,6 +16,7 @@ pub mod money;
 pub mod price;
 pub mod record;
 pub mod relay_key;
+pub mod rerate;
 pub mod reservation;
 pub mod rollup;
 pub mod secret;

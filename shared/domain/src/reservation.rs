@@ -74,6 +74,7 @@ impl Reservation {
             attempts: 0,
             session_id: None,
             agent_id: None,
+            iterations: Vec::new(),
             reserved_usd: Some(self.estimate),
         }
     }

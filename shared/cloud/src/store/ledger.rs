@@ -71,7 +71,7 @@ impl Store {
         TransactWriteItem::builder().set_put(put.build().ok()).build()
     }
 
-    fn add_to(&self, rollup: &Rollup, sums: &Sums) -> TransactWriteItem {
+    pub(super) fn add_to(&self, rollup: &Rollup, sums: &Sums) -> TransactWriteItem {
         let (expression, names, values) = addition(sums);
         let update = Update::builder()
             .table_name(&self.resources.usage_table)
@@ -83,7 +83,7 @@ impl Store {
     }
 }
 
-fn refusal(error: &TransactWriteItemsError, records: usize) -> CommitError {
+pub(super) fn refusal(error: &TransactWriteItemsError, records: usize) -> CommitError {
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else {
         let text = DisplayErrorContext(error).to_string();
         let busy = ["Throttl", "ThroughputExceeded", "TransactionInProgress", "RequestLimit"];

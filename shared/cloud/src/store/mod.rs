@@ -9,6 +9,7 @@ mod item;
 mod ledger;
 mod limits;
 mod names;
+mod rerate;
 mod secrets;
 mod state;
 mod tally;
@@ -19,6 +20,7 @@ pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
+pub use rerate::{Rerate, Rerated};
 pub use state::PendingEvent;
 pub use tally::Period;
 

@@ -15,6 +15,8 @@
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
+//! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
+//! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
 //! | totals, cells of the cube | usage | Query (`rollup#…`) |
@@ -54,6 +56,7 @@ pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
 pub(super) const LIMIT: &str = "limit";
+pub(super) const RERATE: &str = "rerate";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
 
 /// Where an item is: partition key, sort key.
@@ -111,6 +114,10 @@ pub(super) fn total_partition(shard: u64) -> String {
 pub(super) fn cube_partition(day: &str, shard: u64) -> String {
     format!("rollup#cube#{day}#{shard}")
 }
+
+/// What an event's item calls its cost and price version.
+pub(super) const COST: &str = "c";
+pub(super) const PRICE_VERSION: &str = "pv";
 
 /// Where a rollup's item is. The model comes last, since only it may hold any character.
 pub(super) fn rollup(rollup: &Rollup) -> Place {

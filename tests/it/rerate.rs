@@ -1,0 +1,134 @@
+//! A period rated anew: exactly, once, in parts, and the sums follow.
+
+use baton_domain::id::KeyId;
+use baton_domain::money::PicoUsd;
+use baton_domain::price::PriceTable;
+use baton_domain::record::UsageRecord;
+use baton_domain::usage::Tokens;
+use baton_tests::house::House;
+use baton_tests::inside::Inside;
+use serde_json::{Value, json};
+
+const PERIOD: [&str; 2] = ["2026-11-01", "2026-11-30"];
+
+fn ask(dry_run: bool, limit: u32) -> Value {
+    json!({"from": PERIOD[0], "to": PERIOD[1], "dry_run": dry_run, "limit": limit})
+}
+
+fn true_cost(record: &UsageRecord) -> PicoUsd {
+    let table = PriceTable::builtin();
+    table.cost(&record.usage(), &record.upstream_model, record.started_at).amount
+}
+
+/// So many events of five keys, whose cost is wrong by something else each.
+async fn wrongly_priced(inside: &Inside, count: i128) -> Vec<UsageRecord> {
+    let mut records = Vec::new();
+    for number in 0..count {
+        let key = KeyId::from_bits(u128::try_from(number % 5).expect("small"));
+        let mut record = inside.record(&key);
+        record.started_at -= jiff::SignedDuration::from_mins(i64::try_from(number).expect("small"));
+        record.cost_usd = PicoUsd::new(number);
+        records.push(record);
+    }
+    inside.store_all(&records).await;
+    records
+}
+
+async fn cost_by(inside: &Inside, by: &str) -> PicoUsd {
+    let path = format!("/usage/summary?from={}&to={}&by={by}", PERIOD[0], PERIOD[1]);
+    let rows = inside.admin.get(&path).await.ok().json()["data"].clone();
+    let rows = rows.as_array().expect("rows").clone();
+    rows.iter().map(|row| row["cost_usd"].as_str().expect("text").parse::<PicoUsd>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn every_event_and_every_sum_has_the_price_in_force() {
+    let inside = Inside::open().await;
+    let records = wrongly_priced(&inside, 300).await;
+    let (old, new): (PicoUsd, PicoUsd) =
+        (records.iter().map(|one| one.cost_usd).sum(), records.iter().map(true_cost).sum());
+    assert_eq!(cost_by(&inside, "").await, old);
+
+    let told = inside.admin.post("/prices/rerate", &ask(true, 5000)).await.ok().json();
+    assert_eq!((&told["done"], &told["changed"]), (&json!(true), &json!(300)));
+    assert_eq!(told["difference_usd"], json!(new - old));
+    assert_eq!(cost_by(&inside, "").await, old, "a dry run changes nothing");
+
+    // In parts of 70, as a Lambda would.
+    let mut calls = 0;
+    let told = loop {
+        let told = inside.admin.post("/prices/rerate", &ask(false, 70)).await.ok().json();
+        calls += 1;
+        if told["done"] == true {
+            break told;
+        }
+        assert_eq!(told["examined"], calls * 70, "{told}");
+        assert!(told["next"].as_str().is_some_and(|next| next.starts_with("2026-11-2")), "{told}");
+    };
+    assert_eq!((calls, &told["examined"], &told["changed"]), (5, &json!(300), &json!(300)));
+    assert_eq!((&told["difference_usd"], &told["next"]), (&json!(new - old), &Value::Null));
+    for by in ["", "hour", "key", "model,account"] {
+        assert_eq!(cost_by(&inside, by).await, new, "by {by}");
+    }
+    let events = inside.admin.get("/usage/events?limit=1000").await.ok().json();
+    for event in events["data"].as_array().expect("rows") {
+        assert_eq!(event["cost_usd"], json!(true_cost(&records[0])), "{event}");
+        assert_eq!(event["price_version"], PriceTable::builtin().version());
+    }
+    let again = inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    assert_eq!((&again["changed"], &again["examined"]), (&json!(0), &json!(300)));
+    assert_eq!(cost_by(&inside, "").await, new, "never twice");
+}
+
+#[tokio::test]
+async fn two_at_the_same_time_apply_it_once() {
+    let inside = Inside::open().await;
+    let records = wrongly_priced(&inside, 200).await;
+    let new: PicoUsd = records.iter().map(true_cost).sum();
+    let body = ask(false, 5000);
+    let calls = (0..4).map(|_| inside.admin.post("/prices/rerate", &body));
+    for answer in futures_util::future::join_all(calls).await {
+        answer.ok();
+    }
+    assert_eq!(cost_by(&inside, "").await, new);
+    assert_eq!(cost_by(&inside, "key").await, new);
+}
+
+#[tokio::test]
+async fn what_was_given_up_keeps_the_cost_that_was_reserved() {
+    let inside = Inside::open().await;
+    let mut record = inside.record(&KeyId::from_bits(1));
+    (record.tokens, record.cost_usd) = (Tokens::default(), PicoUsd::new(777));
+    inside.store_all(&[record]).await;
+    let told = inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    assert_eq!((&told["examined"], &told["changed"]), (&json!(1), &json!(0)));
+    assert_eq!(cost_by(&inside, "").await, PicoUsd::new(777));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused() {
+    let inside = Inside::open().await;
+    for body in [
+        json!({}),
+        json!({"from": "2026-11-01"}),
+        json!({"from": "2026-11-05", "to": "2026-11-01"}),
+        json!({"from": "2026-11-01", "to": "2026-11-02", "limit": 0}),
+        json!({"from": "2026-11-01", "to": "2026-11-02", "table": "mine"}),
+    ] {
+        inside.admin.post("/prices/rerate", &body).await.refused(400, "invalid_request_error");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_says_what_has_changed() {
+    let mut house = House::open().await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    house.events_of(&key, 1).await;
+    let (from, to) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+    let command = ["usage", "rerate", "--from", from, "--to", to];
+    let ended = house.process().command(&command);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = "0 of 1 requests changed, by 0.000000000000 USD in all";
+    assert_eq!(ended.stdout.trim(), said, "the prices are those that it was served at");
+}

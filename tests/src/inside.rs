@@ -1,0 +1,113 @@
+//! Everything in one process: stores in memory, a clock that stands, and the admin API at a port.
+//! For promises that depend on time, or on what the store holds.
+
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
+use baton_domain::money::PicoUsd;
+use baton_domain::record::{Outcome, UsageRecord};
+use baton_domain::secret::Secret;
+use baton_domain::usage::Tokens;
+use baton_local::Local;
+use tokio_util::sync::CancellationToken;
+
+use crate::house::{Admin, MODEL};
+
+/// The time at which the clock stands at first.
+pub const NOW: &str = "2026-11-22T21:05:30Z";
+
+/// The parts of Baton within reach.
+pub struct Inside {
+    /// Plays AWS.
+    pub local: Local,
+    /// The tables.
+    pub store: Store,
+    /// The usage queue.
+    pub queue: UsageQueue,
+    /// The operator.
+    pub admin: Admin,
+}
+
+impl Inside {
+    /// Opens the stores and serves the admin API.
+    pub async fn open() -> Self {
+        let local = Local::open(None).await.expect("stores in memory");
+        let variable = |name: &str| match name {
+            "BATON_ADMIN_TOKEN" => Some("a-token-of-a-test".to_owned()),
+            "BATON_ALLOW_PRIVATE_UPSTREAMS" => Some("1".to_owned()),
+            _ => None,
+        };
+        let mut settings = Settings::read(variable).expect("good settings");
+        settings.resources = local.resources();
+        let aws = Aws::new(&local.sdk_config());
+        let clock = Clock::standing(NOW.parse().expect("a time"));
+        let store = Store::new(&aws, &settings, clock, Dice::seeded(7));
+        let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+        let pepper = Secret::new("pepper-of-a-test-0123456789abcdef".to_owned());
+        let router = baton_admin::router(&settings, &pepper, store.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { local, store, queue, admin: Admin::at(address, "a-token-of-a-test") }
+    }
+
+    /// Lets stats take everything that is in the queue.
+    pub async fn count(&self) {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let store = self.store.clone();
+        let handler = move |event| {
+            let store = store.clone();
+            async move { baton_stats::handle(&store, event).await }
+        };
+        self.local.consume_usage(stop, handler).await.expect("a consumer");
+    }
+
+    /// A record of a request that begins now and costs nothing.
+    pub fn record(&self, key: &KeyId) -> UsageRecord {
+        let at = self.store.clock().now();
+        UsageRecord {
+            v: 1,
+            id: RequestId::at(at, self.store.dice().bits()),
+            started_at: at,
+            key_id: key.clone(),
+            user_id: None,
+            group_id: GroupId::from_bits(1),
+            account_id: AccountId::from_bits(1),
+            provider: "anthropic".into(),
+            protocol: "anthropic_messages".into(),
+            model: MODEL.into(),
+            upstream_model: MODEL.into(),
+            stream: true,
+            status: 200,
+            outcome: Outcome::Complete,
+            estimated: false,
+            tokens: Tokens { input: 1000, output: 100, ..Tokens::default() },
+            web_searches: 0,
+            service_tier: None,
+            inference_geo: None,
+            speed: None,
+            cost_usd: PicoUsd::ZERO,
+            price_version: "old".into(),
+            ttft_ms: Some(3),
+            duration_ms: 5,
+            attempts: 1,
+            session_id: None,
+            agent_id: None,
+            iterations: Vec::new(),
+            reserved_usd: None,
+        }
+    }
+
+    /// Stores these records as if the relay had sent them.
+    pub async fn store_all(&self, records: &[UsageRecord]) {
+        for record in records {
+            self.queue.send(record).await.expect("sent");
+        }
+        self.count().await;
+    }
+}
