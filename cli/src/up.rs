@@ -6,6 +6,7 @@ use baton_admin::{FirstStart, first_start};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::herald::Herald;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -53,6 +54,7 @@ pub struct Ready {
     local: Local,
     store: Store,
     queue: UsageQueue,
+    herald: Herald,
 }
 
 /// Takes the addresses and opens the stores in the data directory.
@@ -68,6 +70,8 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let aws = Aws::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+    let herald = Herald::new(&aws, &settings.timers, settings.allow_private_upstreams)
+        .map_err(Fail::because)?;
     let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
     let made = first_start(&settings, &pepper, store.clone()).await.map_err(Fail::Failed)?;
     let relay =
@@ -82,6 +86,7 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
         local,
         store,
         queue,
+        herald,
     })
 }
 
@@ -99,7 +104,8 @@ impl Ready {
         let queue_done = CancellationToken::new();
         let consumer =
             tokio::spawn(keep_books(self.local.clone(), self.store.clone(), queue_done.clone()));
-        let caretaker = tokio::spawn(take_care(self.local, self.store, self.queue, stop.clone()));
+        let care = Care { store: self.store, queue: self.queue, herald: self.herald };
+        let caretaker = tokio::spawn(take_care(self.local, care, stop.clone()));
         let Doors { relay, relay_listener, admin, admin_listener } = self.doors;
         tokio::join!(
             http::serve(relay_listener, relay.clone(), stop.clone()),
@@ -122,12 +128,22 @@ async fn keep_books(local: Local, store: Store, done: CancellationToken) {
     complain_of("stats", local.consume_usage(done, handler).await);
 }
 
+/// What refresh works with.
+#[derive(Clone)]
+struct Care {
+    store: Store,
+    queue: UsageQueue,
+    herald: Herald,
+}
+
 /// Calls refresh on its schedule.
-async fn take_care(local: Local, store: Store, queue: UsageQueue, stop: CancellationToken) {
+async fn take_care(local: Local, care: Care, stop: CancellationToken) {
     let tick = move || {
-        let (store, queue) = (store.clone(), queue.clone());
+        let Care { store, queue, herald } = care.clone();
         async move {
             complain_of("refresh", baton_refresh::tick(&store, &queue, "local").await.map(drop));
+            let told = baton_refresh::alerts::tell(&store, &herald, "local").await;
+            complain_of("alerts", told.map(drop));
         }
     };
     complain_of("refresh", local.run_schedule(stop, tick).await);

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod cli;
 mod cli_completions;
 mod cli_doctor;

@@ -4,6 +4,7 @@
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::herald::Herald;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -30,6 +31,8 @@ pub struct Inside {
     pub queue: UsageQueue,
     /// The operator.
     pub admin: Admin,
+    /// Delivers alerts.
+    pub herald: Herald,
 }
 
 impl Inside {
@@ -47,12 +50,14 @@ impl Inside {
         let clock = Clock::standing(NOW.parse().expect("a time"));
         let store = Store::new(&aws, &settings, clock, Dice::seeded(7));
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+        let herald = Herald::new(&aws, &settings.timers, true).expect("a herald");
         let pepper = Secret::new("pepper-of-a-test-0123456789abcdef".to_owned());
         let router = baton_admin::router(&settings, &pepper, store.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { local, store, queue, admin: Admin::at(address, "a-token-of-a-test") }
+        let admin = Admin::at(address, "a-token-of-a-test");
+        Self { local, store, queue, admin, herald }
     }
 
     /// Lets stats take everything that is in the queue.

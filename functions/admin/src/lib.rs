@@ -4,6 +4,7 @@
 //! the request, checks it, and writes one transaction.
 
 mod accounts;
+mod alerts;
 mod answer;
 mod authorize;
 mod export;
@@ -65,6 +66,8 @@ pub fn router(settings: &Settings, pepper: &Secret, store: Store) -> Router {
         .route("/usage/events", get(usage::events))
         .route("/usage/export", get(export::export))
         .route("/prices/rerate", post(rerate::rerate))
+        .route("/alerts", get(alerts::read).put(alerts::set))
+        .route("/alerts/test", post(alerts::test))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));

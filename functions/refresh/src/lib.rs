@@ -3,6 +3,7 @@
 //! So far: usage events that the queue did not take are sent again, and reservations that nobody
 //! settled are. Tokens and recovery probes join here.
 
+pub mod alerts;
 mod sweep;
 
 use baton_cloud::queue::UsageQueue;

@@ -73,7 +73,10 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), S
     while !transaction.records.is_empty() {
         let Transaction { records, sums, settlements } = &transaction;
         match store.commit(records, sums, settlements).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                store.touch_limits(settlements.keys()).await;
+                return Ok(());
+            }
             Err(CommitError::Stored(at)) => transaction = without(transaction, &at),
             Err(CommitError::Unreserved) if !settlements.is_empty() => {
                 tracing::error!("a limit item is gone: events are stored without settling");

@@ -6,6 +6,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod account;
+pub mod alert;
 pub mod choose;
 pub mod health;
 pub mod id;

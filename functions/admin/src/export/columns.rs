@@ -6,6 +6,7 @@ use baton_domain::record::UsageRecord;
 use jiff::Timestamp;
 
 /// One cell.
+#[derive(Clone, Copy)]
 pub(super) enum Cell<'a> {
     Text(&'a str),
     Count(u64),

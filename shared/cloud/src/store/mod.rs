@@ -1,6 +1,7 @@
 //! The one door to DynamoDB. What the items are called is in [`names`], what they mean in
 //! `domain`; every operation here is one access pattern.
 
+mod alerts;
 mod config;
 mod edit;
 mod event;
@@ -14,6 +15,7 @@ mod secrets;
 mod state;
 mod tally;
 
+pub use alerts::{AlertSettings, Delivery, LastTold, Touched};
 pub use config::{Pool, PoolMember};
 pub use edit::{Edit, Page};
 pub use event::EventFilter;

@@ -14,6 +14,10 @@
 //! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
+//! | limits that have changed | state | PutItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
+//! | an alert, once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
+//! | alerts on their way; what was told of accounts | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
+//! | where alerts go | config | GetItem, PutItem (`setting#alerts`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
 //! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
 //! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
@@ -52,10 +56,16 @@ pub(super) const SETTING: &str = "setting";
 pub(super) const DATA_KEY: &str = "setting#data_key";
 pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
+pub(super) const ALERTS: &str = "setting#alerts";
 pub(super) const PENDING: &str = "pending";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
 pub(super) const LIMIT: &str = "limit";
+pub(super) const TOUCHED: &str = "touched";
+pub(super) const MARK: &str = "mark";
+pub(super) const ALERT: &str = "alert";
+pub(super) const OUTBOX: &str = "outbox";
+pub(super) const TOLD: &str = "told";
 pub(super) const RERATE: &str = "rerate";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
 

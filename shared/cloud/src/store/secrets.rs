@@ -34,6 +34,22 @@ impl Store {
         Ok(vault.open(sealed, &credential_place(account))?)
     }
 
+    /// Seals a secret of a setting for its place.
+    pub(super) async fn seal_at(
+        &self,
+        place: &str,
+        secret: &Secret,
+    ) -> Result<Vec<u8>, StoreError> {
+        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        Ok(vault.seal(secret, place)?)
+    }
+
+    /// Opens what was sealed for the same place.
+    pub(super) async fn open_at(&self, place: &str, sealed: &[u8]) -> Result<Secret, StoreError> {
+        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
+        Ok(vault.open(sealed, place)?)
+    }
+
     /// The pepper that key secrets are hashed under: `given`, or else one that is made once and
     /// kept sealed.
     pub async fn pepper_or(&self, given: Option<&Secret>) -> Result<Secret, StoreError> {

@@ -1,0 +1,174 @@
+//! Alerts: looks at the limits that have changed and at the accounts, sends what is news on its
+//! way, and delivers what waits. What is news is decided in `domain::alert`.
+
+use baton_cloud::herald::{Herald, Webhook};
+use baton_cloud::store::{AlertSettings, Delivery, LastTold, Store, StoreError};
+use baton_domain::account::Account;
+use baton_domain::alert::{Alert, Channel, Event, of_account, of_limits};
+use baton_domain::id::KeyId;
+use baton_domain::key::{Key, Limits};
+use std::time::Duration;
+
+/// Two of these must not overlap.
+const LEASE: Duration = Duration::from_secs(50);
+
+/// For all deliveries of a tick; what is left comes with the next one.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The wait after the first failure; it doubles with each further one.
+const BACKOFF_SECONDS: i64 = 30;
+const BACKOFF_SECONDS_MAX: i64 = 3600;
+
+/// About a day of tries; then the log is the only place where it stands.
+const TRIES_MAX: u32 = 30;
+
+/// What was done.
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Told {
+    /// Alerts that are new.
+    pub noticed: usize,
+    /// Deliveries that arrived.
+    pub delivered: usize,
+    /// Deliveries that did not, and are tried again.
+    pub failed: usize,
+}
+
+/// Tells operators what is news.
+///
+/// # Errors
+/// When the store cannot be read; the next tick tries again.
+pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, StoreError> {
+    let mut told = Told::default();
+    if !store.lease("alerts", owner, LEASE).await? {
+        return Ok(told);
+    }
+    let Some(settings) = store.alert_settings().await? else { return Ok(told) };
+    if settings.channels().is_empty() {
+        return Ok(told);
+    }
+    told.noticed =
+        look_at_limits(store, &settings).await? + look_at_accounts(store, &settings).await?;
+    let delivering = deliver(store, herald, &settings, &mut told);
+    match tokio::time::timeout(PATIENCE, delivering).await {
+        Ok(done) => done?,
+        Err(_) => tracing::warn!("the receivers of alerts are slow; the rest waits a minute"),
+    }
+    Ok(told)
+}
+
+/// Looks at the limits that were touched since the last time.
+async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+    let (now, mut noticed) = (store.clock().now(), 0);
+    for touched in store.touched_limits().await? {
+        if let Some((name, limits, key)) = limits_of(store, &touched.scope).await? {
+            let counted = store.counted(&key).await?;
+            let whose = (touched.scope.as_str(), name.as_str());
+            for alert in of_limits(whose, &limits, &counted, &settings.shown.thresholds, now) {
+                noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+            }
+        }
+        store.looked_at(&touched).await?;
+    }
+    Ok(noticed)
+}
+
+/// Whose limit it is, and how much it is; none where nobody has it any more.
+async fn limits_of(
+    store: &Store,
+    scope: &str,
+) -> Result<Option<(String, Limits, KeyId)>, StoreError> {
+    let Ok(id) = scope.parse::<KeyId>() else { return Ok(None) };
+    let key = store.read::<Key>(&id).await?;
+    Ok(key.map(|key| (key.value.name, key.value.limits, id)))
+}
+
+/// Compares how accounts are with what was told of them last.
+async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+    let (now, known) = (store.clock().now(), store.told().await?);
+    let (mut noticed, mut cursor) = (0, None);
+    loop {
+        let page = store.list::<Account>(500, cursor.as_deref()).await?;
+        let accounts = page.data.into_iter().map(|stored| stored.value);
+        let accounts: Vec<Account> = accounts.filter(|account| account.enabled).collect();
+        let ids: Vec<_> = accounts.iter().map(|account| account.id.clone()).collect();
+        store.read_health(&ids).await?;
+        for account in accounts {
+            let last = known.get(account.id.as_str()).copied().unwrap_or_default();
+            let Some(news) = of_account(last.state, &store.health(&account.id), now) else {
+                continue;
+            };
+            let told = LastTold { state: news.state, count: last.count + 1 };
+            let alert = Alert {
+                id: format!("account#{}#{}", account.id, told.count),
+                at: now,
+                event: Event::Account {
+                    account_id: account.id.clone(),
+                    name: account.name,
+                    state: news.state,
+                    reason: news.reason,
+                    until: news.until,
+                },
+            };
+            noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+            store.put_told(&account.id, told).await?;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(noticed);
+        }
+    }
+}
+
+/// Delivers what is due. After a failure the channel is left alone until the next tick.
+async fn deliver(
+    store: &Store,
+    herald: &Herald,
+    settings: &AlertSettings,
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let now = store.clock().now().as_second();
+    let mut broken = Vec::new();
+    for mut delivery in store.deliveries().await? {
+        if delivery.next_at > now || broken.contains(&delivery.channel) {
+            continue;
+        }
+        let Err(why) = send(store, herald, settings, &delivery).await else {
+            store.remove_delivery(&delivery).await?;
+            told.delivered += 1;
+            continue;
+        };
+        told.failed += 1;
+        broken.push(delivery.channel);
+        delivery.tries += 1;
+        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "not told: {why}");
+        if delivery.tries >= TRIES_MAX {
+            tracing::error!("given up: {}", delivery.alert.text());
+            store.remove_delivery(&delivery).await?;
+            continue;
+        }
+        let doubled = BACKOFF_SECONDS << (delivery.tries - 1).min(10);
+        delivery.next_at = now + doubled.min(BACKOFF_SECONDS_MAX);
+        delivery.last_error = Some(why);
+        store.put_delivery(&delivery).await?;
+    }
+    Ok(())
+}
+
+async fn send(
+    store: &Store,
+    herald: &Herald,
+    settings: &AlertSettings,
+    Delivery { alert, channel, .. }: &Delivery,
+) -> Result<(), String> {
+    let sent = match (channel, &settings.url, &settings.shown.sns_topic_arn) {
+        (Channel::Webhook, Some(url), _) => {
+            let signing_secret = &settings.signing_secret;
+            let hook = Webhook { url, signing_secret, form: settings.shown.form };
+            herald.call(&hook, alert, store.clock().now()).await
+        }
+        (Channel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,
+        // The operator has taken the channel away.
+        (Channel::Webhook, None, _) | (Channel::Sns, _, None) => Ok(()),
+    };
+    sent.map_err(|why| why.to_string())
+}

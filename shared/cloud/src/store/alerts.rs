@@ -1,0 +1,278 @@
+//! Alerts as items: which limits have changed, what was told already, what waits to be delivered,
+//! and the operator's settings. What is worth telling is decided in `domain::alert`.
+
+use super::item::{Item, inconsistent, key_of, text};
+use super::names::{self, ALERT, ALERTS, BODY, MARK, OUTBOX, PK, SECRET, SETTING, SK, TOLD};
+use super::{Store, StoreError};
+use crate::vault::Sealed;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use baton_domain::alert::{Alert, Channel, Settings, Told};
+use baton_domain::id::AccountId;
+use baton_domain::secret::Secret;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Items of a kind that one look takes.
+const LOOK_MAX: i32 = 500;
+
+/// For how long an alert that came once does not come again: longer than the longest period.
+const REMEMBERED_SECONDS: i64 = 70 * 24 * 3600;
+
+/// What the webhook's address and signing key are sealed for.
+const PLACE: &str = "config/setting#alerts/secret";
+
+/// The settings with what is secret of them.
+#[derive(Clone)]
+pub struct AlertSettings {
+    /// What may be shown.
+    pub shown: Settings,
+    /// The webhook's address, if there is one; often it is the only key to a chat room.
+    pub url: Option<Secret>,
+    /// What deliveries are signed with.
+    pub signing_secret: Secret,
+}
+
+impl AlertSettings {
+    /// Where alerts go.
+    pub fn channels(&self) -> Vec<Channel> {
+        let webhook = self.url.as_ref().map(|_| Channel::Webhook);
+        let topic = self.shown.sns_topic_arn.as_ref().map(|_| Channel::Sns);
+        webhook.into_iter().chain(topic).collect()
+    }
+}
+
+/// The secret part, as it is sealed.
+#[derive(Deserialize)]
+struct Secrets {
+    url: Option<Secret>,
+    signing_secret: Secret,
+}
+
+/// An alert on its way through one channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    /// What to tell.
+    pub alert: Alert,
+    /// Through which channel.
+    pub channel: Channel,
+    /// How often that has failed.
+    pub tries: u32,
+    /// When it is tried next, in unix seconds.
+    pub next_at: i64,
+    /// Why it failed last.
+    pub last_error: Option<String>,
+}
+
+impl Delivery {
+    fn name(&self) -> String {
+        let channel = match self.channel {
+            Channel::Webhook => "webhook",
+            Channel::Sns => "sns",
+        };
+        format!("{}#{channel}", self.alert.id)
+    }
+}
+
+/// What was told of an account last, and how often it was told anything.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct LastTold {
+    /// How it was.
+    pub state: Told,
+    /// Counts what was told.
+    pub count: u64,
+}
+
+/// A limit whose count has changed.
+pub struct Touched {
+    /// Whose limit: an id.
+    pub scope: String,
+    mark: String,
+}
+
+impl Store {
+    /// Notes that what is counted against these limits has changed, so that somebody looks at
+    /// them. It is no part of any promise: the next change notes it again.
+    pub async fn touch_limits(&self, scopes: impl Iterator<Item = impl std::fmt::Display>) {
+        for scope in scopes {
+            let put = self
+                .db
+                .put_item()
+                .table_name(&self.resources.state_table)
+                .set_item(Some(key_of((names::TOUCHED.to_owned(), scope.to_string()))))
+                .item(MARK, AttributeValue::S(self.dice.bits().to_string()));
+            if let Err(error) = put.send().await {
+                tracing::warn!(%scope, "an alert may be late: {}", StoreError::from(error));
+            }
+        }
+    }
+
+    /// The limits that were touched since they were looked at.
+    pub async fn touched_limits(&self) -> Result<Vec<Touched>, StoreError> {
+        let items = self.state_items(names::TOUCHED).await?;
+        let read = |item: &Item| Ok(Touched { scope: text(item, SK)?, mark: text(item, MARK)? });
+        items.iter().map(read).collect()
+    }
+
+    /// Notes that a limit was looked at, unless it was touched meanwhile.
+    pub async fn looked_at(&self, touched: &Touched) -> Result<(), StoreError> {
+        let removed = self
+            .db
+            .delete_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of((names::TOUCHED.to_owned(), touched.scope.clone()))))
+            .condition_expression("#mark = :mark")
+            .expression_attribute_names("#mark", MARK)
+            .expression_attribute_values(":mark", AttributeValue::S(touched.mark.clone()))
+            .send()
+            .await;
+        match removed.map_err(StoreError::from) {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends an alert on its way, unless it was before. Returns whether it is new.
+    pub async fn put_alert(&self, alert: &Alert, to: &[Channel]) -> Result<bool, StoreError> {
+        let now = self.clock.now().as_second();
+        let mut guard = key_of((format!("{ALERT}#{}", alert.id), ALERT.to_owned()));
+        let forget = (now + REMEMBERED_SECONDS).to_string();
+        guard.insert(names::TTL.to_owned(), AttributeValue::N(forget));
+        let mut actions = vec![self.put_state(guard)];
+        for channel in to {
+            let (alert, channel) = (alert.clone(), *channel);
+            let delivery = Delivery { alert, channel, tries: 0, next_at: now, last_error: None };
+            actions.push(self.put_state(delivery_item(&delivery)?));
+        }
+        let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
+        match sent.map_err(StoreError::from) {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_state(&self, item: Item) -> TransactWriteItem {
+        let put = Put::builder()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK);
+        TransactWriteItem::builder().set_put(put.build().ok()).build()
+    }
+
+    /// What waits to be delivered, the first of it.
+    pub async fn deliveries(&self) -> Result<Vec<Delivery>, StoreError> {
+        self.state_items(OUTBOX).await?.iter().map(|item| read_body(item)).collect()
+    }
+
+    /// Notes when a delivery is tried again.
+    pub async fn put_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        self.db
+            .put_item()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(delivery_item(delivery)?))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets what was delivered, or never will be.
+    pub async fn remove_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        self.db
+            .delete_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of((OUTBOX.to_owned(), delivery.name()))))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// What was told of accounts last, by their id.
+    pub async fn told(&self) -> Result<HashMap<String, LastTold>, StoreError> {
+        let items = self.state_items(TOLD).await?;
+        items.iter().map(|item| Ok((text(item, SK)?, read_body(item)?))).collect()
+    }
+
+    /// Notes what was told of an account.
+    pub async fn put_told(&self, id: &AccountId, told: LastTold) -> Result<(), StoreError> {
+        self.db
+            .put_item()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(body_item((TOLD, &id.to_string()), &told)?))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// The operator's settings, if there are any.
+    pub async fn alert_settings(&self) -> Result<Option<AlertSettings>, StoreError> {
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.config_table)
+            .set_key(Some(key_of((ALERTS.to_owned(), SETTING.to_owned()))))
+            .consistent_read(true)
+            .send()
+            .await?;
+        let Some(item) = answer.item else { return Ok(None) };
+        let shown = read_body(&item)?;
+        let sealed = match item.get(SECRET) {
+            Some(AttributeValue::B(blob)) => blob.as_ref(),
+            _ => return Err(Sealed.into()),
+        };
+        let opened = self.open_at(PLACE, sealed).await?;
+        let Secrets { url, signing_secret } =
+            serde_json::from_str(opened.expose()).map_err(|_| Sealed)?;
+        Ok(Some(AlertSettings { shown, url, signing_secret }))
+    }
+
+    /// Keeps the operator's settings.
+    pub async fn put_alert_settings(&self, settings: &AlertSettings) -> Result<(), StoreError> {
+        let secrets = serde_json::json!({
+            "url": settings.url.as_ref().map(Secret::expose),
+            "signing_secret": settings.signing_secret.expose(),
+        });
+        let sealed = self.seal_at(PLACE, &Secret::new(secrets.to_string())).await?;
+        self.db
+            .put_item()
+            .table_name(&self.resources.config_table)
+            .set_item(Some(body_item((ALERTS, SETTING), &settings.shown)?))
+            .item(SECRET, AttributeValue::B(Blob::new(sealed)))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// The items of a partition of the state table, the first of them.
+    async fn state_items(&self, pk: &str) -> Result<Vec<Item>, StoreError> {
+        let answer = self
+            .db
+            .query()
+            .table_name(&self.resources.state_table)
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .limit(LOOK_MAX)
+            .send()
+            .await?;
+        Ok(answer.items.unwrap_or_default())
+    }
+}
+
+fn delivery_item(delivery: &Delivery) -> Result<Item, StoreError> {
+    body_item((OUTBOX, &delivery.name()), delivery)
+}
+
+fn body_item((pk, sk): (&str, &str), value: &impl Serialize) -> Result<Item, StoreError> {
+    let body = serde_json::to_string(value).map_err(|error| inconsistent(pk, sk, &error))?;
+    let mut item = key_of((pk.to_owned(), sk.to_owned()));
+    item.insert(BODY.to_owned(), AttributeValue::S(body));
+    Ok(item)
+}
+
+fn read_body<T: DeserializeOwned>(item: &Item) -> Result<T, StoreError> {
+    let (pk, sk) = (text(item, PK)?, text(item, SK)?);
+    serde_json::from_str(&text(item, BODY)?).map_err(|error| inconsistent(&pk, &sk, &error))
+}

@@ -1,0 +1,292 @@
+//! Operators are told of limits and accounts: once, signed, again after a failure, and never at the
+//! expense of a request.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use baton_cloud::store::{Admission, Store};
+use baton_domain::health::{Health, State as HealthState};
+use baton_domain::id::{AccountId, KeyId, RequestId};
+use baton_domain::key::{Key, Limits};
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::Reservation;
+use baton_refresh::alerts::{Told, tell};
+use baton_tests::house::House;
+use baton_tests::inside::Inside;
+use http::{HeaderMap, StatusCode};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+const SECRET: &str = "signing-secret-of-a-test";
+
+/// What arrived, and what is answered to it.
+#[derive(Clone, Default)]
+struct Receiver {
+    arrived: Arc<Mutex<Vec<(HeaderMap, String)>>>,
+    broken: Arc<Mutex<bool>>,
+}
+
+impl Receiver {
+    /// Starts one; answers its address.
+    async fn start() -> (Self, String) {
+        let receiver = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/hook/secret", listener.local_addr().expect("an address"));
+        let router = axum::Router::new()
+            .route("/hook/secret", axum::routing::post(take))
+            .with_state(receiver.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (receiver, url)
+    }
+
+    fn take(&self) -> Vec<(HeaderMap, String)> {
+        std::mem::take(&mut *self.arrived.lock().expect("not poisoned"))
+    }
+
+    /// The texts that arrived.
+    fn texts(&self) -> Vec<String> {
+        let text = |(_, body): (HeaderMap, String)| {
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            body["text"].as_str().expect("a text").to_owned()
+        };
+        self.take().into_iter().map(text).collect()
+    }
+
+    fn fail(&self, broken: bool) {
+        *self.broken.lock().expect("not poisoned") = broken;
+    }
+}
+
+async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    if *receiver.broken.lock().expect("not poisoned") {
+        return StatusCode::BAD_GATEWAY;
+    }
+    let body = String::from_utf8(body.to_vec()).expect("text");
+    receiver.arrived.lock().expect("not poisoned").push((headers, body));
+    StatusCode::OK
+}
+
+/// A house with a receiver of alerts.
+async fn furnished(form: &str) -> (Inside, Receiver) {
+    let inside = Inside::open().await;
+    let (receiver, url) = Receiver::start().await;
+    let body = json!({"url": url, "form": form, "signing_secret": SECRET});
+    inside.admin.send("PUT", "/alerts", &body).await.ok();
+    (inside, receiver)
+}
+
+async fn told(inside: &Inside) -> (usize, usize, usize) {
+    let told = tell(&inside.store, &inside.herald, "test").await.expect("told");
+    let Told { noticed, delivered, failed } = told;
+    (noticed, delivered, failed)
+}
+
+async fn key(inside: &Inside, usd: &str) -> (KeyId, Limits) {
+    let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
+    let id = inside.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
+    let stored = inside.store.read::<Key>(&id).await.expect("read").expect("there");
+    (id, stored.value.limits)
+}
+
+/// A request of this key that costs so much, from its admission to its record.
+async fn spend(inside: &Inside, (key, limits): &(KeyId, Limits), usd: &str) {
+    let at = inside.store.clock().now();
+    let mut record = inside.record(key);
+    record.cost_usd = usd.parse().expect("an amount");
+    record.reserved_usd = Some(record.cost_usd);
+    let wanted = Reservation {
+        estimate: record.cost_usd,
+        at,
+        expires: at.as_second() + 60,
+        model: record.model.clone(),
+        stream: true,
+        group: record.group_id.clone(),
+        user: None,
+    };
+    let admitted = inside.store.admit(key, limits, &record.id, &wanted).await.expect("admitted");
+    assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
+    inside.store_all(&[record]).await;
+}
+
+#[tokio::test]
+async fn each_threshold_of_a_limit_is_told_once_a_period() {
+    let (inside, receiver) = furnished("json").await;
+    let ci = key(&inside, "10").await;
+    spend(&inside, &ci, "4.99").await;
+    assert_eq!(told(&inside).await, (0, 0, 0));
+    spend(&inside, &ci, "0.01").await;
+    assert_eq!(told(&inside).await, (1, 1, 0));
+    let text = |percent, spent| {
+        format!(
+            "ci: {percent} % of the daily limit is spent ({spent} of 10.00 USD; resets 2026-11-23 00:00 UTC)"
+        )
+    };
+    assert_eq!(receiver.texts(), [text(50, "5.00")]);
+    spend(&inside, &ci, "0.01").await;
+    assert_eq!(told(&inside).await, (0, 0, 0), "once");
+    // Two thresholds at once: the larger one is told.
+    spend(&inside, &ci, "4.5").await;
+    assert_eq!(told(&inside).await, (1, 1, 0));
+    assert_eq!(receiver.texts(), [text(95, "9.51")]);
+    spend(&inside, &ci, "0.49").await;
+    assert_eq!(told(&inside).await, (1, 1, 0));
+    assert_eq!(receiver.texts(), [text(100, "10.00")]);
+
+    inside.store.clock().advance(SignedDuration::from_hours(24));
+    spend(&inside, &ci, "6").await;
+    assert_eq!(told(&inside).await, (1, 1, 0), "another day");
+    assert!(receiver.texts()[0].contains("50 % of the daily limit"));
+    assert_eq!(told(&inside).await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_delivery_is_signed_and_names_its_alert() {
+    let (inside, receiver) = furnished("slack").await;
+    let test = inside.admin.post("/alerts/test", &json!({})).await.status(202).json();
+    assert_eq!(test["channels"], json!(["webhook"]));
+    assert_eq!(told(&inside).await, (0, 1, 0));
+    let (headers, body) = receiver.take().pop().expect("it arrived");
+    assert_eq!(body, r#"{"text":"Baton: this is a test: alerts arrive"}"#);
+    assert_eq!(headers["baton-alert-id"], test["id"].as_str().expect("an id"));
+    let second = inside.store.clock().now().as_second();
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = aws_lc_rs::hmac::sign(&key, format!("{second}.{body}").as_bytes());
+    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(headers["baton-signature"], format!("t={second},v1={hex}").as_str());
+}
+
+#[tokio::test]
+async fn what_does_not_arrive_is_tried_again_with_growing_patience() {
+    let (inside, receiver) = furnished("json").await;
+    receiver.fail(true);
+    inside.admin.post("/alerts/test", &json!({})).await.status(202);
+    assert_eq!(told(&inside).await, (0, 0, 1));
+    let waiting = inside.admin.get("/alerts").await.ok().json()["waiting"].clone();
+    assert_eq!(waiting[0]["tries"], 1);
+    assert_eq!(waiting[0]["last_error"], "the webhook answers 502 Bad Gateway");
+    assert_eq!(told(&inside).await, (0, 0, 0), "not before its time");
+    let wait = |seconds| inside.store.clock().advance(SignedDuration::from_secs(seconds));
+    wait(30);
+    assert_eq!(told(&inside).await, (0, 0, 1));
+    wait(30);
+    assert_eq!(told(&inside).await, (0, 0, 0));
+    wait(30);
+    receiver.fail(false);
+    assert_eq!(told(&inside).await, (0, 1, 0));
+    assert_eq!(receiver.texts(), ["this is a test: alerts arrive"]);
+    assert_eq!(inside.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
+
+    receiver.fail(true);
+    inside.admin.post("/alerts/test", &json!({})).await.status(202);
+    for _ in 0..30 {
+        assert_eq!(told(&inside).await, (0, 0, 1));
+        wait(3600);
+    }
+    assert_eq!(told(&inside).await, (0, 0, 0), "given up");
+}
+
+async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
+    let change = |health: &Health| Some(Health { state: state.clone(), ..health.clone() });
+    store.change_health(id, change).await.expect("written");
+}
+
+#[tokio::test]
+async fn an_account_that_fails_and_comes_back_is_told_each_time() {
+    let (inside, receiver) = furnished("json").await;
+    let body = json!({
+        "name": "main", "provider": "anthropic", "base_url": "http://127.0.0.1:9",
+        "credential": {"type": "api_key", "value": "sk-upstream-main"},
+    });
+    let id: AccountId = inside.admin.create("/accounts", &body).await.parse().expect("an id");
+    assert_eq!(told(&inside).await, (0, 0, 0), "a new account is no news");
+    let failed = || HealthState::AuthFailed {
+        since: inside.store.clock().now(),
+        reason: "the upstream answers 401".into(),
+    };
+    for _ in 0..2 {
+        set_health(&inside.store, &id, failed()).await;
+        assert_eq!(told(&inside).await, (1, 1, 0));
+        assert_eq!(told(&inside).await, (0, 0, 0));
+        inside.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        assert_eq!(told(&inside).await, (1, 1, 0));
+    }
+    let texts = receiver.texts();
+    assert_eq!(texts[1], "account main is ready again");
+    assert_eq!(texts[0], texts[2]);
+    assert!(texts[0].contains("needs another credential (the upstream answers 401)"), "{texts:?}");
+}
+
+#[tokio::test]
+async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
+    let inside = Inside::open().await;
+    let ci = key(&inside, "1").await;
+    spend(&inside, &ci, "0.9").await;
+    assert_eq!(told(&inside).await, (0, 0, 0));
+    inside.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
+    // Who sets a receiver now is told how things stand.
+    let (receiver, url) = Receiver::start().await;
+    inside.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
+    assert_eq!(told(&inside).await, (1, 1, 0));
+    assert!(receiver.texts()[0].contains("80 %"));
+}
+
+#[tokio::test]
+async fn a_reservation_alone_is_not_spent() {
+    let (inside, _receiver) = furnished("json").await;
+    let (id, limits) = key(&inside, "10").await;
+    let at = inside.store.clock().now();
+    let wanted = Reservation {
+        estimate: "9.99".parse::<PicoUsd>().expect("an amount"),
+        at,
+        expires: at.as_second() + 60,
+        model: "m".into(),
+        stream: true,
+        group: baton_domain::id::GroupId::from_bits(1),
+        user: None,
+    };
+    inside.store.admit(&id, &limits, &RequestId::from_bits(1), &wanted).await.expect("admitted");
+    spend(&inside, &(id, Limits::default()), "0.01").await;
+    assert_eq!(told(&inside).await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn settings_are_checked_and_their_secrets_never_shown() {
+    let house = House::open().await;
+    let admin = house.admin();
+    let blank = admin.get("/alerts").await.ok().json();
+    assert_eq!(blank["thresholds"], json!([50, 80, 95, 100]));
+    assert_eq!((&blank["url_host"], &blank["waiting"]), (&Value::Null, &json!([])));
+    let topic = "arn:aws:sns:eu-central-1:123456789012:alerts";
+    let body = json!({
+        "url": "https://hooks.example.com/services/T0/B0/very-secret", "form": "slack",
+        "thresholds": [90, 50, 90], "sns_topic_arn": topic,
+    });
+    let set = admin.send("PUT", "/alerts", &body).await.ok();
+    let made = set.json()["signing_secret"].as_str().expect("shown this once").to_owned();
+    assert!(!set.text().contains("very-secret"));
+    let shown = admin.get("/alerts").await.ok();
+    assert!(!shown.text().contains("very-secret") && !shown.text().contains(&made));
+    let shown = shown.json();
+    assert_eq!(shown["url_host"], "hooks.example.com");
+    assert_eq!((&shown["form"], &shown["thresholds"]), (&json!("slack"), &json!([50, 90])));
+    assert_eq!(shown["sns_topic_arn"], topic);
+    // What is secret stays; `null` takes it away.
+    let again = admin.send("PUT", "/alerts", &json!({})).await.ok().json();
+    assert_eq!((&again["url_host"], &again["form"]), (&json!("hooks.example.com"), &json!("json")));
+    assert_eq!(again.get("signing_secret"), None);
+    let gone = admin.send("PUT", "/alerts", &json!({ "url": null })).await.ok().json();
+    assert_eq!(gone["url_host"], Value::Null);
+    for bad in [
+        json!({"url": "ftp://example.com"}),
+        json!({"url": "nonsense"}),
+        json!({"thresholds": [0]}),
+        json!({"thresholds": [101]}),
+        json!({"form": "teams"}),
+        json!({"sns_topic_arn": "arn:aws:sqs:eu-central-1:1:q"}),
+        json!({"signing_secret": "short"}),
+        json!({"webhook": "https://example.com"}),
+    ] {
+        admin.send("PUT", "/alerts", &bad).await.refused(400, "invalid_request_error");
+    }
+}
