@@ -22,6 +22,7 @@ mod instances;
 mod lambda;
 mod limits;
 mod limits_inside;
+mod reconcile;
 mod rerate;
 mod secrets;
 mod shutdown;

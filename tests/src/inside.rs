@@ -31,16 +31,21 @@ pub struct Inside {
     pub queue: UsageQueue,
     /// The operator.
     pub admin: Admin,
+    /// Where the operator's API is.
+    pub admin_url: String,
     /// Delivers alerts.
     pub herald: Herald,
 }
 
 impl Inside {
+    /// The admin token.
+    pub const TOKEN: &str = "a-token-of-a-test";
+
     /// Opens the stores and serves the admin API.
     pub async fn open() -> Self {
         let local = Local::open(None).await.expect("stores in memory");
         let variable = |name: &str| match name {
-            "BATON_ADMIN_TOKEN" => Some("a-token-of-a-test".to_owned()),
+            "BATON_ADMIN_TOKEN" => Some(Self::TOKEN.to_owned()),
             "BATON_ALLOW_PRIVATE_UPSTREAMS" => Some("1".to_owned()),
             _ => None,
         };
@@ -56,8 +61,9 @@ impl Inside {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let admin = Admin::at(address, "a-token-of-a-test");
-        Self { local, store, queue, admin, herald }
+        let admin = Admin::at(address, Self::TOKEN);
+        let admin_url = format!("http://{address}");
+        Self { local, store, queue, admin, admin_url, herald }
     }
 
     /// Lets stats take everything that is in the queue.

@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub mod key;
 mod names;
 pub mod price;
+pub mod reconcile;
 pub mod rerate;
 pub mod usage;
 pub mod user;

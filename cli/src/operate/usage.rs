@@ -4,6 +4,7 @@
 use super::Desk;
 use super::export::{Export, export};
 use super::names::{ACCOUNT, GROUP, KEY, Kind, USER};
+use super::reconcile::{Reconcile, reconcile};
 use super::rerate::{Rerate, rerate};
 use crate::Fail;
 use crate::say::remark;
@@ -32,6 +33,8 @@ pub enum UsageQuestion {
     Export(Export),
     /// Rate a period anew, by the prices in force
     Rerate(Rerate),
+    /// Compare with a provider's own report, figure by figure; fails where they differ
+    Reconcile(Reconcile),
 }
 
 /// What is asked of a summary.
@@ -119,6 +122,7 @@ pub(crate) async fn run(desk: &Desk, command: UsageCommand) -> Result<(), Fail> 
         UsageQuestion::Events(what) => events(desk, what).await,
         UsageQuestion::Export(what) => export(desk, what).await,
         UsageQuestion::Rerate(what) => rerate(desk, what).await,
+        UsageQuestion::Reconcile(what) => reconcile(desk, what).await,
     }
 }
 

@@ -49,9 +49,10 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
     told.noticed =
         look_at_limits(store, &settings).await? + look_at_accounts(store, &settings).await?;
     let delivering = deliver(store, herald, &settings, &mut told);
-    match tokio::time::timeout(PATIENCE, delivering).await {
-        Ok(done) => done?,
-        Err(_) => tracing::warn!("the receivers of alerts are slow; the rest waits a minute"),
+    if let Ok(done) = tokio::time::timeout(PATIENCE, delivering).await {
+        done?;
+    } else {
+        tracing::warn!("the receivers of alerts are slow; the rest waits a minute");
     }
     Ok(told)
 }

@@ -133,6 +133,55 @@ fn signature(secret: &Secret, second: i64, body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
+    use aws_sdk_sns::config::{Credentials, SharedCredentialsProvider};
+    use baton_domain::alert::Event;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// Takes one request and answers as SNS does; returns what came.
+    async fn topic(listener: tokio::net::TcpListener) -> String {
+        let (mut line, _) = listener.accept().await.unwrap();
+        let (mut came, mut piece) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&came).contains("Version=") {
+            let length = line.read(&mut piece).await.unwrap();
+            assert!(length > 0, "cut: {:?}", String::from_utf8_lossy(&came));
+            came.extend_from_slice(&piece[..length]);
+        }
+        let body = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        line.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&came).into_owned()
+    }
+
+    #[tokio::test]
+    async fn sns_gets_a_signed_call_in_the_region_of_the_topic() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let credentials = Credentials::new("id", "key", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .endpoint_url(format!("http://{address}"))
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        let settings = Settings::read(|_| None).unwrap_or_else(|bad| panic!("{bad}"));
+        let herald = Herald::new(&Aws::new(&config), &settings.timers, false).unwrap();
+        let at = "2026-11-22T21:05:30Z".parse().unwrap();
+        let alert = Alert { id: "test#1".into(), at, event: Event::Test };
+        let taken = tokio::spawn(topic(listener));
+        let published = herald.publish("arn:aws:sns:eu-west-3:123456789012:alerts", &alert).await;
+        assert!(published.is_ok(), "{:?}", published.err().map(|why| why.to_string()));
+        let came = taken.await.unwrap();
+        for part in [
+            "Action=Publish",
+            "TopicArn=arn%3Aaws%3Asns%3Aeu-west-3%3A123456789012%3Aalerts",
+            "Subject=Baton%3A%20this%20is%20a%20test",
+            "/eu-west-3/sns/aws4_request",
+        ] {
+            assert!(came.contains(part), "no {part} in {came}");
+        }
+    }
 
     #[test]
     fn the_signature_is_that_of_any_other_library() {

@@ -1,5 +1,6 @@
 //! Tables of what is told and what is not.
 
+use super::Told::{AuthFailed, Cooling, Ready};
 use super::*;
 use crate::id::{GroupId, RequestId};
 use crate::reservation::Reservation;
@@ -99,7 +100,6 @@ fn an_account_is_told_when_it_changes_for_long() {
         let news = of_account(told, &health, now());
         assert_eq!(news.map(|news| news.state), expect, "{told:?}, then {state:?}");
     };
-    use Told::{AuthFailed, Cooling, Ready};
     check(Ready, &State::Ready, None);
     check(Ready, &rest(299), None);
     check(Ready, &rest(300), Some(Cooling));

@@ -15,6 +15,7 @@ pub mod limit;
 pub mod model;
 pub mod money;
 pub mod price;
+pub mod reconcile;
 pub mod record;
 pub mod relay_key;
 pub mod rerate;

@@ -22,7 +22,7 @@ use crate::upstream::FakeUpstream;
 pub use admin::Admin;
 pub use binary::{baton_binary, fake_upstream_binary, function_binary, target_folder};
 pub use key::{Key, KeyPlan, MODEL, message};
-pub(crate) use process::bare_command;
+pub use process::bare_command;
 pub use process::{Launch, Process};
 pub use usage::{SOON, tokens};
 

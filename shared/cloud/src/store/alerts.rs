@@ -164,7 +164,7 @@ impl Store {
 
     /// What waits to be delivered, the first of it.
     pub async fn deliveries(&self) -> Result<Vec<Delivery>, StoreError> {
-        self.state_items(OUTBOX).await?.iter().map(|item| read_body(item)).collect()
+        self.state_items(OUTBOX).await?.iter().map(read_body).collect()
     }
 
     /// Notes when a delivery is tried again.
