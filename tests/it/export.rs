@@ -1,11 +1,15 @@
 //! One row a request, as a file in three formats.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use baton_domain::id::KeyId;
 use baton_domain::usage::{Iteration, Tokens};
+use baton_local::Fault;
 use baton_tests::answer::Answer;
 use baton_tests::house::House;
 use baton_tests::inside::Inside;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn lines(answer: &Answer) -> Vec<Value> {
     answer.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -52,6 +56,28 @@ async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
     assert_eq!(csv.text().lines().count(), 2101, "with a head");
     let parquet = inside.admin.get("/usage/export?format=parquet").await.ok();
     assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_off_does_not_end_well() {
+    let (queries, after) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(usize::MAX)));
+    let limit = Arc::clone(&after);
+    let inside = Inside::behind(move |operation, body| {
+        let is_page = operation == "Query" && String::from_utf8_lossy(body).contains("by_day");
+        let number = if is_page { queries.fetch_add(1, Ordering::SeqCst) } else { 0 };
+        let gone = json!({"__type": "ResourceNotFoundException", "message": "gone"});
+        (number >= limit.load(Ordering::SeqCst)).then(|| Fault::answer(400, &gone))
+    })
+    .await;
+    let records: Vec<_> = (0..1500).map(|_| inside.record(&KeyId::from_bits(1))).collect();
+    inside.store_all(&records).await;
+    let query = "/usage/export?from=2026-11-22&to=2026-11-22&format=";
+    inside.admin.get(&format!("{query}csv")).await.ok();
+    // The first page of the next file is the last one that can be read.
+    after.store(3, Ordering::SeqCst);
+    let answer = inside.admin.get(&format!("{query}jsonl")).await;
+    assert_eq!((answer.status, answer.torn), (200, true));
+    assert_eq!(answer.text().lines().count(), 1000);
 }
 
 #[tokio::test]

@@ -63,6 +63,8 @@ async fn books_that_agree_say_nothing_in_every_form_of_report() {
         assert_eq!(ended.code, Some(0), "{file}: {}{}", ended.stdout, ended.stderr);
         let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert_eq!(answer, json!({"data": []}), "{file}");
+        let said = run(&inside, &[file], &[]).stdout;
+        assert_eq!(said.trim(), "nothing differs between 2026-11-21 and 2026-11-22", "{file}");
     }
 }
 

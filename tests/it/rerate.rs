@@ -1,10 +1,14 @@
 //! A period rated anew: exactly, once, in parts, and the sums follow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use baton_domain::id::KeyId;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::record::UsageRecord;
 use baton_domain::usage::Tokens;
+use baton_local::Fault;
 use baton_tests::house::House;
 use baton_tests::inside::Inside;
 use serde_json::{Value, json};
@@ -38,7 +42,8 @@ async fn cost_by(inside: &Inside, by: &str) -> PicoUsd {
     let path = format!("/usage/summary?from={}&to={}&by={by}", PERIOD[0], PERIOD[1]);
     let rows = inside.admin.get(&path).await.ok().json()["data"].clone();
     let rows = rows.as_array().expect("rows").clone();
-    rows.iter().map(|row| row["cost_usd"].as_str().expect("text").parse::<PicoUsd>().unwrap()).sum()
+    let cost = |row: &Value| row["cost_usd"].as_str().expect("text").parse().expect("an amount");
+    rows.iter().map(cost).sum()
 }
 
 #[tokio::test]
@@ -92,6 +97,50 @@ async fn two_at_the_same_time_apply_it_once() {
     }
     assert_eq!(cost_by(&inside, "").await, new);
     assert_eq!(cost_by(&inside, "key").await, new);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_applied_once() {
+    let losses = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&losses);
+    let inside = Inside::behind(move |operation, _| {
+        let is_lost = operation == "TransactWriteItems"
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+        is_lost.then(|| Fault::disconnected().after())
+    })
+    .await;
+    let records = wrongly_priced(&inside, 150).await;
+    losses.store(1, Ordering::SeqCst);
+    inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok();
+    assert_eq!(losses.load(Ordering::SeqCst), 0, "one answer was lost");
+    let new: PicoUsd = records.iter().map(true_cost).sum();
+    assert_eq!((cost_by(&inside, "").await, cost_by(&inside, "key").await), (new, new));
+}
+
+#[tokio::test]
+async fn a_busy_table_is_waited_for() {
+    let conflicts = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&conflicts);
+    let inside = Inside::behind(move |operation, _| {
+        let is_busy = operation == "TransactWriteItems"
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+        let cancelled = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": "Transaction cancelled [TransactionConflict]",
+            "CancellationReasons": [{"Code": "TransactionConflict"}],
+        });
+        is_busy.then(|| Fault::answer(400, &cancelled))
+    })
+    .await;
+    let records = wrongly_priced(&inside, 20).await;
+    conflicts.store(3, Ordering::SeqCst);
+    let told = inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    assert_eq!(told["changed"], 20);
+    assert_eq!(cost_by(&inside, "").await, records.iter().map(true_cost).sum());
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use baton_domain::money::PicoUsd;
 use baton_domain::record::{Outcome, UsageRecord};
 use baton_domain::secret::Secret;
 use baton_domain::usage::Tokens;
-use baton_local::Local;
+use baton_local::{Fault, Local};
 use tokio_util::sync::CancellationToken;
 
 use crate::house::{Admin, MODEL};
@@ -43,7 +43,22 @@ impl Inside {
 
     /// Opens the stores and serves the admin API.
     pub async fn open() -> Self {
+        Self::over(Local::open(None).await.expect("stores in memory")).await
+    }
+
+    /// The same over a line to the stores that may fail: `faults` is asked for each request, by
+    /// its operation and body.
+    pub async fn behind(
+        faults: impl Fn(&str, &[u8]) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
         let local = Local::open(None).await.expect("stores in memory");
+        let by_operation = move |target: &str, body: &[u8]| {
+            faults(target.rsplit('.').next().unwrap_or_default(), body)
+        };
+        Self::over(local.with_faults(by_operation)).await
+    }
+
+    async fn over(local: Local) -> Self {
         let variable = |name: &str| match name {
             "BATON_ADMIN_TOKEN" => Some(Self::TOKEN.to_owned()),
             "BATON_ALLOW_PRIVATE_UPSTREAMS" => Some("1".to_owned()),

@@ -8,6 +8,7 @@ use super::Desk;
 use super::names::ACCOUNT;
 use super::usage::Query;
 use crate::Fail;
+use crate::say::say;
 use baton_domain::money::PicoUsd;
 use baton_domain::reconcile::{Difference, Figure, Tolerance, compare};
 use clap::Args;
@@ -62,9 +63,13 @@ pub(super) async fn reconcile(desk: &Desk, what: Reconcile) -> Result<(), Fail> 
     let ours = ledger.book()?;
     let differences = compare(&ours, &report.book, report.stated, tolerance);
     let rows: Vec<Value> = differences.iter().map(row).collect();
-    desk.screen.rows(&json!({ "data": rows }), &COLUMNS);
+    let answer = json!({ "data": rows });
+    if differences.is_empty() {
+        desk.screen.show(&answer, || say(format!("nothing differs between {first} and {last}")));
+        return Ok(());
+    }
+    desk.screen.rows(&answer, &COLUMNS);
     match differences.len() {
-        0 => Ok(()),
         1 => Err(Fail::Failed(format!("one figure differs between {first} and {last}"))),
         count => Err(Fail::Failed(format!("{count} figures differ between {first} and {last}"))),
     }

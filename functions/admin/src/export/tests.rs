@@ -32,7 +32,7 @@ fn record(number: u64, model: &str) -> UsageRecord {
         speed: None,
         cost_usd: PicoUsd::new(1_234_567_890_123),
         price_version: "t".into(),
-        ttft_ms: (number % 2 == 0).then_some(number),
+        ttft_ms: number.is_multiple_of(2).then_some(number),
         duration_ms: 2,
         attempts: 1,
         session_id: Some("s".into()),

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Items of a kind that one look takes.
-const LOOK_MAX: i32 = 500;
+/// Limits that one look takes.
+const LOOK_MAX: usize = 500;
 
 /// For how long an alert that came once does not come again: longer than the longest period.
 const REMEMBERED_SECONDS: i64 = 70 * 24 * 3600;
@@ -108,11 +108,15 @@ impl Store {
         }
     }
 
-    /// The limits that were touched since they were looked at.
+    /// Some of the limits that were touched since they were looked at: chosen by their marks, which
+    /// are random, so that each has its turn where there are many.
     pub async fn touched_limits(&self) -> Result<Vec<Touched>, StoreError> {
         let items = self.state_items(names::TOUCHED).await?;
         let read = |item: &Item| Ok(Touched { scope: text(item, SK)?, mark: text(item, MARK)? });
-        items.iter().map(read).collect()
+        let mut touched = items.iter().map(read).collect::<Result<Vec<Touched>, StoreError>>()?;
+        touched.sort_unstable_by(|one, other| one.mark.cmp(&other.mark));
+        touched.truncate(LOOK_MAX);
+        Ok(touched)
     }
 
     /// Notes that a limit was looked at, unless it was touched meanwhile.
@@ -162,7 +166,7 @@ impl Store {
         TransactWriteItem::builder().set_put(put.build().ok()).build()
     }
 
-    /// What waits to be delivered, the first of it.
+    /// What waits to be delivered.
     pub async fn deliveries(&self) -> Result<Vec<Delivery>, StoreError> {
         self.state_items(OUTBOX).await?.iter().map(read_body).collect()
     }
@@ -245,19 +249,19 @@ impl Store {
         Ok(())
     }
 
-    /// The items of a partition of the state table, the first of them.
+    /// The items of a partition of the state table.
     async fn state_items(&self, pk: &str) -> Result<Vec<Item>, StoreError> {
-        let answer = self
+        let items = self
             .db
             .query()
             .table_name(&self.resources.state_table)
             .key_condition_expression("#pk = :pk")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
-            .limit(LOOK_MAX)
-            .send()
-            .await?;
-        Ok(answer.items.unwrap_or_default())
+            .into_paginator()
+            .items()
+            .send();
+        items.collect::<Result<Vec<_>, _>>().await.map_err(Into::into)
     }
 }
 
