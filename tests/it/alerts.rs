@@ -12,8 +12,8 @@ use baton_domain::key::{Key, Limits};
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_refresh::alerts::{Told, tell};
+use baton_tests::back_office::BackOffice;
 use baton_tests::house::House;
-use baton_tests::inside::Inside;
 use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -68,31 +68,31 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes)
 }
 
 /// A house with a receiver of alerts.
-async fn furnished(form: &str) -> (Inside, Receiver) {
-    let inside = Inside::open().await;
+async fn furnished(form: &str) -> (BackOffice, Receiver) {
+    let office = BackOffice::open().await;
     let (receiver, url) = Receiver::start().await;
     let body = json!({"url": url, "form": form, "signing_secret": SECRET});
-    inside.admin.send("PUT", "/alerts", &body).await.ok();
-    (inside, receiver)
+    office.admin.send("PUT", "/alerts", &body).await.ok();
+    (office, receiver)
 }
 
-async fn told(inside: &Inside) -> (usize, usize, usize) {
-    let told = tell(&inside.store, &inside.herald, "test").await.expect("told");
+async fn told(office: &BackOffice) -> (usize, usize, usize) {
+    let told = tell(&office.store, &office.herald, "test").await.expect("told");
     let Told { noticed, delivered, failed } = told;
     (noticed, delivered, failed)
 }
 
-async fn key(inside: &Inside, usd: &str) -> (KeyId, Limits) {
+async fn key(office: &BackOffice, usd: &str) -> (KeyId, Limits) {
     let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
-    let id = inside.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
-    let stored = inside.store.read::<Key>(&id).await.expect("read").expect("there");
+    let id = office.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
+    let stored = office.store.read::<Key>(&id).await.expect("read").expect("there");
     (id, stored.value.limits)
 }
 
 /// A request of this key that costs so much, from its admission to its record.
-async fn spend(inside: &Inside, (key, limits): &(KeyId, Limits), usd: &str) {
-    let at = inside.store.clock().now();
-    let mut record = inside.record(key);
+async fn spend(office: &BackOffice, (key, limits): &(KeyId, Limits), usd: &str) {
+    let at = office.store.clock().now();
+    let mut record = office.record(key);
     record.cost_usd = usd.parse().expect("an amount");
     record.reserved_usd = Some(record.cost_usd);
     let wanted = Reservation {
@@ -104,52 +104,52 @@ async fn spend(inside: &Inside, (key, limits): &(KeyId, Limits), usd: &str) {
         group: record.group_id.clone(),
         user: None,
     };
-    let admitted = inside.store.admit(key, limits, &record.id, &wanted).await.expect("admitted");
+    let admitted = office.store.admit(key, limits, &record.id, &wanted).await.expect("admitted");
     assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
-    inside.store_all(&[record]).await;
+    office.store_all(&[record]).await;
 }
 
 #[tokio::test]
 async fn each_threshold_of_a_limit_is_told_once_a_period() {
-    let (inside, receiver) = furnished("json").await;
-    let ci = key(&inside, "10").await;
-    spend(&inside, &ci, "4.99").await;
-    assert_eq!(told(&inside).await, (0, 0, 0));
-    spend(&inside, &ci, "0.01").await;
-    assert_eq!(told(&inside).await, (1, 1, 0));
+    let (office, receiver) = furnished("json").await;
+    let ci = key(&office, "10").await;
+    spend(&office, &ci, "4.99").await;
+    assert_eq!(told(&office).await, (0, 0, 0));
+    spend(&office, &ci, "0.01").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
     let text = |percent, spent| {
         format!(
             "ci: {percent} % of the daily limit is spent ({spent} of 10.00 USD; resets 2026-11-23 00:00 UTC)"
         )
     };
     assert_eq!(receiver.texts(), [text(50, "5.00")]);
-    spend(&inside, &ci, "0.01").await;
-    assert_eq!(told(&inside).await, (0, 0, 0), "once");
+    spend(&office, &ci, "0.01").await;
+    assert_eq!(told(&office).await, (0, 0, 0), "once");
     // Two thresholds at once: the larger one is told.
-    spend(&inside, &ci, "4.5").await;
-    assert_eq!(told(&inside).await, (1, 1, 0));
+    spend(&office, &ci, "4.5").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
     assert_eq!(receiver.texts(), [text(95, "9.51")]);
-    spend(&inside, &ci, "0.49").await;
-    assert_eq!(told(&inside).await, (1, 1, 0));
+    spend(&office, &ci, "0.49").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
     assert_eq!(receiver.texts(), [text(100, "10.00")]);
 
-    inside.store.clock().advance(SignedDuration::from_hours(24));
-    spend(&inside, &ci, "6").await;
-    assert_eq!(told(&inside).await, (1, 1, 0), "another day");
+    office.store.clock().advance(SignedDuration::from_hours(24));
+    spend(&office, &ci, "6").await;
+    assert_eq!(told(&office).await, (1, 1, 0), "another day");
     assert!(receiver.texts()[0].contains("50 % of the daily limit"));
-    assert_eq!(told(&inside).await, (0, 0, 0));
+    assert_eq!(told(&office).await, (0, 0, 0));
 }
 
 #[tokio::test]
 async fn a_delivery_is_signed_and_names_its_alert() {
-    let (inside, receiver) = furnished("slack").await;
-    let test = inside.admin.post("/alerts/test", &json!({})).await.status(202).json();
+    let (office, receiver) = furnished("slack").await;
+    let test = office.admin.post("/alerts/test", &json!({})).await.status(202).json();
     assert_eq!(test["channels"], json!(["webhook"]));
-    assert_eq!(told(&inside).await, (0, 1, 0));
+    assert_eq!(told(&office).await, (0, 1, 0));
     let (headers, body) = receiver.take().pop().expect("it arrived");
     assert_eq!(body, r#"{"text":"Baton: this is a test: alerts arrive"}"#);
     assert_eq!(headers["baton-alert-id"], test["id"].as_str().expect("an id"));
-    let second = inside.store.clock().now().as_second();
+    let second = office.store.clock().now().as_second();
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
     let tag = aws_lc_rs::hmac::sign(&key, format!("{second}.{body}").as_bytes());
     let hex = tag.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
@@ -158,32 +158,32 @@ async fn a_delivery_is_signed_and_names_its_alert() {
 
 #[tokio::test]
 async fn what_does_not_arrive_is_tried_again_with_growing_patience() {
-    let (inside, receiver) = furnished("json").await;
+    let (office, receiver) = furnished("json").await;
     receiver.fail(true);
-    inside.admin.post("/alerts/test", &json!({})).await.status(202);
-    assert_eq!(told(&inside).await, (0, 0, 1));
-    let waiting = inside.admin.get("/alerts").await.ok().json()["waiting"].clone();
+    office.admin.post("/alerts/test", &json!({})).await.status(202);
+    assert_eq!(told(&office).await, (0, 0, 1));
+    let waiting = office.admin.get("/alerts").await.ok().json()["waiting"].clone();
     assert_eq!(waiting[0]["tries"], 1);
     assert_eq!(waiting[0]["last_error"], "the webhook answers 502 Bad Gateway");
-    assert_eq!(told(&inside).await, (0, 0, 0), "not before its time");
-    let wait = |seconds| inside.store.clock().advance(SignedDuration::from_secs(seconds));
+    assert_eq!(told(&office).await, (0, 0, 0), "not before its time");
+    let wait = |seconds| office.store.clock().advance(SignedDuration::from_secs(seconds));
     wait(30);
-    assert_eq!(told(&inside).await, (0, 0, 1));
+    assert_eq!(told(&office).await, (0, 0, 1));
     wait(30);
-    assert_eq!(told(&inside).await, (0, 0, 0));
+    assert_eq!(told(&office).await, (0, 0, 0));
     wait(30);
     receiver.fail(false);
-    assert_eq!(told(&inside).await, (0, 1, 0));
+    assert_eq!(told(&office).await, (0, 1, 0));
     assert_eq!(receiver.texts(), ["this is a test: alerts arrive"]);
-    assert_eq!(inside.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
+    assert_eq!(office.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
 
     receiver.fail(true);
-    inside.admin.post("/alerts/test", &json!({})).await.status(202);
+    office.admin.post("/alerts/test", &json!({})).await.status(202);
     for _ in 0..30 {
-        assert_eq!(told(&inside).await, (0, 0, 1));
+        assert_eq!(told(&office).await, (0, 0, 1));
         wait(3600);
     }
-    assert_eq!(told(&inside).await, (0, 0, 0), "given up");
+    assert_eq!(told(&office).await, (0, 0, 0), "given up");
 }
 
 async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
@@ -193,23 +193,23 @@ async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
 
 #[tokio::test]
 async fn an_account_that_fails_and_comes_back_is_told_each_time() {
-    let (inside, receiver) = furnished("json").await;
+    let (office, receiver) = furnished("json").await;
     let body = json!({
         "name": "main", "provider": "anthropic", "base_url": "http://127.0.0.1:9",
         "credential": {"type": "api_key", "value": "sk-upstream-main"},
     });
-    let id: AccountId = inside.admin.create("/accounts", &body).await.parse().expect("an id");
-    assert_eq!(told(&inside).await, (0, 0, 0), "a new account is no news");
+    let id: AccountId = office.admin.create("/accounts", &body).await.parse().expect("an id");
+    assert_eq!(told(&office).await, (0, 0, 0), "a new account is no news");
     let failed = || HealthState::AuthFailed {
-        since: inside.store.clock().now(),
+        since: office.store.clock().now(),
         reason: "the upstream answers 401".into(),
     };
     for _ in 0..2 {
-        set_health(&inside.store, &id, failed()).await;
-        assert_eq!(told(&inside).await, (1, 1, 0));
-        assert_eq!(told(&inside).await, (0, 0, 0));
-        inside.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
-        assert_eq!(told(&inside).await, (1, 1, 0));
+        set_health(&office.store, &id, failed()).await;
+        assert_eq!(told(&office).await, (1, 1, 0));
+        assert_eq!(told(&office).await, (0, 0, 0));
+        office.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        assert_eq!(told(&office).await, (1, 1, 0));
     }
     let texts = receiver.texts();
     assert_eq!(texts[1], "account main is ready again");
@@ -219,23 +219,23 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
 
 #[tokio::test]
 async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
-    let inside = Inside::open().await;
-    let ci = key(&inside, "1").await;
-    spend(&inside, &ci, "0.9").await;
-    assert_eq!(told(&inside).await, (0, 0, 0));
-    inside.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
+    let office = BackOffice::open().await;
+    let ci = key(&office, "1").await;
+    spend(&office, &ci, "0.9").await;
+    assert_eq!(told(&office).await, (0, 0, 0));
+    office.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
     // Who sets a receiver now is told how things stand.
     let (receiver, url) = Receiver::start().await;
-    inside.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
-    assert_eq!(told(&inside).await, (1, 1, 0));
+    office.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
+    assert_eq!(told(&office).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("80 %"));
 }
 
 #[tokio::test]
 async fn a_reservation_alone_is_not_spent() {
-    let (inside, _receiver) = furnished("json").await;
-    let (id, limits) = key(&inside, "10").await;
-    let at = inside.store.clock().now();
+    let (office, _receiver) = furnished("json").await;
+    let (id, limits) = key(&office, "10").await;
+    let at = office.store.clock().now();
     let wanted = Reservation {
         estimate: "9.99".parse::<PicoUsd>().expect("an amount"),
         at,
@@ -245,9 +245,9 @@ async fn a_reservation_alone_is_not_spent() {
         group: baton_domain::id::GroupId::from_bits(1),
         user: None,
     };
-    inside.store.admit(&id, &limits, &RequestId::from_bits(1), &wanted).await.expect("admitted");
-    spend(&inside, &(id, Limits::default()), "0.01").await;
-    assert_eq!(told(&inside).await, (0, 0, 0));
+    office.store.admit(&id, &limits, &RequestId::from_bits(1), &wanted).await.expect("admitted");
+    spend(&office, &(id, Limits::default()), "0.01").await;
+    assert_eq!(told(&office).await, (0, 0, 0));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use baton_domain::id::KeyId;
 use baton_domain::usage::{Iteration, Tokens};
 use baton_local::Fault;
 use baton_tests::answer::Answer;
+use baton_tests::back_office::BackOffice;
 use baton_tests::house::House;
-use baton_tests::inside::Inside;
 use serde_json::{Value, json};
 
 fn lines(answer: &Answer) -> Vec<Value> {
@@ -17,12 +17,12 @@ fn lines(answer: &Answer) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
-    let inside = Inside::open().await;
+    let office = BackOffice::open().await;
     let (one, other) = (KeyId::from_bits(1), KeyId::from_bits(2));
     let mut records = Vec::new();
     // More than two pages, over two days.
     for number in 0..2100 {
-        let mut record = inside.record(if number % 3 == 0 { &one } else { &other });
+        let mut record = office.record(if number % 3 == 0 { &one } else { &other });
         record.started_at -= jiff::SignedDuration::from_secs(60 * number);
         record.attempts = u32::try_from(number).expect("small");
         records.push(record);
@@ -32,9 +32,9 @@ async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
         model: Some("claude-haiku-5-5".into()),
         tokens: Tokens { input: 40, ..Tokens::default() },
     }];
-    inside.store_all(&records).await;
+    office.store_all(&records).await;
 
-    let answer = inside.admin.get("/usage/export?format=jsonl").await.ok();
+    let answer = office.admin.get("/usage/export?format=jsonl").await.ok();
     assert_eq!(answer.header("content-type"), Some("application/jsonl"));
     let rows = lines(&answer);
     let expected: Vec<Value> =
@@ -42,19 +42,19 @@ async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
     assert!(rows == expected, "{} rows, as they were sent", rows.len());
 
     let some = format!("/usage/export?format=jsonl&key_id={one}&from=2026-11-22&to=2026-11-22");
-    let rows = lines(&inside.admin.get(&some).await.ok());
+    let rows = lines(&office.admin.get(&some).await.ok());
     let today = records.iter().filter(|record| record.key_id == one);
     let today = today.filter(|record| record.started_at.to_string().starts_with("2026-11-22"));
     assert_eq!(rows.len(), today.count());
 
-    let csv = inside.admin.get("/usage/export").await.ok();
+    let csv = office.admin.get("/usage/export").await.ok();
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     assert_eq!(
         csv.header("content-disposition"),
         Some("attachment; filename=\"usage-2026-10-23-2026-11-22.csv\"")
     );
     assert_eq!(csv.text().lines().count(), 2101, "with a head");
-    let parquet = inside.admin.get("/usage/export?format=parquet").await.ok();
+    let parquet = office.admin.get("/usage/export?format=parquet").await.ok();
     assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
 }
 
@@ -62,32 +62,32 @@ async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
 async fn a_file_that_breaks_off_does_not_end_well() {
     let (queries, after) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(usize::MAX)));
     let limit = Arc::clone(&after);
-    let inside = Inside::behind(move |operation, body| {
+    let office = BackOffice::behind(move |operation, body| {
         let is_page = operation == "Query" && String::from_utf8_lossy(body).contains("by_day");
         let number = if is_page { queries.fetch_add(1, Ordering::SeqCst) } else { 0 };
         let gone = json!({"__type": "ResourceNotFoundException", "message": "gone"});
         (number >= limit.load(Ordering::SeqCst)).then(|| Fault::answer(400, &gone))
     })
     .await;
-    let records: Vec<_> = (0..1500).map(|_| inside.record(&KeyId::from_bits(1))).collect();
-    inside.store_all(&records).await;
+    let records: Vec<_> = (0..1500).map(|_| office.record(&KeyId::from_bits(1))).collect();
+    office.store_all(&records).await;
     let query = "/usage/export?from=2026-11-22&to=2026-11-22&format=";
-    inside.admin.get(&format!("{query}csv")).await.ok();
+    office.admin.get(&format!("{query}csv")).await.ok();
     // The first page of the next file is the last one that can be read.
     after.store(3, Ordering::SeqCst);
-    let answer = inside.admin.get(&format!("{query}jsonl")).await;
+    let answer = office.admin.get(&format!("{query}jsonl")).await;
     assert_eq!((answer.status, answer.torn), (200, true));
     assert_eq!(answer.text().lines().count(), 1000);
 }
 
 #[tokio::test]
 async fn what_does_not_fit_is_refused() {
-    let inside = Inside::open().await;
+    let office = BackOffice::open().await;
     for query in ["format=xml", "outcome=fine", "key_id=acc_1", "from=2026-11-05&to=2026-11-01"] {
-        let answer = inside.admin.get(&format!("/usage/export?{query}")).await;
+        let answer = office.admin.get(&format!("/usage/export?{query}")).await;
         answer.refused(400, "invalid_request_error");
     }
-    assert_eq!(inside.admin.get("/usage/export?format=jsonl").await.ok().text(), "");
+    assert_eq!(office.admin.get("/usage/export?format=jsonl").await.ok().text(), "");
 }
 
 #[tokio::test]

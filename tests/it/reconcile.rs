@@ -5,15 +5,15 @@ use std::path::Path;
 use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
 use baton_domain::usage::{Iteration, Tokens};
+use baton_tests::back_office::BackOffice;
 use baton_tests::house::bare_command;
-use baton_tests::inside::Inside;
 use baton_tests::program::{Ended, Program};
 use serde_json::{Value, json};
 
 /// What the fixtures bill: two models on two days, one of them inside a request of the other.
-fn billed(inside: &Inside) -> Vec<UsageRecord> {
+fn billed(office: &BackOffice) -> Vec<UsageRecord> {
     let of = |model: &str, started_at: &str, tokens, usd: &str| {
-        let mut record = inside.record(&KeyId::from_bits(1));
+        let mut record = office.record(&KeyId::from_bits(1));
         (record.model, record.upstream_model) = ("an-alias".into(), model.into());
         record.started_at = started_at.parse().expect("a time");
         (record.tokens, record.cost_usd) = (tokens, usd.parse().expect("an amount"));
@@ -43,11 +43,11 @@ fn billed(inside: &Inside) -> Vec<UsageRecord> {
 }
 
 /// `baton usage reconcile` with these arguments; a file is a fixture's name.
-fn run(inside: &Inside, files: &[&str], further: &[&str]) -> Ended {
+fn run(office: &BackOffice, files: &[&str], further: &[&str]) -> Ended {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reconcile");
     let home = tempfile::TempDir::new().expect("a home");
     let mut command = bare_command(home.path());
-    command.args(["usage", "reconcile", "--url", &inside.admin_url, "--token", Inside::TOKEN]);
+    command.args(["usage", "reconcile", "--url", &office.admin_url, "--token", BackOffice::TOKEN]);
     for file in files {
         command.arg("--file").arg(folder.join(file));
     }
@@ -56,26 +56,26 @@ fn run(inside: &Inside, files: &[&str], further: &[&str]) -> Ended {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn books_that_agree_say_nothing_in_every_form_of_report() {
-    let inside = Inside::open().await;
-    inside.store_all(&billed(&inside)).await;
+    let office = BackOffice::open().await;
+    office.store_all(&billed(&office)).await;
     for file in ["tokens.csv", "usage_report.json", "cost.csv", "cost_report.json"] {
-        let ended = run(&inside, &[file], &["--json"]);
+        let ended = run(&office, &[file], &["--json"]);
         assert_eq!(ended.code, Some(0), "{file}: {}{}", ended.stdout, ended.stderr);
         let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert_eq!(answer, json!({"data": []}), "{file}");
-        let said = run(&inside, &[file], &[]).stdout;
+        let said = run(&office, &[file], &[]).stdout;
         assert_eq!(said.trim(), "nothing differs between 2026-11-21 and 2026-11-22", "{file}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_are_listed_and_fail_beyond_the_tolerance() {
-    let inside = Inside::open().await;
-    let mut records = billed(&inside);
+    let office = BackOffice::open().await;
+    let mut records = billed(&office);
     records[0].tokens.input += 20;
     records[2].cost_usd = "0.006".parse().expect("an amount");
-    inside.store_all(&records).await;
-    let ended = run(&inside, &["tokens.csv"], &["--json"]);
+    office.store_all(&records).await;
+    let ended = run(&office, &["tokens.csv"], &["--json"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let row = json!({
@@ -85,25 +85,25 @@ async fn differences_are_listed_and_fail_beyond_the_tolerance() {
     assert_eq!(answer, json!({ "data": [row] }));
     let said = "baton: one figure differs between 2026-11-21 and 2026-11-22";
     assert_eq!(ended.stderr.trim(), said);
-    assert_eq!(run(&inside, &["tokens.csv"], &["--tolerance", "1"]).code, Some(0));
-    assert_eq!(run(&inside, &["tokens.csv"], &["--tolerance", "0.9"]).code, Some(1));
+    assert_eq!(run(&office, &["tokens.csv"], &["--tolerance", "1"]).code, Some(0));
+    assert_eq!(run(&office, &["tokens.csv"], &["--tolerance", "0.9"]).code, Some(1));
 
-    let ended = run(&inside, &["cost_report.json"], &[]);
+    let ended = run(&office, &["cost_report.json"], &[]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stdout.contains("0.001000000000"), "{}", ended.stdout);
-    assert_eq!(run(&inside, &["cost.csv"], &["--provider", "bedrock"]).code, Some(1));
+    assert_eq!(run(&office, &["cost.csv"], &["--provider", "bedrock"]).code, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_report_is_refused() {
-    let inside = Inside::open().await;
+    let office = BackOffice::open().await;
     for (files, further, code, word) in [
         (&["none.csv"][..], &[][..], 1, "none.csv"),
         (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),
         (&["tokens.csv", "cost.csv"], &[], 1, "another kind"),
         (&["tokens.csv"], &["--tolerance", "much"], 2, "--tolerance"),
     ] {
-        let ended = run(&inside, files, further);
+        let ended = run(&office, files, further);
         assert_eq!(ended.code, Some(code), "{files:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(word), "{files:?}: {}", ended.stderr);
     }

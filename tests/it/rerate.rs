@@ -9,8 +9,8 @@ use baton_domain::price::PriceTable;
 use baton_domain::record::UsageRecord;
 use baton_domain::usage::Tokens;
 use baton_local::Fault;
+use baton_tests::back_office::BackOffice;
 use baton_tests::house::House;
-use baton_tests::inside::Inside;
 use serde_json::{Value, json};
 
 const PERIOD: [&str; 2] = ["2026-11-01", "2026-11-30"];
@@ -25,22 +25,22 @@ fn true_cost(record: &UsageRecord) -> PicoUsd {
 }
 
 /// So many events of five keys, whose cost is wrong by something else each.
-async fn wrongly_priced(inside: &Inside, count: i128) -> Vec<UsageRecord> {
+async fn wrongly_priced(office: &BackOffice, count: i128) -> Vec<UsageRecord> {
     let mut records = Vec::new();
     for number in 0..count {
         let key = KeyId::from_bits(u128::try_from(number % 5).expect("small"));
-        let mut record = inside.record(&key);
+        let mut record = office.record(&key);
         record.started_at -= jiff::SignedDuration::from_mins(i64::try_from(number).expect("small"));
         record.cost_usd = PicoUsd::new(number);
         records.push(record);
     }
-    inside.store_all(&records).await;
+    office.store_all(&records).await;
     records
 }
 
-async fn cost_by(inside: &Inside, by: &str) -> PicoUsd {
+async fn cost_by(office: &BackOffice, by: &str) -> PicoUsd {
     let path = format!("/usage/summary?from={}&to={}&by={by}", PERIOD[0], PERIOD[1]);
-    let rows = inside.admin.get(&path).await.ok().json()["data"].clone();
+    let rows = office.admin.get(&path).await.ok().json()["data"].clone();
     let rows = rows.as_array().expect("rows").clone();
     let cost = |row: &Value| row["cost_usd"].as_str().expect("text").parse().expect("an amount");
     rows.iter().map(cost).sum()
@@ -48,21 +48,21 @@ async fn cost_by(inside: &Inside, by: &str) -> PicoUsd {
 
 #[tokio::test]
 async fn every_event_and_every_sum_has_the_price_in_force() {
-    let inside = Inside::open().await;
-    let records = wrongly_priced(&inside, 300).await;
+    let office = BackOffice::open().await;
+    let records = wrongly_priced(&office, 300).await;
     let (old, new): (PicoUsd, PicoUsd) =
         (records.iter().map(|one| one.cost_usd).sum(), records.iter().map(true_cost).sum());
-    assert_eq!(cost_by(&inside, "").await, old);
+    assert_eq!(cost_by(&office, "").await, old);
 
-    let told = inside.admin.post("/prices/rerate", &ask(true, 5000)).await.ok().json();
+    let told = office.admin.post("/prices/rerate", &ask(true, 5000)).await.ok().json();
     assert_eq!((&told["done"], &told["changed"]), (&json!(true), &json!(300)));
     assert_eq!(told["difference_usd"], json!(new - old));
-    assert_eq!(cost_by(&inside, "").await, old, "a dry run changes nothing");
+    assert_eq!(cost_by(&office, "").await, old, "a dry run changes nothing");
 
     // In parts of 70, as a Lambda would.
     let mut calls = 0;
     let told = loop {
-        let told = inside.admin.post("/prices/rerate", &ask(false, 70)).await.ok().json();
+        let told = office.admin.post("/prices/rerate", &ask(false, 70)).await.ok().json();
         calls += 1;
         if told["done"] == true {
             break told;
@@ -73,37 +73,37 @@ async fn every_event_and_every_sum_has_the_price_in_force() {
     assert_eq!((calls, &told["examined"], &told["changed"]), (5, &json!(300), &json!(300)));
     assert_eq!((&told["difference_usd"], &told["next"]), (&json!(new - old), &Value::Null));
     for by in ["", "hour", "key", "model,account"] {
-        assert_eq!(cost_by(&inside, by).await, new, "by {by}");
+        assert_eq!(cost_by(&office, by).await, new, "by {by}");
     }
-    let events = inside.admin.get("/usage/events?limit=1000").await.ok().json();
+    let events = office.admin.get("/usage/events?limit=1000").await.ok().json();
     for event in events["data"].as_array().expect("rows") {
         assert_eq!(event["cost_usd"], json!(true_cost(&records[0])), "{event}");
         assert_eq!(event["price_version"], PriceTable::builtin().version());
     }
-    let again = inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    let again = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
     assert_eq!((&again["changed"], &again["examined"]), (&json!(0), &json!(300)));
-    assert_eq!(cost_by(&inside, "").await, new, "never twice");
+    assert_eq!(cost_by(&office, "").await, new, "never twice");
 }
 
 #[tokio::test]
 async fn two_at_the_same_time_apply_it_once() {
-    let inside = Inside::open().await;
-    let records = wrongly_priced(&inside, 200).await;
+    let office = BackOffice::open().await;
+    let records = wrongly_priced(&office, 200).await;
     let new: PicoUsd = records.iter().map(true_cost).sum();
     let body = ask(false, 5000);
-    let calls = (0..4).map(|_| inside.admin.post("/prices/rerate", &body));
+    let calls = (0..4).map(|_| office.admin.post("/prices/rerate", &body));
     for answer in futures_util::future::join_all(calls).await {
         answer.ok();
     }
-    assert_eq!(cost_by(&inside, "").await, new);
-    assert_eq!(cost_by(&inside, "key").await, new);
+    assert_eq!(cost_by(&office, "").await, new);
+    assert_eq!(cost_by(&office, "key").await, new);
 }
 
 #[tokio::test]
 async fn a_change_whose_answer_is_lost_is_applied_once() {
     let losses = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&losses);
-    let inside = Inside::behind(move |operation, _| {
+    let office = BackOffice::behind(move |operation, _| {
         let is_lost = operation == "TransactWriteItems"
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
@@ -111,19 +111,19 @@ async fn a_change_whose_answer_is_lost_is_applied_once() {
         is_lost.then(|| Fault::disconnected().after())
     })
     .await;
-    let records = wrongly_priced(&inside, 150).await;
+    let records = wrongly_priced(&office, 150).await;
     losses.store(1, Ordering::SeqCst);
-    inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok();
+    office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok();
     assert_eq!(losses.load(Ordering::SeqCst), 0, "one answer was lost");
     let new: PicoUsd = records.iter().map(true_cost).sum();
-    assert_eq!((cost_by(&inside, "").await, cost_by(&inside, "key").await), (new, new));
+    assert_eq!((cost_by(&office, "").await, cost_by(&office, "key").await), (new, new));
 }
 
 #[tokio::test]
 async fn a_busy_table_is_waited_for() {
     let conflicts = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&conflicts);
-    let inside = Inside::behind(move |operation, _| {
+    let office = BackOffice::behind(move |operation, _| {
         let is_busy = operation == "TransactWriteItems"
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
@@ -136,27 +136,27 @@ async fn a_busy_table_is_waited_for() {
         is_busy.then(|| Fault::answer(400, &cancelled))
     })
     .await;
-    let records = wrongly_priced(&inside, 20).await;
+    let records = wrongly_priced(&office, 20).await;
     conflicts.store(3, Ordering::SeqCst);
-    let told = inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    let told = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
     assert_eq!(told["changed"], 20);
-    assert_eq!(cost_by(&inside, "").await, records.iter().map(true_cost).sum());
+    assert_eq!(cost_by(&office, "").await, records.iter().map(true_cost).sum());
 }
 
 #[tokio::test]
 async fn what_was_given_up_keeps_the_cost_that_was_reserved() {
-    let inside = Inside::open().await;
-    let mut record = inside.record(&KeyId::from_bits(1));
+    let office = BackOffice::open().await;
+    let mut record = office.record(&KeyId::from_bits(1));
     (record.tokens, record.cost_usd) = (Tokens::default(), PicoUsd::new(777));
-    inside.store_all(&[record]).await;
-    let told = inside.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    office.store_all(&[record]).await;
+    let told = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
     assert_eq!((&told["examined"], &told["changed"]), (&json!(1), &json!(0)));
-    assert_eq!(cost_by(&inside, "").await, PicoUsd::new(777));
+    assert_eq!(cost_by(&office, "").await, PicoUsd::new(777));
 }
 
 #[tokio::test]
 async fn what_does_not_fit_is_refused() {
-    let inside = Inside::open().await;
+    let office = BackOffice::open().await;
     for body in [
         json!({}),
         json!({"from": "2026-11-01"}),
@@ -164,7 +164,7 @@ async fn what_does_not_fit_is_refused() {
         json!({"from": "2026-11-01", "to": "2026-11-02", "limit": 0}),
         json!({"from": "2026-11-01", "to": "2026-11-02", "table": "mine"}),
     ] {
-        inside.admin.post("/prices/rerate", &body).await.refused(400, "invalid_request_error");
+        office.admin.post("/prices/rerate", &body).await.refused(400, "invalid_request_error");
     }
 }
 

@@ -14,11 +14,12 @@
 )]
 
 pub mod answer;
+pub mod back_office;
 pub mod eventually;
 pub mod fixtures;
 pub mod front;
 pub mod house;
-pub mod inside;
+
 pub mod lambda;
 pub mod program;
 pub mod upstream;
