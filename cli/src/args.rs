@@ -10,6 +10,7 @@ use crate::operate::account::AccountCommand;
 use crate::operate::audit::AuditCommand;
 use crate::operate::group::GroupCommand;
 use crate::operate::key::KeyCommand;
+use crate::operate::limit::LimitCommand;
 use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
@@ -50,6 +51,12 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Ask a relay on this machine whether it serves, for containers that have no `curl`
+    Health {
+        /// Where it listens [env: BATON_LISTEN] [default: 127.0.0.1:8080]
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+    },
     /// Upstream accounts
     Account {
         #[command(flatten)]
@@ -77,6 +84,13 @@ pub enum Command {
         office: Office,
         #[command(subcommand)]
         what: UserCommand,
+    },
+    /// Spend limits: what each person may spend in a day, a week or a month
+    Limit {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: LimitCommand,
     },
     /// What was used, summed up or request by request
     Usage {
@@ -112,6 +126,14 @@ pub enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Send usage records again that could not be stored, once the cause is removed
+    Redrive {
+        #[command(flatten)]
+        office: Office,
+        /// Records that were written into a log in full instead, as JSON lines or text
+        #[arg(long)]
+        file: Option<PathBuf>,
     },
 }
 

@@ -5,6 +5,7 @@ pub mod args;
 mod completions;
 pub mod doctor;
 mod environment;
+mod health;
 mod http;
 pub mod import;
 pub mod operate;
@@ -63,9 +64,14 @@ pub async fn run(args: Args) -> Result<(), Fail> {
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
             serve::run(settings).await
         }
+        Command::Health { listen } => {
+            let settings = Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?;
+            health::run(listen.unwrap_or(settings.listen)).await
+        }
         Command::Account { office, what } => operate::account::run(&office.enter()?, what).await,
         Command::Group { office, what } => operate::group::run(&office.enter()?, what).await,
         Command::Key { office, what } => operate::key::run(&office.enter()?, what).await,
+        Command::Limit { office, what } => operate::limit::run(&office.enter()?, what).await,
         Command::User { office, what } => operate::user::run(&office.enter()?, what).await,
         Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
         Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,
@@ -76,6 +82,11 @@ pub async fn run(args: Args) -> Result<(), Fail> {
             completions::run(shell);
             Ok(())
         }
-        Command::Usage { office, what } => operate::usage::run(&office.enter()?, what).await,
+        Command::Usage { office, what } => {
+            Box::pin(operate::usage::run(&office.enter()?, what)).await
+        }
+        Command::Redrive { office, file } => {
+            operate::redrive::run(&office.enter()?, file.as_deref()).await
+        }
     }
 }

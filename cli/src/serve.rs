@@ -29,7 +29,7 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
     let relay = Relay::new(&settings, &pepper, store.clone(), queue).map_err(Fail::because)?;
-    let admin = baton_admin::router(&settings, &pepper, store);
+    let admin = baton_admin::router(&settings, &pepper, store, &aws).map_err(Fail::because)?;
 
     let stop = CancellationToken::new();
     say(format!(

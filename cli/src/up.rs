@@ -6,12 +6,12 @@ use baton_admin::{FirstStart, first_start};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
-use baton_cloud::herald::Herald;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
+use baton_refresh::{Outside, renew_all};
 use baton_relay::Relay;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub struct Ready {
     local: Local,
     store: Store,
     queue: UsageQueue,
-    herald: Herald,
+    outside: Outside,
 }
 
 /// Takes the addresses and opens the stores in the data directory.
@@ -70,13 +70,12 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let aws = Aws::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let herald = Herald::new(&aws, &settings.timers, settings.allow_private_upstreams)
-        .map_err(Fail::because)?;
     let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
     let made = first_start(&settings, &pepper, store.clone()).await.map_err(Fail::Failed)?;
     let relay =
         Relay::new(&settings, &pepper, store.clone(), queue.clone()).map_err(Fail::because)?;
-    let admin = baton_admin::router(&settings, &pepper, store.clone());
+    let admin =
+        baton_admin::router(&settings, &pepper, store.clone(), &aws).map_err(Fail::because)?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
     Ok(Ready {
         relay: address(&relay_listener)?,
@@ -86,7 +85,7 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
         local,
         store,
         queue,
-        herald,
+        outside: Outside::new(&aws, &settings).map_err(Fail::because)?,
     })
 }
 
@@ -104,8 +103,12 @@ impl Ready {
         let queue_done = CancellationToken::new();
         let consumer =
             tokio::spawn(keep_books(self.local.clone(), self.store.clone(), queue_done.clone()));
-        let care = Care { store: self.store, queue: self.queue, herald: self.herald };
-        let caretaker = tokio::spawn(take_care(self.local, care, stop.clone()));
+        let caretaker = tokio::spawn(take_care(
+            self.local,
+            (self.store, self.outside),
+            self.queue,
+            stop.clone(),
+        ));
         let Doors { relay, relay_listener, admin, admin_listener } = self.doors;
         tokio::join!(
             http::serve(relay_listener, relay.clone(), stop.clone()),
@@ -128,25 +131,32 @@ async fn keep_books(local: Local, store: Store, done: CancellationToken) {
     complain_of("stats", local.consume_usage(done, handler).await);
 }
 
-/// What refresh works with.
-#[derive(Clone)]
-struct Care {
-    store: Store,
-    queue: UsageQueue,
-    herald: Herald,
-}
-
 /// Calls refresh on its schedule.
-async fn take_care(local: Local, care: Care, stop: CancellationToken) {
+async fn take_care(
+    local: Local,
+    (store, outside): (Store, Outside),
+    queue: UsageQueue,
+    stop: CancellationToken,
+) {
+    // A request that waits for a token need not wait for the minute.
+    let (asked, endpoint) = (store.clone(), outside.endpoint.clone());
+    let prompt = stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            asked.renewal_asked().await;
+            complain_of("refresh", renew_all(&asked, &endpoint).await.map(drop));
+        }
+    });
     let tick = move || {
-        let Care { store, queue, herald } = care.clone();
+        let (store, queue, outside) = (store.clone(), queue.clone(), outside.clone());
         async move {
             complain_of("refresh", baton_refresh::tick(&store, &queue, "local").await.map(drop));
-            let told = baton_refresh::alerts::tell(&store, &herald, "local").await;
+            complain_of("refresh", baton_refresh::tend(&store, &outside, "local").await.map(drop));
+            let told = baton_refresh::alerts::tell(&store, &outside.herald, "local").await;
             complain_of("alerts", told.map(drop));
         }
     };
-    complain_of("refresh", local.run_schedule(stop, tick).await);
+    let (_, scheduled) = tokio::join!(prompt, local.run_schedule(stop, tick));
+    complain_of("refresh", scheduled);
 }
 
 fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {
@@ -176,6 +186,7 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
         ("BATON_STATE_TABLE", resources.state_table),
         ("BATON_USAGE_TABLE", resources.usage_table),
         ("BATON_USAGE_QUEUE_URL", resources.usage_queue_url),
+        ("BATON_DEAD_LETTER_QUEUE_URL", resources.dead_letter_queue_url),
         ("BATON_DATA_KEY_ID", resources.data_key_id),
     ] {
         say(format!("export {name}={value}"));

@@ -14,7 +14,7 @@ const PACKAGE: &str = include_str!("package.json");
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The Python interpreter that has the `anthropic` package.
+/// The Python interpreter that has the packages.
 pub(crate) fn python() -> PathBuf {
     let folder = installed("py", REQUIREMENTS, |folder| {
         let list = folder.join("requirements.txt");

@@ -1,5 +1,6 @@
 //! Real clients do through Baton what they do without it: the same script runs once directly
-//! against the upstream and once relayed, and what it prints must be the same.
+//! against the upstream and once relayed, and what it prints must be the same. What is translated
+//! is compared across dialects.
 //!
 //! The clients are installed from the registries into `target/clients`, once, in pinned versions.
 //! A test fails, it is not skipped, when that is impossible.
@@ -9,9 +10,11 @@
     reason = "a check that many tests share may fail them where it stands"
 )]
 
+mod bedrock;
 mod claude_code;
 mod install;
 mod sdks;
+mod translated;
 
 use std::path::Path;
 use std::process::Command;

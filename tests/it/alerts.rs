@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use axum::body::Bytes;
 use axum::extract::State;
 use baton_cloud::store::{Admission, Store};
+use baton_domain::bounds::Bounds;
 use baton_domain::health::{Health, State as HealthState};
 use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
-use baton_domain::money::PicoUsd;
-use baton_domain::reservation::Reservation;
 use baton_refresh::alerts::{Told, tell};
 use baton_tests::back_office::BackOffice;
 use baton_tests::house::House;
+use baton_tests::inside::reservation;
 use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -91,20 +91,18 @@ async fn key(office: &BackOffice, usd: &str) -> (KeyId, Limits) {
 
 /// A request of this key that costs so much, from its admission to its record.
 async fn spend(office: &BackOffice, (key, limits): &(KeyId, Limits), usd: &str) {
+    spend_within(office, &Bounds::of_key(key.clone(), limits.clone()), usd).await;
+}
+
+async fn spend_within(office: &BackOffice, bounds: &Bounds, usd: &str) {
     let at = office.store.clock().now();
-    let mut record = office.record(key);
+    let mut record = office.record(&bounds.key);
     record.cost_usd = usd.parse().expect("an amount");
     record.reserved_usd = Some(record.cost_usd);
-    let wanted = Reservation {
-        estimate: record.cost_usd,
-        at,
-        expires: at.as_second() + 60,
-        model: record.model.clone(),
-        stream: true,
-        group: record.group_id.clone(),
-        user: None,
-    };
-    let admitted = office.store.admit(key, limits, &record.id, &wanted).await.expect("admitted");
+    record.reserved_pools = bounds.pool_scopes();
+    let mut wanted = reservation(at, record.cost_usd.pico());
+    wanted.pools = bounds.pool_scopes();
+    let admitted = office.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
     assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
     office.store_all(&[record]).await;
 }
@@ -119,7 +117,7 @@ async fn each_threshold_of_a_limit_is_told_once_a_period() {
     assert_eq!(told(&office).await, (1, 1, 0));
     let text = |percent, spent| {
         format!(
-            "ci: {percent} % of the daily limit is spent ({spent} of 10.00 USD; resets 2026-11-23 00:00 UTC)"
+            "key ci: {percent} % of the daily limit is spent ({spent} of 10.00 USD; resets 2026-11-23 00:00 UTC)"
         )
     };
     assert_eq!(receiver.texts(), [text(50, "5.00")]);
@@ -236,16 +234,9 @@ async fn a_reservation_alone_is_not_spent() {
     let (office, _receiver) = furnished("json").await;
     let (id, limits) = key(&office, "10").await;
     let at = office.store.clock().now();
-    let wanted = Reservation {
-        estimate: "9.99".parse::<PicoUsd>().expect("an amount"),
-        at,
-        expires: at.as_second() + 60,
-        model: "m".into(),
-        stream: true,
-        group: baton_domain::id::GroupId::from_bits(1),
-        user: None,
-    };
-    office.store.admit(&id, &limits, &RequestId::from_bits(1), &wanted).await.expect("admitted");
+    let wanted = reservation(at, 9_990_000_000_000);
+    let bounds = Bounds::of_key(id.clone(), limits);
+    office.store.admit(&bounds, &RequestId::from_bits(1), &wanted).await.expect("admitted");
     spend(&office, &(id, Limits::default()), "0.01").await;
     assert_eq!(told(&office).await, (0, 0, 0));
 }

@@ -49,3 +49,18 @@ async fn a_command_that_fails_says_why_in_one_line() {
     assert_eq!(baton(&mut house, &["key", "make"]).code, Some(2));
     assert_eq!(baton(&mut house, &["--help"]).code, Some(0));
 }
+
+#[tokio::test]
+async fn a_spend_limit_is_set_listed_and_removed() {
+    let mut house = House::empty().await;
+    let set = ["limit", "set", "--for", "organization", "--period", "weekly", "--usd", "12.50"];
+    let said = succeed(&mut house, &set);
+    assert!(said.contains("spl_wo"), "{said}");
+    let listed = succeed(&mut house, &["limit", "list"]);
+    assert!(listed.contains("spl_wo") && listed.contains("12.50"), "{listed}");
+    succeed(&mut house, &["limit", "remove", "--yes", "spl_wo"]);
+    let listed = succeed(&mut house, &["limit", "list"]);
+    assert!(!listed.contains("spl_wo"), "{listed}");
+    let bad = ["limit", "set", "--for", "organization", "--usd", "a lot"];
+    assert_eq!(baton(&mut house, &bad).code, Some(2));
+}

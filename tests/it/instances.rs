@@ -36,13 +36,15 @@ struct Stack {
     second: FakeUpstream,
 }
 
-/// One instance of the relay, with what it has asked of the state table.
+/// One instance of the relay, with how often it has written health.
 #[derive(Clone)]
 struct Instance {
     relay: Relay,
     store: Store,
     key: Secret,
     writes: Arc<AtomicUsize>,
+    /// What it has asked of moved sessions.
+    moves: Arc<Mutex<Vec<String>>>,
     is_down: Arc<Mutex<bool>>,
 }
 
@@ -84,6 +86,7 @@ async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
         cache_domain: None,
         max_concurrency: None,
         proxy_url: None,
+        proxy_sealed: None,
         enabled: true,
     };
     let credential = Secret::new("sk-upstream".to_owned());
@@ -98,10 +101,16 @@ impl Stack {
     fn instance(&self) -> Instance {
         let (writes, is_down) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(false)));
         let (count, down) = (Arc::clone(&writes), Arc::clone(&is_down));
+        let moves: Arc<Mutex<Vec<String>>> = Arc::default();
+        let notes = Arc::clone(&moves);
         let watched = self.local.with_faults(move |target, body| {
+            if String::from_utf8_lossy(body).contains("moved#") {
+                let operation = target.split('.').next_back().unwrap_or_default();
+                notes.lock().expect("a lock").push(operation.to_owned());
+            }
             let is_read = ["GetItem", "Query"].iter().any(|read| target.ends_with(read));
-            let of_state = String::from_utf8_lossy(body).contains("StateTable");
-            if !of_state || is_read {
+            let of_health = String::from_utf8_lossy(body).contains("health#");
+            if !of_health || is_read {
                 return None;
             }
             count.fetch_add(1, Ordering::SeqCst);
@@ -111,7 +120,7 @@ impl Stack {
         let store = Store::new(&aws, &self.settings, self.clock.clone(), Dice::seeded(2));
         let queue = UsageQueue::new(&aws, &self.settings.resources.usage_queue_url);
         let relay = Relay::new(&self.settings, &pepper(), store.clone(), queue).expect("a relay");
-        Instance { relay, store, key: self.key.clone(), writes, is_down }
+        Instance { relay, store, key: self.key.clone(), writes, moves, is_down }
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -121,9 +130,15 @@ impl Stack {
 
 impl Instance {
     async fn ask(&self) -> u16 {
+        // Each a session of its own: none of them stays where another one had to go.
+        static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        self.ask_in(&format!("session {}", SERIAL.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    async fn ask_in(&self, session: &str) -> u16 {
         let request = Request::post("/v1/messages")
             .header("x-api-key", self.key.expose())
-            .body(Full::new(Bytes::from(message(MODEL, "hi", true).to_string())))
+            .body(Full::new(Bytes::from(message(MODEL, session, true).to_string())))
             .expect("a request");
         let answer = self.relay.handle(request).await;
         let status = answer.status().as_u16();
@@ -290,4 +305,39 @@ async fn failures_seen_by_several_instances_add_up() {
         if matches!(health.state, State::Open { .. }) { Ok(()) } else { Err(health) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn moves_are_written_once_and_read_only_while_they_may_matter() {
+    let stack = stack().await;
+    let (here, there) = (stack.instance(), stack.instance());
+    let moves = |instance: &Instance| instance.moves.lock().expect("a lock").clone();
+    for _ in 0..20 {
+        assert_eq!((here.ask_in("one").await, there.ask_in("two").await), (200, 200));
+    }
+    assert_eq!((moves(&here), moves(&there)), (vec![], vec![]), "steady traffic");
+
+    stack.first.next("error:rate_limit_final");
+    assert_eq!(here.ask_in("one").await, 200);
+    eventually("the move is written", SOON, async || {
+        let moves = moves(&here);
+        if moves == ["PutItem"] { Ok(()) } else { Err(moves) }
+    })
+    .await;
+    for _ in 0..5 {
+        assert_eq!(here.ask_in("one").await, 200);
+    }
+    assert_eq!(moves(&here), ["PutItem", "GetItem"], "read once, then known");
+
+    // The account is back, for sessions that did not have to move.
+    stack.clock.advance(SignedDuration::from_mins(31));
+    let before = stack.counts();
+    assert_eq!((here.ask_in("one").await, here.ask_in("two").await), (200, 200));
+    assert_eq!(stack.counts(), (before.0 + 1, before.1 + 1));
+
+    stack.clock.advance(SignedDuration::from_hours(1));
+    let asked = moves(&here);
+    assert_eq!(here.ask_in("one").await, 200);
+    assert_eq!(stack.counts(), (before.0 + 2, before.1 + 1), "it goes home in the end");
+    assert_eq!(moves(&here), asked, "and nothing is looked up");
 }

@@ -2,53 +2,10 @@
 //! understand.
 
 use baton_tests::answer::Answer;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
+use baton_tests::house::{House, Launch, MODEL, message};
+use baton_tests::house::{estimate, pico, settled, spend, usd};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use serde_json::Value;
-
-/// What `GET /v1/usage` says of a period.
-async fn spend(key: &Key, period: &str) -> Value {
-    let usage = key.get("/v1/usage").await.ok().json();
-    let rows = usage["spend"].as_array().unwrap_or_else(|| panic!("no spend: {usage}"));
-    rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{usage}")).clone()
-}
-
-fn pico(value: &Value) -> i128 {
-    let text = value.as_str().unwrap_or_else(|| panic!("not an amount: {value}"));
-    text.replace('.', "").parse().unwrap_or_else(|e| panic!("{text}: {e}"))
-}
-
-fn usd(pico: i128) -> String {
-    format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000)
-}
-
-/// Waits until nothing of the key is under way or unsettled.
-async fn settled(key: &Key) -> Value {
-    eventually("everything is settled", SOON, async || {
-        let usage = key.get("/v1/usage").await.ok().json();
-        if usage["open_requests"] == 0 { Ok(()) } else { Err(usage) }
-    })
-    .await;
-    spend(key, "total").await
-}
-
-/// Holds one request open and reads what is reserved for it.
-async fn estimate(house: &House, text: &str) -> i128 {
-    let probe = house.key("probe").limit_usd_daily("1000").create().await;
-    let gate = house.upstream.gate("probe");
-    house.upstream.next("text;gate=probe");
-    let asking = tokio::spawn({
-        let (probe, text) = (probe.clone(), text.to_owned());
-        async move { probe.ask(&text).await }
-    });
-    gate.reached(1).await;
-    let reserved = pico(&spend(&probe, "total").await["reserved_usd"]);
-    gate.open();
-    asking.await.expect("an answer").ok();
-    reserved
-}
 
 #[tokio::test]
 async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {

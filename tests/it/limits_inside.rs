@@ -1,160 +1,13 @@
 //! Limits with everything in one process, where the line to the stores can be watched and cut.
 
-use std::sync::{Arc, Mutex};
-
-use baton_cloud::aws::Aws;
-use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{Admission, Edit, EventFilter, Store};
-use baton_cloud::vault::Pepper;
-use baton_domain::id::{GroupId, KeyId, RequestId};
-use baton_domain::key::{Key, Limits};
-use baton_domain::limit::Period;
+use baton_cloud::store::{Admission, EventFilter};
+use baton_domain::bounds::Bounds;
+use baton_domain::id::RequestId;
+use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
-use baton_domain::relay_key::{compose, new_secret};
-use baton_domain::reservation::Reservation;
-use baton_domain::secret::Secret;
-use baton_local::{Fault, Local};
-use baton_relay::Relay;
-use baton_tests::house::{MODEL, message};
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-
-const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
-
-/// Stores in memory, a clock that stands, and what went over the line to the stores.
-struct Inside {
-    local: Local,
-    settings: Settings,
-    store: Store,
-    queue: UsageQueue,
-    seen: Arc<Mutex<Vec<String>>>,
-    /// How often yet the state table answers with a fault, and with which.
-    fault: Arc<Mutex<Option<(usize, Fault)>>>,
-}
-
-impl Inside {
-    async fn new(variables: &[(&str, &str)]) -> Self {
-        let (seen, fault) =
-            (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Option<(usize, Fault)>>>::default());
-        let local = Local::open(None).await.expect("stores in memory").with_faults({
-            let (seen, fault) = (Arc::clone(&seen), Arc::clone(&fault));
-            move |target, body| {
-                let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-                seen.lock().expect("not poisoned").push(operation);
-                let mut fault = fault.lock().expect("not poisoned");
-                let (left, fault) = fault.as_mut().filter(|(left, _)| *left > 0)?;
-                String::from_utf8_lossy(body).contains("StateTable").then(|| {
-                    *left -= 1;
-                    fault.clone()
-                })
-            }
-        });
-        let mut settings = Settings::read(|name| {
-            let found = variables.iter().find(|(variable, _)| *variable == name);
-            found.map(|(_, value)| (*value).to_owned())
-        })
-        .expect("good settings");
-        settings.resources = local.resources();
-        let aws = Aws::new(&local.sdk_config());
-        let clock = Clock::standing("2026-11-22T21:05:30Z".parse().expect("a time"));
-        let store = Store::new(&aws, &settings, clock, Dice::seeded(7));
-        let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-        Self { local, settings, store, queue, seen, fault }
-    }
-
-    /// A key in a group that is not there: a request of it passes the limits, then is 503.
-    async fn key(&self, limits: Limits) -> (KeyId, Secret) {
-        let key = Key {
-            id: KeyId::from_bits(self.store.dice().bits()),
-            name: "ci".into(),
-            user_id: None,
-            group_id: GroupId::from_bits(1),
-            models: Vec::new(),
-            expires_at: None,
-            enabled: true,
-            limits,
-        };
-        let secret = new_secret([1, 2]);
-        let whole = compose(&key.id, &secret);
-        let hash = Pepper::new(&Secret::new(PEPPER.to_owned())).hash(secret.expose());
-        let id = key.id.clone();
-        let stored = self.store.stamp(key, Some(hash));
-        let mut edit = Edit::default();
-        self.store.save_key(&mut edit, &stored).expect("an item");
-        self.store.apply(edit).await.expect("saved");
-        (id, whole)
-    }
-
-    async fn ask(&self, secret: &Secret) -> (u16, Value) {
-        let pepper = Secret::new(PEPPER.to_owned());
-        let relay = Relay::new(&self.settings, &pepper, self.store.clone(), self.queue.clone());
-        let request = http::Request::post("/v1/messages")
-            .header("x-api-key", secret.expose())
-            .body(message(MODEL, "hi", true).to_string())
-            .expect("a request");
-        let answer = relay.expect("a relay").handle(request).await;
-        let status = answer.status().as_u16();
-        let has_wait = answer.headers().contains_key("retry-after");
-        let mut body = std::pin::pin!(answer.into_body());
-        let frame =
-            std::future::poll_fn(|context| http_body::Body::poll_frame(body.as_mut(), context));
-        let bytes = frame.await.expect("a body").expect("whole").into_data().expect("data");
-        let mut error: Value = serde_json::from_slice(&bytes).expect("JSON");
-        error["has_wait"] = json!(has_wait);
-        (status, error)
-    }
-
-    fn fail(&self, times: usize, fault: Fault) {
-        *self.fault.lock().expect("not poisoned") = Some((times, fault));
-    }
-
-    fn operations(&self) -> Vec<String> {
-        std::mem::take(&mut *self.seen.lock().expect("not poisoned"))
-    }
-
-    /// Lets stats take everything that is in the queue.
-    async fn count(&self) {
-        let stop = CancellationToken::new();
-        stop.cancel();
-        let store = self.store.clone();
-        let handler = move |event| {
-            let store = store.clone();
-            async move { baton_stats::handle(&store, event).await }
-        };
-        self.local.consume_usage(stop, handler).await.expect("a consumer");
-    }
-
-    async fn spent(&self, key: &KeyId) -> (PicoUsd, PicoUsd) {
-        let counted = self.store.counted(key).await.expect("counted");
-        let now = self.store.clock().now();
-        (counted.spent(Period::Total, now), counted.reserved(Period::Total, now))
-    }
-}
-
-fn daily(usd: &str) -> Limits {
-    Limits { usd_daily: Some(usd.parse().expect("an amount")), ..Limits::default() }
-}
-
-fn broken() -> Fault {
-    let body = json!({ "__type": "ResourceNotFoundException", "message": "gone" });
-    Fault::answer(400, &body)
-}
-
-fn reservation(at: Timestamp, pico: i128) -> Reservation {
-    Reservation {
-        estimate: PicoUsd::new(pico),
-        at,
-        expires: at.as_second() + 60,
-        model: MODEL.into(),
-        stream: true,
-        group: GroupId::from_bits(1),
-        user: None,
-    }
-}
+use baton_local::Fault;
+use baton_tests::inside::{Inside, broken, daily, reservation};
+use jiff::SignedDuration;
 
 #[tokio::test]
 async fn a_key_without_limits_writes_nothing_and_one_with_limits_once() {
@@ -204,7 +57,8 @@ async fn a_transaction_in_the_way_is_waited_for_and_a_lost_answer_reserves_once(
     let now = inside.store.clock().now();
     let admit = async |bits| {
         let id = RequestId::from_bits(bits);
-        inside.store.admit(&key, &daily("100"), &id, &reservation(now, 5)).await
+        let bounds = Bounds::of_key(key.clone(), daily("100"));
+        inside.store.admit(&bounds, &id, &reservation(now, 5)).await
     };
     assert!(matches!(admit(1).await, Ok(Admission::Admitted(_))));
     inside.fail(2, Fault::conflict());
@@ -223,7 +77,8 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
     let at = store.clock().now();
     let id = RequestId::at(at, store.dice().bits());
     let wanted = reservation(at, 1000);
-    store.admit(&key, &daily("100"), &id, &wanted).await.expect("admitted");
+    let bounds = Bounds::of_key(key.clone(), daily("100"));
+    store.admit(&bounds, &id, &wanted).await.expect("admitted");
     let swept = async || baton_refresh::tick(store, queue, "test").await.expect("a tick").swept;
     assert_eq!(swept().await, 0, "its time is not over");
     store.clock().advance(SignedDuration::from_secs(61));
@@ -253,6 +108,31 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
 }
 
 #[tokio::test]
+async fn a_reservation_that_nobody_knew_of_is_closed_at_the_true_cost() {
+    let inside = Inside::new(&[]).await;
+    let (key, _) = inside.key(daily("100")).await;
+    let (store, queue) = (&inside.store, &inside.queue);
+    let at = store.clock().now();
+    let id = RequestId::at(at, store.dice().bits());
+    let wanted = reservation(at, 1000);
+    let bounds = Bounds::of_key(key.clone(), daily("100"));
+    store.admit(&bounds, &id, &wanted).await.expect("admitted");
+    // The answer was lost, the request went on without: its record says nothing of a reservation.
+    let mut unaware = wanted.given_up(id, key.clone(), "t");
+    (unaware.cost_usd, unaware.reserved_usd) = (PicoUsd::new(400), None);
+    queue.send(&unaware).await.expect("sent");
+    inside.count().await;
+    store.clock().advance(SignedDuration::from_secs(61));
+    for _ in 0..2 {
+        baton_refresh::tick(store, queue, "test").await.expect("a tick");
+        inside.count().await;
+        assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
+        store.clock().advance(SignedDuration::from_secs(700));
+    }
+    assert!(store.counted(&key).await.expect("counted").open.is_empty());
+}
+
+#[tokio::test]
 async fn a_record_whose_limit_item_is_gone_is_stored_all_the_same() {
     let inside = Inside::new(&[]).await;
     let (key, _) = inside.key(daily("100")).await;
@@ -278,10 +158,11 @@ async fn a_limit_item_stays_small() {
     let inside = Inside::new(&[]).await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let (key, _) = inside.key(limits.clone()).await;
+    let bounds = Bounds::of_key(key.clone(), limits);
     for number in 0..100 {
         let at = inside.store.clock().now();
         let (id, wanted) = (RequestId::from_bits(number), reservation(at, 5));
-        let admitted = inside.store.admit(&key, &limits, &id, &wanted).await;
+        let admitted = inside.store.admit(&bounds, &id, &wanted).await;
         assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{number}: {admitted:?}");
         inside.store.release(&key, &id, &wanted).await.expect("released");
         inside.store.clock().advance(SignedDuration::from_mins(1));

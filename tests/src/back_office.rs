@@ -7,6 +7,7 @@ use baton_cloud::dice::Dice;
 use baton_cloud::herald::Herald;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
+use baton_cloud::upstream::Upstream;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::{Outcome, UsageRecord};
@@ -64,9 +65,11 @@ impl BackOffice {
         let aws = Aws::new(&local.sdk_config());
         let clock = Clock::standing(NOW.parse().expect("a time"));
         let store = Store::new(&aws, &settings, clock, Dice::seeded(7));
-        let herald = Herald::new(&aws, &settings.timers, true).expect("a herald");
+        let http = Upstream::new(&settings.timers, true).expect("a client");
+        let herald = Herald::new(&aws, http);
         let pepper = Secret::new("pepper-of-a-test-0123456789abcdef".to_owned());
-        let router = baton_admin::router(&settings, &pepper, store.clone());
+        let router =
+            baton_admin::router(&settings, &pepper, store.clone(), &aws).expect("a router");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -104,10 +107,12 @@ impl BackOffice {
             ttft_ms: Some(3),
             duration_ms: 5,
             attempts: 1,
+            tried: Vec::new(),
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
             reserved_usd: None,
+            reserved_pools: Vec::new(),
         }
     }
 

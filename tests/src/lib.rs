@@ -1,7 +1,7 @@
 //! The promises, kept from outside: harness, real clients, benchmarks, tidy.
 //!
-//! Nothing here looks inside Baton: it is started as its users start it and spoken to over HTTP
-//! and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
+//! Nothing here looks inside Baton, but for [`inside`]: it is started as its users start it and
+//! spoken to over HTTP and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -19,7 +19,10 @@ pub mod eventually;
 pub mod fixtures;
 pub mod front;
 pub mod house;
-
+pub mod inside;
 pub mod lambda;
 pub mod program;
+pub mod proxy;
+pub mod simulation;
+pub mod token_endpoint;
 pub mod upstream;

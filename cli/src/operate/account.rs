@@ -11,14 +11,17 @@ use serde_json::{Map, Value, json};
 /// What can be done with accounts.
 #[derive(Subcommand)]
 pub enum AccountCommand {
-    /// Add an account with a static key
+    /// Add an account
     Add {
         /// What people call it
         #[arg(long)]
         name: String,
         /// The upstream's key; `-` reads it from standard input
         #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
-        api_key: String,
+        api_key: Option<String>,
+        /// Any other credential, as the API takes it; `-` reads the JSON from standard input
+        #[arg(long, value_name = "JSON")]
+        credential: Option<String>,
         /// Settings
         #[command(flatten)]
         fields: AccountFields,
@@ -40,6 +43,9 @@ pub enum AccountCommand {
         /// Another key; `-` reads it from standard input
         #[arg(long)]
         api_key: Option<String>,
+        /// Any other credential, as the API takes it; `-` reads the JSON from standard input
+        #[arg(long, value_name = "JSON", conflicts_with = "api_key")]
+        credential: Option<String>,
         /// Settings
         #[command(flatten)]
         fields: AccountFields,
@@ -81,6 +87,15 @@ pub struct AccountFields {
     /// The header that the key goes into: x-api-key or authorization
     #[arg(long, value_name = "HEADER", requires = "api_key")]
     key_header: Option<String>,
+    /// The region of an account on Bedrock whose requests are signed by a role: Baton's own
+    #[arg(long)]
+    region: Option<String>,
+    /// The role to assume for that
+    #[arg(long, value_name = "ARN", requires = "region")]
+    role_arn: Option<String>,
+    /// What the role's owner demands to be told
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    external_id: Option<String>,
     /// Groups whose keys may use it, by id or name; may be repeated
     #[arg(long)]
     group: Vec<String>,
@@ -124,15 +139,24 @@ const COLUMNS: [(&str, &str); 9] = [
 
 pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     match what {
-        AccountCommand::Add { name, api_key, mut fields } => {
-            let new = "https://api.anthropic.com".to_owned();
-            fields.base_url.get_or_insert(new);
-            desk.add(ACCOUNT, &body(desk, Some(name), Some(api_key), fields).await?).await
+        AccountCommand::Add { name, api_key, credential, mut fields } => {
+            // What is typed comes before what the environment happens to hold.
+            let is_other = credential.is_some() || fields.region.is_some();
+            let given = Given { api_key: api_key.filter(|_| !is_other), credential };
+            if given.api_key.is_none() && !is_other {
+                return Err(Fail::Usage("say --api-key, or --credential for another kind".into()));
+            }
+            if fields.region.is_none() {
+                let new = "https://api.anthropic.com".to_owned();
+                fields.base_url.get_or_insert(new);
+            }
+            desk.add(ACCOUNT, &body(desk, Some(name), given, fields).await?).await
         }
         AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,
         AccountCommand::Show { account } => desk.show(ACCOUNT, &account).await,
-        AccountCommand::Set { account, name, api_key, fields } => {
-            desk.change(ACCOUNT, &account, &body(desk, name, api_key, fields).await?).await
+        AccountCommand::Set { account, name, api_key, credential, fields } => {
+            let given = Given { api_key, credential };
+            desk.change(ACCOUNT, &account, &body(desk, name, given, fields).await?).await
         }
         AccountCommand::Remove { account, sure } => desk.remove(ACCOUNT, &account, sure).await,
         AccountCommand::Test { account } => test(desk, &account).await,
@@ -141,15 +165,22 @@ pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     }
 }
 
+/// A credential as it was said.
+struct Given {
+    api_key: Option<String>,
+    credential: Option<String>,
+}
+
 async fn body(
     desk: &Desk,
     name: Option<String>,
-    api_key: Option<String>,
+    given: Given,
     fields: AccountFields,
 ) -> Result<Value, Fail> {
-    let credential = match api_key {
-        Some(key) => Some(credential(key, fields.key_header)?),
-        None => None,
+    let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {
+        (Some(text), _) => Some(other_credential(text)?),
+        (None, Some(key)) => Some(credential(key, fields.key_header)?),
+        (None, None) => None,
     };
     let body = Body::default()
         .set("name", name)
@@ -172,6 +203,22 @@ fn credential(key: String, header: Option<String>) -> Result<Value, Fail> {
     let value = if key == "-" { first_line_of_stdin()? } else { key };
     let credential = Body::default().set("type", Some("api_key")).set("value", Some(value));
     Ok(credential.set("header", header).done())
+}
+
+/// A role of AWS, as `--credential` would say it.
+fn aws(fields: &AccountFields) -> Option<String> {
+    let region = fields.region.clone()?;
+    let role = Body::default().set("type", Some("aws")).set("region", Some(region));
+    let role = role.set("role_arn", fields.role_arn.clone());
+    Some(role.set("external_id", fields.external_id.clone()).done().to_string())
+}
+
+fn other_credential(said: String) -> Result<Value, Fail> {
+    let text = if said == "-" { first_line_of_stdin()? } else { said };
+    // The text may hold a secret, so it is not repeated.
+    serde_json::from_str(&text).map_err(|_| {
+        Fail::Usage("--credential: it is no JSON; the README shows the kinds".to_owned())
+    })
 }
 
 fn model_map(said: &[String]) -> Result<Option<Value>, Fail> {

@@ -1,14 +1,15 @@
 //! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
 
 use crate::answer::{Answer, Refused, body, created, id};
+use crate::credentials::NewCredential;
 use crate::health::Status;
 use crate::query::{Change, Paging, listed, name};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{Edit, Stored};
-use baton_cloud::upstream::check_url;
+use baton_cloud::store::{Edit, Stored, Token};
+use baton_cloud::upstream::{ProxyUrl, check_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
@@ -23,38 +24,14 @@ use std::collections::BTreeMap;
 /// An account's item is copied into each of its groups, in one transaction of 100 actions.
 const GROUPS_MAX: usize = 40;
 
-/// A credential as an operator gives it.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum NewCredential {
-    /// A static key.
-    ApiKey {
-        /// The key itself.
-        value: Secret,
-        /// Which header it goes into.
-        #[serde(default)]
-        header: CredentialHeader,
-    },
-}
-
-/// Where a static key goes.
-#[derive(Deserialize, Default, Clone, Copy)]
-enum CredentialHeader {
-    #[default]
-    #[serde(rename = "x-api-key")]
-    XApiKey,
-    #[serde(rename = "authorization")]
-    Authorization,
-}
-
 /// What can be set of an account. In a POST, what is absent gets its default; in a PATCH it stays.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AccountInput {
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     provider: Option<Provider>,
     base_url: Option<String>,
-    credential: Option<NewCredential>,
+    pub(crate) credential: Option<NewCredential>,
     groups: Option<Vec<GroupId>>,
     priority: Option<u32>,
     weight: Option<u32>,
@@ -69,11 +46,10 @@ pub(crate) struct AccountInput {
 impl AccountInput {
     /// An account with a static key, everything else by default.
     pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
-        let credential = NewCredential::ApiKey { value: key, header: CredentialHeader::XApiKey };
         Self {
             name: Some(name.to_owned()),
             base_url: Some(base_url.to_owned()),
-            credential: Some(credential),
+            credential: Some(NewCredential::key(key)),
             ..Self::default()
         }
     }
@@ -84,7 +60,12 @@ impl AccountInput {
 #[serde(transparent)]
 struct ModelPatternKey(String);
 
-fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
+fn view(
+    stored: &Stored<Account>,
+    health: &Health,
+    last_used: Option<Timestamp>,
+    now: Timestamp,
+) -> Value {
     let account = &stored.value;
     let status = Status::of(account, health, now);
     let map: Map<String, Value> = account
@@ -99,7 +80,7 @@ fn view(stored: &Stored<Account>, health: &Health, now: Timestamp) -> Value {
         "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
         "enabled": account.enabled, "credential_type": account.credential,
         "status": status.name, "status_reason": status.reason, "cooling_until": status.until,
-        "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": null,
+        "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": last_used,
         "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
@@ -111,11 +92,12 @@ pub(crate) async fn list(
     let page = office.page::<Account>(&paging).await?;
     let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
     office.store.read_health(&ids).await?;
-    Ok(listed(&page, |stored| office.view(stored)))
+    let used = office.store.last_used(&ids).await?;
+    Ok(listed(&page, |stored| office.view(stored, used.get(&stored.value.id).copied())))
 }
 
 pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
-    Ok(created(office.view(&office.create_account(body(&bytes)?).await?)))
+    Ok(created(office.view(&office.create_account(body(&bytes)?).await?, None)))
 }
 
 pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
@@ -130,9 +112,11 @@ pub(crate) async fn change(
     let input: AccountInput = body(&bytes)?;
     let before = office.find::<Account>(&id(&path)?).await?;
     let mut stored = office.store.revise(&before);
-    let is_another = input.credential.is_some() || input.base_url.is_some();
-    office.fill(&mut stored, input).await?;
-    office.save_account(&stored, &before.value.groups).await?;
+    let is_another = input.credential.is_some()
+        || input.base_url.is_some()
+        || matches!(input.proxy_url, Change::To(_));
+    let token = office.fill(&mut stored, input).await?;
+    office.save_account(&stored, &before.value.groups, token.as_ref()).await?;
     if is_another {
         // What was held against the account was held against what it was.
         office.reset_health(&stored.value.id).await?;
@@ -144,6 +128,7 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     let stored = office.find::<Account>(&id(&path)?).await?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
+    office.store.remove_token(&mut edit, &stored.value.id);
     office.store.apply(edit).await?;
     office.store.remove_health(&stored.value.id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -151,14 +136,17 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
 
 impl Office {
     /// The account with its health as this process knows it.
-    fn view(&self, stored: &Stored<Account>) -> Value {
-        view(stored, &self.store.health(&stored.value.id), self.store.clock().now())
+    fn view(&self, stored: &Stored<Account>, last_used: Option<Timestamp>) -> Value {
+        let health = self.store.health(&stored.value.id);
+        view(stored, &health, last_used, self.store.clock().now())
     }
 
     /// The account with its health as it is stored.
     pub(crate) async fn view_now(&self, stored: &Stored<Account>) -> Answer<Value> {
-        self.store.read_health(std::slice::from_ref(&stored.value.id)).await?;
-        Ok(self.view(stored))
+        let id = std::slice::from_ref(&stored.value.id);
+        self.store.read_health(id).await?;
+        let used = self.store.last_used(id).await?;
+        Ok(self.view(stored, used.get(&stored.value.id).copied()))
     }
 
     pub(crate) async fn create_account(&self, input: AccountInput) -> Answer<Stored<Account>> {
@@ -184,27 +172,40 @@ impl Office {
             cache_domain: None,
             max_concurrency: None,
             proxy_url: None,
+            proxy_sealed: None,
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
-        self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
-        self.save_account(&stored, &[]).await?;
+        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        self.save_account(&stored, &[], token.as_ref()).await?;
         Ok(stored)
     }
 
-    /// Checks `input` and writes it over `stored`.
-    async fn fill(&self, stored: &mut Stored<Account>, input: AccountInput) -> Answer<()> {
+    /// Checks `input` and writes it over `stored`; answers the new token, if that is what its
+    /// credential is.
+    pub(crate) async fn fill(
+        &self,
+        stored: &mut Stored<Account>,
+        input: AccountInput,
+    ) -> Answer<Option<Token>> {
         let account = &mut stored.value;
         if let Some(text) = input.name {
             account.name = name(&text)?;
         }
         match input.provider {
-            None | Some(Provider::Anthropic) => {}
-            Some(Provider::OpenaiCompatible | Provider::Bedrock) => {
-                return Err(Refused::bad("this provider is not served yet; `anthropic` is"));
+            None => {}
+            Some(provider @ (Provider::Anthropic | Provider::Bedrock)) => {
+                account.provider = provider;
+            }
+            Some(Provider::OpenaiCompatible) => {
+                return Err(Refused::bad("this provider is not served yet"));
             }
         }
-        if let Some(url) = input.base_url {
+        let url = match (&input.credential, input.base_url) {
+            (Some(NewCredential::Aws(access)), None) => Some(access.bedrock_url()),
+            (_, url) => url,
+        };
+        if let Some(url) = url {
             check_url(&url, self.allow_private_upstreams)
                 .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
@@ -218,40 +219,69 @@ impl Office {
         if let Some(map) = input.model_map {
             account.model_map = patterns(map)?;
         }
-        if let Change::To(Some(_)) = input.proxy_url {
-            return Err(Refused::bad("`proxy_url` is not served yet; leave it out"));
-        }
         account.priority = input.priority.unwrap_or(account.priority);
         account.weight = input.weight.unwrap_or(account.weight);
         account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
         account.cache_domain = input.cache_domain.over(account.cache_domain.take());
+        if let Change::To(Some(0)) = input.max_concurrency {
+            return Err(Refused::bad("`max_concurrency` is 1 or more; `enabled` switches off"));
+        }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
         account.enabled = input.enabled.unwrap_or(account.enabled);
-        if let Some(credential) = input.credential {
-            self.seal(stored, &credential).await?;
+        match input.proxy_url {
+            Change::Keep => {}
+            Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
         }
-        Ok(())
-    }
-
-    async fn seal(&self, stored: &mut Stored<Account>, credential: &NewCredential) -> Answer<()> {
-        let NewCredential::ApiKey { value, header } = credential;
-        let printable = |byte: u8| byte.is_ascii_graphic();
-        if value.expose().is_empty() || !value.expose().bytes().all(printable) {
-            return Err(Refused::bad(
-                "`credential.value` is empty or has characters that no key has",
-            ));
-        }
-        stored.value.credential = match header {
-            CredentialHeader::XApiKey => CredentialKind::ApiKey,
-            CredentialHeader::Authorization => CredentialKind::Bearer,
+        let token = match input.credential {
+            Some(credential) => self.seal(stored, credential).await?,
+            None => None,
         };
-        stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
+        match (stored.value.provider, stored.value.credential) {
+            (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
+                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+            )),
+            (Provider::Anthropic, CredentialKind::Aws) => {
+                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+            }
+            _ => Ok(token),
+        }
+    }
+
+    /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
+    /// the account has already.
+    async fn set_proxy(&self, account: &mut Account, url: Option<&str>) -> Answer<()> {
+        let Some(url) = url else {
+            (account.proxy_url, account.proxy_sealed) = (None, None);
+            return Ok(());
+        };
+        let proxy = ProxyUrl::parse(url, self.allow_private_upstreams)
+            .map_err(|why| Refused::bad(format!("`proxy_url`: {why}")))?;
+        let shown = Some(proxy.shown());
+        if proxy.is_masked() {
+            if account.proxy_url == shown {
+                return Ok(());
+            }
+            return Err(Refused::bad("`proxy_url`: `***` stands for a password; give it in full"));
+        }
+        account.proxy_sealed = Some(self.store.seal_proxy(&account.id, &proxy.secret()).await?);
+        account.proxy_url = shown;
         Ok(())
     }
 
-    async fn save_account(&self, stored: &Stored<Account>, before: &[GroupId]) -> Answer<()> {
+    /// Writes the account with its token, if that is new; a static key takes the token's place.
+    pub(crate) async fn save_account(
+        &self,
+        stored: &Stored<Account>,
+        before: &[GroupId],
+        token: Option<&Token>,
+    ) -> Answer<()> {
         let mut edit = Edit::default();
         self.store.save_account(&mut edit, stored, before)?;
+        match token {
+            Some(token) => self.store.add_token(&mut edit, token).await?,
+            None if stored.value.credential.is_renewed() => {}
+            None => self.store.remove_token(&mut edit, &stored.value.id),
+        }
         Ok(self.store.apply(edit).await?)
     }
 }

@@ -38,6 +38,13 @@ impl Refused {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
     }
 
+    /// Something behind the API failed; the operator is told what, the log why.
+    pub(crate) fn unreachable(error: impl Display, what: &str) -> Self {
+        tracing::error!("{error}");
+        let message = format!("{what} failed; the log says why, under this request's id");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
     pub(crate) fn unauthenticated() -> Self {
         let message = "the admin API takes `Authorization: Bearer <admin token>`; the token was shown \
                        at first start, or is BATON_ADMIN_TOKEN";
@@ -51,12 +58,7 @@ impl From<StoreError> for Refused {
             StoreError::Conflict => Self::conflict(error),
             StoreError::BadCursor => Self::bad(error),
             StoreError::Database(_) | StoreError::Inconsistent { .. } | StoreError::Sealed(_) => {
-                tracing::error!("{error}");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "api_error",
-                    "the store failed; the log says why, under this request's id",
-                )
+                Self::unreachable(error, "the store")
             }
         }
     }

@@ -11,13 +11,16 @@ use http::header::AUTHORIZATION;
 /// Lets a request through that carries the admin token.
 pub(crate) async fn operator(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
-    let token = request
-        .headers()
+    let headers = request.headers();
+    let bearer = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
+    // Clients of Anthropic's Admin API send it there.
+    let api_key = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
+    let token = bearer.or_else(api_key);
     let Some(token) = token else { return Refused::unauthenticated().into_response() };
     let known = match &office.admin_token {
         Some(fixed) => Ok(same(token, fixed.expose())),

@@ -39,6 +39,8 @@ pub async fn first_start(
         admin_token: settings.admin_token.clone(),
         allow_private_upstreams: settings.allow_private_upstreams,
         timers: settings.timers,
+        endpoint: None,
+        letters: None,
     };
     let made = async {
         Ok::<_, Refused>(FirstStart {

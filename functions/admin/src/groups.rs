@@ -8,7 +8,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::GroupId;
-use baton_domain::key::Group;
+use baton_domain::key::{Group, Limits};
+use baton_domain::scope::Scope;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ struct NewGroup {
     #[serde(default)]
     description: String,
     enabled: Option<bool>,
+    #[serde(default)]
+    limits: Limits,
 }
 
 #[derive(Deserialize)]
@@ -28,13 +31,14 @@ struct GroupChange {
     name: Option<String>,
     description: Option<String>,
     enabled: Option<bool>,
+    limits: Option<Limits>,
 }
 
 fn view(stored: &Stored<Group>) -> Value {
     let group = &stored.value;
     json!({
         "id": group.id, "name": group.name, "description": group.description, "enabled": group.enabled,
-        "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
+        "limits": group.limits, "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
 
@@ -52,6 +56,7 @@ pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
         name: name(&new.name)?,
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
+        limits: new.limits,
     };
     let stored = office.store.stamp(group, None);
     office.save_group(&stored).await?;
@@ -75,6 +80,7 @@ pub(crate) async fn change(
     }
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
+    group.limits = change.limits.unwrap_or(std::mem::take(&mut group.limits));
     office.save_group(&stored).await?;
     Ok(Json(view(&stored)))
 }
@@ -89,7 +95,10 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     }
     let mut edit = Edit::default();
     office.store.remove_group(&mut edit, &stored);
+    let scope = Scope::Group(stored.value.id);
+    office.drop_spend_limits(&mut edit, &scope).await?;
     office.store.apply(edit).await?;
+    office.store.retire_limit(&scope).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -112,8 +121,8 @@ impl Office {
         let id = GroupId::default_group();
         if self.store.read::<Group>(&id).await?.is_none() {
             let description = "Where keys and accounts without a group go".to_owned();
-            let group =
-                Group { id: id.clone(), name: "default".into(), description, enabled: true };
+            let (name, limits) = ("default".to_owned(), Limits::default());
+            let group = Group { id: id.clone(), name, description, enabled: true, limits };
             self.save_group(&self.store.stamp(group, None)).await?;
         }
         Ok(id)

@@ -1,25 +1,19 @@
 //! How accounts are doing, as operators see it; `/accounts/{id}/test` and `/accounts/{id}/reset`.
 
-use crate::answer::{Answer, id};
+use crate::answer::{Answer, Refused, id};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::extract::{Path, State};
+use baton_cloud::sign_in::{Renewal, renew};
 use baton_cloud::store::{StoreError, Stored};
-use baton_cloud::upstream::{Upstream, credential_header, trimmed};
-use baton_domain::account::Account;
+use baton_cloud::upstream::{Upstream, free_call};
+use baton_domain::account::{Account, Provider};
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use baton_domain::token::Why;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
-
-/// For the one call of a test.
-const PATIENCE: Duration = Duration::from_secs(20);
-const ANSWER_BYTES_MAX: usize = 1 << 20;
-const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// An account's health in the words of the API.
 pub(crate) struct Status {
@@ -36,7 +30,7 @@ impl Status {
             _ if !account.enabled => ("disabled", None, None),
             Standing::Ready => ("ready", None, None),
             Standing::HalfOpen => ("ready", Some("the next request probes it"), None),
-            Standing::Cooling { until, reason } => ("cooling", Some(reason), Some(until)),
+            Standing::Cooling { until, reason, .. } => ("cooling", Some(reason), Some(until)),
             Standing::AuthFailed { reason } => ("auth_failed", Some(reason), None),
         };
         let resting = health.families.iter().filter(|(_, rest)| rest.until > now);
@@ -52,16 +46,34 @@ pub(crate) async fn reset(State(office): Shared, Path(path): Path<String>) -> An
     office.view_now(&stored).await.map(Json)
 }
 
+/// `POST /accounts/{id}/refresh`: a new token now.
+pub(crate) async fn refresh(
+    State(office): Shared,
+    Path(path): Path<String>,
+) -> Answer<Json<Value>> {
+    let stored = office.find::<Account>(&id(&path)?).await?;
+    if !stored.value.credential.is_renewed() {
+        return Err(Refused::bad("the account has a static key, which is not renewed"));
+    }
+    let (store, endpoint) = (&office.store, office.endpoint()?);
+    match renew(store, endpoint, &stored.value.id, Why::Operator).await? {
+        Renewal::Renewed => office.view_now(&stored).await.map(Json),
+        Renewal::Failed(why) => Err(Refused::bad(format!("no token was had: {why}"))),
+        Renewal::Elsewhere => Err(StoreError::Conflict.into()),
+        Renewal::NotDue => Err(Refused::bad(
+            "the last renewal has ended for good; give the account a new credential",
+        )),
+    }
+}
+
 /// `POST /accounts/{id}/test`: one free call with the account's credential. It changes nothing.
 pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
     let stored = office.find::<Account>(&id(&path)?).await?;
     let begun = office.store.clock().now();
-    let result = tokio::time::timeout(PATIENCE, office.ask_upstream(&stored)).await;
-    let (status, message) = match result {
-        Ok(Ok((status, _))) if status.is_success() => (Some(status), "it answers".to_owned()),
-        Ok(Ok((status, said))) => (Some(status), said),
-        Ok(Err(why)) => (None, why),
-        Err(_) => (None, format!("no answer within {} s", PATIENCE.as_secs())),
+    let (status, message) = match office.ask_upstream(&stored).await {
+        Ok((status, _)) if status.is_success() => (Some(status), "it answers".to_owned()),
+        Ok((status, said)) => (Some(status), said),
+        Err(why) => (None, why),
     };
     let millis = office.store.clock().now().duration_since(begun).as_millis();
     Ok(Json(json!({
@@ -75,8 +87,9 @@ impl Office {
     /// Forgets what is held against the account; how much is used stays known.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
         self.store.read_health(std::slice::from_ref(id)).await?;
+        let now = self.store.clock().now();
         let blank = |health: &Health| {
-            let after = Health { utilisation: health.utilisation, ..Health::default() };
+            let after = health.forgiven(now);
             (after != *health).then_some(after)
         };
         self.store.change_health(id, blank).await
@@ -84,30 +97,15 @@ impl Office {
 
     /// Asks the account's upstream for a model: its status, and what it says of an error.
     async fn ask_upstream(&self, stored: &Stored<Account>) -> Result<(StatusCode, String), String> {
-        let account = &stored.value;
-        let sealed = stored.secret.as_deref().unwrap_or_default();
-        let credential = self.store.open_credential(&account.id, sealed).await;
-        let credential = credential.map_err(|error| error.to_string())?;
-        let (name, value) = credential_header(account.credential, &credential)
-            .map_err(|_| "its credential is no header value".to_owned())?;
-        let headers = HeaderMap::from_iter([
-            (name, value),
-            (VERSION, HeaderValue::from_static("2023-06-01")),
-        ]);
-        let url = format!("{}/v1/models?limit=1", trimmed(&account.base_url));
+        if stored.value.provider == Provider::Bedrock {
+            return self.ask_bedrock(stored).await;
+        }
+        let said = |error: StoreError| error.to_string();
+        let credential = self.store.credential(stored).await.map_err(said)?;
+        let proxy = self.store.open_proxy(&stored.value).await.map_err(said)?;
         let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
+            .and_then(|upstream| upstream.through(proxy.as_ref()))
             .map_err(|error| error.to_string())?;
-        let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await;
-        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Ok((head.status, said(&body)))
+        free_call(&upstream, &stored.value, &credential).await
     }
-}
-
-/// The message of an upstream's error, else the beginning of whatever it is.
-fn said(body: &[u8]) -> String {
-    let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = String::from_utf8_lossy(body);
-    json["error"]["message"].as_str().unwrap_or(&text).chars().take(500).collect()
 }

@@ -8,9 +8,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::{GroupId, KeyId, UserId};
-use baton_domain::key::{Key, Limits};
+use baton_domain::key::{Estimate, Key, Limits};
 use baton_domain::model::ModelPattern;
 use baton_domain::relay_key::{compose, new_secret};
+use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ pub(crate) struct KeyInput {
     expires_at: Change<Timestamp>,
     enabled: Option<bool>,
     limits: Option<Limits>,
+    estimate: Option<Estimate>,
 }
 
 impl KeyInput {
@@ -43,8 +45,19 @@ fn view(stored: &Stored<Key>) -> Value {
         "id": key.id, "name": key.name, "user_id": key.user_id, "group_id": key.group_id,
         "models": key.models, "expires_at": key.expires_at, "enabled": key.enabled,
         "limits": key.limits, "created_at": stored.created_at, "updated_at": stored.updated_at,
-        "version": stored.version,
+        "version": stored.version, "estimate": key.estimate, "overshoot": overshoot(key.estimate),
     })
+}
+
+/// By how much the key's requests may overrun a money limit.
+fn overshoot(estimate: Estimate) -> &'static str {
+    match estimate {
+        Estimate::Most => "none",
+        Estimate::Expected => {
+            "at most the sum, over the requests under way, of the most that each can cost less \
+             what was expected of it; `GET /v1/usage` of the key shows that as `overshoot_usd_max`"
+        }
+    }
 }
 
 fn view_once((stored, secret): &(Stored<Key>, Secret)) -> Value {
@@ -74,9 +87,15 @@ pub(crate) async fn change(
     bytes: Bytes,
 ) -> Answer<Json<Value>> {
     let input: KeyInput = body(&bytes)?;
-    let mut stored = office.store.revise(&office.find::<Key>(&id(&path)?).await?);
+    let before = office.find::<Key>(&id(&path)?).await?;
+    let mut stored = office.store.revise(&before);
     office.fill_key(&mut stored.value, input).await?;
-    office.save_key(&stored).await?;
+    let mut edit = Edit::default();
+    if stored.value.user_id != before.value.user_id {
+        office.store.leave_user(&mut edit, &before.value);
+    }
+    office.store.save_key(&mut edit, &stored)?;
+    office.store.apply(edit).await?;
     Ok(Json(view(&stored)))
 }
 
@@ -93,6 +112,7 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     let mut edit = Edit::default();
     office.store.remove_key(&mut edit, &stored);
     office.store.apply(edit).await?;
+    office.store.retire_limit(&Scope::Key(stored.value.id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -113,6 +133,7 @@ impl Office {
             expires_at: None,
             enabled: true,
             limits: Limits::default(),
+            estimate: Estimate::default(),
         };
         self.fill_key(&mut key, KeyInput { group_id: None, ..input }).await?;
         let (secret, hash) = self.new_secret(&key.id);
@@ -133,6 +154,7 @@ impl Office {
         key.expires_at = input.expires_at.over(key.expires_at);
         key.enabled = input.enabled.unwrap_or(key.enabled);
         key.limits = input.limits.unwrap_or(std::mem::take(&mut key.limits));
+        key.estimate = input.estimate.unwrap_or(key.estimate);
         Ok(())
     }
 

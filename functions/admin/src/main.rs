@@ -18,9 +18,10 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    let aws = Aws::from_env().await;
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
-    let router = baton_admin::router(&settings, &pepper, store);
+    let router = baton_admin::router(&settings, &pepper, store, &aws)?;
     run_with_streaming_response(router.layer(map_response(whole_or_broken))).await
 }
 

@@ -33,6 +33,19 @@ impl Office {
         Ok(self.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?)
     }
 
+    /// All of a kind, oldest first.
+    pub(crate) async fn all<T: Entity>(&self) -> Answer<Vec<Stored<T>>> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.store.list(1000, cursor.as_deref()).await?;
+            all.extend(page.data);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
     /// The one with this id; a refusal where there is none.
     pub(crate) async fn find<T: Entity>(&self, id: &T::Id) -> Answer<Stored<T>> {
         let found = self.store.read::<T>(id).await?;

@@ -5,8 +5,8 @@ use baton_cloud::herald::{Herald, Webhook};
 use baton_cloud::store::{AlertSettings, Delivery, LastTold, Store, StoreError};
 use baton_domain::account::Account;
 use baton_domain::alert::{Alert, Channel, Event, of_account, of_limits};
-use baton_domain::id::KeyId;
-use baton_domain::key::{Key, Limits};
+use baton_domain::key::{Group, Key, Limits, User};
+use baton_domain::scope::Scope;
 use std::time::Duration;
 
 /// Two of these must not overlap.
@@ -61,9 +61,15 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
 async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
     let (now, mut noticed) = (store.clock().now(), 0);
     for touched in store.touched_limits().await? {
-        if let Some((name, limits, key)) = limits_of(store, &touched.scope).await? {
-            let counted = store.counted(&key).await?;
-            let whose = (touched.scope.as_str(), name.as_str());
+        if let Ok(scope) = touched.scope.parse::<Scope>()
+            && let Some((name, limits)) = limits_of(store, &scope).await?
+        {
+            let counted = store
+                .counted_in(std::slice::from_ref(&scope), true)
+                .await?
+                .pop()
+                .unwrap_or_default();
+            let whose = (&scope, name.as_str());
             for alert in of_limits(whose, &limits, &counted, &settings.shown.thresholds, now) {
                 noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
             }
@@ -73,14 +79,36 @@ async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize
     Ok(noticed)
 }
 
-/// Whose limit it is, and how much it is; none where nobody has it any more.
-async fn limits_of(
-    store: &Store,
-    scope: &str,
-) -> Result<Option<(String, Limits, KeyId)>, StoreError> {
-    let Ok(id) = scope.parse::<KeyId>() else { return Ok(None) };
-    let key = store.read::<Key>(&id).await?;
-    Ok(key.map(|key| (key.value.name, key.value.limits, id)))
+/// What the scope is called, and all limits that are counted there; none where it is no more.
+async fn limits_of(store: &Store, scope: &Scope) -> Result<Option<(String, Limits)>, StoreError> {
+    Ok(match scope {
+        Scope::Key(id) => match store.read::<Key>(id).await? {
+            Some(key) => {
+                let own = store.bounds(&key.value).await?.own;
+                Some((key.value.name, own))
+            }
+            None => None,
+        },
+        Scope::User(id) => match store.read::<User>(id).await? {
+            Some(user) => {
+                let sources = store.sources(Some(id), None).await?;
+                let limits = sources.capped(scope, sources.of_user());
+                Some((user.value.name, limits))
+            }
+            None => None,
+        },
+        Scope::Group(id) => match store.read::<Group>(id).await? {
+            Some(group) => {
+                let limits = store.terms(scope).await?.limits.clone();
+                Some((group.value.name, limits))
+            }
+            None => None,
+        },
+        Scope::Organization => {
+            let limits = store.terms(scope).await?.limits.clone();
+            Some(("organization".to_owned(), limits))
+        }
+    })
 }
 
 /// Compares how accounts are with what was told of them last.

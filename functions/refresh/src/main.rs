@@ -3,11 +3,12 @@
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
-use baton_cloud::herald::Herald;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
+use baton_refresh::alerts::tell;
+use baton_refresh::{Done, Outside, tend, tick};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -18,14 +19,20 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env().await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let herald = Herald::new(&aws, &settings.timers, settings.allow_private_upstreams)?;
+    let outside = Outside::new(&aws, &settings)?;
     run(service_fn(|event: LambdaEvent<serde_json::Value>| {
-        let (store, queue, herald) = (&store, &queue, &herald);
+        let (store, queue, outside) = (&store, &queue, &outside);
         async move {
-            let owner = event.context.request_id;
-            let done = baton_refresh::tick(store, queue, &owner).await;
-            baton_refresh::alerts::tell(store, herald, &owner).await?;
-            Ok::<_, Error>(done?)
+            let owner = &event.context.request_id;
+            let (tended, swept) = tokio::join!(
+                Box::pin(tend(store, outside, owner)),
+                Box::pin(tick(store, queue, owner))
+            );
+            let told = tell(store, &outside.herald, owner).await;
+            let (tended, swept) = (tended?, swept?);
+            told?;
+            let Done { renewed, recovered, .. } = tended;
+            Ok::<_, Error>(Done { renewed, recovered, ..swept })
         }
     }))
     .await

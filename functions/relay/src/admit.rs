@@ -1,37 +1,51 @@
-//! Whether a request may go on: its key's limits, reserved against before an upstream is called.
+//! Whether a request may go on: the limits that bind it, reserved against before an upstream is
+//! called.
 //!
 //! Which limit blocks is `domain::reservation`'s business, how that is made atomic the store's. A
-//! key without limits causes no write. The record settles what is reserved here (`settle`).
+//! request that nothing limits causes no write. The record settles what is reserved here (`settle`).
 
 use crate::authenticate::Caller;
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::settings::OnOutage;
 use baton_cloud::store::{Admission, StoreError};
-use baton_domain::id::{KeyId, RequestId};
-use baton_domain::key::Limits;
-use baton_domain::limit::{Period, utilization};
+use baton_domain::bounds::Bounds;
+use baton_domain::id::RequestId;
+use baton_domain::key::Estimate;
+use baton_domain::limit::utilization;
 use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::Ask;
-use baton_domain::reservation::{Counted, Reservation};
+use baton_domain::reservation::{Counted, Reservation, Spend};
+use baton_domain::scope::Scope;
 use baton_wire::envelope::Envelope;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
-/// A request's place among what is counted against its key.
+/// How long an answer waits for what its headers say of the limits. The read began before the
+/// upstream was called.
+const TELL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A request's place among what is counted against its limits.
 pub(crate) struct Reserved {
-    key: KeyId,
+    bounds: Bounds,
     id: RequestId,
     pub(crate) reservation: Reservation,
-    /// What was counted when it was admitted.
-    counted: Counted,
+    counted: Seen,
+}
+
+/// What was counted of each scope when the request was admitted.
+enum Seen {
+    Now(Vec<Counted>),
+    /// A transaction answers nothing; it is read while the upstream thinks.
+    Soon(JoinHandle<Result<Vec<Counted>, StoreError>>),
 }
 
 impl Means {
-    /// Reserves the most that the request can cost, for as long as it can take (`time`). Answers
-    /// nothing where nothing is limited.
+    /// Reserves what the request can cost, for as long as it can take (`time`). Answers nothing
+    /// where nothing is limited.
     ///
     /// # Errors
     /// The refusal of the limit that stands against it.
@@ -43,7 +57,8 @@ impl Means {
         time: Duration,
     ) -> Result<Option<Reserved>, Refusal> {
         let key = caller.key();
-        if !key.limits.any() {
+        let bounds = self.store.bounds(key).await.map_err(|error| Refusal::store(&error))?;
+        if !bounds.any() {
             return Ok(None);
         }
         let ask = Ask {
@@ -53,42 +68,72 @@ impl Means {
             fast: envelope.fast,
         };
         let seconds = (time + self.reservation_margin).as_secs() + 1;
+        let (estimate, most) = self.estimate(caller, ask, asked.at).await;
         let reservation = Reservation {
-            estimate: self.estimate(caller, ask, asked.at).await,
+            estimate,
+            beyond: most - estimate,
             at: asked.at,
             expires: asked.at.as_second().saturating_add_unsigned(seconds),
             model: envelope.model.to_string(),
             stream: envelope.stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
+            pools: bounds.pool_scopes(),
         };
-        match self.store.admit(&key.id, &key.limits, &asked.id, &reservation).await {
+        let id = asked.id.clone();
+        match self.store.admit(&bounds, &id, &reservation).await {
             Ok(Admission::Admitted(counted)) => {
-                let (key, id) = (key.id.clone(), asked.id.clone());
-                Ok(Some(Reserved { key, id, reservation, counted }))
+                let counted = match counted {
+                    Some(counted) => Seen::Now(vec![counted]),
+                    None => Seen::Soon(self.look(&bounds, asked.at)),
+                };
+                Ok(Some(Reserved { bounds, id, reservation, counted }))
             }
-            Ok(Admission::Blocked(why)) => Err(Refusal::blocked(&why, asked.at)),
-            Err(error) => self.without_store(&key.limits, &error).map(|()| None),
+            Ok(Admission::Blocked(scope, why)) => {
+                Err(Refusal::blocked(&scope, &why, asked.at, self.words().await.as_deref()))
+            }
+            Err(error) => self.without_store(&bounds, &error).map(|()| None),
         }
     }
 
-    /// The most that the request can cost on any of the accounts that may get it: they may map its
-    /// model to a dearer one. (Where the group cannot be read, no account gets it.)
-    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> PicoUsd {
-        let amount = |model: &str| self.prices.estimate(&Ask { model, ..ask }, at).amount;
+    fn look(&self, bounds: &Bounds, at: Timestamp) -> JoinHandle<Result<Vec<Counted>, StoreError>> {
+        let (store, bounds) = (self.store.clone(), bounds.clone());
+        tokio::spawn(async move { store.counted_after(&bounds, at).await })
+    }
+
+    /// What the operator wants said beside a spent limit.
+    async fn words(&self) -> Option<String> {
+        let terms = self.store.terms(&Scope::Organization).await;
+        terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
+    }
+
+    /// What is reserved, and the most that the request can cost, on any of the accounts that may
+    /// get it: they may map its model to a dearer one. (Where the group cannot be read, no account
+    /// gets it.)
+    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> (PicoUsd, PicoUsd) {
+        let amounts = |model: &str| {
+            let ask = Ask { model, ..ask };
+            let most = self.prices.estimate(&ask, at).amount;
+            match caller.key().estimate {
+                Estimate::Most => (most, most),
+                Estimate::Expected => (self.prices.expected(&ask, at), most),
+            }
+        };
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
         let mapped = pool.iter().flat_map(|pool| &pool.members);
         let mapped = mapped.filter_map(|member| map(&member.account.model_map, ask.model));
-        mapped.map(amount).fold(amount(ask.model), PicoUsd::max)
+        let dearer = |one: (PicoUsd, PicoUsd), other: (PicoUsd, PicoUsd)| {
+            (one.0.max(other.0), one.1.max(other.1))
+        };
+        mapped.map(amounts).fold(amounts(ask.model), dearer)
     }
 
     /// What becomes of a limited request while its limits cannot be counted.
-    fn without_store(&self, limits: &Limits, error: &StoreError) -> Result<(), Refusal> {
+    fn without_store(&self, bounds: &Bounds, error: &StoreError) -> Result<(), Refusal> {
         tracing::error!("limits cannot be counted: {error}");
-        let has_rates = limits.requests_per_minute.is_some() || limits.concurrency.is_some();
-        if limits.has_money() && self.on_outage.money == OnOutage::Closed {
+        if bounds.has_money() && self.on_outage.money == OnOutage::Closed {
             Err(Refusal::spend_unknown())
-        } else if has_rates && self.on_outage.rates == OnOutage::Closed {
+        } else if bounds.has_rates() && self.on_outage.rates == OnOutage::Closed {
             Err(Refusal::rates_unknown())
         } else {
             Ok(())
@@ -98,8 +143,8 @@ impl Means {
     /// Takes back what was reserved for a request that never went to an upstream. Failing that,
     /// it is settled as if it had gone there when its time is over.
     pub(crate) async fn release(&self, reserved: &Reserved) {
-        let Reserved { key, id, reservation, .. } = reserved;
-        if let Err(error) = self.store.release(key, id, reservation).await {
+        let Reserved { bounds, id, reservation, .. } = reserved;
+        if let Err(error) = self.store.release(&bounds.key, id, reservation).await {
             tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
         }
     }
@@ -109,12 +154,22 @@ impl Means {
 const WARNINGS: [(&str, &str); 2] = [("0.9500", "0.95"), ("0.7500", "0.75")];
 
 impl Reserved {
-    /// Tells the client how much of its tightest money limit is spent, in the words of the Claude
-    /// apps gateway: the one window-agnostic claim is `overage`.
-    pub(crate) fn tell(&self, limits: &Limits, headers: &mut HeaderMap) {
+    /// Tells the client how much of the tightest money limit is spent, of all that bind it, in the
+    /// words of the Claude apps gateway: the one window-agnostic claim is `overage`.
+    pub(crate) async fn tell(self, headers: &mut HeaderMap) {
+        if !self.bounds.has_money() {
+            return;
+        }
+        let counted = match self.counted {
+            Seen::Now(counted) => counted,
+            Seen::Soon(reading) => match tokio::time::timeout(TELL_PATIENCE, reading).await {
+                Ok(Ok(Ok(counted))) => counted,
+                _ => return,
+            },
+        };
         let at = self.reservation.at;
-        let Some((period, spent, limit)) = self.counted.tightest(limits, at) else { return };
-        for (name, value) in own_headers(period, (spent, limit), at) {
+        let Some(tightest) = self.bounds.tightest(&counted, at) else { return };
+        for (name, value) in own_headers(tightest, at) {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }
@@ -122,11 +177,8 @@ impl Reserved {
     }
 }
 
-fn own_headers(
-    period: Period,
-    (spent, limit): (PicoUsd, PicoUsd),
-    at: Timestamp,
-) -> Vec<(&'static str, String)> {
+fn own_headers(tightest: Spend, at: Timestamp) -> Vec<(&'static str, String)> {
+    let Spend { period, spent, limit } = tightest;
     // An answer that was let through is never told to be past its limit.
     let share = utilization(spent, limit).min("0.9999".to_owned());
     let passed = WARNINGS.iter().find(|(from, _)| share.as_str() >= *from);
@@ -153,21 +205,22 @@ fn own_headers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_domain::limit::Period;
 
     #[test]
     fn a_share_is_told_and_warned_of() {
         let check = |spent: i128, status: &str, share: &str, threshold: Option<&str>| {
-            let amounts = (PicoUsd::new(spent), PicoUsd::new(1000));
+            let (spent, limit) = (PicoUsd::new(spent), PicoUsd::new(1000));
             let at = "2026-11-22T21:05:30Z".parse().unwrap();
-            let headers = own_headers(Period::Daily, amounts, at);
+            let headers = own_headers(Spend { period: Period::Daily, spent, limit }, at);
             let get = |tail: &str| {
                 let name = format!("anthropic-ratelimit-unified-{tail}");
                 let found = headers.iter().find(|(header, _)| *header == name);
                 found.map(|(_, value)| value.as_str())
             };
-            assert_eq!(get("status"), Some(status), "{spent}");
-            assert_eq!(get("overage-utilization"), Some(share), "{spent}");
-            assert_eq!(get("overage-surpassed-threshold"), threshold, "{spent}");
+            assert_eq!(get("status"), Some(status), "{spent:?}");
+            assert_eq!(get("overage-utilization"), Some(share), "{spent:?}");
+            assert_eq!(get("overage-surpassed-threshold"), threshold, "{spent:?}");
             assert_eq!(get("reset"), Some("1795392000"));
         };
         check(0, "allowed", "0.00", None);

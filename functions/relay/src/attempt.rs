@@ -1,13 +1,17 @@
 //! One try at one account: the request as it goes out, and the answer held at its first event.
 
 use crate::body::Body;
+use crate::forward::Call;
+use crate::receipt::Bill;
 use crate::reply::{self, Refusal};
-use crate::watch::Watch;
+use crate::speak::{Outgoing, Speech};
+use crate::watch::{Unreadable, Watch};
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::{self, NoAnswer, credential_header, trimmed};
+use baton_cloud::upstream::{self, AwsAccess, NoAnswer, NotSigned, OAUTH_BETA, credential_header};
+use baton_domain::account::CredentialKind;
 use baton_domain::verdict;
-use baton_wire::headers::to_upstream;
+use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::First;
 use bytes::{Bytes, BytesMut};
@@ -34,7 +38,12 @@ pub(crate) struct Held {
 /// One upstream call that came to nothing, before the client was sent anything.
 pub(crate) enum Miss {
     /// It answered with an error status.
-    Answered { head: Box<Parts>, body: Bytes },
+    Answered {
+        head: Box<Parts>,
+        body: Bytes,
+        /// What it answered in words that only the client understands.
+        original: Option<Box<(Parts, Bytes)>>,
+    },
     /// It answered 200, and then an error as the stream's first event.
     FirstEvent { head: Box<Parts>, body: Bytes, kind: String },
     /// No connection, or it broke before the first event.
@@ -43,6 +52,8 @@ pub(crate) enum Miss {
     Timeout,
     /// The account's settings make a call impossible.
     Misconfigured(String),
+    /// The body is not what the client's route takes.
+    BadRequest(String),
 }
 
 impl Means {
@@ -51,17 +62,20 @@ impl Means {
         &self,
         asked: &Asked,
         member: &PoolMember,
-        (stream, body): (bool, Bytes),
+        (speech, call, model): (Speech, &Call, &str),
         deadline: Instant,
     ) -> Result<Held, Miss> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let path = asked.path_and_query();
-        let url = format!("{}{path}", trimmed(&member.account.base_url));
-        let headers = headers(asked, member, stream)
-            .map_err(|_| Miss::Misconfigured("its credential is no header value".to_owned()))?;
+        let Outgoing { url, mut headers, body } = speech.outgoing(asked, member, call, model)?;
         let call = async {
-            let answer = self.upstream.call(Method::POST, &url, headers, body).await?;
-            hold(asked, answer).await
+            if member.account.credential == CredentialKind::Aws {
+                let access = AwsAccess::of_secret(&member.credential)?;
+                // A large future that few requests need.
+                Box::pin(self.signer.sign(&access, &url, &mut headers, &body)).await?;
+            }
+            let upstream = self.upstream.through(member.proxy.as_ref())?;
+            let answer = upstream.call(Method::POST, &url, headers, body).await?;
+            hold(asked, (speech, call.question.bill), answer).await
         };
         tokio::time::timeout_at(first_byte, call).await.unwrap_or(Err(Miss::Timeout))
     }
@@ -77,23 +91,32 @@ pub(crate) fn headers(
     // Streams are never compressed; gzip is the one encoding that the meter can look into.
     let encoding = if !stream && asked.accepts_gzip() { "gzip" } else { "identity" };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-    let (name, value) = credential_header(member.account.credential, &member.credential)?;
-    headers.insert(name, value);
+    if let Some((name, value)) = credential_header(member.account.credential, &member.credential)? {
+        headers.insert(name, value);
+    }
+    if member.account.credential.is_renewed() {
+        add_beta(&mut headers, OAUTH_BETA);
+    }
     Ok(headers)
 }
 
 /// Reads on until it is known that the answer is no error.
-async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, Miss> {
-    let (head, mut rest) = answer.into_parts();
+async fn hold(
+    asked: &Asked,
+    (speech, bill): (Speech, Bill),
+    answer: Response<upstream::Body>,
+) -> Result<Held, Miss> {
+    let (mut head, mut rest) = answer.into_parts();
     if head.status.is_redirection() {
         // Followed neither by us nor by the client: either would carry a credential elsewhere.
         return Err(Miss::Misconfigured("it answers with a redirect".to_owned()));
     }
     if !head.status.is_success() {
-        let body = gather(Vec::new(), &mut rest).await;
-        return Err(Miss::Answered { head: Box::new(head), body });
+        let body = gather(Vec::new(), &mut rest, None).await;
+        return Err(speech.error(head, body));
     }
-    let mut watch = Watch::new(&head.headers, asked.accepts_gzip());
+    let turn = speech.turn(&mut head, bill);
+    let mut watch = Watch::new(&head.headers, asked.accepts_gzip(), turn);
     let mut chunks = Vec::new();
     loop {
         if watch.begins_well() {
@@ -101,7 +124,7 @@ async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, M
         }
         if let First::Error(failure) = watch.first() {
             let kind = failure.kind.clone().unwrap_or_default();
-            let body = gather(chunks, &mut rest).await;
+            let body = gather(chunks, &mut rest, Some(&mut watch)).await;
             return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
         }
         match rest.frame().await {
@@ -110,7 +133,7 @@ async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, M
                     chunks.push(
                         watch
                             .observe(data)
-                            .map_err(|error| Miss::Unreachable(error.to_string()))?,
+                            .map_err(|Unreadable(why)| Miss::Unreachable(why.to_owned()))?,
                     );
                 }
             }
@@ -127,19 +150,30 @@ async fn hold(asked: &Asked, answer: Response<upstream::Body>) -> Result<Held, M
     }
 }
 
-/// The rest of an error's body, as far as it comes.
-async fn gather(begun: Vec<Bytes>, rest: &mut upstream::Body) -> Bytes {
+/// The rest of an error's body, as far as it comes and as the client is to get it.
+async fn gather(
+    begun: Vec<Bytes>,
+    rest: &mut upstream::Body,
+    mut watch: Option<&mut Watch>,
+) -> Bytes {
     let mut whole = BytesMut::new();
     for chunk in &begun {
         whole.extend_from_slice(chunk);
     }
     while whole.len() < ERROR_BYTES_MAX {
         let Some(Ok(frame)) = rest.frame().await else { break };
-        if let Ok(data) = frame.into_data() {
-            whole.extend_from_slice(&data);
-        }
+        let Ok(data) = frame.into_data() else { continue };
+        let data = watch.as_mut().map_or(Ok(data.clone()), |watch| watch.observe(data));
+        let Ok(data) = data else { break };
+        whole.extend_from_slice(&data);
     }
     whole.freeze()
+}
+
+impl From<NotSigned> for Miss {
+    fn from(error: NotSigned) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
 }
 
 impl From<NoAnswer> for Miss {
@@ -147,7 +181,7 @@ impl From<NoAnswer> for Miss {
         match error {
             NoAnswer::BadUrl(why) => Self::Misconfigured(why),
             NoAnswer::ConnectTimeout => Self::Timeout,
-            NoAnswer::Unreachable(why) => Self::Unreachable(why),
+            NoAnswer::NotConnected(why) | NoAnswer::Unreachable(why) => Self::Unreachable(why),
         }
     }
 }
@@ -156,7 +190,7 @@ impl Miss {
     /// The same, as the decision about it wants it.
     pub(crate) fn failure(&self) -> verdict::Failure<'_> {
         match self {
-            Self::Answered { head, body } => verdict::Failure::Status(verdict::Answer {
+            Self::Answered { head, body, .. } => verdict::Failure::Status(verdict::Answer {
                 status: head.status.as_u16(),
                 retry_after: retry_after_of(&head.headers),
                 reset: reset_of(&head.headers),
@@ -166,18 +200,31 @@ impl Miss {
             Self::FirstEvent { kind, .. } => verdict::Failure::FirstEvent { kind },
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::Failure::Unreachable,
             Self::Timeout => verdict::Failure::Timeout,
+            Self::BadRequest(_) => verdict::Failure::Status(verdict::Answer {
+                status: 400,
+                retry_after: None,
+                reset: None,
+                family: None,
+                body: "",
+            }),
         }
     }
 
     /// What the client gets when nothing better was had: the upstream's own words, if it had any.
     pub(crate) fn into_answer(self, asked: &Asked) -> Result<Response<Body>, Refusal> {
         match self {
-            Self::Answered { head, body } | Self::FirstEvent { head, body, .. } => {
+            Self::Answered { original: Some(original), .. } => {
+                let (head, body) = *original;
+                let head = reply::relayed_head(asked, &head);
+                Ok(Response::from_parts(head, Body::ready(body)))
+            }
+            Self::Answered { head, body, .. } | Self::FirstEvent { head, body, .. } => {
                 let head = reply::relayed_head(asked, &head);
                 Ok(Response::from_parts(head, Body::ready(body)))
             }
             Self::Unreachable(_) => Err(Refusal::unreachable()),
             Self::Misconfigured(_) => Err(Refusal::misconfigured()),
+            Self::BadRequest(why) => Err(Refusal::bad_request(&why)),
             Self::Timeout => Err(Refusal::timeout()),
         }
     }
@@ -190,6 +237,7 @@ impl fmt::Display for Miss {
             Self::FirstEvent { kind, .. } => write!(out, "the stream began with {kind}"),
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
+            Self::BadRequest(why) => write!(out, "not asked: {why}"),
             Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),
         }
     }

@@ -7,6 +7,7 @@ use baton_domain::key::{Key, Unusable};
 use baton_domain::model::allows;
 use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::RelayKey;
+use baton_domain::scope::Scope;
 use baton_wire::headers::credentials;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub(crate) struct Caller {
     stored: Arc<Stored<Key>>,
     pub(crate) reserved_usd: Option<PicoUsd>,
+    pub(crate) reserved_pools: Vec<Scope>,
 }
 
 impl Caller {
@@ -59,7 +61,7 @@ impl Means {
             return Err(unknown());
         }
         match stored.value.usable(asked.at) {
-            Ok(()) => Ok(Caller { stored, reserved_usd: None }),
+            Ok(()) => Ok(Caller { stored, reserved_usd: None, reserved_pools: Vec::new() }),
             Err(Unusable::Disabled) => Err((Stage::Known, Refusal::disabled_key())),
             Err(Unusable::Expired) => Err((Stage::Known, Refusal::expired_key())),
         }

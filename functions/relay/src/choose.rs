@@ -2,10 +2,13 @@
 
 use crate::Means;
 use crate::authenticate::Caller;
-use crate::receipt::Bill;
+use crate::receipt::Seat;
+use crate::receipt::{Bill, Question};
 use crate::reply::Refusal;
 use baton_cloud::store::{Pool, Store};
-use baton_domain::choose::{Candidate, Choice, Ineligible, Wish, choose, ready_at};
+use baton_domain::choose::{
+    Candidate, Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
+};
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
 use jiff::Timestamp;
@@ -20,8 +23,48 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Chooser {
     pool: Arc<Pool>,
     model: String,
-    session: u64,
+    pub(crate) session: Session,
+    /// The cache domain that the session has moved to.
+    pub(crate) moved_to: Option<Arc<str>>,
     tried: Vec<AccountId>,
+    full: Vec<AccountId>,
+    /// Accounts without a good token.
+    pub(crate) signed_out: Vec<AccountId>,
+    utilisation_max: Option<u32>,
+}
+
+/// Which conversation a request belongs to.
+#[derive(Clone, Copy)]
+pub(crate) enum Session {
+    /// One that may come again.
+    Lasting(u64),
+    /// None that is known: drawn by chance.
+    Drawn(u64),
+}
+
+impl Session {
+    pub(crate) fn new(known: Option<u64>, die: u64) -> Self {
+        known.map_or(Self::Drawn(die), Self::Lasting)
+    }
+
+    /// Its number, if it may come again.
+    pub(crate) fn lasting(self) -> Option<u64> {
+        match self {
+            Self::Lasting(number) => Some(number),
+            Self::Drawn(_) => None,
+        }
+    }
+
+    fn number(self) -> u64 {
+        let (Self::Lasting(number) | Self::Drawn(number)) = self;
+        number
+    }
+}
+
+/// The account to try: a position in [`Chooser::pool`], and a place there.
+pub(crate) struct Picked {
+    pub(crate) at: usize,
+    pub(crate) seat: Seat,
 }
 
 /// Nobody will do, each for its own reason.
@@ -33,7 +76,7 @@ impl Means {
         &self,
         caller: &Caller,
         model: &str,
-        session: u64,
+        session: Session,
     ) -> Result<Chooser, Refusal> {
         let pool = self
             .store
@@ -43,43 +86,85 @@ impl Means {
         match pool {
             Some(pool) if pool.members.is_empty() => Err(Refusal::no_account()),
             Some(pool) if pool.group.enabled => {
-                Ok(Chooser { pool, model: model.to_owned(), session, tried: Vec::new() })
+                let signed_out = self.signed_out(&pool);
+                let mut chooser = Chooser {
+                    pool,
+                    model: model.to_owned(),
+                    session,
+                    moved_to: None,
+                    tried: Vec::new(),
+                    full: Vec::new(),
+                    signed_out,
+                    utilisation_max: self.utilisation_max,
+                };
+                self.recall_move(&mut chooser).await;
+                Ok(chooser)
             }
             Some(_) => Err(Refusal::group_disabled()),
             None => Err(Refusal::no_account()),
         }
     }
 
-    /// The next account to try, as a position in [`Chooser::pool`]. Waits for one that is ready
-    /// soon, and makes the request the one that probes where the account's circuit is half open.
+    /// The next account to try. Waits for one that is ready soon, takes a place where places are
+    /// counted, and makes the request the one that probes where the account's circuit is half
+    /// open. What is free upstream takes no place and probes nothing.
     ///
     /// # Errors
     /// A refusal that names every account and why it will not do.
     pub(crate) async fn pick(
         &self,
         chooser: &mut Chooser,
-        bill: Bill,
+        question: &Question,
         deadline: Instant,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<Picked, Refusal> {
         let mut has_waited = false;
         loop {
             let now = self.store.clock().now();
             match chooser.next(&self.store, now) {
-                Ok(at) if bill == Bill::Free || self.may_use(chooser, at, now).await => {
-                    chooser.tried.push(chooser.pool.members[at].account.id.clone());
-                    return Ok(at);
+                Ok(at) => {
+                    if let Some(seat) = self.enter(chooser, at, question, deadline).await {
+                        chooser.tried.push(chooser.pool.members[at].account.id.clone());
+                        return Ok(Picked { at, seat });
+                    }
                 }
-                // Another request probes it.
-                Ok(_) => {}
                 Err(nobody) => match nobody.wait(now) {
                     Some(wait) if !has_waited && Instant::now() + wait < deadline => {
                         has_waited = true;
                         tokio::time::sleep(wait).await;
                     }
+                    _ if !has_waited && self.await_token(chooser, deadline).await => {
+                        has_waited = true;
+                    }
                     _ => return Err(nobody.refusal(&chooser.model, now)),
                 },
             }
         }
+    }
+
+    /// A place at the account; `None` where it is full, or another request probes it.
+    async fn enter(
+        &self,
+        chooser: &mut Chooser,
+        at: usize,
+        question: &Question,
+        deadline: Instant,
+    ) -> Option<Seat> {
+        if question.bill == Bill::Free {
+            return Some(Seat::NotNeeded);
+        }
+        let account = &chooser.pool.members[at].account;
+        let seat = self.take_seat(account, &question.id, deadline).await;
+        if seat == Seat::Full {
+            chooser.full.push(account.id.clone());
+            return None;
+        }
+        if self.may_use(chooser, at, self.store.clock().now()).await {
+            return Some(seat);
+        }
+        if seat == Seat::Taken {
+            self.leave(&account.id, &question.id).await;
+        }
+        None
     }
 
     /// Whether the account is in full use, or this request the one that probes it. A store that
@@ -102,26 +187,57 @@ impl Chooser {
     /// # Errors
     /// Every account and why it will not do.
     pub(crate) fn next(&self, store: &Store, now: Timestamp) -> Result<usize, Nobody> {
-        let health: Vec<Arc<Health>> =
-            self.pool.members.iter().map(|member| store.health(&member.account.id)).collect();
-        let members = self.pool.members.iter().zip(&health);
-        let candidates: Vec<Candidate<'_>> = members
-            .map(|(member, health)| Candidate { account: &member.account, health })
-            .collect();
-        let wish = Wish {
-            group: &self.pool.group.id,
-            model: &self.model,
-            session: self.session,
-            tried: &self.tried,
-        };
-        match choose(&candidates, &wish, now) {
+        match choose(&self.candidates(&self.health(store)), &self.wish(), now) {
             Choice::Chosen(at) => Ok(at),
             Choice::Nobody(reasons) => Err(Nobody(reasons)),
         }
     }
 
+    /// Who would be chosen if all were well.
+    pub(crate) fn first_choice(&self, store: &Store) -> Option<usize> {
+        first_choice(&self.candidates(&self.health(store)), &self.wish())
+    }
+
+    fn health(&self, store: &Store) -> Vec<Arc<Health>> {
+        self.pool.members.iter().map(|member| store.health(&member.account.id)).collect()
+    }
+
+    fn candidates<'a>(&'a self, health: &'a [Arc<Health>]) -> Vec<Candidate<'a>> {
+        let members = self.pool.members.iter().zip(health);
+        members.map(|(member, health)| Candidate { account: &member.account, health }).collect()
+    }
+
+    fn wish(&self) -> Wish<'_> {
+        Wish {
+            group: &self.pool.group.id,
+            model: &self.model,
+            session: self.session.number(),
+            moved_to: self.moved_to.as_deref(),
+            tried: &self.tried,
+            full: &self.full,
+            signed_out: &self.signed_out,
+            utilisation_max: self.utilisation_max,
+        }
+    }
+
+    /// What moves if this session does. Prompt caches are by model.
+    pub(crate) fn conversation(&self, session: u64) -> Conversation {
+        let (group, model) = (self.pool.group.id.clone(), self.model.clone());
+        Conversation { group, session, model }
+    }
+
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Whether the account has not been tried yet.
+    pub(crate) fn may_yet_try(&self, id: &AccountId) -> bool {
+        !self.tried.contains(id)
+    }
+
+    /// Goes on with the same accounts as they are now.
+    pub(crate) fn renew(&mut self, pool: Arc<Pool>, signed_out: Vec<AccountId>) {
+        (self.pool, self.signed_out) = (pool, signed_out);
     }
 
     /// How many accounts were tried.
@@ -139,10 +255,13 @@ impl Nobody {
 
     /// What the client is told.
     pub(crate) fn refusal(&self, model: &str, now: Timestamp) -> Refusal {
-        let seconds = ready_at(&self.0).map(|at| {
+        let until_ready = ready_at(&self.0).map(|at| {
             let millis = u64::try_from(at.duration_since(now).as_millis()).unwrap_or_default();
             millis.div_ceil(1000).max(1)
         });
+        // A request may end at any moment.
+        let is_full = self.0.iter().any(|(_, why)| *why == Ineligible::Full);
+        let seconds = if is_full { Some(1) } else { until_ready };
         Refusal::nobody(model, &self.0, seconds)
     }
 }

@@ -1,5 +1,6 @@
 //! One exchange: a model call from its body to its answer.
 
+use crate::admit::Reserved;
 use crate::authenticate::Caller;
 use crate::body::{Body, Consumer};
 use crate::forward::{Call, Failure};
@@ -54,20 +55,24 @@ impl Means {
         (consumer, time): (Consumer, Duration),
     ) -> Result<Response<Body>, Refusal> {
         let deadline = Instant::now() + time;
-        let envelope = read::envelope(&body)?;
+        let envelope = read::envelope(asked, &body)?;
         caller.may_use(&envelope.model)?;
         let sized = (&envelope, body.len());
         let reserved = match bill {
             Bill::Metered => self.admit(asked, &caller, sized, time).await?,
             Bill::Free => None,
         };
-        caller.reserved_usd = reserved.as_ref().map(|reserved| reserved.reservation.estimate);
-        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), bill);
+        if let Some(Reserved { reservation, .. }) = &reserved {
+            caller.reserved_usd = Some(reservation.estimate);
+            caller.reserved_pools.clone_from(&reservation.pools);
+        }
+        let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();
+        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
         match self.forward(asked, call, deadline).await {
             Ok(answer) => {
                 let mut answer = self.stream(asked, answer, consumer, deadline);
                 if let Some(reserved) = reserved {
-                    reserved.tell(&caller.key().limits, answer.headers_mut());
+                    reserved.tell(answer.headers_mut()).await;
                 }
                 Ok(answer)
             }

@@ -7,19 +7,19 @@
 use crate::attempt::{Held, Miss};
 use crate::authenticate::Caller;
 use crate::body::Body;
+use crate::choose::{Picked, Session};
 use crate::health::Note;
 use crate::receipt::{Bill, Question, Receipt};
 use crate::reply::Refusal;
+use crate::speak::Speech;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_domain::id::AccountId;
-use baton_domain::model::map;
+use baton_domain::record::Tried;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -30,9 +30,9 @@ const ATTEMPTS_MAX: usize = 3;
 /// A model call, ready to be sent to whichever account is chosen.
 pub(crate) struct Call {
     pub(crate) question: Arc<Question>,
-    body: Bytes,
+    pub(crate) body: Bytes,
     model_span: Range<usize>,
-    session: u64,
+    session: Session,
 }
 
 /// An upstream's good answer, held at its first event.
@@ -59,10 +59,10 @@ impl Call {
         caller: Caller,
         envelope: &Envelope<'_>,
         body: Bytes,
-        bill: Bill,
+        (bill, die): (Bill, u64),
     ) -> Self {
         let session_id = session_id(&asked.head.headers, envelope);
-        let session = session_seed(session_id.as_deref(), &body);
+        let session = Session::new(session_seed(session_id.as_deref(), &body), die);
         let question = Question {
             id: asked.id.clone(),
             at: asked.at,
@@ -78,14 +78,13 @@ impl Call {
         Self { question: Arc::new(question), body, model_span, session }
     }
 
-    /// The model and body for an account: only a mapped model changes bytes, and only its own.
-    fn for_account(&self, member: &PoolMember) -> (String, Bytes) {
-        match map(&member.account.model_map, &self.question.model) {
-            Some(mapped) => {
-                (mapped.to_owned(), replace_model(&self.body, self.model_span.clone(), mapped))
-            }
-            None => (self.question.model.clone(), self.body.clone()),
+    /// The body for an account that knows the model as `model`: only another name changes bytes,
+    /// and only its own.
+    pub(crate) fn body_for(&self, model: &str) -> Bytes {
+        if model == self.question.model {
+            return self.body.clone();
         }
+        replace_model(&self.body, self.model_span.clone(), model)
     }
 }
 
@@ -111,40 +110,52 @@ impl Means {
     ) -> Result<Answer, Failure> {
         let question = &call.question;
         let mut chooser = self.chooser(&question.caller, &question.model, call.session).await?;
-        let mut trail = Trail::default();
+        let mut tried = Vec::new();
         let mut last: Option<Missed> = None;
         while chooser.attempts() < ATTEMPTS_MAX {
-            let picked = self.pick(&mut chooser, question.bill, deadline).await;
-            let member = match (picked, last.take()) {
-                (Ok(at), _) => &chooser.pool().members[at],
+            let picked = self.pick(&mut chooser, question, deadline).await;
+            let Picked { at, seat } = match (picked, last.take()) {
+                (Ok(picked), None) => picked,
+                (Ok(picked), Some(missed)) => {
+                    self.leave_seat(&missed.receipt).await;
+                    picked
+                }
                 (Err(refusal), None) => return Err(refusal.into()),
                 (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
-            let (model, body) = call.for_account(member);
+            let member = &chooser.pool().members[at];
+            let speech = Speech::between(asked, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),
                 provider: member.account.provider.as_str(),
-                upstream_model: model,
+                upstream_model: speech.model(member, &question.model),
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
-                left: trail.to_string(),
+                tried: tried.clone(),
+                seat,
                 status: 0,
                 first_byte_at: None,
             };
-            match self.attempt(asked, member, (question.stream, body), deadline).await {
+            let model = &receipt.upstream_model;
+            match self.attempt(asked, member, (speech, &call, model), deadline).await {
                 Ok(held) => {
                     receipt.status = held.head.status.as_u16();
                     receipt.first_byte_at = Some(self.store.clock().now());
                     if question.bill == Bill::Metered {
                         self.note_served(&receipt.account, &held.head.headers);
+                        self.note_move(&chooser, at);
                     }
                     return Ok(Answer { receipt, held });
                 }
                 Err(miss) => {
-                    trail.add(&receipt.account, &miss);
-                    receipt.left = trail.to_string();
-                    let (next, missed) = self.judge(receipt, miss);
-                    if next == Next::PassOn || Instant::now() >= deadline {
+                    let account_id = receipt.account.clone();
+                    let (next, mut missed) = self.judge(member, receipt, miss);
+                    if next == Next::PassOn {
+                        return Err(missed.failure(asked).await);
+                    }
+                    tried.push(Tried { account_id, reason: missed.miss.to_string() });
+                    missed.receipt.tried.clone_from(&tried);
+                    if Instant::now() >= deadline {
                         return Err(missed.failure(asked).await);
                     }
                     last = Some(missed);
@@ -158,9 +169,13 @@ impl Means {
     }
 
     /// Decides what a miss means, for the request and (where it is a paid one) for the account.
-    fn judge(&self, receipt: Receipt, miss: Miss) -> (Next, Missed) {
+    fn judge(&self, member: &PoolMember, receipt: Receipt, miss: Miss) -> (Next, Missed) {
         let now = self.store.clock().now();
-        let verdict = classify(&miss.failure(), now, self.store.dice().byte());
+        let (credential, die) = (member.account.credential, self.store.dice().byte());
+        let verdict = classify(&miss.failure(), credential, now, die);
+        if verdict.asks_renewal {
+            self.ask_renewal(member);
+        }
         tracing::warn!(
             request_id = %receipt.question.id, account_id = %receipt.account,
             model = %receipt.upstream_model, next = ?verdict.request, account = ?verdict.account,
@@ -171,22 +186,6 @@ impl Means {
             Bill::Free => Note::nothing(),
         };
         (verdict.request, Missed { receipt, miss, note })
-    }
-}
-
-/// Which accounts were tried, and why each was left.
-#[derive(Default)]
-struct Trail(Vec<String>);
-
-impl Trail {
-    fn add(&mut self, account: &AccountId, miss: &Miss) {
-        self.0.push(format!("{account} {miss}"));
-    }
-}
-
-impl fmt::Display for Trail {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.join(", "))
     }
 }
 

@@ -47,12 +47,12 @@ impl Means {
         account: &AccountId,
         change: impl Fn(&Health) -> Option<Health> + Send + Sync + 'static,
     ) -> Note {
-        if change(&self.store.health(account)).is_none() {
+        if !self.store.change_health_here(account, &change) {
             return Note::nothing();
         }
         let (store, account) = (self.store.clone(), account.clone());
         Note(Some(self.leftovers.spawn(async move {
-            if let Err(error) = store.change_health(&account, change).await {
+            if let Err(error) = store.write_health(&account, change).await {
                 tracing::warn!(account_id = %account, "its health is not stored: {error}");
             }
         })))

@@ -2,6 +2,7 @@
 
 use crate::authenticate::Caller;
 use baton_domain::id::{AccountId, RequestId};
+use baton_domain::record::Tried;
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -27,6 +28,17 @@ pub(crate) struct Question {
     pub(crate) agent_id: Option<String>,
 }
 
+/// What an account answers to a request for a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// It has as many as are asked for.
+    NotNeeded,
+    /// One was taken; it has to be left.
+    Taken,
+    /// There is none.
+    Full,
+}
+
 /// A question that was put to an upstream: what will become its usage record.
 #[derive(Clone)]
 pub(crate) struct Receipt {
@@ -35,8 +47,10 @@ pub(crate) struct Receipt {
     pub(crate) provider: &'static str,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
-    /// The accounts that were tried before, and why each was left.
-    pub(crate) left: String,
+    /// The accounts that were tried and left.
+    pub(crate) tried: Vec<Tried>,
+    /// Its place at the account.
+    pub(crate) seat: Seat,
     /// The status that the client gets.
     pub(crate) status: u16,
     pub(crate) first_byte_at: Option<Timestamp>,

@@ -7,6 +7,7 @@ use baton_cloud::store::StoreError;
 use baton_domain::choose::Ineligible;
 use baton_domain::id::AccountId;
 use baton_domain::reservation::Blocked;
+use baton_domain::scope::Scope;
 use baton_wire::envelope::BadBody;
 use baton_wire::error::{OwnError, envelope};
 use baton_wire::headers::to_client;
@@ -186,8 +187,14 @@ impl Refusal {
         Self { retry_after_seconds: Some(2), ..refusal }
     }
 
-    /// A limit of the key stands against the request.
-    pub(crate) fn blocked(why: &Blocked, now: Timestamp) -> Self {
+    /// A limit stands against the request; `words` are the operator's own, for a spent limit.
+    pub(crate) fn blocked(
+        scope: &Scope,
+        why: &Blocked,
+        now: Timestamp,
+        words: Option<&str>,
+    ) -> Self {
+        let whose = scope.kind();
         let seconds = |until: &Option<Timestamp>| {
             let millis = until.as_ref()?.as_millisecond() - now.as_millisecond();
             u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
@@ -195,20 +202,24 @@ impl Refusal {
         let status = StatusCode::TOO_MANY_REQUESTS;
         match why {
             Blocked::Money { resets_at, .. } => {
-                let message = format!(
-                    "{why}. Wait for the reset or ask your operator for more; a smaller \
-                     `max_tokens` reserves less"
-                );
+                let advice = || {
+                    format!(
+                        "It is the limit of your {whose}: wait for the reset or ask your operator \
+                         for more; a smaller `max_tokens` reserves less"
+                    )
+                };
+                let advice = words.map_or_else(advice, str::to_owned);
+                let message = format!("{why}. {advice}");
                 let refusal = Self::new(status, "billing_error", message);
                 Self { retry_after_seconds: seconds(resets_at), final_: true, ..refusal }
             }
             Blocked::Rate { resets_at } => {
-                let message = format!("{why}; try again in the next minute");
+                let message = format!("{why} for your {whose}; try again in the next minute");
                 let refusal = Self::new(status, "rate_limit_error", message);
                 Self { retry_after_seconds: seconds(resets_at), ..refusal }
             }
             Blocked::Concurrency => {
-                let message = format!("{why}; try again when one of them is over");
+                let message = format!("{why} for your {whose}; try again when one is over");
                 let refusal = Self::new(status, "rate_limit_error", message);
                 Self { retry_after_seconds: Some(1), ..refusal }
             }

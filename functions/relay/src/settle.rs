@@ -20,19 +20,25 @@ impl Ending {
 }
 
 impl Means {
+    /// Ends an exchange, once: its place at the account is left, and its record is safe.
+    pub(crate) async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+        tokio::join!(self.leave_seat(receipt), self.send_record(receipt, ending));
+    }
+
     /// Sends the usage record; returns when it is safe: in the queue, else among the pending
     /// events, else in the log in full.
-    pub(crate) async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+    async fn send_record(&self, receipt: &Receipt, ending: &Ending) {
         if receipt.question.bill == Bill::Free {
             return;
         }
         let record = self.record(receipt, ending);
+        let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
             model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
             ttft_ms = record.ttft_ms, duration_ms = record.duration_ms, attempts = record.attempts,
-            left = receipt.left,
+            left = left.join(", "),
             "served"
         );
         let Err(error) = self.queue.send(&record).await else { return };
@@ -50,7 +56,11 @@ impl Means {
         let usage = reading.map_or(&nothing, |reading| &reading.usage);
         let served = reading.and_then(|reading| reading.model.clone());
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        let cost = self.prices.cost(usage, &upstream_model, question.at);
+        // Of an application inference profile only its operator knows the model: the one asked for.
+        let is_opaque = upstream_model.starts_with("arn:")
+            && self.prices.price(&upstream_model, question.at).is_none();
+        let priced = if is_opaque { &question.model } else { &upstream_model };
+        let cost = self.prices.cost(usage, priced, question.at);
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };
@@ -80,10 +90,12 @@ impl Means {
             ttft_ms: receipt.first_byte_at.map(millis),
             duration_ms: millis(self.store.clock().now()),
             attempts: receipt.attempts,
+            tried: receipt.tried.clone(),
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
             iterations: usage.iterations.clone(),
             reserved_usd: question.caller.reserved_usd,
+            reserved_pools: question.caller.reserved_pools.clone(),
         }
     }
 }

@@ -7,10 +7,12 @@ use crate::body::{Body, Broken, Consumer};
 use crate::forward::Answer;
 use crate::settle::Ending;
 use crate::source::{Next, Source};
-use crate::watch::Watch;
+use crate::speak::own_event;
+use crate::watch::{Unreadable, Watch};
 use crate::{Asked, Means, reply};
 use async_stream::stream;
 use baton_domain::record::Outcome;
+use baton_wire::bedrock::PING;
 use baton_wire::error::{Dialect, OwnError, event_frame};
 use baton_wire::meter::{Ended, Reading};
 use bytes::Bytes;
@@ -57,7 +59,9 @@ impl Means {
     ) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
         let Answer { receipt, held } = answer;
         let mut watch = held.watch;
-        let mut source = Source::new(held.rest, self.timers.idle, deadline, consumer.cut.clone());
+        let cut = consumer.cut.clone();
+        let mut source = Source::new(held.rest, self.timers.idle, deadline, cut)
+            .with_signs_of_life(watch.is_silent());
         stream! {
             let is_stream = watch.is_stream();
             let mut last = Bytes::new();
@@ -80,11 +84,12 @@ impl Means {
             let can_be_told = watch.can_be_told();
             let (tail, stop) = end(&mut watch, stop);
             yield Ok(if tail.is_empty() { tail } else { pass(tail) });
-            let mid_event = watch.is_mid_event();
+            let (mid_event, is_framed) = (watch.is_mid_event(), watch.is_framed());
             let reading = watch.finish(receipt.question.body_bytes);
             let fault = fault(&stop, &reading, is_stream);
             if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
-                yield Ok(event_frame(dialect, error, receipt.question.id.as_str(), mid_event));
+                let id = receipt.question.id.as_str();
+                yield Ok(own_event(event_frame(dialect, error, id, mid_event), is_framed));
             }
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
             self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;
@@ -101,10 +106,17 @@ impl Means {
 async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) -> Option<Next> {
     let mut next = source.next().await;
     loop {
-        let Next::Chunk(chunk) = next else { return Some(next) };
+        let chunk = match next {
+            Next::Chunk(chunk) => chunk,
+            Next::Silence => {
+                burst.push(Bytes::from_static(PING));
+                return None;
+            }
+            Next::End | Next::Broke(_) | Next::Late | Next::Cut => return Some(next),
+        };
         match watch.observe(chunk) {
             Ok(chunk) => burst.push(chunk),
-            Err(_) => return Some(Next::Broke("the upstream's compression is broken")),
+            Err(Unreadable(why)) => return Some(Next::Broke(why)),
         }
         if burst.len() == BURST_MAX {
             return None;
@@ -117,7 +129,7 @@ async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) 
 fn end(watch: &mut Watch, stop: Next) -> (Bytes, Next) {
     match (watch.observe_end(), stop) {
         (Ok(tail), stop) => (tail, stop),
-        (Err(_), Next::End) => (Bytes::new(), Next::Broke("the upstream's compression broke off")),
+        (Err(Unreadable(why)), Next::End) => (Bytes::new(), Next::Broke(why)),
         (Err(_), stop) => (Bytes::new(), stop),
     }
 }
@@ -133,7 +145,7 @@ fn fault(stop: &Next, reading: &Reading, is_stream: bool) -> Option<OwnError> {
         Next::End if is_stream => {
             Some(OwnError::api("the upstream's stream ended before the message was complete"))
         }
-        Next::End | Next::Cut | Next::Chunk(_) => None,
+        Next::End | Next::Cut | Next::Silence | Next::Chunk(_) => None,
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Aws {
     pub(crate) kms: aws_sdk_kms::Client,
     /// For the services that few functions use: what does not use them does not hold them.
     pub(crate) config: SdkConfig,
+    pub(crate) sts: aws_sdk_sts::Client,
 }
 
 impl Aws {
@@ -23,21 +24,23 @@ impl Aws {
             sqs: aws_sdk_sqs::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
             config: config.clone(),
+            sts: aws_sdk_sts::Client::new(config),
         }
     }
 
     /// Clients for the environment's region, credentials and endpoints. Credentials are fetched
     /// at the first call, not here.
     pub async fn from_env() -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(
-                aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
-            ))
-            .build_https();
-        let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .http_client(http)
-            .load()
-            .await;
-        Self::new(&config)
+        Self::new(&environment().await)
     }
+}
+
+/// The environment's configuration.
+pub(crate) async fn environment() -> SdkConfig {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(
+            aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
+        ))
+        .build_https();
+    aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http).load().await
 }

@@ -3,7 +3,6 @@
 //! When to try again is refresh's business. Addresses are held to the same policy as upstreams.
 
 use crate::aws::Aws;
-use crate::settings::Timers;
 use crate::upstream::{NoAnswer, Upstream};
 use aws_config::SdkConfig;
 use aws_lc_rs::hmac;
@@ -54,12 +53,9 @@ pub struct Webhook<'a> {
 pub struct Undelivered(String);
 
 impl Herald {
-    /// No I/O.
-    ///
-    /// # Errors
-    /// When the TLS library cannot be set up.
-    pub fn new(aws: &Aws, timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
-        Ok(Self { http: Upstream::new(timers, allow_private)?, aws: aws.config.clone() })
+    /// No I/O. Webhooks are called as `http` calls upstreams.
+    pub fn new(aws: &Aws, http: Upstream) -> Self {
+        Self { http, aws: aws.config.clone() }
     }
 
     /// Calls a webhook; it has to answer 2xx.
@@ -166,7 +162,8 @@ mod tests {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
         let settings = Settings::read(|_| None).unwrap_or_else(|bad| panic!("{bad}"));
-        let herald = Herald::new(&Aws::new(&config), &settings.timers, false).unwrap();
+        let http = Upstream::new(&settings.timers, false).unwrap();
+        let herald = Herald::new(&Aws::new(&config), http);
         let at = "2026-11-22T21:05:30Z".parse().unwrap();
         let alert = Alert { id: "test#1".into(), at, event: Event::Test };
         let taken = tokio::spawn(topic(listener));

@@ -6,11 +6,14 @@
 pub mod aws;
 pub mod cache;
 pub mod clock;
+pub mod dead_letters;
 pub mod dice;
 pub mod herald;
 pub mod queue;
 pub mod settings;
+pub mod sign_in;
 pub mod store;
 pub mod telemetry;
+pub mod token_endpoint;
 pub mod upstream;
 pub mod vault;

@@ -18,6 +18,8 @@ pub struct Resources {
     pub usage_table: String,
     /// The usage queue.
     pub usage_queue_url: String,
+    /// Where its messages go that could not be stored; only the operator's side needs it.
+    pub dead_letter_queue_url: String,
     /// The KMS key that wraps the data key.
     pub data_key_id: String,
 }
@@ -56,6 +58,8 @@ pub struct Timers {
     pub overall: Duration,
     /// For draining an answer whose client has left.
     pub drain: Duration,
+    /// For a new token, where no other account is left.
+    pub token: Duration,
 }
 
 /// What becomes of a limited request while its limits cannot be counted.
@@ -86,6 +90,22 @@ pub struct LimitsOnOutage {
     pub money: OnOutage,
     /// Requests per minute, and at the same time.
     pub rates: OnOutage,
+}
+
+/// From how much of an upstream's limit on an account is taken only if no other serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UtilisationMax(pub Option<u32>);
+
+impl FromStr for UtilisationMax {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(percent) => Ok(Self(Some(percent))),
+            Err(_) if text == "off" => Ok(Self(None)),
+            Err(_) => Err("is neither a number of percent nor `off`"),
+        }
+    }
 }
 
 /// Everything that the environment decides.
@@ -121,8 +141,12 @@ pub struct Settings {
     pub event_days: u32,
     /// How long to wait for what.
     pub timers: Timers,
+    /// In percent of the 5-hour or 7-day limit.
+    pub utilisation_max: UtilisationMax,
     /// What becomes of limited requests while the store is out of reach.
     pub limits_on_outage: LimitsOnOutage,
+    /// What a client is told beside a spent limit, if the operator has words of their own.
+    pub spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline before it is given up.
     pub reservation_margin: Duration,
 }
@@ -149,6 +173,7 @@ impl Settings {
                 state_table: source.text("BATON_STATE_TABLE", ""),
                 usage_table: source.text("BATON_USAGE_TABLE", ""),
                 usage_queue_url: source.text("BATON_USAGE_QUEUE_URL", ""),
+                dead_letter_queue_url: source.text("BATON_DEAD_LETTER_QUEUE_URL", ""),
                 data_key_id: source.text("BATON_DATA_KEY_ID", ""),
             },
             pepper: source.secret("BATON_KEY_PEPPER"),
@@ -171,11 +196,14 @@ impl Settings {
                 idle: source.seconds("BATON_IDLE_SECONDS", "290"),
                 overall: source.seconds("BATON_OVERALL_SECONDS", "3600"),
                 drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
+                token: source.seconds("BATON_TOKEN_SECONDS", "10"),
             },
+            utilisation_max: source.parsed("BATON_UTILISATION_MAX", "95"),
             limits_on_outage: LimitsOnOutage {
                 money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),
                 rates: source.parsed("BATON_LIMITS_FAIL_RATES", "open"),
             },
+            spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
         };
         if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
@@ -204,11 +232,15 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn text(&self, name: &str, default: &str) -> String {
-        (self.lookup)(name).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
+        self.some_text(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn some_text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|text| !text.is_empty())
     }
 
     fn secret(&self, name: &str) -> Option<Secret> {
-        (self.lookup)(name).filter(|text| !text.is_empty()).map(Secret::new)
+        self.some_text(name).map(Secret::new)
     }
 
     fn flag(&mut self, name: &str) -> bool {
@@ -266,6 +298,7 @@ placeholder! {
     PathBuf => Self::new(),
     LogFormat => Self::Text,
     OnOutage => Self::Closed,
+    UtilisationMax => Self(None),
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
 }
 

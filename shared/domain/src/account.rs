@@ -2,7 +2,7 @@
 //! is [`crate::health`]'s business.
 
 use crate::id::{AccountId, GroupId};
-use crate::model::ModelPattern;
+use crate::model::{ModelPattern, allows, map};
 use serde::{Deserialize, Serialize};
 
 /// An upstream account's settings. Its credential is not part of it; see `cloud::vault`.
@@ -32,10 +32,34 @@ pub struct Account {
     pub cache_domain: Option<String>,
     /// Requests at the same time, if bounded.
     pub max_concurrency: Option<u32>,
-    /// The proxy to reach it through, if any.
+    /// The proxy to reach it through, if any, as it is shown: its password is masked.
     pub proxy_url: Option<String>,
+    /// The same as it is used, sealed and in base64.
+    #[serde(default)]
+    pub proxy_sealed: Option<String>,
     /// Whether it is used at all.
     pub enabled: bool,
+}
+
+impl Account {
+    /// Whether it serves a model that is asked for as `model`. Bedrock knows none by the name that
+    /// the Messages API has for it: there it must be mapped, or asked for by Bedrock's own name.
+    pub fn serves(&self, model: &str) -> bool {
+        let is_named = self.provider != Provider::Bedrock
+            || model.contains("anthropic.")
+            || model.starts_with("arn:")
+            || map(&self.model_map, model).is_some();
+        is_named && allows(&self.models, model)
+    }
+
+    /// Whether it is asked by `InvokeModel`. Bedrock also speaks the Messages API itself, for newer
+    /// models, under `/anthropic` (Bedrock user guide, "Inference using Anthropic Messages API",
+    /// 2026-10): then only the signature is Amazon's.
+    pub fn takes_invoke_model(&self) -> bool {
+        let base = self.base_url.trim_end_matches('/');
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        self.provider == Provider::Bedrock && !base.ends_with("/anthropic")
+    }
 }
 
 /// The kinds of upstream.
@@ -69,4 +93,17 @@ pub enum CredentialKind {
     ApiKey,
     /// A static token, sent as `Authorization: Bearer`.
     Bearer,
+    /// A short-lived token, renewed through an OAuth 2.0 token endpoint; see [`crate::token`].
+    Oauth2,
+    /// A short-lived token, had for a signed statement of who we are; see [`crate::token`].
+    WorkloadIdentity,
+    /// An AWS role that signs each request (Signature Version 4): our own, or an assumed one.
+    Aws,
+}
+
+impl CredentialKind {
+    /// Whether it is a token that runs out and is renewed.
+    pub fn is_renewed(self) -> bool {
+        matches!(self, Self::Oauth2 | Self::WorkloadIdentity)
+    }
 }

@@ -9,6 +9,7 @@ use crate::key::Limits;
 use crate::limit::Period;
 use crate::money::PicoUsd;
 use crate::reservation::Counted;
+use crate::scope::Scope;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -100,8 +101,8 @@ pub enum Event {
 /// So much of a money limit is spent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitReached {
-    /// Whose limit: an id.
-    pub scope: String,
+    /// What the limit is of.
+    pub scope: Scope,
     /// Its name.
     pub name: String,
     /// `daily`, `weekly`, `monthly`, `total`
@@ -145,12 +146,16 @@ impl Alert {
     pub fn text(&self) -> String {
         match &self.event {
             Event::Limit(limit) => {
-                let LimitReached { name, period, percent, spent_usd, limit_usd, .. } = limit;
+                let LimitReached { scope, name, period, percent, spent_usd, limit_usd, .. } = limit;
+                let whose = match scope {
+                    Scope::Organization => "the organization".to_owned(),
+                    other => format!("{} {name}", other.kind()),
+                };
                 let resets = limit.resets_at.map(|at| at.strftime("; resets %Y-%m-%d %H:%M UTC"));
                 let resets = resets.map(|text| text.to_string()).unwrap_or_default();
                 let (spent, most) = (dollars(*spent_usd), dollars(*limit_usd));
                 format!(
-                    "{name}: {percent} % of the {period} limit is spent ({spent} of {most} USD{resets})"
+                    "{whose}: {percent} % of the {period} limit is spent ({spent} of {most} USD{resets})"
                 )
             }
             Event::Account { name, state, reason, until, .. } => {
@@ -201,7 +206,7 @@ pub fn reached(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32
 /// alert's id holds window, limit and threshold, so it comes once a period, and anew after the
 /// limit was changed.
 pub fn of_limits(
-    (scope, name): (&str, &str),
+    (scope, name): (&Scope, &str),
     limits: &Limits,
     counted: &Counted,
     thresholds: &[u32],
@@ -215,7 +220,7 @@ pub fn of_limits(
             let Some(percent) = reached(spent, limit, thresholds) else { continue };
             let id = format!("limit#{scope}#{}#{}#{percent}", window.name, limit.pico());
             let event = Event::Limit(LimitReached {
-                scope: scope.to_owned(),
+                scope: scope.clone(),
                 name: name.to_owned(),
                 period: Period::as_str(period).to_owned(),
                 percent,
@@ -237,7 +242,7 @@ pub fn of_account(told: Told, health: &Health, now: Timestamp) -> Option<News> {
         Standing::AuthFailed { reason } => {
             News { state: Told::AuthFailed, reason: Some(reason.to_owned()), until: None }
         }
-        Standing::Cooling { until, reason } if is_long(&health.state, now) => {
+        Standing::Cooling { until, reason, .. } if is_long(&health.state, now) => {
             News { state: Told::Cooling, reason: Some(reason.to_owned()), until: Some(until) }
         }
         Standing::Cooling { .. } | Standing::HalfOpen => return None,

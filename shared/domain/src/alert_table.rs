@@ -2,7 +2,7 @@
 
 use super::Told::{AuthFailed, Cooling, Ready};
 use super::*;
-use crate::id::{GroupId, RequestId};
+use crate::id::{GroupId, KeyId, RequestId};
 use crate::reservation::Reservation;
 use proptest::prelude::*;
 
@@ -44,8 +44,12 @@ fn limits(daily: i128, monthly: i128) -> Limits {
     Limits { usd_daily: usd(daily), usd_monthly: usd(monthly), ..Limits::default() }
 }
 
+fn key() -> Scope {
+    Scope::Key(KeyId::from_bits(1))
+}
+
 fn ids(limits: &Limits, counted: &Counted, now: Timestamp) -> Vec<String> {
-    let alerts = of_limits(("key_1", "ci"), limits, counted, &THRESHOLDS, now);
+    let alerts = of_limits((&key(), "ci"), limits, counted, &THRESHOLDS, now);
     alerts.into_iter().map(|alert| alert.id).collect()
 }
 
@@ -54,10 +58,13 @@ fn each_window_is_told_by_itself_and_a_changed_limit_anew() {
     let counted = counted(&[("d#2026-11-22", 81), ("m#2026-11", 500), ("t", 9999)]);
     assert_eq!(
         ids(&limits(100, 1000), &counted, now()),
-        ["limit#key_1#d#2026-11-22#100#80", "limit#key_1#m#2026-11#1000#50"]
+        ["limit#key_000000000001#d#2026-11-22#100#80", "limit#key_000000000001#m#2026-11#1000#50"]
     );
     assert_eq!(ids(&limits(200, 2000), &counted, now()), Vec::<String>::new());
-    assert_eq!(ids(&limits(160, 2000), &counted, now()), ["limit#key_1#d#2026-11-22#160#50"]);
+    assert_eq!(
+        ids(&limits(160, 2000), &counted, now()),
+        ["limit#key_000000000001#d#2026-11-22#160#50"]
+    );
 }
 
 #[test]
@@ -71,6 +78,8 @@ fn what_is_reserved_is_not_spent() {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
+        beyond: PicoUsd::ZERO,
+        pools: Vec::new(),
     };
     counted.open.insert(RequestId::from_bits(1), open);
     assert_eq!(ids(&limits(100, 100), &counted, now()), Vec::<String>::new());
@@ -87,7 +96,9 @@ fn a_window_that_has_just_ended_is_still_looked_at() {
 
 #[test]
 fn an_account_is_told_when_it_changes_for_long() {
-    let rest = |seconds| State::Cooling(Rest { until: later(seconds), reason: "limit".into() });
+    let rest = |seconds| {
+        State::Cooling(Rest { until: later(seconds), reason: "limit".into(), is_guess: false })
+    };
     let open = |seconds, until| State::Open {
         until: later(until),
         seconds,
@@ -119,7 +130,7 @@ fn an_account_is_told_when_it_changes_for_long() {
 #[test]
 fn words_for_people() {
     let event = Event::Limit(LimitReached {
-        scope: "key_1".into(),
+        scope: key(),
         name: "ci".into(),
         period: "daily".into(),
         percent: 80,
@@ -129,7 +140,7 @@ fn words_for_people() {
     });
     let alert = Alert { id: "x".into(), at: now(), event };
     let text =
-        "ci: 80 % of the daily limit is spent (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+        "key ci: 80 % of the daily limit is spent (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(alert.text(), text);
     let body: serde_json::Value = serde_json::from_str(&alert.body(Form::Json)).unwrap();
     assert_eq!((&body["kind"], &body["percent"]), (&json!("limit"), &json!(80)));

@@ -3,13 +3,28 @@
 //! Smallest priority first. Inside a priority, weighted rendezvous hashing by session picks a
 //! cache domain, then an account of it: every instance computes the same answer without stored
 //! state, and when an account is out only its own sessions move, if they can within the domain.
+//! Accounts near their limits come after all others, and those that cool down on a guess of ours
+//! come last: a guess must not lock the last account out.
 
 use crate::account::{Account, Provider};
 use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
-use crate::model::allows;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// For so long a session that had to leave its first choice stays where it went.
+pub const MOVED: SignedDuration = SignedDuration::from_hours(1);
+
+/// What stays where it went: a session, as far as it asks for one model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Conversation {
+    /// The group whose accounts it uses.
+    pub group: GroupId,
+    /// The session's number.
+    pub session: u64,
+    /// The model asked for.
+    pub model: String,
+}
 
 /// An account with what is known of its health.
 pub struct Candidate<'a> {
@@ -27,8 +42,16 @@ pub struct Wish<'a> {
     pub model: &'a str,
     /// What keeps a conversation on its account.
     pub session: u64,
+    /// The cache domain that the session had to move to, if it had to.
+    pub moved_to: Option<&'a str>,
     /// Accounts that have failed this request already.
     pub tried: &'a [AccountId],
+    /// Accounts that have as many requests under way as they may.
+    pub full: &'a [AccountId],
+    /// Accounts whose token has run out.
+    pub signed_out: &'a [AccountId],
+    /// An account with so much of a limit used, in percent, is taken only if no other serves.
+    pub utilisation_max: Option<u32>,
 }
 
 /// The answer. An empty one says why, account by account.
@@ -58,8 +81,12 @@ pub enum Ineligible {
     },
     /// Its credential is refused, for this reason.
     AuthFailed(String),
+    /// Its token has run out; a new one is asked for.
+    SignedOut,
     /// It failed this very request.
     Tried,
+    /// It has as many requests under way as it may.
+    Full,
 }
 
 impl std::fmt::Display for Ineligible {
@@ -73,61 +100,98 @@ impl std::fmt::Display for Ineligible {
                 write!(out, "is cooling down until {until} ({reason})")
             }
             Self::AuthFailed(reason) => write!(out, "has a refused credential ({reason})"),
+            Self::SignedOut => out.write_str("has no valid token; a new one is asked for"),
             Self::Tried => out.write_str("has failed this request"),
+            Self::Full => out.write_str("has as many requests under way as it may"),
         }
     }
+}
+
+/// How gladly an account is taken, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    Ready,
+    /// So much of a limit is used that it would soon refuse.
+    NearLimit,
+    /// It cools down, but only because we guess that it should.
+    LastResort,
 }
 
 /// Chooses among `candidates` for `wish` at `now`.
 pub fn choose(candidates: &[Candidate<'_>], wish: &Wish<'_>, now: Timestamp) -> Choice {
-    let verdicts: Vec<Option<Ineligible>> =
-        candidates.iter().map(|candidate| ineligible(candidate, wish, now)).collect();
-    let usable = |index: &usize| verdicts[*index].is_none();
-
-    let Some(priority) =
-        (0..candidates.len()).filter(usable).map(|index| candidates[index].account.priority).min()
-    else {
+    let verdicts: Vec<Result<Tier, Ineligible>> =
+        candidates.iter().map(|candidate| tier(candidate, wish, now)).collect();
+    let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
+    let usable: Vec<usize> =
+        (0..candidates.len()).filter(|&at| verdicts[at].as_ref().ok() == best).collect();
+    if best.is_none() {
         let ids = candidates.iter().map(|candidate| candidate.account.id.clone());
-        return Choice::Nobody(
-            ids.zip(verdicts).filter_map(|(id, why)| why.map(|why| (id, why))).collect(),
-        );
-    };
-    let level = || (0..candidates.len()).filter(|&at| candidates[at].account.priority == priority);
+        let reasons = ids.zip(verdicts).filter_map(|(id, verdict)| Some((id, verdict.err()?)));
+        return Choice::Nobody(reasons.collect());
+    }
+    let is_there = |at: &usize| wish.moved_to == Some(domain(candidates[*at].account));
+    let stays: Vec<usize> = usable.iter().copied().filter(is_there).collect();
+    let among = if stays.is_empty() { usable } else { stays };
+    draw(candidates, &among, wish).map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
+}
+
+/// The session's first choice: who would be chosen if all accounts were well and had room.
+pub fn first_choice(candidates: &[Candidate<'_>], wish: &Wish<'_>) -> Option<usize> {
+    let serves = |at: &usize| unfit(candidates[*at].account, wish).is_none();
+    let among: Vec<usize> = (0..candidates.len()).filter(serves).collect();
+    draw(candidates, &among, wish)
+}
+
+/// The smallest priority of `among`, then a cache domain, then an account of it.
+fn draw(candidates: &[Candidate<'_>], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
+    let priority = among.iter().map(|&at| candidates[at].account.priority).min()?;
+    let level = || among.iter().copied().filter(|&at| candidates[at].account.priority == priority);
 
     // Domains keep the weight of all their enabled members, usable or not: an account that is
     // out must not move the sessions of its neighbours.
     let seed = xxh3_64_with_seed(wish.group.as_str().as_bytes(), wish.session);
-    let draw =
+    let of_domain =
         |at: usize| Draw::new(seed, domain(candidates[at].account), domain_weight(candidates, at));
-    let best = level().filter(usable).map(draw).min();
-    let chosen = level().filter(usable).filter(|&at| Some(draw(at)) == best).min_by_key(|&at| {
+    let best = level().map(of_domain).min();
+    level().filter(|&at| Some(of_domain(at)) == best).min_by_key(|&at| {
         let account = candidates[at].account;
         Draw::new(seed.rotate_left(32), account.id.as_str(), u64::from(account.weight))
-    });
-    chosen.map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
+    })
 }
 
-fn ineligible(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Option<Ineligible> {
-    let account = candidate.account;
+/// Why the account's settings keep it from serving the wish, whatever its health.
+fn unfit(account: &Account, wish: &Wish<'_>) -> Option<Ineligible> {
     if !account.enabled || account.weight == 0 {
         return Some(Ineligible::Disabled);
     }
-    if account.provider != Provider::Anthropic {
+    if account.provider == Provider::OpenaiCompatible {
         return Some(Ineligible::Protocol);
     }
-    if !allows(&account.models, wish.model) {
-        return Some(Ineligible::Model);
+    (!account.serves(wish.model)).then_some(Ineligible::Model)
+}
+
+fn tier(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Result<Tier, Ineligible> {
+    let account = candidate.account;
+    if let Some(why) = unfit(account, wish) {
+        return Err(why);
     }
     if wish.tried.contains(&account.id) {
-        return Some(Ineligible::Tried);
+        return Err(Ineligible::Tried);
     }
-    match candidate.health.standing(wish.model, now) {
-        Standing::Cooling { until, reason } => {
-            Some(Ineligible::Cooling { until, reason: reason.to_owned() })
+    let tier = match candidate.health.standing(wish.model, now) {
+        Standing::AuthFailed { reason } => return Err(Ineligible::AuthFailed(reason.to_owned())),
+        _ if wish.signed_out.contains(&account.id) => return Err(Ineligible::SignedOut),
+        Standing::Cooling { is_guess: true, .. } => Tier::LastResort,
+        Standing::Cooling { until, reason, .. } => {
+            return Err(Ineligible::Cooling { until, reason: reason.to_owned() });
         }
-        Standing::AuthFailed { reason } => Some(Ineligible::AuthFailed(reason.to_owned())),
-        Standing::HalfOpen | Standing::Ready => None,
-    }
+        Standing::HalfOpen | Standing::Ready => {
+            let used = candidate.health.utilisation.percent(now);
+            let is_near = wish.utilisation_max.is_some_and(|most| used >= most);
+            if is_near { Tier::NearLimit } else { Tier::Ready }
+        }
+    };
+    if wish.full.contains(&account.id) { Err(Ineligible::Full) } else { Ok(tier) }
 }
 
 /// When the first of the accounts that are only cooling down can be used again.
@@ -139,8 +203,8 @@ pub fn ready_at(reasons: &[(AccountId, Ineligible)]) -> Option<Timestamp> {
     ends.min()
 }
 
-/// An account without a declared domain is one of its own.
-fn domain(account: &Account) -> &str {
+/// The account's cache domain; one without a declared domain is one of its own.
+pub fn domain(account: &Account) -> &str {
     account.cache_domain.as_deref().unwrap_or(account.id.as_str())
 }
 
@@ -211,3 +275,6 @@ fn neg_log2(u: u64) -> u64 {
 #[cfg(test)]
 #[path = "choose_laws.rs"]
 mod laws;
+#[cfg(test)]
+#[path = "choose_tiers.rs"]
+mod tiers;

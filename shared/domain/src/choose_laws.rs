@@ -5,7 +5,7 @@ use crate::account::CredentialKind;
 use crate::health::{Rest, State};
 use proptest::prelude::*;
 
-fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
+pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
     Account {
         id: AccountId::from_bits(bits),
         name: String::new(),
@@ -20,7 +20,21 @@ fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
         cache_domain: domain.map(str::to_owned),
         max_concurrency: None,
         proxy_url: None,
+        proxy_sealed: None,
         enabled: true,
+    }
+}
+
+pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
+    Wish {
+        group,
+        model: "claude-opus-5-5",
+        session,
+        moved_to: None,
+        tried: &[],
+        full: &[],
+        signed_out: &[],
+        utilisation_max: Some(95),
     }
 }
 
@@ -29,7 +43,7 @@ fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<Accou
     let candidates: Vec<_> =
         accounts.iter().map(|account| Candidate { account, health: &health }).collect();
     let group = GroupId::from_bits(1);
-    let wish = Wish { group: &group, model: "claude-opus-5-5", session, tried };
+    let wish = Wish { tried, ..wish(&group, session) };
     match choose(&candidates, &wish, Timestamp::UNIX_EPOCH) {
         Choice::Chosen(index) => Some(accounts[index].id.clone()),
         Choice::Nobody(_) => None,
@@ -81,7 +95,7 @@ fn nobody_says_why() {
     off.enabled = false;
     let mut other = account(2, 1, None);
     other.models = vec!["claude-haiku-*".parse().unwrap()];
-    let rest = Rest { until: Timestamp::MAX, reason: "overloaded".to_owned() };
+    let rest = Rest { until: Timestamp::MAX, reason: "overloaded".to_owned(), is_guess: false };
     let cooling = Health { state: State::Cooling(rest), ..Health::default() };
     let since = Timestamp::UNIX_EPOCH;
     let state = State::AuthFailed { since, reason: "401".to_owned() };
@@ -95,7 +109,7 @@ fn nobody_says_why() {
         Candidate { account: &fourth, health: &refused },
     ];
     let group = GroupId::from_bits(1);
-    let wish = Wish { group: &group, model: "claude-opus-5-5", session: 0, tried: &[] };
+    let wish = wish(&group, 0);
     let Choice::Nobody(reasons) = choose(&candidates, &wish, Timestamp::UNIX_EPOCH) else {
         panic!("somebody");
     };
@@ -149,12 +163,12 @@ proptest! {
             .enumerate()
             .map(|(at, &(weight, domain))| account(at as u128, weight, names.get(usize::from(domain)).copied()))
             .collect();
-        let (rest, now) = (Rest { until: Timestamp::MAX, reason: String::new() }, Timestamp::UNIX_EPOCH);
+        let (rest, now) = (Rest { until: Timestamp::MAX, reason: String::new(), is_guess: false }, Timestamp::UNIX_EPOCH);
         let (out, ready) = (Health { state: State::Cooling(rest), ..Health::default() }, Health::default());
         let gone = &accounts[gone.index(accounts.len())].id;
         let group = GroupId::from_bits(1);
         for session in sessions {
-            let wish = Wish { group: &group, model: "claude-opus-5-5", session, tried: &[] };
+            let wish = wish(&group, session);
             let among = |order: &[Account], is_out: bool| {
                 let health = |account: &Account| if is_out && account.id == *gone { &out } else { &ready };
                 let candidates: Vec<_> =

@@ -36,6 +36,9 @@ pub struct Health {
     /// How much of the upstream's limits is used.
     #[serde(default)]
     pub utilisation: Utilisation,
+    /// Until when it was out last, or is going to be: sessions may have moved since.
+    #[serde(default)]
+    pub out_until: Option<Timestamp>,
 }
 
 /// The account as a whole.
@@ -74,6 +77,9 @@ pub struct Rest {
     pub until: Timestamp,
     /// Why, in words.
     pub reason: String,
+    /// The upstream has named no time: how long it takes is a guess of ours.
+    #[serde(default)]
+    pub is_guess: bool,
 }
 
 /// How much of the upstream's unified limits is used.
@@ -107,6 +113,8 @@ pub enum Standing<'a> {
         until: Timestamp,
         /// Why.
         reason: &'a str,
+        /// The time is a guess of ours: it may be used before, if there is no other.
+        is_guess: bool,
     },
     /// Not at all.
     AuthFailed {
@@ -124,7 +132,7 @@ impl Health {
         }
         let resting = |(family, rest): &(&String, &Rest)| rest.until > now && is_of(family, model);
         match self.families.iter().find(resting) {
-            Some((_, rest)) => Standing::Cooling { until: rest.until, reason: &rest.reason },
+            Some((_, rest)) => rest.standing(),
             None => Standing::Ready,
         }
     }
@@ -132,13 +140,13 @@ impl Health {
     /// What it means at `now` for the account as a whole.
     pub fn overall(&self, now: Timestamp) -> Standing<'_> {
         match &self.state {
-            State::Cooling(Rest { until, reason }) | State::Open { until, reason, .. }
-                if *until > now =>
-            {
-                Standing::Cooling { until: *until, reason }
+            State::Cooling(rest) if rest.until > now => rest.standing(),
+            State::Open { until, reason, .. } if *until > now => {
+                Standing::Cooling { until: *until, reason, is_guess: true }
             }
             State::Open { probe_until: Some(until), .. } if *until > now => {
-                Standing::Cooling { until: *until, reason: "another request is probing it" }
+                let reason = "another request is probing it";
+                Standing::Cooling { until: *until, reason, is_guess: true }
             }
             State::Open { .. } => Standing::HalfOpen,
             State::AuthFailed { reason, .. } => Standing::AuthFailed { reason },
@@ -146,8 +154,28 @@ impl Health {
         }
     }
 
+    /// Whether it was out at some time of the last `within`: some of its sessions may be elsewhere.
+    pub fn was_out(&self, within: SignedDuration, now: Timestamp) -> bool {
+        matches!(self.state, State::AuthFailed { .. })
+            || self.out_until.is_some_and(|until| now.duration_since(until) < within)
+    }
+
+    /// The same account with nothing held against it; what is used stays known.
+    #[must_use]
+    pub fn forgiven(&self, now: Timestamp) -> Self {
+        let is_out = !matches!(self.overall(now), Standing::Ready);
+        let out_until = if is_out { Some(now) } else { self.out_until };
+        Self { utilisation: self.utilisation, out_until, ..Self::default() }
+    }
+
     fn with(&self, state: State) -> Self {
         Self { state, ..self.clone() }
+    }
+}
+
+impl Rest {
+    fn standing(&self) -> Standing<'_> {
+        Standing::Cooling { until: self.until, reason: &self.reason, is_guess: self.is_guess }
     }
 }
 
@@ -161,26 +189,45 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
     if matches!(health.state, State::AuthFailed { .. }) {
         return None;
     }
-    match effect {
-        Effect::Nothing => None,
-        Effect::Cool { until, reason, family } => {
-            let rest = Rest { until: *until, reason: (*reason).to_owned() };
-            match family {
+    let (after, until) = match effect {
+        Effect::Nothing => return None,
+        Effect::Cool { until, reason, family, is_guess } => {
+            let rest = Rest { until: *until, reason: (*reason).to_owned(), is_guess: *is_guess };
+            let after = match family {
                 Some(family) => family_cooled(health, family, rest, now),
                 None => cooled(health, rest, now),
-            }
+            };
+            (after?, *until)
         }
-        Effect::AuthFailed { reason } => {
-            Some(health.with(State::AuthFailed { since: now, reason: (*reason).to_owned() }))
+        Effect::AuthFailed { reason } => return refused(health, reason, now),
+        Effect::Strike { reason } => {
+            let after = struck(health, reason, now)?;
+            let State::Open { until, .. } = after.state else { return Some(after) };
+            (after, until)
         }
-        Effect::Strike { reason } => struck(health, reason, now),
+    };
+    let out_until = after.out_until.max(Some(until));
+    Some(Health { out_until, ..after })
+}
+
+/// Health after the credential was refused, for this reason.
+pub fn refused(health: &Health, reason: &str, now: Timestamp) -> Option<Health> {
+    if matches!(health.state, State::AuthFailed { .. }) {
+        return None;
     }
+    let after = health.with(State::AuthFailed { since: now, reason: reason.to_owned() });
+    Some(Health { out_until: after.out_until.max(Some(now)), ..after })
 }
 
 fn cooled(health: &Health, rest: Rest, now: Timestamp) -> Option<Health> {
     let known = match &health.state {
         // The probe has found something else than what opened the circuit.
         State::Open { probe_until: Some(_), .. } => None,
+        // What the upstream says outranks what was guessed.
+        State::Cooling(Rest { is_guess: true, .. }) | State::Open { .. } if !rest.is_guess => None,
+        State::Cooling(known) if known.until > now && !known.is_guess && rest.is_guess => {
+            return None;
+        }
         State::Cooling(Rest { until, .. }) | State::Open { until, .. } => Some(*until),
         State::Ready | State::AuthFailed { .. } => Some(now),
     };
@@ -253,6 +300,13 @@ pub fn probing(health: &Health, now: Timestamp) -> Option<Health> {
 }
 
 impl Utilisation {
+    /// The most that is used of any limit which has not been reset since, in percent.
+    pub fn percent(&self, now: Timestamp) -> u32 {
+        let running = |window: &Window| window.resets_at.is_none_or(|reset| reset > now);
+        let windows = [self.five_hour, self.seven_day].into_iter().flatten().filter(running);
+        windows.map(|window| window.percent).max().unwrap_or_default()
+    }
+
     fn is_news_after(self, known: Self) -> bool {
         let moved = |new: Option<Window>, known: Option<Window>| match (new, known) {
             (Some(new), Some(known)) => new.percent.abs_diff(known.percent) >= POINTS_MIN,

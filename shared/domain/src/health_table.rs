@@ -7,7 +7,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn cool(seconds: i64) -> Effect {
-    Effect::Cool { until: at(seconds), reason: "rate limited", family: None }
+    Effect::Cool { until: at(seconds), reason: "rate limited", family: None, is_guess: false }
 }
 
 fn strike() -> Effect {
@@ -95,7 +95,8 @@ fn one_request_probes_and_a_failed_probe_doubles_the_time() {
         end += 1 + seconds;
     }
     let claimed = probing(&health, at(end)).unwrap();
-    assert_eq!(served(&claimed, Utilisation::default(), at(end + 1)), Some(Health::default()));
+    let closed = served(&claimed, Utilisation::default(), at(end + 1)).unwrap();
+    assert_eq!(closed, Health { out_until: Some(at(end)), ..Health::default() });
     let limited = after(&claimed, &cool(end + 5), at(end + 1)).unwrap();
     assert_eq!(out_until(&limited, end + 1), Some(end + 5), "the probe found something else");
 }
@@ -103,9 +104,10 @@ fn one_request_probes_and_a_failed_probe_doubles_the_time() {
 #[test]
 fn a_family_cools_alone() {
     let until = at(600);
-    let effect = Effect::Cool { until, reason: "limited", family: Some("opus".to_owned()) };
+    let family = Some("opus".to_owned());
+    let effect = Effect::Cool { until, reason: "limited", family, is_guess: false };
     let health = after(&Health::default(), &effect, at(0)).unwrap();
-    let cooling = Standing::Cooling { until, reason: "limited" };
+    let cooling = Standing::Cooling { until, reason: "limited", is_guess: false };
     assert_eq!(health.standing("claude-opus-5-5", at(1)), cooling);
     assert_eq!(health.standing("claude-haiku-5-5", at(1)), Standing::Ready);
     assert_eq!(health.standing("claude-opus-5-5", at(600)), Standing::Ready);
@@ -121,6 +123,48 @@ fn utilisation_is_news_when_it_moved_by_five_points() {
         assert_eq!(served(&known, used(percent), at(1)).is_some(), is_news, "{percent}");
     }
     assert_eq!(served(&known, Utilisation::default(), at(1)), None, "an answer without headers");
+}
+
+#[test]
+fn what_the_upstream_says_outranks_a_guess() {
+    let guess = |seconds| match cool(seconds) {
+        Effect::Cool { until, reason, family, .. } => {
+            Effect::Cool { until, reason, family, is_guess: true }
+        }
+        other => other,
+    };
+    let is_guess = |steps: &[(i64, Effect)]| match run(steps).overall(at(5)) {
+        Standing::Cooling { is_guess, .. } => is_guess,
+        other => panic!("{other:?}"),
+    };
+    assert!(is_guess(&[(0, guess(30))]));
+    assert!(!is_guess(&[(0, guess(30)), (1, cool(10))]), "sooner, but certain");
+    assert!(!is_guess(&[(0, cool(10)), (1, guess(30))]), "a request that was under way");
+    assert!(is_guess(&[(0, strike()), (0, strike()), (0, strike())]));
+}
+
+#[test]
+fn that_it_was_out_is_remembered_after_it_is_over() {
+    let hour = SignedDuration::from_hours(1);
+    let was = |steps: &[(i64, Effect)], second| run(steps).was_out(hour, at(second));
+    assert!(!Health::default().was_out(hour, at(0)));
+    assert!(was(&[(0, cool(600))], 10));
+    assert!(was(&[(0, cool(600))], 600 + 3599));
+    assert!(!was(&[(0, cool(600))], 600 + 3600));
+    assert!(!was(&[(0, strike()), (0, strike())], 1), "a strike is not out yet");
+    assert!(was(&[(0, strike()), (0, strike()), (0, strike())], 30 + 3599));
+    let refused = run(&[(0, Effect::AuthFailed { reason: "401" })]);
+    assert!(refused.was_out(hour, at(99_999)), "it still is");
+    let back = refused.forgiven(at(99_999));
+    assert_eq!(back.overall(at(99_999)), Standing::Ready);
+    assert!(back.was_out(hour, at(99_999 + 3599)));
+}
+
+#[test]
+fn utilisation_is_that_of_the_fullest_limit_still_running() {
+    let window = |percent, reset| Some(Window { percent, resets_at: Some(at(reset)) });
+    let used = Utilisation { five_hour: window(97, 10), seven_day: window(40, 1000) };
+    assert_eq!([0, 9, 10, 999, 1000].map(|second| used.percent(at(second))), [97, 97, 40, 40, 0]);
 }
 
 #[test]

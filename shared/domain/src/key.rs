@@ -1,4 +1,4 @@
-//! Who may ask: keys, the users they belong to, the groups they draw on, and a key's limits.
+//! Who may ask: keys, the users they belong to, the groups they draw on, and their limits.
 
 use crate::id::{GroupId, KeyId, UserId};
 use crate::model::ModelPattern;
@@ -25,6 +25,21 @@ pub struct Key {
     pub enabled: bool,
     /// What it may spend and how fast.
     pub limits: Limits,
+    /// What its requests reserve against money limits.
+    #[serde(default)]
+    pub estimate: Estimate,
+}
+
+/// What a request reserves against money limits before it is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Estimate {
+    /// The most that it can cost: limits are never overrun.
+    #[default]
+    Most,
+    /// What it will likely cost: more requests at a time near a limit, which may be overrun by
+    /// what those under way then cost beyond it.
+    Expected,
 }
 
 /// Why an existing key is not accepted.
@@ -52,7 +67,7 @@ impl Key {
     }
 }
 
-/// What a key may spend and how fast. `None` is unlimited.
+/// What a key, or a pool of keys, may spend and how fast. `None` is unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -89,6 +104,9 @@ pub struct User {
     pub role: Role,
     /// Whether it may do anything.
     pub enabled: bool,
+    /// What all of its keys together may spend and how fast.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a user may do.
@@ -112,6 +130,9 @@ pub struct Group {
     pub description: String,
     /// Whether its keys are served.
     pub enabled: bool,
+    /// What all of its keys together may spend and how fast.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 #[cfg(test)]
@@ -130,6 +151,7 @@ mod tests {
             expires_at,
             enabled,
             limits: Limits::default(),
+            estimate: Estimate::Most,
         };
         assert_eq!(key(true, None).usable(at(5)), Ok(()));
         assert_eq!(key(true, Some(at(6))).usable(at(5)), Ok(()));

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod bounds;
 pub mod choose;
 pub mod health;
 pub mod id;
@@ -21,6 +22,9 @@ pub mod relay_key;
 pub mod rerate;
 pub mod reservation;
 pub mod rollup;
+pub mod scope;
 pub mod secret;
+pub mod spend_limit;
+pub mod token;
 pub mod usage;
 pub mod verdict;

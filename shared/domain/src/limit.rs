@@ -8,9 +8,11 @@ use crate::money::PicoUsd;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 /// A period that money can be limited in, shortest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Period {
     /// A calendar day.
     Daily,
@@ -120,6 +122,22 @@ impl Limits {
     /// Whether any limit is set.
     pub fn any(&self) -> bool {
         *self != Self::default()
+    }
+
+    /// Lowers the limit of a period to `amount`, unless it is lower already.
+    pub fn tighten(&mut self, period: Period, amount: PicoUsd) {
+        let limit = match period {
+            Period::Daily => &mut self.usd_daily,
+            Period::Weekly => &mut self.usd_weekly,
+            Period::Monthly => &mut self.usd_monthly,
+            Period::Total => &mut self.usd_total,
+        };
+        *limit = Some(limit.map_or(amount, |limit| limit.min(amount)));
+    }
+
+    /// Whether requests are limited, in a minute or at the same time.
+    pub fn has_rates(&self) -> bool {
+        self.requests_per_minute.is_some() || self.concurrency.is_some()
     }
 
     /// Whether money is limited.

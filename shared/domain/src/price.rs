@@ -163,6 +163,12 @@ const OUTPUT_TOKENS_MAX: u64 = 128_000;
 /// JSON form, Chinese at 2 to 3; base64 images and documents far above.
 const BYTES_PER_TOKEN_MIN: u64 = 2;
 
+/// Body bytes per prompt token of prose and code, in their JSON form.
+const BYTES_PER_TOKEN_EXPECTED: u64 = 4;
+
+/// A long answer, as answers go: turns of coding agents stay below it mostly.
+const OUTPUT_TOKENS_EXPECTED: u64 = 4_000;
+
 /// Prompt tokens that the upstream adds on its own at most: the tool-use preamble.
 const HIDDEN_TOKENS: u64 = 1_000;
 
@@ -316,6 +322,19 @@ impl PriceTable {
             + PicoUsd::of_tokens(rates.output, output);
         let amount = if price.us_geo { list.scaled(11, 10) } else { list };
         Cost { amount, version: version(&price, known), known }
+    }
+
+    /// What a request will likely cost: a prompt token for every four bytes, written to the
+    /// cache for five minutes, and an answer of [`OUTPUT_TOKENS_EXPECTED`], if it may be so long.
+    /// Never more than [`Self::estimate`].
+    pub fn expected(&self, ask: &Ask<'_>, at: Timestamp) -> PicoUsd {
+        let (price, _) = self.price_or_guess(ask.model, at);
+        let prompt = ask.body_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
+        let rates = price.rates(ask.fast, prompt);
+        let output = ask.max_tokens.unwrap_or(OUTPUT_TOKENS_MAX).min(OUTPUT_TOKENS_EXPECTED);
+        let likely = PicoUsd::of_tokens(rates.cache_write_5m.max(rates.input), prompt)
+            + PicoUsd::of_tokens(rates.output, output);
+        likely.min(self.estimate(ask, at).amount)
     }
 
     /// The model's price, or a guess that is never free; and whether it is the former.

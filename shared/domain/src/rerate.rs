@@ -145,10 +145,12 @@ mod tests {
             ttft_ms: None,
             duration_ms: 2,
             attempts: 1,
+            tried: Vec::new(),
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
             reserved_usd: None,
+            reserved_pools: Vec::new(),
         }
     }
 

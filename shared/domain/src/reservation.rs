@@ -1,13 +1,15 @@
-//! Reservations: what a request may cost, counted against its key's limits before it is sent.
+//! Reservations: what a request may cost, counted against what bounds it before it is sent.
 //!
 //! Each window keeps one number, what was spent plus what is reserved; the open reservations
 //! stand beside it. How that is written atomically is `cloud::store`'s business.
 
+use crate::bounds::Bounds;
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::key::Limits;
 use crate::limit::{Period, Window, minute};
 use crate::money::PicoUsd;
 use crate::record::{Outcome, UsageRecord, VERSION};
+use crate::scope::Scope;
 use crate::usage::Tokens;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,9 +20,12 @@ use std::fmt;
 /// since every open request is part of its key's item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// The most that it can cost.
+    /// What is reserved: the most that it can cost, or what it will likely cost.
     #[serde(rename = "e")]
     pub estimate: PicoUsd,
+    /// What it can cost beyond that.
+    #[serde(rename = "b", default, skip_serializing_if = "is_nothing")]
+    pub beyond: PicoUsd,
     /// When it was accepted: decides the windows that it counts in.
     #[serde(rename = "a")]
     pub at: Timestamp,
@@ -39,6 +44,9 @@ pub struct Reservation {
     /// Whose key it is.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
+    /// The pools that it is counted in besides its key's item.
+    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<Scope>,
 }
 
 impl Reservation {
@@ -72,21 +80,38 @@ impl Reservation {
             ttft_ms: None,
             duration_ms: u64::try_from(duration).unwrap_or_default(),
             attempts: 0,
+            tried: Vec::new(),
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
             reserved_usd: Some(self.estimate),
+            reserved_pools: self.pools.clone(),
         }
     }
 }
 
-/// Everything counted against one key's limits.
+fn is_nothing(amount: &PicoUsd) -> bool {
+    *amount == PicoUsd::ZERO
+}
+
+/// Everything counted against the limits of one scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Windows by name: pico-dollars spent and reserved, or requests.
     pub windows: BTreeMap<String, i128>,
-    /// Requests under way.
+    /// Of a key: its requests under way.
     pub open: BTreeMap<RequestId, Reservation>,
+    /// Of a pool: the same as mere sums, since each request stands in its key's item.
+    pub pooled: Pooled,
+}
+
+/// A pool's requests under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pooled {
+    /// How many.
+    pub requests: u64,
+    /// What is reserved for them.
+    pub estimates: PicoUsd,
 }
 
 /// Why a request has to wait.
@@ -106,6 +131,18 @@ pub enum Blocked {
     },
     /// Too many requests at the same time.
     Concurrency,
+}
+
+impl Blocked {
+    /// Of several, the one that ranks highest is told: the money limit that begins anew last.
+    fn rank(&self) -> (u8, bool, Option<Timestamp>, Option<Period>) {
+        match *self {
+            // The end of a month is before the end of the week that it ends in, sometimes.
+            Self::Money { period, resets_at } => (2, resets_at.is_none(), resets_at, Some(period)),
+            Self::Rate { resets_at } => (1, false, resets_at, None),
+            Self::Concurrency => (0, false, None, None),
+        }
+    }
 }
 
 impl fmt::Display for Blocked {
@@ -130,16 +167,34 @@ impl Counted {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
 
-    /// What is reserved in the window of `period` that `at` lies in.
+    /// What is reserved in the window of `period` that `at` lies in. A pool does not know which of
+    /// its requests began before the window: for a moment it may show too much.
     pub fn reserved(&self, period: Period, at: Timestamp) -> PicoUsd {
         let window = period.window(at);
         let inside = self.open.values().filter(|one| period.window(one.at) == window);
-        inside.map(|one| one.estimate).sum()
+        let each: PicoUsd = inside.map(|one| one.estimate).sum();
+        each + self.pooled.estimates.min(self.committed(&window))
     }
 
     /// What is spent in it and settled.
     pub fn spent(&self, period: Period, at: Timestamp) -> PicoUsd {
         self.committed(&period.window(at)) - self.reserved(period, at)
+    }
+
+    /// What a key's requests under way can cost beyond what is reserved for them: by so much at
+    /// most its limits will be overrun.
+    pub fn beyond(&self) -> PicoUsd {
+        self.open.values().map(|one| one.beyond).sum()
+    }
+
+    /// How many requests are under way.
+    pub fn under_way(&self) -> u64 {
+        self.pooled.requests.saturating_add(self.open.len() as u64)
+    }
+
+    /// Requests in the minute of `at`.
+    pub fn requests_in_minute(&self, at: Timestamp) -> i128 {
+        self.windows.get(&minute(at).name).copied().unwrap_or_default()
     }
 
     /// Which limit a request of this estimate has to wait for: the money limit that begins anew
@@ -151,41 +206,87 @@ impl Counted {
         let money = limits
             .monies()
             .filter(over)
-            .map(|(period, _)| (period.window(at).resets_at, period))
-            // The end of a month is before the end of the week that it ends in, sometimes.
-            .max_by_key(|(resets_at, period)| (resets_at.is_none(), *resets_at, *period));
-        if let Some((resets_at, period)) = money {
-            return Some(Blocked::Money { period, resets_at });
+            .map(|(period, _)| Blocked::Money { period, resets_at: period.window(at).resets_at });
+        let money = money.max_by_key(Blocked::rank);
+        if money.is_some() {
+            return money;
         }
-        let now = minute(at);
-        let requests = self.windows.get(&now.name).copied().unwrap_or_default();
+        let requests = self.requests_in_minute(at);
         if limits.requests_per_minute.is_some_and(|most| requests >= i128::from(most)) {
-            return Some(Blocked::Rate { resets_at: now.resets_at });
+            return Some(Blocked::Rate { resets_at: minute(at).resets_at });
         }
-        let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-        limits.concurrency.is_some_and(|most| open >= most).then_some(Blocked::Concurrency)
+        let over = |most: u32| self.under_way() >= u64::from(most);
+        limits.concurrency.is_some_and(over).then_some(Blocked::Concurrency)
     }
 
-    /// The money limit of which the largest share is spent.
-    pub fn tightest(&self, limits: &Limits, at: Timestamp) -> Option<(Period, PicoUsd, PicoUsd)> {
-        let spent = |(period, limit)| (period, self.spent(period, at), limit);
-        limits.monies().map(spent).max_by(|(_, spent, limit), (_, other_spent, other_limit)| {
-            let share = |part: PicoUsd, whole: PicoUsd| part.pico().saturating_mul(whole.pico());
-            share(*spent, *other_limit).cmp(&share(*other_spent, *limit))
+    /// Each money limit with what is spent of it.
+    fn spends(&self, limits: &Limits, at: Timestamp) -> impl Iterator<Item = Spend> {
+        limits.monies().map(move |(period, limit)| Spend {
+            period,
+            spent: self.spent(period, at),
+            limit,
         })
     }
 }
 
-/// What settles reservations of one key: one change of its item, however many records it is for.
+/// A money limit and what is spent of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spend {
+    /// Of which period.
+    pub period: Period,
+    /// So much is spent and settled.
+    pub spent: PicoUsd,
+    /// Of so much.
+    pub limit: PicoUsd,
+}
+
+impl Bounds {
+    /// Which limit of which scope a request of this estimate has to wait for, where `counted` is
+    /// what is counted of each scope in turn ([`Bounds::all`]): the money limit that begins anew
+    /// last, else a rate, else a concurrency.
+    pub fn blocked(
+        &self,
+        counted: &[Counted],
+        estimate: PicoUsd,
+        at: Timestamp,
+    ) -> Option<(Scope, Blocked)> {
+        let each = self.all().zip(counted);
+        let blocked = each.filter_map(|((scope, limits), counted)| {
+            Some((scope, counted.blocked(limits, estimate, at)?))
+        });
+        blocked.max_by_key(|(_, why)| why.rank())
+    }
+
+    /// The money limit of which the largest share is spent, of all scopes.
+    pub fn tightest(&self, counted: &[Counted], at: Timestamp) -> Option<Spend> {
+        let each = self.all().zip(counted);
+        let spends = each.flat_map(|((_, limits), counted)| counted.spends(limits, at));
+        spends.max_by(|one, other| {
+            let share = |part: PicoUsd, whole: PicoUsd| part.pico().saturating_mul(whole.pico());
+            share(one.spent, other.limit).cmp(&share(other.spent, one.limit))
+        })
+    }
+}
+
+/// What settles reservations in one item: one change, however many records it is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settlement {
     /// What each window's number changes by: actual cost less estimate.
     pub changes: BTreeMap<String, PicoUsd>,
     /// The reservations that are over.
     pub closed: Vec<RequestId>,
+    /// What was reserved for them.
+    pub estimates: PicoUsd,
 }
 
 impl Settlement {
+    /// The items in which `record` settles a reservation: none if it was not reserved.
+    pub fn scopes_of(record: &UsageRecord) -> impl Iterator<Item = Scope> {
+        let own = record.reserved_usd.map(|_| Scope::Key(record.key_id.clone()));
+        let pools = own.is_some().then(|| record.reserved_pools.iter().cloned());
+        own.into_iter().chain(pools.into_iter().flatten())
+    }
+
     /// Adds what `record` settles, if it was reserved.
     pub fn add(&mut self, record: &UsageRecord) {
         let Some(reserved) = record.reserved_usd else { return };
@@ -194,6 +295,7 @@ impl Settlement {
             *change += record.cost_usd - reserved;
         }
         self.closed.push(record.id.clone());
+        self.estimates += reserved;
     }
 }
 

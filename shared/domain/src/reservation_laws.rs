@@ -14,12 +14,14 @@ fn usd(text: &str) -> PicoUsd {
 fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
     Reservation {
         estimate,
+        beyond: PicoUsd::ZERO,
         at,
         expires: at.as_second() + 60,
         model: "claude-opus-5-5".into(),
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
+        pools: Vec::new(),
     }
 }
 
@@ -28,7 +30,7 @@ fn the_limit_that_begins_anew_last_blocks() {
     let now = at("2026-11-30T12:00:00Z"); // Monday, and the month's last day
     let counted = Counted {
         windows: Period::ALL.map(|period| (period.window(now).name, usd("5").pico())).into(),
-        open: BTreeMap::new(),
+        ..Counted::default()
     };
     let check = |limits: Limits, expect: &str| {
         let blocked = counted.blocked(&limits, usd("1"), now).map(|why| why.to_string());
@@ -58,6 +60,7 @@ fn rate_and_concurrency_block_after_money() {
     let counted = Counted {
         windows: [(minute(now).name, 3)].into(),
         open: [(RequestId::from_bits(1), reservation(usd("1"), now))].into(),
+        ..Counted::default()
     };
     let check = |rate, concurrency, expect| {
         let limits = Limits { requests_per_minute: rate, concurrency, ..Limits::default() };
@@ -76,11 +79,14 @@ fn the_tightest_limit_is_the_one_with_the_largest_share() {
     let now = at("2026-11-22T21:05:30Z");
     let counted = Counted {
         windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),
-        open: BTreeMap::new(),
+        ..Counted::default()
     };
     let some = |pico| Some(PicoUsd::new(pico));
     let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
-    let tightest = |limits| counted.tightest(&limits, now).map(|(period, ..)| period);
+    let tightest = |limits| {
+        let bounds = Bounds::of_key(KeyId::from_bits(1), limits);
+        bounds.tightest(std::slice::from_ref(&counted), now).map(|spend| spend.period)
+    };
     assert_eq!(tightest(limits.clone()), Some(Period::Monthly));
     assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(Period::Daily));
     assert_eq!(tightest(Limits::default()), None);
@@ -129,4 +135,62 @@ proptest! {
             prop_assert!(spent <= limit);
         }
     }
+
+    /// With estimates that are too low a limit is overrun by no more than what the requests that
+    /// were under way at the last admission could cost beyond them.
+    #[test]
+    fn an_overshoot_is_bounded_by_what_was_under_way(
+        requests in prop::collection::vec((0_i128..100, 0_i128..50, any::<bool>()), 1..60),
+        limit in 0_i128..500,
+    ) {
+        let now = at("2026-11-22T21:05:30Z");
+        let window = Period::Total.window(now);
+        let limits = Limits { usd_total: Some(PicoUsd::new(limit)), ..Limits::default() };
+        let mut counted = Counted::default();
+        let mut bound = limit;
+        for (number, (estimate, beyond, settles)) in requests.iter().enumerate() {
+            if counted.blocked(&limits, PicoUsd::new(*estimate), now).is_none() {
+                *counted.windows.entry(window.name.clone()).or_default() += estimate;
+                let beyond = PicoUsd::new(*beyond);
+                let open = Reservation { beyond, ..reservation(PicoUsd::new(*estimate), now) };
+                counted.open.insert(RequestId::from_bits(number as u128), open);
+                bound = limit + counted.beyond().pico();
+            }
+            if *settles && let Some((_, done)) = counted.open.pop_first() {
+                *counted.windows.entry(window.name.clone()).or_default() += done.beyond.pico();
+            }
+            prop_assert!(counted.committed(&window).pico() + counted.beyond().pico() <= bound);
+        }
+    }
+}
+
+#[test]
+fn of_several_scopes_the_limit_that_begins_anew_last_is_told() {
+    let now = at("2026-11-22T21:05:30Z");
+    let organization =
+        (Scope::Organization, Limits { usd_monthly: Some(usd("5")), ..Limits::default() });
+    let own = Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
+    let bounds = Bounds { pools: vec![organization], ..Bounds::of_key(KeyId::from_bits(1), own) };
+    let spent = |pico: i128| Counted {
+        windows: Period::ALL.map(|period| (period.window(now).name, pico)).into(),
+        ..Counted::default()
+    };
+    let check = |key, organization, expect: Option<(&str, &str)>| {
+        let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
+        let found = bounds.blocked(&counted, usd("1"), now);
+        let found = found.map(|(scope, why)| (scope.kind(), why.to_string()));
+        assert_eq!(found, expect.map(|(scope, why)| (scope, why.to_owned())));
+    };
+    let monthly = "spend limit reached (monthly; resets 2026-12-01 00:00 UTC)";
+    let daily = "spend limit reached (daily; resets 2026-11-23 00:00 UTC)";
+    check("5", "5", Some(("organization", monthly)));
+    check("5", "4", Some(("key", daily)));
+    check("4", "5", Some(("organization", monthly)));
+    check("4", "4", Some(("key", "too many requests at the same time")));
+    let tightest = |key, organization| {
+        let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
+        bounds.tightest(&counted, now).map(|spend| spend.period)
+    };
+    assert_eq!(tightest("4", "3"), Some(Period::Daily));
+    assert_eq!(tightest("3", "4"), Some(Period::Monthly));
 }

@@ -2,6 +2,7 @@
 //!
 //! Pure: the relay acts on a [`Verdict`], this module only reaches it.
 
+use crate::account::CredentialKind;
 use jiff::{SignedDuration, Timestamp};
 
 /// How an upstream call failed, before anything was sent to the client.
@@ -42,6 +43,8 @@ pub struct Verdict {
     pub request: Next,
     /// What happens to the account.
     pub account: Effect,
+    /// Whether a new token is to be asked for.
+    pub asks_renewal: bool,
 }
 
 /// What happens to the request.
@@ -66,6 +69,8 @@ pub enum Effect {
         reason: &'static str,
         /// The model family that it holds for, if not for all.
         family: Option<String>,
+        /// The upstream has named no time and may well answer before.
+        is_guess: bool,
     },
     /// Its credential is refused.
     AuthFailed {
@@ -79,9 +84,24 @@ pub enum Effect {
     },
 }
 
-/// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
-/// overloaded accounts.
-pub fn classify(failure: &Failure<'_>, now: Timestamp, jitter: u8) -> Verdict {
+/// A refused token waits so long for a new one.
+const RENEWAL_SECONDS: i64 = 60;
+
+/// Decides what `failure` at `now` means for an account with such a credential. `jitter` is a die
+/// of 0..=255 that spreads the return of overloaded accounts.
+pub fn classify(
+    failure: &Failure<'_>,
+    credential: CredentialKind,
+    now: Timestamp,
+    jitter: u8,
+) -> Verdict {
+    let asks_renewal =
+        credential.is_renewed() && matches!(failure, Failure::Status(Answer { status: 401, .. }));
+    if asks_renewal {
+        let reason = "the token is refused (401); a new one is asked for";
+        let account = cool(now, RENEWAL_SECONDS, reason, false);
+        return Verdict { request: Next::TryAnother, account, asks_renewal };
+    }
     let (request, account) = match failure {
         Failure::Status(answer) => return of_status(answer, now, jitter),
         Failure::FirstEvent { kind: "overloaded_error" } => {
@@ -92,13 +112,13 @@ pub fn classify(failure: &Failure<'_>, now: Timestamp, jitter: u8) -> Verdict {
             Effect::Strike { reason: "the upstream's stream began with an error" },
         ),
         Failure::FirstEvent { kind: "rate_limit_error" } => {
-            (Next::TryAnother, cool(now, 30, "rate limited"))
+            (Next::TryAnother, cool(now, 30, "rate limited", true))
         }
         Failure::FirstEvent { .. } => (Next::PassOn, Effect::Nothing),
         Failure::Unreachable => (Next::TryAnother, Effect::Strike { reason: "unreachable" }),
         Failure::Timeout => (Next::TryAnother, Effect::Strike { reason: "no answer in time" }),
     };
-    Verdict { request, account }
+    Verdict { request, account, asks_renewal: false }
 }
 
 fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
@@ -107,40 +127,50 @@ fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
         403 if says_disabled(answer.body) => {
             Effect::AuthFailed { reason: "the upstream has disabled the account (403)" }
         }
-        403 => cool(now, 300, "forbidden (403)"),
-        402 => until_reset(answer, now, 600, "spend cap reached (402)"),
+        403 => cool(now, 300, "forbidden (403)", false),
+        402 => until_reset(answer, now, (600, false), "spend cap reached (402)"),
         429 if says_spend_cap(answer.body) => {
-            until_reset(answer, now, 600, "spend cap reached (429)")
+            until_reset(answer, now, (600, false), "spend cap reached (429)")
         }
-        429 => until_reset(answer, now, 30, "rate limited (429)"),
+        429 => until_reset(answer, now, (30, true), "rate limited (429)"),
         529 => overloaded(now, jitter),
         500 | 502 | 503 | 504 => Effect::Strike { reason: "server error" },
-        _ => return Verdict { request: Next::PassOn, account: Effect::Nothing },
+        _ => return pass_on(),
     };
-    Verdict { request: Next::TryAnother, account }
+    Verdict { request: Next::TryAnother, account, asks_renewal: false }
 }
 
-/// As long as the answer says, for whom it says; `seconds` where it names no time to come.
-fn until_reset(answer: &Answer<'_>, now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
+fn pass_on() -> Verdict {
+    Verdict { request: Next::PassOn, account: Effect::Nothing, asks_renewal: false }
+}
+
+/// As long as the answer says, for whom it says; `otherwise` (seconds, and whether that is a mere
+/// guess) where it names no time to come.
+fn until_reset(
+    answer: &Answer<'_>,
+    now: Timestamp,
+    otherwise: (i64, bool),
+    reason: &'static str,
+) -> Effect {
     let announced = answer.reset.filter(|reset| *reset > now);
-    let seconds = match (answer.retry_after, announced) {
-        (Some(seconds), _) => i64::try_from(seconds).unwrap_or(i64::MAX),
-        (None, Some(reset)) => reset.duration_since(now).as_secs().saturating_add(1),
-        (None, None) => seconds,
+    let (seconds, is_guess) = match (answer.retry_after, announced) {
+        (Some(seconds), _) => (i64::try_from(seconds).unwrap_or(i64::MAX), false),
+        (None, Some(reset)) => (reset.duration_since(now).as_secs().saturating_add(1), false),
+        (None, None) => otherwise,
     };
     let family = answer.family.map(str::to_owned);
-    Effect::Cool { until: later(now, seconds), reason, family }
+    Effect::Cool { until: later(now, seconds), reason, family, is_guess }
 }
 
 /// It is the platform, not the account: 5 to 10 seconds.
 fn overloaded(now: Timestamp, jitter: u8) -> Effect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
-    Effect::Cool { until, reason: "overloaded (529)", family: None }
+    Effect::Cool { until, reason: "overloaded (529)", family: None, is_guess: true }
 }
 
-fn cool(now: Timestamp, seconds: i64, reason: &'static str) -> Effect {
-    Effect::Cool { until: later(now, seconds), reason, family: None }
+fn cool(now: Timestamp, seconds: i64, reason: &'static str, is_guess: bool) -> Effect {
+    Effect::Cool { until: later(now, seconds), reason, family: None, is_guess }
 }
 
 /// At most 31 days: a nonsense header must not bury an account.
@@ -167,7 +197,7 @@ mod tests {
 
     fn status(status: u16, retry_after: Option<u64>, body: &str) -> Verdict {
         let answer = Answer { status, retry_after, reset: None, family: None, body };
-        classify(&Failure::Status(answer), now(), 0)
+        classify(&Failure::Status(answer), CredentialKind::ApiKey, now(), 0)
     }
 
     fn cooled(verdict: &Verdict) -> i64 {
@@ -178,14 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_token_is_renewed_and_a_refused_key_is_not() {
+        let answer = Answer { status: 401, retry_after: None, reset: None, family: None, body: "" };
+        let of = |kind| classify(&Failure::Status(answer), kind, now(), 0);
+        let token = of(CredentialKind::Oauth2);
+        assert_eq!((token.request, token.asks_renewal), (Next::TryAnother, true));
+        assert_eq!(cooled(&token), 60);
+        let key = of(CredentialKind::Bearer);
+        assert!(matches!(key.account, Effect::AuthFailed { .. }) && !key.asks_renewal);
+    }
+
+    #[test]
     fn a_request_that_is_wrong_stays_with_its_sender() {
         for code in [400, 404, 405, 409, 413, 422] {
             let verdict = status(code, None, "");
-            assert_eq!(
-                verdict,
-                Verdict { request: Next::PassOn, account: Effect::Nothing },
-                "{code}"
-            );
+            assert_eq!(verdict, pass_on(), "{code}");
         }
     }
 
@@ -208,11 +245,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_upstream_does_not_say_is_a_guess() {
+        let is_guess = |code, retry_after, body| match status(code, retry_after, body).account {
+            Effect::Cool { is_guess, .. } => is_guess,
+            other => panic!("{other:?}"),
+        };
+        assert!(is_guess(429, None, ""));
+        assert!(is_guess(529, None, ""));
+        assert!(!is_guess(429, Some(17), ""));
+        assert!(!is_guess(429, None, "credit balance is too low"), "money does not come back");
+        assert!(!is_guess(402, None, ""));
+        assert!(!is_guess(403, None, ""));
+    }
+
+    #[test]
     fn a_reset_counts_if_it_is_to_come_and_may_be_of_one_family() {
         let until = |reset: &str, family| {
             let reset = Some(reset.parse().unwrap());
             let answer = Answer { status: 429, retry_after: None, reset, family, body: "" };
-            classify(&Failure::Status(answer), now(), 0)
+            classify(&Failure::Status(answer), CredentialKind::ApiKey, now(), 0)
         };
         assert_eq!(cooled(&until("2026-11-22T22:00:00Z", None)), 3601);
         assert_eq!(cooled(&until("2026-11-22T20:00:00Z", None)), 30, "a reset gone by");
@@ -229,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_with_an_error_counts_like_the_status() {
-        let first = |kind| classify(&Failure::FirstEvent { kind }, now(), 255);
+        let first =
+            |kind| classify(&Failure::FirstEvent { kind }, CredentialKind::ApiKey, now(), 255);
         assert_eq!(cooled(&first("overloaded_error")), 10);
         assert_eq!(first("invalid_request_error").request, Next::PassOn);
         assert!(matches!(first("api_error").account, Effect::Strike { .. }));

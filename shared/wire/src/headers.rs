@@ -4,7 +4,7 @@
 //! relay's own headers are the relay's to add.
 
 use http::header::{AUTHORIZATION, CONNECTION};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Where a client may put its key, in the order in which they are tried.
 const CREDENTIALS: [&str; 4] = ["x-api-key", "authorization", "x-goog-api-key", "api-key"];
@@ -55,6 +55,15 @@ pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
             || NOT_UPSTREAM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     passed(headers, drops)
+}
+
+/// Adds `beta` to the `anthropic-beta` header, unless it is among the client's own.
+pub fn add_beta(headers: &mut HeaderMap, beta: &'static str) {
+    let name = HeaderName::from_static("anthropic-beta");
+    let mut known = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok());
+    if !known.any(|value| value.split(',').any(|one| one.trim() == beta)) {
+        headers.append(name, HeaderValue::from_static(beta));
+    }
 }
 
 /// The response headers that go back to the client. Nothing is added.

@@ -11,6 +11,7 @@ mod tally;
 mod text;
 
 pub use failure::Failure;
+pub(crate) use tally::{Tally, Told};
 
 use crate::sse::Decoder;
 use baton_domain::usage::Usage;

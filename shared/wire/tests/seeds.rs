@@ -40,3 +40,21 @@ fn envelope() {
         targets::envelope(request["body"].to_string().as_bytes());
     }
 }
+
+#[test]
+fn translate() {
+    replay(&["fixtures/requests", "fixtures/errors", "fixtures/translate"], targets::translate);
+    for path in files("fixtures/translate").iter().chain(&files("fixtures/requests")) {
+        let Ok(file) = serde_json::from_slice::<serde_json::Value>(&fs::read(path).unwrap()) else {
+            continue;
+        };
+        for field in ["body", "ask", "answer"] {
+            targets::translate(file[field].to_string().as_bytes());
+        }
+    }
+}
+
+#[test]
+fn translate_stream() {
+    replay(&["fixtures/sse"], targets::translate_stream);
+}

@@ -91,6 +91,10 @@ fn every_form_of_body() {
     check(message, true, (3, 4, 5), false);
     let chat = r#"{"object":"chat.completion","model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}}}"#;
     check(chat, true, (7, 4, 7), false);
+    // What was written to a cache is no plain input either.
+    let written = r#"{"object":"chat.completion","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":2}}}"#;
+    check(written, true, (5, 4, 7), false);
+    assert_eq!(whole(written.as_bytes()).usage.tokens.prompt(), 11);
     let response = r#"{"object":"response","status":"incomplete","usage":{"input_tokens":11,"input_tokens_details":{"cached_tokens":4},"output_tokens":7},"error":null}"#;
     check(response, true, (7, 4, 7), false);
     let failed = r#"{"object":"response","status":"failed","usage":null,"error":{"code":"c","message":"m"}}"#;

@@ -5,6 +5,7 @@ use baton_domain::price::PriceTable;
 use baton_wire::envelope::{BadBody, Envelope, replace_model};
 use baton_wire::meter::{Meter, Reading};
 use baton_wire::sse::Decoder;
+use baton_wire::translate::{Asked, Client, Options, Speaks, Translation};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -93,4 +94,55 @@ pub(crate) fn envelope(input: &[u8]) {
         }
         Err(BadBody::Twice(_)) => {}
     }
+}
+
+/// Every pair of dialects that differ, with a request that asks for nothing special.
+fn pairs() -> Vec<(Translation, Asked)> {
+    let clients = [Client::Messages, Client::Chat, Client::Responses];
+    let pairs = clients.into_iter().flat_map(|client| {
+        let upstreams = [Speaks::Messages, Speaks::Chat];
+        upstreams.into_iter().filter_map(move |upstream| Translation::between(client, upstream))
+    });
+    let ask = br#"{"model":"m","messages":[],"input":[],"tools":[{"type":"custom","name":"f"}]}"#;
+    let options = Options::new("claude-opus-5-5", "req_1");
+    let asked = |pair: Translation| Some((pair, pair.request(ask, &options).ok()?.asked));
+    pairs.filter_map(asked).collect()
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(bytes).is_ok()
+}
+
+/// A request, a whole answer or an error becomes JSON, or is refused.
+pub(crate) fn translate(input: &[u8]) {
+    let options = Options::new("claude-opus-5-5", "req_1");
+    for (pair, asked) in pairs() {
+        if let Ok(translated) = pair.request(input, &options) {
+            assert!(is_json(&translated.body));
+        }
+        assert!(is_json(&asked.error(500, input)));
+        if let Ok(answer) = asked.response(input) {
+            assert!(is_json(&answer));
+        }
+    }
+}
+
+/// A translated stream does not depend on how its source is cut, and its events hold JSON.
+pub(crate) fn translate_stream(input: &[u8]) {
+    for (_, asked) in pairs() {
+        let whole = translated(&asked, &[input]);
+        assert_eq!(whole, translated(&asked, &cut(input)));
+        Decoder::new().push(&whole.0, |event| {
+            assert!(event.data == b"[DONE]" || is_json(event.data));
+        });
+    }
+}
+
+fn translated(asked: &Asked, chunks: &[&[u8]]) -> (Vec<u8>, bool) {
+    let (mut stream, mut out) = (asked.stream(), Vec::new());
+    for chunk in chunks {
+        stream.push(chunk, &mut out);
+    }
+    let told = stream.finish(&mut out);
+    (out, told)
 }

@@ -37,6 +37,14 @@ impl Admin {
         if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
 
+    /// A request beside `/api/v1`, with the token in `x-api-key`, as clients of Anthropic's Admin
+    /// API send it.
+    pub fn beside(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let base = self.base.trim_end_matches("/api/v1");
+        self.http.request(method, format!("{base}{path}")).header("x-api-key", &self.token)
+    }
+
     /// `GET`.
     pub async fn get(&self, path: &str) -> Answer {
         Answer::to(self.request("GET", path)).await

@@ -7,6 +7,7 @@ mod admin;
 mod binary;
 mod key;
 mod process;
+mod spend;
 mod usage;
 
 use std::net::SocketAddr;
@@ -23,7 +24,9 @@ pub use admin::Admin;
 pub use binary::{baton_binary, fake_upstream_binary, function_binary, target_folder};
 pub use key::{Key, KeyPlan, MODEL, message};
 pub use process::bare_command;
+pub(crate) use process::free_address;
 pub use process::{Launch, Process};
+pub use spend::{estimate, period, pico, scope, settled, spend, usd};
 pub use usage::{SOON, tokens};
 
 /// What runs Baton.

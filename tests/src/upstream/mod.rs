@@ -5,6 +5,7 @@
 //! hand, because header case, header order, chunk sizes and torn connections are what is measured
 //! here and an HTTP library hides all four.
 
+mod bedrock;
 mod content;
 mod gate;
 mod ledger;
@@ -13,6 +14,8 @@ mod reply;
 mod routes;
 mod scenario;
 mod serve;
+mod signature;
+mod sts;
 mod wire;
 
 use std::net::{SocketAddr, TcpListener};
@@ -21,10 +24,12 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+pub use bedrock::API_KEY as BEDROCK_KEY;
 pub use gate::Gate;
 pub use ledger::{Ledger, Row, Usage};
 pub use record::{Ending, Exchange, Request};
 pub use scenario::{Kind, Scenario};
+pub use signature::{ACCESS_KEY, ROLE, SECRET_KEY};
 
 use serve::Shared;
 

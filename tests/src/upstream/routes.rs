@@ -11,7 +11,7 @@ use super::content::{self, Block, HELLO, Message};
 use super::reply::{Bill, Body, Reply, Step};
 use super::scenario::last_user_message;
 use super::serve::Shared;
-use super::{Kind, Request, Scenario, Usage};
+use super::{Kind, Request, Scenario, Usage, bedrock, sts};
 use crate::fixtures;
 
 const MODELS: [(&str, &str); 6] = [
@@ -28,6 +28,15 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
     let path = request.path();
     if path.starts_with("/_") {
         return about_itself(shared, request);
+    }
+    if path.starts_with("/model/") {
+        return bedrock::answer(shared, request, serial);
+    }
+    if path == "/anthropic/v1/messages" {
+        return bedrock::natively(shared, request, serial);
+    }
+    if path == "/" && request.method == "POST" {
+        return sts::answer(request);
     }
     if request.method == "HEAD" {
         return Reply::json(200, &json!({}));
@@ -112,12 +121,14 @@ fn model_row(id: &str, name: &str) -> Value {
     json!({"type": "model", "id": id, "display_name": name, "created_at": "2026-01-01T00:00:00Z"})
 }
 
-fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
     let scenario = match shared.take_queued().map(Ok).or_else(|| Scenario::named_by(request)) {
         Some(Ok(scenario)) => scenario,
         Some(Err(problem)) => return Reply::error(400, "invalid_request_error", &problem),
         None => shared.default_scenario(),
     };
+    let is_meant = scenario.chance.is_none_or(|chance| die(serial) < chance);
+    let scenario = if is_meant { scenario } else { plain(&scenario) };
     let body = request.json();
     let Some(model) = body["model"].as_str() else {
         return Reply::error(400, "invalid_request_error", "model: Field required");
@@ -141,6 +152,19 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
         reply.before.push(Step::Gate(shared.gate(gate)));
     }
     reply
+}
+
+/// A die of 0..1000 that the serial number throws: the finalizer of `SplitMix64`.
+fn die(serial: u64) -> u64 {
+    let mut bits = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits ^ (bits >> 31)) % 1000
+}
+
+/// A text with the scenario's length and pace.
+fn plain(scenario: &Scenario) -> Scenario {
+    Scenario { events: scenario.events, pace: scenario.pace, ..Scenario::text() }
 }
 
 fn recorded_error(name: &str) -> Reply {

@@ -5,7 +5,8 @@
 //! `gate=NAME` (pass that gate before each chunk), `size=N` (chunks of N bytes instead of whole
 //! events), `events=N` (so many text deltas), `pace=MS` (pause between events), `gzip` (compress
 //! the answer when the request allows it), `gzip!` (compress it in any case), `header=NAME:VALUE`
-//! (send that header, too), `say=TEXT` (the message of a made-up error).
+//! (send that header, too), `say=TEXT` (the message of a made-up error), `chance=N`
+//! (so many of a thousand requests; the others get a text).
 
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Scenario {
     pub headers: Vec<(String, String)>,
     /// The message of a made-up error.
     pub say: String,
+    /// So many of a thousand requests; all of them when absent.
+    pub chance: Option<u64>,
 }
 
 impl Scenario {
@@ -74,6 +77,7 @@ impl Scenario {
             gzip_always: false,
             headers: Vec::new(),
             say: "made up".to_owned(),
+            chance: None,
         }
     }
 
@@ -103,6 +107,7 @@ impl Scenario {
             "size" => self.size = Some(number(value)?.max(1)),
             "events" => self.events = Some(number(value)?),
             "pace" => self.pace = Duration::from_millis(number(value)? as u64),
+            "chance" => self.chance = Some(number(value)? as u64),
             "gzip" => self.gzip = true,
             "gzip!" => self.gzip_always = true,
             "header" => {

@@ -35,10 +35,12 @@ fn record(number: u64, model: &str) -> UsageRecord {
         ttft_ms: number.is_multiple_of(2).then_some(number),
         duration_ms: 2,
         attempts: 1,
+        tried: Vec::new(),
         session_id: Some("s".into()),
         agent_id: None,
         iterations: Vec::new(),
         reserved_usd: None,
+        reserved_pools: Vec::new(),
     }
 }
 

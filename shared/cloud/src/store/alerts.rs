@@ -226,7 +226,7 @@ impl Store {
             Some(AttributeValue::B(blob)) => blob.as_ref(),
             _ => return Err(Sealed.into()),
         };
-        let opened = self.open_at(PLACE, sealed).await?;
+        let opened = self.open_at(sealed, PLACE).await?;
         let Secrets { url, signing_secret } =
             serde_json::from_str(opened.expose()).map_err(|_| Sealed)?;
         Ok(Some(AlertSettings { shown, url, signing_secret }))
@@ -238,7 +238,8 @@ impl Store {
             "url": settings.url.as_ref().map(Secret::expose),
             "signing_secret": settings.signing_secret.expose(),
         });
-        let sealed = self.seal_at(PLACE, &Secret::new(secrets.to_string())).await?;
+        let secrets = Secret::new(secrets.to_string());
+        let sealed = self.seal_at(&secrets, PLACE, true).await?;
         self.db
             .put_item()
             .table_name(&self.resources.config_table)

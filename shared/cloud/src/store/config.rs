@@ -4,11 +4,13 @@
 use super::item::{Entity, Item, Stored, key_of, place, text};
 use super::names::{self, PK, SK};
 use super::{Store, StoreError};
+use crate::vault::Sealed;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
+use baton_domain::token::Standing;
 use std::sync::Arc;
 
 /// A group with the accounts that its keys may use.
@@ -23,8 +25,20 @@ pub struct Pool {
 pub struct PoolMember {
     /// Its settings.
     pub account: Account,
-    /// Its credential.
+    /// Its credential; of a short-lived token, the last one that was had.
     pub credential: Secret,
+    /// Where its token stands, if that is what its credential is.
+    pub token: Option<Arc<TokenState>>,
+    /// The URL of the proxy to reach it through.
+    pub proxy: Option<Secret>,
+}
+
+/// How far a short-lived credential can be relied on.
+pub struct TokenState {
+    /// Where it stands.
+    pub standing: Standing,
+    /// Which one it is.
+    pub version: u64,
 }
 
 impl Store {
@@ -46,6 +60,12 @@ impl Store {
         self.pools.get(id, read).await
     }
 
+    /// The same as it is now.
+    pub async fn pool_now(&self, id: &GroupId) -> Result<Option<Arc<Pool>>, StoreError> {
+        self.pools.forget(id);
+        self.pool(id).await
+    }
+
     /// An entity by its id, from the database.
     pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<Stored<T>>, StoreError> {
         let answer = self
@@ -61,12 +81,14 @@ impl Store {
     async fn read_pool(&self, id: &GroupId) -> Result<Option<Pool>, StoreError> {
         let (mut group, mut members) = (None, Vec::new());
         for item in self.group_items(id).await? {
-            if text(&item, SK)?.starts_with("account#") {
+            let sk = text(&item, SK)?;
+            if sk.starts_with("account#") {
                 members.push(self.member(Stored::from_item(item)?).await?);
-            } else {
+            } else if sk == Group::KIND {
                 group = Some(Stored::<Group>::from_item(item)?.value);
             }
         }
+        Box::pin(self.add_tokens(&mut members)).await?;
         let ids: Vec<AccountId> = members.iter().map(|member| member.account.id.clone()).collect();
         if let Err(error) = self.read_health(&ids).await {
             tracing::warn!(group_id = %id, "its accounts' health cannot be read: {error}");
@@ -75,9 +97,46 @@ impl Store {
     }
 
     async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
-        let sealed = stored.secret.unwrap_or_default();
-        let credential = self.open_credential(&stored.value.id, &sealed).await?;
-        Ok(PoolMember { account: stored.value, credential })
+        let account = stored.value;
+        let credential = if account.credential.is_renewed() {
+            Secret::new(String::new())
+        } else {
+            let sealed = stored.secret.unwrap_or_default();
+            self.open_credential(&account.id, &sealed).await?
+        };
+        let proxy = self.open_proxy(&account).await?;
+        Ok(PoolMember { account, credential, token: None, proxy })
+    }
+
+    /// An account's credential as it is now: the key, or the token that was had last.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] also where there is none.
+    pub async fn credential(&self, stored: &Stored<Account>) -> Result<Secret, StoreError> {
+        let account = &stored.value;
+        if account.credential.is_renewed() {
+            let token = self.token(&account.id).await?;
+            return token.and_then(|token| token.secrets.access_token).ok_or(Sealed.into());
+        }
+        let sealed = stored.secret.as_deref().unwrap_or_default();
+        self.open_credential(&account.id, sealed).await
+    }
+
+    /// Reads the tokens of those members that have one.
+    async fn add_tokens(&self, members: &mut [PoolMember]) -> Result<(), StoreError> {
+        let renewed = members.iter().filter(|member| member.account.credential.is_renewed());
+        let ids: Vec<AccountId> = renewed.map(|member| member.account.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut tokens = self.tokens_of(&ids).await?;
+        for member in members {
+            let Some(token) = tokens.remove(&member.account.id) else { continue };
+            member.credential = token.secrets.access_token.unwrap_or(Secret::new(String::new()));
+            let (standing, version) = (token.standing, token.version);
+            member.token = Some(Arc::new(TokenState { standing, version }));
+        }
+        Ok(())
     }
 
     /// The ids of a group's accounts.

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use baton_domain::account::Account;
 use baton_domain::id::{GroupId, KeyId};
-use baton_domain::key::{Group, Key};
+use baton_domain::key::{Group, Key, User};
+use baton_domain::scope::Scope;
 use std::collections::BTreeMap;
 
 /// One page of a list.
@@ -22,9 +23,10 @@ pub struct Page<T> {
 /// A change that is written in one transaction.
 #[derive(Default)]
 pub struct Edit {
-    actions: Vec<TransactWriteItem>,
+    pub(super) actions: Vec<TransactWriteItem>,
     keys: Vec<KeyId>,
     groups: Vec<GroupId>,
+    pub(super) scopes: Vec<Scope>,
 }
 
 impl Store {
@@ -48,19 +50,28 @@ impl Store {
         self.db.transact_write_items().set_transact_items(Some(edit.actions)).send().await?;
         edit.keys.iter().for_each(|key| self.keys.forget(key));
         edit.groups.iter().for_each(|group| self.pools.forget(group));
+        edit.scopes.iter().for_each(|scope| self.terms.forget(scope));
         Ok(())
     }
 
     /// Adds or replaces a key.
     pub fn save_key(&self, edit: &mut Edit, key: &Stored<Key>) -> Result<(), StoreError> {
         edit.keys.push(key.value.id.clone());
+        self.join_user(edit, &key.value);
         self.save(edit, key)
     }
 
     /// Adds or replaces a group.
     pub fn save_group(&self, edit: &mut Edit, group: &Stored<Group>) -> Result<(), StoreError> {
         edit.groups.push(group.value.id.clone());
+        edit.scopes.push(Scope::Group(group.value.id.clone()));
         self.save(edit, group)
+    }
+
+    /// Adds or replaces a user.
+    pub fn save_user(&self, edit: &mut Edit, user: &Stored<User>) -> Result<(), StoreError> {
+        edit.scopes.push(Scope::User(user.value.id.clone()));
+        self.save(edit, user)
     }
 
     /// Adds or replaces an account, in its own item and in those of its groups; `before` are the
@@ -110,12 +121,14 @@ impl Store {
     /// Removes a key.
     pub fn remove_key(&self, edit: &mut Edit, key: &Stored<Key>) {
         edit.keys.push(key.value.id.clone());
+        self.leave_user(edit, &key.value);
         self.remove(edit, key);
     }
 
     /// Removes a group; it must not have accounts.
     pub fn remove_group(&self, edit: &mut Edit, group: &Stored<Group>) {
         edit.groups.push(group.value.id.clone());
+        edit.scopes.push(Scope::Group(group.value.id.clone()));
         self.remove(edit, group);
     }
 
@@ -154,11 +167,11 @@ impl Store {
         Ok(Page { data: data.collect::<Result<_, _>>()?, next_cursor })
     }
 
-    fn config_put(&self, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+    pub(super) fn config_put(&self, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
         Put::builder().table_name(&self.resources.config_table).set_item(Some(item))
     }
 
-    fn delete(&self, at: names::Place, version: Option<u64>) -> TransactWriteItem {
+    pub(super) fn delete(&self, at: names::Place, version: Option<u64>) -> TransactWriteItem {
         let mut delete =
             Delete::builder().table_name(&self.resources.config_table).set_key(Some(key_of(at)));
         if let Some(version) = version {
@@ -171,7 +184,7 @@ impl Store {
     }
 }
 
-fn put(builder: aws_sdk_dynamodb::types::builders::PutBuilder) -> TransactWriteItem {
+pub(super) fn put(builder: aws_sdk_dynamodb::types::builders::PutBuilder) -> TransactWriteItem {
     TransactWriteItem::builder().set_put(builder.build().ok()).build()
 }
 

@@ -3,15 +3,14 @@
 
 use super::item::{Item, inconsistent, key_of, number, text};
 use super::names::{self, PK, SK, UPDATED_AT, VERSION};
+use super::state::BATCH_MAX;
 use super::{Store, StoreError};
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::health::{Health, probing};
 use baton_domain::id::AccountId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// `BatchGetItem` takes so many keys.
-const BATCH_MAX: usize = 100;
 /// Writers that are in each other's way; then the last look stays as it is.
 const TRIES_MAX: u32 = 5;
 
@@ -89,9 +88,33 @@ impl Store {
         id: &AccountId,
         change: impl Fn(&Health) -> Option<Health>,
     ) -> Result<(), StoreError> {
-        if !self.health.change(id, &change) {
-            return Ok(());
+        if self.change_health_here(id, &change) {
+            self.write_health(id, change).await
+        } else {
+            Ok(())
         }
+    }
+
+    /// Applies `change` in this process only; whether it changed anything, and so has to be
+    /// written with [`Store::write_health`].
+    pub fn change_health_here(
+        &self,
+        id: &AccountId,
+        change: impl Fn(&Health) -> Option<Health>,
+    ) -> bool {
+        self.health.change(id, change)
+    }
+
+    /// Writes what was changed here. Where somebody else has written meanwhile, `change` is applied
+    /// to what they wrote.
+    ///
+    /// # Errors
+    /// As of [`Store::change_health`].
+    pub async fn write_health(
+        &self,
+        id: &AccountId,
+        change: impl Fn(&Health) -> Option<Health>,
+    ) -> Result<(), StoreError> {
         let _one = self.health.writing.lock().await;
         for _ in 0..TRIES_MAX {
             let known = self.health.get(id);
@@ -136,14 +159,10 @@ impl Store {
     /// Reads the health of these accounts into this process's memory.
     pub async fn read_health(&self, ids: &[AccountId]) -> Result<(), StoreError> {
         for some in ids.chunks(BATCH_MAX) {
-            let mut keys = Some(some.iter().map(|id| key_of(names::health(id))).collect());
+            let keys = some.iter().map(|id| key_of(names::health(id))).collect();
             let mut found = HashMap::new();
-            while let Some(wanted) = keys.take() {
-                let (items, rest) = self.batch_of_state(wanted).await?;
-                keys = rest;
-                for item in items {
-                    found.insert(text(&item, PK)?, known(item)?);
-                }
+            for item in self.batch_of_state(keys, false).await? {
+                found.insert(text(&item, PK)?, known(item)?);
             }
             for id in some {
                 let (pk, _) = names::health(id);
@@ -151,20 +170,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// One `BatchGetItem`: what was found, and the keys that were left over.
-    async fn batch_of_state(
-        &self,
-        keys: Vec<Item>,
-    ) -> Result<(Vec<Item>, Option<Vec<Item>>), StoreError> {
-        let table = &self.resources.state_table;
-        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build().ok();
-        let request = wanted.map(|wanted| HashMap::from([(table.clone(), wanted)]));
-        let answer = self.db.batch_get_item().set_request_items(request).send().await?;
-        let items = answer.responses.and_then(|mut all| all.remove(table)).unwrap_or_default();
-        let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
-        Ok((items, rest.map(|rest| rest.keys).filter(|keys| !keys.is_empty())))
     }
 
     async fn read_health_now(&self, id: &AccountId) -> Result<Known, StoreError> {

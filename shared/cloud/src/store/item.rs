@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::key::{Group, Key, User};
+use baton_domain::spend_limit::{SpendLimit, SpendLimitId};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +41,7 @@ entity!(Key, KeyId, "key");
 entity!(Group, GroupId, "group");
 entity!(Account, AccountId, "account");
 entity!(User, UserId, "user");
+entity!(SpendLimit, SpendLimitId, "spend_limit");
 
 /// An entity as stored.
 #[derive(Clone)]

@@ -5,15 +5,14 @@ use super::event::EventRow;
 use super::item::{Item, key_of};
 use super::names::{self, PK};
 use super::tally::addition;
+use super::transaction::Cancelled;
 use super::{Store, StoreError};
-use aws_sdk_dynamodb::error::DisplayErrorContext;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Settlement;
 use baton_domain::rollup::{Rollup, Sums};
-use std::collections::HashMap;
+use baton_domain::scope::Scope;
+use std::collections::{BTreeMap, HashMap};
 
 /// Actions that DynamoDB takes in one transaction.
 pub const ACTIONS_MAX: usize = 100;
@@ -24,19 +23,23 @@ pub enum CommitError {
     /// The records at these positions are stored already; try without them.
     #[error("{} records are stored already", .0.len())]
     Stored(Vec<usize>),
-    /// A key's limit item is gone, so there is nothing to settle; try without settling.
-    #[error("a limit item is gone")]
-    Unreserved,
+    /// The limit items of these scopes are gone, so there is nothing to settle in them; try
+    /// without.
+    #[error("{} limit items are gone", .0.len())]
+    Unreserved(Vec<Scope>),
     /// Another transaction touched the same items, or the table is throttled; try again.
     #[error("the table is busy")]
     Busy,
+    /// DynamoDB refuses something in it, and will again; the others can be stored without it.
+    #[error("the table refuses it: {0}")]
+    Refused(String),
     /// Something else.
     #[error(transparent)]
     Failed(#[from] StoreError),
 }
 
 impl Store {
-    /// Stores `records`, adds `sums` to the rollups and settles reservations, a key's all at once:
+    /// Stores `records`, adds `sums` to the rollups and settles reservations, an item's all at once:
     /// all of it or nothing.
     ///
     /// Storing a record twice is impossible: its place follows from its id, and the transaction
@@ -45,21 +48,31 @@ impl Store {
         &self,
         records: &[&UsageRecord],
         sums: &HashMap<Rollup, Sums>,
-        settlements: &HashMap<KeyId, Settlement>,
+        settlements: &BTreeMap<Scope, Settlement>,
     ) -> Result<(), CommitError> {
         let mut actions = Vec::with_capacity(records.len() + sums.len() + settlements.len());
         for record in records {
             actions.push(self.put_event(EventRow::item(record, self.event_days)?));
         }
         actions.extend(sums.iter().map(|(rollup, sums)| self.add_to(rollup, sums)));
-        actions.extend(settlements.iter().map(|(key, one)| self.settle_action(key, one)));
+        actions.extend(settlements.iter().map(|(scope, one)| self.settle_action(scope, one)));
         let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        sent.map(drop).map_err(|error| match error.as_service_error() {
-            Some(service) => refusal(service, records.len()),
-            None => {
-                CommitError::Failed(StoreError::Database(DisplayErrorContext(&error).to_string()))
+        let Err(error) = sent else { return Ok(()) };
+        match Cancelled::from(error) {
+            Cancelled::Busy => Err(CommitError::Busy),
+            Cancelled::Refused(what) => Err(CommitError::Refused(what)),
+            Cancelled::Failed(error) => Err(CommitError::Failed(error)),
+            Cancelled::Conditions(at) => {
+                let stored: Vec<usize> =
+                    at.iter().copied().filter(|at| *at < records.len()).collect();
+                if !stored.is_empty() {
+                    return Err(CommitError::Stored(stored));
+                }
+                let first = records.len() + sums.len();
+                let gone = settlements.keys().zip(first..).filter(|(_, place)| at.contains(place));
+                Err(CommitError::Unreserved(gone.map(|(scope, _)| scope.clone()).collect()))
             }
-        })
+        }
     }
 
     fn put_event(&self, item: Item) -> TransactWriteItem {
@@ -81,36 +94,4 @@ impl Store {
             .set_expression_attribute_values(Some(values));
         TransactWriteItem::builder().set_update(update.build().ok()).build()
     }
-}
-
-pub(super) fn refusal(error: &TransactWriteItemsError, records: usize) -> CommitError {
-    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else {
-        let text = DisplayErrorContext(error).to_string();
-        let busy = ["Throttl", "ThroughputExceeded", "TransactionInProgress", "RequestLimit"];
-        return if busy.iter().any(|word| text.contains(word)) {
-            CommitError::Busy
-        } else {
-            CommitError::Failed(StoreError::Database(text))
-        };
-    };
-    let codes =
-        || cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default());
-    let stored: Vec<usize> = codes()
-        .take(records)
-        .enumerate()
-        .filter(|(_, code)| *code == "ConditionalCheckFailed")
-        .map(|(at, _)| at)
-        .collect();
-    if !stored.is_empty() {
-        return CommitError::Stored(stored);
-    }
-    if codes().any(|code| code == "ConditionalCheckFailed") {
-        return CommitError::Unreserved;
-    }
-    let busy = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-    if codes().any(|code| busy.contains(&code)) {
-        return CommitError::Busy;
-    }
-    let reasons = codes().filter(|code| *code != "None").collect::<Vec<_>>().join(", ");
-    CommitError::Failed(StoreError::Database(format!("transaction cancelled: {reasons}")))
 }

@@ -2,21 +2,30 @@
 //! `domain`; every operation here is one access pattern.
 
 mod alerts;
+mod audit;
 mod config;
 mod edit;
 mod event;
 mod health;
 mod item;
+mod last_used;
+mod late;
 mod ledger;
 mod limits;
+mod moves;
 mod names;
 mod rerate;
+mod seats;
 mod secrets;
 mod state;
 mod tally;
+mod terms;
+mod tokens;
+mod transaction;
 
 pub use alerts::{AlertSettings, Delivery, LastTold, Touched};
-pub use config::{Pool, PoolMember};
+pub use audit::{AuditRow, Change};
+pub use config::{Pool, PoolMember, TokenState};
 pub use edit::{Edit, Page};
 pub use event::EventFilter;
 pub use item::{Entity, Stored};
@@ -25,6 +34,7 @@ pub use limits::Admission;
 pub use rerate::{Rerate, Rerated};
 pub use state::PendingEvent;
 pub use tally::Period;
+pub use tokens::{ListedToken, Token, TokenSecrets};
 
 use crate::aws::Aws;
 use crate::cache::{Cache, Lifetime};
@@ -33,11 +43,14 @@ use crate::dice::Dice;
 use crate::settings::{Resources, Settings};
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
-use baton_domain::id::{GroupId, KeyId};
+use baton_domain::bounds::Terms;
+use baton_domain::choose::Conversation;
+use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::Key;
+use baton_domain::scope::Scope;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 /// The three tables. Cloning shares connections and caches.
 #[derive(Clone)]
@@ -51,7 +64,12 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    terms: Cache<Scope, Arc<Terms>>,
+    moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
+    /// Versions of tokens that this process has asked new ones for.
+    asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
+    renewal_asked: Arc<Notify>,
 }
 
 /// The store could not do what was asked.
@@ -99,7 +117,11 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            terms: Cache::new(10_000, lifetime),
+            moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
+            asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            renewal_asked: Arc::default(),
         }
     }
 

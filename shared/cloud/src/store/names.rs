@@ -10,8 +10,17 @@
 //! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
 //! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
 //! | a change of health | state | PutItem, on the version it is a change of |
+//! | limits and spend limits of a user (with its keys' groups), a group, the organisation | config | Query (`user#<id>`, `group#<id>`, `setting#limits`; sort key from `group` on) |
+//! | a spend limit by id | config | GetItem (`spend_limit#<id>`, `spend_limit`) |
 //! | what is counted against a key's limits | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
+//! | the same where pools bind the request too | state | TransactWriteItems (`limit#<key>`, `limit#<user>`, `limit#<group>`, `limit#organization`); BatchGetItem |
 //! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
+//! | where a session has moved to | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
+//! | the requests that a bounded account has under way | state | UpdateItem (`seats#<account>`, `seats`), conditional |
+//! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
+//! | all tokens | config, index `by_kind` | Query (`token`) |
+//! | a browser's sign-in under way | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
+//! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | limits that have changed | state | PutItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
@@ -21,13 +30,18 @@
 //! | store an event and its rollups | usage | TransactWriteItems |
 //! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
 //! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
+//! | the event that is stored in a given-up one's place | usage | GetItem |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
+//! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
 //! | totals, cells of the cube | usage | Query (`rollup#…`) |
 
-use baton_domain::id::{AccountId, GroupId, KeyId};
+use baton_domain::choose::Conversation;
+use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::Rollup;
+use baton_domain::scope::Scope;
+use baton_domain::spend_limit::SpendLimitId;
 use jiff::Timestamp;
 
 pub(super) const PK: &str = "pk";
@@ -46,6 +60,11 @@ pub(super) const BODY: &str = "body";
 pub(super) const OPEN: &str = "open";
 pub(super) const DUE: &str = "due";
 pub(super) const DUE_AT: &str = "due_at";
+pub(super) const UNDER_WAY: &str = "under_way";
+pub(super) const HELD: &str = "held";
+pub(super) const GROUP_ID: &str = "group_id";
+pub(super) const TO: &str = "to";
+pub(super) const AT: &str = "at";
 
 pub(super) const BY_KIND: &str = "by_kind";
 pub(super) const BY_DAY: &str = "by_day";
@@ -58,8 +77,15 @@ pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const ALERTS: &str = "setting#alerts";
 pub(super) const PENDING: &str = "pending";
+pub(super) const TOKEN: &str = "token";
+/// A partition of their own, so that a policy can say "tokens only".
+pub(super) const TOKEN_PREFIX: &str = "token#";
+pub(super) const SIGN_IN: &str = "sign_in";
+pub(super) const RENEW: &str = "renew";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
+pub(super) const USED: &str = "used";
+pub(super) const USED_PREFIX: &str = "used#";
 pub(super) const LIMIT: &str = "limit";
 pub(super) const TOUCHED: &str = "touched";
 pub(super) const MARK: &str = "mark";
@@ -68,6 +94,11 @@ pub(super) const OUTBOX: &str = "outbox";
 pub(super) const TOLD: &str = "told";
 pub(super) const RERATE: &str = "rerate";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
+/// Settings of the organisation that bound requests.
+pub(super) const LIMITS: &str = "setting#limits";
+pub(super) const MESSAGE: &str = "spend_limit_message";
+pub(super) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
+pub(super) const MEMBER_KEY_PREFIX: &str = "key#";
 
 /// Where an item is: partition key, sort key.
 pub(super) type Place = (String, String);
@@ -90,9 +121,61 @@ pub(super) fn health(account: &AccountId) -> Place {
     (format!("health#{account}"), HEALTH.to_owned())
 }
 
-/// What is counted against a key's limits.
-pub(super) fn limit(key: &KeyId) -> Place {
-    (format!("{LIMIT_PREFIX}{key}"), LIMIT.to_owned())
+/// What is counted against the limits of a scope.
+pub(super) fn limit(scope: &Scope) -> Place {
+    (format!("{LIMIT_PREFIX}{scope}"), LIMIT.to_owned())
+}
+
+/// Where the settings that bound a scope's requests are together; a key's are in its own item.
+pub(super) fn scope_partition(scope: &Scope) -> String {
+    match scope {
+        Scope::Key(id) => format!("key#{id}"),
+        Scope::User(id) => format!("user#{id}"),
+        Scope::Group(id) => group_partition(id),
+        Scope::Organization => LIMITS.to_owned(),
+    }
+}
+
+/// The copy of a spend limit among the settings of its scope.
+pub(super) fn cap(id: &SpendLimitId) -> Place {
+    let period = id.period().as_str();
+    (scope_partition(id.scope()), format!("{SPEND_LIMIT_PREFIX}{period}"))
+}
+
+/// Which group a user's key draws on.
+pub(super) fn member_key(user: &UserId, key: &KeyId) -> Place {
+    (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
+}
+
+/// The short-lived token of an account.
+pub(super) fn token(account: &AccountId) -> Place {
+    (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
+}
+
+/// A browser's sign-in under way.
+pub(super) fn sign_in(state: &str) -> Place {
+    (format!("sign_in#{state}"), SIGN_IN.to_owned())
+}
+
+/// That the account needs a new token.
+pub(super) fn renew(account: &AccountId) -> Place {
+    (RENEW.to_owned(), account.to_string())
+}
+
+/// Where a session of the group has moved to.
+pub(super) fn moved(which: &Conversation) -> Place {
+    let Conversation { group, session, model } = which;
+    (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
+}
+
+/// The requests that the account has under way.
+pub(super) fn seats(account: &AccountId) -> Place {
+    (format!("seats#{account}"), "seats".to_owned())
+}
+
+/// When the account was used last.
+pub(super) fn used(account: &AccountId) -> Place {
+    (format!("{USED_PREFIX}{account}"), USED.to_owned())
 }
 
 /// The copy of an account among its group's items.
@@ -111,6 +194,12 @@ pub(super) fn event(record: &UsageRecord) -> Place {
 
 pub(super) fn event_partition(key: &KeyId, day: &str) -> String {
     format!("event#{}#{day}", key.bare())
+}
+
+/// Whose events a partition holds.
+pub(super) fn event_key(partition: &str) -> Option<KeyId> {
+    let bare = partition.strip_prefix("event#")?.split('#').next()?;
+    format!("{}{bare}", KeyId::PREFIX).parse().ok()
 }
 
 pub(super) fn account_day(account: &AccountId, day: &str) -> String {

@@ -2,10 +2,10 @@
 //! period is done. Which events change is decided in `domain::rerate`.
 
 use super::item::{Item, inconsistent, key_of};
-use super::ledger::{ACTIONS_MAX, CommitError, refusal};
+use super::ledger::ACTIONS_MAX;
 use super::names::{self, COST, PRICE_VERSION, RERATE, TTL};
+use super::transaction::Cancelled;
 use super::{Store, StoreError};
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use baton_domain::money::PicoUsd;
 use baton_domain::rerate::{Batch, Revision, batches};
@@ -75,33 +75,28 @@ impl Store {
         while !batch.revisions.is_empty() {
             match self.commit_revisions(&batch).await {
                 Ok(()) => return Ok(Rerated::of(&batch)),
-                Err(CommitError::Stored(at)) => batch = batch.without(&at),
-                Err(CommitError::Busy) if tries < TRIES_MAX => {
+                Err(Cancelled::Conditions(at)) => batch = batch.without(&at),
+                Err(Cancelled::Busy) if tries < TRIES_MAX => {
                     self.wait_a_moment(tries).await;
                     tries += 1;
                 }
-                Err(CommitError::Busy | CommitError::Unreserved) => {
-                    return Err(StoreError::Conflict);
-                }
-                Err(CommitError::Failed(error)) => return Err(error),
+                Err(Cancelled::Busy) => return Err(StoreError::Conflict),
+                Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
+                Err(Cancelled::Failed(error)) => return Err(error),
             }
         }
         Ok(Rerated::default())
     }
 
-    async fn commit_revisions(&self, batch: &Batch) -> Result<(), CommitError> {
+    /// Only events have conditions, and they come first: what does not hold is at their positions.
+    async fn commit_revisions(&self, batch: &Batch) -> Result<(), Cancelled> {
         let mut actions: Vec<TransactWriteItem> =
             batch.revisions.iter().map(|revision| self.revise_event(revision)).collect();
         // Differences may cancel out; an update that adds nothing is none.
         let sums = batch.sums.iter().filter(|(_, sums)| sums.cost != PicoUsd::ZERO);
         actions.extend(sums.map(|(rollup, sums)| self.add_to(rollup, sums)));
         let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        sent.map(drop).map_err(|error| match error.as_service_error() {
-            Some(service) => refusal(service, batch.revisions.len()),
-            None => {
-                CommitError::Failed(StoreError::Database(DisplayErrorContext(&error).to_string()))
-            }
-        })
+        sent.map(drop).map_err(Cancelled::from)
     }
 
     fn revise_event(&self, revision: &Revision) -> TransactWriteItem {

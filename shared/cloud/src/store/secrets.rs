@@ -8,6 +8,9 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::error::DisplayErrorContext;
 use aws_sdk_kms::types::DataKeySpec;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::relay_key;
 use baton_domain::secret::Secret;
@@ -20,8 +23,7 @@ impl Store {
         account: &AccountId,
         credential: &Secret,
     ) -> Result<Vec<u8>, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
-        Ok(vault.seal(credential, &credential_place(account))?)
+        self.seal_at(credential, &credential_place(account), true).await
     }
 
     /// Opens an account's credential.
@@ -30,24 +32,43 @@ impl Store {
         account: &AccountId,
         sealed: &[u8],
     ) -> Result<Secret, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
-        Ok(vault.open(sealed, &credential_place(account))?)
+        self.open_at(sealed, &credential_place(account)).await
     }
 
-    /// Seals a secret of a setting for its place.
+    /// Seals a secret for its place; see [`Vault::seal`].
     pub(super) async fn seal_at(
         &self,
-        place: &str,
         secret: &Secret,
+        place: &str,
+        may_create: bool,
     ) -> Result<Vec<u8>, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(may_create))).await?;
         Ok(vault.seal(secret, place)?)
     }
 
     /// Opens what was sealed for the same place.
-    pub(super) async fn open_at(&self, place: &str, sealed: &[u8]) -> Result<Secret, StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(false)).await?;
+    pub(super) async fn open_at(&self, sealed: &[u8], place: &str) -> Result<Secret, StoreError> {
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(false))).await?;
         Ok(vault.open(sealed, place)?)
+    }
+
+    /// Seals the URL of an account's proxy, for [`Account::proxy_sealed`].
+    pub async fn seal_proxy(
+        &self,
+        account: &AccountId,
+        url: &Secret,
+    ) -> Result<String, StoreError> {
+        Ok(BASE64_STANDARD.encode(self.seal_at(url, &proxy_place(account), true).await?))
+    }
+
+    /// The URL of the account's proxy, if it has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when it has one that does not open: there is no way around it.
+    pub async fn open_proxy(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
+        let Some(sealed) = &account.proxy_sealed else { return Ok(None) };
+        let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| Sealed)?;
+        self.open_at(&sealed, &proxy_place(&account.id)).await.map(Some)
     }
 
     /// The pepper that key secrets are hashed under: `given`, or else one that is made once and
@@ -56,7 +77,7 @@ impl Store {
         if let Some(given) = given {
             return Ok(given.clone());
         }
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(true))).await?;
         let sealed = if let Some(sealed) = self.setting(PEPPER).await? {
             sealed
         } else {
@@ -151,6 +172,11 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// What a sealed proxy is bound to.
+fn proxy_place(account: &AccountId) -> String {
+    format!("config/account#{account}/proxy_sealed")
 }
 
 /// What a sealed credential is bound to: its table, item and attribute.

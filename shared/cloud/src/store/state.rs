@@ -1,10 +1,11 @@
-//! Short-lived state: events that the queue did not take, and leases.
+//! Short-lived state: events that the queue did not take, leases, and reading many items at once.
 
 use super::item::{Item, inconsistent, key_of, text};
 use super::names::{self, BODY, EXPIRES, OWNER, PENDING, PK, SK};
 use super::{Store, StoreError};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use baton_domain::record::UsageRecord;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// An event that waits for the queue: its id, and the message as it is to be sent.
@@ -15,7 +16,41 @@ pub struct PendingEvent {
     pub body: String,
 }
 
+/// `BatchGetItem` takes so many keys.
+pub(super) const BATCH_MAX: usize = 100;
+
 impl Store {
+    /// The items of the state table at these places ([`BATCH_MAX`] at most), those that there are,
+    /// in any order.
+    pub(super) async fn batch_of_state(
+        &self,
+        places: Vec<Item>,
+        is_consistent: bool,
+    ) -> Result<Vec<Item>, StoreError> {
+        self.batch_of(&self.resources.state_table, places, is_consistent).await
+    }
+
+    /// The same of any table.
+    pub(super) async fn batch_of(
+        &self,
+        table: &str,
+        places: Vec<Item>,
+        is_consistent: bool,
+    ) -> Result<Vec<Item>, StoreError> {
+        let (mut found, mut wanted) = (Vec::new(), places);
+        while !wanted.is_empty() {
+            let keys = KeysAndAttributes::builder().set_keys(Some(wanted));
+            let keys = keys.consistent_read(is_consistent).build().ok();
+            let request = keys.map(|keys| HashMap::from([(table.to_owned(), keys)]));
+            let answer = self.db.batch_get_item().set_request_items(request).send().await?;
+            found
+                .extend(answer.responses.and_then(|mut all| all.remove(table)).unwrap_or_default());
+            let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
+            wanted = rest.map(|rest| rest.keys).unwrap_or_default();
+        }
+        Ok(found)
+    }
+
     /// Keeps a record that the queue did not take.
     pub async fn put_pending(&self, record: &UsageRecord) -> Result<(), StoreError> {
         let id = record.id.to_string();
@@ -85,6 +120,24 @@ impl Store {
         match taken.map_err(StoreError::from) {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a lease back, if it is still `owner`'s.
+    pub async fn give_back(&self, name: &str, owner: &str) -> Result<(), StoreError> {
+        let released = self
+            .db
+            .delete_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::lease(name))))
+            .condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
+            .send()
+            .await;
+        match released.map_err(StoreError::from) {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -42,13 +42,24 @@ pub(super) fn check(url: &str, allow_private: bool) -> Result<Url, String> {
         }
         other => return Err(format!("the URL must begin with https, not {other}")),
     }
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if !allow_private && literal.is_ok_and(|ip| !is_public(ip)) {
+    check_host(host, allow_private)?;
+    Ok(url)
+}
+
+/// Refuses an address that is not public; names are checked when they are resolved.
+pub(super) fn check_host(host: &str, allow_private: bool) -> Result<(), String> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    // Of other schemes than `http` a URL keeps hosts as they are written: `2130706433`, `0x7f.1`.
+    let read = |url: Url| url.host_str().map(str::to_owned);
+    let canonical = Url::parse(&format!("http://{host}/")).ok().and_then(read);
+    let literals = [Some(bare), canonical.as_deref()];
+    let mut addresses = literals.into_iter().flatten().filter_map(|text| text.parse().ok());
+    if !allow_private && addresses.any(|ip: IpAddr| !is_public(ip)) {
         return Err(format!(
             "{host} is not a public address (BATON_ALLOW_PRIVATE_UPSTREAMS=1 permits it)"
         ));
     }
-    Ok(url)
+    Ok(())
 }
 
 /// Whether the address is one of the public internet (IANA special-purpose registries).

@@ -4,25 +4,74 @@
 //! and addresses that are not public are refused at connect time unless the operator allows them.
 
 mod address;
+mod proxy;
+mod signer;
+
+pub use proxy::ProxyUrl;
+pub use signer::{AwsAccess, NotSigned, Signer};
 
 use crate::settings::Timers;
 use address::PublicOnly;
-use baton_domain::account::CredentialKind;
+use aws_lc_rs::digest::{SHA256, digest};
+use baton_domain::account::{Account, CredentialKind};
 use baton_domain::secret::Secret;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::uri::InvalidUri;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use quick_cache::sync::Cache;
+use serde_json::Value;
 use std::error::Error as _;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The body of an upstream's answer, chunk by chunk.
 pub type Body = reqwest::Body;
 
+/// What marks a bearer token of the Messages API that OAuth has issued (facts of 2026-11-22:
+/// upstreams refuse such tokens without it).
+pub const OAUTH_BETA: &str = "oauth-2025-04-20";
+
+/// For a free call.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Clients for so many proxies are kept, with their connections.
+const PROXIES_MAX: usize = 256;
+
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
 pub struct Upstream {
-    client: reqwest::Client,
+    line: Line,
     allow_private: bool,
+}
+
+/// How calls travel.
+#[derive(Clone)]
+enum Line {
+    Network(Network),
+    Given(Arc<dyn Transport>),
+}
+
+/// Connections that are shared.
+#[derive(Clone)]
+struct Network {
+    client: reqwest::Client,
+    timers: Timers,
+    /// By the SHA-256 of the proxy's URL, which may hold a password.
+    proxied: Arc<Cache<[u8; 32], reqwest::Client>>,
+}
+
+/// An upstream inside this process, for tests that must not wait for a network.
+pub trait Transport: Send + Sync {
+    /// Answers a request as an upstream would, or fails to.
+    fn answer(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<http::Response<Body>, NoAnswer>> + Send + '_>>;
 }
 
 /// No answer was had.
@@ -34,7 +83,10 @@ pub enum NoAnswer {
     /// No connection in time.
     #[error("no connection in time")]
     ConnectTimeout,
-    /// No connection, or it broke before the answer.
+    /// No connection: nothing was sent.
+    #[error("{0}")]
+    NotConnected(String),
+    /// The connection broke before the answer.
     #[error("{0}")]
     Unreachable(String),
 }
@@ -45,17 +97,37 @@ impl Upstream {
     /// # Errors
     /// When the TLS library cannot be set up.
     pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(timers.connect)
-            .tcp_nodelay(true)
-            .pool_max_idle_per_host(1024);
-        let builder =
-            if allow_private { builder } else { builder.dns_resolver(Arc::new(PublicOnly)) };
-        let client = builder.build().map_err(|error| NoAnswer::Unreachable(chain(&error)))?;
-        Ok(Self { client, allow_private })
+        let client = client(timers, allow_private, None)?;
+        let network =
+            Network { client, timers: *timers, proxied: Arc::new(Cache::new(PROXIES_MAX)) };
+        Ok(Self { line: Line::Network(network), allow_private })
+    }
+
+    /// Calls go to `transport` and nowhere else. The connect timeout is the transport's business.
+    pub fn given(transport: Arc<dyn Transport>) -> Self {
+        Self { line: Line::Given(transport), allow_private: false }
+    }
+
+    /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
+    /// among its accounts. A name in an upstream's address is then resolved by the proxy (by us
+    /// with `socks5`).
+    ///
+    /// # Errors
+    /// [`NoAnswer::BadUrl`] when it is no proxy. There is no way around one that cannot be used.
+    pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
+        let (Some(proxy), Line::Network(network)) = (proxy, &self.line) else {
+            return Ok(self.clone());
+        };
+        let hash = digest(&SHA256, proxy.expose().as_bytes());
+        let mut key = [0; 32];
+        key.copy_from_slice(hash.as_ref());
+        let client = network.proxied.get_or_insert_with(&key, || {
+            let url = ProxyUrl::parse(proxy.expose(), self.allow_private)
+                .map_err(|why| NoAnswer::BadUrl(format!("its proxy cannot be used: {why}")))?;
+            client(&network.timers, self.allow_private, Some(&url))
+        })?;
+        let line = Line::Network(Network { client, ..network.clone() });
+        Ok(Self { line, allow_private: self.allow_private })
     }
 
     /// Sends a request and returns as soon as the answer's head is there.
@@ -69,16 +141,54 @@ impl Upstream {
         body: Bytes,
     ) -> Result<http::Response<Body>, NoAnswer> {
         let url = address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)?;
-        let mut request = self.client.request(method, url).headers(headers);
+        let client = match &self.line {
+            Line::Network(network) => &network.client,
+            Line::Given(transport) => {
+                let mut request = http::Request::new(body);
+                *request.method_mut() = method;
+                *request.uri_mut() = url
+                    .as_str()
+                    .parse()
+                    .map_err(|error: InvalidUri| NoAnswer::BadUrl(error.to_string()))?;
+                *request.headers_mut() = headers;
+                return transport.answer(request).await;
+            }
+        };
+        let mut request = client.request(method, url).headers(headers);
         if !body.is_empty() {
             request = request.body(body);
         }
         match request.send().await {
             Ok(answer) => Ok(answer.into()),
             Err(error) if error.is_timeout() => Err(NoAnswer::ConnectTimeout),
+            Err(error) if error.is_connect() => {
+                Err(NoAnswer::NotConnected(chain(&error.without_url())))
+            }
             Err(error) => Err(NoAnswer::Unreachable(chain(&error.without_url()))),
         }
     }
+}
+
+fn client(
+    timers: &Timers,
+    allow_private: bool,
+    proxy: Option<&ProxyUrl>,
+) -> Result<reqwest::Client, NoAnswer> {
+    let unusable = |error: reqwest::Error| NoAnswer::Unreachable(chain(&error.without_url()));
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(timers.connect)
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(1024);
+    if !allow_private {
+        builder = builder.dns_resolver(Arc::new(PublicOnly));
+    }
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(proxy.for_all().map_err(unusable)?);
+    }
+    builder.build().map_err(unusable)
 }
 
 /// Whether `url` may be an upstream's address, with the reason why not.
@@ -89,25 +199,63 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check(url, allow_private).map(drop)
 }
 
-/// The header that an account's credential goes into.
+/// The header that an account's credential goes into; none for a role, which signs.
 ///
 /// # Errors
 /// When the credential has characters that no header may hold.
 pub fn credential_header(
     kind: CredentialKind,
     secret: &Secret,
-) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+) -> Result<Option<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
     let secret = secret.expose();
     let (name, mut value) = match kind {
         CredentialKind::ApiKey => {
             (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)?)
         }
-        CredentialKind::Bearer => {
+        CredentialKind::Bearer | CredentialKind::Oauth2 | CredentialKind::WorkloadIdentity => {
             (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
         }
+        CredentialKind::Aws => return Ok(None),
     };
     value.set_sensitive(true);
-    Ok((name, value))
+    Ok(Some((name, value)))
+}
+
+/// The one call that costs nothing and shows whether a credential is good: a list of one model.
+/// Answers the status and what the upstream says of an error.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn free_call(
+    upstream: &Upstream,
+    account: &Account,
+    credential: &Secret,
+) -> Result<(StatusCode, String), String> {
+    let version = HeaderName::from_static("anthropic-version");
+    let mut headers = HeaderMap::from_iter([(version, HeaderValue::from_static("2023-06-01"))]);
+    let own = credential_header(account.credential, credential);
+    headers.extend(own.map_err(|_| "its credential is no header value".to_owned())?);
+    if account.credential.is_renewed() {
+        let beta = HeaderName::from_static("anthropic-beta");
+        headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));
+    }
+    let url = format!("{}/v1/models?limit=1", trimmed(&account.base_url));
+    let call = async {
+        let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await;
+        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Ok((head.status, said(&body)))
+    };
+    let late = |_| Err(format!("no answer within {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(late)
+}
+
+/// The message of an upstream's error, else the beginning of whatever it is.
+fn said(body: &[u8]) -> String {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = String::from_utf8_lossy(body);
+    json["error"]["message"].as_str().unwrap_or(&text).chars().take(500).collect()
 }
 
 /// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the

@@ -89,6 +89,13 @@ pub(super) struct RawUsage {
     prompt_tokens_details: Option<PromptDetails>,
     #[serde(default, deserialize_with = "soft")]
     input_tokens_details: Option<PromptDetails>,
+    #[serde(default, deserialize_with = "soft")]
+    completion_tokens_details: Option<OutputDetails>,
+    #[serde(default, deserialize_with = "soft")]
+    output_tokens_details: Option<OutputDetails>,
+    /// How much of the output was thinking; filled from the details.
+    #[serde(skip)]
+    pub(super) thinking_tokens: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -128,6 +135,15 @@ pub(super) struct RawIteration {
 struct PromptDetails {
     #[serde(default, deserialize_with = "count")]
     cached_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
+    cache_write_tokens: Option<u64>,
+}
+
+/// `thinking_tokens` is Anthropic's word, `reasoning_tokens` OpenAI's.
+#[derive(Debug, Deserialize)]
+struct OutputDetails {
+    #[serde(default, alias = "thinking_tokens", deserialize_with = "count")]
+    reasoning_tokens: Option<u64>,
 }
 
 impl Answer {
@@ -149,16 +165,34 @@ impl Answer {
 }
 
 impl RawUsage {
-    /// OpenAI's prompt counts include what was cached; Anthropic's do not (usage objects of the
-    /// APIs' references, 2026-08).
+    /// Reads a usage object of any dialect.
+    pub(super) fn read(json: &str) -> Option<Self> {
+        let mut usage: Self = serde_json::from_str(json).ok()?;
+        usage.use_anthropic_words();
+        Some(usage)
+    }
+
+    /// OpenAI's prompt counts include what was read from the cache and written to it; Anthropic's
+    /// do not (usage objects of the APIs' references, 2026-08; openai-python 3.54,
+    /// `CompletionUsage`).
     fn use_anthropic_words(&mut self) {
         let details = self.prompt_tokens_details.take().or(self.input_tokens_details.take());
         self.input_tokens = self.input_tokens.or(self.prompt_tokens.take());
         self.output_tokens = self.output_tokens.or(self.completion_tokens.take());
-        let cached = details.and_then(|details| details.cached_tokens);
-        if let (None, Some(cached)) = (self.cache_read_input_tokens, cached) {
-            self.cache_read_input_tokens = Some(cached);
-            self.input_tokens = self.input_tokens.map(|all| all.saturating_sub(cached));
+        let outputs = self.completion_tokens_details.take().or(self.output_tokens_details.take());
+        self.thinking_tokens = outputs.and_then(|details| details.reasoning_tokens);
+        let Some(details) = details else { return };
+        let caches = [
+            (&mut self.cache_read_input_tokens, details.cached_tokens),
+            (&mut self.cache_creation_input_tokens, details.cache_write_tokens),
+        ];
+        for (slot, count) in caches {
+            if let (None, Some(count)) = (&slot, count) {
+                // A part cannot be more than its whole: what is billed stays what was told.
+                let part = self.input_tokens.map_or(count, |all| count.min(all));
+                *slot = Some(part);
+                self.input_tokens = self.input_tokens.map(|all| all - part);
+            }
         }
     }
 }

@@ -7,6 +7,10 @@ use crate::sse::{Decoder, Event, Kind};
 use baton_domain::usage::Usage;
 use memchr::memmem;
 
+/// The keys of a chat chunk whose texts are output.
+const CHAT_OUTPUT: [&str; 4] =
+    ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""];
+
 /// What has been seen.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -112,7 +116,7 @@ impl Sight {
             self.told |= !self.is_anthropic;
             return self.fail(failure);
         }
-        self.output_chars += text::in_strings(data, &["\"content\"", "\"arguments\""]);
+        self.output_chars += text::in_strings(data, &CHAT_OUTPUT);
         let told = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
         if self.started && self.model.is_some() && !told {
             return;

@@ -9,7 +9,7 @@ use baton_domain::usage::{Iteration, Tokens, Usage};
 
 /// What is known so far.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     pub(super) input: Option<u64>,
     pub(super) output: Option<u64>,
     cache_read: Option<u64>,
@@ -19,6 +19,28 @@ pub(super) struct Tally {
     inference_geo: Option<String>,
     speed: Option<String>,
     iterations: Vec<RawIteration>,
+    thinking: Option<u64>,
+}
+
+/// The counts of an answer as its upstream tells them, to be told again in another dialect. What
+/// is billed is [`Usage`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Prompt tokens that touched no cache.
+    pub(crate) input: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) cache_write: u64,
+    /// Tokens of the answer, thinking included.
+    pub(crate) output: u64,
+    /// How many of `output` were thinking, if the upstream says so.
+    pub(crate) thinking: Option<u64>,
+}
+
+impl Told {
+    /// Every token of the prompt.
+    pub(crate) fn prompt(&self) -> u64 {
+        self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
+    }
 }
 
 /// Cache writes: the total, and how much of it is for an hour.
@@ -75,11 +97,30 @@ impl Tally {
             &mut self.web_searches,
             usage.server_tool_use.and_then(|tools| tools.web_search_requests),
         );
+        set(&mut self.thinking, usage.thinking_tokens);
         set_word(&mut self.service_tier, usage.service_tier);
         set_word(&mut self.inference_geo, usage.inference_geo);
         set_word(&mut self.speed, usage.speed);
         if let Some(iterations) = usage.iterations.filter(|list| !list.is_empty()) {
             self.iterations = iterations;
+        }
+    }
+
+    /// Takes in a `usage` object of any dialect; anything else says nothing.
+    pub(crate) fn read(&mut self, json: &str) {
+        if let Some(usage) = RawUsage::read(json) {
+            self.set(usage);
+        }
+    }
+
+    /// The counts, as told.
+    pub(crate) fn told(&self) -> Told {
+        Told {
+            input: self.input.unwrap_or(0),
+            cache_read: self.cache_read.unwrap_or(0),
+            cache_write: self.cache_write.total.unwrap_or(0),
+            output: self.output.unwrap_or(0),
+            thinking: self.thinking,
         }
     }
 

@@ -1,0 +1,143 @@
+//! `baton limit`: caps on each person, through the spend-limits API.
+
+use super::{Desk, Sure};
+use crate::Fail;
+use crate::say::{rows, say, table, text};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+const PATH: [&str; 2] = ["organizations", "spend_limits"];
+
+/// What can be done with spend limits.
+#[derive(Subcommand)]
+pub enum LimitCommand {
+    /// List spend limits
+    List,
+    /// Set what each person may spend; once more replaces it
+    Set {
+        /// A user (usr_…), a group (grp_…: each of its people), or `organization` (everybody)
+        #[arg(long = "for", value_name = "WHOM")]
+        whom: String,
+        /// daily, weekly or monthly (UTC)
+        #[arg(long, default_value = "monthly")]
+        period: String,
+        /// Dollars, as 12.50; `unlimited` lifts the limits further out
+        #[arg(long)]
+        usd: String,
+    },
+    /// Remove a spend limit
+    Remove {
+        /// The spend limit, spl_…
+        id: String,
+        /// Consent
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+pub(crate) async fn run(desk: &Desk, what: LimitCommand) -> Result<(), Fail> {
+    match what {
+        LimitCommand::List => list(desk).await,
+        LimitCommand::Set { whom, period, usd } => {
+            let amount = cents(&usd)?;
+            let body = json!({ "scope": scope(&whom), "amount": amount, "period": period });
+            let made = desk.admin.post(&PATH, &body).await?;
+            desk.screen.show(&made, || {
+                say(format!("{period} {usd} each for {whom}: {}", text(&made["id"])));
+            });
+            Ok(())
+        }
+        LimitCommand::Remove { id, sure } => {
+            sure.or_ask(&format!("remove spend limit {id}"))?;
+            let [first, second] = PATH;
+            let gone = desk.admin.delete(&[first, second, &id]).await?;
+            desk.screen.show(&gone, || say(format!("{id} is removed")));
+            Ok(())
+        }
+    }
+}
+
+async fn list(desk: &Desk) -> Result<(), Fail> {
+    let (mut data, mut after) = (Vec::new(), String::new());
+    loop {
+        let query = [("limit", "1000"), ("after_id", after.as_str())];
+        let query = if after.is_empty() { &query[..1] } else { &query[..] };
+        let page = desk.admin.get(&PATH, query).await?;
+        data.extend(rows(&page).iter().cloned());
+        if page["has_more"] != true {
+            break;
+        }
+        after = text(&page["last_id"]);
+    }
+    let all = json!({ "data": data });
+    desk.screen.show(&all, || {
+        let mut table = table(["id", "for each person of", "period", "USD"].into_iter());
+        for row in rows(&all) {
+            table.add_row([text(&row["id"]), whom(&row["scope"]), text(&row["period"]), usd(row)]);
+        }
+        say(table);
+    });
+    Ok(())
+}
+
+/// `usr_…`, `grp_…` or `organization`, in the words of the API; it judges what does not fit.
+fn scope(whom: &str) -> Value {
+    match whom {
+        "organization" => json!({ "type": "organization" }),
+        group if group.starts_with("grp_") => {
+            json!({ "type": "rbac_group", "rbac_group_id": group })
+        }
+        user => json!({ "type": "user", "user_id": user }),
+    }
+}
+
+fn whom(scope: &Value) -> String {
+    let id = scope.get("user_id").or_else(|| scope.get("rbac_group_id"));
+    id.map_or_else(|| "organization".to_owned(), text)
+}
+
+/// Dollars as whole cents, `unlimited` as `null`.
+fn cents(usd: &str) -> Result<Option<String>, Fail> {
+    if usd == "unlimited" {
+        return Ok(None);
+    }
+    let (dollars, cents) = usd.split_once('.').unwrap_or((usd, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if dollars.is_empty() || cents.len() > 2 || !digits(dollars) || !digits(cents) {
+        return Err(Fail::Usage(format!("--usd {usd}: say dollars as 12.50, or `unlimited`")));
+    }
+    let text = format!("{dollars}{cents:0<2}");
+    let text = text.trim_start_matches('0');
+    Ok(Some(if text.is_empty() { "0".to_owned() } else { text.to_owned() }))
+}
+
+fn usd(row: &Value) -> String {
+    let Some(cents) = row["amount"].as_str() else { return "unlimited".to_owned() };
+    let padded = format!("{cents:0>3}");
+    let (dollars, cents) = padded.split_at(padded.len() - 2);
+    format!("{dollars}.{cents}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_whole_cents() {
+        let check = |usd: &str, expect: Option<&str>| {
+            assert_eq!(cents(usd).ok().flatten().as_deref(), expect, "{usd}");
+        };
+        check("12.50", Some("1250"));
+        check("12.5", Some("1250"));
+        check("12", Some("1200"));
+        check("0.05", Some("5"));
+        check("0", Some("0"));
+        check("unlimited", None);
+        for bad in ["", "1.234", "-1", ".5", "x"] {
+            assert!(cents(bad).is_err(), "{bad}");
+        }
+        assert_eq!(usd(&json!({ "amount": "5" })), "0.05");
+        assert_eq!(usd(&json!({ "amount": "50000" })), "500.00");
+        assert_eq!(usd(&json!({ "amount": null })), "unlimited");
+    }
+}

@@ -1,0 +1,55 @@
+//! `/limits`: the organisation's pool, and what clients are told beside a spent limit. The limits
+//! of keys, users and groups are fields of theirs.
+
+use crate::Shared;
+use crate::answer::{Answer, Refused, body};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use baton_cloud::store::Edit;
+use baton_domain::key::Limits;
+use baton_domain::scope::Scope;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// The longest text of the operator's own, in characters.
+const MESSAGE_MAX: usize = 1000;
+
+pub(crate) async fn organization(State(office): Shared) -> Answer<Json<Limits>> {
+    Ok(Json(office.store.read_terms(&Scope::Organization).await?.limits))
+}
+
+pub(crate) async fn set_organization(State(office): Shared, bytes: Bytes) -> Answer<Json<Limits>> {
+    let limits: Limits = body(&bytes)?;
+    let before = office.store.read_terms(&Scope::Organization).await?.limits;
+    let mut edit = Edit::default();
+    office.store.save_organization_limits(&mut edit, &limits)?;
+    office.note(&mut edit, "update", "limits/organization", (json!(before), json!(limits)))?;
+    office.store.apply(edit).await?;
+    Ok(Json(limits))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Message {
+    message: Option<String>,
+}
+
+pub(crate) async fn message(State(office): Shared) -> Answer<Json<Message>> {
+    let message = office.store.read_terms(&Scope::Organization).await?.message;
+    Ok(Json(Message { message }))
+}
+
+pub(crate) async fn set_message(State(office): Shared, bytes: Bytes) -> Answer<Json<Message>> {
+    let Message { message } = body(&bytes)?;
+    let message = message.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    if message.as_ref().is_some_and(|text| text.chars().count() > MESSAGE_MAX) {
+        return Err(Refused::bad(format!("`message` has {MESSAGE_MAX} characters at most")));
+    }
+    let before = office.store.read_terms(&Scope::Organization).await?.message;
+    let mut edit = Edit::default();
+    office.store.save_spend_message(&mut edit, message.as_deref());
+    office.note(&mut edit, "update", "limits/message", (json!(before), json!(message)))?;
+    office.store.apply(edit).await?;
+    Ok(Json(Message { message }))
+}

@@ -1,0 +1,176 @@
+//! `/oauth/start` and `/oauth/finish`: signing an account in with a browser, by the authorization code
+//! grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
+
+use crate::accounts::AccountInput;
+use crate::answer::{Answer, Refused, body, created};
+use crate::credentials::NewCredential;
+use crate::{Office, Shared};
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use baton_cloud::store::TokenSecrets;
+use baton_cloud::token_endpoint::{Code, Issued, TokenEndpoint};
+use baton_cloud::upstream::check_url;
+use baton_domain::account::Account;
+use baton_domain::id::AccountId;
+use baton_domain::secret::Secret;
+use baton_domain::token::{Exchange, Grant, Standing};
+use form_urlencoded::Serializer;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// For so long a sign-in may take.
+const MINUTES: i64 = 10;
+
+/// Where to sign in, and what for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    authorization_url: String,
+    token_url: String,
+    client_id: String,
+    client_secret: Option<String>,
+    scope: Option<String>,
+    redirect_uri: String,
+    /// The fields of the account that is to be made…
+    account: Option<Box<RawValue>>,
+    /// … or the account that is to be signed in.
+    account_id: Option<AccountId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Finish {
+    state: String,
+    code: Secret,
+}
+
+/// A sign-in under way. It is kept sealed: the verifier and the client secret are in it.
+#[derive(Serialize, Deserialize)]
+struct SignIn {
+    exchange: Exchange,
+    redirect_uri: String,
+    verifier: String,
+    client_secret: Option<String>,
+    account: Option<Box<RawValue>>,
+    account_id: Option<AccountId>,
+}
+
+/// `POST /oauth/start`: answers the page to open in a browser.
+pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
+    let start: Start = body(&bytes)?;
+    office.check_start(&start).await?;
+    let (state, verifier) = (office.random(), office.random());
+    let url = start.page(&state, &verifier);
+    let grant = Grant::RefreshToken { client_id: start.client_id, scope: None };
+    let sign_in = SignIn {
+        exchange: Exchange { token_url: start.token_url, grant },
+        redirect_uri: start.redirect_uri,
+        verifier,
+        client_secret: start.client_secret,
+        account: start.account,
+        account_id: start.account_id,
+    };
+    let text = serde_json::to_string(&sign_in).map_err(|error| Refused::bad(error.to_string()))?;
+    let expires_at = office.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
+    Ok(created(json!({ "authorize_url": url, "state": state, "expires_at": expires_at })))
+}
+
+/// `POST /oauth/finish`: redeems the code; answers the account, signed in.
+pub(crate) async fn finish(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+    let finish: Finish = body(&bytes)?;
+    let gone = || {
+        Refused::bad(format!(
+            "`state` is not one of a sign-in of the last {MINUTES} minutes, or it is finished; \
+             begin with POST /oauth/start"
+        ))
+    };
+    let text = office.store.take_sign_in(&finish.state).await?.ok_or_else(gone)?;
+    let sign_in: SignIn = serde_json::from_str(text.expose()).map_err(|_| gone())?;
+    let mut secrets = TokenSecrets {
+        client_secret: sign_in.client_secret.map(Secret::new),
+        ..TokenSecrets::default()
+    };
+    let code = Code {
+        code: finish.code,
+        verifier: Secret::new(sign_in.verifier),
+        redirect_uri: sign_in.redirect_uri,
+    };
+    let issued = office.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
+    let Issued { access_token, refresh_token, life } =
+        issued.map_err(|error| Refused::bad(format!("no token was had: {error}")))?;
+    (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
+    let standing = Standing::renewed(life, office.store.dice().byte(), office.store.clock().now());
+    let credential = NewCredential::Issued(Box::new((sign_in.exchange, secrets, standing)));
+    let stored = match (sign_in.account_id, sign_in.account) {
+        (Some(id), _) => {
+            let before = office.find::<Account>(&id).await?;
+            let mut stored = office.store.revise(&before);
+            let token = office.seal(&mut stored, credential).await?;
+            office.save_account(&stored, &before.value.groups, token.as_ref()).await?;
+            office.reset_health(&id).await?;
+            stored
+        }
+        (None, fields) => {
+            let fields = fields.as_deref().map_or("{}", RawValue::get);
+            let mut input: AccountInput = body(fields.as_bytes())?;
+            input.credential = Some(credential);
+            office.create_account(input).await?
+        }
+    };
+    office.view_now(&stored).await.map(Json)
+}
+
+impl Start {
+    /// Where the browser is to go (RFC 6749 §4.1.1, RFC 7636 §4.3).
+    fn page(&self, state: &str, verifier: &str) -> String {
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
+        let mut query = Serializer::new(String::new());
+        query.append_pair("response_type", "code").append_pair("client_id", &self.client_id);
+        query.append_pair("redirect_uri", &self.redirect_uri).append_pair("state", state);
+        query.append_pair("code_challenge", &challenge);
+        query.append_pair("code_challenge_method", "S256");
+        query.extend_pairs(self.scope.iter().map(|scope| ("scope", scope)));
+        let mark = if self.authorization_url.contains('?') { '&' } else { '?' };
+        format!("{}{mark}{}", self.authorization_url, query.finish())
+    }
+}
+
+impl Office {
+    /// What can be known to be wrong before anybody signs in.
+    async fn check_start(&self, start: &Start) -> Answer<()> {
+        for (name, url) in
+            [("authorization_url", &start.authorization_url), ("token_url", &start.token_url)]
+        {
+            check_url(url, self.allow_private_upstreams)
+                .map_err(|why| Refused::bad(format!("`{name}`: {why}")))?;
+        }
+        match (&start.account_id, &start.account) {
+            (Some(id), None) => self.find::<Account>(id).await.map(drop),
+            (None, Some(fields)) => {
+                let input: AccountInput = body(fields.get().as_bytes())?;
+                if input.name.is_none() || input.credential.is_some() {
+                    return Err(Refused::bad("`account` has a `name` and no `credential`"));
+                }
+                Ok(())
+            }
+            _ => Err(Refused::bad("say either `account_id` or the fields of a new `account`")),
+        }
+    }
+
+    /// Where tokens are had.
+    pub(crate) fn endpoint(&self) -> Answer<&TokenEndpoint> {
+        self.endpoint.as_ref().ok_or_else(|| Refused::bad("nobody signs in at first start"))
+    }
+
+    /// 43 characters that nobody can guess.
+    fn random(&self) -> String {
+        let mut bytes = [0; 32];
+        self.store.dice().fill(&mut bytes);
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+}

@@ -1,0 +1,272 @@
+//! `/v1/organizations/spend_limits`: caps on each person, in the wire shape of Anthropic's Admin
+//! API as the Claude apps gateway mirrors it. Who has which cap and has spent what is
+//! `effective`'s business; what a cap means, `domain::spend_limit`'s.
+
+use crate::answer::{Answer, Refused, body};
+use crate::{Office, Shared};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use baton_cloud::store::{AuditRow, Change, Edit, StoreError, Stored};
+use baton_domain::key::Group;
+use baton_domain::limit::Period;
+use baton_domain::money::PicoUsd;
+use baton_domain::scope::Scope;
+use baton_domain::spend_limit::{Cap, PERIODS, SpendLimit, SpendLimitId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// One cent.
+const CENT: i128 = 10_000_000_000;
+
+/// Writers that set the same limit at the same time; then the last is told.
+const TRIES_MAX: u32 = 3;
+
+/// What can be asked of a list, as pairs, since names may repeat.
+pub(crate) type Pairs = Query<Vec<(String, String)>>;
+
+#[derive(Deserialize)]
+struct Setting {
+    scope: ScopeInput,
+    amount: Option<String>,
+    #[serde(default)]
+    period: PeriodInput,
+    currency: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ScopeInput {
+    User { user_id: String },
+    RbacGroup { rbac_group_id: String },
+    Organization,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum PeriodInput {
+    Daily,
+    Weekly,
+    #[default]
+    Monthly,
+}
+
+/// A scope in the words of that API.
+pub(crate) fn scope_view(scope: &Scope) -> Value {
+    match scope {
+        Scope::User(id) => json!({ "type": "user", "user_id": id }),
+        Scope::Group(id) => json!({ "type": "rbac_group", "rbac_group_id": id }),
+        Scope::Key(id) => json!({ "type": "api_key", "api_key_id": id }),
+        Scope::Organization => json!({ "type": "organization" }),
+    }
+}
+
+/// Whole cents, and what is finer as decimals: `"41280.125"`.
+pub(crate) fn cents(amount: PicoUsd) -> String {
+    let pico = amount.pico().max(0);
+    let text = format!("{}.{:010}", pico / CENT, pico % CENT);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn whole_cents(text: &str) -> Answer<PicoUsd> {
+    let digits = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let cents = digits.then(|| text.parse::<i128>().ok()).flatten();
+    let bad = || Refused::bad("`amount` is whole cents as a string, such as \"50000\", or null");
+    cents.map(|cents| PicoUsd::new(cents * CENT)).ok_or_else(bad)
+}
+
+fn view(stored: &Stored<SpendLimit>) -> Value {
+    let SpendLimit { id, cap } = &stored.value;
+    json!({
+        "type": "spend_limit", "id": id, "scope": scope_view(id.scope()),
+        "amount": cap.amount().map(cents), "currency": "USD", "period": id.period().as_str(),
+        "is_enabled": true, "created_at": stored.created_at, "updated_at": stored.updated_at,
+    })
+}
+
+/// `?limit=`: 20 unless asked, 1,000 at most.
+pub(crate) fn page_size(pairs: &[(String, String)]) -> Answer<usize> {
+    let bad = || Refused::bad("`limit` is a number from 1 to 1000");
+    match one(pairs, "limit").map(str::parse) {
+        None => Ok(20),
+        Some(Ok(limit @ 1..=1000)) => Ok(limit),
+        Some(_) => Err(bad()),
+    }
+}
+
+/// The value of a name that occurs once.
+pub(crate) fn one<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// The values of a name that repeats, as `name[]=` or `name=`.
+pub(crate) fn many<'a>(pairs: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+    let named = |key: &str| key.strip_suffix("[]").unwrap_or(key) == name;
+    pairs.iter().filter(|(key, _)| named(key)).map(|(_, value)| value.as_str()).collect()
+}
+
+pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<Json<Value>> {
+    let limit = page_size(&pairs)?;
+    let kinds = many(&pairs, "scope_type");
+    let mut all: Vec<Value> = office.all::<SpendLimit>().await?.iter().map(view).collect();
+    all.retain(|row| kinds.is_empty() || kinds.iter().any(|kind| row["scope"]["type"] == *kind));
+    let place = |id: &str| {
+        let place = all.iter().position(|row| row["id"] == id);
+        place.ok_or_else(|| Refused::bad(format!("`{id}` is not in this list")))
+    };
+    let (start, end) = match (one(&pairs, "after_id"), one(&pairs, "before_id")) {
+        (Some(_), Some(_)) => {
+            return Err(Refused::bad("`after_id` and `before_id` exclude each other"));
+        }
+        (Some(id), None) => (place(id)? + 1, None),
+        (None, Some(id)) => (0, Some(place(id)?)),
+        (None, None) => (0, None),
+    };
+    let start = end.map_or(start, |end| end.saturating_sub(limit));
+    let stop = end.unwrap_or(all.len()).min(start + limit);
+    let has_more = if end.is_some() { start > 0 } else { stop < all.len() };
+    let data = all.get(start..stop).unwrap_or_default();
+    let id = |row: Option<&Value>| row.map(|row| row["id"].clone());
+    Ok(Json(json!({
+        "data": data, "has_more": has_more, "first_id": id(data.first()), "last_id": id(data.last()),
+    })))
+}
+
+pub(crate) async fn set(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+    let input: Setting = body(&bytes)?;
+    if input.currency.is_some_and(|currency| currency != "USD") {
+        return Err(Refused::bad("`currency` is USD"));
+    }
+    let scope = office.scope(input.scope).await?;
+    let period = match input.period {
+        PeriodInput::Daily => Period::Daily,
+        PeriodInput::Weekly => Period::Weekly,
+        PeriodInput::Monthly => Period::Monthly,
+    };
+    let cap = input.amount.as_deref().map(whole_cents).transpose()?;
+    let cap = cap.map_or(Cap::Unlimited, Cap::Usd);
+    let id = SpendLimitId::new(scope, period).map_err(Refused::bad)?;
+    for _ in 0..TRIES_MAX {
+        match office.set_spend_limit(SpendLimit { id: id.clone(), cap }).await {
+            Ok(stored) => return Ok(Json(view(&stored))),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+    Ok(Json(view(&office.spend_limit(&path).await?)))
+}
+
+pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+    let stored = office.spend_limit(&path).await?;
+    let mut edit = Edit::default();
+    office.drop_spend_limit(&mut edit, &stored)?;
+    office.store.apply(edit).await?;
+    Ok(Json(json!({ "type": "spend_limit_deleted", "id": stored.value.id })))
+}
+
+pub(crate) async fn audit(State(office): Shared, Query(pairs): Pairs) -> Answer<Json<Value>> {
+    let limit = page_size(&pairs)?;
+    let mut rows = office.store.audit_trail("spl_", limit + 1).await?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let view = |AuditRow { id, at, change }: AuditRow| {
+        json!({
+            "type": "spend_limit_audit", "id": id, "at": at, "actor": change.actor,
+            "action": change.action, "target": change.target, "before": change.before,
+            "after": change.after,
+        })
+    };
+    let data: Vec<Value> = rows.into_iter().map(view).collect();
+    Ok(Json(json!({ "data": data, "has_more": has_more })))
+}
+
+impl Office {
+    async fn scope(&self, input: ScopeInput) -> Answer<Scope> {
+        match input {
+            ScopeInput::User { user_id } => user_id.parse().map(Scope::User).map_err(Refused::bad),
+            ScopeInput::RbacGroup { rbac_group_id } => {
+                let id = rbac_group_id.parse().map_err(Refused::bad)?;
+                if self.store.read::<Group>(&id).await?.is_none() {
+                    return Err(Refused::bad(format!("group {id} does not exist")));
+                }
+                Ok(Scope::Group(id))
+            }
+            ScopeInput::Organization => Ok(Scope::Organization),
+        }
+    }
+
+    async fn spend_limit(&self, path: &str) -> Answer<Stored<SpendLimit>> {
+        let none = || Refused::not_found(format!("spend limit {path}"));
+        let id: SpendLimitId = path.parse().map_err(|_| none())?;
+        self.store.read::<SpendLimit>(&id).await?.ok_or_else(none)
+    }
+
+    /// Adds or replaces it, with a row of the audit trail.
+    async fn set_spend_limit(&self, limit: SpendLimit) -> Result<Stored<SpendLimit>, StoreError> {
+        let before = self.store.read::<SpendLimit>(&limit.id).await?;
+        let stored = match &before {
+            Some(before) => Stored { value: limit, ..self.store.revise(before) },
+            None => self.store.stamp(limit, None),
+        };
+        let mut edit = Edit::default();
+        self.store.save_spend_limit(&mut edit, &stored)?;
+        let action = if before.is_some() { "update" } else { "create" };
+        let (before, after) = (before.as_ref().map(view), view(&stored));
+        self.note(&mut edit, action, &stored.value.id.to_string(), (json!(before), after))?;
+        self.store.apply(edit).await?;
+        Ok(stored)
+    }
+
+    fn drop_spend_limit(&self, edit: &mut Edit, stored: &Stored<SpendLimit>) -> Answer<()> {
+        self.store.remove_spend_limit(edit, stored);
+        let target = stored.value.id.to_string();
+        Ok(self.note(edit, "delete", &target, (view(stored), Value::Null))?)
+    }
+
+    /// Removes the spend limits of a scope that is about to be removed.
+    pub(crate) async fn drop_spend_limits(&self, edit: &mut Edit, scope: &Scope) -> Answer<()> {
+        for period in PERIODS {
+            let id = SpendLimitId::new(scope.clone(), period).map_err(Refused::bad)?;
+            if let Some(stored) = self.store.read::<SpendLimit>(&id).await? {
+                self.drop_spend_limit(edit, &stored)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a row of the audit trail to a transaction.
+    pub(crate) fn note(
+        &self,
+        edit: &mut Edit,
+        action: &str,
+        target: &str,
+        (before, after): (Value, Value),
+    ) -> Result<(), StoreError> {
+        let (actor, action, target) = ("admin".to_owned(), action.to_owned(), target.to_owned());
+        self.store.audit(edit, &Change { actor, action, target, before, after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_whole_cents_going_in_and_exact_coming_out() {
+        let check = |pico, text: &str| assert_eq!(cents(PicoUsd::new(pico)), text);
+        check(0, "0");
+        check(500 * 100 * CENT, "50000");
+        check(412_801_250_000_000, "41280.125");
+        check(1, "0.0000000001");
+        check(-5, "0");
+        assert_eq!(whole_cents("50000").ok(), Some(PicoUsd::new(50_000 * CENT)));
+        assert_eq!(whole_cents("0").ok(), Some(PicoUsd::ZERO));
+        for bad in ["", "-1", "1.5", "1e3", " 1", "1000000000000000"] {
+            assert!(whole_cents(bad).is_err(), "{bad}");
+        }
+    }
+}

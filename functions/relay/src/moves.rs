@@ -1,0 +1,62 @@
+//! Sessions out of their first choice: when it matters where they went, and when it is noted.
+//!
+//! Only moves out of a cache domain that was out are remembered, and only while it was so lately
+//! are they looked up: steady traffic neither reads nor writes any. Inside a domain a move
+//! costs nothing, and a session that left a full account or one near its limit goes home as soon
+//! as it can.
+
+use crate::Means;
+use crate::choose::Chooser;
+use baton_domain::account::Account;
+use baton_domain::choose::{MOVED, domain};
+
+impl Means {
+    /// Lets the chooser know where the session went, if it had to leave its first choice.
+    pub(crate) async fn recall_move(&self, chooser: &mut Chooser) {
+        let Some((session, _)) = self.may_have_moved(chooser) else { return };
+        match Box::pin(self.store.moved_to(&chooser.conversation(session))).await {
+            Ok(to) => chooser.moved_to = to,
+            Err(error) => tracing::warn!("where a session went is not known: {error}"),
+        }
+    }
+
+    /// Notes beside the answer that the session was served by the account at `at`, if that is
+    /// where it has just moved.
+    pub(crate) fn note_move(&self, chooser: &Chooser, at: usize) {
+        let Some((session, home)) = self.may_have_moved(chooser) else { return };
+        let to = domain(&chooser.pool().members[at].account);
+        let from = chooser.moved_to.as_deref().unwrap_or(home);
+        if from == to || !self.was_out(chooser, from) {
+            return;
+        }
+        let (store, moving, to) =
+            (self.store.clone(), chooser.conversation(session), to.to_owned());
+        self.leftovers.spawn(async move {
+            if let Err(error) = store.put_move(&moving, &to).await {
+                tracing::warn!("where a session went is not stored: {error}");
+            }
+        });
+    }
+
+    /// The session and the cache domain of its first choice, if that was out so lately that
+    /// the session may be elsewhere.
+    fn may_have_moved<'a>(&self, chooser: &'a Chooser) -> Option<(u64, &'a str)> {
+        let session = chooser.session.lasting()?;
+        // The usual case, before anything is computed.
+        if !chooser.pool().members.iter().any(|member| self.was_lately_out(&member.account)) {
+            return None;
+        }
+        let home = domain(&chooser.pool().members[chooser.first_choice(&self.store)?].account);
+        self.was_out(chooser, home).then_some((session, home))
+    }
+
+    /// Whether an account of the cache domain was out so lately.
+    fn was_out(&self, chooser: &Chooser, name: &str) -> bool {
+        let accounts = chooser.pool().members.iter().map(|member| &member.account);
+        accounts.filter(|account| domain(account) == name).any(|one| self.was_lately_out(one))
+    }
+
+    fn was_lately_out(&self, account: &Account) -> bool {
+        self.store.health(&account.id).was_out(MOVED, self.store.clock().now())
+    }
+}

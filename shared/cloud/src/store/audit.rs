@@ -1,0 +1,102 @@
+//! Who changed what: one row a change in the usage table, in the transaction that makes it.
+
+use super::edit::{Edit, put};
+use super::item::{Item, inconsistent, key_of, text};
+use super::names::{self, PK, SK};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::{AttributeValue, Put};
+use baton_domain::id::base62;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A change to be noted. Secrets must not be in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// Who made it.
+    pub actor: String,
+    /// `create`, `update`, `delete`
+    pub action: String,
+    /// What was changed: an id.
+    pub target: String,
+    /// What it was before; `null` if it was not.
+    pub before: Value,
+    /// What it is now; `null` if it is no more.
+    pub after: Value,
+}
+
+/// A change as noted.
+pub struct AuditRow {
+    /// Its own id.
+    pub id: String,
+    /// When it was made, RFC 3339 with milliseconds.
+    pub at: String,
+    /// What was changed.
+    pub change: Change,
+}
+
+/// How many months back the trail is looked through.
+const MONTHS_MAX: u32 = 24;
+
+impl Store {
+    /// Notes `change` in the same transaction.
+    pub fn audit(&self, edit: &mut Edit, change: &Change) -> Result<(), StoreError> {
+        let at = names::stamp(self.clock.now());
+        let (month, id) = (&at[..7], base62(self.dice.bits(), 16));
+        let (pk, sk) = (format!("audit#{month}"), format!("{at}#aud_{id}"));
+        let mut item: Item =
+            serde_dynamo::to_item(change).map_err(|error| inconsistent(&pk, &sk, &error))?;
+        item.insert("at".to_owned(), AttributeValue::S(at));
+        item.extend(key_of((pk, sk)));
+        let row = Put::builder().table_name(&self.resources.usage_table).set_item(Some(item));
+        edit.actions.push(put(row));
+        Ok(())
+    }
+
+    /// The newest changes of targets that begin with `prefix`, newest first, at most `limit`.
+    pub async fn audit_trail(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let (mut rows, mut month) = (Vec::new(), names::day(self.clock.now())[..7].to_owned());
+        for _ in 0..MONTHS_MAX {
+            let mut pages = self
+                .db
+                .query()
+                .table_name(&self.resources.usage_table)
+                .key_condition_expression("#pk = :pk")
+                .filter_expression("begins_with(#target, :prefix)")
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_names("#target", "target")
+                .expression_attribute_values(":pk", AttributeValue::S(format!("audit#{month}")))
+                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
+                .scan_index_forward(false)
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(item) = pages.try_next().await? {
+                rows.push(row(item)?);
+                if rows.len() >= limit {
+                    return Ok(rows);
+                }
+            }
+            month = month_before(&month);
+        }
+        Ok(rows)
+    }
+}
+
+fn row(item: Item) -> Result<AuditRow, StoreError> {
+    let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
+    let (at, id) = sk.split_once('#').unwrap_or((&sk, ""));
+    let (at, id) = (at.to_owned(), id.to_owned());
+    let change = serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;
+    Ok(AuditRow { id, at, change })
+}
+
+/// `2026-01` → `2025-12`
+fn month_before(month: &str) -> String {
+    let (year, number) = month.split_once('-').unwrap_or((month, "1"));
+    let (year, number) = (year.parse().unwrap_or(0_i32), number.parse().unwrap_or(1_u32));
+    if number > 1 { format!("{year:04}-{:02}", number - 1) } else { format!("{:04}-12", year - 1) }
+}

@@ -1,0 +1,61 @@
+//! When accounts were used last: one small item an account, moved forward by stats once a batch.
+
+use super::item::{inconsistent, key_of, text};
+use super::names::{self, AT, PK};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use baton_domain::id::AccountId;
+use jiff::Timestamp;
+use std::collections::HashMap;
+
+/// `BatchGetItem` takes so many keys.
+const BATCH_MAX: usize = 100;
+
+impl Store {
+    /// Notes that the account was used at `at`, unless a later time is noted.
+    pub async fn note_used(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
+        let noted = self
+            .db
+            .update_item()
+            .table_name(&self.resources.usage_table)
+            .set_key(Some(key_of(names::used(account))))
+            .update_expression("SET #at = :at")
+            .condition_expression("attribute_not_exists(#at) OR #at < :at")
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_values(":at", AttributeValue::S(names::stamp(at)))
+            .send()
+            .await;
+        match noted.map_err(StoreError::from) {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When these accounts were used last; those that never were are left out.
+    pub async fn last_used(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<HashMap<AccountId, Timestamp>, StoreError> {
+        let mut found = HashMap::new();
+        for some in accounts.chunks(BATCH_MAX) {
+            let mut keys = Some(some.iter().map(|id| key_of(names::used(id))).collect());
+            while let Some(wanted) = keys.take() {
+                let table = &self.resources.usage_table;
+                let wanted = KeysAndAttributes::builder().set_keys(Some(wanted)).build().ok();
+                let request = wanted.map(|wanted| HashMap::from([(table.clone(), wanted)]));
+                let answer = self.db.batch_get_item().set_request_items(request).send().await?;
+                let items = answer.responses.and_then(|mut all| all.remove(table));
+                for item in items.unwrap_or_default() {
+                    let (pk, at) = (text(&item, PK)?, text(&item, AT)?);
+                    let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, names::USED, what);
+                    let id = pk.strip_prefix(names::USED_PREFIX).unwrap_or_default();
+                    let id = id.parse().map_err(|error| odd(&error))?;
+                    found.insert(id, at.parse().map_err(|error: jiff::Error| odd(&error))?);
+                }
+                let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
+                keys = rest.map(|rest| rest.keys).filter(|keys| !keys.is_empty());
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,222 @@
+//! What is counted against limits: one item a limited scope, changed at admission and by the
+//! transaction that stores the record.
+//!
+//! An item has an attribute a window (`domain::limit`). A key's item also has the map `open` of
+//! reservations, and while any may be open it is in the index `by_due`, at the time when the first
+//! has to be over. A pool's item has two sums in its place, so that it stays small however many
+//! requests are under way: each of them stands open in its key's item.
+//!
+//! Where only a key's own limits bind, admission is one conditional update; with pools it is one
+//! transaction ([`together`]).
+
+mod change;
+mod read;
+mod together;
+
+use super::item::{Item, key_of};
+use super::names::{self, OPEN, TTL};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
+use baton_domain::bounds::Bounds;
+use baton_domain::id::{KeyId, RequestId};
+use baton_domain::reservation::{Blocked, Counted, Reservation, Settlement};
+use baton_domain::scope::Scope;
+use change::{Change, number};
+use read::read_counted;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Tries before an item that others keep changing counts as out of reach.
+const TRIES_MAX: u32 = 8;
+
+/// How long the item of a removed scope is kept, for what is under way.
+const RETIRED_SECONDS: i64 = 7 * 24 * 3600;
+
+/// Whether a request may go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It may; where one item is all, this is what is counted now, the request included.
+    Admitted(Option<Counted>),
+    /// It has to wait for a limit of this scope.
+    Blocked(Scope, Blocked),
+}
+
+/// Why an admission's update changed nothing.
+enum Refused {
+    /// A condition did not hold; the item as it was, if there is one.
+    Condition(Item),
+    /// A transaction held the item.
+    Busy,
+    Failed(StoreError),
+}
+
+impl Store {
+    /// Reserves `wanted.estimate` for request `id`, unless a limit stands against it.
+    ///
+    /// The first request of a key makes its item; one that DynamoDB has executed although its
+    /// answer was lost is recognized by its open reservation.
+    pub async fn admit(
+        &self,
+        bounds: &Bounds,
+        id: &RequestId,
+        wanted: &Reservation,
+    ) -> Result<Admission, StoreError> {
+        if bounds.never_holds(wanted.estimate) {
+            let counted = self.counted_in(&bounds.scopes(), true).await?;
+            let key = || (Scope::Key(bounds.key.clone()), Blocked::Concurrency);
+            let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
+            let (scope, why) = blocked.unwrap_or_else(key);
+            Ok(Admission::Blocked(scope, why))
+        } else if bounds.pools.is_empty() {
+            self.admit_alone(bounds, id, wanted).await
+        } else {
+            self.admit_together(bounds, id, wanted).await
+        }
+    }
+
+    async fn admit_alone(
+        &self,
+        bounds: &Bounds,
+        id: &RequestId,
+        wanted: &Reservation,
+    ) -> Result<Admission, StoreError> {
+        let key = Scope::Key(bounds.key.clone());
+        for tries in 0..TRIES_MAX {
+            let change = change::reserve_in_key(&bounds.own, id, wanted)?;
+            let refused = match self.reserve(&key, change).await {
+                Ok(item) => {
+                    self.forget_bygone(&key, &item, wanted.at).await;
+                    return Ok(Admission::Admitted(Some(read_counted(&item)?)));
+                }
+                Err(refused) => refused,
+            };
+            match refused {
+                Refused::Failed(error) => return Err(error),
+                Refused::Busy => self.wait_a_moment(tries).await,
+                Refused::Condition(item) if !item.contains_key(OPEN) => {
+                    self.make_limit_item(&key).await?;
+                }
+                Refused::Condition(item) => {
+                    let counted = read_counted(&item)?;
+                    if counted.open.contains_key(id) {
+                        return Ok(Admission::Admitted(Some(counted)));
+                    }
+                    let counted = std::slice::from_ref(&counted);
+                    let blocked = bounds.blocked(counted, wanted.estimate, wanted.at);
+                    if let Some((scope, why)) = blocked {
+                        return Ok(Admission::Blocked(scope, why));
+                    }
+                }
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    async fn reserve(&self, scope: &Scope, change: Change) -> Result<Item, Refused> {
+        let sent = self
+            .limit_change(scope, change)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let error = match sent {
+            Ok(done) => return Ok(done.attributes.unwrap_or_default()),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Err(Refused::Condition(failed.item.clone().unwrap_or_default()))
+            }
+            Some(UpdateItemError::TransactionConflictException(_)) => Err(Refused::Busy),
+            _ => Err(Refused::Failed(error.into())),
+        }
+    }
+
+    async fn make_limit_item(&self, scope: &Scope) -> Result<(), StoreError> {
+        let change = Change {
+            condition: "attribute_not_exists(#open)".to_owned(),
+            update: "SET #open = :none".to_owned(),
+            names: HashMap::from([("#open".to_owned(), OPEN.to_owned())]),
+            values: HashMap::from([(":none".to_owned(), AttributeValue::M(HashMap::new()))]),
+        };
+        self.change_if(scope, change).await
+    }
+
+    /// Takes a reservation back, of a request that never went to an upstream.
+    pub async fn release(
+        &self,
+        key: &KeyId,
+        id: &RequestId,
+        reservation: &Reservation,
+    ) -> Result<(), StoreError> {
+        if !reservation.pools.is_empty() {
+            return self.release_together(key, id, reservation).await;
+        }
+        let key = Scope::Key(key.clone());
+        for tries in 0..TRIES_MAX {
+            match self.reserve(&key, change::release_in_key(id, reservation)).await {
+                Ok(_) | Err(Refused::Condition(_)) => return Ok(()), // or it is over already
+                Err(Refused::Busy) => self.wait_a_moment(tries).await,
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// The part of a transaction that settles reservations in the item of `scope`.
+    pub(super) fn settle_action(
+        &self,
+        scope: &Scope,
+        settlement: &Settlement,
+    ) -> TransactWriteItem {
+        change::settle(scope, settlement).into_action(&self.resources.state_table, scope)
+    }
+
+    /// Lets the item of a scope that is no more expire, when what is under way is long over.
+    pub async fn retire_limit(&self, scope: &Scope) -> Result<(), StoreError> {
+        let until = self.clock.now().as_second() + RETIRED_SECONDS;
+        let change = Change {
+            condition: "attribute_exists(#pk)".to_owned(),
+            update: "SET #ttl = :until".to_owned(),
+            names: HashMap::from([
+                ("#pk".to_owned(), names::PK.to_owned()),
+                ("#ttl".to_owned(), TTL.to_owned()),
+            ]),
+            values: HashMap::from([(":until".to_owned(), number(until))]),
+        };
+        self.change_if(scope, change).await
+    }
+
+    /// Makes the change, unless its condition does not hold.
+    async fn change_if(&self, scope: &Scope, change: Change) -> Result<(), StoreError> {
+        match self.limit_change(scope, change).send().await.map_err(StoreError::from) {
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn limit_change(&self, scope: &Scope, change: Change) -> UpdateItemFluentBuilder {
+        self.limit_update(scope)
+            .condition_expression(change.condition)
+            .update_expression(change.update)
+            .set_expression_attribute_names(Some(change.names))
+            .set_expression_attribute_values(Some(change.values))
+    }
+
+    fn limit_update(&self, scope: &Scope) -> UpdateItemFluentBuilder {
+        self.db
+            .update_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::limit(scope))))
+    }
+
+    pub(in crate::store) async fn wait_a_moment(&self, tries: u32) {
+        let step = 5 * 2_u64.pow(tries.min(5));
+        let chance = step * u64::from(self.dice.byte()) / 255;
+        tokio::time::sleep(Duration::from_millis(step + chance)).await;
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a transaction was cancelled, in the three ways that matter to whoever wrote it.
+
+use super::StoreError;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+
+/// Nothing of a transaction was written.
+pub(super) enum Cancelled {
+    /// The conditions of the actions at these positions did not hold.
+    Conditions(Vec<usize>),
+    /// Somebody else was at the same items, or the table is throttled: it may be tried again.
+    Busy,
+    /// DynamoDB refuses something in it, and will again.
+    Refused(String),
+    /// Something else.
+    Failed(StoreError),
+}
+
+impl From<SdkError<TransactWriteItemsError>> for Cancelled {
+    fn from(error: SdkError<TransactWriteItemsError>) -> Self {
+        let failed = |text| Self::Failed(StoreError::Database(text));
+        let text = || DisplayErrorContext(&error).to_string();
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        else {
+            let busy = ["Throttl", "ThroughputExceeded", "TransactionInProgress", "RequestLimit"];
+            let Some(service) = error.as_service_error() else { return failed(text()) };
+            return if busy.iter().any(|word| text().contains(word)) {
+                Self::Busy
+            } else if service.code() == Some("ValidationException") {
+                Self::Refused(text())
+            } else {
+                failed(text())
+            };
+        };
+        let reasons = cancelled.cancellation_reasons().iter();
+        let codes: Vec<&str> = reasons.map(|reason| reason.code().unwrap_or_default()).collect();
+        let is = |code: &&str| *code == "ConditionalCheckFailed";
+        let conditions: Vec<usize> =
+            codes.iter().enumerate().filter(|(_, code)| is(code)).map(|(at, _)| at).collect();
+        let busy = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+        if !conditions.is_empty() {
+            Self::Conditions(conditions)
+        } else if codes.iter().any(|code| busy.contains(code)) {
+            Self::Busy
+        } else if codes.contains(&"ValidationError") {
+            Self::Refused("a value is not valid".to_owned())
+        } else {
+            failed(format!("transaction cancelled: {}", codes.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The one door to token endpoints: a grant goes in, a short-lived token comes out, or what became
+//! of the grant. What that means is decided in `domain::token`.
+
+use crate::aws::Aws;
+use crate::store::TokenSecrets;
+use crate::upstream::{NoAnswer, Upstream};
+use aws_sdk_sts::error::DisplayErrorContext;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use baton_domain::secret::Secret;
+use baton_domain::token::{Assertion, Exchange, Grant, Miss};
+use bytes::Bytes;
+use form_urlencoded::Serializer;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::{BodyExt as _, Limited};
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::json;
+use std::time::Duration;
+
+/// For the whole exchange. Shorter than any lease that it is made under.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_BYTES_MAX: usize = 1 << 18;
+/// The largest assertion that Anthropic takes (its documentation of 2026-08-22).
+const ASSERTION_BYTES_MAX: usize = 16 << 10;
+/// For how long AWS STS makes an assertion out.
+const ASSERTION_SECONDS: i32 = 900;
+
+/// Asks token endpoints. Cloning is cheap.
+#[derive(Clone)]
+pub struct TokenEndpoint {
+    upstream: Upstream,
+    sts: aws_sdk_sts::Client,
+}
+
+/// A token that was had.
+pub struct Issued {
+    /// What goes upstream.
+    pub access_token: Secret,
+    /// What the next one is had for, if that has changed.
+    pub refresh_token: Option<Secret>,
+    /// How long it lives, if that was told.
+    pub life: Option<SignedDuration>,
+}
+
+/// None was had: what became of the grant, and a sentence for the log. No secret is in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub struct NotIssued {
+    /// What became of the grant.
+    pub miss: Miss,
+    said: String,
+}
+
+/// An authorization code and what proves that it is ours (RFC 7636).
+pub struct Code {
+    /// The code.
+    pub code: Secret,
+    /// The verifier whose hash went ahead.
+    pub verifier: Secret,
+    /// Where the code was sent to.
+    pub redirect_uri: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: Secret,
+    refresh_token: Option<Secret>,
+    expires_in: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Trouble {
+    error: serde_json::Value,
+    error_description: Option<String>,
+}
+
+impl TokenEndpoint {
+    /// Reaches endpoints as `upstream` reaches upstreams, with the same rules for addresses.
+    pub fn new(aws: &Aws, upstream: Upstream) -> Self {
+        Self { upstream, sts: aws.sts.clone() }
+    }
+
+    /// The same by way of an account's proxy.
+    pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
+        Ok(Self { upstream: self.upstream.through(proxy)?, sts: self.sts.clone() })
+    }
+
+    /// Has a token for the exchange's grant.
+    pub async fn renew(
+        &self,
+        exchange: &Exchange,
+        secrets: &TokenSecrets,
+    ) -> Result<Issued, NotIssued> {
+        match &exchange.grant {
+            Grant::RefreshToken { client_id, scope } => {
+                let Some(token) = &secrets.refresh_token else {
+                    return Err(NotIssued::refused("there is no refresh token"));
+                };
+                let fields = [("refresh_token", token.expose())];
+                self.ask_form(exchange, ("refresh_token", client_id, scope), &fields, secrets).await
+            }
+            Grant::ClientCredentials { client_id, scope } => {
+                self.ask_form(exchange, ("client_credentials", client_id, scope), &[], secrets)
+                    .await
+            }
+            Grant::JwtBearer { .. } => self.ask_for_assertion(exchange).await,
+        }
+    }
+
+    /// Has the first token for an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5).
+    pub async fn redeem(
+        &self,
+        exchange: &Exchange,
+        secrets: &TokenSecrets,
+        code: &Code,
+    ) -> Result<Issued, NotIssued> {
+        let Grant::RefreshToken { client_id, .. } = &exchange.grant else {
+            return Err(NotIssued::refused("a code is redeemed for a refresh token only"));
+        };
+        let fields = [
+            ("code", code.code.expose()),
+            ("code_verifier", code.verifier.expose()),
+            ("redirect_uri", code.redirect_uri.as_str()),
+        ];
+        self.ask_form(exchange, ("authorization_code", client_id, &None), &fields, secrets).await
+    }
+
+    async fn ask_form(
+        &self,
+        exchange: &Exchange,
+        (grant_type, client_id, scope): (&str, &str, &Option<String>),
+        fields: &[(&str, &str)],
+        secrets: &TokenSecrets,
+    ) -> Result<Issued, NotIssued> {
+        let mut all = vec![("grant_type", grant_type), ("client_id", client_id)];
+        all.extend_from_slice(fields);
+        all.extend(secrets.client_secret.iter().map(|it| ("client_secret", it.expose())));
+        all.extend(scope.iter().map(|it| ("scope", it.as_str())));
+        let body = Serializer::new(String::new()).extend_pairs(all).finish();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        self.ask(&exchange.token_url, kind, body).await
+    }
+
+    async fn ask_for_assertion(&self, exchange: &Exchange) -> Result<Issued, NotIssued> {
+        let Grant::JwtBearer {
+            federation_rule_id,
+            organization_id,
+            service_account_id,
+            workspace_id,
+            assertion,
+        } = &exchange.grant
+        else {
+            return Err(NotIssued::refused("the grant is not an assertion"));
+        };
+        let assertion = self.assertion(assertion).await?;
+        let mut body = json!({
+            "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "assertion": assertion.expose(), "federation_rule_id": federation_rule_id,
+            "organization_id": organization_id, "service_account_id": service_account_id,
+        });
+        if let Some(workspace) = workspace_id {
+            body["workspace_id"] = json!(workspace);
+        }
+        let kind = HeaderValue::from_static("application/json");
+        self.ask(&exchange.token_url, kind, body.to_string()).await
+    }
+
+    /// The signed statement of who we are. Not having it uses nothing up.
+    async fn assertion(&self, from: &Assertion) -> Result<Secret, NotIssued> {
+        let text = match from {
+            Assertion::File { path } => tokio::fs::read_to_string(path)
+                .await
+                .map_err(|error| NotIssued::not_taken(format!("{path}: {error}")))?,
+            Assertion::AwsSts { audience } => {
+                let call = self.sts.get_web_identity_token().audience(audience);
+                let call = call.signing_algorithm("RS256").duration_seconds(ASSERTION_SECONDS);
+                let answer = call.send().await.map_err(|error| {
+                    NotIssued::not_taken(format!("AWS STS: {}", DisplayErrorContext(&error)))
+                })?;
+                answer.web_identity_token.unwrap_or_default()
+            }
+        };
+        let text = text.trim();
+        // Nothing but an identity token leaves by this door, whatever file is named.
+        if text.len() > ASSERTION_BYTES_MAX || !is_jwt(text) {
+            return Err(NotIssued::not_taken(format!(
+                "the identity token is no signed JWT of at most {ASSERTION_BYTES_MAX} bytes"
+            )));
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
+
+    async fn ask(&self, url: &str, kind: HeaderValue, body: String) -> Result<Issued, NotIssued> {
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind), (ACCEPT, json)]);
+        let call = async {
+            let answer = self.upstream.call(Method::POST, url, headers, Bytes::from(body)).await;
+            let (head, body) = answer.map_err(NotIssued::of)?.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|_| NotIssued::unanswered("its answer broke off"))?;
+            read(head.status.as_u16(), &body.to_bytes())
+        };
+        let late = || Err(NotIssued::unanswered("no answer in time"));
+        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
+    }
+}
+
+/// Whether it has the form of a signed JWT (RFC 7515 §3.1): a JSON object and two more parts.
+fn is_jwt(text: &str) -> bool {
+    let mut parts = text.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let header = parts.next().flatten().unwrap_or_default();
+    let is_object =
+        serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&header).is_ok();
+    let rest: Vec<_> = parts.map(|part| part.is_some_and(|part| !part.is_empty())).collect();
+    is_object && rest == [true, true]
+}
+
+/// What an endpoint's answer means (RFC 6749 §5).
+fn read(status: u16, body: &[u8]) -> Result<Issued, NotIssued> {
+    if (200..300).contains(&status) {
+        // Whatever the grant was, it may be used up.
+        let answer: Answer = serde_json::from_slice(body)
+            .map_err(|_| NotIssued::unanswered("its answer has no `access_token`"))?;
+        let life = answer.expires_in.map(SignedDuration::from_secs);
+        let Answer { access_token, refresh_token, .. } = answer;
+        return Ok(Issued { access_token, refresh_token, life });
+    }
+    let trouble = serde_json::from_slice::<Trouble>(body).ok();
+    let text = |value: &serde_json::Value| {
+        let nested = value.get("type").unwrap_or(value);
+        nested.as_str().unwrap_or_default().chars().take(100).collect::<String>()
+    };
+    let code = trouble.as_ref().map(|trouble| text(&trouble.error)).unwrap_or_default();
+    let more = trouble.and_then(|trouble| trouble.error_description).unwrap_or_default();
+    let said: String = format!("{status} {code} {more}").trim().chars().take(300).collect();
+    match code.as_str() {
+        "invalid_grant" | "invalid_client" | "unauthorized_client" => Err(NotIssued::refused(
+            format!("the token endpoint refuses the grant ({said}); sign in again"),
+        )),
+        _ => Err(NotIssued::not_taken(format!("the token endpoint answers {said}"))),
+    }
+}
+
+impl NotIssued {
+    fn refused(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { said: reason.clone(), miss: Miss::Refused { reason } }
+    }
+
+    fn not_taken(said: impl Into<String>) -> Self {
+        Self { miss: Miss::NotTaken, said: said.into() }
+    }
+
+    /// The endpoint cannot even be called.
+    pub fn not_sent(error: &NoAnswer) -> Self {
+        Self::not_taken(format!("the token endpoint: {error}"))
+    }
+
+    fn unanswered(said: &str) -> Self {
+        Self { miss: Miss::Unanswered, said: format!("the token endpoint: {said}") }
+    }
+
+    /// Without a connection nothing was sent; after that nobody knows.
+    fn of(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Unreachable(why) => Self::unanswered(&why),
+            error => Self::not_sent(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signed_jwt_leaves() {
+        assert!(is_jwt("eyJhbGciOiJSUzI1NiJ9.e30.c2ln"));
+        for other in
+            ["", "root:x:0:0", "a.b.c", "eyJhbGciOiJSUzI1NiJ9.e30.", "eyJhbGciOiJSUzI1NiJ9.e30"]
+        {
+            assert!(!is_jwt(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_answer_means() {
+        let check = |status, body: &str, expect: Option<&str>| {
+            let miss = read(status, body.as_bytes()).err().map(|error| match error.miss {
+                Miss::Refused { .. } => "refused",
+                Miss::NotTaken => "not taken",
+                Miss::Unanswered => "unanswered",
+            });
+            assert_eq!(miss, expect, "{status} {body}");
+        };
+        check(200, r#"{"access_token":"a","expires_in":60}"#, None);
+        check(200, r#"{"ok":true}"#, Some("unanswered"));
+        check(400, r#"{"error":"invalid_grant"}"#, Some("refused"));
+        check(401, r#"{"error":"invalid_client","error_description":"x"}"#, Some("refused"));
+        check(400, r#"{"error":{"type":"invalid_grant"}}"#, Some("refused"));
+        check(400, r#"{"error":"slow_down"}"#, Some("not taken"));
+        check(429, "", Some("not taken"));
+        check(503, "<html>", Some("not taken"));
+    }
+}

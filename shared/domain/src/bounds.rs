@@ -1,0 +1,217 @@
+//! What bounds a request: the limits of its key, user, group and organisation, brought together.
+//!
+//! Limits of a user, a group or the organisation are pools: the sum of all their requests counts.
+//! Spend limits (`spend_limit`) cap each person, who is counted as the user, or as the key where
+//! it is nobody's. What is counted, and whether it blocks, is `reservation`'s business.
+
+use crate::id::{GroupId, KeyId};
+use crate::key::{Key, Limits};
+use crate::limit::Period;
+use crate::money::PicoUsd;
+use crate::scope::Scope;
+use crate::spend_limit::{Cap, Caps, PERIODS, resolve};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What operators have set of a user, a group or the organisation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The limits of the pool.
+    pub limits: Limits,
+    /// The caps on each person.
+    pub caps: Caps,
+    /// Of a user: the groups that its keys draw on.
+    pub groups: BTreeSet<GroupId>,
+    /// Of the organisation: what a client is told beside a spent limit.
+    pub message: Option<String>,
+}
+
+/// Everything that bounds the requests of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whose requests.
+    pub key: KeyId,
+    /// Its own limits.
+    pub own: Limits,
+    /// The limits of the pools that it takes from; each has some.
+    pub pools: Vec<(Scope, Limits)>,
+}
+
+/// Where the terms of a key come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Its user's, if it is anybody's.
+    pub user: Option<Arc<Terms>>,
+    /// Those of every group that its person draws on, its own included.
+    pub groups: Vec<(Scope, Arc<Terms>)>,
+    /// The organisation's.
+    pub organization: Arc<Terms>,
+}
+
+impl Sources {
+    /// The cap that holds for the person in this period, and whose it is.
+    pub fn cap(&self, person: &Scope, period: Period) -> Option<(Scope, Cap)> {
+        let user = self.user.as_ref().map(|terms| (person, &terms.caps));
+        let groups = self.groups.iter().map(|(scope, terms)| (scope, &terms.caps));
+        resolve(period, user, groups, &self.organization.caps)
+    }
+
+    /// `limits`, those of the person itself, with the caps that hold for it.
+    #[must_use]
+    pub fn capped(&self, person: &Scope, mut limits: Limits) -> Limits {
+        for period in PERIODS {
+            if let Some(cap) = self.cap(person, period).and_then(|(_, cap)| cap.amount()) {
+                limits.tighten(period, cap);
+            }
+        }
+        limits
+    }
+
+    /// The user's own limits.
+    pub fn of_user(&self) -> Limits {
+        self.user.as_ref().map(|terms| terms.limits.clone()).unwrap_or_default()
+    }
+}
+
+/// Whom the caps on each person are counted against.
+pub fn person(key: &Key) -> Scope {
+    key.user_id.clone().map_or_else(|| Scope::Key(key.id.clone()), Scope::User)
+}
+
+impl Bounds {
+    /// A key with nothing but its own limits.
+    pub fn of_key(key: KeyId, own: Limits) -> Self {
+        Self { key, own, pools: Vec::new() }
+    }
+
+    /// What bounds `key`, all told.
+    pub fn of(key: &Key, sources: &Sources) -> Self {
+        let person = person(key);
+        let (mut own, mut user) = (key.limits.clone(), sources.of_user());
+        let counted = if key.user_id.is_some() { &mut user } else { &mut own };
+        *counted = sources.capped(&person, std::mem::take(counted));
+        let group = Scope::Group(key.group_id.clone());
+        let shared = sources.groups.iter().find(|(scope, _)| *scope == group);
+        let all = [
+            key.user_id.clone().map(|id| (Scope::User(id), user)),
+            shared.map(|(_, terms)| (group, terms.limits.clone())),
+            Some((Scope::Organization, sources.organization.limits.clone())),
+        ];
+        let pools = all.into_iter().flatten().filter(|(_, limits)| limits.any()).collect();
+        Self { key: key.id.clone(), own, pools }
+    }
+
+    /// Whether anything is limited.
+    pub fn any(&self) -> bool {
+        self.own.any() || !self.pools.is_empty()
+    }
+
+    /// Each scope with its limits, the key first.
+    pub fn all(&self) -> impl Iterator<Item = (Scope, &Limits)> {
+        let key = (Scope::Key(self.key.clone()), &self.own);
+        std::iter::once(key).chain(self.pools.iter().map(|(scope, limits)| (scope.clone(), limits)))
+    }
+
+    /// Every scope, in the order of [`Bounds::all`].
+    pub fn scopes(&self) -> Vec<Scope> {
+        self.all().map(|(scope, _)| scope).collect()
+    }
+
+    /// The pools.
+    pub fn pool_scopes(&self) -> Vec<Scope> {
+        self.pools.iter().map(|(scope, _)| scope.clone()).collect()
+    }
+
+    /// Whether money is limited anywhere.
+    pub fn has_money(&self) -> bool {
+        self.all().any(|(_, limits)| limits.has_money())
+    }
+
+    /// Whether requests are limited anywhere, in a minute or at the same time.
+    pub fn has_rates(&self) -> bool {
+        self.all().any(|(_, limits)| limits.has_rates())
+    }
+
+    /// Whether no window can hold so much, however empty it is.
+    pub fn never_holds(&self, estimate: PicoUsd) -> bool {
+        self.all().any(|(_, limits)| limits.monies().any(|(_, limit)| estimate > limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::UserId;
+    use crate::key::Estimate;
+    use proptest::prelude::*;
+
+    fn key(user: Option<UserId>) -> Key {
+        Key {
+            id: KeyId::from_bits(1),
+            name: "ci".into(),
+            user_id: user,
+            group_id: GroupId::from_bits(1),
+            models: Vec::new(),
+            expires_at: None,
+            enabled: true,
+            limits: Limits::default(),
+            estimate: Estimate::Most,
+        }
+    }
+
+    fn daily(pico: i128) -> Limits {
+        Limits { usd_daily: Some(PicoUsd::new(pico)), ..Limits::default() }
+    }
+
+    fn pooled(pico: i128) -> Terms {
+        Terms { limits: daily(pico), ..Terms::default() }
+    }
+
+    #[test]
+    fn pools_bind_whoever_takes_from_them_and_nobody_else() {
+        let group = |bits| Scope::Group(GroupId::from_bits(bits));
+        let sources = Sources {
+            user: Some(Arc::new(pooled(1))),
+            groups: vec![(group(1), Arc::new(pooled(2))), (group(2), Arc::new(pooled(3)))],
+            organization: Arc::default(),
+        };
+        let id = UserId::from_bits(1);
+        let bounds = Bounds::of(&key(Some(id.clone())), &sources);
+        assert_eq!(bounds.pools, [(Scope::User(id), daily(1)), (group(1), daily(2))]);
+        assert!(bounds.any() && !bounds.own.any());
+
+        let sources = Sources { user: None, ..sources };
+        assert_eq!(Bounds::of(&key(None), &sources).pools, [(group(1), daily(2))]);
+        let nothing = Sources { groups: Vec::new(), ..sources };
+        assert!(!Bounds::of(&key(None), &nothing).any());
+    }
+
+    proptest! {
+        /// A cap counts against the person, and never loosens what is set there already.
+        #[test]
+        fn a_cap_only_tightens(
+            cap in 0_i128..10,
+            limit in prop::option::of(0_i128..10),
+            has_user in any::<bool>(),
+        ) {
+            let caps = [(Period::Daily, Cap::Usd(PicoUsd::new(cap)))].into();
+            let set = limit.map(daily).unwrap_or_default();
+            let id = has_user.then(|| UserId::from_bits(1));
+            let user = Terms { limits: set.clone(), ..Terms::default() };
+            let sources = Sources {
+                user: has_user.then(|| Arc::new(user)),
+                groups: Vec::new(),
+                organization: Arc::new(Terms { caps, ..Terms::default() }),
+            };
+            let mut key = key(id.clone());
+            if !has_user {
+                key.limits = set;
+            }
+            let bounds = Bounds::of(&key, &sources);
+            let expect = daily(limit.map_or(cap, |limit| limit.min(cap)));
+            let pools = id.map(|id| (Scope::User(id), expect.clone()));
+            let own = if pools.is_none() { expect } else { Limits::default() };
+            prop_assert_eq!((bounds.own, bounds.pools), (own, Vec::from_iter(pools)));
+        }
+    }
+}

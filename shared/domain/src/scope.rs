@@ -1,0 +1,94 @@
+//! What a limit is of: a key, a user, a group or the organisation. What the limits are and how
+//! they come together for a request is `bounds`' business.
+
+use crate::id::{GroupId, KeyId, MalformedId, UserId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+const ORGANIZATION: &str = "organization";
+
+/// What a limit is of. As text it is the id, or `organization`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// One key.
+    Key(KeyId),
+    /// A user: all of its keys.
+    User(UserId),
+    /// A group: all the keys that draw on it.
+    Group(GroupId),
+    /// Everything.
+    Organization,
+}
+
+impl Scope {
+    /// `key`, `user`, `group`, `organization`
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
+            Self::Organization => ORGANIZATION,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(out),
+            Self::User(id) => id.fmt(out),
+            Self::Group(id) => id.fmt(out),
+            Self::Organization => out.write_str(ORGANIZATION),
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        if text == ORGANIZATION {
+            Ok(Self::Organization)
+        } else if text.starts_with(UserId::PREFIX) {
+            text.parse().map(Self::User)
+        } else if text.starts_with(GroupId::PREFIX) {
+            text.parse().map(Self::Group)
+        } else {
+            text.parse().map(Self::Key)
+        }
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        <Cow<'de, str>>::deserialize(input)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_written_as_what_it_is() {
+        let all = [
+            (Scope::Key(KeyId::from_bits(1)), "key_000000000001"),
+            (Scope::User(UserId::from_bits(1)), "usr_0000000000000001"),
+            (Scope::Group(GroupId::default_group()), "grp_default"),
+            (Scope::Organization, "organization"),
+        ];
+        for (scope, text) in all {
+            assert_eq!(scope.to_string(), text);
+            assert_eq!(text.parse(), Ok(scope));
+        }
+        assert!("acc_1".parse::<Scope>().is_err());
+    }
+}

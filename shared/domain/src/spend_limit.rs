@@ -1,0 +1,215 @@
+//! Spend limits in the convention of Anthropic's Admin API (pages "Claude apps gateway spend
+//! limits" and "Spend Limits API", 2026-11): caps on what each person may spend in a period.
+//!
+//! A cap of a group or of the organisation is a default for each person, not a pool. What a
+//! person's caps and the pools come to for a request is `bounds`' business.
+
+use crate::id::{GroupId, UserId, is_base62};
+use crate::limit::Period;
+use crate::money::PicoUsd;
+use crate::scope::Scope;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// A cap: an amount, or expressly none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cap {
+    /// So much in a period; 0 blocks everything.
+    Usd(PicoUsd),
+    /// Nothing, and no cap further out applies either.
+    Unlimited,
+}
+
+/// The caps of one scope, by period.
+pub type Caps = BTreeMap<Period, Cap>;
+
+/// The id of a spend limit. There is one a scope and period, and the id says which: `spl_`, the
+/// period's first letter, the scope's, and the bare id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpendLimitId {
+    /// User, group or organisation.
+    scope: Scope,
+    /// Day, week or month.
+    period: Period,
+}
+
+/// A configured spend limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpendLimit {
+    /// Whom and what period it is for.
+    pub id: SpendLimitId,
+    /// How much.
+    pub cap: Cap,
+}
+
+/// The text is not the id of a spend limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of the form spl_…")]
+pub struct NotSpendLimit;
+
+/// The periods that caps may have.
+pub const PERIODS: [Period; 3] = [Period::Daily, Period::Weekly, Period::Monthly];
+
+impl SpendLimitId {
+    /// The spend limit of this scope and period.
+    ///
+    /// # Errors
+    /// For a key, and for all time: neither can have one.
+    pub fn new(scope: Scope, period: Period) -> Result<Self, NotSpendLimit> {
+        let fits = !matches!(scope, Scope::Key(_)) && PERIODS.contains(&period);
+        if fits { Ok(Self { scope, period }) } else { Err(NotSpendLimit) }
+    }
+
+    /// Whom it is for.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What period it is for.
+    pub fn period(&self) -> Period {
+        self.period
+    }
+}
+
+impl fmt::Display for SpendLimitId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (letter, bare) = match &self.scope {
+            Scope::User(id) => ("u", id.bare()),
+            Scope::Group(id) => ("g", id.bare()),
+            Scope::Key(_) | Scope::Organization => ("o", ""),
+        };
+        let period = self.period.as_str().get(..1).unwrap_or_default();
+        write!(out, "spl_{period}{letter}{bare}")
+    }
+}
+
+impl FromStr for SpendLimitId {
+    type Err = NotSpendLimit;
+
+    fn from_str(text: &str) -> Result<Self, NotSpendLimit> {
+        let bare = text.strip_prefix("spl_").filter(|bare| is_base62(bare)).ok_or(NotSpendLimit)?;
+        let (period, rest) = bare.split_at_checked(1).ok_or(NotSpendLimit)?;
+        let (letter, id) = rest.split_at_checked(1).ok_or(NotSpendLimit)?;
+        let period = PERIODS.into_iter().find(|one| one.as_str().starts_with(period));
+        let scope = match letter {
+            "u" => format!("{}{id}", UserId::PREFIX).parse().ok().map(Scope::User),
+            "g" => format!("{}{id}", GroupId::PREFIX).parse().ok().map(Scope::Group),
+            "o" if id.is_empty() => Some(Scope::Organization),
+            _ => None,
+        };
+        Self::new(scope.ok_or(NotSpendLimit)?, period.ok_or(NotSpendLimit)?)
+    }
+}
+
+impl Serialize for SpendLimitId {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpendLimitId {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        <Cow<'de, str>>::deserialize(input)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Cap {
+    /// The amount, if there is one.
+    pub fn amount(self) -> Option<PicoUsd> {
+        match self {
+            Self::Usd(amount) => Some(amount),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+/// The cap of a period that holds for a person, and whose it is: the user's own, else the most
+/// restrictive of its groups', else the organisation's.
+pub fn resolve<'a>(
+    period: Period,
+    user: Option<(&Scope, &Caps)>,
+    groups: impl IntoIterator<Item = (&'a Scope, &'a Caps)>,
+    organization: &Caps,
+) -> Option<(Scope, Cap)> {
+    let of = |(scope, caps): (&Scope, &Caps)| Some((scope.clone(), *caps.get(&period)?));
+    user.and_then(of)
+        .or_else(|| groups.into_iter().filter_map(of).min_by_key(|(_, cap)| *cap))
+        .or_else(|| of((&Scope::Organization, organization)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_id_says_whom_and_what_period_it_is_for() {
+        let user = Scope::User("usr_Ab1".parse().unwrap());
+        let all = [
+            (user, Period::Daily, "spl_duAb1"),
+            (Scope::Group(GroupId::default_group()), Period::Weekly, "spl_wgdefault"),
+            (Scope::Organization, Period::Monthly, "spl_mo"),
+        ];
+        for (scope, period, text) in all {
+            let id = SpendLimitId::new(scope, period).unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(text.parse(), Ok(id));
+        }
+        for bad in ["spl_", "spl_d", "spl_xo", "spl_to", "spl_dox", "spl_du", "spl_du-1", "sp_do"] {
+            assert!(bad.parse::<SpendLimitId>().is_err(), "{bad}");
+        }
+        assert!(SpendLimitId::new(Scope::Organization, Period::Total).is_err());
+    }
+
+    fn cap() -> impl Strategy<Value = Option<Cap>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(Cap::Unlimited)),
+            (0_i128..100).prop_map(|pico| Some(Cap::Usd(PicoUsd::new(pico)))),
+        ]
+    }
+
+    proptest! {
+        /// The nearest level that says anything decides, and of several groups the tightest.
+        #[test]
+        fn the_nearest_level_decides(
+            user in cap(),
+            groups in prop::collection::vec(cap(), 0..4),
+            organization in cap(),
+        ) {
+            let period = Period::Daily;
+            let caps = |cap: &Option<Cap>| cap.iter().map(|cap| (period, *cap)).collect::<Caps>();
+            let person = Scope::User(UserId::from_bits(1));
+            let teams: Vec<(Scope, Caps)> = (0_u128..)
+                .zip(&groups)
+                .map(|(bits, cap)| (Scope::Group(GroupId::from_bits(bits)), caps(cap)))
+                .collect();
+            let found = resolve(
+                period,
+                Some((&person, &caps(&user))),
+                teams.iter().map(|(scope, caps)| (scope, caps)),
+                &caps(&organization),
+            );
+            prop_assert_eq!(resolve(Period::Weekly, None, [], &caps(&organization)), None);
+            let said: Vec<Cap> = groups.iter().copied().flatten().collect();
+            match (user, said.iter().min(), organization) {
+                (Some(cap), ..) => prop_assert_eq!(found, Some((person, cap))),
+                (None, Some(least), _) => {
+                    let (scope, cap) = found.expect("a cap");
+                    prop_assert!(matches!(scope, Scope::Group(_)));
+                    prop_assert_eq!(cap, *least);
+                    let amounts = said.iter().copied().filter_map(Cap::amount);
+                    prop_assert_eq!(cap.amount(), amounts.min());
+                }
+                (None, None, Some(cap)) => {
+                    prop_assert_eq!(found, Some((Scope::Organization, cap)));
+                }
+                (None, None, None) => prop_assert_eq!(found, None),
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Parts in their order, from deltas that may overlap.
+//!
+//! A chat stream sends the fragments of parallel tool calls by index, and some vendors send them
+//! interleaved. Here one part is open at a time: what belongs to a later one waits until the
+//! earlier is known to be whole. A call is whole when its arguments are an object.
+
+use crate::translate::answer::{Opening, Step};
+use crate::translate::read::is_object;
+use std::collections::VecDeque;
+
+/// Which part a delta belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Text,
+    Thinking,
+    /// A call, by the order in which calls were first heard of.
+    Call(usize),
+}
+
+#[derive(Debug)]
+struct Part {
+    key: Key,
+    /// A call's arguments so far; other parts are not kept.
+    seen: String,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    key: Key,
+    opening: Opening,
+    held: String,
+}
+
+/// The parts of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    open: Option<Part>,
+    waiting: VecDeque<Waiting>,
+}
+
+impl Part {
+    /// Whether nothing more can belong to it.
+    fn is_whole(&self) -> bool {
+        !matches!(self.key, Key::Call(_)) || is_object(&self.seen)
+    }
+}
+
+impl Sequence {
+    /// Takes in a delta of the part `key`, which begins with `opening` if it is new.
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        opening: impl FnOnce() -> Opening,
+        delta: &str,
+        on: &mut impl FnMut(Step<'_>),
+    ) {
+        if self.open.as_ref().is_some_and(|open| open.key == key) {
+            return self.grow(delta, on);
+        }
+        let is_last = |waiting: &Waiting| waiting.key == key;
+        let known = match key {
+            Key::Call(_) => self.waiting.iter_mut().find(|waiting| is_last(waiting)),
+            Key::Text | Key::Thinking => self.waiting.back_mut().filter(|waiting| is_last(waiting)),
+        };
+        match known {
+            Some(waiting) => waiting.held.push_str(delta),
+            None => {
+                self.waiting.push_back(Waiting { key, opening: opening(), held: delta.to_owned() });
+            }
+        }
+        self.advance(false, on);
+    }
+
+    /// Closes everything, in order.
+    pub(super) fn finish(&mut self, on: &mut impl FnMut(Step<'_>)) {
+        self.advance(true, on);
+        self.close(on);
+    }
+
+    fn grow(&mut self, delta: &str, on: &mut impl FnMut(Step<'_>)) {
+        let Some(open) = &mut self.open else { return };
+        if matches!(open.key, Key::Call(_)) {
+            open.seen.push_str(delta);
+        }
+        if !delta.is_empty() {
+            on(Step::Delta(delta));
+        }
+        if !self.waiting.is_empty() {
+            self.advance(false, on);
+        }
+    }
+
+    /// Lets those who wait have their turn, as long as what is open is whole or all `must` end.
+    fn advance(&mut self, must: bool, on: &mut impl FnMut(Step<'_>)) {
+        while !self.waiting.is_empty() && (must || self.open.as_ref().is_none_or(Part::is_whole)) {
+            self.close(on);
+            if let Some(Waiting { key, opening, held }) = self.waiting.pop_front() {
+                on(Step::Open(opening));
+                if !held.is_empty() {
+                    on(Step::Delta(&held));
+                }
+                let seen = if matches!(key, Key::Call(_)) { held } else { String::new() };
+                self.open = Some(Part { key, seen });
+            }
+        }
+    }
+
+    /// Closes what is open; a call without arguments has the empty ones.
+    fn close(&mut self, on: &mut impl FnMut(Step<'_>)) {
+        if let Some(open) = self.open.take() {
+            if matches!(open.key, Key::Call(_)) && open.seen.trim().is_empty() {
+                on(Step::Delta("{}"));
+            }
+            on(Step::Close);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    /// What is told of deltas like `A{"a":` (a call), `t` (text), `h` (thinking).
+    fn told(deltas: &[&str]) -> String {
+        let mut told = String::new();
+        let mut on = |step: Step<'_>| match step {
+            Step::Open(Opening::Call { name, .. }) => write!(told, "<{name}:").unwrap(),
+            Step::Open(opening) => write!(told, "<{opening:?}:").unwrap(),
+            Step::Delta(delta) => told.push_str(delta),
+            Step::Close => told.push('>'),
+            other => panic!("{other:?}"),
+        };
+        let mut sequence = Sequence::default();
+        for delta in deltas {
+            let (which, delta) = delta.split_at(1);
+            let (key, opening) = match which {
+                "t" => (Key::Text, Opening::Text),
+                "h" => (Key::Thinking, Opening::Thinking),
+                call => {
+                    let at = usize::from(call.as_bytes()[0] - b'A');
+                    (Key::Call(at), Opening::Call { id: String::new(), name: call.into() })
+                }
+            };
+            sequence.push(key, || opening, delta, &mut on);
+        }
+        sequence.finish(&mut on);
+        told
+    }
+
+    #[test]
+    fn one_part_at_a_time() {
+        let check = |deltas: &[&str], expect: &str| assert_eq!(told(deltas), expect, "{deltas:?}");
+        check(&[], "");
+        check(&["ta", "tb"], "<Text:ab>");
+        check(&["hm", "ta", "A{}", "tb"], "<Thinking:m><Text:a><A:{}><Text:b>");
+        check(&["A{", "A}", "B{\"b\":1", "B}"], "<A:{}><B:{\"b\":1}>");
+        check(&["A", "B", "A{", "B{\"b\":", "A}", "B1}"], "<A:{}><B:{\"b\":1}>");
+        check(&["A{", "B{}", "C{", "C}", "A\"}\":1}"], "<A:{\"}\":1}><B:{}><C:{}>");
+        check(&["A", "B"], "<A:{}><B:{}>");
+        check(&["A{", "ta", "B{}", "tb", "tc"], "<A:{><Text:a><B:{}><Text:bc>");
+    }
+}

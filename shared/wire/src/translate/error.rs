@@ -1,0 +1,149 @@
+//! An upstream's error, in the client's words: the text as it is, the type as the client knows it.
+
+use super::Client;
+use super::read::Object;
+use super::write::{event, object};
+use crate::meter::Failure;
+
+/// What went wrong, in Anthropic's types (platform.claude.com, "Errors", 2026-11). The second
+/// word is the code that OpenAI sends for about the same, by which its clients decide whether to
+/// try again (platform.openai.com, "Error codes"; fixture `openai_responses_failed`).
+const KINDS: [(&str, &str, &[u16]); 10] = [
+    ("invalid_request_error", "invalid_prompt", &[400, 405, 409, 415, 422]),
+    ("authentication_error", "invalid_api_key", &[401]),
+    ("billing_error", "insufficient_quota", &[402]),
+    ("permission_error", "permission_denied", &[403]),
+    ("not_found_error", "model_not_found", &[404]),
+    ("timeout_error", "timeout", &[408, 504]),
+    ("request_too_large", "request_too_large", &[413]),
+    ("rate_limit_error", "rate_limit_exceeded", &[429]),
+    ("overloaded_error", "server_is_overloaded", &[503, 529]),
+    ("api_error", "server_error", &[]),
+];
+
+/// Words of various vendors for one of the above.
+const OTHER_WORDS: [(&str, &str); 8] = [
+    ("context_length_exceeded", "invalid_request_error"),
+    ("billing_hard_limit_reached", "billing_error"),
+    ("tokens", "rate_limit_error"),
+    ("requests", "rate_limit_error"),
+    ("engine_overloaded", "overloaded_error"),
+    ("slow_down", "overloaded_error"),
+    ("gateway_timeout_error", "timeout_error"),
+    ("internal_error", "api_error"),
+];
+
+/// What an upstream says when the prompt does not fit, in the words of several.
+const TOO_LONG: [&str; 4] =
+    ["prompt is too long", "exceed context limit", "maximum context length", "context window"];
+
+/// An error, in nobody's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Of [`KINDS`].
+    kind: &'static str,
+    pub(super) message: String,
+}
+
+impl Fault {
+    /// Reads an error body of any dialect, or the data of an event that tells one.
+    ///
+    /// The status says what kind it is. Where there is none (in a stream, or a 200), the body's
+    /// type or code does.
+    pub(super) fn read(status: Option<u16>, body: &[u8]) -> Self {
+        let mut words = Vec::new();
+        let message = Object::read_bytes(body).and_then(|object| read_object(object, &mut words));
+        let by_status = status.and_then(|status| {
+            let known = KINDS.iter().find(|(_, _, statuses)| statuses.contains(&status));
+            known.map(|(kind, ..)| *kind)
+        });
+        let by_word = words.iter().find_map(|word| kind_of(word));
+        let kind = by_status.or(by_word).unwrap_or("api_error");
+        let message = message.unwrap_or_else(|| readable(body));
+        Self { kind, message }
+    }
+
+    /// An error of our own.
+    pub(super) fn own(kind: &str, message: &str) -> Self {
+        let kind = kind_of(kind).unwrap_or("api_error");
+        Self { kind, message: message.to_owned() }
+    }
+
+    /// OpenAI's code.
+    pub(super) fn code(&self) -> &'static str {
+        if self.kind == "invalid_request_error"
+            && TOO_LONG.iter().any(|it| self.message.contains(it))
+        {
+            return "context_length_exceeded";
+        }
+        let known = KINDS.iter().find(|(kind, ..)| *kind == self.kind);
+        known.map_or("server_error", |(_, code, _)| code)
+    }
+
+    /// The error as a body for `client`.
+    pub(super) fn body(&self, client: Client, request_id: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        object(&mut out, |body| self.write(body, client, request_id));
+        out
+    }
+
+    /// The error as an event; Responses clients get a failed response in its place.
+    pub(super) fn event(&self, client: Client, request_id: &str, out: &mut Vec<u8>) {
+        if client == Client::Messages {
+            out.extend_from_slice(b"event: error\n");
+        }
+        event(out, "", |body| self.write(body, client, request_id));
+    }
+
+    fn write(&self, body: &mut super::write::Fields<'_>, client: Client, request_id: &str) {
+        if client == Client::Messages {
+            body.text("type", "error");
+            body.object("error", |error| {
+                error.text("type", self.kind);
+                error.text("message", &self.message);
+            });
+            body.text("request_id", request_id);
+        } else {
+            body.object("error", |error| {
+                error.text("message", &self.message);
+                error.text("type", self.kind);
+                error.null("param");
+                error.text("code", self.code());
+            });
+        }
+    }
+}
+
+/// Whether a body is an error in the words of OpenAI's dialects.
+pub(super) fn is_openai(body: &[u8]) -> bool {
+    Object::read_bytes(body).is_some_and(|mut body| body.object("error").is_some())
+}
+
+/// The message of an error object; what it is called goes to `words`, code first.
+fn read_object(mut object: Object<'_>, words: &mut Vec<String>) -> Option<String> {
+    let mut response = object.object("response").unwrap_or_default();
+    if let Some(plain) = object.text("error") {
+        return Some(plain);
+    }
+    let inner = object.object("error").or_else(|| response.object("error"));
+    // Without one the message may stand at the top (vLLM, FastAPI).
+    let mut error = inner.unwrap_or(object);
+    words.extend(["code", "type"].iter().filter_map(|name| error.text(name)));
+    ["message", "detail", "Message"].iter().find_map(|name| error.words(name))
+}
+
+fn kind_of(word: &str) -> Option<&'static str> {
+    let known = KINDS.iter().find(|(kind, code, _)| [*kind, *code].contains(&word));
+    let other = || OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, kind)| *kind);
+    known.map(|(kind, ..)| *kind).or_else(other)
+}
+
+/// What a body that is no error object says, if a person could read it.
+fn readable(body: &[u8]) -> String {
+    let text = Failure::read(body).message;
+    if text.is_empty() || text.starts_with(['<', '{', '[']) {
+        "The upstream failed and said nothing that could be read.".to_owned()
+    } else {
+        text
+    }
+}

@@ -1,0 +1,150 @@
+//! JSON, written as it is said: fields in their order, no tree in between.
+
+use serde_json::value::RawValue;
+
+/// Appends an object with the fields that `fill` writes.
+pub(super) fn object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Fields<'_>)) {
+    out.push(b'{');
+    fill(&mut Fields { out, is_first: true });
+    out.push(b'}');
+}
+
+/// An object as a body or as the text of a field.
+pub(super) fn object_text(fill: impl FnOnce(&mut Fields<'_>)) -> String {
+    let mut out = Vec::new();
+    object(&mut out, fill);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends an event; `name` is left out for the dialects that have none.
+pub(super) fn event(out: &mut Vec<u8>, name: &str, fill: impl FnOnce(&mut Fields<'_>)) {
+    if !name.is_empty() {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"data: ");
+    object(out, |data| {
+        if !name.is_empty() {
+            data.text("type", name);
+        }
+        fill(data);
+    });
+    out.extend_from_slice(b"\n\n");
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing to a vector cannot fail.
+    serde_json::to_writer(out, text).unwrap_or_default();
+}
+
+/// An object that is being written.
+#[derive(Debug)]
+pub(super) struct Fields<'o> {
+    out: &'o mut Vec<u8>,
+    is_first: bool,
+}
+
+impl Fields<'_> {
+    fn key(&mut self, name: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.is_first) {
+            self.out.push(b',');
+        }
+        string(self.out, name);
+        self.out.push(b':');
+        self.out
+    }
+
+    pub(super) fn text(&mut self, name: &str, text: &str) {
+        string(self.key(name), text);
+    }
+
+    pub(super) fn text_or_null(&mut self, name: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(name, text),
+            None => self.null(name),
+        }
+    }
+
+    pub(super) fn null(&mut self, name: &str) {
+        self.json(name, "null");
+    }
+
+    pub(super) fn number(&mut self, name: &str, number: u64) {
+        self.json(name, &number.to_string());
+    }
+
+    pub(super) fn flag(&mut self, name: &str, flag: bool) {
+        self.json(name, if flag { "true" } else { "false" });
+    }
+
+    /// A value that is JSON already; `json` must be exactly one.
+    pub(super) fn json(&mut self, name: &str, json: &str) {
+        self.key(name).extend_from_slice(json.as_bytes());
+    }
+
+    pub(super) fn raw(&mut self, name: &str, raw: Option<&RawValue>) {
+        if let Some(raw) = raw {
+            self.json(name, raw.get());
+        }
+    }
+
+    pub(super) fn object(&mut self, name: &str, fill: impl FnOnce(&mut Fields<'_>)) {
+        object(self.key(name), fill);
+    }
+
+    pub(super) fn list(&mut self, name: &str, fill: impl FnOnce(&mut Items<'_>)) {
+        let out = self.key(name);
+        out.push(b'[');
+        fill(&mut Items { out, is_first: true });
+        out.push(b']');
+    }
+}
+
+/// An array that is being written.
+#[derive(Debug)]
+pub(super) struct Items<'o> {
+    out: &'o mut Vec<u8>,
+    is_first: bool,
+}
+
+impl Items<'_> {
+    fn next(&mut self) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.is_first) {
+            self.out.push(b',');
+        }
+        self.out
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        string(self.next(), text);
+    }
+
+    pub(super) fn object(&mut self, fill: impl FnOnce(&mut Fields<'_>)) {
+        object(self.next(), fill);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events() {
+        let mut out = Vec::new();
+        event(&mut out, "a", |data| {
+            data.text("é", "\"\n");
+            data.list("l", |list| {
+                list.text("x");
+                list.object(|item| item.null("n"));
+                list.object(|_| {});
+            });
+            data.object("o", |inner| {
+                inner.number("n", 7);
+                inner.flag("f", false);
+            });
+        });
+        let expect = "event: a\ndata: {\"type\":\"a\",\"é\":\"\\\"\\n\",\"l\":[\"x\",{\"n\":null},{}],\"o\":{\"n\":7,\"f\":false}}\n\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expect);
+    }
+}

@@ -1,0 +1,163 @@
+//! Accounts with short-lived tokens, as operators make them and clients use them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton_tests::eventually::eventually;
+use baton_tests::house::House;
+use baton_tests::token_endpoint::{TokenEndpoint, Trouble};
+use baton_tests::upstream::FakeUpstream;
+use serde_json::{Value, json};
+
+/// A signed JWT as far as anybody can tell who does not know the signer.
+const IDENTITY: &str = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
+const SOON: Duration = Duration::from_secs(20);
+
+fn oauth2(endpoint: &TokenEndpoint) -> Value {
+    json!({
+        "type": "oauth2", "token_url": endpoint.url(), "client_id": "baton",
+        "client_secret": "cs-secret", "refresh_token": "rt-0",
+    })
+}
+
+/// The credential that the upstream's last request came with.
+fn credential(upstream: &FakeUpstream) -> Option<String> {
+    upstream.last().request.header("authorization").map(str::to_owned)
+}
+
+#[tokio::test]
+async fn the_only_account_is_waited_for_until_it_is_signed_in() {
+    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
+    house
+        .account_with("main", &house.upstream.url(), json!({"credential": oauth2(&endpoint)}))
+        .await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    assert_eq!(credential(&house.upstream).as_deref(), Some("Bearer at-1"));
+    let beta = house.upstream.last().request.header("anthropic-beta").map(str::to_owned);
+    assert_eq!(beta.as_deref(), Some("oauth-2025-04-20"));
+    assert!(house.upstream.last().request.header("x-api-key").is_none());
+    assert_eq!(endpoint.last()["client_secret"], "cs-secret");
+    key.ask("again").await.ok();
+    assert_eq!(endpoint.issued(), 1, "one token serves many requests");
+}
+
+#[tokio::test]
+async fn another_account_is_taken_while_one_cannot_sign_in() {
+    let (house, endpoint) = (House::open().await, TokenEndpoint::start());
+    for _ in 0..50 {
+        endpoint.next(Trouble::Unavailable);
+    }
+    let fields = json!({"credential": oauth2(&endpoint), "priority": 1});
+    let id = house.account_with("first", &house.upstream.url(), fields).await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    assert_eq!(credential(&house.upstream), None, "the static key of the other");
+    let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    assert_eq!(account["status"], "ready", "trouble on the way disables nothing");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed_and_the_request_goes_elsewhere() {
+    let (house, endpoint) = (House::open().await, TokenEndpoint::start());
+    let bearer = FakeUpstream::start();
+    let fields = json!({"credential": oauth2(&endpoint), "priority": 1});
+    let id = house.account_with("first", &bearer.url(), fields).await;
+    house.admin().post(&format!("/accounts/{id}/refresh"), &json!({})).await.ok();
+    assert_eq!(endpoint.issued(), 1);
+    bearer.next("status:401");
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    let renewed = async || if endpoint.issued() == 2 { Ok(()) } else { Err(endpoint.issued()) };
+    eventually("a new token", SOON, renewed).await;
+    let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    assert_eq!(account["status"], "cooling", "{account}");
+    assert!(account["status_reason"].as_str().expect("a reason").contains("401"));
+}
+
+#[tokio::test]
+async fn a_grant_that_is_refused_is_shown_and_a_new_credential_helps() {
+    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
+    endpoint.next(Trouble::Refuses);
+    let fields = json!({"credential": oauth2(&endpoint)});
+    let id = house.account_with("main", &house.upstream.url(), fields).await;
+    let path = format!("/accounts/{id}");
+    let refused = house.admin().post(&format!("{path}/refresh"), &json!({})).await;
+    assert!(refused.status(400).message().contains("invalid_grant"));
+    let account = house.admin().get(&path).await.ok().json();
+    assert_eq!(account["status"], "auth_failed", "{account}");
+    let again = json!({"credential": {"type": "oauth2", "token_url": endpoint.url(),
+        "client_id": "baton", "refresh_token": "rt-new"}});
+    house.admin().patch(&path, &again).await.ok();
+    house.admin().post(&format!("{path}/refresh"), &json!({})).await.ok();
+    assert_eq!(house.admin().get(&path).await.ok().json()["status"], "ready");
+}
+
+#[tokio::test]
+async fn a_browser_signs_an_account_in() {
+    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
+    let start = json!({
+        "authorization_url": "http://127.0.0.1:9/authorize", "token_url": endpoint.url(),
+        "client_id": "baton", "scope": "inference offline", "redirect_uri": "http://localhost/cb",
+        "account": {"name": "signed in", "base_url": house.upstream.url()},
+    });
+    let started = house.admin().post("/oauth/start", &start).await.status(201).json();
+    let page = started["authorize_url"].as_str().expect("a page");
+    let query = page.split_once('?').expect("a query").1;
+    let query: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    assert_eq!(query["response_type"], "code");
+    assert_eq!(query["code_challenge_method"], "S256");
+    assert_eq!(query["scope"], "inference offline");
+    assert_eq!(started["state"], json!(query["state"]));
+
+    let finish = json!({"state": query["state"], "code": "code-1"});
+    let account = house.admin().post("/oauth/finish", &finish).await.ok().json();
+    assert_eq!((&account["name"], &account["status"]), (&json!("signed in"), &json!("ready")));
+    let told = endpoint.last();
+    assert_eq!((&told["code"], &told["redirect_uri"]), (&json!("code-1"), &start["redirect_uri"]));
+    let verifier = told["code_verifier"].as_str().expect("a verifier");
+    assert!(verifier.len() >= 43 && !page.contains(verifier), "the page has its hash only");
+
+    house.key("ci").create().await.ask("hi").await.ok();
+    assert_eq!(credential(&house.upstream).as_deref(), Some("Bearer at-1"));
+    let twice = house.admin().post("/oauth/finish", &finish).await.status(400);
+    assert!(twice.message().contains("/oauth/start"));
+}
+
+#[tokio::test]
+async fn an_identity_from_a_file_is_exchanged_and_no_secret_is_stored() {
+    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{IDENTITY}\n")).expect("the identity");
+    let credential = json!({
+        "type": "workload_identity", "token_url": endpoint.url(), "federation_rule_id": "fdrl_1",
+        "organization_id": "0", "service_account_id": "svac_1", "identity_token_file": file,
+    });
+    house.account_with("main", &house.upstream.url(), json!({"credential": credential})).await;
+    house.key("ci").create().await.ask("hi").await.ok();
+    let told = endpoint.last();
+    assert_eq!(told["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
+    assert_eq!(told["assertion"], IDENTITY);
+    assert_eq!(told["service_account_id"], "svac_1");
+    assert_eq!(told.get("workspace_id"), None);
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_at_once() {
+    let house = House::open().await;
+    let check = async |credential: Value, expect: &str| {
+        let body = json!({"name": "x", "base_url": house.upstream.url(), "credential": credential});
+        let said = house.admin().post("/accounts", &body).await.status(400).message();
+        assert!(said.contains(expect), "{said}");
+    };
+    let base = json!({"type": "oauth2", "token_url": "https://example.com/t", "client_id": "b"});
+    check(base.clone(), "refresh_token").await;
+    let mut ftp = base;
+    ftp["token_url"] = json!("ftp://example.com");
+    ftp["refresh_token"] = json!("r");
+    check(ftp, "token_url").await;
+    let id = house.account("static", &house.upstream.url()).await;
+    let refused = house.admin().post(&format!("/accounts/{id}/refresh"), &json!({})).await;
+    assert!(refused.status(400).message().contains("static key"));
+}

@@ -1,0 +1,176 @@
+//! `/v1/organizations/spend_limits`: the wire shape of Anthropic's Admin API, who has which cap,
+//! and that the caps bind.
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, settled};
+use serde_json::{Value, json};
+
+const PATH: &str = "/v1/organizations/spend_limits";
+
+async fn get(house: &House, path: &str) -> Value {
+    let answer = Answer::to(house.admin().beside("GET", &format!("{PATH}{path}"))).await.ok();
+    assert!(answer.header("request-id").is_some_and(|id| id.starts_with("req_")), "{path}");
+    answer.json()
+}
+
+async fn set(house: &House, scope: Value, amount: Option<&str>, period: &str) -> Value {
+    let body = json!({ "scope": scope, "amount": amount, "period": period });
+    let request = house.admin().beside("POST", PATH).body(body.to_string());
+    Answer::to(request).await.ok().json()
+}
+
+async fn remove(house: &House, id: &Value) -> Answer {
+    let path = format!("{PATH}/{}", id.as_str().expect("an id"));
+    Answer::to(house.admin().beside("DELETE", &path)).await
+}
+
+fn organization() -> Value {
+    json!({ "type": "organization" })
+}
+
+fn user(id: &str) -> Value {
+    json!({ "type": "user", "user_id": id })
+}
+
+async fn users_key(house: &House, user: &str) -> Key {
+    house.key(user).with("user_id", user).create().await
+}
+
+#[tokio::test]
+async fn a_limit_is_set_replaced_listed_and_removed() {
+    let house = House::empty().await;
+    let first = set(&house, organization(), Some("50000"), "monthly").await;
+    assert_eq!(first["type"], "spend_limit");
+    assert_eq!((&first["amount"], &first["currency"]), (&json!("50000"), &json!("USD")));
+    assert!(first["id"].as_str().is_some_and(|id| id.starts_with("spl_")), "{first}");
+    let again = set(&house, organization(), None, "monthly").await;
+    assert_eq!((&again["id"], &again["created_at"]), (&first["id"], &first["created_at"]));
+    assert_eq!(again["amount"], Value::Null);
+    let mine = set(&house, user("usr_1"), Some("100"), "daily").await;
+    assert_eq!(mine["scope"], user("usr_1"));
+    assert_eq!(get(&house, &format!("/{}", mine["id"].as_str().expect("an id"))).await, mine);
+
+    let all = get(&house, "?limit=1").await;
+    assert_eq!((&all["data"], &all["has_more"]), (&json!([again]), &json!(true)));
+    let last = all["last_id"].as_str().expect("an id");
+    let rest = get(&house, &format!("?limit=1&after_id={last}")).await;
+    assert_eq!((&rest["data"], &rest["has_more"]), (&json!([mine]), &json!(false)));
+    let mine_id = mine["id"].as_str().expect("an id");
+    let before = get(&house, &format!("?before_id={mine_id}")).await;
+    assert_eq!((&before["data"], &before["has_more"]), (&json!([again]), &json!(false)));
+    for alias in ["/organizations/spend_limits", "/v1/organizations/spend_limits"] {
+        let listed = house.admin().get(alias).await.ok().json();
+        assert_eq!(listed["data"].as_array().map(Vec::len), Some(2), "{alias}");
+    }
+
+    let gone = remove(&house, &mine["id"]).await.ok().json();
+    assert_eq!(gone, json!({ "type": "spend_limit_deleted", "id": mine["id"] }));
+    remove(&house, &mine["id"]).await.refused(404, "not_found_error");
+
+    let trail = get(&house, "/audit").await;
+    let rows = trail["data"].as_array().expect("rows");
+    let told: Vec<(&str, &Value)> = rows
+        .iter()
+        .map(|row| (row["action"].as_str().unwrap_or_default(), &row["target"]))
+        .collect();
+    let (org, own) = (&first["id"], &mine["id"]);
+    assert_eq!(told, [("delete", own), ("create", own), ("update", org), ("create", org)]);
+    assert_eq!((&rows[2]["before"]["amount"], &rows[2]["after"]), (&json!("50000"), &again));
+    assert_eq!(trail["has_more"], false);
+    assert_eq!(get(&house, "/audit?limit=3").await["has_more"], true);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused() {
+    let house = House::empty().await;
+    let bad = [
+        json!({ "scope": organization(), "amount": "1.5", "period": "daily" }),
+        json!({ "scope": organization(), "amount": 5, "period": "daily" }),
+        json!({ "scope": organization(), "amount": "5", "period": "hourly" }),
+        json!({ "scope": organization(), "amount": "5", "currency": "EUR" }),
+        json!({ "scope": { "type": "user", "user_id": "key_1" }, "amount": "5" }),
+        json!({ "scope": { "type": "rbac_group", "rbac_group_id": "grp_none" }, "amount": "5" }),
+        json!({ "scope": { "type": "seat_tier" }, "amount": "5" }),
+    ];
+    for body in bad {
+        let request = house.admin().beside("POST", PATH).body(body.to_string());
+        Answer::to(request).await.refused(400, "invalid_request_error");
+    }
+    let nobody = house.admin().with_token("wrong");
+    Answer::to(nobody.beside("GET", PATH)).await.refused(401, "authentication_error");
+    for path in ["/effective?sort=spend_desc", "/effective?period[]=yearly", "?limit=0"] {
+        let request = house.admin().beside("GET", &format!("{PATH}{path}"));
+        Answer::to(request).await.refused(400, "invalid_request_error");
+    }
+}
+
+#[tokio::test]
+async fn the_nearest_cap_holds_and_is_no_pool() {
+    let house = House::open().await;
+    let (one, two) = (users_key(&house, "usr_1").await, users_key(&house, "usr_2").await);
+    let free = house.key("free").create().await;
+    set(&house, organization(), Some("0"), "weekly").await;
+    for key in [&one, &two, &free] {
+        let told = key.ask("hi").await.blocked("billing_error").message();
+        assert!(told.starts_with("spend limit reached (weekly; resets 20"), "{told}");
+    }
+    let group = json!({ "type": "rbac_group", "rbac_group_id": "grp_default" });
+    let of_group = set(&house, group, Some("100"), "weekly").await;
+    let own = set(&house, user("usr_2"), None, "weekly").await;
+    for key in [&one, &two, &free] {
+        key.ask("hi").await.ok();
+    }
+    for key in [&one, &free] {
+        settled(key).await;
+    }
+
+    let rows = get(&house, "/effective?period[]=weekly").await;
+    let rows = rows["data"].as_array().expect("rows").clone();
+    assert_eq!(rows.len(), 3 + 1, "the first key of the house is a person, too: {rows:?}");
+    let row = |id: &str| {
+        let mine = |row: &&Value| row["scope"].to_string().contains(id);
+        rows.iter().find(mine).unwrap_or_else(|| panic!("{id}: {rows:?}")).clone()
+    };
+    let first = row("usr_1");
+    assert_eq!((&first["amount"], &first["spend_limit_id"]), (&json!("100"), &of_group["id"]));
+    assert_eq!(first["source"]["type"], "rbac_group");
+    assert_eq!(first["groups"], json!(["grp_default"]));
+    assert_ne!(first["period_to_date_spend"], "0");
+    let second = row("usr_2");
+    assert_eq!((&second["amount"], &second["spend_limit_id"]), (&Value::Null, &own["id"]));
+    assert_ne!(row(&free.id)["period_to_date_spend"], "0", "a key that is nobody's is a person");
+
+    let top = get(&house, "/effective?period[]=weekly&sort=spend_desc&limit=2").await;
+    assert_eq!(top["data"].as_array().map(Vec::len), Some(2));
+    let next = top["next_page"].as_str().expect("more").to_owned();
+    let path = format!("/effective?period[]=weekly&sort=spend_desc&limit=2&page={next}");
+    let rest = get(&house, &path).await;
+    assert_eq!(rest["next_page"], Value::Null);
+    let spends: Vec<Value> = [&top, &rest]
+        .iter()
+        .flat_map(|page| page["data"].as_array().expect("rows"))
+        .map(|row| row["period_to_date_spend"].clone())
+        .collect();
+    assert!(spends[..2].iter().all(|spend| spend != "0") && spends[2..].iter().all(|s| s == "0"));
+
+    let found = get(&house, "/effective?q=USR_2").await;
+    assert_eq!(found["data"].as_array().map(Vec::len), Some(1), "{found}");
+    let found = get(&house, "/effective?user_ids[]=usr_1&limit=1").await;
+    assert_eq!(found["data"][0]["actor"]["user_id"], "usr_1", "{found}");
+}
+
+#[tokio::test]
+async fn of_several_groups_the_most_restrictive_holds_on_every_key() {
+    let house = House::open().await;
+    let tight = house.group("tight").await;
+    let wide = house.key("wide").with("user_id", "usr_1").create().await;
+    let group = json!({ "type": "rbac_group", "rbac_group_id": tight });
+    set(&house, group, Some("0"), "daily").await;
+    wide.ask("hi").await.ok();
+    let other = house.key("tight").group(&tight).with("user_id", "usr_1").create().await;
+    wide.ask("hi").await.blocked("billing_error");
+    let nobodys = json!({ "user_id": null });
+    house.admin().patch(&format!("/keys/{}", other.id), &nobodys).await.ok();
+    wide.ask("hi").await.ok();
+    other.ask("hi").await.blocked("billing_error");
+}

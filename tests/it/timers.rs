@@ -1,0 +1,145 @@
+//! The relay's timers: a hung upstream ends in a clean error, or in another account's answer while
+//! nothing was sent yet. All are set short; the tests wait for what comes of it, not for time.
+
+use std::net::TcpListener;
+
+use baton_tests::answer::Answer;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, Key, Launch, SOON};
+use baton_tests::upstream::{Ending, FakeUpstream};
+use serde_json::{Value, json};
+
+/// A house with this timer set to a third of a second.
+async fn house(timer: &str) -> House {
+    House::launched(Launch::new().env(timer, "0.3")).await
+}
+
+async fn only_event(house: &House, key: &Key) -> Value {
+    house.events_of(key, 1).await.remove(0)
+}
+
+fn ends_with_a_timeout(answer: &Answer) {
+    let text = answer.text();
+    let end = text.rsplit("event: ").next().unwrap_or_default();
+    assert!(end.starts_with("error\n") && end.contains("timeout_error"), "{text}");
+    assert!(text.ends_with("\n\n"), "a whole event: {text}");
+}
+
+/// Accepts connections (the kernel does) and never says a word: TLS is never agreed on.
+fn mute() -> (TcpListener, String) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("its number"));
+    (listener, url)
+}
+
+#[tokio::test]
+async fn connect_is_given_up_and_another_account_is_taken() {
+    let house = house("BATON_CONNECT_SECONDS").await;
+    let (_listener, url) = mute();
+    house.account_with("mute", &url, json!({"priority": 1})).await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.refused(504, "timeout_error");
+    assert_eq!(only_event(&house, &key).await["tried"][0]["reason"], "no answer in time");
+
+    house.account("well", &house.upstream.url()).await;
+    key.ask("hi").await.ok();
+    assert_eq!(house.upstream.exchanges().len(), 1);
+}
+
+#[tokio::test]
+async fn the_first_byte_is_given_up_and_another_account_is_taken() {
+    let house = house("BATON_FIRST_BYTE_SECONDS").await;
+    let silent = FakeUpstream::start();
+    silent.always("hang");
+    let id = house.account_with("silent", &silent.url(), json!({"priority": 1})).await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.refused(504, "timeout_error");
+    key.ask_whole("hi").await.refused(504, "timeout_error");
+    house.account("well", &house.upstream.url()).await;
+    key.ask("hi").await.ok();
+    let events = house.events_of(&key, 3).await;
+    let tried = json!([{"account_id": id, "reason": "no answer in time"}]);
+    let served = events.iter().find(|event| event["status"] == 200).expect("the good one");
+    assert_eq!((&served["tried"], &served["attempts"]), (&tried, &json!(2)));
+    let refused = events.iter().find(|event| event["status"] == 504).expect("a refused one");
+    assert_eq!((&refused["tried"], &refused["outcome"]), (&tried, &json!("upstream_error")));
+    let left = eventually("it is left", SOON, async || {
+        let endings: Vec<Ending> = silent.exchanges().iter().map(|each| each.ending).collect();
+        if endings.iter().all(|one| *one == Ending::PeerLeft) { Ok(endings) } else { Err(endings) }
+    })
+    .await;
+    assert_eq!(left.len(), 3, "no call is left open");
+}
+
+#[tokio::test]
+async fn an_error_that_never_ends_is_left_too() {
+    let house = house("BATON_FIRST_BYTE_SECONDS").await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    // Its first event is an error; the rest of it, which would be passed on, never comes.
+    house.upstream.next("fixture:error_first;gate=never;size=40");
+    house.upstream.gate("never").release(3);
+    key.ask("hi").await.refused(504, "timeout_error");
+}
+
+#[tokio::test]
+async fn a_stream_that_goes_silent_ends_with_an_error_event() {
+    let house = house("BATON_IDLE_SECONDS").await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("hang:4");
+    ends_with_a_timeout(&key.ask("hi").await);
+    let event = only_event(&house, &key).await;
+    assert_eq!((&event["outcome"], &event["status"]), (&json!("deadline"), &json!(200)));
+    assert_eq!(event["tried"], Value::Null, "nothing is retried once it has begun");
+}
+
+#[tokio::test]
+async fn the_whole_request_has_an_end() {
+    let house = house("BATON_OVERALL_SECONDS").await;
+    house.account("main", &house.upstream.url()).await;
+    house.account("other", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("hang:4");
+    ends_with_a_timeout(&key.ask("hi").await);
+    house.upstream.next("hang");
+    key.ask("hi").await.refused(504, "timeout_error");
+    assert_eq!(house.upstream.exchanges().len(), 2, "no time was left for another account");
+}
+
+#[tokio::test]
+async fn an_answer_whose_client_has_left_is_drained_for_a_while() {
+    let house = house("BATON_DRAIN_SECONDS").await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("hang:4");
+    let mut live = key.open("hi").await;
+    live.read_to(100).await;
+    drop(live);
+    let event = only_event(&house, &key).await;
+    assert_eq!(event["outcome"], "client_disconnected");
+    assert_eq!(event["estimated"], true);
+    eventually("the upstream is left", SOON, async || {
+        let ending = house.upstream.last().ending;
+        if ending == Ending::PeerLeft { Ok(()) } else { Err(ending) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operators_see_when_an_account_was_used_last() {
+    let house = House::open().await;
+    let read = async || house.admin().get("/accounts").await.ok().json()["data"][0].clone();
+    assert_eq!(read().await["last_used_at"], Value::Null);
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    let event = only_event(&house, &key).await;
+    let account = eventually("it is noted", SOON, async || {
+        let account = read().await;
+        if account["last_used_at"].is_string() { Ok(account) } else { Err(account) }
+    })
+    .await;
+    assert_eq!(account["last_used_at"], event["started_at"]);
+    let path = format!("/accounts/{}", account["id"].as_str().expect("an id"));
+    assert_eq!(house.admin().get(&path).await.ok().json()["last_used_at"], event["started_at"]);
+}

@@ -1,0 +1,63 @@
+//! What is counted against a key's limits, as its owner sees it.
+
+use serde_json::Value;
+
+use super::{House, Key, SOON};
+use crate::eventually::eventually;
+
+/// What `GET /v1/usage` says of a period.
+pub async fn spend(key: &Key, period: &str) -> Value {
+    let usage = key.get("/v1/usage").await.ok().json();
+    let rows = usage["spend"].as_array().unwrap_or_else(|| panic!("no spend: {usage}"));
+    rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{usage}")).clone()
+}
+
+/// An amount in pico-dollars.
+pub fn pico(value: &Value) -> i128 {
+    let text = value.as_str().unwrap_or_else(|| panic!("not an amount: {value}"));
+    text.replace('.', "").parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+/// Pico-dollars as the API writes them.
+pub fn usd(pico: i128) -> String {
+    format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000)
+}
+
+/// Waits until nothing of the key is under way or unsettled.
+pub async fn settled(key: &Key) -> Value {
+    eventually("everything is settled", SOON, async || {
+        let usage = key.get("/v1/usage").await.ok().json();
+        if usage["open_requests"] == 0 { Ok(()) } else { Err(usage) }
+    })
+    .await;
+    spend(key, "total").await
+}
+
+/// Holds one request open and reads what is reserved for it.
+pub async fn estimate(house: &House, text: &str) -> i128 {
+    let probe = house.key("probe").limit_usd_daily("1000").create().await;
+    let gate = house.upstream.gate("probe");
+    house.upstream.next("text;gate=probe");
+    let asking = tokio::spawn({
+        let (probe, text) = (probe.clone(), text.to_owned());
+        async move { probe.ask(&text).await }
+    });
+    gate.reached(1).await;
+    let reserved = pico(&spend(&probe, "total").await["reserved_usd"]);
+    gate.open();
+    asking.await.expect("an answer").ok();
+    reserved
+}
+
+/// What `GET /v1/usage` says of the limits of a scope that binds the key.
+pub async fn scope(key: &Key, kind: &str) -> Value {
+    let usage = key.get("/v1/usage").await.ok().json();
+    let scopes = usage["scopes"].as_array().unwrap_or_else(|| panic!("no scopes: {usage}"));
+    scopes.iter().find(|row| row["scope"] == kind).unwrap_or_else(|| panic!("{usage}")).clone()
+}
+
+/// A row of it: one period.
+pub fn period(scope: &Value, period: &str) -> Value {
+    let rows = scope["spend"].as_array().unwrap_or_else(|| panic!("no spend: {scope}"));
+    rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{scope}")).clone()
+}

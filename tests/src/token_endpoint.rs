@@ -1,0 +1,198 @@
+//! A token endpoint that keeps book: it rotates refresh tokens, revokes the whole family when one
+//! comes twice, and has the troubles that a test wants.
+//!
+//! It runs on a thread of its own, so a test may block while a program asks it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It has no time; nothing is used up.
+    Unavailable,
+    /// It takes the grant, and its answer is lost.
+    LosesTheAnswer,
+    /// It does not take the grant any more.
+    Refuses,
+}
+
+/// What it has seen and given out.
+#[derive(Default)]
+struct Books {
+    troubles: VecDeque<Trouble>,
+    /// How often each refresh token or code came.
+    used: BTreeMap<String, u32>,
+    revoked: bool,
+    issued: u32,
+    under_way: u32,
+    most_under_way: u32,
+    last: Value,
+}
+
+/// A running endpoint; it stops when dropped.
+pub struct TokenEndpoint {
+    address: SocketAddr,
+    books: Arc<Mutex<Books>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// For how long its tokens live.
+pub const LIFE_SECONDS: i64 = 3600;
+
+impl TokenEndpoint {
+    /// Starts one; the first refresh token of its family is `rt-0`.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port for the endpoint");
+        listener.set_nonblocking(true).expect("a non-blocking listener");
+        let address = listener.local_addr().expect("its address");
+        let books = Arc::<Mutex<Books>>::default();
+        let kept = Arc::clone(&books);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime for the endpoint").block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("the listener");
+                let router = Router::new().fallback(answer).with_state(kept);
+                tokio::select! {
+                    _ = axum::serve(listener, router) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, books, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}/token", self.address)
+    }
+
+    /// The next request meets this.
+    pub fn next(&self, trouble: Trouble) {
+        lock(&self.books).troubles.push_back(trouble);
+    }
+
+    /// How many tokens it has given out.
+    pub fn issued(&self) -> u32 {
+        lock(&self.books).issued
+    }
+
+    /// How often the refresh token that came most often has come.
+    pub fn most_used(&self) -> u32 {
+        lock(&self.books).used.values().copied().max().unwrap_or_default()
+    }
+
+    /// The most requests that were with it at the same time.
+    pub fn most_at_once(&self) -> u32 {
+        lock(&self.books).most_under_way
+    }
+
+    /// The fields of the last request.
+    pub fn last(&self) -> Value {
+        lock(&self.books).last.clone()
+    }
+}
+
+impl Drop for TokenEndpoint {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was already printed by that thread.
+            drop(thread.join());
+        }
+    }
+}
+
+fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
+    books.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn answer(State(books): State<Arc<Mutex<Books>>>, body: Bytes) -> Response {
+    {
+        let mut books = lock(&books);
+        books.under_way += 1;
+        books.most_under_way = books.most_under_way.max(books.under_way);
+    }
+    // Whoever else is on the way gets a chance to be here, too.
+    tokio::task::yield_now().await;
+    let mut books = lock(&books);
+    books.under_way -= 1;
+    let fields = fields(&body);
+    books.last.clone_from(&fields);
+    let trouble = books.troubles.pop_front();
+    match trouble {
+        Some(Trouble::Unavailable) => {
+            return said(503, &json!({"error": "temporarily_unavailable"}));
+        }
+        Some(Trouble::Refuses) => return said(400, &json!({"error": "invalid_grant"})),
+        Some(Trouble::LosesTheAnswer) | None => {}
+    }
+    let answer = books.issue(&fields);
+    if trouble == Some(Trouble::LosesTheAnswer) {
+        let broken = futures_util::stream::iter([
+            Ok(Bytes::from_static(b"{\"access")),
+            Err(std::io::Error::other("gone")),
+        ]);
+        return Response::new(Body::from_stream(broken));
+    }
+    match answer {
+        Ok(token) => said(200, &token),
+        Err(code) => said(400, &json!({"error": code})),
+    }
+}
+
+impl Books {
+    fn issue(&mut self, fields: &Value) -> Result<Value, &'static str> {
+        let grant = fields["grant_type"].as_str().unwrap_or_default();
+        let once = match grant {
+            "refresh_token" => fields["refresh_token"].as_str(),
+            "authorization_code" => fields["code"].as_str(),
+            "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer" => None,
+            _ => return Err("unsupported_grant_type"),
+        };
+        if let Some(once) = once {
+            let used = self.used.entry(once.to_owned()).or_default();
+            *used += 1;
+            self.revoked = self.revoked || *used > 1;
+            if self.revoked || once.is_empty() {
+                return Err("invalid_grant");
+            }
+        }
+        self.issued += 1;
+        let number = self.issued;
+        let mut token = json!({
+            "access_token": format!("at-{number}"), "token_type": "Bearer", "expires_in": LIFE_SECONDS,
+        });
+        if once.is_some() {
+            token["refresh_token"] = json!(format!("rt-{number}"));
+        }
+        Ok(token)
+    }
+}
+
+/// The request's fields, from a form or from JSON.
+fn fields(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let pairs = form_urlencoded::parse(body);
+        pairs
+            .map(|(name, value)| (name.into_owned(), json!(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    })
+}
+
+fn said(status: u16, body: &Value) -> Response {
+    let response = Response::builder().status(status).header("content-type", "application/json");
+    response.body(Body::from(body.to_string())).expect("a good answer")
+}
