@@ -57,7 +57,11 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::Up { place, only_stores } => {
             let settings =
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
-            if only_stores { up::only_stores(&settings).await } else { up::run(settings).await }
+            if only_stores {
+                up::only_stores(&settings).await
+            } else {
+                Box::pin(up::run(settings)).await
+            }
         }
         Command::Serve { place } => {
             let settings =

@@ -46,16 +46,6 @@ impl Screen {
         });
     }
 
-    /// Shows rows as a table of all the fields that the first row has.
-    pub(crate) fn all_columns(self, answer: &Value) {
-        let first = rows(answer).first().and_then(Value::as_object);
-        let names = first.into_iter().flatten().map(|(name, _)| (name, format!("/{name}")));
-        let names: Vec<(&String, String)> = names.collect();
-        let columns: Vec<(&str, &str)> =
-            names.iter().map(|(name, place)| (name.as_str(), place.as_str())).collect();
-        self.rows(answer, &columns);
-    }
-
     /// Shows one object, a line a field.
     pub(crate) fn fields(self, object: &Value) {
         self.show(object, || {

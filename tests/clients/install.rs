@@ -10,21 +10,31 @@ use baton_tests::program::Program;
 
 const PATIENCE: Duration = Duration::from_mins(5);
 const REQUIREMENTS: &str = include_str!("requirements.txt");
+const SCHEMATHESIS: &str = "schemathesis==4.32.5\n";
 const PACKAGE: &str = include_str!("package.json");
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The Python interpreter that has the packages.
 pub(crate) fn python() -> PathBuf {
-    let folder = installed("py", REQUIREMENTS, |folder| {
+    python_folder("py", REQUIREMENTS).join("bin/python")
+}
+
+/// The program `schemathesis`, in an environment of its own: it needs many packages.
+pub(crate) fn schemathesis() -> PathBuf {
+    python_folder("schemathesis", SCHEMATHESIS).join("bin/schemathesis")
+}
+
+/// A Python environment with the packages of this list.
+fn python_folder(name: &str, requirements: &str) -> PathBuf {
+    installed(name, requirements, |folder| {
         let list = folder.join("requirements.txt");
-        std::fs::write(&list, REQUIREMENTS).expect("write the list");
+        std::fs::write(&list, requirements).expect("write the list");
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
         run(Command::new(folder.join("bin/pip"))
             .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
             .arg(&list));
-    });
-    folder.join("bin/python")
+    })
 }
 
 /// The folder whose `node_modules` has the packages.

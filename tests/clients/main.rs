@@ -13,6 +13,7 @@
 mod bedrock;
 mod claude_code;
 mod install;
+mod schemathesis;
 mod sdks;
 mod translated;
 

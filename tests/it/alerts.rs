@@ -107,6 +107,12 @@ async fn spend_within(office: &BackOffice, bounds: &Bounds, usd: &str) {
     office.store_all(&[record]).await;
 }
 
+/// The same within everything that bounds the key.
+async fn pay(office: &BackOffice, key: &Key, usd: &str) {
+    let bounds = office.store.bounds(key).await.expect("bounds");
+    spend_within(office, &bounds, usd).await;
+}
+
 #[tokio::test]
 async fn each_threshold_of_a_limit_is_told_once_a_period() {
     let (office, receiver) = furnished("json").await;
@@ -136,6 +142,70 @@ async fn each_threshold_of_a_limit_is_told_once_a_period() {
     assert_eq!(told(&office).await, (1, 1, 0), "another day");
     assert!(receiver.texts()[0].contains("50 % of the daily limit"));
     assert_eq!(told(&office).await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn limits_of_users_groups_and_the_organization_are_told_by_their_names() {
+    let (office, receiver) = furnished("json").await;
+    let daily = |usd: &str| json!({ "usd_daily": usd });
+    let admin = &office.admin;
+    let user = admin.create("/users", &json!({"name": "ada", "limits": daily("10")})).await;
+    let group = admin.create("/groups", &json!({"name": "research", "limits": daily("20")})).await;
+    admin.send("PUT", "/limits/organization", &daily("40")).await.ok();
+    let body = json!({"name": "ci", "user_id": user, "group_id": group});
+    let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
+    let key = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    pay(&office, &key, "5").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    pay(&office, &key, "5").await;
+    assert_eq!(told(&office).await, (2, 2, 0));
+    let mut texts = receiver.texts();
+    texts.sort_unstable();
+    let resets = "resets 2026-11-23 00:00 UTC";
+    let text = |whose, percent, amounts| {
+        format!("{whose}: {percent} % of the daily limit is spent ({amounts} USD; {resets})")
+    };
+    assert_eq!(
+        texts,
+        [
+            text("group research", 50, "10.00 of 20.00"),
+            text("user ada", 100, "10.00 of 10.00"),
+            text("user ada", 50, "5.00 of 10.00"),
+        ]
+    );
+    // Ten more would be too much for ada, but another key of the group may.
+    let body = json!({"name": "other", "group_id": group});
+    let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
+    let other = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    pay(&office, &other, "10").await;
+    assert_eq!(told(&office).await, (2, 2, 0));
+    let mut texts = receiver.texts();
+    texts.sort_unstable();
+    assert_eq!(
+        texts,
+        [
+            text("group research", 100, "20.00 of 20.00"),
+            text("the organization", 50, "20.00 of 40.00"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cap_on_each_person_is_told_as_the_persons() {
+    let (office, receiver) = furnished("json").await;
+    let cap = json!({"scope": {"type": "organization"}, "amount": "1000", "period": "weekly"});
+    office.admin.post("/organizations/spend_limits", &cap).await.ok();
+    let ada = office.admin.create("/users", &json!({"name": "ada"})).await;
+    for body in [json!({"name": "hers", "user_id": ada}), json!({"name": "nobodys"})] {
+        let id: KeyId = office.admin.create("/keys", &body).await.parse().expect("an id");
+        let key = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
+        pay(&office, &key, "8").await;
+    }
+    assert_eq!(told(&office).await, (2, 2, 0));
+    let mut texts = receiver.texts();
+    texts.sort_unstable();
+    let rest = "80 % of the weekly limit is spent (8.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(texts, [format!("key nobodys: {rest}"), format!("user ada: {rest}")]);
 }
 
 #[tokio::test]
@@ -267,7 +337,12 @@ async fn settings_are_checked_and_their_secrets_never_shown() {
     assert_eq!((&again["url_host"], &again["form"]), (&json!("hooks.example.com"), &json!("json")));
     assert_eq!(again.get("signing_secret"), None);
     let gone = admin.send("PUT", "/alerts", &json!({ "url": null })).await.ok().json();
-    assert_eq!(gone["url_host"], Value::Null);
+    assert_eq!((&gone["url_host"], &gone["version"]), (&Value::Null, &json!(3)));
+    let rows = admin.get("/audit?target=alerts").await.ok();
+    assert!(!rows.text().contains("very-secret") && !rows.text().contains(&made));
+    let rows = rows.json();
+    assert_eq!(rows["data"].as_array().map(Vec::len), Some(3), "{rows}");
+    assert_eq!(rows["data"][2]["after"]["url_host"], "hooks.example.com", "{rows}");
     for bad in [
         json!({"url": "ftp://example.com"}),
         json!({"url": "nonsense"}),

@@ -91,6 +91,64 @@ async fn an_account_and_a_group_are_changed_by_their_names() {
 }
 
 #[tokio::test]
+async fn a_user_is_added_changed_given_a_key_and_removed() {
+    let mut house = House::empty().await;
+    let made = json_of(&mut house, "user add --name Ada --email ada@example.com");
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!((&made["role"], &made["enabled"]), (&json!("member"), &json!(true)));
+    done(&mut house, "user set Ada --role admin --email none --enabled false");
+    let user = json_of(&mut house, "user show Ada");
+    assert_eq!((&user["role"], &user["email"]), (&json!("admin"), &Value::Null));
+    assert!(done(&mut house, "user list").contains(&id));
+    let key = json_of(&mut house, "key create --name ci --user Ada");
+    assert_eq!(key["user_id"], json!(id));
+    fails(&mut house, "user remove Ada --yes", 1, &["has keys"]);
+    done(&mut house, "key set ci --user none");
+    done(&mut house, "user remove Ada --yes");
+    fails(&mut house, "user set Ada --role member", 1, &["no user is called Ada"]);
+    fails(&mut house, "user add --name Bob --role king", 1, &["king", "admin"]);
+}
+
+#[tokio::test]
+async fn a_price_is_set_shown_and_removed() {
+    let mut house = House::empty().await;
+    let rates = "--input 2.50 --output 10 --cache-read 0.25 --cache-write-5m 3 --cache-write-1h 5";
+    let made = json_of(&mut house, &format!("price add m-1 --from 2026-12-01 {rates}"));
+    assert_eq!(made["effective_from"], "2026-12-01T00:00:00Z");
+    assert_eq!((&made["standard"]["input"], &made["source"]), (&json!("2.500000"), &json!("own")));
+    done(&mut house, &format!("price add m-1 --from 2027-01-01T12:00:00Z {rates}"));
+    fails(&mut house, &format!("price add m-1 --from 2026-12-01 {rates}"), 1, &["delete it first"]);
+    let shown = done(&mut house, "price show m-1");
+    assert!(shown.contains("0.250000") && shown.contains("2027-01-01T12:00:00Z"), "{shown}");
+    assert!(done(&mut house, "price list").contains("m-1"));
+    done(&mut house, "price remove m-1 --from 2026-12-01 --yes");
+    assert_eq!(json_of(&mut house, "price show m-1")["data"].as_array().map(Vec::len), Some(1));
+    done(&mut house, "price remove m-1 --yes");
+    fails(&mut house, "price show m-1", 1, &["does not exist"]);
+    fails(&mut house, "price remove claude-opus-4-1 --yes", 1, &["no price is set"]);
+}
+
+#[tokio::test]
+async fn the_audit_trail_says_who_did_what() {
+    let mut house = House::empty().await;
+    let group = json_of(&mut house, "group add --name night");
+    done(&mut house, "group set night --description late");
+    let id = group["id"].as_str().expect("an id");
+    let rows = json_of(&mut house, &format!("audit list --target {id}"));
+    let told: Vec<(&Value, &Value)> = rows["data"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| (&row["actor"], &row["action"]))
+        .collect();
+    let token = json!("admin_token");
+    assert_eq!(told, [(&token, &json!("update")), (&token, &json!("create"))]);
+    let text = done(&mut house, "audit list --actor admin_token --action create --limit 1");
+    assert!(text.contains(id) && text.contains("create"), "{text}");
+    assert_eq!(json_of(&mut house, "audit list --actor nobody")["data"], json!([]));
+}
+
+#[tokio::test]
 async fn a_name_that_means_two_things_is_not_guessed() {
     let mut house = House::open().await;
     let ids = [house.group("twin").await, house.group("twin").await];

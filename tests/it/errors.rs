@@ -31,7 +31,7 @@ async fn a_request_without_a_good_key_is_401_and_final() {
     let last = if broken.pop() == Some('0') { '1' } else { '0' };
     broken.push(last);
     let mut unknown = key.secret.clone().into_bytes();
-    unknown.swap(5, 6);
+    unknown[5] = if unknown[5] == b'0' { b'1' } else { b'0' };
     let unknown = String::from_utf8(unknown).expect("text");
     for credential in [&broken, &unknown, "sk-ant-api03-something", "bt_", ""] {
         let answer = with_credential(&house, credential).await.refused(401, "authentication_error");

@@ -98,6 +98,7 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
         to: now,
         key: Some(key),
         account: None,
+        user: None,
         model: None,
         outcome: None,
     };
@@ -146,6 +147,7 @@ async fn a_record_whose_limit_item_is_gone_is_stored_all_the_same() {
         to: at + SignedDuration::from_secs(1),
         key: Some(key.clone()),
         account: None,
+        user: None,
         model: None,
         outcome: None,
     };

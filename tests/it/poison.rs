@@ -161,6 +161,7 @@ async fn a_record_that_the_table_refuses_does_not_keep_its_neighbours_out() {
         to: at + jiff::SignedDuration::from_secs(1),
         key: None,
         account: None,
+        user: None,
         model: None,
         outcome: None,
     };

@@ -10,7 +10,7 @@ use baton_domain::record::UsageRecord;
 use baton_domain::usage::Tokens;
 use baton_local::Fault;
 use baton_tests::back_office::BackOffice;
-use baton_tests::house::House;
+use baton_tests::house::{House, MODEL};
 use serde_json::{Value, json};
 
 const PERIOD: [&str; 2] = ["2026-11-01", "2026-11-30"];
@@ -83,6 +83,37 @@ async fn every_event_and_every_sum_has_the_price_in_force() {
     let again = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
     assert_eq!((&again["changed"], &again["examined"]), (&json!(0), &json!(300)));
     assert_eq!(cost_by(&office, "").await, new, "never twice");
+
+    // Who has done it is noted as it begins and as it ends, however many calls that took.
+    let rows = office.admin.get("/audit?action=rerate").await.ok().json();
+    let rows = rows["data"].as_array().expect("rows");
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    let ends = rows.iter().filter(|row| row["after"]["done"] == true);
+    let mut changed: Vec<u64> = ends.filter_map(|row| row["after"]["changed"].as_u64()).collect();
+    changed.sort_unstable();
+    assert_eq!(changed, [0, 300], "{rows:?}");
+}
+
+#[tokio::test]
+async fn an_own_price_set_afterwards_counts_from_its_day_on() {
+    let office = BackOffice::open().await;
+    let mut old = office.record(&KeyId::from_bits(1));
+    old.started_at -= jiff::SignedDuration::from_hours(48);
+    old.id = baton_domain::id::RequestId::from_bits(1);
+    let new = office.record(&KeyId::from_bits(1));
+    office.store_all(&[old, new]).await;
+    office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok();
+    let rates = json!({
+        "input": "7", "output": "0", "cache_read": "0", "cache_write_5m": "0", "cache_write_1h": "0",
+    });
+    let price = json!({"model": MODEL, "effective_from": "2026-11-22", "standard": rates});
+    office.admin.post("/prices", &price).await.status(201);
+    let told = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    assert_eq!((&told["examined"], &told["changed"]), (&json!(2), &json!(1)));
+    let events = office.admin.get("/usage/events").await.ok().json();
+    assert_eq!(events["data"][0]["cost_usd"], "0.007000000000", "1,000 tokens at 7 a million");
+    assert!(events["data"][0]["price_version"].as_str().is_some_and(|it| it.starts_with("own-")));
+    assert_eq!(events["data"][1]["price_version"], PriceTable::builtin().version());
 }
 
 #[tokio::test]
@@ -99,12 +130,17 @@ async fn two_at_the_same_time_apply_it_once() {
     assert_eq!(cost_by(&office, "key").await, new);
 }
 
+/// Whether this is a change of events, and not the row of the audit trail.
+fn is_revision(operation: &str, body: &[u8]) -> bool {
+    operation == "TransactWriteItems" && String::from_utf8_lossy(body).contains("event#")
+}
+
 #[tokio::test]
 async fn a_change_whose_answer_is_lost_is_applied_once() {
     let losses = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&losses);
-    let office = BackOffice::behind(move |operation, _| {
-        let is_lost = operation == "TransactWriteItems"
+    let office = BackOffice::behind(move |operation, body| {
+        let is_lost = is_revision(operation, body)
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
@@ -123,8 +159,8 @@ async fn a_change_whose_answer_is_lost_is_applied_once() {
 async fn a_busy_table_is_waited_for() {
     let conflicts = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&conflicts);
-    let office = BackOffice::behind(move |operation, _| {
-        let is_busy = operation == "TransactWriteItems"
+    let office = BackOffice::behind(move |operation, body| {
+        let is_busy = is_revision(operation, body)
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();

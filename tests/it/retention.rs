@@ -60,6 +60,7 @@ async fn pruning_every_event_changes_no_total() {
             to: begin + DAY,
             key: None,
             account: None,
+            user: None,
             model: None,
             outcome: None,
         };

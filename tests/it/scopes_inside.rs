@@ -163,8 +163,15 @@ async fn a_pool_whose_item_is_gone_does_not_keep_the_others_from_settling() {
     assert_eq!(inside.spent(&key).await, expect);
     assert_eq!(inside.spent_of(Scope::Organization).await, expect);
     let to = at + SignedDuration::from_secs(1);
-    let filter =
-        EventFilter { from: at, to, key: Some(key), account: None, model: None, outcome: None };
+    let filter = EventFilter {
+        from: at,
+        to,
+        key: Some(key),
+        account: None,
+        user: None,
+        model: None,
+        outcome: None,
+    };
     assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
 }
 

@@ -13,14 +13,32 @@ pub enum AuditCommand {
         /// How many rows at most; 0 means all
         #[arg(long, default_value_t = 100)]
         limit: usize,
+        /// Those by `admin_token`, `baton` or this user's id
+        #[arg(long)]
+        actor: Option<String>,
+        /// Those of what has this id
+        #[arg(long)]
+        target: Option<String>,
+        /// create, update, delete, rotate or reset
+        #[arg(long)]
+        action: Option<String>,
+        /// From when, as 2026-11-01 [default: 30 days ago]
+        #[arg(long)]
+        from: Option<String>,
     },
 }
 
+const COLUMNS: [(&str, &str); 4] =
+    [("at", "/at"), ("actor", "/actor"), ("action", "/action"), ("target", "/target")];
+
 pub(crate) async fn run(desk: &Desk, what: AuditCommand) -> Result<(), Fail> {
-    let AuditCommand::List { limit } = what;
+    let AuditCommand::List { limit, actor, target, action, from } = what;
+    let said = [("actor", actor), ("target", target), ("action", action), ("from", from)];
+    let query: Vec<(&str, &str)> =
+        said.iter().filter_map(|(name, said)| Some((*name, said.as_deref()?))).collect();
     let max = if limit == 0 { usize::MAX } else { limit };
-    let answer = desk.admin.some(&["audit"], &[], max).await?;
-    desk.screen.all_columns(&answer);
+    let answer = desk.admin.some(&["audit"], &query, max).await?;
+    desk.screen.rows(&answer, &COLUMNS);
     if !answer["next_cursor"].is_null() {
         remark(format!("there are more than {max}; --limit shows them"));
     }

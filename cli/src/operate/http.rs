@@ -41,8 +41,30 @@ impl Admin {
         self.call(Method::PATCH, path, &[], Some(body)).await
     }
 
+    /// Changes `before`; refused if it is no longer what it was then.
+    pub(crate) async fn patch_of(
+        &self,
+        before: &Value,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<Value, Fail> {
+        let mut request = self.request(Method::PATCH, path, &[])?;
+        if let Some(version) = before["version"].as_u64() {
+            request = request.header("if-match", format!("\"{version}\""));
+        }
+        self.answer(with_json(request, body)).await
+    }
+
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, Fail> {
-        self.call(Method::DELETE, path, &[], None).await
+        self.delete_where(path, &[]).await
+    }
+
+    pub(crate) async fn delete_where(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, Fail> {
+        self.call(Method::DELETE, path, query, None).await
     }
 
     /// Creates something; the same `key` again creates nothing more, where the API knows of it.

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::names::{GROUP, KEY, USER};
-use super::{Desk, Sure};
+use super::{Desk, Sure, say_done};
 use crate::Fail;
 use crate::say::{say, text};
 use clap::{Args, Subcommand};
@@ -127,12 +127,16 @@ pub(crate) async fn run(desk: &Desk, what: KeyCommand) -> Result<(), Fail> {
         KeyCommand::Set { key, name, fields, limits } => {
             let id = desk.id(KEY, &key).await?;
             let mut body = body(desk, name, fields).await?;
-            if limits.are_said() {
-                // The API takes limits as a whole: those that were not named are kept here.
-                let before = desk.admin.get(&[KEY.route, &id], &[]).await?;
-                body = body.set("limits", limits.over(&before["limits"])?);
+            if !limits.are_said() {
+                return desk.change(KEY, &id, &body.done()).await;
             }
-            desk.change(KEY, &id, &body.done()).await
+            // The API takes limits as a whole: those that were not named are kept here.
+            let before = desk.admin.get(&[KEY.route, &id], &[]).await?;
+            body = body.set("limits", limits.over(&before["limits"])?);
+            let body = body.done();
+            let changed = desk.admin.patch_of(&before, &[KEY.route, &id], &body).await?;
+            desk.screen.show(&changed, || say_done(KEY, &changed, "changed"));
+            Ok(())
         }
         KeyCommand::Rotate { key } => {
             let id = desk.id(KEY, &key).await?;

@@ -4,8 +4,9 @@
 use super::body::Body;
 use super::{Desk, Sure};
 use crate::Fail;
-use crate::say::say;
+use crate::say::{rows, say, text};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 /// What can be done with prices.
 #[derive(Subcommand)]
@@ -17,13 +18,13 @@ pub enum PriceCommand {
         /// The model's id
         model: String,
     },
-    /// Set a model's price from a moment on, in micro-dollars per million tokens
+    /// Set a model's price from a moment on, in US dollars per million tokens
     Add {
         /// The model's id
         model: String,
-        /// From when it holds, as 2026-12-01T00:00:00Z
+        /// From when it holds, as 2026-12-01 or 2026-12-01T12:00:00Z [default: now]
         #[arg(long)]
-        from: String,
+        from: Option<String>,
         /// Rates
         #[command(flatten)]
         rates: RateFields,
@@ -32,37 +33,53 @@ pub enum PriceCommand {
     Remove {
         /// The model's id
         model: String,
+        /// Only the one that holds from this moment on
+        #[arg(long)]
+        from: Option<String>,
         /// Consent
         #[command(flatten)]
         sure: Sure,
     },
 }
 
-/// Micro-dollars per million tokens, by class.
+/// US dollars per million tokens, by class.
 #[derive(Args)]
 pub struct RateFields {
-    /// Prompt tokens that touched no cache
+    /// Prompt tokens that touched no cache, as 2.50
     #[arg(long)]
-    input: u64,
+    input: String,
     /// Tokens of the answer
     #[arg(long)]
-    output: u64,
+    output: String,
     /// Prompt tokens read from the cache
     #[arg(long)]
-    cache_read: u64,
+    cache_read: String,
     /// Prompt tokens written to the cache for five minutes
     #[arg(long)]
-    cache_write_5m: u64,
+    cache_write_5m: String,
     /// Prompt tokens written to the cache for an hour
     #[arg(long)]
-    cache_write_1h: u64,
+    cache_write_1h: String,
 }
+
+const COLUMNS: [(&str, &str); 8] = [
+    ("model", "/model"),
+    ("from", "/effective_from"),
+    ("source", "/source"),
+    ("input", "/standard/input"),
+    ("output", "/standard/output"),
+    ("cache_read", "/standard/cache_read"),
+    ("cache_write_5m", "/standard/cache_write_5m"),
+    ("cache_write_1h", "/standard/cache_write_1h"),
+];
 
 pub(crate) async fn run(desk: &Desk, what: PriceCommand) -> Result<(), Fail> {
     match what {
-        PriceCommand::List => desk.screen.all_columns(&desk.admin.all(&["prices"], &[]).await?),
+        PriceCommand::List => {
+            desk.screen.rows(&desk.admin.all(&["prices"], &[]).await?, &COLUMNS);
+        }
         PriceCommand::Show { model } => {
-            desk.screen.fields(&desk.admin.get(&["prices", &model], &[]).await?);
+            desk.screen.rows(&desk.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
         }
         PriceCommand::Add { model, from, rates } => {
             let standard = Body::default()
@@ -71,16 +88,35 @@ pub(crate) async fn run(desk: &Desk, what: PriceCommand) -> Result<(), Fail> {
                 .set("cache_read", Some(rates.cache_read))
                 .set("cache_write_5m", Some(rates.cache_write_5m))
                 .set("cache_write_1h", Some(rates.cache_write_1h));
-            let body = Body::default().set("model", Some(model.clone())).set("from", Some(from));
-            let body = body.set("standard", Some(standard.done())).done();
-            let made = desk.admin.post(&["prices"], &body).await?;
+            let body = Body::default()
+                .set("model", Some(model.clone()))
+                .set("effective_from", from)
+                .set("standard", Some(standard.done()));
+            let made = desk.admin.post(&["prices"], &body.done()).await?;
             desk.screen.show(&made, || say(format!("{model} has a new price")));
         }
-        PriceCommand::Remove { model, sure } => {
+        PriceCommand::Remove { model, from, sure } => {
             sure.or_ask(&format!("remove the prices set for {model}"))?;
-            let answer = desk.admin.delete(&["prices", &model]).await?;
-            desk.screen.show(&answer, || say(format!("the built-in prices of {model} hold")));
+            remove(desk, &model, from).await?;
+            desk.screen.show(&Value::Null, || say(format!("prices of {model} are removed")));
         }
+    }
+    Ok(())
+}
+
+async fn remove(desk: &Desk, model: &str, from: Option<String>) -> Result<(), Fail> {
+    let own: Vec<String> = if let Some(from) = from {
+        vec![from]
+    } else {
+        let all = desk.admin.get(&["prices", model], &[]).await?;
+        let own = rows(&all).iter().filter(|row| row["source"] == "own");
+        own.map(|row| text(&row["effective_from"])).collect()
+    };
+    if own.is_empty() {
+        return Err(Fail::Failed(format!("no price is set for {model}; the built-in ones hold")));
+    }
+    for from in own {
+        desk.admin.delete_where(&["prices", model], &[("effective_from", &from)]).await?;
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
 
-use crate::answer::{Answer, Refused, body, created, id};
+use crate::answer::{Answer, Refused, Told, body, id};
 use crate::credentials::NewCredential;
 use crate::health::Status;
-use crate::query::{Change, Paging, listed, name};
+use crate::query::{Change, Paging, listed, name, says};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -15,7 +16,6 @@ use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::model::ModelPattern;
 use baton_domain::secret::Secret;
-use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -60,6 +60,27 @@ impl AccountInput {
 #[serde(transparent)]
 struct ModelPatternKey(String);
 
+/// `?group_id=&enabled=&q=`
+#[derive(Deserialize)]
+pub(crate) struct AccountFilter {
+    group_id: Option<GroupId>,
+    enabled: Option<bool>,
+    #[serde(default)]
+    q: String,
+}
+
+impl AccountFilter {
+    fn is_any(&self) -> bool {
+        self.group_id.is_some() || self.enabled.is_some() || !self.q.is_empty()
+    }
+
+    fn wants(&self, account: &Account) -> bool {
+        self.group_id.as_ref().is_none_or(|group| account.groups.contains(group))
+            && self.enabled.is_none_or(|enabled| account.enabled == enabled)
+            && says(&account.name, &self.q.to_lowercase())
+    }
+}
+
 fn view(
     stored: &Stored<Account>,
     health: &Health,
@@ -88,55 +109,70 @@ fn view(
 pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
+    Query(filter): Query<AccountFilter>,
 ) -> Answer<Json<Value>> {
-    let page = office.page::<Account>(&paging).await?;
+    let page = office.page::<Account>(&paging, filter.is_any(), &|one| filter.wants(one)).await?;
     let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
     office.store.read_health(&ids).await?;
     let used = office.store.last_used(&ids).await?;
     Ok(listed(&page, |stored| office.view(stored, used.get(&stored.value.id).copied())))
 }
 
-pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
-    Ok(created(office.view(&office.create_account(body(&bytes)?).await?, None)))
+pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
+    office.create_account(&visit, body(&bytes)?).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    office.view_now(&office.find::<Account>(&id(&path)?).await?).await.map(Json)
+pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer {
+    office.view_now(&office.find::<Account>(&id(&path)?).await?).await.map(Told::ok)
 }
 
 pub(crate) async fn change(
     State(office): Shared,
+    visit: Visit,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let input: AccountInput = body(&bytes)?;
     let before = office.find::<Account>(&id(&path)?).await?;
+    visit.agrees(&before)?;
     let mut stored = office.store.revise(&before);
-    let is_another = input.credential.is_some()
-        || input.base_url.is_some()
-        || matches!(input.proxy_url, Change::To(_));
+    let has_credential = input.credential.is_some();
+    let has_proxy = matches!(input.proxy_url, Change::To(_));
+    let is_another = has_credential || input.base_url.is_some() || has_proxy;
     let token = office.fill(&mut stored, input).await?;
-    office.save_account(&stored, &before.value.groups, token.as_ref()).await?;
+    let mut edit = Edit::default();
+    office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
+    let mut after = office.view(&stored, None);
+    after["credential_changed"] = json!(has_credential);
+    after["proxy_changed"] = json!(stored.value.proxy_sealed != before.value.proxy_sealed);
+    let note = Note::updated(&stored.value.id, office.view(&before, None), &after);
+    office.enact(&visit, edit, note, Told::ok(Value::Null)).await?;
     if is_another {
         // What was held against the account was held against what it was.
         office.reset_health(&stored.value.id).await?;
     }
-    office.view_now(&stored).await.map(Json)
+    office.view_now(&stored).await.map(Told::ok)
 }
 
-pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
     let stored = office.find::<Account>(&id(&path)?).await?;
+    visit.agrees(&stored)?;
     let mut edit = Edit::default();
     office.store.remove_account(&mut edit, &stored);
     office.store.remove_token(&mut edit, &stored.value.id);
-    office.store.apply(edit).await?;
+    let note = Note::deleted(&stored.value.id, office.view(&stored, None));
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.remove_health(&stored.value.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(told)
 }
 
 impl Office {
     /// The account with its health as this process knows it.
-    fn view(&self, stored: &Stored<Account>, last_used: Option<Timestamp>) -> Value {
+    pub(crate) fn view(&self, stored: &Stored<Account>, last_used: Option<Timestamp>) -> Value {
         let health = self.store.health(&stored.value.id);
         view(stored, &health, last_used, self.store.clock().now())
     }
@@ -149,7 +185,15 @@ impl Office {
         Ok(self.view(stored, used.get(&stored.value.id).copied()))
     }
 
-    pub(crate) async fn create_account(&self, input: AccountInput) -> Answer<Stored<Account>> {
+    pub(crate) async fn create_account(&self, visit: &Visit, input: AccountInput) -> Answer {
+        let (stored, edit) = self.new_account(input).await?;
+        let view = self.view(&stored, None);
+        let note = Note::created(&stored.value.id, &view);
+        self.enact(visit, edit, note, Told::created(view)).await
+    }
+
+    /// A new account, and what writes it.
+    pub(crate) async fn new_account(&self, input: AccountInput) -> Answer<(Stored<Account>, Edit)> {
         if input.name.is_none() {
             return Err(Refused::bad("`name` is missing"));
         }
@@ -177,8 +221,9 @@ impl Office {
         };
         let mut stored = self.store.stamp(blank, None);
         let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
-        self.save_account(&stored, &[], token.as_ref()).await?;
-        Ok(stored)
+        let mut edit = Edit::default();
+        self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
+        Ok((stored, edit))
     }
 
     /// Checks `input` and writes it over `stored`; answers the new token, if that is what its
@@ -268,21 +313,22 @@ impl Office {
         Ok(())
     }
 
-    /// Writes the account with its token, if that is new; a static key takes the token's place.
-    pub(crate) async fn save_account(
+    /// Puts the account into `edit` with its token, if that is new; a static key takes the token's
+    /// place.
+    pub(crate) async fn put_account(
         &self,
+        edit: &mut Edit,
         stored: &Stored<Account>,
         before: &[GroupId],
         token: Option<&Token>,
     ) -> Answer<()> {
-        let mut edit = Edit::default();
-        self.store.save_account(&mut edit, stored, before)?;
+        self.store.save_account(edit, stored, before)?;
         match token {
-            Some(token) => self.store.add_token(&mut edit, token).await?,
+            Some(token) => self.store.add_token(edit, token).await?,
             None if stored.value.credential.is_renewed() => {}
-            None => self.store.remove_token(&mut edit, &stored.value.id),
+            None => self.store.remove_token(edit, &stored.value.id),
         }
-        Ok(self.store.apply(edit).await?)
+        Ok(())
     }
 }
 

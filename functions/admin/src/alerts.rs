@@ -1,14 +1,13 @@
 //! `/alerts`: where alerts go, and whether they arrive. Address and signing secret go in and never
 //! out; telling is refresh's business.
 
-use crate::answer::{Answer, Refused, body};
+use crate::answer::{Answer, Refused, Told, body};
 use crate::query::Change;
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use baton_cloud::store::AlertSettings;
+use baton_cloud::store::{AlertSettings, Delivery, Edit, Stored};
 use baton_cloud::upstream::check_url;
 use baton_domain::alert::{Alert, Event, Form, Settings, THRESHOLDS};
 use baton_domain::relay_key::new_secret;
@@ -16,6 +15,11 @@ use baton_domain::secret::Secret;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+const TARGET: &str = "alerts";
+
+/// The shortest secret that is worth signing with, in bytes.
+const SIGNING_SECRET_MIN: usize = 16;
 
 /// Thresholds that one may set.
 const THRESHOLDS_MAX: usize = 10;
@@ -35,15 +39,23 @@ struct Input {
     sns_topic_arn: Option<String>,
 }
 
-pub(crate) async fn read(State(office): Shared) -> Answer<Json<Value>> {
-    office.alerts_now().await.map(Json)
+pub(crate) async fn read(State(office): Shared) -> Answer {
+    let mut now = view(office.store.alert_settings().await?.as_ref());
+    now["waiting"] = office.waiting().await?;
+    Ok(Told::ok(now))
 }
 
-pub(crate) async fn set(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let input: Input = body(&bytes)?;
     let before = office.store.alert_settings().await?;
-    let (old_url, old_secret) =
-        before.map_or((None, None), |before| (before.url, Some(before.signing_secret)));
+    let old = view(before.as_ref());
+    let (shown, old_url, old_secret) = match before {
+        Some(before) => {
+            visit.agrees(&before.shown)?;
+            (office.store.revise(&before.shown), before.url, Some(before.signing_secret))
+        }
+        None => (office.store.stamp(Settings::default(), None), None, None),
+    };
     let url = input.url.over(old_url);
     if let Some(url) = &url {
         check_url(url.expose(), office.allow_private_upstreams).map_err(Refused::bad)?;
@@ -57,23 +69,27 @@ pub(crate) async fn set(State(office): Shared, bytes: Bytes) -> Answer<Json<Valu
         .signing_secret
         .or(old_secret)
         .unwrap_or_else(|| new_secret([dice.bits(), dice.bits()]));
-    if signing_secret.expose().len() < 16 {
-        return Err(Refused::bad("`signing_secret` has 16 characters or more"));
+    if signing_secret.expose().len() < SIGNING_SECRET_MIN {
+        let message = format!("`signing_secret` has {SIGNING_SECRET_MIN} characters or more");
+        return Err(Refused::bad(message));
     }
     let thresholds = thresholds(input.thresholds)?;
-    let shown = Settings { form: input.form, thresholds, sns_topic_arn: input.sns_topic_arn };
-    let settings = AlertSettings { shown, url, signing_secret };
-    office.store.put_alert_settings(&settings).await?;
-    let mut view = office.alerts_now().await?;
+    let value = Settings { form: input.form, thresholds, sns_topic_arn: input.sns_topic_arn };
+    let settings = AlertSettings { shown: Stored { value, ..shown }, url, signing_secret };
+    let mut edit = Edit::default();
+    office.store.save_alert_settings(&mut edit, &settings).await?;
+    let mut after = view(Some(&settings));
+    let note = Note::updated(&TARGET, old, &after);
+    after["waiting"] = office.waiting().await?;
     if is_made {
         // This once, as with a new key.
-        view["signing_secret"] = json!(settings.signing_secret.expose());
+        after["signing_secret"] = json!(settings.signing_secret.expose());
     }
-    Ok(Json(view))
+    office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
 /// `POST /alerts/test`: an alert like any other, on the way that all take.
-pub(crate) async fn test(State(office): Shared) -> Answer<Response> {
+pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
     let settings = office.store.alert_settings().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
@@ -84,35 +100,41 @@ pub(crate) async fn test(State(office): Shared) -> Answer<Response> {
     let at = office.store.clock().now();
     let id = format!("test#{:032x}", office.store.dice().bits());
     let alert = Alert { id, at, event: Event::Test };
-    office.store.put_alert(&alert, &channels).await?;
+    let mut edit = Edit::default();
+    office.store.add_alert(&mut edit, &alert, &channels)?;
     let answer = json!({
         "id": alert.id, "channels": channels,
         "message": "it is sent within a minute; until it has arrived, GET /alerts shows it as waiting",
     });
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    let note = Note::did("test", &TARGET, (Value::Null, json!({ "id": alert.id })));
+    let told = Told { status: StatusCode::ACCEPTED, ..Told::ok(answer) };
+    office.enact(&visit, edit, note, told).await
 }
 
 impl Office {
-    async fn alerts_now(&self) -> Answer<Value> {
-        let settings = self.store.alert_settings().await?;
-        let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
-        let url = settings.as_ref().and_then(|settings| settings.url.as_ref());
-        let shown = settings.as_ref().map(|settings| settings.shown.clone()).unwrap_or_default();
-        let waiting = self.store.deliveries().await?;
-        let waiting: Vec<Value> = waiting
-            .iter()
-            .map(|one| {
-                json!({
-                    "id": one.alert.id, "channel": one.channel, "text": one.alert.text(),
-                    "tries": one.tries, "last_error": one.last_error,
-                })
+    /// What is on its way, and why it has not arrived.
+    async fn waiting(&self) -> Answer<Value> {
+        let all = self.store.deliveries().await?;
+        let view = |one: &Delivery| {
+            json!({
+                "id": one.alert.id, "channel": one.channel, "text": one.alert.text(),
+                "tries": one.tries, "last_error": one.last_error,
             })
-            .collect();
-        Ok(json!({
-            "url_host": url.and_then(host), "form": shown.form, "thresholds": shown.thresholds,
-            "sns_topic_arn": shown.sns_topic_arn, "waiting": waiting,
-        }))
+        };
+        Ok(all.iter().map(view).collect())
     }
+}
+
+/// What may be shown. Of the webhook's address that is the host: the rest is often a key.
+fn view(settings: Option<&AlertSettings>) -> Value {
+    let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
+    let url = settings.and_then(|settings| settings.url.as_ref());
+    let shown = settings.map(|settings| settings.shown.value.clone()).unwrap_or_default();
+    json!({
+        "url_host": url.and_then(host), "form": shown.form, "thresholds": shown.thresholds,
+        "sns_topic_arn": shown.sns_topic_arn,
+        "version": settings.map_or(0, |settings| settings.shown.version),
+    })
 }
 
 fn thresholds(given: Option<Vec<u32>>) -> Answer<Vec<u32>> {

@@ -1,12 +1,14 @@
 //! What the operator is told: the Anthropic error envelope, and a request id on every answer.
 
 use crate::Shared;
+use crate::visit::etag;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use baton_cloud::store::StoreError;
 use baton_domain::id::RequestId;
+use http::header::{ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -19,7 +21,7 @@ pub(crate) struct Refused {
     message: String,
 }
 
-pub(crate) type Answer<T = Response> = Result<T, Refused>;
+pub(crate) type Answer<T = Told> = Result<T, Refused>;
 
 impl Refused {
     fn new(status: StatusCode, kind: &'static str, message: impl Display) -> Self {
@@ -28,6 +30,13 @@ impl Refused {
 
     pub(crate) fn bad(message: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    /// A mistake of Baton's own.
+    pub(crate) fn broken(error: impl Display) -> Self {
+        tracing::error!("{error}");
+        let message = "Baton failed; the log says why, under this request's id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
     pub(crate) fn not_found(what: impl Display) -> Self {
@@ -45,9 +54,40 @@ impl Refused {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
+    /// Whether somebody else was there first.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+    }
+
+    /// What is to be changed is not what it was when it was read.
+    pub(crate) fn stale(message: impl Display) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
+    }
+
+    pub(crate) fn another_request() -> Self {
+        let message = "this `Idempotency-Key` was used for another request within a day; take a \
+                       new key for a new request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_error", message)
+    }
+
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("the body is longer than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    pub(crate) fn forbidden(message: impl Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+    }
+
+    pub(crate) fn too_many_attempts() -> Self {
+        let message = "too many wrong credentials were tried here; wait a few seconds";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+
     pub(crate) fn unauthenticated() -> Self {
-        let message = "the admin API takes `Authorization: Bearer <admin token>`; the token was shown \
-                       at first start, or is BATON_ADMIN_TOKEN";
+        let message = "the admin API takes `Authorization: Bearer <admin token>` (the token was \
+                       shown at first start, or is BATON_ADMIN_TOKEN) or the relay key of an \
+                       enabled user";
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
     }
 }
@@ -68,7 +108,53 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let error = json!({ "type": self.kind, "message": self.message });
         let body = json!({ "type": "error", "error": error });
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        let header = match self.status {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "5")),
+            _ => None,
+        };
+        response.headers_mut().extend(header.map(|(k, v)| (k, HeaderValue::from_static(v))));
+        response
+    }
+}
+
+/// What is told of one thing.
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    /// `null` where there is nothing more to tell. Its `version` becomes the `etag`.
+    pub(crate) view: Value,
+    /// Whether it was told before, under the same idempotency key.
+    pub(crate) is_repeated: bool,
+}
+
+impl Told {
+    pub(crate) fn ok(view: Value) -> Self {
+        Self { status: StatusCode::OK, view, is_repeated: false }
+    }
+
+    pub(crate) fn created(view: Value) -> Self {
+        Self { status: StatusCode::CREATED, ..Self::ok(view) }
+    }
+
+    pub(crate) fn gone() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::ok(Value::Null) }
+    }
+}
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        let etag = self.view["version"].as_u64().and_then(|version| etag(version).parse().ok());
+        let mut response = match &self.view {
+            Value::Null => self.status.into_response(),
+            view => (self.status, Json(view)).into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.extend(etag.map(|etag| (ETAG, etag)));
+        if self.is_repeated {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
     }
 }
 
@@ -112,21 +198,38 @@ pub(crate) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Reads a JSON body.
+/// Reads a JSON body, which is an object. JSON has one kind of number: `3.0` is as good a count as
+/// `3`.
 pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Refused::bad(format!("the body does not fit: {error}")))
+    // An array would be read as an object's values in a row.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+        return Err(Refused::bad("the body does not fit: it is an array, not an object"));
+    }
+    let read = serde_json::from_slice(bytes).or_else(|error| {
+        let mut value: Value = serde_json::from_slice(bytes)?;
+        make_whole(&mut value);
+        serde_json::from_value(value).map_err(|_| error)
+    });
+    read.map_err(|error| Refused::bad(format!("the body does not fit: {error}")))
+}
+
+/// Writes whole numbers without their decimal point.
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(make_whole),
+        Value::Array(list) => list.iter_mut().for_each(make_whole),
+        Value::Number(number) => {
+            let whole = number.to_string().strip_suffix(".0").and_then(|text| text.parse().ok());
+            *number = whole.map_or_else(|| number.clone(), |whole: u64| whole.into());
+        }
+        _ => {}
+    }
 }
 
 /// Reads an id out of the path; one of another form names nothing.
 pub(crate) fn id<T: std::str::FromStr<Err: Display>>(text: &str) -> Answer<T> {
     text.parse()
         .map_err(|_| Refused::not_found(format!("`{}`", text.chars().take(80).collect::<String>())))
-}
-
-/// The created object.
-pub(crate) fn created(view: Value) -> Response {
-    (StatusCode::CREATED, Json(view)).into_response()
 }
 
 impl Display for Refused {

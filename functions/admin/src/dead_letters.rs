@@ -4,10 +4,12 @@
 
 use crate::Shared;
 use crate::answer::{Answer, Refused, body};
+use crate::visit::{Note, Visit};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use baton_cloud::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+use baton_cloud::store::Edit;
 use baton_domain::id::{KeyId, RequestId};
 use baton_domain::record::UsageRecord;
 use serde::Deserialize;
@@ -35,12 +37,20 @@ pub(crate) async fn peek(State(office): Shared) -> Answer<Json<Value>> {
 
 /// Sends dead letters back to the usage queue, or records out of a log to it. It may be called
 /// again at any time, also after a failure: storing is idempotent.
-pub(crate) async fn redrive(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+pub(crate) async fn redrive(
+    State(office): Shared,
+    visit: Visit,
+    bytes: Bytes,
+) -> Answer<Json<Value>> {
     let wanted: Redrive = if bytes.is_empty() { Redrive::default() } else { body(&bytes)? };
     let letters = office.letters()?;
     if wanted.records.len() > RECORDS_MAX {
         return Err(Refused::bad(format!("at most {RECORDS_MAX} `records` at a time")));
     }
+    let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
+    let mut edit = Edit::default();
+    office.note(&visit, &mut edit, Note::did("redrive", &"usage", (Value::Null, asked)))?;
+    office.store.apply(edit).await?;
     let moved = if wanted.records.is_empty() {
         letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?
     } else {

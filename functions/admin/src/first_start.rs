@@ -5,13 +5,15 @@ use crate::Office;
 use crate::accounts::AccountInput;
 use crate::answer::Refused;
 use crate::keys::KeyInput;
+use crate::visit::Visit;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Store, StoreError};
-use baton_cloud::vault::Pepper;
 use baton_domain::account::Account;
 use baton_domain::id::{GroupId, base62};
 use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
+
+const FIRST_ACCOUNT: &str = "anthropic";
 
 /// What was made, to be shown once.
 #[derive(Default)]
@@ -33,15 +35,7 @@ pub async fn first_start(
     pepper: &Secret,
     store: Store,
 ) -> Result<FirstStart, String> {
-    let office = Office {
-        store,
-        pepper: Pepper::new(pepper),
-        admin_token: settings.admin_token.clone(),
-        allow_private_upstreams: settings.allow_private_upstreams,
-        timers: settings.timers,
-        endpoint: None,
-        letters: None,
-    };
+    let office = Office::new(settings, pepper, store, None);
     let made = async {
         Ok::<_, Refused>(FirstStart {
             key: office.first_key().await?,
@@ -61,7 +55,8 @@ impl Office {
         if group.is_some() || any {
             return Ok(None);
         }
-        Ok(Some(self.create_key(KeyInput::named("first key")).await?.1))
+        let visit = Visit::of_baton();
+        Ok(Some(self.create_key(&visit, KeyInput::named("first key")).await?))
     }
 
     async fn first_account(&self, settings: &Settings) -> Result<Option<String>, Refused> {
@@ -69,8 +64,9 @@ impl Office {
         if !self.store.list::<Account>(1, None).await?.data.is_empty() {
             return Ok(None);
         }
-        let input = AccountInput::first("anthropic", &settings.anthropic_base_url, key.clone());
-        Ok(Some(self.create_account(input).await?.value.name))
+        let input = AccountInput::first(FIRST_ACCOUNT, &settings.anthropic_base_url, key.clone());
+        self.create_account(&Visit::of_baton(), input).await?;
+        Ok(Some(FIRST_ACCOUNT.to_owned()))
     }
 
     async fn first_admin_token(&self) -> Result<Option<Secret>, Refused> {

@@ -1,7 +1,8 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
-use crate::answer::{Answer, Refused, body, created, id};
-use crate::query::{Paging, listed, name};
+use crate::answer::{Answer, Refused, Told, body, id};
+use crate::query::{Paging, listed, name, object, says};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -10,7 +11,6 @@ use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::GroupId;
 use baton_domain::key::{Group, Limits};
 use baton_domain::scope::Scope;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,8 +21,8 @@ struct NewGroup {
     #[serde(default)]
     description: String,
     enabled: Option<bool>,
-    #[serde(default)]
-    limits: Limits,
+    #[serde(default, deserialize_with = "object")]
+    limits: Option<Limits>,
 }
 
 #[derive(Deserialize)]
@@ -31,7 +31,22 @@ struct GroupChange {
     name: Option<String>,
     description: Option<String>,
     enabled: Option<bool>,
+    #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
+}
+
+/// `?enabled=&q=`
+#[derive(Deserialize)]
+pub(crate) struct GroupFilter {
+    enabled: Option<bool>,
+    #[serde(default)]
+    q: String,
+}
+
+impl GroupFilter {
+    fn is_any(&self) -> bool {
+        self.enabled.is_some() || !self.q.is_empty()
+    }
 }
 
 fn view(stored: &Stored<Group>) -> Value {
@@ -45,35 +60,41 @@ fn view(stored: &Stored<Group>) -> Value {
 pub(crate) async fn list(
     State(office): Shared,
     Query(paging): Query<Paging>,
+    Query(filter): Query<GroupFilter>,
 ) -> Answer<Json<Value>> {
-    Ok(listed(&office.page(&paging).await?, view))
+    let text = filter.q.to_lowercase();
+    let wants = |group: &Group| {
+        filter.enabled.is_none_or(|enabled| group.enabled == enabled) && says(&group.name, &text)
+    };
+    Ok(listed(&office.page(&paging, filter.is_any(), &wants).await?, view))
 }
 
-pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
+pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let new: NewGroup = body(&bytes)?;
     let group = Group {
         id: GroupId::from_bits(office.store.dice().bits()),
         name: name(&new.name)?,
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
-        limits: new.limits,
+        limits: new.limits.unwrap_or_default(),
     };
-    let stored = office.store.stamp(group, None);
-    office.save_group(&stored).await?;
-    Ok(created(view(&stored)))
+    office.add_group(&visit, group).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(view(&office.find::<Group>(&id(&path)?).await?)))
+pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer {
+    Ok(Told::ok(view(&office.find::<Group>(&id(&path)?).await?)))
 }
 
 pub(crate) async fn change(
     State(office): Shared,
+    visit: Visit,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let change: GroupChange = body(&bytes)?;
-    let mut stored = office.store.revise(&office.find::<Group>(&id(&path)?).await?);
+    let before = office.find::<Group>(&id(&path)?).await?;
+    visit.agrees(&before)?;
+    let mut stored = office.store.revise(&before);
     let group = &mut stored.value;
     if let Some(text) = change.name {
         group.name = name(&text)?;
@@ -81,12 +102,19 @@ pub(crate) async fn change(
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
     group.limits = change.limits.unwrap_or(std::mem::take(&mut group.limits));
-    office.save_group(&stored).await?;
-    Ok(Json(view(&stored)))
+    let (mut edit, after) = (Edit::default(), view(&stored));
+    office.store.save_group(&mut edit, &stored)?;
+    let note = Note::updated(&stored.value.id, view(&before), &after);
+    office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
-pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
     let stored = office.find::<Group>(&id(&path)?).await?;
+    visit.agrees(&stored)?;
     let accounts = office.store.accounts_of(&stored.value.id).await?;
     if !accounts.is_empty() {
         let message =
@@ -95,11 +123,12 @@ pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> A
     }
     let mut edit = Edit::default();
     office.store.remove_group(&mut edit, &stored);
+    let note = Note::deleted(&stored.value.id, view(&stored));
     let scope = Scope::Group(stored.value.id);
-    office.drop_spend_limits(&mut edit, &scope).await?;
-    office.store.apply(edit).await?;
+    office.drop_spend_limits(&visit, &mut edit, &scope).await?;
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.retire_limit(&scope).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(told)
 }
 
 impl Office {
@@ -123,14 +152,16 @@ impl Office {
             let description = "Where keys and accounts without a group go".to_owned();
             let (name, limits) = ("default".to_owned(), Limits::default());
             let group = Group { id: id.clone(), name, description, enabled: true, limits };
-            self.save_group(&self.store.stamp(group, None)).await?;
+            self.add_group(&Visit::of_baton(), group).await?;
         }
         Ok(id)
     }
 
-    async fn save_group(&self, stored: &Stored<Group>) -> Answer<()> {
-        let mut edit = Edit::default();
-        self.store.save_group(&mut edit, stored)?;
-        Ok(self.store.apply(edit).await?)
+    async fn add_group(&self, visit: &Visit, group: Group) -> Answer {
+        let stored = self.store.stamp(group, None);
+        let (mut edit, view) = (Edit::default(), view(&stored));
+        self.store.save_group(&mut edit, &stored)?;
+        let note = Note::created(&stored.value.id, &view);
+        self.enact(visit, edit, note, Told::created(view)).await
     }
 }

@@ -1,11 +1,12 @@
 //! How accounts are doing, as operators see it; `/accounts/{id}/test` and `/accounts/{id}/reset`.
 
-use crate::answer::{Answer, Refused, id};
+use crate::answer::{Answer, Refused, Told, id};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::extract::{Path, State};
 use baton_cloud::sign_in::{Renewal, renew};
-use baton_cloud::store::{StoreError, Stored};
+use baton_cloud::store::{Edit, StoreError, Stored};
 use baton_cloud::upstream::{Upstream, free_call};
 use baton_domain::account::{Account, Provider};
 use baton_domain::health::{Health, Standing};
@@ -39,25 +40,33 @@ impl Status {
     }
 }
 
-/// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten.
-pub(crate) async fn reset(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+/// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten. The row of the
+/// audit trail comes first, since health is written by a condition of its own.
+pub(crate) async fn reset(State(office): Shared, visit: Visit, Path(path): Path<String>) -> Answer {
     let stored = office.find::<Account>(&id(&path)?).await?;
+    let before = office.view_now(&stored).await?;
+    let note = Note::did("reset", &stored.value.id, (before, Value::Null));
+    office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
     office.reset_health(&stored.value.id).await?;
-    office.view_now(&stored).await.map(Json)
+    office.view_now(&stored).await.map(Told::ok)
 }
 
 /// `POST /accounts/{id}/refresh`: a new token now.
 pub(crate) async fn refresh(
     State(office): Shared,
+    visit: Visit,
     Path(path): Path<String>,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let stored = office.find::<Account>(&id(&path)?).await?;
     if !stored.value.credential.is_renewed() {
         return Err(Refused::bad("the account has a static key, which is not renewed"));
     }
     let (store, endpoint) = (&office.store, office.endpoint()?);
+    let before = office.view_now(&stored).await?;
+    let note = Note::did("refresh", &stored.value.id, (before, Value::Null));
+    office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
     match renew(store, endpoint, &stored.value.id, Why::Operator).await? {
-        Renewal::Renewed => office.view_now(&stored).await.map(Json),
+        Renewal::Renewed => office.view_now(&stored).await.map(Told::ok),
         Renewal::Failed(why) => Err(Refused::bad(format!("no token was had: {why}"))),
         Renewal::Elsewhere => Err(StoreError::Conflict.into()),
         Renewal::NotDue => Err(Refused::bad(

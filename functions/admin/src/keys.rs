@@ -1,7 +1,8 @@
 //! `/keys`: who may ask. A key's secret is in the answer to POST and rotate, and nowhere else.
 
-use crate::answer::{Answer, Refused, body, created, id};
-use crate::query::{Change, Paging, listed, name};
+use crate::answer::{Answer, Refused, Told, body, id};
+use crate::query::{Change, Paging, listed, name, object, says};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
@@ -13,7 +14,6 @@ use baton_domain::model::ModelPattern;
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
-use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ pub(crate) struct KeyInput {
     models: Option<Vec<ModelPattern>>,
     expires_at: Change<Timestamp>,
     enabled: Option<bool>,
+    #[serde(deserialize_with = "object")]
     limits: Option<Limits>,
     estimate: Option<Estimate>,
 }
@@ -36,6 +37,19 @@ impl KeyInput {
     /// A key with a name, everything else by default.
     pub(crate) fn named(name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..Self::default() }
+    }
+
+    /// Whether a member may make this change of its own key: another name, or switching it off.
+    fn is_for_members(&self) -> bool {
+        let Self { name: _, user_id, group_id, models, expires_at, enabled, limits, estimate } =
+            self;
+        let keeps = matches!((user_id, expires_at), (Change::Keep, Change::Keep));
+        keeps
+            && group_id.is_none()
+            && models.is_none()
+            && limits.is_none()
+            && estimate.is_none()
+            && *enabled != Some(true)
     }
 }
 
@@ -49,6 +63,11 @@ fn view(stored: &Stored<Key>) -> Value {
     })
 }
 
+fn with_secret(mut view: Value, secret: &Secret) -> Value {
+    view["secret"] = json!(secret.expose());
+    view
+}
+
 /// By how much the key's requests may overrun a money limit.
 fn overshoot(estimate: Estimate) -> &'static str {
     match estimate {
@@ -60,65 +79,132 @@ fn overshoot(estimate: Estimate) -> &'static str {
     }
 }
 
-fn view_once((stored, secret): &(Stored<Key>, Secret)) -> Value {
-    let mut view = view(stored);
-    view["secret"] = json!(secret.expose());
-    view
+/// `?group_id=&user_id=&enabled=&q=`
+#[derive(Deserialize)]
+pub(crate) struct KeyFilter {
+    group_id: Option<GroupId>,
+    user_id: Option<UserId>,
+    enabled: Option<bool>,
+    #[serde(default)]
+    q: String,
+}
+
+impl KeyFilter {
+    fn is_any(&self) -> bool {
+        self.group_id.is_some()
+            || self.user_id.is_some()
+            || self.enabled.is_some()
+            || !self.q.is_empty()
+    }
+
+    fn wants(&self, key: &Key) -> bool {
+        self.group_id.as_ref().is_none_or(|group| key.group_id == *group)
+            && self.user_id.as_ref().is_none_or(|user| key.user_id.as_ref() == Some(user))
+            && self.enabled.is_none_or(|enabled| key.enabled == enabled)
+            && says(&key.name, &self.q.to_lowercase())
+    }
 }
 
 pub(crate) async fn list(
     State(office): Shared,
+    visit: Visit,
     Query(paging): Query<Paging>,
+    Query(mut filter): Query<KeyFilter>,
 ) -> Answer<Json<Value>> {
-    Ok(listed(&office.page(&paging).await?, view))
+    filter.user_id = visit.narrow(filter.user_id)?;
+    let page = office.page::<Key>(&paging, filter.is_any(), &|key| filter.wants(key)).await?;
+    Ok(listed(&page, view))
 }
 
-pub(crate) async fn create(State(office): Shared, bytes: Bytes) -> Answer {
-    Ok(created(view_once(&office.create_key(body(&bytes)?).await?)))
+pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
+    let (stored, secret, edit) = office.new_key(body(&bytes)?).await?;
+    let view = view(&stored);
+    let note = Note::created(&stored.value.id, &view);
+    office.enact(&visit, edit, note, Told::created(with_secret(view, &secret))).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(view(&office.find::<Key>(&id(&path)?).await?)))
+pub(crate) async fn read(State(office): Shared, visit: Visit, Path(path): Path<String>) -> Answer {
+    Ok(Told::ok(view(&office.own_key(&visit, &path).await?)))
 }
 
 pub(crate) async fn change(
     State(office): Shared,
+    visit: Visit,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
+) -> Answer {
     let input: KeyInput = body(&bytes)?;
-    let before = office.find::<Key>(&id(&path)?).await?;
+    if visit.actor.member().is_some() && !input.is_for_members() {
+        return Err(Refused::forbidden(
+            "a member sets `name` of its own keys and `enabled` to false; ask an administrator",
+        ));
+    }
+    let before = office.own_key(&visit, &path).await?;
+    visit.agrees(&before)?;
     let mut stored = office.store.revise(&before);
     office.fill_key(&mut stored.value, input).await?;
-    let mut edit = Edit::default();
+    let (mut edit, after) = (Edit::default(), view(&stored));
     if stored.value.user_id != before.value.user_id {
         office.store.leave_user(&mut edit, &before.value);
     }
     office.store.save_key(&mut edit, &stored)?;
-    office.store.apply(edit).await?;
-    Ok(Json(view(&stored)))
+    let note = Note::updated(&stored.value.id, view(&before), &after);
+    office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
-pub(crate) async fn rotate(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
-    let mut stored = office.store.revise(&office.find::<Key>(&id(&path)?).await?);
+pub(crate) async fn rotate(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
+    let before = office.own_key(&visit, &path).await?;
+    visit.agrees(&before)?;
+    let mut stored = office.store.revise(&before);
     let (secret, hash) = office.new_secret(&stored.value.id);
     stored.secret = Some(hash);
-    office.save_key(&stored).await?;
-    Ok(Json(view_once(&(stored, secret))))
+    let (mut edit, after) = (Edit::default(), view(&stored));
+    office.store.save_key(&mut edit, &stored)?;
+    let note = Note::did("rotate", &stored.value.id, (view(&before), after.clone()));
+    office.enact(&visit, edit, note, Told::ok(with_secret(after, &secret))).await
 }
 
-pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
     let stored = office.find::<Key>(&id(&path)?).await?;
+    visit.agrees(&stored)?;
     let mut edit = Edit::default();
     office.store.remove_key(&mut edit, &stored);
-    office.store.apply(edit).await?;
+    let note = Note::deleted(&stored.value.id, view(&stored));
+    let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.retire_limit(&Scope::Key(stored.value.id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(told)
 }
 
 impl Office {
+    /// The key, if it is one that the visitor may see.
+    async fn own_key(&self, visit: &Visit, path: &str) -> Answer<Stored<Key>> {
+        let stored = self.find::<Key>(&id(path)?).await?;
+        match visit.actor.member() {
+            Some(member) if stored.value.user_id.as_ref() != Some(member) => {
+                Err(Refused::not_found(format!("key {}", stored.value.id)))
+            }
+            _ => Ok(stored),
+        }
+    }
+
     /// Makes a key; the whole of it is returned, this once.
-    pub(crate) async fn create_key(&self, input: KeyInput) -> Answer<(Stored<Key>, Secret)> {
+    pub(crate) async fn create_key(&self, visit: &Visit, input: KeyInput) -> Answer<Secret> {
+        let (stored, secret, edit) = self.new_key(input).await?;
+        let note = Note::created(&stored.value.id, &view(&stored));
+        self.enact(visit, edit, note, Told::gone()).await?;
+        Ok(secret)
+    }
+
+    /// A new key: its item, the whole of it, and what writes it.
+    async fn new_key(&self, input: KeyInput) -> Answer<(Stored<Key>, Secret, Edit)> {
         if input.name.is_none() {
             return Err(Refused::bad("`name` is missing"));
         }
@@ -138,8 +224,9 @@ impl Office {
         self.fill_key(&mut key, KeyInput { group_id: None, ..input }).await?;
         let (secret, hash) = self.new_secret(&key.id);
         let stored = self.store.stamp(key, Some(hash));
-        self.save_key(&stored).await?;
-        Ok((stored, secret))
+        let mut edit = Edit::default();
+        self.store.save_key(&mut edit, &stored)?;
+        Ok((stored, secret, edit))
     }
 
     async fn fill_key(&self, key: &mut Key, input: KeyInput) -> Answer<()> {
@@ -163,11 +250,5 @@ impl Office {
         let secret = new_secret([self.store.dice().bits(), self.store.dice().bits()]);
         let hash = self.pepper.hash(secret.expose());
         (compose(id, &secret), hash)
-    }
-
-    async fn save_key(&self, stored: &Stored<Key>) -> Answer<()> {
-        let mut edit = Edit::default();
-        self.store.save_key(&mut edit, stored)?;
-        Ok(self.store.apply(edit).await?)
     }
 }

@@ -4,8 +4,11 @@
 //! the request, checks it, and writes one transaction.
 
 mod accounts;
+mod actor;
 mod alerts;
 mod answer;
+mod attempts;
+mod audit;
 mod authorize;
 mod credentials;
 mod dead_letters;
@@ -17,18 +20,28 @@ mod health;
 mod keys;
 mod limits;
 mod oauth;
+mod openapi;
+mod prices;
 mod probe;
 mod query;
+mod replay;
 mod rerate;
+mod routes;
+mod runtime;
 mod spend_limits;
 mod summary;
 mod usage;
+mod users;
+mod visit;
 
 pub use first_start::{FirstStart, first_start};
 
+use actor::Access;
+use attempts::Attempts;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::get;
 use baton_cloud::aws::Aws;
 use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::settings::{Settings, Timers};
@@ -45,6 +58,7 @@ struct Office {
     pepper: Pepper,
     /// The admin token, if it is fixed from outside; else its hash is in the store.
     admin_token: Option<Secret>,
+    attempts: Attempts,
     allow_private_upstreams: bool,
     timers: Timers,
     /// Where tokens are had; nobody signs in at first start.
@@ -54,6 +68,26 @@ struct Office {
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
+
+impl Office {
+    fn new(
+        settings: &Settings,
+        pepper: &Secret,
+        store: Store,
+        endpoint: Option<TokenEndpoint>,
+    ) -> Self {
+        Self {
+            store,
+            pepper: Pepper::new(pepper),
+            admin_token: settings.admin_token.clone(),
+            attempts: Attempts::default(),
+            allow_private_upstreams: settings.allow_private_upstreams,
+            timers: settings.timers,
+            endpoint,
+            letters: None,
+        }
+    }
+}
 
 /// The admin API over `store`. No I/O.
 ///
@@ -66,64 +100,26 @@ pub fn router(
     aws: &Aws,
 ) -> Result<Router, NoAnswer> {
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-    let office = Arc::new(Office {
-        store,
-        pepper: Pepper::new(pepper),
-        admin_token: settings.admin_token.clone(),
-        allow_private_upstreams: settings.allow_private_upstreams,
-        timers: settings.timers,
-        endpoint: Some(TokenEndpoint::new(aws, upstream)),
-        letters: DeadLetters::of(aws, &settings.resources),
-    });
-    let api = Router::new()
-        .route("/groups", get(groups::list).post(groups::create))
-        .route("/groups/{id}", get(groups::read).patch(groups::change).delete(groups::remove))
-        .route("/accounts", get(accounts::list).post(accounts::create))
-        .route(
-            "/accounts/{id}",
-            get(accounts::read).patch(accounts::change).delete(accounts::remove),
-        )
-        .route("/accounts/{id}/test", post(health::test))
-        .route("/accounts/{id}/reset", post(health::reset))
-        .route("/accounts/{id}/refresh", post(health::refresh))
-        .route("/oauth/start", post(oauth::start))
-        .route("/oauth/finish", post(oauth::finish))
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/keys/{id}", get(keys::read).patch(keys::change).delete(keys::remove))
-        .route("/keys/{id}/rotate", post(keys::rotate))
-        .route("/limits/organization", get(limits::organization).put(limits::set_organization))
-        .route("/limits/message", get(limits::message).put(limits::set_message))
-        .nest("/organizations/spend_limits", spend_limits())
-        .nest("/v1/organizations/spend_limits", spend_limits())
-        .route("/usage/summary", get(usage::summary))
-        .route("/usage/events", get(usage::events))
-        .route("/usage/export", get(export::export))
-        .route("/prices/rerate", post(rerate::rerate))
-        .route("/alerts", get(alerts::read).put(alerts::set))
-        .route("/alerts/test", post(alerts::test))
-        .route("/usage/dead-letters", get(dead_letters::peek))
-        .route("/usage/redrive", post(dead_letters::redrive))
-        .method_not_allowed_fallback(answer::wrong_method)
-        .fallback(answer::no_such_route)
-        .layer(from_fn_with_state(Arc::clone(&office), authorize::operator));
+    let endpoint = TokenEndpoint::new(aws, upstream);
+    let mut office = Office::new(settings, pepper, store, Some(endpoint));
+    office.letters = DeadLetters::of(aws, &settings.resources);
+    let office = Arc::new(office);
+    let guarded = |api: Router<Arc<Office>>| {
+        api.method_not_allowed_fallback(answer::wrong_method)
+            .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
+            .layer(from_fn_with_state(Arc::clone(&office), replay::once))
+            .layer(from_fn_with_state(Arc::clone(&office), authorize::operator))
+    };
+    let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
+    let api = guarded(api.fallback(answer::no_such_route));
+    let open = routes::mounted(|access| access == Access::Anybody);
     Ok(Router::new()
-        .nest("/api/v1", api)
+        .nest(routes::BASE, api.merge(open))
         // Where clients of Anthropic's Admin API look for it.
-        .nest(
-            "/v1/organizations/spend_limits",
-            spend_limits().layer(from_fn_with_state(Arc::clone(&office), authorize::operator)),
-        )
+        .merge(guarded(routes::mirrored()))
         .route("/health", get(answer::alive))
+        .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(office))
-}
-
-fn spend_limits() -> Router<Arc<Office>> {
-    Router::new()
-        .route("/", get(spend_limits::list).post(spend_limits::set))
-        .route("/effective", get(effective::list))
-        .route("/audit", get(spend_limits::audit))
-        .route("/{id}", get(spend_limits::read).delete(spend_limits::remove))
-        .method_not_allowed_fallback(answer::wrong_method)
 }

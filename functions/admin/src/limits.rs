@@ -2,7 +2,8 @@
 //! of keys, users and groups are fields of theirs.
 
 use crate::Shared;
-use crate::answer::{Answer, Refused, body};
+use crate::answer::{Answer, Refused, Told, body};
+use crate::visit::{Note, Visit};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -19,14 +20,14 @@ pub(crate) async fn organization(State(office): Shared) -> Answer<Json<Limits>> 
     Ok(Json(office.store.read_terms(&Scope::Organization).await?.limits))
 }
 
-pub(crate) async fn set_organization(State(office): Shared, bytes: Bytes) -> Answer<Json<Limits>> {
+pub(crate) async fn set_organization(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let limits: Limits = body(&bytes)?;
     let before = office.store.read_terms(&Scope::Organization).await?.limits;
     let mut edit = Edit::default();
     office.store.save_organization_limits(&mut edit, &limits)?;
-    office.note(&mut edit, "update", "limits/organization", (json!(before), json!(limits)))?;
-    office.store.apply(edit).await?;
-    Ok(Json(limits))
+    let after = json!(limits);
+    let note = Note::updated(&"limits/organization", json!(before), &after);
+    office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,7 +41,7 @@ pub(crate) async fn message(State(office): Shared) -> Answer<Json<Message>> {
     Ok(Json(Message { message }))
 }
 
-pub(crate) async fn set_message(State(office): Shared, bytes: Bytes) -> Answer<Json<Message>> {
+pub(crate) async fn set_message(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let Message { message } = body(&bytes)?;
     let message = message.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     if message.as_ref().is_some_and(|text| text.chars().count() > MESSAGE_MAX) {
@@ -49,7 +50,7 @@ pub(crate) async fn set_message(State(office): Shared, bytes: Bytes) -> Answer<J
     let before = office.store.read_terms(&Scope::Organization).await?.message;
     let mut edit = Edit::default();
     office.store.save_spend_message(&mut edit, message.as_deref());
-    office.note(&mut edit, "update", "limits/message", (json!(before), json!(message)))?;
-    office.store.apply(edit).await?;
-    Ok(Json(Message { message }))
+    let after = json!(Message { message });
+    let note = Note::updated(&"limits/message", json!(Message { message: before }), &after);
+    office.enact(&visit, edit, note, Told::ok(after)).await
 }

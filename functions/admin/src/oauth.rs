@@ -2,16 +2,16 @@
 //! grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
 
 use crate::accounts::AccountInput;
-use crate::answer::{Answer, Refused, body, created};
+use crate::answer::{Answer, Refused, Told, body};
 use crate::credentials::NewCredential;
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use baton_cloud::store::TokenSecrets;
+use baton_cloud::store::{Edit, Stored, TokenSecrets};
 use baton_cloud::token_endpoint::{Code, Issued, TokenEndpoint};
 use baton_cloud::upstream::check_url;
 use baton_domain::account::Account;
@@ -77,11 +77,12 @@ pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
     };
     let text = serde_json::to_string(&sign_in).map_err(|error| Refused::bad(error.to_string()))?;
     let expires_at = office.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
-    Ok(created(json!({ "authorize_url": url, "state": state, "expires_at": expires_at })))
+    let page = json!({ "authorize_url": url, "state": state, "expires_at": expires_at });
+    Ok(Told::created(page))
 }
 
 /// `POST /oauth/finish`: redeems the code; answers the account, signed in.
-pub(crate) async fn finish(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let finish: Finish = body(&bytes)?;
     let gone = || {
         Refused::bad(format!(
@@ -106,23 +107,32 @@ pub(crate) async fn finish(State(office): Shared, bytes: Bytes) -> Answer<Json<V
     (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
     let standing = Standing::renewed(life, office.store.dice().byte(), office.store.clock().now());
     let credential = NewCredential::Issued(Box::new((sign_in.exchange, secrets, standing)));
-    let stored = match (sign_in.account_id, sign_in.account) {
+    let (stored, edit, before) = match (sign_in.account_id, sign_in.account) {
         (Some(id), _) => {
-            let before = office.find::<Account>(&id).await?;
+            let before = office.named(&id).await?;
             let mut stored = office.store.revise(&before);
             let token = office.seal(&mut stored, credential).await?;
-            office.save_account(&stored, &before.value.groups, token.as_ref()).await?;
-            office.reset_health(&id).await?;
-            stored
+            let mut edit = Edit::default();
+            office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
+            (stored, edit, office.view(&before, None))
         }
         (None, fields) => {
             let fields = fields.as_deref().map_or("{}", RawValue::get);
             let mut input: AccountInput = body(fields.as_bytes())?;
             input.credential = Some(credential);
-            office.create_account(input).await?
+            let (stored, edit) = office.new_account(input).await?;
+            (stored, edit, Value::Null)
         }
     };
-    office.view_now(&stored).await.map(Json)
+    let view = office.view(&stored, None);
+    let note = Note::did("sign_in", &stored.value.id, (before, view.clone()));
+    let told = office.enact(&visit, edit, note, Told::ok(view)).await?;
+    if told.is_repeated {
+        return Ok(told);
+    }
+    // What was held against the account was held against what it was.
+    office.reset_health(&stored.value.id).await?;
+    office.view_now(&stored).await.map(Told::ok)
 }
 
 impl Start {
@@ -150,7 +160,7 @@ impl Office {
                 .map_err(|why| Refused::bad(format!("`{name}`: {why}")))?;
         }
         match (&start.account_id, &start.account) {
-            (Some(id), None) => self.find::<Account>(id).await.map(drop),
+            (Some(id), None) => self.named(id).await.map(drop),
             (None, Some(fields)) => {
                 let input: AccountInput = body(fields.get().as_bytes())?;
                 if input.name.is_none() || input.credential.is_some() {
@@ -160,6 +170,12 @@ impl Office {
             }
             _ => Err(Refused::bad("say either `account_id` or the fields of a new `account`")),
         }
+    }
+
+    /// The account that a body names.
+    async fn named(&self, id: &AccountId) -> Answer<Stored<Account>> {
+        let found = self.store.read::<Account>(id).await?;
+        found.ok_or_else(|| Refused::bad(format!("account {id} does not exist")))
     }
 
     /// Where tokens are had.

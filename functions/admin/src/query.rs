@@ -7,8 +7,9 @@ use baton_cloud::store::{Entity, Page, Stored};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// `?limit=&cursor=`
 #[derive(Deserialize)]
@@ -18,6 +19,11 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
+    /// Where to go on; an empty cursor is none.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref().filter(|cursor| !cursor.is_empty())
+    }
+
     /// The page's size: 100 unless asked, 1,000 at most.
     pub(crate) fn limit(&self) -> Answer<u16> {
         match self.limit.unwrap_or(100) {
@@ -28,9 +34,19 @@ impl Paging {
 }
 
 impl Office {
-    /// The page of a list that is asked for.
-    pub(crate) async fn page<T: Entity>(&self, paging: &Paging) -> Answer<Page<Stored<T>>> {
-        Ok(self.store.list(paging.limit()?.into(), paging.cursor.as_deref()).await?)
+    /// The page of a list that is asked for; where it is filtered, of those that are wanted.
+    pub(crate) async fn page<T: Entity>(
+        &self,
+        paging: &Paging,
+        is_filtered: bool,
+        wants: &(dyn Fn(&T) -> bool + Sync),
+    ) -> Answer<Page<Stored<T>>> {
+        let (limit, cursor) = (paging.limit()?, paging.cursor());
+        Ok(if is_filtered {
+            self.store.list_where(limit.into(), cursor, wants).await?
+        } else {
+            self.store.list(limit.into(), cursor).await?
+        })
     }
 
     /// All of a kind, oldest first.
@@ -99,6 +115,21 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Option::<T>::deserialize(input).map(Self::To)
     }
+}
+
+/// Reads a field that is an object or `null`. An array would be read as an object's values in a row.
+pub(crate) fn object<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let map = Option::<Map<String, Value>>::deserialize(input)?;
+    map.map(|map| T::deserialize(Value::Object(map))).transpose().map_err(D::Error::custom)
+}
+
+/// Whether `text` has `part` in it, which is in lower case.
+pub(crate) fn says(text: &str, part: &str) -> bool {
+    part.is_empty() || text.to_lowercase().contains(part)
 }
 
 /// A name that people read: trimmed, not empty, at most 200 characters.

@@ -3,11 +3,13 @@
 
 use crate::answer::{Answer, Refused, body};
 use crate::usage::period;
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::store::{EventFilter, Rerate, Rerated, StoreError};
+use baton_cloud::store::{Edit, EventFilter, Rerate, Rerated, StoreError};
+use baton_domain::own_price::OwnPrice;
 use baton_domain::price::PriceTable;
 use baton_domain::rerate::{Batch, Revision};
 use jiff::{SignedDuration, Timestamp};
@@ -40,7 +42,11 @@ struct Job {
     dry_run: bool,
 }
 
-pub(crate) async fn rerate(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+pub(crate) async fn rerate(
+    State(office): Shared,
+    visit: Visit,
+    bytes: Bytes,
+) -> Answer<Json<Value>> {
     let ask: Ask = body(&bytes)?;
     let begun = office.store.clock().now();
     let (from, to) = period(Some(&ask.from), Some(&ask.to), begun)?;
@@ -48,38 +54,61 @@ pub(crate) async fn rerate(State(office): Shared, bytes: Bytes) -> Answer<Json<V
     if !(1..=CALL).contains(&limit) {
         return Err(Refused::bad(format!("`limit` is a number from 1 to {CALL}")));
     }
-    let filter = EventFilter { from, to, key: None, account: None, model: None, outcome: None };
+    let (key, account, user, model, outcome) = Default::default();
+    let filter = EventFilter { from, to, key, account, user, model, outcome };
     let kind = if ask.dry_run { "dry" } else { "real" };
     let job = Job { name: format!("{from}#{to}#{kind}"), filter, dry_run: ask.dry_run };
-    let table = in_force(&office).await;
-    let (rerate, is_done) = job.go_on(&office, &table, (begun, limit)).await?;
-    Ok(Json(json!({
+    let table = in_force(&office).await?;
+    let start = job.begin(&office, &table).await?;
+    if start.cursor.is_none() && !job.dry_run {
+        // Before the first change: a call that breaks off has changed something, too.
+        office.noted(&visit, Value::Null, json!({ "from": from, "to": to })).await?;
+    }
+    let (rerate, is_done) = job.go_on(&office, &table, start, (begun, limit)).await?;
+    let view = json!({
         "done": is_done, "dry_run": job.dry_run, "from": from, "to": to,
         "examined": rerate.examined, "changed": rerate.changed,
         "difference_usd": rerate.difference_usd,
         "next": rerate.next.filter(|_| !is_done),
-    })))
+    });
+    if is_done && !job.dry_run {
+        office.noted(&visit, json!({ "from": from, "to": to }), view.clone()).await?;
+    }
+    Ok(Json(view))
 }
 
 /// The prices that hold now. The one place that says which they are.
-#[expect(clippy::unused_async, reason = "prices of the operator are read from the store")]
-async fn in_force(_office: &Office) -> PriceTable {
-    PriceTable::builtin().clone()
+async fn in_force(office: &Office) -> Answer<PriceTable> {
+    let own = office.store.own_prices().await?;
+    let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
+    Ok(PriceTable::builtin().with_own(&own))
+}
+
+impl Office {
+    /// Writes a row of the audit trail: one as it begins, one as it ends.
+    async fn noted(&self, visit: &Visit, before: Value, after: Value) -> Answer<()> {
+        let mut edit = Edit::default();
+        self.note(visit, &mut edit, Note::did("rerate", &"usage", (before, after)))?;
+        Ok(self.store.apply(edit).await?)
+    }
 }
 
 impl Job {
-    /// Goes on where the last call stopped, or from the start where the prices have changed since.
+    /// Where the last call stopped, or the start where the prices have changed since.
+    async fn begin(&self, office: &Office, table: &PriceTable) -> Result<Rerate, StoreError> {
+        let fingerprint = table.fingerprint();
+        let known = office.store.rerate(&self.name).await?;
+        let known = known.filter(|known| known.table == fingerprint);
+        Ok(known.unwrap_or_else(|| Rerate { table: fingerprint, ..Rerate::default() }))
+    }
+
     async fn go_on(
         &self,
         office: &Office,
         table: &PriceTable,
+        mut rerate: Rerate,
         (begun, limit): (Timestamp, u32),
     ) -> Result<(Rerate, bool), StoreError> {
-        let fingerprint = table.fingerprint();
-        let known = office.store.rerate(&self.name).await?;
-        let mut rerate = known
-            .filter(|known| known.table == fingerprint)
-            .unwrap_or_else(|| Rerate { table: fingerprint, ..Rerate::default() });
         let end = rerate.examined + u64::from(limit);
         loop {
             let room = usize::try_from(end - rerate.examined).unwrap_or(PAGE).min(PAGE);

@@ -2,12 +2,13 @@
 //! API as the Claude apps gateway mirrors it. Who has which cap and has spent what is
 //! `effective`'s business; what a cap means, `domain::spend_limit`'s.
 
-use crate::answer::{Answer, Refused, body};
+use crate::answer::{Answer, Refused, Told, body};
+use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{AuditRow, Change, Edit, StoreError, Stored};
+use baton_cloud::store::{AuditRow, Edit, Stored};
 use baton_domain::key::Group;
 use baton_domain::limit::Period;
 use baton_domain::money::PicoUsd;
@@ -108,6 +109,9 @@ pub(crate) fn many<'a>(pairs: &'a [(String, String)], name: &str) -> Vec<&'a str
 pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<Json<Value>> {
     let limit = page_size(&pairs)?;
     let kinds = many(&pairs, "scope_type");
+    if kinds.iter().any(|kind| !["user", "rbac_group", "organization"].contains(kind)) {
+        return Err(Refused::bad("`scope_type[]` is user, rbac_group or organization"));
+    }
     let mut all: Vec<Value> = office.all::<SpendLimit>().await?.iter().map(view).collect();
     all.retain(|row| kinds.is_empty() || kinds.iter().any(|kind| row["scope"]["type"] == *kind));
     let place = |id: &str| {
@@ -132,7 +136,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     })))
 }
 
-pub(crate) async fn set(State(office): Shared, bytes: Bytes) -> Answer<Json<Value>> {
+pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let input: Setting = body(&bytes)?;
     if input.currency.is_some_and(|currency| currency != "USD") {
         return Err(Refused::bad("`currency` is USD"));
@@ -146,26 +150,32 @@ pub(crate) async fn set(State(office): Shared, bytes: Bytes) -> Answer<Json<Valu
     let cap = input.amount.as_deref().map(whole_cents).transpose()?;
     let cap = cap.map_or(Cap::Unlimited, Cap::Usd);
     let id = SpendLimitId::new(scope, period).map_err(Refused::bad)?;
-    for _ in 0..TRIES_MAX {
-        match office.set_spend_limit(SpendLimit { id: id.clone(), cap }).await {
-            Ok(stored) => return Ok(Json(view(&stored))),
-            Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error.into()),
+    let limit = SpendLimit { id, cap };
+    for _ in 1..TRIES_MAX {
+        match office.set_spend_limit(&visit, limit.clone()).await {
+            Err(refused) if refused.is_conflict() => {}
+            told => return told,
         }
     }
-    Err(StoreError::Conflict.into())
+    office.set_spend_limit(&visit, limit).await
 }
 
 pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
     Ok(Json(view(&office.spend_limit(&path).await?)))
 }
 
-pub(crate) async fn remove(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(path): Path<String>,
+) -> Answer {
     let stored = office.spend_limit(&path).await?;
+    visit.agrees(&stored)?;
     let mut edit = Edit::default();
-    office.drop_spend_limit(&mut edit, &stored)?;
-    office.store.apply(edit).await?;
-    Ok(Json(json!({ "type": "spend_limit_deleted", "id": stored.value.id })))
+    office.store.remove_spend_limit(&mut edit, &stored);
+    let note = Note::deleted(&stored.value.id, view(&stored));
+    let told = Told::ok(json!({ "type": "spend_limit_deleted", "id": stored.value.id }));
+    office.enact(&visit, edit, note, told).await
 }
 
 pub(crate) async fn audit(State(office): Shared, Query(pairs): Pairs) -> Answer<Json<Value>> {
@@ -205,8 +215,8 @@ impl Office {
         self.store.read::<SpendLimit>(&id).await?.ok_or_else(none)
     }
 
-    /// Adds or replaces it, with a row of the audit trail.
-    async fn set_spend_limit(&self, limit: SpendLimit) -> Result<Stored<SpendLimit>, StoreError> {
+    /// Adds or replaces it.
+    async fn set_spend_limit(&self, visit: &Visit, limit: SpendLimit) -> Answer {
         let before = self.store.read::<SpendLimit>(&limit.id).await?;
         let stored = match &before {
             Some(before) => Stored { value: limit, ..self.store.revise(before) },
@@ -214,40 +224,29 @@ impl Office {
         };
         let mut edit = Edit::default();
         self.store.save_spend_limit(&mut edit, &stored)?;
-        let action = if before.is_some() { "update" } else { "create" };
-        let (before, after) = (before.as_ref().map(view), view(&stored));
-        self.note(&mut edit, action, &stored.value.id.to_string(), (json!(before), after))?;
-        self.store.apply(edit).await?;
-        Ok(stored)
-    }
-
-    fn drop_spend_limit(&self, edit: &mut Edit, stored: &Stored<SpendLimit>) -> Answer<()> {
-        self.store.remove_spend_limit(edit, stored);
-        let target = stored.value.id.to_string();
-        Ok(self.note(edit, "delete", &target, (view(stored), Value::Null))?)
+        let (target, after) = (&stored.value.id, view(&stored));
+        let note = match &before {
+            Some(before) => Note::updated(target, view(before), &after),
+            None => Note::created(target, &after),
+        };
+        self.enact(visit, edit, note, Told::ok(after)).await
     }
 
     /// Removes the spend limits of a scope that is about to be removed.
-    pub(crate) async fn drop_spend_limits(&self, edit: &mut Edit, scope: &Scope) -> Answer<()> {
+    pub(crate) async fn drop_spend_limits(
+        &self,
+        visit: &Visit,
+        edit: &mut Edit,
+        scope: &Scope,
+    ) -> Answer<()> {
         for period in PERIODS {
             let id = SpendLimitId::new(scope.clone(), period).map_err(Refused::bad)?;
             if let Some(stored) = self.store.read::<SpendLimit>(&id).await? {
-                self.drop_spend_limit(edit, &stored)?;
+                self.store.remove_spend_limit(edit, &stored);
+                self.note(visit, edit, Note::deleted(&stored.value.id, view(&stored)))?;
             }
         }
         Ok(())
-    }
-
-    /// Adds a row of the audit trail to a transaction.
-    pub(crate) fn note(
-        &self,
-        edit: &mut Edit,
-        action: &str,
-        target: &str,
-        (before, after): (Value, Value),
-    ) -> Result<(), StoreError> {
-        let (actor, action, target) = ("admin".to_owned(), action.to_owned(), target.to_owned());
-        self.store.audit(edit, &Change { actor, action, target, before, after })
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) struct Filter {
     #[serde(alias = "key_id")]
     key: Option<KeyId>,
     #[serde(alias = "user_id")]
-    user: Option<UserId>,
+    pub(crate) user: Option<UserId>,
     #[serde(alias = "group_id")]
     group: Option<GroupId>,
     #[serde(alias = "account_id")]

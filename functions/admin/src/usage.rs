@@ -4,10 +4,11 @@ use crate::Shared;
 use crate::answer::{Answer, Refused};
 use crate::query::{Paging, bound};
 use crate::summary::{Filter, Shape, Table};
+use crate::visit::Visit;
 use axum::Json;
 use axum::extract::{Query, State};
 use baton_cloud::store::{EventFilter, Period, Store};
-use baton_domain::id::{AccountId, KeyId};
+use baton_domain::id::{AccountId, KeyId, UserId};
 use baton_domain::record::Outcome;
 use baton_domain::rollup::Hour;
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,7 @@ pub(crate) struct EventQuery {
     to: Option<String>,
     key_id: Option<KeyId>,
     account_id: Option<AccountId>,
+    user_id: Option<UserId>,
     model: Option<String>,
     outcome: Option<Outcome>,
     limit: Option<u32>,
@@ -39,14 +41,15 @@ pub(crate) struct EventQuery {
 }
 
 impl EventQuery {
-    /// Which events are asked for.
-    pub(crate) fn filter(self, now: Timestamp) -> Answer<EventFilter> {
+    /// Which events are asked for; a member's own, whatever it names.
+    pub(crate) fn filter(self, visit: &Visit, now: Timestamp) -> Answer<EventFilter> {
         let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
         Ok(EventFilter {
             from,
             to,
             key: self.key_id,
             account: self.account_id,
+            user: visit.narrow(self.user_id)?,
             model: self.model,
             outcome: self.outcome,
         })
@@ -55,8 +58,10 @@ impl EventQuery {
 
 pub(crate) async fn summary(
     State(office): Shared,
-    Query(query): Query<SummaryQuery>,
+    visit: Visit,
+    Query(mut query): Query<SummaryQuery>,
 ) -> Answer<Json<Value>> {
+    query.filter.user = visit.narrow(query.filter.user)?;
     let now = office.store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape = Shape::parse(query.by.as_deref().unwrap_or_default()).map_err(Refused::bad)?;
@@ -66,12 +71,13 @@ pub(crate) async fn summary(
 
 pub(crate) async fn events(
     State(office): Shared,
+    visit: Visit,
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Value>> {
     let paging = Paging { limit: query.limit, cursor: query.cursor.clone() };
-    let filter = query.filter(office.store.clock().now())?;
+    let filter = query.filter(&visit, office.store.clock().now())?;
     let limit = usize::from(paging.limit()?);
-    let page = office.store.events(&filter, limit, paging.cursor.as_deref()).await?;
+    let page = office.store.events(&filter, limit, paging.cursor()).await?;
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
 }
 
@@ -111,6 +117,9 @@ async fn tabulate(
     let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);
     let (from, last) = (Hour::of(from), Hour::of(last));
     let mut table = Table::new(shape, filter);
+    if last < from {
+        return Ok(table);
+    }
     if table.needs_only_totals() {
         let hours = store.totals(Period::Hour, from.as_str(), last.as_str()).await?;
         for (hour, sums) in &hours {

@@ -70,7 +70,8 @@ async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize
                 .pop()
                 .unwrap_or_default();
             let whose = (&scope, name.as_str());
-            for alert in of_limits(whose, &limits, &counted, &settings.shown.thresholds, now) {
+            for alert in of_limits(whose, &limits, &counted, &settings.shown.value.thresholds, now)
+            {
                 noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
             }
         }
@@ -189,10 +190,10 @@ async fn send(
     settings: &AlertSettings,
     Delivery { alert, channel, .. }: &Delivery,
 ) -> Result<(), String> {
-    let sent = match (channel, &settings.url, &settings.shown.sns_topic_arn) {
+    let sent = match (channel, &settings.url, &settings.shown.value.sns_topic_arn) {
         (Channel::Webhook, Some(url), _) => {
             let signing_secret = &settings.signing_secret;
-            let hook = Webhook { url, signing_secret, form: settings.shown.form };
+            let hook = Webhook { url, signing_secret, form: settings.shown.value.form };
             herald.call(&hook, alert, store.clock().now()).await
         }
         (Channel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,

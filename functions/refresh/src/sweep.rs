@@ -7,7 +7,7 @@
 
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::store::{Store, StoreError};
-use baton_domain::price::PriceTable;
+use baton_domain::usage::Usage;
 
 /// How long a swept reservation has for being settled before it is sent once more.
 const PATIENCE_SECONDS: i64 = 600;
@@ -15,7 +15,7 @@ const PATIENCE_SECONDS: i64 = 600;
 /// Sends a record for each expired reservation; returns how many.
 pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, StoreError> {
     let now = store.clock().now().as_second();
-    let version = PriceTable::builtin().version();
+    let prices = store.prices().await;
     let mut swept = 0;
     for key in store.due_limits(now).await? {
         let counted = store.counted(&key).await?;
@@ -23,7 +23,9 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
         for (id, reservation) in &counted.open {
             let mut due = reservation.expires;
             if due <= now {
-                let record = reservation.given_up(id.clone(), key.clone(), version);
+                // The price that its estimate was made of.
+                let price = prices.cost(&Usage::default(), &reservation.model, reservation.at);
+                let record = reservation.given_up(id.clone(), key.clone(), &price.version);
                 if let Err(error) = queue.send(&record).await {
                     tracing::warn!(request_id = %id, "{error}; the reservation stays open");
                     return Ok(swept);

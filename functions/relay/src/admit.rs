@@ -111,12 +111,13 @@ impl Means {
     /// get it: they may map its model to a dearer one. (Where the group cannot be read, no account
     /// gets it.)
     async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> (PicoUsd, PicoUsd) {
+        let prices = self.store.prices().await;
         let amounts = |model: &str| {
             let ask = Ask { model, ..ask };
-            let most = self.prices.estimate(&ask, at).amount;
+            let most = prices.estimate(&ask, at).amount;
             match caller.key().estimate {
                 Estimate::Most => (most, most),
-                Estimate::Expected => (self.prices.expected(&ask, at), most),
+                Estimate::Expected => (prices.expected(&ask, at), most),
             }
         };
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();

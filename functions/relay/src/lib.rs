@@ -78,6 +78,7 @@ struct Means {
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
+    /// The models that are listed for an upstream that lists none.
     prices: &'static PriceTable,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,

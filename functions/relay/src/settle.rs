@@ -2,6 +2,7 @@
 
 use crate::Means;
 use crate::receipt::{Bill, Receipt};
+use baton_domain::price::PriceTable;
 use baton_domain::record::{Outcome, UsageRecord, VERSION};
 use baton_domain::usage::Usage;
 use baton_wire::meter::Reading;
@@ -31,7 +32,7 @@ impl Means {
         if receipt.question.bill == Bill::Free {
             return;
         }
-        let record = self.record(receipt, ending);
+        let record = self.record(receipt, ending, self.store.prices().await.as_ref());
         let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
@@ -48,7 +49,7 @@ impl Means {
         tracing::error!(request_id = %record.id, usage_record = %whole, "{error}; the record is in this line");
     }
 
-    fn record(&self, receipt: &Receipt, ending: &Ending) -> UsageRecord {
+    fn record(&self, receipt: &Receipt, ending: &Ending, prices: &PriceTable) -> UsageRecord {
         let question = &receipt.question;
         let key = question.caller.key();
         let nothing = Usage::default();
@@ -58,9 +59,9 @@ impl Means {
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
         // Of an application inference profile only its operator knows the model: the one asked for.
         let is_opaque = upstream_model.starts_with("arn:")
-            && self.prices.price(&upstream_model, question.at).is_none();
-        let priced = if is_opaque { &question.model } else { &upstream_model };
-        let cost = self.prices.cost(usage, priced, question.at);
+            && prices.price(&upstream_model, question.at).is_none();
+        let known = if is_opaque { &question.model } else { &upstream_model };
+        let cost = prices.cost(usage, known, question.at);
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };

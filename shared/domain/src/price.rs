@@ -276,6 +276,14 @@ impl PriceTable {
         prices.insert(place, price);
     }
 
+    /// Ends a model's prices at a moment: those that begin then or later go. A name that has no
+    /// prices of its own takes over those that it pointed to.
+    pub(crate) fn end(&mut self, model: &str, at: Timestamp) {
+        let mut prices = self.prices_of(model).map(<[Price]>::to_vec).unwrap_or_default();
+        prices.retain(|price| price.from < at);
+        self.models.insert(model.to_owned(), prices);
+    }
+
     /// Every model with its prices, earliest first.
     pub fn models(&self) -> impl Iterator<Item = (&str, &[Price])> {
         self.models.iter().map(|(model, prices)| (model.as_str(), prices.as_slice()))
@@ -284,13 +292,13 @@ impl PriceTable {
     /// The price of `model` at a moment, if it has one of its own: by the id as given, else by
     /// its base ([`base_id`]), else by what that base is an alias of.
     pub fn price(&self, model: &str, at: Timestamp) -> Option<&Price> {
+        current(self.prices_of(model)?, at)
+    }
+
+    fn prices_of(&self, model: &str) -> Option<&[Price]> {
         let base = base_id(model);
-        let prices = self
-            .models
-            .get(model)
-            .or_else(|| self.models.get(base))
-            .or_else(|| self.models.get(self.aliases.get(base)?))?;
-        current(prices, at)
+        let own = self.models.get(model).or_else(|| self.models.get(base));
+        own.or_else(|| self.models.get(self.aliases.get(base)?)).map(Vec::as_slice)
     }
 
     /// What `usage` costs: each iteration at its own model's price, the rest at `model`'s, which

@@ -50,6 +50,8 @@ pub fn plain_client() -> Client {
     Client::builder()
         .no_proxy()
         .read_timeout(Duration::from_mins(1))
+        // Baton closes what is silent for 30 s, and a test that waits for a program sees no end.
+        .pool_idle_timeout(Duration::from_secs(10))
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("an HTTP client")

@@ -10,6 +10,7 @@ mod table;
 use crate::Shared;
 use crate::answer::Answer;
 use crate::usage::EventQuery;
+use crate::visit::Visit;
 use async_stream::try_stream;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -74,10 +75,11 @@ pub(crate) struct ExportQuery {
 
 pub(crate) async fn export(
     State(office): Shared,
+    visit: Visit,
     Query(query): Query<ExportQuery>,
 ) -> Answer<Response> {
     let format = query.format;
-    let filter = query.events.filter(office.store.clock().now())?;
+    let filter = query.events.filter(&visit, office.store.clock().now())?;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let (from, to, extension) = (day(filter.from), day(filter.to), format.extension());
     let name = format!("attachment; filename=\"usage-{from}-{to}.{extension}\"");

@@ -1,11 +1,11 @@
 //! Alerts as items: which limits have changed, what was told already, what waits to be delivered,
 //! and the operator's settings. What is worth telling is decided in `domain::alert`.
 
-use super::item::{Item, inconsistent, key_of, text};
-use super::names::{self, ALERT, ALERTS, BODY, MARK, OUTBOX, PK, SECRET, SETTING, SK, TOLD};
+use super::edit::Edit;
+use super::item::{Entity, Item, Stored, inconsistent, key_of, text};
+use super::names::{self, ALERT, BODY, MARK, OUTBOX, PK, SETTING, SK, TOLD};
 use super::{Store, StoreError};
 use crate::vault::Sealed;
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use baton_domain::alert::{Alert, Channel, Settings, Told};
 use baton_domain::id::AccountId;
@@ -23,11 +23,19 @@ const REMEMBERED_SECONDS: i64 = 70 * 24 * 3600;
 /// What the webhook's address and signing key are sealed for.
 const PLACE: &str = "config/setting#alerts/secret";
 
+impl Entity for Settings {
+    type Id = &'static str;
+    const KIND: &'static str = SETTING;
+    fn id(&self) -> &&'static str {
+        &"alerts"
+    }
+}
+
 /// The settings with what is secret of them.
 #[derive(Clone)]
 pub struct AlertSettings {
     /// What may be shown.
-    pub shown: Settings,
+    pub shown: Stored<Settings>,
     /// The webhook's address, if there is one; often it is the only key to a chat room.
     pub url: Option<Secret>,
     /// What deliveries are signed with.
@@ -38,7 +46,7 @@ impl AlertSettings {
     /// Where alerts go.
     pub fn channels(&self) -> Vec<Channel> {
         let webhook = self.url.as_ref().map(|_| Channel::Webhook);
-        let topic = self.shown.sns_topic_arn.as_ref().map(|_| Channel::Sns);
+        let topic = self.shown.value.sns_topic_arn.as_ref().map(|_| Channel::Sns);
         webhook.into_iter().chain(topic).collect()
     }
 }
@@ -139,22 +147,33 @@ impl Store {
 
     /// Sends an alert on its way, unless it was before. Returns whether it is new.
     pub async fn put_alert(&self, alert: &Alert, to: &[Channel]) -> Result<bool, StoreError> {
+        let mut edit = Edit::default();
+        self.add_alert(&mut edit, alert, to)?;
+        match self.apply(edit).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same as a part of `edit`, which conflicts where the alert is not new.
+    pub fn add_alert(
+        &self,
+        edit: &mut Edit,
+        alert: &Alert,
+        to: &[Channel],
+    ) -> Result<(), StoreError> {
         let now = self.clock.now().as_second();
         let mut guard = key_of((format!("{ALERT}#{}", alert.id), ALERT.to_owned()));
         let forget = (now + REMEMBERED_SECONDS).to_string();
         guard.insert(names::TTL.to_owned(), AttributeValue::N(forget));
-        let mut actions = vec![self.put_state(guard)];
+        edit.actions.push(self.put_state(guard));
         for channel in to {
             let (alert, channel) = (alert.clone(), *channel);
             let delivery = Delivery { alert, channel, tries: 0, next_at: now, last_error: None };
-            actions.push(self.put_state(delivery_item(&delivery)?));
+            edit.actions.push(self.put_state(delivery_item(&delivery)?));
         }
-        let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        match sent.map_err(StoreError::from) {
-            Ok(_) => Ok(true),
-            Err(StoreError::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     fn put_state(&self, item: Item) -> TransactWriteItem {
@@ -212,42 +231,28 @@ impl Store {
 
     /// The operator's settings, if there are any.
     pub async fn alert_settings(&self) -> Result<Option<AlertSettings>, StoreError> {
-        let answer = self
-            .db
-            .get_item()
-            .table_name(&self.resources.config_table)
-            .set_key(Some(key_of((ALERTS.to_owned(), SETTING.to_owned()))))
-            .consistent_read(true)
-            .send()
-            .await?;
-        let Some(item) = answer.item else { return Ok(None) };
-        let shown = read_body(&item)?;
-        let sealed = match item.get(SECRET) {
-            Some(AttributeValue::B(blob)) => blob.as_ref(),
-            _ => return Err(Sealed.into()),
-        };
-        let opened = self.open_at(sealed, PLACE).await?;
+        let Some(mut shown) = self.read::<Settings>(&"alerts").await? else { return Ok(None) };
+        let opened = self.open_at(&shown.secret.take().ok_or(Sealed)?, PLACE).await?;
         let Secrets { url, signing_secret } =
             serde_json::from_str(opened.expose()).map_err(|_| Sealed)?;
         Ok(Some(AlertSettings { shown, url, signing_secret }))
     }
 
     /// Keeps the operator's settings.
-    pub async fn put_alert_settings(&self, settings: &AlertSettings) -> Result<(), StoreError> {
-        let secrets = serde_json::json!({
-            "url": settings.url.as_ref().map(Secret::expose),
-            "signing_secret": settings.signing_secret.expose(),
-        });
-        let secrets = Secret::new(secrets.to_string());
-        let sealed = self.seal_at(&secrets, PLACE, true).await?;
-        self.db
-            .put_item()
-            .table_name(&self.resources.config_table)
-            .set_item(Some(body_item((ALERTS, SETTING), &settings.shown)?))
-            .item(SECRET, AttributeValue::B(Blob::new(sealed)))
-            .send()
-            .await?;
-        Ok(())
+    pub async fn save_alert_settings(
+        &self,
+        edit: &mut Edit,
+        settings: &AlertSettings,
+    ) -> Result<(), StoreError> {
+        let secrets = Secret::new(
+            serde_json::json!({
+                "url": settings.url.as_ref().map(Secret::expose),
+                "signing_secret": settings.signing_secret.expose(),
+            })
+            .to_string(),
+        );
+        let secret = Some(self.seal_at(&secrets, PLACE, true).await?);
+        self.save(edit, &Stored { secret, ..settings.shown.clone() })
     }
 
     /// The items of a partition of the state table.

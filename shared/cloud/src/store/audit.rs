@@ -86,7 +86,7 @@ impl Store {
     }
 }
 
-fn row(item: Item) -> Result<AuditRow, StoreError> {
+pub(super) fn row(item: Item) -> Result<AuditRow, StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
     let (at, id) = sk.split_once('#').unwrap_or((&sk, ""));
     let (at, id) = (at.to_owned(), id.to_owned());

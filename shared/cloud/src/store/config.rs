@@ -1,7 +1,7 @@
 //! What the relay reads of the config table: a key, and a group with its accounts. Both cached.
 //! The health of the accounts is read along with them.
 
-use super::item::{Entity, Item, Stored, key_of, place, text};
+use super::item::{Entity, Item, Stored, key_of, text};
 use super::names::{self, PK, SK};
 use super::{Store, StoreError};
 use crate::vault::Sealed;
@@ -72,7 +72,7 @@ impl Store {
             .db
             .get_item()
             .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(place::<T>(id))))
+            .set_key(Some(key_of(T::place(id))))
             .send()
             .await?;
         answer.item.map(Stored::from_item).transpose()

@@ -1,7 +1,8 @@
-//! What operators change in the config table: create, replace, remove, list.
+//! What operators change in the config table: create, replace, remove. Reading lists is `list`'s
+//! business.
 
-use super::item::{Entity, Item, Stored, key_of, place};
-use super::names::{self, BY_KIND, CREATED_AT, KIND, PK, SK, VERSION};
+use super::item::{Entity, Item, Stored, key_of};
+use super::names::{self, PK, VERSION};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 use base64::Engine as _;
@@ -26,6 +27,8 @@ pub struct Edit {
     pub(super) actions: Vec<TransactWriteItem>,
     keys: Vec<KeyId>,
     groups: Vec<GroupId>,
+    /// Whether it changes the operator's prices.
+    pub(super) prices: bool,
     pub(super) scopes: Vec<Scope>,
 }
 
@@ -47,9 +50,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when a condition of it does not hold.
     pub async fn apply(&self, edit: Edit) -> Result<(), StoreError> {
-        self.db.transact_write_items().set_transact_items(Some(edit.actions)).send().await?;
+        let sent = self.db.transact_write_items().set_transact_items(Some(edit.actions)).send();
+        sent.await.map_err(|error| match StoreError::from(error) {
+            // Another transaction held one of the items.
+            StoreError::Database(text) if text.contains("TransactionConflict") => {
+                StoreError::Conflict
+            }
+            error => error,
+        })?;
         edit.keys.iter().for_each(|key| self.keys.forget(key));
         edit.groups.iter().for_each(|group| self.pools.forget(group));
+        if edit.prices {
+            self.prices.forget(&());
+        }
         edit.scopes.iter().for_each(|scope| self.terms.forget(scope));
         Ok(())
     }
@@ -115,7 +128,7 @@ impl Store {
 
     /// Removes an entity as it was read.
     pub fn remove<T: Entity>(&self, edit: &mut Edit, stored: &Stored<T>) {
-        edit.actions.push(self.delete(place::<T>(stored.value.id()), Some(stored.version)));
+        edit.actions.push(self.delete(T::place(stored.value.id()), Some(stored.version)));
     }
 
     /// Removes a key.
@@ -132,6 +145,12 @@ impl Store {
         self.remove(edit, group);
     }
 
+    /// Removes a user; it must not have keys.
+    pub fn remove_user(&self, edit: &mut Edit, user: &Stored<User>) {
+        edit.scopes.push(Scope::User(user.value.id.clone()));
+        self.remove(edit, user);
+    }
+
     /// Removes an account and its copies.
     pub fn remove_account(&self, edit: &mut Edit, account: &Stored<Account>) {
         for group in &account.value.groups {
@@ -139,32 +158,6 @@ impl Store {
         }
         edit.groups.extend(account.value.groups.iter().cloned());
         self.remove(edit, account);
-    }
-
-    /// All of a kind, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::BadCursor`] when `cursor` is not from an earlier page.
-    pub async fn list<T: Entity>(
-        &self,
-        limit: i32,
-        cursor: Option<&str>,
-    ) -> Result<Page<Stored<T>>, StoreError> {
-        let answer = self
-            .db
-            .query()
-            .table_name(&self.resources.config_table)
-            .index_name(BY_KIND)
-            .key_condition_expression("#kind = :kind")
-            .expression_attribute_names("#kind", KIND)
-            .expression_attribute_values(":kind", AttributeValue::S(T::KIND.to_owned()))
-            .set_exclusive_start_key(cursor.map(read_cursor).transpose()?)
-            .limit(limit)
-            .send()
-            .await?;
-        let next_cursor = answer.last_evaluated_key.as_ref().map(write_cursor);
-        let data = answer.items.unwrap_or_default().into_iter().map(Stored::from_item);
-        Ok(Page { data: data.collect::<Result<_, _>>()?, next_cursor })
     }
 
     pub(super) fn config_put(&self, item: Item) -> aws_sdk_dynamodb::types::builders::PutBuilder {
@@ -197,12 +190,17 @@ pub(super) fn write_cursor(key: &Item) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_string(&texts).unwrap_or_default())
 }
 
-pub(super) fn read_cursor(cursor: &str) -> Result<Item, StoreError> {
+/// The key behind a cursor of a list whose keys have exactly these attributes. The database would
+/// refuse another list's as if it had failed.
+///
+/// # Errors
+/// [`StoreError::BadCursor`]
+pub(super) fn read_cursor(cursor: &str, attributes: &[&str]) -> Result<Item, StoreError> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| StoreError::BadCursor)?;
     let texts: BTreeMap<String, String> =
         serde_json::from_slice(&json).map_err(|_| StoreError::BadCursor)?;
-    let allowed = [PK, SK, KIND, CREATED_AT, names::DAY, names::ACCOUNT_DAY];
-    if texts.is_empty() || !texts.keys().all(|name| allowed.contains(&name.as_str())) {
+    let is_whole = attributes.iter().all(|name| texts.contains_key(*name));
+    if !is_whole || texts.len() != attributes.len() {
         return Err(StoreError::BadCursor);
     }
     Ok(texts.into_iter().map(|(name, text)| (name, AttributeValue::S(text))).collect())

@@ -172,6 +172,8 @@ pub struct EventFilter {
     pub key: Option<KeyId>,
     /// By this account only.
     pub account: Option<AccountId>,
+    /// By keys of this user only.
+    pub user: Option<UserId>,
     /// For this model only.
     pub model: Option<String>,
     /// With this ending only.
@@ -182,6 +184,7 @@ impl EventFilter {
     fn wants(&self, record: &UsageRecord) -> bool {
         self.key.as_ref().is_none_or(|key| *key == record.key_id)
             && self.account.as_ref().is_none_or(|account| *account == record.account_id)
+            && self.user.as_ref().is_none_or(|user| Some(user) == record.user_id.as_ref())
             && self.model.as_ref().is_none_or(|model| *model == record.model)
             && self.outcome.is_none_or(|outcome| outcome == record.outcome)
     }
@@ -222,7 +225,7 @@ impl Store {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<UsageRecord>, StoreError> {
-        let mut start = cursor.map(read_cursor).transpose()?;
+        let mut start = cursor.map(|cursor| read_cursor(cursor, &CURSOR_KEY)).transpose()?;
         let first = start.as_ref().map(|key| text(key, SK)).transpose()?;
         let first = first.as_deref().map(|sk| sk.get(..10).unwrap_or_default());
         let mut page = Page { data: Vec::new(), next_cursor: None };
@@ -296,11 +299,12 @@ impl Page<UsageRecord> {
     }
 }
 
+const CURSOR_KEY: [&str; 4] = [PK, SK, DAY, ACCOUNT_DAY];
+
 /// What a page that ends with this item continues from; it fits the table and both indexes.
 fn cursor_key(item: &Item) -> Item {
-    let wanted = [PK, SK, DAY, ACCOUNT_DAY];
     item.iter()
-        .filter(|(name, _)| wanted.contains(&name.as_str()))
+        .filter(|(name, _)| CURSOR_KEY.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

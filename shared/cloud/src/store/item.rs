@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::key::{Group, Key, User};
+use baton_domain::runtime::Runtime;
 use baton_domain::spend_limit::{SpendLimit, SpendLimitId};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,6 +24,10 @@ pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
     const KIND: &'static str;
     /// Its id.
     fn id(&self) -> &Self::Id;
+    /// Where the one with this id is: partition key, sort key.
+    fn place(id: &Self::Id) -> (String, String) {
+        (format!("{}#{id}", Self::KIND), Self::KIND.to_owned())
+    }
 }
 
 macro_rules! entity {
@@ -43,6 +48,14 @@ entity!(Account, AccountId, "account");
 entity!(User, UserId, "user");
 entity!(SpendLimit, SpendLimitId, "spend_limit");
 
+impl Entity for Runtime {
+    type Id = &'static str;
+    const KIND: &'static str = names::SETTING;
+    fn id(&self) -> &&'static str {
+        &"runtime"
+    }
+}
+
 /// An entity as stored.
 #[derive(Clone)]
 pub struct Stored<T> {
@@ -58,10 +71,6 @@ pub struct Stored<T> {
     pub version: u64,
 }
 
-pub(super) fn place<T: Entity>(id: &T::Id) -> Place {
-    (format!("{}#{id}", T::KIND), T::KIND.to_owned())
-}
-
 pub(super) fn key_of((pk, sk): Place) -> Item {
     HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
 }
@@ -69,7 +78,7 @@ pub(super) fn key_of((pk, sk): Place) -> Item {
 impl<T: Entity> Stored<T> {
     /// The item at its own place, listed by kind.
     pub(super) fn to_item(&self) -> Result<Item, StoreError> {
-        let mut item = self.to_copy(place::<T>(self.value.id()))?;
+        let mut item = self.to_copy(T::place(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }

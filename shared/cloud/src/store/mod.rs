@@ -12,8 +12,11 @@ mod last_used;
 mod late;
 mod ledger;
 mod limits;
+mod list;
 mod moves;
 mod names;
+mod prices;
+mod replay;
 mod rerate;
 mod seats;
 mod secrets;
@@ -21,6 +24,7 @@ mod state;
 mod tally;
 mod terms;
 mod tokens;
+mod trail;
 mod transaction;
 
 pub use alerts::{AlertSettings, Delivery, LastTold, Touched};
@@ -31,10 +35,12 @@ pub use event::EventFilter;
 pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
+pub use replay::KeptAnswer;
 pub use rerate::{Rerate, Rerated};
 pub use state::PendingEvent;
 pub use tally::Period;
 pub use tokens::{ListedToken, Token, TokenSecrets};
+pub use trail::TrailFilter;
 
 use crate::aws::Aws;
 use crate::cache::{Cache, Lifetime};
@@ -64,6 +70,7 @@ pub struct Store {
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
     pools: Cache<GroupId, Option<Arc<Pool>>>,
+    prices: prices::Prices,
     terms: Cache<Scope, Arc<Terms>>,
     moves: Cache<Conversation, Option<moves::Move>>,
     health: health::Memory,
@@ -117,6 +124,7 @@ impl Store {
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
+            prices: prices::cache(),
             terms: Cache::new(10_000, lifetime),
             moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),

@@ -8,6 +8,10 @@
 //! | a group with its accounts | config | Query (`group#<id>`) |
 //! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
 //! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | the prices that operators have set | config, index `by_kind` | Query (`price`); one: GetItem (`price#<model>`, `<from>`) |
+//! | the settings of the running system | config | GetItem (`setting#runtime`, `setting`) |
+//! | what operators changed, newest first | usage | Query (`audit#<month>`) |
+//! | the answer to a POST with an idempotency key | state | GetItem (`replay#<name>`, `replay`); in the transaction of the change |
 //! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
 //! | a change of health | state | PutItem, on the version it is a change of |
 //! | limits and spend limits of a user (with its keys' groups), a group, the organisation | config | Query (`user#<id>`, `group#<id>`, `setting#limits`; sort key from `group` on) |
@@ -26,7 +30,7 @@
 //! | limits that have changed | state | PutItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
 //! | an alert, once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
 //! | alerts on their way; what was told of accounts | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
-//! | where alerts go | config | GetItem, PutItem (`setting#alerts`) |
+//! | where alerts go | config | GetItem (`setting#alerts`, `setting`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
 //! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
 //! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
@@ -75,7 +79,6 @@ pub(super) const SETTING: &str = "setting";
 pub(super) const DATA_KEY: &str = "setting#data_key";
 pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
-pub(super) const ALERTS: &str = "setting#alerts";
 pub(super) const PENDING: &str = "pending";
 pub(super) const TOKEN: &str = "token";
 /// A partition of their own, so that a policy can say "tokens only".
@@ -84,6 +87,9 @@ pub(super) const SIGN_IN: &str = "sign_in";
 pub(super) const RENEW: &str = "renew";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
+pub(super) const REPLAY: &str = "replay";
+pub(super) const FINGERPRINT: &str = "fingerprint";
+pub(super) const STATUS: &str = "status";
 pub(super) const USED: &str = "used";
 pub(super) const USED_PREFIX: &str = "used#";
 pub(super) const LIMIT: &str = "limit";
@@ -115,6 +121,16 @@ pub(super) fn day(at: Timestamp) -> String {
 
 pub(super) fn lease(name: &str) -> Place {
     (format!("lease#{name}"), LEASE.to_owned())
+}
+
+/// The answer to a POST that may be repeated.
+pub(super) fn replay(name: &str) -> Place {
+    (format!("replay#{name}"), REPLAY.to_owned())
+}
+
+/// Where the changes of a month (`2026-11`) are noted.
+pub(super) fn audit_partition(month: &str) -> String {
+    format!("audit#{month}")
 }
 
 pub(super) fn health(account: &AccountId) -> Place {

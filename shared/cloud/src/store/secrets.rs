@@ -100,7 +100,7 @@ impl Store {
         self.put_setting(ADMIN_TOKEN, hash).await
     }
 
-    async fn load_vault(&self, may_create: bool) -> Result<Vault, StoreError> {
+    pub(super) async fn load_vault(&self, may_create: bool) -> Result<Vault, StoreError> {
         let wrapped = match self.setting(DATA_KEY).await? {
             Some(wrapped) => wrapped,
             None if may_create => self.create_data_key().await?,

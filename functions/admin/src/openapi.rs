@@ -1,0 +1,181 @@
+//! `/openapi.json`: the API's description in the form `OpenAPI` 3.1. Routes come from the table that mounts
+//! them; what bodies look like is `openapi/components.json`, which a client's tests hold to the
+//! answers (`tests/clients/schemathesis.rs`).
+
+use crate::actor::Access;
+use crate::answer::{Answer, Refused};
+use crate::routes::{BASE, ROUTES, Route, Verb};
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+const COMPONENTS: &str = include_str!("../openapi/components.json");
+
+/// What each refusal means.
+const REFUSALS: [(u16, &str); 10] = [
+    (400, "The request does not fit; the message says where."),
+    (401, "No credential, or one that is not good."),
+    (403, "Not for this user."),
+    (404, "There is no such thing."),
+    (409, "It contradicts what is there, or somebody else has changed it meanwhile."),
+    (412, "`If-Match` names another version than there is."),
+    (413, "The body is too long."),
+    (422, "The idempotency key was used for another request."),
+    (429, "Too many wrong credentials."),
+    (500, "The store failed; the log says why."),
+];
+
+pub(crate) async fn read() -> Answer<Json<Value>> {
+    let components = serde_json::from_str(COMPONENTS).map_err(Refused::broken)?;
+    Ok(Json(document(&components)))
+}
+
+fn document(components: &Value) -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(format!("{BASE}{}", route.path)).or_insert_with(|| json!({}));
+        path[route.verb.as_str().to_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Baton admin API", "version": env!("CARGO_PKG_VERSION"),
+            "description": "JSON in and out. Times are RFC 3339 UTC, money is decimal strings in USD. \
+                `x-baton-access` says who may use a route: `admin`, `member` (for what is its own), `anybody`.",
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": components,
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let (status, schema) = route.gives;
+    let mut answers = Map::from_iter([(status.to_string(), good(schema, route.media))]);
+    let refusals = REFUSALS.iter().filter(|(status, _)| refuses(route, *status));
+    answers.extend(refusals.map(|(status, meaning)| {
+        let answer = json!({ "description": meaning, "content": content("Error") });
+        (status.to_string(), answer)
+    }));
+    let mut operation = json!({
+        "summary": route.summary, "operationId": operation_id(route),
+        "x-baton-access": route.access.as_str(),
+        "parameters": parameters(route), "responses": answers,
+    });
+    if let Some(schema) = route.takes {
+        operation["requestBody"] = json!({ "required": true, "content": content(schema) });
+    }
+    if route.access == Access::Anybody {
+        operation["security"] = json!([]);
+    }
+    operation
+}
+
+fn good(schema: Option<&str>, media: &[&str]) -> Value {
+    match schema {
+        Some(schema) => {
+            let forms = media.iter().map(|form| ((*form).to_owned(), content_of(schema)));
+            json!({ "description": "Done.", "content": forms.collect::<Map<_, _>>() })
+        }
+        None => json!({ "description": "Done." }),
+    }
+}
+
+fn content(schema: &str) -> Value {
+    json!({ "application/json": content_of(schema) })
+}
+
+fn content_of(schema: &str) -> Value {
+    json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
+}
+
+/// Whether the route can answer so.
+fn refuses(route: &Route, status: u16) -> bool {
+    let names_something = route.path.contains('{');
+    match status {
+        400 | 413 if route.takes.is_some() => true,
+        400 => !route.query.is_empty() || route.verb == Verb::Post,
+        401 | 403 | 429 => route.access != Access::Anybody,
+        404 => names_something,
+        409 => route.verb != Verb::Get,
+        412 => names_version(route),
+        413 | 422 => route.verb == Verb::Post,
+        _ => true,
+    }
+}
+
+/// Whether it changes something that has a version.
+fn names_version(route: &Route) -> bool {
+    matches!(route.verb, Verb::Patch | Verb::Delete)
+        || route.path.ends_with("/rotate")
+        || (route.verb, route.path) == (Verb::Put, "/alerts")
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
+    let mut parameters: Vec<Value> =
+        path_names(route.path).map(|name| reference(&format!("path_{name}"))).collect();
+    parameters.extend(route.query.iter().map(|name| reference(name)));
+    if route.verb == Verb::Post {
+        parameters.push(reference("idempotency-key"));
+    }
+    if names_version(route) {
+        parameters.push(reference("if-match"));
+    }
+    parameters
+}
+
+/// `/keys/{key_id}/rotate` → `key_id`
+fn path_names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+/// `post_keys_rotate`; with `_one` behind what is named by an id.
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split('/').filter(|part| !part.is_empty());
+    let words = words.map(|part| if part.starts_with('{') { "one" } else { part });
+    let path: Vec<&str> = words.collect();
+    format!("{}_{}", route.verb.as_str().to_lowercase(), path.join("_").replace('.', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Every `$ref` inside.
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                let own = map.get("$ref").and_then(Value::as_str);
+                found.extend(own.map(str::to_owned));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn what_is_referred_to_is_there_and_everything_there_is_referred_to() {
+        let document = document(&serde_json::from_str(COMPONENTS).unwrap());
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for reference in &found {
+            let place = reference.trim_start_matches('#');
+            assert!(document.pointer(place).is_some(), "{reference} is nowhere");
+        }
+        for kind in ["schemas", "parameters"] {
+            for name in document["components"][kind].as_object().unwrap().keys() {
+                let reference = format!("#/components/{kind}/{name}");
+                assert!(found.contains(&reference), "{reference} is not used");
+            }
+        }
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let ids: BTreeSet<String> = ROUTES.iter().map(operation_id).collect();
+        assert_eq!(ids.len(), ROUTES.len());
+    }
+}

@@ -1,0 +1,249 @@
+//! `/prices`: the built-in prices and those that the operator has set over them, by date. How they
+//! lie over one another is `domain::own_price`'s business.
+
+use crate::answer::{Answer, Refused, Told, body};
+use crate::query::{Paging, bound, says};
+use crate::visit::{Note, Visit};
+use crate::{Office, Shared};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use baton_cloud::store::{Edit, StoreError, Stored};
+use baton_domain::model::ModelPattern;
+use baton_domain::money::PicoUsd;
+use baton_domain::own_price::{OwnPrice, PriceId};
+use baton_domain::price::{Above, Price, PriceTable, Rates};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A million dollars a million tokens: dearer is a typing error.
+const MICROS_MAX: u64 = 1_000_000_000_000;
+const MICROS: u64 = 1_000_000;
+
+/// Dollars a million tokens, as text with six places.
+#[derive(Clone, Copy)]
+struct Usd(u64);
+
+impl Serialize for Usd {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("{}.{:06}", self.0 / MICROS, self.0 % MICROS))
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let pico = PicoUsd::deserialize(input)?.pico();
+        let micros = (pico % i128::from(MICROS) == 0).then_some(pico / i128::from(MICROS));
+        let micros = micros.and_then(|micros| u64::try_from(micros).ok());
+        micros.filter(|micros| *micros <= MICROS_MAX).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(
+                "a price is USD per million tokens, such as \"2.50\", with six places at most",
+            )
+        })
+    }
+}
+
+/// [`Rates`] in dollars a million tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsdRates {
+    input: Usd,
+    output: Usd,
+    cache_read: Usd,
+    cache_write_5m: Usd,
+    cache_write_1h: Usd,
+}
+
+impl From<Rates> for UsdRates {
+    fn from(rates: Rates) -> Self {
+        Self {
+            input: Usd(rates.input),
+            output: Usd(rates.output),
+            cache_read: Usd(rates.cache_read),
+            cache_write_5m: Usd(rates.cache_write_5m),
+            cache_write_1h: Usd(rates.cache_write_1h),
+        }
+    }
+}
+
+impl From<UsdRates> for Rates {
+    fn from(usd: UsdRates) -> Self {
+        Self {
+            input: usd.input.0,
+            output: usd.output.0,
+            cache_read: usd.cache_read.0,
+            cache_write_5m: usd.cache_write_5m.0,
+            cache_write_1h: usd.cache_write_1h.0,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsdAbove {
+    prompt_tokens: u64,
+    rates: UsdRates,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPrice {
+    model: String,
+    effective_from: Option<String>,
+    standard: UsdRates,
+    fast: Option<UsdRates>,
+    above: Option<UsdAbove>,
+    #[serde(default)]
+    us_geo: bool,
+}
+
+/// `?effective_from=`
+#[derive(Deserialize)]
+pub(crate) struct WhichPrice {
+    effective_from: String,
+}
+
+/// `?q=`
+#[derive(Deserialize)]
+pub(crate) struct PriceFilter {
+    #[serde(default)]
+    q: String,
+}
+
+fn view(model: &str, price: &Price, source: &str) -> Value {
+    let above = price
+        .above
+        .map(|above| UsdAbove { prompt_tokens: above.prompt_tokens, rates: above.rates.into() });
+    json!({
+        "model": model, "effective_from": price.from, "source": source,
+        "standard": UsdRates::from(price.standard), "fast": price.fast.map(UsdRates::from),
+        "above": above, "us_geo": price.us_geo, "price_version": price.version,
+    })
+}
+
+fn view_own(stored: &Stored<OwnPrice>) -> Value {
+    view(&stored.value.id.model, &stored.value.price, "own")
+}
+
+pub(crate) async fn list(
+    State(office): Shared,
+    Query(paging): Query<Paging>,
+    Query(filter): Query<PriceFilter>,
+) -> Answer<Json<Value>> {
+    let (limit, text) = (usize::from(paging.limit()?), filter.q.to_lowercase());
+    let after = paging.cursor().map(read_cursor).transpose()?;
+    let rows = office.price_rows(|model| says(model, &text)).await?;
+    let mut rows = rows.into_iter().filter(|(place, _)| Some(place) > after.as_ref());
+    let page: Vec<((String, Timestamp), Value)> = rows.by_ref().take(limit).collect();
+    let last = page.last().filter(|_| rows.next().is_some());
+    let next_cursor = last.map(|((model, from), _)| format!("{model}@{from}"));
+    let data: Vec<Value> = page.into_iter().map(|(_, view)| view).collect();
+    Ok(Json(json!({ "data": data, "next_cursor": next_cursor })))
+}
+
+fn read_cursor(text: &str) -> Answer<(String, Timestamp)> {
+    let (model, from) = text.rsplit_once('@').ok_or(StoreError::BadCursor)?;
+    Ok((model.to_owned(), from.parse().map_err(|_| StoreError::BadCursor)?))
+}
+
+pub(crate) async fn read(State(office): Shared, Path(model): Path<String>) -> Answer<Json<Value>> {
+    let rows = office.price_rows(|one| one == model).await?;
+    if rows.is_empty() {
+        return Err(Refused::not_found(format!("a price of {}", shortened(&model))));
+    }
+    Ok(Json(json!({ "data": rows.into_values().collect::<Vec<_>>(), "next_cursor": null })))
+}
+
+pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
+    let new: NewPrice = body(&bytes)?;
+    let id =
+        PriceId { model: model(new.model)?, from: office.start(new.effective_from.as_deref())? };
+    if office.store.read::<OwnPrice>(&id).await?.is_some() {
+        let PriceId { model, from } = id;
+        let message = format!("there is a price of {model} from {from} on; delete it first");
+        return Err(Refused::conflict(message));
+    }
+    let now = office.store.clock().now();
+    let price = Price {
+        from: id.from,
+        standard: new.standard.into(),
+        fast: new.fast.map(Rates::from),
+        above: new
+            .above
+            .map(|above| Above { prompt_tokens: above.prompt_tokens, rates: above.rates.into() }),
+        us_geo: new.us_geo,
+        // When it was set tells prices apart that were set anew for the same day.
+        version: format!("own-{now:.3}"),
+    };
+    let stored = office.store.stamp(OwnPrice { id, price }, None);
+    let (mut edit, view) = (Edit::default(), view_own(&stored));
+    office.store.save_price(&mut edit, &stored)?;
+    let note = Note::created(&stored.value.id, &view);
+    office.enact(&visit, edit, note, Told::created(view)).await
+}
+
+pub(crate) async fn remove(
+    State(office): Shared,
+    visit: Visit,
+    Path(model): Path<String>,
+    Query(which): Query<WhichPrice>,
+) -> Answer {
+    let id = PriceId { model, from: office.start(Some(&which.effective_from))? };
+    let unknown = || Refused::not_found(format!("an own price of {}", shortened(&id.to_string())));
+    let stored = office.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
+    visit.agrees(&stored)?;
+    let mut edit = Edit::default();
+    office.store.remove_price(&mut edit, &stored);
+    let note = Note::deleted(&stored.value.id, view_own(&stored));
+    office.enact(&visit, edit, note, Told::gone()).await
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+/// A model's id: a pattern that names one.
+fn model(text: String) -> Answer<String> {
+    let literal = ModelPattern::new(text).ok().filter(ModelPattern::is_literal);
+    let bad = || Refused::bad("`model` is a model's id: 1 to 256 printable characters, no `*`");
+    literal.map(|id| id.as_str().to_owned()).ok_or_else(bad)
+}
+
+impl Office {
+    /// From when a price holds, in whole seconds: now unless said otherwise.
+    fn start(&self, text: Option<&str>) -> Answer<Timestamp> {
+        let at = text.map_or_else(
+            || Ok(self.store.clock().now()),
+            |text| {
+                bound(text, false).map_err(|_| {
+                Refused::bad(
+                    "`effective_from` is a time like 2026-11-22T21:00:00Z or a day like 2026-11-22",
+                )
+            })
+            },
+        )?;
+        Ok(Timestamp::from_second(at.as_second()).unwrap_or(at))
+    }
+
+    /// The prices of the models that are wanted, by model and date.
+    async fn price_rows(
+        &self,
+        wants: impl Fn(&str) -> bool,
+    ) -> Answer<BTreeMap<(String, Timestamp), Value>> {
+        let mut rows = BTreeMap::new();
+        for (model, prices) in PriceTable::builtin().models().filter(|(model, _)| wants(model)) {
+            for price in prices {
+                rows.insert((model.to_owned(), price.from), view(model, price, "builtin"));
+            }
+        }
+        for stored in self.store.own_prices().await? {
+            let PriceId { model, from } = stored.value.id.clone();
+            if wants(&model) {
+                rows.insert((model, from), view_own(&stored));
+            }
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,103 @@
+//! `Idempotency-Key`: a POST that is repeated within a day gets the first answer, secrets included,
+//! and changes nothing. The key is the caller's own: another caller's is another key.
+
+use crate::actor::Actor;
+use crate::answer::{Answer, Refused, Told};
+use crate::visit::Visit;
+use crate::{Office, Shared};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use baton_cloud::store::KeptAnswer;
+use baton_domain::secret::Secret;
+use http::header::HeaderName;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use std::fmt::Write as _;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const KEY_BYTES_MAX: usize = 255;
+/// As long a body as the handlers take.
+pub(crate) const BODY_BYTES_MAX: usize = 2 << 20;
+
+/// A request that may be repeated.
+#[derive(Clone)]
+pub(crate) struct Replay {
+    /// Under which its answer is kept.
+    pub(crate) name: String,
+    fingerprint: Vec<u8>,
+}
+
+impl Replay {
+    /// The answer as it is kept.
+    pub(crate) fn keep(&self, told: &Told) -> KeptAnswer {
+        KeptAnswer {
+            fingerprint: self.fingerprint.clone(),
+            status: told.status.as_u16(),
+            body: Secret::new(told.view.to_string()),
+        }
+    }
+}
+
+/// Answers what was answered before; lets everything else through.
+pub(crate) async fn once(office: Shared, request: Request, next: Next) -> Response {
+    let State(office) = office;
+    if request.method() != Method::POST || !request.headers().contains_key(IDEMPOTENCY_KEY) {
+        return next.run(request).await;
+    }
+    let (mut head, body) = request.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
+        return Refused::too_large(BODY_BYTES_MAX).into_response();
+    };
+    match office.prepare(&mut head, &bytes).await {
+        Ok(Some(told)) => told.into_response(),
+        Ok(None) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+impl Office {
+    /// The answer to this request, if there was one; else notes in its head that it may come again.
+    async fn prepare(&self, head: &mut Parts, body: &[u8]) -> Answer<Option<Told>> {
+        let key = head.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
+        let fits = |key: &&str| {
+            (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+        };
+        let key = key.filter(fits).ok_or_else(|| {
+            Refused::bad("`Idempotency-Key` has 1 to 255 printable ASCII characters, no spaces")
+        })?;
+        let Some(visit) = head.extensions.get_mut::<Visit>() else { return Ok(None) };
+        let request = format!("{} {}\n", head.method, head.uri);
+        let request = [request.as_bytes(), body].concat();
+        let replay = Replay {
+            name: self.replay_name(&visit.actor, key),
+            fingerprint: self.pepper.hash(&String::from_utf8_lossy(&request)),
+        };
+        let told = self.told_before(&replay).await?;
+        visit.replay = Some(replay);
+        Ok(told)
+    }
+
+    fn replay_name(&self, actor: &Actor, key: &str) -> String {
+        let hash = self.pepper.hash(&format!("{}\n{key}", actor.name()));
+        hash.iter().fold(String::new(), |mut text, byte| {
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// What was answered under this name.
+    ///
+    /// # Errors
+    /// When it was to another request.
+    pub(crate) async fn told_before(&self, replay: &Replay) -> Answer<Option<Told>> {
+        let Some(kept) = self.store.kept_answer(&replay.name).await? else { return Ok(None) };
+        if kept.fingerprint != replay.fingerprint {
+            return Err(Refused::another_request());
+        }
+        let status = StatusCode::from_u16(kept.status).unwrap_or_default();
+        let view = serde_json::from_str(kept.body.expose()).unwrap_or_default();
+        Ok(Some(Told { status, view, is_repeated: true }))
+    }
+}

@@ -1,0 +1,347 @@
+//! Every route of the API, once: who may use it, what answers it, and what its description says.
+//! The router, the access check and `openapi` are all made from this table.
+
+use crate::actor::Access;
+use crate::{
+    Office, accounts, alerts, audit, dead_letters, effective, export, groups, health, keys, limits,
+    oauth, openapi, prices, rerate, runtime, spend_limits, usage, users,
+};
+use axum::Router;
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use http::Method;
+use std::sync::Arc;
+
+/// What every path begins with.
+pub(crate) const BASE: &str = "/api/v1";
+/// Routes that mirror Anthropic's Admin API are behind this, too, below [`BASE`] and beside it.
+const MIRROR: &str = "/v1";
+const MIRRORED: &str = "/organizations/";
+
+/// The methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One method of one path.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) verb: Verb,
+    /// Below [`BASE`]; the form is that of axum and of the description alike.
+    pub(crate) path: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    /// The parameters of its query, by their names in the description.
+    pub(crate) query: &'static [&'static str],
+    /// The schema of its body.
+    pub(crate) takes: Option<&'static str>,
+    /// What its good answer may be.
+    pub(crate) media: &'static [&'static str],
+    /// Status and schema of its good answer.
+    pub(crate) gives: (u16, Option<&'static str>),
+    handler: Handler,
+}
+
+type Handler = fn() -> MethodRouter<Arc<Office>>;
+
+impl Route {
+    const fn new(
+        verb: Verb,
+        path: &'static str,
+        summary: &'static str,
+        gives: (u16, Option<&'static str>),
+        handler: Handler,
+    ) -> Self {
+        let (access, query, takes) = (Access::Admin, [].as_slice(), None);
+        let media = ["application/json"].as_slice();
+        Self { verb, path, summary, access, query, takes, media, gives, handler }
+    }
+
+    const fn get(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Get, path, summary, (200, Some(gives)), handler)
+    }
+
+    /// A POST that creates; its answer has what was made.
+    const fn create(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Post, path, summary, (201, Some(gives)), handler)
+    }
+
+    /// A POST that does something else.
+    const fn act(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
+    }
+
+    /// A PUT that replaces what is there.
+    const fn set(
+        path: &'static str,
+        summary: &'static str,
+        schema: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Put, path, summary, (200, Some(schema)), handler).takes(schema)
+    }
+
+    const fn change(
+        path: &'static str,
+        summary: &'static str,
+        gives: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Verb::Patch, path, summary, (200, Some(gives)), handler)
+    }
+
+    const fn remove(path: &'static str, summary: &'static str, handler: Handler) -> Self {
+        Self::new(Verb::Delete, path, summary, (204, None), handler)
+    }
+
+    const fn query(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
+    }
+
+    const fn takes(self, schema: &'static str) -> Self {
+        Self { takes: Some(schema), ..self }
+    }
+
+    /// Answers a file in one of these forms.
+    const fn file(self, media: &'static [&'static str]) -> Self {
+        Self { media, ..self }
+    }
+
+    /// Open to everybody, without a credential.
+    const fn for_anybody(self) -> Self {
+        Self { access: Access::Anybody, ..self }
+    }
+
+    /// Open to members, for what is their own: the handler asks the visit whose that is.
+    const fn for_members(self) -> Self {
+        Self { access: Access::Member, ..self }
+    }
+}
+
+pub(crate) static ROUTES: &[Route] = &[
+    Route::get("/groups", "List groups", "GroupList", || get(groups::list))
+        .query(&["limit", "cursor", "enabled", "q"]),
+    Route::create("/groups", "Create a group", "Group", || post(groups::create)).takes("NewGroup"),
+    Route::get("/groups/{group_id}", "Read a group", "Group", || get(groups::read)),
+    Route::change("/groups/{group_id}", "Change a group", "Group", || patch(groups::change))
+        .takes("GroupChange"),
+    Route::remove("/groups/{group_id}", "Delete a group without accounts", || {
+        delete(groups::remove)
+    }),
+    Route::get("/accounts", "List accounts", "AccountList", || get(accounts::list))
+        .query(&["limit", "cursor", "group_id", "enabled", "q"]),
+    Route::create("/accounts", "Create an account", "Account", || post(accounts::create))
+        .takes("NewAccount"),
+    Route::get("/accounts/{account_id}", "Read an account", "Account", || get(accounts::read)),
+    Route::change("/accounts/{account_id}", "Change an account", "Account", || {
+        patch(accounts::change)
+    })
+    .takes("AccountChange"),
+    Route::remove("/accounts/{account_id}", "Delete an account", || delete(accounts::remove)),
+    Route::act("/accounts/{account_id}/test", "Make one free call", "AccountTest", || {
+        post(health::test)
+    }),
+    Route::act("/accounts/{account_id}/reset", "Forget what is held against it", "Account", || {
+        post(health::reset)
+    }),
+    Route::act("/accounts/{account_id}/refresh", "Renew its token now", "Account", || {
+        post(health::refresh)
+    }),
+    Route::create("/oauth/start", "Begin a sign-in with a browser", "SignIn", || {
+        post(oauth::start)
+    })
+    .takes("NewSignIn"),
+    Route::act("/oauth/finish", "Sign the account in", "Account", || post(oauth::finish))
+        .takes("SignInCode"),
+    Route::get("/users", "List users", "UserList", || get(users::list))
+        .query(&["limit", "cursor", "role", "enabled", "q"]),
+    Route::create("/users", "Create a user", "User", || post(users::create)).takes("NewUser"),
+    Route::get("/users/{user_id}", "Read a user", "User", || get(users::read)),
+    Route::change("/users/{user_id}", "Change a user", "User", || patch(users::change))
+        .takes("UserChange"),
+    Route::remove("/users/{user_id}", "Delete a user without keys", || delete(users::remove)),
+    Route::get("/keys", "List keys", "KeyList", || get(keys::list))
+        .query(&["limit", "cursor", "group_id", "user_id", "enabled", "q"])
+        .for_members(),
+    Route::create("/keys", "Create a key", "KeyWithSecret", || post(keys::create)).takes("NewKey"),
+    Route::get("/keys/{key_id}", "Read a key", "Key", || get(keys::read)).for_members(),
+    Route::change("/keys/{key_id}", "Change a key", "Key", || patch(keys::change))
+        .takes("KeyChange")
+        .for_members(),
+    Route::remove("/keys/{key_id}", "Delete a key", || delete(keys::remove)),
+    Route::act("/keys/{key_id}/rotate", "Give a key a new secret", "KeyWithSecret", || {
+        post(keys::rotate)
+    })
+    .for_members(),
+    Route::get("/limits/organization", "Read the organisation's limits", "Limits", || {
+        get(limits::organization)
+    }),
+    Route::set("/limits/organization", "Set the organisation's limits", "Limits", || {
+        put(limits::set_organization)
+    }),
+    Route::get("/limits/message", "Read what is told beside a spent limit", "Message", || {
+        get(limits::message)
+    }),
+    Route::set("/limits/message", "Set what is told beside a spent limit", "Message", || {
+        put(limits::set_message)
+    }),
+    Route::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
+        get(spend_limits::list)
+    })
+    .query(&["limit", "after_id", "before_id", "scope_type"]),
+    Route::act("/organizations/spend_limits", "Set a spend limit", "SpendLimit", || {
+        post(spend_limits::set)
+    })
+    .takes("NewSpendLimit"),
+    Route::get(
+        "/organizations/spend_limits/effective",
+        "List who has which spend limit and has spent what",
+        "SpendSummaryList",
+        || get(effective::list),
+    )
+    .query(&["limit", "page", "period", "sort", "user_ids", "q"]),
+    Route::get(
+        "/organizations/spend_limits/audit",
+        "List changes of spend limits, newest first",
+        "SpendLimitAuditList",
+        || get(spend_limits::audit),
+    )
+    .query(&["limit"]),
+    Route::get(
+        "/organizations/spend_limits/{spend_limit_id}",
+        "Read a spend limit",
+        "SpendLimit",
+        || get(spend_limits::read),
+    ),
+    Route::new(
+        Verb::Delete,
+        "/organizations/spend_limits/{spend_limit_id}",
+        "Delete a spend limit",
+        (200, Some("SpendLimitDeleted")),
+        || delete(spend_limits::remove),
+    ),
+    Route::get("/prices", "List prices, built-in and own", "PriceList", || get(prices::list))
+        .query(&["limit", "cursor", "q"]),
+    Route::create("/prices", "Set a price from a day on", "Price", || post(prices::create))
+        .takes("NewPrice"),
+    Route::get("/prices/{model}", "Read a model's prices", "PriceList", || get(prices::read)),
+    Route::remove("/prices/{model}", "Delete an own price", || delete(prices::remove))
+        .query(&["effective_from"]),
+    Route::act("/prices/rerate", "Compute the cost of a period anew", "Rerated", || {
+        post(rerate::rerate)
+    })
+    .takes("Rerate"),
+    Route::get("/alerts", "Read where alerts go", "Alerts", || get(alerts::read)),
+    Route::new(
+        Verb::Put,
+        "/alerts",
+        "Set where alerts go",
+        (200, Some("AlertsWithSecret")),
+        || put(alerts::set),
+    )
+    .takes("NewAlerts"),
+    Route::new(
+        Verb::Post,
+        "/alerts/test",
+        "Send an alert to see whether it arrives",
+        (202, Some("AlertTest")),
+        || post(alerts::test),
+    ),
+    Route::get("/settings", "Read the settings of the running system", "Settings", || {
+        get(runtime::read)
+    }),
+    Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
+        .takes("SettingsChange"),
+    Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
+        .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
+        .for_members(),
+    Route::get("/usage/events", "List requests, newest first", "EventList", || get(usage::events))
+        .query(&[
+            "from",
+            "to",
+            "limit",
+            "cursor",
+            "key_id",
+            "user_id",
+            "account_id",
+            "model",
+            "outcome",
+        ])
+        .for_members(),
+    Route::get("/usage/export", "Write requests to a file, newest first", "Export", || {
+        get(export::export)
+    })
+    .query(&["format", "from", "to", "key_id", "user_id", "account_id", "model", "outcome"])
+    .file(&["text/csv", "application/jsonl", "application/vnd.apache.parquet"])
+    .for_members(),
+    Route::get(
+        "/usage/dead-letters",
+        "Count and show what could not be stored",
+        "DeadLetters",
+        || get(dead_letters::peek),
+    ),
+    Route::act("/usage/redrive", "Send what could not be stored again", "Redriven", || {
+        post(dead_letters::redrive)
+    })
+    .takes("Redrive"),
+    Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))
+        .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
+    Route::get("/openapi.json", "Read this description", "Description", || get(openapi::read))
+        .for_anybody(),
+];
+
+/// A router with the routes whose access is wanted.
+pub(crate) fn mounted(wants: impl Fn(Access) -> bool) -> Router<Arc<Office>> {
+    let wanted = ROUTES.iter().filter(|route| wants(route.access));
+    wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+}
+
+/// The routes that mirror Anthropic's Admin API, where its clients look for them.
+pub(crate) fn mirrored() -> Router<Arc<Office>> {
+    let wanted = ROUTES.iter().filter(|route| route.path.starts_with(MIRRORED));
+    wanted.fold(Router::new(), |router, route| {
+        router.route(&format!("{MIRROR}{}", route.path), (route.handler)())
+    })
+}
+
+/// Who may use the route at this path, as the router has matched it. One that is not in the table
+/// is for administrators.
+pub(crate) fn access(method: &Method, path: &str) -> Access {
+    let path = path.strip_prefix(BASE).unwrap_or(path);
+    let mirror = path.strip_prefix(MIRROR).filter(|rest| rest.starts_with(MIRRORED));
+    let path = mirror.unwrap_or(path);
+    let found =
+        ROUTES.iter().find(|route| route.path == path && route.verb.as_str() == method.as_str());
+    found.map_or(Access::Admin, |route| route.access)
+}

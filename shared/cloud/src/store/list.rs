@@ -1,0 +1,93 @@
+//! Lists of the config table: all of a kind, oldest first, page by page, filtered as they are read.
+
+use super::edit::{Page, read_cursor, write_cursor};
+use super::item::{Entity, Item, Stored, text};
+use super::names::{BY_KIND, CREATED_AT, KIND, PK, SK};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+/// Queries that one page may cost; a filter that finds less by then gets a short page with a cursor.
+const QUERIES_MAX: u32 = 10;
+
+impl Store {
+    /// A page of a kind, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`] when `cursor` is not from an earlier page of this kind.
+    pub async fn list<T: Entity>(
+        &self,
+        limit: i32,
+        cursor: Option<&str>,
+    ) -> Result<Page<Stored<T>>, StoreError> {
+        let start = cursor.map(read_list_cursor::<T>).transpose()?;
+        let (items, next) = self.of_kind::<T>(Some(limit), start).await?;
+        let data = items.into_iter().map(Stored::from_item).collect::<Result<_, _>>()?;
+        Ok(Page { data, next_cursor: next.as_ref().map(write_cursor) })
+    }
+
+    /// The same of those that are wanted. A query reads up to 1 MB, some thousands of entities.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn list_where<T: Entity>(
+        &self,
+        limit: usize,
+        cursor: Option<&str>,
+        wants: &(dyn Fn(&T) -> bool + Sync),
+    ) -> Result<Page<Stored<T>>, StoreError> {
+        let mut start = cursor.map(read_list_cursor::<T>).transpose()?;
+        let mut data = Vec::new();
+        for _ in 0..QUERIES_MAX {
+            let (items, next) = self.of_kind::<T>(None, start).await?;
+            for item in items {
+                let place = list_key(&item);
+                let stored = Stored::<T>::from_item(item)?;
+                if !wants(&stored.value) {
+                    continue;
+                }
+                data.push(stored);
+                if data.len() >= limit {
+                    return Ok(Page { data, next_cursor: Some(write_cursor(&place)) });
+                }
+            }
+            start = next;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(Page { data, next_cursor: start.as_ref().map(write_cursor) })
+    }
+
+    async fn of_kind<T: Entity>(
+        &self,
+        limit: Option<i32>,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+        let answer = self
+            .db
+            .query()
+            .table_name(&self.resources.config_table)
+            .index_name(BY_KIND)
+            .key_condition_expression("#kind = :kind")
+            .expression_attribute_names("#kind", KIND)
+            .expression_attribute_values(":kind", AttributeValue::S(T::KIND.to_owned()))
+            .set_exclusive_start_key(start)
+            .set_limit(limit)
+            .send()
+            .await?;
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+    }
+}
+
+const LIST_KEY: [&str; 4] = [PK, SK, KIND, CREATED_AT];
+
+/// What a page that ends with this item continues from.
+fn list_key(item: &Item) -> Item {
+    let wanted = item.iter().filter(|(name, _)| LIST_KEY.contains(&name.as_str()));
+    wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn read_list_cursor<T: Entity>(cursor: &str) -> Result<Item, StoreError> {
+    let key = read_cursor(cursor, &LIST_KEY)?;
+    if text(&key, KIND)? == T::KIND { Ok(key) } else { Err(StoreError::BadCursor) }
+}

@@ -1,0 +1,86 @@
+//! Prices that operators have set: their items, and the table that requests are priced by.
+
+use super::edit::Edit;
+use super::item::{Entity, Stored};
+use super::{Store, StoreError, names};
+use crate::cache::{Cache, Lifetime};
+use baton_domain::own_price::{OwnPrice, PriceId};
+use baton_domain::price::PriceTable;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The price table as read last. There is one.
+pub(super) type Prices = Cache<(), Arc<PriceTable>>;
+
+/// Prices change rarely, and a record says which price it has. An outage is bridged for a day.
+const LIFETIME: Lifetime = Lifetime {
+    fresh: Duration::from_mins(1),
+    stale: Duration::from_mins(10),
+    outage: Duration::from_hours(24),
+};
+
+pub(super) fn cache() -> Prices {
+    Cache::new(1, LIFETIME)
+}
+
+impl Entity for OwnPrice {
+    type Id = PriceId;
+    const KIND: &'static str = "price";
+
+    fn id(&self) -> &PriceId {
+        &self.id
+    }
+
+    fn place(id: &PriceId) -> (String, String) {
+        (format!("price#{}", id.model), names::stamp(id.from))
+    }
+}
+
+impl Store {
+    /// What requests are priced by: the built-in prices with the operator's over them, from memory
+    /// where that is good. Where they cannot be read at all, the built-in ones.
+    pub async fn prices(&self) -> Arc<PriceTable> {
+        let read = || {
+            let store = self.clone();
+            async move {
+                let own = store.own_prices().await?;
+                let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
+                Ok::<_, StoreError>(Arc::new(PriceTable::builtin().with_own(&own)))
+            }
+        };
+        match self.prices.get(&(), read).await {
+            Ok(table) => table,
+            Err(error) => {
+                tracing::error!(
+                    "the operator's prices cannot be read, the built-in ones count: {error}"
+                );
+                Arc::new(PriceTable::builtin().clone())
+            }
+        }
+    }
+
+    /// Every price that an operator has set, in the order in which they were set.
+    pub async fn own_prices(&self) -> Result<Vec<Stored<OwnPrice>>, StoreError> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.list::<OwnPrice>(1000, cursor.as_deref()).await?;
+            all.extend(page.data);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Adds a price.
+    pub fn save_price(&self, edit: &mut Edit, price: &Stored<OwnPrice>) -> Result<(), StoreError> {
+        edit.prices = true;
+        self.save(edit, price)
+    }
+
+    /// Removes a price.
+    pub fn remove_price(&self, edit: &mut Edit, price: &Stored<OwnPrice>) {
+        edit.prices = true;
+        self.remove(edit, price);
+    }
+}

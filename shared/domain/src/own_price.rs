@@ -1,0 +1,112 @@
+//! Prices that an operator has set, and how they lie over the built-in ones.
+//!
+//! From an operator's first price of a model on, the built-in ones of that model do not count any
+//! more: what was agreed holds until something else is agreed.
+
+use crate::price::{Price, PriceTable};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Which price: a model's, from a moment on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceId {
+    /// The model's id.
+    pub model: String,
+    /// From when the price holds.
+    pub from: Timestamp,
+}
+
+impl fmt::Display for PriceId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}@{}", self.model, self.from)
+    }
+}
+
+/// A price that an operator has set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnPrice {
+    /// Which it is.
+    pub id: PriceId,
+    /// The price; `from` is that of the id.
+    pub price: Price,
+}
+
+impl PriceTable {
+    /// This table with an operator's prices over it.
+    #[must_use]
+    pub fn with_own(&self, own: &[OwnPrice]) -> Self {
+        let mut table = self.clone();
+        for OwnPrice { id, .. } in own {
+            table.end(&id.model, id.from);
+        }
+        for OwnPrice { id, price } in own {
+            table.set(&id.model, price.clone());
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::Rates;
+    use crate::usage::{Tokens, Usage};
+
+    fn at(day: &str) -> Timestamp {
+        format!("{day}T00:00:00Z").parse().unwrap()
+    }
+
+    fn own(model: &str, from: &str, input: u64) -> OwnPrice {
+        let standard =
+            Rates { input, output: 0, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0 };
+        let from = at(from);
+        let version = format!("own-{input}");
+        let price = Price { from, standard, fast: None, above: None, us_geo: false, version };
+        OwnPrice { id: PriceId { model: model.to_owned(), from }, price }
+    }
+
+    /// The version and the micro-dollars of a million prompt tokens.
+    fn check(table: &PriceTable, model: &str, day: &str, version: &str, micros: u64) {
+        let tokens = Tokens { input: 1_000_000, ..Tokens::default() };
+        let usage = Usage { tokens, ..Usage::default() };
+        let cost = table.cost(&usage, model, at(day));
+        let found = (cost.version.as_str(), cost.amount.pico());
+        assert_eq!(found, (version, i128::from(micros) * 1_000_000), "{model} on {day}");
+    }
+
+    const FILE: &str = r#"{
+        "version": "b", "source": "", "unit": "", "web_search": 0,
+        "unknown": {"input": 9, "output": 9, "cache_read": 9, "cache_write_5m": 9, "cache_write_1h": 9},
+        "models": {"m-1": {"us_geo": false, "aliases": ["m-alias"], "periods": [
+            {"from": "2025-01-01T00:00:00Z", "standard": {"input": 1, "output": 0, "cache_read": 0, "cache_write_5m": 0, "cache_write_1h": 0}},
+            {"from": "2026-06-01T00:00:00Z", "standard": {"input": 2, "output": 0, "cache_read": 0, "cache_write_5m": 0, "cache_write_1h": 0}}
+        ]}}
+    }"#;
+
+    #[test]
+    fn an_own_price_holds_from_its_day_until_the_next_own_one() {
+        let builtin = PriceTable::from_json(FILE).unwrap();
+        let table = builtin.with_own(&[own("m-1", "2026-08-01", 6), own("m-1", "2026-03-01", 5)]);
+        check(&table, "m-1", "2025-06-01", "b", 1);
+        check(&table, "m-1", "2026-02-28", "b", 1);
+        check(&table, "m-1", "2026-03-01", "own-5", 5);
+        check(&table, "m-1", "2026-07-01", "own-5", 5);
+        check(&table, "m-1", "2026-08-01", "own-6", 6);
+        check(&table, "m-alias", "2026-08-01", "own-6", 6);
+        check(&builtin, "m-1", "2026-08-01", "b", 2);
+    }
+
+    #[test]
+    fn a_name_that_only_pointed_to_a_price_keeps_it_until_its_own_begins() {
+        let table = PriceTable::from_json(FILE).unwrap();
+        let table = table
+            .with_own(&[own("m-alias", "2026-08-01", 7), own("m-1-20260101", "2026-08-01", 8)]);
+        check(&table, "m-alias", "2026-07-01", "b", 2);
+        check(&table, "m-alias", "2026-08-01", "own-7", 7);
+        check(&table, "m-1-20260101", "2025-07-01", "b", 1);
+        check(&table, "m-1-20260101", "2026-09-01", "own-8", 8);
+        check(&table, "m-1", "2026-09-01", "b", 2);
+        check(&table.with_own(&[own("new", "2026-08-01", 4)]), "new", "2026-09-01", "own-4", 4);
+    }
+}

@@ -1,0 +1,41 @@
+//! Schemathesis, which reads the admin API's description and tries to break the API with it:
+//! no server error, no status, content type or body that the description does not know.
+
+use std::process::Command;
+use std::time::Duration;
+
+use baton_tests::house::{House, Launch};
+use baton_tests::program::Program;
+use tempfile::TempDir;
+
+use crate::install;
+
+const PATIENCE: Duration = Duration::from_mins(5);
+const TOKEN: &str = "token-of-schemathesis-0123456789";
+
+#[tokio::test]
+async fn the_admin_api_is_what_its_description_says() {
+    let mut house = House::launched(Launch::new().env("BATON_ADMIN_TOKEN", TOKEN)).await;
+    let address = house.process().admin;
+    let home = TempDir::with_prefix("schemathesis-").expect("a home");
+    let mut command = Command::new(install::schemathesis());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home.path())
+        .current_dir(home.path())
+        .args(["--config-file", concat!(env!("CARGO_MANIFEST_DIR"), "/clients/schemathesis.toml")])
+        .args(["run", "--no-color", "--continue-on-failure"])
+        .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
+        .arg(format!("http://{address}/api/v1/openapi.json"));
+    let ended = Program::run(&mut command, PATIENCE);
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "{}{}\n{}",
+        ended.stdout,
+        ended.stderr,
+        house.process().stderr()
+    );
+    assert!(ended.stdout.contains("Stateful"), "every phase ran: {}", ended.stdout);
+}

@@ -1,0 +1,100 @@
+//! Prices that an operator sets: listed over the built-in ones, used by the relay, recorded.
+
+use baton_tests::house::{House, MODEL};
+use serde_json::{Value, json};
+
+fn rates(input: &str, output: &str) -> Value {
+    json!({
+        "input": input, "output": output, "cache_read": "0", "cache_write_5m": "0",
+        "cache_write_1h": "0",
+    })
+}
+
+async fn last_event(house: &House, key: &baton_tests::house::Key, count: usize) -> Value {
+    house.events_of(key, count).await.swap_remove(0)
+}
+
+#[tokio::test]
+async fn the_relay_charges_what_the_operator_has_set() {
+    let house = House::open().await;
+    let (admin, key) = (house.admin(), house.key("ci").create().await);
+    key.ask("hi").await.ok();
+    let before = last_event(&house, &key, 1).await;
+    let own =
+        json!({"model": MODEL, "effective_from": "2020-01-01", "standard": rates("1000", "2000")});
+    let made = admin.post("/prices", &own).await.status(201).json();
+    assert_eq!(made["source"], "own", "{made}");
+    key.ask("hi").await.ok();
+    let after = last_event(&house, &key, 2).await;
+    assert_eq!(after["price_version"], made["price_version"]);
+    assert_ne!(after["price_version"], before["price_version"]);
+    let count = |class: &str| after["tokens"][class].as_u64().expect("tokens");
+    // Dollars a million tokens are micro-dollars a token.
+    let micros = 1000 * count("input") + 2000 * count("output");
+    let expected = format!("{}.{:06}000000", micros / 1_000_000, micros % 1_000_000);
+    assert_eq!(after["cost_usd"], expected.as_str(), "{after}");
+
+    admin.delete(&format!("/prices/{MODEL}?effective_from=2020-01-01")).await.status(204);
+    key.ask("hi").await.ok();
+    assert_eq!(last_event(&house, &key, 3).await["price_version"], before["price_version"]);
+}
+
+#[tokio::test]
+async fn own_prices_are_listed_among_the_built_in_ones() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let all = admin.get("/prices?limit=1000").await.ok().json();
+    let builtin = all["data"].as_array().expect("data").len();
+    assert!(builtin > 5 && all["next_cursor"].is_null(), "{all}");
+    let path = format!("/prices/{MODEL}");
+    let first = admin.get(&path).await.ok().json();
+    assert_eq!(first["data"][0]["source"], "builtin", "{first}");
+    let own = json!({
+        "model": MODEL, "effective_from": "2030-05-01", "standard": rates("2.5", "10.000001"),
+        "fast": rates("5", "20"), "above": {"prompt_tokens": 200_000, "rates": rates("3", "4")},
+        "us_geo": true,
+    });
+    let made = admin.post("/prices", &own).await.status(201).json();
+    assert_eq!(made["effective_from"], "2030-05-01T00:00:00Z");
+    assert_eq!(made["standard"]["output"], "10.000001");
+    assert_eq!(made["above"]["rates"]["input"], "3.000000", "{made}");
+    let listed = admin.get(&path).await.ok().json();
+    assert_eq!(listed["data"].as_array().and_then(|rows| rows.last()), Some(&made));
+    admin.post("/prices", &own).await.refused(409, "conflict_error");
+
+    let (mut seen, mut page) = (0, "/prices?limit=4".to_owned());
+    loop {
+        let body = admin.get(&page).await.ok().json();
+        seen += body["data"].as_array().expect("data").len();
+        let Some(cursor) = body["next_cursor"].as_str() else { break };
+        page = format!("/prices?limit=4&cursor={cursor}");
+    }
+    assert_eq!(seen, builtin + 1);
+    let rows = admin.get("/audit?action=create&actor=admin_token").await.ok().json();
+    assert_eq!(rows["data"][0]["target"], format!("{MODEL}@2030-05-01T00:00:00Z"), "{rows}");
+}
+
+#[tokio::test]
+async fn what_is_no_price_is_refused() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    for bad in [
+        json!({"model": MODEL}),
+        json!({"model": "claude-*", "standard": rates("1", "1")}),
+        json!({"model": "", "standard": rates("1", "1")}),
+        json!({"model": MODEL, "standard": rates("-1", "1")}),
+        json!({"model": MODEL, "standard": rates("1.0000001", "1")}),
+        json!({"model": MODEL, "standard": rates("10000000", "1")}),
+        json!({"model": MODEL, "standard": rates("1", "1"), "effective_from": "soon"}),
+    ] {
+        admin.post("/prices", &bad).await.refused(400, "invalid_request_error");
+    }
+    admin.get("/prices?cursor=nonsense").await.refused(400, "invalid_request_error");
+    admin.get("/prices/unknown").await.refused(404, "not_found_error");
+    admin.delete(&format!("/prices/{MODEL}")).await.refused(400, "invalid_request_error");
+    // What Baton comes with cannot be deleted.
+    let builtin = admin.get(&format!("/prices/{MODEL}")).await.ok().json();
+    let from = builtin["data"][0]["effective_from"].as_str().expect("a time");
+    let gone = admin.delete(&format!("/prices/{MODEL}?effective_from={from}")).await;
+    gone.refused(404, "not_found_error");
+}

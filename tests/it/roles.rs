@@ -1,0 +1,261 @@
+//! Who may do what: a row for every route of the API's description, and what a member sees.
+
+use std::collections::BTreeMap;
+
+use baton_tests::house::{Admin, House, Key};
+use serde_json::{Value, json};
+
+/// Every route with who may use it. A route that is missing here fails the test.
+const MATRIX: [(&str, &str); 60] = [
+    ("GET /groups", "admin"),
+    ("POST /groups", "admin"),
+    ("GET /groups/{group_id}", "admin"),
+    ("PATCH /groups/{group_id}", "admin"),
+    ("DELETE /groups/{group_id}", "admin"),
+    ("GET /accounts", "admin"),
+    ("POST /accounts", "admin"),
+    ("GET /accounts/{account_id}", "admin"),
+    ("PATCH /accounts/{account_id}", "admin"),
+    ("DELETE /accounts/{account_id}", "admin"),
+    ("POST /accounts/{account_id}/test", "admin"),
+    ("POST /accounts/{account_id}/reset", "admin"),
+    ("POST /accounts/{account_id}/refresh", "admin"),
+    ("POST /oauth/start", "admin"),
+    ("POST /oauth/finish", "admin"),
+    ("GET /users", "admin"),
+    ("POST /users", "admin"),
+    ("GET /users/{user_id}", "admin"),
+    ("PATCH /users/{user_id}", "admin"),
+    ("DELETE /users/{user_id}", "admin"),
+    ("GET /keys", "member"),
+    ("POST /keys", "admin"),
+    ("GET /keys/{key_id}", "member"),
+    ("PATCH /keys/{key_id}", "member"),
+    ("DELETE /keys/{key_id}", "admin"),
+    ("POST /keys/{key_id}/rotate", "member"),
+    ("GET /limits/organization", "admin"),
+    ("PUT /limits/organization", "admin"),
+    ("GET /limits/message", "admin"),
+    ("PUT /limits/message", "admin"),
+    ("GET /organizations/spend_limits", "admin"),
+    ("POST /organizations/spend_limits", "admin"),
+    ("GET /organizations/spend_limits/effective", "admin"),
+    ("GET /organizations/spend_limits/audit", "admin"),
+    ("GET /organizations/spend_limits/{spend_limit_id}", "admin"),
+    ("DELETE /organizations/spend_limits/{spend_limit_id}", "admin"),
+    ("GET /prices", "admin"),
+    ("POST /prices", "admin"),
+    ("GET /prices/{model}", "admin"),
+    ("DELETE /prices/{model}", "admin"),
+    ("POST /prices/rerate", "admin"),
+    ("GET /alerts", "admin"),
+    ("PUT /alerts", "admin"),
+    ("POST /alerts/test", "admin"),
+    ("GET /settings", "admin"),
+    ("PATCH /settings", "admin"),
+    ("GET /usage/summary", "member"),
+    ("GET /usage/events", "member"),
+    ("GET /usage/export", "member"),
+    ("GET /usage/dead-letters", "admin"),
+    ("POST /usage/redrive", "admin"),
+    ("GET /audit", "admin"),
+    ("GET /openapi.json", "anybody"),
+    // What is mounted beside the table is for administrators.
+    ("GET /nothing", "admin"),
+    ("POST /nothing", "admin"),
+    ("PUT /keys", "admin"),
+    // The same under the names that clients of Anthropic's Admin API know.
+    ("GET /v1/organizations/spend_limits", "admin"),
+    ("POST /v1/organizations/spend_limits", "admin"),
+    ("GET /v1/organizations/spend_limits/effective", "admin"),
+    ("DELETE /v1/organizations/spend_limits/{spend_limit_id}", "admin"),
+];
+
+async fn user(house: &House, name: &str, role: &str) -> (String, Key) {
+    let id = house.admin().create("/users", &json!({"name": name, "role": role})).await;
+    let key = house.key(name).with("user_id", id.as_str()).create().await;
+    (id, key)
+}
+
+fn described(document: &Value) -> BTreeMap<String, String> {
+    let mut routes = BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let path = path.strip_prefix("/api/v1").expect("the base");
+        for (method, operation) in methods.as_object().expect("methods") {
+            let access = operation["x-baton-access"].as_str().expect("an access");
+            routes.insert(format!("{} {path}", method.to_uppercase()), access.to_owned());
+        }
+    }
+    routes
+}
+
+#[tokio::test]
+async fn every_route_has_its_row_and_keeps_to_it() {
+    let house = House::empty().await;
+    let (_, member) = user(&house, "member", "member").await;
+    let (_, admin) = user(&house, "admin", "admin").await;
+    let document = house.admin().with_token("").get("/openapi.json").await.ok().json();
+    let rows = MATRIX
+        .iter()
+        .filter(|(route, _)| !route.ends_with("/nothing") && *route != "PUT /keys")
+        .filter(|(route, _)| !route.contains(" /v1/"));
+    let rows: BTreeMap<String, String> =
+        rows.map(|(route, access)| ((*route).to_owned(), (*access).to_owned())).collect();
+    assert_eq!(described(&document), rows, "a row for each route");
+
+    let ids = [
+        ("{group_id}", "grp_0"),
+        ("{account_id}", "acc_0"),
+        ("{user_id}", "usr_0"),
+        ("{key_id}", "key_0"),
+        ("{model}", "m"),
+        ("{spend_limit_id}", "spl_0"),
+    ];
+    for (route, access) in MATRIX {
+        let (method, path) = route.split_once(' ').expect("method and path");
+        let path = ids.iter().fold(path.to_owned(), |path, (name, id)| path.replace(name, id));
+        let ask = async |token: &str| {
+            house.admin().with_token(token).send(method, &path, &json!({})).await
+        };
+        let nobody = ask("").await;
+        if access == "anybody" {
+            nobody.ok();
+        } else {
+            nobody.refused(401, "authentication_error");
+        }
+        let asked = ask(&member.secret).await;
+        if access == "admin" {
+            asked.refused(403, "permission_error");
+        } else {
+            assert!(![401, 403].contains(&asked.status), "{route}: {}", asked.text());
+        }
+        for token in [&*admin.secret, "test-admin-token-0123456789abcdef"] {
+            let asked = ask(token).await;
+            assert!(![401, 403].contains(&asked.status), "{route}: {}", asked.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_has_its_own_keys_and_nothing_else() {
+    let house = House::empty().await;
+    let (ada, key) = user(&house, "Ada", "member").await;
+    let (bob, other) = user(&house, "Bob", "member").await;
+    let admin = house.admin().with_token(&key.secret);
+    let listed = admin.get("/keys").await.ok().json();
+    let ids: Vec<&Value> =
+        listed["data"].as_array().expect("data").iter().map(|k| &k["id"]).collect();
+    assert_eq!(ids, [&json!(key.id)]);
+    admin.get(&format!("/keys?user_id={bob}")).await.refused(403, "permission_error");
+    let (own, foreign) = (format!("/keys/{}", key.id), format!("/keys/{}", other.id));
+    admin.get(&own).await.ok();
+    admin.get(&foreign).await.refused(404, "not_found_error");
+    admin.patch(&foreign, &json!({"enabled": false})).await.refused(404, "not_found_error");
+    admin.post(&format!("{foreign}/rotate"), &json!({})).await.refused(404, "not_found_error");
+    admin.patch(&own, &json!({"name": "Ada's"})).await.ok();
+    for more in [
+        json!({"limits": {}}),
+        json!({"estimate": "expected"}),
+        json!({"enabled": true}),
+        json!({"user_id": bob}),
+        json!({"user_id": null}),
+        json!({"group_id": "grp_default"}),
+        json!({"models": []}),
+        json!({"expires_at": null}),
+    ] {
+        admin.patch(&own, &more).await.refused(403, "permission_error");
+    }
+    let rotated = admin.post(&format!("{own}/rotate"), &json!({})).await.ok().json();
+    admin.get("/keys").await.refused(401, "authentication_error");
+    let admin = house.admin().with_token(rotated["secret"].as_str().expect("a secret"));
+    admin.patch(&own, &json!({"enabled": false})).await.ok();
+    admin.get("/keys").await.refused(401, "authentication_error");
+    let rows = house.admin().get(&format!("/audit?actor={ada}")).await.ok().json();
+    let actions: Vec<&Value> =
+        rows["data"].as_array().expect("data").iter().map(|row| &row["action"]).collect();
+    assert_eq!(actions, ["update", "rotate", "update"], "{rows}");
+}
+
+#[tokio::test]
+async fn a_member_sees_its_own_usage() {
+    let house = House::open().await;
+    let (ada, key) = user(&house, "Ada", "member").await;
+    let (bob, other) = user(&house, "Bob", "member").await;
+    for (key, times) in [(&key, 1), (&other, 2)] {
+        for _ in 0..times {
+            key.ask("hi").await.ok();
+        }
+        house.events_of(key, times).await;
+    }
+    let admin = house.admin().with_token(&key.secret);
+    let summary = admin.get("/usage/summary?by=user").await.ok().json();
+    assert_eq!(summary["data"].as_array().map(Vec::len), Some(1), "{summary}");
+    assert_eq!(
+        (&summary["data"][0]["group"]["user"], &summary["data"][0]["requests"]),
+        (&json!(ada), &json!(1))
+    );
+    let events = admin.get("/usage/events").await.ok().json();
+    assert_eq!(events["data"].as_array().map(Vec::len), Some(1), "{events}");
+    let foreign = admin.get(&format!("/usage/events?key_id={}", other.id)).await.ok().json();
+    assert_eq!(foreign["data"], json!([]));
+    admin.get(&format!("/usage/summary?user={bob}")).await.refused(403, "permission_error");
+    admin.get(&format!("/usage/events?user_id={bob}")).await.refused(403, "permission_error");
+}
+
+#[tokio::test]
+async fn who_may_not_any_more_does_not() {
+    let house = House::empty().await;
+    let (id, key) = user(&house, "Ada", "admin").await;
+    let token = house.admin();
+    let ada = token.with_token(&key.secret);
+    ada.get("/groups").await.ok();
+    let user = format!("/users/{id}");
+    token.patch(&user, &json!({"role": "member"})).await.ok();
+    ada.get("/groups").await.refused(403, "permission_error");
+    ada.get("/keys").await.ok();
+    token.patch("/settings", &json!({"member_access": false})).await.ok();
+    ada.get("/keys").await.refused(403, "permission_error");
+    token.patch("/settings", &json!({"member_access": true})).await.ok();
+    token.patch(&user, &json!({"enabled": false})).await.ok();
+    ada.get("/keys").await.refused(401, "authentication_error");
+    token.patch(&user, &json!({"enabled": true})).await.ok();
+    ada.get("/keys").await.ok();
+    token.patch(&format!("/keys/{}", key.id), &json!({"user_id": null})).await.ok();
+    ada.get("/keys").await.refused(401, "authentication_error");
+}
+
+#[tokio::test]
+async fn guesses_are_slowed_down_and_operators_are_not() {
+    let house = House::empty().await;
+    let guess = async |n: usize| house.admin().with_token(&format!("guess-{n}")).get("/keys").await;
+    house.admin().get("/keys").await.ok();
+    let mut statuses = Vec::new();
+    for n in 0..100 {
+        let answer = guess(n).await;
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some());
+            answer.clone().refused(429, "rate_limit_error");
+        }
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses[0], 401);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    house.admin().get("/keys").await.ok();
+}
+
+#[tokio::test]
+async fn settings_have_versions_and_rows() {
+    let house = House::empty().await;
+    let admin: Admin = house.admin();
+    let read = admin.get("/settings").await.ok();
+    assert_eq!((read.header("etag"), &read.json()["member_access"]), (Some("\"0\""), &json!(true)));
+    let changed = admin.patch("/settings", &json!({"member_access": false})).await.ok();
+    assert_eq!(
+        (changed.header("etag"), &changed.json()["member_access"]),
+        (Some("\"1\""), &json!(false))
+    );
+    assert_eq!(admin.get("/settings").await.ok().json(), changed.json());
+    admin.patch("/settings", &json!({"shoe": 46})).await.refused(400, "invalid_request_error");
+    let rows = admin.get("/audit?target=settings").await.ok().json();
+    assert_eq!(rows["data"][0]["before"]["member_access"], true, "{rows}");
+}

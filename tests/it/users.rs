@@ -1,0 +1,140 @@
+//! Users, and the filters of every list.
+
+use baton_tests::answer::Answer;
+use baton_tests::house::House;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn users_live_and_die() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let ada = json!({"name": " Ada ", "email": "ada@example.com"});
+    let ada = admin.post("/users", &ada).await.status(201).json();
+    assert!(ada["id"].as_str().is_some_and(|id| id.starts_with("usr_")), "{ada}");
+    assert_eq!(
+        (&ada["name"], &ada["role"], &ada["enabled"]),
+        (&json!("Ada"), &json!("member"), &json!(true))
+    );
+    let path = format!("/users/{}", ada["id"].as_str().expect("an id"));
+    let change = json!({"role": "admin", "email": null, "enabled": false});
+    let changed = admin.patch(&path, &change).await.ok().json();
+    assert_eq!(admin.get(&path).await.ok().json(), changed);
+    assert_eq!((&changed["role"], &changed["email"]), (&json!("admin"), &Value::Null));
+    for bad in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": "x", "email": "nobody"}),
+        json!({"name": "x", "role": "king"}),
+        json!({"name": "x", "shoe": 46}),
+    ] {
+        admin.post("/users", &bad).await.refused(400, "invalid_request_error");
+    }
+    let key = house.key("ci").with("user_id", ada["id"].clone()).create().await;
+    admin.delete(&path).await.refused(409, "conflict_error");
+    admin.delete(&format!("/keys/{}", key.id)).await.status(204);
+    admin.delete(&path).await.status(204);
+    admin.get(&path).await.refused(404, "not_found_error");
+}
+
+#[tokio::test]
+async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let boss = admin.create("/users", &json!({"name": "Boss", "role": "admin"})).await;
+    let boss_key = house.key("boss").with("user_id", boss.as_str()).create().await;
+    let limited = json!({"name": "Ada", "limits": {"usd_daily": "5"}});
+    let ada = admin.create("/users", &limited).await;
+    let path = format!("/users/{ada}");
+    assert_eq!(admin.get(&path).await.ok().json()["limits"]["usd_daily"], "5.000000000000");
+    let change = json!({"limits": {"concurrency": 2}});
+    let changed = admin.patch(&path, &change).await.ok().json();
+    assert_eq!(changed["limits"], json!({"concurrency": 2}));
+    let cap = json!({"scope": {"type": "user", "user_id": ada}, "amount": "100"});
+    let request = admin.with_token("").request("POST", "/organizations/spend_limits");
+    let request = request.header("x-api-key", &boss_key.secret).body(cap.to_string());
+    let limit = Answer::to(request).await.ok().json();
+
+    admin.with_token(&boss_key.secret).delete(&path).await.status(204);
+    let left = admin.get("/organizations/spend_limits").await.ok().json();
+    assert_eq!(left["data"], json!([]));
+    let rows = admin.get(&format!("/audit?actor={boss}")).await.ok().json();
+    let told: Vec<(&Value, &Value)> = rows["data"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| (&row["action"], &row["target"]))
+        .collect();
+    for row in [("delete", &json!(ada)), ("delete", &limit["id"]), ("create", &limit["id"])] {
+        assert!(told.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_filtered() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    let team = house.group("team").await;
+    let ada = admin
+        .create("/users", &json!({"name": "Ada", "email": "ada@x.org", "role": "admin"}))
+        .await;
+    admin.create("/users", &json!({"name": "Bob", "enabled": false})).await;
+    house.account_with("one", &house.upstream.url(), json!({"groups": [team]})).await;
+    house.account_with("two", &house.upstream.url(), json!({"enabled": false})).await;
+    for n in 0..5 {
+        house.key(&format!("Ada-{n}")).with("user_id", ada.as_str()).group(&team).create().await;
+        house.key(&format!("other-{n}")).with("enabled", n > 0).create().await;
+    }
+    let names = async |path: &str| {
+        let page = admin.get(path).await.ok().json();
+        let rows = page["data"].as_array().expect("data").clone();
+        let names: Vec<String> =
+            rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect();
+        (names.join(" "), page["next_cursor"].as_str().map(str::to_owned))
+    };
+    let check =
+        async |path: &str, expected: &str| assert_eq!(names(path).await.0, expected, "{path}");
+    check("/groups?q=TEAM", "team").await;
+    check("/groups?enabled=false", "").await;
+    check("/users?role=admin", "Ada").await;
+    check("/users?enabled=false", "Bob").await;
+    check("/users?q=X.org", "Ada").await;
+    check(&format!("/accounts?group_id={team}"), "one").await;
+    check("/accounts?enabled=false", "two").await;
+    check("/keys?enabled=false", "other-0").await;
+    check(&format!("/keys?group_id={team}&q=ada-3"), "Ada-3").await;
+    // A filtered page is full, and its cursor goes on where it ended.
+    let path = format!("/keys?user_id={ada}&limit=3");
+    let (first, cursor) = names(&path).await;
+    assert_eq!(first, "Ada-0 Ada-1 Ada-2");
+    let (second, end) = names(&format!("{path}&cursor={}", cursor.expect("more"))).await;
+    assert_eq!((second.as_str(), end), ("Ada-3 Ada-4", None));
+    admin.get("/keys?enabled=perhaps").await.refused(400, "invalid_request_error");
+    admin.get("/keys?user_id=nobody").await.refused(400, "invalid_request_error");
+}
+
+#[tokio::test]
+async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
+    let house = House::empty().await;
+    let body = |count: &str| format!(r#"{{"name": "ci", "limits": {{"concurrency": {count}}}}}"#);
+    let post = async |count: &str| {
+        let request = house.admin().request("POST", "/keys").body(body(count));
+        Answer::to(request).await
+    };
+    assert_eq!(post("3.0").await.status(201).json()["limits"]["concurrency"], 3);
+    post("3.5").await.refused(400, "invalid_request_error");
+    post("-3.0").await.refused(400, "invalid_request_error");
+}
+
+#[tokio::test]
+async fn a_list_is_not_taken_for_an_object() {
+    let house = House::empty().await;
+    let admin = house.admin();
+    admin
+        .send("PUT", "/limits/organization", &json!(["5"]))
+        .await
+        .refused(400, "invalid_request_error");
+    for path in ["/groups", "/users", "/keys"] {
+        let body = json!({"name": "n", "limits": ["5"]});
+        admin.post(path, &body).await.refused(400, "invalid_request_error");
+    }
+}
