@@ -10,6 +10,7 @@ use baton_domain::bounds::Bounds;
 use baton_domain::health::{Health, State as HealthState};
 use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
+use baton_domain::scope::Scope;
 use baton_refresh::alerts::{Told, tell};
 use baton_tests::back_office::BackOffice;
 use baton_tests::house::House;
@@ -297,6 +298,30 @@ async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
     office.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
     assert_eq!(told(&office).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("80 %"));
+}
+
+#[tokio::test]
+async fn a_limit_that_turns_requests_away_is_told_once_with_its_amount() {
+    let (office, receiver) = furnished("json").await;
+    let (id, _) = key(&office, "10").await;
+    let scope = Scope::Key(id.clone());
+    let usd = |text: &str| text.parse().expect("an amount");
+    for _ in 0..3 {
+        office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+    }
+    assert_eq!(told(&office).await, (1, 1, 0));
+    let text = "key ci: the daily limit turns requests away (0.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(receiver.texts(), [text]);
+    office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+    assert_eq!(told(&office).await, (0, 0, 0), "this process has said so");
+    // Raised, and too little again.
+    let limits = json!({"limits": {"usd_daily": "12"}});
+    office.admin.patch(&format!("/keys/{id}"), &limits).await.ok();
+    office.store.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
+    // What settles meanwhile does not hide it.
+    office.store.touch_limits([&scope].into_iter()).await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    assert!(receiver.texts()[0].contains("of 12.00 USD"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod audit;
 mod bedrock;
 mod bedrock_clients;
 mod cli;
+mod cli_alerts;
 mod cli_completions;
 mod cli_doctor;
 mod cli_import;

@@ -27,7 +27,6 @@ const DATA_KEY: &str = "StringEquals kms:EncryptionContext:item setting#data_key
 const TOKENS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys token#*";
 const AUDIT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys audit#*";
 const RERATE: &str = "ForAllValues:StringLike dynamodb:LeadingKeys event#* rollup#*";
-const TOUCHED: &str = "ForAllValues:StringLike dynamodb:LeadingKeys touched";
 const RESET: &str = "ForAllValues:StringLike dynamodb:LeadingKeys \
 health#* lease#* sign_in#* limit#* replay#* rerate alert#* outbox";
 const IDENTITY: &str = "if UsesWorkloadIdentity: \
@@ -53,7 +52,6 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Stats", CHANGE, USAGE, NONE),
     ("Stats", READ, "StateTable", NONE),
     ("Stats", CHANGE, "StateTable", NONE),
-    ("Stats", "PutItem", "StateTable", TOUCHED),
     ("Stats", TAKE, "UsageQueue", NONE),
     ("Stats", LOG, "StatsLog", NONE),
     ("Refresh", READ, CONFIG, NONE),

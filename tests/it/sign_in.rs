@@ -43,6 +43,22 @@ async fn the_only_account_is_waited_for_until_it_is_signed_in() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_wants_it_gets_the_secret_in_a_header() {
+    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
+    let credential = json!({
+        "type": "oauth2", "token_url": endpoint.url(), "client_id": "baton",
+        "client_secret": "cs-secret", "token_endpoint_auth_method": "client_secret_basic",
+    });
+    house.account_with("main", &house.upstream.url(), json!({"credential": credential})).await;
+    house.key("ci").create().await.ask("hi").await.ok();
+    let last = endpoint.last();
+    // printf baton:cs-secret | base64
+    assert_eq!(last["authorization"], "Basic YmF0b246Y3Mtc2VjcmV0");
+    assert_eq!(last["grant_type"], "client_credentials");
+    assert!(last.get("client_secret").is_none() && last.get("client_id").is_none(), "{last}");
+}
+
+#[tokio::test]
 async fn another_account_is_taken_while_one_cannot_sign_in() {
     let (house, endpoint) = (House::open().await, TokenEndpoint::start());
     for _ in 0..50 {

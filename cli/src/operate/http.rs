@@ -48,10 +48,30 @@ impl Admin {
         path: &[&str],
         body: &Value,
     ) -> Result<Value, Fail> {
-        let mut request = self.request(Method::PATCH, path, &[])?;
-        if let Some(version) = before["version"].as_u64() {
-            request = request.header("if-match", format!("\"{version}\""));
-        }
+        self.change_of(before, self.request(Method::PATCH, path, &[])?, body).await
+    }
+
+    /// Replaces `before`; refused if it is no longer what it was then.
+    pub(crate) async fn put_of(
+        &self,
+        before: &Value,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<Value, Fail> {
+        self.change_of(before, self.request(Method::PUT, path, &[])?, body).await
+    }
+
+    async fn change_of(
+        &self,
+        before: &Value,
+        request: RequestBuilder,
+        body: &Value,
+    ) -> Result<Value, Fail> {
+        let version = before["version"].as_u64().filter(|version| *version > 0);
+        let request = match version {
+            Some(version) => request.header("if-match", format!("\"{version}\"")),
+            None => request,
+        };
         self.answer(with_json(request, body)).await
     }
 

@@ -4,7 +4,7 @@
 use baton_cloud::herald::{Herald, Webhook};
 use baton_cloud::store::{AlertSettings, Delivery, LastTold, Store, StoreError};
 use baton_domain::account::Account;
-use baton_domain::alert::{Alert, Channel, Event, of_account, of_limits};
+use baton_domain::alert::{Alert, Channel, Event, Looked, of_account, of_limits};
 use baton_domain::key::{Group, Key, Limits, User};
 use baton_domain::scope::Scope;
 use std::time::Duration;
@@ -69,9 +69,9 @@ async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize
                 .await?
                 .pop()
                 .unwrap_or_default();
-            let whose = (&scope, name.as_str());
-            for alert in of_limits(whose, &limits, &counted, &settings.shown.value.thresholds, now)
-            {
+            let (limits, counted, blocked) = (&limits, &counted, &touched.blocked);
+            let looked = Looked { scope: &scope, name: &name, limits, counted, blocked };
+            for alert in of_limits(&looked, &settings.shown.value.thresholds, now) {
                 noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
             }
         }

@@ -13,7 +13,7 @@ use crate::scope::Scope;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The shares of a limit that are told unless set otherwise, in percent.
 pub const THRESHOLDS: [u32; 4] = [50, 80, 95, 100];
@@ -81,6 +81,8 @@ pub struct Alert {
 pub enum Event {
     /// So much of a money limit is spent.
     Limit(LimitReached),
+    /// What is left of a money limit was not enough for a request.
+    LimitBlocks(LimitReached),
     /// An account's state is another one.
     Account {
         /// Which account.
@@ -107,7 +109,7 @@ pub struct LimitReached {
     pub name: String,
     /// `daily`, `weekly`, `monthly`, `total`
     pub period: String,
-    /// The threshold, in percent.
+    /// The threshold, in percent; where requests are turned away, what is spent, rounded down.
     pub percent: u32,
     /// What is spent and settled.
     pub spent_usd: PicoUsd,
@@ -146,17 +148,13 @@ impl Alert {
     pub fn text(&self) -> String {
         match &self.event {
             Event::Limit(limit) => {
-                let LimitReached { scope, name, period, percent, spent_usd, limit_usd, .. } = limit;
-                let whose = match scope {
-                    Scope::Organization => "the organization".to_owned(),
-                    other => format!("{} {name}", other.kind()),
-                };
-                let resets = limit.resets_at.map(|at| at.strftime("; resets %Y-%m-%d %H:%M UTC"));
-                let resets = resets.map(|text| text.to_string()).unwrap_or_default();
-                let (spent, most) = (dollars(*spent_usd), dollars(*limit_usd));
-                format!(
-                    "{whose}: {percent} % of the {period} limit is spent ({spent} of {most} USD{resets})"
-                )
+                let LimitReached { percent, period, .. } = limit;
+                let (whose, amounts) = (limit.whose(), limit.amounts());
+                format!("{whose}: {percent} % of the {period} limit is spent ({amounts})")
+            }
+            Event::LimitBlocks(limit) => {
+                let (whose, period, amounts) = (limit.whose(), &limit.period, limit.amounts());
+                format!("{whose}: the {period} limit turns requests away ({amounts})")
             }
             Event::Account { name, state, reason, until, .. } => {
                 let state = match state {
@@ -182,8 +180,23 @@ impl Alert {
                 body["text"] = json!(self.text());
                 body.to_string()
             }
-            Form::Slack => json!({ "text": format!("Baton: {}", self.text()) }).to_string(),
+            Form::Slack => json!({ "text": format!("Baton: {}", slack(&self.text())) }).to_string(),
         }
+    }
+}
+
+impl LimitReached {
+    fn whose(&self) -> String {
+        match &self.scope {
+            Scope::Organization => "the organization".to_owned(),
+            scope => format!("{} {}", scope.kind(), self.name),
+        }
+    }
+
+    fn amounts(&self) -> String {
+        let resets = self.resets_at.map(|at| at.strftime("; resets %Y-%m-%d %H:%M UTC"));
+        let resets = resets.map(|text| text.to_string()).unwrap_or_default();
+        format!("{} of {} USD{resets}", dollars(self.spent_usd), dollars(self.limit_usd))
     }
 }
 
@@ -202,24 +215,44 @@ pub fn reached(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32
     thresholds.iter().copied().filter(is_reached).max()
 }
 
-/// What is to be told of these limits: in each window the largest threshold that is reached. An
-/// alert's id holds window, limit and threshold, so it comes once a period, and anew after the
-/// limit was changed.
-pub fn of_limits(
-    (scope, name): (&Scope, &str),
-    limits: &Limits,
-    counted: &Counted,
-    thresholds: &[u32],
-    now: Timestamp,
-) -> Vec<Alert> {
+/// Text that Slack shows as it is: these three begin links, mentions and entities in it (Slack,
+/// "Formatting text for app surfaces", 2026-11).
+fn slack(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// What is known of the limits of a scope.
+#[derive(Debug)]
+pub struct Looked<'a> {
+    /// What the limits are of.
+    pub scope: &'a Scope,
+    /// Its name.
+    pub name: &'a str,
+    /// The limits.
+    pub limits: &'a Limits,
+    /// What is counted against them.
+    pub counted: &'a Counted,
+    /// The windows, by name, in which a request was turned away for want of money.
+    pub blocked: &'a BTreeSet<String>,
+}
+
+/// How much of it is spent, in percent, rounded down. Of a limit of nothing everything is.
+fn share(spent: PicoUsd, limit: PicoUsd) -> u32 {
+    let hundred = spent.pico().max(0).saturating_mul(100);
+    hundred.checked_div(limit.pico()).map_or(100, |share| u32::try_from(share).unwrap_or(u32::MAX))
+}
+
+/// What is to be told of these limits: in each window the largest threshold that is reached, and
+/// that requests are turned away. An alert's id holds window, limit and threshold, so it comes once
+/// a period, and anew after the limit was changed.
+pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec<Alert> {
+    let Looked { scope, name, limits, counted, blocked } = *looked;
     let before = now.saturating_sub(AFTERMATH).unwrap_or(now);
     let mut alerts = BTreeMap::new();
     for (period, limit) in limits.monies() {
         for at in [before, now] {
             let (window, spent) = (period.window(at), counted.spent(period, at));
-            let Some(percent) = reached(spent, limit, thresholds) else { continue };
-            let id = format!("limit#{scope}#{}#{}#{percent}", window.name, limit.pico());
-            let event = Event::Limit(LimitReached {
+            let of = |percent| LimitReached {
                 scope: scope.clone(),
                 name: name.to_owned(),
                 period: Period::as_str(period).to_owned(),
@@ -227,8 +260,17 @@ pub fn of_limits(
                 spent_usd: spent,
                 limit_usd: limit,
                 resets_at: window.resets_at,
-            });
-            alerts.insert(id.clone(), Alert { id, at: now, event });
+            };
+            let mut tell = |mark: String, event| {
+                let id = format!("limit#{scope}#{}#{}#{mark}", window.name, limit.pico());
+                alerts.insert(id.clone(), Alert { id, at: now, event });
+            };
+            if let Some(percent) = reached(spent, limit, thresholds) {
+                tell(percent.to_string(), Event::Limit(of(percent)));
+            }
+            if blocked.contains(&window.name) {
+                tell("blocks".to_owned(), Event::LimitBlocks(of(share(spent, limit))));
+            }
         }
     }
     alerts.into_values().collect()

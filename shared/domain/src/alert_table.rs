@@ -49,8 +49,19 @@ fn key() -> Scope {
 }
 
 fn ids(limits: &Limits, counted: &Counted, now: Timestamp) -> Vec<String> {
-    let alerts = of_limits((&key(), "ci"), limits, counted, &THRESHOLDS, now);
-    alerts.into_iter().map(|alert| alert.id).collect()
+    blocked_ids(limits, counted, &[], now)
+}
+
+fn blocked_ids(
+    limits: &Limits,
+    counted: &Counted,
+    blocked: &[&str],
+    now: Timestamp,
+) -> Vec<String> {
+    let blocked = blocked.iter().map(|name| (*name).to_owned()).collect();
+    let scope = key();
+    let looked = Looked { scope: &scope, name: "ci", limits, counted, blocked: &blocked };
+    of_limits(&looked, &THRESHOLDS, now).into_iter().map(|alert| alert.id).collect()
 }
 
 #[test]
@@ -65,6 +76,20 @@ fn each_window_is_told_by_itself_and_a_changed_limit_anew() {
         ids(&limits(160, 2000), &counted, now()),
         ["limit#key_000000000001#d#2026-11-22#160#50"]
     );
+}
+
+#[test]
+fn a_window_that_turns_requests_away_is_told_however_little_is_spent() {
+    let counted = counted(&[("d#2026-11-22", 30), ("m#2026-11", 96)]);
+    let check = |blocked: &[&str], expect: &[&str]| {
+        assert_eq!(blocked_ids(&limits(100, 100), &counted, blocked, now()), expect, "{blocked:?}");
+    };
+    let spent = "limit#key_000000000001#m#2026-11#100#95";
+    check(&[], &[spent]);
+    check(&["d#2026-11-21", "w#2026-11-16"], &[spent]);
+    let daily = "limit#key_000000000001#d#2026-11-22#100#blocks";
+    check(&["d#2026-11-22"], &[daily, spent]);
+    check(&["m#2026-11"], &[spent, "limit#key_000000000001#m#2026-11#100#blocks"]);
 }
 
 #[test]
@@ -129,7 +154,7 @@ fn an_account_is_told_when_it_changes_for_long() {
 
 #[test]
 fn words_for_people() {
-    let event = Event::Limit(LimitReached {
+    let reached = LimitReached {
         scope: key(),
         name: "ci".into(),
         period: "daily".into(),
@@ -137,8 +162,14 @@ fn words_for_people() {
         spent_usd: PicoUsd::new(8_099_000_000_000),
         limit_usd: PicoUsd::new(10_000_000_000_000),
         resets_at: "2026-11-23T00:00:00Z".parse().ok(),
-    });
-    let alert = Alert { id: "x".into(), at: now(), event };
+    };
+    let blocks = LimitReached { name: "<!channel> & co".into(), ..reached.clone() };
+    let alert = Alert { id: "x".into(), at: now(), event: Event::LimitBlocks(blocks) };
+    let slack: serde_json::Value = serde_json::from_str(&alert.body(Form::Slack)).unwrap();
+    let text = "Baton: key &lt;!channel&gt; &amp; co: the daily limit turns requests away \
+        (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(slack, json!({ "text": text }), "a name mentions nobody");
+    let alert = Alert { id: "x".into(), at: now(), event: Event::Limit(reached) };
     let text =
         "key ci: 80 % of the daily limit is spent (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(alert.text(), text);

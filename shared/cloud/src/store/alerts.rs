@@ -3,16 +3,19 @@
 
 use super::edit::Edit;
 use super::item::{Entity, Item, Stored, inconsistent, key_of, text};
-use super::names::{self, ALERT, BODY, MARK, OUTBOX, PK, SETTING, SK, TOLD};
+use super::names::{self, ALERT, BLOCKED, BODY, MARK, OUTBOX, PK, SETTING, SK, TOLD};
 use super::{Store, StoreError};
 use crate::vault::Sealed;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use baton_domain::alert::{Alert, Channel, Settings, Told};
 use baton_domain::id::AccountId;
+use baton_domain::money::PicoUsd;
+use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Limits that one look takes.
 const LOOK_MAX: usize = 500;
@@ -96,6 +99,8 @@ pub struct LastTold {
 pub struct Touched {
     /// Whose limit: an id.
     pub scope: String,
+    /// The windows in which it has turned a request away for want of money.
+    pub blocked: BTreeSet<String>,
     mark: String,
 }
 
@@ -104,23 +109,52 @@ impl Store {
     /// them. It is no part of any promise: the next change notes it again.
     pub async fn touch_limits(&self, scopes: impl Iterator<Item = impl std::fmt::Display>) {
         for scope in scopes {
-            let put = self
-                .db
-                .put_item()
-                .table_name(&self.resources.state_table)
-                .set_item(Some(key_of((names::TOUCHED.to_owned(), scope.to_string()))))
-                .item(MARK, AttributeValue::S(self.dice.bits().to_string()));
-            if let Err(error) = put.send().await {
+            let update = self.touch(&scope).update_expression("SET #mark = :mark");
+            if let Err(error) = update.send().await {
                 tracing::warn!(%scope, "an alert may be late: {}", StoreError::from(error));
             }
         }
+    }
+
+    /// Notes that the limit has turned a request away in this window: once for each amount of it
+    /// that this process sees, however many requests come.
+    pub async fn note_blocked(&self, scope: &Scope, window: &str, limit: PicoUsd) {
+        let place = format!("{scope}#{window}#{limit}");
+        if self.blocked.get(&place).is_some() {
+            return;
+        }
+        self.blocked.insert(place.clone(), ());
+        let update = self
+            .touch(scope)
+            .update_expression("SET #mark = :mark ADD #blocked :window")
+            .expression_attribute_names("#blocked", BLOCKED)
+            .expression_attribute_values(":window", AttributeValue::Ss(vec![window.to_owned()]));
+        if let Err(error) = update.send().await {
+            self.blocked.remove(&place);
+            tracing::warn!(%scope, "an alert may be missing: {}", StoreError::from(error));
+        }
+    }
+
+    fn touch(&self, scope: &impl std::fmt::Display) -> UpdateItemFluentBuilder {
+        self.db
+            .update_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of((names::TOUCHED.to_owned(), scope.to_string()))))
+            .expression_attribute_names("#mark", MARK)
+            .expression_attribute_values(":mark", AttributeValue::S(self.dice.bits().to_string()))
     }
 
     /// Some of the limits that were touched since they were looked at: chosen by their marks, which
     /// are random, so that each has its turn where there are many.
     pub async fn touched_limits(&self) -> Result<Vec<Touched>, StoreError> {
         let items = self.state_items(names::TOUCHED).await?;
-        let read = |item: &Item| Ok(Touched { scope: text(item, SK)?, mark: text(item, MARK)? });
+        let read = |item: &Item| {
+            let blocked = match item.get(BLOCKED) {
+                Some(AttributeValue::Ss(windows)) => windows.iter().cloned().collect(),
+                _ => BTreeSet::new(),
+            };
+            Ok(Touched { scope: text(item, SK)?, blocked, mark: text(item, MARK)? })
+        };
         let mut touched = items.iter().map(read).collect::<Result<Vec<Touched>, StoreError>>()?;
         touched.sort_unstable_by(|one, other| one.mark.cmp(&other.mark));
         touched.truncate(LOOK_MAX);

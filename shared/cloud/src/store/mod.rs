@@ -76,6 +76,8 @@ pub struct Store {
     health: health::Memory,
     /// Versions of tokens that this process has asked new ones for.
     asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
+    /// Windows of limits that this process has noted as spent.
+    blocked: Arc<quick_cache::sync::Cache<String, ()>>,
     renewal_asked: Arc<Notify>,
 }
 
@@ -129,6 +131,7 @@ impl Store {
             moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
             asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            blocked: Arc::new(quick_cache::sync::Cache::new(1_000)),
             renewal_asked: Arc::default(),
         }
     }

@@ -27,7 +27,7 @@
 //! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
-//! | limits that have changed | state | PutItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
+//! | limits that have changed, or turned somebody away | state | UpdateItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
 //! | an alert, once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
 //! | alerts on their way; what was told of accounts | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
 //! | where alerts go | config | GetItem (`setting#alerts`, `setting`) |
@@ -95,6 +95,7 @@ pub(super) const USED_PREFIX: &str = "used#";
 pub(super) const LIMIT: &str = "limit";
 pub(super) const TOUCHED: &str = "touched";
 pub(super) const MARK: &str = "mark";
+pub(super) const BLOCKED: &str = "blocked";
 pub(super) const ALERT: &str = "alert";
 pub(super) const OUTBOX: &str = "outbox";
 pub(super) const TOLD: &str = "told";
