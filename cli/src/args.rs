@@ -7,6 +7,7 @@ use crate::doctor::Doctor;
 use crate::import::Import;
 use crate::operate::Office;
 use crate::operate::account::AccountCommand;
+use crate::operate::alert::AlertCommand;
 use crate::operate::audit::AuditCommand;
 use crate::operate::group::GroupCommand;
 use crate::operate::key::KeyCommand;
@@ -91,6 +92,13 @@ pub enum Command {
         office: Office,
         #[command(subcommand)]
         what: LimitCommand,
+    },
+    /// Where operators are told of limits and accounts
+    Alert {
+        #[command(flatten)]
+        office: Office,
+        #[command(subcommand)]
+        what: AlertCommand,
     },
     /// What was used, summed up or request by request
     Usage {

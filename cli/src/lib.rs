@@ -79,6 +79,7 @@ pub async fn run(args: Args) -> Result<(), Fail> {
         Command::User { office, what } => operate::user::run(&office.enter()?, what).await,
         Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
         Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,
+        Command::Alert { office, what } => operate::alert::run(&office.enter()?, what).await,
         Command::Doctor(what) => doctor::run(*what).await,
         Command::Import(what) => import::run(*what).await,
         Command::Profile { what } => profile::run(what),
@@ -86,7 +87,9 @@ pub async fn run(args: Args) -> Result<(), Fail> {
             completions::run(shell);
             Ok(())
         }
-        Command::Usage { office, what } => operate::usage::run(&office.enter()?, what).await,
+        Command::Usage { office, what } => {
+            Box::pin(operate::usage::run(&office.enter()?, what)).await
+        }
         Command::Redrive { office, file } => {
             operate::redrive::run(&office.enter()?, file.as_deref()).await
         }

@@ -151,6 +151,8 @@ async fn take_care(
         async move {
             complain_of("refresh", baton_refresh::tick(&store, &queue, "local").await.map(drop));
             complain_of("refresh", baton_refresh::tend(&store, &outside, "local").await.map(drop));
+            let told = baton_refresh::alerts::tell(&store, &outside.herald, "local").await;
+            complain_of("alerts", told.map(drop));
         }
     };
     let (_, scheduled) = tokio::join!(prompt, local.run_schedule(stop, tick));

@@ -29,6 +29,23 @@ async fn a_key_without_limits_writes_nothing_and_one_with_limits_once() {
 }
 
 #[tokio::test]
+async fn that_a_limit_turns_requests_away_is_noted_once() {
+    let inside = Inside::new(&[]).await;
+    let (key, secret) = inside.key(daily("0.000001")).await;
+    let mut writes = Vec::new();
+    for _ in 0..3 {
+        inside.operations();
+        assert_eq!(inside.ask(&secret).await.0, 429);
+        let seen = inside.operations();
+        writes.push(seen.iter().filter(|operation| *operation == "UpdateItem").count());
+    }
+    assert_eq!(writes, [1, 0, 0]);
+    let touched = inside.store.touched_limits().await.expect("read");
+    let noted: Vec<_> = touched.iter().map(|one| (&one.scope, &one.blocked)).collect();
+    assert_eq!(noted, [(&key.to_string(), &["d#2026-11-22".to_owned()].into())]);
+}
+
+#[tokio::test]
 async fn without_the_store_money_is_refused_and_rates_go_on_unless_set_otherwise() {
     let rates = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let check = async |variables: &[(&str, &str)], limits: &Limits, expect: (u16, &str)| {

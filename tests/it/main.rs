@@ -6,10 +6,12 @@
 )]
 
 mod admin;
+mod alerts;
 mod audit;
 mod bedrock;
 mod bedrock_clients;
 mod cli;
+mod cli_alerts;
 mod cli_completions;
 mod cli_doctor;
 mod cli_import;
@@ -22,6 +24,7 @@ mod dialects_ledger;
 mod dialects_models;
 mod durability;
 mod errors;
+mod export;
 mod failover;
 mod first_start;
 mod guide;
@@ -37,7 +40,9 @@ mod poison;
 mod policies;
 mod prices;
 mod proxies;
+mod reconcile;
 mod recovery;
+mod rerate;
 mod retention;
 mod roles;
 mod scopes;

@@ -26,11 +26,13 @@ const NONE: &str = "";
 const DATA_KEY: &str = "StringEquals kms:EncryptionContext:item setting#data_key";
 const TOKENS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys token#*";
 const AUDIT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys audit#*";
-const RESET: &str =
-    "ForAllValues:StringLike dynamodb:LeadingKeys health#* lease#* sign_in#* limit#* replay#*";
+const RERATE: &str = "ForAllValues:StringLike dynamodb:LeadingKeys event#* rollup#*";
+const RESET: &str = "ForAllValues:StringLike dynamodb:LeadingKeys \
+health#* lease#* sign_in#* limit#* replay#* rerate alert#* outbox";
 const IDENTITY: &str = "if UsesWorkloadIdentity: \
 ForAllValues:StringEquals sts:IdentityTokenAudience !Ref WorkloadIdentityAudience";
 
+const TOPIC: &str = "if HasAlertTopic: ";
 const BEDROCK: &str = "if BedrockAllowed: ";
 const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
 
@@ -59,11 +61,13 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Refresh", "sqs:SendMessage", "UsageQueue", NONE),
     ("Refresh", "kms:Decrypt", "DataKey", DATA_KEY),
     ("Refresh", "sts:GetWebIdentityToken", "*", IDENTITY),
+    ("Refresh", "sns:Publish", "AlertTopicArn", TOPIC),
     ("Refresh", LOG, "RefreshLog", NONE),
     ("Admin", READ, CONFIG, NONE),
     ("Admin", WRITE, CONFIG, NONE),
     ("Admin", READ, USAGE, NONE),
     ("Admin", "PutItem", "UsageTable", AUDIT),
+    ("Admin", "UpdateItem", "UsageTable", RERATE),
     ("Admin", READ, "StateTable", NONE),
     ("Admin", WRITE, "StateTable", RESET),
     ("Admin", TAKE, "UsageDeadLetterQueue", NONE),

@@ -6,7 +6,7 @@ use baton_tests::house::{Admin, House, Key};
 use serde_json::{Value, json};
 
 /// Every route with who may use it. A route that is missing here fails the test.
-const MATRIX: [(&str, &str); 55] = [
+const MATRIX: [(&str, &str); 60] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
     ("GET /groups/{group_id}", "admin"),
@@ -47,10 +47,15 @@ const MATRIX: [(&str, &str); 55] = [
     ("POST /prices", "admin"),
     ("GET /prices/{model}", "admin"),
     ("DELETE /prices/{model}", "admin"),
+    ("POST /prices/rerate", "admin"),
+    ("GET /alerts", "admin"),
+    ("PUT /alerts", "admin"),
+    ("POST /alerts/test", "admin"),
     ("GET /settings", "admin"),
     ("PATCH /settings", "admin"),
     ("GET /usage/summary", "member"),
     ("GET /usage/events", "member"),
+    ("GET /usage/export", "member"),
     ("GET /usage/dead-letters", "admin"),
     ("POST /usage/redrive", "admin"),
     ("GET /audit", "admin"),

@@ -17,7 +17,7 @@ use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Standing as HealthStanding;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
-use baton_domain::token::{Exchange, Grant, Standing, Why};
+use baton_domain::token::{ClientAuth, Exchange, Grant, Standing, Why};
 use baton_local::{Fault, Local};
 use baton_refresh::renew_all;
 use baton_tests::token_endpoint::{LIFE_SECONDS, TokenEndpoint, Trouble};
@@ -57,6 +57,7 @@ impl Signed {
         let exchange = Exchange {
             token_url: url.to_owned(),
             grant: Grant::RefreshToken { client_id: "baton".into(), scope: None },
+            client_auth: ClientAuth::default(),
         };
         let secrets = TokenSecrets {
             refresh_token: Some(Secret::new("rt-0".into())),

@@ -14,6 +14,7 @@
 )]
 
 pub mod answer;
+pub mod back_office;
 pub mod eventually;
 pub mod fixtures;
 pub mod front;

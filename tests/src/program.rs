@@ -1,6 +1,6 @@
 //! Other programs: run to their end with a deadline, everything they print collected.
 
-use std::io::Read;
+use std::io::{Read, Seek as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,7 +28,11 @@ pub struct Program {
 impl Program {
     /// Starts it with both outputs collected and nothing to read.
     pub fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::reading(Stdio::null(), command)
+    }
+
+    fn reading(stdin: Stdio, command: &mut Command) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         Self {
             stdout: Output::collecting(child.stdout.take()),
@@ -40,6 +44,14 @@ impl Program {
     /// Runs it to its end.
     pub fn run(command: &mut Command, patience: Duration) -> Ended {
         Self::start(command).ended(patience)
+    }
+
+    /// Runs it to its end with this on its standard input.
+    pub fn fed(command: &mut Command, said: &str, patience: Duration) -> Ended {
+        let mut file = tempfile::tempfile().expect("a file to read from");
+        file.write_all(said.as_bytes()).expect("written");
+        file.rewind().expect("rewound");
+        Self::reading(file.into(), command).ended(patience)
     }
 
     /// What it wrote to standard output so far.

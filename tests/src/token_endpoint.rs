@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
+use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -83,6 +84,11 @@ impl TokenEndpoint {
         lock(&self.books).troubles.push_back(trouble);
     }
 
+    /// From now on all is well.
+    pub fn recovers(&self) {
+        lock(&self.books).troubles.clear();
+    }
+
     /// How many tokens it has given out.
     pub fn issued(&self) -> u32 {
         lock(&self.books).issued
@@ -98,7 +104,7 @@ impl TokenEndpoint {
         lock(&self.books).most_under_way
     }
 
-    /// The fields of the last request.
+    /// The fields of the last request, and its `authorization`.
     pub fn last(&self) -> Value {
         lock(&self.books).last.clone()
     }
@@ -118,7 +124,11 @@ fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn answer(State(books): State<Arc<Mutex<Books>>>, body: Bytes) -> Response {
+async fn answer(
+    State(books): State<Arc<Mutex<Books>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     {
         let mut books = lock(&books);
         books.under_way += 1;
@@ -128,7 +138,10 @@ async fn answer(State(books): State<Arc<Mutex<Books>>>, body: Bytes) -> Response
     tokio::task::yield_now().await;
     let mut books = lock(&books);
     books.under_way -= 1;
-    let fields = fields(&body);
+    let mut fields = fields(&body);
+    if let Some(value) = headers.get("authorization") {
+        fields["authorization"] = json!(value.to_str().expect("text"));
+    }
     books.last.clone_from(&fields);
     let trouble = books.troubles.pop_front();
     match trouble {

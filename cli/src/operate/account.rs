@@ -2,7 +2,7 @@
 
 use super::body::{Body, NONE};
 use super::names::{ACCOUNT, GROUP};
-use super::{Desk, Sure, first_line_of_stdin};
+use super::{Desk, Sure, all_of_stdin, first_line_of_stdin};
 use crate::Fail;
 use crate::say::{say, text};
 use clap::{Args, Subcommand};
@@ -210,7 +210,7 @@ fn aws(fields: &AccountFields) -> Option<String> {
 }
 
 fn other_credential(said: String) -> Result<Value, Fail> {
-    let text = if said == "-" { first_line_of_stdin()? } else { said };
+    let text = if said == "-" { all_of_stdin()? } else { said };
     // The text may hold a secret, so it is not repeated.
     serde_json::from_str(&text).map_err(|_| {
         Fail::Usage("--credential: it is no JSON; the README shows the kinds".to_owned())

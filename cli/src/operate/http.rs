@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
 use std::error::Error;
+use std::io::Write;
 
 /// The largest page that the API gives.
 const PAGE_ROWS: usize = 1000;
@@ -47,10 +48,30 @@ impl Admin {
         path: &[&str],
         body: &Value,
     ) -> Result<Value, Fail> {
-        let mut request = self.request(Method::PATCH, path, &[])?;
-        if let Some(version) = before["version"].as_u64() {
-            request = request.header("if-match", format!("\"{version}\""));
-        }
+        self.change_of(before, self.request(Method::PATCH, path, &[])?, body).await
+    }
+
+    /// Replaces `before`; refused if it is no longer what it was then.
+    pub(crate) async fn put_of(
+        &self,
+        before: &Value,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<Value, Fail> {
+        self.change_of(before, self.request(Method::PUT, path, &[])?, body).await
+    }
+
+    async fn change_of(
+        &self,
+        before: &Value,
+        request: RequestBuilder,
+        body: &Value,
+    ) -> Result<Value, Fail> {
+        let version = before["version"].as_u64().filter(|version| *version > 0);
+        let request = match version {
+            Some(version) => request.header("if-match", format!("\"{version}\"")),
+            None => request,
+        };
         self.answer(with_json(request, body)).await
     }
 
@@ -109,6 +130,36 @@ impl Admin {
             wait.set_message(format!("{} rows", data.len()));
             wait.tick();
         }
+    }
+
+    /// Writes what is there to `out`, as it comes; returns how many bytes that were.
+    pub(crate) async fn download(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        out: &mut dyn Write,
+    ) -> Result<u64, Fail> {
+        let request = self.request(Method::GET, path, query)?;
+        let mut answer = request.send().await.map_err(|error| self.unreached(&error))?;
+        if !answer.status().is_success() {
+            let (status, bytes) = (answer.status(), answer.bytes().await.unwrap_or_default());
+            return Err(self.refused(status, &serde_json::from_slice(&bytes).unwrap_or_default()));
+        }
+        let broken = |error: reqwest::Error| {
+            let cause = root_cause(&error);
+            Fail::Failed(format!(
+                "the file broke off in the middle ({cause}); ask for less at once"
+            ))
+        };
+        let (mut bytes, wait) = (0, waiting());
+        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+            out.write_all(&chunk).map_err(Fail::because)?;
+            bytes += u64::try_from(chunk.len()).unwrap_or_default();
+            wait.set_message(format!("{bytes} bytes"));
+            wait.tick();
+        }
+        wait.finish_and_clear();
+        Ok(bytes)
     }
 
     async fn call(

@@ -4,15 +4,19 @@
 #![expect(clippy::doc_markdown, reason = "comments on flags are help texts")]
 
 pub mod account;
+pub mod alert;
 pub mod audit;
 mod body;
+pub mod export;
 pub mod group;
 pub(crate) mod http;
 pub mod key;
 pub mod limit;
 mod names;
 pub mod price;
+pub mod reconcile;
 pub(crate) mod redrive;
+pub mod rerate;
 pub mod usage;
 pub mod user;
 
@@ -147,6 +151,12 @@ impl Sure {
 fn say_done(kind: Kind, object: &Value, done: &str) {
     let (id, name) = (text(&object["id"]), text(&object["name"]));
     say(format!("{} {id} ({name}) is {done}", kind.noun));
+}
+
+/// All that a pipe says, without the space around it.
+pub(crate) fn all_of_stdin() -> Result<String, Fail> {
+    let said = std::io::read_to_string(std::io::stdin()).map_err(Fail::because)?;
+    Ok(said.trim().to_owned())
 }
 
 /// What a person or pipe says, without the end of the line.

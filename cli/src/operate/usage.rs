@@ -1,7 +1,11 @@
-//! `baton usage`: what was used, summed up and request by request.
+//! `baton usage`: what was used, summed up and request by request. Files and new rates have their
+//! own files.
 
 use super::Desk;
+use super::export::{Export, export};
 use super::names::{ACCOUNT, GROUP, KEY, Kind, USER};
+use super::reconcile::{Reconcile, reconcile};
+use super::rerate::{Rerate, rerate};
 use crate::Fail;
 use crate::say::remark;
 use clap::{Args, Subcommand};
@@ -25,6 +29,12 @@ pub enum UsageQuestion {
     Summary(Summary),
     /// One row a request, the newest first
     Events(Events),
+    /// One row a request, as a file
+    Export(Export),
+    /// Rate a period anew, by the prices in force
+    Rerate(Rerate),
+    /// Compare with a provider's own report, figure by figure; fails where they differ
+    Reconcile(Reconcile),
 }
 
 /// What is asked of a summary.
@@ -110,20 +120,23 @@ pub(crate) async fn run(desk: &Desk, command: UsageCommand) -> Result<(), Fail> 
     match command.what.unwrap_or(UsageQuestion::Summary(command.summary)) {
         UsageQuestion::Summary(what) => summary(desk, what).await,
         UsageQuestion::Events(what) => events(desk, what).await,
+        UsageQuestion::Export(what) => export(desk, what).await,
+        UsageQuestion::Rerate(what) => rerate(desk, what).await,
+        UsageQuestion::Reconcile(what) => reconcile(desk, what).await,
     }
 }
 
 /// A query that is filled as far as flags were given.
 #[derive(Default)]
-struct Query(Vec<(&'static str, String)>);
+pub(super) struct Query(Vec<(&'static str, String)>);
 
 impl Query {
-    fn and(mut self, name: &'static str, value: Option<String>) -> Self {
+    pub(super) fn and(mut self, name: &'static str, value: Option<String>) -> Self {
         self.0.extend(value.map(|value| (name, value)));
         self
     }
 
-    async fn and_id(
+    pub(super) async fn and_id(
         self,
         desk: &Desk,
         (name, kind): (&'static str, Kind),
@@ -136,7 +149,7 @@ impl Query {
         Ok(self.and(name, id))
     }
 
-    fn pairs(&self) -> Vec<(&str, &str)> {
+    pub(super) fn pairs(&self) -> Vec<(&str, &str)> {
         self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 }

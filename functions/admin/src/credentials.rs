@@ -6,7 +6,7 @@ use baton_cloud::store::{Stored, Token, TokenSecrets};
 use baton_cloud::upstream::{AwsAccess, check_url, trimmed};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::secret::Secret;
-use baton_domain::token::{Assertion, Exchange, Grant, Standing};
+use baton_domain::token::{Assertion, ClientAuth, Exchange, Grant, Standing};
 use serde::Deserialize;
 
 /// For whom AWS makes out an identity, unless the operator says otherwise: Anthropic's API, of its
@@ -32,6 +32,8 @@ pub(crate) enum NewCredential {
         client_secret: Option<Secret>,
         refresh_token: Option<Secret>,
         scope: Option<String>,
+        #[serde(default)]
+        token_endpoint_auth_method: ClientAuth,
     },
     /// A token for a signed statement of who we are; no secret is stored.
     WorkloadIdentity(WorkloadIdentity),
@@ -92,7 +94,14 @@ impl Office {
                 stored.secret = Some(self.store.seal_credential(&stored.value.id, &secret).await?);
                 return Ok(None);
             }
-            NewCredential::Oauth2 { token_url, client_id, client_secret, refresh_token, scope } => {
+            NewCredential::Oauth2 {
+                token_url,
+                client_id,
+                client_secret,
+                refresh_token,
+                scope,
+                token_endpoint_auth_method: client_auth,
+            } => {
                 let grant = match refresh_token {
                     Some(_) => Grant::RefreshToken { client_id, scope },
                     None if client_secret.is_none() => {
@@ -104,7 +113,7 @@ impl Office {
                     None => Grant::ClientCredentials { client_id, scope },
                 };
                 let secrets = TokenSecrets { access_token: None, refresh_token, client_secret };
-                (Exchange { token_url, grant }, secrets, Standing::default())
+                (Exchange { token_url, grant, client_auth }, secrets, Standing::default())
             }
             NewCredential::WorkloadIdentity(identity) => {
                 let exchange = identity.exchange(&stored.value);
@@ -165,7 +174,8 @@ impl WorkloadIdentity {
             assertion,
         };
         let own = || format!("{}/v1/oauth/token", trimmed(&account.base_url));
-        Exchange { token_url: self.token_url.unwrap_or_else(own), grant }
+        let (token_url, client_auth) = (self.token_url.unwrap_or_else(own), ClientAuth::default());
+        Exchange { token_url, grant, client_auth }
     }
 }
 

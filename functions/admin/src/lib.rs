@@ -5,6 +5,7 @@
 
 mod accounts;
 mod actor;
+mod alerts;
 mod answer;
 mod attempts;
 mod audit;
@@ -12,6 +13,7 @@ mod authorize;
 mod credentials;
 mod dead_letters;
 mod effective;
+mod export;
 mod first_start;
 mod groups;
 mod health;
@@ -23,6 +25,7 @@ mod prices;
 mod probe;
 mod query;
 mod replay;
+mod rerate;
 mod routes;
 mod runtime;
 mod spend_limits;

@@ -17,7 +17,7 @@ use baton_cloud::upstream::check_url;
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
-use baton_domain::token::{Exchange, Grant, Standing};
+use baton_domain::token::{ClientAuth, Exchange, Grant, Standing};
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,6 +34,8 @@ struct Start {
     token_url: String,
     client_id: String,
     client_secret: Option<String>,
+    #[serde(default)]
+    token_endpoint_auth_method: ClientAuth,
     scope: Option<String>,
     redirect_uri: String,
     /// The fields of the account that is to be made…
@@ -68,7 +70,11 @@ pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
     let url = start.page(&state, &verifier);
     let grant = Grant::RefreshToken { client_id: start.client_id, scope: None };
     let sign_in = SignIn {
-        exchange: Exchange { token_url: start.token_url, grant },
+        exchange: Exchange {
+            token_url: start.token_url,
+            grant,
+            client_auth: start.token_endpoint_auth_method,
+        },
         redirect_uri: start.redirect_uri,
         verifier,
         client_secret: start.client_secret,

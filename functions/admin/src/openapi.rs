@@ -51,7 +51,7 @@ fn document(components: &Value) -> Value {
 
 fn operation(route: &Route) -> Value {
     let (status, schema) = route.gives;
-    let mut answers = Map::from_iter([(status.to_string(), good(schema))]);
+    let mut answers = Map::from_iter([(status.to_string(), good(schema, route.media))]);
     let refusals = REFUSALS.iter().filter(|(status, _)| refuses(route, *status));
     answers.extend(refusals.map(|(status, meaning)| {
         let answer = json!({ "description": meaning, "content": content("Error") });
@@ -71,15 +71,22 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-fn good(schema: Option<&str>) -> Value {
+fn good(schema: Option<&str>, media: &[&str]) -> Value {
     match schema {
-        Some(schema) => json!({ "description": "Done.", "content": content(schema) }),
+        Some(schema) => {
+            let forms = media.iter().map(|form| ((*form).to_owned(), content_of(schema)));
+            json!({ "description": "Done.", "content": forms.collect::<Map<_, _>>() })
+        }
         None => json!({ "description": "Done." }),
     }
 }
 
 fn content(schema: &str) -> Value {
-    json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } })
+    json!({ "application/json": content_of(schema) })
+}
+
+fn content_of(schema: &str) -> Value {
+    json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
 }
 
 /// Whether the route can answer so.
@@ -99,7 +106,9 @@ fn refuses(route: &Route, status: u16) -> bool {
 
 /// Whether it changes something that has a version.
 fn names_version(route: &Route) -> bool {
-    matches!(route.verb, Verb::Patch | Verb::Delete) || route.path.ends_with("/rotate")
+    matches!(route.verb, Verb::Patch | Verb::Delete)
+        || route.path.ends_with("/rotate")
+        || (route.verb, route.path) == (Verb::Put, "/alerts")
 }
 
 fn parameters(route: &Route) -> Vec<Value> {

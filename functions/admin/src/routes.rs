@@ -3,8 +3,8 @@
 
 use crate::actor::Access;
 use crate::{
-    Office, accounts, audit, dead_letters, effective, groups, health, keys, limits, oauth, openapi,
-    prices, runtime, spend_limits, usage, users,
+    Office, accounts, alerts, audit, dead_letters, effective, export, groups, health, keys, limits,
+    oauth, openapi, prices, rerate, runtime, spend_limits, usage, users,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -51,6 +51,8 @@ pub(crate) struct Route {
     pub(crate) query: &'static [&'static str],
     /// The schema of its body.
     pub(crate) takes: Option<&'static str>,
+    /// What its good answer may be.
+    pub(crate) media: &'static [&'static str],
     /// Status and schema of its good answer.
     pub(crate) gives: (u16, Option<&'static str>),
     handler: Handler,
@@ -67,7 +69,8 @@ impl Route {
         handler: Handler,
     ) -> Self {
         let (access, query, takes) = (Access::Admin, [].as_slice(), None);
-        Self { verb, path, summary, access, query, takes, gives, handler }
+        let media = ["application/json"].as_slice();
+        Self { verb, path, summary, access, query, takes, media, gives, handler }
     }
 
     const fn get(
@@ -128,6 +131,11 @@ impl Route {
 
     const fn takes(self, schema: &'static str) -> Self {
         Self { takes: Some(schema), ..self }
+    }
+
+    /// Answers a file in one of these forms.
+    const fn file(self, media: &'static [&'static str]) -> Self {
+        Self { media, ..self }
     }
 
     /// Open to everybody, without a credential.
@@ -250,6 +258,26 @@ pub(crate) static ROUTES: &[Route] = &[
     Route::get("/prices/{model}", "Read a model's prices", "PriceList", || get(prices::read)),
     Route::remove("/prices/{model}", "Delete an own price", || delete(prices::remove))
         .query(&["effective_from"]),
+    Route::act("/prices/rerate", "Compute the cost of a period anew", "Rerated", || {
+        post(rerate::rerate)
+    })
+    .takes("Rerate"),
+    Route::get("/alerts", "Read where alerts go", "Alerts", || get(alerts::read)),
+    Route::new(
+        Verb::Put,
+        "/alerts",
+        "Set where alerts go",
+        (200, Some("AlertsWithSecret")),
+        || put(alerts::set),
+    )
+    .takes("NewAlerts"),
+    Route::new(
+        Verb::Post,
+        "/alerts/test",
+        "Send an alert to see whether it arrives",
+        (202, Some("AlertTest")),
+        || post(alerts::test),
+    ),
     Route::get("/settings", "Read the settings of the running system", "Settings", || {
         get(runtime::read)
     }),
@@ -271,6 +299,12 @@ pub(crate) static ROUTES: &[Route] = &[
             "outcome",
         ])
         .for_members(),
+    Route::get("/usage/export", "Write requests to a file, newest first", "Export", || {
+        get(export::export)
+    })
+    .query(&["format", "from", "to", "key_id", "user_id", "account_id", "model", "outcome"])
+    .file(&["text/csv", "application/jsonl", "application/vnd.apache.parquet"])
+    .for_members(),
     Route::get(
         "/usage/dead-letters",
         "Count and show what could not be stored",

@@ -40,6 +40,22 @@ pub(crate) struct EventQuery {
     cursor: Option<String>,
 }
 
+impl EventQuery {
+    /// Which events are asked for; a member's own, whatever it names.
+    pub(crate) fn filter(self, visit: &Visit, now: Timestamp) -> Answer<EventFilter> {
+        let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
+        Ok(EventFilter {
+            from,
+            to,
+            key: self.key_id,
+            account: self.account_id,
+            user: visit.narrow(self.user_id)?,
+            model: self.model,
+            outcome: self.outcome,
+        })
+    }
+}
+
 pub(crate) async fn summary(
     State(office): Shared,
     visit: Visit,
@@ -58,18 +74,8 @@ pub(crate) async fn events(
     visit: Visit,
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Value>> {
-    let now = office.store.clock().now();
-    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
-    let filter = EventFilter {
-        from,
-        to,
-        key: query.key_id,
-        account: query.account_id,
-        user: visit.narrow(query.user_id)?,
-        model: query.model,
-        outcome: query.outcome,
-    };
-    let paging = Paging { limit: query.limit, cursor: query.cursor };
+    let paging = Paging { limit: query.limit, cursor: query.cursor.clone() };
+    let filter = query.filter(&visit, office.store.clock().now())?;
     let limit = usize::from(paging.limit()?);
     let page = office.store.events(&filter, limit, paging.cursor()).await?;
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))

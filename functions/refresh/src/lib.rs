@@ -1,8 +1,10 @@
 //! The caretaker: what has to happen on a schedule.
 //!
 //! Usage events that the queue did not take are sent again, reservations that nobody settled are,
-//! tokens are renewed ahead of their end, and accounts whose credential was refused are asked again.
+//! tokens are renewed ahead of their end, accounts whose credential was refused
+//! are asked again, and operators are told what is news.
 
+pub mod alerts;
 mod recovery;
 mod sign_in;
 mod sweep;
@@ -10,6 +12,7 @@ mod sweep;
 pub use sign_in::renew_all;
 
 use baton_cloud::aws::Aws;
+use baton_cloud::herald::Herald;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Store, StoreError};
@@ -35,12 +38,14 @@ pub struct Done {
     pub recovered: usize,
 }
 
-/// What reaches out of the house: upstreams and token endpoints.
+/// What reaches out of the house: upstreams, token endpoints, and those who are told.
 #[derive(Clone)]
 pub struct Outside {
     upstream: Upstream,
     /// Where tokens are renewed.
     pub endpoint: TokenEndpoint,
+    /// Through what operators are told.
+    pub herald: Herald,
 }
 
 impl Outside {
@@ -50,7 +55,9 @@ impl Outside {
     /// When the TLS library cannot be set up.
     pub fn new(aws: &Aws, settings: &Settings) -> Result<Self, NoAnswer> {
         let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-        Ok(Self { endpoint: TokenEndpoint::new(aws, upstream.clone()), upstream })
+        let endpoint = TokenEndpoint::new(aws, upstream.clone());
+        let herald = Herald::new(aws, upstream.clone());
+        Ok(Self { upstream, endpoint, herald })
     }
 }
 

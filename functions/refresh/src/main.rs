@@ -7,6 +7,7 @@ use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
+use baton_refresh::alerts::tell;
 use baton_refresh::{Done, Outside, tend, tick};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
@@ -27,7 +28,9 @@ async fn main() -> Result<(), Error> {
                 Box::pin(tend(store, outside, owner)),
                 Box::pin(tick(store, queue, owner))
             );
+            let told = tell(store, &outside.herald, owner).await;
             let (tended, swept) = (tended?, swept?);
+            told?;
             let Done { renewed, recovered, .. } = tended;
             Ok::<_, Error>(Done { renewed, recovered, ..swept })
         }

@@ -16,7 +16,7 @@ use baton_domain::limit::utilization;
 use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::Ask;
-use baton_domain::reservation::{Counted, Reservation, Spend};
+use baton_domain::reservation::{Blocked, Counted, Reservation, Spend};
 use baton_domain::scope::Scope;
 use baton_wire::envelope::Envelope;
 use http::{HeaderMap, HeaderValue};
@@ -90,9 +90,22 @@ impl Means {
                 Ok(Some(Reserved { bounds, id, reservation, counted }))
             }
             Ok(Admission::Blocked(scope, why)) => {
+                self.note_blocked(&bounds, &scope, &why, asked.at).await;
                 Err(Refusal::blocked(&scope, &why, asked.at, self.words().await.as_deref()))
             }
             Err(error) => self.without_store(&bounds, &error).map(|()| None),
+        }
+    }
+
+    /// Has operators told that a money limit turns requests away.
+    async fn note_blocked(&self, bounds: &Bounds, scope: &Scope, why: &Blocked, at: Timestamp) {
+        let Blocked::Money { period, .. } = *why else { return };
+        let limits = bounds.all().find(|(one, _)| one == scope);
+        let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
+        let window = period.window(at).name;
+        let note = self.store.note_blocked(scope, &window, limit);
+        if tokio::time::timeout(TELL_PATIENCE, note).await.is_err() {
+            tracing::warn!(%scope, "an alert may be missing: the store is slow");
         }
     }
 

@@ -94,6 +94,7 @@ impl Means {
             tried: receipt.tried.clone(),
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
+            iterations: usage.iterations.clone(),
             reserved_usd: question.caller.reserved_usd,
             reserved_pools: question.caller.reserved_pools.clone(),
         }

@@ -10,9 +10,11 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use baton_cloud::store::{ACTIONS_MAX, CommitError, Store, StoreError};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::UsageRecord;
+use baton_domain::reservation::Settlement;
+use baton_domain::scope::Scope;
 use jiff::Timestamp;
 use plan::Transaction;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// Tries before a busy table is left to the queue's redelivery.
@@ -36,7 +38,11 @@ pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
         }
     }
     let failed = store_all(store, &records).await;
-    note_used(store, records.iter().filter(|record| !failed.contains(&record.id))).await;
+    let stored = || records.iter().filter(|record| !failed.contains(&record.id));
+    note_used(store, stored()).await;
+    // Also for what was stored before: a crash may have come between.
+    let settled: BTreeSet<Scope> = stored().flat_map(Settlement::scopes_of).collect();
+    store.touch_limits(settled.iter()).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
         answer.add_failure(message);
     }

@@ -11,6 +11,8 @@ pub struct Aws {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) kms: aws_sdk_kms::Client,
+    /// For the services that few functions use: what does not use them does not hold them.
+    pub(crate) config: SdkConfig,
     pub(crate) sts: aws_sdk_sts::Client,
 }
 
@@ -21,6 +23,7 @@ impl Aws {
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             sqs: aws_sdk_sqs::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
+            config: config.clone(),
             sts: aws_sdk_sts::Client::new(config),
         }
     }

@@ -6,12 +6,12 @@ use crate::store::TokenSecrets;
 use crate::upstream::{NoAnswer, Upstream};
 use aws_sdk_sts::error::DisplayErrorContext;
 use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use baton_domain::secret::Secret;
-use baton_domain::token::{Assertion, Exchange, Grant, Miss};
+use baton_domain::token::{Assertion, ClientAuth, Exchange, Grant, Miss};
 use bytes::Bytes;
-use form_urlencoded::Serializer;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use form_urlencoded::{Serializer, byte_serialize};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::SignedDuration;
@@ -134,13 +134,23 @@ impl TokenEndpoint {
         fields: &[(&str, &str)],
         secrets: &TokenSecrets,
     ) -> Result<Issued, NotIssued> {
-        let mut all = vec![("grant_type", grant_type), ("client_id", client_id)];
+        let mut all = vec![("grant_type", grant_type)];
+        let mut headers = HeaderMap::new();
+        match (&secrets.client_secret, exchange.client_auth) {
+            (Some(secret), ClientAuth::ClientSecretBasic) => {
+                headers.insert(AUTHORIZATION, basic(client_id, secret));
+            }
+            (secret, _) => {
+                all.push(("client_id", client_id));
+                all.extend(secret.iter().map(|it| ("client_secret", it.expose())));
+            }
+        }
         all.extend_from_slice(fields);
-        all.extend(secrets.client_secret.iter().map(|it| ("client_secret", it.expose())));
         all.extend(scope.iter().map(|it| ("scope", it.as_str())));
         let body = Serializer::new(String::new()).extend_pairs(all).finish();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-        self.ask(&exchange.token_url, kind, body).await
+        headers.insert(CONTENT_TYPE, kind);
+        self.ask(&exchange.token_url, headers, body).await
     }
 
     async fn ask_for_assertion(&self, exchange: &Exchange) -> Result<Issued, NotIssued> {
@@ -164,7 +174,8 @@ impl TokenEndpoint {
             body["workspace_id"] = json!(workspace);
         }
         let kind = HeaderValue::from_static("application/json");
-        self.ask(&exchange.token_url, kind, body.to_string()).await
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
+        self.ask(&exchange.token_url, headers, body.to_string()).await
     }
 
     /// The signed statement of who we are. Not having it uses nothing up.
@@ -192,9 +203,13 @@ impl TokenEndpoint {
         Ok(Secret::new(text.to_owned()))
     }
 
-    async fn ask(&self, url: &str, kind: HeaderValue, body: String) -> Result<Issued, NotIssued> {
-        let json = HeaderValue::from_static("application/json");
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind), (ACCEPT, json)]);
+    async fn ask(
+        &self,
+        url: &str,
+        mut headers: HeaderMap,
+        body: String,
+    ) -> Result<Issued, NotIssued> {
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let call = async {
             let answer = self.upstream.call(Method::POST, url, headers, Bytes::from(body)).await;
             let (head, body) = answer.map_err(NotIssued::of)?.into_parts();
@@ -205,6 +220,17 @@ impl TokenEndpoint {
         let late = || Err(NotIssued::unanswered("no answer in time"));
         tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
     }
+}
+
+/// The client's id and secret, each encoded as in a form, then both in base64 (RFC 6749 §2.3.1).
+fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encoded(client_id), encoded(secret.expose()));
+    // Base64 fits into any header.
+    let value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)));
+    let mut value = value.unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
 }
 
 /// Whether it has the form of a signed JWT (RFC 7515 §3.1): a JSON object and two more parts.
@@ -283,6 +309,14 @@ mod tests {
         {
             assert!(!is_jwt(other), "{other}");
         }
+    }
+
+    #[test]
+    fn id_and_secret_are_encoded_before_they_are_joined() {
+        // printf 'id%3A1:p%2Bs+s%C3%A9' | base64
+        let value = basic("id:1", &Secret::new("p+s sé".into()));
+        assert_eq!(value, "Basic aWQlM0ExOnAlMkJzK3MlQzMlQTk=");
+        assert!(value.is_sensitive());
     }
 
     #[test]

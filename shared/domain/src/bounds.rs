@@ -55,6 +55,22 @@ impl Sources {
         let groups = self.groups.iter().map(|(scope, terms)| (scope, &terms.caps));
         resolve(period, user, groups, &self.organization.caps)
     }
+
+    /// `limits`, those of the person itself, with the caps that hold for it.
+    #[must_use]
+    pub fn capped(&self, person: &Scope, mut limits: Limits) -> Limits {
+        for period in PERIODS {
+            if let Some(cap) = self.cap(person, period).and_then(|(_, cap)| cap.amount()) {
+                limits.tighten(period, cap);
+            }
+        }
+        limits
+    }
+
+    /// The user's own limits.
+    pub fn of_user(&self) -> Limits {
+        self.user.as_ref().map(|terms| terms.limits.clone()).unwrap_or_default()
+    }
 }
 
 /// Whom the caps on each person are counted against.
@@ -71,16 +87,9 @@ impl Bounds {
     /// What bounds `key`, all told.
     pub fn of(key: &Key, sources: &Sources) -> Self {
         let person = person(key);
-        let mut own = key.limits.clone();
-        let user = sources.user.as_ref().map(|terms| terms.limits.clone());
-        let mut user = user.unwrap_or_default();
-        for period in PERIODS {
-            let cap = sources.cap(&person, period).and_then(|(_, cap)| cap.amount());
-            let counted = if key.user_id.is_some() { &mut user } else { &mut own };
-            if let Some(cap) = cap {
-                counted.tighten(period, cap);
-            }
-        }
+        let (mut own, mut user) = (key.limits.clone(), sources.of_user());
+        let counted = if key.user_id.is_some() { &mut user } else { &mut own };
+        *counted = sources.capped(&person, std::mem::take(counted));
         let group = Scope::Group(key.group_id.clone());
         let shared = sources.groups.iter().find(|(scope, _)| *scope == group);
         let all = [

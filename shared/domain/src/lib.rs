@@ -6,6 +6,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod account;
+pub mod alert;
 pub mod bounds;
 pub mod choose;
 pub mod health;
@@ -17,8 +18,10 @@ pub mod money;
 pub mod own_price;
 pub mod price;
 pub mod protocol;
+pub mod reconcile;
 pub mod record;
 pub mod relay_key;
+pub mod rerate;
 pub mod reservation;
 pub mod rollup;
 pub mod runtime;

@@ -6,7 +6,7 @@
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
 use crate::scope::Scope;
-use crate::usage::Tokens;
+use crate::usage::{Iteration, Tokens, Usage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,10 @@ pub struct UsageRecord {
     pub session_id: Option<String>,
     /// The client's subagent, if it told one.
     pub agent_id: Option<String>,
+    /// The passes inside the request, where the upstream lists them: each was billed at its own
+    /// model's price, so the cost cannot be computed anew without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub iterations: Vec<Iteration>,
     /// What was reserved for it against its key's limits, if anything. Only on its way to the
     /// store: the transaction that stores the record settles the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,6 +167,21 @@ impl UsageRecord {
             ("model", (1..=MODEL_BYTES_MAX).contains(&self.model.len())),
         ];
         checks.into_iter().find(|(_, is_good)| !is_good).map(|(field, _)| field)
+    }
+}
+
+impl UsageRecord {
+    /// What is billed, as the price table takes it.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            tokens: self.tokens,
+            web_searches: self.web_searches,
+            service_tier: self.service_tier.clone(),
+            inference_geo: self.inference_geo.clone(),
+            speed: self.speed.clone(),
+            iterations: self.iterations.clone(),
+            estimated: self.estimated,
+        }
     }
 }
 

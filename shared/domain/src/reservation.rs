@@ -83,6 +83,7 @@ impl Reservation {
             tried: Vec::new(),
             session_id: None,
             agent_id: None,
+            iterations: Vec::new(),
             reserved_usd: Some(self.estimate),
             reserved_pools: self.pools.clone(),
         }

@@ -23,6 +23,20 @@ pub struct Exchange {
     pub token_url: String,
     /// What is exchanged there.
     pub grant: Grant,
+    /// How our client secret is shown there, if we have one.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+}
+
+/// How a client secret is shown to a token endpoint (RFC 6749 §2.3.1; the names are RFC 7591's).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Among the fields of the body.
+    #[default]
+    ClientSecretPost,
+    /// In the header `authorization`, with the scheme Basic.
+    ClientSecretBasic,
 }
 
 /// What is exchanged for a token.

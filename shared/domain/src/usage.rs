@@ -56,11 +56,12 @@ impl Tokens {
 }
 
 /// One sampling pass inside a request: `usage.iterations[]` (SDK 1.12 types, 2026-11-22).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Iteration {
     /// The upstream's word: `message`, `fallback_message`, `compaction`, `advisor_message`, ….
     pub kind: String,
     /// The model that ran it, where the upstream names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// What it consumed.
     pub tokens: Tokens,

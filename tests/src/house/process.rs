@@ -136,7 +136,7 @@ impl Launch {
 }
 
 /// The binary with a clean environment: no variable of the developer's leaks into a test.
-pub(crate) fn bare_command(home: &Path) -> Command {
+pub fn bare_command(home: &Path) -> Command {
     let mut command = Command::new(baton_binary());
     command
         .env_clear()

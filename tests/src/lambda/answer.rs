@@ -1,4 +1,4 @@
-//! What a function answered: a value, an HTTP answer in one piece, or one that is on its way.
+//! What a function answered: a value, or an HTTP answer that is on its way.
 
 use std::time::Duration;
 
@@ -36,17 +36,6 @@ pub(super) async fn whole(mut parts: Parts) -> Value {
         }
     }
     serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{e}: {body:?}"))
-}
-
-/// The HTTP answer that a function URL makes of a buffered value.
-pub(super) fn http(value: &Value) -> Answer {
-    assert_ne!(value["isBase64Encoded"], true, "nothing here answers in binary: {value}");
-    Answer {
-        status: status(value),
-        headers: headers(value),
-        body: value["body"].as_str().unwrap_or_default().to_owned().into(),
-        torn: false,
-    }
 }
 
 fn status(value: &Value) -> u16 {

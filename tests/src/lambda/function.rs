@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::answer::{Streamed, http, whole};
+use super::answer::{Streamed, whole};
 use super::runtime_api::RuntimeApi;
 use crate::answer::Answer;
 use crate::house::function_binary;
@@ -72,9 +72,9 @@ impl Function {
         whole(self.api.invoke(event.to_string(), left)).await
     }
 
-    /// Invokes it with a request to its URL and reads its answer, which it gives in one piece.
+    /// Invokes it with a request to its URL and reads its answer to the end.
     pub async fn request(&self, event: &Value, left: Duration) -> Answer {
-        http(&self.invoke(event, left).await)
+        self.stream(event, left).await.finish().await
     }
 
     /// Invokes it with a request to its URL and waits for the head of its answer, which it streams.

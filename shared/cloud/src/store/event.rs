@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::{Outcome, Tried, UsageRecord};
-use baton_domain::usage::Tokens;
+use baton_domain::usage::{Iteration, Tokens};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,8 @@ pub(super) struct EventRow {
     se: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ag: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    it: Vec<Iteration>,
 }
 
 impl EventRow {
@@ -114,6 +116,7 @@ impl EventRow {
             tried: self.l,
             session_id: self.se,
             agent_id: self.ag,
+            iterations: self.it,
             reserved_usd: None,
             reserved_pools: Vec::new(),
         }
@@ -153,6 +156,7 @@ impl From<&UsageRecord> for EventRow {
             l: record.tried.clone(),
             se: record.session_id.clone(),
             ag: record.agent_id.clone(),
+            it: record.iterations.clone(),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Store {
         TransactWriteItem::builder().set_put(put.build().ok()).build()
     }
 
-    fn add_to(&self, rollup: &Rollup, sums: &Sums) -> TransactWriteItem {
+    pub(super) fn add_to(&self, rollup: &Rollup, sums: &Sums) -> TransactWriteItem {
         let (expression, names, values) = addition(sums);
         let update = Update::builder()
             .table_name(&self.resources.usage_table)

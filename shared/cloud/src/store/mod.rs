@@ -1,6 +1,7 @@
 //! The one door to DynamoDB. What the items are called is in [`names`], what they mean in
 //! `domain`; every operation here is one access pattern.
 
+mod alerts;
 mod audit;
 mod config;
 mod edit;
@@ -16,6 +17,7 @@ mod moves;
 mod names;
 mod prices;
 mod replay;
+mod rerate;
 mod seats;
 mod secrets;
 mod state;
@@ -25,6 +27,7 @@ mod tokens;
 mod trail;
 mod transaction;
 
+pub use alerts::{AlertSettings, Delivery, LastTold, Touched};
 pub use audit::{AuditRow, Change};
 pub use config::{Pool, PoolMember, TokenState};
 pub use edit::{Edit, Page};
@@ -33,6 +36,7 @@ pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
 pub use replay::KeptAnswer;
+pub use rerate::{Rerate, Rerated};
 pub use state::PendingEvent;
 pub use tally::Period;
 pub use tokens::{ListedToken, Token, TokenSecrets};
@@ -72,6 +76,8 @@ pub struct Store {
     health: health::Memory,
     /// Versions of tokens that this process has asked new ones for.
     asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
+    /// Windows of limits that this process has noted as spent.
+    blocked: Arc<quick_cache::sync::Cache<String, ()>>,
     renewal_asked: Arc<Notify>,
 }
 
@@ -125,6 +131,7 @@ impl Store {
             moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
             asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            blocked: Arc::new(quick_cache::sync::Cache::new(1_000)),
             renewal_asked: Arc::default(),
         }
     }

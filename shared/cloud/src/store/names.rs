@@ -27,7 +27,13 @@
 //! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
+//! | limits that have changed, or turned somebody away | state | UpdateItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
+//! | an alert, once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
+//! | alerts on their way; what was told of accounts | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
+//! | where alerts go | config | GetItem (`setting#alerts`, `setting`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
+//! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
+//! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
 //! | the event that is stored in a given-up one's place | usage | GetItem |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
@@ -87,6 +93,13 @@ pub(super) const STATUS: &str = "status";
 pub(super) const USED: &str = "used";
 pub(super) const USED_PREFIX: &str = "used#";
 pub(super) const LIMIT: &str = "limit";
+pub(super) const TOUCHED: &str = "touched";
+pub(super) const MARK: &str = "mark";
+pub(super) const BLOCKED: &str = "blocked";
+pub(super) const ALERT: &str = "alert";
+pub(super) const OUTBOX: &str = "outbox";
+pub(super) const TOLD: &str = "told";
+pub(super) const RERATE: &str = "rerate";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
 /// Settings of the organisation that bound requests.
 pub(super) const LIMITS: &str = "setting#limits";
@@ -217,6 +230,10 @@ pub(super) fn total_partition(shard: u64) -> String {
 pub(super) fn cube_partition(day: &str, shard: u64) -> String {
     format!("rollup#cube#{day}#{shard}")
 }
+
+/// What an event's item calls its cost and price version.
+pub(super) const COST: &str = "c";
+pub(super) const PRICE_VERSION: &str = "pv";
 
 /// Where a rollup's item is. The model comes last, since only it may hold any character.
 pub(super) fn rollup(rollup: &Rollup) -> Place {

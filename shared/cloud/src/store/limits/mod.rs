@@ -214,7 +214,7 @@ impl Store {
             .set_key(Some(key_of(names::limit(scope))))
     }
 
-    async fn wait_a_moment(&self, tries: u32) {
+    pub(in crate::store) async fn wait_a_moment(&self, tries: u32) {
         let step = 5 * 2_u64.pow(tries.min(5));
         let chance = step * u64::from(self.dice.byte()) / 255;
         tokio::time::sleep(Duration::from_millis(step + chance)).await;

@@ -1,0 +1,184 @@
+//! `baton alert`: where operators are told of limits and accounts, and whether it arrives.
+
+use super::body::{Body, NONE};
+use super::{Desk, all_of_stdin};
+use crate::Fail;
+use crate::say::{say, text};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const ROUTE: &str = "alerts";
+
+/// Longer than it takes refresh to look twice.
+const PATIENCE: Duration = Duration::from_secs(150);
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What can be done with alerts.
+#[derive(Subcommand)]
+pub enum AlertCommand {
+    /// Show where alerts go and which ones have not arrived
+    Show,
+    /// Set where alerts go; what is not named stays as it is
+    Set(Box<Settings>),
+    /// Send one and wait until it has arrived
+    Test {
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+}
+
+/// Where alerts go.
+#[derive(Args)]
+pub struct Settings {
+    /// The webhook's address; `-` reads it from standard input, `none` takes it away
+    #[arg(long)]
+    webhook: Option<String>,
+    /// What the webhook takes
+    #[arg(long, value_enum)]
+    form: Option<Form>,
+    /// A share of a money limit that is told, in percent; may be repeated; `none` tells no share
+    #[arg(long, value_name = "PERCENT")]
+    threshold: Vec<String>,
+    /// A topic of Amazon SNS, or `none`
+    #[arg(long, value_name = "ARN")]
+    sns_topic: Option<String>,
+    /// Read what calls are signed with from standard input [default: made and shown once]
+    #[arg(long)]
+    signing_secret: bool,
+}
+
+/// What a webhook takes.
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    /// The alert itself
+    Json,
+    /// An incoming webhook of Slack
+    Slack,
+}
+
+pub(crate) async fn run(desk: &Desk, what: AlertCommand) -> Result<(), Fail> {
+    match what {
+        AlertCommand::Show => {
+            let now = desk.admin.get(&[ROUTE], &[]).await?;
+            desk.screen.show(&now, || show(&now));
+            Ok(())
+        }
+        AlertCommand::Set(settings) => set(desk, *settings).await,
+        AlertCommand::Test { no_wait } => test(desk, no_wait).await,
+    }
+}
+
+fn show(now: &Value) {
+    say(format!("webhook at      {} ({})", text(&now["url_host"]), text(&now["form"])));
+    say(format!("SNS topic       {}", text(&now["sns_topic_arn"])));
+    let shares: Vec<String> =
+        now["thresholds"].as_array().into_iter().flatten().map(text).collect();
+    say(format!("shares told     {} %", shares.join(", ")));
+    let waiting = now["waiting"].as_array().map_or(&[][..], Vec::as_slice);
+    say(format!("not yet arrived {}", waiting.len()));
+    for one in waiting {
+        let (channel, words, tries) = (text(&one["channel"]), text(&one["text"]), &one["tries"]);
+        say(format!("  {channel}, tried {tries} times ({}): {words}", text(&one["last_error"])));
+    }
+}
+
+async fn set(desk: &Desk, what: Settings) -> Result<(), Fail> {
+    let piped = |said: String| if said == "-" { all_of_stdin() } else { Ok(said) };
+    if what.signing_secret && what.webhook.as_deref() == Some("-") {
+        let message = "standard input is one thing only: --webhook - or --signing-secret";
+        return Err(Fail::Usage(message.to_owned()));
+    }
+    let said = Body::default()
+        .set_or_empty("url", what.webhook.map(piped).transpose()?)
+        .set(
+            "form",
+            what.form.map(|form| match form {
+                Form::Json => "json",
+                Form::Slack => "slack",
+            }),
+        )
+        .set("thresholds", thresholds(&what.threshold)?)
+        .set_or_empty("sns_topic_arn", what.sns_topic)
+        .set("signing_secret", what.signing_secret.then(all_of_stdin).transpose()?);
+    if said.is_empty() {
+        return Err(Fail::Usage("say what to change; `baton alert set --help` lists it".into()));
+    }
+    // The API takes all of it at once, but for what it keeps secret.
+    let before = desk.admin.get(&[ROUTE], &[]).await?;
+    let mut body = json!({});
+    for name in ["form", "thresholds", "sns_topic_arn"] {
+        body[name] = before[name].clone();
+    }
+    for (name, value) in said.done().as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    let after = desk.admin.put_of(&before, &[ROUTE], &body).await?;
+    desk.screen.show(&after, || {
+        show(&after);
+        if let Some(made) = after["signing_secret"].as_str() {
+            say(format!("\ncalls are signed with {made}, which is shown this once"));
+        }
+    });
+    Ok(())
+}
+
+fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, Fail> {
+    let number = |said: &String| {
+        let digits = said.trim_end_matches('%').trim();
+        digits.parse::<u32>().map_err(|_| {
+            Fail::Usage(format!("--threshold takes percent or `{NONE}`, not `{said}`"))
+        })
+    };
+    match said {
+        [] => Ok(None),
+        [none] if none == NONE => Ok(Some(Vec::new())),
+        some => some.iter().map(number).collect::<Result<_, _>>().map(Some),
+    }
+}
+
+/// Sends an alert; fails when a channel does not take it.
+async fn test(desk: &Desk, no_wait: bool) -> Result<(), Fail> {
+    let sent = desk.admin.post(&[ROUTE, "test"], &json!({})).await?;
+    if no_wait {
+        desk.screen.show(&sent, || say(text(&sent["message"])));
+        return Ok(());
+    }
+    let begun = Instant::now();
+    loop {
+        let now = desk.admin.get(&[ROUTE], &[]).await?;
+        let mut ours = now["waiting"].as_array().into_iter().flatten();
+        let mut ours = ours.by_ref().filter(|one| one["id"] == sent["id"]).peekable();
+        if ours.peek().is_none() {
+            desk.screen.show(&sent, || say("it has arrived"));
+            return Ok(());
+        }
+        if let Some(failed) = ours.find(|one| !one["last_error"].is_null()) {
+            let (channel, why) = (text(&failed["channel"]), text(&failed["last_error"]));
+            return Err(Fail::Failed(format!("{channel}: {why}; it is tried again for a day")));
+        }
+        if begun.elapsed() > PATIENCE {
+            let message = "it was not sent: refresh does not run (its log says why)";
+            return Err(Fail::Failed(message.to_owned()));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_percent() {
+        let check = |said: &[&str], expect: Option<&[u32]>| {
+            let said: Vec<String> = said.iter().map(|one| (*one).to_owned()).collect();
+            assert_eq!(thresholds(&said).ok().flatten().as_deref(), expect, "{said:?}");
+        };
+        check(&[], None);
+        check(&["none"], Some(&[]));
+        check(&["50", "80%"], Some(&[50, 80]));
+        assert!(thresholds(&["half".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! `baton usage export`: one row a request, as a file. The API writes the rows; here they are only
+//! brought to their place.
+
+use super::Desk;
+use super::names::{ACCOUNT, KEY};
+use super::usage::Query;
+use crate::Fail;
+use crate::say::remark;
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What is asked of an export.
+#[derive(Args)]
+pub struct Export {
+    /// How rows are written
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// First day or time [default: 30 days ago]
+    #[arg(long)]
+    from: Option<String>,
+    /// Last day or time [default: now]
+    #[arg(long)]
+    to: Option<String>,
+    /// Only of this key, by id or name
+    #[arg(long)]
+    key: Option<String>,
+    /// Only through this account, by id or name
+    #[arg(long)]
+    account: Option<String>,
+    /// Only of this model
+    #[arg(long)]
+    model: Option<String>,
+    /// complete, client_disconnected, upstream_error or deadline
+    #[arg(long)]
+    outcome: Option<String>,
+    /// The file, which is there only when it is whole [default: standard output]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// Comma-separated, with a head
+    Csv,
+    /// A JSON object a line
+    Jsonl,
+    /// Apache Parquet
+    Parquet,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+pub(super) async fn export(desk: &Desk, what: Export) -> Result<(), Fail> {
+    let query = Query::default()
+        .and("format", Some(what.format.name().to_owned()))
+        .and("from", what.from)
+        .and("to", what.to)
+        .and("model", what.model)
+        .and("outcome", what.outcome)
+        .and_id(desk, ("key_id", KEY), what.key)
+        .await?
+        .and_id(desk, ("account_id", ACCOUNT), what.account)
+        .await?;
+    let path = ["usage", "export"];
+    let Some(file) = what.out else {
+        let mut screen = std::io::stdout().lock();
+        desk.admin.download(&path, &query.pairs(), &mut screen).await?;
+        return screen.flush().map_err(Fail::because);
+    };
+    // Until it is whole it has another name.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let failed = |error| Fail::Failed(format!("{}: {error}", file.display()));
+    let mut draft = tempfile::Builder::new()
+        .prefix(".baton-export-")
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(failed)?;
+    let bytes = desk.admin.download(&path, &query.pairs(), draft.as_file_mut()).await?;
+    draft.persist(&file).map_err(|error| failed(error.error))?;
+    remark(format!("{bytes} bytes are in {}", file.display()));
+    Ok(())
+}

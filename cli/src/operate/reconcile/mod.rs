@@ -1,0 +1,88 @@
+//! `baton usage reconcile`: Baton's events beside a provider's report of the same days. What
+//! counts as a difference is decided in `domain::reconcile`.
+
+mod ledger;
+mod report;
+
+use super::Desk;
+use super::names::ACCOUNT;
+use super::usage::Query;
+use crate::Fail;
+use crate::say::say;
+use baton_domain::money::PicoUsd;
+use baton_domain::reconcile::{Difference, Figure, Tolerance, compare};
+use clap::Args;
+use ledger::Ledger;
+use report::Report;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Which report is to be compared.
+#[derive(Args)]
+pub struct Reconcile {
+    /// The report: a token or cost file of the Anthropic Console (CSV), or an answer of its Usage
+    /// and Cost API (JSON); several of one kind are taken as one
+    #[arg(long, required = true)]
+    file: Vec<PathBuf>,
+    /// By how much figures may differ, in percent
+    #[arg(long, default_value = "0")]
+    tolerance: String,
+    /// Only requests of this provider
+    #[arg(long, default_value = "anthropic")]
+    provider: String,
+    /// Only requests through this account, by id or name
+    #[arg(long)]
+    account: Option<String>,
+}
+
+const COLUMNS: [(&str, &str); 6] = [
+    ("day", "/day"),
+    ("model", "/model"),
+    ("figure", "/figure"),
+    ("baton", "/baton"),
+    ("provider", "/provider"),
+    ("difference", "/difference"),
+];
+
+pub(super) async fn reconcile(desk: &Desk, what: Reconcile) -> Result<(), Fail> {
+    let tolerance = Tolerance::of_percent(&what.tolerance).ok_or_else(|| {
+        Fail::Usage("--tolerance is a percentage such as 0.5, with four places at most".to_owned())
+    })?;
+    let report = Report::read(&what.file)?;
+    let Some((first, last)) = report.book.days() else {
+        return Err(Fail::Failed("the report has no figures".to_owned()));
+    };
+    let query = Query::default()
+        .and("format", Some("jsonl".to_owned()))
+        .and("from", Some(first.to_owned()))
+        .and("to", Some(last.to_owned()))
+        .and_id(desk, ("account_id", ACCOUNT), what.account)
+        .await?;
+    let mut ledger = Ledger::of(&what.provider);
+    desk.admin.download(&["usage", "export"], &query.pairs(), &mut ledger).await?;
+    let ours = ledger.book()?;
+    let differences = compare(&ours, &report.book, report.stated, tolerance);
+    let rows: Vec<Value> = differences.iter().map(row).collect();
+    let answer = json!({ "data": rows });
+    if differences.is_empty() {
+        desk.screen.show(&answer, || say(format!("nothing differs between {first} and {last}")));
+        return Ok(());
+    }
+    desk.screen.rows(&answer, &COLUMNS);
+    match differences.len() {
+        1 => Err(Fail::Failed(format!("one figure differs between {first} and {last}"))),
+        count => Err(Fail::Failed(format!("{count} figures differ between {first} and {last}"))),
+    }
+}
+
+fn row(one: &Difference) -> Value {
+    let figure = |value: i128| match one.figure {
+        Figure::Cost => PicoUsd::new(value).to_string(),
+        _ => value.to_string(),
+    };
+    json!({
+        "day": one.day, "model": one.model, "figure": one.figure.as_str(),
+        "baton": figure(one.ours), "provider": figure(one.theirs),
+        "difference": figure(one.ours.saturating_sub(one.theirs)),
+    })
+}

@@ -1,0 +1,203 @@
+//! Reports of Anthropic: the Console's files and the answers of its Usage and Cost API.
+//!
+//! The forms: platform.claude.com/docs, "Get Messages Usage Report" and "Get Cost Report"
+//! (2026-11), and the heads of the files as the Console has written them since 2026-03.
+
+use crate::Fail;
+use baton_domain::money::{NotMoney, PicoUsd};
+use baton_domain::reconcile::{Book, Entry, Stated};
+use baton_domain::usage::Tokens;
+use csv::StringRecord;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// What a provider says was used.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) book: Book,
+    pub(super) stated: Stated,
+}
+
+/// An answer of the Usage or of the Cost API.
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Bucket>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    starting_at: String,
+    results: Vec<Row>,
+}
+
+/// A row of either; which one it is shows in `amount`.
+#[derive(Deserialize)]
+struct Row {
+    model: Option<String>,
+    /// In cents.
+    amount: Option<String>,
+    currency: Option<String>,
+    uncached_input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation: Option<Written>,
+    server_tool_use: Option<Tools>,
+}
+
+#[derive(Deserialize, Default)]
+struct Written {
+    #[serde(default)]
+    ephemeral_5m_input_tokens: u64,
+    #[serde(default)]
+    ephemeral_1h_input_tokens: u64,
+}
+
+#[derive(Deserialize, Default)]
+struct Tools {
+    #[serde(default)]
+    web_search_requests: u64,
+}
+
+impl Report {
+    /// All of these files as one report.
+    pub(super) fn read(files: &[PathBuf]) -> Result<Self, Fail> {
+        let mut whole = Self::default();
+        for file in files {
+            let failed = |why: String| Fail::Failed(format!("{}: {why}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+            let before = whole.stated;
+            whole.stated = Stated::default();
+            whole.add(&text, file).map_err(failed)?;
+            if before != Stated::default() && before != whole.stated {
+                return Err(failed("it is of another kind than the file before".to_owned()));
+            }
+        }
+        Ok(whole)
+    }
+
+    fn add(&mut self, text: &str, file: &Path) -> Result<(), String> {
+        let text = text.trim_start_matches('\u{feff}');
+        if text.trim_start().starts_with('{') {
+            return self.add_json(text, file);
+        }
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let head = reader.headers().map_err(|error| error.to_string())?.clone();
+        let names: Vec<&str> = head.iter().map(str::trim).collect();
+        let is_cost = names.contains(&"cost_usd");
+        if !is_cost && !names.contains(&"usage_input_tokens_no_cache") {
+            return Err("it is neither a token nor a cost file of the Anthropic Console".to_owned());
+        }
+        self.stated = Stated { tokens: !is_cost, cost: is_cost };
+        for (number, row) in (2..).zip(reader.records()) {
+            let row = row.map_err(|error| error.to_string())?;
+            let cells = Cells { names: &names, row: &row };
+            let entry = if is_cost { cells.cost() } else { cells.tokens() };
+            let entry = entry.map_err(|why| format!("line {number}: {why}"))?;
+            let model = cells.first_of(&["model", "model_version"]);
+            self.book.add(day(cells.first_of(&["usage_date_utc"]))?, model, &entry);
+        }
+        Ok(())
+    }
+
+    fn add_json(&mut self, text: &str, file: &Path) -> Result<(), String> {
+        let answer: Answer = serde_json::from_str(text)
+            .map_err(|error| format!("it is no answer of the Usage or Cost API: {error}"))?;
+        if answer.has_more {
+            crate::say::remark(format!(
+                "{} is one page of several (`has_more`); name the others with --file, too",
+                file.display()
+            ));
+        }
+        for bucket in &answer.data {
+            for row in &bucket.results {
+                let is_cost = row.amount.is_some();
+                self.stated.tokens |= !is_cost;
+                self.stated.cost |= is_cost;
+                let model = row.model.as_deref().unwrap_or_default();
+                self.book.add(day(&bucket.starting_at)?, model, &row.entry()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn entry(&self) -> Result<Entry, String> {
+        if let Some(currency) = self.currency.as_deref().filter(|currency| *currency != "USD") {
+            return Err(format!("it is in {currency}, not in USD"));
+        }
+        let cents = self.amount.as_deref().map_or(Ok(PicoUsd::ZERO), money)?;
+        let written = self.cache_creation.as_ref();
+        Ok(Entry {
+            tokens: Tokens {
+                input: self.uncached_input_tokens.unwrap_or_default(),
+                output: self.output_tokens.unwrap_or_default(),
+                cache_read: self.cache_read_input_tokens.unwrap_or_default(),
+                cache_write_5m: written.map_or(0, |one| one.ephemeral_5m_input_tokens),
+                cache_write_1h: written.map_or(0, |one| one.ephemeral_1h_input_tokens),
+            },
+            web_searches: self.server_tool_use.as_ref().map_or(0, |one| one.web_search_requests),
+            cost: PicoUsd::new(cents.pico() / 100),
+        })
+    }
+}
+
+/// A line of a file, by the names of its columns.
+struct Cells<'a> {
+    names: &'a [&'a str],
+    row: &'a StringRecord,
+}
+
+impl Cells<'_> {
+    /// The first of these columns that is there; nothing if none is.
+    fn first_of(&self, wanted: &[&str]) -> &str {
+        let place = self.names.iter().position(|name| wanted.contains(name));
+        place.and_then(|place| self.row.get(place)).unwrap_or_default().trim()
+    }
+
+    fn count(&self, name: &str) -> Result<u64, String> {
+        match self.first_of(&[name]) {
+            "" => Ok(0),
+            digits => digits.parse().map_err(|_| format!("`{name}` is no count: {digits}")),
+        }
+    }
+
+    fn tokens(&self) -> Result<Entry, String> {
+        Ok(Entry {
+            tokens: Tokens {
+                input: self.count("usage_input_tokens_no_cache")?,
+                output: self.count("usage_output_tokens")?,
+                cache_read: self.count("usage_input_tokens_cache_read")?,
+                cache_write_5m: self.count("usage_input_tokens_cache_write_5m")?,
+                cache_write_1h: self.count("usage_input_tokens_cache_write_1h")?,
+            },
+            web_searches: self.count("web_search_count")?,
+            cost: PicoUsd::ZERO,
+        })
+    }
+
+    /// The list price where the file tells it, since that is what Baton counts.
+    fn cost(&self) -> Result<Entry, String> {
+        let list = self.first_of(&["list_price_usd"]);
+        let amount = if list.is_empty() { self.first_of(&["cost_usd"]) } else { list };
+        Ok(Entry { cost: money(amount)?, ..Entry::default() })
+    }
+}
+
+/// The UTC day of `2026-11-22`, or of a time on it.
+fn day(text: &str) -> Result<&str, String> {
+    let day = text.get(..10).unwrap_or_default();
+    match day.parse::<jiff::civil::Date>() {
+        Ok(_) => Ok(day),
+        Err(_) => Err(format!("`{text}` is no day")),
+    }
+}
+
+/// An amount; what is finer than a pico-dollar is cut off.
+fn money(text: &str) -> Result<PicoUsd, String> {
+    let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 13));
+    let amount = text.get(..end).unwrap_or(text);
+    amount.parse().map_err(|error: NotMoney| format!("`{text}` is no amount: {error}"))
+}

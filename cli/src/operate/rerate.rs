@@ -1,0 +1,60 @@
+//! `baton usage rerate`: a period at the prices in force. The API rates a part of it a call; here
+//! it is asked until it is done.
+
+use super::Desk;
+use crate::Fail;
+use crate::say::{say, text};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Which period is to be rated anew.
+#[derive(Args)]
+pub struct Rerate {
+    /// First day or time
+    #[arg(long)]
+    from: String,
+    /// Last day or time
+    #[arg(long)]
+    to: String,
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn rerate(desk: &Desk, what: Rerate) -> Result<(), Fail> {
+    let body = json!({ "from": what.from, "to": what.to, "dry_run": what.dry_run });
+    let bar = bar();
+    let answer = loop {
+        let answer = desk.admin.post(&["prices", "rerate"], &body).await?;
+        if answer["done"] == true {
+            break answer;
+        }
+        show(&bar, &answer);
+    };
+    bar.finish_and_clear();
+    desk.screen.show(&answer, || {
+        let would = if what.dry_run { "would change" } else { "changed" };
+        let (examined, changed) = (text(&answer["examined"]), text(&answer["changed"]));
+        let difference = text(&answer["difference_usd"]);
+        say(format!("{changed} of {examined} requests {would}, by {difference} USD in all"));
+    });
+    Ok(())
+}
+
+/// A bar over the seconds of the period, which are rated from its end to its beginning.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}");
+    ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, answer: &Value) {
+    let time = |name: &str| answer[name].as_str()?.parse::<Timestamp>().ok();
+    if let (Some(from), Some(next), Some(to)) = (time("from"), time("next"), time("to")) {
+        let seconds = |span: jiff::SignedDuration| u64::try_from(span.as_secs()).unwrap_or(0);
+        bar.set_length(seconds(to.duration_since(from)).max(1));
+        bar.set_position(seconds(to.duration_since(next)));
+    }
+    bar.set_message(format!("{} requests", text(&answer["examined"])));
+}

@@ -1,0 +1,182 @@
+//! `GET /usage/export`: every event of a period, newest first, as one file.
+//!
+//! The file is written while the events are read, a page at a time, so its length does not matter.
+//! A failure in the middle breaks the connection: a file that ends well is whole.
+
+mod columnar;
+mod columns;
+mod table;
+
+use crate::Shared;
+use crate::answer::Answer;
+use crate::usage::EventQuery;
+use crate::visit::Visit;
+use async_stream::try_stream;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use baton_cloud::store::{EventFilter, Store, StoreError};
+use baton_domain::record::UsageRecord;
+use bytes::Bytes;
+use columnar::Parquet;
+use futures_util::Stream;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use parquet::errors::ParquetError;
+use serde::Deserialize;
+
+/// Events that are in memory at a time.
+const PAGE: usize = 1000;
+
+/// Events in a row group: large enough to compress repeated texts, small enough for 128 MB.
+const ROW_GROUP: usize = 10_000;
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    #[default]
+    Csv,
+    Jsonl,
+    Parquet,
+}
+
+impl Format {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Jsonl => "application/jsonl",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// How many events are written at once.
+    fn batch(self) -> usize {
+        match self {
+            Self::Csv | Self::Jsonl => PAGE,
+            Self::Parquet => ROW_GROUP,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ExportQuery {
+    #[serde(default)]
+    format: Format,
+    #[serde(flatten)]
+    events: EventQuery,
+}
+
+pub(crate) async fn export(
+    State(office): Shared,
+    visit: Visit,
+    Query(query): Query<ExportQuery>,
+) -> Answer<Response> {
+    let format = query.format;
+    let filter = query.events.filter(&visit, office.store.clock().now())?;
+    let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
+    let (from, to, extension) = (day(filter.from), day(filter.to), format.extension());
+    let name = format!("attachment; filename=\"usage-{from}-{to}.{extension}\"");
+    let head = [(CONTENT_TYPE, format.media_type().to_owned()), (CONTENT_DISPOSITION, name)];
+    let body = Body::from_stream(file(office.store.clone(), filter, format));
+    Ok((head, body).into_response())
+}
+
+/// Why a file stays a fragment.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("no line can be made: {0}")]
+    Csv(#[from] csv::Error),
+    #[error("no JSON can be made: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("no row group can be made: {0}")]
+    Parquet(#[from] ParquetError),
+}
+
+/// The pieces of the file.
+fn file(
+    store: Store,
+    filter: EventFilter,
+    format: Format,
+) -> impl Stream<Item = Result<Bytes, Broken>> {
+    try_stream! {
+        let mut writer = Writer::new(format)?;
+        yield writer.head()?.into();
+        let (mut records, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = store.events(&filter, PAGE, cursor.as_deref()).await.inspect_err(|error| {
+                tracing::error!("an export ends in the middle: {error}");
+            })?;
+            records.extend(page.data);
+            cursor = page.next_cursor;
+            let is_last = cursor.is_none();
+            if !records.is_empty() && (is_last || records.len() >= format.batch()) {
+                yield writer.rows(&records)?.into();
+                records.clear();
+            }
+            if is_last {
+                break;
+            }
+        }
+        yield writer.end()?.into();
+    }
+}
+
+/// A file of one of the formats.
+enum Writer {
+    Csv,
+    Jsonl,
+    Parquet(Box<Parquet>),
+}
+
+impl Writer {
+    fn new(format: Format) -> Result<Self, Broken> {
+        Ok(match format {
+            Format::Csv => Self::Csv,
+            Format::Jsonl => Self::Jsonl,
+            Format::Parquet => Self::Parquet(Box::new(Parquet::new()?)),
+        })
+    }
+
+    fn head(&self) -> Result<Vec<u8>, Broken> {
+        match self {
+            Self::Csv => Ok(table::head()?),
+            Self::Jsonl | Self::Parquet(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn rows(&mut self, records: &[UsageRecord]) -> Result<Vec<u8>, Broken> {
+        match self {
+            Self::Csv => Ok(table::lines(records)?),
+            Self::Jsonl => lines_of_json(records),
+            Self::Parquet(file) => Ok(file.add(records)?),
+        }
+    }
+
+    fn end(self) -> Result<Vec<u8>, Broken> {
+        match self {
+            Self::Csv | Self::Jsonl => Ok(Vec::new()),
+            Self::Parquet(file) => Ok(file.end()?),
+        }
+    }
+}
+
+fn lines_of_json(records: &[UsageRecord]) -> Result<Vec<u8>, Broken> {
+    let mut lines = Vec::new();
+    for record in records {
+        serde_json::to_writer(&mut lines, record)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Alerts: looks at the limits that have changed and at the accounts, sends what is news on its
+//! way, and delivers what waits. What is news is decided in `domain::alert`.
+
+use baton_cloud::herald::{Herald, Webhook};
+use baton_cloud::store::{AlertSettings, Delivery, LastTold, Store, StoreError};
+use baton_domain::account::Account;
+use baton_domain::alert::{Alert, Channel, Event, Looked, of_account, of_limits};
+use baton_domain::key::{Group, Key, Limits, User};
+use baton_domain::scope::Scope;
+use std::time::Duration;
+
+/// Two of these must not overlap.
+const LEASE: Duration = Duration::from_secs(50);
+
+/// For all deliveries of a tick; what is left comes with the next one.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The wait after the first failure; it doubles with each further one.
+const BACKOFF_SECONDS: i64 = 30;
+const BACKOFF_SECONDS_MAX: i64 = 3600;
+
+/// About a day of tries; then the log is the only place where it stands.
+const TRIES_MAX: u32 = 30;
+
+/// What was done.
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Told {
+    /// Alerts that are new.
+    pub noticed: usize,
+    /// Deliveries that arrived.
+    pub delivered: usize,
+    /// Deliveries that did not, and are tried again.
+    pub failed: usize,
+}
+
+/// Tells operators what is news.
+///
+/// # Errors
+/// When the store cannot be read; the next tick tries again.
+pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, StoreError> {
+    let mut told = Told::default();
+    if !store.lease("alerts", owner, LEASE).await? {
+        return Ok(told);
+    }
+    let Some(settings) = store.alert_settings().await? else { return Ok(told) };
+    if settings.channels().is_empty() {
+        return Ok(told);
+    }
+    told.noticed =
+        look_at_limits(store, &settings).await? + look_at_accounts(store, &settings).await?;
+    let delivering = deliver(store, herald, &settings, &mut told);
+    if let Ok(done) = tokio::time::timeout(PATIENCE, delivering).await {
+        done?;
+    } else {
+        tracing::warn!("the receivers of alerts are slow; the rest waits a minute");
+    }
+    Ok(told)
+}
+
+/// Looks at the limits that were touched since the last time.
+async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+    let (now, mut noticed) = (store.clock().now(), 0);
+    for touched in store.touched_limits().await? {
+        if let Ok(scope) = touched.scope.parse::<Scope>()
+            && let Some((name, limits)) = limits_of(store, &scope).await?
+        {
+            let counted = store
+                .counted_in(std::slice::from_ref(&scope), true)
+                .await?
+                .pop()
+                .unwrap_or_default();
+            let (limits, counted, blocked) = (&limits, &counted, &touched.blocked);
+            let looked = Looked { scope: &scope, name: &name, limits, counted, blocked };
+            for alert in of_limits(&looked, &settings.shown.value.thresholds, now) {
+                noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+            }
+        }
+        store.looked_at(&touched).await?;
+    }
+    Ok(noticed)
+}
+
+/// What the scope is called, and all limits that are counted there; none where it is no more.
+async fn limits_of(store: &Store, scope: &Scope) -> Result<Option<(String, Limits)>, StoreError> {
+    Ok(match scope {
+        Scope::Key(id) => match store.read::<Key>(id).await? {
+            Some(key) => {
+                let own = store.bounds(&key.value).await?.own;
+                Some((key.value.name, own))
+            }
+            None => None,
+        },
+        Scope::User(id) => match store.read::<User>(id).await? {
+            Some(user) => {
+                let sources = store.sources(Some(id), None).await?;
+                let limits = sources.capped(scope, sources.of_user());
+                Some((user.value.name, limits))
+            }
+            None => None,
+        },
+        Scope::Group(id) => match store.read::<Group>(id).await? {
+            Some(group) => {
+                let limits = store.terms(scope).await?.limits.clone();
+                Some((group.value.name, limits))
+            }
+            None => None,
+        },
+        Scope::Organization => {
+            let limits = store.terms(scope).await?.limits.clone();
+            Some(("organization".to_owned(), limits))
+        }
+    })
+}
+
+/// Compares how accounts are with what was told of them last.
+async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+    let (now, known) = (store.clock().now(), store.told().await?);
+    let (mut noticed, mut cursor) = (0, None);
+    loop {
+        let page = store.list::<Account>(500, cursor.as_deref()).await?;
+        let accounts = page.data.into_iter().map(|stored| stored.value);
+        let accounts: Vec<Account> = accounts.filter(|account| account.enabled).collect();
+        let ids: Vec<_> = accounts.iter().map(|account| account.id.clone()).collect();
+        store.read_health(&ids).await?;
+        for account in accounts {
+            let last = known.get(account.id.as_str()).copied().unwrap_or_default();
+            let Some(news) = of_account(last.state, &store.health(&account.id), now) else {
+                continue;
+            };
+            let told = LastTold { state: news.state, count: last.count + 1 };
+            let alert = Alert {
+                id: format!("account#{}#{}", account.id, told.count),
+                at: now,
+                event: Event::Account {
+                    account_id: account.id.clone(),
+                    name: account.name,
+                    state: news.state,
+                    reason: news.reason,
+                    until: news.until,
+                },
+            };
+            noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+            store.put_told(&account.id, told).await?;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(noticed);
+        }
+    }
+}
+
+/// Delivers what is due. After a failure the channel is left alone until the next tick.
+async fn deliver(
+    store: &Store,
+    herald: &Herald,
+    settings: &AlertSettings,
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let now = store.clock().now().as_second();
+    let mut broken = Vec::new();
+    for mut delivery in store.deliveries().await? {
+        if delivery.next_at > now || broken.contains(&delivery.channel) {
+            continue;
+        }
+        let Err(why) = send(store, herald, settings, &delivery).await else {
+            store.remove_delivery(&delivery).await?;
+            told.delivered += 1;
+            continue;
+        };
+        told.failed += 1;
+        broken.push(delivery.channel);
+        delivery.tries += 1;
+        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "not told: {why}");
+        if delivery.tries >= TRIES_MAX {
+            tracing::error!("given up: {}", delivery.alert.text());
+            store.remove_delivery(&delivery).await?;
+            continue;
+        }
+        let doubled = BACKOFF_SECONDS << (delivery.tries - 1).min(10);
+        delivery.next_at = now + doubled.min(BACKOFF_SECONDS_MAX);
+        delivery.last_error = Some(why);
+        store.put_delivery(&delivery).await?;
+    }
+    Ok(())
+}
+
+async fn send(
+    store: &Store,
+    herald: &Herald,
+    settings: &AlertSettings,
+    Delivery { alert, channel, .. }: &Delivery,
+) -> Result<(), String> {
+    let sent = match (channel, &settings.url, &settings.shown.value.sns_topic_arn) {
+        (Channel::Webhook, Some(url), _) => {
+            let signing_secret = &settings.signing_secret;
+            let hook = Webhook { url, signing_secret, form: settings.shown.value.form };
+            herald.call(&hook, alert, store.clock().now()).await
+        }
+        (Channel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,
+        // The operator has taken the channel away.
+        (Channel::Webhook, None, _) | (Channel::Sns, _, None) => Ok(()),
+    };
+    sent.map_err(|why| why.to_string())
+}

@@ -1,0 +1,201 @@
+//! Tables of what is told and what is not.
+
+use super::Told::{AuthFailed, Cooling, Ready};
+use super::*;
+use crate::id::{GroupId, KeyId, RequestId};
+use crate::reservation::Reservation;
+use proptest::prelude::*;
+
+const NOW: &str = "2026-11-22T21:05:30Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn later(seconds: i64) -> Timestamp {
+    now() + SignedDuration::from_secs(seconds)
+}
+
+#[test]
+fn the_largest_threshold_reached_is_told() {
+    let check = |spent, limit, expect| {
+        let found = reached(PicoUsd::new(spent), PicoUsd::new(limit), &THRESHOLDS);
+        assert_eq!(found, expect, "{spent} of {limit}");
+    };
+    check(0, 100, None);
+    check(49, 100, None);
+    check(50, 100, Some(50));
+    check(79, 100, Some(50));
+    check(97, 100, Some(95));
+    check(100, 100, Some(100));
+    check(1000, 100, Some(100));
+    check(499, 1000, None);
+    check(0, 0, Some(100));
+    check(-5, 100, None);
+}
+
+fn counted(windows: &[(&str, i128)]) -> Counted {
+    let windows = windows.iter().map(|(name, pico)| ((*name).to_owned(), *pico)).collect();
+    Counted { windows, ..Counted::default() }
+}
+
+fn limits(daily: i128, monthly: i128) -> Limits {
+    let usd = |pico| Some(PicoUsd::new(pico));
+    Limits { usd_daily: usd(daily), usd_monthly: usd(monthly), ..Limits::default() }
+}
+
+fn key() -> Scope {
+    Scope::Key(KeyId::from_bits(1))
+}
+
+fn ids(limits: &Limits, counted: &Counted, now: Timestamp) -> Vec<String> {
+    blocked_ids(limits, counted, &[], now)
+}
+
+fn blocked_ids(
+    limits: &Limits,
+    counted: &Counted,
+    blocked: &[&str],
+    now: Timestamp,
+) -> Vec<String> {
+    let blocked = blocked.iter().map(|name| (*name).to_owned()).collect();
+    let scope = key();
+    let looked = Looked { scope: &scope, name: "ci", limits, counted, blocked: &blocked };
+    of_limits(&looked, &THRESHOLDS, now).into_iter().map(|alert| alert.id).collect()
+}
+
+#[test]
+fn each_window_is_told_by_itself_and_a_changed_limit_anew() {
+    let counted = counted(&[("d#2026-11-22", 81), ("m#2026-11", 500), ("t", 9999)]);
+    assert_eq!(
+        ids(&limits(100, 1000), &counted, now()),
+        ["limit#key_000000000001#d#2026-11-22#100#80", "limit#key_000000000001#m#2026-11#1000#50"]
+    );
+    assert_eq!(ids(&limits(200, 2000), &counted, now()), Vec::<String>::new());
+    assert_eq!(
+        ids(&limits(160, 2000), &counted, now()),
+        ["limit#key_000000000001#d#2026-11-22#160#50"]
+    );
+}
+
+#[test]
+fn a_window_that_turns_requests_away_is_told_however_little_is_spent() {
+    let counted = counted(&[("d#2026-11-22", 30), ("m#2026-11", 96)]);
+    let check = |blocked: &[&str], expect: &[&str]| {
+        assert_eq!(blocked_ids(&limits(100, 100), &counted, blocked, now()), expect, "{blocked:?}");
+    };
+    let spent = "limit#key_000000000001#m#2026-11#100#95";
+    check(&[], &[spent]);
+    check(&["d#2026-11-21", "w#2026-11-16"], &[spent]);
+    let daily = "limit#key_000000000001#d#2026-11-22#100#blocks";
+    check(&["d#2026-11-22"], &[daily, spent]);
+    check(&["m#2026-11"], &[spent, "limit#key_000000000001#m#2026-11#100#blocks"]);
+}
+
+#[test]
+fn what_is_reserved_is_not_spent() {
+    let mut counted = counted(&[("d#2026-11-22", 100), ("m#2026-11", 100)]);
+    let open = Reservation {
+        estimate: PicoUsd::new(60),
+        at: now(),
+        expires: 0,
+        model: "m".into(),
+        stream: true,
+        group: GroupId::from_bits(1),
+        user: None,
+        beyond: PicoUsd::ZERO,
+        pools: Vec::new(),
+    };
+    counted.open.insert(RequestId::from_bits(1), open);
+    assert_eq!(ids(&limits(100, 100), &counted, now()), Vec::<String>::new());
+}
+
+#[test]
+fn a_window_that_has_just_ended_is_still_looked_at() {
+    let counted = counted(&[("d#2026-11-22", 100)]);
+    let midnight: Timestamp = "2026-11-23T00:00:00Z".parse().unwrap();
+    let minutes = |count| midnight + SignedDuration::from_mins(count);
+    assert_eq!(ids(&limits(100, 1000), &counted, minutes(5)).len(), 1);
+    assert_eq!(ids(&limits(100, 1000), &counted, minutes(11)).len(), 0);
+}
+
+#[test]
+fn an_account_is_told_when_it_changes_for_long() {
+    let rest = |seconds| {
+        State::Cooling(Rest { until: later(seconds), reason: "limit".into(), is_guess: false })
+    };
+    let open = |seconds, until| State::Open {
+        until: later(until),
+        seconds,
+        reason: "500".into(),
+        probe_until: None,
+    };
+    let failed = State::AuthFailed { since: now(), reason: "revoked".into() };
+    let check = |told, state: &State, expect: Option<Told>| {
+        let health = Health { state: state.clone(), ..Health::default() };
+        let news = of_account(told, &health, now());
+        assert_eq!(news.map(|news| news.state), expect, "{told:?}, then {state:?}");
+    };
+    check(Ready, &State::Ready, None);
+    check(Ready, &rest(299), None);
+    check(Ready, &rest(300), Some(Cooling));
+    check(Cooling, &rest(300), None);
+    check(Cooling, &rest(10), None);
+    check(Cooling, &rest(-1), Some(Ready));
+    check(Ready, &open(60, 50), None);
+    check(Ready, &open(120, 50), Some(Cooling));
+    check(Cooling, &open(120, -1), None);
+    check(Ready, &failed, Some(AuthFailed));
+    check(Cooling, &failed, Some(AuthFailed));
+    check(AuthFailed, &failed, None);
+    check(AuthFailed, &State::Ready, Some(Ready));
+    check(AuthFailed, &rest(1000), Some(Cooling));
+}
+
+#[test]
+fn words_for_people() {
+    let reached = LimitReached {
+        scope: key(),
+        name: "ci".into(),
+        period: "daily".into(),
+        percent: 80,
+        spent_usd: PicoUsd::new(8_099_000_000_000),
+        limit_usd: PicoUsd::new(10_000_000_000_000),
+        resets_at: "2026-11-23T00:00:00Z".parse().ok(),
+    };
+    let blocks = LimitReached { name: "<!channel> & co".into(), ..reached.clone() };
+    let alert = Alert { id: "x".into(), at: now(), event: Event::LimitBlocks(blocks) };
+    let slack: serde_json::Value = serde_json::from_str(&alert.body(Form::Slack)).unwrap();
+    let text = "Baton: key &lt;!channel&gt; &amp; co: the daily limit turns requests away \
+        (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(slack, json!({ "text": text }), "a name mentions nobody");
+    let alert = Alert { id: "x".into(), at: now(), event: Event::Limit(reached) };
+    let text =
+        "key ci: 80 % of the daily limit is spent (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(alert.text(), text);
+    let body: serde_json::Value = serde_json::from_str(&alert.body(Form::Json)).unwrap();
+    assert_eq!((&body["kind"], &body["percent"]), (&json!("limit"), &json!(80)));
+    assert_eq!((&body["text"], &body["at"]), (&json!(text), &json!(NOW)));
+    let slack: serde_json::Value = serde_json::from_str(&alert.body(Form::Slack)).unwrap();
+    assert_eq!(slack, json!({ "text": format!("Baton: {text}") }));
+    let again: Alert = serde_json::from_str(&serde_json::to_string(&alert).unwrap()).unwrap();
+    assert_eq!(again, alert);
+
+    let event = Event::Account {
+        account_id: AccountId::from_bits(1),
+        name: "main".into(),
+        state: Told::Cooling,
+        reason: Some("spend cap".into()),
+        until: Some(later(0)),
+    };
+    let alert = Alert { id: "x".into(), at: now(), event };
+    assert_eq!(alert.text(), "account main is out until 2026-11-22 21:05 UTC (spend cap)");
+}
+
+proptest! {
+    #[test]
+    fn a_threshold_once_reached_stays_reached(spent in 0_i128..1000, more in 0_i128..1000, limit in 1_i128..1000) {
+        let at = |pico| reached(PicoUsd::new(pico), PicoUsd::new(limit), &THRESHOLDS);
+        prop_assert!(at(spent + more) >= at(spent));
+    }
+}

@@ -1,0 +1,327 @@
+//! Two books of the same usage, Baton's and a provider's, compared figure by figure.
+//!
+//! Reading a provider's report, and Baton's events, is the command line's business.
+
+use crate::model::base_id;
+use crate::money::PicoUsd;
+use crate::record::UsageRecord;
+use crate::usage::Tokens;
+use std::collections::BTreeMap;
+
+/// What was used of one model on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Tokens as billed.
+    pub tokens: Tokens,
+    /// Web searches as billed.
+    pub web_searches: u64,
+    /// List price.
+    pub cost: PicoUsd,
+}
+
+impl Entry {
+    fn add(&mut self, other: &Self) {
+        self.tokens.add(&other.tokens);
+        self.web_searches = self.web_searches.saturating_add(other.web_searches);
+        self.cost += other.cost;
+    }
+}
+
+/// Usage by UTC day (`2026-11-22`) and model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Book(BTreeMap<(String, String), Entry>);
+
+/// Which figures a report has; the others are not compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// Tokens by class, and web searches.
+    pub tokens: bool,
+    /// Money.
+    pub cost: bool,
+}
+
+/// By how much two figures may differ, in millionths of the larger one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tolerance(u32);
+
+/// A figure on which the books do not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The day.
+    pub day: String,
+    /// The model; empty where the provider does not tell models apart.
+    pub model: String,
+    /// Which figure.
+    pub figure: Figure,
+    /// What Baton says: a count, or pico-dollars.
+    pub ours: i128,
+    /// What the provider says.
+    pub theirs: i128,
+}
+
+/// One of the figures of an [`Entry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// Prompt tokens that touched no cache.
+    Input,
+    /// Tokens of answers.
+    Output,
+    /// Prompt tokens read from the cache.
+    CacheRead,
+    /// Prompt tokens written to the cache for five minutes.
+    CacheWrite5m,
+    /// Prompt tokens written to the cache for an hour.
+    CacheWrite1h,
+    /// Web searches.
+    WebSearches,
+    /// Money.
+    Cost,
+}
+
+impl Figure {
+    const ALL: [Self; 7] = [
+        Self::Input,
+        Self::Output,
+        Self::CacheRead,
+        Self::CacheWrite5m,
+        Self::CacheWrite1h,
+        Self::WebSearches,
+        Self::Cost,
+    ];
+
+    /// Its name in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::CacheRead => "cache_read",
+            Self::CacheWrite5m => "cache_write_5m",
+            Self::CacheWrite1h => "cache_write_1h",
+            Self::WebSearches => "web_searches",
+            Self::Cost => "cost_usd",
+        }
+    }
+
+    fn of(self, entry: &Entry) -> i128 {
+        let tokens = &entry.tokens;
+        match self {
+            Self::Input => tokens.input.into(),
+            Self::Output => tokens.output.into(),
+            Self::CacheRead => tokens.cache_read.into(),
+            Self::CacheWrite5m => tokens.cache_write_5m.into(),
+            Self::CacheWrite1h => tokens.cache_write_1h.into(),
+            Self::WebSearches => entry.web_searches.into(),
+            Self::Cost => entry.cost.pico(),
+        }
+    }
+
+    fn is_stated(self, stated: Stated) -> bool {
+        if self == Self::Cost { stated.cost } else { stated.tokens }
+    }
+}
+
+impl Tolerance {
+    /// Reads a percentage such as `0.5`, with at most four digits after the point.
+    pub fn of_percent(text: &str) -> Option<Self> {
+        let pico = text.parse::<PicoUsd>().ok()?.pico();
+        // 1 % is 10,000 millionths; the text was read with twelve places.
+        let step = 100_000_000;
+        let millionths = u32::try_from(pico / step).ok()?;
+        (pico % step == 0 && millionths <= 1_000_000).then_some(Self(millionths))
+    }
+
+    fn admits(self, ours: i128, theirs: i128) -> bool {
+        let larger = ours.saturating_abs().max(theirs.saturating_abs());
+        let gap = ours.saturating_sub(theirs).saturating_abs();
+        gap.saturating_mul(1_000_000) <= larger.saturating_mul(self.0.into())
+    }
+}
+
+impl Book {
+    /// Adds to a day and model. Models are told apart by what [`canonical`] makes of them.
+    pub fn add(&mut self, day: &str, model: &str, entry: &Entry) {
+        self.0.entry((day.to_owned(), canonical(model))).or_default().add(entry);
+    }
+
+    /// Adds a record: each pass's tokens to the model that ran it, all else to the model that
+    /// served the request.
+    pub fn add_record(&mut self, record: &UsageRecord) {
+        let day = record.started_at.strftime("%Y-%m-%d").to_string();
+        let usage = record.usage();
+        let tokens = |tokens| Entry { tokens, ..Entry::default() };
+        for pass in &usage.iterations {
+            let model = pass.model.as_deref().unwrap_or(&record.upstream_model);
+            self.add(&day, model, &tokens(pass.tokens));
+        }
+        let rest = Entry {
+            tokens: usage.beyond_iterations(),
+            web_searches: record.web_searches,
+            cost: record.cost_usd,
+        };
+        self.add(&day, &record.upstream_model, &rest);
+    }
+
+    /// The first and the last day.
+    pub fn days(&self) -> Option<(&str, &str)> {
+        let (((first, _), _), ((last, _), _)) =
+            (self.0.first_key_value()?, self.0.last_key_value()?);
+        Some((first, last))
+    }
+
+    /// The same without models.
+    fn by_day(&self) -> Self {
+        let mut book = Self::default();
+        for ((day, _), entry) in &self.0 {
+            book.add(day, "", entry);
+        }
+        book
+    }
+
+    fn knows_models(&self) -> bool {
+        self.0.keys().any(|(_, model)| !model.is_empty())
+    }
+}
+
+/// The figures on which the books differ by more than `tolerance`. What a book does not mention is
+/// nothing. Where the provider tells no models apart, days are compared.
+pub fn compare(
+    ours: &Book,
+    theirs: &Book,
+    stated: Stated,
+    tolerance: Tolerance,
+) -> Vec<Difference> {
+    let folded;
+    let ours = if theirs.knows_models() {
+        ours
+    } else {
+        folded = ours.by_day();
+        &folded
+    };
+    let mut keys: Vec<&(String, String)> = ours.0.keys().chain(theirs.0.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let entry = |book: &Book, key| book.0.get(key).copied().unwrap_or_default();
+    let mut differences = Vec::new();
+    for key in keys {
+        let (mine, other) = (entry(ours, key), entry(theirs, key));
+        for figure in Figure::ALL.into_iter().filter(|figure| figure.is_stated(stated)) {
+            let (ours, theirs) = (figure.of(&mine), figure.of(&other));
+            if !tolerance.admits(ours, theirs) {
+                let (day, model) = key.clone();
+                differences.push(Difference { day, model, figure, ours, theirs });
+            }
+        }
+    }
+    differences
+}
+
+/// One name for a model: its id without date (`claude-haiku-4-5-20251001`), or what a cost report
+/// calls it (`Claude Haiku 4.5`).
+pub fn canonical(model: &str) -> String {
+    base_id(&model.trim().to_ascii_lowercase()).replace([' ', '.'], "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(input: u64, output: u64, pico: i128) -> Entry {
+        let tokens = Tokens { input, output, ..Tokens::default() };
+        Entry { tokens, web_searches: 0, cost: PicoUsd::new(pico) }
+    }
+
+    fn book(rows: &[(&str, &str, Entry)]) -> Book {
+        let mut book = Book::default();
+        for (day, model, entry) in rows {
+            book.add(day, model, entry);
+        }
+        book
+    }
+
+    const ALL: Stated = Stated { tokens: true, cost: true };
+
+    #[test]
+    fn models_have_one_name() {
+        for (model, name) in [
+            ("claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+            ("Claude Haiku 4.5", "claude-haiku-4-5"),
+            (" claude-opus-5-5", "claude-opus-5-5"),
+            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5"),
+            ("", ""),
+        ] {
+            assert_eq!(canonical(model), name, "{model}");
+        }
+    }
+
+    #[test]
+    fn what_differs() {
+        let exact = Tolerance::default();
+        let ours = book(&[
+            ("2026-11-21", "claude-opus-5-5", entry(100, 10, 7)),
+            ("2026-11-22", "claude-opus-5-5", entry(100, 10, 7)),
+            ("2026-11-22", "claude-haiku-5-5", entry(1, 1, 1)),
+        ]);
+        assert_eq!(compare(&ours, &ours, ALL, exact), []);
+        let theirs = book(&[
+            ("2026-11-21", "Claude Opus 5.5", entry(60, 10, 5)),
+            ("2026-11-21", "claude-opus-5-5", entry(40, 0, 2)),
+            ("2026-11-22", "claude-opus-5-5", entry(100, 11, 7)),
+        ]);
+        let told = |stated| {
+            let all = compare(&ours, &theirs, stated, exact);
+            let words = |one: Difference| {
+                let (day, figure) = (&one.day[8..], one.figure.as_str());
+                format!("{day} {} {figure} {} {}", one.model, one.ours, one.theirs)
+            };
+            all.into_iter().map(words).collect::<Vec<_>>()
+        };
+        let tokens = [
+            "22 claude-haiku-5-5 input 1 0",
+            "22 claude-haiku-5-5 output 1 0",
+            "22 claude-opus-5-5 output 10 11",
+        ];
+        assert_eq!(told(Stated { tokens: true, cost: false }), tokens);
+        assert_eq!(
+            told(Stated { tokens: false, cost: true }),
+            ["22 claude-haiku-5-5 cost_usd 1 0"]
+        );
+    }
+
+    #[test]
+    fn days_are_compared_where_models_are_not_told() {
+        let ours =
+            book(&[("2026-11-22", "a", entry(1, 0, 3)), ("2026-11-22", "b", entry(1, 0, 4))]);
+        let theirs = book(&[("2026-11-22", "", entry(0, 0, 7))]);
+        let stated = Stated { tokens: false, cost: true };
+        assert_eq!(compare(&ours, &theirs, stated, Tolerance::default()), []);
+    }
+
+    #[test]
+    fn tolerance_is_a_share_of_the_larger_figure() {
+        let check = |percent, ours, theirs, expect| {
+            let tolerance = Tolerance::of_percent(percent).unwrap();
+            assert_eq!(tolerance.admits(ours, theirs), expect, "{percent} {ours} {theirs}");
+        };
+        check("0", 1, 1, true);
+        check("0", 1, 2, false);
+        check("1", 99, 100, true);
+        check("1", 98, 100, false);
+        check("0.0001", 999_999, 1_000_000, true);
+        check("0.0001", 999_998, 1_000_000, false);
+        check("100", 0, 5, true);
+        for bad in ["", "1%", "-1", "101", "0.00001"] {
+            assert_eq!(Tolerance::of_percent(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn books_that_agree_do_so_both_ways(ours: i64, theirs: i64, millionths in 0_u32..1_000_000) {
+            let tolerance = Tolerance(millionths);
+            let (ours, theirs) = (i128::from(ours), i128::from(theirs));
+            prop_assert_eq!(tolerance.admits(ours, theirs), tolerance.admits(theirs, ours));
+            prop_assert!(tolerance.admits(ours, ours));
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Rating anew: what a stored record costs by another price table, and which sums that changes.
+//!
+//! Reading the records of a period and writing the changes is `cloud::store`'s business.
+
+use crate::money::PicoUsd;
+use crate::price::{Cost, PriceTable};
+use crate::record::UsageRecord;
+use crate::rollup::{Rollup, Sums, touched_by};
+use std::collections::HashMap;
+
+/// A record whose cost is another one now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// The record as it was read.
+    pub record: UsageRecord,
+    /// What it costs now.
+    pub cost: Cost,
+}
+
+impl Revision {
+    /// The revision of `record` by `table`; none where its cost stays.
+    ///
+    /// A record without tokens has nothing to be priced by: an error, or a reservation that was
+    /// given up and costs what was reserved. It stays, too.
+    pub fn of(record: UsageRecord, table: &PriceTable) -> Option<Self> {
+        if record.tokens.total() == 0 && record.web_searches == 0 {
+            return None;
+        }
+        let cost = table.cost(&record.usage(), &record.upstream_model, record.started_at);
+        (cost.amount != record.cost_usd).then_some(Self { record, cost })
+    }
+
+    /// What is added to the cost; below zero where it falls.
+    pub fn difference(&self) -> PicoUsd {
+        self.cost.amount - self.record.cost_usd
+    }
+}
+
+/// Revisions that are written together, with what they add to the sums.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The revisions.
+    pub revisions: Vec<Revision>,
+    /// What each rollup changes by.
+    pub sums: HashMap<Rollup, Sums>,
+}
+
+impl Batch {
+    /// All of `revisions` in one.
+    pub fn of(revisions: Vec<Revision>) -> Self {
+        let mut batch = Self::default();
+        for revision in revisions {
+            batch.add(revision);
+        }
+        batch
+    }
+
+    /// The same without the revisions at these positions.
+    #[must_use]
+    pub fn without(self, positions: &[usize]) -> Self {
+        let rest = self.revisions.into_iter().enumerate();
+        Self::of(rest.filter(|(at, _)| !positions.contains(at)).map(|(_, one)| one).collect())
+    }
+
+    /// What all of it adds to the cost.
+    pub fn difference(&self) -> PicoUsd {
+        self.revisions.iter().map(Revision::difference).sum()
+    }
+
+    fn add(&mut self, revision: Revision) {
+        let sums = Sums { cost: revision.difference(), ..Sums::default() };
+        for rollup in touched_by(&revision.record) {
+            self.sums.entry(rollup).or_default().add(&sums);
+        }
+        self.revisions.push(revision);
+    }
+
+    /// How many actions a transaction has with `revision` added: an update each.
+    fn actions_with(&self, revision: &Revision) -> usize {
+        let touched = touched_by(&revision.record);
+        let new = touched.iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
+        self.revisions.len() + self.sums.len() + 1 + new
+    }
+}
+
+/// Cuts `revisions` into batches of at most `actions_max` actions.
+pub fn batches(revisions: Vec<Revision>, actions_max: usize) -> Vec<Batch> {
+    let mut all: Vec<Batch> = Vec::new();
+    for revision in revisions {
+        match all.last_mut() {
+            Some(last) if last.actions_with(&revision) <= actions_max => last.add(revision),
+            _ => all.push(Batch::of(vec![revision])),
+        }
+    }
+    all
+}
+
+impl PriceTable {
+    /// A word that is another one as soon as any price of a model is.
+    pub fn fingerprint(&self) -> String {
+        let models: Vec<_> = self.models().collect();
+        // Prices are plain numbers and times: they always have a JSON form.
+        let text = serde_json::to_string(&models).unwrap_or_default();
+        format!("{}-{:08x}", self.version(), crc32fast::hash(text.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{AccountId, GroupId, KeyId, RequestId};
+    use crate::price::{Price, Rates};
+    use crate::record::Outcome;
+    use crate::usage::{Iteration, Tokens};
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    const MODEL: &str = "claude-opus-5-5";
+
+    fn record(number: u8, key: u8) -> UsageRecord {
+        let tokens = Tokens { input: 100 + u64::from(number), output: 10, ..Tokens::default() };
+        UsageRecord {
+            v: 1,
+            id: RequestId::from_bits(u128::from(number)),
+            started_at: Timestamp::from_second(1_800_000_000).unwrap(),
+            key_id: KeyId::from_bits(u128::from(key)),
+            user_id: None,
+            group_id: GroupId::from_bits(1),
+            account_id: AccountId::from_bits(1),
+            provider: "anthropic".into(),
+            protocol: "anthropic_messages".into(),
+            model: MODEL.into(),
+            upstream_model: MODEL.into(),
+            stream: true,
+            status: 200,
+            outcome: Outcome::Complete,
+            estimated: false,
+            tokens,
+            web_searches: 0,
+            service_tier: None,
+            inference_geo: None,
+            speed: None,
+            cost_usd: PicoUsd::new(1),
+            price_version: "old".into(),
+            ttft_ms: None,
+            duration_ms: 2,
+            attempts: 1,
+            tried: Vec::new(),
+            session_id: None,
+            agent_id: None,
+            iterations: Vec::new(),
+            reserved_usd: None,
+            reserved_pools: Vec::new(),
+        }
+    }
+
+    fn table(micros: u64) -> PriceTable {
+        let rates = Rates {
+            input: micros,
+            output: micros,
+            cache_read: micros,
+            cache_write_5m: micros,
+            cache_write_1h: micros,
+        };
+        let mut table = PriceTable::builtin().clone();
+        let price = Price {
+            from: Timestamp::from_second(1_799_000_000).unwrap(),
+            standard: rates,
+            fast: None,
+            above: None,
+            us_geo: false,
+            version: format!("at-{micros}"),
+        };
+        table.set(MODEL, price);
+        table
+    }
+
+    #[test]
+    fn a_revision_is_the_new_price_and_there_is_none_without_a_change() {
+        let revision = Revision::of(record(0, 1), &table(1000)).unwrap();
+        assert_eq!(revision.cost.amount, PicoUsd::new(110_000));
+        assert_eq!(revision.cost.version, "at-1000");
+        assert_eq!(revision.difference(), PicoUsd::new(109_999));
+        let mut done = record(0, 1);
+        done.cost_usd = revision.cost.amount;
+        assert_eq!(Revision::of(done, &table(1000)), None);
+    }
+
+    #[test]
+    fn what_has_nothing_to_be_priced_by_stays() {
+        let mut given_up = record(0, 1);
+        given_up.tokens = Tokens::default();
+        assert_eq!(Revision::of(given_up.clone(), &table(1000)), None);
+        given_up.web_searches = 1;
+        assert!(Revision::of(given_up, &table(1000)).is_some());
+    }
+
+    #[test]
+    fn passes_of_other_models_keep_their_own_price() {
+        let mut advised = record(0, 1);
+        let haiku = "claude-haiku-5-5";
+        advised.iterations = vec![Iteration {
+            kind: "advisor_message".into(),
+            model: Some(haiku.into()),
+            tokens: Tokens { input: 40, ..Tokens::default() },
+        }];
+        let cost = Revision::of(advised.clone(), &table(1000)).unwrap().cost.amount;
+        let rate = table(0).price(haiku, advised.started_at).unwrap().standard.input;
+        assert_eq!(cost, PicoUsd::of_tokens(1000, 70) + PicoUsd::of_tokens(rate, 40));
+    }
+
+    #[test]
+    fn a_fingerprint_changes_with_a_price() {
+        assert_eq!(table(1).fingerprint(), table(1).fingerprint());
+        assert_ne!(table(1).fingerprint(), table(2).fingerprint());
+    }
+
+    proptest! {
+        #[test]
+        fn batches_hold_every_revision_once_and_their_sums_add_up(
+            drawn in prop::collection::vec((any::<u8>(), 0_u8..6), 0..120),
+            actions_max in 4_usize..100,
+            dropped in 0_usize..5,
+        ) {
+            let revise = |(number, key)| Revision::of(record(number, key), &table(7));
+            let revisions: Vec<Revision> = drawn.into_iter().filter_map(revise).collect();
+            let whole: PicoUsd = revisions.iter().map(Revision::difference).sum();
+            let count = revisions.len();
+            let all = batches(revisions, actions_max);
+            prop_assert_eq!(all.iter().map(|batch| batch.revisions.len()).sum::<usize>(), count);
+            prop_assert_eq!(all.iter().map(Batch::difference).sum::<PicoUsd>(), whole);
+            for batch in all {
+                prop_assert!(batch.revisions.len() + batch.sums.len() <= actions_max);
+                let rest = batch.without(&[dropped]);
+                let summed: PicoUsd = rest.sums.values().map(|sums| sums.cost).sum();
+                prop_assert_eq!(summed.pico(), rest.difference().pico() * 3, "each of three rollups");
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Operators are told of limits and accounts: once, signed, again after a failure, and never at the
+//! expense of a request.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use baton_cloud::store::{Admission, Store};
+use baton_domain::bounds::Bounds;
+use baton_domain::health::{Health, State as HealthState};
+use baton_domain::id::{AccountId, KeyId, RequestId};
+use baton_domain::key::{Key, Limits};
+use baton_domain::scope::Scope;
+use baton_refresh::alerts::{Told, tell};
+use baton_tests::back_office::BackOffice;
+use baton_tests::house::House;
+use baton_tests::inside::reservation;
+use http::{HeaderMap, StatusCode};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+const SECRET: &str = "signing-secret-of-a-test";
+
+/// What arrived, and what is answered to it.
+#[derive(Clone, Default)]
+struct Receiver {
+    arrived: Arc<Mutex<Vec<(HeaderMap, String)>>>,
+    broken: Arc<Mutex<bool>>,
+}
+
+impl Receiver {
+    /// Starts one; answers its address.
+    async fn start() -> (Self, String) {
+        let receiver = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/hook/secret", listener.local_addr().expect("an address"));
+        let router = axum::Router::new()
+            .route("/hook/secret", axum::routing::post(take))
+            .with_state(receiver.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (receiver, url)
+    }
+
+    fn take(&self) -> Vec<(HeaderMap, String)> {
+        std::mem::take(&mut *self.arrived.lock().expect("not poisoned"))
+    }
+
+    /// The texts that arrived.
+    fn texts(&self) -> Vec<String> {
+        let text = |(_, body): (HeaderMap, String)| {
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            body["text"].as_str().expect("a text").to_owned()
+        };
+        self.take().into_iter().map(text).collect()
+    }
+
+    fn fail(&self, broken: bool) {
+        *self.broken.lock().expect("not poisoned") = broken;
+    }
+}
+
+async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    if *receiver.broken.lock().expect("not poisoned") {
+        return StatusCode::BAD_GATEWAY;
+    }
+    let body = String::from_utf8(body.to_vec()).expect("text");
+    receiver.arrived.lock().expect("not poisoned").push((headers, body));
+    StatusCode::OK
+}
+
+/// A house with a receiver of alerts.
+async fn furnished(form: &str) -> (BackOffice, Receiver) {
+    let office = BackOffice::open().await;
+    let (receiver, url) = Receiver::start().await;
+    let body = json!({"url": url, "form": form, "signing_secret": SECRET});
+    office.admin.send("PUT", "/alerts", &body).await.ok();
+    (office, receiver)
+}
+
+async fn told(office: &BackOffice) -> (usize, usize, usize) {
+    let told = tell(&office.store, &office.herald, "test").await.expect("told");
+    let Told { noticed, delivered, failed } = told;
+    (noticed, delivered, failed)
+}
+
+async fn key(office: &BackOffice, usd: &str) -> (KeyId, Limits) {
+    let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
+    let id = office.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
+    let stored = office.store.read::<Key>(&id).await.expect("read").expect("there");
+    (id, stored.value.limits)
+}
+
+/// A request of this key that costs so much, from its admission to its record.
+async fn spend(office: &BackOffice, (key, limits): &(KeyId, Limits), usd: &str) {
+    spend_within(office, &Bounds::of_key(key.clone(), limits.clone()), usd).await;
+}
+
+async fn spend_within(office: &BackOffice, bounds: &Bounds, usd: &str) {
+    let at = office.store.clock().now();
+    let mut record = office.record(&bounds.key);
+    record.cost_usd = usd.parse().expect("an amount");
+    record.reserved_usd = Some(record.cost_usd);
+    record.reserved_pools = bounds.pool_scopes();
+    let mut wanted = reservation(at, record.cost_usd.pico());
+    wanted.pools = bounds.pool_scopes();
+    let admitted = office.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
+    assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
+    office.store_all(&[record]).await;
+}
+
+/// The same within everything that bounds the key.
+async fn pay(office: &BackOffice, key: &Key, usd: &str) {
+    let bounds = office.store.bounds(key).await.expect("bounds");
+    spend_within(office, &bounds, usd).await;
+}
+
+#[tokio::test]
+async fn each_threshold_of_a_limit_is_told_once_a_period() {
+    let (office, receiver) = furnished("json").await;
+    let ci = key(&office, "10").await;
+    spend(&office, &ci, "4.99").await;
+    assert_eq!(told(&office).await, (0, 0, 0));
+    spend(&office, &ci, "0.01").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    let text = |percent, spent| {
+        format!(
+            "key ci: {percent} % of the daily limit is spent ({spent} of 10.00 USD; resets 2026-11-23 00:00 UTC)"
+        )
+    };
+    assert_eq!(receiver.texts(), [text(50, "5.00")]);
+    spend(&office, &ci, "0.01").await;
+    assert_eq!(told(&office).await, (0, 0, 0), "once");
+    // Two thresholds at once: the larger one is told.
+    spend(&office, &ci, "4.5").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    assert_eq!(receiver.texts(), [text(95, "9.51")]);
+    spend(&office, &ci, "0.49").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    assert_eq!(receiver.texts(), [text(100, "10.00")]);
+
+    office.store.clock().advance(SignedDuration::from_hours(24));
+    spend(&office, &ci, "6").await;
+    assert_eq!(told(&office).await, (1, 1, 0), "another day");
+    assert!(receiver.texts()[0].contains("50 % of the daily limit"));
+    assert_eq!(told(&office).await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn limits_of_users_groups_and_the_organization_are_told_by_their_names() {
+    let (office, receiver) = furnished("json").await;
+    let daily = |usd: &str| json!({ "usd_daily": usd });
+    let admin = &office.admin;
+    let user = admin.create("/users", &json!({"name": "ada", "limits": daily("10")})).await;
+    let group = admin.create("/groups", &json!({"name": "research", "limits": daily("20")})).await;
+    admin.send("PUT", "/limits/organization", &daily("40")).await.ok();
+    let body = json!({"name": "ci", "user_id": user, "group_id": group});
+    let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
+    let key = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    pay(&office, &key, "5").await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    pay(&office, &key, "5").await;
+    assert_eq!(told(&office).await, (2, 2, 0));
+    let mut texts = receiver.texts();
+    texts.sort_unstable();
+    let resets = "resets 2026-11-23 00:00 UTC";
+    let text = |whose, percent, amounts| {
+        format!("{whose}: {percent} % of the daily limit is spent ({amounts} USD; {resets})")
+    };
+    assert_eq!(
+        texts,
+        [
+            text("group research", 50, "10.00 of 20.00"),
+            text("user ada", 100, "10.00 of 10.00"),
+            text("user ada", 50, "5.00 of 10.00"),
+        ]
+    );
+    // Ten more would be too much for ada, but another key of the group may.
+    let body = json!({"name": "other", "group_id": group});
+    let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
+    let other = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    pay(&office, &other, "10").await;
+    assert_eq!(told(&office).await, (2, 2, 0));
+    let mut texts = receiver.texts();
+    texts.sort_unstable();
+    assert_eq!(
+        texts,
+        [
+            text("group research", 100, "20.00 of 20.00"),
+            text("the organization", 50, "20.00 of 40.00"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cap_on_each_person_is_told_as_the_persons() {
+    let (office, receiver) = furnished("json").await;
+    let cap = json!({"scope": {"type": "organization"}, "amount": "1000", "period": "weekly"});
+    office.admin.post("/organizations/spend_limits", &cap).await.ok();
+    let ada = office.admin.create("/users", &json!({"name": "ada"})).await;
+    for body in [json!({"name": "hers", "user_id": ada}), json!({"name": "nobodys"})] {
+        let id: KeyId = office.admin.create("/keys", &body).await.parse().expect("an id");
+        let key = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
+        pay(&office, &key, "8").await;
+    }
+    assert_eq!(told(&office).await, (2, 2, 0));
+    let mut texts = receiver.texts();
+    texts.sort_unstable();
+    let rest = "80 % of the weekly limit is spent (8.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(texts, [format!("key nobodys: {rest}"), format!("user ada: {rest}")]);
+}
+
+#[tokio::test]
+async fn a_delivery_is_signed_and_names_its_alert() {
+    let (office, receiver) = furnished("slack").await;
+    let test = office.admin.post("/alerts/test", &json!({})).await.status(202).json();
+    assert_eq!(test["channels"], json!(["webhook"]));
+    assert_eq!(told(&office).await, (0, 1, 0));
+    let (headers, body) = receiver.take().pop().expect("it arrived");
+    assert_eq!(body, r#"{"text":"Baton: this is a test: alerts arrive"}"#);
+    assert_eq!(headers["baton-alert-id"], test["id"].as_str().expect("an id"));
+    let second = office.store.clock().now().as_second();
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = aws_lc_rs::hmac::sign(&key, format!("{second}.{body}").as_bytes());
+    let hex = tag.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    assert_eq!(headers["baton-signature"], format!("t={second},v1={hex}").as_str());
+}
+
+#[tokio::test]
+async fn what_does_not_arrive_is_tried_again_with_growing_patience() {
+    let (office, receiver) = furnished("json").await;
+    receiver.fail(true);
+    office.admin.post("/alerts/test", &json!({})).await.status(202);
+    assert_eq!(told(&office).await, (0, 0, 1));
+    let waiting = office.admin.get("/alerts").await.ok().json()["waiting"].clone();
+    assert_eq!(waiting[0]["tries"], 1);
+    assert_eq!(waiting[0]["last_error"], "the webhook answers 502 Bad Gateway");
+    assert_eq!(told(&office).await, (0, 0, 0), "not before its time");
+    let wait = |seconds| office.store.clock().advance(SignedDuration::from_secs(seconds));
+    wait(30);
+    assert_eq!(told(&office).await, (0, 0, 1));
+    wait(30);
+    assert_eq!(told(&office).await, (0, 0, 0));
+    wait(30);
+    receiver.fail(false);
+    assert_eq!(told(&office).await, (0, 1, 0));
+    assert_eq!(receiver.texts(), ["this is a test: alerts arrive"]);
+    assert_eq!(office.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
+
+    receiver.fail(true);
+    office.admin.post("/alerts/test", &json!({})).await.status(202);
+    for _ in 0..30 {
+        assert_eq!(told(&office).await, (0, 0, 1));
+        wait(3600);
+    }
+    assert_eq!(told(&office).await, (0, 0, 0), "given up");
+}
+
+async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
+    let change = |health: &Health| Some(Health { state: state.clone(), ..health.clone() });
+    store.change_health(id, change).await.expect("written");
+}
+
+#[tokio::test]
+async fn an_account_that_fails_and_comes_back_is_told_each_time() {
+    let (office, receiver) = furnished("json").await;
+    let body = json!({
+        "name": "main", "provider": "anthropic", "base_url": "http://127.0.0.1:9",
+        "credential": {"type": "api_key", "value": "sk-upstream-main"},
+    });
+    let id: AccountId = office.admin.create("/accounts", &body).await.parse().expect("an id");
+    assert_eq!(told(&office).await, (0, 0, 0), "a new account is no news");
+    let failed = || HealthState::AuthFailed {
+        since: office.store.clock().now(),
+        reason: "the upstream answers 401".into(),
+    };
+    for _ in 0..2 {
+        set_health(&office.store, &id, failed()).await;
+        assert_eq!(told(&office).await, (1, 1, 0));
+        assert_eq!(told(&office).await, (0, 0, 0));
+        office.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        assert_eq!(told(&office).await, (1, 1, 0));
+    }
+    let texts = receiver.texts();
+    assert_eq!(texts[1], "account main is ready again");
+    assert_eq!(texts[0], texts[2]);
+    assert!(texts[0].contains("needs another credential (the upstream answers 401)"), "{texts:?}");
+}
+
+#[tokio::test]
+async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
+    let office = BackOffice::open().await;
+    let ci = key(&office, "1").await;
+    spend(&office, &ci, "0.9").await;
+    assert_eq!(told(&office).await, (0, 0, 0));
+    office.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
+    // Who sets a receiver now is told how things stand.
+    let (receiver, url) = Receiver::start().await;
+    office.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
+    assert_eq!(told(&office).await, (1, 1, 0));
+    assert!(receiver.texts()[0].contains("80 %"));
+}
+
+#[tokio::test]
+async fn a_limit_that_turns_requests_away_is_told_once_with_its_amount() {
+    let (office, receiver) = furnished("json").await;
+    let (id, _) = key(&office, "10").await;
+    let scope = Scope::Key(id.clone());
+    let usd = |text: &str| text.parse().expect("an amount");
+    for _ in 0..3 {
+        office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+    }
+    assert_eq!(told(&office).await, (1, 1, 0));
+    let text = "key ci: the daily limit turns requests away (0.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    assert_eq!(receiver.texts(), [text]);
+    office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+    assert_eq!(told(&office).await, (0, 0, 0), "this process has said so");
+    // Raised, and too little again.
+    let limits = json!({"limits": {"usd_daily": "12"}});
+    office.admin.patch(&format!("/keys/{id}"), &limits).await.ok();
+    office.store.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
+    // What settles meanwhile does not hide it.
+    office.store.touch_limits([&scope].into_iter()).await;
+    assert_eq!(told(&office).await, (1, 1, 0));
+    assert!(receiver.texts()[0].contains("of 12.00 USD"));
+}
+
+#[tokio::test]
+async fn a_reservation_alone_is_not_spent() {
+    let (office, _receiver) = furnished("json").await;
+    let (id, limits) = key(&office, "10").await;
+    let at = office.store.clock().now();
+    let wanted = reservation(at, 9_990_000_000_000);
+    let bounds = Bounds::of_key(id.clone(), limits);
+    office.store.admit(&bounds, &RequestId::from_bits(1), &wanted).await.expect("admitted");
+    spend(&office, &(id, Limits::default()), "0.01").await;
+    assert_eq!(told(&office).await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn settings_are_checked_and_their_secrets_never_shown() {
+    let house = House::open().await;
+    let admin = house.admin();
+    let blank = admin.get("/alerts").await.ok().json();
+    assert_eq!(blank["thresholds"], json!([50, 80, 95, 100]));
+    assert_eq!((&blank["url_host"], &blank["waiting"]), (&Value::Null, &json!([])));
+    let topic = "arn:aws:sns:eu-central-1:123456789012:alerts";
+    let body = json!({
+        "url": "https://hooks.example.com/services/T0/B0/very-secret", "form": "slack",
+        "thresholds": [90, 50, 90], "sns_topic_arn": topic,
+    });
+    let set = admin.send("PUT", "/alerts", &body).await.ok();
+    let made = set.json()["signing_secret"].as_str().expect("shown this once").to_owned();
+    assert!(!set.text().contains("very-secret"));
+    let shown = admin.get("/alerts").await.ok();
+    assert!(!shown.text().contains("very-secret") && !shown.text().contains(&made));
+    let shown = shown.json();
+    assert_eq!(shown["url_host"], "hooks.example.com");
+    assert_eq!((&shown["form"], &shown["thresholds"]), (&json!("slack"), &json!([50, 90])));
+    assert_eq!(shown["sns_topic_arn"], topic);
+    // What is secret stays; `null` takes it away.
+    let again = admin.send("PUT", "/alerts", &json!({})).await.ok().json();
+    assert_eq!((&again["url_host"], &again["form"]), (&json!("hooks.example.com"), &json!("json")));
+    assert_eq!(again.get("signing_secret"), None);
+    let gone = admin.send("PUT", "/alerts", &json!({ "url": null })).await.ok().json();
+    assert_eq!((&gone["url_host"], &gone["version"]), (&Value::Null, &json!(3)));
+    let rows = admin.get("/audit?target=alerts").await.ok();
+    assert!(!rows.text().contains("very-secret") && !rows.text().contains(&made));
+    let rows = rows.json();
+    assert_eq!(rows["data"].as_array().map(Vec::len), Some(3), "{rows}");
+    assert_eq!(rows["data"][2]["after"]["url_host"], "hooks.example.com", "{rows}");
+    for bad in [
+        json!({"url": "ftp://example.com"}),
+        json!({"url": "nonsense"}),
+        json!({"thresholds": [0]}),
+        json!({"thresholds": [101]}),
+        json!({"form": "teams"}),
+        json!({"sns_topic_arn": "arn:aws:sqs:eu-central-1:1:q"}),
+        json!({"signing_secret": "short"}),
+        json!({"webhook": "https://example.com"}),
+    ] {
+        admin.send("PUT", "/alerts", &bad).await.refused(400, "invalid_request_error");
+    }
+}

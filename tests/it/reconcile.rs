@@ -1,0 +1,110 @@
+//! Baton's numbers beside a provider's report: the same, or told apart figure by figure.
+
+use std::path::Path;
+
+use baton_domain::id::KeyId;
+use baton_domain::record::UsageRecord;
+use baton_domain::usage::{Iteration, Tokens};
+use baton_tests::back_office::BackOffice;
+use baton_tests::house::bare_command;
+use baton_tests::program::{Ended, Program};
+use serde_json::{Value, json};
+
+/// What the fixtures bill: two models on two days, one of them inside a request of the other.
+fn billed(office: &BackOffice) -> Vec<UsageRecord> {
+    let of = |model: &str, started_at: &str, tokens, usd: &str| {
+        let mut record = office.record(&KeyId::from_bits(1));
+        (record.model, record.upstream_model) = ("an-alias".into(), model.into());
+        record.started_at = started_at.parse().expect("a time");
+        (record.tokens, record.cost_usd) = (tokens, usd.parse().expect("an amount"));
+        record
+    };
+    let none = Tokens::default();
+    let first = Tokens { input: 1500, output: 150, cache_read: 3000, cache_write_5m: 200, ..none };
+    let mut second = of(
+        "claude-opus-5-5",
+        "2026-11-21T23:59:59Z",
+        Tokens { input: 500, output: 50, ..none },
+        "0.01",
+    );
+    second.web_searches = 1;
+    let haiku = Tokens { input: 600, output: 60, ..none };
+    let advice = Tokens { input: 400, output: 40, cache_write_1h: 400, ..none };
+    let mut third = of("claude-haiku-5-5-20260901", "2026-11-22T00:00:00Z", haiku, "0.005");
+    third.tokens.add(&advice);
+    third.iterations = vec![Iteration {
+        kind: "advisor_message".into(),
+        model: Some("claude-haiku-5-5".into()),
+        tokens: advice,
+    }];
+    let mut elsewhere = of("claude-opus-5-5", "2026-11-22T01:00:00Z", first, "7");
+    elsewhere.provider = "bedrock".into();
+    vec![of("claude-opus-5-5", "2026-11-21T00:00:00Z", first, "0.02"), second, third, elsewhere]
+}
+
+/// `baton usage reconcile` with these arguments; a file is a fixture's name.
+fn run(office: &BackOffice, files: &[&str], further: &[&str]) -> Ended {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reconcile");
+    let home = tempfile::TempDir::new().expect("a home");
+    let mut command = bare_command(home.path());
+    command.args(["usage", "reconcile", "--url", &office.admin_url, "--token", BackOffice::TOKEN]);
+    for file in files {
+        command.arg("--file").arg(folder.join(file));
+    }
+    Program::run(command.args(further), std::time::Duration::from_secs(30))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn books_that_agree_say_nothing_in_every_form_of_report() {
+    let office = BackOffice::open().await;
+    office.store_all(&billed(&office)).await;
+    for file in ["tokens.csv", "usage_report.json", "cost.csv", "cost_report.json"] {
+        let ended = run(&office, &[file], &["--json"]);
+        assert_eq!(ended.code, Some(0), "{file}: {}{}", ended.stdout, ended.stderr);
+        let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+        assert_eq!(answer, json!({"data": []}), "{file}");
+        let said = run(&office, &[file], &[]).stdout;
+        assert_eq!(said.trim(), "nothing differs between 2026-11-21 and 2026-11-22", "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn differences_are_listed_and_fail_beyond_the_tolerance() {
+    let office = BackOffice::open().await;
+    let mut records = billed(&office);
+    records[0].tokens.input += 20;
+    records[2].cost_usd = "0.006".parse().expect("an amount");
+    office.store_all(&records).await;
+    let ended = run(&office, &["tokens.csv"], &["--json"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let row = json!({
+        "day": "2026-11-21", "model": "claude-opus-5-5", "figure": "input",
+        "baton": "2020", "provider": "2000", "difference": "20",
+    });
+    assert_eq!(answer, json!({ "data": [row] }));
+    let said = "baton: one figure differs between 2026-11-21 and 2026-11-22";
+    assert_eq!(ended.stderr.trim(), said);
+    assert_eq!(run(&office, &["tokens.csv"], &["--tolerance", "1"]).code, Some(0));
+    assert_eq!(run(&office, &["tokens.csv"], &["--tolerance", "0.9"]).code, Some(1));
+
+    let ended = run(&office, &["cost_report.json"], &[]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains("0.001000000000"), "{}", ended.stdout);
+    assert_eq!(run(&office, &["cost.csv"], &["--provider", "bedrock"]).code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_report_is_refused() {
+    let office = BackOffice::open().await;
+    for (files, further, code, word) in [
+        (&["none.csv"][..], &[][..], 1, "none.csv"),
+        (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),
+        (&["tokens.csv", "cost.csv"], &[], 1, "another kind"),
+        (&["tokens.csv"], &["--tolerance", "much"], 2, "--tolerance"),
+    ] {
+        let ended = run(&office, files, further);
+        assert_eq!(ended.code, Some(code), "{files:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(word), "{files:?}: {}", ended.stderr);
+    }
+}
