@@ -1,8 +1,12 @@
-//! Each client hears of models in its own form, of all accounts of its group.
+//! Models by name: each client hears of them in its own form, of all accounts of its group, and
+//! is served by whichever account has one under whichever name.
 
 use baton_tests::answer::Answer;
-use baton_tests::house::House;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, SOON};
 use serde_json::{Value, json};
+
+use crate::dialects::{CLIENTS, Client, KINDS};
 
 fn ids(list: &Value) -> Vec<&str> {
     let data = list["data"].as_array().expect("a list");
@@ -58,4 +62,59 @@ async fn a_websocket_is_told_to_fall_back() {
     let key = house.key("ci").create().await;
     let request = house.request("GET", "/v1/responses").bearer_auth(&key.secret);
     Answer::to(request).await.status(426);
+}
+
+#[tokio::test]
+async fn a_group_calls_a_model_by_another_name() {
+    let house = House::empty().await;
+    let group = house.group("aliases").await;
+    house.account_with("a", &house.upstream.url(), json!({"groups": [group]})).await;
+    let key = house.key("a").group(&group).create().await;
+    let aliases = json!({"model_aliases": {"gpt-*": "claude-haiku-5-5"}});
+    let shown = house.admin().patch(&format!("/groups/{group}"), &aliases).await.ok().json();
+    assert_eq!(shown["model_aliases"], aliases["model_aliases"]);
+    let mut body = Client::Chat.body("hi", false);
+    body["model"] = "gpt-5.5".into();
+    let answer = eventually("the alias", SOON, async || {
+        let answer = Client::Chat.send(&key, &body, false).await.ok();
+        let is_served = house.upstream.last().request.json()["model"] == "claude-haiku-5-5";
+        if is_served { Ok(answer) } else { Err(answer.text()) }
+    })
+    .await;
+    assert_eq!(answer.json()["model"], "gpt-5.5", "the client hears the name that it asked for");
+    eventually("an event", SOON, async || {
+        let events = house.events(&key).await;
+        let is_meant =
+            |e: &&Value| e["model"] == "gpt-5.5" && e["upstream_model"] == "claude-haiku-5-5";
+        if events.iter().any(|e| is_meant(&e)) { Ok(()) } else { Err(events) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_has_a_model_under_a_name_of_its_own() {
+    let house = House::empty().await;
+    for kind in KINDS {
+        let name = format!("{kind:?}");
+        let group = house.group(&name).await;
+        let served = "us.anthropic.claude-opus-4-8-v1:0";
+        let map = json!({"claude-sonnet-*": served, "*": "nothing"});
+        let fields = json!({"groups": [group], "model_map": map});
+        kind.account(&house, &name, &house.upstream.url(), fields).await;
+        let key = house.key(&name).group(&group).create().await;
+        for (number, client) in CLIENTS.into_iter().enumerate() {
+            let answer = client.ask(&key, "hi", false).await.ok();
+            let request = house.upstream.last().request;
+            let asked_for = request.path().contains("claude-opus-4-8-v1%3A0")
+                || request.json()["model"] == served;
+            assert!(asked_for, "{name} {client:?} {}", request.path());
+            let events = house.events_of(&key, number + 1).await;
+            let event = events.iter().find(|event| event["protocol"] == client.protocol());
+            let event = event.unwrap_or_else(|| panic!("{name} {client:?} {events:?}"));
+            let asked = event["model"].as_str().unwrap_or_default();
+            assert!(asked.contains("claude-sonnet-5-5"), "{name} {client:?} {event}");
+            let upstream = event["upstream_model"].as_str().unwrap_or_default();
+            assert!(upstream.contains("claude-opus-4-8"), "{name} {client:?} {}", answer.text());
+        }
+    }
 }

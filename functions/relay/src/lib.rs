@@ -175,6 +175,7 @@ impl Relay {
         let protocol = match &route {
             Ok(Route::ChatCompletions) => Protocol::OpenaiChat,
             Ok(Route::Responses) => Protocol::OpenaiResponses,
+            Ok(Route::Bedrock(..)) => Protocol::BedrockInvokeModel,
             _ => Protocol::AnthropicMessages,
         };
         let bedrock = match &route {

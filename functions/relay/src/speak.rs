@@ -76,7 +76,7 @@ impl Speech {
             Provider::OpenaiCompatible => Speaks::Chat,
         };
         let client = match asked.protocol {
-            Protocol::AnthropicMessages => Client::Messages,
+            Protocol::AnthropicMessages | Protocol::BedrockInvokeModel => Client::Messages,
             Protocol::OpenaiChat => Client::Chat,
             Protocol::OpenaiResponses if upstream == Speaks::Chat && account.speaks_responses => {
                 return Self::Same;

@@ -3,6 +3,7 @@
 //! Which models exist and what they cost is `price`'s business.
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::{fmt, str};
 
 /// The id without what says where it is served, when it was cut, or how it is wrapped.
@@ -136,7 +137,8 @@ pub fn allows(patterns: &[ModelPattern], model: &str) -> bool {
 }
 
 /// What `model` is called upstream, if the map says so: an exact (literal, full id) entry first,
-/// then the first entry that covers it. The target is taken literally.
+/// then the literal, then the longest pattern that covers it: a map is given as a JSON object, which
+/// has no order. The target is taken literally.
 pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&'a str> {
     let exact = |pattern: &ModelPattern| {
         pattern.is_literal() && pattern.as_str().eq_ignore_ascii_case(model)
@@ -144,7 +146,10 @@ pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&
     model_map
         .iter()
         .find(|(pattern, _)| exact(pattern))
-        .or_else(|| model_map.iter().find(|(pattern, _)| pattern.covers(model)))
+        .or_else(|| {
+            let covering = model_map.iter().filter(|(pattern, _)| pattern.covers(model));
+            covering.min_by_key(|(pattern, _)| (!pattern.is_literal(), Reverse(pattern.0.len())))
+        })
         .map(|(_, target)| target.as_str())
 }
 
@@ -269,7 +274,9 @@ mod tests {
         let check = |model, target| assert_eq!(map(&table, model), target, "{model}");
         check("claude-opus-5-5", Some("exact"));
         check("CLAUDE-OPUS-5-5", Some("exact"));
-        check("claude-opus-5", Some("any"));
+        check("claude-opus-5-5-20261001", Some("exact"));
+        check("claude-opus-5", Some("opus"));
+        check("claude-haiku-5-5", Some("any"));
         check("gpt-5.5", None);
     }
 

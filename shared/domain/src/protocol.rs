@@ -11,6 +11,8 @@ pub enum Protocol {
     OpenaiChat,
     /// OpenAI's Responses.
     OpenaiResponses,
+    /// Bedrock's `InvokeModel`: Anthropic's Messages in another form.
+    BedrockInvokeModel,
 }
 
 /// What is wanted of an upstream.
@@ -31,6 +33,7 @@ impl Protocol {
             Self::AnthropicMessages => "anthropic_messages",
             Self::OpenaiChat => "openai_chat",
             Self::OpenaiResponses => "openai_responses",
+            Self::BedrockInvokeModel => "bedrock_invoke_model",
         }
     }
 }
@@ -46,12 +49,13 @@ mod tests {
 
     #[test]
     fn who_serves_what() {
-        use Protocol::{AnthropicMessages, OpenaiChat, OpenaiResponses};
+        use Protocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
         let providers = [Provider::Anthropic, Provider::OpenaiCompatible, Provider::Bedrock];
         let table = [
             (Want::Answer(AnthropicMessages), [true, true, true]),
             (Want::Answer(OpenaiChat), [true, true, true]),
             (Want::Answer(OpenaiResponses), [true, true, true]),
+            (Want::Answer(BedrockInvokeModel), [true, true, true]),
             (Want::Count, [true, false, true]),
             (Want::Models, [true, true, true]),
         ];

@@ -1,0 +1,126 @@
+//! Long streams, as the relay takes them: one event a chunk, metered and said again in another
+//! dialect or form. What is measured of them is the business of whoever runs them.
+
+use baton_wire::bedrock::{FromSse, ToSse};
+use baton_wire::meter::Meter;
+use baton_wire::translate::{Asked, Client, Options, Speaks, Stream, Translation};
+
+/// What a chunk of text says.
+pub(crate) const WORD: &str = "word ";
+
+/// A client and an upstream.
+pub(crate) struct Pair {
+    /// For tables.
+    pub(crate) name: &'static str,
+    asked: Option<Asked>,
+    upstream: Speaks,
+    /// The upstream sends frames.
+    unframes: bool,
+    /// The client gets frames.
+    frames: bool,
+}
+
+impl Pair {
+    /// Pass-through first, then every other way.
+    pub(crate) fn all() -> Vec<Self> {
+        use Client::{Chat, Messages, Responses};
+        let pair = |name, client, upstream| Self::new(name, client, upstream);
+        vec![
+            pair("Messages as they are", Messages, Speaks::Messages),
+            pair("Chat as it is", Chat, Speaks::Chat),
+            pair("Messages from Chat", Messages, Speaks::Chat),
+            pair("Chat from Messages", Chat, Speaks::Messages),
+            pair("Responses from Messages", Responses, Speaks::Messages),
+            pair("Responses from Chat", Responses, Speaks::Chat),
+            Self { unframes: true, ..pair("Messages from Bedrock", Messages, Speaks::Messages) },
+            Self { unframes: true, ..pair("Chat from Bedrock", Chat, Speaks::Messages) },
+            Self { frames: true, ..pair("Bedrock from Messages", Messages, Speaks::Messages) },
+            Self { frames: true, ..pair("Bedrock from Chat", Messages, Speaks::Chat) },
+        ]
+    }
+
+    fn new(name: &'static str, client: Client, upstream: Speaks) -> Self {
+        let body = match client {
+            Client::Responses => r#"{"model":"m","input":"hi","stream":true}"#,
+            Client::Messages | Client::Chat => {
+                r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#
+            }
+        };
+        let translation = Translation::between(client, upstream);
+        let asked = translation.map(|translation| {
+            translation.request(body.as_bytes(), &Options::new("m", "req_1")).unwrap().asked
+        });
+        Self { name, asked, upstream, unframes: false, frames: false }
+    }
+
+    /// The upstream's events: those that begin, the one that comes again and again.
+    fn events(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let sse = |json: &str| format!("data: {json}\n\n").into_bytes();
+        let (begin, delta) = match self.upstream {
+            Speaks::Messages => (
+                vec![
+                    sse(
+                        r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+                    ),
+                    sse(
+                        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+                    ),
+                ],
+                sse(&format!(
+                    r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{WORD}"}}}}"#
+                )),
+            ),
+            Speaks::Chat => (
+                vec![sse(
+                    r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+                )],
+                sse(&format!(
+                    r#"{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{WORD}"}},"finish_reason":null}}]}}"#
+                )),
+            ),
+        };
+        if !self.unframes {
+            return (begin, delta);
+        }
+        let framed = |event: &Vec<u8>| FromSse::default().push(event).to_vec();
+        (begin.iter().map(framed).collect(), framed(&delta))
+    }
+
+    /// Takes so many events of text; answers how many bytes the client got.
+    pub(crate) fn run(&self, events: usize) -> usize {
+        let (begin, delta) = self.events();
+        let mut line = Line {
+            meter: Meter::stream(),
+            unframe: self.unframes.then(ToSse::default),
+            stream: self.asked.as_ref().map(Asked::stream),
+            frame: self.frames.then(FromSse::default),
+        };
+        let first: usize = begin.iter().map(|event| line.take(event)).sum();
+        first + (0..events).map(|_| line.take(&delta)).sum::<usize>()
+    }
+}
+
+/// What a chunk goes through.
+struct Line {
+    meter: Meter,
+    unframe: Option<ToSse>,
+    stream: Option<Stream>,
+    frame: Option<FromSse>,
+}
+
+impl Line {
+    fn take(&mut self, chunk: &[u8]) -> usize {
+        let unframed = self.unframe.as_mut().map(|frames| frames.push(chunk).unwrap());
+        let chunk = unframed.as_deref().unwrap_or(chunk);
+        self.meter.observe(chunk);
+        let mut said = Vec::new();
+        let chunk = match &mut self.stream {
+            Some(stream) => {
+                stream.push(chunk, &mut said);
+                &said
+            }
+            None => chunk,
+        };
+        self.frame.as_mut().map_or(chunk.len(), |frame| frame.push(chunk).len())
+    }
+}
