@@ -7,6 +7,7 @@ pub mod aws;
 pub mod cache;
 pub mod clock;
 pub mod dice;
+pub mod openid;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;
