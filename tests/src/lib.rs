@@ -22,5 +22,6 @@ pub mod inside;
 pub mod lambda;
 pub mod program;
 pub mod proxy;
+pub mod signing_in;
 pub mod token_endpoint;
 pub mod upstream;

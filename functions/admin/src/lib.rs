@@ -9,6 +9,7 @@ mod answer;
 mod attempts;
 mod audit;
 mod authorize;
+mod console;
 mod credentials;
 mod effective;
 mod first_start;
@@ -55,6 +56,8 @@ struct Office {
     attempts: Attempts,
     allow_private_upstreams: bool,
     timers: Timers,
+    /// What the console lets people in by.
+    porter: console::Porter,
     /// Where tokens are had; nobody signs in at first start.
     endpoint: Option<TokenEndpoint>,
 }
@@ -75,6 +78,7 @@ impl Office {
             attempts: Attempts::default(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
+            porter: console::Porter::default(),
             endpoint,
         }
     }
@@ -91,8 +95,10 @@ pub fn router(
     aws: &Aws,
 ) -> Result<Router, NoAnswer> {
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
+    let porter = console::Porter::new(settings, &upstream);
     let endpoint = TokenEndpoint::new(aws, upstream);
-    let office = Arc::new(Office::new(settings, pepper, store, Some(endpoint)));
+    let office = Office::new(settings, pepper, store, Some(endpoint));
+    let office = Arc::new(Office { porter, ..office });
     let guarded = |api: Router<Arc<Office>>| {
         api.method_not_allowed_fallback(answer::wrong_method)
             .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
@@ -106,6 +112,7 @@ pub fn router(
         .nest(routes::BASE, api.merge(open))
         // Where clients of Anthropic's Admin API look for it.
         .merge(guarded(routes::mirrored()))
+        .merge(console::router(&office))
         .route("/health", get(answer::alive))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)

@@ -51,7 +51,7 @@ impl UserFilter {
     }
 }
 
-fn view(stored: &Stored<User>) -> Value {
+pub(crate) fn view(stored: &Stored<User>) -> Value {
     let user = &stored.value;
     json!({
         "id": user.id, "name": user.name, "email": user.email, "role": user.role,

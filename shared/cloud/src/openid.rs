@@ -137,6 +137,15 @@ impl OpenId {
 
     /// Redeems a code.
     pub async fn redeem(&self, known: &Known, grant: &Grant<'_>) -> Result<Redeemed, Unhelpful> {
+        let (headers, form) = self.redemption(known, grant)?;
+        self.ask(Method::POST, &known.provider.token_endpoint, headers, Some(form)).await
+    }
+
+    fn redemption(
+        &self,
+        known: &Known,
+        grant: &Grant<'_>,
+    ) -> Result<(HeaderMap, String), Unhelpful> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code").append_pair("code", grant.code);
         form.append_pair("redirect_uri", grant.redirect_uri);
@@ -153,8 +162,7 @@ impl OpenId {
                 form.extend_pairs(secret.iter().map(|it| ("client_secret", it.expose())));
             }
         }
-        let url = &known.provider.token_endpoint;
-        self.ask(Method::POST, url, headers, Some(form.finish())).await
+        Ok((headers, form.finish()))
     }
 
     /// What it tells of the person beside the id token, for providers that keep those small
