@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p baton-tests --bin bench [-- --rounds 5 --requests 2000 --minutes 2]`.
 //! With `-- failover` it measures what failing upstreams cost instead; see [`failover`].
+//! With `store` instead of options: what storing events costs.
+//!
 //! Upstream, relay and load generator are processes of their own on loopback. Only the ratio of
 //! the two columns means anything beyond the machine it was measured on.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
@@ -12,6 +14,7 @@ mod failover;
 mod load;
 mod options;
 mod process;
+mod store;
 mod table;
 
 use std::process::Command;
@@ -31,6 +34,10 @@ use table::Table;
 async fn main() -> Result<(), String> {
     if std::env::args().nth(1).as_deref() == Some("failover") {
         failover::run().await;
+        return Ok(());
+    }
+    if std::env::args().nth(1).as_deref() == Some("store") {
+        store::measure().await;
         return Ok(());
     }
     let options = Options::read(std::env::args().skip(1))?;

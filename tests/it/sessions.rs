@@ -38,6 +38,19 @@ async fn a_page_costs_one_read_and_a_write_now_and_then() {
 }
 
 #[tokio::test]
+async fn a_session_is_for_pages_and_names_are_text() {
+    let desk = Desk::alone().await;
+    let ada = desk.user(json!({"name": "<script>Ada</script> & \"co\""})).await;
+    let (mut visitor, _) = holder(&desk, &ada).await;
+    let page = visitor.open("/console/session").await.answer.ok().text();
+    assert!(page.contains("Ada") && !page.contains("<script"), "{page}");
+    // The API takes no cookies, so nobody can make a browser use it.
+    for path in ["/api/v1/keys", "/v1/organizations/spend_limits"] {
+        visitor.open(path).await.answer.status(401);
+    }
+}
+
+#[tokio::test]
 async fn a_session_ends_unused_and_ends_old() {
     let desk = Desk::alone().await;
     let mut busy = desk.visitor();

@@ -23,5 +23,6 @@ pub mod lambda;
 pub mod program;
 pub mod proxy;
 pub mod signing_in;
+pub mod simulation;
 pub mod token_endpoint;
 pub mod upstream;

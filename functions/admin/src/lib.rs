@@ -11,6 +11,7 @@ mod audit;
 mod authorize;
 mod console;
 mod credentials;
+mod dead_letters;
 mod effective;
 mod first_start;
 mod groups;
@@ -20,6 +21,7 @@ mod limits;
 mod oauth;
 mod openapi;
 mod prices;
+mod probe;
 mod query;
 mod replay;
 mod routes;
@@ -39,6 +41,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use baton_cloud::aws::Aws;
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::token_endpoint::TokenEndpoint;
@@ -60,6 +63,8 @@ struct Office {
     porter: console::Porter,
     /// Where tokens are had; nobody signs in at first start.
     endpoint: Option<TokenEndpoint>,
+    /// Where this process knows of a dead-letter queue.
+    letters: Option<DeadLetters>,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
@@ -80,6 +85,7 @@ impl Office {
             timers: settings.timers,
             porter: console::Porter::default(),
             endpoint,
+            letters: None,
         }
     }
 }
@@ -97,8 +103,9 @@ pub fn router(
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
     let porter = console::Porter::new(settings, &upstream);
     let endpoint = TokenEndpoint::new(aws, upstream);
-    let office = Office::new(settings, pepper, store, Some(endpoint));
-    let office = Arc::new(Office { porter, ..office });
+    let mut office = Office::new(settings, pepper, store, Some(endpoint));
+    (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
+    let office = Arc::new(office);
     let guarded = |api: Router<Arc<Office>>| {
         api.method_not_allowed_fallback(answer::wrong_method)
             .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))

@@ -8,6 +8,7 @@ mod event;
 mod health;
 mod item;
 mod last_used;
+mod late;
 mod ledger;
 mod limits;
 mod list;
