@@ -32,7 +32,7 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     telemetry::init(settings.log_format, &settings.log);
     let stop_asked = stop_asked()?;
     say(format!("opening the stores in {}", settings.data_dir.display()));
-    let ready = prepare(settings).await?;
+    let ready = Box::pin(prepare(settings)).await?;
     banner(&ready, begun.elapsed());
     let stop = CancellationToken::new();
     let serving = tokio::spawn(ready.serve(stop.clone()));

@@ -28,7 +28,7 @@ const TOKENS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys token#*";
 const AUDIT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys audit#*";
 const RERATE: &str = "ForAllValues:StringLike dynamodb:LeadingKeys event#* rollup#*";
 const RESET: &str = "ForAllValues:StringLike dynamodb:LeadingKeys \
-health#* lease#* sign_in#* limit#* replay#* rerate alert#* outbox";
+health#* lease#* sign_in#* session#* limit#* replay#* rerate alert#* outbox";
 const IDENTITY: &str = "if UsesWorkloadIdentity: \
 ForAllValues:StringEquals sts:IdentityTokenAudience !Ref WorkloadIdentityAudience";
 

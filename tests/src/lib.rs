@@ -23,6 +23,7 @@ pub mod inside;
 pub mod lambda;
 pub mod program;
 pub mod proxy;
+pub mod signing_in;
 pub mod simulation;
 pub mod token_endpoint;
 pub mod upstream;

@@ -8,10 +8,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use baton_cloud::store::StoreError;
 use baton_domain::id::RequestId;
-use http::header::{ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::fmt::Display;
+
+const HTML: &[u8] = b"text/html";
 
 /// Why the API does not do what it was asked.
 #[derive(Debug)]
@@ -45,6 +47,10 @@ impl Refused {
 
     pub(crate) fn conflict(message: impl Display) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// Something behind the API failed; the operator is told what, the log why.
@@ -166,7 +172,12 @@ pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }
-    if response.status().is_success() { response } else { signed(response, &id).await }
+    let (status, headers) = (response.status(), response.headers());
+    let is_page = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(HTML));
+    if status.is_success() || status.is_redirection() || is_page {
+        return response;
+    }
+    signed(response, &id).await
 }
 
 async fn signed(response: Response, id: &RequestId) -> Response {
@@ -178,7 +189,7 @@ async fn signed(response: Response, id: &RequestId) -> Response {
     });
     value["request_id"] = json!(id);
     head.headers.remove(http::header::CONTENT_LENGTH);
-    head.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Response::from_parts(head, value.to_string().into())
 }
 

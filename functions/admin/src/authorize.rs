@@ -7,6 +7,7 @@ use crate::{Office, Shared, routes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_cloud::store::Stored;
 use baton_cloud::vault::same;
 use baton_domain::key::{Key, User};
 use baton_domain::relay_key::RelayKey;
@@ -58,7 +59,7 @@ impl Office {
         actor.ok_or_else(Refused::unauthenticated)
     }
 
-    async fn is_admin_token(&self, token: &str) -> Answer<bool> {
+    pub(crate) async fn is_admin_token(&self, token: &str) -> Answer<bool> {
         if let Some(fixed) = &self.admin_token {
             return Ok(same(token, fixed.expose()));
         }
@@ -66,21 +67,25 @@ impl Office {
         Ok(hash.is_some_and(|hash| self.pepper.matches(token, &hash)))
     }
 
-    /// The user that a relay key opens the API for: the key is good, and its user is there and
-    /// enabled.
     async fn user_of(&self, given: &RelayKey<'_>) -> Answer<Option<Actor>> {
+        let held = self.held(given).await?;
+        Ok(held.map(|(_, user)| Actor::User { id: user.id, role: user.role }))
+    }
+
+    /// The key that was shown, and the user that it opens the API and the console for: the key is
+    /// good, and its user is there and enabled.
+    pub(crate) async fn held(&self, given: &RelayKey<'_>) -> Answer<Option<(Stored<Key>, User)>> {
         let Some(key) = self.store.read::<Key>(&given.id).await? else { return Ok(None) };
         let hash = key.secret.as_deref().unwrap_or_default();
         let is_good = self.pepper.matches(given.secret, hash)
             && key.value.usable(self.store.clock().now()).is_ok();
-        let Some(id) = key.value.user_id.filter(|_| is_good) else { return Ok(None) };
+        let Some(id) = key.value.user_id.as_ref().filter(|_| is_good) else { return Ok(None) };
         if !self.runtime().await?.value.member_access {
             return Err(Refused::forbidden(
                 "users are locked out of the admin API by the setting `member_access`",
             ));
         }
-        let user = self.store.read::<User>(&id).await?.map(|stored| stored.value);
-        let user = user.filter(|user| user.enabled);
-        Ok(user.map(|user| Actor::User { id: user.id, role: user.role }))
+        let user = self.store.read::<User>(id).await?.map(|stored| stored.value);
+        Ok(user.filter(|user| user.enabled).map(|user| (key, user)))
     }
 }

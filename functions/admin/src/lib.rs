@@ -10,6 +10,7 @@ mod answer;
 mod attempts;
 mod audit;
 mod authorize;
+mod console;
 mod credentials;
 mod dead_letters;
 mod effective;
@@ -61,6 +62,8 @@ struct Office {
     attempts: Attempts,
     allow_private_upstreams: bool,
     timers: Timers,
+    /// What the console lets people in by.
+    porter: console::Porter,
     /// Where tokens are had; nobody signs in at first start.
     endpoint: Option<TokenEndpoint>,
     /// Where this process knows of a dead-letter queue.
@@ -83,6 +86,7 @@ impl Office {
             attempts: Attempts::default(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
+            porter: console::Porter::default(),
             endpoint,
             letters: None,
         }
@@ -100,9 +104,10 @@ pub fn router(
     aws: &Aws,
 ) -> Result<Router, NoAnswer> {
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
+    let porter = console::Porter::new(settings, &upstream);
     let endpoint = TokenEndpoint::new(aws, upstream);
     let mut office = Office::new(settings, pepper, store, Some(endpoint));
-    office.letters = DeadLetters::of(aws, &settings.resources);
+    (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
     let office = Arc::new(office);
     let guarded = |api: Router<Arc<Office>>| {
         api.method_not_allowed_fallback(answer::wrong_method)
@@ -117,6 +122,7 @@ pub fn router(
         .nest(routes::BASE, api.merge(open))
         // Where clients of Anthropic's Admin API look for it.
         .merge(guarded(routes::mirrored()))
+        .merge(console::router(&office))
         .route("/health", get(answer::alive))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)

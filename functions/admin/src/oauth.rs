@@ -190,7 +190,7 @@ impl Office {
     }
 
     /// 43 characters that nobody can guess.
-    fn random(&self) -> String {
+    pub(crate) fn random(&self) -> String {
         let mut bytes = [0; 32];
         self.store.dice().fill(&mut bytes);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)

@@ -51,7 +51,7 @@ impl UserFilter {
     }
 }
 
-fn view(stored: &Stored<User>) -> Value {
+pub(crate) fn view(stored: &Stored<User>) -> Value {
     let user = &stored.value;
     json!({
         "id": user.id, "name": user.name, "email": user.email, "role": user.role,
@@ -81,6 +81,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         role: Role::Member,
         enabled: true,
         limits: Limits::default(),
+        session_round: 0,
     };
     fill(&mut user, input)?;
     let stored = office.store.stamp(user, None);
@@ -147,8 +148,10 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
         }
     }
     user.email = input.email.over(user.email.take());
+    let before = (user.role, user.enabled);
     user.role = input.role.unwrap_or(user.role);
     user.enabled = input.enabled.unwrap_or(user.enabled);
+    user.session_round += u64::from(before != (user.role, user.enabled));
     user.limits = input.limits.unwrap_or(std::mem::take(&mut user.limits));
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! The one door to the environment: read once, every bad variable reported at once.
 
+mod openid;
+
+pub use openid::OpenIdSettings;
+
 use baton_domain::secret::Secret;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -149,6 +153,10 @@ pub struct Settings {
     pub spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline before it is given up.
     pub reservation_margin: Duration,
+    /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
+    pub console_origin: Option<String>,
+    /// The identity provider that people sign in at, if there is one.
+    pub openid: Option<OpenIdSettings>,
 }
 
 /// The environment has bad variables; the message lists them all.
@@ -205,6 +213,8 @@ impl Settings {
             },
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
+            console_origin: openid::console_origin(&mut source),
+            openid: openid::read(&mut source),
         };
         if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
     }

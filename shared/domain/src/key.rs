@@ -107,6 +107,9 @@ pub struct User {
     /// What all of its keys together may spend and how fast.
     #[serde(default)]
     pub limits: Limits,
+    /// Goes up when its role changes or it is switched off; sessions of earlier rounds are over.
+    #[serde(default)]
+    pub session_round: u64,
 }
 
 /// What a user may do.

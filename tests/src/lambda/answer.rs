@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -51,6 +52,11 @@ fn headers(value: &Value) -> HeaderMap {
             let value = value.as_str().expect("a header's value");
             headers.append(name.clone(), HeaderValue::from_str(value).expect("in plain text"));
         }
+    }
+    // The platform makes header lines of these.
+    for cookie in value["cookies"].as_array().into_iter().flatten() {
+        let cookie = cookie.as_str().and_then(|line| HeaderValue::from_str(line).ok());
+        headers.append(SET_COOKIE, cookie.expect("a cookie"));
     }
     headers
 }

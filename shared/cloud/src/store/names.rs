@@ -24,6 +24,8 @@
 //! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
 //! | all tokens | config, index `by_kind` | Query (`token`) |
 //! | a browser's sign-in under way | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
+//! | a session of the console with its user, key and the settings | state, config | BatchGetItem (`session#<hash>`, `session`; `user#<id>`, `key#<id>`, `setting#…`) |
+//! | a session of the console begins, is used, ends | state | TransactWriteItems, UpdateItem, conditional |
 //! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
@@ -84,6 +86,7 @@ pub(super) const TOKEN: &str = "token";
 /// A partition of their own, so that a policy can say "tokens only".
 pub(super) const TOKEN_PREFIX: &str = "token#";
 pub(super) const SIGN_IN: &str = "sign_in";
+pub(super) const SESSION: &str = "session";
 pub(super) const RENEW: &str = "renew";
 pub(super) const LEASE: &str = "lease";
 pub(super) const HEALTH: &str = "health";
@@ -172,6 +175,12 @@ pub(super) fn token(account: &AccountId) -> Place {
 /// A browser's sign-in under way.
 pub(super) fn sign_in(state: &str) -> Place {
     (format!("sign_in#{state}"), SIGN_IN.to_owned())
+}
+
+/// A session of the console; `hash` is of what the browser holds.
+pub(super) fn session(hash: &[u8]) -> Place {
+    let hex = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    (format!("session#{hex}"), SESSION.to_owned())
 }
 
 /// That the account needs a new token.

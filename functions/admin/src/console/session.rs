@@ -1,0 +1,266 @@
+//! Who is at the console: a session stands behind every page, begins at sign-in, ends at sign-out,
+//! unused, old, or with whatever it was founded on. Where people sign in is `sign_in`'s business.
+
+use super::session_cookie::{Cookie, Front};
+use super::session_csrf::{self, Foreign};
+use super::sign_in::{Why, sign_in_at};
+use super::{BASE, session_csrf::check};
+use crate::actor::Actor;
+use crate::answer::{Answer, Refused};
+use crate::visit::{Note, Visit};
+use crate::{Office, Shared};
+use askama::Template;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::Router;
+use axum::extract::{Extension, Request, State};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{any, get, post};
+use baton_cloud::store::{Edit, SeenSession, StoreError};
+use baton_domain::key::{Role, User};
+use baton_domain::session::{LIFE, Session, Who};
+use http::header::{LOCATION, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Characters of a session's random part: 256 bits in base64.
+const RANDOM_CHARS: usize = 43;
+
+/// Who is looking at a page.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    /// Who, with the role of this moment.
+    pub(crate) actor: Actor,
+    /// What forms carry in the hidden field `csrf`, and scripts in `x-csrf-token`.
+    pub(crate) csrf: String,
+    /// What to call them.
+    pub(crate) name: String,
+}
+
+/// What a session is founded on, at its beginning.
+pub(super) struct Founding {
+    pub(super) who: Who,
+    /// Its user's round.
+    pub(super) round: u64,
+    /// A hash of the secret that was shown.
+    pub(super) proof: Vec<u8>,
+    /// What the audit trail says of it.
+    pub(super) said: Value,
+}
+
+/// A look at the session, its end, and what is told of pages that are not there.
+pub(super) fn routes() -> Router<Arc<Office>> {
+    Router::new()
+        .route(&format!("{BASE}/session"), get(look))
+        .route(&format!("{BASE}/sign-out"), post(sign_out))
+        .route(&format!("{BASE}/{{*rest}}"), any(nothing))
+}
+
+/// Lets requests through that come with a session, and changes that were asked for on its pages.
+/// Signing in and assets are for everybody.
+pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Response {
+    let State(office) = office;
+    let uri = request.uri().clone();
+    let path = uri.path().strip_prefix(BASE).unwrap_or_default();
+    if path == "/sign-in" || path.starts_with("/sign-in/") || path.starts_with("/assets/") {
+        return next.run(request).await;
+    }
+    let Some(front) = Front::of(&office, request.headers(), &uri) else {
+        return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
+    };
+    let cookie = front.cookie(Cookie::Session, request.headers()).map(str::to_owned);
+    let (cookie, visitor) = match office.visitor(cookie.as_deref()).await {
+        Ok(Some(visitor)) => (cookie.unwrap_or_default(), visitor),
+        Ok(None) => {
+            let wanted = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+            let next = wanted.filter(|_| request.method().is_safe());
+            let stale = cookie.and_then(|_| front.remove(Cookie::Session));
+            return redirect(&sign_in_at(next, None), stale);
+        }
+        Err(refused) => return refusal_of(&refused),
+    };
+    let checked = if request.method().is_safe() {
+        Ok(request)
+    } else {
+        check(&office, &front, &cookie, request).await
+    };
+    match checked {
+        Ok(mut request) => {
+            let visit = Visit::new(visitor.actor.clone(), request.headers());
+            request.extensions_mut().insert(visit);
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
+        Err(Foreign::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "That is too long."),
+        Err(Foreign::Site | Foreign::Token) => refusal(
+            StatusCode::FORBIDDEN,
+            "This was not sent from a current page of the console, so nothing was changed. \
+             Go back, reload the page and try again.",
+        ),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "session.html")]
+struct SessionPage<'a> {
+    name: &'a str,
+    csrf: &'a str,
+    may: &'a str,
+}
+
+/// Who is signed in, and the way out.
+pub(super) async fn look(Extension(visitor): Extension<Visitor>) -> Response {
+    let may = match visitor.actor.member() {
+        Some(_) => "You see and manage your own keys and usage.",
+        None => "You may see and change everything.",
+    };
+    page(StatusCode::OK, &SessionPage { name: &visitor.name, csrf: &visitor.csrf, may })
+}
+
+async fn nothing() -> Response {
+    refusal(StatusCode::NOT_FOUND, "There is no such page.")
+}
+
+async fn sign_out(State(office): Shared, uri: Uri, visit: Visit, headers: HeaderMap) -> Response {
+    let Some(front) = Front::of(&office, &headers, &uri) else {
+        return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
+    };
+    let cookie = front.cookie(Cookie::Session, &headers).unwrap_or_default();
+    let mut edit = Edit::default();
+    office.store.end_session(&mut edit, &office.session_hash(cookie));
+    let note = Note::did("sign_out", &visit.actor.name(), (Value::Null, Value::Null));
+    let ended = match office.note(&visit, &mut edit, note) {
+        Ok(()) => office.store.apply(edit).await.map_err(Refused::from),
+        Err(refused) => Err(refused),
+    };
+    match ended {
+        Ok(()) => redirect(&sign_in_at(None, Some(Why::SignedOut)), front.remove(Cookie::Session)),
+        Err(refused) => refusal_of(&refused),
+    }
+}
+
+impl Office {
+    /// Who has the session of this cookie, if it is good: one read.
+    async fn visitor(&self, cookie: Option<&str>) -> Answer<Option<Visitor>> {
+        let Some((cookie, who)) = cookie.and_then(|it| Some((it, founder(it)?))) else {
+            return Ok(None);
+        };
+        let hash = self.session_hash(cookie);
+        let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
+        let Some((actor, name)) = self.holder(&who, &seen) else { return Ok(None) };
+        if let Some(used) = seen.session.used(self.store.clock().now()) {
+            match self.store.use_session(&hash, &used).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict) => return Ok(None),
+                // It may end early; that is no reason to end it now.
+                Err(error) => tracing::warn!("a session's use is not noted: {error}"),
+            }
+        }
+        Ok(Some(Visitor { actor, csrf: session_csrf::token(self, cookie), name }))
+    }
+
+    /// Whom the session makes its holder, if everything that it was founded on still holds.
+    fn holder(&self, who: &Who, seen: &SeenSession) -> Option<(Actor, String)> {
+        let now = self.store.clock().now();
+        let is_proven = |hash: &[u8]| verify_slices_are_equal(hash, &seen.proof).is_ok();
+        let is_member = |user: &&User| user.enabled && user.session_round == seen.session.round;
+        if !seen.session.is_alive(now) {
+            return None;
+        }
+        let user = seen.user.as_ref().filter(is_member);
+        let of = |user: &User, role| (Actor::User { id: user.id.clone(), role }, user.name.clone());
+        match who {
+            Who::Token => {
+                let fixed = self.admin_token.as_ref().map(|it| self.pepper.hash(it.expose()));
+                let hash = fixed.or_else(|| seen.admin_token_hash.clone())?;
+                is_proven(&hash).then(|| (Actor::Token, "Admin token".to_owned()))
+            }
+            Who::User(_) => user.map(|user| of(user, user.role)),
+            Who::Key { user: id, .. } => {
+                let key = seen.key.as_ref().filter(|_| seen.runtime.member_access)?;
+                let is_good = key.value.usable(now).is_ok()
+                    && key.value.user_id.as_ref() == Some(id)
+                    && is_proven(key.secret.as_deref().unwrap_or_default());
+                user.filter(|_| is_good).map(|user| of(user, Role::Member))
+            }
+        }
+    }
+
+    /// Begins a session in place of whatever the browser had, with its row of the audit trail and
+    /// everything else in `edit`. Answers the way to `next`.
+    pub(super) async fn begin_session(
+        &self,
+        mut edit: Edit,
+        founding: Founding,
+        (front, headers): (&Front, &HeaderMap),
+        next: &str,
+    ) -> Answer<Response> {
+        let Founding { who, round, proof, said } = founding;
+        let cookie = format!("{}.{}", who.to_text(), self.random());
+        let session = Session::begun(self.store.clock().now(), round);
+        self.store.begin_session(&mut edit, &self.session_hash(&cookie), &session, &proof);
+        if let Some(old) = front.cookie(Cookie::Session, headers) {
+            self.store.end_session(&mut edit, &self.session_hash(old));
+        }
+        let actor = match who.user() {
+            // The role is not noted.
+            Some(id) => Actor::User { id: id.clone(), role: Role::Member },
+            None => Actor::Token,
+        };
+        let visit = Visit::new(actor, &HeaderMap::new());
+        let note = Note::did("sign_in", &visit.actor.name(), (Value::Null, said));
+        self.note(&visit, &mut edit, note)?;
+        self.store.apply(edit).await?;
+        Ok(redirect(next, front.set(Cookie::Session, &cookie, Some(LIFE))))
+    }
+
+    /// Under which a session is kept: whoever reads the table cannot make the cookie of it.
+    fn session_hash(&self, cookie: &str) -> Vec<u8> {
+        self.pepper.hash(&format!("session\n{cookie}"))
+    }
+}
+
+/// Who a cookie says that it is of. Whether that is true shows when it is looked up: its hash is of
+/// the whole.
+fn founder(cookie: &str) -> Option<Who> {
+    let (who, random) = cookie.rsplit_once('.')?;
+    if random.len() == RANDOM_CHARS { Who::from_text(who) } else { None }
+}
+
+/// What the audit trail says of a sign-in by `by`.
+pub(super) fn signed_in_by(by: &str) -> Value {
+    json!({ "by": by })
+}
+
+/// 303 with a cookie.
+pub(super) fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static(BASE));
+    response.headers_mut().insert(LOCATION, to);
+    response.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
+    response
+}
+
+#[derive(Template)]
+#[template(path = "session_refused.html")]
+struct RefusalPage<'a> {
+    message: &'a str,
+}
+
+/// A page that says why there is none.
+pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
+    page(status, &RefusalPage { message })
+}
+
+pub(super) fn refusal_of(refused: &Refused) -> Response {
+    refusal(refused.status(), &refused.to_string())
+}
+
+/// A template as an answer.
+pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(text) => (status, Html(text)).into_response(),
+        Err(error) => Refused::broken(error).into_response(),
+    }
+}

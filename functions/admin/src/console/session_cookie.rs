@@ -1,0 +1,151 @@
+//! The console's cookies, and the address under which a browser sees it: which of them may be set
+//! depends on it.
+
+use crate::Office;
+use http::header::{COOKIE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use jiff::SignedDuration;
+use std::net::IpAddr;
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What a cookie is for.
+#[derive(Clone, Copy)]
+pub(super) enum Cookie {
+    /// Holds a session.
+    Session,
+    /// Ties a form or a sign-in under way to the browser that began it.
+    Door,
+}
+
+/// The console as the browser addresses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Front {
+    /// `https://admin.example.com`
+    pub(super) origin: String,
+}
+
+impl Front {
+    /// What the operator has set, else what the request says. `None` if that is no address.
+    pub(super) fn of(office: &Office, headers: &HeaderMap, uri: &Uri) -> Option<Self> {
+        if let Some(origin) = &office.porter.origin {
+            return Some(Self { origin: origin.clone() });
+        }
+        let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str))?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+        let scheme = if is_https(headers, uri) { "https" } else { "http" };
+        let origin = format!("{scheme}://{}", host.to_ascii_lowercase());
+        (!host.is_empty() && host.bytes().all(plain)).then_some(Self { origin })
+    }
+
+    /// Whether the browser comes by https.
+    pub(super) fn is_https(&self) -> bool {
+        self.origin.starts_with("https://")
+    }
+
+    /// Whether a secret may be typed in here: nobody reads along by https, or on one machine.
+    pub(super) fn is_private(&self) -> bool {
+        let host = self.origin.strip_prefix("http://").unwrap_or_default();
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        self.is_https() || is_loopback || name == "localhost" || name.ends_with(".localhost")
+    }
+
+    /// By https the name is one that no neighbouring host and no plain page can set.
+    fn name(&self, cookie: Cookie) -> &'static str {
+        match (cookie, self.is_https()) {
+            (Cookie::Session, true) => "__Host-baton",
+            (Cookie::Session, false) => "baton",
+            (Cookie::Door, true) => "__Host-baton-door",
+            (Cookie::Door, false) => "baton-door",
+        }
+    }
+
+    /// The value that the browser has sent.
+    pub(super) fn cookie<'a>(&self, cookie: Cookie, headers: &'a HeaderMap) -> Option<&'a str> {
+        let name = self.name(cookie);
+        let lines = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|it| it.split_once('='));
+        pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+    }
+
+    /// What sets it; without a `life` the browser forgets it when it ends. `Lax`, not `Strict`:
+    /// the way back from the identity provider begins on another site, and so does a link in a
+    /// message.
+    pub(super) fn set(
+        &self,
+        cookie: Cookie,
+        value: &str,
+        life: Option<SignedDuration>,
+    ) -> Option<HeaderValue> {
+        let secure = if self.is_https() { "; Secure" } else { "" };
+        let age = life.map(|life| format!("; Max-Age={}", life.as_secs())).unwrap_or_default();
+        let name = self.name(cookie);
+        HeaderValue::from_str(&format!(
+            "{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}"
+        ))
+        .ok()
+    }
+
+    /// What removes it.
+    pub(super) fn remove(&self, cookie: Cookie) -> Option<HeaderValue> {
+        self.set(cookie, "", Some(SignedDuration::ZERO))
+    }
+}
+
+/// Whether the browser came by https: function URLs and proxies say so in a header.
+fn is_https(headers: &HeaderMap, uri: &Uri) -> bool {
+    let forwarded = headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+    match forwarded.and_then(|all| all.split(',').next()) {
+        Some(first) => first.trim().eq_ignore_ascii_case("https"),
+        None => uri.scheme_str() == Some("https"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_typed_in_privately() {
+        let is_private = |origin: &str| Front { origin: origin.into() }.is_private();
+        for origin in [
+            "https://admin.example.com",
+            "http://127.0.0.1:8081",
+            "http://127.9.9.9",
+            "http://[::1]:8081",
+            "http://[::1]",
+            "http://localhost:8081",
+            "http://a.localhost",
+        ] {
+            assert!(is_private(origin), "{origin}");
+        }
+        for origin in [
+            "http://admin.example.com",
+            "http://10.0.0.1:8081",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com:80",
+            "http://notlocalhost",
+            "http://0.0.0.0:8081",
+        ] {
+            assert!(!is_private(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn by_https_only_the_guarded_name_counts() {
+        let header = "baton=a; __Host-baton=b; __Host-baton-door=c".parse().unwrap();
+        let headers = HeaderMap::from_iter([(COOKIE, header)]);
+        let value = |origin: &str| {
+            let front = Front { origin: origin.into() };
+            front.cookie(Cookie::Session, &headers).map(str::to_owned)
+        };
+        assert_eq!(value("https://x").as_deref(), Some("b"));
+        assert_eq!(value("http://127.0.0.1").as_deref(), Some("a"));
+    }
+}

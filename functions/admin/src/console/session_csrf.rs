@@ -1,0 +1,81 @@
+//! That a change was asked for on the console's own pages: by a token that only they have, and by
+//! what the browser says of where it comes from.
+
+use super::session_cookie::Front;
+use crate::Office;
+use crate::replay::BODY_BYTES_MAX;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use baton_cloud::vault::same;
+use http::header::{CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, HeaderName};
+
+/// The hidden field of a form.
+pub(super) const FIELD: &str = "csrf";
+const HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Why a change is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// It comes from another site.
+    Site,
+    /// It has no token, or another one.
+    Token,
+    /// It is longer than what handlers take.
+    Body,
+}
+
+/// The token of whoever has this cookie.
+pub(super) fn token(office: &Office, cookie: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(office.pepper.hash(&format!("csrf\n{cookie}")))
+}
+
+/// Whether `given` is the token of this cookie.
+pub(super) fn is_token(office: &Office, cookie: &str, given: &str) -> bool {
+    same(&token(office, cookie), given)
+}
+
+/// Whether a browser would send this from our own pages. What no browser leaves out decides; where
+/// both are absent it is no browser of today, and the token has to do.
+pub(super) fn is_own(front: &Front, headers: &HeaderMap) -> bool {
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let site = text(&FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
+    site && text(&ORIGIN).is_none_or(|origin| origin.eq_ignore_ascii_case(&front.origin))
+}
+
+/// Whether the browser was led here by another site.
+pub(super) fn is_led(headers: &HeaderMap) -> bool {
+    headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site")
+}
+
+/// Lets a change through that was asked for on a page of the session with this cookie.
+pub(super) async fn check(
+    office: &Office,
+    front: &Front,
+    cookie: &str,
+    request: Request,
+) -> Result<Request, Foreign> {
+    if !is_own(front, request.headers()) {
+        return Err(Foreign::Site);
+    }
+    let good = |given: &str| is_token(office, cookie, given);
+    if let Some(given) = request.headers().get(HEADER) {
+        let is_good = given.to_str().is_ok_and(good);
+        return if is_good { Ok(request) } else { Err(Foreign::Token) };
+    }
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+        return Err(Foreign::Token);
+    }
+    let (head, body) = request.into_parts();
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Foreign::Body)?;
+    let field = form_urlencoded::parse(&bytes).find(|(name, _)| name == FIELD);
+    if field.is_some_and(|(_, given)| good(&given)) {
+        Ok(Request::from_parts(head, Body::from(bytes)))
+    } else {
+        Err(Foreign::Token)
+    }
+}

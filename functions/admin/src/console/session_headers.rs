@@ -1,0 +1,43 @@
+//! What browsers are told beside every page of the console: to run and show nothing but what comes
+//! from here, to keep nothing, and to tell other sites nothing.
+
+use super::session_cookie::Front;
+use crate::Shared;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+
+/// `connect-src` is for the console's own script.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+frame-ancestors 'none'";
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+/// Adds the headers. A handler may have said by itself how long its answer is kept (assets).
+pub(super) async fn strict(office: Shared, request: Request, next: Next) -> Response {
+    let State(office) = office;
+    let front = Front::of(&office, request.headers(), request.uri());
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        // Not `no-referrer`: forms would be sent with `Origin: null`.
+        (REFERRER_POLICY, "same-origin"),
+        (OPENER_POLICY, "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if front.is_some_and(|front| front.is_https()) {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(STRICT_TRANSPORT_SECURITY, year);
+    }
+    response
+}

@@ -1,0 +1,385 @@
+//! Where people sign in: by the admin token or a key of their own in a form, or by the identity
+//! provider (`sign_in_openid`). What a session is and how it ends is `session`'s business.
+
+use super::session::{Founding, page, redirect, refusal, refusal_of, signed_in_by};
+use super::session_cookie::{Cookie, Front};
+use super::session_csrf::{FIELD, is_own, is_token, token};
+use super::{BASE, sign_in_openid};
+use crate::answer::{Answer, Refused};
+use crate::attempts::Attempts;
+use crate::{Office, Shared};
+use askama::Template;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use baton_cloud::openid::OpenId;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Edit;
+use baton_cloud::upstream::Upstream;
+use baton_domain::relay_key::RelayKey;
+use baton_domain::secret::Secret;
+use baton_domain::session::Who;
+use form_urlencoded::byte_serialize;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub(super) const PATH: &str = "/console/sign-in";
+const STYLE: &str = include_str!("../../templates/sign_in.css");
+/// Longer than any credential or address that is taken.
+const FORM_BYTES_MAX: usize = 16 << 10;
+const NEXT_BYTES_MAX: usize = 2000;
+
+/// What the console lets people in by.
+#[derive(Default)]
+pub(crate) struct Porter {
+    /// Where the console is, if that is not as the browser says.
+    pub(super) origin: Option<String>,
+    pub(super) openid: Option<OpenId>,
+    /// Sign-ins that were begun at the provider: each leaves an item for ten minutes.
+    pub(super) begun: Attempts,
+}
+
+impl Porter {
+    /// Reaches the provider as `upstream` reaches upstreams. No I/O.
+    pub(crate) fn new(settings: &Settings, upstream: &Upstream) -> Self {
+        let allow = settings.allow_private_upstreams;
+        let openid = settings.openid.clone().map(|it| OpenId::new(it, upstream.clone(), allow));
+        Self { origin: settings.console_origin.clone(), openid, begun: Attempts::default() }
+    }
+}
+
+/// What a person is told on the page. It says what to do, and nothing of who exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Why {
+    SignedOut,
+    Wrong,
+    LockedOut,
+    TooMany,
+    Foreign,
+    Plain,
+    Declined,
+    Unhelpful,
+    Late,
+    Unbelievable,
+    Unverified,
+    Nobody,
+    Again,
+    #[serde(other)]
+    Unknown,
+}
+
+impl Why {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SignedOut => "signed_out",
+            Self::Wrong => "wrong",
+            Self::LockedOut => "locked_out",
+            Self::TooMany => "too_many",
+            Self::Foreign => "foreign",
+            Self::Plain => "plain",
+            Self::Declined => "declined",
+            Self::Unhelpful => "unhelpful",
+            Self::Late => "late",
+            Self::Unbelievable => "unbelievable",
+            Self::Unverified => "unverified",
+            Self::Nobody => "nobody",
+            Self::Again => "again",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn says(self) -> &'static str {
+        match self {
+            Self::SignedOut => "You are signed out.",
+            Self::Wrong => {
+                "That opens nothing. Enter the admin token (shown at first start, or \
+                 BATON_ADMIN_TOKEN), or a key of an enabled user (bt_…)."
+            }
+            Self::LockedOut => {
+                "Users are locked out by the setting member_access. Ask an administrator."
+            }
+            Self::TooMany => "Too many attempts. Wait a few seconds, then try again.",
+            Self::Foreign => "The form was too old or came from elsewhere. Please try again.",
+            Self::Plain => {
+                "This connection is not encrypted. Open the console by https, or on the machine \
+                 that it runs on. Behind a proxy, set BATON_CONSOLE_ORIGIN to the console's https \
+                 address."
+            }
+            Self::Declined => "The identity provider did not sign you in. Try again there.",
+            Self::Unhelpful => {
+                "The identity provider does not answer as it should; the log says why. Try again \
+                 in a minute, or use the admin token."
+            }
+            Self::Late => {
+                "This sign-in took longer than ten minutes, was finished before, or began in \
+                 another browser. Please begin again."
+            }
+            Self::Unbelievable => {
+                "What the identity provider says does not hold; the log says why. Begin again; if \
+                 that does not help, tell an administrator."
+            }
+            Self::Unverified => {
+                "The identity provider has not verified your e-mail address. Verify it there, \
+                 then sign in again."
+            }
+            Self::Nobody => {
+                "You are known to the identity provider, but not let in here. Ask an \
+                 administrator to add or enable you."
+            }
+            Self::Again => "Somebody else was signing in at the same moment. Please try again.",
+            Self::Unknown => "Please sign in.",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::SignedOut | Self::Unknown => StatusCode::OK,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    csrf: &'a str,
+    next: &'a str,
+    message: Option<&'a str>,
+    /// Whether it is bad news.
+    is_alarm: bool,
+    /// The way to the identity provider, if there is one.
+    provider: Option<&'a str>,
+    /// Whether secrets can be typed in here.
+    is_private: bool,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    next: Option<String>,
+    why: Option<Why>,
+}
+
+/// The form as it comes back.
+struct Typed {
+    csrf: String,
+    next: String,
+    credential: Secret,
+}
+
+impl Typed {
+    fn read(form: &[u8]) -> Self {
+        let text = |name: &str| {
+            let found = form_urlencoded::parse(form).find(|(key, _)| key == name);
+            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+        };
+        let credential = Secret::new(text("credential").trim().to_owned());
+        Self { csrf: text(FIELD), next: text("next"), credential }
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Office>> {
+    Router::new()
+        .route(PATH, get(ask).post(sign_in))
+        .route(&format!("{PATH}/style.css"), get(style))
+        .merge(sign_in_openid::routes())
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+}
+
+/// The address of the sign-in page that leads to `next` and tells why.
+pub(super) fn sign_in_at(next: Option<&str>, why: Option<Why>) -> String {
+    let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let next = next.map(local).filter(|next| *next != BASE);
+    let next = next.map(|next| format!("next={}", encode(next)));
+    let all: Vec<String> =
+        next.into_iter().chain(why.map(|why| format!("why={}", why.name()))).collect();
+    let mark = if all.is_empty() { "" } else { "?" };
+    format!("{PATH}{mark}{}", all.join("&"))
+}
+
+/// Where to go after sign-in: a page of the console, whatever was asked for.
+pub(super) fn local(next: &str) -> &str {
+    let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_page = is_at(next, BASE) && !is_at(next, PATH);
+    if is_page && is_plain && next.len() <= NEXT_BYTES_MAX { next } else { BASE }
+}
+
+/// Whether the address is this place or one below it.
+fn is_at(address: &str, place: &str) -> bool {
+    let rest = address.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+}
+
+async fn style() -> Response {
+    let kind = HeaderValue::from_static("text/css; charset=utf-8");
+    let day = HeaderValue::from_static("max-age=86400");
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, day)], STYLE).into_response()
+}
+
+async fn ask(
+    State(office): Shared,
+    uri: Uri,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let Some(front) = Front::of(&office, &headers, &uri) else {
+        return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
+    };
+    let mut response = show(&office, &front, &headers, (asked.next.as_deref(), asked.why));
+    // What was told before is no failure of this request.
+    *response.status_mut() = StatusCode::OK;
+    response
+}
+
+/// The page, with a form that only this browser can send.
+fn show(
+    office: &Office,
+    front: &Front,
+    headers: &HeaderMap,
+    (next, why): (Option<&str>, Option<Why>),
+) -> Response {
+    let why = if front.is_private() { why } else { Some(Why::Plain) };
+    let (door, cookie) = door(office, front, headers);
+    let next = local(next.unwrap_or_default());
+    let way = sign_in_openid::begin_at(next);
+    let page = page(
+        why.map_or(StatusCode::OK, Why::status),
+        &SignInPage {
+            csrf: &token(office, &door),
+            next,
+            message: why.map(Why::says),
+            is_alarm: why.is_some_and(|why| why.status() != StatusCode::OK),
+            provider: office.porter.openid.as_ref().map(|_| way.as_str()),
+            is_private: front.is_private(),
+        },
+    );
+    let mut response = page;
+    let wait = (why == Some(Why::TooMany)).then(|| (RETRY_AFTER, HeaderValue::from_static("5")));
+    response.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
+    response.headers_mut().extend(wait);
+    response
+}
+
+/// What ties a form or a sign-in under way to this browser, and the cookie to set if it is new.
+pub(super) fn door(
+    office: &Office,
+    front: &Front,
+    headers: &HeaderMap,
+) -> (String, Option<HeaderValue>) {
+    match front.cookie(Cookie::Door, headers) {
+        Some(door) if !door.is_empty() => (door.to_owned(), None),
+        _ => {
+            let door = office.random();
+            let cookie = front.set(Cookie::Door, &door, None);
+            (door, cookie)
+        }
+    }
+}
+
+async fn sign_in(State(office): Shared, uri: Uri, headers: HeaderMap, bytes: Bytes) -> Response {
+    let Some(front) = Front::of(&office, &headers, &uri) else {
+        return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
+    };
+    let typed = Typed::read(&bytes);
+    let again = |why| show(&office, &front, &headers, (Some(&typed.next), Some(why)));
+    if !front.is_private() {
+        return again(Why::Plain);
+    }
+    let door = front.cookie(Cookie::Door, &headers).unwrap_or_default();
+    let is_ours = !door.is_empty() && is_token(&office, door, &typed.csrf);
+    if !is_ours || !is_own(&front, &headers) {
+        return again(Why::Foreign);
+    }
+    let founding = match office.founding(typed.credential.expose()).await {
+        Ok(Some(founding)) => founding,
+        Ok(None) => return again(Why::Wrong),
+        Err(refused) if refused.status() == StatusCode::TOO_MANY_REQUESTS => {
+            return again(Why::TooMany);
+        }
+        Err(refused) if refused.status() == StatusCode::FORBIDDEN => return again(Why::LockedOut),
+        Err(refused) => return refusal_of(&refused),
+    };
+    let (next, place) = (local(&typed.next), (&front, &headers));
+    match office.begin_session(Edit::default(), founding, place, next).await {
+        Ok(response) => response,
+        Err(refused) => refusal_of(&refused),
+    }
+}
+
+impl Office {
+    /// What the admin token or a key is good for. Wrong ones are counted with those of the API.
+    async fn founding(&self, credential: &str) -> Answer<Option<Founding>> {
+        let hash = self.pepper.hash(credential);
+        if !self.attempts.may_try(&hash, self.store.clock().now()) {
+            return Err(Refused::too_many_attempts());
+        }
+        let founding = if self.is_admin_token(credential).await? {
+            let said = signed_in_by("admin_token");
+            Some(Founding { who: Who::Token, round: 0, proof: hash.clone(), said })
+        } else if let Ok(given) = RelayKey::parse(credential) {
+            self.held(&given).await?.map(|(key, user)| {
+                let mut said = signed_in_by("key");
+                said["key_id"] = serde_json::json!(key.value.id);
+                let who = Who::Key { key: key.value.id, user: user.id };
+                let proof = key.secret.unwrap_or_default();
+                Founding { who, round: user.session_round, proof, said }
+            })
+        } else {
+            None
+        };
+        self.attempts.note(hash, founding.is_some());
+        Ok(founding)
+    }
+}
+
+/// Back to the page, saying why.
+pub(super) fn back(next: Option<&str>, why: Why) -> Response {
+    redirect(&sign_in_at(next, Some(why)), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_led_away() {
+        for page in ["/console", "/console/keys", "/console?tab=1", "/console/keys?q=a%2Fb&x=//y"] {
+            assert_eq!(local(page), page);
+        }
+        for other in [
+            "",
+            "/",
+            "//evil.example",
+            "/\\evil.example",
+            "/console\\..\\evil",
+            "https://evil.example/console",
+            "/consoles",
+            "/console@evil.example",
+            "/console/a b",
+            "/console/\r\nset-cookie: a=b",
+            "/console/é",
+            "javascript:alert(1)",
+            "/console/sign-in?next=/console",
+            "/console/sign-in/openid",
+            "console",
+        ] {
+            assert_eq!(local(other), BASE, "{other}");
+        }
+        assert_eq!(local(&format!("/console/{}", "a".repeat(NEXT_BYTES_MAX))), BASE);
+    }
+
+    #[test]
+    fn the_way_back_is_encoded() {
+        assert_eq!(sign_in_at(None, None), "/console/sign-in");
+        assert_eq!(sign_in_at(Some("/console"), None), "/console/sign-in");
+        assert_eq!(
+            sign_in_at(Some("/console/keys?a=1&b=2"), Some(Why::Wrong)),
+            "/console/sign-in?next=%2Fconsole%2Fkeys%3Fa%3D1%26b%3D2&why=wrong"
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! From an id token to a user: whether the provider has signed it, and which user of ours its
+//! claims are. What claims must say is `domain::identity`'s business.
+
+use super::session::Founding;
+use super::sign_in::Why;
+use crate::Office;
+use crate::answer::{Answer, Refused};
+use crate::query::name;
+use crate::users::view;
+use crate::visit::{Note, Visit};
+use baton_cloud::openid::{Grant, Known, OpenId, Unhelpful};
+use baton_cloud::store::{Edit, Stored};
+use baton_domain::id::UserId;
+use baton_domain::identity::{Claims, Doubt, Expected};
+use baton_domain::key::{Limits, User};
+use baton_domain::secret::Secret;
+use baton_domain::session::Who;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use serde_json::{Value, json};
+
+/// More keys than this are not tried for a token that does not name its key.
+const KEYS_MAX: usize = 16;
+
+/// Why somebody does not come in by the provider.
+pub(super) enum NotIn {
+    /// For the person.
+    Told(Why),
+    /// Baton failed.
+    Failed(Refused),
+}
+
+impl From<Why> for NotIn {
+    fn from(why: Why) -> Self {
+        Self::Told(why)
+    }
+}
+
+impl From<Refused> for NotIn {
+    fn from(refused: Refused) -> Self {
+        Self::Failed(refused)
+    }
+}
+
+impl From<Unhelpful> for NotIn {
+    fn from(error: Unhelpful) -> Self {
+        tracing::warn!("a sign-in has failed: {error}");
+        Self::Told(Why::Unhelpful)
+    }
+}
+
+/// Why a token's signature does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsigned {
+    /// It is no JWT, or signed in no way that is taken here: RS256 and ES256.
+    Form,
+    /// By a key that the provider does not name.
+    UnknownKey,
+    /// By no key of the provider.
+    Forged,
+}
+
+/// What a token says whose signature is good.
+fn signed_claims(token: &Secret, keys: &[Value]) -> Result<Claims, Unsigned> {
+    let token = token.expose();
+    let header = decode_header(token).map_err(|_| Unsigned::Form)?;
+    let is_taken = matches!(header.alg, Algorithm::RS256 | Algorithm::ES256);
+    // Nothing that a header may call critical is known here (RFC 7515 §4.1.11).
+    if !is_taken || header.crit.is_some() {
+        return Err(Unsigned::Form);
+    }
+    let mut candidates = keys.iter().filter(|key| could_have_signed(key, &header)).peekable();
+    if candidates.peek().is_none() {
+        return Err(Unsigned::UnknownKey);
+    }
+    // The rest is checked by our own clock, in `domain`.
+    let mut validation = Validation::new(header.alg);
+    validation.required_spec_claims.clear();
+    (validation.validate_exp, validation.validate_aud) = (false, false);
+    for key in candidates.take(KEYS_MAX) {
+        let key = serde_json::from_value::<Jwk>(key.clone()).ok();
+        let Some(key) = key.and_then(|key| DecodingKey::from_jwk(&key).ok()) else { continue };
+        if let Ok(good) = decode(token, &key, &validation) {
+            return Ok(Claims(good.claims));
+        }
+    }
+    Err(Unsigned::Forged)
+}
+
+/// Whether the key is of the token's kind, for signatures, and the one that its header names.
+fn could_have_signed(key: &Value, header: &Header) -> bool {
+    let (kty, crv, alg) = match header.alg {
+        Algorithm::ES256 => ("EC", Some("P-256"), "ES256"),
+        _ => ("RSA", None, "RS256"),
+    };
+    let is_or_absent = |name: &str, value: &str| key[name].is_null() || key[name] == value;
+    key["kty"] == kty
+        && crv.is_none_or(|crv| key["crv"] == crv)
+        && is_or_absent("use", "sig")
+        && is_or_absent("alg", alg)
+        && header.kid.as_ref().is_none_or(|kid| key["kid"] == kid.as_str())
+}
+
+impl Office {
+    /// What the provider says of whoever has brought the code.
+    pub(super) async fn claims(
+        &self,
+        openid: &OpenId,
+        grant: &Grant<'_>,
+        nonce: &str,
+    ) -> Result<Claims, NotIn> {
+        let now = self.store.clock().now();
+        let mut known = openid.known(now).await?;
+        let redeemed = openid.redeem(&known, grant).await?;
+        let mut signed = signed_claims(&redeemed.id_token, &known.keys);
+        if signed == Err(Unsigned::UnknownKey) {
+            known = openid.known_anew(now).await?;
+            signed = signed_claims(&redeemed.id_token, &known.keys);
+        }
+        let mut claims = signed.map_err(|why| doubted(&format!("its signature: {why:?}")))?;
+        let (issuer, client_id) = (&*openid.settings.issuer, &*openid.settings.client_id);
+        let expected = Expected { issuer, client_id, nonce };
+        claims.check(&expected, now).map_err(|doubt: Doubt| doubted(&doubt.to_string()))?;
+        self.complete(openid, &known, &redeemed, &mut claims).await?;
+        Ok(claims)
+    }
+
+    /// Asks for the address where the token leaves it out.
+    async fn complete(
+        &self,
+        openid: &OpenId,
+        known: &Known,
+        redeemed: &baton_cloud::openid::Redeemed,
+        claims: &mut Claims,
+    ) -> Result<(), NotIn> {
+        if claims.text("email").is_some() {
+            return Ok(());
+        }
+        let more = openid.more(known, redeemed).await?;
+        // It must be of the same person (OpenID Connect Core 1.0, §5.3.2).
+        if more.get("sub").and_then(Value::as_str) == claims.text("sub") {
+            for (name, value) in more {
+                claims.0.entry(name).or_insert(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom the claims let in, with what has to be written for it.
+    pub(super) async fn admit(
+        &self,
+        openid: &OpenId,
+        claims: &Claims,
+    ) -> Result<(Edit, Founding), NotIn> {
+        let policy = &openid.settings.policy;
+        let email = claims.verified_email().ok_or(Why::Unverified)?;
+        if !policy.allowed.is_empty() && !policy.allowed.admits(&email) {
+            return Err(Why::Nobody.into());
+        }
+        let mut edit = Edit::default();
+        let user = match self.user_with(&email).await? {
+            Found::One(before) => {
+                let role = policy.role(claims, Some(before.value.role));
+                if before.value.enabled && before.value.role != role {
+                    let mut after = self.store.revise(&before);
+                    (after.value.role, after.value.session_round) =
+                        (role, after.value.session_round + 1);
+                    self.put_user(&mut edit, Some(&before), &after)?;
+                    after.value
+                } else {
+                    before.value
+                }
+            }
+            Found::None if policy.creates_users => {
+                let user = self.new_user(&email, policy.role(claims, None), claims);
+                let user = self.store.stamp(user, None);
+                self.put_user(&mut edit, None, &user)?;
+                user.value
+            }
+            Found::None => return Err(Why::Nobody.into()),
+            Found::Several => {
+                tracing::warn!("several users have the address of somebody who signs in");
+                return Err(Why::Nobody.into());
+            }
+        };
+        if !user.enabled {
+            return Err(Why::Nobody.into());
+        }
+        let (issuer, subject) = (&openid.settings.issuer, claims.text("sub"));
+        let said = json!({ "by": "openid", "issuer": issuer, "subject": subject });
+        let (round, proof) = (user.session_round, Vec::new());
+        Ok((edit, Founding { who: Who::User(user.id), round, proof, said }))
+    }
+
+    /// The user with this address, which is in lower case.
+    async fn user_with(&self, email: &str) -> Answer<Found> {
+        let is_it =
+            |user: &User| user.email.as_ref().is_some_and(|one| one.to_lowercase() == email);
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.store.list_where::<User>(2, cursor.as_deref(), &is_it).await?;
+            found.extend(page.data);
+            cursor = page.next_cursor;
+            if found.len() > 1 || cursor.is_none() {
+                break;
+            }
+        }
+        Ok(match (found.pop(), found.is_empty()) {
+            (Some(user), true) => Found::One(Box::new(user)),
+            (Some(_), false) => Found::Several,
+            (None, _) => Found::None,
+        })
+    }
+
+    /// Two sign-ins at once make the same id of an address, so that only one of them makes a user.
+    fn new_user(&self, email: &str, role: baton_domain::key::Role, claims: &Claims) -> User {
+        let hash = self.pepper.hash(&format!("user\n{email}"));
+        let bits = hash.iter().take(16).fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
+        let called = claims.name().and_then(|text| name(text).ok());
+        User {
+            id: UserId::from_bits(bits),
+            name: called.unwrap_or_else(|| email.to_owned()),
+            email: Some(email.to_owned()),
+            role,
+            enabled: true,
+            limits: Limits::default(),
+            session_round: 0,
+        }
+    }
+
+    fn put_user(
+        &self,
+        edit: &mut Edit,
+        before: Option<&Stored<User>>,
+        after: &Stored<User>,
+    ) -> Answer<()> {
+        self.store.save_user(edit, after)?;
+        let (id, is_now) = (&after.value.id, view(after));
+        let note = match before {
+            Some(before) => Note::updated(id, view(before), &is_now),
+            None => Note::created(id, &is_now),
+        };
+        self.note(&Visit::of_baton(), edit, note)
+    }
+}
+
+enum Found {
+    None,
+    One(Box<Stored<User>>),
+    Several,
+}
+
+/// The log says what the person need not know.
+fn doubted(what: &str) -> NotIn {
+    tracing::warn!("a sign-in is not believed: {what}");
+    NotIn::Told(Why::Unbelievable)
+}

@@ -1,0 +1,119 @@
+//! Variables of the console and of its identity provider.
+
+use super::{Parseable, Source};
+use baton_domain::identity::{AdminClaim, Allowed, Policy};
+use baton_domain::key::Role;
+use baton_domain::secret::Secret;
+use std::str::FromStr;
+
+/// An OpenID provider, who we are to it, and whom we believe.
+#[derive(Clone)]
+pub struct OpenIdSettings {
+    /// Its address, to the letter as its tokens name it.
+    pub issuer: String,
+    /// Our name there.
+    pub client_id: String,
+    /// What proves it; a public client has none.
+    pub client_secret: Option<Secret>,
+    /// What becomes of whom it vouches for.
+    pub policy: Policy,
+}
+
+/// Reads the provider's variables. Without an issuer there is none.
+pub(super) fn read(source: &mut Source<'_>) -> Option<OpenIdSettings> {
+    let issuer = source.some_text("BATON_OIDC_ISSUER")?;
+    let client_id = source.text("BATON_OIDC_CLIENT_ID", "");
+    if client_id.is_empty() {
+        let _unused: bool = source.complain("BATON_OIDC_CLIENT_ID", "is not set");
+    }
+    let allowed: Allowed = source.parsed("BATON_OIDC_ALLOWED", "");
+    let creates_users = source.flag("BATON_OIDC_CREATE_USERS");
+    if creates_users && allowed.is_empty() {
+        let what = "is not set: who may become a user? (`*` is everybody at the issuer)";
+        let _unused: bool = source.complain("BATON_OIDC_ALLOWED", what);
+    }
+    let admin_claim = source.some_text("BATON_OIDC_ADMIN_CLAIM");
+    let admin_claim = admin_claim.and_then(|text| match text.parse::<AdminClaim>() {
+        Ok(claim) => Some(claim),
+        Err(why) => {
+            let _unused: bool = source.complain("BATON_OIDC_ADMIN_CLAIM", why);
+            None
+        }
+    });
+    let DefaultRole(default_role) = source.parsed("BATON_OIDC_DEFAULT_ROLE", "member");
+    let client_secret = source.secret("BATON_OIDC_CLIENT_SECRET");
+    let policy = Policy { allowed, admin_claim, default_role, creates_users };
+    Some(OpenIdSettings { issuer, client_id, client_secret, policy })
+}
+
+/// `https://admin.example.com`, without a path.
+pub(super) fn console_origin(source: &mut Source<'_>) -> Option<String> {
+    let text = source.some_text("BATON_CONSOLE_ORIGIN")?;
+    let origin = text.trim_end_matches('/').to_ascii_lowercase();
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
+        let what = "is no origin like https://admin.example.com";
+        let _unused: bool = source.complain("BATON_CONSOLE_ORIGIN", what);
+    }
+    Some(origin)
+}
+
+/// A role as the environment names it.
+struct DefaultRole(Role);
+
+impl FromStr for DefaultRole {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "member" => Ok(Self(Role::Member)),
+            "admin" => Ok(Self(Role::Admin)),
+            _ => Err("is neither `member` nor `admin`"),
+        }
+    }
+}
+
+impl Parseable for DefaultRole {
+    fn placeholder() -> Self {
+        Self(Role::Member)
+    }
+}
+
+impl Parseable for Allowed {
+    fn placeholder() -> Self {
+        Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let found = |name: &str| {
+            let name = name.strip_prefix("BATON_")?;
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::read(found).map_err(|bad| bad.to_string())
+    }
+
+    #[test]
+    fn a_provider_needs_a_client_and_bounds() {
+        assert!(read(&[("OIDC_CLIENT_ID", "baton")]).is_ok_and(|it| it.openid.is_none()));
+        let issuer = ("OIDC_ISSUER", "https://id.example");
+        let client = ("OIDC_CLIENT_ID", "baton");
+        assert!(read(&[issuer, client]).is_ok_and(|it| it.openid.is_some()));
+        for (rest, complaint) in [
+            (vec![], "OIDC_CLIENT_ID"),
+            (vec![client, ("OIDC_CREATE_USERS", "1")], "OIDC_ALLOWED"),
+            (vec![client, ("OIDC_ALLOWED", "@x")], "OIDC_ALLOWED"),
+            (vec![client, ("OIDC_ADMIN_CLAIM", "groups")], "OIDC_ADMIN_CLAIM"),
+            (vec![client, ("OIDC_DEFAULT_ROLE", "root")], "OIDC_DEFAULT_ROLE"),
+            (vec![client, ("CONSOLE_ORIGIN", "admin.example.com")], "CONSOLE_ORIGIN"),
+            (vec![client, ("CONSOLE_ORIGIN", "https://a/console")], "CONSOLE_ORIGIN"),
+        ] {
+            let bad = read(&[vec![issuer], rest].concat()).err().unwrap_or_default();
+            assert!(bad.contains(&format!("BATON_{complaint} ")), "{complaint}: {bad}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Sessions of the console, under a hash of what the browser holds. One is read with everything
+//! that decides whether it is still good: its user, its key, the settings, the admin token's hash.
+
+use super::edit::{Edit, put};
+use super::item::{Item, Stored, key_of, number, text};
+use super::names::{self, ADMIN_TOKEN, AT, CREATED_AT, PK, SECRET, SETTING, TTL, VERSION};
+use super::{Entity, Store, StoreError};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
+use baton_domain::key::{Key, User};
+use baton_domain::runtime::Runtime;
+use baton_domain::session::{Session, Who};
+use std::collections::HashMap;
+
+/// A session and what it depends on, as they are now.
+pub struct SeenSession {
+    /// The session.
+    pub session: Session,
+    /// A hash of the secret that it was signed in with; empty where that was none of ours.
+    pub proof: Vec<u8>,
+    /// Its user, if it has one and that is still there.
+    pub user: Option<User>,
+    /// Its key.
+    pub key: Option<Stored<Key>>,
+    /// The settings.
+    pub runtime: Runtime,
+    /// The hash of the generated admin token.
+    pub admin_token_hash: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// The session of `who` under this `hash`, dead or alive, with what it depends on: one call.
+    pub async fn session(&self, hash: &[u8], who: &Who) -> Result<Option<SeenSession>, StoreError> {
+        let mut config = vec![Runtime::place(&"runtime")];
+        config.extend(who.user().map(User::place));
+        config.extend(who.key().map(Key::place));
+        if *who == Who::Token {
+            config.push((ADMIN_TOKEN.to_owned(), SETTING.to_owned()));
+        }
+        let (config_table, state_table) =
+            (&self.resources.config_table, &self.resources.state_table);
+        let mut found = HashMap::<String, Item>::new();
+        let state = vec![names::session(hash)];
+        let wanted = [(config_table, keys(config)), (state_table, keys(state))];
+        let mut wanted: HashMap<String, KeysAndAttributes> =
+            wanted.into_iter().filter_map(|(table, keys)| Some((table.clone(), keys?))).collect();
+        while !wanted.is_empty() {
+            let answer = self.db.batch_get_item().set_request_items(Some(wanted)).send().await?;
+            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                found.insert(text(&item, PK)?, item);
+            }
+            wanted = answer.unprocessed_keys.unwrap_or_default();
+        }
+        let Some(item) = found.remove(&names::session(hash).0) else { return Ok(None) };
+        let mut take = |(pk, _): names::Place| found.remove(&pk);
+        let user = who.user().and_then(|id| take(User::place(id)));
+        let user = user.map(Stored::<User>::from_item).transpose()?.map(|stored| stored.value);
+        let key = who.key().and_then(|id| take(Key::place(id)));
+        let runtime = take(Runtime::place(&"runtime"));
+        let runtime = runtime.map(Stored::<Runtime>::from_item).transpose()?;
+        let admin_token = take((ADMIN_TOKEN.to_owned(), String::new()));
+        Ok(Some(SeenSession {
+            session: read(&item)?,
+            proof: bytes(&item).unwrap_or_default(),
+            user,
+            key: key.map(Stored::from_item).transpose()?,
+            runtime: runtime.map(|stored| stored.value).unwrap_or_default(),
+            admin_token_hash: admin_token.as_ref().and_then(bytes),
+        }))
+    }
+
+    /// Begins a session under `hash`.
+    pub fn begin_session(&self, edit: &mut Edit, hash: &[u8], session: &Session, proof: &[u8]) {
+        let row = Put::builder()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(key_of(names::session(hash))))
+            .item(CREATED_AT, AttributeValue::S(names::stamp(session.begun_at)))
+            .item(AT, seconds(session.used_at))
+            .item(VERSION, AttributeValue::N(session.round.to_string()))
+            .item(SECRET, AttributeValue::B(Blob::new(proof)))
+            .item(TTL, seconds(session.ends_at()))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK);
+        edit.actions.push(put(row));
+    }
+
+    /// Ends the session under `hash`, if there is one.
+    pub fn end_session(&self, edit: &mut Edit, hash: &[u8]) {
+        let delete = Delete::builder()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::session(hash))));
+        edit.actions.push(TransactWriteItem::builder().set_delete(delete.build().ok()).build());
+    }
+
+    /// Notes that the session was used.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it has been ended meanwhile.
+    pub async fn use_session(&self, hash: &[u8], session: &Session) -> Result<(), StoreError> {
+        self.db
+            .update_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(names::session(hash))))
+            .update_expression("SET #at = :at, #ttl = :ttl")
+            .condition_expression("attribute_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#at", AT)
+            .expression_attribute_names("#ttl", TTL)
+            .expression_attribute_values(":at", seconds(session.used_at))
+            .expression_attribute_values(":ttl", seconds(session.ends_at()))
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+/// Items to read as they are now: what was revoked must not be seen any more.
+fn keys(places: Vec<names::Place>) -> Option<KeysAndAttributes> {
+    let places: Vec<Item> = places.into_iter().map(key_of).collect();
+    KeysAndAttributes::builder().set_keys(Some(places)).consistent_read(true).build().ok()
+}
+
+fn seconds(at: jiff::Timestamp) -> AttributeValue {
+    AttributeValue::N(at.as_second().to_string())
+}
+
+fn bytes(item: &Item) -> Option<Vec<u8>> {
+    match item.get(SECRET) {
+        Some(AttributeValue::B(blob)) => Some(blob.as_ref().to_vec()),
+        _ => None,
+    }
+}
+
+fn read(item: &Item) -> Result<Session, StoreError> {
+    let odd = |error: jiff::Error| super::item::inconsistent("session", CREATED_AT, &error);
+    let used_at = jiff::Timestamp::from_second(number(item, AT)?).map_err(odd)?;
+    let begun_at = text(item, CREATED_AT)?.parse().map_err(odd)?;
+    Ok(Session { begun_at, used_at, round: number(item, VERSION)? })
+}

@@ -1,0 +1,321 @@
+//! Who an identity provider says that somebody is, whether that is to be believed (OpenID Connect
+//! Core 1.0, §3.1.3.7, but for the signature), and what Baton makes of it.
+
+use crate::key::Role;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use std::str::FromStr;
+
+/// By how much the provider's clock and ours may differ, in seconds.
+const LEEWAY_SECONDS: i64 = 60;
+/// The longest address of a mailbox (RFC 5321, 4.5.3.1.3, less the angle brackets).
+const EMAIL_BYTES_MAX: usize = 254;
+
+/// What an id token says, its signature found good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claims(pub Map<String, Value>);
+
+/// What it must say.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// Who issues it, to the letter.
+    pub issuer: &'a str,
+    /// Whom it is for: us.
+    pub client_id: &'a str,
+    /// What we had the provider repeat.
+    pub nonce: &'a str,
+}
+
+/// Why an id token is not believed. For the log: clients are told less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// Somebody else's.
+    #[error("`iss` is not the configured issuer")]
+    Issuer,
+    /// For somebody else.
+    #[error("`aud` or `azp` is not the configured client")]
+    Audience,
+    /// Of another sign-in.
+    #[error("`nonce` is not the one of this sign-in")]
+    Nonce,
+    /// Over, or not yet good; or it does not say when.
+    #[error("`exp`, `iat` or `nbf` is missing or does not fit our clock")]
+    Time,
+    /// Of nobody.
+    #[error("`sub` is missing")]
+    Subject,
+}
+
+impl Claims {
+    /// Checks them against what is expected at `now`.
+    ///
+    /// # Errors
+    /// The first doubt.
+    pub fn check(&self, expected: &Expected<'_>, now: Timestamp) -> Result<(), Doubt> {
+        if self.text("iss") != Some(expected.issuer) {
+            return Err(Doubt::Issuer);
+        }
+        let client = Some(expected.client_id);
+        let is_for_us = match self.0.get("aud") {
+            Some(Value::Array(all)) => {
+                // Of several audiences we must be the one that has asked.
+                let azp_is_us = all.len() == 1 || self.text("azp") == client;
+                azp_is_us && all.iter().any(|one| one.as_str() == client)
+            }
+            one => one.and_then(Value::as_str) == client,
+        };
+        if !is_for_us || self.text("azp").is_some_and(|azp| Some(azp) != client) {
+            return Err(Doubt::Audience);
+        }
+        if self.text("nonce") != Some(expected.nonce) {
+            return Err(Doubt::Nonce);
+        }
+        let now = now.as_second();
+        let has_come = |at: i64| at <= now + LEEWAY_SECONDS;
+        let is_over = self.second("exp").is_none_or(|at| at <= now - LEEWAY_SECONDS);
+        let nbf = !self.0.contains_key("nbf") || self.second("nbf").is_some_and(has_come);
+        if is_over || !nbf || !self.second("iat").is_some_and(has_come) {
+            return Err(Doubt::Time);
+        }
+        if self.text("sub").is_none_or(str::is_empty) { Err(Doubt::Subject) } else { Ok(()) }
+    }
+
+    /// The address that the provider has verified, in lower case. Some providers write the
+    /// boolean as text.
+    pub fn verified_email(&self) -> Option<String> {
+        let verified = self.0.get("email_verified")?;
+        let is_verified = *verified == Value::Bool(true) || verified.as_str() == Some("true");
+        let email = self.text("email").filter(|_| is_verified)?;
+        let odd = |c: char| c.is_whitespace() || c.is_control();
+        let (local, domain) = email.rsplit_once('@')?;
+        let is_whole = !local.is_empty() && !domain.is_empty();
+        let fits = is_whole && email.len() <= EMAIL_BYTES_MAX && !email.contains(odd);
+        fits.then(|| email.to_lowercase())
+    }
+
+    /// What the person is called, if that is told.
+    pub fn name(&self) -> Option<&str> {
+        self.text("name").map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    /// A claim that is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
+    /// A time in seconds; RFC 7519 permits fractions.
+    fn second(&self, name: &str) -> Option<i64> {
+        let text = self.0.get(name)?.as_number()?.to_string();
+        let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
+        whole.parse::<i64>().ok().filter(|at| (0..1 << 40).contains(at))
+    }
+}
+
+/// Whom the console lets in by the provider: addresses, and domains of addresses. `*` is everybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed(Vec<String>);
+
+impl Allowed {
+    /// Whether anybody may come in.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this address (in lower case) may. A domain does not stand for those below it.
+    pub fn admits(&self, email: &str) -> bool {
+        let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
+        self.0.iter().any(|one| one == "*" || one == email || one == domain)
+    }
+}
+
+impl FromStr for Allowed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let each = text.split(',').map(|one| one.trim().to_lowercase());
+        let all: Vec<String> = each.filter(|one| !one.is_empty()).collect();
+        let is_odd = |one: &String| {
+            one.contains(char::is_whitespace) || one.starts_with('@') || one.ends_with('@')
+        };
+        if all.iter().any(is_odd) {
+            return Err("is a list of addresses and domains: example.com, ada@example.org");
+        }
+        Ok(Self(all))
+    }
+}
+
+/// A claim that makes administrators: `groups=baton-admins`, where the claim is that text, a list
+/// with it, or (`=true`) that boolean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminClaim {
+    name: String,
+    value: String,
+}
+
+impl AdminClaim {
+    /// Whether the claims have it. Names may have dots, and a colon for a URL.
+    pub fn is_in(&self, claims: &Claims) -> bool {
+        let is_it = |value: &Value| match value {
+            Value::String(text) => *text == self.value,
+            Value::Bool(truth) => truth.to_string() == self.value,
+            _ => false,
+        };
+        match claims.0.get(&self.name) {
+            Some(Value::Array(all)) => all.iter().any(is_it),
+            Some(one) => is_it(one),
+            None => false,
+        }
+    }
+}
+
+impl FromStr for AdminClaim {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+                Ok(Self { name: name.to_owned(), value: value.to_owned() })
+            }
+            _ => Err("is a claim and its value: groups=baton-admins"),
+        }
+    }
+}
+
+/// What becomes of somebody whom the provider vouches for.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Who may come in.
+    pub allowed: Allowed,
+    /// What makes administrators. Where it is set, it decides the role at each sign-in.
+    pub admin_claim: Option<AdminClaim>,
+    /// Everybody else's role.
+    pub default_role: Role,
+    /// Whether somebody who is no user yet becomes one.
+    pub creates_users: bool,
+}
+
+impl Policy {
+    /// The role of somebody with these claims; `now` is what it is before, if it is a user.
+    pub fn role(&self, claims: &Claims, now: Option<Role>) -> Role {
+        match &self.admin_claim {
+            Some(claim) if claim.is_in(claims) => Role::Admin,
+            Some(_) => self.default_role,
+            None => now.unwrap_or(self.default_role),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn claims(change: &Value) -> Claims {
+        let mut all = json!({
+            "iss": "https://id.example", "aud": "baton", "nonce": "n", "sub": "1",
+            "exp": NOW + 300, "iat": NOW,
+        });
+        for (name, value) in change.as_object().unwrap() {
+            if value.is_null() {
+                all.as_object_mut().unwrap().remove(name);
+            } else {
+                all[name] = value.clone();
+            }
+        }
+        Claims(all.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn claims_are_believed_if_nothing_is_odd() {
+        let check = |change: Value, expect: Result<(), Doubt>| {
+            let expected =
+                Expected { issuer: "https://id.example", client_id: "baton", nonce: "n" };
+            let now = Timestamp::from_second(NOW).unwrap();
+            assert_eq!(claims(&change).check(&expected, now), expect, "{change}");
+        };
+        check(json!({}), Ok(()));
+        check(json!({"aud": ["baton"]}), Ok(()));
+        check(json!({"aud": ["baton", "other"], "azp": "baton"}), Ok(()));
+        check(json!({"exp": NOW - 59, "iat": NOW + 60, "nbf": NOW + 60}), Ok(()));
+        check(json!({"exp": 1_800_000_300.5}), Ok(()));
+        for iss in [json!("https://id.example/"), json!(null), json!(["https://id.example"])] {
+            check(json!({"iss": iss}), Err(Doubt::Issuer));
+        }
+        for aud in [json!("other"), json!(null), json!([]), json!(["baton", "other"]), json!(1)] {
+            check(json!({"aud": aud}), Err(Doubt::Audience));
+        }
+        check(json!({"azp": "other"}), Err(Doubt::Audience));
+        check(json!({"nonce": "m"}), Err(Doubt::Nonce));
+        check(json!({"nonce": null}), Err(Doubt::Nonce));
+        for time in [
+            json!({"exp": NOW - 60}),
+            json!({"exp": null}),
+            json!({"exp": "never"}),
+            json!({"exp": -1}),
+            json!({"exp": 1e300}),
+            json!({"iat": null}),
+            json!({"iat": NOW + 61}),
+            json!({"nbf": NOW + 61}),
+            json!({"nbf": "soon"}),
+        ] {
+            check(time, Err(Doubt::Time));
+        }
+        check(json!({"sub": ""}), Err(Doubt::Subject));
+        check(json!({"sub": null}), Err(Doubt::Subject));
+    }
+
+    #[test]
+    fn only_a_verified_address_counts() {
+        let email = |change: Value| claims(&change).verified_email();
+        let ada = Some("ada@example.com".to_owned());
+        assert_eq!(email(json!({"email": "Ada@Example.com", "email_verified": true})), ada);
+        assert_eq!(email(json!({"email": "ada@example.com", "email_verified": "true"})), ada);
+        for odd in [
+            json!({"email": "ada@example.com"}),
+            json!({"email": "ada@example.com", "email_verified": false}),
+            json!({"email": "ada@example.com", "email_verified": 1}),
+            json!({"email_verified": true}),
+            json!({"email": "ada", "email_verified": true}),
+            json!({"email": "a da@example.com", "email_verified": true}),
+        ] {
+            assert_eq!(email(odd.clone()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_domain_admits_its_addresses_and_no_others() {
+        let allowed: Allowed = "Example.com, bob@other.org".parse().unwrap();
+        for email in ["ada@example.com", "bob@other.org"] {
+            assert!(allowed.admits(email), "{email}");
+        }
+        for email in ["ada@sub.example.com", "ada@badexample.com", "eve@other.org"] {
+            assert!(!allowed.admits(email), "{email}");
+        }
+        assert!(!Allowed::default().admits("ada@example.com"));
+        assert!("*".parse::<Allowed>().unwrap().admits("ada@example.com"));
+        assert!("@example.com".parse::<Allowed>().is_err());
+    }
+
+    #[test]
+    fn a_claim_decides_the_role_where_it_is_asked_for() {
+        let policy = |claim: Option<&str>| Policy {
+            allowed: Allowed::default(),
+            admin_claim: claim.map(|claim| claim.parse().unwrap()),
+            default_role: Role::Member,
+            creates_users: false,
+        };
+        let admin = claims(&json!({"groups": ["x", "admins"], "is_admin": true, "role": "admins"}));
+        for claim in ["groups=admins", "is_admin=true", "role=admins"] {
+            assert_eq!(policy(Some(claim)).role(&admin, None), Role::Admin, "{claim}");
+            let other = claims(&json!({"groups": ["adm", "admins2"], "is_admin": "no"}));
+            assert_eq!(policy(Some(claim)).role(&other, Some(Role::Admin)), Role::Member);
+        }
+        assert_eq!(policy(None).role(&admin, None), Role::Member);
+        assert_eq!(policy(None).role(&admin, Some(Role::Admin)), Role::Admin);
+        for odd in ["groups", "=admins", "groups="] {
+            assert!(odd.parse::<AdminClaim>().is_err(), "{odd}");
+        }
+    }
+}

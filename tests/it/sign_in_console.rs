@@ -1,0 +1,286 @@
+//! Signing in to the console by a form: what opens it, what the browser is told to keep, and what
+//! is refused.
+
+use baton_tests::answer::Answer;
+use baton_tests::house::House;
+use baton_tests::lambda::{Cloud, WITHOUT_HURRY, event};
+use baton_tests::signing_in::{Desk, TOKEN, Visitor};
+use serde_json::json;
+
+#[tokio::test]
+async fn without_a_session_every_page_leads_to_sign_in_and_back() {
+    let desk = Desk::alone().await;
+    let mut visitor = desk.visitor();
+    for (page, way) in [
+        ("/console", "/console/sign-in"),
+        ("/console/session", "/console/sign-in?next=%2Fconsole%2Fsession"),
+        (
+            "/console/keys?q=a&x=b%20c",
+            "/console/sign-in?next=%2Fconsole%2Fkeys%3Fq%3Da%26x%3Db%2520c",
+        ),
+        ("/console/sign-in-nothing", "/console/sign-in?next=%2Fconsole%2Fsign-in-nothing"),
+        ("/console//evil.example", "/console/sign-in?next=%2Fconsole%2F%2Fevil.example"),
+    ] {
+        visitor.open(page).await.leads_to(way);
+    }
+    // A change is not repeated after sign-in.
+    visitor.submit("/console/sign-out", &[]).await.leads_to("/console/sign-in");
+    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fsession").await;
+    let (csrf, next) = (page.field("csrf"), page.field("next"));
+    let fields = [("csrf", &*csrf), ("next", &next), ("credential", TOKEN)];
+    visitor.submit("/console/sign-in", &fields).await.leads_to("/console/session");
+    assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
+}
+
+#[tokio::test]
+async fn nobody_is_led_to_another_site() {
+    let desk = Desk::alone().await;
+    for next in [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "/console\\@evil.example",
+        "/console@evil.example",
+        "javascript:alert(1)",
+        "/console/%0d%0aset-cookie:a=b\r\nx: y",
+        "/console/sign-in?next=//evil.example",
+    ] {
+        let mut visitor = desk.visitor();
+        let page = visitor.open("/console/sign-in").await;
+        let encoded: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+        let shown = visitor.open(&format!("/console/sign-in?next={encoded}")).await;
+        assert_eq!(shown.field("next"), "/console", "{next}");
+        let fields = [("csrf", &*page.field("csrf")), ("next", next), ("credential", TOKEN)];
+        visitor.submit("/console/sign-in", &fields).await.leads_to("/console");
+    }
+}
+
+#[tokio::test]
+async fn the_browser_is_told_to_keep_the_session_to_itself() {
+    let desk = Desk::alone().await;
+    let cookies = desk.visitor().sign_in(TOKEN).await.cookies();
+    let [plain] = cookies.as_slice() else { panic!("{cookies:?}") };
+    assert!(plain.starts_with("baton=token."), "{plain}");
+    assert!(plain.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=43200"), "{plain}");
+
+    let front = desk.visitor().with("host", "admin.example.com").with("x-forwarded-proto", "https");
+    let mut visitor = front.with("origin", "https://admin.example.com");
+    let door = visitor.open("/console/sign-in").await.cookies();
+    assert!(door[0].starts_with("__Host-baton-door="), "{door:?}");
+    assert!(door[0].ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{door:?}");
+    let page = visitor.sign_in(TOKEN).await;
+    let [secure] = &page.cookies()[..] else { panic!("one cookie") };
+    assert!(secure.starts_with("__Host-baton=token."), "{secure}");
+    let flags = "; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=43200";
+    assert!(secure.ends_with(flags), "{secure}");
+    assert_eq!(page.answer.headers["strict-transport-security"], "max-age=31536000");
+    assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
+
+    // By https a cookie of the other name counts for nothing: a neighbour could have set it.
+    let value = visitor.cookie("__Host-baton").expect("a session").to_owned();
+    let mut other = desk.visitor().with("x-forwarded-proto", "https");
+    other.plant("baton", &value);
+    assert_eq!(other.known_as().await, None);
+}
+
+#[tokio::test]
+async fn pages_are_strict_and_are_not_kept() {
+    let desk = Desk::alone().await;
+    let mut visitor = desk.visitor();
+    visitor.sign_in(TOKEN).await;
+    for path in ["/console/sign-in", "/console/session", "/console", "/console/nothing"] {
+        let page = visitor.open(path).await;
+        let header = |name: &str| page.answer.headers[name].to_str().expect("text").to_owned();
+        let policy = header("content-security-policy");
+        for part in [
+            "default-src 'none'",
+            "style-src 'self'",
+            "script-src 'self'",
+            "img-src 'self' data:",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.split("; ").any(|one| one == part), "{path}: {part}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "same-origin");
+        assert_eq!(header("cache-control"), "no-store");
+        assert!(header("content-type").starts_with("text/html"), "{path}");
+        assert!(!page.answer.headers.contains_key("strict-transport-security"), "not by http");
+        let text = page.answer.text();
+        for odd in ["<script", "style=", "onclick", "http://", "https://"] {
+            assert!(!text.contains(odd), "{path}: {odd}: {text}");
+        }
+    }
+    let style = visitor.open("/console/sign-in/style.css").await.answer.ok();
+    assert_eq!(style.headers["content-type"], "text/css; charset=utf-8");
+    assert!(style.text().contains("prefers-color-scheme: dark"));
+    assert_eq!(visitor.open("/console/nothing").await.answer.status, 404);
+}
+
+#[tokio::test]
+async fn a_key_signs_in_as_its_user_and_as_a_member() {
+    let desk = Desk::alone().await;
+    let ada = desk.user(json!({"name": "Ada", "role": "admin"})).await;
+    let (id, key) = desk.key_of(&ada).await;
+    let mut visitor = desk.visitor();
+    visitor.sign_in(&format!("  {key} ")).await.leads_to("/console");
+    assert_eq!(visitor.known_as().await.as_deref(), Some("Ada"));
+    let page = visitor.open("/console/session").await.answer.text();
+    assert!(page.contains("your own keys and usage"), "a key makes no administrator: {page}");
+    let row = &desk.audit("sign_in").await[0];
+    assert_eq!((&row["actor"], &row["target"]), (&json!(ada), &json!(ada)));
+    assert_eq!(row["after"], json!({"by": "key", "key_id": id}));
+}
+
+#[tokio::test]
+async fn whatever_opens_nothing_gets_the_same_answer() {
+    let desk = Desk::alone().await;
+    let (ada, bob) =
+        (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
+    let (_, of_disabled_user) = desk.key_of(&ada).await;
+    desk.admin().patch(&format!("/users/{ada}"), &json!({"enabled": false})).await.ok();
+    let (id, disabled) = desk.key_of(&bob).await;
+    desk.admin().patch(&format!("/keys/{id}"), &json!({"enabled": false})).await.ok();
+    let nobodys = desk.admin().post("/keys", &json!({"name": "ci"})).await.json();
+    let nobodys = nobodys["secret"].as_str().expect("a secret").to_owned();
+    let (_, rotated) = desk.key_of(&bob).await;
+    let id = format!("key_{}", &rotated[3..15]);
+    desk.admin().post(&format!("/keys/{id}/rotate"), &json!({})).await.ok();
+    let mut answers = Vec::new();
+    for wrong in [
+        "",
+        "wrong",
+        "bt_nonsense",
+        TOKEN.trim_end_matches('9'),
+        &of_disabled_user,
+        &disabled,
+        &nobodys,
+        &rotated,
+    ] {
+        let mut visitor = desk.visitor();
+        let page = visitor.sign_in(wrong).await;
+        assert_eq!(page.answer.status, 403, "{wrong}");
+        let text = page.answer.text().replace(&page.field("csrf"), "");
+        assert!(text.contains("That opens nothing"), "{text}");
+        assert!(wrong.is_empty() || !text.contains(wrong), "it repeats what was typed");
+        assert_eq!(visitor.known_as().await, None);
+        answers.push(text);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "no answer tells who exists");
+    assert!(desk.audit("sign_in").await.is_empty());
+}
+
+#[tokio::test]
+async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
+    let desk = Desk::alone().await;
+    desk.visitor().sign_in(TOKEN).await.leads_to("/console");
+    let mut visitor = desk.visitor();
+    for n in 0..30 {
+        let page = visitor.sign_in(&format!("guess {n}")).await;
+        assert_eq!(page.answer.status, 403, "{n}");
+        desk.admin().with_token(&format!("guess of the API {n}")).get("/groups").await.status(401);
+    }
+    let page = visitor.sign_in("guess").await;
+    assert_eq!(page.answer.status, 429);
+    assert_eq!(page.answer.headers["retry-after"], "5");
+    assert!(page.answer.text().contains("Wait a few seconds"));
+    desk.visitor().sign_in(TOKEN).await.leads_to("/console");
+    desk.wait_minutes(1);
+    assert_eq!(visitor.sign_in("guess").await.answer.status, 403);
+}
+
+#[tokio::test]
+async fn a_form_from_elsewhere_signs_nobody_in() {
+    let desk = Desk::alone().await;
+    let page = desk.visitor().open("/console/sign-in").await;
+    let stolen = page.field("csrf");
+    let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", TOKEN.to_owned())];
+    let refused = async |mut visitor: Visitor, csrf: &str| {
+        let fields = fields(csrf);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let page = visitor.submit("/console/sign-in", &fields).await;
+        assert_eq!(page.answer.status, 403);
+        assert_eq!(visitor.known_as().await, None);
+    };
+    refused(desk.visitor(), &stolen).await;
+    refused(desk.visitor(), "").await;
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        let mut visitor = desk.visitor();
+        let own = visitor.open("/console/sign-in").await.field("csrf");
+        refused(visitor.clone().with(name, value), &own).await;
+        let fields = [("csrf", &*own), ("credential", TOKEN)];
+        visitor.submit("/console/sign-in", &fields).await.leads_to("/console");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_typed_in_where_others_can_read_along() {
+    let desk = Desk::alone().await;
+    let mut visitor = desk.visitor().with("host", "admin.example.com");
+    let page = visitor.open("/console/sign-in").await.answer.ok().text();
+    assert!(page.contains("BATON_CONSOLE_ORIGIN") && !page.contains("<form"), "{page}");
+    let page = visitor.submit("/console/sign-in", &[("credential", TOKEN)]).await;
+    assert_eq!(page.answer.status, 403);
+    assert!(page.cookies().iter().all(|cookie| !cookie.starts_with("baton=")));
+
+    // Behind a proxy that says nothing of https, the operator does.
+    let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
+    let desk = Desk::start(baton_tests::signing_in::standing(), &[origin]).await;
+    let mut visitor = desk.visitor().with("origin", "https://admin.example.com");
+    visitor.sign_in(TOKEN).await.leads_to("/console");
+    assert!(visitor.cookie("__Host-baton").is_some());
+}
+
+#[tokio::test]
+async fn the_binary_signs_in_and_logs_no_secret() {
+    let mut house = House::open().await;
+    let mut visitor = Visitor::at(house.process().admin);
+    let page = visitor.sign_in("wrong secret").await;
+    assert_eq!(page.answer.status, 403);
+    let token = house.process().admin_token.clone();
+    visitor.sign_in(&token).await.leads_to("/console");
+    assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
+    let session = visitor.cookie("baton").expect("a session").to_owned();
+    let said = format!("{}{}", house.process().stdout(), house.process().stderr());
+    for secret in ["wrong secret", &token, &session] {
+        assert!(!said.contains(secret), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn on_lambda_cookies_come_and_go() {
+    let cloud = Cloud::open().await;
+    let admin = cloud.function("admin").await;
+    let ask =
+        async |method: &str, path: &str, headers: &[(&str, &str)], cookies: &[&str], body: &str| {
+            let mut event = event::request(method, path, headers, body);
+            event["cookies"] = json!(cookies);
+            admin.request(&event, WITHOUT_HURRY).await
+        };
+    let cookie = |answer: &Answer| {
+        let line = answer.header("set-cookie").expect("a cookie");
+        line.split(';').next().expect("a pair").to_owned()
+    };
+    let page = ask("GET", "/console/sign-in", &[], &[], "").await;
+    let (door, html) = (cookie(&page), page.text());
+    let csrf = html.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
+    let form =
+        format!("csrf={}&credential=test-admin-token-0123456789abcdef", csrf.expect("a token"));
+    let own = "https://baton.lambda-url.us-east-1.on.aws";
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let headers = [kind, ("origin", own), ("sec-fetch-site", "same-origin")];
+    let answer = ask("POST", "/console/sign-in", &headers, &[&door], &form).await;
+    let session = cookie(&answer.status(303));
+    assert!(session.starts_with("__Host-baton=token."), "{session}");
+    let page = ask("GET", "/console/session", &[], &[&door, &session], "").await;
+    assert!(page.text().contains("Admin token"), "{}", page.text());
+}

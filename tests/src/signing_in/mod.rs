@@ -1,0 +1,154 @@
+//! Signing in to the console: the admin API and console on a port of its own, where time stands;
+//! an identity provider ([`FakeProvider`]); and a browser without scripts ([`Visitor`]).
+
+mod provider;
+mod signature;
+mod visitor;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_domain::secret::Secret;
+use baton_local::Local;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use provider::FakeProvider;
+pub use signature::Forgery;
+pub use visitor::{Page, Visitor};
+
+use crate::house::Admin;
+
+/// The admin token of each [`Desk`].
+pub const TOKEN: &str = "token-of-a-test-0123456789";
+
+/// The admin API and the console over stores in memory.
+pub struct Desk {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Stands until it is moved.
+    pub clock: Clock,
+    local: Local,
+    settings: Settings,
+    calls: Arc<Mutex<Vec<String>>>,
+    _running: DropGuard,
+}
+
+impl Desk {
+    /// Without a provider.
+    pub async fn alone() -> Self {
+        Self::start(standing(), &[]).await
+    }
+
+    /// With this provider and these variables besides (`BATON_` left out).
+    pub async fn with(provider: &FakeProvider, variables: &[(&str, &str)]) -> Self {
+        let issuer = provider.issuer();
+        let own = [
+            ("OIDC_ISSUER", issuer.as_str()),
+            ("OIDC_CLIENT_ID", provider::CLIENT_ID),
+            ("OIDC_CLIENT_SECRET", provider::CLIENT_SECRET),
+            ("ALLOW_PRIVATE_UPSTREAMS", "1"),
+        ];
+        // What is said first counts.
+        Self::start(provider.clock.clone(), &[variables, &own].concat()).await
+    }
+
+    /// With these variables.
+    pub async fn start(clock: Clock, variables: &[(&str, &str)]) -> Self {
+        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let notes = Arc::clone(&calls);
+        let local = Local::open(None).await.expect("stores").with_faults(move |target, _| {
+            let operation = target.split('.').next_back().unwrap_or_default();
+            notes.lock().expect("the notes").push(operation.to_owned());
+            None
+        });
+        let mut settings = Settings::read(|name| {
+            let name = name.strip_prefix("BATON_")?;
+            let found = variables.iter().find(|(known, _)| *known == name);
+            let token = (name == "ADMIN_TOKEN").then_some(TOKEN);
+            found.map(|(_, value)| *value).or(token).map(str::to_owned)
+        })
+        .unwrap_or_else(|bad| panic!("{bad}"));
+        settings.resources = local.resources();
+        Self::over(local, settings, clock, calls).await
+    }
+
+    async fn over(
+        local: Local,
+        settings: Settings,
+        clock: Clock,
+        calls: Arc<Mutex<Vec<String>>>,
+    ) -> Self {
+        let aws = Aws::new(&local.sdk_config());
+        let store = Store::new(&aws, &settings, clock.clone(), Dice::system());
+        let pepper = Secret::new("pepper-of-a-test".to_owned());
+        let router = baton_admin::router(&settings, &pepper, store, &aws).expect("a router");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        tokio::spawn(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            serving.await.expect("it serves");
+        });
+        Self { address, clock, local, settings, calls, _running: stop.drop_guard() }
+    }
+
+    /// Another process over the same stores, with another admin token.
+    pub async fn again_with_token(&self, token: &str) -> Self {
+        let mut settings = self.settings.clone();
+        settings.admin_token = Some(Secret::new(token.to_owned()));
+        let calls = Arc::clone(&self.calls);
+        Self::over(self.local.clone(), settings, self.clock.clone(), calls).await
+    }
+
+    /// The API with the admin token.
+    pub fn admin(&self) -> Admin {
+        Admin::at(self.address, TOKEN)
+    }
+
+    /// Somebody with an empty browser.
+    pub fn visitor(&self) -> Visitor {
+        Visitor::at(self.address)
+    }
+
+    /// Lets so many minutes pass.
+    pub fn wait_minutes(&self, minutes: i64) {
+        self.clock.advance(SignedDuration::from_mins(minutes));
+    }
+
+    /// The calls to the stores since the last look.
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock().expect("the notes"))
+    }
+
+    /// A user; answers its id.
+    pub async fn user(&self, fields: Value) -> String {
+        self.admin().create("/users", &fields).await
+    }
+
+    /// A key of the user: its id and the whole of it.
+    pub async fn key_of(&self, user: &str) -> (String, String) {
+        let body = json!({"name": "own", "user_id": user});
+        let key = self.admin().post("/keys", &body).await.status(201).json();
+        let text = |name: &str| key[name].as_str().expect("a text field").to_owned();
+        (text("id"), text("secret"))
+    }
+
+    /// The newest rows of the audit trail with this action.
+    pub async fn audit(&self, action: &str) -> Vec<Value> {
+        let rows = self.admin().get(&format!("/audit?action={action}")).await.ok().json();
+        rows["data"].as_array().expect("rows").clone()
+    }
+}
+
+/// The time at which each test begins.
+pub fn standing() -> Clock {
+    Clock::standing("2026-11-22T21:05:30Z".parse().expect("a time"))
+}
