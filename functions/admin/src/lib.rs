@@ -9,6 +9,7 @@ mod answer;
 mod attempts;
 mod audit;
 mod authorize;
+mod console;
 mod credentials;
 mod effective;
 mod first_start;
@@ -18,6 +19,7 @@ mod keys;
 mod limits;
 mod oauth;
 mod openapi;
+mod overview;
 mod prices;
 mod query;
 mod replay;
@@ -102,8 +104,15 @@ pub fn router(
     let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(answer::no_such_route));
     let open = routes::mounted(|access| access == Access::Anybody);
-    Ok(Router::new()
-        .nest(routes::BASE, api.merge(open))
+    let api = Router::new().nest(routes::BASE, api.merge(open));
+    let inside = api
+        .clone()
+        .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
+        .with_state(Arc::clone(&office));
+    let relay_url = format!("http://{}", settings.listen);
+    Ok(api
+        .nest("/console", console::routes(&office, inside, &relay_url))
+        .route("/", get(console::home))
         // Where clients of Anthropic's Admin API look for it.
         .merge(guarded(routes::mirrored()))
         .route("/health", get(answer::alive))

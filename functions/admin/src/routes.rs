@@ -3,8 +3,8 @@
 
 use crate::actor::Access;
 use crate::{
-    Office, accounts, audit, effective, groups, health, keys, limits, oauth, openapi, prices,
-    runtime, spend_limits, usage, users,
+    Office, accounts, audit, effective, groups, health, keys, limits, oauth, openapi, overview,
+    prices, runtime, spend_limits, usage, users,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -255,6 +255,9 @@ pub(crate) static ROUTES: &[Route] = &[
     }),
     Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
         .takes("SettingsChange"),
+    Route::get("/overview", "Look at today, the last 30 days and the accounts", "Overview", || {
+        get(overview::read)
+    }),
     Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
         .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
         .for_members(),

@@ -1,8 +1,9 @@
 //! Rollups: the sums that summaries are answered from, and which of them a record adds to.
 //!
-//! Two families answer every question of the usage API without touching single events:
+//! Three families answer every question of the usage API without touching single events:
 //!
 //! * `Total`: everything, by hour and by day, spread over shards so that no item runs hot;
+//! * `Day`: each key and each model of a day, so that one look tells who and what was busy;
 //! * `Cube`: hour × key × account × model, for every other combination.
 //!
 //! How they are laid out as items is `cloud::store`'s business.
@@ -60,6 +61,22 @@ pub enum Rollup {
         shard: u64,
         /// When, `2026-11-22`.
         day: String,
+    },
+    /// A key in a day.
+    KeyDay {
+        /// When, `2026-11-22`.
+        day: String,
+        /// Who asked.
+        key: KeyId,
+    },
+    /// A shard of a model in a day.
+    ModelDay {
+        /// Of [`SHARDS`].
+        shard: u64,
+        /// When, `2026-11-22`.
+        day: String,
+        /// The model asked for.
+        model: String,
     },
     /// One cell of the cube, in the shard of its key.
     Cell {
@@ -150,12 +167,14 @@ impl Sums {
 }
 
 /// Every rollup that `record` adds [`Sums::of`] it to.
-pub fn touched_by(record: &UsageRecord) -> [Rollup; 3] {
+pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
     let hour = Hour::of(record.started_at);
     let day = hour.day().to_owned();
     let shard = shard_of(record);
     [
         Rollup::TotalHour { shard, hour: hour.clone() },
+        Rollup::KeyDay { day: day.clone(), key: record.key_id.clone() },
+        Rollup::ModelDay { shard, day: day.clone(), model: record.model.clone() },
         Rollup::TotalDay { shard, day },
         Rollup::Cell { shard, cell: Cell::of(record, hour) },
     ]
