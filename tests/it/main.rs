@@ -13,6 +13,7 @@ mod cli_doctor;
 mod cli_import;
 mod cli_profiles;
 mod cli_resources;
+mod console;
 mod crowded;
 mod durability;
 mod errors;

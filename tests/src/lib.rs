@@ -14,12 +14,14 @@
 )]
 
 pub mod answer;
+pub mod desk;
 pub mod eventually;
 pub mod fixtures;
 pub mod front;
 pub mod house;
 pub mod inside;
 pub mod lambda;
+pub mod month;
 pub mod program;
 pub mod proxy;
 pub mod token_endpoint;

@@ -164,7 +164,15 @@ pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }
-    if response.status().is_success() { response } else { signed(response, &id).await }
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && !is_page(&response) { signed(response, &id).await } else { response }
+}
+
+/// Whether a person reads it; the console has put the reason on it.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 async fn signed(response: Response, id: &RequestId) -> Response {

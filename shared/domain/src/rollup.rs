@@ -17,6 +17,10 @@ use jiff::Timestamp;
 /// Over how many partitions totals and cube are spread.
 pub const SHARDS: u64 = 4;
 
+/// Over how many items a day's total is spread: three, so that those of 30 days fit into two batches
+/// of a hundred items with the health of a hundred accounts and ten keys.
+pub const DAY_SHARDS: u64 = 3;
+
 /// A UTC hour, as `2026-11-22T21`; its first ten characters are the day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour(String);
@@ -57,7 +61,7 @@ pub enum Rollup {
     },
     /// A shard of everything in a day.
     TotalDay {
-        /// Of [`SHARDS`].
+        /// Of [`DAY_SHARDS`].
         shard: u64,
         /// When, `2026-11-22`.
         day: String,
@@ -170,17 +174,18 @@ impl Sums {
 pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
     let hour = Hour::of(record.started_at);
     let day = hour.day().to_owned();
-    let shard = shard_of(record);
+    let spread = spread_of(record);
+    let shard = spread % SHARDS;
     [
         Rollup::TotalHour { shard, hour: hour.clone() },
         Rollup::KeyDay { day: day.clone(), key: record.key_id.clone() },
         Rollup::ModelDay { shard, day: day.clone(), model: record.model.clone() },
-        Rollup::TotalDay { shard, day },
+        Rollup::TotalDay { shard: spread % DAY_SHARDS, day },
         Rollup::Cell { shard, cell: Cell::of(record, hour) },
     ]
 }
 
-/// The shard is the key's, so that a batch of one key's records touches one total.
-fn shard_of(record: &UsageRecord) -> u64 {
-    u64::from(crc32fast::hash(record.key_id.as_str().as_bytes())) % SHARDS
+/// The shard follows from the key, so that a batch of one key's records touches one total.
+fn spread_of(record: &UsageRecord) -> u64 {
+    u64::from(crc32fast::hash(record.key_id.as_str().as_bytes()))
 }

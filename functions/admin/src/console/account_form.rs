@@ -13,16 +13,41 @@ use serde_json::{Value, json};
 pub(super) fn specs(groups: &Names) -> Vec<Spec> {
     vec![
         Spec::new("name", "Name", "", Kind::Text),
-        Spec::new("base_url", "Upstream's address", "Empty means https://api.anthropic.com.", Kind::Text),
-        Spec::new("groups", "Groups", "Nothing chosen means the default group.", Kind::Many(groups.some())),
+        Spec::new(
+            "base_url",
+            "Upstream's address",
+            "Empty means https://api.anthropic.com.",
+            Kind::Text,
+        ),
+        Spec::new(
+            "groups",
+            "Groups",
+            "Nothing chosen means the default group.",
+            Kind::Many(groups.some()),
+        ),
         Spec::new("enabled", "On", "An account that is off gets no requests.", Kind::Flag),
         Spec::new("priority", "Priority", "Smaller comes first; 100 unless said.", Kind::Number),
         Spec::new("weight", "Weight", "Share among accounts of one priority.", Kind::Number),
         Spec::new("max_concurrency", "Requests at a time", "Empty means no bound.", Kind::Count),
-        Spec::new("models", "Models it serves", "One a line, * for any characters; empty means all.", Kind::Lines),
+        Spec::new(
+            "models",
+            "Models it serves",
+            "One a line, * for any characters; empty means all.",
+            Kind::Lines,
+        ),
         Spec::new("model_map", "Models it renames", "One a line: asked = served.", Kind::Pairs),
-        Spec::new("cache_domain", "Cache domain", "Accounts of one workspace share its prompt cache.", Kind::Maybe),
-        Spec::new("proxy_url", "Proxy", "http, https, socks5 or socks5h; the only way to this account.", Kind::Maybe),
+        Spec::new(
+            "cache_domain",
+            "Cache domain",
+            "Accounts of one workspace share its prompt cache.",
+            Kind::Maybe,
+        ),
+        Spec::new(
+            "proxy_url",
+            "Proxy",
+            "http, https, socks5 or socks5h; the only way to this account.",
+            Kind::Maybe,
+        ),
     ]
 }
 
@@ -62,7 +87,12 @@ impl Credential {
     fn specs(self) -> Vec<Spec> {
         match self {
             Self::ApiKey => vec![
-                Spec::new("credential.value", "API key", "It is sealed, and never shown again.", Kind::Secret),
+                Spec::new(
+                    "credential.value",
+                    "API key",
+                    "It is sealed, and never shown again.",
+                    Kind::Secret,
+                ),
                 Spec::new(
                     "credential.header",
                     "Sent in",
@@ -77,7 +107,12 @@ impl Credential {
                 Spec::new("credential.token_url", "Token endpoint", "", Kind::Text),
                 Spec::new("credential.client_id", "Client id", "", Kind::Text),
                 Spec::new("credential.client_secret", "Client secret", "", Kind::Secret),
-                Spec::new("credential.refresh_token", "Refresh token", "Without it the client's own credentials are used.", Kind::Secret),
+                Spec::new(
+                    "credential.refresh_token",
+                    "Refresh token",
+                    "Without it the client's own credentials are used.",
+                    Kind::Secret,
+                ),
                 Spec::new("credential.scope", "Scope", "", Kind::Maybe),
             ],
             Self::WorkloadIdentity => vec![
@@ -85,7 +120,12 @@ impl Credential {
                 Spec::new("credential.organization_id", "Organisation", "", Kind::Text),
                 Spec::new("credential.service_account_id", "Service account", "", Kind::Text),
                 Spec::new("credential.workspace_id", "Workspace", "", Kind::Maybe),
-                Spec::new("credential.identity_token_file", "Token file", "Empty asks AWS STS.", Kind::Maybe),
+                Spec::new(
+                    "credential.identity_token_file",
+                    "Token file",
+                    "Empty asks AWS STS.",
+                    Kind::Maybe,
+                ),
                 Spec::new("credential.audience", "Audience", "", Kind::Maybe),
             ],
         }
@@ -128,7 +168,8 @@ pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -
         specs.extend(kind.specs());
         specs.extend(rest);
         let form = thing::create_form(guest, HERE, "Add account", (&specs, &start), tried);
-        Form { id: format!("create-{}", kind.name()), ..form }.hidden("credential.type", kind.name())
+        Form { id: format!("create-{}", kind.name()), ..form }
+            .hidden("credential.type", kind.name())
     };
     let mut blocks = vec![Block::Form(form(Credential::ApiKey))];
     for kind in [Credential::Oauth2, Credential::WorkloadIdentity] {

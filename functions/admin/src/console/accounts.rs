@@ -97,10 +97,8 @@ pub(super) fn brief(accounts: &[Value]) -> Table {
 async fn list(guest: Guest) -> Outcome {
     guest.admins_only()?;
     let query = guest.query.query(&["q", "enabled", "group_id", "cursor"]);
-    let (answer, groups) = futures_util::try_join!(
-        guest.get(format!("{API}?{query}")),
-        Names::of(&guest, "groups"),
-    )?;
+    let (answer, groups) =
+        futures_util::try_join!(guest.get(format!("{API}?{query}")), Names::of(&guest, "groups"),)?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
     let mut blocks: Vec<Block> = thing::done(&guest).into_iter().collect();
     blocks.push(Block::Row(vec![Piece::Link(Link::new(format!("{HERE}/new"), "New account"))]));
@@ -114,7 +112,8 @@ async fn list(guest: Guest) -> Outcome {
     }
     let columns =
         ["Name", "State", "Until", "Utilisation", "Groups", "#Priority", "Last used", "Test"];
-    let mut table = Table::new("accounts", "Accounts, oldest first; smaller priority first", &columns);
+    let mut table =
+        Table::new("accounts", "Accounts, oldest first; smaller priority first", &columns);
     table.rows = rows
         .iter()
         .map(|one| {
@@ -174,8 +173,7 @@ struct Told {
 
 async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Block>)> {
     let path = format!("{API}/{id}");
-    let (view, groups) =
-        futures_util::try_join!(guest.get(path), Names::of(guest, "groups"))?;
+    let (view, groups) = futures_util::try_join!(guest.get(path), Names::of(guest, "groups"))?;
     let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
     blocks.extend(told.said.clone().map(|(tone, said)| Block::Notice(tone, said)));
     blocks.push(facts(&view, &groups));

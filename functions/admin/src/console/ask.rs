@@ -126,8 +126,7 @@ impl<'a> Ask<'a> {
         let answer = answer.unwrap_or_else(|never| match never {});
         let status = answer.status();
         let bytes = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-        let view: Value =
-            serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or(Value::Null);
+        let view: Value = serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or(Value::Null);
         if status.is_success() {
             return Ok(view);
         }

@@ -154,7 +154,8 @@ mod tests {
         let Piece::Changes(summary, changes) = changes(&row) else { panic!("changes") };
         assert_eq!(summary, "3 fields");
         let expected = [("limits.usd_daily", "", "1"), ("models", "x", ""), ("name", "a", "b")];
-        let expected = expected.map(|(name, before, after)| (name.into(), before.into(), after.into()));
+        let expected =
+            expected.map(|(name, before, after)| (name.into(), before.into(), after.into()));
         assert_eq!(changes, expected);
     }
 }

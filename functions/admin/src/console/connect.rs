@@ -27,12 +27,13 @@ async fn read(guest: Guest) -> Outcome {
     };
     let known: &str = &guest.desk.relay_url;
     let relay = if fits(typed) { typed.trim_end_matches('/') } else { known };
-    let mut field =
-        Spec::new("relay", "The relay's address, as clients see it", "", Kind::Text).typed(&guest.query);
+    let mut field = Spec::new("relay", "The relay's address, as clients see it", "", Kind::Text)
+        .typed(&guest.query);
     relay.clone_into(&mut field.value);
     let mut form = Form::get("address", "/console/connect", "Use this address").fields(vec![field]);
     if !typed.is_empty() && !fits(typed) {
-        form = form.error(Some("An address begins with https:// or http:// and has no spaces.".into()));
+        form = form
+            .error(Some("An address begins with https:// or http:// and has no spaces.".into()));
     }
     let next = if guest.is_member() {
         Link::new("/console/mine", "Your keys")

@@ -192,7 +192,8 @@ impl Spec {
             Kind::Choice(choices) => Shape::Choice(choices.clone()),
             Kind::Many(choices) => {
                 let is_chosen = |one: &str| value.lines().any(|line| line == one);
-                let boxed = |(id, name): &(String, String)| (id.clone(), name.clone(), is_chosen(id));
+                let boxed =
+                    |(id, name): &(String, String)| (id.clone(), name.clone(), is_chosen(id));
                 Shape::Boxes(choices.iter().map(boxed).collect())
             }
         };
@@ -340,8 +341,10 @@ mod tests {
 
     #[test]
     fn what_is_empty_is_left_out_of_what_is_created() {
-        let typed = Typed::parse(b"name=+ci+&user_id=&limits.usd_daily=1.50&limits.concurrency=x\
-            &models=a%0D%0A%0D%0Ab&map=a%3Db&expires_at=2026-12-31T00:00");
+        let typed = Typed::parse(
+            b"name=+ci+&user_id=&limits.usd_daily=1.50&limits.concurrency=x\
+            &models=a%0D%0A%0D%0Ab&map=a%3Db&expires_at=2026-12-31T00:00",
+        );
         let body = created(&specs(), &typed);
         let expected = json!({
             "name": "ci", "limits": {"usd_daily": "1.50", "concurrency": "x"}, "models": ["a", "b"],

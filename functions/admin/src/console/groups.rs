@@ -42,7 +42,10 @@ async fn list(guest: Guest) -> Outcome {
     blocks.push(thing::filter(&guest, HERE, Vec::new()));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a group");
-        blocks.push(Block::Empty("No group here. Keys draw on the accounts of a group.".into(), Some(next)));
+        blocks.push(Block::Empty(
+            "No group here. Keys draw on the accounts of a group.".into(),
+            Some(next),
+        ));
     } else {
         let mut table = Table::new(
             "groups",

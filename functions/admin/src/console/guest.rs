@@ -45,7 +45,8 @@ impl Guest {
     ) -> Outcome<Self> {
         let visitor = extensions.get::<Visitor>().cloned().ok_or_else(Trouble::forbidden)?;
         // A nested router shows what is left of the path.
-        let whole = extensions.get::<axum::extract::OriginalUri>().map_or(uri, |original| &original.0);
+        let whole =
+            extensions.get::<axum::extract::OriginalUri>().map_or(uri, |original| &original.0);
         Ok(Self {
             desk: desk.clone(),
             visitor,
@@ -183,7 +184,8 @@ fn is_below(path: &str, href: &str) -> bool {
 
 fn theme(headers: &HeaderMap) -> &'static str {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
+    let mut pairs =
+        cookies.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
     match pairs.find(|(name, _)| *name == THEME) {
         Some((_, "light")) => "light",
         Some((_, "dark")) => "dark",

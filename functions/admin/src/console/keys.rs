@@ -54,11 +54,21 @@ fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
     ];
     let mut specs = vec![
         name,
-        Spec::new("group_id", "Group", "The accounts it draws on.", Kind::Choice(around.groups.choices("Default group"))),
+        Spec::new(
+            "group_id",
+            "Group",
+            "The accounts it draws on.",
+            Kind::Choice(around.groups.choices("Default group")),
+        ),
         Spec::new("user_id", "User", "", Kind::Choice(around.users.choices("Nobody"))),
         on,
         Spec::new("expires_at", "Expires (UTC)", "Empty means never.", Kind::When),
-        Spec::new("models", "Models it may ask for", "One a line, * for any characters; empty means all.", Kind::Lines),
+        Spec::new(
+            "models",
+            "Models it may ask for",
+            "One a line, * for any characters; empty means all.",
+            Kind::Lines,
+        ),
         Spec::new("estimate", "A request reserves", "", Kind::Choice(estimates)),
     ];
     specs.extend(thing::limit_specs(Prefix::Limits));
@@ -113,7 +123,8 @@ fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
 
 /// A member's own keys.
 pub(super) fn own_table(rows: &[Value]) -> Table {
-    let mut table = Table::new("keys", "Your keys", &["Name", "State", "Limits", "Models", "Expires"]);
+    let mut table =
+        Table::new("keys", "Your keys", &["Name", "State", "Limits", "Models", "Expires"]);
     table.rows = rows
         .iter()
         .map(|row| {

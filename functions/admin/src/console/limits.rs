@@ -54,10 +54,9 @@ async fn page(guest: &Guest, refused: Option<&Refused>) -> Outcome<Vec<Block>> {
     } else {
         blocks.push(Block::Table(caps_table(&caps, &groups, &users)));
     }
-    let open = |refused: Option<&Tried>, form: Form| {
-        Block::Form(form.error(thing::error(refused)))
-    };
-    let cap = refused.and_then(|refused| if let Refused::Cap(tried) = refused { Some(tried) } else { None });
+    let open = |refused: Option<&Tried>, form: Form| Block::Form(form.error(thing::error(refused)));
+    let cap = refused
+        .and_then(|refused| if let Refused::Cap(tried) = refused { Some(tried) } else { None });
     blocks.push(open(cap, cap_form(&groups, &users, cap)));
     blocks.push(Block::Heading("Who has spent what".into()));
     blocks.push(spent_block(guest, &spent));
@@ -65,14 +64,20 @@ async fn page(guest: &Guest, refused: Option<&Refused>) -> Outcome<Vec<Block>> {
     blocks.push(Block::Text(
         "A pool: they bound all requests of everybody together. Keys, users and groups have pools of their own.".into(),
     ));
-    let tried = refused.and_then(|refused| if let Refused::Pool(tried) = refused { Some(tried) } else { None });
+    let tried = refused
+        .and_then(|refused| if let Refused::Pool(tried) = refused { Some(tried) } else { None });
     let specs = thing::limit_specs(Prefix::None);
-    let form = Form::post("pool", format!("{HERE}/organization"), "Save").fields(thing::fields(&specs, &pool, tried));
+    let form = Form::post("pool", format!("{HERE}/organization"), "Save")
+        .fields(thing::fields(&specs, &pool, tried));
     blocks.push(open(tried, form.main()));
     blocks.push(Block::Heading("What is told beside a spent limit".into()));
-    let tried = refused.and_then(|refused| if let Refused::Message(tried) = refused { Some(tried) } else { None });
-    let form = Form::post("message", format!("{HERE}/message"), "Save")
-        .fields(thing::fields(&[message_spec()], &message, tried));
+    let tried = refused
+        .and_then(|refused| if let Refused::Message(tried) = refused { Some(tried) } else { None });
+    let form = Form::post("message", format!("{HERE}/message"), "Save").fields(thing::fields(
+        &[message_spec()],
+        &message,
+        tried,
+    ));
     blocks.push(open(tried, form.main()));
     Ok(blocks)
 }
@@ -123,16 +128,26 @@ fn caps_table(caps: &[Value], groups: &Names, users: &Names) -> Table {
 }
 
 fn cap_form(groups: &Names, users: &Names, tried: Option<&Tried>) -> Form {
-    let mut scopes = vec![("organization".to_owned(), "Each person of the organisation".to_owned())];
-    scopes.extend(groups.some().into_iter().map(|(id, name)| (id, format!("Each person of group {name}"))));
+    let mut scopes =
+        vec![("organization".to_owned(), "Each person of the organisation".to_owned())];
+    scopes.extend(
+        groups.some().into_iter().map(|(id, name)| (id, format!("Each person of group {name}"))),
+    );
     scopes.extend(users.some().into_iter().map(|(id, name)| (id, format!("User {name}"))));
     let periods = ["monthly", "weekly", "daily"].map(|one| (one.to_owned(), one.to_owned()));
     let specs = vec![
         Spec::new("who", "For whom", "", Kind::Choice(scopes)),
         Spec::new("period", "Period", "", Kind::Choice(periods.to_vec())),
-        Spec::new("usd", "US dollars", "Whole cents; 0 blocks everything, empty lifts what is further out.", Kind::Usd),
+        Spec::new(
+            "usd",
+            "US dollars",
+            "Whole cents; 0 blocks everything, empty lifts what is further out.",
+            Kind::Usd,
+        ),
     ];
-    Form::post("cap", HERE, "Set spend limit").fields(thing::fields(&specs, &Value::Null, tried)).main()
+    Form::post("cap", HERE, "Set spend limit")
+        .fields(thing::fields(&specs, &Value::Null, tried))
+        .main()
 }
 
 fn spent_block(guest: &Guest, answer: &Value) -> Block {
@@ -158,7 +173,11 @@ fn spent_block(guest: &Guest, answer: &Value) -> Block {
                 dollars(&row["period_to_date_spend"]),
                 dollars(&row["amount"]),
                 used(row),
-                maybe(row["source"]["type"].as_str().map(|kind| if kind == "rbac_group" { "group" } else { kind })),
+                maybe(
+                    row["source"]["type"]
+                        .as_str()
+                        .map(|kind| if kind == "rbac_group" { "group" } else { kind }),
+                ),
             ]
         })
         .collect();
@@ -184,7 +203,11 @@ async fn read(guest: Guest) -> Outcome {
     Ok(guest.show("Spend limits", blocks))
 }
 
-async fn told(guest: &Guest, asked: Outcome<Value>, tried: impl FnOnce(super::ask::Trouble) -> Refused) -> Outcome {
+async fn told(
+    guest: &Guest,
+    asked: Outcome<Value>,
+    tried: impl FnOnce(super::ask::Trouble) -> Refused,
+) -> Outcome {
     match asked {
         Ok(_) => see(&format!("{HERE}?done=saved")),
         Err(why) if why.is_of_form() => {
@@ -247,9 +270,14 @@ mod tests {
 
     #[test]
     fn dollars_become_cents_and_nonsense_stays() {
-        for (usd, expected) in
-            [("5", "500"), ("0.5", "50"), ("12.34", "1234"), ("0", "0"), ("0.001", "0.001"), ("x", "x00")]
-        {
+        for (usd, expected) in [
+            ("5", "500"),
+            ("0.5", "50"),
+            ("12.34", "1234"),
+            ("0", "0"),
+            ("0.001", "0.001"),
+            ("x", "x00"),
+        ] {
             assert_eq!(cents(usd), expected, "{usd}");
         }
     }

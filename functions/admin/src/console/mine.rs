@@ -48,9 +48,7 @@ async fn read(guest: Guest) -> Outcome {
 async fn usage(guest: Guest) -> Outcome {
     let Some(id) = own(&guest) else { return Ok(nobody(&guest, "My usage")) };
     let from = guest.day_ago(29);
-    let rows = guest
-        .list(format!("/api/v1/usage/summary?by=day&user={id}&from={from}"))
-        .await?;
+    let rows = guest.list(format!("/api/v1/usage/summary?by=day&user={id}&from={from}")).await?;
     let mut blocks = Vec::new();
     if rows.is_empty() {
         let next = Link::new("/console/connect", "Connect a client");

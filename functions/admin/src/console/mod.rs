@@ -65,7 +65,11 @@ const fn entry(href: &'static str, text: &'static str) -> Entry {
 
 static NAVIGATION: [Entry; 13] = [
     entry("/console", "Overview"),
-    Entry { member_text: "My requests", for_members: true, ..entry("/console/requests", "Requests") },
+    Entry {
+        member_text: "My requests",
+        for_members: true,
+        ..entry("/console/requests", "Requests")
+    },
     Entry { is_apart: true, ..entry("/console/accounts", "Accounts") },
     entry("/console/groups", "Groups"),
     entry("/console/keys", "Keys"),

@@ -136,7 +136,14 @@ fn measures(row: &Value) -> Vec<Cell> {
 }
 
 const COLUMNS: [&str; 8] = [
-    "#Spend", "#Requests", "#Errors", "#Input", "#Output", "#Cache read", "#Hit rate", "#First token",
+    "#Spend",
+    "#Requests",
+    "#Errors",
+    "#Input",
+    "#Output",
+    "#Cache read",
+    "#Hit rate",
+    "#First token",
 ];
 
 fn table(
@@ -148,10 +155,8 @@ fn table(
 ) -> Table {
     let columns: Vec<&'static str> = std::iter::once(first).chain(COLUMNS).collect();
     let mut table = Table::new(id, caption, &columns);
-    table.rows = rows
-        .iter()
-        .map(|row| std::iter::once(name(row)).chain(measures(row)).collect())
-        .collect();
+    table.rows =
+        rows.iter().map(|row| std::iter::once(name(row)).chain(measures(row)).collect()).collect();
     table
 }
 
@@ -198,7 +203,9 @@ fn health(all: &[Value]) -> Vec<Block> {
     ];
     let counted = counts.into_iter().filter(|(_, status)| with(status) > 0);
     let row: Vec<Piece> = counted
-        .flat_map(|(tone, status)| badge(tone, format!("{} {}", with(status), accounts::named(status))))
+        .flat_map(|(tone, status)| {
+            badge(tone, format!("{} {}", with(status), accounts::named(status)))
+        })
         .collect();
     let mut blocks = vec![Block::Row(row)];
     let mut troubled: Vec<&Value> = all

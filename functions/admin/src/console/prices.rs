@@ -32,7 +32,12 @@ fn specs() -> Vec<Spec> {
         Spec::new("standard.cache_read", "Read from the cache", "", Kind::Usd),
         Spec::new("standard.cache_write_5m", "Written to the cache, 5 minutes", "", Kind::Usd),
         Spec::new("standard.cache_write_1h", "Written to the cache, an hour", "", Kind::Usd),
-        Spec::new("us_geo", "Dearer where inference stays in the US", "By the list's factor.", Kind::Flag),
+        Spec::new(
+            "us_geo",
+            "Dearer where inference stays in the US",
+            "By the list's factor.",
+            Kind::Flag,
+        ),
     ]
 }
 
@@ -49,10 +54,23 @@ async fn list(guest: Guest) -> Outcome {
         "US dollars per million tokens. A model without a price costs the dearest known price of its family.".into(),
     ));
     if rows.is_empty() {
-        blocks.push(Block::Empty("No price of such a model.".into(), Some(Link::new(format!("{HERE}/new"), "Set a price"))));
+        blocks.push(Block::Empty(
+            "No price of such a model.".into(),
+            Some(Link::new(format!("{HERE}/new"), "Set a price")),
+        ));
         return Ok(guest.show("Prices", blocks));
     }
-    let columns = ["Model", "From", "Source", "#Input", "#Output", "#Cache read", "#Cache 5 min", "#Cache 1 h", "Delete"];
+    let columns = [
+        "Model",
+        "From",
+        "Source",
+        "#Input",
+        "#Output",
+        "#Cache read",
+        "#Cache 5 min",
+        "#Cache 1 h",
+        "Delete",
+    ];
     let mut table = Table::new("prices", "Prices by model and date", &columns);
     table.rows = rows.iter().map(row).collect();
     (table.next, table.first) = thing::pages(&guest, &answer, "next_cursor");
@@ -77,7 +95,11 @@ fn row(view: &Value) -> Vec<Cell> {
     let button = if is_own { vec![Piece::Button(remove())] } else { Vec::new() };
     let mut name = text(cut(&model, 80));
     let also = [("fast", "also a fast price"), ("above", "dearer for long prompts")];
-    name.extend(also.iter().filter(|(field, _)| !view[*field].is_null()).map(|(_, says)| Piece::Faint((*says).to_owned())));
+    name.extend(
+        also.iter()
+            .filter(|(field, _)| !view[*field].is_null())
+            .map(|(_, says)| Piece::Faint((*says).to_owned())),
+    );
     vec![
         name,
         vec![Piece::Time(from.clone(), from.get(..10).unwrap_or(&from).to_owned())],

@@ -2,7 +2,9 @@
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
-use super::block::{Block, Cell, Link, Piece, Table, Tone, badge, code, link, maybe, none, number, text};
+use super::block::{
+    Block, Cell, Link, Piece, Table, Tone, badge, code, link, maybe, none, number, text,
+};
 use super::form::{Form, Kind, Spec};
 use super::guest::{Guest, Id};
 use super::lookup::Names;
@@ -172,7 +174,11 @@ async fn read(guest: Guest, Id(id): Id) -> Outcome {
 
 fn facts(guest: &Guest, row: &Value, around: &Around) -> Vec<(String, Cell)> {
     let model = (said(&row["model"]), said(&row["upstream_model"]));
-    let served = if model.0 == model.1 { Vec::new() } else { vec![Piece::Faint(format!("served as {}", cut(&model.1, 100)))] };
+    let served = if model.0 == model.1 {
+        Vec::new()
+    } else {
+        vec![Piece::Faint(format!("served as {}", cut(&model.1, 100)))]
+    };
     let optional = |name: &str| match &row[name] {
         Value::Null => none(),
         value => code(cut(&said(value), 200)),
@@ -225,7 +231,11 @@ fn tried(row: &Value, around: &Around) -> Block {
     if left.is_empty() {
         return Block::Text("None: the first account that was chosen has answered.".into());
     }
-    let mut table = Table::new("tried", "In the order in which they were tried", &["Account", "Why it was left"]);
+    let mut table = Table::new(
+        "tried",
+        "In the order in which they were tried",
+        &["Account", "Why it was left"],
+    );
     table.rows = left
         .iter()
         .map(|one| {

@@ -124,10 +124,8 @@ pub(super) fn time(value: &Value) -> Cell {
 
 /// `2026-11-22T21:05:30.123Z` → `2026-11-22 21:05:30`
 pub(super) fn moment(text: &str) -> String {
-    text.parse::<Timestamp>().map_or_else(
-        |_| text.to_owned(),
-        |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
+    text.parse::<Timestamp>()
+        .map_or_else(|_| text.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// Whether something is switched on.

@@ -45,12 +45,7 @@ pub(super) fn create_form(
 }
 
 /// The form that changes something.
-pub(super) fn edit_form(
-    action: &str,
-    view: &Value,
-    specs: &[Spec],
-    tried: Option<&Tried>,
-) -> Form {
+pub(super) fn edit_form(action: &str, view: &Value, specs: &[Spec], tried: Option<&Tried>) -> Form {
     let version = tried.map_or_else(
         || super::show::said(&view["version"]),
         |tried| tried.typed.get("version").to_owned(),

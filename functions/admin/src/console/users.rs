@@ -35,7 +35,12 @@ fn specs() -> Vec<Spec> {
         Spec::new("name", "Name", "", Kind::Text),
         Spec::new("email", "E-mail", "", Kind::Maybe),
         Spec::new("role", "Role", "", Kind::Choice(roles())),
-        Spec::new("enabled", "On", "A user that is off may not sign in; its keys go on working.", Kind::Flag),
+        Spec::new(
+            "enabled",
+            "On",
+            "A user that is off may not sign in; its keys go on working.",
+            Kind::Flag,
+        ),
     ];
     specs.extend(thing::limit_specs(Prefix::Limits));
     specs
@@ -110,10 +115,14 @@ async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String
         ("E-mail".into(), maybe(view["email"].as_str())),
         ("Id".into(), code(said(&view["id"]))),
         ("Changed".into(), time(&view["updated_at"])),
-        ("Requests".into(), link(format!("/console/requests?user_id={id}"), "Requests by this user")),
+        (
+            "Requests".into(),
+            link(format!("/console/requests?user_id={id}"), "Requests by this user"),
+        ),
     ]));
     blocks.push(Block::Heading("Keys".into()));
-    let another = Link::new(format!("/console/keys/new?user_id={id}"), "Create a key for this user");
+    let another =
+        Link::new(format!("/console/keys/new?user_id={id}"), "Create a key for this user");
     if keys.is_empty() {
         blocks.push(Block::Empty("This user has no key.".into(), Some(another)));
     } else {

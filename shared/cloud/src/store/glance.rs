@@ -9,7 +9,7 @@ use super::{Entity, Store, StoreError};
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use baton_domain::id::{AccountId, KeyId};
 use baton_domain::key::Key;
-use baton_domain::rollup::{SHARDS, Sums};
+use baton_domain::rollup::{DAY_SHARDS, Sums};
 use std::collections::{BTreeMap, HashMap};
 
 /// What a sum of a day is of.
@@ -43,7 +43,7 @@ impl Store {
     }
 
     /// The sums of `days`, the health of `accounts` (into this process's memory), and `keys`: one
-    /// call for a hundred items, where a day is four.
+    /// call for a hundred items, where a day is three.
     pub async fn glance(
         &self,
         days: &[String],
@@ -53,7 +53,7 @@ impl Store {
         let tables = &self.resources;
         let mut wanted: Vec<(&str, Item)> = Vec::new();
         for day in days {
-            let shards = (0..SHARDS).map(|shard| key_of(names::total_day(shard, day)));
+            let shards = (0..DAY_SHARDS).map(|shard| key_of(names::total_day(shard, day)));
             wanted.extend(shards.map(|place| (tables.usage_table.as_str(), place)));
         }
         let health = accounts.iter().map(|id| key_of(names::health(id)));
@@ -88,10 +88,8 @@ impl Store {
             places.entry((*table).to_owned()).or_default().push(place.clone());
         }
         let keys = |places| KeysAndAttributes::builder().set_keys(Some(places)).build().ok();
-        let mut request: HashMap<String, KeysAndAttributes> = places
-            .into_iter()
-            .filter_map(|(table, places)| Some((table, keys(places)?)))
-            .collect();
+        let mut request: HashMap<String, KeysAndAttributes> =
+            places.into_iter().filter_map(|(table, places)| Some((table, keys(places)?))).collect();
         let mut found = Vec::new();
         while !request.is_empty() {
             let answer = self.db.batch_get_item().set_request_items(Some(request)).send().await?;

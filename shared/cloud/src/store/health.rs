@@ -223,11 +223,7 @@ impl Store {
 
 impl Memory {
     /// Takes over an account's item, or that there is none.
-    pub(super) fn learn_item(
-        &self,
-        id: &AccountId,
-        item: Option<Item>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn learn_item(&self, id: &AccountId, item: Option<Item>) -> Result<(), StoreError> {
         self.learn(id, item.map(known).transpose()?.unwrap_or_default());
         Ok(())
     }

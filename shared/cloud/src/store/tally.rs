@@ -124,7 +124,12 @@ impl Store {
         Ok(found)
     }
 
-    pub(super) async fn range(&self, pk: String, low: String, high: String) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn range(
+        &self,
+        pk: String,
+        low: String,
+        high: String,
+    ) -> Result<Vec<Item>, StoreError> {
         let items = self
             .db
             .query()
