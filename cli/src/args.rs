@@ -51,6 +51,12 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Ask a relay on this machine whether it serves, for containers that have no `curl`
+    Health {
+        /// Where it listens [env: BATON_LISTEN] [default: 127.0.0.1:8080]
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+    },
     /// Upstream accounts
     Account {
         #[command(flatten)]
@@ -120,6 +126,14 @@ pub enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Send usage records again that could not be stored, once the cause is removed
+    Redrive {
+        #[command(flatten)]
+        office: Office,
+        /// Records that were written into a log in full instead, as JSON lines or text
+        #[arg(long)]
+        file: Option<PathBuf>,
     },
 }
 

@@ -5,6 +5,7 @@ pub mod args;
 mod completions;
 pub mod doctor;
 mod environment;
+mod health;
 mod http;
 pub mod import;
 pub mod operate;
@@ -67,6 +68,10 @@ pub async fn run(args: Args) -> Result<(), Fail> {
                 place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
             serve::run(settings).await
         }
+        Command::Health { listen } => {
+            let settings = Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?;
+            health::run(listen.unwrap_or(settings.listen)).await
+        }
         Command::Account { office, what } => operate::account::run(&office.enter()?, what).await,
         Command::Group { office, what } => operate::group::run(&office.enter()?, what).await,
         Command::Key { office, what } => operate::key::run(&office.enter()?, what).await,
@@ -82,5 +87,8 @@ pub async fn run(args: Args) -> Result<(), Fail> {
             Ok(())
         }
         Command::Usage { office, what } => operate::usage::run(&office.enter()?, what).await,
+        Command::Redrive { office, file } => {
+            operate::redrive::run(&office.enter()?, file.as_deref()).await
+        }
     }
 }

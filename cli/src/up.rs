@@ -184,6 +184,7 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
         ("BATON_STATE_TABLE", resources.state_table),
         ("BATON_USAGE_TABLE", resources.usage_table),
         ("BATON_USAGE_QUEUE_URL", resources.usage_queue_url),
+        ("BATON_DEAD_LETTER_QUEUE_URL", resources.dead_letter_queue_url),
         ("BATON_DATA_KEY_ID", resources.data_key_id),
     ] {
         say(format!("export {name}={value}"));

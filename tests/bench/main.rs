@@ -1,7 +1,10 @@
 //! What Baton costs: the same load directly to the upstream and relayed, in interleaved pairs.
 //!
 //! `cargo run --release -p baton-tests --bin bench [-- --rounds 5 --requests 2000 --minutes 2]`.
-//! With `-- failover` it measures what failing upstreams cost instead; see [`failover`].
+//! With `-- failover` it measures what failing upstreams cost instead; see [`failover`]. With
+//! `-- overview` it measures the console's first page; see [`overview`].
+//! With `store` instead of options: what storing events costs.
+//!
 //! Upstream, relay and load generator are processes of their own on loopback. Only the ratio of
 //! the two columns means anything beyond the machine it was measured on.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
@@ -11,7 +14,9 @@ mod events;
 mod failover;
 mod load;
 mod options;
+mod overview;
 mod process;
+mod store;
 mod table;
 
 use std::process::Command;
@@ -31,6 +36,14 @@ use table::Table;
 async fn main() -> Result<(), String> {
     if std::env::args().nth(1).as_deref() == Some("failover") {
         failover::run().await;
+        return Ok(());
+    }
+    if std::env::args().nth(1).as_deref() == Some("store") {
+        store::measure().await;
+        return Ok(());
+    }
+    if std::env::args().nth(1).as_deref() == Some("overview") {
+        overview::run().await;
         return Ok(());
     }
     let options = Options::read(std::env::args().skip(1))?;

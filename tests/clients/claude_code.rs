@@ -13,7 +13,7 @@ use crate::{Door, install};
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What `claude -p` reports at its end.
-fn claude(door: &Door, prompt: &str) -> Value {
+pub(crate) fn claude(door: &Door, prompt: &str) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder().join("node_modules/.bin/claude");
     let mut command = door.client(&program, home.path());
@@ -48,7 +48,7 @@ fn counted(report: &Value) -> Usage {
     usage
 }
 
-const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
+pub(crate) const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 #[test]
 fn it_works_against_the_upstream_itself() {

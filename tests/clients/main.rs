@@ -10,8 +10,10 @@
     reason = "a check that many tests share may fail them where it stands"
 )]
 
+mod bedrock;
 mod claude_code;
 mod install;
+mod openai;
 mod schemathesis;
 mod sdks;
 mod translated;

@@ -87,6 +87,7 @@ async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
         max_concurrency: None,
         proxy_url: None,
         proxy_sealed: None,
+        speaks_responses: false,
         enabled: true,
     };
     let credential = Secret::new("sk-upstream".to_owned());

@@ -79,6 +79,30 @@ async fn one_function_answers_one_request_after_the_other() {
     assert_eq!(records(&cloud).await.len(), 3);
 }
 
+/// As on Managed Instances, which set this variable.
+#[tokio::test]
+async fn one_function_streams_to_several_where_the_platform_asks_for_it() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function_with("relay", "AWS_LAMBDA_MAX_CONCURRENCY", "3").await;
+    let stream = fixtures::stream("text").expect("the fixture");
+    let gate = cloud.upstream.gate("three");
+    for _ in 0..3 {
+        cloud.upstream.next("fixture:text;size=300;gate=three");
+    }
+    let ask = || Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY);
+    // Nothing passes before all three are with the upstream.
+    let together = async {
+        gate.reached(3).await;
+        gate.open();
+    };
+    let (first, second, third, ()) = tokio::join!(ask(), ask(), ask(), together);
+    for live in [first, second, third] {
+        assert_eq!(live.finish().await.ok().body, stream.body);
+    }
+    assert_eq!(records(&cloud).await.len(), 3);
+}
+
 #[tokio::test]
 async fn a_batch_is_stored_once_and_a_malformed_message_comes_back_alone() {
     let cloud = Cloud::open().await;
@@ -156,8 +180,10 @@ async fn an_answer_that_breaks_untellably_ends_with_a_broken_connection() {
 }
 
 #[tokio::test]
-async fn a_start_needs_no_network_where_the_pepper_is_given() {
-    let closed = "http://127.0.0.1:9";
+async fn a_start_makes_no_connection() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.set_nonblocking(true).expect("a listener that does not wait");
+    let cloud = format!("http://{}", listener.local_addr().expect("its address"));
     let mut variables: Vec<(String, String)> = [
         "BATON_CONFIG_TABLE",
         "BATON_STATE_TABLE",
@@ -167,7 +193,16 @@ async fn a_start_needs_no_network_where_the_pepper_is_given() {
     ]
     .map(|name| (name.to_owned(), name.to_lowercase()))
     .into();
-    for (name, value) in [("AWS_ENDPOINT_URL", closed), ("AWS_REGION", "us-east-1")] {
+    // Everything that could be asked at a start: AWS itself, credentials, instance metadata, and
+    // whatever would go out by a proxy.
+    let credentials = format!("{cloud}/credentials");
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", cloud.as_str()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &credentials),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &cloud),
+        ("HTTPS_PROXY", &cloud),
+        ("AWS_REGION", "us-east-1"),
+    ] {
         variables.push((name.into(), value.into()));
     }
     variables.push(("BATON_KEY_PEPPER".into(), "p".repeat(32)));
@@ -175,7 +210,16 @@ async fn a_start_needs_no_network_where_the_pepper_is_given() {
         let function = Function::spawn(name, &variables).await;
         let took = function.ready().await;
         assert!(took < INIT_MAX, "{name}: {took:?} from its start to its first poll");
+        // What it connected to before its first poll waits in the listener's backlog by now.
+        let connected = listener.accept();
+        assert!(connected.is_err(), "{name} asked {connected:?} before its first poll");
     }
+    // Without a pepper it has to ask: the count above can be other than nought.
+    variables.retain(|(name, _)| name != "BATON_KEY_PEPPER");
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+    let _asking = Function::spawn("relay", &variables).await;
+    let asked = tokio::time::timeout(INIT_MAX, listener.accept()).await;
+    assert!(asked.is_ok(), "the listener is where the cloud is asked");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ async fn refused_account(inside: &Inside, number: u128, base_url: &str) -> Accou
         max_concurrency: None,
         proxy_url: None,
         proxy_sealed: None,
+        speaks_responses: false,
         enabled: true,
     };
     let store = &inside.store;

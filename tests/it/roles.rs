@@ -6,7 +6,7 @@ use baton_tests::house::{Admin, House, Key};
 use serde_json::{Value, json};
 
 /// Every route with who may use it. A route that is missing here fails the test.
-const MATRIX: [(&str, &str); 54] = [
+const MATRIX: [(&str, &str); 56] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
     ("GET /groups/{group_id}", "admin"),
@@ -52,6 +52,8 @@ const MATRIX: [(&str, &str); 54] = [
     ("GET /overview", "admin"),
     ("GET /usage/summary", "member"),
     ("GET /usage/events", "member"),
+    ("GET /usage/dead-letters", "admin"),
+    ("POST /usage/redrive", "admin"),
     ("GET /audit", "admin"),
     ("GET /openapi.json", "anybody"),
     // What is mounted beside the table is for administrators.

@@ -127,6 +127,7 @@ fn account(id: &AccountId) -> Account {
         max_concurrency: None,
         proxy_url: None,
         proxy_sealed: None,
+        speaks_responses: false,
         enabled: true,
     }
 }

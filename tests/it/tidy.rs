@@ -197,7 +197,7 @@ fn the_top_holds_only_what_belongs_there() {
     let entries = std::fs::read_dir(root())
         .expect("the root")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
-    let built = ["target", ".baton", ".aws-sam"];
+    let built = ["target", ".baton", ".aws-sam", "samconfig.toml"];
     let strange = entries.filter(|name| !TOP.contains(&&**name) && !built.contains(&&**name));
     none("prescribed entries at the top only", strange);
 }

@@ -141,6 +141,13 @@ impl Desk {
 }
 
 impl Page {
+    /// Fails unless it is a good page, without a look at its HTML.
+    #[track_caller]
+    pub fn ok_status(self) -> Self {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self
+    }
+
     /// Fails unless it is a good page in good HTML.
     #[track_caller]
     pub fn ok(self) -> Self {

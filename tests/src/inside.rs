@@ -121,7 +121,14 @@ impl Inside {
             }
             Scope::Group(id) => {
                 let (name, description) = ("some".to_owned(), String::new());
-                let group = Group { id: id.clone(), name, description, enabled: true, limits };
+                let group = Group {
+                    id: id.clone(),
+                    name,
+                    description,
+                    enabled: true,
+                    limits,
+                    model_aliases: Vec::new(),
+                };
                 store.save_group(&mut edit, &store.stamp(group, None)).expect("an item");
             }
             Scope::Organization => {

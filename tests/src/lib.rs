@@ -24,5 +24,6 @@ pub mod lambda;
 pub mod month;
 pub mod program;
 pub mod proxy;
+pub mod simulation;
 pub mod token_endpoint;
 pub mod upstream;

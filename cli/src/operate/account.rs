@@ -78,7 +78,7 @@ pub enum AccountCommand {
 /// What can be set of an account.
 #[derive(Args)]
 pub struct AccountFields {
-    /// The upstream's address [default of a new account: https://api.anthropic.com]
+    /// The upstream's address [default of a new account: its provider's own]
     #[arg(long)]
     base_url: Option<String>,
     /// anthropic, openai_compatible or bedrock
@@ -87,6 +87,15 @@ pub struct AccountFields {
     /// The header that the key goes into: x-api-key or authorization
     #[arg(long, value_name = "HEADER", requires = "api_key")]
     key_header: Option<String>,
+    /// The region of an account on Bedrock whose requests are signed by a role: Baton's own
+    #[arg(long)]
+    region: Option<String>,
+    /// The role to assume for that
+    #[arg(long, value_name = "ARN", requires = "region")]
+    role_arn: Option<String>,
+    /// What the role's owner demands to be told
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    external_id: Option<String>,
     /// Groups whose keys may use it, by id or name; may be repeated
     #[arg(long)]
     group: Vec<String>,
@@ -130,14 +139,13 @@ const COLUMNS: [(&str, &str); 9] = [
 
 pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     match what {
-        AccountCommand::Add { name, api_key, credential, mut fields } => {
+        AccountCommand::Add { name, api_key, credential, fields } => {
             // What is typed comes before what the environment happens to hold.
-            let given = Given { api_key: api_key.filter(|_| credential.is_none()), credential };
-            if given.api_key.is_none() && given.credential.is_none() {
+            let is_other = credential.is_some() || fields.region.is_some();
+            let given = Given { api_key: api_key.filter(|_| !is_other), credential };
+            if given.api_key.is_none() && !is_other {
                 return Err(Fail::Usage("say --api-key, or --credential for another kind".into()));
             }
-            let new = "https://api.anthropic.com".to_owned();
-            fields.base_url.get_or_insert(new);
             desk.add(ACCOUNT, &body(desk, Some(name), given, fields).await?).await
         }
         AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,
@@ -165,7 +173,7 @@ async fn body(
     given: Given,
     fields: AccountFields,
 ) -> Result<Value, Fail> {
-    let credential = match (given.credential, given.api_key) {
+    let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {
         (Some(text), _) => Some(other_credential(text)?),
         (None, Some(key)) => Some(credential(key, fields.key_header)?),
         (None, None) => None,
@@ -191,6 +199,14 @@ fn credential(key: String, header: Option<String>) -> Result<Value, Fail> {
     let value = if key == "-" { first_line_of_stdin()? } else { key };
     let credential = Body::default().set("type", Some("api_key")).set("value", Some(value));
     Ok(credential.set("header", header).done())
+}
+
+/// A role of AWS, as `--credential` would say it.
+fn aws(fields: &AccountFields) -> Option<String> {
+    let region = fields.region.clone()?;
+    let role = Body::default().set("type", Some("aws")).set("region", Some(region));
+    let role = role.set("role_arn", fields.role_arn.clone());
+    Some(role.set("external_id", fields.external_id.clone()).done().to_string())
 }
 
 fn other_credential(said: String) -> Result<Value, Fail> {

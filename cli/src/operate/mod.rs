@@ -12,6 +12,7 @@ pub mod key;
 pub mod limit;
 mod names;
 pub mod price;
+pub(crate) mod redrive;
 pub mod usage;
 pub mod user;
 

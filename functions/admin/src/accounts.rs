@@ -40,6 +40,7 @@ pub(crate) struct AccountInput {
     cache_domain: Change<String>,
     max_concurrency: Change<u32>,
     proxy_url: Change<String>,
+    speaks_responses: Option<bool>,
     enabled: Option<bool>,
 }
 
@@ -58,7 +59,7 @@ impl AccountInput {
 /// A pattern as the key of a JSON object.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
-struct ModelPatternKey(String);
+pub(crate) struct ModelPatternKey(String);
 
 /// `?group_id=&enabled=&q=`
 #[derive(Deserialize)]
@@ -89,16 +90,12 @@ fn view(
 ) -> Value {
     let account = &stored.value;
     let status = Status::of(account, health, now);
-    let map: Map<String, Value> = account
-        .model_map
-        .iter()
-        .map(|(pattern, target)| (pattern.as_str().to_owned(), json!(target)))
-        .collect();
     json!({
         "id": account.id, "name": account.name, "provider": account.provider, "base_url": account.base_url,
         "groups": account.groups, "priority": account.priority, "weight": account.weight,
-        "models": account.models, "model_map": map, "cache_domain": account.cache_domain,
+        "models": account.models, "model_map": shown(&account.model_map), "cache_domain": account.cache_domain,
         "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
+        "speaks_responses": account.speaks_responses,
         "enabled": account.enabled, "credential_type": account.credential,
         "status": status.name, "status_reason": status.reason, "cooling_until": status.until,
         "cooling_models": status.models, "utilisation": health.utilisation, "last_used_at": last_used,
@@ -202,11 +199,19 @@ impl Office {
                 "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
         }
+        let is_placed = input.base_url.is_some()
+            || input.provider != Some(Provider::Bedrock)
+            || matches!(input.credential, Some(NewCredential::Aws(_)));
+        if !is_placed {
+            return Err(Refused::bad(
+                "`base_url` is missing; Bedrock's is https://bedrock-runtime.REGION.amazonaws.com",
+            ));
+        }
         let blank = Account {
             id: AccountId::from_bits(self.store.dice().bits()),
             name: String::new(),
             provider: Provider::Anthropic,
-            base_url: "https://api.anthropic.com".to_owned(),
+            base_url: default_base(input.provider).to_owned(),
             credential: CredentialKind::ApiKey,
             groups: self.groups_or_default(input.groups.clone().unwrap_or_default()).await?,
             priority: 100,
@@ -217,6 +222,7 @@ impl Office {
             max_concurrency: None,
             proxy_url: None,
             proxy_sealed: None,
+            speaks_responses: false,
             enabled: true,
         };
         let mut stored = self.store.stamp(blank, None);
@@ -237,13 +243,12 @@ impl Office {
         if let Some(text) = input.name {
             account.name = name(&text)?;
         }
-        match input.provider {
-            None | Some(Provider::Anthropic) => {}
-            Some(Provider::OpenaiCompatible | Provider::Bedrock) => {
-                return Err(Refused::bad("this provider is not served yet; `anthropic` is"));
-            }
-        }
-        if let Some(url) = input.base_url {
+        account.provider = input.provider.unwrap_or(account.provider);
+        let url = match (&input.credential, input.base_url) {
+            (Some(NewCredential::Aws(access)), None) => Some(access.bedrock_url()),
+            (_, url) => url,
+        };
+        if let Some(url) = url {
             check_url(&url, self.allow_private_upstreams)
                 .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
@@ -265,14 +270,24 @@ impl Office {
             return Err(Refused::bad("`max_concurrency` is 1 or more; `enabled` switches off"));
         }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
+        account.speaks_responses = input.speaks_responses.unwrap_or(account.speaks_responses);
         account.enabled = input.enabled.unwrap_or(account.enabled);
         match input.proxy_url {
             Change::Keep => {}
             Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
         }
-        match input.credential {
-            Some(credential) => self.seal(stored, credential).await,
-            None => Ok(None),
+        let token = match input.credential {
+            Some(credential) => self.seal(stored, credential).await?,
+            None => None,
+        };
+        match (stored.value.provider, stored.value.credential) {
+            (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
+                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+            )),
+            (Provider::Anthropic | Provider::OpenaiCompatible, CredentialKind::Aws) => {
+                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+            }
+            _ => Ok(token),
         }
     }
 
@@ -316,7 +331,25 @@ impl Office {
     }
 }
 
-fn patterns(map: BTreeMap<ModelPatternKey, String>) -> Answer<Vec<(ModelPattern, String)>> {
+/// Where an upstream of this kind is, unless it is told.
+fn default_base(provider: Option<Provider>) -> &'static str {
+    match provider {
+        Some(Provider::OpenaiCompatible) => "https://api.openai.com",
+        None | Some(Provider::Anthropic | Provider::Bedrock) => "https://api.anthropic.com",
+    }
+}
+
+/// A map of models as it is shown.
+pub(crate) fn shown(map: &[(ModelPattern, String)]) -> Map<String, Value> {
+    let entry =
+        |(pattern, target): &(ModelPattern, String)| (pattern.as_str().to_owned(), json!(target));
+    map.iter().map(entry).collect()
+}
+
+/// A map of models as an operator gives it.
+pub(crate) fn patterns(
+    map: BTreeMap<ModelPatternKey, String>,
+) -> Answer<Vec<(ModelPattern, String)>> {
     map.into_iter()
         .map(|(ModelPatternKey(text), target)| {
             let pattern = ModelPattern::new(text).map_err(Refused::bad)?;

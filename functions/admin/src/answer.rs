@@ -47,6 +47,13 @@ impl Refused {
         Self::new(StatusCode::CONFLICT, "conflict_error", message)
     }
 
+    /// Something behind the API failed; the operator is told what, the log why.
+    pub(crate) fn unreachable(error: impl Display, what: &str) -> Self {
+        tracing::error!("{error}");
+        let message = format!("{what} failed; the log says why, under this request's id");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
     /// Whether somebody else was there first.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status == StatusCode::CONFLICT
@@ -91,12 +98,7 @@ impl From<StoreError> for Refused {
             StoreError::Conflict => Self::conflict(error),
             StoreError::BadCursor => Self::bad(error),
             StoreError::Database(_) | StoreError::Inconsistent { .. } | StoreError::Sealed(_) => {
-                tracing::error!("{error}");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "api_error",
-                    "the store failed; the log says why, under this request's id",
-                )
+                Self::unreachable(error, "the store")
             }
         }
     }

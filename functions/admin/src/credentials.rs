@@ -3,8 +3,8 @@
 use crate::Office;
 use crate::answer::{Answer, Refused};
 use baton_cloud::store::{Stored, Token, TokenSecrets};
-use baton_cloud::upstream::{check_url, trimmed};
-use baton_domain::account::{Account, CredentialKind};
+use baton_cloud::upstream::{AwsAccess, check_url, trimmed};
+use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::secret::Secret;
 use baton_domain::token::{Assertion, Exchange, Grant, Standing};
 use serde::Deserialize;
@@ -21,9 +21,8 @@ pub(crate) enum NewCredential {
     ApiKey {
         /// The key itself.
         value: Secret,
-        /// Which header it goes into.
-        #[serde(default)]
-        header: CredentialHeader,
+        /// Which header it goes into; the provider's own unless it is named.
+        header: Option<CredentialHeader>,
     },
     /// A token that an OAuth 2.0 token endpoint renews. With a refresh token that is what it is
     /// renewed for, without one it is the client's own credentials.
@@ -36,6 +35,8 @@ pub(crate) enum NewCredential {
     },
     /// A token for a signed statement of who we are; no secret is stored.
     WorkloadIdentity(WorkloadIdentity),
+    /// A role that signs: Baton's own, or one that it assumes.
+    Aws(AwsAccess),
     /// A token that a sign-in has just brought.
     #[serde(skip)]
     Issued(Box<(Exchange, TokenSecrets, Standing)>),
@@ -57,9 +58,8 @@ pub(crate) struct WorkloadIdentity {
 }
 
 /// Where a static key goes.
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy)]
 pub(crate) enum CredentialHeader {
-    #[default]
     #[serde(rename = "x-api-key")]
     XApiKey,
     #[serde(rename = "authorization")]
@@ -69,7 +69,7 @@ pub(crate) enum CredentialHeader {
 impl NewCredential {
     /// A static key in its usual header.
     pub(crate) fn key(value: Secret) -> Self {
-        Self::ApiKey { value, header: CredentialHeader::XApiKey }
+        Self::ApiKey { value, header: None }
     }
 }
 
@@ -83,6 +83,13 @@ impl Office {
         let (exchange, secrets, standing) = match credential {
             NewCredential::ApiKey { value, header } => {
                 self.seal_key(stored, &value, header).await?;
+                return Ok(None);
+            }
+            NewCredential::Aws(access) => {
+                check_access(&access)?;
+                let secret = access.to_secret();
+                stored.value.credential = CredentialKind::Aws;
+                stored.secret = Some(self.store.seal_credential(&stored.value.id, &secret).await?);
                 return Ok(None);
             }
             NewCredential::Oauth2 { token_url, client_id, client_secret, refresh_token, scope } => {
@@ -121,7 +128,7 @@ impl Office {
         &self,
         stored: &mut Stored<Account>,
         value: &Secret,
-        header: CredentialHeader,
+        header: Option<CredentialHeader>,
     ) -> Answer<()> {
         let printable = |byte: u8| byte.is_ascii_graphic();
         if value.expose().is_empty() || !value.expose().bytes().all(printable) {
@@ -129,6 +136,10 @@ impl Office {
                 "`credential.value` is empty or has characters that no key has",
             ));
         }
+        let header = header.unwrap_or(match stored.value.provider {
+            Provider::Anthropic => CredentialHeader::XApiKey,
+            Provider::OpenaiCompatible | Provider::Bedrock => CredentialHeader::Authorization,
+        });
         stored.value.credential = match header {
             CredentialHeader::XApiKey => CredentialKind::ApiKey,
             CredentialHeader::Authorization => CredentialKind::Bearer,
@@ -156,4 +167,17 @@ impl WorkloadIdentity {
         let own = || format!("{}/v1/oauth/token", trimmed(&account.base_url));
         Exchange { token_url: self.token_url.unwrap_or_else(own), grant }
     }
+}
+
+/// What would end up in a host name, a signature or a call of STS.
+fn check_access(access: &AwsAccess) -> Answer<()> {
+    let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_role = |arn: &str| arn.starts_with("arn:") && arn.contains(":role/");
+    if access.region.is_empty() || !access.region.bytes().all(region) {
+        return Err(Refused::bad("`credential.region` is a region's name, such as us-east-1"));
+    }
+    if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
+        return Err(Refused::bad("`credential.role_arn` is arn:aws:iam::ACCOUNT:role/NAME"));
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
+use crate::accounts::{ModelPatternKey, patterns, shown};
 use crate::answer::{Answer, Refused, Told, body, id};
 use crate::query::{Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
@@ -13,6 +14,7 @@ use baton_domain::key::{Group, Limits};
 use baton_domain::scope::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,8 @@ struct NewGroup {
     enabled: Option<bool>,
     #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
+    #[serde(default)]
+    model_aliases: BTreeMap<ModelPatternKey, String>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +37,7 @@ struct GroupChange {
     enabled: Option<bool>,
     #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
+    model_aliases: Option<BTreeMap<ModelPatternKey, String>>,
 }
 
 /// `?enabled=&q=`
@@ -53,7 +58,8 @@ fn view(stored: &Stored<Group>) -> Value {
     let group = &stored.value;
     json!({
         "id": group.id, "name": group.name, "description": group.description, "enabled": group.enabled,
-        "limits": group.limits, "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
+        "limits": group.limits, "model_aliases": shown(&group.model_aliases),
+        "created_at": stored.created_at, "updated_at": stored.updated_at, "version": stored.version,
     })
 }
 
@@ -77,6 +83,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
         limits: new.limits.unwrap_or_default(),
+        model_aliases: patterns(new.model_aliases)?,
     };
     office.add_group(&visit, group).await
 }
@@ -102,6 +109,9 @@ pub(crate) async fn change(
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
     group.limits = change.limits.unwrap_or(std::mem::take(&mut group.limits));
+    if let Some(aliases) = change.model_aliases {
+        group.model_aliases = patterns(aliases)?;
+    }
     let (mut edit, after) = (Edit::default(), view(&stored));
     office.store.save_group(&mut edit, &stored)?;
     let note = Note::updated(&stored.value.id, view(&before), &after);
@@ -151,7 +161,14 @@ impl Office {
         if self.store.read::<Group>(&id).await?.is_none() {
             let description = "Where keys and accounts without a group go".to_owned();
             let (name, limits) = ("default".to_owned(), Limits::default());
-            let group = Group { id: id.clone(), name, description, enabled: true, limits };
+            let group = Group {
+                id: id.clone(),
+                name,
+                description,
+                enabled: true,
+                limits,
+                model_aliases: Vec::new(),
+            };
             self.add_group(&Visit::of_baton(), group).await?;
         }
         Ok(id)

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use baton_cloud::sign_in::{Renewal, renew};
 use baton_cloud::store::{Edit, StoreError, Stored};
 use baton_cloud::upstream::{Upstream, free_call};
-use baton_domain::account::Account;
+use baton_domain::account::{Account, Provider};
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
 use baton_domain::token::Why;
@@ -106,6 +106,9 @@ impl Office {
 
     /// Asks the account's upstream for a model: its status, and what it says of an error.
     async fn ask_upstream(&self, stored: &Stored<Account>) -> Result<(StatusCode, String), String> {
+        if stored.value.provider == Provider::Bedrock {
+            return self.ask_bedrock(stored).await;
+        }
         let said = |error: StoreError| error.to_string();
         let credential = self.store.credential(stored).await.map_err(said)?;
         let proxy = self.store.open_proxy(&stored.value).await.map_err(said)?;

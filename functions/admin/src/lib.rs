@@ -11,6 +11,7 @@ mod audit;
 mod authorize;
 mod console;
 mod credentials;
+mod dead_letters;
 mod effective;
 mod first_start;
 mod groups;
@@ -21,6 +22,7 @@ mod oauth;
 mod openapi;
 mod overview;
 mod prices;
+mod probe;
 mod query;
 mod replay;
 mod routes;
@@ -40,6 +42,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use baton_cloud::aws::Aws;
+use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::token_endpoint::TokenEndpoint;
@@ -59,6 +62,8 @@ struct Office {
     timers: Timers,
     /// Where tokens are had; nobody signs in at first start.
     endpoint: Option<TokenEndpoint>,
+    /// Where this process knows of a dead-letter queue.
+    letters: Option<DeadLetters>,
 }
 
 type Shared = axum::extract::State<Arc<Office>>;
@@ -78,6 +83,7 @@ impl Office {
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
             endpoint,
+            letters: None,
         }
     }
 }
@@ -94,7 +100,9 @@ pub fn router(
 ) -> Result<Router, NoAnswer> {
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
     let endpoint = TokenEndpoint::new(aws, upstream);
-    let office = Arc::new(Office::new(settings, pepper, store, Some(endpoint)));
+    let mut office = Office::new(settings, pepper, store, Some(endpoint));
+    office.letters = DeadLetters::of(aws, &settings.resources);
+    let office = Arc::new(office);
     let guarded = |api: Router<Arc<Office>>| {
         api.method_not_allowed_fallback(answer::wrong_method)
             .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))

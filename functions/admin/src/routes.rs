@@ -3,8 +3,8 @@
 
 use crate::actor::Access;
 use crate::{
-    Office, accounts, audit, effective, groups, health, keys, limits, oauth, openapi, overview,
-    prices, runtime, spend_limits, usage, users,
+    Office, accounts, audit, dead_letters, effective, groups, health, keys, limits, oauth, openapi,
+    overview, prices, runtime, spend_limits, usage, users,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -274,6 +274,16 @@ pub(crate) static ROUTES: &[Route] = &[
             "outcome",
         ])
         .for_members(),
+    Route::get(
+        "/usage/dead-letters",
+        "Count and show what could not be stored",
+        "DeadLetters",
+        || get(dead_letters::peek),
+    ),
+    Route::act("/usage/redrive", "Send what could not be stored again", "Redriven", || {
+        post(dead_letters::redrive)
+    })
+    .takes("Redrive"),
     Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))
         .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
     Route::get("/openapi.json", "Read this description", "Description", || get(openapi::read))

@@ -5,7 +5,7 @@
 
 use baton_cloud::store::{Store, StoreError, Stored};
 use baton_cloud::upstream::{Upstream, free_call};
-use baton_domain::account::Account;
+use baton_domain::account::{Account, Provider};
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
 use std::time::Duration;
@@ -49,7 +49,8 @@ fn is_worth_a_call(store: &Store, account: &Account) -> bool {
         Standing::Cooling { reason, .. } => reason.starts_with("forbidden"),
         Standing::Ready | Standing::HalfOpen => false,
     };
-    account.enabled && is_refused
+    // Bedrock lists no models by an account's own door.
+    account.enabled && account.provider == Provider::Anthropic && is_refused
 }
 
 /// Asks one account; a good answer ends whatever is held against it.

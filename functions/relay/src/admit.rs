@@ -121,12 +121,14 @@ impl Means {
             }
         };
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
-        let mapped = pool.iter().flat_map(|pool| &pool.members);
-        let mapped = mapped.filter_map(|member| map(&member.account.model_map, ask.model));
+        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, ask.model));
+        let model = alias.unwrap_or(ask.model);
+        let members = pool.iter().flat_map(|pool| &pool.members);
+        let mapped = members.filter_map(|member| map(&member.account.model_map, model));
         let dearer = |one: (PicoUsd, PicoUsd), other: (PicoUsd, PicoUsd)| {
             (one.0.max(other.0), one.1.max(other.1))
         };
-        mapped.map(amounts).fold(amounts(ask.model), dearer)
+        mapped.map(amounts).fold(amounts(model), dearer)
     }
 
     /// What becomes of a limited request while its limits cannot be counted.

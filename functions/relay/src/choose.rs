@@ -11,6 +11,8 @@ use baton_domain::choose::{
 };
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
+use baton_domain::model::map;
+use baton_domain::protocol::Want;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// The accounts of a request's group, and what the request wants of them.
 pub(crate) struct Chooser {
     pool: Arc<Pool>,
+    want: Want,
     model: String,
     pub(crate) session: Session,
     /// The cache domain that the session has moved to.
@@ -71,10 +74,11 @@ pub(crate) struct Picked {
 pub(crate) struct Nobody(Vec<(AccountId, Ineligible)>);
 
 impl Means {
-    /// Reads the caller's group.
+    /// Reads the caller's group, and what `model` is called there.
     pub(crate) async fn chooser(
         &self,
         caller: &Caller,
+        want: Want,
         model: &str,
         session: Session,
     ) -> Result<Chooser, Refusal> {
@@ -86,10 +90,12 @@ impl Means {
         match pool {
             Some(pool) if pool.members.is_empty() => Err(Refusal::no_account()),
             Some(pool) if pool.group.enabled => {
+                let model = map(&pool.group.model_aliases, model).unwrap_or(model).to_owned();
                 let signed_out = self.signed_out(&pool);
                 let mut chooser = Chooser {
                     pool,
-                    model: model.to_owned(),
+                    want,
+                    model,
                     session,
                     moved_to: None,
                     tried: Vec::new(),
@@ -210,6 +216,7 @@ impl Chooser {
     fn wish(&self) -> Wish<'_> {
         Wish {
             group: &self.pool.group.id,
+            want: self.want,
             model: &self.model,
             session: self.session.number(),
             moved_to: self.moved_to.as_deref(),
@@ -224,6 +231,11 @@ impl Chooser {
     pub(crate) fn conversation(&self, session: u64) -> Conversation {
         let (group, model) = (self.pool.group.id.clone(), self.model.clone());
         Conversation { group, session, model }
+    }
+
+    /// The model to be served, by the name that accounts are chosen by.
+    pub(crate) fn model(&self) -> &str {
+        &self.model
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {

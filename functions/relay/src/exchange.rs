@@ -55,7 +55,7 @@ impl Means {
         (consumer, time): (Consumer, Duration),
     ) -> Result<Response<Body>, Refusal> {
         let deadline = Instant::now() + time;
-        let envelope = read::envelope(&body)?;
+        let envelope = read::envelope(asked, &body)?;
         caller.may_use(&envelope.model)?;
         let sized = (&envelope, body.len());
         let reserved = match bill {

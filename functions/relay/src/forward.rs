@@ -9,11 +9,11 @@ use crate::authenticate::Caller;
 use crate::body::Body;
 use crate::choose::{Picked, Session};
 use crate::health::Note;
-use crate::receipt::{Bill, Question, Receipt};
+use crate::receipt::{Bill, Question, Receipt, Seat};
 use crate::reply::Refusal;
+use crate::speak::Speech;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_domain::model::map;
 use baton_domain::record::Tried;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
@@ -30,7 +30,7 @@ const ATTEMPTS_MAX: usize = 3;
 /// A model call, ready to be sent to whichever account is chosen.
 pub(crate) struct Call {
     pub(crate) question: Arc<Question>,
-    body: Bytes,
+    pub(crate) body: Bytes,
     model_span: Range<usize>,
     session: Session,
 }
@@ -67,6 +67,7 @@ impl Call {
             id: asked.id.clone(),
             at: asked.at,
             bill,
+            protocol: asked.protocol,
             caller,
             model: envelope.model.to_string(),
             stream: envelope.stream,
@@ -78,14 +79,13 @@ impl Call {
         Self { question: Arc::new(question), body, model_span, session }
     }
 
-    /// The model and body for an account: only a mapped model changes bytes, and only its own.
-    fn for_account(&self, member: &PoolMember) -> (String, Bytes) {
-        match map(&member.account.model_map, &self.question.model) {
-            Some(mapped) => {
-                (mapped.to_owned(), replace_model(&self.body, self.model_span.clone(), mapped))
-            }
-            None => (self.question.model.clone(), self.body.clone()),
+    /// The body for an account that knows the model as `model`: only another name changes bytes,
+    /// and only its own.
+    pub(crate) fn body_for(&self, model: &str) -> Bytes {
+        if model == self.question.model {
+            return self.body.clone();
         }
+        replace_model(&self.body, self.model_span.clone(), model)
     }
 }
 
@@ -110,8 +110,9 @@ impl Means {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let question = &call.question;
-        let mut chooser = self.chooser(&question.caller, &question.model, call.session).await?;
-        let mut tried = Vec::new();
+        let mut chooser =
+            self.chooser(&question.caller, question.want(), &question.model, call.session).await?;
+        let (mut tried, mut was_asked) = (Vec::new(), false);
         let mut last: Option<Missed> = None;
         while chooser.attempts() < ATTEMPTS_MAX {
             let picked = self.pick(&mut chooser, question, deadline).await;
@@ -125,19 +126,20 @@ impl Means {
                 (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
             let member = &chooser.pool().members[at];
-            let (model, body) = call.for_account(member);
+            let speech = Speech::between(asked, &call, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),
                 provider: member.account.provider.as_str(),
-                upstream_model: model,
+                upstream_model: speech.model(member, chooser.model()),
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
                 tried: tried.clone(),
                 seat,
                 status: 0,
                 first_byte_at: None,
             };
-            match self.attempt(asked, member, (question.stream, body), deadline).await {
+            let model = &receipt.upstream_model;
+            match self.attempt(asked, member, (speech, &call, model), deadline).await {
                 Ok(held) => {
                     receipt.status = held.head.status.as_u16();
                     receipt.first_byte_at = Some(self.store.clock().now());
@@ -149,7 +151,14 @@ impl Means {
                 }
                 Err(miss) => {
                     let account_id = receipt.account.clone();
+                    if matches!(miss, Miss::BadRequest(_)) {
+                        self.leave_seat(&receipt).await;
+                        receipt.seat = Seat::NotNeeded;
+                    } else {
+                        was_asked = true;
+                    }
                     let (next, mut missed) = self.judge(member, receipt, miss);
+                    missed.was_asked = was_asked;
                     if next == Next::PassOn {
                         return Err(missed.failure(asked).await);
                     }
@@ -185,7 +194,7 @@ impl Means {
             Bill::Metered => self.note_miss(&receipt.account, verdict.account),
             Bill::Free => Note::nothing(),
         };
-        (verdict.request, Missed { receipt, miss, note })
+        (verdict.request, Missed { receipt, miss, note, was_asked: true })
     }
 }
 
@@ -194,18 +203,20 @@ struct Missed {
     receipt: Receipt,
     miss: Miss,
     note: Note,
+    /// Whether any account was asked; what none was asked leaves no record.
+    was_asked: bool,
 }
 
 impl Missed {
     /// The end of the request: what the client is told, once the account's health is noted.
     async fn failure(self, asked: &Asked) -> Failure {
-        let Self { mut receipt, miss, note } = self;
+        let Self { mut receipt, miss, note, was_asked } = self;
         note.written().await;
         let answer = miss.into_answer(asked);
         receipt.status = match &answer {
             Ok(answer) => answer.status().as_u16(),
             Err(refusal) => refusal.status().as_u16(),
         };
-        Failure { receipt: Some(receipt), answer }
+        Failure { receipt: was_asked.then_some(receipt), answer }
     }
 }

@@ -12,6 +12,7 @@ mod choose;
 mod exchange;
 mod forward;
 mod health;
+mod hear;
 mod models;
 mod moves;
 mod own_usage;
@@ -21,8 +22,10 @@ mod reply;
 mod seats;
 mod settle;
 mod source;
+mod speak;
 mod stream;
 mod tokens;
+mod turn;
 mod watch;
 
 pub use body::{Body, Broken};
@@ -30,11 +33,13 @@ pub use body::{Body, Broken};
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
 use baton_cloud::store::Store;
-use baton_cloud::upstream::{NoAnswer, Upstream};
+use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::price::PriceTable;
+use baton_domain::protocol::Protocol;
 use baton_domain::secret::Secret;
+use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
 use baton_wire::route::{Route, resolve};
 use bytes::Bytes;
@@ -66,6 +71,7 @@ struct Means {
     store: Store,
     queue: UsageQueue,
     upstream: Upstream,
+    signer: Signer,
     pepper: Pepper,
     timers: Timers,
     utilisation_max: Option<u32>,
@@ -86,9 +92,12 @@ struct Asked {
     id: RequestId,
     at: Timestamp,
     dialect: Dialect,
+    protocol: Protocol,
     head: Parts,
     /// The path without aliases; what an upstream is asked for.
     path: String,
+    /// The model and the action that a client of Bedrock names in the path.
+    bedrock: Option<(String, Action)>,
 }
 
 impl Asked {
@@ -122,10 +131,23 @@ impl Relay {
         store: Store,
         queue: UsageQueue,
     ) -> Result<Self, NoAnswer> {
-        Ok(Self(Arc::new(Means {
+        let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
+        Ok(Self::to(upstream, settings, pepper, (store, queue)))
+    }
+
+    /// A relay to `upstream`, over `store` and `queue`. No I/O.
+    pub fn to(
+        upstream: Upstream,
+        settings: &Settings,
+        pepper: &Secret,
+        (store, queue): (Store, UsageQueue),
+    ) -> Self {
+        let signer = Signer::new(store.clock().clone());
+        Self(Arc::new(Means {
             store,
             queue,
-            upstream: Upstream::new(&settings.timers, settings.allow_private_upstreams)?,
+            upstream,
+            signer,
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,
@@ -135,7 +157,7 @@ impl Relay {
             body_bytes_max: settings.body_bytes_max,
             prices: PriceTable::builtin(),
             leftovers: TaskTracker::new(),
-        })))
+        }))
     }
 
     /// Answers one request. The answer's body ends after its usage record is with the queue.
@@ -150,7 +172,16 @@ impl Relay {
         let route = resolve(&head.method, head.uri.path());
         let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
         let dialect = Dialect::of_path(head.uri.path());
-        let asked = Arc::new(Asked { id, at, dialect, head, path });
+        let protocol = match &route {
+            Ok(Route::ChatCompletions) => Protocol::OpenaiChat,
+            Ok(Route::Responses) => Protocol::OpenaiResponses,
+            _ => Protocol::AnthropicMessages,
+        };
+        let bedrock = match &route {
+            Ok(Route::Bedrock(model, action)) => Some((model.clone(), *action)),
+            _ => None,
+        };
+        let asked = Arc::new(Asked { id, at, dialect, protocol, head, path, bedrock });
         match self.0.answer(&asked, route.map_err(Refusal::from), body).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -194,12 +225,16 @@ impl Means {
             }
         };
         match route {
-            Route::Messages => self.exchange(asked, caller, body, Bill::Metered).await,
-            Route::CountTokens => self.exchange(asked, caller, body, Bill::Free).await,
+            Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
+                self.exchange(asked, caller, body, Bill::Free).await
+            }
+            Route::Messages | Route::ChatCompletions | Route::Responses | Route::Bedrock(..) => {
+                self.exchange(asked, caller, body, Bill::Metered).await
+            }
+            Route::InferenceProfiles => self.inference_profiles(&caller).await,
             Route::Models => self.models(asked, &caller).await,
             Route::Model(id) => self.model(asked, &caller, &id).await,
             Route::Usage => self.own_usage(asked, &caller).await,
-            Route::ChatCompletions | Route::Responses => Err(Refusal::not_spoken_yet()),
             Route::Alive => Ok(reply::alive()),
         }
     }

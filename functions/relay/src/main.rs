@@ -9,7 +9,9 @@ use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_relay::{Broken, PlatformDeadline, Relay};
 use http_body_util::BodyExt as _;
-use lambda_http::{Error, Request, RequestExt as _, run_with_streaming_response, service_fn};
+use lambda_http::{
+    Error, Request, RequestExt as _, run_with_streaming_response_concurrent, service_fn,
+};
 use std::convert::Infallible;
 
 #[tokio::main(flavor = "current_thread")]
@@ -22,7 +24,8 @@ async fn main() -> Result<(), Error> {
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
     let relay = Relay::new(&settings, &pepper, store, queue)?;
-    run_with_streaming_response(service_fn(move |mut request: Request| {
+    // One after the other, unless the platform (Managed Instances) asks for several at once.
+    run_with_streaming_response_concurrent(service_fn(move |mut request: Request| {
         let relay = relay.clone();
         async move {
             let deadline = request.lambda_context_ref().map(|context| context.deadline);

@@ -1,5 +1,8 @@
-//! The models that a key may use: the upstream's own list, less what the key or the account does
-//! not allow; if the upstream has none to offer in time, the models of the price table.
+//! The models that a key may use: the upstreams' own lists, less what the key or an account does
+//! not allow; if no upstream has one to offer in time, the models of the price table.
+//!
+//! Where the group has accounts of one vendor, and the client is that vendor's, the list of one of
+//! them passes as it is. Otherwise lists are merged, in the client's form.
 
 use crate::authenticate::Caller;
 use crate::body::Body;
@@ -8,18 +11,26 @@ use crate::reply::{self, Refusal};
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::trimmed;
-use baton_domain::model::allows;
+use baton_domain::account::Provider;
+use baton_domain::model::{allows, map};
+use baton_domain::protocol::Want;
+use baton_wire::error::Dialect;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 use std::time::Duration;
 
 /// Claude Code gives up after 3 s.
 const PATIENCE: Duration = Duration::from_millis(2500);
 const LIST_BYTES_MAX: usize = 4 << 20;
+/// So many accounts are asked for one list.
+const LISTS_MAX: usize = 8;
 
 impl Means {
     /// `GET /v1/models`
@@ -28,14 +39,20 @@ impl Means {
         asked: &Asked,
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
-        let chooser = self.chooser(caller, "", Session::Drawn(0)).await?;
+        let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
+        let form = Form::of(asked);
+        let members = &chooser.pool().members;
+        let is_other = |member: &PoolMember| member.account.provider != form.vendor();
+        if members.iter().any(|member| member.account.enabled && is_other(member)) {
+            return Ok(self.merged(asked, caller, members, form).await);
+        }
         let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
-            return Ok(self.catalogue(caller, None));
+            return Ok(self.catalogue(caller, members, form));
         };
-        let member = &chooser.pool().members[at];
+        let member = &members[at];
         match self.ask_upstream(asked, member).await {
             Some((head, body)) => Ok(self.narrowed(asked, caller, member, (head, body))),
-            None => Ok(self.catalogue(caller, Some(member))),
+            None => Ok(self.catalogue(caller, from_ref(member), form)),
         }
     }
 
@@ -47,22 +64,58 @@ impl Means {
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         caller.may_use(id)?;
-        let (chooser, now) =
-            (self.chooser(caller, id, Session::Drawn(0)).await?, self.store.clock().now());
+        let (chooser, now) = (
+            self.chooser(caller, Want::Models, id, Session::Drawn(0)).await?,
+            self.store.clock().now(),
+        );
         let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
-        let member = &chooser.pool().members[at];
+        let (member, form) = (&chooser.pool().members[at], Form::of(asked));
         if let Some((head, body)) = self.ask_upstream(asked, member).await {
+            if member.account.provider != form.vendor() {
+                return Ok(reply::json(StatusCode::OK, form.entry(id).to_string()));
+            }
             let head = reply::relayed_head(asked, &head);
             return Ok(Response::from_parts(head, Body::ready(body)));
         }
-        if self.prices.models().any(|(model, _)| model == id) {
-            return Ok(reply::json(StatusCode::OK, entry(id).to_string()));
+        let is_alias = chooser.model() != id;
+        if is_alias || self.prices.models().any(|(model, _)| model == id) {
+            return Ok(reply::json(StatusCode::OK, form.entry(id).to_string()));
         }
         Err(Refusal::unknown_model(id))
     }
 
+    /// `GET /inference-profiles`: the same in Bedrock's words. Of Bedrock accounts these are the
+    /// profiles that models are mapped to, of others the models under Bedrock's name.
+    pub(crate) async fn inference_profiles(
+        &self,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
+        let mut ids = BTreeSet::new();
+        for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
+            let models = self.prices.models().map(|(id, _)| id);
+            for id in models.filter(|id| may_see(caller, from_ref(member), id)) {
+                let own = || format!("anthropic.{id}");
+                ids.insert(map(&member.account.model_map, id).map_or_else(own, str::to_owned));
+            }
+        }
+        let profile = |id: &String| {
+            json!({
+                "inferenceProfileId": id, "inferenceProfileName": id, "status": "ACTIVE",
+                "type": "SYSTEM_DEFINED", "models": [],
+            })
+        };
+        let list: Vec<Value> =
+            ids.iter().filter(|id| id.contains("anthropic.")).map(profile).collect();
+        let list = json!({ "inferenceProfileSummaries": list });
+        Ok(reply::json(StatusCode::OK, list.to_string()))
+    }
+
     /// The upstream's good answer to the same question, if it comes in time.
     async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
+        if member.account.provider == Provider::Bedrock {
+            return None;
+        }
         let base = trimmed(&member.account.base_url);
         let url = format!("{base}{}", asked.path_and_query());
         let headers = attempt::headers(asked, member, true).ok()?;
@@ -76,6 +129,52 @@ impl Means {
         tokio::time::timeout(PATIENCE, call).await.ok().flatten()
     }
 
+    /// The lists of several accounts as one, each model once; those of accounts that do not
+    /// answer in time are left out.
+    async fn merged(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        members: &[PoolMember],
+        form: Form,
+    ) -> Response<Body> {
+        let enabled = members.iter().filter(|member| member.account.enabled);
+        let mut found: BTreeMap<String, Value> = BTreeMap::new();
+        for member in enabled.clone().filter(|member| member.account.provider == Provider::Bedrock)
+        {
+            let known = self.prices.models().map(|(id, _)| id);
+            for id in known.filter(|id| may_see(caller, from_ref(member), id)) {
+                found.insert(id.to_owned(), form.entry(id));
+            }
+        }
+        let lists = enabled.take(LISTS_MAX).map(|member| async move {
+            let (_, body) = self.ask_upstream(asked, member).await?;
+            let mut list = serde_json::from_slice::<Value>(&body).ok()?;
+            let models = list["data"].as_array_mut().map(std::mem::take)?;
+            Some((member, models))
+        });
+        for (member, models) in join_all(lists).await.into_iter().flatten() {
+            let is_own = member.account.provider == form.vendor();
+            for model in models {
+                let Some(id) = model["id"].as_str().map(str::to_owned) else { continue };
+                if !may_see(caller, from_ref(member), &id) {
+                    continue;
+                }
+                // The client's own vendor says more of a model.
+                if is_own {
+                    found.insert(id, model);
+                } else {
+                    found.entry(id).or_insert_with_key(|id| form.entry(id));
+                }
+            }
+        }
+        if found.is_empty() {
+            return self.catalogue(caller, members, form);
+        }
+        let list = form.list(&found.into_values().collect::<Vec<_>>());
+        reply::json(StatusCode::OK, list.to_string())
+    }
+
     /// The upstream's list as it is, unless there is something to leave out.
     fn narrowed(
         &self,
@@ -84,7 +183,7 @@ impl Means {
         member: &PoolMember,
         (head, body): (Parts, Bytes),
     ) -> Response<Body> {
-        let mut head = reply::relayed_head(asked, &head);
+        let (mut head, form) = (reply::relayed_head(asked, &head), Form::of(asked));
         let unrestricted = caller.key().models.is_empty()
             && member.account.models.is_empty()
             && member.account.model_map.is_empty();
@@ -92,38 +191,79 @@ impl Means {
             return Response::from_parts(head, Body::ready(body));
         }
         let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
-            return self.catalogue(caller, Some(member));
+            return self.catalogue(caller, from_ref(member), form);
         };
-        let id = |model: &Value| model["id"].as_str().map(str::to_owned);
         if let Some(data) = list["data"].as_array_mut() {
-            data.retain(|model| id(model).is_some_and(|id| may_see(caller, Some(member), &id)));
-            let ends =
-                [("first_id", data.first().and_then(id)), ("last_id", data.last().and_then(id))];
-            for (name, value) in ends {
-                list[name] = value.map_or(Value::Null, Value::String);
+            data.retain(|model| {
+                model["id"].as_str().is_some_and(|id| may_see(caller, from_ref(member), id))
+            });
+            if form.0 == Dialect::Anthropic {
+                let ends = ends(data);
+                (list["first_id"], list["last_id"]) = ends;
             }
         }
         head.headers.remove(CONTENT_LENGTH);
         Response::from_parts(head, Body::ready(list.to_string()))
     }
 
-    /// The models of the price table, for an upstream that does not list its own.
-    fn catalogue(&self, caller: &Caller, member: Option<&PoolMember>) -> Response<Body> {
+    /// The models of the price table, for accounts that do not list their own.
+    fn catalogue(&self, caller: &Caller, members: &[PoolMember], form: Form) -> Response<Body> {
         let known = self.prices.models().map(|(id, _)| id);
-        let data: Vec<Value> = known.filter(|id| may_see(caller, member, id)).map(entry).collect();
-        let end = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
-        let ends = (end(data.first()), end(data.last()));
-        let list =
-            json!({ "data": data, "first_id": ends.0, "last_id": ends.1, "has_more": false });
+        let known = known.filter(|id| may_see(caller, members, id));
+        let list = form.list(&known.map(|id| form.entry(id)).collect::<Vec<_>>());
         reply::json(StatusCode::OK, list.to_string())
     }
 }
 
-fn may_see(caller: &Caller, member: Option<&PoolMember>, id: &str) -> bool {
-    let account = member.is_none_or(|member| allows(&member.account.models, id));
-    account && allows(&caller.key().models, id)
+/// Whether one of the accounts serves it (if there are any), and the key may ask for it.
+fn may_see(caller: &Caller, members: &[PoolMember], id: &str) -> bool {
+    let is_served = members.is_empty() || members.iter().any(|member| member.account.serves(id));
+    is_served && allows(&caller.key().models, id)
 }
 
-fn entry(id: &str) -> Value {
-    json!({ "type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z" })
+fn ends(data: &[Value]) -> (Value, Value) {
+    let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+    (id(data.first()), id(data.last()))
+}
+
+/// The form of a list: both vendors have the same route.
+#[derive(Clone, Copy)]
+struct Form(Dialect);
+
+impl Form {
+    /// OpenAI's clients send a bearer token and nothing of Anthropic's; Anthropic's always name a
+    /// version.
+    fn of(asked: &Asked) -> Self {
+        let has = |name: &str| asked.head.headers.contains_key(name);
+        let is_openai = has("authorization") && !has("anthropic-version") && !has("x-api-key");
+        Self(if is_openai { Dialect::OpenAi } else { Dialect::Anthropic })
+    }
+
+    fn vendor(self) -> Provider {
+        match self.0 {
+            Dialect::Anthropic => Provider::Anthropic,
+            Dialect::OpenAi => Provider::OpenaiCompatible,
+        }
+    }
+
+    fn entry(self, id: &str) -> Value {
+        match self.0 {
+            Dialect::Anthropic => json!({
+                "type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z",
+            }),
+            Dialect::OpenAi => {
+                json!({"id": id, "object": "model", "created": 0, "owned_by": "baton"})
+            }
+        }
+    }
+
+    fn list(self, data: &[Value]) -> Value {
+        match self.0 {
+            Dialect::Anthropic => {
+                let (first, last) = ends(data);
+                json!({ "data": data, "first_id": first, "last_id": last, "has_more": false })
+            }
+            Dialect::OpenAi => json!({ "object": "list", "data": data }),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::reply::Refusal;
 use crate::{Asked, Means};
+use baton_wire::bedrock::Action;
 use baton_wire::envelope::Envelope;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
@@ -59,8 +60,11 @@ pub(crate) async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>, bytes_
 }
 
 /// The fields that the relay needs.
-pub(crate) fn envelope(body: &[u8]) -> Result<Envelope<'_>, Refusal> {
-    let envelope = Envelope::read(body)?;
+pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<'a>, Refusal> {
+    let envelope = match &asked.bedrock {
+        None => Envelope::read(body)?,
+        Some((model, action)) => Envelope::beside(body, model, *action == Action::Stream)?,
+    };
     if envelope.model.len() > MODEL_BYTES_MAX {
         return Err(Refusal::bad_request("`model` is too long to be the name of a model"));
     }

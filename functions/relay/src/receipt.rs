@@ -2,6 +2,7 @@
 
 use crate::authenticate::Caller;
 use baton_domain::id::{AccountId, RequestId};
+use baton_domain::protocol::{Protocol, Want};
 use baton_domain::record::Tried;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -20,12 +21,23 @@ pub(crate) struct Question {
     pub(crate) id: RequestId,
     pub(crate) at: Timestamp,
     pub(crate) bill: Bill,
+    pub(crate) protocol: Protocol,
     pub(crate) caller: Caller,
     pub(crate) model: String,
     pub(crate) stream: bool,
     pub(crate) body_bytes: u64,
     pub(crate) session_id: Option<String>,
     pub(crate) agent_id: Option<String>,
+}
+
+impl Question {
+    /// What an upstream is wanted for.
+    pub(crate) fn want(&self) -> Want {
+        match self.bill {
+            Bill::Metered => Want::Answer(self.protocol),
+            Bill::Free => Want::Count,
+        }
+    }
 }
 
 /// What an account answers to a request for a place.

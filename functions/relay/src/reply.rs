@@ -105,14 +105,6 @@ impl Refusal {
         )
     }
 
-    pub(crate) fn not_spoken_yet() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not_found_error",
-            "no upstream of this deployment speaks this protocol; use POST /v1/messages",
-        )
-    }
-
     pub(crate) fn unknown_model(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -57,7 +57,11 @@ impl Means {
         let usage = reading.map_or(&nothing, |reading| &reading.usage);
         let served = reading.and_then(|reading| reading.model.clone());
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        let cost = prices.cost(usage, &upstream_model, question.at);
+        // Of an application inference profile only its operator knows the model: the one asked for.
+        let is_opaque = upstream_model.starts_with("arn:")
+            && prices.price(&upstream_model, question.at).is_none();
+        let known = if is_opaque { &question.model } else { &upstream_model };
+        let cost = prices.cost(usage, known, question.at);
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };
@@ -70,7 +74,7 @@ impl Means {
             group_id: key.group_id.clone(),
             account_id: receipt.account.clone(),
             provider: receipt.provider.to_owned(),
-            protocol: "anthropic_messages".to_owned(),
+            protocol: question.protocol.as_str().to_owned(),
             model: question.model.clone(),
             upstream_model,
             stream: question.stream,

@@ -9,7 +9,7 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// What comes next from the upstream.
@@ -19,7 +19,12 @@ pub(crate) enum Next {
     Broke(&'static str),
     Late,
     Cut,
+    /// Nothing for a while, where the client is to be given signs of life.
+    Silence,
 }
+
+/// Between two signs of life of our own. Clients and what is between us give up later than that.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// An answer's body with its timers.
 pub(crate) struct Source {
@@ -28,6 +33,7 @@ pub(crate) struct Source {
     deadline: Instant,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    silence: Option<Pin<Box<Sleep>>>,
 }
 
 impl Source {
@@ -39,7 +45,14 @@ impl Source {
         cut: CancellationToken,
     ) -> Self {
         let alarm = Box::pin(sleep_until(deadline.min(Instant::now() + idle)));
-        Self { body, idle, deadline, alarm, cut: Box::pin(cut.cancelled_owned()) }
+        let cut = Box::pin(cut.cancelled_owned());
+        Self { body, idle, deadline, alarm, cut, silence: None }
+    }
+
+    /// The same, telling of silences if `is_silent` says that nobody else will.
+    pub(crate) fn with_signs_of_life(self, is_silent: bool) -> Self {
+        let silence = is_silent.then(|| Box::pin(sleep(SIGN_OF_LIFE)));
+        Self { silence, ..self }
     }
 
     /// Waits for what comes next.
@@ -49,7 +62,11 @@ impl Source {
             frame = self.body.frame() => Next::of(frame),
             () = &mut self.alarm => Next::Late,
             () = &mut self.cut => Next::Cut,
+            () = elapsed(&mut self.silence) => Next::Silence,
         };
+        if let (Next::Chunk(_) | Next::Silence, Some(silence)) = (&next, &mut self.silence) {
+            silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+        }
         if matches!(next, Next::Chunk(_)) {
             self.alarm.as_mut().reset(self.deadline.min(Instant::now() + self.idle));
         }
@@ -66,6 +83,14 @@ impl Source {
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         self.body.frame().now_or_never().map(Next::of)
+    }
+}
+
+/// Never, where there is nothing to wait for.
+async fn elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -121,6 +146,34 @@ mod tests {
     async fn what_arrived_together_is_at_hand_together() {
         assert_eq!(burst(&mut source(100)).await, 100);
         assert_eq!(burst(&mut source(1)).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_upstream_is_told_of_until_it_is_late() {
+        let mut source = Source { idle: Duration::from_secs(40), ..source(1) };
+        source.deadline = Instant::now() + Duration::from_secs(1000);
+        source = source.with_signs_of_life(true);
+        let begun = Instant::now();
+        let mut said = Vec::new();
+        loop {
+            let next = source.next().await;
+            said.push((next.name(), begun.elapsed().as_secs()));
+            if matches!(next, Next::Late) {
+                break;
+            }
+        }
+        assert_eq!(said, [("chunk", 0), ("silence", 15), ("silence", 30), ("late", 40)]);
+    }
+
+    impl Next {
+        fn name(&self) -> &'static str {
+            match self {
+                Self::Chunk(_) => "chunk",
+                Self::Silence => "silence",
+                Self::Late => "late",
+                Self::End | Self::Broke(_) | Self::Cut => "over",
+            }
+        }
     }
 
     #[tokio::test]

@@ -7,11 +7,11 @@ use crate::body::{Body, Broken, Consumer};
 use crate::forward::Answer;
 use crate::settle::Ending;
 use crate::source::{Next, Source};
-use crate::watch::Watch;
+use crate::watch::{Unreadable, Watch};
 use crate::{Asked, Means, reply};
 use async_stream::stream;
 use baton_domain::record::Outcome;
-use baton_wire::error::{Dialect, OwnError, event_frame};
+use baton_wire::error::{Dialect, OwnError};
 use baton_wire::meter::{Ended, Reading};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -57,7 +57,9 @@ impl Means {
     ) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
         let Answer { receipt, held } = answer;
         let mut watch = held.watch;
-        let mut source = Source::new(held.rest, self.timers.idle, deadline, consumer.cut.clone());
+        let cut = consumer.cut.clone();
+        let mut source = Source::new(held.rest, self.timers.idle, deadline, cut)
+            .with_signs_of_life(watch.sign_of_life().is_some());
         stream! {
             let is_stream = watch.is_stream();
             let mut last = Bytes::new();
@@ -81,10 +83,12 @@ impl Means {
             let (tail, stop) = end(&mut watch, stop);
             yield Ok(if tail.is_empty() { tail } else { pass(tail) });
             let mid_event = watch.is_mid_event();
-            let reading = watch.finish(receipt.question.body_bytes);
-            let fault = fault(&stop, &reading, is_stream);
+            let (reading, mut turn) = watch.finish(receipt.question.body_bytes);
+            let was_told = is_stream && turn.was_told(reading.told);
+            let fault = fault(&stop, was_told, is_stream);
             if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
-                yield Ok(event_frame(dialect, error, receipt.question.id.as_str(), mid_event));
+                let id = receipt.question.id.as_str();
+                yield Ok(turn.fail(dialect, error, id, mid_event));
             }
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
             self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;
@@ -101,10 +105,17 @@ impl Means {
 async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) -> Option<Next> {
     let mut next = source.next().await;
     loop {
-        let Next::Chunk(chunk) = next else { return Some(next) };
+        let chunk = match next {
+            Next::Chunk(chunk) => chunk,
+            Next::Silence => {
+                burst.extend(watch.sign_of_life());
+                return None;
+            }
+            Next::End | Next::Broke(_) | Next::Late | Next::Cut => return Some(next),
+        };
         match watch.observe(chunk) {
             Ok(chunk) => burst.push(chunk),
-            Err(_) => return Some(Next::Broke("the upstream's compression is broken")),
+            Err(Unreadable(why)) => return Some(Next::Broke(why)),
         }
         if burst.len() == BURST_MAX {
             return None;
@@ -117,15 +128,15 @@ async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) 
 fn end(watch: &mut Watch, stop: Next) -> (Bytes, Next) {
     match (watch.observe_end(), stop) {
         (Ok(tail), stop) => (tail, stop),
-        (Err(_), Next::End) => (Bytes::new(), Next::Broke("the upstream's compression broke off")),
+        (Err(Unreadable(why)), Next::End) => (Bytes::new(), Next::Broke(why)),
         (Err(_), stop) => (Bytes::new(), stop),
     }
 }
 
 /// What is wrong with the answer's end, if the client has not been told already.
-fn fault(stop: &Next, reading: &Reading, is_stream: bool) -> Option<OwnError> {
+fn fault(stop: &Next, was_told: bool, is_stream: bool) -> Option<OwnError> {
     match stop {
-        _ if is_stream && reading.told => None,
+        _ if was_told => None,
         Next::Broke(why) => Some(OwnError::api(*why)),
         Next::Late => {
             Some(OwnError::timeout("the upstream went silent or the time for this request is over"))
@@ -133,7 +144,7 @@ fn fault(stop: &Next, reading: &Reading, is_stream: bool) -> Option<OwnError> {
         Next::End if is_stream => {
             Some(OwnError::api("the upstream's stream ended before the message was complete"))
         }
-        Next::End | Next::Cut | Next::Chunk(_) => None,
+        Next::End | Next::Cut | Next::Silence | Next::Chunk(_) => None,
     }
 }
 
@@ -144,5 +155,47 @@ fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outco
         _ if left => Outcome::ClientDisconnected,
         _ if is_faulty || matches!(reading.ended, Ended::Error(_)) => Outcome::UpstreamError,
         _ => Outcome::Complete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speak::Form;
+    use crate::turn::{Events, Turn};
+    use baton_cloud::upstream;
+    use baton_wire::translate::{Client, Options, Speaks, Translation};
+    use http::HeaderMap;
+    use http::header::CONTENT_TYPE;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    /// What a client hears of an upstream that is silent, and when that is over.
+    async fn heard(turn: Turn) -> (Vec<Bytes>, u64) {
+        let begun = Instant::now();
+        let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let body = upstream::Body::wrap(StreamBody::new(frames));
+        let (idle, cut) = (Duration::from_secs(40), CancellationToken::new());
+        let kind = (CONTENT_TYPE, "text/event-stream".parse().unwrap());
+        let mut watch = Watch::new(&HeaderMap::from_iter([kind]), false, turn);
+        let mut source = Source::new(body, idle, begun + idle, cut)
+            .with_signs_of_life(watch.sign_of_life().is_some());
+        let mut burst = Vec::new();
+        while gather(&mut source, &mut watch, &mut burst).await.is_none() {}
+        (burst, begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_translated_stream_is_kept_alive_and_another_left_alone() {
+        let translation = Translation::between(Client::Messages, Speaks::Chat).unwrap();
+        let body = br#"{"model":"m","max_tokens":9,"messages":[]}"#;
+        let asked = translation.request(body, &Options::new("m", "req_1")).unwrap().asked;
+        let comment = Bytes::from_static(b": keep-alive\n\n");
+        let turn = Turn::Events(Box::new(Events::new(asked.stream(), Form::Plain)));
+        assert_eq!(heard(turn).await, (vec![comment.clone(), comment], 40));
+        assert_eq!(heard(Turn::Same).await, (Vec::new(), 40));
     }
 }

@@ -1,34 +1,48 @@
 //! The eye on an answer's bytes: the meter, behind whatever they are compressed with.
 
-use baton_wire::encoding::{BadEncoding, Gunzip};
+use crate::turn::Turn;
+use baton_wire::bedrock::EVENT_STREAM;
+use baton_wire::encoding::Gunzip;
 use baton_wire::meter::{First, Meter, Reading};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+
+/// An answer's bytes are not what they are said to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unreadable(pub(crate) &'static str);
+
+impl Unreadable {
+    const COMPRESSION: Self = Self("the upstream's compression is broken");
+    const DIALECT: Self = Self("the upstream's answer is not one in its dialect");
+    const FRAMES: Self = Self("the upstream's event stream is broken");
+}
 
 /// Looks at an answer's bytes, decoding for itself (or for the client) where they are compressed.
 pub(crate) struct Watch {
     meter: Meter,
     is_stream: bool,
     gunzip: Option<Gunzip>,
-    /// The client cannot decode: it gets what we decoded.
+    turn: Turn,
+    /// The client cannot decode, or gets other bytes anyway: it gets what we decoded.
     decodes_for_client: bool,
 }
 
 impl Watch {
-    pub(crate) fn new(headers: &HeaderMap, client_accepts_gzip: bool) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, client_accepts_gzip: bool, turn: Turn) -> Self {
         let is = |name, text: &str| {
             headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
                 .is_some_and(|value| value.starts_with(text))
         };
-        let stream = is(CONTENT_TYPE, "text/event-stream");
+        let stream = is(CONTENT_TYPE, "text/event-stream") || is(CONTENT_TYPE, EVENT_STREAM);
         let gzip = is(CONTENT_ENCODING, "gzip");
         Self {
             meter: if stream { Meter::stream() } else { Meter::whole() },
             is_stream: stream,
             gunzip: gzip.then(Gunzip::new),
-            decodes_for_client: gzip && !client_accepts_gzip,
+            decodes_for_client: gzip && (!client_accepts_gzip || turn.changes()),
+            turn,
         }
     }
 
@@ -52,22 +66,37 @@ impl Watch {
     }
 
     /// Takes a chunk from the upstream and returns what the client is to get for it.
-    pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, BadEncoding> {
-        let Some(gunzip) = &mut self.gunzip else {
-            self.meter.observe(&chunk);
-            return Ok(chunk);
-        };
-        let plain = gunzip.push(&chunk)?;
-        self.meter.observe(&plain);
-        Ok(if self.decodes_for_client { plain } else { chunk })
+    pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, Unreadable> {
+        let Some(gunzip) = &mut self.gunzip else { return self.take(chunk) };
+        let plain = gunzip.push(&chunk).map_err(|_| Unreadable::COMPRESSION)?;
+        let taken = self.take(plain)?;
+        Ok(if self.decodes_for_client { taken } else { chunk })
     }
 
     /// Takes the end of the answer and returns what was left to be decoded.
-    pub(crate) fn observe_end(&mut self) -> Result<Bytes, BadEncoding> {
-        let Some(gunzip) = self.gunzip.take() else { return Ok(Bytes::new()) };
-        let plain = gunzip.finish()?;
-        self.meter.observe(&plain);
-        Ok(if self.decodes_for_client { plain } else { Bytes::new() })
+    pub(crate) fn observe_end(&mut self) -> Result<Bytes, Unreadable> {
+        let last = match self.gunzip.take() {
+            Some(gunzip) => gunzip.finish().map_err(|_| Unreadable::COMPRESSION)?,
+            None => Bytes::new(),
+        };
+        let taken = self.take(last)?;
+        let said = self.turn.end().map_err(|_| Unreadable::DIALECT)?;
+        let is_passed = !self.decodes_for_client && !self.turn.changes();
+        Ok(if is_passed { Bytes::new() } else { [taken, said].concat().into() })
+    }
+
+    fn take(&mut self, plain: Bytes) -> Result<Bytes, Unreadable> {
+        self.turn.take(plain, &mut self.meter).map_err(|_| Unreadable::FRAMES)
+    }
+
+    /// Whether the client gets nothing before all is there.
+    pub(crate) fn gathers(&self) -> bool {
+        matches!(self.turn, Turn::Whole(..))
+    }
+
+    /// What the client hears while the upstream is silent.
+    pub(crate) fn sign_of_life(&self) -> Option<Bytes> {
+        self.turn.sign_of_life()
     }
 
     /// Whether the upstream has said that it is done.
@@ -75,18 +104,19 @@ impl Watch {
         self.meter.is_complete()
     }
 
-    /// Whether the bytes so far end inside an event.
+    /// Whether the upstream's bytes so far end inside an event.
     pub(crate) fn is_mid_event(&self) -> bool {
         self.meter.is_mid_event()
     }
 
-    /// What the answer has shown; see [`Meter::finish`].
-    pub(crate) fn finish(self, request_bytes: u64) -> Reading {
-        self.meter.finish(request_bytes)
+    /// What the answer has shown, see [`Meter::finish`], and what can still be said to the client.
+    pub(crate) fn finish(self, request_bytes: u64) -> (Reading, Turn) {
+        (self.meter.finish(request_bytes), self.turn)
     }
 
-    /// Whether an event of ours can be added: not into a compressed stream.
+    /// Whether an event of ours can be added: not into a compressed stream, or half a frame.
     pub(crate) fn can_be_told(&self) -> bool {
-        self.is_stream && (self.gunzip.is_none() || self.decodes_for_client)
+        let is_plain = self.gunzip.is_none() || self.decodes_for_client;
+        self.is_stream && is_plain && !self.turn.is_mid_frame()
     }
 }

@@ -9,7 +9,7 @@ mod plan;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use baton_cloud::store::{ACTIONS_MAX, CommitError, Store, StoreError};
 use baton_domain::id::{AccountId, RequestId};
-use baton_domain::record::{UsageRecord, VERSION};
+use baton_domain::record::UsageRecord;
 use jiff::Timestamp;
 use plan::Transaction;
 use std::collections::{HashMap, HashSet};
@@ -24,13 +24,13 @@ pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
     let (mut messages, mut records) = (Vec::new(), Vec::new());
     for message in event.records {
         let id = message.message_id.unwrap_or_default();
-        match read(message.body.as_deref().unwrap_or_default()) {
+        match UsageRecord::read(message.body.as_deref().unwrap_or_default()) {
             Ok(record) => {
                 messages.push((id, record.id.clone()));
                 records.push(record);
             }
             Err(why) => {
-                tracing::error!(message_id = %id, "not a usage event: {why}");
+                tracing::error!(message_id = %id, "cannot be stored: {why}");
                 answer.add_failure(id);
             }
         }
@@ -43,26 +43,21 @@ pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
     answer
 }
 
-fn read(body: &str) -> Result<UsageRecord, String> {
-    let record: UsageRecord = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    if record.v > VERSION {
-        return Err(format!("version {} is newer than this program", record.v));
-    }
-    Ok(record)
-}
-
 /// Stores what can be stored; returns the records that were not.
 async fn store_all(store: &Store, records: &[UsageRecord]) -> HashSet<RequestId> {
     let mut failed = HashSet::new();
     for transaction in plan::transactions(records, ACTIONS_MAX) {
-        let ids: Vec<RequestId> =
-            transaction.records.iter().map(|record| record.id.clone()).collect();
-        if let Err(error) = commit(store, transaction).await {
-            tracing::error!(
-                events = ids.len(),
-                "not stored, the queue will bring them again: {error}"
-            );
-            failed.extend(ids);
+        let together = transaction.records.clone();
+        let Err(error) = commit(store, transaction).await else { continue };
+        if together.len() == 1 || !matches!(error, CommitError::Refused(_)) {
+            give_back(&mut failed, &together, &error);
+            continue;
+        }
+        // One that the table refuses must not keep its neighbours out.
+        for record in together {
+            if let Err(error) = commit(store, Transaction::of(vec![record])).await {
+                give_back(&mut failed, &[record], &error);
+            }
         }
     }
     failed
@@ -83,15 +78,25 @@ async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
     }
 }
 
+fn give_back(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &CommitError) {
+    for record in records {
+        tracing::error!(request_id = %record.id, "not stored, the queue will bring it again: {error}");
+        failed.insert(record.id.clone());
+    }
+}
+
 /// Commits one transaction: without the records that turn out to be stored already, and again
 /// when others were in the way.
-async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), StoreError> {
+async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), CommitError> {
     let mut tries = 0;
     while !transaction.records.is_empty() {
         let Transaction { records, sums, settlements } = &transaction;
         match store.commit(records, sums, settlements).await {
             Ok(()) => return Ok(()),
-            Err(CommitError::Stored(at)) => transaction = without(transaction, &at),
+            Err(CommitError::Stored(at)) => {
+                settle_late(store, records, &at).await?;
+                transaction = without(transaction, &at);
+            }
             Err(CommitError::Unreserved(gone)) if !gone.is_empty() => {
                 tracing::error!(
                     ?gone,
@@ -103,11 +108,23 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), S
                 tries += 1;
                 tokio::time::sleep(backoff(tries, store.dice().byte())).await;
             }
-            Err(CommitError::Busy | CommitError::Unreserved(_)) => {
-                return Err(StoreError::Conflict);
-            }
-            Err(CommitError::Failed(error)) => return Err(error),
+            Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Closes reservations whose request is stored already, though unsettled: a relay that got no
+/// answer to its reservation went on without (`BATON_LIMITS_FAIL_…=open`), and the reservation
+/// stood all the same. Only a given-up record comes of it; others were settled as they were stored.
+async fn settle_late(
+    store: &Store,
+    records: &[&UsageRecord],
+    stored: &[usize],
+) -> Result<(), StoreError> {
+    let late = stored.iter().filter_map(|at| records.get(*at));
+    for record in late.filter(|record| record.is_given_up()) {
+        store.settle_stored(record).await?;
     }
     Ok(())
 }

@@ -30,16 +30,19 @@ use crate::stores::Stores;
 #[derive(Clone)]
 struct Connector(Stores);
 
-/// A configuration whose clients reach `stores`, and could reach nothing else.
-pub(crate) fn sdk_config(stores: Stores) -> SdkConfig {
+/// A configuration whose clients reach `stores`, and could reach nothing else. In step
+/// (with a `name`), nothing about its retries is left to chance or to other stacks: the SDK keeps a
+/// quota of them for each service and region.
+pub(crate) fn sdk_config(stores: Stores, name: Option<&str>) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "baton-local");
     // Retried as on AWS, but nobody waits for a service that is in the same process.
     let retries = RetryConfig::standard()
         .with_initial_backoff(Duration::from_millis(1))
-        .with_max_backoff(Duration::from_millis(20));
+        .with_max_backoff(Duration::from_millis(20))
+        .with_use_static_exponential_base(name.is_some());
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("us-east-1"))
+        .region(Region::new(name.unwrap_or("us-east-1").to_owned()))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url("http://local.invalid")
         .retry_config(retries)

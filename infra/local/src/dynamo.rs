@@ -4,16 +4,17 @@
 //! `http`'s. Known differences from AWS: no transaction conflicts, no throttling (inject them,
 //! see `faults.rs`), every read is consistent, and a `ClientRequestToken` is forgotten at exit.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use dynoxide::{Database, DynoxideError};
+use dynoxide::{Database, DynoxideError, storage_backend};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    LocalError,
-    reply::{Refusal, Reply, off_thread},
+    Clock, LocalError,
+    hands::Hands,
+    reply::{Refusal, Reply},
     template::{Index, Table},
 };
 
@@ -21,17 +22,23 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Dynamo {
     database: Database,
+    hands: Hands,
 }
 
 impl Dynamo {
-    /// Opens the file, or an empty database in memory.
-    pub(crate) fn open(file: Option<&Path>) -> Result<Self, LocalError> {
+    /// Opens the file, or an empty database in memory. Only the one in memory obeys `clock`; a file
+    /// has the machine's time.
+    pub(crate) fn open(
+        file: Option<&Path>,
+        clock: Clock,
+        hands: Hands,
+    ) -> Result<Self, LocalError> {
         let database = match file {
             Some(path) => Database::new(&path.to_string_lossy()),
-            None => Database::memory(),
+            None => Database::memory_with_clock(Arc::new(clock)),
         };
         let database = database.map_err(|cause| LocalError::database("DynamoDB", file, &cause))?;
-        Ok(Self { database })
+        Ok(Self { database, hands })
     }
 
     /// Makes what `tables` say and is not there yet; indexes follow the template both ways.
@@ -47,14 +54,14 @@ impl Dynamo {
     /// Answers one request.
     pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Reply {
         let (this, operation) = (self.clone(), operation.to_owned());
-        let reply = off_thread(move || this.answer(&operation, &body)).await;
+        let reply = self.hands.run(move || this.answer(&operation, &body)).await;
         reply.unwrap_or_else(Reply::from)
     }
 
     /// Deletes the items whose time is over. DynamoDB does so by itself, within days.
     pub(crate) async fn sweep_ttl(&self) -> Result<usize, Refusal> {
         let database = self.database.clone();
-        off_thread(move || database.sweep_ttl()).await?.map_err(Refusal::server)
+        self.hands.run(move || database.sweep_ttl()).await?.map_err(Refusal::server)
     }
 
     fn answer(&self, operation: &str, body: &[u8]) -> Reply {
@@ -155,6 +162,17 @@ impl Dynamo {
             }
         }
         Ok(())
+    }
+}
+
+impl storage_backend::Clock for Clock {
+    fn now_unix_secs(&self) -> u64 {
+        u64::try_from(self.now_ms() / 1000).unwrap_or_default()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this age fit into 53 bits")]
+    fn now_unix_secs_f64(&self) -> f64 {
+        self.now_ms() as f64 / 1000.0
     }
 }
 

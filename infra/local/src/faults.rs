@@ -3,7 +3,7 @@
 //!
 //! Which failure when is the test's business.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,20 @@ pub(crate) type Injector = Arc<dyn Fn(&str, &[u8]) -> Option<Fault> + Send + Syn
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub(crate) is_executed: bool,
-    pub(crate) outcome: Result<Reply, Disconnected>,
+    pub(crate) outcome: Outcome,
+    /// The way there, and the way back.
+    pub(crate) before: Duration,
+    pub(crate) after: Duration,
+}
+
+/// What the client hears.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Told(Result<Reply, Disconnected>),
+    /// What the store itself answers.
+    Whatever,
+    /// Nothing, ever.
+    Silence,
 }
 
 /// The connection broke and nobody knows what became of the request.
@@ -24,9 +37,24 @@ pub struct Fault {
 pub struct Disconnected;
 
 impl Fault {
+    fn new(outcome: Outcome) -> Self {
+        let none = Duration::ZERO;
+        Self { is_executed: false, outcome, before: none, after: none }
+    }
+
+    /// No failure: the operation is executed and answered, it just takes its time there and back.
+    pub fn slow(before: Duration, after: Duration) -> Self {
+        Self { is_executed: true, before, after, ..Self::new(Outcome::Whatever) }
+    }
+
+    /// No answer ever comes: the client is dead, or the line.
+    pub fn silence() -> Self {
+        Self::new(Outcome::Silence)
+    }
+
     /// An error answer with the given HTTP status and JSON body (`__type`, `message`, …).
     pub fn answer(status: u16, body: &Value) -> Self {
-        Self { is_executed: false, outcome: Ok(Reply::json(status, body)) }
+        Self::new(Outcome::Told(Ok(Reply::json(status, body))))
     }
 
     /// `ThrottlingException`, which the SDKs retry.
@@ -63,7 +91,7 @@ impl Fault {
 
     /// The connection breaks.
     pub fn disconnected() -> Self {
-        Self { is_executed: false, outcome: Err(Disconnected) }
+        Self::new(Outcome::Told(Err(Disconnected)))
     }
 
     /// The operation is executed, only its answer is lost to this failure.

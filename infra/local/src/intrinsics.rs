@@ -1,5 +1,6 @@
 //! Resolves the intrinsic functions of a `CloudFormation` text, as if each resource's name and ARN
-//! were its logical id: `!Ref`, `!GetAtt` and `!Sub`, in their short forms.
+//! were its logical id: `!Ref`, `!GetAtt`, `!Sub` and `!If` with the conditions that it names, all
+//! in their short forms. Parameters have their defaults.
 //!
 //! What the resources mean does not belong here: see `template.rs`.
 
@@ -50,6 +51,11 @@ fn text_at<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a str> {
     yaml.get(key).and_then(Yaml::as_str)
 }
 
+/// What `!Ref AWS::NoValue` becomes: the property that has it is not there.
+fn is_no_value(value: &Value) -> bool {
+    value.as_str() == Some("AWS::NoValue")
+}
+
 struct Names<'a> {
     template: &'a Yaml,
 }
@@ -58,12 +64,18 @@ impl Names<'_> {
     fn resolve(&self, yaml: &Yaml) -> Result<Value, String> {
         match yaml {
             Yaml::Tagged(tagged) => self.call(&tagged.tag.to_string(), &tagged.value),
-            Yaml::Sequence(items) => items.iter().map(|item| self.resolve(item)).collect(),
+            Yaml::Sequence(items) => {
+                let items = items.iter().map(|item| self.resolve(item));
+                items.filter(|item| !item.as_ref().is_ok_and(is_no_value)).collect()
+            }
             Yaml::Mapping(entries) => {
                 let mut object = Map::new();
                 for (key, value) in entries {
                     let key = key.as_str().ok_or_else(|| format!("not a name: {key:?}"))?;
-                    object.insert(key.to_owned(), self.resolve(value)?);
+                    let value = self.resolve(value)?;
+                    if !is_no_value(&value) {
+                        object.insert(key.to_owned(), value);
+                    }
                 }
                 Ok(Value::Object(object))
             }
@@ -77,8 +89,41 @@ impl Names<'_> {
             ("!Ref", Some(name)) => self.lookup(name),
             ("!GetAtt", Some(path)) => self.lookup(path.split('.').next().unwrap_or(path)),
             ("!Sub", Some(text)) => self.substitute(text).map(Value::String),
+            ("!If", None) => match argument.as_sequence().map(Vec::as_slice) {
+                Some([condition, yes, no]) => {
+                    let holds = condition.as_str().ok_or("!If without the name of a condition")?;
+                    self.resolve(if self.holds(holds)? { yes } else { no })
+                }
+                _ => Err("!If takes a condition and two values".to_owned()),
+            },
             _ => Err(format!("{tag} is not understood by the local stack")),
         }
+    }
+
+    /// Whether the condition of this name holds.
+    fn holds(&self, name: &str) -> Result<bool, String> {
+        let condition = self.template.get("Conditions").and_then(|all| all.get(name));
+        self.test(condition.ok_or_else(|| format!("!If: no condition is called {name}"))?)
+    }
+
+    fn test(&self, condition: &Yaml) -> Result<bool, String> {
+        let Yaml::Tagged(tagged) = condition else {
+            return Err(format!("not a condition: {condition:?}"));
+        };
+        let tag = tagged.tag.to_string();
+        match (tag.as_str(), tagged.value.as_sequence().map(Vec::as_slice)) {
+            ("!Not", Some([inner])) => self.test(inner).map(|holds| !holds),
+            ("!Equals", Some([left, right])) => Ok(self.word(left)? == self.word(right)?),
+            _ => Err(format!("{tag} is not understood by the local stack")),
+        }
+    }
+
+    /// A value as `CloudFormation` compares it: the number 0 and the text "0" are equal.
+    fn word(&self, yaml: &Yaml) -> Result<String, String> {
+        Ok(match self.resolve(yaml)? {
+            Value::String(text) => text,
+            other => other.to_string(),
+        })
     }
 
     /// A parameter's default, a resource's logical id, or a pseudo parameter as it stands.

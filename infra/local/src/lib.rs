@@ -12,6 +12,7 @@ mod dynamo;
 mod error;
 mod event_source;
 mod faults;
+mod hands;
 mod http;
 mod intrinsics;
 mod kms;
@@ -24,7 +25,10 @@ pub mod template;
 use std::{
     future::Future,
     path::Path,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +42,7 @@ pub use clock::Clock;
 pub use error::LocalError;
 use event_source::EventSource;
 pub use faults::{Disconnected, Fault};
+use hands::Hands;
 use stores::Stores;
 use template::Plan;
 
@@ -46,6 +51,7 @@ const CONFIG_TABLE: &str = "ConfigTable";
 const STATE_TABLE: &str = "StateTable";
 const USAGE_TABLE: &str = "UsageTable";
 const USAGE_QUEUE: &str = "UsageQueue";
+const DEAD_LETTER_QUEUE: &str = "UsageDeadLetterQueue";
 const DATA_KEY: &str = "DataKey";
 const REFRESH: &str = "RefreshFunction";
 
@@ -54,6 +60,8 @@ const REFRESH: &str = "RefreshFunction";
 pub struct Local {
     stores: Stores,
     plan: Arc<Plan>,
+    /// Of a stack in step: what its clients' retries are kept apart by.
+    name: Option<Arc<str>>,
 }
 
 impl Local {
@@ -65,7 +73,7 @@ impl Local {
         Self::open_with_clock(dir, Clock::system()).await
     }
 
-    /// The same with another clock for the queue.
+    /// The same with another clock for the queue, and for tables in memory.
     ///
     /// # Errors
     /// As `open`.
@@ -74,16 +82,35 @@ impl Local {
         let dir = dir.map(Path::to_owned);
         let opening = {
             let plan = Arc::clone(&plan);
-            tokio::task::spawn_blocking(move || Stores::open(dir.as_deref(), &plan, clock))
+            let means = (clock, Hands::OffThread);
+            tokio::task::spawn_blocking(move || Stores::open(dir.as_deref(), &plan, means))
         };
         let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
         tokio::spawn(sweep_while_used(Arc::downgrade(stores.inner())));
-        Ok(Self { stores, plan })
+        Ok(Self { stores, plan, name: None })
+    }
+
+    /// A stack in memory that does everything on its callers' thread, in the order in which they
+    /// ask, and nothing by itself: what a seeded test can replay.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn in_step(clock: Clock) -> Result<Self, LocalError> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let name = format!("in-step-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let plan = Arc::new(Plan::read(template::TEMPLATE)?);
+        let stores = Stores::open(None, &plan, (clock, Hands::InStep))?;
+        Ok(Self { stores, plan, name: Some(name.into()) })
+    }
+
+    /// Removes what has expired. The stores do so by themselves, once a minute.
+    pub async fn sweep(&self) {
+        self.stores.inner().sweep().await;
     }
 
     /// A configuration with which real AWS clients reach these stores, and nothing else.
     pub fn sdk_config(&self) -> SdkConfig {
-        connector::sdk_config(self.stores.clone())
+        connector::sdk_config(self.stores.clone(), self.name.as_deref())
     }
 
     /// The same stack over a line that fails: `faults` is asked for each request, by its
@@ -93,7 +120,7 @@ impl Local {
         &self,
         faults: impl Fn(&str, &[u8]) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
-        Self { stores: self.stores.behind(Arc::new(faults)), plan: Arc::clone(&self.plan) }
+        Self { stores: self.stores.behind(Arc::new(faults)), ..self.clone() }
     }
 
     /// The template's resources by their local names.
@@ -103,6 +130,7 @@ impl Local {
             state_table: STATE_TABLE.to_owned(),
             usage_table: USAGE_TABLE.to_owned(),
             usage_queue_url: queue::url(USAGE_QUEUE),
+            dead_letter_queue_url: queue::url(DEAD_LETTER_QUEUE),
             data_key_id: DATA_KEY.to_owned(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! How requests get here does not belong here: see `connector.rs` and `http.rs`.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -10,7 +10,8 @@ use crate::{
     Clock, LocalError,
     data_dir::DataDir,
     dynamo::Dynamo,
-    faults::{Disconnected, Injector},
+    faults::{Disconnected, Injector, Outcome},
+    hands::Hands,
     kms::Kms,
     queue::Queues,
     reply::{Refusal, Reply},
@@ -37,15 +38,20 @@ pub(crate) struct Inner {
 
 impl Stores {
     /// Opens or creates what `plan` says, under `dir` or in memory. Blocks.
-    pub(crate) fn open(dir: Option<&Path>, plan: &Plan, clock: Clock) -> Result<Self, LocalError> {
+    pub(crate) fn open(
+        dir: Option<&Path>,
+        plan: &Plan,
+        (clock, hands): (Clock, Hands),
+    ) -> Result<Self, LocalError> {
         let dir = dir.map(DataDir::open).transpose()?;
         let key = dir.as_ref().map(|dir| dir.join("master.key"));
         let has_data = dir.as_ref().is_some_and(|dir| dir.join(TABLES).exists());
         let kms = Kms::open(key.as_deref(), has_data, &plan.keys)?;
         let file = |name| dir.as_ref().map(|dir| dir.private_file(name)).transpose();
-        let dynamo = Dynamo::open(file(TABLES)?.as_deref())?;
+        let dynamo = Dynamo::open(file(TABLES)?.as_deref(), clock.clone(), hands)?;
         dynamo.provision(&plan.tables)?;
-        let queues = Queues::open(file(MESSAGES)?.as_deref(), &plan.queues, clock)?;
+        let messages = file(MESSAGES)?;
+        let queues = Queues::open(messages.as_deref(), &plan.queues, clock, hands)?;
         let inner = Inner { dynamo, queues, kms, _dir: dir };
         Ok(Self { inner: Arc::new(inner), faults: None })
     }
@@ -67,10 +73,15 @@ impl Stores {
     pub(crate) async fn call(&self, target: &str, body: Bytes) -> Result<Reply, Disconnected> {
         let fault = self.faults.as_ref().and_then(|faults| faults(target, &body));
         let Some(fault) = fault else { return Ok(self.inner.answer(target, body).await) };
-        if fault.is_executed {
-            self.inner.answer(target, body).await;
+        pause(fault.before).await;
+        let answer =
+            if fault.is_executed { Some(self.inner.answer(target, body).await) } else { None };
+        pause(fault.after).await;
+        match (fault.outcome, answer) {
+            (Outcome::Told(told), _) => told,
+            (Outcome::Whatever, Some(answer)) => Ok(answer),
+            (Outcome::Silence, _) | (Outcome::Whatever, None) => std::future::pending().await,
         }
-        fault.outcome
     }
 }
 
@@ -97,6 +108,12 @@ impl Inner {
     }
 }
 
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -105,7 +122,8 @@ mod tests {
     use crate::template::TEMPLATE;
 
     fn open(dir: &Path, template: &str) -> Result<Stores, LocalError> {
-        Stores::open(Some(dir), &Plan::read(template)?, Clock::system())
+        let means = (Clock::system(), Hands::OffThread);
+        Stores::open(Some(dir), &Plan::read(template)?, means)
     }
 
     async fn ask(stores: &Stores, operation: &str, request: Value) -> Value {

@@ -332,7 +332,22 @@ mod tests {
             says("rate(1 minute)", "cron(0 * * * ? *)").contains("RefreshFunction: not a rate")
         );
         assert!(says("VisibilityTimeout: 360", "VisibilityTimeout: !If [A, 1, 2]").contains("!If"));
+        assert!(
+            says("VisibilityTimeout: 360", "VisibilityTimeout: !Join [A, []]").contains("!Join")
+        );
         assert!(says("!GetAtt UsageQueue.Arn", "!GetAtt NoQueue.Arn").contains("NoQueue"));
+    }
+
+    #[test]
+    fn conditions_are_those_of_the_parameters_defaults() {
+        let visible_for = |seconds: &str| {
+            let plan =
+                plan_with("VisibilityTimeout: 360", &format!("VisibilityTimeout: {seconds}"));
+            plan.unwrap().queues[1].properties.visibility_timeout
+        };
+        assert_eq!(visible_for("!If [TellsByEmail, 1, 2]"), 2);
+        assert_eq!(visible_for("!If [TellsByEmail, 1, !Ref RelayMemoryMegabytes]"), 128);
+        assert_eq!(visible_for("!If [ReservesRelay, 1, !Ref AWS::NoValue]"), 30, "the default");
     }
 
     #[test]

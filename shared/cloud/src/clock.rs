@@ -3,35 +3,55 @@
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::time::Instant;
 
 /// Tells the time: the system's, or one that a test sets.
 #[derive(Clone, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Kind);
+
+#[derive(Clone, Default)]
+enum Kind {
+    #[default]
+    System,
+    Standing(Arc<AtomicI64>),
+    /// Shows the number at the moment, and goes on as tokio's time does.
+    Running(Arc<AtomicI64>, Instant),
+}
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self(None)
+        Self(Kind::System)
     }
 
     /// A clock that stands at `at` until [`Clock::advance`] moves it, for every clone of it.
     pub fn standing(at: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(at.as_millisecond()))))
+        Self(Kind::Standing(Arc::new(AtomicI64::new(at.as_millisecond()))))
+    }
+
+    /// A clock that shows `at` now and goes as tokio's time goes, which a test may have paused;
+    /// [`Clock::advance`] makes it jump.
+    pub fn running(at: Timestamp) -> Self {
+        Self(Kind::Running(Arc::new(AtomicI64::new(at.as_millisecond())), Instant::now()))
     }
 
     /// Now, in whole milliseconds.
     pub fn now(&self) -> Timestamp {
         let millis = match &self.0 {
-            Some(set) => set.load(Ordering::SeqCst),
+            Kind::Standing(set) => set.load(Ordering::SeqCst),
+            Kind::Running(set, since) => {
+                let passed = i64::try_from(since.elapsed().as_millis()).unwrap_or_default();
+                set.load(Ordering::SeqCst).saturating_add(passed)
+            }
             #[expect(clippy::disallowed_methods, reason = "this is the door")]
-            None => Timestamp::now().as_millisecond(),
+            Kind::System => Timestamp::now().as_millisecond(),
         };
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// Moves a standing clock; the system's clock stays as it is.
+    /// Moves a clock that a test has set; the system's clock stays as it is.
     pub fn advance(&self, by: SignedDuration) {
-        if let Some(set) = &self.0 {
+        if let Kind::Standing(set) | Kind::Running(set, _) = &self.0 {
             set.fetch_add(i64::try_from(by.as_millis()).unwrap_or_default(), Ordering::SeqCst);
         }
     }

@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod cache;
 pub mod clock;
+pub mod dead_letters;
 pub mod dice;
 pub mod queue;
 pub mod settings;

@@ -42,7 +42,7 @@ struct Waiting {
 /// The queue did not take the record; the SDK's own retries are used up.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the usage queue did not take the record: {0}")]
-pub struct QueueError(String);
+pub struct QueueError(pub(crate) String);
 
 impl UsageQueue {
     /// The queue at `url`.

@@ -18,6 +18,8 @@ pub struct Resources {
     pub usage_table: String,
     /// The usage queue.
     pub usage_queue_url: String,
+    /// Where its messages go that could not be stored; only the operator's side needs it.
+    pub dead_letter_queue_url: String,
     /// The KMS key that wraps the data key.
     pub data_key_id: String,
 }
@@ -171,6 +173,7 @@ impl Settings {
                 state_table: source.text("BATON_STATE_TABLE", ""),
                 usage_table: source.text("BATON_USAGE_TABLE", ""),
                 usage_queue_url: source.text("BATON_USAGE_QUEUE_URL", ""),
+                dead_letter_queue_url: source.text("BATON_DEAD_LETTER_QUEUE_URL", ""),
                 data_key_id: source.text("BATON_DATA_KEY_ID", ""),
             },
             pepper: source.secret("BATON_KEY_PEPPER"),

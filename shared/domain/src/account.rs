@@ -2,7 +2,7 @@
 //! is [`crate::health`]'s business.
 
 use crate::id::{AccountId, GroupId};
-use crate::model::ModelPattern;
+use crate::model::{ModelPattern, allows, map};
 use serde::{Deserialize, Serialize};
 
 /// An upstream account's settings. Its credential is not part of it; see `cloud::vault`.
@@ -37,8 +37,33 @@ pub struct Account {
     /// The same as it is used, sealed and in base64.
     #[serde(default)]
     pub proxy_sealed: Option<String>,
+    /// Whether an OpenAI-compatible upstream has the Responses API, too. Where it has not, it is
+    /// asked by Chat Completions.
+    #[serde(default)]
+    pub speaks_responses: bool,
     /// Whether it is used at all.
     pub enabled: bool,
+}
+
+impl Account {
+    /// Whether it serves a model that is asked for as `model`. Bedrock knows none by the name that
+    /// the Messages API has for it: there it must be mapped, or asked for by Bedrock's own name.
+    pub fn serves(&self, model: &str) -> bool {
+        let is_named = self.provider != Provider::Bedrock
+            || model.contains("anthropic.")
+            || model.starts_with("arn:")
+            || map(&self.model_map, model).is_some();
+        is_named && allows(&self.models, model)
+    }
+
+    /// Whether it is asked by `InvokeModel`. Bedrock also speaks the Messages API itself, for newer
+    /// models, under `/anthropic` (Bedrock user guide, "Inference using Anthropic Messages API",
+    /// 2026-10): then only the signature is Amazon's.
+    pub fn takes_invoke_model(&self) -> bool {
+        let base = self.base_url.trim_end_matches('/');
+        let base = base.strip_suffix("/v1").unwrap_or(base);
+        self.provider == Provider::Bedrock && !base.ends_with("/anthropic")
+    }
 }
 
 /// The kinds of upstream.
@@ -47,7 +72,7 @@ pub struct Account {
 pub enum Provider {
     /// Speaks Anthropic Messages.
     Anthropic,
-    /// Speaks OpenAI Chat Completions.
+    /// Speaks OpenAI Chat Completions, perhaps Responses.
     OpenaiCompatible,
     /// Amazon Bedrock.
     Bedrock,
@@ -76,6 +101,8 @@ pub enum CredentialKind {
     Oauth2,
     /// A short-lived token, had for a signed statement of who we are; see [`crate::token`].
     WorkloadIdentity,
+    /// An AWS role that signs each request (Signature Version 4): our own, or an assumed one.
+    Aws,
 }
 
 impl CredentialKind {

@@ -6,10 +6,10 @@
 //! Accounts near their limits come after all others, and those that cool down on a guess of ours
 //! come last: a guess must not lock the last account out.
 
-use crate::account::{Account, Provider};
+use crate::account::Account;
 use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
-use crate::model::allows;
+use crate::protocol::{Want, serves};
 use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -39,6 +39,8 @@ pub struct Candidate<'a> {
 pub struct Wish<'a> {
     /// The group whose accounts are the candidates.
     pub group: &'a GroupId,
+    /// What is asked for.
+    pub want: Want,
     /// The model asked for.
     pub model: &'a str,
     /// What keeps a conversation on its account.
@@ -165,10 +167,10 @@ fn unfit(account: &Account, wish: &Wish<'_>) -> Option<Ineligible> {
     if !account.enabled || account.weight == 0 {
         return Some(Ineligible::Disabled);
     }
-    if account.provider != Provider::Anthropic {
+    if !serves(account.provider, wish.want) {
         return Some(Ineligible::Protocol);
     }
-    (!allows(&account.models, wish.model)).then_some(Ineligible::Model)
+    (!account.serves(wish.model)).then_some(Ineligible::Model)
 }
 
 fn tier(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Result<Tier, Ineligible> {

@@ -1,8 +1,9 @@
 //! The laws of [`super::choose`].
 
 use super::*;
-use crate::account::CredentialKind;
+use crate::account::{CredentialKind, Provider};
 use crate::health::{Rest, State};
+use crate::protocol::Protocol;
 use proptest::prelude::*;
 
 pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
@@ -21,6 +22,7 @@ pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account 
         max_concurrency: None,
         proxy_url: None,
         proxy_sealed: None,
+        speaks_responses: false,
         enabled: true,
     }
 }
@@ -28,6 +30,7 @@ pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account 
 pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
     Wish {
         group,
+        want: Want::Answer(Protocol::AnthropicMessages),
         model: "claude-opus-5-5",
         session,
         moved_to: None,

@@ -133,6 +133,10 @@ pub struct Group {
     /// What all of its keys together may spend and how fast.
     #[serde(default)]
     pub limits: Limits,
+    /// Models that go by another name here: asked, served. It is looked up before an account is
+    /// chosen.
+    #[serde(default)]
+    pub model_aliases: Vec<(ModelPattern, String)>,
 }
 
 #[cfg(test)]

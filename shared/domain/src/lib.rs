@@ -16,6 +16,7 @@ pub mod model;
 pub mod money;
 pub mod own_price;
 pub mod price;
+pub mod protocol;
 pub mod record;
 pub mod relay_key;
 pub mod reservation;

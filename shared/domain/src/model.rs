@@ -19,6 +19,23 @@ pub fn base_id(model: &str) -> &str {
     if base.is_empty() { model } else { base }
 }
 
+/// The id that Anthropic's own API knows a Bedrock model by: without geography, vendor and
+/// version, with its date. Another id is its own. Forms from Bedrock's model pages, 2026-11.
+pub fn anthropic_id(model: &str) -> &str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    match name.rsplit_once("anthropic.") {
+        Some((_, rest)) if !rest.is_empty() => unversioned(rest),
+        _ => model,
+    }
+}
+
+/// The foundation model behind a Bedrock inference profile of the system (`us.anthropic.…`,
+/// `global.anthropic.…`): `CountTokens` takes no other. Another id is its own.
+pub fn foundation_id(model: &str) -> &str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    name.find("anthropic.").and_then(|at| name.get(at..)).unwrap_or(model)
+}
+
 /// Without Bedrock's `-v1`, `-v1:0`, `-v2:0:200k`.
 fn unversioned(name: &str) -> &str {
     let Some((head, tail)) = name.rsplit_once("-v") else { return name };
@@ -184,6 +201,29 @@ mod tests {
         check("é-2024080é", "é-2024080é");
         check("/", "/");
         check("@x", "@x");
+    }
+
+    #[test]
+    fn bedrock_names() {
+        let check = |model, anthropic, foundation| {
+            assert_eq!(anthropic_id(model), anthropic, "{model}");
+            assert_eq!(foundation_id(model), foundation, "{model}");
+        };
+        check(
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "claude-sonnet-4-5-20250929",
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        );
+        check(
+            "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-opus-4-6-v1",
+            "claude-opus-4-6",
+            "anthropic.claude-opus-4-6-v1",
+        );
+        check("global.anthropic.claude-opus-5-5", "claude-opus-5-5", "anthropic.claude-opus-5-5");
+        let profile = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc";
+        for same in ["claude-opus-5-5", profile, "", "anthropic."] {
+            check(same, same, same);
+        }
     }
 
     fn pattern(text: &str) -> ModelPattern {

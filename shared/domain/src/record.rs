@@ -97,6 +97,75 @@ impl std::fmt::Display for Tried {
     }
 }
 
+/// A message that is no record which can be stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It is not JSON, or has not the fields of a record.
+    #[error("not a usage record: {0}")]
+    Form(String),
+    /// A later program wrote it.
+    #[error("version {0} is newer than this program")]
+    Newer(u32),
+    /// A value that no request can have, and that would spoil sums for good.
+    #[error("`{0}` has a value that no request can have")]
+    Value(&'static str),
+}
+
+impl Unusable {
+    /// The same without a word of the message.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Form(_) => "it is not a usage record".to_owned(),
+            Self::Newer(_) | Self::Value(_) => self.to_string(),
+        }
+    }
+}
+
+/// More of anything than one request can be billed for; sums of such counts stay far below 2^64.
+const COUNT_MAX: u64 = 1_000_000_000_000;
+/// A million dollars.
+const COST_MAX: PicoUsd = PicoUsd::new(1_000_000_000_000_000_000);
+/// The model is part of a rollup's key, which DynamoDB limits to 1,024 bytes (2026-11).
+const MODEL_BYTES_MAX: usize = 512;
+
+impl UsageRecord {
+    /// Reads a message of the queue.
+    ///
+    /// # Errors
+    /// Why it cannot be stored; trying again does not help.
+    pub fn read(message: &str) -> Result<Self, Unusable> {
+        let record: Self =
+            serde_json::from_str(message).map_err(|error| Unusable::Form(error.to_string()))?;
+        if record.v > VERSION {
+            return Err(Unusable::Newer(record.v));
+        }
+        record.odd_value().map_or(Ok(record), |field| Err(Unusable::Value(field)))
+    }
+
+    /// Whether it stands for a request that nobody settled; see `reservation`.
+    pub fn is_given_up(&self) -> bool {
+        self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
+    }
+
+    fn odd_value(&self) -> Option<&'static str> {
+        let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = self.tokens;
+        let tokens = [input, output, cache_read, cache_write_5m, cache_write_1h];
+        let is_money = |amount: PicoUsd| (PicoUsd::ZERO..=COST_MAX).contains(&amount);
+        let year = self.started_at.as_second() / (365 * 24 * 3600) + 1970;
+        let checks = [
+            ("tokens", tokens.into_iter().all(|count| count <= COUNT_MAX)),
+            ("web_searches", self.web_searches <= COUNT_MAX),
+            ("cost_usd", is_money(self.cost_usd)),
+            ("reserved_usd", self.reserved_usd.is_none_or(is_money)),
+            ("ttft_ms", self.ttft_ms.unwrap_or_default() <= COUNT_MAX),
+            ("duration_ms", self.duration_ms <= COUNT_MAX),
+            ("started_at", (2020..2200).contains(&year)),
+            ("model", (1..=MODEL_BYTES_MAX).contains(&self.model.len())),
+        ];
+        checks.into_iter().find(|(_, is_good)| !is_good).map(|(field, _)| field)
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,5 +194,46 @@ impl Outcome {
     /// Whether it counts among the errors of a summary.
     pub fn is_error(self) -> bool {
         matches!(self, Self::UpstreamError | Self::Deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn good() -> Value {
+        json!({
+            "v": 1, "id": "req_1", "started_at": "2026-11-22T21:00:00Z", "key_id": "key_1",
+            "user_id": null, "group_id": "grp_1", "account_id": "acc_1", "provider": "anthropic",
+            "protocol": "anthropic_messages", "model": "m", "upstream_model": "m", "stream": true,
+            "status": 200, "outcome": "complete", "estimated": false,
+            "tokens": { "input": 1, "output": 1 }, "web_searches": 0, "service_tier": null,
+            "inference_geo": null, "speed": null, "cost_usd": "0.1", "price_version": "t",
+            "ttft_ms": 1, "duration_ms": 1, "attempts": 1, "session_id": null, "agent_id": null,
+        })
+    }
+
+    #[test]
+    fn a_message_is_a_record_that_can_be_stored_or_says_why_not() {
+        assert!(UsageRecord::read(&good().to_string()).is_ok());
+        let check = |path: &str, value: Value, expect: &str| {
+            let mut message = good();
+            *message.pointer_mut(path).unwrap() = value;
+            let why = UsageRecord::read(&message.to_string()).unwrap_err();
+            assert!(why.kind().contains(expect), "{path}: {why}");
+        };
+        check("/v", json!(2), "version 2");
+        check("/id", json!("secret"), "it is not a usage record");
+        check("/tokens/input", json!(-1), "it is not a usage record");
+        check("/tokens/input", json!(u64::MAX), "`tokens`");
+        check("/cost_usd", json!("-0.1"), "`cost_usd`");
+        check("/cost_usd", json!("1000000.000000000001"), "`cost_usd`");
+        check("/started_at", json!("9999-01-01T00:00:00Z"), "`started_at`");
+        check("/started_at", json!("1969-01-01T00:00:00Z"), "`started_at`");
+        check("/model", json!(""), "`model`");
+        check("/model", json!("m".repeat(513)), "`model`");
+        check("/web_searches", json!(u64::MAX), "`web_searches`");
+        check("/duration_ms", json!(u64::MAX), "`duration_ms`");
     }
 }

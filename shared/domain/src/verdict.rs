@@ -19,6 +19,8 @@ pub enum Failure<'a> {
     Unreachable,
     /// The first byte took too long.
     Timeout,
+    /// It was not called: the request cannot be put in its words.
+    NotAsked,
 }
 
 /// An upstream's error answer, as far as the decision needs it.
@@ -107,14 +109,18 @@ pub fn classify(
         Failure::FirstEvent { kind: "overloaded_error" } => {
             (Next::TryAnother, overloaded(now, jitter))
         }
-        Failure::FirstEvent { kind: "api_error" | "timeout_error" } => (
+        Failure::FirstEvent { kind: "api_error" | "timeout_error" | "server_error" } => (
             Next::TryAnother,
             Effect::Strike { reason: "the upstream's stream began with an error" },
         ),
-        Failure::FirstEvent { kind: "rate_limit_error" } => {
+        Failure::FirstEvent { kind: "rate_limit_error" | "rate_limit_exceeded" } => {
             (Next::TryAnother, cool(now, 30, "rate limited", true))
         }
+        Failure::FirstEvent { kind: "insufficient_quota" } => {
+            (Next::TryAnother, cool(now, 600, "spend cap reached", false))
+        }
         Failure::FirstEvent { .. } => (Next::PassOn, Effect::Nothing),
+        Failure::NotAsked => (Next::TryAnother, Effect::Nothing),
         Failure::Unreachable => (Next::TryAnother, Effect::Strike { reason: "unreachable" }),
         Failure::Timeout => (Next::TryAnother, Effect::Strike { reason: "no answer in time" }),
     };
@@ -184,7 +190,9 @@ fn says_disabled(body: &str) -> bool {
 }
 
 fn says_spend_cap(body: &str) -> bool {
-    ["spend", "billing", "credit balance"].iter().any(|word| body.contains(word))
+    ["spend", "billing", "credit balance", "insufficient_quota"]
+        .iter()
+        .any(|word| body.contains(word))
 }
 
 #[cfg(test)]
@@ -279,11 +287,22 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_asked_has_done_nothing_wrong() {
+        let expect =
+            Verdict { request: Next::TryAnother, account: Effect::Nothing, asks_renewal: false };
+        assert_eq!(classify(&Failure::NotAsked, CredentialKind::ApiKey, now(), 0), expect);
+    }
+
+    #[test]
     fn a_stream_that_begins_with_an_error_counts_like_the_status() {
         let first =
             |kind| classify(&Failure::FirstEvent { kind }, CredentialKind::ApiKey, now(), 255);
         assert_eq!(cooled(&first("overloaded_error")), 10);
         assert_eq!(first("invalid_request_error").request, Next::PassOn);
-        assert!(matches!(first("api_error").account, Effect::Strike { .. }));
+        for kind in ["api_error", "server_error"] {
+            assert!(matches!(first(kind).account, Effect::Strike { .. }), "{kind}");
+        }
+        assert_eq!(cooled(&first("rate_limit_exceeded")), 30);
+        assert_eq!(cooled(&first("insufficient_quota")), 600);
     }
 }

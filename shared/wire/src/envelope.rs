@@ -68,16 +68,29 @@ impl<'a> Envelope<'a> {
         if model.is_empty() {
             return Err(BadBody::NoModel);
         }
+        let stream = fields.get(Field::Stream) == Some("true");
+        Ok(Self { model_span: span(body, raw), ..Self::of(&fields, model, stream) })
+    }
+
+    /// Reads a body whose model and stream are said by the path. Its `model_span` is empty.
+    ///
+    /// # Errors
+    /// It is not a JSON object.
+    pub fn beside(body: &'a [u8], model: &'a str, stream: bool) -> Result<Self, BadBody> {
+        Ok(Self::of(&fields(body)?, Cow::Borrowed(model), stream))
+    }
+
+    fn of(fields: &Fields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
         let bounds = [Field::MaxTokens, Field::MaxCompletionTokens, Field::MaxOutputTokens];
         let session = fields.get(Field::Metadata).and_then(session_of_metadata);
-        Ok(Self {
+        Self {
             model,
-            model_span: span(body, raw),
-            stream: fields.get(Field::Stream) == Some("true"),
+            model_span: 0..0,
+            stream,
             max_tokens: bounds.iter().filter_map(|name| fields.get(*name)?.parse().ok()).max(),
             fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
             session: session.or_else(|| fields.get(Field::PromptCacheKey).and_then(text)),
-        })
+        }
     }
 }
 

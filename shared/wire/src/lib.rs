@@ -3,6 +3,7 @@
 //! Requests are read as far as a relay must, answers are metered while they pass, and what the
 //! relay says itself is written here. No I/O, no clock, no async.
 
+pub mod bedrock;
 pub mod encoding;
 pub mod envelope;
 pub mod error;
@@ -13,3 +14,4 @@ pub mod route;
 pub mod session;
 pub mod sse;
 pub mod translate;
+pub mod usage_chunk;

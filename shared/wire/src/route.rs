@@ -1,5 +1,6 @@
 //! Which route a request means (contract §2), whatever base URL its client was given.
 
+use crate::bedrock::Action;
 use http::Method;
 use std::borrow::Cow;
 
@@ -20,6 +21,10 @@ pub enum Route {
     Responses,
     /// `GET /v1/usage`
     Usage,
+    /// `POST /model/{id}/invoke` and its like: a client that speaks Bedrock. The id decoded.
+    Bedrock(String, Action),
+    /// `GET /inference-profiles`: Bedrock's list of models.
+    InferenceProfiles,
     /// `/`, `/api/hello`, `/health`: whether anybody is there.
     Alive,
 }
@@ -35,6 +40,10 @@ impl Route {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Responses => "/v1/responses",
             Self::Usage => "/v1/usage",
+            Self::Bedrock(model, action) => {
+                return Cow::Owned(crate::bedrock::path(model, *action));
+            }
+            Self::InferenceProfiles => "/inference-profiles",
             Self::Alive => "/",
         })
     }
@@ -70,6 +79,11 @@ pub fn resolve(method: &Method, path: &str) -> Result<Route, NoRoute> {
         "/v1/models" => (Route::Models, "GET, HEAD"),
         "/v1/usage" => (Route::Usage, "GET, HEAD"),
         "/" | "/api/hello" | "/health" => (Route::Alive, "GET, HEAD"),
+        "/inference-profiles" => (Route::InferenceProfiles, "GET, HEAD"),
+        other if let Some((model, action)) = Action::of_path(other) => {
+            let model = decoded(model).ok_or(NoRoute::Unknown)?;
+            (Route::Bedrock(model, action), "POST")
+        }
         other => {
             let id = other.strip_prefix("/v1/models/").and_then(decoded);
             (Route::Model(id.ok_or(NoRoute::Unknown)?), "GET, HEAD")
@@ -160,6 +174,22 @@ mod tests {
             }
             assert_eq!(route.upstream_path(), path);
         }
+    }
+
+    #[test]
+    fn bedrocks_routes() {
+        let (raw, encoded) = ("/model/a.b-v1:0/invoke", "/model/a.b-v1%3A0/invoke");
+        let route = Route::Bedrock("a.b-v1:0".into(), Action::Invoke);
+        for path in [raw, encoded, "/anthropic/model/a.b-v1%3A0/invoke"] {
+            check("POST", path, &Ok(route.clone()));
+        }
+        assert_eq!(route.upstream_path(), encoded);
+        let arn = "/model/arn%3Aaws%3Abedrock%3A%3Aprofile%2Fx/invoke-with-response-stream";
+        let route = Route::Bedrock("arn:aws:bedrock::profile/x".into(), Action::Stream);
+        check("POST", arn, &Ok(route));
+        check("GET", raw, &Err(NoRoute::Method { allow: "POST" }));
+        check("GET", "/inference-profiles", &Ok(Route::InferenceProfiles));
+        check("POST", "/model/%zz/invoke", &Err(NoRoute::Unknown));
     }
 
     #[test]

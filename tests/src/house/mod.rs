@@ -23,8 +23,8 @@ use crate::upstream::FakeUpstream;
 pub use admin::Admin;
 pub use binary::{baton_binary, fake_upstream_binary, function_binary, target_folder};
 pub use key::{Key, KeyPlan, MODEL, message};
-pub(crate) use process::bare_command;
 pub use process::{Launch, Process};
+pub(crate) use process::{bare_command, free_address};
 pub use spend::{estimate, period, pico, scope, settled, spend, usd};
 pub use usage::{SOON, tokens};
 

@@ -147,7 +147,7 @@ pub(crate) fn bare_command(home: &Path) -> Command {
 }
 
 /// An address that was free a moment ago.
-pub(super) fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }

@@ -1,5 +1,6 @@
 //! A function's binary under a Runtime API of its own.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,17 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts the binary with these variables besides the platform's, without waiting.
+    /// Starts the function with these variables besides the platform's, without waiting.
     pub async fn spawn(name: &str, variables: &[(String, String)]) -> Self {
-        let binary = function_binary(name);
+        Self::spawn_at(&function_binary(name), name, variables).await
+    }
+
+    /// The same with the binary at this path.
+    pub async fn spawn_at(binary: &Path, name: &str, variables: &[(String, String)]) -> Self {
         let home = TempDir::with_prefix("baton-lambda-").expect("a folder to run in");
-        let api = RuntimeApi::start().await;
+        let at_once = variables.iter().find(|(name, _)| name == "AWS_LAMBDA_MAX_CONCURRENCY");
+        let at_once = at_once.map_or(1, |(_, count)| count.parse().expect("a number"));
+        let api = RuntimeApi::start(at_once).await;
         let mut command = Command::new(binary);
         command
             .env_clear()
@@ -73,6 +80,15 @@ impl Function {
     /// Invokes it with a request to its URL and waits for the head of its answer, which it streams.
     pub async fn stream(&self, event: &Value, left: Duration) -> Streamed {
         Streamed::begin(self.api.invoke(event.to_string(), left)).await
+    }
+
+    /// What it has in memory now, in bytes (`VmRSS`, proc(5)).
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.program.id());
+        let status = std::fs::read_to_string(&path).expect("a running process on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kilobytes.and_then(|count| count.parse::<u64>().ok()).expect("a count of kB") * 1024
     }
 
     /// SIGKILL, and waits until it is gone.

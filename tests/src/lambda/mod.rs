@@ -12,10 +12,12 @@ pub mod event;
 mod function;
 mod held_queue;
 mod runtime_api;
+mod server;
 mod stores;
 
 pub use answer::Streamed;
 pub use cloud::{Cloud, WITHOUT_HURRY};
 pub use function::Function;
 pub use held_queue::HeldQueue;
+pub use server::Server;
 pub use stores::Stores;

@@ -1,11 +1,12 @@
-//! The Runtime API on loopback: hands one invocation at a time to the function that polls for it,
-//! and passes on what the function answers, chunk by chunk as it comes.
+//! The Runtime API on loopback: hands one invocation at a time to the function that polls for it
+//! (several on Managed Instances), and passes on what the function answers, chunk by chunk as it comes.
 //!
 //! Paths, headers and the two forms of a response: AWS Lambda Developer Guide, "Using the Lambda
 //! runtime API" and "Response streaming in custom runtimes" (November 2026).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -59,18 +60,21 @@ pub(super) struct RuntimeApi {
 
 struct Shared {
     waiting: Turn<mpsc::UnboundedReceiver<Invocation>>,
-    /// The invocation that was handed out and is not answered yet.
-    open: Mutex<Option<(String, mpsc::UnboundedSender<Part>)>>,
+    /// How many invocations may be open at once.
+    at_once: usize,
+    /// The invocations that were handed out and are not answered yet.
+    open: Mutex<BTreeMap<String, mpsc::UnboundedSender<Part>>>,
     first_poll: watch::Sender<Option<Instant>>,
 }
 
 impl RuntimeApi {
-    /// Starts one on a free port.
-    pub(super) async fn start() -> Self {
+    /// Starts one on a free port for a function that takes so many invocations at once.
+    pub(super) async fn start(at_once: usize) -> Self {
         let (invoke, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             waiting: Turn::new(waiting),
-            open: Mutex::new(None),
+            at_once,
+            open: Mutex::default(),
             first_poll: watch::Sender::new(None),
         });
         let router = Router::new()
@@ -112,20 +116,21 @@ impl Drop for RuntimeApi {
 }
 
 impl Shared {
-    fn open(&self) -> std::sync::MutexGuard<'_, Option<(String, mpsc::UnboundedSender<Part>)>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::UnboundedSender<Part>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the parts of this invocation's answer go; `None` when it is not under way.
     fn parts_of(&self, id: &str) -> Option<mpsc::UnboundedSender<Part>> {
-        self.open().as_ref().filter(|(open, _)| open == id).map(|(_, parts)| parts.clone())
+        self.open().get(id).cloned()
     }
 }
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
     shared.first_poll.send_if_modified(|at| at.replace(Instant::now()).is_none());
-    if let Some((id, _)) = &*shared.open() {
-        return refusal(StatusCode::FORBIDDEN, &format!("{id} is not answered yet"));
+    let open = shared.open().len();
+    if open >= shared.at_once {
+        return refusal(StatusCode::FORBIDDEN, &format!("{open} are not answered yet"));
     }
     let Some(invocation) = shared.waiting.lock().await.recv().await else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the test is over");
@@ -138,7 +143,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
         .header("lambda-runtime-trace-id", TRACE)
         .body(Body::from(invocation.event))
         .expect("a response");
-    *shared.open() = Some((invocation.id, invocation.parts));
+    shared.open().insert(invocation.id, invocation.parts);
     answer
 }
 
@@ -174,7 +179,7 @@ async fn response(
             None => break Part::End,
         }
     };
-    *shared.open() = None;
+    shared.open().remove(&id);
     tell(end);
     accepted()
 }
@@ -187,7 +192,7 @@ async fn error(
     let Some(parts) = shared.parts_of(&id) else {
         return refusal(StatusCode::BAD_REQUEST, &format!("{id} is not under way"));
     };
-    *shared.open() = None;
+    shared.open().remove(&id);
     drop(parts.send(Part::Failed(words)));
     accepted()
 }

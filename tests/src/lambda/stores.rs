@@ -1,5 +1,6 @@
 //! The local stores as a program of their own, over HTTP, for functions that run outside of it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Client;
@@ -24,11 +25,21 @@ pub struct Stores {
 impl Stores {
     /// Starts them empty, on a free port.
     pub async fn start() -> Self {
+        Self::open(None).await
+    }
+
+    /// Opens those that a `baton up` has left in this data folder.
+    pub async fn over(data: &Path) -> Self {
+        Self::open(Some(data)).await
+    }
+
+    async fn open(data: Option<&Path>) -> Self {
         let home = TempDir::with_prefix("baton-stores-").expect("a folder for their data");
+        let data = data.map_or_else(|| home.path().join("data"), Path::to_owned);
         let mut command = bare_command(home.path());
         command
             .args(["up", "--only-stores", "--data-dir"])
-            .arg(home.path().join("data"))
+            .arg(data)
             .env("BATON_STORES_LISTEN", "127.0.0.1:0");
         let mut program = Program::start(&mut command);
         let variables = eventually("the stores are open", START, async || {
@@ -54,14 +65,19 @@ impl Stores {
             "QueueUrl": self.variable("BATON_USAGE_QUEUE_URL"),
             "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"],
         });
+        let answer = self.queue("ReceiveMessage", &asked).await;
+        answer["Messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// A call of the queues' service.
+    pub async fn queue(&self, operation: &str, body: &Value) -> Value {
         let request = self
             .http
             .post(self.variable("AWS_ENDPOINT_URL"))
-            .header("x-amz-target", "AmazonSQS.ReceiveMessage")
+            .header("x-amz-target", format!("AmazonSQS.{operation}"))
             .header("content-type", "application/x-amz-json-1.0")
-            .body(asked.to_string());
-        let answer = crate::answer::Answer::to(request).await.ok().json();
-        answer["Messages"].as_array().cloned().unwrap_or_default()
+            .body(body.to_string());
+        crate::answer::Answer::to(request).await.ok().json()
     }
 }
 

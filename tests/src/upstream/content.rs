@@ -7,7 +7,7 @@ use super::Usage;
 
 /// What every plain answer says; it has letters of one, two, three and four bytes.
 pub(super) const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
-const THOUGHT: &str = "Let me think about it.";
+pub(super) const THOUGHT: &str = "Let me think about it.";
 const SIGNATURE: &str = "c2lnLWZyb20tdGhlLWZha2UtdXBzdHJlYW0=";
 
 /// One content block.
@@ -106,7 +106,7 @@ impl Block {
     }
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(' ')
 }
 

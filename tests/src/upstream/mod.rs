@@ -1,18 +1,22 @@
-//! The fake Anthropic upstream: answers by scenario, records every request, keeps a ledger.
+//! The fake upstream, Anthropic's and OpenAI's: answers by scenario, records every request, keeps a ledger.
 //!
 //! It runs on a thread of its own with its own runtime, so a test may block without starving it.
 //! What it says is decided in [`scenario`], [`content`] and [`routes`]; [`wire`] knows HTTP/1.1 by
 //! hand, because header case, header order, chunk sizes and torn connections are what is measured
 //! here and an HTTP library hides all four.
 
+mod bedrock;
 mod content;
 mod gate;
 mod ledger;
+mod openai;
 mod record;
 mod reply;
 mod routes;
 mod scenario;
 mod serve;
+mod signature;
+mod sts;
 mod wire;
 
 use std::net::{SocketAddr, TcpListener};
@@ -21,10 +25,12 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+pub use bedrock::API_KEY as BEDROCK_KEY;
 pub use gate::Gate;
 pub use ledger::{Ledger, Row, Usage};
 pub use record::{Ending, Exchange, Request};
 pub use scenario::{Kind, Scenario};
+pub use signature::{ACCESS_KEY, ROLE, SECRET_KEY};
 
 use serve::Shared;
 

@@ -8,10 +8,11 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 use super::content::{self, Block, HELLO, Message};
+use super::openai::{Form, tool_result};
 use super::reply::{Bill, Body, Reply, Step};
 use super::scenario::last_user_message;
 use super::serve::Shared;
-use super::{Kind, Request, Scenario, Usage};
+use super::{Kind, Request, Scenario, Usage, bedrock, sts};
 use crate::fixtures;
 
 const MODELS: [(&str, &str); 6] = [
@@ -29,6 +30,15 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
     if path.starts_with("/_") {
         return about_itself(shared, request);
     }
+    if path.starts_with("/model/") {
+        return bedrock::answer(shared, request, serial);
+    }
+    if path == "/anthropic/v1/messages" {
+        return bedrock::natively(shared, request, serial);
+    }
+    if path == "/" && request.method == "POST" {
+        return sts::answer(request);
+    }
     if request.method == "HEAD" {
         return Reply::json(200, &json!({}));
     }
@@ -36,7 +46,9 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
         return Reply::error(401, "authentication_error", "x-api-key header is required");
     }
     let reply = match (request.method.as_str(), path) {
-        ("POST", "/v1/messages") => message(shared, request, serial),
+        ("POST", "/v1/messages" | "/v1/chat/completions" | "/v1/responses") => {
+            message(shared, request, serial)
+        }
         ("POST", "/v1/messages/count_tokens") => {
             shared.book(|ledger| ledger.count_tokens += 1);
             let tokens = Usage::of_body(&request.body).input;
@@ -112,7 +124,7 @@ fn model_row(id: &str, name: &str) -> Value {
     json!({"type": "model", "id": id, "display_name": name, "created_at": "2026-01-01T00:00:00Z"})
 }
 
-fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
     let scenario = match shared.take_queued().map(Ok).or_else(|| Scenario::named_by(request)) {
         Some(Ok(scenario)) => scenario,
         Some(Err(problem)) => return Reply::error(400, "invalid_request_error", &problem),
@@ -126,8 +138,15 @@ fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
     };
     let mut reply = match &scenario.kind {
         Kind::Error(name) => recorded_error(name),
-        Kind::Status(status) => Reply::error(*status, "made_up_error", &scenario.say),
+        Kind::Status(status) => {
+            Reply::json(*status, &Form::of(request).error("made_up_error", &scenario.say))
+        }
         Kind::Fixture(name) => recorded_stream(shared, &scenario, name),
+        Kind::FirstError(kind) => {
+            let event = Form::of(request).error_event(kind, &scenario.say);
+            let bill = Bill { model: String::new(), usage: Usage::default() };
+            Reply { bill: None, ..stream_of(vec![Step::Write(event)], bill) }
+        }
         _ => made_up(shared, &scenario, request, &body, serial),
     };
     for (name, value) in &scenario.headers {
@@ -188,15 +207,16 @@ fn made_up(
     serial: u64,
 ) -> Reply {
     let model = body["model"].as_str().unwrap_or_default().to_owned();
+    let form = Form::of(request);
     let message = Message {
         id: format!("msg_01Fake{serial:06}"),
         model: model.clone(),
         blocks: blocks(scenario, body),
-        usage: Usage::of_body(&request.body),
+        usage: form.usage(&request.body),
     };
     let bill = Bill { model, usage: message.usage };
     if body["stream"] != true {
-        let mut reply = Reply::json(200, &message.whole());
+        let mut reply = Reply::json(200, &form.whole(&message));
         if matches!(scenario.kind, Kind::Hang | Kind::HangAfter(_)) {
             reply.before.push(Step::Hang);
         }
@@ -205,7 +225,7 @@ fn made_up(
         }
         return Reply { bill: Some(bill), ..reply };
     }
-    let mut events = message.events();
+    let mut events = form.events(&message, body);
     if scenario.kind == Kind::Pings {
         events = events
             .into_iter()
@@ -229,6 +249,9 @@ fn made_up(
 }
 
 fn blocks(scenario: &Scenario, body: &Value) -> Vec<Block> {
+    if let Some(said) = tool_result(body) {
+        return vec![Block::Text(format!("The tool said: {}", said.trim()))];
+    }
     let result = last_user_message(body)
         .and_then(|message| message["content"].as_array())
         .and_then(|blocks| blocks.iter().find(|block| block["type"] == "tool_result"));
@@ -255,16 +278,18 @@ fn blocks(scenario: &Scenario, body: &Value) -> Vec<Block> {
 
 fn call(argument: &str, body: &Value) -> Block {
     let tools = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let bash = tools.iter().any(|tool| tool["name"] == "Bash");
+    let bash = tools.iter().any(|tool| tool_name(tool) == Some("Bash"));
     let (name, input) = if bash {
         ("Bash", json!({"command": argument, "description": "run a test command"}))
     } else {
-        (
-            tools.first().and_then(|tool| tool["name"].as_str()).unwrap_or("none"),
-            json!({"value": argument}),
-        )
+        (tools.iter().find_map(tool_name).unwrap_or("none"), json!({"value": argument}))
     };
     Block::ToolUse { id: "toolu_01Fake000001".into(), name: name.to_owned(), input }
+}
+
+/// A function's name, in any form.
+fn tool_name(tool: &Value) -> Option<&str> {
+    tool["name"].as_str().or_else(|| tool["function"]["name"].as_str())
 }
 
 fn stream_of(steps: Vec<Step>, bill: Bill) -> Reply {

@@ -29,6 +29,8 @@ pub enum Kind {
     Error(String),
     /// A made-up error answer with this status.
     Status(u16),
+    /// A stream whose first event is an error of this type, and nothing else.
+    FirstError(String),
     /// A text with pings and comment lines between all events.
     Pings,
     /// The head and so many events of a text, then a torn connection.
@@ -141,6 +143,7 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
         "fixture" => Kind::Fixture(argument.to_owned()),
         "error" => Kind::Error(argument.to_owned()),
         "status" => Kind::Status(argument.parse().map_err(|e| format!("{argument:?}: {e}"))?),
+        "first_error" => Kind::FirstError(argument.to_owned()),
         "pings" => Kind::Pings,
         "cut" => Kind::Cut(number(argument)?),
         "hang" if argument.is_empty() => Kind::Hang,
@@ -155,10 +158,14 @@ fn number(text: &str) -> Result<usize, String> {
 
 /// The last message that a user wrote; Claude Code puts messages of role `system` after it.
 pub(super) fn last_user_message(body: &Value) -> Option<&Value> {
-    body["messages"].as_array()?.iter().rfind(|message| message["role"] == "user")
+    let turns = body["messages"].as_array().or_else(|| body["input"].as_array())?;
+    turns.iter().rfind(|message| message["role"] == "user")
 }
 
 fn last_user_text(body: &Value) -> Option<String> {
+    if let Value::String(text) = &body["input"] {
+        return Some(text.clone());
+    }
     match &last_user_message(body)?["content"] {
         Value::String(text) => Some(text.clone()),
         Value::Array(blocks) => {

@@ -13,12 +13,8 @@ use serde_json::{Value, json};
 pub(super) fn specs(groups: &Names) -> Vec<Spec> {
     vec![
         Spec::new("name", "Name", "", Kind::Text),
-        Spec::new(
-            "base_url",
-            "Upstream's address",
-            "Empty means https://api.anthropic.com.",
-            Kind::Text,
-        ),
+        Spec::new("provider", "Provider", "", Kind::Choice(providers())),
+        Spec::new("base_url", "Upstream's address", "Empty means the provider's own.", Kind::Text),
         Spec::new(
             "groups",
             "Groups",
@@ -37,6 +33,12 @@ pub(super) fn specs(groups: &Names) -> Vec<Spec> {
         ),
         Spec::new("model_map", "Models it renames", "One a line: asked = served.", Kind::Pairs),
         Spec::new(
+            "speaks_responses",
+            "Speaks the Responses API",
+            "Only asked of OpenAI-compatible upstreams.",
+            Kind::Flag,
+        ),
+        Spec::new(
             "cache_domain",
             "Cache domain",
             "Accounts of one workspace share its prompt cache.",
@@ -51,16 +53,28 @@ pub(super) fn specs(groups: &Names) -> Vec<Spec> {
     ]
 }
 
+fn providers() -> Vec<(String, String)> {
+    [
+        ("anthropic", "Anthropic"),
+        ("openai_compatible", "OpenAI-compatible"),
+        ("bedrock", "Amazon Bedrock"),
+    ]
+    .map(|(value, name)| (value.to_owned(), name.to_owned()))
+    .to_vec()
+}
+
 /// A kind of credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credential {
     ApiKey,
     Oauth2,
     WorkloadIdentity,
+    Aws,
 }
 
 impl Credential {
-    pub(super) const ALL: [Self; 3] = [Self::ApiKey, Self::Oauth2, Self::WorkloadIdentity];
+    pub(super) const ALL: [Self; 4] =
+        [Self::ApiKey, Self::Oauth2, Self::WorkloadIdentity, Self::Aws];
 
     /// The name in the API.
     pub(super) fn name(self) -> &'static str {
@@ -68,6 +82,7 @@ impl Credential {
             Self::ApiKey => "api_key",
             Self::Oauth2 => "oauth2",
             Self::WorkloadIdentity => "workload_identity",
+            Self::Aws => "aws",
         }
     }
 
@@ -76,6 +91,7 @@ impl Credential {
             Self::ApiKey => "API key",
             Self::Oauth2 => "OAuth 2.0, renewed by Baton",
             Self::WorkloadIdentity => "workload identity, no secret stored",
+            Self::Aws => "AWS role that signs, for Bedrock",
         }
     }
 
@@ -128,6 +144,16 @@ impl Credential {
                 ),
                 Spec::new("credential.audience", "Audience", "", Kind::Maybe),
             ],
+            Self::Aws => vec![
+                Spec::new("credential.region", "Region", "Such as us-east-1.", Kind::Text),
+                Spec::new(
+                    "credential.role_arn",
+                    "Role",
+                    "Empty signs with Baton's own role.",
+                    Kind::Maybe,
+                ),
+                Spec::new("credential.external_id", "External id", "", Kind::Maybe),
+            ],
         }
     }
 }
@@ -160,11 +186,11 @@ pub(super) fn credential_form(
 
 /// The page of a new account: a form for each kind of credential, of which the first is open.
 pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -> Vec<Block> {
-    let start = json!({ "enabled": true });
+    let start = json!({ "enabled": true, "provider": "anthropic" });
     let form = |kind: Credential| {
         let tried = tried.filter(|tried| kind.is_of(&tried.typed));
         let mut specs = specs(groups);
-        let rest = specs.split_off(2);
+        let rest = specs.split_off(3);
         specs.extend(kind.specs());
         specs.extend(rest);
         let form = thing::create_form(guest, HERE, "Add account", (&specs, &start), tried);
@@ -172,7 +198,7 @@ pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -
             .hidden("credential.type", kind.name())
     };
     let mut blocks = vec![Block::Form(form(Credential::ApiKey))];
-    for kind in [Credential::Oauth2, Credential::WorkloadIdentity] {
+    for kind in Credential::ALL.into_iter().skip(1) {
         let title = format!("Another kind of credential: {}", kind.title());
         blocks.push(Block::Fold(format!("new-{}", kind.name()), title, form(kind)));
     }

@@ -181,7 +181,7 @@ async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Bloc
     let mut buttons = vec![Piece::Button(test_button(id))];
     let act = |name: &str, says: &str| Form::post(name, format!("{here}/{name}"), says);
     buttons.push(Piece::Button(act("reset", "Forget what is held against it")));
-    if !matches!(view["credential_type"].as_str(), Some("api_key" | "bearer")) {
+    if !matches!(view["credential_type"].as_str(), Some("api_key" | "bearer" | "aws")) {
         buttons.push(Piece::Button(act("refresh", "Renew its token now")));
     }
     blocks.push(Block::Row(buttons));

@@ -29,6 +29,8 @@ fn specs() -> Vec<Spec> {
         Spec::new("description", "Description", "", Kind::Text),
         Spec::new("enabled", "On", "Keys of a group that is off are refused.", Kind::Flag),
     ];
+    let says = "One a line: asked = served; clients of the group may ask for either.";
+    specs.push(Spec::new("model_aliases", "Models by another name", says, Kind::Pairs));
     specs.extend(thing::limit_specs(Prefix::Limits));
     specs
 }

@@ -21,7 +21,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Clock, LocalError,
-    reply::{Refusal, Reply, off_thread, read},
+    hands::Hands,
+    reply::{Refusal, Reply, read},
     template::Queue,
 };
 use requests::Receive;
@@ -35,6 +36,7 @@ const URL_PREFIX: &str = "http://127.0.0.1/000000000000/";
 pub(crate) struct Queues {
     store: Arc<Mutex<Store>>,
     clock: Clock,
+    hands: Hands,
     bell: Arc<Bell>,
 }
 
@@ -62,6 +64,7 @@ impl Queues {
         file: Option<&Path>,
         queues: &[Queue],
         clock: Clock,
+        hands: Hands,
     ) -> Result<Self, LocalError> {
         let failed = |cause: rusqlite::Error| LocalError::database("queue", file, &cause);
         let store = Store::open(file).map_err(failed)?;
@@ -69,7 +72,7 @@ impl Queues {
             store.put_queue(&Settings::of(queue, clock.now_ms())).map_err(failed)?;
         }
         store.put_back_in_flight(clock.now_ms()).map_err(failed)?;
-        Ok(Self { store: Arc::new(Mutex::new(store)), clock, bell: Arc::default() })
+        Ok(Self { store: Arc::new(Mutex::new(store)), clock, hands, bell: Arc::default() })
     }
 
     /// Answers one request.
@@ -130,11 +133,11 @@ impl Queues {
         work: impl FnOnce(&mut Store, i64) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let this = self.clone();
-        off_thread(move || {
+        let work = move || {
             let mut store = this.store.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut store, this.clock.now_ms())
-        })
-        .await?
+        };
+        self.hands.run(work).await?
     }
 }
 

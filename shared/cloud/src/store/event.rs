@@ -12,12 +12,11 @@ use baton_domain::usage::Tokens;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A record as an item: the record's fields under short names, since every event repeats them.
+/// A record as an item: the record's fields under short names, since every event repeats them, less
+/// what its key says and what is zero. (The version before had those, too.)
 #[derive(Serialize, Deserialize)]
 pub(super) struct EventRow {
     v: u32,
-    id: RequestId,
-    k: KeyId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     u: Option<UserId>,
     g: GroupId,
@@ -31,12 +30,17 @@ pub(super) struct EventRow {
     st: bool,
     s: u16,
     o: Outcome,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     es: bool,
     ti: u64,
     to: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     tr: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     t5: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     t1: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     w: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tier: Option<String>,
@@ -74,12 +78,12 @@ impl EventRow {
         Ok(item)
     }
 
-    fn record(self, started_at: Timestamp) -> UsageRecord {
+    fn record(self, started_at: Timestamp, id: RequestId, key_id: KeyId) -> UsageRecord {
         UsageRecord {
             v: self.v,
-            id: self.id,
+            id,
             started_at,
-            key_id: self.k,
+            key_id,
             user_id: self.u,
             group_id: self.g,
             account_id: self.a,
@@ -121,8 +125,6 @@ impl From<&UsageRecord> for EventRow {
         let tokens = &record.tokens;
         Self {
             v: record.v,
-            id: record.id.clone(),
-            k: record.key_id.clone(),
             u: record.user_id.clone(),
             g: record.group_id.clone(),
             a: record.account_id.clone(),
@@ -303,11 +305,18 @@ fn cursor_key(item: &Item) -> Item {
         .collect()
 }
 
-fn read_event(item: Item) -> Result<UsageRecord, StoreError> {
+pub(super) fn read_event(item: Item) -> Result<UsageRecord, StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
-    let at = sk.split('#').next().unwrap_or_default();
-    let at = at.parse().map_err(|error: jiff::Error| inconsistent(&pk, &sk, &error))?;
-    let row: EventRow =
-        serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;
-    Ok(row.record(at))
+    let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, &sk, what);
+    let (at, id) = sk.split_once('#').ok_or_else(|| odd(&"no id in its key"))?;
+    let at = at.parse().map_err(|error: jiff::Error| odd(&error))?;
+    let id = id.parse().map_err(|error| odd(&error))?;
+    let key = names::event_key(&pk).ok_or_else(|| odd(&"no key in its key"))?;
+    let row: EventRow = serde_dynamo::from_item(item).map_err(|error| odd(&error))?;
+    Ok(row.record(at, id, key))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

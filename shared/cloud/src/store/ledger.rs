@@ -30,6 +30,9 @@ pub enum CommitError {
     /// Another transaction touched the same items, or the table is throttled; try again.
     #[error("the table is busy")]
     Busy,
+    /// DynamoDB refuses something in it, and will again; the others can be stored without it.
+    #[error("the table refuses it: {0}")]
+    Refused(String),
     /// Something else.
     #[error(transparent)]
     Failed(#[from] StoreError),
@@ -57,6 +60,7 @@ impl Store {
         let Err(error) = sent else { return Ok(()) };
         match Cancelled::from(error) {
             Cancelled::Busy => Err(CommitError::Busy),
+            Cancelled::Refused(what) => Err(CommitError::Refused(what)),
             Cancelled::Failed(error) => Err(CommitError::Failed(error)),
             Cancelled::Conditions(at) => {
                 let stored: Vec<usize> =

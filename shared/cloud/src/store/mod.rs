@@ -9,6 +9,7 @@ mod glance;
 mod health;
 mod item;
 mod last_used;
+mod late;
 mod ledger;
 mod limits;
 mod list;

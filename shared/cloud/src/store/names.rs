@@ -28,6 +28,7 @@
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
 //! | events that the queue did not take | state | Query (`pending`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
+//! | the event that is stored in a given-up one's place | usage | GetItem |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
 //! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
@@ -198,6 +199,12 @@ pub(super) fn event(record: &UsageRecord) -> Place {
 
 pub(super) fn event_partition(key: &KeyId, day: &str) -> String {
     format!("event#{}#{day}", key.bare())
+}
+
+/// Whose events a partition holds.
+pub(super) fn event_key(partition: &str) -> Option<KeyId> {
+    let bare = partition.strip_prefix("event#")?.split('#').next()?;
+    format!("{}{bare}", KeyId::PREFIX).parse().ok()
 }
 
 pub(super) fn account_day(account: &AccountId, day: &str) -> String {

@@ -1,7 +1,7 @@
 //! Why a transaction was cancelled, in the three ways that matter to whoever wrote it.
 
 use super::StoreError;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 
 /// Nothing of a transaction was written.
@@ -10,6 +10,8 @@ pub(super) enum Cancelled {
     Conditions(Vec<usize>),
     /// Somebody else was at the same items, or the table is throttled: it may be tried again.
     Busy,
+    /// DynamoDB refuses something in it, and will again.
+    Refused(String),
     /// Something else.
     Failed(StoreError),
 }
@@ -22,9 +24,14 @@ impl From<SdkError<TransactWriteItemsError>> for Cancelled {
             error.as_service_error()
         else {
             let busy = ["Throttl", "ThroughputExceeded", "TransactionInProgress", "RequestLimit"];
-            let is_busy =
-                error.as_service_error().is_some() && busy.iter().any(|word| text().contains(word));
-            return if is_busy { Self::Busy } else { failed(text()) };
+            let Some(service) = error.as_service_error() else { return failed(text()) };
+            return if busy.iter().any(|word| text().contains(word)) {
+                Self::Busy
+            } else if service.code() == Some("ValidationException") {
+                Self::Refused(text())
+            } else {
+                failed(text())
+            };
         };
         let reasons = cancelled.cancellation_reasons().iter();
         let codes: Vec<&str> = reasons.map(|reason| reason.code().unwrap_or_default()).collect();
@@ -36,6 +43,8 @@ impl From<SdkError<TransactWriteItemsError>> for Cancelled {
             Self::Conditions(conditions)
         } else if codes.iter().any(|code| busy.contains(code)) {
             Self::Busy
+        } else if codes.contains(&"ValidationError") {
+            Self::Refused("a value is not valid".to_owned())
         } else {
             failed(format!("transaction cancelled: {}", codes.join(", ")))
         }

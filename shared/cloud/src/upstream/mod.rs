@@ -5,8 +5,10 @@
 
 mod address;
 mod proxy;
+mod signer;
 
 pub use proxy::ProxyUrl;
+pub use signer::{AwsAccess, NotSigned, Signer};
 
 use crate::settings::Timers;
 use address::PublicOnly;
@@ -15,11 +17,14 @@ use baton_domain::account::{Account, CredentialKind};
 use baton_domain::secret::Secret;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use std::error::Error as _;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,11 +45,33 @@ const PROXIES_MAX: usize = 256;
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
 pub struct Upstream {
-    client: reqwest::Client,
+    line: Line,
     allow_private: bool,
+}
+
+/// How calls travel.
+#[derive(Clone)]
+enum Line {
+    Network(Network),
+    Given(Arc<dyn Transport>),
+}
+
+/// Connections that are shared.
+#[derive(Clone)]
+struct Network {
+    client: reqwest::Client,
     timers: Timers,
     /// By the SHA-256 of the proxy's URL, which may hold a password.
     proxied: Arc<Cache<[u8; 32], reqwest::Client>>,
+}
+
+/// An upstream inside this process, for tests that must not wait for a network.
+pub trait Transport: Send + Sync {
+    /// Answers a request as an upstream would, or fails to.
+    fn answer(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<http::Response<Body>, NoAnswer>> + Send + '_>>;
 }
 
 /// No answer was had.
@@ -71,8 +98,14 @@ impl Upstream {
     /// When the TLS library cannot be set up.
     pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
         let client = client(timers, allow_private, None)?;
-        let proxied = Arc::new(Cache::new(PROXIES_MAX));
-        Ok(Self { client, allow_private, timers: *timers, proxied })
+        let network =
+            Network { client, timers: *timers, proxied: Arc::new(Cache::new(PROXIES_MAX)) };
+        Ok(Self { line: Line::Network(network), allow_private })
+    }
+
+    /// Calls go to `transport` and nowhere else. The connect timeout is the transport's business.
+    pub fn given(transport: Arc<dyn Transport>) -> Self {
+        Self { line: Line::Given(transport), allow_private: false }
     }
 
     /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
@@ -82,16 +115,19 @@ impl Upstream {
     /// # Errors
     /// [`NoAnswer::BadUrl`] when it is no proxy. There is no way around one that cannot be used.
     pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
-        let Some(proxy) = proxy else { return Ok(self.clone()) };
+        let (Some(proxy), Line::Network(network)) = (proxy, &self.line) else {
+            return Ok(self.clone());
+        };
         let hash = digest(&SHA256, proxy.expose().as_bytes());
         let mut key = [0; 32];
         key.copy_from_slice(hash.as_ref());
-        let client = self.proxied.get_or_insert_with(&key, || {
+        let client = network.proxied.get_or_insert_with(&key, || {
             let url = ProxyUrl::parse(proxy.expose(), self.allow_private)
                 .map_err(|why| NoAnswer::BadUrl(format!("its proxy cannot be used: {why}")))?;
-            client(&self.timers, self.allow_private, Some(&url))
+            client(&network.timers, self.allow_private, Some(&url))
         })?;
-        Ok(Self { client, ..self.clone() })
+        let line = Line::Network(Network { client, ..network.clone() });
+        Ok(Self { line, allow_private: self.allow_private })
     }
 
     /// Sends a request and returns as soon as the answer's head is there.
@@ -105,7 +141,20 @@ impl Upstream {
         body: Bytes,
     ) -> Result<http::Response<Body>, NoAnswer> {
         let url = address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)?;
-        let mut request = self.client.request(method, url).headers(headers);
+        let client = match &self.line {
+            Line::Network(network) => &network.client,
+            Line::Given(transport) => {
+                let mut request = http::Request::new(body);
+                *request.method_mut() = method;
+                *request.uri_mut() = url
+                    .as_str()
+                    .parse()
+                    .map_err(|error: InvalidUri| NoAnswer::BadUrl(error.to_string()))?;
+                *request.headers_mut() = headers;
+                return transport.answer(request).await;
+            }
+        };
+        let mut request = client.request(method, url).headers(headers);
         if !body.is_empty() {
             request = request.body(body);
         }
@@ -150,14 +199,14 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check(url, allow_private).map(drop)
 }
 
-/// The header that an account's credential goes into.
+/// The header that an account's credential goes into; none for a role, which signs.
 ///
 /// # Errors
 /// When the credential has characters that no header may hold.
 pub fn credential_header(
     kind: CredentialKind,
     secret: &Secret,
-) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+) -> Result<Option<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
     let secret = secret.expose();
     let (name, mut value) = match kind {
         CredentialKind::ApiKey => {
@@ -166,9 +215,10 @@ pub fn credential_header(
         CredentialKind::Bearer | CredentialKind::Oauth2 | CredentialKind::WorkloadIdentity => {
             (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
         }
+        CredentialKind::Aws => return Ok(None),
     };
     value.set_sensitive(true);
-    Ok((name, value))
+    Ok(Some((name, value)))
 }
 
 /// The one call that costs nothing and shows whether a credential is good: a list of one model.
@@ -181,11 +231,10 @@ pub async fn free_call(
     account: &Account,
     credential: &Secret,
 ) -> Result<(StatusCode, String), String> {
-    let (name, value) = credential_header(account.credential, credential)
-        .map_err(|_| "its credential is no header value".to_owned())?;
     let version = HeaderName::from_static("anthropic-version");
-    let mut headers =
-        HeaderMap::from_iter([(name, value), (version, HeaderValue::from_static("2023-06-01"))]);
+    let mut headers = HeaderMap::from_iter([(version, HeaderValue::from_static("2023-06-01"))]);
+    let own = credential_header(account.credential, credential);
+    headers.extend(own.map_err(|_| "its credential is no header value".to_owned())?);
     if account.credential.is_renewed() {
         let beta = HeaderName::from_static("anthropic-beta");
         headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));

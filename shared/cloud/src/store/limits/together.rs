@@ -28,6 +28,7 @@ impl Store {
             match self.write_together(self.reservations(bounds, id, wanted)?).await {
                 Ok(()) => return Ok(Admission::Admitted(None)),
                 Err(Cancelled::Failed(error)) => return Err(error),
+                Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
                 Err(Cancelled::Busy) => self.wait_a_moment(tries).await,
                 Err(Cancelled::Conditions(_)) => {
                     // Which limits stand against it is asked of all items as they are now: the
@@ -80,6 +81,7 @@ impl Store {
                 Ok(()) | Err(Cancelled::Conditions(_)) => return Ok(()), // or it is over already
                 Err(Cancelled::Busy) => self.wait_a_moment(tries).await,
                 Err(Cancelled::Failed(error)) => return Err(error),
+                Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
             }
         }
         Err(StoreError::Conflict)

@@ -1,0 +1,91 @@
+//! `/usage/dead-letters` and `/usage/redrive`: what could not be stored, and sending it again.
+//!
+//! A message itself is never shown: it may hold anything. Its ids and the reason are.
+
+use crate::Shared;
+use crate::answer::{Answer, Refused, body};
+use crate::visit::{Note, Visit};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use baton_cloud::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+use baton_cloud::store::Edit;
+use baton_domain::id::{KeyId, RequestId};
+use baton_domain::record::UsageRecord;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What one call sends back, at most: it has to be over within the function's time.
+const REDRIVE_MAX: usize = 500;
+/// Records out of a log that one call takes.
+const RECORDS_MAX: usize = 500;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Redrive {
+    limit: Option<usize>,
+    /// Records out of the log, where they were written in full as the last resort.
+    records: Vec<UsageRecord>,
+}
+
+pub(crate) async fn peek(State(office): Shared) -> Answer<Json<Value>> {
+    let letters = office.letters()?;
+    let (count, some) = (letters.count().await?, letters.peek().await?);
+    let data: Vec<Value> = some.iter().map(view).collect();
+    Ok(Json(json!({ "count": count, "data": data })))
+}
+
+/// Sends dead letters back to the usage queue, or records out of a log to it. It may be called
+/// again at any time, also after a failure: storing is idempotent.
+pub(crate) async fn redrive(
+    State(office): Shared,
+    visit: Visit,
+    bytes: Bytes,
+) -> Answer<Json<Value>> {
+    let wanted: Redrive = if bytes.is_empty() { Redrive::default() } else { body(&bytes)? };
+    let letters = office.letters()?;
+    if wanted.records.len() > RECORDS_MAX {
+        return Err(Refused::bad(format!("at most {RECORDS_MAX} `records` at a time")));
+    }
+    let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
+    let mut edit = Edit::default();
+    office.note(&visit, &mut edit, Note::did("redrive", &"usage", (Value::Null, asked)))?;
+    office.store.apply(edit).await?;
+    let moved = if wanted.records.is_empty() {
+        letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?
+    } else {
+        letters.send(&wanted.records).await?
+    };
+    Ok(Json(json!({ "moved": moved, "left": letters.count().await? })))
+}
+
+impl crate::Office {
+    fn letters(&self) -> Answer<&DeadLetters> {
+        let none = "no dead-letter queue is set: BATON_DEAD_LETTER_QUEUE_URL names it";
+        self.letters.as_ref().ok_or_else(|| Refused::bad(none))
+    }
+}
+
+/// What may be shown of a message: ids that have an id's form, and why it was not stored.
+fn view(letter: &DeadLetter) -> Value {
+    let reason = UsageRecord::read(&letter.body).err();
+    let fields: Value = serde_json::from_str(&letter.body).unwrap_or_default();
+    let text = |name: &str| fields[name].as_str().unwrap_or_default();
+    json!({
+        "message_id": letter.message_id,
+        "sent_at": letter.sent_at,
+        "id": text("id").parse::<RequestId>().ok(),
+        "key_id": text("key_id").parse::<KeyId>().ok(),
+        "bytes": letter.body.len(),
+        "reason": reason.map_or_else(
+            || "it can be read; the store did not take it, and the log says why".to_owned(),
+            |why| why.kind(),
+        ),
+    })
+}
+
+impl From<DeadLetterError> for Refused {
+    fn from(error: DeadLetterError) -> Self {
+        Self::unreachable(error, "the dead-letter queue")
+    }
+}

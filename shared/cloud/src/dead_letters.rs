@@ -1,0 +1,129 @@
+//! The dead-letter queue: what could not be stored, seen and sent back by an operator.
+//!
+//! What makes a message a usage record is `domain::record`'s business.
+
+use crate::aws::Aws;
+use crate::queue::UsageQueue;
+use crate::settings::Resources;
+use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use baton_domain::record::UsageRecord;
+use jiff::Timestamp;
+
+/// Messages that one receive returns at most.
+const RECEIVE_MAX: i32 = 10;
+/// How long a message is hidden while it is sent back: a crash in between costs this time.
+const HIDDEN_SECONDS: i32 = 60;
+
+/// The dead-letter queue, and the queue that its messages came from.
+#[derive(Clone)]
+pub struct DeadLetters {
+    sqs: aws_sdk_sqs::Client,
+    url: String,
+    queue: UsageQueue,
+}
+
+/// A message that could not be stored.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// The queue's id of it.
+    pub message_id: String,
+    /// When it was sent.
+    pub sent_at: Option<Timestamp>,
+    /// The message; not fit to be shown.
+    pub body: String,
+}
+
+/// The dead-letter queue did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the dead-letter queue failed: {0}")]
+pub struct DeadLetterError(String);
+
+impl DeadLetters {
+    /// The queues that `resources` name, if they name one for dead letters. No I/O.
+    pub fn of(aws: &Aws, resources: &Resources) -> Option<Self> {
+        let (queue, url) = (&resources.usage_queue_url, &resources.dead_letter_queue_url);
+        let queue = UsageQueue::new(aws, queue);
+        (!url.is_empty()).then(|| Self { sqs: aws.sqs.clone(), url: url.clone(), queue })
+    }
+
+    /// About how many there are.
+    pub async fn count(&self) -> Result<u64, DeadLetterError> {
+        let wanted = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let request = self.sqs.get_queue_attributes().queue_url(&self.url);
+        let answer = request.set_attribute_names(Some(wanted.to_vec())).send().await?;
+        let found = answer.attributes.unwrap_or_default();
+        Ok(wanted.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
+    }
+
+    /// Some of them, ten at most. They stay where they are.
+    pub async fn peek(&self) -> Result<Vec<DeadLetter>, DeadLetterError> {
+        let messages = self.receive(RECEIVE_MAX, 0).await?;
+        Ok(messages.into_iter().map(DeadLetter::of).collect())
+    }
+
+    /// Sends up to `most` of them back to the queue that they came from; returns how many were.
+    ///
+    /// Each is deleted here after the queue has taken it. A crash in between sends it twice, and
+    /// storing a record is idempotent.
+    pub async fn redrive(&self, most: usize) -> Result<usize, DeadLetterError> {
+        let mut moved = 0;
+        while moved < most {
+            let count = i32::try_from(most - moved).unwrap_or(RECEIVE_MAX).min(RECEIVE_MAX);
+            let messages = self.receive(count, HIDDEN_SECONDS).await?;
+            if messages.is_empty() {
+                break;
+            }
+            for message in messages {
+                let body = message.body.unwrap_or_default();
+                self.queue.send_raw(body).await.map_err(|error| DeadLetterError(error.0))?;
+                let gone = self.sqs.delete_message().queue_url(&self.url);
+                gone.set_receipt_handle(message.receipt_handle).send().await?;
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Sends records to the usage queue; returns how many it took.
+    pub async fn send(&self, records: &[UsageRecord]) -> Result<usize, DeadLetterError> {
+        for record in records {
+            self.queue.send(record).await.map_err(|error| DeadLetterError(error.0))?;
+        }
+        Ok(records.len())
+    }
+
+    async fn receive(&self, count: i32, hidden: i32) -> Result<Vec<Message>, DeadLetterError> {
+        let received = self
+            .sqs
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(count)
+            .visibility_timeout(hidden)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .send()
+            .await?;
+        Ok(received.messages.unwrap_or_default())
+    }
+}
+
+impl DeadLetter {
+    fn of(message: Message) -> Self {
+        let sent = message.attributes.as_ref();
+        let sent = sent.and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+        Self {
+            message_id: message.message_id.unwrap_or_default(),
+            sent_at: sent.and_then(|millis| Timestamp::from_millisecond(millis.parse().ok()?).ok()),
+            body: message.body.unwrap_or_default(),
+        }
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<SdkError<E>> for DeadLetterError {
+    fn from(error: SdkError<E>) -> Self {
+        Self(DisplayErrorContext(&error).to_string())
+    }
+}

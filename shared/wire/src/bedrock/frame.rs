@@ -1,0 +1,155 @@
+//! The binary frames of an AWS event stream, taken apart as their bytes arrive, and made.
+
+use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder, write_message_to};
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Frames may have 24 MiB (Amazon event stream encoding); a longer one is no frame.
+const FRAME_BYTES_MAX: usize = 24 << 20;
+
+/// The bytes are no event stream, or not the one that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream's event stream is broken")]
+pub struct BadFrame;
+
+/// What a frame says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// An event of the Messages API, as JSON.
+    Event(Vec<u8>),
+    /// The stream is over: the exception's name and its JSON.
+    Exception(String, Bytes),
+    /// Something that is not for us.
+    Other,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    frames: MessageFrameDecoder,
+    held: BytesMut,
+    is_mid: bool,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow)]
+    bytes: Cow<'a, str>,
+}
+
+impl Decoder {
+    /// Takes the next bytes and tells every frame that they complete.
+    pub(super) fn push(&mut self, chunk: &[u8], mut on: impl FnMut(Frame)) -> Result<(), BadFrame> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.held.extend_from_slice(chunk);
+        self.is_mid = true;
+        while let DecodedFrame::Complete(message) =
+            self.frames.decode_frame(&mut self.held).map_err(|_| BadFrame)?
+        {
+            on(Frame::of(&message)?);
+            self.is_mid = !self.held.is_empty();
+        }
+        if self.held.len() > FRAME_BYTES_MAX { Err(BadFrame) } else { Ok(()) }
+    }
+
+    /// Whether the bytes so far end inside a frame.
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.is_mid
+    }
+}
+
+impl Frame {
+    fn of(message: &Message) -> Result<Self, BadFrame> {
+        let header = |name: &str| {
+            let header = message.headers().iter().find(|one| one.name().as_str() == name)?;
+            header.value().as_string().ok().map(|text| text.as_str().to_owned())
+        };
+        let kind = header(":message-type").ok_or(BadFrame)?;
+        match kind.as_str() {
+            "event" if header(":event-type").as_deref() == Some("chunk") => {
+                let Part { bytes } =
+                    serde_json::from_slice(message.payload()).map_err(|_| BadFrame)?;
+                BASE64_STANDARD.decode(bytes.as_bytes()).map(Self::Event).map_err(|_| BadFrame)
+            }
+            "event" => Ok(Self::Other),
+            "exception" => {
+                let name = header(":exception-type").unwrap_or_default();
+                Ok(Self::Exception(name, message.payload().clone()))
+            }
+            // An error that the service's model does not know: it is in the headers.
+            _ => {
+                let code = header(":error-code").unwrap_or_default();
+                let said = serde_json::json!({"message": header(":error-message")});
+                Ok(Self::Exception(code, said.to_string().into()))
+            }
+        }
+    }
+}
+
+/// The frame of an event.
+pub(super) fn event(json: &[u8]) -> Vec<u8> {
+    let payload = serde_json::json!({"bytes": BASE64_STANDARD.encode(json)}).to_string();
+    let header = |name: &'static str, value: &'static str| {
+        Header::new(name, HeaderValue::String(value.into()))
+    };
+    let message = Message::new(payload)
+        .add_header(header(":event-type", "chunk"))
+        .add_header(header(":content-type", "application/json"))
+        .add_header(header(":message-type", "event"));
+    let mut frame = Vec::new();
+    // Fails on headers that are too long, which these are not.
+    let _written = write_message_to(&message, &mut frame);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8], size: usize) -> Result<(Vec<Frame>, bool), BadFrame> {
+        let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
+        for chunk in bytes.chunks(size) {
+            decoder.push(chunk, |frame| frames.push(frame))?;
+        }
+        Ok((frames, decoder.is_mid_frame()))
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed() {
+        let good = event(br#"{"type":"ping"}"#);
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            match read(&bad, bad.len()) {
+                Err(BadFrame) => {}
+                // A longer frame is announced; the sum over the announcement is told before.
+                Ok((frames, is_mid)) => assert!(frames.is_empty() && is_mid && at < 12, "{at}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_is_the_same(events in prop::collection::vec("\\PC{0,40}", 0..6), size in 1usize..200) {
+            let bytes: Vec<u8> = events.iter().flat_map(|text| event(text.as_bytes())).collect();
+            let expect: Vec<_> =
+                events.iter().map(|text| Frame::Event(text.as_bytes().to_vec())).collect();
+            prop_assert_eq!(read(&bytes, size), Ok((expect, false)));
+            if !bytes.is_empty() {
+                let (_, is_mid) = read(&bytes[..bytes.len() - 1], size).unwrap();
+                prop_assert!(is_mid);
+            }
+        }
+
+        #[test]
+        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _either = read(&bytes, 7);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Amazon Bedrock's `InvokeModel` as Claude speaks it: the Messages API with another address,
+//! other places for model, version and betas, and binary frames instead of an event stream.
+//!
+//! Shapes from the Bedrock API reference and the Claude-on-Bedrock page, 2026-11. Signing is
+//! `cloud`'s business; which of two forms a client and an account speak is the relay's.
+
+mod betas;
+mod error;
+mod frame;
+mod object;
+mod request;
+mod stream;
+
+pub use error::{Told, told};
+pub use frame::BadFrame;
+pub use request::{BadBody, Message, to_count, to_count_messages, to_invoke, to_messages};
+pub use stream::{FromSse, PING, ToSse, counted, counted_there};
+
+/// The type of a framed answer.
+pub const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `InvokeModel`: an answer in one piece.
+    Invoke,
+    /// `InvokeModelWithResponseStream`
+    Stream,
+    /// `CountTokens`
+    CountTokens,
+}
+
+impl Action {
+    const ALL: [(Self, &str); 3] = [
+        (Self::Invoke, "/invoke"),
+        (Self::Stream, "/invoke-with-response-stream"),
+        (Self::CountTokens, "/count-tokens"),
+    ];
+
+    /// The model, still percent-encoded, and the action of a path under `/model/`.
+    pub(crate) fn of_path(path: &str) -> Option<(&str, Self)> {
+        let rest = path.strip_prefix("/model/")?;
+        let found = |(action, end): (Self, &'static str)| {
+            rest.strip_suffix(end).map(|model| (model, action))
+        };
+        Self::ALL.into_iter().find_map(found).filter(|(model, _)| !model.is_empty())
+    }
+}
+
+/// The path of an action. Everything but RFC 3986's unreserved characters is percent-encoded:
+/// ids may be ARNs, with colons and slashes, and the signature is over this very text.
+pub fn path(model: &str, action: Action) -> String {
+    let mut path = String::with_capacity(model.len() + 48);
+    path.push_str("/model/");
+    for byte in model.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
+            path.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    let end = Action::ALL.into_iter().find(|(one, _)| *one == action).map(|(_, end)| end);
+    path.push_str(end.unwrap_or_default());
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let check = |model, action, expect: &str| {
+            assert_eq!(path(model, action), expect);
+            let (_, read) = Action::of_path(expect).unwrap();
+            assert_eq!(read, action);
+        };
+        check(
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            Action::Stream,
+            "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke-with-response-stream",
+        );
+        check(
+            "arn:aws:bedrock:us-east-1:1:application-inference-profile/x",
+            Action::Invoke,
+            "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aapplication-inference-profile%2Fx/invoke",
+        );
+        check("é", Action::CountTokens, "/model/%C3%A9/count-tokens");
+        for none in ["/model//invoke", "/model/x", "/model/x/converse", "/models/x/invoke"] {
+            assert_eq!(Action::of_path(none), None, "{none}");
+        }
+    }
+}

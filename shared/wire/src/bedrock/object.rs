@@ -1,0 +1,139 @@
+//! A JSON object taken apart at its top level and put together again with some fields gone and
+//! some before it. What stays, stays byte for byte.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// The object's text and where its fields are.
+pub(super) struct Object<'a> {
+    text: &'a [u8],
+    fields: Vec<(Cow<'a, str>, Range<usize>)>,
+}
+
+impl<'a> Object<'a> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(super) fn read(text: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let Fields(raw) = serde_json::from_slice(text)?;
+        let start = text.as_ptr().addr();
+        let span = |raw: &RawValue| {
+            let at = raw.get().as_ptr().addr() - start;
+            at..at + raw.get().len()
+        };
+        let fields = raw.into_iter().map(|(name, value)| (name, span(value))).collect();
+        Ok(Self { text, fields })
+    }
+
+    /// A field's value as it is written.
+    pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let (_, span) = self.fields.iter().find(|(field, _)| field == name)?;
+        self.text.get(span.clone())
+    }
+
+    /// The object without the fields that `drops` names, and with `before` (fields as they are
+    /// written, without a comma around them) in front.
+    pub(super) fn changed(&self, before: &str, drops: impl Fn(&str) -> bool) -> Vec<u8> {
+        let open = self.text.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+        let mut changed = Vec::with_capacity(self.text.len() + before.len() + 1);
+        changed.extend_from_slice(self.text.get(..open).unwrap_or_default());
+        changed.extend_from_slice(before.as_bytes());
+        let (mut is_first, mut at) = (before.is_empty(), open);
+        for (index, (name, value)) in self.fields.iter().enumerate() {
+            let field = self.text.get(at..value.end).unwrap_or_default();
+            at = value.end;
+            if drops(name) {
+                continue;
+            }
+            // Between two values there are only white space, one comma, and the name.
+            let comma = if index == 0 { None } else { memchr::memchr(b',', field) };
+            if !is_first {
+                changed.push(b',');
+            }
+            changed.extend_from_slice(comma.map_or(field, |comma| &field[comma + 1..]));
+            is_first = false;
+        }
+        changed.extend_from_slice(self.text.get(at..).unwrap_or_default());
+        changed
+    }
+}
+
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+                text.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
+                let mut fields = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    fields.push((name, map.next_value()?));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(text: &str, before: &str, drops: &[&str], expect: &str) {
+        let object = Object::read(text.as_bytes()).unwrap();
+        let changed = object.changed(before, |name| drops.contains(&name));
+        assert_eq!(String::from_utf8(changed).unwrap(), expect);
+    }
+
+    #[test]
+    fn what_stays_stays_byte_for_byte() {
+        let text = " { \"a\" : 1 , \"b\":[1, 2]\n,\t\"c,\" : \"x,y\" } ";
+        // White space before a comma goes with the comma.
+        check(text, "", &[], " { \"a\" : 1, \"b\":[1, 2],\t\"c,\" : \"x,y\" } ");
+        check(text, "", &["a"], " { \"b\":[1, 2],\t\"c,\" : \"x,y\" } ");
+        check(text, "", &["b", "c,"], " { \"a\" : 1 } ");
+        check(text, "\"z\":0", &["a", "c,"], " {\"z\":0, \"b\":[1, 2] } ");
+        check("{}", "", &[], "{}");
+        check("{ }", "\"z\":0", &[], "{\"z\":0 }");
+        check(r#"{"\u0061":1,"b":2}"#, "", &["a"], r#"{"b":2}"#);
+        check(r#"{"a":1,"a":2}"#, "", &["a"], "{}");
+        assert!(Object::read(b"[]").is_err());
+        assert!(Object::read(b"{} x").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn it_means_what_it_meant(
+            fields in prop::collection::btree_map("[a-d,\"{é]{0,3}", "[ ,:{}\"é]{0,6}", 0..6),
+            dropped in "[a-d,\"{é]{0,3}", pretty: bool,
+        ) {
+            let mut value = serde_json::json!(fields);
+            let text = if pretty {
+                serde_json::to_string_pretty(&value)
+            } else {
+                serde_json::to_string(&value)
+            }.unwrap();
+            let changed = Object::read(text.as_bytes()).unwrap()
+                .changed("\"new\":1", |name| name == dropped);
+            value.as_object_mut().unwrap().remove(&dropped);
+            value["new"] = 1.into();
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&changed).unwrap(), value);
+        }
+    }
+}

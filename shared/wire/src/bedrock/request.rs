@@ -1,0 +1,219 @@
+//! A Messages request as `InvokeModel` takes it, and the other way round. Fields that stay, stay
+//! byte for byte.
+
+use super::betas::sorted;
+use super::object::Object;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// Bedrock's name of the dialect.
+const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
+
+/// The body is not what the route takes. The text is for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadBody {
+    /// Not JSON, or not an object.
+    #[error("the request body must be a JSON object")]
+    NotAnObject,
+    /// `CountTokens` without the request that it is about.
+    #[error("input.invokeModel.body: a base64 text of an InvokeModel body is required")]
+    NothingToCount,
+}
+
+/// A Messages request's body for `InvokeModel`. `betas` are the values of its `anthropic-beta`
+/// headers; they go into the body, less what Bedrock does not know and what belongs to that.
+///
+/// # Errors
+/// [`BadBody::NotAnObject`]
+pub fn to_invoke<'a>(body: &[u8], betas: impl Iterator<Item = &'a str>) -> Result<Bytes, BadBody> {
+    let object = object(body)?;
+    Ok(invoke(&object, betas, "").into())
+}
+
+/// A `count_tokens` request's body for `CountTokens`.
+///
+/// # Errors
+/// [`BadBody::NotAnObject`]
+pub fn to_count<'a>(body: &[u8], betas: impl Iterator<Item = &'a str>) -> Result<Bytes, BadBody> {
+    let object = object(body)?;
+    // A whole request is counted, so it must be a valid one: with a bound on its answer, which is
+    // more than its thinking's.
+    let thinking = |raw| serde_json::from_slice::<Value>(raw).ok()?["budget_tokens"].as_u64();
+    let bound = object.get("thinking").and_then(thinking).unwrap_or_default().saturating_add(1);
+    let bound = format!(",\"max_tokens\":{bound}");
+    let has_bound = object.get("max_tokens").is_some();
+    let inner = invoke(&object, betas, if has_bound { "" } else { &bound });
+    let inner = BASE64_STANDARD.encode(inner);
+    Ok(json!({"input": {"invokeModel": {"body": inner}}}).to_string().into())
+}
+
+fn invoke<'a>(object: &Object<'_>, betas: impl Iterator<Item = &'a str>, more: &str) -> Vec<u8> {
+    let own = listed(object.get("anthropic_beta"));
+    let betas = betas.flat_map(|value| value.split(','));
+    let sorted = sorted(betas.chain(own.iter().map(AsRef::as_ref)));
+    let mut before = VERSION.to_owned();
+    if !sorted.kept.is_empty() {
+        before.push_str(",\"anthropic_beta\":");
+        before.push_str(&json!(sorted.kept).to_string());
+    }
+    before.push_str(more);
+    object.changed(&before, |name| {
+        matches!(name, "model" | "stream" | "anthropic_version" | "anthropic_beta")
+            || sorted.fields.contains(&name)
+    })
+}
+
+/// A request of the Messages API.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its body.
+    pub body: Bytes,
+    /// The value of its `anthropic-beta` header.
+    pub betas: Option<String>,
+}
+
+/// An `InvokeModel` body for the Messages API: model and stream enter, the dialect's name leaves,
+/// the betas become a header.
+///
+/// # Errors
+/// [`BadBody::NotAnObject`]
+pub fn to_messages(body: &[u8], model: &str, stream: bool) -> Result<Message, BadBody> {
+    let object = object(body)?;
+    let stream = if stream { ",\"stream\":true" } else { "" };
+    Ok(message(&object, &format!("\"model\":{}{stream}", json!(model)), &["model", "stream"]))
+}
+
+/// A `CountTokens` body for `count_tokens`, which takes no bound of the answer.
+///
+/// # Errors
+/// [`BadBody`]
+pub fn to_count_messages(body: &[u8], model: &str) -> Result<Message, BadBody> {
+    #[derive(Deserialize)]
+    struct Count<'a> {
+        #[serde(borrow)]
+        input: Input<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Input<'a> {
+        #[serde(borrow, rename = "invokeModel")]
+        invoke_model: Inner<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Inner<'a> {
+        #[serde(borrow)]
+        body: Cow<'a, str>,
+    }
+    let count: Count<'_> = serde_json::from_slice(body).map_err(|_| BadBody::NothingToCount)?;
+    let inner = BASE64_STANDARD.decode(count.input.invoke_model.body.as_bytes());
+    let inner = inner.map_err(|_| BadBody::NothingToCount)?;
+    let object = Object::read(&inner).map_err(|_| BadBody::NothingToCount)?;
+    let drops = ["model", "stream", "max_tokens"];
+    Ok(message(&object, &format!("\"model\":{}", json!(model)), &drops))
+}
+
+fn message(object: &Object<'_>, before: &str, drops: &[&str]) -> Message {
+    let betas = listed(object.get("anthropic_beta"));
+    let body = object.changed(before, |name| {
+        matches!(name, "anthropic_version" | "anthropic_beta") || drops.contains(&name)
+    });
+    Message { body: body.into(), betas: (!betas.is_empty()).then(|| betas.join(",")) }
+}
+
+fn object(body: &[u8]) -> Result<Object<'_>, BadBody> {
+    Object::read(body).map_err(|_| BadBody::NotAnObject)
+}
+
+fn listed(raw: Option<&[u8]>) -> Vec<String> {
+    raw.and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn out() {
+        let check = |body: &str, betas: &[&str], expect: &str| {
+            let made = to_invoke(body.as_bytes(), betas.iter().copied()).unwrap();
+            assert_eq!(text(&made), expect);
+        };
+        check(
+            r#"{"model":"m", "max_tokens": 1,"stream":true,"messages":[{"role":"user"}]}"#,
+            &[],
+            r#"{"anthropic_version":"bedrock-2023-05-31", "max_tokens": 1,"messages":[{"role":"user"}]}"#,
+        );
+        check(
+            r#"{"model":"m","speed":"fast","mcp_servers":[],"system":"s","anthropic_beta":["effort-2025-11-24"]}"#,
+            &["context-1m-2025-08-07,fast-mode-2026-02-01", "mcp-client-2025-11-20"],
+            r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["context-1m-2025-08-07","effort-2025-11-24"],"system":"s"}"#,
+        );
+        // Without its beta a field is the client's own fault, and Bedrock's to say.
+        check(
+            r#"{"speed":"fast"}"#,
+            &[],
+            r#"{"anthropic_version":"bedrock-2023-05-31","speed":"fast"}"#,
+        );
+        assert_eq!(to_invoke(b"[]", [].into_iter()), Err(BadBody::NotAnObject));
+    }
+
+    #[test]
+    fn every_recorded_request_keeps_what_it_says() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/requests");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let file = std::fs::read(entry.unwrap().path()).unwrap();
+            let request: Value = serde_json::from_slice(&file).unwrap();
+            let mut expect = request["body"].clone();
+            if !expect["messages"].is_array() {
+                continue;
+            }
+            seen += 1;
+            let body = serde_json::to_vec_pretty(&expect).unwrap();
+            let made = to_invoke(&body, [].into_iter()).unwrap();
+            let fields = expect.as_object_mut().unwrap();
+            fields.retain(|name, _| !["model", "stream", "service_tier"].contains(&name.as_str()));
+            fields.insert("anthropic_version".into(), "bedrock-2023-05-31".into());
+            assert_eq!(serde_json::from_slice::<Value>(&made).unwrap(), expect);
+        }
+        assert!(seen > 10, "{seen}");
+    }
+
+    #[test]
+    fn there_and_back() {
+        let body = br#"{"anthropic_version":"x","anthropic_beta":["a","b"],"max_tokens":1}"#;
+        let made = to_messages(body, "m\"", true).unwrap();
+        assert_eq!(text(&made.body), r#"{"model":"m\"","stream":true,"max_tokens":1}"#);
+        assert_eq!(made.betas.as_deref(), Some("a,b"));
+        let made = to_messages(br#"{"max_tokens":1}"#, "m", false).unwrap();
+        assert_eq!((text(&made.body), made.betas), (r#"{"model":"m","max_tokens":1}"#, None));
+    }
+
+    #[test]
+    fn counting() {
+        let inner = |made: &[u8]| {
+            let made: Value = serde_json::from_slice(made).unwrap();
+            let body = made["input"]["invokeModel"]["body"].as_str().unwrap();
+            String::from_utf8(BASE64_STANDARD.decode(body).unwrap()).unwrap()
+        };
+        let made = to_count(br#"{"model":"m","messages":[]}"#, [].into_iter()).unwrap();
+        let expect = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[]}"#;
+        assert_eq!(inner(&made), expect);
+        let back = to_count_messages(&made, "c").unwrap();
+        assert_eq!(text(&back.body), r#"{"model":"c","messages":[]}"#);
+        let thinking = br#"{"thinking":{"type":"enabled","budget_tokens":2000}}"#;
+        let made = to_count(thinking, [].into_iter()).unwrap();
+        assert!(inner(&made).contains("\"max_tokens\":2001"));
+        for bad in ["{}", r#"{"input":{"invokeModel":{"body":"%"}}}"#, "x"] {
+            let made = to_count_messages(bad.as_bytes(), "c");
+            assert_eq!(made, Err(BadBody::NothingToCount), "{bad}");
+        }
+    }
+}

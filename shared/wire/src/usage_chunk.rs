@@ -1,0 +1,258 @@
+//! The last chunk of a streamed chat completion, which tells the usage: asked for in the client's
+//! stead, and taken out again if the client has not asked.
+//!
+//! Every other byte stays, in requests and in streams. What usage means is `meter`'s business.
+
+use crate::sse::Decoder;
+use bytes::{Bytes, BytesMut};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// An event that grows longer than this is no usage chunk and is passed on as it comes.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// A request for a streamed chat completion with its usage asked for; `None` when it asks already,
+/// or is no JSON object.
+pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
+    const ASKED: &str = r#""include_usage":true"#;
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        stream_options: Option<&'a RawValue>,
+    }
+    let text = std::str::from_utf8(body).ok()?;
+    let raw = serde_json::from_str::<Request>(text).ok()?.stream_options.map(RawValue::get);
+    let start = text.find('{')? + 1;
+    let Some(raw) = raw else {
+        let rest = text.get(start..)?;
+        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+        let added = format!(r#""stream_options":{{{ASKED}}}{comma}"#);
+        return Some(spliced(text, start..start, &added));
+    };
+    let options: Option<BTreeMap<&str, &RawValue>> = serde_json::from_str(raw).ok()?;
+    let mut options = options.unwrap_or_default();
+    if options.get("include_usage").is_some_and(|value| value.get() == "true") {
+        return None;
+    }
+    options.remove("include_usage");
+    let others = options.iter().map(|(name, value)| format!(",\"{name}\":{value}"));
+    let changed = format!("{{{ASKED}{}}}", others.collect::<String>());
+    let at = raw.as_ptr().addr() - text.as_ptr().addr();
+    Some(spliced(text, at..at + raw.len(), &changed))
+}
+
+/// A field that is `null` is there, too.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
+fn spliced(text: &str, span: std::ops::Range<usize>, with: &str) -> Bytes {
+    let (before, after) = (text.get(..span.start), text.get(span.end..));
+    [before.unwrap_or_default(), with, after.unwrap_or_default()].concat().into()
+}
+
+/// Takes the usage chunk out of a stream, however it is cut. What it yields is whole events.
+#[derive(Debug, Default)]
+pub struct WithoutUsage {
+    held: BytesMut,
+    /// The line that is being read has nothing in it yet.
+    is_blank: bool,
+    /// The last byte was a carriage return, whose line feed may follow.
+    after_return: bool,
+    /// The event is too long to be one: it passes as it comes.
+    passes: bool,
+}
+
+impl WithoutUsage {
+    /// Takes the upstream's next bytes; what the client gets for them.
+    pub fn push(&mut self, chunk: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(chunk.len() + self.held.len());
+        let mut rest = chunk;
+        while let Some(end) = self.end_of_event(rest) {
+            let is_halved = self.after_return && rest.get(end) == Some(&b'\n');
+            let (event, after) = rest.split_at(end + usize::from(is_halved));
+            self.held.extend_from_slice(event);
+            self.flush(&mut out);
+            rest = after;
+        }
+        self.held.extend_from_slice(rest);
+        self.passes |= self.held.len() > EVENT_BYTES_MAX;
+        if self.passes {
+            out.extend_from_slice(&self.held.split());
+        }
+        out.freeze()
+    }
+
+    /// What is left when the stream is over: a last event whose blank line is missing, which it
+    /// then gets. Half an event is nothing.
+    pub fn end(&mut self) -> Bytes {
+        let mut event = self.held.split();
+        if self.passes {
+            return event.freeze();
+        }
+        if !is_whole(&event) || is_usage(&event) {
+            return Bytes::new();
+        }
+        event.extend_from_slice(b"\n\n");
+        event.freeze()
+    }
+
+    /// Whether the client has the beginning of an event.
+    pub fn is_mid_event(&self) -> bool {
+        self.passes
+    }
+
+    fn flush(&mut self, out: &mut BytesMut) {
+        let event = self.held.split();
+        if self.passes || !is_usage(&event) {
+            out.extend_from_slice(&event);
+        }
+        self.passes = false;
+    }
+
+    /// Where the event ends in `bytes`: after its blank line.
+    fn end_of_event(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
+            let is_second_half = self.after_return && *byte == b'\n';
+            self.after_return = *byte == b'\r';
+            if is_second_half {
+                continue;
+            }
+            let ends_line = matches!(byte, b'\r' | b'\n');
+            if ends_line && self.is_blank {
+                return Some(at + 1);
+            }
+            self.is_blank = ends_line;
+        }
+        None
+    }
+}
+
+/// Whether an event's data, cut or not, is a whole chunk or the end mark.
+fn is_whole(event: &[u8]) -> bool {
+    any_data(event, |data| data == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok())
+}
+
+/// Whether an event is a chunk with usage and without a choice.
+fn is_usage(event: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Chunk {
+        choices: Vec<IgnoredAny>,
+        usage: Option<IgnoredAny>,
+    }
+    if memchr::memmem::find(event, b"\"usage\"").is_none() {
+        return false;
+    }
+    any_data(event, |data| {
+        serde_json::from_slice::<Chunk>(data)
+            .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+    })
+}
+
+fn any_data(event: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    let (mut decoder, mut any) = (Decoder::new(), false);
+    decoder.push(event, |event| any |= is(event.data.trim_ascii()));
+    decoder.finish(|event| any |= is(event.data.trim_ascii()));
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const USAGE: &str = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":1}}";
+    const TEXT: &str =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\" é\"}}],\"usage\":null}";
+    const FILTER: &str = "data: {\"choices\":[],\"usage\":null,\"prompt_filter_results\":[]}";
+
+    #[test]
+    fn usage_is_asked_for_and_nothing_else_changes() {
+        let check = |body: &'static str, expect: Option<&str>| {
+            let asked = ask_for_usage(&Bytes::from_static(body.as_bytes()));
+            assert_eq!(asked.as_deref(), expect.map(str::as_bytes), "{body}");
+        };
+        let asked = r#"{"stream_options":{"include_usage":true}}"#;
+        check("{}", Some(asked));
+        check(
+            "{ \"model\" : 1.50 }",
+            Some("{\"stream_options\":{\"include_usage\":true}, \"model\" : 1.50 }"),
+        );
+        check(asked, None);
+        check(r#"{"stream_options": {"include_usage" : true }}"#, None);
+        check(
+            r#"{"a":1,"stream_options":{"x":[1.0],"include_usage":false},"b":2}"#,
+            Some(r#"{"a":1,"stream_options":{"include_usage":true,"x":[1.0]},"b":2}"#),
+        );
+        check(
+            r#"{"stream_options":{},"b":2}"#,
+            Some(r#"{"stream_options":{"include_usage":true},"b":2}"#),
+        );
+        check(r#"{"stream_options": null}"#, Some(r#"{"stream_options": {"include_usage":true}}"#));
+        check(r#"{"stream_options":7}"#, None);
+        check("[]", None);
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_usage_chunk_goes_however_the_stream_is_cut(
+            line in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+            kinds in prop::collection::vec(0..5_usize, 0..12),
+            cuts in prop::collection::vec(1..40_usize, 1..20),
+        ) {
+            let events = [USAGE, TEXT, FILTER, ": keep-alive", "data: [DONE]"];
+            let whole = |keep: &dyn Fn(usize) -> bool| -> String {
+                let kept = kinds.iter().filter(|kind| keep(**kind));
+                kept.flat_map(|kind| [events[*kind], line, line]).collect()
+            };
+            let (stream, mut filter, mut out) = (whole(&|_| true), WithoutUsage::default(), Vec::new());
+            let (mut rest, mut cuts) = (stream.as_bytes(), cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                out.extend_from_slice(&filter.push(piece));
+                rest = after;
+            }
+            out.extend_from_slice(&filter.end());
+            let (out, expect) = (String::from_utf8(out).unwrap(), whole(&|kind| kind != 0));
+            // The feed of a `\r\n` that ends a dropped event may go or stay; it is no line.
+            if line == "\r\n" {
+                prop_assert_eq!(out.replace(['\r', '\n'], ""), expect.replace(['\r', '\n'], ""));
+            } else {
+                prop_assert_eq!(out, expect);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_event_is_not_held() {
+        let mut filter = WithoutUsage::default();
+        let long = format!("data: {{\"choices\":[],\"usage\":\"{}", "x".repeat(EVENT_BYTES_MAX));
+        assert_eq!(filter.push(long.as_bytes()), long.as_bytes());
+        assert!(filter.is_mid_event());
+        assert_eq!(filter.push(b"\"}\n\n"), &b"\"}\n\n"[..]);
+        assert!(!filter.is_mid_event());
+        assert!(filter.push(format!("{USAGE}\n").as_bytes()).is_empty());
+        assert!(filter.push(b"\n").is_empty());
+    }
+
+    #[test]
+    fn an_end_without_its_blank_line_is_told() {
+        let mut filter = WithoutUsage::default();
+        for (last, expect) in [
+            (TEXT, format!("{TEXT}\n\n")),
+            ("data: [DONE]", "data: [DONE]\n\n".to_owned()),
+            (USAGE, String::new()),
+            ("", String::new()),
+            ("data: {\"choices\":[{\"del", String::new()),
+        ] {
+            assert!(filter.push(last.as_bytes()).is_empty());
+            assert_eq!(filter.end(), expect.as_bytes(), "{last}");
+            assert!(!filter.is_mid_event());
+        }
+        let value: Value = json!({"choices": [], "usage": null});
+        assert!(!is_usage(format!("data: {value}\n\n").as_bytes()));
+    }
+}

@@ -1,0 +1,58 @@
+//! Claude Code that is told to use Amazon Bedrock, at Baton's address.
+
+use std::time::Duration;
+
+use baton_tests::house::{House, Key, Launch, MODEL};
+use baton_tests::program::Program;
+use baton_tests::upstream::{ACCESS_KEY, SECRET_KEY};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Door, install};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
+
+/// What `claude -p` reports at its end.
+fn claude(house: &House, key: &Key) -> Value {
+    let home = TempDir::with_prefix("claude-").expect("a home");
+    let program = install::node_folder().join("node_modules/.bin/claude");
+    let mut command = Door::through(house, key).client(&program, home.path());
+    command
+        .env_remove("ANTHROPIC_BASE_URL")
+        .env("CLAUDE_CODE_USE_BEDROCK", "1")
+        .env("CLAUDE_CODE_SKIP_BEDROCK_AUTH", "1")
+        .env("ANTHROPIC_BEDROCK_BASE_URL", house.relay_url())
+        .env("AWS_REGION", "us-west-2")
+        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+        .env("CLAUDE_CODE_MAX_RETRIES", "1")
+        .args(["-p", TOOL, "--allowedTools", "Bash", "--output-format", "json"])
+        .current_dir(home.path());
+    let ended = Program::run(&mut command, PATIENCE);
+    serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
+}
+
+async fn house() -> House {
+    let launch =
+        Launch::new().env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    House::launched(launch).await
+}
+
+#[tokio::test]
+async fn it_works_over_accounts_of_both_kinds() {
+    let (bedrock, anthropic) = (house().await, House::open().await);
+    let account = json!({
+        "name": "bedrock", "provider": "bedrock", "base_url": bedrock.upstream.url(),
+        "credential": {"type": "aws", "region": "us-west-2"},
+        "model_map": {MODEL: "us.anthropic.claude-opus-5-5-v1:0"},
+    });
+    bedrock.admin().create("/accounts", &account).await;
+    for house in [bedrock, anthropic] {
+        let key = house.key("claude").create().await;
+        let report = claude(&house, &key);
+        assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
+        assert_eq!(report["num_turns"], 2, "{report:#}");
+        house.summary_equals(&house.upstream.ledger().total()).await;
+    }
+}

@@ -1,0 +1,134 @@
+//! OpenAI's own clients, on accounts of either vendor: the Python and the TypeScript SDK, and
+//! Codex; and Claude Code on an account of OpenAI's kind.
+
+use std::process::Command;
+use std::time::Duration;
+
+use baton_tests::house::{House, Key, SOON};
+use baton_tests::program::Program;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Door, install};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
+
+/// Accounts by what they speak: the provider, and whether it has Responses.
+const ACCOUNTS: [(&str, bool); 3] =
+    [("anthropic", false), ("openai_compatible", false), ("openai_compatible", true)];
+
+async fn house((provider, speaks_responses): (&str, bool)) -> (House, Key) {
+    let house = House::empty().await;
+    let fields = json!({"provider": provider, "speaks_responses": speaks_responses});
+    house.account_with("main", &house.upstream.url(), fields).await;
+    let key = house.key("sdk").create().await;
+    (house, key)
+}
+
+fn python() -> Command {
+    let mut command = Command::new(install::python());
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/openai_sdk.py"));
+    command
+}
+
+fn typescript() -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/openai_sdk.mjs"))
+        .current_dir(install::node_folder());
+    command
+}
+
+/// What the script prints.
+fn results(mut command: Command, door: &Door) -> Value {
+    let home = TempDir::with_prefix("client-").expect("a home");
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home.path())
+        .env("OPENAI_BASE_URL", format!("{}/v1", door.url))
+        .env("OPENAI_API_KEY", &door.credential);
+    let ended = Program::run(&mut command, PATIENCE);
+    assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
+}
+
+async fn same_on_every_account(client: fn() -> Command) {
+    let round = json!(["lookup", {"value": "answer"}, "The tool said: 42"]);
+    for account in ACCOUNTS {
+        let (house, key) = house(account).await;
+        let results = results(client(), &Door::through(&house, &key));
+        let expect = json!({
+            "chat": HELLO,
+            "chat_streamed": [HELLO, false],
+            "chat_usage": [HELLO, true],
+            "chat_round": round,
+            "responses_streamed": [HELLO, HELLO, "completed", true],
+            "responses": HELLO,
+            "responses_round": ["lookup", {"value": "answer"}, "The tool said: 42"],
+            "models": true,
+            "error": ["BadRequestError", 400, true],
+        });
+        assert!(results == expect, "{account:?}: {results:#}");
+        house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_python_sdk_works_on_accounts_of_either_vendor() {
+    same_on_every_account(python).await;
+}
+
+#[tokio::test]
+async fn the_typescript_sdk_works_on_accounts_of_either_vendor() {
+    same_on_every_account(typescript).await;
+}
+
+/// What `codex exec` prints as its last message.
+fn codex(door: &Door, prompt: &str) -> String {
+    let home = TempDir::with_prefix("codex-").expect("a home");
+    let config = format!(
+        "model = \"claude-sonnet-5-5\"\nmodel_provider = \"baton\"\n\n\
+         [model_providers.baton]\nname = \"Baton\"\nbase_url = \"{}/v1\"\n\
+         env_key = \"BATON_KEY\"\nwire_api = \"responses\"\nrequest_max_retries = 0\n\
+         stream_max_retries = 0\n",
+        door.url
+    );
+    let folder = home.path().join(".codex");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("config.toml"), config).expect("a configuration");
+    let last = home.path().join("last");
+    let program = install::node_folder().join("node_modules/.bin/codex");
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home.path())
+        .env("BATON_KEY", &door.credential)
+        .args(["exec", "--skip-git-repo-check", "--output-last-message"])
+        .arg(&last)
+        .arg(prompt)
+        .current_dir(home.path());
+    let ended = Program::run(&mut command, PATIENCE);
+    std::fs::read_to_string(&last)
+        .unwrap_or_else(|e| panic!("{e}: {:?}\n{}{}", ended.code, ended.stdout, ended.stderr))
+}
+
+#[tokio::test]
+async fn codex_runs_a_prompt_on_accounts_of_either_vendor() {
+    for account in ACCOUNTS {
+        let (house, key) = house(account).await;
+        assert_eq!(codex(&Door::through(&house, &key), "say hi"), HELLO, "{account:?}");
+        house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+    }
+}
+
+#[tokio::test]
+async fn claude_code_runs_a_tool_on_an_openai_account() {
+    let (house, key) = house(("openai_compatible", false)).await;
+    let door = Door::through(&house, &key);
+    let report = crate::claude_code::claude(&door, crate::claude_code::TOOL);
+    assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
+    house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+}

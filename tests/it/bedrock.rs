@@ -1,0 +1,358 @@
+//! Accounts on Amazon Bedrock: a client of the Messages API gets from them what it gets from
+//! Anthropic, and every token is counted.
+
+use baton_tests::answer::Answer;
+use baton_tests::fixtures;
+use baton_tests::house::{House, Key, Launch, MODEL, message};
+use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
+use serde_json::{Value, json};
+
+/// What the model is called there.
+pub(crate) const PROFILE: &str = "us.anthropic.claude-opus-5-5-v1:0";
+
+/// Baton in an environment with AWS credentials.
+pub(crate) async fn house_with_role() -> House {
+    let launch = Launch::new()
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .env("AWS_REGION", "eu-central-1");
+    House::launched(launch).await
+}
+
+/// An account's fields for Bedrock at `url`.
+pub(crate) fn signed(url: &str) -> Value {
+    json!({
+        "name": "bedrock", "provider": "bedrock", "base_url": url,
+        "credential": {"type": "aws", "region": "us-west-2"}, "model_map": {MODEL: PROFILE},
+    })
+}
+
+/// A house with one Bedrock account, and its key.
+async fn bedrock() -> (House, Key) {
+    let house = house_with_role().await;
+    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+    let key = house.key("ci").create().await;
+    (house, key)
+}
+
+/// The events of a stream but for signs of life and what differs from request to request.
+pub(crate) fn told(answer: &Answer) -> Vec<Value> {
+    let mut events = answer.events();
+    events.retain(|event| event["type"] != "ping");
+    for event in &mut events {
+        for field in ["id", "usage"] {
+            if event["message"].is_object() {
+                event["message"][field] = Value::Null;
+            }
+        }
+        if event["type"] == "message_delta" {
+            event["usage"] = Value::Null;
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_anthropics_tells() {
+    let (house, key) = bedrock().await;
+    let direct = House::open().await;
+    let direct_key = direct.key("ci").create().await;
+    for ask in ["hi", "[[thinking]]", "[[tool:echo hi]]", "[[text;events=300]]"] {
+        let answer = key.ask(ask).await.ok();
+        assert_eq!(told(&answer), told(&direct_key.ask(ask).await.ok()), "{ask}");
+        let content_type = answer.header("content-type").unwrap_or_default();
+        assert!(content_type.starts_with("text/event-stream"), "{content_type}");
+        assert!(answer.header("request-id").unwrap_or_default().starts_with("amzn-"));
+        assert!(!answer.text().contains("amazon-bedrock"), "{}", answer.text());
+    }
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn recorded_streams_come_through() {
+    let (house, key) = bedrock().await;
+    let whole = ["text", "thinking_text", "cache_usage", "context_management"];
+    for stream in fixtures::streams("anthropic").iter().filter(|one| whole.contains(&&*one.name)) {
+        house.upstream.next(&format!("fixture:{}", stream.name));
+        let answer = key.ask("hi").await.ok();
+        let body = Answer { body: stream.body.clone(), ..answer.clone() };
+        let without_pings = |answer: &Answer| {
+            let mut events = answer.events();
+            events.retain(|event| event["type"] != "ping");
+            events
+        };
+        assert_eq!(without_pings(&answer), without_pings(&body), "{}", stream.name);
+    }
+}
+
+#[tokio::test]
+async fn what_goes_out_is_bedrocks() {
+    let (house, key) = bedrock().await;
+    let mut body = message(MODEL, "hi", true);
+    body["speed"] = json!("fast");
+    body["service_tier"] = json!("auto");
+    let betas = "claude-code-20250219,interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,fast-mode-2026-02-01";
+    let asked = key.message(body.to_string()).header("anthropic-beta", betas);
+    Answer::to(asked.header("x-custom", "kept")).await.ok();
+    let sent = house.upstream.last().request;
+    assert_eq!(
+        sent.target,
+        "/model/us.anthropic.claude-opus-5-5-v1%3A0/invoke-with-response-stream"
+    );
+    assert_eq!(
+        sent.json(),
+        json!({
+            "anthropic_version": "bedrock-2023-05-31",
+            "anthropic_beta": ["interleaved-thinking-2025-05-14", "tool-search-tool-2025-10-19"],
+            "max_tokens": 1024, "messages": [{"role": "user", "content": "hi"}],
+        })
+    );
+    assert_eq!(sent.header("x-custom"), Some("kept"));
+    for gone in ["anthropic-beta", "anthropic-version", "x-api-key"] {
+        assert_eq!(sent.header(gone), None, "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_one_piece_and_a_count() {
+    let (house, key) = bedrock().await;
+    let answer = key.ask_whole("hi").await.ok();
+    assert_eq!(answer.json()["model"], MODEL);
+    assert_eq!(answer.body, house.upstream.last().sent, "nothing to change");
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]});
+    let count = key.request("POST", "/v1/messages/count_tokens").body(body.to_string());
+    let count = Answer::to(count).await.ok().json();
+    assert!(count["input_tokens"].is_u64(), "{count}");
+    assert_eq!(
+        house.upstream.last().request.target,
+        "/model/anthropic.claude-opus-5-5-v1%3A0/count-tokens"
+    );
+    assert_eq!(house.upstream.ledger().count_tokens, 1);
+    let event = house.events_of(&key, 1).await.remove(0);
+    assert_eq!((&event["model"], &event["provider"]), (&json!(MODEL), &json!("bedrock")));
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn errors_are_told_in_the_messages_apis_words() {
+    let (house, key) = bedrock().await;
+    let check = async |scenario: &str, status: u16, kind: &str, message: &str| {
+        house.upstream.next(scenario);
+        let answer = key.ask("hi").await;
+        let error = &answer.json()["error"];
+        assert_eq!(answer.status, status, "{error}");
+        assert_eq!((&error["type"], &error["message"]), (&json!(kind), &json!(message)));
+        assert_eq!(answer.header("x-amzn-errortype"), None);
+    };
+    let long = "prompt is too long: 210000 tokens > 200000 maximum";
+    let said = format!("status:400;say=The model returned the following errors: {long}");
+    check(&said, 400, "invalid_request_error", long).await;
+    let said = "status:400;say=Input is too long for requested model.";
+    let words = "prompt is too long: Input is too long for requested model.";
+    check(said, 400, "invalid_request_error", words).await;
+    check("status:404;say=no such model", 404, "not_found_error", "no such model").await;
+    check("status:429;say=Too many tokens", 429, "rate_limit_error", "Too many tokens").await;
+}
+
+#[tokio::test]
+async fn an_exception_in_a_stream_is_an_error_event() {
+    let (house, key) = bedrock().await;
+    house.upstream.next("fixture:error_midstream");
+    let answer = key.ask("hi").await.ok();
+    let last = answer.events().pop().expect("an event");
+    assert_eq!(last["type"], "error", "{}", answer.text());
+    assert_eq!(last["error"]["type"], "overloaded_error", "{}", answer.text());
+    assert!(answer.text().contains("event: error\n"));
+    house.upstream.next("cut:5");
+    let answer = key.ask("hi").await.ok();
+    assert_eq!(answer.events().pop().expect("an event")["error"]["type"], "api_error");
+}
+
+#[tokio::test]
+async fn requests_move_between_anthropic_and_bedrock() {
+    let house = house_with_role().await;
+    let anthropic = FakeUpstream::start();
+    let mut account = signed(&house.upstream.url());
+    account["priority"] = json!(1);
+    house.admin().create("/accounts", &account).await;
+    house.account_with("anthropic", &anthropic.url(), json!({"priority": 2})).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("status:429");
+    let answer = key.ask("hi").await.ok();
+    assert_eq!(answer.said(), key.ask("hi").await.ok().said());
+    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 2));
+    // An exception as the first frame counts like a status.
+    let key = {
+        let group = house.group("other").await;
+        account["groups"] = json!([group]);
+        account["name"] = json!("first");
+        house.admin().create("/accounts", &account).await;
+        let second = json!({"priority": 2, "groups": [group]});
+        house.account_with("second", &anthropic.url(), second).await;
+        house.key("other").group(&group).create().await
+    };
+    house.upstream.next("fixture:error_first");
+    key.ask("hi").await.ok();
+    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (2, 3));
+}
+
+#[tokio::test]
+async fn a_model_that_bedrock_has_no_name_for_goes_elsewhere() {
+    let (house, key) = bedrock().await;
+    key.ask_model("claude-sonnet-4-5", "hi").await.refused(503, "api_error");
+    let anthropic = FakeUpstream::start();
+    house.account_with("anthropic", &anthropic.url(), json!({"priority": 200})).await;
+    key.ask_model("claude-sonnet-4-5", "hi").await.ok();
+    key.ask("hi").await.ok();
+    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 1));
+    let models = key.get("/v1/models").await.ok().text();
+    assert!(models.contains(MODEL), "{models}");
+}
+
+#[tokio::test]
+async fn a_key_or_an_assumed_role_opens_it_too() {
+    let sts = FakeUpstream::start();
+    let launch = Launch::new()
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .env("AWS_ENDPOINT_URL_STS", &sts.url());
+    let house = House::launched(launch).await;
+    let arn = "arn:aws:iam::123456789012:role/bedrock";
+    let ways = [
+        json!({"type": "api_key", "header": "authorization", "value": BEDROCK_KEY}),
+        json!({"type": "aws", "region": "us-west-2", "role_arn": arn, "external_id": "tenant-7"}),
+    ];
+    for (index, credential) in ways.into_iter().enumerate() {
+        let group = house.group(&format!("group-{index}")).await;
+        let mut account = signed(&house.upstream.url());
+        account["credential"] = credential;
+        account["groups"] = json!([group]);
+        let id = house.admin().create("/accounts", &account).await;
+        let key = house.key("ci").group(&group).create().await;
+        key.ask("hi").await.ok();
+        key.ask("hi").await.ok();
+        let shown = house.admin().get(&format!("/accounts/{id}")).await.ok().text();
+        assert!(!shown.contains("tenant-7") && !shown.contains(BEDROCK_KEY), "{shown}");
+    }
+    let sent = house.upstream.last().request;
+    assert_eq!(sent.header("x-amz-security-token"), Some(ROLE.2));
+    assert_eq!(sts.exchanges().len(), 1, "the role is assumed once");
+}
+
+#[tokio::test]
+async fn where_bedrock_speaks_the_messages_api_bytes_pass_signed() {
+    let house = house_with_role().await;
+    let base = format!("{}/anthropic", house.upstream.url());
+    let mut account = signed(&base);
+    let name = "anthropic.claude-opus-5-5";
+    account["model_map"] = json!({MODEL: name});
+    house.admin().create("/accounts", &account).await;
+    let key = house.key("ci").create().await;
+    let answer = key.ask("[[thinking]]").await.ok();
+    let seen = house.upstream.last();
+    assert_eq!(answer.body, seen.sent);
+    assert_eq!(seen.request.body, message(name, "[[thinking]]", true).to_string());
+    assert_eq!(seen.request.header("anthropic-version"), Some("2023-06-01"));
+}
+
+#[tokio::test]
+async fn an_account_is_tested_by_a_free_count() {
+    let house = house_with_role().await;
+    let id = house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+    let path = format!("/accounts/{id}/test");
+    let result = house.admin().post(&path, &json!({})).await.ok().json();
+    assert_eq!(
+        (&result["ok"], &result["upstream_status"]),
+        (&json!(true), &json!(200)),
+        "{result}"
+    );
+    assert_eq!(house.upstream.ledger().count_tokens, 1);
+    let group = house.group("other").await;
+    let mut other = signed(&house.upstream.url());
+    let wrong = json!({"type": "api_key", "header": "authorization", "value": "wrong"});
+    (other["credential"], other["groups"]) = (wrong, json!([group]));
+    let id = house.admin().create("/accounts", &other).await;
+    let result = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok().json();
+    assert_eq!(
+        (&result["ok"], &result["upstream_status"]),
+        (&json!(false), &json!(401)),
+        "{result}"
+    );
+    let key = house.key("other").group(&group).create().await;
+    let refused = key.ask("hi").await.status(401).json();
+    assert_eq!(refused["error"]["type"], "authentication_error");
+}
+
+#[tokio::test]
+async fn a_profile_without_a_name_costs_what_was_asked_for() {
+    let house = house_with_role().await;
+    let mut account = signed(&house.upstream.url());
+    let arn = "arn:aws:bedrock:us-west-2:1:application-inference-profile/anthropic.x";
+    account["model_map"] = json!({MODEL: arn});
+    house.admin().create("/accounts", &account).await;
+    let key = house.key("ci").create().await;
+    house.upstream.next("status:400");
+    key.ask("hi").await.status(400);
+    let event = house.events_of(&key, 1).await.remove(0);
+    assert_eq!(event["upstream_model"], arn);
+    let version = event["price_version"].as_str().expect("a version");
+    assert!(!version.ends_with('?'), "no guess: {version}");
+    assert!(house.upstream.last().request.target.contains("profile%2Fanthropic.x/"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_account() {
+    let house = House::empty().await;
+    let check = async |field: &str, value: Value, part: &str| {
+        let mut account = signed("https://bedrock-runtime.us-west-2.amazonaws.com");
+        account[field] = value;
+        let answer = house.admin().post("/accounts", &account).await;
+        let message = answer.refused(400, "invalid_request_error").message();
+        assert!(message.contains(part), "{message}");
+    };
+    check("provider", json!("anthropic"), "bedrock").await;
+    let key = json!({"type": "api_key", "value": "k", "header": "x-api-key"});
+    check("credential", key, "authorization").await;
+    check("credential", json!({"type": "aws", "region": "a/b"}), "region").await;
+    let role = json!({"type": "aws", "region": "us-west-2", "role_arn": "x"});
+    check("credential", role, "role_arn").await;
+    let mut account = signed("");
+    account.as_object_mut().expect("an object").remove("base_url");
+    let mut keyed = account.clone();
+    keyed["credential"] = json!({"type": "api_key", "value": "k"});
+    let message = house.admin().post("/accounts", &keyed).await.message();
+    assert!(message.contains("bedrock-runtime.REGION"), "{message}");
+    let created = house.admin().post("/accounts", &account).await.json();
+    assert_eq!(created["base_url"], "https://bedrock-runtime.us-west-2.amazonaws.com");
+    assert_eq!(created["credential_type"], "aws");
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_same() {
+    let launch = Launch::new()
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", "another+secret");
+    let mut house = House::launched(launch).await;
+    let url = house.upstream.url();
+    let map = format!("{MODEL}={PROFILE}");
+    let words =
+        ["account", "add", "--name", "aws", "--provider", "bedrock", "--region", "us-west-2"];
+    let words = [&words[..], &["--base-url", &url, "--map", &map]].concat();
+    let ended = house.process().command(&words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let key = house.key("ci").create().await;
+    let refused = key.ask("hi").await.status(401).json();
+    let message = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("signature does not match"), "{refused}");
+}
+
+#[tokio::test]
+async fn without_credentials_the_operator_is_named() {
+    let launch = Launch::new().env("AWS_EC2_METADATA_DISABLED", "true");
+    let house = House::launched(launch).await;
+    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+    let key = house.key("ci").create().await;
+    let message = key.ask("hi").await.refused(502, "api_error").message();
+    assert!(message.contains("operator"), "{message}");
+    assert_eq!(house.upstream.exchanges().len(), 0);
+}

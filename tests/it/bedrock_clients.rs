@@ -1,0 +1,120 @@
+//! Clients that speak Bedrock themselves, against accounts of both kinds.
+
+use aws_smithy_eventstream::frame::read_message_from;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, MODEL, message};
+use baton_tests::upstream::FakeUpstream;
+use serde_json::{Value, json};
+
+use crate::bedrock::{PROFILE, house_with_role, signed, told};
+
+/// What such a client sends.
+fn body(text: &str) -> Value {
+    json!({
+        "anthropic_version": "bedrock-2023-05-31", "anthropic_beta": ["context-1m-2025-08-07"],
+        "max_tokens": 1024, "messages": [{"role": "user", "content": text}],
+    })
+}
+
+async fn invoke(key: &Key, action: &str, body: &Value) -> Answer {
+    let model = PROFILE.replace(':', "%3A");
+    let request = key.request("POST", &format!("/model/{model}/{action}"));
+    Answer::to(request.header("content-type", "application/json").body(body.to_string())).await
+}
+
+/// The events that an answer's frames hold.
+fn events(answer: &Answer) -> Vec<Value> {
+    assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
+    let (mut rest, mut events) = (answer.body.clone(), Vec::new());
+    while !rest.is_empty() {
+        let frame = read_message_from(&mut rest).expect("a frame");
+        let part: Value = serde_json::from_slice(frame.payload()).expect("JSON");
+        let bytes = BASE64_STANDARD.decode(part["bytes"].as_str().expect("bytes"));
+        events.push(serde_json::from_slice(&bytes.expect("base64")).expect("an event"));
+    }
+    events
+}
+
+#[tokio::test]
+async fn to_bedrock_bytes_pass() {
+    let house = house_with_role().await;
+    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+    let key = house.key("ci").create().await;
+    for action in ["invoke-with-response-stream", "invoke"] {
+        let asked = body("[[thinking]]");
+        let answer = invoke(&key, action, &asked).await.ok();
+        let seen = house.upstream.last();
+        assert_eq!(seen.request.body, asked.to_string());
+        assert_eq!(answer.body, seen.sent, "{action}");
+    }
+    house.upstream.next("status:429;say=slow down");
+    let refused = invoke(&key, "invoke", &body("hi")).await.status(429);
+    assert_eq!(refused.json(), json!({"message": "slow down"}));
+    assert_eq!(refused.header("x-amzn-errortype"), Some("ThrottlingException"));
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn to_anthropic_they_are_translated() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let answer = invoke(&key, "invoke-with-response-stream", &body("[[tool:echo]]")).await.ok();
+    let sent = house.upstream.last().request;
+    assert_eq!(
+        (sent.path(), sent.header("anthropic-beta")),
+        ("/v1/messages", Some("context-1m-2025-08-07"))
+    );
+    let mut expect = message(MODEL, "[[tool:echo]]", true);
+    expect["stream"] = json!(true);
+    assert_eq!(sent.json(), expect);
+    let plain = key.ask("[[tool:echo]]").await.ok();
+    let lines: Vec<String> =
+        events(&answer).iter().map(|event| format!("data: {event}\n\n")).collect();
+    let read = Answer { body: lines.concat().into(), ..answer };
+    assert_eq!(told(&read), told(&plain));
+
+    let whole = invoke(&key, "invoke", &body("hi")).await.ok();
+    assert_eq!(whole.body, house.upstream.last().sent);
+    let inner = BASE64_STANDARD.encode(body("hi").to_string());
+    let count = json!({"input": {"invokeModel": {"body": inner}}});
+    let count = invoke(&key, "count-tokens", &count).await.ok().json();
+    assert!(count["inputTokens"].is_u64(), "{count}");
+    let empty = invoke(&key, "count-tokens", &json!({})).await;
+    empty.refused(400, "invalid_request_error");
+    let event = house.events_of(&key, 3).await.remove(0);
+    assert!([PROFILE, MODEL].contains(&event["model"].as_str().unwrap_or_default()), "{event}");
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_says_so_in_a_frame() {
+    let house = House::open().await;
+    let key = house.key("ci").create().await;
+    let answer = invoke(&key, "invoke-with-response-stream", &body("[[cut:4]]")).await;
+    let last = events(&answer).pop().expect("an event");
+    assert_eq!((&last["type"], &last["error"]["type"]), (&json!("error"), &json!("api_error")));
+}
+
+#[tokio::test]
+async fn profiles_are_what_the_key_may_use() {
+    let house = house_with_role().await;
+    let key = house.key("ci").create().await;
+    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+    let ids = async || {
+        let list = key.get("/inference-profiles?type=SYSTEM_DEFINED").await.ok().json();
+        let list = list["inferenceProfileSummaries"].as_array().cloned().expect("a list");
+        list.iter()
+            .map(|one| one["inferenceProfileId"].as_str().expect("an id").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids().await, [PROFILE]);
+    let anthropic = FakeUpstream::start();
+    let group = house.group("second").await;
+    house.account_with("second", &anthropic.url(), json!({"groups": [group]})).await;
+    let other = house.key("second").group(&group).models(&["claude-opus-5-5"]).create().await;
+    let list = other.get("/inference-profiles").await.ok().text();
+    assert!(list.contains("\"anthropic.claude-opus-5-5\"") && !list.contains("sonnet"), "{list}");
+    house.get("/inference-profiles").await.refused(401, "authentication_error");
+}

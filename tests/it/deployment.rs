@@ -1,0 +1,112 @@
+//! What `infra/` holds for a deployment works: the sample events are events of the functions, the
+//! container's binary needs no more than its base image has, its health check tells the truth, and
+//! `baton serve` drains when the platform stops it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use baton_tests::eventually::eventually;
+use baton_tests::fixtures;
+use baton_tests::house::{House, SOON, baton_binary};
+use baton_tests::lambda::{Cloud, Server, WITHOUT_HURRY};
+use baton_tests::program::Program;
+use serde_json::{Value, json};
+
+fn infra(name: &str) -> String {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra")).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn sample(name: &str) -> Value {
+    serde_json::from_str(&infra(&format!("events/{name}.json"))).expect("JSON")
+}
+
+#[tokio::test]
+async fn the_sample_events_are_events_of_the_functions() {
+    let cloud = Cloud::open().await;
+    let admin = cloud.function("admin").await;
+    let key = cloud.furnish(&admin).await;
+
+    let mut request = sample("request");
+    request["headers"]["x-api-key"] = key.into();
+    let relay = cloud.function("relay").await;
+    relay.stream(&request, WITHOUT_HURRY).await.finish().await.ok();
+    assert_eq!(cloud.upstream.last().request.path(), "/v1/messages");
+
+    let stats = cloud.function("stats").await;
+    let answer = stats.invoke(&sample("batch"), WITHOUT_HURRY).await;
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    let november = "/usage/summary?from=2026-11-11&to=2026-11-11";
+    let summary = Cloud::operate(&admin, "GET", november, &Value::Null).await.ok().json();
+    assert_eq!(summary["data"][0]["tokens"]["output"], 34, "{summary}");
+
+    let refresh = cloud.function("refresh").await;
+    let done = refresh.invoke(&sample("tick"), WITHOUT_HURRY).await;
+    assert_eq!(done["elsewhere"], false, "{done}");
+}
+
+/// A health check that is there although the relay is gone, or fails although it is there, would
+/// take a container out, or leave a dead one in.
+#[tokio::test]
+async fn health_is_what_the_relay_is() {
+    let mut house = House::open().await;
+    let listen = house.process().relay.to_string();
+    let ended = house.process().command(&["health", "--listen", &listen]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let anywhere = listen.replace("127.0.0.1", "0.0.0.0");
+    assert_eq!(house.process().command(&["health", "--listen", &anywhere]).code, Some(0));
+    // Something answers there, but it is no relay.
+    let other = house.upstream.url().replace("http://", "");
+    assert_eq!(house.process().command(&["health", "--listen", &other]).code, Some(1));
+    house.process().kill();
+    let ended = house.process().command(&["health", "--listen", &listen]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn the_binary_needs_only_what_the_base_image_has() {
+    let file = infra("Containerfile");
+    assert!(file.contains("distroless/cc-debian12:nonroot"), "the list below is of that image");
+    let in_image = ["linux-vdso", "libc.so", "libm.so", "libgcc_s.so", "libstdc++.so", "ld-linux"];
+    let ended = Program::run(Command::new("ldd").arg(baton_binary()), Duration::from_secs(20));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lacking = |line: &&str| !in_image.iter().any(|library| line.contains(library));
+    let lacking: Vec<_> = ended.stdout.lines().filter(lacking).collect();
+    assert!(lacking.is_empty(), "not in the image: {lacking:?}");
+    for command in [r#"CMD ["baton", "health"]"#, r#"CMD ["serve"]"#, "USER nonroot"] {
+        assert!(file.contains(command), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn serve_drains_when_the_platform_stops_it() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let mut server = Server::start(&cloud.variables()).await;
+    let key = server.key(&key);
+    let fixture = fixtures::stream("text").expect("the fixture");
+    let gate = cloud.upstream.gate("drain");
+    gate.release(8);
+    cloud.upstream.next("fixture:text;size=100;gate=drain");
+    let mut live = key.open("hi").await;
+    live.read_to(600).await;
+
+    server.program.terminate();
+    eventually("no new connection is taken", SOON, async || match tokio::net::TcpStream::connect(
+        server.relay,
+    )
+    .await
+    {
+        Err(_) => Ok(()),
+        Ok(_) => Err("it listens still"),
+    })
+    .await;
+    assert!(!server.program.is_over(), "the stream is still open");
+    gate.open();
+    assert_eq!(live.finish().await.ok().body, fixture.body);
+    let ended = server.program.ended(SOON);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(cloud.stores.receive().await.len(), 1, "its usage is in the queue");
+}

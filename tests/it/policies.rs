@@ -1,0 +1,237 @@
+//! Who may touch what on AWS: the template's roles grant this table and nothing more.
+//!
+//! The text is read here as it stands. What SAM adds when it expands it (the schedule's role, the
+//! function URLs' permissions) is held by `infra/check-template.py`.
+
+use std::collections::BTreeSet;
+
+use yaml_serde::Value;
+
+const TEMPLATE: &str = include_str!("../../template.yaml");
+const FUNCTIONS: [&str; 4] = ["Relay", "Stats", "Refresh", "Admin"];
+
+// An action without a service is DynamoDB's.
+const READ: &str = "GetItem BatchGetItem Query";
+const CHANGE: &str = "UpdateItem ConditionCheckItem";
+const WRITE: &str = "PutItem UpdateItem DeleteItem ConditionCheckItem";
+const TAKE: &str = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes";
+const SEAL: &str = "kms:Decrypt kms:GenerateDataKey";
+const LOG: &str = "logs:CreateLogStream logs:PutLogEvents";
+
+const CONFIG: &str = "ConfigTable ConfigTable/index/*";
+const USAGE: &str = "UsageTable UsageTable/index/*";
+const STATE: &str = "StateTable StateTable/index/*";
+
+const NONE: &str = "";
+const DATA_KEY: &str = "StringEquals kms:EncryptionContext:item setting#data_key";
+const TOKENS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys token#*";
+const AUDIT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys audit#*";
+const RESET: &str =
+    "ForAllValues:StringLike dynamodb:LeadingKeys health#* lease#* sign_in#* limit#* replay#*";
+const IDENTITY: &str = "if UsesWorkloadIdentity: \
+ForAllValues:StringEquals sts:IdentityTokenAudience !Ref WorkloadIdentityAudience";
+
+const BEDROCK: &str = "if BedrockAllowed: ";
+const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
+
+/// The function, what it may do, with what, under which condition (design, section 2).
+const TABLE: &[(&str, &str, &str, &str)] = &[
+    ("Relay", READ, CONFIG, NONE),
+    ("Relay", READ, "StateTable", NONE),
+    ("Relay", "PutItem", "StateTable", NONE),
+    ("Relay", CHANGE, "StateTable", NONE),
+    ("Relay", "sqs:SendMessage", "UsageQueue", NONE),
+    ("Relay", "kms:Decrypt", "DataKey", DATA_KEY),
+    ("Relay", "bedrock:InvokeModel* bedrock:CountTokens", "*", BEDROCK),
+    ("Relay", "sts:AssumeRole", "BedrockRoleArn", BEDROCK_ROLE),
+    ("Relay", LOG, "RelayLog", NONE),
+    ("Stats", READ, USAGE, NONE),
+    ("Stats", "PutItem", USAGE, NONE),
+    ("Stats", CHANGE, USAGE, NONE),
+    ("Stats", READ, "StateTable", NONE),
+    ("Stats", CHANGE, "StateTable", NONE),
+    ("Stats", TAKE, "UsageQueue", NONE),
+    ("Stats", LOG, "StatsLog", NONE),
+    ("Refresh", READ, CONFIG, NONE),
+    ("Refresh", "UpdateItem", "ConfigTable", TOKENS),
+    ("Refresh", READ, STATE, NONE),
+    ("Refresh", WRITE, STATE, NONE),
+    ("Refresh", "sqs:SendMessage", "UsageQueue", NONE),
+    ("Refresh", "kms:Decrypt", "DataKey", DATA_KEY),
+    ("Refresh", "sts:GetWebIdentityToken", "*", IDENTITY),
+    ("Refresh", LOG, "RefreshLog", NONE),
+    ("Admin", READ, CONFIG, NONE),
+    ("Admin", WRITE, CONFIG, NONE),
+    ("Admin", READ, USAGE, NONE),
+    ("Admin", "PutItem", "UsageTable", AUDIT),
+    ("Admin", READ, "StateTable", NONE),
+    ("Admin", WRITE, "StateTable", RESET),
+    ("Admin", TAKE, "UsageDeadLetterQueue", NONE),
+    ("Admin", "sqs:SendMessage sqs:GetQueueAttributes", "UsageQueue", NONE),
+    ("Admin", SEAL, "DataKey", DATA_KEY),
+    ("Admin", "bedrock:CountTokens", "*", BEDROCK),
+    ("Admin", "sts:AssumeRole", "BedrockRoleArn", BEDROCK_ROLE),
+    ("Admin", LOG, "AdminLog", NONE),
+];
+
+/// One action on one resource under one condition, in words.
+type Grants = BTreeSet<(String, String, String)>;
+
+fn expected(function: &str) -> Grants {
+    let rows = TABLE.iter().filter(|row| row.0 == function);
+    let each = rows.flat_map(|(_, actions, resources, condition)| {
+        let pairs = actions.split(' ').flat_map(|a| resources.split(' ').map(move |r| (a, r)));
+        pairs.map(move |(action, resource)| {
+            let service = if action.contains(':') { "" } else { "dynamodb:" };
+            (format!("{service}{action}"), resource.to_owned(), (*condition).to_owned())
+        })
+    });
+    each.collect()
+}
+
+/// The words of a value: scalars, functions as they are written, lists and maps flattened.
+fn words(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Tagged(tagged) => vec![format!("{} {}", tagged.tag, words(&tagged.value).join(" "))],
+        Value::Sequence(items) => items.iter().flat_map(words).collect(),
+        Value::Mapping(entries) => {
+            entries.iter().flat_map(|(key, value)| [words(key), words(value)].concat()).collect()
+        }
+        other => vec![format!("{other:?}")],
+    }
+}
+
+/// `!GetAtt X.Arn` and `!Sub "${X.Arn}/…"` as `X` and `X/…`.
+fn resource(written: &str) -> String {
+    let name = written.strip_prefix("!GetAtt ").and_then(|path| path.strip_suffix(".Arn"));
+    let sub = || written.strip_prefix("!Sub ${").filter(|rest| rest.contains(".Arn}"));
+    let name = name.or(written.strip_prefix("!Ref "));
+    name.map(str::to_owned)
+        .or_else(|| sub().map(|rest| rest.replacen(".Arn}", "", 1)))
+        .unwrap_or_else(|| written.to_owned())
+}
+
+fn add(grants: &mut Grants, statement: &Value, only_if: &str) {
+    if let Value::Tagged(tagged) = statement {
+        let parts = tagged.value.as_sequence().expect("a condition and two statements");
+        assert_eq!(tagged.tag, "!If");
+        assert_eq!(words(&parts[2]), ["!Ref AWS::NoValue"], "only with or without");
+        return add(grants, &parts[1], &format!("if {}: ", words(&parts[0]).join("")));
+    }
+    for (key, _) in statement.as_mapping().expect("a statement") {
+        let known = ["Sid", "Effect", "Action", "Resource", "Condition"];
+        assert!(key.as_str().is_some_and(|key| known.contains(&key)), "{key:?} in {statement:?}");
+    }
+    assert_eq!(statement["Effect"], "Allow");
+    let condition = statement.get("Condition").map(words).unwrap_or_default().join(" ");
+    for action in words(&statement["Action"]) {
+        for place in words(&statement["Resource"]) {
+            let condition = format!("{only_if}{condition}");
+            grants.insert((action.clone(), resource(&place), condition));
+        }
+    }
+}
+
+/// Everything that the role of `function` grants.
+fn granted(template: &Value, function: &str) -> Grants {
+    let resources = &template["Resources"];
+    let role = &resources[format!("{function}Role").as_str()]["Properties"];
+    assert_eq!(words(&role["ManagedPolicyArns"]), [format!("!Ref {function}Policy")]);
+    let trust = words(&role["AssumeRolePolicyDocument"]["Statement"]).join(" ");
+    let lambda = "Effect Allow Principal Service lambda.amazonaws.com Action sts:AssumeRole";
+    assert_eq!(trust, lambda);
+    let policy = &resources[format!("{function}Policy").as_str()]["Properties"]["PolicyDocument"];
+    let inline = role["Policies"].as_sequence().expect("the log's policy").iter();
+    let documents = inline.map(|policy| &policy["PolicyDocument"]).chain([policy]);
+    let mut grants = Grants::new();
+    for document in documents {
+        for statement in document["Statement"].as_sequence().expect("a list of statements") {
+            add(&mut grants, statement, "");
+        }
+    }
+    grants
+}
+
+fn read(text: &str) -> Value {
+    yaml_serde::from_str(text).expect("YAML")
+}
+
+#[test]
+fn each_function_may_do_what_the_table_says() {
+    let template = read(TEMPLATE);
+    for function in FUNCTIONS {
+        let (granted, expected) = (granted(&template, function), expected(function));
+        let wider: Vec<_> = granted.difference(&expected).collect();
+        let narrower: Vec<_> = expected.difference(&granted).collect();
+        assert!(wider.is_empty(), "{function} may do more than the table says: {wider:#?}");
+        assert!(narrower.is_empty(), "{function} lacks: {narrower:#?}");
+    }
+}
+
+#[test]
+fn a_function_has_its_role_and_nothing_beside_it() {
+    let template = read(TEMPLATE);
+    let globals = template["Globals"]["Function"].as_mapping().expect("globals");
+    let grants = ["Role", "Policies", "PermissionsBoundary"];
+    assert!(globals.keys().all(|key| !grants.contains(&key.as_str().unwrap_or_default())));
+    let mut seen = 0;
+    for (name, resource) in template["Resources"].as_mapping().expect("resources") {
+        let name = name.as_str().expect("a name");
+        let of = FUNCTIONS.iter().find(|function| name.starts_with(*function));
+        match resource["Type"].as_str().expect("a type") {
+            "AWS::Serverless::Function" => {
+                let of = of.unwrap_or_else(|| panic!("{name} is not in the table"));
+                assert_eq!(
+                    words(&resource["Properties"]["Role"]),
+                    [format!("!GetAtt {of}Role.Arn")]
+                );
+                assert!(
+                    resource["Properties"].get("Policies").is_none(),
+                    "{name}: SAM ignores them"
+                );
+                seen += 1;
+            }
+            "AWS::IAM::Role" => {
+                assert_eq!(name, format!("{}Role", of.unwrap_or(&"no function's ")));
+            }
+            "AWS::IAM::ManagedPolicy" => {
+                assert_eq!(name, format!("{}Policy", of.unwrap_or(&"no function's ")));
+                let attached = ["Roles", "Users", "Groups"];
+                assert!(attached.iter().all(|key| resource["Properties"].get(key).is_none()));
+            }
+            "AWS::DynamoDB::Table" => {
+                assert!(resource["Properties"].get("ResourcePolicy").is_none(), "{name}");
+            }
+            kind => {
+                let rights =
+                    kind.contains("IAM") || kind.contains("Polic") || kind.contains("Permission");
+                assert!(!rights, "{name}: a {kind} grants something beside the table");
+            }
+        }
+    }
+    assert_eq!(seen, FUNCTIONS.len());
+}
+
+#[test]
+fn a_wider_policy_is_noticed() {
+    let function = |text: &str, name| granted(&read(text), name);
+    for (name, from, to) in [
+        ("Relay", "Action: sqs:SendMessage", "Action: \"sqs:*\""),
+        ("Relay", "Resource: !GetAtt UsageQueue.Arn", "Resource: \"*\""),
+        ("Admin", "[\"audit#*\"]", "[\"audit#*\", \"event#*\"]"),
+        (
+            "Relay",
+            "            Resource: !GetAtt DataKey.Arn\n            Condition: { StringEquals: { \"kms:EncryptionContext:item\": \"setting#data_key\" } }\n",
+            "            Resource: !GetAtt DataKey.Arn\n",
+        ),
+        ("Refresh", "              - dynamodb:DeleteItem", "              - dynamodb:Scan"),
+    ] {
+        assert!(TEMPLATE.contains(from), "{from}");
+        assert_ne!(
+            function(&TEMPLATE.replacen(from, to, 1), name),
+            expected(name),
+            "{from} -> {to}"
+        );
+    }
+}

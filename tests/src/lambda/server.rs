@@ -1,0 +1,48 @@
+//! `baton serve` beside the functions: the container form against the same stores.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::eventually::eventually;
+use crate::house::{Key, bare_command, free_address, plain_client};
+use crate::program::Program;
+
+const START: Duration = Duration::from_secs(20);
+
+/// A running `baton serve`; it is killed when dropped.
+pub struct Server {
+    /// Where its relay listens.
+    pub relay: SocketAddr,
+    /// The process.
+    pub program: Program,
+    _home: TempDir,
+}
+
+impl Server {
+    /// Starts it with these variables on free ports, and waits until its relay answers.
+    pub async fn start(variables: &[(String, String)]) -> Self {
+        let home = TempDir::with_prefix("baton-serve-").expect("a folder to run in");
+        let relay = free_address();
+        let mut command = bare_command(home.path());
+        command
+            .args(["serve", "--listen", &relay.to_string()])
+            .args(["--admin-listen", &free_address().to_string()])
+            .envs(variables.iter().map(|(name, value)| (name, value)));
+        let mut program = Program::start(&mut command);
+        let http = plain_client();
+        eventually("it serves", START, async || {
+            assert!(!program.is_over(), "it ended at once:\n{}", program.stderr());
+            let answer = http.get(format!("http://{relay}/health")).send().await;
+            answer.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        Self { relay, program, _home: home }
+    }
+
+    /// A key by its secret, to ask with.
+    pub fn key(&self, secret: &str) -> Key {
+        Key::found(secret, &format!("http://{}", self.relay))
+    }
+}

@@ -1,0 +1,95 @@
+//! A client: asks, reads as long as it has patience, and tells what it heard.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use baton_relay::Body;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::life::Life;
+use super::oracle::Asked;
+use super::plan::{Ask, Patience};
+use super::upstream::MODEL;
+use super::world::{World, locked};
+
+/// Longer than anything may take.
+const FOR_EVER: Duration = Duration::from_secs(1000);
+
+/// Does what the plan says of request `number`.
+pub(crate) async fn ask(world: &World, number: usize) {
+    let ask = &world.plan.asks[number];
+    let key = &world.keys[ask.key];
+    let instance = world.instance(ask.slot);
+    let body = body(ask);
+    let mut asked = Asked {
+        number,
+        key: key.id.clone(),
+        at: world.clock.now(),
+        body_bytes: body.len() as u64,
+        max_tokens: ask.max_tokens,
+        died: false,
+        heard_whole: false,
+    };
+    let request = Request::post("/v1/messages")
+        .header("x-api-key", key.whole.expose())
+        .header("x-claude-code-session-id", format!("sim-{number}"))
+        .body(Full::new(body))
+        .expect("a request");
+    asked.heard_whole = tokio::select! {
+        biased;
+        () = instance.life.ended() => false,
+        whole = talk(&instance.relay, request, ask) => whole,
+    };
+    // It may die later, too, while the rest is read without the client.
+    locked(&world.asked).push(asked);
+    watch(world, number, &instance.life).await;
+}
+
+/// Notes the end of the instance, if it comes before the request can be over.
+async fn watch(world: &World, number: usize, life: &Life) {
+    if timeout(Duration::from_secs(200), life.ended()).await.is_ok() {
+        let mut asked = locked(&world.asked);
+        asked.iter_mut().filter(|one| one.number == number).for_each(|one| one.died = true);
+    }
+}
+
+/// Returns whether the answer came whole and was a good one.
+async fn talk(relay: &baton_relay::Relay, request: Request<Full<Bytes>>, ask: &Ask) -> bool {
+    let begin = match ask.patience {
+        Patience::For(time) => time,
+        _ => FOR_EVER,
+    };
+    let Ok(answer) = timeout(begin, relay.handle(request)).await else { return false };
+    let is_good = answer.status().is_success();
+    let bytes = match ask.patience {
+        Patience::Bytes(bytes) => bytes,
+        _ => usize::MAX,
+    };
+    let heard = read(answer.into_body(), bytes).await;
+    is_good && heard.is_some_and(|text| !ask.stream || text.contains("\"message_stop\""))
+}
+
+/// The whole body, or nothing if it broke or was left.
+async fn read(body: Body, bytes: usize) -> Option<String> {
+    let mut body = pin!(body);
+    let mut heard = Vec::new();
+    while let Some(frame) = body.frame().await {
+        heard.extend_from_slice(&frame.ok()?.into_data().ok()?);
+        if heard.len() >= bytes {
+            return None;
+        }
+    }
+    Some(String::from_utf8_lossy(&heard).into_owned())
+}
+
+fn body(ask: &Ask) -> Bytes {
+    let body = json!({
+        "model": MODEL, "max_tokens": ask.max_tokens, "stream": ask.stream,
+        "messages": [{ "role": "user", "content": "simulated" }],
+    });
+    Bytes::from(body.to_string())
+}

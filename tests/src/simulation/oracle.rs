@@ -1,0 +1,215 @@
+//! What must be true when everything is over: pure, over what was asked, served and stored.
+
+use std::collections::BTreeMap;
+
+use baton_domain::id::KeyId;
+use baton_domain::key::Limits;
+use baton_domain::limit::Period;
+use baton_domain::money::PicoUsd;
+use baton_domain::price::{Ask, PriceTable};
+use baton_domain::record::UsageRecord;
+use baton_domain::reservation::Counted;
+use baton_domain::rollup::{Cell, Sums};
+use baton_domain::usage::Usage;
+use jiff::Timestamp;
+
+pub use super::upstream::Call;
+use super::upstream::MODEL;
+
+/// Everything that is known at the end of a run.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// What is stored.
+    pub events: Vec<UsageRecord>,
+    /// Its totals by hour; an hour occurs once a shard.
+    pub hours: Vec<(String, Sums)>,
+    /// Its totals by day.
+    pub days: Vec<(String, Sums)>,
+    /// The cube.
+    pub cells: Vec<(Cell, Sums)>,
+    /// What is counted against limits.
+    pub limits: Vec<Limited>,
+    /// What clients asked.
+    pub asked: Vec<Asked>,
+    /// What reached an upstream, in its own books.
+    pub calls: Vec<Call>,
+    /// Records that still wait for the queue.
+    pub pending: usize,
+    /// Messages among the dead letters.
+    pub dead: u64,
+    /// Nothing happened that would excuse a number.
+    pub is_calm: bool,
+}
+
+/// A key's limits, and what is counted against them.
+#[derive(Debug, Clone)]
+pub struct Limited {
+    /// Whose.
+    pub key: KeyId,
+    /// Which.
+    pub limits: Limits,
+    /// How much.
+    pub counted: Counted,
+}
+
+/// A request as its client knows it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Its number.
+    pub number: usize,
+    /// Whose it was.
+    pub key: KeyId,
+    /// When it was accepted; no two have the same.
+    pub at: Timestamp,
+    /// The size of its body.
+    pub body_bytes: u64,
+    /// The most that it may be answered.
+    pub max_tokens: u64,
+    /// Its instance died, perhaps before it was over.
+    pub died: bool,
+    /// Its client got a good answer to the end.
+    pub heard_whole: bool,
+}
+
+impl Asked {
+    /// The most that it can cost.
+    fn estimate(&self) -> PicoUsd {
+        let ask = Ask {
+            model: MODEL,
+            body_bytes: self.body_bytes,
+            max_tokens: Some(self.max_tokens),
+            fast: false,
+        };
+        PriceTable::builtin().estimate(&ask, self.at).amount
+    }
+}
+
+/// All that is not as it must be.
+pub fn findings(account: &Account) -> Vec<String> {
+    let mut found = Vec::new();
+    if account.pending > 0 || account.dead > 0 {
+        found.push(format!("left: {} pending, {} dead", account.pending, account.dead));
+    }
+    sums(account, &mut found);
+    for asked in &account.asked {
+        request(account, asked, &mut found);
+    }
+    for event in &account.events {
+        let known = |asked: &&Asked| asked.key == event.key_id && asked.at == event.started_at;
+        if account.asked.iter().filter(known).count() != 1 {
+            found.push(format!("nobody asked for {}", event.id));
+        }
+    }
+    for limited in &account.limits {
+        limit(account, limited, &mut found);
+    }
+    found
+}
+
+/// Sums equal events, in each family of rollups.
+fn sums(account: &Account, found: &mut Vec<String>) {
+    let mut check =
+        |what: &str, by: &dyn Fn(&UsageRecord) -> String, rollups: Vec<(String, Sums)>| {
+            let (mut events, mut stored) = (BTreeMap::new(), BTreeMap::new());
+            for event in &account.events {
+                events.entry(by(event)).or_insert_with(Sums::default).add(&Sums::of(event));
+            }
+            for (name, sums) in rollups {
+                stored.entry(name).or_insert_with(Sums::default).add(&sums);
+            }
+            if events != stored {
+                found.push(format!("{what}: events say {events:?}, rollups {stored:?}"));
+            }
+        };
+    let time = |format: &'static str| {
+        move |event: &UsageRecord| event.started_at.strftime(format).to_string()
+    };
+    check("hours", &time("%Y-%m-%dT%H"), account.hours.clone());
+    check("days", &time("%Y-%m-%d"), account.days.clone());
+    let cell = |event: &UsageRecord| {
+        let hour = event.started_at.strftime("%Y-%m-%dT%H");
+        let UsageRecord { key_id, user_id, group_id, account_id, model, .. } = event;
+        format!("{hour} {key_id} {user_id:?} {group_id} {account_id} {model}")
+    };
+    let name = |cell: &Cell| {
+        let Cell { hour, key, user, group, account, model } = cell;
+        format!("{} {key} {user:?} {group} {account} {model}", hour.as_str())
+    };
+    check("cells", &cell, account.cells.iter().map(|(cell, sums)| (name(cell), *sums)).collect());
+}
+
+/// One request is one record, with the numbers of the upstream.
+fn request(account: &Account, asked: &Asked, found: &mut Vec<String>) {
+    let mut wrong = |what: String| found.push(format!("request {}: {what}", asked.number));
+    let mine = |event: &&UsageRecord| event.key_id == asked.key && event.started_at == asked.at;
+    let events: Vec<&UsageRecord> = account.events.iter().filter(mine).collect();
+    let limited = account.limits.iter().find(|limited| limited.key == asked.key);
+    let limits = limited.map(|limited| limited.limits.clone()).unwrap_or_default();
+    let last = account.calls.iter().rfind(|call| call.ask == asked.number);
+    // Without a reservation, only the process knows of a request until its record is sent.
+    let may_be_lost = asked.died && !limits.has_money() && !asked.heard_whole;
+    if events.len() > 1 || (last.is_some() && events.is_empty() && !may_be_lost) {
+        wrong(format!("{} records, died: {}, calls: {last:?}", events.len(), asked.died));
+    }
+    let Some(event) = events.first() else { return };
+    let estimate = asked.estimate();
+    if event.cost_usd > estimate {
+        wrong(format!("costs {}, more than {estimate}", event.cost_usd));
+    }
+    if event.attempts == 0 {
+        let may_be = limits.any() && !account.is_calm;
+        if !may_be || !event.estimated || event.cost_usd != estimate {
+            wrong(format!("given up without need, or wrongly: {event:?}"));
+        }
+        return;
+    }
+    match last.map(|call| call.whole) {
+        None => wrong("a record, but no upstream was reached".to_owned()),
+        Some(None) => {}
+        Some(Some(tokens)) => {
+            let usage = Usage { tokens, ..Usage::default() };
+            let cost = PriceTable::builtin().cost(&usage, MODEL, asked.at).amount;
+            if event.tokens != tokens || event.cost_usd != cost || event.estimated {
+                wrong(format!("served {tokens:?} for {cost}, recorded {event:?}"));
+            }
+        }
+    }
+}
+
+/// `committed` is settled cost plus open reservations, and never above the limit.
+fn limit(account: &Account, limited: &Limited, found: &mut Vec<String>) {
+    let Limited { key, limits, counted } = limited;
+    if !counted.open.is_empty() {
+        found.push(format!("{key}: still open: {:?}", counted.open));
+    }
+    let own = || account.events.iter().filter(|event| event.key_id == *key);
+    let mut windows: BTreeMap<String, PicoUsd> = BTreeMap::new();
+    for event in own() {
+        for period in Period::ALL {
+            *windows.entry(period.window(event.started_at).name).or_default() += event.cost_usd;
+        }
+    }
+    for (name, count) in counted.windows.iter().filter(|(name, _)| !name.starts_with("r#")) {
+        let (committed, cost) =
+            (PicoUsd::new(*count), windows.get(name).copied().unwrap_or_default());
+        // With rates alone, requests go on uncounted while the store is down.
+        let is_right = if limits.has_money() { committed == cost } else { committed <= cost };
+        if !is_right {
+            found.push(format!("{key} {name}: committed {committed}, events cost {cost}"));
+        }
+        let period = Period::ALL.into_iter().find(|period| name.starts_with(&letter(*period)));
+        let most = period.and_then(|period| limits.money(period));
+        if most.is_some_and(|most| committed > most) {
+            found.push(format!("{key} {name}: {committed} is above its limit"));
+        }
+    }
+    let is_missing = |name: &&String| !counted.windows.contains_key(*name);
+    if limits.has_money() && windows.keys().any(|name| is_missing(&name)) {
+        found.push(format!("{key}: a window is missing in {:?}", counted.windows));
+    }
+}
+
+/// What the names of a period's windows begin with.
+fn letter(period: Period) -> String {
+    period.as_str().chars().take(1).collect()
+}

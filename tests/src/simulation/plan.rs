@@ -1,0 +1,233 @@
+//! What a run does and what goes wrong in it: a function of the seed.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// The time over which clients ask.
+const MINUTES: u64 = 5;
+
+/// Everything that is decided before a run begins.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) begins: Timestamp,
+    pub(crate) asks: Arc<Vec<Ask>>,
+    pub(crate) deeds: Vec<(Duration, Deed)>,
+    pub(crate) spells: Vec<Spell>,
+    /// After how many calls and chunks each next instance dies; the last ones live on.
+    pub(crate) deaths: Vec<u32>,
+    /// Nothing goes wrong that would excuse a number.
+    pub(crate) is_calm: bool,
+}
+
+/// One request of a client.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) at: Duration,
+    pub(crate) key: usize,
+    pub(crate) slot: usize,
+    pub(crate) stream: bool,
+    pub(crate) max_tokens: u64,
+    pub(crate) patience: Patience,
+    /// What its upstreams do, one after the other.
+    pub(crate) acts: Vec<Act>,
+    pub(crate) served: Served,
+}
+
+/// How long a client stays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    ToTheEnd,
+    /// Until the answer begins, but no longer than this.
+    For(Duration),
+    /// Until so many bytes have come.
+    Bytes(usize),
+}
+
+/// What one upstream call comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    Whole,
+    Refuse,
+    Hang,
+    Status(u16),
+    ErrorFirst,
+    /// The connection breaks after so many thousandths of the answer.
+    CutAt(usize),
+    /// Silence from there on.
+    StallAt(usize),
+}
+
+/// What a whole answer is billed for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Served {
+    pub(crate) input: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) cache_write: u64,
+    pub(crate) output: u64,
+    pub(crate) chunk: usize,
+    pub(crate) pace: Duration,
+}
+
+/// What happens besides requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Deed {
+    /// A consumer of the queue, one of three, takes what is there.
+    Consume {
+        consumer: usize,
+        polls: Option<u32>,
+    },
+    Tick {
+        polls: Option<u32>,
+    },
+    Jump(i64),
+    Kill(usize),
+}
+
+/// A time in which the line to the stores is bad.
+#[derive(Debug, Clone)]
+pub(crate) struct Spell {
+    pub(crate) time: Range<Duration>,
+    pub(crate) kind: Bad,
+    /// Of a hundred calls.
+    pub(crate) share: u8,
+}
+
+/// How a line can be bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bad {
+    Throttled,
+    Internal,
+    Conflict,
+    /// Nothing gets there.
+    Lost,
+    /// Everything gets there, and the answer is lost.
+    Unanswered,
+    QueueDown,
+    /// The queue and the state table.
+    BothDown,
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let dice = &mut StdRng::seed_from_u64(seed);
+        let is_calm = dice.random_ratio(1, 8);
+        let count = dice.random_range(3..14_u32);
+        let asks = (0..count).map(|number| Ask::draw(dice, is_calm, number.into())).collect();
+        let deaths = if is_calm || dice.random_bool(0.4) { 0 } else { dice.random_range(1..4_u32) };
+        Self {
+            begins: begin(dice),
+            asks: Arc::new(asks),
+            deeds: deeds(dice, is_calm),
+            spells: if is_calm { Vec::new() } else { spells(dice) },
+            deaths: (0..deaths).map(|_| dice.random_range(3..80)).collect(),
+            is_calm,
+        }
+    }
+}
+
+/// Mostly shortly before a midnight that also ends a week or a month.
+fn begin(dice: &mut StdRng) -> Timestamp {
+    let days = ["2027-03-14", "2027-02-28", "2027-12-31", "2027-06-16"];
+    let day = days[dice.random_range(0..days.len())];
+    let second = dice.random_range(0..360);
+    let minute = if dice.random_bool(0.7) { "23:55" } else { "11:57" };
+    let at: Timestamp = format!("{day}T{minute}:00Z").parse().expect("a time");
+    at + jiff::SignedDuration::from_secs(second)
+}
+
+fn moment(dice: &mut StdRng) -> Duration {
+    Duration::from_millis(dice.random_range(0..MINUTES * 60_000))
+}
+
+fn deeds(dice: &mut StdRng, is_calm: bool) -> Vec<(Duration, Deed)> {
+    let mut deeds = Vec::new();
+    let polls =
+        |dice: &mut StdRng| (!is_calm && dice.random_ratio(1, 4)).then(|| dice.random_range(1..40));
+    for _ in 0..dice.random_range(2..7_u32) {
+        let consumer = dice.random_range(0..3);
+        let polls = polls(dice);
+        deeds.push((moment(dice), Deed::Consume { consumer, polls }));
+    }
+    // With consumers this lazy, a caretaker would rightly give up on requests.
+    let ticks = if is_calm { 0 } else { dice.random_range(1..4_u32) };
+    for _ in 0..ticks {
+        let polls = polls(dice);
+        deeds.push((moment(dice), Deed::Tick { polls }));
+    }
+    if !is_calm && dice.random_ratio(1, 3) {
+        let seconds = [61, 300, 3600, 86_400][dice.random_range(0..4)];
+        deeds.push((moment(dice), Deed::Jump(seconds)));
+    }
+    if !is_calm && dice.random_ratio(1, 4) {
+        deeds.push((moment(dice), Deed::Kill(dice.random_range(0..2))));
+    }
+    deeds
+}
+
+fn spells(dice: &mut StdRng) -> Vec<Spell> {
+    const KINDS: [Bad; 7] = [
+        Bad::Throttled,
+        Bad::Internal,
+        Bad::Conflict,
+        Bad::Lost,
+        Bad::Unanswered,
+        Bad::QueueDown,
+        Bad::BothDown,
+    ];
+    let mut draw = || {
+        let from = moment(dice);
+        let length = Duration::from_secs(dice.random_range(5..240));
+        let kind = KINDS[dice.random_range(0..KINDS.len())];
+        Spell { time: from..from + length, kind, share: dice.random_range(5..90) }
+    };
+    (0..3).map(|_| draw()).collect()
+}
+
+impl Ask {
+    fn draw(dice: &mut StdRng, is_calm: bool, number: u64) -> Self {
+        let max_tokens = dice.random_range(16..600);
+        let patience = match dice.random_range(0..10) {
+            0 if !is_calm => Patience::For(Duration::from_millis(dice.random_range(0..3000))),
+            1 | 2 if !is_calm => Patience::Bytes(dice.random_range(1..1500)),
+            _ => Patience::ToTheEnd,
+        };
+        Self {
+            // No two begin in the same millisecond, which is how a record is known.
+            at: Duration::from_millis(dice.random_range(0..MINUTES * 3_000) * 20 + number),
+            key: dice.random_range(0..4),
+            slot: dice.random_range(0..2),
+            stream: dice.random_bool(0.75),
+            max_tokens,
+            patience,
+            acts: (0..3).map(|_| Act::draw(dice, is_calm)).collect(),
+            served: Served {
+                input: dice.random_range(1..400),
+                cache_read: dice.random_range(0..300),
+                cache_write: dice.random_range(0..300),
+                output: dice.random_range(1..=max_tokens),
+                chunk: dice.random_range(20..900),
+                pace: Duration::from_millis(dice.random_range(0..400)),
+            },
+        }
+    }
+}
+
+impl Act {
+    fn draw(dice: &mut StdRng, is_calm: bool) -> Self {
+        let place = dice.random_range(0..1000);
+        match dice.random_range(0..24) {
+            0 => Self::Status([429, 529, 500, 400][dice.random_range(0..4)]),
+            1 if !is_calm => Self::Refuse,
+            2 if !is_calm => Self::Hang,
+            3 if !is_calm => Self::ErrorFirst,
+            4..=6 if !is_calm => Self::CutAt(place),
+            7 if !is_calm => Self::StallAt(place),
+            _ => Self::Whole,
+        }
+    }
+}

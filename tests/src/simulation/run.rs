@@ -1,0 +1,136 @@
+//! One run: the story of a seed, and what the oracle says of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_cloud::aws::Aws;
+use baton_cloud::dead_letters::DeadLetters;
+use baton_cloud::dice::Dice;
+use baton_cloud::store::{EventFilter, Period, Store};
+use baton_domain::record::UsageRecord;
+use jiff::SignedDuration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::books::Books;
+use super::oracle::{Account, Limited, findings};
+use super::plan::Deed;
+use super::world::{World, locked};
+use super::{client, paper};
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What is wrong; nothing, if all is well.
+    pub findings: Vec<String>,
+    /// The events that were stored.
+    pub events: Vec<UsageRecord>,
+    /// How many calls reached an upstream.
+    pub calls: usize,
+}
+
+/// Runs the story of `seed` to its end.
+///
+/// # Panics
+///
+/// When the harness itself cannot do its work.
+pub fn run(seed: u64) -> Report {
+    let account = account_of(seed);
+    let findings = findings(&account);
+    Report { seed, findings, calls: account.calls.len(), events: account.events }
+}
+
+/// The books at the end of the story of `seed`.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn account_of(seed: u64) -> Account {
+    paper::listen();
+    drop(paper::records());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = Arc::new(World::new(seed).await);
+        let books = Arc::new(Books::new(&world));
+        tell(&world, &books).await;
+        world.weather.clear();
+        world.let_live();
+        Box::pin(books.drain()).await;
+        account(&world).await
+    })
+}
+
+/// Everything that the plan says, each at its time.
+async fn tell(world: &Arc<World>, books: &Arc<Books>) {
+    let begin = Instant::now();
+    let mut all = JoinSet::new();
+    for number in 0..world.plan.asks.len() {
+        let world = Arc::clone(world);
+        all.spawn(async move {
+            sleep_until(begin + world.plan.asks[number].at).await;
+            client::ask(&world, number).await;
+        });
+    }
+    for &(at, deed) in &world.plan.deeds {
+        let (world, books) = (Arc::clone(world), Arc::clone(books));
+        all.spawn(async move {
+            sleep_until(begin + at).await;
+            match deed {
+                Deed::Consume { consumer, polls } => books.consume(consumer, polls).await,
+                Deed::Tick { polls } => books.tick(polls).await,
+                Deed::Jump(seconds) => world.clock.advance(SignedDuration::from_secs(seconds)),
+                Deed::Kill(slot) => world.instance(slot).life.end(),
+            }
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done.expect("no part of the story panics");
+    }
+    // Answers without a client are read on for a while.
+    tokio::time::sleep(Duration::from_secs(100)).await;
+}
+
+/// Everything that the oracle wants to know.
+async fn account(world: &World) -> Account {
+    let aws = Aws::new(&world.local.sdk_config());
+    let letters = DeadLetters::of(&aws, &world.settings.resources).expect("dead letters");
+    let store = Store::new(&aws, &world.settings, world.clock.clone(), Dice::seeded(1));
+    let (from, to) = (world.plan.begins, world.clock.now());
+    let filter =
+        EventFilter { from, to, key: None, account: None, user: None, model: None, outcome: None };
+    let events = store.events(&filter, 1000, None).await.expect("the store is up").data;
+    let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
+    let hour = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H").to_string();
+    let hours = store.totals(Period::Hour, &hour(from), &hour(to)).await.expect("hours");
+    let days = store.totals(Period::Day, &day(from), &day(to)).await.expect("days");
+    let mut cells = Vec::new();
+    for (day, _) in &days {
+        if !cells.iter().any(|(seen, _)| seen == day) {
+            cells.push((day.clone(), store.cells(day).await.expect("cells")));
+        }
+    }
+    let asked = locked(&world.asked).clone();
+    let mut limits = Vec::new();
+    for key in &world.keys {
+        let counted = store.counted(&key.id).await.expect("counted");
+        limits.push(Limited { key: key.id.clone(), limits: key.limits.clone(), counted });
+    }
+    Account {
+        events,
+        hours,
+        days,
+        cells: cells.into_iter().flat_map(|(_, cells)| cells).collect(),
+        limits,
+        asked,
+        calls: world.ledger.calls(),
+        pending: store.pending().await.expect("pending").len(),
+        dead: letters.count().await.expect("a count"),
+        is_calm: world.plan.is_calm,
+    }
+}

@@ -1,0 +1,220 @@
+//! The upstream, in process: it does what the plan says and keeps a ledger of what it served.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use baton_cloud::upstream::{Body, NoAnswer, Transport};
+use baton_domain::usage::Tokens;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{Request, Response, StatusCode};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::life::Life;
+use super::plan::{Act, Ask, Served};
+
+/// The model that everybody asks for.
+pub(crate) const MODEL: &str = "claude-opus-5-5";
+
+/// One call that reached the upstream.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The request, by the number that its client gave it.
+    pub ask: usize,
+    /// What it is billed for, if the answer was handed out whole.
+    pub whole: Option<Tokens>,
+}
+
+/// What the upstream has served, in its own books.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Vec<Call>>>);
+
+impl Ledger {
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn begin(&self, ask: usize) -> (usize, usize) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = calls.iter().filter(|call| call.ask == ask).count();
+        calls.push(Call { ask, whole: None });
+        (calls.len() - 1, attempt)
+    }
+
+    fn finish(&self, call: usize, tokens: Tokens) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[call].whole = Some(tokens);
+    }
+}
+
+/// An instance's way to the upstream; it ends with the instance.
+pub(crate) struct Way {
+    pub(crate) ledger: Ledger,
+    pub(crate) asks: Arc<Vec<Ask>>,
+    pub(crate) life: Life,
+}
+
+impl Transport for Way {
+    fn answer(
+        &self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NoAnswer>> + Send + '_>> {
+        Box::pin(async move {
+            if !self.life.step() {
+                return std::future::pending().await;
+            }
+            let number = request.headers().get("x-claude-code-session-id");
+            let number = number.and_then(|value| value.to_str().ok()?.strip_prefix("sim-"));
+            let ask = number.and_then(|digits| digits.parse().ok()).expect("a numbered request");
+            self.serve(ask).await
+        })
+    }
+}
+
+impl Way {
+    async fn serve(&self, number: usize) -> Result<Response<Body>, NoAnswer> {
+        let ask = &self.asks[number];
+        let (call, attempt) = self.ledger.begin(number);
+        let act = ask.acts[attempt.min(ask.acts.len() - 1)];
+        sleep(ask.served.pace).await;
+        match act {
+            Act::Refuse => return Err(NoAnswer::Unreachable("refused".to_owned())),
+            Act::Hang => return std::future::pending().await,
+            Act::Status(status) => return Ok(error(status)),
+            Act::ErrorFirst if ask.stream => {
+                let text = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\
+                            \"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
+                return Ok(answer("text/event-stream", Body::from(text)));
+            }
+            Act::ErrorFirst => return Ok(error(529)),
+            Act::Whole | Act::CutAt(_) | Act::StallAt(_) => {}
+        }
+        let (kind, text) = if ask.stream {
+            ("text/event-stream", events(number, ask.served))
+        } else {
+            ("application/json", message(number, ask.served).to_string())
+        };
+        let place = |thousandth| text.len() * thousandth / 1000;
+        let (upto, end) = match act {
+            Act::CutAt(thousandth) => (place(thousandth), End::Cut),
+            Act::StallAt(thousandth) => (place(thousandth), End::Stall),
+            _ => (text.len(), End::Whole(self.ledger.clone(), call, tokens(ask.served))),
+        };
+        let bytes = Bytes::from(text).slice(..upto);
+        let pour = Pour { bytes, end: Some(end), served: ask.served, life: self.life.clone() };
+        Ok(answer(kind, Body::wrap_stream(poured(pour).fuse())))
+    }
+}
+
+/// How a body ends.
+enum End {
+    Whole(Ledger, usize, Tokens),
+    Cut,
+    Stall,
+}
+
+struct Pour {
+    bytes: Bytes,
+    end: Option<End>,
+    served: Served,
+    life: Life,
+}
+
+fn poured(pour: Pour) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    stream::unfold(pour, |mut pour| async {
+        if !pour.bytes.is_empty() {
+            sleep(pour.served.pace).await;
+            if !pour.life.step() {
+                return std::future::pending().await;
+            }
+            let chunk = pour.bytes.split_to(pour.served.chunk.min(pour.bytes.len()));
+            if let (true, Some(End::Whole(ledger, call, tokens))) =
+                (pour.bytes.is_empty(), &pour.end)
+            {
+                ledger.finish(*call, *tokens);
+            }
+            return Some((Ok(chunk), pour));
+        }
+        match pour.end.take()? {
+            End::Whole(..) => None,
+            End::Cut => Some((Err(std::io::Error::other("the connection broke")), pour)),
+            End::Stall => std::future::pending().await,
+        }
+    })
+}
+
+fn answer(kind: &'static str, body: Body) -> Response<Body> {
+    Response::builder().header("content-type", kind).body(body).expect("an answer")
+}
+
+fn error(status: u16) -> Response<Body> {
+    let kind = match status {
+        400 => "invalid_request_error",
+        429 => "rate_limit_error",
+        529 => "overloaded_error",
+        _ => "api_error",
+    };
+    let body = json!({ "type": "error", "error": { "type": kind, "message": "simulated" } });
+    let mut answer = answer("application/json", Body::from(body.to_string()));
+    *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+    if status == 429 {
+        answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("2"));
+    }
+    answer
+}
+
+fn tokens(served: Served) -> Tokens {
+    Tokens {
+        input: served.input,
+        output: served.output,
+        cache_read: served.cache_read,
+        cache_write_5m: served.cache_write,
+        cache_write_1h: 0,
+    }
+}
+
+fn usage(served: Served, output: u64) -> serde_json::Value {
+    json!({
+        "input_tokens": served.input, "output_tokens": output,
+        "cache_read_input_tokens": served.cache_read,
+        "cache_creation_input_tokens": served.cache_write,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": served.cache_write, "ephemeral_1h_input_tokens": 0,
+        },
+    })
+}
+
+fn message(number: usize, served: Served) -> serde_json::Value {
+    json!({
+        "id": format!("msg_{number}"), "type": "message", "role": "assistant", "model": MODEL,
+        "content": [{ "type": "text", "text": "simulated" }], "stop_reason": "end_turn",
+        "usage": usage(served, served.output),
+    })
+}
+
+fn events(number: usize, served: Served) -> String {
+    let mut begin = message(number, served);
+    begin["content"] = json!([]);
+    begin["stop_reason"] = json!(null);
+    begin["usage"] = usage(served, 1);
+    let delta = json!({ "type": "content_block_delta", "index": 0,
+        "delta": { "type": "text_delta", "text": "word " } });
+    let done = json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" },
+        "usage": { "output_tokens": served.output } });
+    let mut text = String::new();
+    let mut event = |value: &serde_json::Value| {
+        let name = value["type"].as_str().unwrap_or_default().to_owned();
+        text += &["event: ", &name, "\ndata: ", &value.to_string(), "\n\n"].concat();
+    };
+    event(&json!({ "type": "message_start", "message": begin }));
+    event(&json!({ "type": "content_block_start", "index": 0,
+        "content_block": { "type": "text", "text": "" } }));
+    for _ in 0..served.output % 8 {
+        event(&delta);
+    }
+    event(&json!({ "type": "content_block_stop", "index": 0 }));
+    event(&done);
+    event(&json!({ "type": "message_stop" }));
+    text
+}
