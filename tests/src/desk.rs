@@ -101,7 +101,7 @@ impl Desk {
     pub async fn member(&self, name: &str) -> (String, String, String) {
         let user = self.api("POST", "/users", &json!({"name": name})).await;
         let user = user["id"].as_str().expect("an id").to_owned();
-        let body = json!({"name": format!("{name}'s key"), "user_id": user});
+        let body = json!({"name": name, "user_id": user});
         let key = self.api("POST", "/keys", &body).await;
         let text = |name: &str| key[name].as_str().expect("text").to_owned();
         (user, text("id"), text("secret"))

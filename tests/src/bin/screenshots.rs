@@ -97,7 +97,7 @@ impl Company {
                 "priority": 100 + place / 3 * 10, "enabled": place != 7,
                 "groups": if place % 2 == 0 { json!(["grp_default"]) } else { json!(["grp_default", group]) },
             });
-            let name = format!("{} {}", ["workspace", "overflow", "night"][place / 3], place + 1);
+            let name = format!("{}-{}", ["workspace", "overflow", "night"][place / 3], place + 1);
             accounts.push(house.account_with(&name, &house.upstream.url(), fields).await);
         }
         let (mut keys, mut user, mut member) = (Vec::new(), String::new(), String::new());

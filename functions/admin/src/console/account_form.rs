@@ -95,9 +95,15 @@ impl Credential {
         }
     }
 
+    /// What was typed; an API key unless it says otherwise.
+    fn of(typed: &Typed) -> Self {
+        let named = |kind: &Self| kind.name() == typed.get("credential.type");
+        Self::ALL.into_iter().find(named).unwrap_or(Self::ApiKey)
+    }
+
     /// Whether that is what was typed.
     pub(super) fn is_of(self, typed: &Typed) -> bool {
-        typed.get("credential.type") == self.name()
+        Self::of(typed) == self
     }
 
     fn specs(self) -> Vec<Spec> {
@@ -160,8 +166,7 @@ impl Credential {
 
 /// The credential that was typed, as the API takes it.
 pub(super) fn read_credential(typed: &Typed) -> Value {
-    let kind = Credential::ALL.into_iter().find(|kind| kind.is_of(typed));
-    let kind = kind.unwrap_or(Credential::ApiKey);
+    let kind = Credential::of(typed);
     let mut credential = created(&kind.specs(), typed)["credential"].take();
     if !credential.is_object() {
         credential = json!({});
