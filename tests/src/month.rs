@@ -63,7 +63,7 @@ impl Staff {
                 "cache_write_5m": size * 44, "cache_write_1h": 0,
             },
             "web_searches": 0, "service_tier": "standard", "inference_geo": null, "speed": null,
-            "cost_usd": format!("0.{cost:012}"), "price_version": "2026-11-01",
+            "cost_usd": format!("{}.{:06}", cost / 1_000_000, cost % 1_000_000), "price_version": "2026-11-01",
             "ttft_ms": 300 + size * 9, "duration_ms": 1500 + size * 140, "attempts": 1,
             "tried": tried, "session_id": format!("ses_{}", serial % 50), "agent_id": null,
         });

@@ -124,7 +124,8 @@ impl Company {
             }
         }
         let rates = json!({"input": "0.40", "output": "1.60", "cache_read": "0.04", "cache_write_5m": "0.50", "cache_write_1h": "0.80"});
-        admin.post("/prices", &json!({"model": "in-house-7b", "standard": rates})).await.ok();
+        let price = json!({"model": "in-house-7b", "standard": rates});
+        assert_eq!(admin.post("/prices", &price).await.status, 201);
         for (scope, amount) in [
             (json!({"type": "organization"}), "10000"),
             (json!({"type": "user", "user_id": user}), "2500"),

@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 /// A file that the binary carries.
@@ -25,7 +26,10 @@ pub(super) static JS: LazyLock<Asset> = LazyLock::new(|| {
 impl Asset {
     fn new(ending: &str, text: &'static str, kind: &'static str) -> Self {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        let name: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = hash.as_ref().iter().take(8).fold(String::new(), |mut name, byte| {
+            let _infallible = write!(name, "{byte:02x}");
+            name
+        });
         Self { href: format!("/console/assets/{name}.{ending}"), text, kind }
     }
 }

@@ -119,6 +119,7 @@ impl Table {
     }
 
     /// Whether the column at this place is of numbers.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates call it so")]
     pub(super) fn is_number(&self, place: &usize) -> bool {
         self.columns.get(*place).is_some_and(|column| column.is_number)
     }

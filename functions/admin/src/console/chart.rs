@@ -41,7 +41,8 @@ fn draw(
     days: &[(String, f64)],
 ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let most = days.iter().map(|(_, usd)| *usd).fold(0.01, f64::max);
+    let most = days.iter().map(|(_, usd)| *usd).fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
     let count = days.len().max(1);
     let mut chart = ChartBuilder::on(&root)
         .margin(6)
@@ -57,7 +58,8 @@ fn draw(
     let dollars = |usd: &f64| match most {
         10.0.. => format!("${usd:.0}"),
         0.1.. => format!("${usd:.2}"),
-        _ => format!("${usd:.4}"),
+        0.001.. => format!("${usd:.4}"),
+        _ => format!("${usd:.6}"),
     };
     chart
         .configure_mesh()

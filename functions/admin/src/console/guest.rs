@@ -134,7 +134,7 @@ impl Guest {
         };
         let page = Page {
             title,
-            blocks: &blocks,
+            blocks,
             navigation: entries.map(entry).collect(),
             visitor: &self.visitor,
             theme: self.theme,
@@ -216,7 +216,7 @@ struct NavEntry {
 #[template(path = "page.html")]
 struct Page<'a> {
     title: &'a str,
-    blocks: &'a [Block],
+    blocks: Vec<Block>,
     navigation: Vec<NavEntry>,
     visitor: &'a Visitor,
     theme: &'a str,
@@ -227,6 +227,7 @@ struct Page<'a> {
 }
 
 /// Goes to another page with GET.
+#[expect(clippy::unnecessary_wraps, reason = "it is the end of handlers that may fail")]
 pub(super) fn see(path: &str) -> Outcome {
     Ok(axum::response::Redirect::to(path).into_response())
 }

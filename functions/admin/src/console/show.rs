@@ -44,6 +44,9 @@ pub(super) fn short(number: u64) -> String {
 pub(super) fn usd(exact: &str) -> String {
     let Ok(amount) = exact.parse::<PicoUsd>() else { return exact.to_owned() };
     let pico = amount.pico();
+    if pico > 0 && pico < PICO / 1_000_000 {
+        return "<$0.000001".to_owned();
+    }
     let places: u32 = match pico {
         0 => 2,
         _ if pico < PICO / 100 => 6,
@@ -189,6 +192,7 @@ mod tests {
         for (exact, text) in [
             ("0.000000000000", "$0.00"),
             ("0.000001500000", "$0.000002"),
+            ("0.000000000001", "<$0.000001"),
             ("0.12345", "$0.1235"),
             ("9.99995", "$10.0000"),
             ("1234.565", "$1,234.57"),
