@@ -1,12 +1,10 @@
 //! The console in this process: its pages as browsers get them, and what they ask of the stores.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Router;
 use axum::body::Body;
 use baton_cloud::aws::Aws;
-use baton_domain::record::UsageRecord;
-use baton_domain::rollup::{Rollup, Sums, touched_by};
 use baton_domain::secret::Secret;
 use html5ever::tendril::TendrilSink as _;
 use http::Request;
@@ -16,7 +14,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::inside::Inside;
-use crate::month::Staff;
+use crate::month::{Staff, count};
 
 /// The admin token of these tests.
 pub const TOKEN: &str = "token-of-a-test";
@@ -124,18 +122,7 @@ impl Desk {
         }
         let now = self.inside.store.clock().now();
         let records = staff.month(now, a_day);
-        // At most six actions a record: itself and five sums.
-        for some in records.chunks(16) {
-            let mut sums = HashMap::<Rollup, Sums>::new();
-            for record in some {
-                for rollup in touched_by(record) {
-                    sums.entry(rollup).or_default().add(&Sums::of(record));
-                }
-            }
-            let some: Vec<&UsageRecord> = some.iter().collect();
-            let stored = self.inside.store.commit(&some, &sums, &BTreeMap::new()).await;
-            stored.expect("stored");
-        }
+        count(&self.inside.store, &records).await;
         staff
     }
 }
@@ -165,7 +152,7 @@ impl Page {
         let mut ids = BTreeSet::new();
         let (mut labelled, mut controls) = (BTreeSet::new(), Vec::new());
         let mut counts = BTreeMap::<String, usize>::new();
-        visit(&dom.document, &mut |name, attributes, inside_label| {
+        walk(&dom.document, false, &mut |name, attributes, inside_label| {
             *counts.entry(name.to_owned()).or_default() += 1;
             let get = |wanted: &str| attributes.get(wanted).map(String::as_str);
             if let Some(id) = get("id") {
@@ -217,15 +204,10 @@ impl Page {
     }
 }
 
-fn visit(node: &Handle, look: &mut dyn FnMut(&str, &BTreeMap<String, String>, bool)) {
-    walk(node, false, look);
-}
+/// Looks at an element: its name, its attributes, whether it is inside a label.
+type Look<'a> = dyn FnMut(&str, &BTreeMap<String, String>, bool) + 'a;
 
-fn walk(
-    node: &Handle,
-    inside_label: bool,
-    look: &mut dyn FnMut(&str, &BTreeMap<String, String>, bool),
-) {
+fn walk(node: &Handle, inside_label: bool, look: &mut Look<'_>) {
     let mut inside_label = inside_label;
     if let NodeData::Element { name, attrs, .. } = &node.data {
         let attributes = attrs.borrow();

@@ -6,7 +6,6 @@
 #![expect(clippy::print_stdout, reason = "it says where the pictures are")]
 #![expect(clippy::expect_used, reason = "a command that cannot take pictures stops")]
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,11 +19,9 @@ use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
-use baton_domain::record::UsageRecord;
-use baton_domain::rollup::{Rollup, Sums, touched_by};
 use baton_local::Local;
 use baton_tests::house::{House, Launch, plain_client, target_folder};
-use baton_tests::month::Staff;
+use baton_tests::month::{Staff, count};
 use serde_json::{Value, json};
 
 /// How a picture is taken: its name, the window, and the colours.
@@ -143,17 +140,7 @@ impl Company {
         settings.resources = local.resources();
         let aws = Aws::new(&local.sdk_config());
         let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
-        let records = self.staff.month(store.clock().now(), 60);
-        for some in records.chunks(16) {
-            let mut sums = std::collections::HashMap::<Rollup, Sums>::new();
-            for (rollup, record) in
-                some.iter().flat_map(|record| touched_by(record).map(|rollup| (rollup, record)))
-            {
-                sums.entry(rollup).or_default().add(&Sums::of(record));
-            }
-            let some: Vec<&UsageRecord> = some.iter().collect();
-            store.commit(&some, &sums, &BTreeMap::new()).await.expect("stored");
-        }
+        count(&store, &self.staff.month(store.clock().now(), 60)).await;
     }
 
     /// Every page, by the name of its picture.
