@@ -1,7 +1,8 @@
 //! What Baton costs: the same load directly to the upstream and relayed, in interleaved pairs.
 //!
 //! `cargo run --release -p baton-tests --bin bench [-- --rounds 5 --requests 2000 --minutes 2]`.
-//! With `-- failover` it measures what failing upstreams cost instead; see [`failover`].
+//! With `-- failover` it measures what failing upstreams cost instead; see [`failover`]. With
+//! `-- overview` it measures the console's first page; see [`overview`].
 //! With `store` instead of options: what storing events costs.
 //!
 //! Upstream, relay and load generator are processes of their own on loopback. Only the ratio of
@@ -13,6 +14,7 @@ mod events;
 mod failover;
 mod load;
 mod options;
+mod overview;
 mod process;
 mod store;
 mod table;
@@ -38,6 +40,10 @@ async fn main() -> Result<(), String> {
     }
     if std::env::args().nth(1).as_deref() == Some("store") {
         store::measure().await;
+        return Ok(());
+    }
+    if std::env::args().nth(1).as_deref() == Some("overview") {
+        overview::run().await;
         return Ok(());
     }
     let options = Options::read(std::env::args().skip(1))?;

@@ -17,6 +17,7 @@ mod cli_doctor;
 mod cli_import;
 mod cli_profiles;
 mod cli_resources;
+mod console;
 mod crowded;
 mod deployment;
 mod dialects;

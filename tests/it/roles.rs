@@ -6,7 +6,7 @@ use baton_tests::house::{Admin, House, Key};
 use serde_json::{Value, json};
 
 /// Every route with who may use it. A route that is missing here fails the test.
-const MATRIX: [(&str, &str); 60] = [
+const MATRIX: [(&str, &str); 61] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
     ("GET /groups/{group_id}", "admin"),
@@ -53,6 +53,7 @@ const MATRIX: [(&str, &str); 60] = [
     ("POST /alerts/test", "admin"),
     ("GET /settings", "admin"),
     ("PATCH /settings", "admin"),
+    ("GET /overview", "admin"),
     ("GET /usage/summary", "member"),
     ("GET /usage/events", "member"),
     ("GET /usage/export", "member"),

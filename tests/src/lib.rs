@@ -15,12 +15,14 @@
 
 pub mod answer;
 pub mod back_office;
+pub mod desk;
 pub mod eventually;
 pub mod fixtures;
 pub mod front;
 pub mod house;
 pub mod inside;
 pub mod lambda;
+pub mod month;
 pub mod program;
 pub mod proxy;
 pub mod signing_in;

@@ -172,12 +172,15 @@ pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }
-    let (status, headers) = (response.status(), response.headers());
-    let is_page = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(HTML));
-    if status.is_success() || status.is_redirection() || is_page {
-        return response;
-    }
-    signed(response, &id).await
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && !is_page(&response) { signed(response, &id).await } else { response }
+}
+
+/// Whether a person reads it; the console has put the reason on it.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(HTML))
 }
 
 async fn signed(response: Response, id: &RequestId) -> Response {

@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod oauth;
 mod openapi;
+mod overview;
 mod prices;
 mod probe;
 mod query;
@@ -118,11 +119,17 @@ pub fn router(
     let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(answer::no_such_route));
     let open = routes::mounted(|access| access == Access::Anybody);
-    Ok(Router::new()
-        .nest(routes::BASE, api.merge(open))
+    let api = Router::new().nest(routes::BASE, api.merge(open));
+    let inside = api
+        .clone()
+        .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
+        .with_state(Arc::clone(&office));
+    let relay_url = format!("http://{}", settings.listen);
+    Ok(api
+        .route("/", get(console::home))
         // Where clients of Anthropic's Admin API look for it.
         .merge(guarded(routes::mirrored()))
-        .merge(console::router(&office))
+        .merge(console::router(&office, inside, &relay_url))
         .route("/health", get(answer::alive))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)

@@ -4,7 +4,7 @@
 use crate::actor::Access;
 use crate::{
     Office, accounts, alerts, audit, dead_letters, effective, export, groups, health, keys, limits,
-    oauth, openapi, prices, rerate, runtime, spend_limits, usage, users,
+    oauth, openapi, overview, prices, rerate, runtime, spend_limits, usage, users,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -283,6 +283,9 @@ pub(crate) static ROUTES: &[Route] = &[
     }),
     Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
         .takes("SettingsChange"),
+    Route::get("/overview", "Look at today, the last 30 days and the accounts", "Overview", || {
+        get(overview::read)
+    }),
     Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
         .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
         .for_members(),

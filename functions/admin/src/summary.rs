@@ -162,18 +162,24 @@ impl Table {
             .zip(row)
             .map(|(by, value)| (by.name().to_owned(), json!(value)))
             .collect();
-        json!({
-            "group": group,
-            "requests": sums.requests,
-            "errors": sums.errors,
-            "tokens": sums.tokens,
-            "web_searches": sums.web_searches,
-            "cost_usd": sums.cost,
-            "cache_hit_rate": ratio(sums.tokens.cache_read, sums.tokens.prompt()),
-            "ttft_ms_avg": average(sums.ttft_ms, sums.ttft_count),
-            "duration_ms_avg": average(sums.duration_ms, sums.requests),
-        })
+        let mut view = measures(sums);
+        view["group"] = Value::Object(group);
+        view
     }
+}
+
+/// What is told of a sum.
+pub(crate) fn measures(sums: &Sums) -> Value {
+    json!({
+        "requests": sums.requests,
+        "errors": sums.errors,
+        "tokens": sums.tokens,
+        "web_searches": sums.web_searches,
+        "cost_usd": sums.cost,
+        "cache_hit_rate": ratio(sums.tokens.cache_read, sums.tokens.prompt()),
+        "ttft_ms_avg": average(sums.ttft_ms, sums.ttft_count),
+        "duration_ms_avg": average(sums.duration_ms, sums.requests),
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, to four places")]

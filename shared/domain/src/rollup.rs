@@ -1,8 +1,9 @@
 //! Rollups: the sums that summaries are answered from, and which of them a record adds to.
 //!
-//! Two families answer every question of the usage API without touching single events:
+//! Three families answer every question of the usage API without touching single events:
 //!
 //! * `Total`: everything, by hour and by day, spread over shards so that no item runs hot;
+//! * `Day`: each key and each model of a day, so that one look tells who and what was busy;
 //! * `Cube`: hour × key × account × model, for every other combination.
 //!
 //! How they are laid out as items is `cloud::store`'s business.
@@ -15,6 +16,10 @@ use jiff::Timestamp;
 
 /// Over how many partitions totals and cube are spread.
 pub const SHARDS: u64 = 4;
+
+/// Over how many items a day's total is spread: three, so that those of 30 days fit into two batches
+/// of a hundred items with the health of a hundred accounts and ten keys.
+pub const DAY_SHARDS: u64 = 3;
 
 /// A UTC hour, as `2026-11-22T21`; its first ten characters are the day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,10 +61,26 @@ pub enum Rollup {
     },
     /// A shard of everything in a day.
     TotalDay {
+        /// Of [`DAY_SHARDS`].
+        shard: u64,
+        /// When, `2026-11-22`.
+        day: String,
+    },
+    /// A key in a day.
+    KeyDay {
+        /// When, `2026-11-22`.
+        day: String,
+        /// Who asked.
+        key: KeyId,
+    },
+    /// A shard of a model in a day.
+    ModelDay {
         /// Of [`SHARDS`].
         shard: u64,
         /// When, `2026-11-22`.
         day: String,
+        /// The model asked for.
+        model: String,
     },
     /// One cell of the cube, in the shard of its key.
     Cell {
@@ -150,18 +171,21 @@ impl Sums {
 }
 
 /// Every rollup that `record` adds [`Sums::of`] it to.
-pub fn touched_by(record: &UsageRecord) -> [Rollup; 3] {
+pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
     let hour = Hour::of(record.started_at);
     let day = hour.day().to_owned();
-    let shard = shard_of(record);
+    let spread = spread_of(record);
+    let shard = spread % SHARDS;
     [
         Rollup::TotalHour { shard, hour: hour.clone() },
-        Rollup::TotalDay { shard, day },
+        Rollup::KeyDay { day: day.clone(), key: record.key_id.clone() },
+        Rollup::ModelDay { shard, day: day.clone(), model: record.model.clone() },
+        Rollup::TotalDay { shard: spread % DAY_SHARDS, day },
         Rollup::Cell { shard, cell: Cell::of(record, hour) },
     ]
 }
 
-/// The shard is the key's, so that a batch of one key's records touches one total.
-fn shard_of(record: &UsageRecord) -> u64 {
-    u64::from(crc32fast::hash(record.key_id.as_str().as_bytes())) % SHARDS
+/// The shard follows from the key, so that a batch of one key's records touches one total.
+fn spread_of(record: &UsageRecord) -> u64 {
+    u64::from(crc32fast::hash(record.key_id.as_str().as_bytes()))
 }

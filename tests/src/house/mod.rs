@@ -92,6 +92,18 @@ impl House {
         format!("http://{}", self.addresses().0)
     }
 
+    /// Where the admin API and the console are.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.addresses().1)
+    }
+
+    /// The admin token.
+    pub fn admin_token(&self) -> &str {
+        match &self.engine {
+            Engine::Process(process) => &process.admin_token,
+        }
+    }
+
     /// The child process.
     pub fn process(&mut self) -> &mut Process {
         match &mut self.engine {

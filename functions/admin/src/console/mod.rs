@@ -1,29 +1,156 @@
-//! The console: what people see in a browser. Every page is behind `session::guard`.
+//! The web console: pages over the API. It is a client of the API in this process, so roles, checks,
+//! versions and the audit trail are the API's; a page has no way of its own to the store.
 
+mod account_form;
+mod accounts;
+mod ask;
+mod assets;
+mod audit;
+mod block;
+mod chart;
+mod connect;
+mod form;
+mod groups;
+mod guest;
+mod keys;
+mod limits;
+mod lookup;
+mod mine;
+mod overview;
+mod prices;
+mod requests;
 mod session;
 mod session_cookie;
 mod session_csrf;
 mod session_headers;
+mod settings;
+mod show;
 mod sign_in;
 mod sign_in_claims;
 mod sign_in_openid;
+mod thing;
+mod users;
 
 pub(crate) use sign_in::Porter;
 
 use crate::Office;
+use ask::Trouble;
 use axum::Router;
+use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use http::header::{ACCEPT, SET_COOKIE};
 use std::sync::Arc;
 
 /// What all of its addresses begin with.
 const BASE: &str = "/console";
 
-/// The console's pages. One that is not there is behind the guard, too.
-pub(crate) fn router(office: &Arc<Office>) -> Router<Arc<Office>> {
+/// What pages work with.
+#[derive(Clone)]
+struct Desk {
+    /// The API, which takes whom a request's extension names.
+    api: Router,
+    dice: Dice,
+    clock: Clock,
+    /// Where clients find the relay.
+    relay_url: Arc<str>,
+}
+
+/// An entry of the navigation.
+struct Entry {
+    href: &'static str,
+    text: &'static str,
+    /// What members read, if it is something else.
+    member_text: &'static str,
+    for_members: bool,
+    /// Whether a new part of the navigation begins here.
+    is_apart: bool,
+}
+
+const fn entry(href: &'static str, text: &'static str) -> Entry {
+    Entry { href, text, member_text: "", for_members: false, is_apart: false }
+}
+
+static NAVIGATION: [Entry; 13] = [
+    entry("/console", "Overview"),
+    Entry {
+        member_text: "My requests",
+        for_members: true,
+        ..entry("/console/requests", "Requests")
+    },
+    Entry { is_apart: true, ..entry("/console/accounts", "Accounts") },
+    entry("/console/groups", "Groups"),
+    entry("/console/keys", "Keys"),
+    entry("/console/users", "Users"),
+    Entry { is_apart: true, ..entry("/console/limits", "Spend limits") },
+    entry("/console/prices", "Prices"),
+    Entry { is_apart: true, ..entry("/console/audit", "Audit") },
+    entry("/console/settings", "Settings"),
+    Entry { for_members: true, is_apart: true, ..entry("/console/connect", "Connect") },
+    Entry { for_members: true, ..entry("/console/mine", "My keys") },
+    Entry { for_members: true, ..entry("/console/mine/usage", "My usage") },
+];
+
+/// The console: ways in for everybody, and pages for whoever has come in.
+pub(crate) fn router(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Office>> {
     sign_in::routes()
-        .route(BASE, get(session::look))
         .merge(session::routes())
+        .nest(BASE, pages(office, api, relay_url))
+        // Both see whole addresses, since they are put around what is nested.
         .layer(from_fn_with_state(Arc::clone(office), session::guard))
         .layer(from_fn_with_state(Arc::clone(office), session_headers::strict))
+}
+
+fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Office>> {
+    let (dice, clock) = (office.store.dice().clone(), office.store.clock().clone());
+    let desk = Desk { api, dice, clock, relay_url: relay_url.into() };
+    let pages = Router::new()
+        .route("/", get(overview::read))
+        .route("/theme", post(theme))
+        .merge(accounts::routes())
+        .merge(groups::routes())
+        .merge(keys::routes())
+        .merge(users::routes())
+        .merge(requests::routes())
+        .merge(limits::routes())
+        .merge(prices::routes())
+        .merge(settings::routes())
+        .merge(audit::routes())
+        .merge(connect::routes())
+        .merge(mine::routes())
+        .fallback(|| async { Trouble::nowhere() })
+        .layer(from_fn_with_state(desk.clone(), guest::dress))
+        .with_state(desk);
+    Router::new().route("/assets/{name}", get(assets::read)).merge(pages)
+}
+
+/// `GET /`: browsers are sent to the console; what else asks hears where the API is.
+pub(crate) async fn home(request: Request) -> Response {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        return Redirect::to(BASE).into_response();
+    }
+    crate::answer::no_such_route().await.into_response()
+}
+
+/// `POST /console/theme`: light, dark, or as the system has it.
+async fn theme(guest: guest::Guest, body: axum::body::Bytes) -> Response {
+    let typed = form::Typed::parse(&body);
+    let theme = match typed.get("theme") {
+        theme @ ("light" | "dark") => theme,
+        _ => "auto",
+    };
+    // Only back to a page of the console: nobody is sent elsewhere from here.
+    let back = typed.get("back");
+    let is_ours = back.starts_with(BASE) && !back.contains(['\\', '\r', '\n']);
+    let back = if is_ours { back } else { BASE };
+    let _known = guest;
+    let cookie = format!(
+        "{}={theme}; Path=/console; Max-Age=31536000; SameSite=Lax; HttpOnly",
+        guest::THEME
+    );
+    ([(SET_COOKIE, cookie)], Redirect::to(back)).into_response()
 }

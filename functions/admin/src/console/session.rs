@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use baton_cloud::store::{Edit, SeenSession, StoreError};
 use baton_domain::key::{Role, User};
 use baton_domain::session::{LIFE, Session, Who};
@@ -49,12 +49,11 @@ pub(super) struct Founding {
     pub(super) said: Value,
 }
 
-/// A look at the session, its end, and what is told of pages that are not there.
+/// A look at the session, and its end.
 pub(super) fn routes() -> Router<Arc<Office>> {
     Router::new()
         .route(&format!("{BASE}/session"), get(look))
         .route(&format!("{BASE}/sign-out"), post(sign_out))
-        .route(&format!("{BASE}/{{*rest}}"), any(nothing))
 }
 
 /// Lets requests through that come with a session, and changes that were asked for on its pages.
@@ -116,10 +115,6 @@ pub(super) async fn look(Extension(visitor): Extension<Visitor>) -> Response {
         None => "You may see and change everything.",
     };
     page(StatusCode::OK, &SessionPage { name: &visitor.name, csrf: &visitor.csrf, may })
-}
-
-async fn nothing() -> Response {
-    refusal(StatusCode::NOT_FOUND, "There is no such page.")
 }
 
 async fn sign_out(State(office): Shared, uri: Uri, visit: Visit, headers: HeaderMap) -> Response {

@@ -221,6 +221,14 @@ impl Store {
     }
 }
 
+impl Memory {
+    /// Takes over an account's item, or that there is none.
+    pub(super) fn learn_item(&self, id: &AccountId, item: Option<Item>) -> Result<(), StoreError> {
+        self.learn(id, item.map(known).transpose()?.unwrap_or_default());
+        Ok(())
+    }
+}
+
 fn known(item: Item) -> Result<Known, StoreError> {
     let (pk, sk, version) = (text(&item, PK)?, text(&item, SK)?, number(&item, VERSION)?);
     let health = serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;

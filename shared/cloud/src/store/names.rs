@@ -40,7 +40,8 @@
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
 //! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
-//! | totals, cells of the cube | usage | Query (`rollup#…`) |
+//! | totals, cells of the cube, keys and models of a day | usage | Query (`rollup#…`) |
+//! | a look at everything: days' totals, accounts' health, keys | usage, state, config | BatchGetItem |
 
 use baton_domain::choose::Conversation;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
@@ -236,6 +237,16 @@ pub(super) fn total_partition(shard: u64) -> String {
     format!("rollup#total#{shard}")
 }
 
+/// The keys and models of a day. Its items are many, and none of them is hot: a key's events come
+/// from one shard, a model's are spread.
+pub(super) fn day_partition(day: &str) -> String {
+    format!("rollup#day#{day}")
+}
+
+pub(super) const TOTAL_DAY_PREFIX: &str = "day#";
+pub(super) const KEY_PART: &str = "key#";
+pub(super) const MODEL_PART: &str = "model#";
+
 pub(super) fn cube_partition(day: &str, shard: u64) -> String {
     format!("rollup#cube#{day}#{shard}")
 }
@@ -244,13 +255,22 @@ pub(super) fn cube_partition(day: &str, shard: u64) -> String {
 pub(super) const COST: &str = "c";
 pub(super) const PRICE_VERSION: &str = "pv";
 
+/// A shard of everything in a day.
+pub(super) fn total_day(shard: u64, day: &str) -> Place {
+    (total_partition(shard), format!("{TOTAL_DAY_PREFIX}{day}"))
+}
+
 /// Where a rollup's item is. The model comes last, since only it may hold any character.
 pub(super) fn rollup(rollup: &Rollup) -> Place {
     match rollup {
         Rollup::TotalHour { shard, hour } => {
             (total_partition(*shard), format!("hour#{}", hour.as_str()))
         }
-        Rollup::TotalDay { shard, day } => (total_partition(*shard), format!("day#{day}")),
+        Rollup::TotalDay { shard, day } => total_day(*shard, day),
+        Rollup::KeyDay { day, key } => (day_partition(day), format!("{KEY_PART}{}", key.bare())),
+        Rollup::ModelDay { shard, day, model } => {
+            (day_partition(day), format!("{MODEL_PART}{shard}#{model}"))
+        }
         Rollup::Cell { shard, cell } => {
             let user = cell.user.as_ref().map_or("-", |user| user.bare());
             let sk = format!(

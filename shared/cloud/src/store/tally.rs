@@ -61,7 +61,7 @@ pub(super) fn addition(
     (format!("ADD {}", clauses.join(", ")), names, values)
 }
 
-fn read_sums(item: &Item) -> Result<Sums, StoreError> {
+pub(super) fn read_sums(item: &Item) -> Result<Sums, StoreError> {
     let digits = |field: &str| match item.get(field) {
         Some(AttributeValue::N(digits)) => Ok(digits.as_str()),
         None => Ok("0"),
@@ -86,7 +86,7 @@ fn read_sums(item: &Item) -> Result<Sums, StoreError> {
     })
 }
 
-fn odd(item: &Item, what: &str) -> StoreError {
+pub(super) fn odd(item: &Item, what: &str) -> StoreError {
     let part = |name| text(item, name).unwrap_or_default();
     inconsistent(&part(PK), &part(SK), &format_args!("attribute `{what}` is odd"))
 }
@@ -124,7 +124,12 @@ impl Store {
         Ok(found)
     }
 
-    async fn range(&self, pk: String, low: String, high: String) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn range(
+        &self,
+        pk: String,
+        low: String,
+        high: String,
+    ) -> Result<Vec<Item>, StoreError> {
         let items = self
             .db
             .query()

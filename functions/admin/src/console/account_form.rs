@@ -1,0 +1,211 @@
+//! What can be set of an account, and the kinds of credentials it may have.
+
+use super::accounts::HERE;
+use super::block::Block;
+use super::form::{Form, Kind, Spec, Typed, created};
+use super::guest::Guest;
+use super::lookup::Names;
+use super::show::said;
+use super::thing::{self, Tried};
+use serde_json::{Value, json};
+
+/// The fields of an account but its credential.
+pub(super) fn specs(groups: &Names) -> Vec<Spec> {
+    vec![
+        Spec::new("name", "Name", "", Kind::Text),
+        Spec::new("provider", "Provider", "", Kind::Choice(providers())),
+        Spec::new("base_url", "Upstream's address", "Empty means the provider's own.", Kind::Text),
+        Spec::new(
+            "groups",
+            "Groups",
+            "Nothing chosen means the default group.",
+            Kind::Many(groups.some()),
+        ),
+        Spec::new("enabled", "On", "An account that is off gets no requests.", Kind::Flag),
+        Spec::new("priority", "Priority", "Smaller comes first; 100 unless said.", Kind::Number),
+        Spec::new("weight", "Weight", "Share among accounts of one priority.", Kind::Number),
+        Spec::new("max_concurrency", "Requests at a time", "Empty means no bound.", Kind::Count),
+        Spec::new(
+            "models",
+            "Models it serves",
+            "One a line, * for any characters; empty means all.",
+            Kind::Lines,
+        ),
+        Spec::new("model_map", "Models it renames", "One a line: asked = served.", Kind::Pairs),
+        Spec::new(
+            "speaks_responses",
+            "Speaks the Responses API",
+            "Only asked of OpenAI-compatible upstreams.",
+            Kind::Flag,
+        ),
+        Spec::new(
+            "cache_domain",
+            "Cache domain",
+            "Accounts of one workspace share its prompt cache.",
+            Kind::Maybe,
+        ),
+        Spec::new(
+            "proxy_url",
+            "Proxy",
+            "http, https, socks5 or socks5h; the only way to this account.",
+            Kind::Maybe,
+        ),
+    ]
+}
+
+fn providers() -> Vec<(String, String)> {
+    [
+        ("anthropic", "Anthropic"),
+        ("openai_compatible", "OpenAI-compatible"),
+        ("bedrock", "Amazon Bedrock"),
+    ]
+    .map(|(value, name)| (value.to_owned(), name.to_owned()))
+    .to_vec()
+}
+
+/// A kind of credential.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credential {
+    ApiKey,
+    Oauth2,
+    WorkloadIdentity,
+    Aws,
+}
+
+impl Credential {
+    pub(super) const ALL: [Self; 4] =
+        [Self::ApiKey, Self::Oauth2, Self::WorkloadIdentity, Self::Aws];
+
+    /// The name in the API.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::Oauth2 => "oauth2",
+            Self::WorkloadIdentity => "workload_identity",
+            Self::Aws => "aws",
+        }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::ApiKey => "API key",
+            Self::Oauth2 => "OAuth 2.0, renewed by Baton",
+            Self::WorkloadIdentity => "workload identity, no secret stored",
+            Self::Aws => "AWS role that signs, for Bedrock",
+        }
+    }
+
+    /// What was typed; an API key unless it says otherwise.
+    fn of(typed: &Typed) -> Self {
+        let named = |kind: &Self| kind.name() == typed.get("credential.type");
+        Self::ALL.into_iter().find(named).unwrap_or(Self::ApiKey)
+    }
+
+    /// Whether that is what was typed.
+    pub(super) fn is_of(self, typed: &Typed) -> bool {
+        Self::of(typed) == self
+    }
+
+    fn specs(self) -> Vec<Spec> {
+        match self {
+            Self::ApiKey => vec![
+                Spec::new(
+                    "credential.value",
+                    "API key",
+                    "It is sealed, and never shown again.",
+                    Kind::Secret,
+                ),
+                Spec::new(
+                    "credential.header",
+                    "Sent in",
+                    "",
+                    Kind::Choice(vec![
+                        ("x-api-key".into(), "x-api-key".into()),
+                        ("authorization".into(), "authorization (bearer)".into()),
+                    ]),
+                ),
+            ],
+            Self::Oauth2 => vec![
+                Spec::new("credential.token_url", "Token endpoint", "", Kind::Text),
+                Spec::new("credential.client_id", "Client id", "", Kind::Text),
+                Spec::new("credential.client_secret", "Client secret", "", Kind::Secret),
+                Spec::new(
+                    "credential.refresh_token",
+                    "Refresh token",
+                    "Without it the client's own credentials are used.",
+                    Kind::Secret,
+                ),
+                Spec::new("credential.scope", "Scope", "", Kind::Maybe),
+            ],
+            Self::WorkloadIdentity => vec![
+                Spec::new("credential.federation_rule_id", "Federation rule", "", Kind::Text),
+                Spec::new("credential.organization_id", "Organisation", "", Kind::Text),
+                Spec::new("credential.service_account_id", "Service account", "", Kind::Text),
+                Spec::new("credential.workspace_id", "Workspace", "", Kind::Maybe),
+                Spec::new(
+                    "credential.identity_token_file",
+                    "Token file",
+                    "Empty asks AWS STS.",
+                    Kind::Maybe,
+                ),
+                Spec::new("credential.audience", "Audience", "", Kind::Maybe),
+            ],
+            Self::Aws => vec![
+                Spec::new("credential.region", "Region", "Such as us-east-1.", Kind::Text),
+                Spec::new(
+                    "credential.role_arn",
+                    "Role",
+                    "Empty signs with Baton's own role.",
+                    Kind::Maybe,
+                ),
+                Spec::new("credential.external_id", "External id", "", Kind::Maybe),
+            ],
+        }
+    }
+}
+
+/// The credential that was typed, as the API takes it.
+pub(super) fn read_credential(typed: &Typed) -> Value {
+    let kind = Credential::of(typed);
+    let mut credential = created(&kind.specs(), typed)["credential"].take();
+    if !credential.is_object() {
+        credential = json!({});
+    }
+    credential["type"] = json!(kind.name());
+    credential
+}
+
+/// The form that replaces the credential of an account.
+pub(super) fn credential_form(
+    kind: Credential,
+    action: &str,
+    view: &Value,
+    tried: Option<&Tried>,
+) -> Form {
+    Form::post(format!("replace-{}", kind.name()), action, "Replace")
+        .hidden("credential.type", kind.name())
+        .hidden("version", said(&view["version"]))
+        .fields(thing::fields(&kind.specs(), &Value::Null, tried))
+        .error(thing::error(tried))
+}
+
+/// The page of a new account: a form for each kind of credential, of which the first is open.
+pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -> Vec<Block> {
+    let start = json!({ "enabled": true, "provider": "anthropic" });
+    let form = |kind: Credential| {
+        let tried = tried.filter(|tried| kind.is_of(&tried.typed));
+        let mut specs = specs(groups);
+        let rest = specs.split_off(3);
+        specs.extend(kind.specs());
+        specs.extend(rest);
+        let form = thing::create_form(guest, HERE, "Add account", (&specs, &start), tried);
+        Form { id: format!("create-{}", kind.name()), ..form }
+            .hidden("credential.type", kind.name())
+    };
+    let mut blocks = vec![Block::Form(form(Credential::ApiKey))];
+    for kind in Credential::ALL.into_iter().skip(1) {
+        let title = format!("Another kind of credential: {}", kind.title());
+        blocks.push(Block::Fold(format!("new-{}", kind.name()), title, form(kind)));
+    }
+    blocks
+}

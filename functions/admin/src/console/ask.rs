@@ -1,0 +1,140 @@
+//! The console's line to the API, in this process: the same routes, the same checks, the same trail.
+
+use super::Desk;
+use super::session::Visitor;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+/// What the API would not do.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    /// Under which the log knows it.
+    pub(super) request_id: String,
+}
+
+pub(super) type Outcome<T = Response> = Result<T, Trouble>;
+
+impl Trouble {
+    /// There is no such page.
+    pub(super) fn nowhere() -> Self {
+        let message = "This page does not exist. It may have moved; the navigation has them all.";
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(super) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "This page is for administrators.")
+    }
+
+    pub(super) fn new(status: StatusCode, message: &str) -> Self {
+        Self { status, message: message.to_owned(), request_id: String::new() }
+    }
+
+    /// Whether the form can be mended and sent again.
+    pub(super) fn is_of_form(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::BAD_REQUEST
+                | StatusCode::CONFLICT
+                | StatusCode::PRECONDITION_FAILED
+                | StatusCode::UNPROCESSABLE_ENTITY
+        )
+    }
+
+    /// In a sentence.
+    pub(super) fn sentence(&self) -> String {
+        if self.status == StatusCode::PRECONDITION_FAILED {
+            return "Somebody else has changed this meanwhile. Open the page again to see what it \
+                    is now; what you typed is kept here until then."
+                .to_owned();
+        }
+        self.message.clone()
+    }
+}
+
+impl IntoResponse for Trouble {
+    /// The page around it is made by `guest::dress`, which knows who visits.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// A question to the API.
+pub(super) struct Ask<'a> {
+    desk: &'a Desk,
+    visitor: &'a Visitor,
+    method: Method,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Value>,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn new(
+        desk: &'a Desk,
+        visitor: &'a Visitor,
+        method: Method,
+        path: impl Into<String>,
+    ) -> Self {
+        Self { desk, visitor, method, path: path.into(), headers: Vec::new(), body: None }
+    }
+
+    pub(super) fn body(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// The version that this is a change of.
+    pub(super) fn version(mut self, version: &str) -> Self {
+        if !version.is_empty() {
+            self.headers.push(("if-match", format!("\"{version}\"")));
+        }
+        self
+    }
+
+    /// What makes a second sending of the same form the same request.
+    pub(super) fn once(mut self, name: &str) -> Self {
+        if !name.is_empty() {
+            self.headers.push(("idempotency-key", name.to_owned()));
+        }
+        self
+    }
+
+    /// Asks; the answer's JSON.
+    pub(super) async fn send(self) -> Outcome<Value> {
+        let broken = |_| Trouble::new(StatusCode::BAD_REQUEST, "This cannot be asked for.");
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .body(Body::from(self.body.map(|body| body.to_string()).unwrap_or_default()))
+            .map_err(broken)?;
+        for (name, value) in self.headers {
+            let value = HeaderValue::from_str(&value).map_err(|_| {
+                Trouble::new(StatusCode::BAD_REQUEST, "The form is damaged; open its page again.")
+            })?;
+            request.headers_mut().insert(name, value);
+        }
+        request.extensions_mut().insert(self.visitor.actor.clone());
+        let answer = self.desk.api.clone().oneshot(request).await;
+        let answer = answer.unwrap_or_else(|never| match never {});
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+        let view: Value = serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(view);
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Err(Trouble {
+            status,
+            message: text(&view["error"]["message"]),
+            request_id: text(&view["request_id"]),
+        })
+    }
+}

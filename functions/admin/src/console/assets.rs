@@ -1,0 +1,49 @@
+//! The one stylesheet and the one script, with their hash in their address, so that a browser keeps
+//! them until they change.
+
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+/// A file that the binary carries.
+pub(super) struct Asset {
+    /// Where it is.
+    pub(super) href: String,
+    text: &'static str,
+    kind: &'static str,
+}
+
+pub(super) static CSS: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("css", include_str!("../../assets/console.css"), "text/css; charset=utf-8")
+});
+pub(super) static JS: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("js", include_str!("../../assets/console.js"), "text/javascript; charset=utf-8")
+});
+
+impl Asset {
+    fn new(ending: &str, text: &'static str, kind: &'static str) -> Self {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        let name = hash.as_ref().iter().take(8).fold(String::new(), |mut name, byte| {
+            let _infallible = write!(name, "{byte:02x}");
+            name
+        });
+        Self { href: format!("/console/assets/{name}.{ending}"), text, kind }
+    }
+}
+
+/// `GET /console/assets/{name}`; anybody may have them.
+pub(super) async fn read(Path(name): Path<String>) -> Response {
+    let path = format!("/console/assets/{name}");
+    let Some(asset) = [&*CSS, &*JS].into_iter().find(|asset| asset.href == path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let headers = [
+        (CONTENT_TYPE, asset.kind),
+        (CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, asset.text).into_response()
+}

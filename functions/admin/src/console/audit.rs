@@ -1,0 +1,161 @@
+//! The audit trail: who changed what, before and after.
+
+use super::Desk;
+use super::ask::Outcome;
+use super::block::{Block, Cell, Piece, Table, code, text};
+use super::form::{Form, Kind, Shape, Spec};
+use super::guest::Guest;
+use super::lookup::Names;
+use super::show::{cut, said, time};
+use super::thing;
+use axum::Router;
+use axum::routing::get;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const HERE: &str = "/console/audit";
+
+pub(super) fn routes() -> Router<Desk> {
+    Router::new().route("/audit", get(list))
+}
+
+fn filter(guest: &Guest, users: &Names) -> Block {
+    let mut actors = vec![
+        (String::new(), "Everybody".to_owned()),
+        ("admin_token".to_owned(), "the admin token".to_owned()),
+        ("baton".to_owned(), "Baton itself".to_owned()),
+    ];
+    actors.extend(users.some());
+    let actions = ["create", "update", "delete", "rotate", "reset", "refresh", "sign_in"];
+    let actions = actions.iter().map(|one| ((*one).to_owned(), one.replace('_', " ")));
+    let actions = std::iter::once((String::new(), "All".to_owned())).chain(actions).collect();
+    let specs = [
+        Spec::new("from", "From", "", Kind::Text),
+        Spec::new("to", "To", "", Kind::Text),
+        Spec::new("actor", "Who", "", Kind::Choice(actors)),
+        Spec::new("action", "What", "", Kind::Choice(actions)),
+        Spec::new("target", "Of what (id)", "", Kind::Text),
+    ];
+    let mut fields: Vec<_> = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
+    for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
+        field.shape = Shape::Line("date", "text");
+    }
+    Block::Form(Form::get("filter", HERE, "Filter").fields(fields))
+}
+
+async fn list(guest: Guest) -> Outcome {
+    guest.admins_only()?;
+    let query = guest.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
+    let (answer, users) = futures_util::try_join!(
+        guest.get(format!("/api/v1/audit?limit=50&{query}")),
+        Names::of(&guest, "users"),
+    )?;
+    let rows = answer["data"].as_array().cloned().unwrap_or_default();
+    let mut blocks = vec![filter(&guest, &users)];
+    if rows.is_empty() {
+        let says = "No change here in this period (the last 30 days unless said otherwise).";
+        blocks.push(Block::Empty(says.into(), None));
+        return Ok(guest.show("Audit", blocks));
+    }
+    let columns = ["Time (UTC)", "Who", "What", "Of what", "Before and after"];
+    let mut table = Table::new("audit", "Changes, latest first", &columns);
+    table.rows = rows
+        .iter()
+        .map(|row| {
+            let actor = said(&row["actor"]);
+            vec![
+                time(&row["at"]),
+                text(cut(users.name(&actor), 60).replace("admin_token", "admin token")),
+                text(said(&row["action"])),
+                target(row),
+                vec![changes(row)],
+            ]
+        })
+        .collect();
+    (table.next, table.first) = thing::pages(&guest, &answer, "next_cursor");
+    blocks.push(Block::Table(table));
+    Ok(guest.show("Audit", blocks))
+}
+
+/// What was changed, by its name and id.
+fn target(row: &Value) -> Cell {
+    let id = said(&row["target"]);
+    let name = [&row["after"], &row["before"]].into_iter().find_map(|view| view["name"].as_str());
+    let kinds = [("key_", "keys"), ("acc_", "accounts"), ("grp_", "groups"), ("usr_", "users")];
+    let kind = kinds.iter().find(|(prefix, _)| id.starts_with(prefix));
+    match (kind, name) {
+        (Some((_, kind)), Some(name)) => {
+            let mut cell = super::block::link(format!("/console/{kind}/{id}"), cut(name, 60));
+            cell.push(Piece::Code(id));
+            cell
+        }
+        _ => code(cut(&id, 100)),
+    }
+}
+
+fn changes(row: &Value) -> Piece {
+    let (before, after) = (flat(&row["before"]), flat(&row["after"]));
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort();
+    names.dedup();
+    let of = |all: &BTreeMap<String, String>, name: &String| {
+        all.get(name).map_or_else(String::new, |text| cut(text, 300))
+    };
+    let different: Vec<(String, String, String)> = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .filter(|name| !matches!(name.as_str(), "version" | "updated_at"))
+        .map(|name| (cut(name, 80), of(&before, name), of(&after, name)))
+        .collect();
+    let count = different.len();
+    let summary = if count == 1 { "1 field".to_owned() } else { format!("{count} fields") };
+    Piece::Changes(summary, different)
+}
+
+/// The fields of a view, those inside others by both names; what is empty is left out.
+fn flat(view: &Value) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    flatten("", view, &mut all);
+    all
+}
+
+fn flatten(name: &str, value: &Value, all: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (inner, value) in map {
+                let name = if name.is_empty() { inner.clone() } else { format!("{name}.{inner}") };
+                flatten(&name, value, all);
+            }
+        }
+        Value::Array(list) => {
+            let words: Vec<String> = list.iter().map(said).collect();
+            if !words.is_empty() {
+                all.insert(name.to_owned(), words.join(", "));
+            }
+        }
+        other => {
+            all.insert(name.to_owned(), said(other));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_is_told_field_by_field() {
+        let row = json!({
+            "before": {"name": "a", "version": 1, "limits": {"usd_daily": null, "rpm": 5}, "models": ["x"]},
+            "after": {"name": "b", "version": 2, "limits": {"usd_daily": "1", "rpm": 5}, "models": []},
+        });
+        let Piece::Changes(summary, changes) = changes(&row) else { panic!("changes") };
+        assert_eq!(summary, "3 fields");
+        let expected = [("limits.usd_daily", "", "1"), ("models", "x", ""), ("name", "a", "b")];
+        let expected =
+            expected.map(|(name, before, after)| (name.into(), before.into(), after.into()));
+        assert_eq!(changes, expected);
+    }
+}

@@ -1,0 +1,114 @@
+//! How clients are pointed at Baton: what to paste, with the key where there is one.
+
+use super::Desk;
+use super::ask::Outcome;
+use super::block::{Block, Link};
+use super::form::{Form, Kind, Spec};
+use super::guest::Guest;
+use axum::Router;
+use axum::routing::get;
+
+/// What stands where a key belongs.
+const NO_KEY: &str = "bt_YOUR_KEY";
+/// The longest address that is shown.
+const ADDRESS_CHARS_MAX: usize = 200;
+
+pub(super) fn routes() -> Router<Desk> {
+    Router::new().route("/connect", get(read))
+}
+
+async fn read(guest: Guest) -> Outcome {
+    let typed = guest.query.get("relay").trim();
+    let fits = |text: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || ":/.-_[]~%".contains(c);
+        (text.starts_with("http://") || text.starts_with("https://"))
+            && text.len() <= ADDRESS_CHARS_MAX
+            && text.chars().all(fits)
+    };
+    let known: &str = &guest.desk.relay_url;
+    let relay = if fits(typed) { typed.trim_end_matches('/') } else { known };
+    let mut field = Spec::new("relay", "The relay's address, as clients see it", "", Kind::Text)
+        .typed(&guest.query);
+    relay.clone_into(&mut field.value);
+    let mut form = Form::get("address", "/console/connect", "Use this address").fields(vec![field]);
+    if !typed.is_empty() && !fits(typed) {
+        form = form
+            .error(Some("An address begins with https:// or http:// and has no spaces.".into()));
+    }
+    let next = if guest.is_member() {
+        Link::new("/console/mine", "Your keys")
+    } else {
+        Link::new("/console/keys/new", "Create a key")
+    };
+    let says = format!(
+        "Put a key in the place of {NO_KEY}. A new key's own page has all of this with the key filled in."
+    );
+    let mut blocks = vec![Block::Form(form), Block::Empty(says, Some(next))];
+    blocks.extend(snippets(relay, NO_KEY));
+    Ok(guest.show("Connect", blocks))
+}
+
+/// What to paste, for each kind of client.
+pub(super) fn snippets(relay: &str, key: &str) -> Vec<Block> {
+    let code = |id: &str, label: &str, text: String| Block::Code(id.into(), label.into(), text);
+    vec![
+        code(
+            "claude-code",
+            "Claude Code, in a shell",
+            format!("export ANTHROPIC_BASE_URL={relay}\nexport ANTHROPIC_AUTH_TOKEN={key}\nclaude"),
+        ),
+        code(
+            "claude-code-settings",
+            "Claude Code, for good: ~/.claude/settings.json",
+            format!(
+                "{{\n  \"env\": {{\n    \"ANTHROPIC_BASE_URL\": \"{relay}\",\n    \
+                 \"ANTHROPIC_AUTH_TOKEN\": \"{key}\"\n  }}\n}}"
+            ),
+        ),
+        code(
+            "anthropic-python",
+            "Anthropic SDK, Python",
+            format!(
+                "import anthropic\n\nclient = anthropic.Anthropic(\n    base_url=\"{relay}\",\n    \
+                 api_key=\"{key}\",\n)"
+            ),
+        ),
+        code(
+            "anthropic-typescript",
+            "Anthropic SDK, TypeScript",
+            format!(
+                "import Anthropic from \"@anthropic-ai/sdk\";\n\nconst client = new Anthropic({{\n  \
+                 baseURL: \"{relay}\",\n  apiKey: \"{key}\",\n}});"
+            ),
+        ),
+        code(
+            "openai-python",
+            "OpenAI SDK, Python",
+            format!(
+                "from openai import OpenAI\n\nclient = OpenAI(\n    base_url=\"{relay}/v1\",\n    \
+                 api_key=\"{key}\",\n)"
+            ),
+        ),
+        code(
+            "openai-typescript",
+            "OpenAI SDK, TypeScript",
+            format!(
+                "import OpenAI from \"openai\";\n\nconst client = new OpenAI({{\n  \
+                 baseURL: \"{relay}/v1\",\n  apiKey: \"{key}\",\n}});"
+            ),
+        ),
+        code(
+            "ci",
+            "CI (GitHub Actions; keep the key in the secret BATON_KEY)",
+            format!(
+                "env:\n  ANTHROPIC_BASE_URL: {relay}\n  \
+                 ANTHROPIC_AUTH_TOKEN: ${{{{ secrets.BATON_KEY }}}}"
+            ),
+        ),
+        code(
+            "curl",
+            "To see that it works",
+            format!("curl {relay}/v1/usage -H \"authorization: Bearer {key}\""),
+        ),
+    ]
+}

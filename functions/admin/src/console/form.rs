@@ -1,0 +1,385 @@
+//! Forms: what is asked for, how an answer in HTML's words becomes JSON for the API, and how what
+//! was typed stays where it was typed when the API refuses it.
+
+use super::block::Tone;
+use serde_json::{Map, Value, json};
+
+/// A form as it is shown.
+pub(super) struct Form {
+    pub(super) id: String,
+    pub(super) action: String,
+    /// A form that only asks (`get`) has no CSRF token and changes nothing.
+    pub(super) is_get: bool,
+    pub(super) hidden: Vec<(String, String)>,
+    pub(super) fields: Vec<Field>,
+    pub(super) submit: String,
+    pub(super) tone: Tone,
+    /// What the script asks before it is sent.
+    pub(super) confirm: Option<String>,
+    /// Why it was refused.
+    pub(super) error: Option<String>,
+    /// The script sends it and puts the answer beside it.
+    pub(super) is_inline: bool,
+}
+
+impl Form {
+    /// A form that changes something.
+    pub(super) fn post(id: impl Into<String>, action: impl Into<String>, submit: &str) -> Self {
+        Self {
+            id: id.into(),
+            action: action.into(),
+            is_get: false,
+            hidden: Vec::new(),
+            fields: Vec::new(),
+            submit: submit.to_owned(),
+            tone: Tone::Plain,
+            confirm: None,
+            error: None,
+            is_inline: false,
+        }
+    }
+
+    /// A form that asks.
+    pub(super) fn get(id: impl Into<String>, action: impl Into<String>, submit: &str) -> Self {
+        Self { is_get: true, ..Self::post(id, action, submit) }
+    }
+
+    pub(super) fn fields(self, fields: Vec<Field>) -> Self {
+        Self { fields, ..self }
+    }
+
+    pub(super) fn hidden(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.hidden.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// One that cannot be undone.
+    pub(super) fn danger(self, confirm: impl Into<String>) -> Self {
+        Self { tone: Tone::Bad, confirm: Some(confirm.into()), ..self }
+    }
+
+    /// The one that this page is for.
+    pub(super) fn main(self) -> Self {
+        Self { tone: Tone::Good, ..self }
+    }
+
+    pub(super) fn inline(self) -> Self {
+        Self { is_inline: true, ..self }
+    }
+
+    pub(super) fn error(self, error: Option<String>) -> Self {
+        Self { error, ..self }
+    }
+}
+
+/// A field as it is shown.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) hint: &'static str,
+    pub(super) value: String,
+    pub(super) shape: Shape,
+}
+
+impl Field {
+    /// Whether it is more than one control.
+    pub(super) fn is_group(&self) -> bool {
+        matches!(self.shape, Shape::Boxes(_))
+    }
+}
+
+/// What a field looks like.
+pub(super) enum Shape {
+    /// A line; its `type`, and what makes the browser's keyboard fit.
+    Line(&'static str, &'static str),
+    Area,
+    Check,
+    /// A choice of values and what they are called.
+    Choice(Vec<(String, String)>),
+    /// Any of some values: the value, what it is called, whether it is chosen.
+    Boxes(Vec<(String, String, bool)>),
+}
+
+/// A field of a thing of the API.
+pub(super) struct Spec {
+    /// Where it is in the JSON, with a dot for what lies inside.
+    pub(super) path: &'static str,
+    pub(super) label: &'static str,
+    pub(super) hint: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// How a field's text is read.
+pub(super) enum Kind {
+    /// Text that may be empty.
+    Text,
+    /// Text, or null where it is empty.
+    Maybe,
+    /// A secret: nothing is said of it where it is empty, and it is never shown again.
+    Secret,
+    /// A number, or null where it is empty.
+    Count,
+    /// A number that keeps what it was where it is empty.
+    Number,
+    /// An amount of dollars, or null where it is empty.
+    Usd,
+    /// One entry a line.
+    Lines,
+    /// One `pattern = model` a line.
+    Pairs,
+    /// Yes or no.
+    Flag,
+    /// A time in UTC, or null.
+    When,
+    /// One of these; null where it is empty.
+    Choice(Vec<(String, String)>),
+    /// Any of these.
+    Many(Vec<(String, String)>),
+}
+
+impl Spec {
+    pub(super) const fn new(
+        path: &'static str,
+        label: &'static str,
+        hint: &'static str,
+        kind: Kind,
+    ) -> Self {
+        Self { path, label, hint, kind }
+    }
+
+    /// The field with what the API says of it.
+    pub(super) fn field(&self, view: &Value) -> Field {
+        let value = at(view, self.path);
+        let text = match (&self.kind, value) {
+            (Kind::Secret, _) | (_, Value::Null) => String::new(),
+            (Kind::Lines | Kind::Many(_), Value::Array(list)) => {
+                list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+            }
+            (Kind::Pairs, Value::Object(map)) => {
+                let line = |(name, value): (&String, &Value)| {
+                    format!("{name} = {}", value.as_str().unwrap_or_default())
+                };
+                map.iter().map(line).collect::<Vec<_>>().join("\n")
+            }
+            (Kind::When, Value::String(text)) => text.get(..19).unwrap_or(text).to_owned(),
+            (Kind::Usd, Value::String(text)) => super::show::plain_usd(text),
+            (_, Value::String(text)) => text.clone(),
+            (_, value) => value.to_string(),
+        };
+        self.with(text)
+    }
+
+    /// The field with what was typed.
+    pub(super) fn typed(&self, typed: &Typed) -> Field {
+        let text = match self.kind {
+            Kind::Secret => String::new(),
+            Kind::Flag => typed.has(self.path).to_string(),
+            Kind::Many(_) => typed.all(self.path).collect::<Vec<_>>().join("\n"),
+            _ => typed.get(self.path).to_owned(),
+        };
+        self.with(text)
+    }
+
+    fn with(&self, value: String) -> Field {
+        let shape = match &self.kind {
+            Kind::Text | Kind::Maybe => Shape::Line("text", "text"),
+            Kind::Secret => Shape::Line("password", "text"),
+            Kind::Count | Kind::Number => Shape::Line("text", "numeric"),
+            Kind::Usd => Shape::Line("text", "decimal"),
+            Kind::When => Shape::Line("datetime-local", "text"),
+            Kind::Lines | Kind::Pairs => Shape::Area,
+            Kind::Flag => Shape::Check,
+            Kind::Choice(choices) => Shape::Choice(choices.clone()),
+            Kind::Many(choices) => {
+                let is_chosen = |one: &str| value.lines().any(|line| line == one);
+                let boxed =
+                    |(id, name): &(String, String)| (id.clone(), name.clone(), is_chosen(id));
+                Shape::Boxes(choices.iter().map(boxed).collect())
+            }
+        };
+        Field { name: self.path, label: self.label, hint: self.hint, value, shape }
+    }
+
+    /// What was typed, as JSON; `None` says nothing of it.
+    fn read(&self, typed: &Typed) -> Option<Value> {
+        let text = typed.get(self.path).trim();
+        let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+        Some(match self.kind {
+            Kind::Flag => json!(typed.has(self.path)),
+            Kind::Text => json!(text),
+            Kind::Many(_) => json!(typed.all(self.path).collect::<Vec<_>>()),
+            Kind::Secret | Kind::Number if text.is_empty() => return None,
+            Kind::Lines => json!(lines().collect::<Vec<_>>()),
+            Kind::Pairs => {
+                let pair = |line: &str| {
+                    let (name, value) = line.split_once('=').unwrap_or((line, ""));
+                    (name.trim().to_owned(), json!(value.trim()))
+                };
+                Value::Object(lines().map(pair).collect())
+            }
+            _ if text.is_empty() => Value::Null,
+            // What is no number goes to the API as it is, which says so.
+            Kind::Count | Kind::Number => {
+                text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
+            }
+            Kind::When if text.len() == 16 => json!(format!("{text}:00Z")),
+            Kind::When if text.len() == 19 => json!(format!("{text}Z")),
+            Kind::Maybe | Kind::Secret | Kind::Usd | Kind::When | Kind::Choice(_) => json!(text),
+        })
+    }
+}
+
+/// What was typed, as JSON for a POST: what is empty is left out.
+pub(super) fn created(specs: &[Spec], typed: &Typed) -> Value {
+    let mut body = json!({});
+    for spec in specs {
+        if let Some(value) = spec.read(typed).filter(|value| !is_empty(value)) {
+            put(&mut body, spec.path, value);
+        }
+    }
+    body
+}
+
+/// What was typed, as JSON for a PATCH of what was: only what is different.
+pub(super) fn changed(specs: &[Spec], typed: &Typed, before: &Value) -> Value {
+    let mut after = before.clone();
+    for spec in specs {
+        let shown = spec.field(before).value;
+        // What shows the same was not touched, whatever its exact spelling is.
+        let is_same = matches!(spec.kind, Kind::When | Kind::Usd)
+            && shown.trim() == typed.get(spec.path).trim();
+        if let Some(value) = spec.read(typed).filter(|_| !is_same) {
+            put(&mut after, spec.path, value);
+        }
+    }
+    let (Value::Object(after), Value::Object(before)) = (after, before) else { return json!({}) };
+    let different = after.into_iter().filter(|(name, value)| before.get(name) != Some(value));
+    Value::Object(different.collect())
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn at<'a>(view: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(view, |view, name| &view[name])
+}
+
+fn put(body: &mut Value, path: &str, value: Value) {
+    let Some((outer, inner)) = path.split_once('.') else {
+        body[path] = value;
+        return;
+    };
+    if !body[outer].is_object() {
+        body[outer] = Value::Object(Map::new());
+    }
+    body[outer][inner] = value;
+}
+
+/// What came in a form or a query.
+#[derive(Clone, Default)]
+pub(super) struct Typed(pub(super) Vec<(String, String)>);
+
+impl Typed {
+    /// Reads `a=1&b=2`.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        Self(form_urlencoded::parse(bytes).into_owned().collect())
+    }
+
+    /// The value of a name; empty where there is none.
+    pub(super) fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// Whether the name is there, as a checked box is.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// All values of a name.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A query of these names, those that are not empty.
+    pub(super) fn query(&self, names: &[&str]) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.0 {
+            if names.contains(&name.as_str()) && !value.trim().is_empty() {
+                query.append_pair(name, value.trim());
+            }
+        }
+        query.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specs() -> Vec<Spec> {
+        vec![
+            Spec::new("name", "", "", Kind::Text),
+            Spec::new("user_id", "", "", Kind::Maybe),
+            Spec::new("secret", "", "", Kind::Secret),
+            Spec::new("weight", "", "", Kind::Number),
+            Spec::new("limits.usd_daily", "", "", Kind::Usd),
+            Spec::new("limits.concurrency", "", "", Kind::Count),
+            Spec::new("models", "", "", Kind::Lines),
+            Spec::new("map", "", "", Kind::Pairs),
+            Spec::new("enabled", "", "", Kind::Flag),
+            Spec::new("expires_at", "", "", Kind::When),
+        ]
+    }
+
+    #[test]
+    fn what_is_empty_is_left_out_of_what_is_created() {
+        let typed = Typed::parse(
+            b"name=+ci+&user_id=&limits.usd_daily=1.50&limits.concurrency=x\
+            &models=a%0D%0A%0D%0Ab&map=a%3Db&expires_at=2026-12-31T00:00",
+        );
+        let body = created(&specs(), &typed);
+        let expected = json!({
+            "name": "ci", "limits": {"usd_daily": "1.50", "concurrency": "x"}, "models": ["a", "b"],
+            "map": {"a": "b"}, "enabled": false, "expires_at": "2026-12-31T00:00:00Z",
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn what_is_sent_back_as_it_was_shown_changes_nothing() {
+        let view = json!({
+            "name": "ci", "user_id": null, "weight": 5, "models": ["a"], "map": {"a": "b"},
+            "enabled": true, "expires_at": "2026-12-31T00:00:00.5Z",
+            "limits": {"usd_daily": "1.500000000000", "concurrency": null},
+        });
+        let fields: Vec<(String, String)> = specs()
+            .iter()
+            .map(|spec| spec.field(&view))
+            .map(|field| (field.name.to_owned(), field.value))
+            .collect();
+        assert_eq!(changed(&specs(), &Typed(fields.clone()), &view), json!({}));
+
+        let mut fields = fields;
+        fields.retain(|(name, _)| name != "enabled");
+        for (name, value) in &mut fields {
+            match name.as_str() {
+                "user_id" => *value = "usr_1".into(),
+                "limits.usd_daily" => value.clear(),
+                _ => {}
+            }
+        }
+        let expected = json!({
+            "user_id": "usr_1", "enabled": false,
+            "limits": {"usd_daily": null, "concurrency": null},
+        });
+        assert_eq!(changed(&specs(), &Typed(fields), &view), expected);
+    }
+}

@@ -1,0 +1,249 @@
+//! A visit to the console: who it is, what was asked, and the frame around every page.
+
+use super::ask::{Ask, Outcome, Trouble};
+use super::assets::{self, Asset};
+use super::block::{Block, Link, Piece};
+use super::form::{Shape, Typed};
+use super::session::Visitor;
+use super::{Desk, NAVIGATION};
+use askama::Template;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Response};
+use http::header::{CACHE_CONTROL, COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::Value;
+
+/// The name of the cookie that says light or dark.
+pub(super) const THEME: &str = "baton_theme";
+
+/// A visit.
+pub(super) struct Guest {
+    pub(super) desk: Desk,
+    pub(super) visitor: Visitor,
+    /// What stands behind the question mark.
+    pub(super) query: Typed,
+    path: String,
+    theme: &'static str,
+}
+
+impl FromRequestParts<Desk> for Guest {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Outcome<Self> {
+        Self::of(&parts.extensions, &parts.uri, &parts.headers, desk)
+    }
+}
+
+impl Guest {
+    fn of(
+        extensions: &http::Extensions,
+        uri: &http::Uri,
+        headers: &HeaderMap,
+        desk: &Desk,
+    ) -> Outcome<Self> {
+        let visitor = extensions.get::<Visitor>().cloned().ok_or_else(Trouble::forbidden)?;
+        // A nested router shows what is left of the path.
+        let whole =
+            extensions.get::<axum::extract::OriginalUri>().map_or(uri, |original| &original.0);
+        Ok(Self {
+            desk: desk.clone(),
+            visitor,
+            query: Typed::parse(uri.query().unwrap_or_default().as_bytes()),
+            path: whole.path().to_owned(),
+            theme: theme(headers),
+        })
+    }
+
+    /// Whether it sees only what is its own.
+    pub(super) fn is_member(&self) -> bool {
+        self.visitor.actor.member().is_some()
+    }
+
+    /// Turns members away from a page of administrators before anything is asked.
+    pub(super) fn admins_only(&self) -> Outcome<()> {
+        if self.is_member() { Err(Trouble::forbidden()) } else { Ok(()) }
+    }
+
+    pub(super) fn ask(&self, method: Method, path: impl Into<String>) -> Ask<'_> {
+        Ask::new(&self.desk, &self.visitor, method, path)
+    }
+
+    /// Reads something of the API.
+    pub(super) async fn get(&self, path: impl Into<String>) -> Outcome<Value> {
+        self.ask(Method::GET, path).send().await
+    }
+
+    /// The rows of a list of the API.
+    pub(super) async fn list(&self, path: impl Into<String>) -> Outcome<Vec<Value>> {
+        let mut answer = self.get(path).await?;
+        Ok(answer["data"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// A name that nobody guesses, so that a form that is sent twice is done once.
+    pub(super) fn once(&self) -> String {
+        format!("console-{:032x}", self.desk.dice.bits())
+    }
+
+    /// The UTC day so many days ago, as the API takes it.
+    pub(super) fn day_ago(&self, days: i64) -> String {
+        let now = self.desk.clock.now();
+        let then = now.saturating_sub(jiff::SignedDuration::from_hours(24 * days)).unwrap_or(now);
+        then.strftime("%Y-%m-%d").to_string()
+    }
+
+    /// The query as it is, with one name set anew.
+    pub(super) fn query_with(&self, name: &str, value: &str) -> String {
+        let kept = self.query.0.iter().filter(|(key, value)| key != name && !value.is_empty());
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(kept);
+        if !value.is_empty() {
+            query.append_pair(name, value);
+        }
+        format!("{}?{}", self.path, query.finish())
+    }
+
+    /// A page of these parts.
+    pub(super) fn show(&self, title: &str, blocks: Vec<Block>) -> Response {
+        self.page(title, blocks, StatusCode::OK, false)
+    }
+
+    /// A page that the script keeps up to date.
+    pub(super) fn show_live(&self, title: &str, blocks: Vec<Block>) -> Response {
+        self.page(title, blocks, StatusCode::OK, true)
+    }
+
+    /// A page of something that was not done.
+    pub(super) fn show_refused(&self, title: &str, blocks: Vec<Block>, why: &Trouble) -> Response {
+        self.page(title, blocks, why.status, false)
+    }
+
+    fn page(&self, title: &str, blocks: Vec<Block>, status: StatusCode, is_live: bool) -> Response {
+        let is_member = self.is_member();
+        let entries = NAVIGATION.iter().filter(|entry| entry.for_members || !is_member);
+        let entry = |entry: &super::Entry| NavEntry {
+            href: entry.href,
+            text: if is_member && !entry.member_text.is_empty() {
+                entry.member_text
+            } else {
+                entry.text
+            },
+            is_here: is_below(&self.path, entry.href),
+            is_apart: entry.is_apart && !is_member,
+        };
+        let page = Page {
+            title,
+            blocks,
+            navigation: entries.map(entry).collect(),
+            visitor: &self.visitor,
+            theme: self.theme,
+            path: &self.path,
+            is_live,
+            css: &assets::CSS,
+            js: &assets::JS,
+        };
+        match page.render() {
+            Ok(text) => {
+                let mut response = (status, Html(text)).into_response();
+                let never = HeaderValue::from_static("no-store");
+                response.headers_mut().insert(CACHE_CONTROL, never);
+                response
+            }
+            Err(error) => {
+                tracing::error!("a page was not made: {error}");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+
+    fn of_trouble(&self, trouble: &Trouble) -> Response {
+        let (title, next) = match trouble.status {
+            StatusCode::FORBIDDEN => {
+                ("Not for you", Link::new("/console/mine", "Go to your own keys"))
+            }
+            StatusCode::NOT_FOUND => ("Not found", Link::new("/console", "Go to the first page")),
+            _ => ("That did not work", Link::new("/console", "Go to the first page")),
+        };
+        let mut blocks = vec![Block::Empty(trouble.sentence(), Some(next))];
+        if !trouble.request_id.is_empty() {
+            blocks.push(Block::Text(format!("The log knows this as {}.", trouble.request_id)));
+        }
+        self.page(title, blocks, trouble.status, false)
+    }
+}
+
+fn is_below(path: &str, href: &str) -> bool {
+    let rest = path.strip_prefix(href);
+    match rest {
+        Some(rest) if href == "/console" => rest.is_empty() || rest == "/",
+        Some(rest) => rest.is_empty() || rest.starts_with('/'),
+        None => false,
+    }
+}
+
+fn theme(headers: &HeaderMap) -> &'static str {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
+    match pairs.find(|(name, _)| *name == THEME) {
+        Some((_, "light")) => "light",
+        Some((_, "dark")) => "dark",
+        _ => "auto",
+    }
+}
+
+/// Puts the frame around what went wrong.
+pub(super) async fn dress(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let guest = Guest::of(&parts.extensions, &parts.uri, &parts.headers, &desk);
+    let response = next.run(Request::from_parts(parts, body)).await;
+    match (response.extensions().get::<Trouble>(), guest) {
+        (Some(trouble), Ok(guest)) => guest.of_trouble(trouble),
+        _ => response,
+    }
+}
+
+/// One entry of the navigation as it is shown.
+struct NavEntry {
+    href: &'static str,
+    text: &'static str,
+    is_here: bool,
+    is_apart: bool,
+}
+
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    title: &'a str,
+    blocks: Vec<Block>,
+    navigation: Vec<NavEntry>,
+    visitor: &'a Visitor,
+    theme: &'a str,
+    path: &'a str,
+    is_live: bool,
+    css: &'a Asset,
+    js: &'a Asset,
+}
+
+/// Goes to another page with GET.
+#[expect(clippy::unnecessary_wraps, reason = "it is the end of handlers that may fail")]
+pub(super) fn see(path: &str) -> Outcome {
+    Ok(axum::response::Redirect::to(path).into_response())
+}
+
+/// The id in a page's path; what cannot be one names no page.
+pub(super) struct Id(pub(super) String);
+
+impl FromRequestParts<Desk> for Id {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Outcome<Self> {
+        let read = axum::extract::Path::<String>::from_request_parts(parts, desk).await;
+        let fits = |id: &String| {
+            id.len() <= 200 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+        };
+        let id = read.ok().map(|axum::extract::Path(id)| id).filter(fits);
+        id.filter(|id| !id.starts_with('.')).map(Self).ok_or_else(Trouble::nowhere)
+    }
+}

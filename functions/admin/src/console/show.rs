@@ -1,0 +1,207 @@
+//! How numbers, money and times are shown to people. Exact values stand beside them.
+
+use super::block::{Cell, Piece, Tone, number};
+use baton_domain::money::PicoUsd;
+use jiff::Timestamp;
+use serde_json::Value;
+
+const PICO: i128 = 1_000_000_000_000;
+
+/// `1234567` → `1,234,567`
+pub(super) fn grouped(number: u64) -> String {
+    grouped_digits(&number.to_string())
+}
+
+fn grouped_digits(digits: &str) -> String {
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1234567` → `1.23 M`; below ten thousand as it is.
+pub(super) fn short(number: u64) -> String {
+    let (unit, name) = match number {
+        0..10_000 => return grouped(number),
+        10_000..1_000_000 => (1_000, "k"),
+        1_000_000..1_000_000_000 => (1_000_000, "M"),
+        _ => (1_000_000_000, "G"),
+    };
+    let hundredths = number / (unit / 100);
+    let (whole, part) = (hundredths / 100, hundredths % 100);
+    match whole {
+        0..10 => format!("{whole}.{part:02} {name}"),
+        10..100 => format!("{whole}.{} {name}", part / 10),
+        _ => format!("{} {name}", grouped(whole)),
+    }
+}
+
+/// An exact amount as people read it: cents, and four places more where it is less than ten.
+pub(super) fn usd(exact: &str) -> String {
+    let Ok(amount) = exact.parse::<PicoUsd>() else { return exact.to_owned() };
+    let pico = amount.pico();
+    if pico > 0 && pico < PICO / 1_000_000 {
+        return "<$0.000001".to_owned();
+    }
+    let places: u32 = match pico {
+        0 => 2,
+        _ if pico < PICO / 100 => 6,
+        _ if pico < PICO * 10 => 4,
+        _ => 2,
+    };
+    let unit = PICO / 10_i128.pow(places);
+    let rounded = (pico + unit / 2) / unit;
+    let one = 10_i128.pow(places);
+    let (whole, part) = (rounded / one, rounded % one);
+    let width = usize::try_from(places).unwrap_or_default();
+    format!("${}.{part:0width$}", grouped_digits(&whole.to_string()))
+}
+
+/// An exact amount without the zeros at its end, as it is typed.
+pub(super) fn plain_usd(exact: &str) -> String {
+    match exact.split_once('.') {
+        Some((whole, part)) if !part.trim_end_matches('0').is_empty() => {
+            let part = part.trim_end_matches('0');
+            format!("{whole}.{part:0<2}")
+        }
+        Some((whole, _)) => whole.to_owned(),
+        None => exact.to_owned(),
+    }
+}
+
+/// A rate of the API (`0.1234`) in percent.
+pub(super) fn percent(rate: &Value) -> String {
+    format!("{:.1} %", rate.as_f64().unwrap_or_default() * 100.0)
+}
+
+/// Milliseconds.
+pub(super) fn millis(value: &Value) -> String {
+    match value.as_u64() {
+        None | Some(0) => "–".to_owned(),
+        Some(ms @ 0..10_000) => format!("{} ms", grouped(ms)),
+        Some(ms) => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+    }
+}
+
+/// What a field of the API says, as text; empty where it says nothing.
+pub(super) fn said(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A count as a field of a table.
+pub(super) fn count(value: &Value) -> Cell {
+    let value = value.as_u64().unwrap_or_default();
+    number(grouped(value), value.to_string())
+}
+
+/// Tokens as a field of a table.
+pub(super) fn tokens(value: u64) -> Cell {
+    number(short(value), format!("{} tokens", grouped(value)))
+}
+
+/// Money as a field of a table.
+pub(super) fn money(value: &Value) -> Cell {
+    let exact = value.as_str().unwrap_or_default();
+    number(usd(exact), format!("{exact} USD"))
+}
+
+/// All tokens of a row.
+pub(super) fn all_tokens(tokens: &Value) -> u64 {
+    let all = tokens.as_object().into_iter().flat_map(|map| map.values());
+    all.filter_map(Value::as_u64).sum()
+}
+
+/// A time as a field of a table.
+pub(super) fn time(value: &Value) -> Cell {
+    let Some(text) = value.as_str() else { return super::block::none() };
+    vec![Piece::Time(text.to_owned(), moment(text))]
+}
+
+/// `2026-11-22T21:05:30.123Z` → `2026-11-22 21:05:30`
+pub(super) fn moment(text: &str) -> String {
+    text.parse::<Timestamp>()
+        .map_or_else(|_| text.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// Whether something is switched on.
+pub(super) fn switched(view: &Value) -> Cell {
+    if view["enabled"].as_bool() == Some(false) {
+        super::block::badge(Tone::Warn, "off")
+    } else {
+        super::block::badge(Tone::Good, "on")
+    }
+}
+
+/// What is limited, in few words.
+pub(super) fn limits(view: &Value) -> String {
+    let money = [
+        ("usd_daily", "a day"),
+        ("usd_weekly", "a week"),
+        ("usd_monthly", "a month"),
+        ("usd_total", "in all"),
+    ];
+    let money = money.iter().filter_map(|(name, period)| {
+        view[*name].as_str().map(|usd| format!("${} {period}", plain_usd(usd)))
+    });
+    let counts = [("requests_per_minute", "requests a minute"), ("concurrency", "at a time")];
+    let counts = counts.iter().filter_map(|(name, what)| {
+        view[*name].as_u64().map(|count| format!("{} {what}", grouped(count)))
+    });
+    money.chain(counts).collect::<Vec<_>>().join(", ")
+}
+
+/// At most so many characters of a text.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(most).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        for (number, text) in [
+            (0, "0"),
+            (9_999, "9,999"),
+            (10_000, "10.0 k"),
+            (123_456, "123 k"),
+            (1_234_567, "1.23 M"),
+            (1_234_567_890_123, "1,234 G"),
+        ] {
+            assert_eq!(short(number), text);
+        }
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn money_is_rounded_to_what_matters() {
+        for (exact, text) in [
+            ("0.000000000000", "$0.00"),
+            ("0.000001500000", "$0.000002"),
+            ("0.000000000001", "<$0.000001"),
+            ("0.12345", "$0.1235"),
+            ("9.99995", "$10.0000"),
+            ("1234.565", "$1,234.57"),
+            ("shoe", "shoe"),
+        ] {
+            assert_eq!(usd(exact), text, "{exact}");
+        }
+        for (exact, text) in [("1.500000000000", "1.50"), ("2.000000", "2"), ("0.125", "0.125")] {
+            assert_eq!(plain_usd(exact), text);
+        }
+    }
+}

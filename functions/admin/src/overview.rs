@@ -1,0 +1,81 @@
+//! `/overview`: everything that the first page shows, in two round trips and four calls to the stores
+//! for a hundred accounts; whoever looks at it with a session has asked once more. Anything finer is a summary's business.
+
+use crate::Shared;
+use crate::answer::Answer;
+use crate::query::Paging;
+use crate::summary::measures;
+use axum::Json;
+use axum::extract::State;
+use baton_cloud::store::Part;
+use baton_domain::account::Account;
+use baton_domain::id::{AccountId, KeyId};
+use baton_domain::rollup::{Hour, Sums};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+
+const DAYS: i64 = 30;
+/// So many of the dearest keys and models are shown.
+const TOP: usize = 10;
+
+pub(crate) async fn read(State(office): Shared) -> Answer<Json<Value>> {
+    let now = office.store.clock().now();
+    let days: Vec<String> = (0..DAYS).rev().map(|ago| day(now, ago)).collect();
+    let today = days.last().cloned().unwrap_or_default();
+    let paging = Paging { limit: Some(1000), cursor: None };
+    let all = |_: &Account| true;
+    let (accounts, parts) =
+        futures_util::try_join!(office.page::<Account>(&paging, false, &all), async {
+            Ok(office.store.parts_of(&today).await?)
+        },)?;
+
+    let (mut keys, mut models) = (Vec::new(), Vec::new());
+    for (part, sums) in parts {
+        match part {
+            Part::Key(id) => keys.push((id, sums)),
+            Part::Model(model) => models.push((model, sums)),
+        }
+    }
+    let keys_active = keys.len();
+    dearest(&mut keys);
+    dearest(&mut models);
+
+    let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
+    let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
+    let seen = office.store.glance(&days, &ids, &named).await?;
+    let name = |id: &KeyId| seen.keys.get(id).map(|key| key.value.name.clone());
+    let of_day = |day: &String| {
+        let sums = seen.days.get(day).copied().unwrap_or_default();
+        with(measures(&sums), "day", json!(day))
+    };
+    let of_key = |(id, sums): &(KeyId, Sums)| {
+        with(with(measures(sums), "name", json!(name(id))), "key_id", json!(id))
+    };
+    let of_model = |(model, sums): &(String, Sums)| with(measures(sums), "model", json!(model));
+    Ok(Json(json!({
+        "as_of": now,
+        "days": days.iter().map(of_day).collect::<Vec<_>>(),
+        "models": models.iter().map(of_model).collect::<Vec<_>>(),
+        "keys": keys.iter().map(of_key).collect::<Vec<_>>(),
+        "keys_active": keys_active,
+        "accounts": accounts.data.iter().map(|one| office.view(one, None)).collect::<Vec<_>>(),
+    })))
+}
+
+/// The UTC day so many days ago.
+fn day(now: Timestamp, ago: i64) -> String {
+    let then = now.saturating_sub(SignedDuration::from_hours(24 * ago)).unwrap_or(now);
+    Hour::of(then).day().to_owned()
+}
+
+/// Leaves the dearest, dearest first; among equals the busiest.
+fn dearest<T: Ord + Clone>(rows: &mut Vec<(T, Sums)>) {
+    rows.sort_by_key(|(of, sums)| (Reverse((sums.cost, sums.requests)), of.clone()));
+    rows.truncate(TOP);
+}
+
+fn with(mut view: Value, name: &str, value: Value) -> Value {
+    view[name] = value;
+    view
+}

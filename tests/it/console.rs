@@ -1,0 +1,293 @@
+//! The console: every page, with data and without, for administrators and members; what it costs,
+//! and what must never be on it.
+
+use baton_tests::desk::{Desk, Page, TOKEN};
+use serde_json::json;
+
+/// Pages that anybody with a session has.
+const OPEN: [&str; 4] =
+    ["/console/requests", "/console/connect", "/console/mine", "/console/mine/usage"];
+/// Pages of administrators.
+const ADMINS: [&str; 13] = [
+    "/console/accounts",
+    "/console/accounts/new",
+    "/console/groups",
+    "/console/groups/new",
+    "/console/keys",
+    "/console/keys/new",
+    "/console/users",
+    "/console/users/new",
+    "/console/limits",
+    "/console/prices",
+    "/console/prices/new",
+    "/console/settings",
+    "/console/audit",
+];
+const BYTES_MAX: usize = 100_000;
+
+fn assets(page: &Page) -> Vec<String> {
+    let quoted = page.html.split('"').filter(|part| part.starts_with("/console/assets/"));
+    quoted.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_page_is_good_html_when_there_is_nothing_yet() {
+    let desk = Desk::open().await;
+    for path in ["/console"].iter().chain(&OPEN).chain(&ADMINS) {
+        let page = desk.get(path).await.ok();
+        assert!(page.text().len() > 100, "{path}");
+    }
+    let first = desk.get("/console").await;
+    assert!(first.text().contains("Add the first account"), "{}", first.text());
+}
+
+#[tokio::test]
+async fn every_page_is_good_html_and_light_with_a_company_in_it() {
+    let desk = Desk::open().await;
+    let staff = desk.company(120, 30, 20).await;
+    let group = desk.api("POST", "/groups", &json!({"name": "research"})).await;
+    let (user, _, _) = desk.member("Ada").await;
+    let cap =
+        json!({"scope": {"type": "user", "user_id": user}, "amount": "500", "period": "daily"});
+    desk.api("POST", "/organizations/spend_limits", &cap).await;
+    let rates = json!({"input": "1", "output": "2", "cache_read": "0.1", "cache_write_5m": "1", "cache_write_1h": "1"});
+    desk.api("POST", "/prices", &json!({"model": "own-model", "standard": rates})).await;
+    let things = [
+        format!("/console/accounts/{}", staff.accounts[0]),
+        format!("/console/keys/{}", staff.keys[0].0),
+        format!("/console/users/{user}"),
+        format!("/console/groups/{}", group["id"].as_str().expect("an id")),
+        "/console/groups/grp_default".to_owned(),
+    ];
+    let lists = ["/console"].iter().chain(&OPEN).chain(&ADMINS).map(|path| (*path).to_owned());
+    for path in lists.chain(things) {
+        let page = desk.get(&path).await.ok();
+        let mut bytes = page.html.len();
+        for asset in assets(&page) {
+            let asset = desk.get(&asset).await;
+            assert_eq!(asset.status, 200);
+            let cache = asset.headers["cache-control"].to_str().expect("text");
+            assert!(cache.contains("immutable"), "{cache}");
+            bytes += asset.html.len();
+        }
+        assert!(bytes < BYTES_MAX, "{path} weighs {bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_member_has_what_is_its_own_and_nothing_else() {
+    let desk = Desk::open().await;
+    let (user, key, secret) = desk.member("Ada").await;
+    let (_, other, _) = desk.member("Bob").await;
+    let foreign = [format!("/console/users/{user}"), "/console/accounts/acc_1".to_owned()];
+    for path in ADMINS.iter().map(|path| (*path).to_owned()).chain(foreign) {
+        let page = desk.ask("GET", &path, &secret, "").await.well_formed();
+        assert_eq!(page.status, 403, "{path}");
+        assert!(page.text().contains("administrators") || page.text().contains("role"), "{path}");
+    }
+    for path in OPEN {
+        let page = desk.ask("GET", path, &secret, "").await.ok();
+        assert!(!page.html.contains("href=\"/console/accounts\""), "no navigation of admins");
+        assert!(!page.text().contains("Bob"), "{path}");
+    }
+    let first = desk.ask("GET", "/console", &secret, "").await;
+    assert_eq!((first.status, &*first.location), (303, "/console/mine"));
+    let own = format!("/console/keys/{key}");
+    let page = desk.ask("GET", &own, &secret, "").await.ok();
+    assert!(!page.html.contains("limits.usd_daily"), "limits are not a member's to set");
+    let page = desk.ask("GET", &format!("/console/keys/{other}"), &secret, "").await.well_formed();
+    assert_eq!(page.status, 404);
+    let version = desk.ask("GET", &own, &secret, "").await.field("edit", "version");
+    let form = format!("name=mine&enabled=true&version={version}");
+    let saved = desk.ask("POST", &own, &secret, &form).await;
+    assert_eq!((saved.status, saved.location), (303, format!("{own}?done=saved")));
+    assert_eq!(desk.api("GET", &format!("/keys/{key}"), &json!({})).await["name"], "mine");
+    for (path, form) in [("/console/keys", "name=x"), ("/console/accounts", "name=x")] {
+        let refused = desk.ask("POST", path, &secret, form).await.well_formed();
+        assert_eq!(refused.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once() {
+    let desk = Desk::open().await;
+    let once = desk.get("/console/keys/new").await.ok().field("create", "once");
+    let fields = [("name", "ci"), ("enabled", "true"), ("limits.usd_daily", "5"), ("once", &*once)];
+    let made = desk.post("/console/keys", &fields).await.ok();
+    let secret = made.html.split("id=\"secret\">").nth(1).and_then(|rest| rest.split('<').next());
+    let secret = secret.expect("a secret").to_owned();
+    assert!(secret.starts_with("bt_"));
+    assert!(made.html.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")), "the key is filled in");
+    assert_eq!(made.headers["cache-control"], "no-store");
+    // The same form again makes no second key.
+    desk.post("/console/keys", &fields).await.ok();
+    let keys = desk.api("GET", "/keys", &json!({})).await;
+    assert_eq!(keys["data"].as_array().map(Vec::len), Some(1));
+    let id = keys["data"][0]["id"].as_str().expect("an id").to_owned();
+    let own = format!("/console/keys/{id}");
+    for path in ["/console", "/console/audit", "/console/connect", &own].iter().chain(&ADMINS) {
+        assert!(!desk.get(path).await.html.contains(&secret), "{path}");
+    }
+    let version = desk.get(&own).await.field("rotate", "version");
+    let rotated = desk.post(&format!("{own}/rotate"), &[("version", &version)]).await.ok();
+    assert!(rotated.html.contains("bt_") && !rotated.html.contains(&secret));
+}
+
+#[tokio::test]
+async fn what_the_api_refuses_stays_in_the_form_with_the_reason() {
+    let desk = Desk::open().await;
+    let fields = [
+        ("name", "main"),
+        ("base_url", "nonsense"),
+        ("enabled", "true"),
+        ("credential.value", "sk-secret"),
+    ];
+    let page = desk.post("/console/accounts", &fields).await.well_formed();
+    assert_eq!(page.status, 400);
+    assert!(page.text().contains("base_url"), "{}", page.text());
+    assert_eq!(page.field("create-api_key", "base_url"), "nonsense");
+    assert!(!page.html.contains("sk-secret"), "a secret is not sent back");
+
+    let group = desk.api("POST", "/groups", &json!({"name": "research"})).await;
+    let here = format!("/console/groups/{}", group["id"].as_str().expect("an id"));
+    let version = desk.get(&here).await.field("edit", "version");
+    let api = here.replace("/console", "");
+    desk.api("PATCH", &api, &json!({"description": "by somebody else"})).await;
+    let fields = [("name", "mine"), ("enabled", "true"), ("version", &*version)];
+    let page = desk.post(&here, &fields).await.well_formed();
+    assert_eq!(page.status, 412);
+    assert!(page.text().contains("Somebody else has changed this"), "{}", page.text());
+    assert_eq!(page.field("edit", "name"), "mine");
+    let page = desk.post(&format!("{here}/delete"), &[("version", "1")]).await.well_formed();
+    assert_eq!(page.status, 412);
+}
+
+#[tokio::test]
+async fn a_change_by_the_console_is_a_change_by_the_api() {
+    let desk = Desk::open().await;
+    let made = desk.post("/console/groups", &[("name", "research"), ("enabled", "true")]).await;
+    assert_eq!(made.status, 303, "{}", made.text());
+    let here = made.location.split('?').next().expect("a path").to_owned();
+    let version = desk.get(&here).await.ok().field("edit", "version");
+    let fields = [
+        ("name", "science"),
+        ("description", "d"),
+        ("limits.usd_daily", "1.50"),
+        ("version", &*version),
+    ];
+    assert_eq!(desk.post(&here, &fields).await.status, 303);
+    let view = desk.api("GET", &here.replace("/console", ""), &json!({})).await;
+    assert_eq!((&view["name"], &view["enabled"]), (&json!("science"), &json!(false)));
+    let audit = desk.get("/console/audit").await.ok().text();
+    assert!(audit.contains("research science"), "before and after: {audit}");
+    let rows = desk.api("GET", "/audit", &json!({})).await;
+    assert_eq!(rows["data"][0]["actor"], "admin_token");
+    let version = desk.get(&here).await.field("remove", "version");
+    let gone = desk.post(&format!("{here}/delete"), &[("version", &version)]).await;
+    assert_eq!((gone.status, &*gone.location), (303, "/console/groups?done=deleted"));
+    assert!(desk.get(&gone.location).await.ok().text().contains("Deleted."));
+}
+
+#[tokio::test]
+async fn hostile_names_are_only_names() {
+    let desk = Desk::open().await;
+    let names = [
+        "<script>alert(1)</script>".to_owned(),
+        "\"><img src=x onerror=alert(1)>'&amp;".to_owned(),
+        "\u{202e}live\u{200f} שלום".to_owned(),
+        "n".repeat(200),
+    ];
+    for name in &names {
+        desk.api("POST", "/groups", &json!({"name": name, "description": name.repeat(50)})).await;
+        desk.member(name).await;
+        let body = json!({
+            "name": name, "base_url": "http://127.0.0.1:9", "cache_domain": name,
+            "credential": {"type": "api_key", "value": "sk-upstream"},
+        });
+        desk.api("POST", "/accounts", &body).await;
+    }
+    let listed = desk.api("GET", "/groups", &json!({})).await;
+    let groups = listed["data"].as_array().cloned().unwrap_or_default();
+    let own = groups
+        .iter()
+        .map(|one| format!("/console/groups/{}", one["id"].as_str().unwrap_or_default()));
+    let lists = ["/console"].iter().chain(&OPEN).chain(&ADMINS).map(|path| (*path).to_owned());
+    let asked = [
+        "/console/keys?q=%22%3E%3Cscript%3E".to_owned(),
+        "/console/connect?relay=%22%3E%3Cscript%3E".to_owned(),
+        "/console/requests?model=%3Cscript%3E".to_owned(),
+    ];
+    for path in lists.chain(own).chain(asked) {
+        let page = desk.get(&path).await.ok();
+        assert!(!page.html.contains("<script>") && !page.html.contains("<img"), "{path}");
+        assert!(page.html.len() < BYTES_MAX, "{path}: {}", page.html.len());
+    }
+    for path in ["/console/keys/..%2Fusers", "/console/keys/a%3Fb", "/console/nothing"] {
+        let page = desk.get(path).await.well_formed();
+        assert_eq!(page.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_overview_takes_five_calls_whatever_the_size() {
+    let desk = Desk::open().await;
+    desk.company(1_000, 100, 10).await;
+    let page = desk.get("/console").await.ok();
+    assert!(page.calls.len() <= 5, "{:?}", page.calls);
+    let text = page.text();
+    assert!(text.contains("Today's top keys (1,000 in use)"), "{text}");
+    assert!(text.contains("100 ready"), "{text}");
+    let overview = desk.api("GET", "/overview", &json!({})).await;
+    let summary = desk.api("GET", "/usage/summary?from=2026-11-22&to=2026-11-22", &json!({})).await;
+    let today = overview["days"].as_array().and_then(|days| days.last()).expect("today");
+    for field in ["requests", "errors", "tokens", "cost_usd", "cache_hit_rate", "ttft_ms_avg"] {
+        assert_eq!(today[field], summary["data"][0][field], "{field}");
+    }
+    let by = "/usage/summary?from=2026-11-22&to=2026-11-22&by=model";
+    let by_model = desk.api("GET", by, &json!({})).await;
+    for row in overview["models"].as_array().expect("models") {
+        let all = by_model["data"].as_array().expect("data");
+        let same = all.iter().find(|one| one["group"]["model"] == row["model"]).expect("the model");
+        assert_eq!(row["cost_usd"], same["cost_usd"]);
+    }
+}
+
+#[tokio::test]
+async fn one_request_in_full() {
+    let desk = Desk::open().await;
+    desk.company(3, 2, 40).await;
+    let list = desk.get("/console/requests?outcome=complete").await.ok();
+    let href = list.html.split("href=\"").find(|part| part.starts_with("/console/requests/req_"));
+    let href = href.and_then(|part| part.split('"').next()).expect("a request");
+    let page = desk.get(&href.replace("&#38;", "&").replace("&amp;", "&")).await.ok();
+    for said in [
+        "Time to first token",
+        "Accounts tried",
+        "Tokens read from the cache",
+        "Cost in US dollars",
+    ] {
+        assert!(page.text().contains(said), "{said}: {}", page.text());
+    }
+    let next =
+        list.html.split("href=\"").find(|part| part.contains("cursor=")).expect("a next page");
+    let next =
+        next.split('"').next().expect("an address").replace("&#38;", "&").replace("&amp;", "&");
+    let second = desk.get(&next).await.ok();
+    assert!(second.html.contains("First page"));
+    let bad = desk.get("/console/requests?from=yesterday").await.well_formed();
+    assert_eq!(bad.status, 400);
+}
+
+#[tokio::test]
+async fn browsers_find_it_and_others_are_told_as_before() {
+    let desk = Desk::open().await;
+    let browser = desk.get("/").await;
+    assert_eq!((browser.status, &*browser.location), (303, "/console"));
+    let dark = desk.post("/console/theme", &[("theme", "dark"), ("back", "/console/keys")]).await;
+    assert_eq!((dark.status, &*dark.location), (303, "/console/keys"));
+    assert!(dark.headers["set-cookie"].to_str().expect("text").contains("baton_theme=dark"));
+    let away = desk.post("/console/theme", &[("back", "//evil.example")]).await;
+    assert_eq!(away.location, "/console");
+    let page = desk.ask("GET", "/console/settings", TOKEN, "").await.ok();
+    assert!(page.headers.contains_key("content-security-policy"));
+}
