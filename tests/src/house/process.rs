@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -146,10 +147,20 @@ pub fn bare_command(home: &Path) -> Command {
     command
 }
 
-/// An address that was free a moment ago.
+/// An address that nobody listens on, each only once in this process. It is below the range out of
+/// which the kernel serves clients, so that none of them takes it before Baton does.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run at the same time begin at different ports.
+    let begin = std::process::id().wrapping_mul(101);
+    let free = std::iter::repeat_with(|| {
+        let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + offset % PORTS.len() as u32).expect("a port");
+        SocketAddr::from(([127, 0, 0, 1], port))
+    });
+    let mut free = free.take(PORTS.len());
+    free.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 /// A running `baton`.

@@ -1,0 +1,181 @@
+//! A window of headless Chromium, driven as a person would: by what is written on the page.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use baton_tests::eventually::eventually;
+use baton_tests::program::Program;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::{LoggingPrefsLogLevel, prelude::*};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A window. Whoever has done with it closes it.
+pub(crate) struct Window {
+    driver: WebDriver,
+    /// The address that paths are below.
+    base: String,
+    _program: Program,
+    _home: TempDir,
+}
+
+/// What a page is shown on.
+#[derive(Clone, Copy)]
+pub(crate) enum Screen {
+    Desk,
+    Phone,
+}
+
+impl Window {
+    /// Opens a window for the pages below `base`, which remembers nothing of any other.
+    pub(crate) async fn open(base: &str) -> Self {
+        let home = TempDir::with_prefix("baton-browser-").expect("a folder for the browser");
+        let mut command = Command::new("chromedriver");
+        let program = Program::start(command.arg("--port=0").env("HOME", home.path()));
+        let port = eventually("chromedriver, which Debian has as chromium-driver", PATIENCE, async || {
+            let said = program.stdout();
+            let told = said.split("started successfully on port ").nth(1);
+            let port = told.and_then(|rest| rest.split('.').next()?.parse::<u16>().ok());
+            port.ok_or(said)
+        })
+        .await;
+        let mut wanted = DesiredCapabilities::chrome();
+        // Without a sandbox, since a container's root cannot make one: it opens our pages only.
+        for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
+            wanted.add_arg(argument).expect("an argument");
+        }
+        wanted.set_logging_prefs("browser", LoggingPrefsLogLevel::All).expect("a level");
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await;
+        let driver = driver.expect("a window of Chromium");
+        let window = Self { driver, base: base.to_owned(), _program: program, _home: home };
+        window.show_on(Screen::Desk, "light").await;
+        window
+    }
+
+    /// Shows pages on this screen, in `light` or `dark`.
+    pub(crate) async fn show_on(&self, screen: Screen, scheme: &str) {
+        let (width, height, mobile) = match screen {
+            Screen::Desk => (1280, 900, false),
+            Screen::Phone => (390, 844, true),
+        };
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile});
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.devtools("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// Goes to a path of the console.
+    pub(crate) async fn visit(&self, path: &str) {
+        self.driver.goto(format!("{}{path}", self.base)).await.expect("a page");
+    }
+
+    /// The path that is shown.
+    pub(crate) async fn path(&self) -> String {
+        let url = self.driver.current_url().await.expect("an address");
+        url.path().to_owned()
+    }
+
+    /// Waits until the page says this.
+    pub(crate) async fn sees(&self, text: &str) {
+        eventually(&format!("the page says {text:?}"), PATIENCE, async || {
+            let said = self.text().await;
+            if said.contains(text) { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+
+    /// What can be read on the page.
+    pub(crate) async fn text(&self) -> String {
+        let body = self.driver.find(By::Tag("body")).await.expect("a body");
+        body.text().await.unwrap_or_default()
+    }
+
+    /// Writes into the field with this label, in the place of what is there.
+    pub(crate) async fn fill(&self, label: &str, value: &str) {
+        let field = self.field(label).await;
+        field.clear().await.expect("an empty field");
+        field.send_keys(value).await.expect("a field that takes text");
+    }
+
+    /// Takes this option of the selection with this label.
+    pub(crate) async fn select(&self, label: &str, option: &str) {
+        let field = self.field(label).await;
+        let path = format!("./option[normalize-space()={}]", quoted(option));
+        let option = field.find(By::XPath(path)).await.expect("the option");
+        option.click().await.expect("an option that can be chosen");
+    }
+
+    /// The value of the field with this label.
+    pub(crate) async fn value(&self, label: &str) -> String {
+        self.field(label).await.value().await.expect("a value").unwrap_or_default()
+    }
+
+    /// Clicks the button or link that says this.
+    pub(crate) async fn click(&self, text: &str) {
+        let text = quoted(text);
+        let path = format!(
+            "//button[normalize-space()={text}] | //a[normalize-space()={text}] \
+             | //summary[normalize-space()={text}]"
+        );
+        let found = self.driver.query(By::XPath(path)).and_clickable().first().await;
+        found.expect("a button or a link").click().await.expect("a click");
+    }
+
+    /// The text of the element with this id.
+    pub(crate) async fn text_of(&self, id: &str) -> String {
+        let element = self.driver.query(By::Id(id)).first().await.expect("an element");
+        element.text().await.expect("its text")
+    }
+
+    /// Writes a picture of the whole page.
+    pub(crate) async fn picture(&self, file: &Path) {
+        let asked = json!({"captureBeyondViewport": true});
+        let answer = self.devtools("Page.captureScreenshot", asked).await;
+        let png = answer["data"].as_str().and_then(|data| STANDARD.decode(data).ok());
+        std::fs::write(file, png.expect("a picture")).expect("write the picture");
+    }
+
+    /// How much wider than the screen the page is, in pixels.
+    pub(crate) async fn overflow(&self) -> i64 {
+        let script = "const e = document.documentElement; return e.scrollWidth - e.clientWidth;";
+        let wide = self.driver.execute(script, vec![]).await.expect("a width");
+        wide.json().as_i64().expect("a number")
+    }
+
+    /// What the browser complained of since the last time: refused scripts, missing files.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let entries = self.driver.browser_log().await.expect("the browser's log");
+        entries.into_iter().map(|entry| format!("{entry:?}")).collect()
+    }
+
+    /// Ends the browser.
+    pub(crate) async fn close(self) {
+        self.driver.quit().await.expect("the browser to end");
+    }
+
+    async fn field(&self, label: &str) -> WebElement {
+        let label = quoted(label);
+        let path = format!(
+            "//*[@id=//label[normalize-space()={label}]/@for] \
+             | //label[normalize-space(text())={label}]//*[self::input or self::select or self::textarea] \
+             | //*[@aria-label={label}][self::input or self::select or self::textarea]"
+        );
+        let found = self.driver.query(By::XPath(path)).and_displayed().first().await;
+        found.expect("a field with this label")
+    }
+
+    async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(command, parameters).await.expect("a command")
+    }
+}
+
+/// A text as XPath writes it.
+fn quoted(text: &str) -> String {
+    assert!(!text.contains('"'), "XPath has no way to write {text:?}");
+    format!("\"{text}\"")
+}
