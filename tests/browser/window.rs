@@ -36,13 +36,14 @@ impl Window {
         let home = TempDir::with_prefix("baton-browser-").expect("a folder for the browser");
         let mut command = Command::new("chromedriver");
         let program = Program::start(command.arg("--port=0").env("HOME", home.path()));
-        let port = eventually("chromedriver, which Debian has as chromium-driver", PATIENCE, async || {
-            let said = program.stdout();
-            let told = said.split("started successfully on port ").nth(1);
-            let port = told.and_then(|rest| rest.split('.').next()?.parse::<u16>().ok());
-            port.ok_or(said)
-        })
-        .await;
+        let port =
+            eventually("chromedriver, which Debian has as chromium-driver", PATIENCE, async || {
+                let said = program.stdout();
+                let told = said.split("started successfully on port ").nth(1);
+                let port = told.and_then(|rest| rest.split('.').next()?.parse::<u16>().ok());
+                port.ok_or(said)
+            })
+            .await;
         let mut wanted = DesiredCapabilities::chrome();
         // Without a sandbox, since a container's root cannot make one: it opens our pages only.
         for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
@@ -102,19 +103,6 @@ impl Window {
         field.send_keys(value).await.expect("a field that takes text");
     }
 
-    /// Takes this option of the selection with this label.
-    pub(crate) async fn select(&self, label: &str, option: &str) {
-        let field = self.field(label).await;
-        let path = format!("./option[normalize-space()={}]", quoted(option));
-        let option = field.find(By::XPath(path)).await.expect("the option");
-        option.click().await.expect("an option that can be chosen");
-    }
-
-    /// The value of the field with this label.
-    pub(crate) async fn value(&self, label: &str) -> String {
-        self.field(label).await.value().await.expect("a value").unwrap_or_default()
-    }
-
     /// Clicks the button or link that says this.
     pub(crate) async fn click(&self, text: &str) {
         let text = quoted(text);
@@ -124,6 +112,11 @@ impl Window {
         );
         let found = self.driver.query(By::XPath(path)).and_clickable().first().await;
         found.expect("a button or a link").click().await.expect("a click");
+    }
+
+    /// Says yes to what the page asks.
+    pub(crate) async fn agree(&self) {
+        eventually("the page asks", PATIENCE, async || self.driver.accept_alert().await).await;
     }
 
     /// The text of the element with this id.
@@ -150,7 +143,10 @@ impl Window {
     /// What the browser complained of since the last time: refused scripts, missing files.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let entries = self.driver.browser_log().await.expect("the browser's log");
-        entries.into_iter().map(|entry| format!("{entry:?}")).collect()
+        // Below are recommendations.
+        let bad =
+            entries.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&&*entry.level));
+        bad.map(|entry| format!("{entry:?}")).collect()
     }
 
     /// Ends the browser.
@@ -174,7 +170,7 @@ impl Window {
     }
 }
 
-/// A text as XPath writes it.
+/// A text as `XPath` writes it.
 fn quoted(text: &str) -> String {
     assert!(!text.contains('"'), "XPath has no way to write {text:?}");
     format!("\"{text}\"")

@@ -30,11 +30,6 @@ impl Admin {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    /// Where it is; the console is below.
-    pub fn url(&self) -> &str {
-        self.base.trim_end_matches("/api/v1")
-    }
-
     /// A request with the token; `path` is below `/api/v1`.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
@@ -46,7 +41,8 @@ impl Admin {
     /// API send it.
     pub fn beside(&self, method: &str, path: &str) -> RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
-        self.http.request(method, format!("{}{path}", self.url())).header("x-api-key", &self.token)
+        let base = self.base.trim_end_matches("/api/v1");
+        self.http.request(method, format!("{base}{path}")).header("x-api-key", &self.token)
     }
 
     /// `GET`.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -150,16 +150,17 @@ pub fn bare_command(home: &Path) -> Command {
 /// An address that nobody listens on, each only once in this process. It is below the range out of
 /// which the kernel serves clients, so that none of them takes it before Baton does.
 pub(crate) fn free_address() -> SocketAddr {
-    const PORTS: std::ops::Range<u32> = 10_000..30_000;
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
     // Test programs that run at the same time begin at different ports.
-    let begin = std::process::id().wrapping_mul(101);
-    let free = std::iter::repeat_with(|| {
+    let [low, high, ..] = std::process::id().wrapping_mul(101).to_le_bytes();
+    let begin = u16::from_le_bytes([low, high]);
+    let next = std::iter::repeat_with(|| {
         let offset = begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(PORTS.start + offset % PORTS.len() as u32).expect("a port");
-        SocketAddr::from(([127, 0, 0, 1], port))
+        SocketAddr::from(([127, 0, 0, 1], FIRST + offset % COUNT))
     });
-    let mut free = free.take(PORTS.len());
+    let mut free = next.take(COUNT.into());
     free.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
