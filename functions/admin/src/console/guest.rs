@@ -176,7 +176,8 @@ impl Guest {
 fn is_below(path: &str, href: &str) -> bool {
     let rest = path.strip_prefix(href);
     match rest {
-        Some(rest) if href == "/console" => rest.is_empty() || rest == "/",
+        // There are other entries below these.
+        Some(rest) if ["/console", "/console/mine"].contains(&href) => rest.is_empty() || rest == "/",
         Some(rest) => rest.is_empty() || rest.starts_with('/'),
         None => false,
     }
