@@ -1,5 +1,6 @@
 //! The local stores as a program of their own, over HTTP, for functions that run outside of it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Client;
@@ -17,14 +18,20 @@ pub struct Stores {
     /// The variables that it printed for other programs.
     pub variables: Vec<(String, String)>,
     http: Client,
-    _program: Program,
+    program: Program,
     _home: TempDir,
 }
 
 impl Stores {
     /// Starts them empty, on a free port.
     pub async fn start() -> Self {
-        let home = TempDir::with_prefix("baton-stores-").expect("a folder for their data");
+        Self::start_in(&std::env::temp_dir()).await
+    }
+
+    /// The same with their files somewhere under `place`.
+    pub async fn start_in(place: &Path) -> Self {
+        let home =
+            TempDir::with_prefix_in("baton-stores-", place).expect("a folder for their data");
         let mut command = bare_command(home.path());
         command
             .args(["up", "--only-stores", "--data-dir"])
@@ -39,7 +46,12 @@ impl Stores {
             if last { Ok(variables) } else { Err(output) }
         })
         .await;
-        Self { variables, http: plain_client(), _program: program, _home: home }
+        Self { variables, http: plain_client(), program, _home: home }
+    }
+
+    /// Their process id.
+    pub fn id(&self) -> u32 {
+        self.program.id()
     }
 
     /// One of the variables that they printed.

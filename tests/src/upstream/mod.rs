@@ -8,6 +8,7 @@
 mod content;
 mod gate;
 mod ledger;
+mod ready;
 mod record;
 mod reply;
 mod routes;
