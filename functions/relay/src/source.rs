@@ -26,7 +26,11 @@ pub(crate) struct Source {
     body: upstream::Body,
     idle: Duration,
     deadline: Instant,
+    /// Rings when the answer may be late; what came meanwhile is looked at then, since a timer
+    /// that is set anew for each piece costs more than the piece.
     alarm: Pin<Box<Sleep>>,
+    /// When the last piece came.
+    heard: Instant,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -38,22 +42,29 @@ impl Source {
         deadline: Instant,
         cut: CancellationToken,
     ) -> Self {
-        let alarm = Box::pin(sleep_until(deadline.min(Instant::now() + idle)));
-        Self { body, idle, deadline, alarm, cut: Box::pin(cut.cancelled_owned()) }
+        let heard = Instant::now();
+        let alarm = Box::pin(sleep_until(deadline.min(heard + idle)));
+        Self { body, idle, deadline, alarm, heard, cut: Box::pin(cut.cancelled_owned()) }
     }
 
     /// Waits for what comes next.
     pub(crate) async fn next(&mut self) -> Next {
-        let next = tokio::select! {
-            biased;
-            frame = self.body.frame() => Next::of(frame),
-            () = &mut self.alarm => Next::Late,
-            () = &mut self.cut => Next::Cut,
-        };
-        if matches!(next, Next::Chunk(_)) {
-            self.alarm.as_mut().reset(self.deadline.min(Instant::now() + self.idle));
+        loop {
+            tokio::select! {
+                biased;
+                frame = self.body.frame() => {
+                    self.heard = Instant::now();
+                    return Next::of(frame);
+                }
+                () = &mut self.alarm => {}
+                () = &mut self.cut => return Next::Cut,
+            }
+            let late = self.deadline.min(self.heard + self.idle);
+            if Instant::now() >= late {
+                return Next::Late;
+            }
+            self.alarm.as_mut().reset(late);
         }
-        next
     }
 
     /// What comes next, if it is here by now.
