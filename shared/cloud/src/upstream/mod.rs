@@ -25,6 +25,8 @@ pub type Body = reqwest::Body;
 
 /// Clients for so many proxies are kept, with their connections.
 const PROXIES_MAX: usize = 256;
+/// So many addresses are remembered as good: parsing one costs more than finding it.
+const ADDRESSES_MAX: usize = 1024;
 
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct Upstream {
     client: reqwest::Client,
     allow_private: bool,
     timers: Timers,
+    /// Addresses that were found good, as they were written.
+    checked: Arc<Cache<String, reqwest::Url>>,
     /// By the SHA-256 of the proxy's URL, which may hold a password.
     proxied: Arc<Cache<[u8; 32], reqwest::Client>>,
 }
@@ -58,7 +62,8 @@ impl Upstream {
     pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
         let client = client(timers, allow_private, None)?;
         let proxied = Arc::new(Cache::new(PROXIES_MAX));
-        Ok(Self { client, allow_private, timers: *timers, proxied })
+        let checked = Arc::new(Cache::new(ADDRESSES_MAX));
+        Ok(Self { client, allow_private, timers: *timers, checked, proxied })
     }
 
     /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
@@ -90,7 +95,9 @@ impl Upstream {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<http::Response<Body>, NoAnswer> {
-        let url = address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)?;
+        let url = self.checked.get_or_insert_with(url, || {
+            address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)
+        })?;
         let mut request = self.client.request(method, url).headers(headers);
         if !body.is_empty() {
             request = request.body(body);
