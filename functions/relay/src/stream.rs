@@ -14,7 +14,7 @@ use baton_domain::record::Outcome;
 use baton_wire::error::{Dialect, OwnError, event_frame};
 use baton_wire::meter::{Ended, Reading};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use std::sync::Arc;
@@ -25,8 +25,9 @@ use tokio::time::Instant;
 const BURST_MAX: usize = 64;
 
 impl Means {
-    /// Turns a held answer into the client's.
-    pub(crate) fn stream(
+    /// Turns a held answer into the client's. One that is no stream was read to its end to see that
+    /// it is no error: it is settled at once, and then leaves with its head in one write.
+    pub(crate) async fn stream(
         self: &Arc<Self>,
         asked: &Asked,
         answer: Answer,
@@ -38,16 +39,18 @@ impl Means {
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
-        if answer.held.watch.is_stream() {
-            reply::mark_as_stream(&mut head.headers);
-        }
+        let is_stream = answer.held.watch.is_stream();
         let chunks = Arc::clone(self).chunks(answer, asked.dialect, consumer.clone(), deadline);
+        if !is_stream {
+            return Response::from_parts(head, Body::gathered(Box::pin(chunks).collect().await));
+        }
+        reply::mark_as_stream(&mut head.headers);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
         Response::from_parts(head, Body::relayed(Box::pin(chunks), consumer, leftovers))
     }
 
-    /// What the client gets, chunk by chunk, and the settling before the end. An answer that is no
-    /// stream has its last chunk held until it is settled: whoever has it whole is counted.
+    /// What the client gets, chunk by chunk, and the settling before the end. Of an answer that is no
+    /// stream nothing leaves before that: whoever has it whole is counted.
     fn chunks(
         self: Arc<Self>,
         answer: Answer,
@@ -60,17 +63,15 @@ impl Means {
         let mut source = Source::new(held.rest, self.timers.idle, deadline, consumer.cut.clone());
         stream! {
             let is_stream = watch.is_stream();
-            let mut last = Bytes::new();
-            let mut pass = |chunk| if is_stream { chunk } else { std::mem::replace(&mut last, chunk) };
             for chunk in held.chunks {
-                yield Ok(pass(chunk));
+                yield Ok(chunk);
             }
             let mut left = consumer.left.load(Ordering::SeqCst);
             let mut burst = Vec::new();
             let stop = loop {
                 let stop = gather(&mut source, &mut watch, &mut burst).await;
                 for chunk in burst.drain(..) {
-                    yield Ok(pass(chunk));
+                    yield Ok(chunk);
                 }
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
                 if let Some(stop) = stop {
@@ -79,7 +80,7 @@ impl Means {
             };
             let can_be_told = watch.can_be_told();
             let (tail, stop) = end(&mut watch, stop);
-            yield Ok(if tail.is_empty() { tail } else { pass(tail) });
+            yield Ok(tail);
             let mid_event = watch.is_mid_event();
             let reading = watch.finish(receipt.question.body_bytes);
             let fault = fault(&stop, &reading, is_stream);
@@ -88,7 +89,6 @@ impl Means {
             }
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
             self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;
-            yield Ok(last);
             if fault.is_some() && !can_be_told {
                 yield Err(Broken);
             }
@@ -144,5 +144,52 @@ fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outco
         _ if left => Outcome::ClientDisconnected,
         _ if is_faulty || matches!(reading.ended, Ended::Error(_)) => Outcome::UpstreamError,
         _ => Outcome::Complete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_cloud::upstream;
+    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    const EVENT: &[u8] = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
+        \"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"word\"}}\n\n";
+
+    /// Allocations while so many events are forwarded and metered.
+    fn allocations(events: usize) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        let forward = async {
+            let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(EVENT)));
+            let pieces = futures_util::stream::iter((0..events).map(move |_| piece()));
+            let body = upstream::Body::wrap(StreamBody::new(pieces));
+            let idle = Duration::from_secs(10);
+            let end = Instant::now() + idle;
+            let mut source = Source::new(body, idle, end, CancellationToken::new());
+            let (mut watch, mut burst) = (Watch::new(&headers, false), Vec::new());
+            let mut forwarded = 0;
+            let mut stop = None;
+            while stop.is_none() {
+                stop = gather(&mut source, &mut watch, &mut burst).await;
+                for chunk in burst.drain(..) {
+                    assert_eq!(chunk.as_ptr(), EVENT.as_ptr(), "the same bytes, not a copy");
+                    forwarded += 1;
+                }
+            }
+            assert_eq!(forwarded, events);
+        };
+        allocation_counter::measure(|| runtime.block_on(forward)).count_total
+    }
+
+    #[test]
+    fn an_event_is_forwarded_without_an_allocation_or_a_copy() {
+        assert_eq!(allocations(10_100), allocations(100));
     }
 }
