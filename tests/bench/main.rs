@@ -51,8 +51,8 @@ async fn run() -> Result<(), String> {
     let scenarios = Scenario::all(&options);
     let (_upstream, address) = upstream().await;
     println!(
-        "{} rounds; {} worker(s) of nginx, {0} thread(s) of Baton; {} event(s) a write",
-        options.rounds, options.threads, options.burst
+        "{} rounds; {} worker(s) of nginx, {} thread(s) of Baton; {} event(s) a write",
+        options.rounds, options.threads, options.threads, options.burst
     );
     println!(
         "load average {}",

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod bench;
 mod cli;
 mod cli_completions;
 mod cli_doctor;
