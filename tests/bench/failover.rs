@@ -16,7 +16,7 @@ use baton_tests::upstream::{FakeUpstream, Options};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::load::{histogram, quantile, record};
+use crate::times::{histogram, quantile, record};
 
 const REQUESTS: u32 = 10_000;
 const SESSIONS: u32 = 200;

@@ -1,99 +1,149 @@
-//! The load generator: a closed loop of so many clients, each reading its streamed answers whole.
+//! The load on one road: so many clients with kept connections, each answer read whole.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_tests::answer::Live;
-use baton_tests::house::{Key, MODEL, message};
-use hdrhistogram::Histogram;
+use tokio::sync::Barrier;
 
-use crate::options::Options;
+use crate::process::Figures;
+use crate::road::Road;
+use crate::scenario::{Load, Scenario};
+use crate::times::{Times, histogram};
+use crate::wire::{Connection, Stopwatch};
 
-/// A load to be put on whatever the key's base URL is.
-#[derive(Clone)]
-pub(crate) struct Load {
-    pub(crate) key: Key,
-    pub(crate) requests: u32,
-    pub(crate) at_once: u32,
-}
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Times in microseconds.
-#[derive(Debug)]
+/// What came of it.
 pub(crate) struct Measured {
-    pub(crate) requests: u32,
-    took: Duration,
-    first: Histogram<u64>,
-    whole: Histogram<u64>,
+    pub(crate) requests: u64,
+    pub(crate) took: Duration,
+    /// Of the road's processes, of the stores behind it, and of this process.
+    pub(crate) cpu: [Duration; 3],
+    pub(crate) seen: Seen,
+    /// The most resident memory above that after the start.
+    pub(crate) grown_kib: u64,
 }
 
-impl Load {
-    pub(crate) fn of(key: &Key, options: &Options) -> Self {
-        Self { key: key.clone(), requests: options.requests, at_once: options.at_once }
+/// The times that clients saw.
+pub(crate) struct Seen {
+    pub(crate) first: Times,
+    whole: Times,
+    pub(crate) events: Times,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self { first: histogram(), whole: histogram(), events: histogram() }
     }
 
-    pub(crate) async fn run(&self) -> Measured {
-        let left = Arc::new(AtomicU32::new(self.requests));
-        let body = message(MODEL, "[[text;events=20]]", true).to_string();
-        let start = Instant::now();
-        let clients: Vec<_> = (0..self.at_once)
-            .map(|_| tokio::spawn(client(self.key.clone(), body.clone(), Arc::clone(&left))))
-            .collect();
-        let mut measured = Measured {
-            requests: self.requests,
-            took: Duration::ZERO,
-            first: histogram(),
-            whole: histogram(),
-        };
-        for client in clients {
-            let (first, whole) = client.await.expect("a client of the load");
-            measured.first.add(first).expect("the same bounds");
-            measured.whole.add(whole).expect("the same bounds");
+    fn add(&mut self, other: &Self) {
+        for (all, one) in [
+            (&mut self.first, &other.first),
+            (&mut self.whole, &other.whole),
+            (&mut self.events, &other.events),
+        ] {
+            all.add(one).expect("the same bounds");
         }
-        measured.took = start.elapsed();
-        measured
     }
 }
 
-async fn client(key: Key, body: String, left: Arc<AtomicU32>) -> (Histogram<u64>, Histogram<u64>) {
-    let (mut first, mut whole) = (histogram(), histogram());
-    let take = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-    while take().is_ok() {
-        let start = Instant::now();
-        let mut live = Live::to(key.message(body.clone())).await;
-        assert_eq!(live.status(), 200, "the load is answered");
-        live.read_to(1).await;
-        record(&mut first, start);
-        live.finish().await.ok();
-        record(&mut whole, start);
-    }
-    (first, whole)
+/// What each client is told.
+#[derive(Clone)]
+struct Order {
+    road: Arc<Road>,
+    request: Arc<[u8]>,
+    load: Load,
+    stamped: bool,
+    begin: Arc<Barrier>,
 }
 
-pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).expect("a histogram")
+/// Puts the scenario's load on the road.
+pub(crate) async fn run(
+    road: &Arc<Road>,
+    scenario: &Scenario,
+    limited: bool,
+) -> io::Result<Measured> {
+    let order = Order {
+        road: Arc::clone(road),
+        request: road.request(&scenario.body, limited).into(),
+        load: scenario.load,
+        stamped: scenario.stamped,
+        begin: Arc::new(Barrier::new(scenario.at_once as usize + 1)),
+    };
+    let clients: Vec<_> = (0..scenario.at_once)
+        .map(|serial| {
+            let share = f64::from(serial) / f64::from(scenario.at_once);
+            tokio::spawn(client(order.clone(), share))
+        })
+        .collect();
+    order.begin.wait().await;
+    let cpu = || [road.cpu(), road.stores_cpu(), Figures::own().cpu()];
+    let (start, before) = (Instant::now(), cpu());
+    order.begin.wait().await;
+    let most = Arc::new(AtomicU64::new(0));
+    let watching = tokio::spawn(watch(Arc::clone(road), Arc::clone(&most)));
+    let mut seen = Seen::new();
+    for client in clients {
+        seen.add(&client.await.expect("a client of the load")?);
+    }
+    let (took, after) = (start.elapsed(), cpu());
+    watching.abort();
+    Ok(Measured {
+        requests: seen.whole.len(),
+        took,
+        cpu: std::array::from_fn(|at| after[at].saturating_sub(before[at])),
+        seen,
+        grown_kib: most.load(Ordering::Relaxed),
+    })
 }
 
-pub(crate) fn record(histogram: &mut Histogram<u64>, since: Instant) {
-    let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-    histogram.saturating_record(micros);
+/// Keeps `most` at the most memory seen.
+async fn watch(road: Arc<Road>, most: Arc<AtomicU64>) {
+    loop {
+        most.fetch_max(road.grown_kib(), Ordering::Relaxed);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "microseconds in a table")]
-pub(crate) fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
-    histogram.value_at_quantile(quantile) as f64
+/// `share` is this client's place among all, from 0 to 1.
+async fn client(order: Order, share: f64) -> io::Result<Seen> {
+    let ready = warmed(&order).await;
+    order.begin.wait().await;
+    order.begin.wait().await;
+    let mut connection = ready?;
+    let start = Instant::now();
+    let mut seen = Seen::new();
+    match order.load {
+        Load::Loop(length) => {
+            while start.elapsed() < length {
+                ask(&mut connection, &order, &mut seen).await?;
+            }
+        }
+        Load::Spread(time) => {
+            tokio::time::sleep(time.mul_f64(share)).await;
+            ask(&mut connection, &order, &mut seen).await?;
+        }
+    }
+    Ok(seen)
 }
 
-impl Measured {
-    pub(crate) fn per_second(&self) -> f64 {
-        f64::from(self.requests) / self.took.as_secs_f64()
+/// A connection that was used once already, if it will be used often.
+async fn warmed(order: &Order) -> io::Result<Connection> {
+    let mut connection = Connection::to(order.road.address).await?;
+    if matches!(order.load, Load::Loop(_)) {
+        ask(&mut connection, order, &mut Seen::new()).await?;
     }
+    Ok(connection)
+}
 
-    pub(crate) fn first_event(&self, at: f64) -> f64 {
-        quantile(&self.first, at)
-    }
-
-    pub(crate) fn whole(&self, at: f64) -> f64 {
-        quantile(&self.whole, at)
-    }
+async fn ask(connection: &mut Connection, order: &Order, seen: &mut Seen) -> io::Result<()> {
+    let mut watch = Stopwatch {
+        first: &mut seen.first,
+        whole: &mut seen.whole,
+        events: &mut seen.events,
+        stamped: order.stamped,
+    };
+    connection.ask(&order.request, &mut watch).await
 }

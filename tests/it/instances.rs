@@ -63,7 +63,8 @@ async fn stack() -> Stack {
     let (settings, clock) = (settings(&local), Clock::standing(Clock::system().now()));
     let aws = Aws::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, clock.clone(), Dice::seeded(1));
-    let made = first_start(&settings, &pepper(), store.clone()).await.expect("first start");
+    let made =
+        Box::pin(first_start(&settings, &pepper(), store.clone())).await.expect("first start");
     let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
     let ids = [account(&store, first.url(), 1).await, account(&store, second.url(), 2).await];
     let key = made.key.expect("the first key");

@@ -10,6 +10,7 @@ mod alerts;
 mod audit;
 mod bedrock;
 mod bedrock_clients;
+mod bench;
 mod cli;
 mod cli_alerts;
 mod cli_completions;

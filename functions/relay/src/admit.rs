@@ -81,7 +81,8 @@ impl Means {
             pools: bounds.pool_scopes(),
         };
         let id = asked.id.clone();
-        match self.store.admit(&bounds, &id, &reservation).await {
+        // Boxed, so that requests that nothing limits stay small.
+        match Box::pin(self.store.admit(&bounds, &id, &reservation)).await {
             Ok(Admission::Admitted(counted)) => {
                 let counted = match counted {
                     Some(counted) => Seen::Now(vec![counted]),
@@ -116,7 +117,7 @@ impl Means {
 
     /// What the operator wants said beside a spent limit.
     async fn words(&self) -> Option<String> {
-        let terms = self.store.terms(&Scope::Organization).await;
+        let terms = Box::pin(self.store.terms(&Scope::Organization)).await;
         terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
     }
 

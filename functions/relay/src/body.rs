@@ -22,6 +22,7 @@ pub struct Body(Kind);
 
 enum Kind {
     Ready(Option<Bytes>),
+    Gathered(std::vec::IntoIter<Result<Bytes, Broken>>),
     Relayed(Relayed),
 }
 
@@ -74,6 +75,12 @@ impl Body {
         Self(Kind::Ready(Some(bytes.into())))
     }
 
+    /// A body whose pieces are all there, and which may break after them.
+    pub(crate) fn gathered(mut chunks: Vec<Result<Bytes, Broken>>) -> Self {
+        chunks.retain(|chunk| !matches!(chunk, Ok(bytes) if bytes.is_empty()));
+        Self(Kind::Gathered(chunks.into_iter()))
+    }
+
     /// A body that yields `chunks`. If it is dropped before their end they are drained for the
     /// time of `drain`, then cut.
     pub(crate) fn relayed(
@@ -95,12 +102,19 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.get_mut().0 {
             Kind::Ready(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Gathered(chunks) => {
+                Poll::Ready(chunks.next().map(|chunk| chunk.map(Frame::data)))
+            }
             Kind::Relayed(relayed) => relayed.poll(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Ready(None))
+        match &self.0 {
+            Kind::Ready(bytes) => bytes.is_none(),
+            Kind::Gathered(chunks) => chunks.as_slice().is_empty(),
+            Kind::Relayed(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -108,7 +122,7 @@ impl http_body::Body for Body {
             Kind::Ready(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Relayed(_) => SizeHint::default(),
+            Kind::Gathered(_) | Kind::Relayed(_) => SizeHint::default(),
         }
     }
 }

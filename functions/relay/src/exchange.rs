@@ -70,7 +70,7 @@ impl Means {
         let call = Call::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
         match self.forward(asked, call, deadline).await {
             Ok(answer) => {
-                let mut answer = self.stream(asked, answer, consumer, deadline);
+                let mut answer = self.stream(asked, answer, consumer, deadline).await;
                 if let Some(reserved) = reserved {
                     reserved.tell(answer.headers_mut()).await;
                 }
@@ -78,9 +78,9 @@ impl Means {
             }
             Err(failure) => {
                 if let (None, Some(reserved)) = (&failure.receipt, &reserved) {
-                    self.release(reserved).await;
+                    Box::pin(self.release(reserved)).await;
                 }
-                self.give_up(failure).await
+                Box::pin(self.give_up(failure)).await
             }
         }
     }

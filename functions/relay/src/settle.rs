@@ -44,7 +44,7 @@ impl Means {
         );
         let Err(error) = self.queue.send(&record).await else { return };
         tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
-        let Err(error) = self.store.put_pending(&record).await else { return };
+        let Err(error) = Box::pin(self.store.put_pending(&record)).await else { return };
         let whole = serde_json::to_string(&record).unwrap_or_default();
         tracing::error!(request_id = %record.id, usage_record = %whole, "{error}; the record is in this line");
     }

@@ -31,7 +31,11 @@ pub(crate) struct Source {
     body: upstream::Body,
     idle: Duration,
     deadline: Instant,
+    /// Rings when the answer may be late; what came meanwhile is looked at then, since a timer
+    /// that is set anew for each piece costs more than the piece.
     alarm: Pin<Box<Sleep>>,
+    /// When the last piece came.
+    heard: Instant,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     silence: Option<Pin<Box<Sleep>>>,
 }
@@ -44,9 +48,10 @@ impl Source {
         deadline: Instant,
         cut: CancellationToken,
     ) -> Self {
-        let alarm = Box::pin(sleep_until(deadline.min(Instant::now() + idle)));
+        let heard = Instant::now();
+        let alarm = Box::pin(sleep_until(deadline.min(heard + idle)));
         let cut = Box::pin(cut.cancelled_owned());
-        Self { body, idle, deadline, alarm, cut, silence: None }
+        Self { body, idle, deadline, alarm, heard, cut, silence: None }
     }
 
     /// The same, telling of silences if `is_silent` says that nobody else will.
@@ -57,20 +62,33 @@ impl Source {
 
     /// Waits for what comes next.
     pub(crate) async fn next(&mut self) -> Next {
-        let next = tokio::select! {
-            biased;
-            frame = self.body.frame() => Next::of(frame),
-            () = &mut self.alarm => Next::Late,
-            () = &mut self.cut => Next::Cut,
-            () = elapsed(&mut self.silence) => Next::Silence,
-        };
-        if let (Next::Chunk(_) | Next::Silence, Some(silence)) = (&next, &mut self.silence) {
+        loop {
+            tokio::select! {
+                biased;
+                frame = self.body.frame() => {
+                    self.heard = Instant::now();
+                    self.wait_for_silence();
+                    return Next::of(frame);
+                }
+                () = &mut self.alarm => {}
+                () = &mut self.cut => return Next::Cut,
+                () = elapsed(&mut self.silence) => {
+                    self.wait_for_silence();
+                    return Next::Silence;
+                }
+            }
+            let late = self.deadline.min(self.heard + self.idle);
+            if Instant::now() >= late {
+                return Next::Late;
+            }
+            self.alarm.as_mut().reset(late);
+        }
+    }
+
+    fn wait_for_silence(&mut self) {
+        if let Some(silence) = &mut self.silence {
             silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
         }
-        if matches!(next, Next::Chunk(_)) {
-            self.alarm.as_mut().reset(self.deadline.min(Instant::now() + self.idle));
-        }
-        next
     }
 
     /// What comes next, if it is here by now.

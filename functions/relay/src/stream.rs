@@ -14,7 +14,7 @@ use baton_domain::record::Outcome;
 use baton_wire::error::{Dialect, OwnError};
 use baton_wire::meter::{Ended, Reading};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use std::sync::Arc;
@@ -25,8 +25,9 @@ use tokio::time::Instant;
 const BURST_MAX: usize = 64;
 
 impl Means {
-    /// Turns a held answer into the client's.
-    pub(crate) fn stream(
+    /// Turns a held answer into the client's. One that is no stream was read to its end to see that
+    /// it is no error: it is settled at once, and then leaves with its head in one write.
+    pub(crate) async fn stream(
         self: &Arc<Self>,
         asked: &Asked,
         answer: Answer,
@@ -38,16 +39,18 @@ impl Means {
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
-        if answer.held.watch.is_stream() {
-            reply::mark_as_stream(&mut head.headers);
-        }
+        let is_stream = answer.held.watch.is_stream();
         let chunks = Arc::clone(self).chunks(answer, asked.dialect, consumer.clone(), deadline);
+        if !is_stream {
+            return Response::from_parts(head, Body::gathered(Box::pin(chunks).collect().await));
+        }
+        reply::mark_as_stream(&mut head.headers);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
         Response::from_parts(head, Body::relayed(Box::pin(chunks), consumer, leftovers))
     }
 
-    /// What the client gets, chunk by chunk, and the settling before the end. An answer that is no
-    /// stream has its last chunk held until it is settled: whoever has it whole is counted.
+    /// What the client gets, chunk by chunk, and the settling before the end. Of an answer that is no
+    /// stream nothing leaves before that: whoever has it whole is counted.
     fn chunks(
         self: Arc<Self>,
         answer: Answer,
@@ -62,17 +65,15 @@ impl Means {
             .with_signs_of_life(watch.sign_of_life().is_some());
         stream! {
             let is_stream = watch.is_stream();
-            let mut last = Bytes::new();
-            let mut pass = |chunk| if is_stream { chunk } else { std::mem::replace(&mut last, chunk) };
             for chunk in held.chunks {
-                yield Ok(pass(chunk));
+                yield Ok(chunk);
             }
             let mut left = consumer.left.load(Ordering::SeqCst);
             let mut burst = Vec::new();
             let stop = loop {
                 let stop = gather(&mut source, &mut watch, &mut burst).await;
                 for chunk in burst.drain(..) {
-                    yield Ok(pass(chunk));
+                    yield Ok(chunk);
                 }
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
                 if let Some(stop) = stop {
@@ -81,7 +82,7 @@ impl Means {
             };
             let can_be_told = watch.can_be_told();
             let (tail, stop) = end(&mut watch, stop);
-            yield Ok(if tail.is_empty() { tail } else { pass(tail) });
+            yield Ok(tail);
             let mid_event = watch.is_mid_event();
             let (reading, mut turn) = watch.finish(receipt.question.body_bytes);
             let was_told = is_stream && turn.was_told(reading.told);
@@ -92,7 +93,6 @@ impl Means {
             }
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
             self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;
-            yield Ok(last);
             if fault.is_some() && !can_be_told {
                 yield Err(Broken);
             }
@@ -165,8 +165,7 @@ mod tests {
     use crate::turn::{Events, Turn};
     use baton_cloud::upstream;
     use baton_wire::translate::{Client, Options, Speaks, Translation};
-    use http::HeaderMap;
-    use http::header::CONTENT_TYPE;
+    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
     use http_body::Frame;
     use http_body_util::StreamBody;
     use std::convert::Infallible;
@@ -197,5 +196,40 @@ mod tests {
         let turn = Turn::Events(Box::new(Events::new(asked.stream(), Form::Plain)));
         assert_eq!(heard(turn).await, (vec![comment.clone(), comment], 40));
         assert_eq!(heard(Turn::Same).await, (Vec::new(), 40));
+    }
+
+    const EVENT: &[u8] = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
+        \"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"word\"}}\n\n";
+
+    /// Allocations while so many events are forwarded and metered.
+    fn allocations(events: usize) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        let forward = async {
+            let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(EVENT)));
+            let pieces = futures_util::stream::iter((0..events).map(move |_| piece()));
+            let body = upstream::Body::wrap(StreamBody::new(pieces));
+            let idle = Duration::from_secs(10);
+            let end = Instant::now() + idle;
+            let mut source = Source::new(body, idle, end, CancellationToken::new());
+            let (mut watch, mut burst) = (Watch::new(&headers, false, Turn::Same), Vec::new());
+            let mut forwarded = 0;
+            let mut stop = None;
+            while stop.is_none() {
+                stop = gather(&mut source, &mut watch, &mut burst).await;
+                for chunk in burst.drain(..) {
+                    assert_eq!(chunk.as_ptr(), EVENT.as_ptr(), "the same bytes, not a copy");
+                    forwarded += 1;
+                }
+            }
+            assert_eq!(forwarded, events);
+        };
+        allocation_counter::measure(|| runtime.block_on(forward)).count_total
+    }
+
+    #[test]
+    fn an_event_is_forwarded_without_an_allocation_or_a_copy() {
+        assert_eq!(allocations(10_100), allocations(100));
     }
 }

@@ -58,8 +58,9 @@ where
         E: Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
+        // Reading is rare, and boxed, so that the futures of those who only look stay small.
         let Some(entry) = self.entries.get(key) else {
-            return read().await.map(|value| self.keep(key, value));
+            return Box::pin(read()).await.map(|value| self.keep(key, value));
         };
         let age = entry.read_at.elapsed();
         if age < self.lifetime.fresh {
@@ -74,7 +75,7 @@ where
             });
             return Ok(entry.value.clone());
         }
-        match read().await {
+        match Box::pin(read()).await {
             Ok(value) => Ok(self.keep(key, value)),
             Err(_) if age < self.lifetime.outage => Ok(entry.value.clone()),
             Err(error) => Err(error),

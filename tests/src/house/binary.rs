@@ -32,6 +32,16 @@ pub fn fake_upstream_binary() -> &'static Path {
     BUILT.get_or_init(|| build("fake-upstream"))
 }
 
+/// The path of the benchmark.
+///
+/// # Panics
+///
+/// As [`baton_binary`].
+pub fn bench_binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("bench"))
+}
+
 /// The path of a Lambda function's program.
 ///
 /// # Panics

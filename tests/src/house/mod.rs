@@ -21,7 +21,9 @@ use crate::answer::Answer;
 use crate::upstream::FakeUpstream;
 
 pub use admin::Admin;
-pub use binary::{baton_binary, fake_upstream_binary, function_binary, target_folder};
+pub use binary::{
+    baton_binary, bench_binary, fake_upstream_binary, function_binary, target_folder,
+};
 pub use key::{Key, KeyPlan, MODEL, message};
 pub use process::bare_command;
 pub(crate) use process::free_address;

@@ -18,23 +18,29 @@ pub struct Stores {
     /// The variables that it printed for other programs.
     pub variables: Vec<(String, String)>,
     http: Client,
-    _program: Program,
+    program: Program,
     _home: TempDir,
 }
 
 impl Stores {
     /// Starts them empty, on a free port.
     pub async fn start() -> Self {
-        Self::open(None).await
+        Self::open(&std::env::temp_dir(), None).await
+    }
+
+    /// The same with their files somewhere under `place`.
+    pub async fn start_in(place: &Path) -> Self {
+        Self::open(place, None).await
     }
 
     /// Opens those that a `baton up` has left in this data folder.
     pub async fn over(data: &Path) -> Self {
-        Self::open(Some(data)).await
+        Self::open(&std::env::temp_dir(), Some(data)).await
     }
 
-    async fn open(data: Option<&Path>) -> Self {
-        let home = TempDir::with_prefix("baton-stores-").expect("a folder for their data");
+    async fn open(place: &Path, data: Option<&Path>) -> Self {
+        let home = TempDir::with_prefix_in("baton-stores-", place);
+        let home = home.expect("a folder for their data");
         let data = data.map_or_else(|| home.path().join("data"), Path::to_owned);
         let mut command = bare_command(home.path());
         command
@@ -50,7 +56,12 @@ impl Stores {
             if last { Ok(variables) } else { Err(output) }
         })
         .await;
-        Self { variables, http: plain_client(), _program: program, _home: home }
+        Self { variables, http: plain_client(), program, _home: home }
+    }
+
+    /// Their process id.
+    pub fn id(&self) -> u32 {
+        self.program.id()
     }
 
     /// One of the variables that they printed.

@@ -55,9 +55,7 @@ impl Message {
                 "content_block_start",
                 json!({"index": index, "content_block": empty}),
             ));
-            events.extend(deltas.into_iter().map(|delta| {
-                event("content_block_delta", json!({"index": index, "delta": delta}))
-            }));
+            events.extend(deltas.iter().map(|delta| delta_event(index, delta)));
             events.push(event("content_block_stop", json!({"index": index})));
         }
         let delta = json!({"stop_reason": self.stop_reason(), "stop_sequence": null});
@@ -113,6 +111,21 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
 fn event(name: &str, mut fields: Value) -> Bytes {
     fields["type"] = name.into();
     format!("event: {name}\ndata: {fields}\n\n").into()
+}
+
+/// A delta with its keys in the order of the real API, which is the order that meters expect.
+fn delta_event(index: usize, delta: &Value) -> Bytes {
+    let mut delta = delta.clone();
+    let kind = delta["type"].take();
+    if let Value::Object(fields) = &mut delta {
+        fields.remove("type");
+    }
+    let rest = delta.to_string();
+    let rest = rest.trim_start_matches('{');
+    let data = format!(
+        "{{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":{kind},{rest}}}"
+    );
+    format!("event: content_block_delta\ndata: {data}\n\n").into()
 }
 
 /// The keep-alive event.

@@ -10,6 +10,7 @@ mod content;
 mod gate;
 mod ledger;
 mod openai;
+mod ready;
 mod record;
 mod reply;
 mod routes;

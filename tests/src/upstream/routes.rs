@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::content::{self, Block, HELLO, Message};
 use super::openai::{Form, tool_result};
+use super::ready::STAMP;
 use super::reply::{Bill, Body, Reply, Step};
 use super::scenario::last_user_message;
 use super::serve::Shared;
@@ -269,7 +270,10 @@ fn blocks(scenario: &Scenario, body: &Value) -> Vec<Block> {
         }
         _ => vec![Block::Text(match scenario.events {
             Some(count) => {
-                (0..count).flat_map(|n| ["word".into(), n.to_string(), " ".into()]).collect()
+                let word = |n: usize| {
+                    if scenario.stamp { format!("{STAMP} ") } else { format!("word{n} ") }
+                };
+                (0..count).map(word).collect()
             }
             None => HELLO.into(),
         })],

@@ -6,7 +6,8 @@
 //! events), `events=N` (so many text deltas), `pace=MS` (pause between events), `gzip` (compress
 //! the answer when the request allows it), `gzip!` (compress it in any case), `header=NAME:VALUE`
 //! (send that header, too), `say=TEXT` (the message of a made-up error), `chance=N`
-//! (so many of a thousand requests; the others get a text).
+//! (so many of a thousand requests; the others get a text), `stamp` (each delta tells when it was
+//! written) and `burst=N` (so many events a write), both where the answer is [`super::ready`].
 
 use std::time::Duration;
 
@@ -64,6 +65,10 @@ pub struct Scenario {
     pub say: String,
     /// So many of a thousand requests; all of them when absent.
     pub chance: Option<u64>,
+    /// Each delta tells when it was written, where the answer is ready-made.
+    pub stamp: bool,
+    /// Events that are written at once, where the answer is ready-made.
+    pub burst: usize,
 }
 
 impl Scenario {
@@ -80,6 +85,8 @@ impl Scenario {
             headers: Vec::new(),
             say: "made up".to_owned(),
             chance: None,
+            stamp: false,
+            burst: 1,
         }
     }
 
@@ -110,6 +117,8 @@ impl Scenario {
             "events" => self.events = Some(number(value)?),
             "pace" => self.pace = Duration::from_millis(number(value)? as u64),
             "chance" => self.chance = Some(number(value)? as u64),
+            "stamp" => self.stamp = true,
+            "burst" => self.burst = number(value)?.max(1),
             "gzip" => self.gzip = true,
             "gzip!" => self.gzip_always = true,
             "header" => {

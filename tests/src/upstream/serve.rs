@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::ready::{Ready, Shelf};
 use super::record::{Ending, Exchange, Request};
 use super::reply::{Bill, Body, Reply, Step};
 use super::routes;
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     ledger: Mutex<Ledger>,
     queued: Mutex<VecDeque<Scenario>>,
     default: Mutex<Scenario>,
+    shelf: Shelf,
     gates: Mutex<HashMap<String, Arc<Gate>>>,
 }
 
@@ -38,6 +40,7 @@ impl Shared {
             ledger: Mutex::default(),
             queued: Mutex::default(),
             default: Mutex::new(Scenario::text()),
+            shelf: Shelf::default(),
             gates: Mutex::default(),
         }
     }
@@ -73,6 +76,13 @@ impl Shared {
     pub(super) fn gate(&self, name: &str) -> Arc<Gate> {
         let mut gates = lock(&self.gates);
         Arc::clone(gates.entry(name.to_owned()).or_insert_with(|| Arc::new(Gate::new())))
+    }
+
+    /// An answer that needs only to be written.
+    fn ready(&self, request: &Request) -> Option<Arc<Ready>> {
+        let may = !self.record && lock(&self.queued).is_empty();
+        let make = || routes::answer(self, request, 0);
+        if may { self.shelf.find(request, make) } else { None }
     }
 
     fn begin(&self, request: Request, reply: &Reply) -> Option<usize> {
@@ -130,6 +140,10 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn converse(connection: &mut Connection, shared: &Shared) -> io::Result<()> {
     while let Some(request) = connection.read_request().await? {
+        if let Some(ready) = shared.ready(&request) {
+            ready.write(connection).await?;
+            continue;
+        }
         let side_door = request.path().starts_with("/_");
         let head_only = request.method == "HEAD";
         let close = request.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close"));

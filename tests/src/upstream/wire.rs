@@ -111,11 +111,12 @@ impl Connection {
     }
 
     pub(super) async fn write_chunk(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut frame = Vec::with_capacity(bytes.len() + 16);
-        frame.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-        frame.extend_from_slice(bytes);
-        frame.extend_from_slice(b"\r\n");
-        self.writer.write_all(&frame).await
+        self.write(&frame(bytes)).await
+    }
+
+    /// Writes bytes as they are.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).await
     }
 
     /// Waits until the client closes its side. A request sent too early stays in the buffer, and
@@ -128,7 +129,14 @@ impl Connection {
     }
 }
 
-fn head(status: u16, headers: &[(String, String)], framing: &str) -> String {
+/// A chunk; an empty one ends the body.
+pub(super) fn frame(bytes: &[u8]) -> Vec<u8> {
+    let size = format!("{:x}\r\n", bytes.len());
+    [size.as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// The head of an answer.
+pub(super) fn head(status: u16, headers: &[(String, String)], framing: &str) -> String {
     let reason = http::StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason())

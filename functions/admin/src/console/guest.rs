@@ -177,7 +177,9 @@ fn is_below(path: &str, href: &str) -> bool {
     let rest = path.strip_prefix(href);
     match rest {
         // There are other entries below these.
-        Some(rest) if ["/console", "/console/mine"].contains(&href) => rest.is_empty() || rest == "/",
+        Some(rest) if ["/console", "/console/mine"].contains(&href) => {
+            rest.is_empty() || rest == "/"
+        }
         Some(rest) => rest.is_empty() || rest.starts_with('/'),
         None => false,
     }

@@ -41,6 +41,8 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Clients for so many proxies are kept, with their connections.
 const PROXIES_MAX: usize = 256;
+/// So many addresses are remembered as good: parsing one costs more than finding it.
+const ADDRESSES_MAX: usize = 1024;
 
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
@@ -61,6 +63,8 @@ enum Line {
 struct Network {
     client: reqwest::Client,
     timers: Timers,
+    /// Addresses that were found good, as they were written.
+    checked: Arc<Cache<String, reqwest::Url>>,
     /// By the SHA-256 of the proxy's URL, which may hold a password.
     proxied: Arc<Cache<[u8; 32], reqwest::Client>>,
 }
@@ -98,8 +102,9 @@ impl Upstream {
     /// When the TLS library cannot be set up.
     pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
         let client = client(timers, allow_private, None)?;
-        let network =
-            Network { client, timers: *timers, proxied: Arc::new(Cache::new(PROXIES_MAX)) };
+        let (proxied, checked) =
+            (Arc::new(Cache::new(PROXIES_MAX)), Arc::new(Cache::new(ADDRESSES_MAX)));
+        let network = Network { client, timers: *timers, checked, proxied };
         Ok(Self { line: Line::Network(network), allow_private })
     }
 
@@ -140,13 +145,15 @@ impl Upstream {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<http::Response<Body>, NoAnswer> {
-        let url = address::check(url, self.allow_private).map_err(NoAnswer::BadUrl)?;
-        let client = match &self.line {
-            Line::Network(network) => &network.client,
+        let check = || address::check(url, self.allow_private).map_err(NoAnswer::BadUrl);
+        let (client, url) = match &self.line {
+            Line::Network(network) => {
+                (&network.client, network.checked.get_or_insert_with(url, check)?)
+            }
             Line::Given(transport) => {
                 let mut request = http::Request::new(body);
                 *request.method_mut() = method;
-                *request.uri_mut() = url
+                *request.uri_mut() = check()?
                     .as_str()
                     .parse()
                     .map_err(|error: InvalidUri| NoAnswer::BadUrl(error.to_string()))?;
