@@ -92,6 +92,7 @@ impl Company {
             "limits",
             "prices",
             "prices/new",
+            "alerts",
             "settings",
             "audit",
             "connect",

@@ -8,7 +8,7 @@ use serde_json::json;
 const OPEN: [&str; 4] =
     ["/console/requests", "/console/connect", "/console/mine", "/console/mine/usage"];
 /// Pages of administrators.
-const ADMINS: [&str; 13] = [
+const ADMINS: [&str; 14] = [
     "/console/accounts",
     "/console/accounts/new",
     "/console/groups",
@@ -20,6 +20,7 @@ const ADMINS: [&str; 13] = [
     "/console/limits",
     "/console/prices",
     "/console/prices/new",
+    "/console/alerts",
     "/console/settings",
     "/console/audit",
 ];
@@ -276,6 +277,44 @@ async fn one_request_in_full() {
     assert!(second.html.contains("First page"));
     let bad = desk.get("/console/requests?from=yesterday").await.well_formed();
     assert_eq!(bad.status, 400);
+}
+
+#[tokio::test]
+async fn alerts_are_set_where_they_are_seen() {
+    let desk = Desk::open().await;
+    let page = desk.get("/console/alerts").await.ok();
+    assert!(page.text().contains("Every alert has arrived."), "{}", page.text());
+    let nowhere = desk.post("/console/alerts/test", &[]).await.ok();
+    assert!(nowhere.text().contains("there is nowhere to send it"), "{}", nowhere.text());
+    let version = page.field("edit", "version");
+    let url = "http://127.0.0.1:9/hooks/SECRET-PATH";
+    let fields = [
+        ("url", url),
+        ("form", "slack"),
+        ("percents", "10, 90"),
+        ("sns_topic_arn", ""),
+        ("version", &*version),
+    ];
+    let made = desk.post("/console/alerts", &fields).await.ok();
+    assert!(made.html.contains("id=\"secret\""), "what signs is shown once");
+    let alerts = desk.api("GET", "/alerts", &json!({})).await;
+    assert_eq!((&alerts["form"], &alerts["thresholds"]), (&json!("slack"), &json!([10, 90])));
+    let page = desk.get("/console/alerts").await.ok();
+    assert_eq!(page.field("edit", "percents"), "10, 90");
+    assert!(page.text().contains("127.0.0.1") && !page.html.contains("SECRET-PATH"));
+    let sent = desk.post("/console/alerts/test", &[]).await.ok();
+    assert!(sent.text().contains("webhook 0"), "it is on its way: {}", sent.text());
+    let version = page.field("edit", "version");
+    let odd = [("form", "json"), ("percents", "50, all"), ("version", &*version)];
+    let refused = desk.post("/console/alerts", &odd).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.field("edit", "percents"), "50, all", "what was typed is kept");
+    let gone =
+        [("form", "json"), ("percents", "50"), ("no_webhook", "true"), ("version", &version)];
+    let gone = desk.post("/console/alerts", &gone).await;
+    assert_eq!((gone.status, &*gone.location), (303, "/console/alerts?done=saved"));
+    let alerts = desk.api("GET", "/alerts", &json!({})).await;
+    assert!(alerts["url_host"].is_null(), "{alerts}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod account_form;
 mod accounts;
+mod alerts;
 mod ask;
 mod assets;
 mod audit;
@@ -74,7 +75,7 @@ const fn entry(href: &'static str, text: &'static str) -> Entry {
     Entry { href, text, member_text: "", for_members: false, is_apart: false }
 }
 
-static NAVIGATION: [Entry; 13] = [
+static NAVIGATION: [Entry; 14] = [
     entry("/console", "Overview"),
     Entry {
         member_text: "My requests",
@@ -87,6 +88,7 @@ static NAVIGATION: [Entry; 13] = [
     entry("/console/users", "Users"),
     Entry { is_apart: true, ..entry("/console/limits", "Spend limits") },
     entry("/console/prices", "Prices"),
+    entry("/console/alerts", "Alerts"),
     Entry { is_apart: true, ..entry("/console/audit", "Audit") },
     entry("/console/settings", "Settings"),
     Entry { for_members: true, is_apart: true, ..entry("/console/connect", "Connect") },
@@ -117,6 +119,7 @@ fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Offic
         .merge(requests::routes())
         .merge(limits::routes())
         .merge(prices::routes())
+        .merge(alerts::routes())
         .merge(settings::routes())
         .merge(audit::routes())
         .merge(connect::routes())
