@@ -124,7 +124,8 @@ pub fn router(
         .clone()
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(Arc::clone(&office));
-    let relay_url = format!("http://{}", settings.listen);
+    let relay_url = settings.relay_url.clone();
+    let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
     Ok(api
         .route("/", get(console::home))
         // Where clients of Anthropic's Admin API look for it.

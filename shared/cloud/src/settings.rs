@@ -155,6 +155,8 @@ pub struct Settings {
     pub reservation_margin: Duration,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
+    /// Where clients find the relay, if not where it listens.
+    pub relay_url: Option<String>,
     /// The identity provider that people sign in at, if there is one.
     pub openid: Option<OpenIdSettings>,
 }
@@ -214,6 +216,7 @@ impl Settings {
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
             console_origin: openid::console_origin(&mut source),
+            relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
         };
         if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
@@ -310,6 +313,17 @@ placeholder! {
     OnOutage => Self::Closed,
     UtilisationMax => Self(None),
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
+}
+
+/// An address that clients can be told, without a slash at its end.
+fn relay_url(source: &mut Source<'_>) -> Option<String> {
+    let text = source.some_text("BATON_RELAY_URL")?;
+    let fits = text.starts_with("https://") || text.starts_with("http://");
+    if !fits || text.contains(char::is_whitespace) {
+        let _unused: bool =
+            source.complain("BATON_RELAY_URL", "is no address like https://llm.example.com");
+    }
+    Some(text.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
