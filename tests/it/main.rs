@@ -17,6 +17,7 @@ mod cli_resources;
 mod crowded;
 mod deployment;
 mod durability;
+mod embedded_metrics;
 mod errors;
 mod failover;
 mod first_start;

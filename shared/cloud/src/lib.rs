@@ -8,6 +8,7 @@ pub mod cache;
 pub mod clock;
 pub mod dead_letters;
 pub mod dice;
+pub mod emf;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;

@@ -125,6 +125,8 @@ pub struct Settings {
     pub stores_listen: SocketAddr,
     /// Where the local stack keeps its files.
     pub data_dir: PathBuf,
+    /// Under which name the functions tell metrics in their logs, if at all.
+    pub stack: Option<String>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged, in the form of `tracing`'s filter directives.
@@ -182,6 +184,7 @@ impl Settings {
             admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
             stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
             data_dir: source.parsed("BATON_DATA_DIR", ".baton"),
+            stack: source.some_text("BATON_STACK"),
             log_format: source.parsed("BATON_LOG_FORMAT", "text"),
             log: source.text("BATON_LOG", "info"),
             allow_private_upstreams: source.flag("BATON_ALLOW_PRIVATE_UPSTREAMS"),

@@ -12,6 +12,7 @@ pub mod health;
 pub mod id;
 pub mod key;
 pub mod limit;
+pub mod metric;
 pub mod model;
 pub mod money;
 pub mod price;

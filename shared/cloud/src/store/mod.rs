@@ -16,6 +16,7 @@ mod names;
 mod seats;
 mod secrets;
 mod state;
+mod survey;
 mod tally;
 mod terms;
 mod tokens;
@@ -29,6 +30,7 @@ pub use item::{Entity, Stored};
 pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
 pub use state::PendingEvent;
+pub use survey::Survey;
 pub use tally::Period;
 pub use tokens::{ListedToken, Token, TokenSecrets};
 
