@@ -14,6 +14,7 @@ mod groups;
 mod health;
 mod keys;
 mod limits;
+mod metrics;
 mod oauth;
 mod probe;
 mod query;
@@ -72,6 +73,7 @@ pub fn router(
         endpoint: Some(TokenEndpoint::new(aws, upstream)),
         letters: DeadLetters::of(aws, &settings.resources),
     });
+    let gauges = Arc::new(metrics::Gauges::new(settings, aws, Arc::clone(&office)));
     let api = Router::new()
         .route("/groups", get(groups::list).post(groups::create))
         .route("/groups/{id}", get(groups::read).patch(groups::change).delete(groups::remove))
@@ -107,6 +109,7 @@ pub fn router(
             spend_limits().layer(from_fn_with_state(Arc::clone(&office), authorize::operator)),
         )
         .route("/health", get(answer::alive))
+        .route("/metrics", get(metrics::page).with_state(gauges))
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(office))

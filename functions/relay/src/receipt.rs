@@ -1,6 +1,7 @@
 //! What is known of an exchange before it is over: the question, and who it was put to.
 
 use crate::authenticate::Caller;
+use baton_cloud::observe::Trace;
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::Tried;
 use jiff::Timestamp;
@@ -20,6 +21,9 @@ pub(crate) struct Question {
     pub(crate) id: RequestId,
     pub(crate) at: Timestamp,
     pub(crate) bill: Bill,
+    /// What the client speaks, in the words of metrics.
+    pub(crate) spoken: &'static str,
+    pub(crate) trace: Trace,
     pub(crate) caller: Caller,
     pub(crate) model: String,
     pub(crate) stream: bool,

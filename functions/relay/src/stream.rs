@@ -62,7 +62,9 @@ impl Means {
         let cut = consumer.cut.clone();
         let mut source = Source::new(held.rest, self.timers.idle, deadline, cut)
             .with_signs_of_life(watch.is_silent());
+        let open = self.observer.open_stream();
         stream! {
+            let _open = open;
             let is_stream = watch.is_stream();
             let mut last = Bytes::new();
             let mut pass = |chunk| if is_stream { chunk } else { std::mem::replace(&mut last, chunk) };

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod dead_letters;
 pub mod dice;
 pub mod emf;
+pub mod observe;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;

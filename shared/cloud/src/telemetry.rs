@@ -1,4 +1,5 @@
-//! The log: lines for people or JSON for machines, on stderr.
+//! The log: lines for people or JSON for machines, on stderr. Each names the request that it is about,
+//! by a field or by its span.
 
 use crate::settings::LogFormat;
 use std::io::IsTerminal as _;
@@ -6,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Installs the log. `filter` is in the usual form (`info`, `baton_relay=debug`). A second call
 /// changes nothing.
+///
+/// A panic is told there, too: where it was, and (by the span around it) in which request, but not
+/// its message, which may quote what the program was working on.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
@@ -14,7 +18,11 @@ pub fn init(format: LogFormat, filter: &str) {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     let _already_set = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Text => builder.try_init(),
     };
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked");
+    }));
 }

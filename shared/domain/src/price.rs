@@ -284,13 +284,23 @@ impl PriceTable {
     /// The price of `model` at a moment, if it has one of its own: by the id as given, else by
     /// its base ([`base_id`]), else by what that base is an alias of.
     pub fn price(&self, model: &str, at: Timestamp) -> Option<&Price> {
-        let base = base_id(model);
-        let prices = self
-            .models
-            .get(model)
-            .or_else(|| self.models.get(base))
-            .or_else(|| self.models.get(self.aliases.get(base)?))?;
+        let (_, prices) = self.row(model)?;
         current(prices, at)
+    }
+
+    /// The id under which the table has `model`: one of the few that there are.
+    pub fn known(&self, model: &str) -> Option<&str> {
+        self.row(model).map(|(id, _)| id)
+    }
+
+    fn row(&self, model: &str) -> Option<(&str, &[Price])> {
+        let base = base_id(model);
+        let found = self
+            .models
+            .get_key_value(model)
+            .or_else(|| self.models.get_key_value(base))
+            .or_else(|| self.models.get_key_value(self.aliases.get(base)?))?;
+        Some((found.0, found.1))
     }
 
     /// What `usage` costs: each iteration at its own model's price, the rest at `model`'s, which
