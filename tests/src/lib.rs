@@ -14,6 +14,8 @@
 )]
 
 pub mod answer;
+pub mod collector;
+pub mod cost;
 pub mod eventually;
 pub mod fixtures;
 pub mod front;
