@@ -238,7 +238,7 @@ async fn something_panics() {
 fn a_panic_says_where_and_in_which_request_and_no_more() {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", "canary::something_panics", "--ignored", "--nocapture"]);
-    let ended = Program::run(&mut command, Duration::from_secs(60));
+    let ended = Program::run(&mut command, Duration::from_mins(1));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     clean("stdout", ended.stdout.as_bytes(), &[PANICKED]);
     clean("stderr", ended.stderr.as_bytes(), &[PANICKED]);
