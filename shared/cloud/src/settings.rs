@@ -96,6 +96,15 @@ pub struct LimitsOnOutage {
     pub rates: OnOutage,
 }
 
+/// What is sent to a collector of OpenTelemetry. Where it is, the exporter reads itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Otlp {
+    /// Counts and times.
+    pub metrics: bool,
+    /// Spans.
+    pub traces: bool,
+}
+
 /// From how much of an upstream's limit on an account is taken only if no other serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UtilisationMax(pub Option<u32>);
@@ -129,6 +138,12 @@ pub struct Settings {
     pub stores_listen: SocketAddr,
     /// Where the local stack keeps its files.
     pub data_dir: PathBuf,
+    /// Under which name the functions tell metrics in their logs, if at all.
+    pub stack: Option<String>,
+    /// What is sent to a collector.
+    pub otlp: Otlp,
+    /// What `/metrics` is read with, besides the admin token.
+    pub metrics_token: Option<Secret>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged, in the form of `tracing`'s filter directives.
@@ -192,6 +207,9 @@ impl Settings {
             admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
             stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
             data_dir: source.parsed("BATON_DATA_DIR", ".baton"),
+            stack: source.some_text("BATON_STACK"),
+            otlp: Otlp { metrics: source.exports("METRICS"), traces: source.exports("TRACES") },
+            metrics_token: source.secret("BATON_METRICS_TOKEN"),
             log_format: source.parsed("BATON_LOG_FORMAT", "text"),
             log: source.text("BATON_LOG", "info"),
             allow_private_upstreams: source.flag("BATON_ALLOW_PRIVATE_UPSTREAMS"),
@@ -254,6 +272,17 @@ impl Source<'_> {
 
     fn secret(&self, name: &str) -> Option<Secret> {
         self.some_text(name).map(Secret::new)
+    }
+
+    /// Whether the standard variables of OpenTelemetry name a collector for this signal.
+    fn exports(&self, signal: &str) -> bool {
+        let is = |name: &str, value: &str| {
+            self.some_text(name).is_some_and(|text| text.eq_ignore_ascii_case(value))
+        };
+        let endpoint = format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT");
+        let named = ["OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint].map(|name| self.some_text(name));
+        let off = is("OTEL_SDK_DISABLED", "true") || is(&format!("OTEL_{signal}_EXPORTER"), "none");
+        named.iter().any(Option::is_some) && !off
     }
 
     fn flag(&mut self, name: &str) -> bool {
