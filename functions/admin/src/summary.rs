@@ -235,13 +235,13 @@ mod tests {
     #[test]
     fn rows_are_grouped_in_the_order_asked_for() {
         let rows = table("model,day", Filter::default());
-        let read = |row: &Value| format!("{} {}", row["group"], row["requests"]);
+        let read = |row: &Value| json!([row["group"], row["requests"]]);
         assert_eq!(
             rows.iter().map(read).collect::<Vec<_>>(),
             [
-                r#"{"day":"2026-11-22","model":"a"} 5"#,
-                r#"{"day":"2026-11-23","model":"a"} 8"#,
-                r#"{"day":"2026-11-22","model":"b"} 2"#,
+                json!([{"model": "a", "day": "2026-11-22"}, 5]),
+                json!([{"model": "a", "day": "2026-11-23"}, 8]),
+                json!([{"model": "b", "day": "2026-11-22"}, 2]),
             ]
         );
         assert_eq!(rows[0]["ttft_ms_avg"], 2, "6 ms over 4 requests, rounded");
