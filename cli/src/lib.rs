@@ -8,6 +8,7 @@ mod environment;
 mod health;
 mod http;
 pub mod import;
+mod observe;
 pub mod operate;
 pub mod profile;
 mod say;

@@ -3,7 +3,7 @@
 //! The queue's consumer and the schedule are the deployed functions' business.
 
 use crate::say::say;
-use crate::{Fail, http, up};
+use crate::{Fail, http, observe, up};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
@@ -22,6 +22,7 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources().map_err(|bad| Fail::Usage(bad.to_string()))?;
     let stop_asked = up::stop_asked()?;
+    let exports = observe::begin(&settings)?;
     let relay_listener = http::bind(settings.listen, "--listen").await?;
     let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
     let aws = Aws::from_env().await;
@@ -29,9 +30,11 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
     let relay = Relay::new(&settings, &pepper, store.clone(), queue).map_err(Fail::because)?;
-    let admin = baton_admin::router(&settings, &pepper, store, &aws).map_err(Fail::because)?;
+    let admin =
+        baton_admin::router(&settings, &pepper, store.clone(), &aws).map_err(Fail::because)?;
 
     let stop = CancellationToken::new();
+    observe::look(&settings, &aws, store, stop.clone());
     say(format!(
         "relay on http://{}, admin API on http://{}",
         settings.listen, settings.admin_listen
@@ -46,5 +49,6 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
         http::serve(admin_listener, admin, stop),
     );
     relay.drain().await;
+    exports.finish().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `baton up`: the whole system on one machine, from the same libraries as on AWS.
 
 use crate::say::say;
-use crate::{Fail, http};
+use crate::{Fail, http, observe};
 use baton_admin::{FirstStart, first_start};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
@@ -31,6 +31,7 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let begun = Instant::now();
     telemetry::init(settings.log_format, &settings.log);
     let stop_asked = stop_asked()?;
+    let exports = observe::begin(&settings)?;
     say(format!("opening the stores in {}", settings.data_dir.display()));
     let ready = Box::pin(prepare(settings)).await?;
     banner(&ready, begun.elapsed());
@@ -39,7 +40,9 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     stop_asked.await;
     say("stopping: answers under way are finished, their usage is stored");
     stop.cancel();
-    serving.await.map_err(Fail::because)
+    let served = serving.await.map_err(Fail::because);
+    exports.finish().await;
+    served
 }
 
 /// A system that has its addresses and stores, and serves nobody yet.
@@ -55,6 +58,8 @@ pub struct Ready {
     store: Store,
     queue: UsageQueue,
     outside: Outside,
+    aws: Aws,
+    settings: Settings,
 }
 
 /// Takes the addresses and opens the stores in the data directory.
@@ -86,6 +91,8 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
         store,
         queue,
         outside: Outside::new(&aws, &settings).map_err(Fail::because)?,
+        aws,
+        settings,
     })
 }
 
@@ -100,6 +107,7 @@ struct Doors {
 impl Ready {
     /// Serves until `stop`; then ends things in the order in which they feed each other.
     pub async fn serve(self, stop: CancellationToken) {
+        observe::look(&self.settings, &self.aws, self.store.clone(), stop.clone());
         let queue_done = CancellationToken::new();
         let consumer =
             tokio::spawn(keep_books(self.local.clone(), self.store.clone(), queue_done.clone()));

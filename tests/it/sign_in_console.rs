@@ -234,9 +234,12 @@ async fn nothing_is_typed_in_where_others_can_read_along() {
 
     // Behind a proxy that says nothing of https, the operator does.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
-    let desk = Desk::start(baton_tests::signing_in::standing(), &[origin]).await;
+    let relay = ("RELAY_URL", "https://llm.example.com/");
+    let desk = Desk::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
     let mut visitor = desk.visitor().with("origin", "https://admin.example.com");
     visitor.sign_in(TOKEN).await.leads_to("/console");
+    let page = visitor.open("/console/connect").await.answer.ok().text();
+    assert!(page.contains("ANTHROPIC_BASE_URL=https://llm.example.com\n"), "{page}");
     assert!(visitor.cookie("__Host-baton").is_some());
 }
 

@@ -15,6 +15,8 @@
 
 pub mod answer;
 pub mod back_office;
+pub mod collector;
+pub mod cost;
 pub mod desk;
 pub mod eventually;
 pub mod fixtures;

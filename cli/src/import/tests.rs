@@ -3,6 +3,7 @@
 
 use super::plan::{Account, Key, Plan, SUBSCRIPTION};
 use super::{Source, parsed};
+use serde_json::{Value, json};
 
 fn plan(source: Source, text: &str) -> Plan {
     source.plan(&parsed(text).unwrap()).unwrap()
@@ -17,9 +18,10 @@ fn account<'a>(plan: &'a Plan, name: &str) -> &'a Account {
     accounts.find(|account| account.name == name).unwrap_or_else(|| panic!("no account {name}"))
 }
 
-/// The limits of a key as JSON text, without the zeros at the end of an amount.
-fn limits(plan: &Plan, name: &str) -> String {
-    key(plan, name).limits.json().to_string().replace("0000000000\"", "\"")
+/// The limits of a key, without the zeros at the end of an amount.
+fn limits(plan: &Plan, name: &str) -> Value {
+    let text = key(plan, name).limits.json().to_string().replace("0000000000\"", "\"");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 #[track_caller]
@@ -33,11 +35,15 @@ fn left(plan: &Plan, expected: &[&str]) {
 fn claude_relay_service() {
     let text = include_str!("../../../tests/fixtures/import/claude-relay-service.json");
     let plan = plan(Source::ClaudeRelayService, text);
-    let expected =
-        r#"{"concurrency":4,"requests_per_minute":30,"usd_daily":"12.50","usd_total":"100.01"}"#;
+    let expected = json!({
+        "concurrency": 4,
+        "requests_per_minute": 30,
+        "usd_daily": "12.50",
+        "usd_total": "100.01"
+    });
     assert_eq!(limits(&plan, "ci"), expected);
     assert_eq!(key(&plan, "ci").expires_at.as_deref(), Some("2099-06-30T00:00:00.000Z"));
-    assert_eq!(limits(&plan, "ci (2)"), r#"{"usd_weekly":"7.00"}"#);
+    assert_eq!(limits(&plan, "ci (2)"), json!({"usd_weekly":"7.00"}));
     assert_eq!((key(&plan, "ci").enabled, key(&plan, "ci (2)").enabled), (true, false));
     assert_eq!(plan.keys.len(), 2);
     let console = account(&plan, "console");
@@ -45,7 +51,7 @@ fn claude_relay_service() {
         (console.models.as_slice(), console.max_concurrency),
         (["claude-a".into(), "claude-b".into()].as_slice(), Some(3))
     );
-    assert_eq!(serde_json::json!(console.model_map), serde_json::json!({"claude-b": "claude-c"}));
+    assert_eq!(json!(console.model_map), json!({"claude-b": "claude-c"}));
     assert_eq!(plan.accounts.len(), 1);
     left(
         &plan,
@@ -78,13 +84,13 @@ fn litellm() {
     let plan = plan(Source::Litellm, include_str!("../../../tests/fixtures/import/litellm.yaml"));
     let groups: Vec<&str> = plan.groups.iter().map(|group| group.name.as_str()).collect();
     assert_eq!(groups, ["platform"]);
-    let check = |name: &str, expected: &str| assert_eq!(limits(&plan, name), expected, "{name}");
-    check("daily", r#"{"concurrency":5,"requests_per_minute":60,"usd_daily":"0.10"}"#);
-    check("weekly", r#"{"usd_weekly":"25.00"}"#);
-    check("monthly", r#"{"usd_monthly":"33.333333000000"}"#);
-    check("lifetime", r#"{"usd_total":"7.25"}"#);
-    check("fortnight", "{}");
-    check("nothing", r#"{"usd_total":"0.00"}"#);
+    let check = |name: &str, expected: Value| assert_eq!(limits(&plan, name), expected, "{name}");
+    check("daily", json!({"concurrency":5,"requests_per_minute":60,"usd_daily":"0.10"}));
+    check("weekly", json!({"usd_weekly":"25.00"}));
+    check("monthly", json!({"usd_monthly":"33.333333000000"}));
+    check("lifetime", json!({"usd_total":"7.25"}));
+    check("fortnight", json!({}));
+    check("nothing", json!({"usd_total":"0.00"}));
     let daily = key(&plan, "daily");
     assert_eq!(
         (daily.group.as_deref(), daily.models.as_slice()),
@@ -94,10 +100,7 @@ fn litellm() {
     assert!(key(&plan, "monthly").models.is_empty() && !key(&plan, "lifetime").enabled);
     let upstream = account(&plan, "anthropic claude-opus-5-5");
     assert_eq!(upstream.models, ["claude-opus-5-5", "cheap"]);
-    assert_eq!(
-        serde_json::json!(upstream.model_map),
-        serde_json::json!({"cheap": "claude-haiku-5-5"})
-    );
+    assert_eq!(json!(upstream.model_map), json!({"cheap": "claude-haiku-5-5"}));
     assert_eq!(
         (upstream.groups.as_slice(), plan.accounts.len()),
         (["default".to_owned(), "platform".to_owned()].as_slice(), 1)
@@ -131,10 +134,10 @@ fn new_api() {
     );
     assert_eq!(key(&plan, "limited").models, ["claude-opus-5-5", "claude-haiku-5-5"]);
     assert_eq!(key(&plan, "limited").group.as_deref(), Some("vip"));
-    assert_eq!((limits(&plan, "off").as_str(), key(&plan, "off").enabled), ("{}", false));
+    assert_eq!((limits(&plan, "off"), key(&plan, "off").enabled), (json!({}), false));
     assert_eq!(key(&plan, "off").expires_at.as_deref(), Some("2099-01-01T00:00:00Z"));
     assert!(key(&plan, "off").models.is_empty(), "the list is not in force");
-    assert_eq!(limits(&plan, "used up"), r#"{"usd_total":"0.00"}"#);
+    assert_eq!(limits(&plan, "used up"), json!({"usd_total":"0.00"}));
     assert!(key(&plan, "used up").enabled && plan.keys.len() == 3);
     let first = account(&plan, "anthropic 1");
     assert_eq!(
@@ -182,7 +185,7 @@ fn a_file_of_something_else_is_refused() {
 fn the_worth_of_a_unit_is_the_exports_own() {
     let text = r#"{"options": [{"key": "QuotaPerUnit", "value": "1000"}], "tokens":
         {"data": {"items": [{"id": 1, "name": "a", "status": 1, "remain_quota": 1500}]}}}"#;
-    assert_eq!(limits(&plan(Source::NewApi, text), "a"), r#"{"usd_total":"1.50"}"#);
+    assert_eq!(limits(&plan(Source::NewApi, text), "a"), json!({"usd_total":"1.50"}));
     let odd = text.replace("\"1000\"", "\"0.5\"");
     assert!(Source::NewApi.plan(&parsed(&odd).unwrap()).is_err());
 }

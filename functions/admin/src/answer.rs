@@ -224,7 +224,18 @@ pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
         make_whole(&mut value);
         serde_json::from_value(value).map_err(|_| error)
     });
-    read.map_err(|error| Refused::bad(format!("the body does not fit: {error}")))
+    read.map_err(|error| {
+        Refused::bad(format!("the body does not fit: {}", without_values(&error.to_string())))
+    })
+}
+
+/// What is wrong with a body, without the value that is wrong: it may be a secret in another's place.
+fn without_values(error: &str) -> String {
+    let quotes = error.starts_with("invalid") || error.starts_with("unknown variant");
+    match error.rsplit_once("expected ") {
+        Some((_, rest)) if quotes => format!("expected {rest}"),
+        _ => error.to_owned(),
+    }
 }
 
 /// Writes whole numbers without their decimal point.

@@ -37,7 +37,7 @@ pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -
 }
 
 /// The credential of a request. Clients of Anthropic's Admin API send it in `x-api-key`.
-fn credential(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

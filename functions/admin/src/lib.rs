@@ -20,6 +20,7 @@ mod groups;
 mod health;
 mod keys;
 mod limits;
+mod metrics;
 mod oauth;
 mod openapi;
 mod overview;
@@ -110,6 +111,7 @@ pub fn router(
     let mut office = Office::new(settings, pepper, store, Some(endpoint));
     (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
     let office = Arc::new(office);
+    let gauges = Arc::new(metrics::Gauges::new(settings, aws, Arc::clone(&office)));
     let guarded = |api: Router<Arc<Office>>| {
         api.method_not_allowed_fallback(answer::wrong_method)
             .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
@@ -124,13 +126,15 @@ pub fn router(
         .clone()
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(Arc::clone(&office));
-    let relay_url = format!("http://{}", settings.listen);
+    let relay_url = settings.relay_url.clone();
+    let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
     Ok(api
         .route("/", get(console::home))
         // Where clients of Anthropic's Admin API look for it.
         .merge(guarded(routes::mirrored()))
         .merge(console::router(&office, inside, &relay_url))
         .route("/health", get(answer::alive))
+        .route("/metrics", get(metrics::page).with_state(gauges))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))

@@ -3,10 +3,12 @@
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::emf::LogMetrics;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
+use baton_domain::metric::{AccountState, LogMetric};
 use baton_refresh::alerts::tell;
 use baton_refresh::{Done, Outside, tend, tick};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -20,8 +22,9 @@ async fn main() -> Result<(), Error> {
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let outside = Outside::new(&aws, &settings)?;
+    let metrics = LogMetrics::of(&settings);
     run(service_fn(|event: LambdaEvent<serde_json::Value>| {
-        let (store, queue, outside) = (&store, &queue, &outside);
+        let (store, queue, outside, metrics) = (&store, &queue, &outside, &metrics);
         async move {
             let owner = &event.context.request_id;
             let (tended, swept) = tokio::join!(
@@ -29,6 +32,8 @@ async fn main() -> Result<(), Error> {
                 Box::pin(tick(store, queue, owner))
             );
             let told = tell(store, &outside.herald, owner).await;
+            let refused = store.survey().await?.count(AccountState::AuthFailed);
+            metrics.count(store.clock().now(), LogMetric::AuthFailedAccounts, refused);
             let (tended, swept) = (tended?, swept?);
             told?;
             let Done { renewed, recovered, .. } = tended;

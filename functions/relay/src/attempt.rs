@@ -10,6 +10,7 @@ use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::{self, AwsAccess, NoAnswer, NotSigned, OAUTH_BETA, credential_header};
 use baton_domain::account::{CredentialKind, Provider};
+use baton_domain::metric::cause;
 use baton_domain::verdict;
 use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
@@ -59,6 +60,23 @@ pub(crate) enum Miss {
 impl Means {
     /// Calls `member`'s upstream for `model` and waits for the first event.
     pub(crate) async fn attempt(
+        &self,
+        asked: &Asked,
+        member: &PoolMember,
+        (speech, call, model): (Speech, &Call, &str),
+        deadline: Instant,
+    ) -> Result<Held, Miss> {
+        let account = &member.account;
+        let provider = account.provider.as_str();
+        let span = asked.trace.attempt(&account.id, provider, model);
+        let tried = self.call(asked, member, (speech, call, model), deadline).await;
+        let result = tried.as_ref().err().map_or("ok", |miss| cause(&miss.failure()));
+        self.observer.attempted(provider, result);
+        span.ended(result);
+        tried
+    }
+
+    async fn call(
         &self,
         asked: &Asked,
         member: &PoolMember,

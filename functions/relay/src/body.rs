@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 
 /// The answer broke off after it had begun; the connection must not end as if it were complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -65,6 +66,8 @@ impl Drop for Departure {
 
 struct Relayed {
     chunks: Option<Chunks>,
+    /// The request's, for the log.
+    span: Span,
     consumer: Consumer,
     leftovers: TaskTracker,
     drain: Duration,
@@ -88,7 +91,8 @@ impl Body {
         consumer: Consumer,
         (leftovers, drain): (TaskTracker, Duration),
     ) -> Self {
-        Self(Kind::Relayed(Relayed { chunks: Some(chunks), consumer, leftovers, drain }))
+        let span = Span::current();
+        Self(Kind::Relayed(Relayed { chunks: Some(chunks), span, consumer, leftovers, drain }))
     }
 }
 
@@ -130,6 +134,7 @@ impl http_body::Body for Body {
 impl Relayed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
+        let _inside = self.span.enter();
         loop {
             match std::task::ready!(chunks.as_mut().poll_next(context)) {
                 Some(Ok(bytes)) if bytes.is_empty() => {}
@@ -157,7 +162,7 @@ impl Drop for Relayed {
             }
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            self.leftovers.spawn_on(rest, &runtime);
+            self.leftovers.spawn_on(rest.instrument(self.span.clone()), &runtime);
         }
     }
 }

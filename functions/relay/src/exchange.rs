@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// Kept clear of the platform's deadline, for the farewell and the record.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ impl Means {
         let departure = consumer.departure();
         let exchange =
             async move { means.serve(&asked, caller, (body, bill), (consumer, time)).await };
-        let answer = self.leftovers.spawn(exchange).await;
+        let answer = self.leftovers.spawn(exchange.in_current_span()).await;
         departure.stayed();
         answer.unwrap_or_else(|_| Err(Refusal::broken()))
     }
@@ -89,6 +90,7 @@ impl Means {
     async fn give_up(&self, failure: Failure) -> Result<Response<Body>, Refusal> {
         if let Some(receipt) = failure.receipt {
             self.settle(&receipt, &Ending::without_answer(Outcome::UpstreamError)).await;
+            return failure.answer.map_err(Refusal::settled);
         }
         failure.answer
     }

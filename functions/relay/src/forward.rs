@@ -14,6 +14,7 @@ use crate::reply::Refusal;
 use crate::speak::Speech;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
+use baton_domain::metric::cause;
 use baton_domain::record::Tried;
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
@@ -68,6 +69,7 @@ impl Call {
             at: asked.at,
             bill,
             protocol: asked.protocol,
+            trace: asked.trace.clone(),
             caller,
             model: envelope.model.to_string(),
             stream: envelope.stream,
@@ -119,6 +121,7 @@ impl Means {
             let Picked { at, seat } = match (picked, last.take()) {
                 (Ok(picked), None) => picked,
                 (Ok(picked), Some(missed)) => {
+                    self.observer.failed_over(cause(&missed.miss.failure()));
                     self.leave_seat(&missed.receipt).await;
                     picked
                 }

@@ -30,12 +30,14 @@ mod watch;
 
 pub use body::{Body, Broken};
 
+use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
+use baton_domain::metric::REFUSED;
 use baton_domain::price::PriceTable;
 use baton_domain::protocol::Protocol;
 use baton_domain::secret::Secret;
@@ -56,6 +58,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 /// When the platform will end this request, whatever we do. Put into the request's extensions by
 /// whoever knows (the Lambda runtime); the relay keeps five seconds clear of it.
@@ -83,6 +86,7 @@ struct Means {
     body_bytes_max: usize,
     /// The models that are listed for an upstream that lists none.
     prices: &'static PriceTable,
+    observer: Observer,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
 }
@@ -98,6 +102,8 @@ struct Asked {
     path: String,
     /// The model and the action that a client of Bedrock names in the path.
     bedrock: Option<(String, Action)>,
+    /// Its span, where it is a model call and somebody records them.
+    trace: Trace,
 }
 
 impl Asked {
@@ -156,6 +162,7 @@ impl Relay {
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
             prices: PriceTable::builtin(),
+            observer: Observer::installed(),
             leftovers: TaskTracker::new(),
         }))
     }
@@ -182,13 +189,23 @@ impl Relay {
             Ok(Route::Bedrock(model, action)) => Some((model.clone(), *action)),
             _ => None,
         };
-        let asked = Arc::new(Asked { id, at, dialect, protocol, head, path, bedrock });
-        match self.0.answer(&asked, route.map_err(Refusal::from), body).await {
+        let trace = match &route {
+            Ok(
+                Route::Messages
+                | Route::CountTokens
+                | Route::ChatCompletions
+                | Route::Responses
+                | Route::Bedrock(..),
+            ) => self.0.observer.trace(&head.headers, &id),
+            _ => Trace::default(),
+        };
+        // Every line that is logged on the way names the request, that of a panic, too.
+        let span = tracing::error_span!("request", request_id = %id);
+        let asked = Arc::new(Asked { id, at, dialect, protocol, head, path, bedrock, trace });
+        let answer = self.0.answer(&asked, route.map_err(Refusal::from), body);
+        match answer.instrument(span).await {
             Ok(answer) => answer,
-            Err(refusal) => {
-                tracing::info!(request_id = %asked.id, status = refusal.status().as_u16(), "{refusal}");
-                refusal.into_response(&asked)
-            }
+            Err(refusal) => self.0.refuse(&asked, refusal),
         }
     }
 
@@ -201,6 +218,16 @@ impl Relay {
 }
 
 impl Means {
+    fn refuse(&self, asked: &Asked, refusal: Refusal) -> Response<Body> {
+        let status = refusal.status().as_u16();
+        tracing::info!(request_id = %asked.id, status, "{refusal}");
+        if !refusal.is_settled {
+            self.observer.over(asked.protocol.as_str(), status, REFUSED);
+            asked.trace.ended(status);
+        }
+        refusal.into_response(asked)
+    }
+
     async fn answer<B>(
         self: &Arc<Self>,
         asked: &Arc<Asked>,

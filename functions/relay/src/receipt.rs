@@ -1,6 +1,7 @@
 //! What is known of an exchange before it is over: the question, and who it was put to.
 
 use crate::authenticate::Caller;
+use baton_cloud::observe::Trace;
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::protocol::{Protocol, Want};
 use baton_domain::record::Tried;
@@ -22,6 +23,7 @@ pub(crate) struct Question {
     pub(crate) at: Timestamp,
     pub(crate) bill: Bill,
     pub(crate) protocol: Protocol,
+    pub(crate) trace: Trace,
     pub(crate) caller: Caller,
     pub(crate) model: String,
     pub(crate) stream: bool,

@@ -35,12 +35,25 @@ pub(crate) struct Refusal {
     /// Clients would retry for minutes if they were not told.
     final_: bool,
     allow: Option<&'static str>,
+    /// The request went to an upstream: its record says how it ended.
+    pub(crate) is_settled: bool,
 }
 
 impl Refusal {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         let error = OwnError { kind, message: message.into() };
-        Self { status, error, retry_after_seconds: None, final_: false, allow: None }
+        Self {
+            status,
+            error,
+            retry_after_seconds: None,
+            final_: false,
+            allow: None,
+            is_settled: false,
+        }
+    }
+
+    pub(crate) fn settled(self) -> Self {
+        Self { is_settled: true, ..self }
     }
 
     fn unauthenticated(message: &str) -> Self {

@@ -29,10 +29,15 @@ impl Means {
     /// Sends the usage record; returns when it is safe: in the queue, else among the pending
     /// events, else in the log in full.
     async fn send_record(&self, receipt: &Receipt, ending: &Ending) {
-        if receipt.question.bill == Bill::Free {
+        let question = &receipt.question;
+        if question.bill == Bill::Free {
+            self.observer.over(question.protocol.as_str(), receipt.status, ending.outcome.as_str());
+            question.trace.ended(receipt.status);
             return;
         }
         let record = self.record(receipt, ending, self.store.prices().await.as_ref());
+        self.observer.served(question.protocol.as_str(), &record);
+        question.trace.served(&record);
         let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,

@@ -63,7 +63,9 @@ impl Means {
         let cut = consumer.cut.clone();
         let mut source = Source::new(held.rest, self.timers.idle, deadline, cut)
             .with_signs_of_life(watch.sign_of_life().is_some());
+        let open = self.observer.open_stream();
         stream! {
+            let _open = open;
             let is_stream = watch.is_stream();
             for chunk in held.chunks {
                 yield Ok(chunk);

@@ -9,6 +9,7 @@ mod plan;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use baton_cloud::store::{ACTIONS_MAX, CommitError, Store, StoreError};
 use baton_domain::id::{AccountId, RequestId};
+use baton_domain::money::PicoUsd;
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Settlement;
 use baton_domain::scope::Scope;
@@ -20,8 +21,22 @@ use std::time::Duration;
 /// Tries before a busy table is left to the queue's redelivery.
 const TRIES_MAX: u32 = 6;
 
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Kept {
+    /// The messages that are to come again.
+    pub answer: SqsBatchResponse,
+    /// What the events cost that were stored now; one that was stored before counts nothing.
+    pub spent: PicoUsd,
+}
+
 /// Stores the batch and says which messages are to come again.
 pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
+    keep(store, event).await.answer
+}
+
+/// Stores the batch and says what became of it.
+pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
     let mut answer = SqsBatchResponse::default();
     let (mut messages, mut records) = (Vec::new(), Vec::new());
     for message in event.records {
@@ -37,7 +52,7 @@ pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
             }
         }
     }
-    let failed = store_all(store, &records).await;
+    let Books { failed, spent } = store_all(store, &records).await;
     let stored = || records.iter().filter(|record| !failed.contains(&record.id));
     note_used(store, stored()).await;
     // Also for what was stored before: a crash may have come between.
@@ -46,27 +61,41 @@ pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
         answer.add_failure(message);
     }
-    answer
+    Kept { answer, spent }
 }
 
-/// Stores what can be stored; returns the records that were not.
-async fn store_all(store: &Store, records: &[UsageRecord]) -> HashSet<RequestId> {
-    let mut failed = HashSet::new();
+/// What was stored, and what was not.
+#[derive(Default)]
+struct Books {
+    failed: HashSet<RequestId>,
+    spent: PicoUsd,
+}
+
+/// Stores what can be stored.
+async fn store_all(store: &Store, records: &[UsageRecord]) -> Books {
+    let mut books = Books::default();
     for transaction in plan::transactions(records, ACTIONS_MAX) {
         let together = transaction.records.clone();
-        let Err(error) = commit(store, transaction).await else { continue };
+        let error = match commit(store, transaction).await {
+            Ok(spent) => {
+                books.spent = books.spent.saturating_add(spent);
+                continue;
+            }
+            Err(error) => error,
+        };
         if together.len() == 1 || !matches!(error, CommitError::Refused(_)) {
-            give_back(&mut failed, &together, &error);
+            give_back(&mut books.failed, &together, &error);
             continue;
         }
         // One that the table refuses must not keep its neighbours out.
         for record in together {
-            if let Err(error) = commit(store, Transaction::of(vec![record])).await {
-                give_back(&mut failed, &[record], &error);
+            match commit(store, Transaction::of(vec![record])).await {
+                Ok(spent) => books.spent = books.spent.saturating_add(spent),
+                Err(error) => give_back(&mut books.failed, &[record], &error),
             }
         }
     }
-    failed
+    books
 }
 
 /// Notes when the accounts were used: one update an account, whatever the batch holds. It is for
@@ -92,13 +121,13 @@ fn give_back(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &
 }
 
 /// Commits one transaction: without the records that turn out to be stored already, and again
-/// when others were in the way.
-async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), CommitError> {
+/// when others were in the way. Answers what the records cost that are stored now.
+async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoUsd, CommitError> {
     let mut tries = 0;
     while !transaction.records.is_empty() {
         let Transaction { records, sums, settlements } = &transaction;
         match store.commit(records, sums, settlements).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(records.iter().map(|record| record.cost_usd).sum()),
             Err(CommitError::Stored(at)) => {
                 settle_late(store, records, &at).await?;
                 transaction = without(transaction, &at);
@@ -117,7 +146,7 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), C
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(PicoUsd::ZERO)
 }
 
 /// Closes reservations whose request is stored already, though unsettled: a relay that got no

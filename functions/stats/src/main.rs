@@ -4,9 +4,12 @@ use aws_lambda_events::sqs::SqsEvent;
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::emf::LogMetrics;
+
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
+use baton_domain::metric::LogMetric;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,8 +18,11 @@ async fn main() -> Result<(), Error> {
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
     let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    let metrics = LogMetrics::of(&settings);
     run(service_fn(|event: LambdaEvent<SqsEvent>| async {
-        Ok::<_, Error>(baton_stats::handle(&store, event.payload).await)
+        let kept = baton_stats::keep(&store, event.payload).await;
+        metrics.usd(store.clock().now(), LogMetric::SpendUsd, kept.spent);
+        Ok::<_, Error>(kept.answer)
     }))
     .await
 }

@@ -135,8 +135,11 @@ impl Names<'_> {
                 .ok_or_else(|| format!("parameter {name} has no Default"))
                 .and_then(|default| self.resolve(default));
         }
-        let is_resource = self.template.get("Resources").is_some_and(|all| all.get(name).is_some());
-        if is_resource || name.starts_with("AWS::") {
+        let resources = self.template.get("Resources");
+        let is_resource = |name: &str| resources.is_some_and(|all| all.get(name).is_some());
+        // SAM makes a resource of a function's URL.
+        let is_url = name.strip_suffix("Url").is_some_and(is_resource);
+        if is_resource(name) || is_url || name.starts_with("AWS::") {
             return Ok(Value::String(name.to_owned()));
         }
         Err(format!("nothing is called {name}"))

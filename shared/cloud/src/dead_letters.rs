@@ -3,10 +3,10 @@
 //! What makes a message a usage record is `domain::record`'s business.
 
 use crate::aws::Aws;
-use crate::queue::UsageQueue;
+use crate::queue::{UsageQueue, depth};
 use crate::settings::Resources;
 use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use baton_domain::record::UsageRecord;
 use jiff::Timestamp;
 
@@ -49,14 +49,7 @@ impl DeadLetters {
 
     /// About how many there are.
     pub async fn count(&self) -> Result<u64, DeadLetterError> {
-        let wanted = [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        ];
-        let request = self.sqs.get_queue_attributes().queue_url(&self.url);
-        let answer = request.set_attribute_names(Some(wanted.to_vec())).send().await?;
-        let found = answer.attributes.unwrap_or_default();
-        Ok(wanted.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
+        Ok(depth(&self.sqs, &self.url).await?)
     }
 
     /// Some of them, ten at most. They stay where they are.

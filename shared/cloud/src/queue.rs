@@ -5,8 +5,9 @@
 //! nobody.
 
 use crate::aws::Aws;
-use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
+use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use baton_domain::record::UsageRecord;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -54,6 +55,11 @@ impl UsageQueue {
     pub async fn send(&self, record: &UsageRecord) -> Result<(), QueueError> {
         let body = serde_json::to_string(record).map_err(|error| QueueError(error.to_string()))?;
         self.send_raw(body).await
+    }
+
+    /// About how many messages are in it, those being stored included.
+    pub async fn depth(&self) -> Result<u64, QueueError> {
+        depth(&self.sqs, &self.url).await.map_err(|error| QueueError::of(&error))
     }
 
     /// Sends a message as it is. Dropping the future does not take the message back.
@@ -122,6 +128,21 @@ impl UsageQueue {
             let _gone = done.send(outcome);
         }
     }
+}
+
+/// About how many messages are in the queue at `url`.
+pub(crate) async fn depth(
+    sqs: &aws_sdk_sqs::Client,
+    url: &str,
+) -> Result<u64, SdkError<GetQueueAttributesError>> {
+    let wanted = [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+    ];
+    let request = sqs.get_queue_attributes().queue_url(url);
+    let answer = request.set_attribute_names(Some(wanted.to_vec())).send().await?;
+    let found = answer.attributes.unwrap_or_default();
+    Ok(wanted.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
 }
 
 /// Whether an entry's id is that of the message at this place of its batch.

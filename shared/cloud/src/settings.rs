@@ -96,6 +96,15 @@ pub struct LimitsOnOutage {
     pub rates: OnOutage,
 }
 
+/// What is sent to a collector of OpenTelemetry. Where it is, the exporter reads itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Otlp {
+    /// Counts and times.
+    pub metrics: bool,
+    /// Spans.
+    pub traces: bool,
+}
+
 /// From how much of an upstream's limit on an account is taken only if no other serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UtilisationMax(pub Option<u32>);
@@ -129,6 +138,12 @@ pub struct Settings {
     pub stores_listen: SocketAddr,
     /// Where the local stack keeps its files.
     pub data_dir: PathBuf,
+    /// Under which name the functions tell metrics in their logs, if at all.
+    pub stack: Option<String>,
+    /// What is sent to a collector.
+    pub otlp: Otlp,
+    /// What `/metrics` is read with, besides the admin token.
+    pub metrics_token: Option<Secret>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What is logged, in the form of `tracing`'s filter directives.
@@ -155,6 +170,8 @@ pub struct Settings {
     pub reservation_margin: Duration,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
+    /// Where clients find the relay, if not where it listens.
+    pub relay_url: Option<String>,
     /// The identity provider that people sign in at, if there is one.
     pub openid: Option<OpenIdSettings>,
 }
@@ -190,6 +207,9 @@ impl Settings {
             admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
             stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
             data_dir: source.parsed("BATON_DATA_DIR", ".baton"),
+            stack: source.some_text("BATON_STACK"),
+            otlp: Otlp { metrics: source.exports("METRICS"), traces: source.exports("TRACES") },
+            metrics_token: source.secret("BATON_METRICS_TOKEN"),
             log_format: source.parsed("BATON_LOG_FORMAT", "text"),
             log: source.text("BATON_LOG", "info"),
             allow_private_upstreams: source.flag("BATON_ALLOW_PRIVATE_UPSTREAMS"),
@@ -214,6 +234,7 @@ impl Settings {
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
             console_origin: openid::console_origin(&mut source),
+            relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
         };
         if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
@@ -251,6 +272,17 @@ impl Source<'_> {
 
     fn secret(&self, name: &str) -> Option<Secret> {
         self.some_text(name).map(Secret::new)
+    }
+
+    /// Whether the standard variables of OpenTelemetry name a collector for this signal.
+    fn exports(&self, signal: &str) -> bool {
+        let is = |name: &str, value: &str| {
+            self.some_text(name).is_some_and(|text| text.eq_ignore_ascii_case(value))
+        };
+        let endpoint = format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT");
+        let named = ["OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint].map(|name| self.some_text(name));
+        let off = is("OTEL_SDK_DISABLED", "true") || is(&format!("OTEL_{signal}_EXPORTER"), "none");
+        named.iter().any(Option::is_some) && !off
     }
 
     fn flag(&mut self, name: &str) -> bool {
@@ -310,6 +342,17 @@ placeholder! {
     OnOutage => Self::Closed,
     UtilisationMax => Self(None),
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
+}
+
+/// An address that clients can be told, without a slash at its end.
+fn relay_url(source: &mut Source<'_>) -> Option<String> {
+    let text = source.some_text("BATON_RELAY_URL")?;
+    let fits = text.starts_with("https://") || text.starts_with("http://");
+    if !fits || text.contains(char::is_whitespace) {
+        let _unused: bool =
+            source.complain("BATON_RELAY_URL", "is no address like https://llm.example.com");
+    }
+    Some(text.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
 use crate::protocol::{Want, serves};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// For so long a session that had to leave its first choice stays where it went.
@@ -153,13 +155,19 @@ fn draw(candidates: &[Candidate<'_>], among: &[usize], wish: &Wish<'_>) -> Optio
     // Domains keep the weight of all their enabled members, usable or not: an account that is
     // out must not move the sessions of its neighbours.
     let seed = xxh3_64_with_seed(wish.group.as_str().as_bytes(), wish.session);
-    let of_domain =
-        |at: usize| Draw::new(seed, domain(candidates[at].account), domain_weight(candidates, at));
-    let best = level().map(of_domain).min();
-    level().filter(|&at| Some(of_domain(at)) == best).min_by_key(|&at| {
+    let weights = Weights::of(candidates, priority, seed);
+    let domains = level().map(|at| {
         let account = candidates[at].account;
-        Draw::new(seed.rotate_left(32), account.id.as_str(), u64::from(account.weight))
-    })
+        let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
+        (at, hash, weights.of_domain(account, hash))
+    });
+    let home = domain(candidates[least(domains)?].account);
+    let seed = seed.rotate_left(32);
+    let inside = level().filter(|&at| domain(candidates[at].account) == home).map(|at| {
+        let account = candidates[at].account;
+        (at, xxh3_64_with_seed(account.id.as_str().as_bytes(), seed), u64::from(account.weight))
+    });
+    least(inside)
 }
 
 /// Why the account's settings keep it from serving the wish, whatever its health.
@@ -211,56 +219,82 @@ pub fn domain(account: &Account) -> &str {
     account.cache_domain.as_deref().unwrap_or(account.id.as_str())
 }
 
-fn domain_weight(candidates: &[Candidate<'_>], of: usize) -> u64 {
-    let account = candidates[of].account;
-    candidates
-        .iter()
-        .map(|candidate| candidate.account)
-        .filter(|other| other.enabled && other.priority == account.priority)
-        .filter(|other| domain(other) == domain(account))
-        .map(|other| u64::from(other.weight))
-        .sum()
-}
+/// What the accounts of each domain weigh together, by the hash of its name. They count whether or
+/// not they can be used now: else a domain would lose sessions that its others could serve.
+struct Weights(Option<HashMap<u64, u64, BuildHasherDefault<Hashed>>>);
 
-/// A drawn ticket; the smallest wins. An exponential variate of rate `weight`: −log₂(u) ÷ weight,
-/// compared by cross-multiplying, so that it stays in integers.
-#[derive(Debug, Clone, Copy)]
-struct Draw {
-    neg_log2: u64,
-    weight: u64,
-}
+impl Weights {
+    fn of(candidates: &[Candidate<'_>], priority: u32, seed: u64) -> Self {
+        let accounts = || candidates.iter().map(|candidate| candidate.account);
+        if accounts().all(|account| account.cache_domain.is_none()) {
+            return Self(None);
+        }
+        let mut weights = HashMap::with_capacity_and_hasher(candidates.len(), <_>::default());
+        for account in accounts().filter(|it| it.enabled && it.priority == priority) {
+            let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
+            *weights.entry(hash).or_default() += u64::from(account.weight);
+        }
+        Self(Some(weights))
+    }
 
-impl Draw {
-    fn new(seed: u64, name: &str, weight: u64) -> Self {
-        Self { neg_log2: neg_log2(xxh3_64_with_seed(name.as_bytes(), seed)), weight }
+    fn of_domain(&self, account: &Account, hash: u64) -> u64 {
+        match &self.0 {
+            None => u64::from(account.weight),
+            Some(weights) => weights.get(&hash).copied().unwrap_or_default(),
+        }
     }
 }
 
-impl Ord for Draw {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let left = u128::from(self.neg_log2) * u128::from(other.weight);
-        let right = u128::from(other.neg_log2) * u128::from(self.weight);
-        left.cmp(&right)
+/// Takes keys that are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
-impl PartialOrd for Draw {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+/// The place with the smallest `-log2(hash) / weight`, of (place, hash, weight). Whoever cannot
+/// beat the best so far is left without its logarithm being taken.
+fn least(draws: impl Iterator<Item = (usize, u64, u64)>) -> Option<usize> {
+    let mut best: Option<(usize, u64, u64)> = None;
+    for (at, hash, weight) in draws {
+        let beats = |neg: u64| {
+            let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
+            best.is_none_or(|(_, least, of)| product(neg, of) < product(least, weight))
+        };
+        if beats(neg_log2_min(hash)) && beats(neg_log2(hash)) {
+            best = Some((at, neg_log2(hash), weight));
+        }
     }
+    best.map(|(at, ..)| at)
 }
 
-impl PartialEq for Draw {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
+/// Binary digits behind the point of a logarithm.
+const DIGITS: u32 = 24;
 
-impl Eq for Draw {}
+/// A lower bound of [`neg_log2`]: between two powers of two, `log2` is above its chord by less
+/// than 0.0861.
+fn neg_log2_min(u: u64) -> u64 {
+    const ABOVE_CHORD: u64 = 1_445_000;
+    let u = u.max(1);
+    let whole = u64::from(u.leading_zeros());
+    let mantissa = u << u.leading_zeros();
+    let chord = (mantissa << 1) >> (64 - DIGITS);
+    (((whole + 1) << DIGITS) - chord).saturating_sub(ABOVE_CHORD)
+}
 
 /// −log₂(u / 2⁶⁴) in units of 2⁻²⁴, by squaring the mantissa once per binary digit.
 fn neg_log2(u: u64) -> u64 {
-    const DIGITS: u32 = 24;
     let u = u.max(1);
     let whole = u64::from(u.leading_zeros());
     let mut mantissa = u << u.leading_zeros();

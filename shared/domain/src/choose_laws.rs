@@ -189,3 +189,54 @@ proptest! {
         }
     }
 }
+
+/// The choice in its plain form: the smallest `-log2(hash) / weight` over domains, then inside.
+fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
+    let usable: Vec<usize> = (0..accounts.len()).filter(|&at| accounts[at].enabled).collect();
+    let seed = xxh3_64_with_seed(group.as_str().as_bytes(), session);
+    let key = |name: &str, seed, weight: u64, other: (u64, u64)| {
+        let neg = neg_log2(xxh3_64_with_seed(name.as_bytes(), seed));
+        (u128::from(neg) * u128::from(other.1)).cmp(&(u128::from(other.0) * u128::from(weight)))
+    };
+    let ticket =
+        |name: &str, seed, weight| (neg_log2(xxh3_64_with_seed(name.as_bytes(), seed)), weight);
+    let whole = |at: usize| -> u64 {
+        let mates = usable.iter().filter(|&&it| domain(&accounts[it]) == domain(&accounts[at]));
+        mates.map(|&it| u64::from(accounts[it].weight)).sum()
+    };
+    let first = usable.iter().copied().min_by(|&a, &b| {
+        let other = ticket(domain(&accounts[b]), seed, whole(b));
+        key(domain(&accounts[a]), seed, whole(a), other)
+    })?;
+    let home = domain(&accounts[first]);
+    let seed = seed.rotate_left(32);
+    usable.iter().copied().filter(|&at| domain(&accounts[at]) == home).min_by(|&a, &b| {
+        let weight = |at: usize| u64::from(accounts[at].weight);
+        let other = ticket(accounts[b].id.as_str(), seed, weight(b));
+        key(accounts[a].id.as_str(), seed, weight(a), other)
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_quick_way_chooses_as_the_plain_one(
+        kinds in prop::collection::vec((1..9_u32, 0..6_u8, any::<bool>()), 1..40),
+        session: u64,
+    ) {
+        let mut accounts = Vec::new();
+        for ((weight, shared, enabled), id) in kinds.into_iter().zip(1..) {
+            let name = format!("d{shared}");
+            let mut account = account(id, weight, (shared < 3).then_some(name.as_str()));
+            account.enabled = enabled;
+            accounts.push(account);
+        }
+        let group = GroupId::from_bits(1);
+        let expected = plain(&accounts, &group, session).map(|at| accounts[at].id.clone());
+        prop_assert_eq!(pick(&accounts, session, &[]), expected);
+    }
+
+    #[test]
+    fn a_logarithm_is_not_below_its_bound(u: u64, shift in 0..64_u32) {
+        prop_assert!(neg_log2_min(u >> shift) <= neg_log2(u >> shift));
+    }
+}

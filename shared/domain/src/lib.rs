@@ -14,6 +14,7 @@ pub mod id;
 pub mod identity;
 pub mod key;
 pub mod limit;
+pub mod metric;
 pub mod model;
 pub mod money;
 pub mod own_price;

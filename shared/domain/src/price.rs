@@ -296,9 +296,22 @@ impl PriceTable {
     }
 
     fn prices_of(&self, model: &str) -> Option<&[Price]> {
+        self.row(model).map(|(_, prices)| prices)
+    }
+
+    /// The id under which the table has `model`: one of the few that there are.
+    pub fn known(&self, model: &str) -> Option<&str> {
+        self.row(model).map(|(id, _)| id)
+    }
+
+    fn row(&self, model: &str) -> Option<(&str, &[Price])> {
         let base = base_id(model);
-        let own = self.models.get(model).or_else(|| self.models.get(base));
-        own.or_else(|| self.models.get(self.aliases.get(base)?)).map(Vec::as_slice)
+        let found = self
+            .models
+            .get_key_value(model)
+            .or_else(|| self.models.get_key_value(base))
+            .or_else(|| self.models.get_key_value(self.aliases.get(base)?))?;
+        Some((found.0, found.1))
     }
 
     /// What `usage` costs: each iteration at its own model's price, the rest at `model`'s, which

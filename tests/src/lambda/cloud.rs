@@ -12,6 +12,9 @@ use crate::upstream::FakeUpstream;
 const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
 
+/// The stack's name.
+pub const STACK: &str = "test-stack";
+
 /// Time until the deadline where no test is about it.
 pub const WITHOUT_HURRY: Duration = Duration::from_mins(2);
 
@@ -36,6 +39,7 @@ impl Cloud {
             ("BATON_KEY_PEPPER", PEPPER),
             ("BATON_ALLOW_PRIVATE_UPSTREAMS", "1"),
             ("BATON_LOG_FORMAT", "json"),
+            ("BATON_STACK", STACK),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.stores.variables.iter().cloned().chain(own).collect()

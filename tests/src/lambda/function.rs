@@ -91,6 +91,16 @@ impl Function {
         kilobytes.and_then(|count| count.parse::<u64>().ok()).expect("a count of kB") * 1024
     }
 
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.program.stdout()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.program.stderr()
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         self.program.kill();

@@ -1,0 +1,59 @@
+//! `GET /metrics`: what this process has counted, and how things stand, in Prometheus' text form.
+//!
+//! It is read with the admin token, or with one that opens nothing else (`BATON_METRICS_TOKEN`).
+//! Where nothing is counted (on Lambda) there is no such page.
+
+use crate::Office;
+use crate::actor::Access;
+use crate::answer::{Refused, no_such_route};
+use crate::authorize::credential;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use baton_cloud::aws::Aws;
+use baton_cloud::observe::{Levels, Observer};
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::Settings;
+use baton_cloud::vault::same;
+use baton_domain::secret::Secret;
+use http::header::CONTENT_TYPE;
+use std::sync::Arc;
+
+/// Prometheus, "Exposition formats" (2026-11).
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the page is made of.
+pub(crate) struct Gauges {
+    observer: Observer,
+    queue: UsageQueue,
+    token: Option<Secret>,
+    office: Arc<Office>,
+}
+
+impl Gauges {
+    pub(crate) fn new(settings: &Settings, aws: &Aws, office: Arc<Office>) -> Self {
+        Self {
+            observer: Observer::installed(),
+            queue: UsageQueue::new(aws, &settings.resources.usage_queue_url),
+            token: settings.metrics_token.clone(),
+            office,
+        }
+    }
+}
+
+pub(crate) async fn page(State(gauges): State<Arc<Gauges>>, request: Request) -> Response {
+    if !gauges.observer.counts() {
+        return no_such_route().await.into_response();
+    }
+    let office = &gauges.office;
+    let own = gauges.token.as_ref().zip(credential(request.headers()));
+    if !own.is_some_and(|(own, token)| same(token, own.expose())) {
+        match office.actor(request.headers()).await {
+            Ok(actor) if actor.may(Access::Admin) => {}
+            Ok(_) => return Refused::forbidden("this takes the role `admin`").into_response(),
+            Err(refused) => return refused.into_response(),
+        }
+    }
+    let levels = Levels::read(&office.store, &gauges.queue, office.letters.as_ref()).await;
+    gauges.observer.levels(&levels);
+    ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
+}

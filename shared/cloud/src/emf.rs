@@ -1,0 +1,78 @@
+//! Metrics of the Lambda functions: lines of the log in CloudWatch's embedded metric format, which
+//! the platform reads by itself, so that nothing is sent from here.
+//!
+//! Form: CloudWatch User Guide, "Specification: Embedded metric format" (2026-11).
+
+use crate::settings::Settings;
+use baton_domain::metric::{LogMetric, NAMESPACE, STACK};
+use baton_domain::money::PicoUsd;
+use jiff::Timestamp;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::io::Write as _;
+
+/// Writes metrics under the name of the stack; nothing where there is no stack (`BATON_STACK`).
+#[derive(Debug, Clone)]
+pub struct LogMetrics {
+    stack: Option<String>,
+}
+
+impl LogMetrics {
+    /// As the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        Self { stack: settings.stack.clone() }
+    }
+
+    /// Tells a number of things.
+    pub fn count(&self, at: Timestamp, metric: LogMetric, count: u64) {
+        self.tell(at, metric, &count.to_string());
+    }
+
+    /// Tells an amount, digit by digit.
+    pub fn usd(&self, at: Timestamp, metric: LogMetric, amount: PicoUsd) {
+        self.tell(at, metric, &amount.to_string());
+    }
+
+    fn tell(&self, at: Timestamp, metric: LogMetric, number: &str) {
+        let Some(stack) = &self.stack else { return };
+        let Some(line) = line(stack, at, metric, number) else { return };
+        // A log that takes no more lines has no place for this complaint either.
+        let _unwritable = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+/// One metric with one value. `number` is one in JSON.
+fn line(stack: &str, at: Timestamp, metric: LogMetric, number: &str) -> Option<String> {
+    let number: &RawValue = serde_json::from_str(number).ok()?;
+    let head = json!({
+        "Timestamp": at.as_millisecond(),
+        "CloudWatchMetrics": [{
+            "Namespace": NAMESPACE,
+            "Dimensions": [[STACK]],
+            "Metrics": [{ "Name": metric.name(), "Unit": metric.unit() }],
+        }],
+    });
+    let stack = json!(stack);
+    Some(format!(r#"{{"_aws":{head},"{STACK}":{stack},"{}":{number}}}"#, metric.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_line_is_whole_json_and_its_number_exact() {
+        let at = Timestamp::from_millisecond(1_794_387_600_123).unwrap();
+        let text = line("a \"b\"", at, LogMetric::SpendUsd, "0.071525500001").unwrap();
+        assert!(text.ends_with(r#""SpendUsd":0.071525500001}"#), "{text}");
+        assert!(!text.contains('\n'));
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["Stack"], "a \"b\"");
+        assert_eq!(read["_aws"]["Timestamp"], 1_794_387_600_123_i64);
+        let directive = &read["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Namespace"], "Baton");
+        assert_eq!(directive["Dimensions"], json!([["Stack"]]));
+        assert_eq!(directive["Metrics"], json!([{"Name": "SpendUsd", "Unit": "None"}]));
+    }
+}

@@ -1,0 +1,169 @@
+//! What is told of requests besides the log: counts, times and spans, to whoever is listening.
+//!
+//! [`Observer`] is what the relay speaks to. Where nobody listens it is empty and every call is one
+//! branch; who listens is decided at the start, by `export`, which the Lambda functions do
+//! without. Names are `domain::metric`'s. Neither prompts nor secrets get here.
+
+#[cfg(feature = "export")]
+mod export;
+mod levels;
+#[cfg(feature = "export")]
+mod meters;
+#[cfg(feature = "export")]
+mod post;
+#[cfg(feature = "export")]
+mod spans;
+
+#[cfg(feature = "export")]
+pub use export::{Exports, NoExport, install};
+pub use levels::Levels;
+
+use baton_domain::id::{AccountId, RequestId};
+use baton_domain::record::UsageRecord;
+use http::HeaderMap;
+use std::sync::{Arc, OnceLock};
+
+static INSTALLED: OnceLock<Observer> = OnceLock::new();
+
+/// Where observations go. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<dyn Sink>>);
+
+/// Whoever listens.
+pub(crate) trait Sink: Send + Sync {
+    fn over(&self, dialect: &'static str, status: u16, outcome: &'static str);
+    fn served(&self, record: &UsageRecord);
+    fn attempted(&self, provider: &'static str, result: &'static str);
+    fn failed_over(&self, cause: &'static str);
+    fn open_streams(&self, change: i64);
+    fn levels(&self, levels: &Levels);
+    fn page(&self) -> String;
+    fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Option<Arc<dyn Root>>;
+}
+
+/// A request's span.
+pub(crate) trait Root: Send + Sync {
+    fn attempt(&self, account: &AccountId, provider: &'static str, model: &str) -> Box<dyn Leaf>;
+    fn served(&self, record: &UsageRecord);
+    fn ended(&self, status: u16);
+}
+
+/// The span of one upstream call.
+pub(crate) trait Leaf: Send {
+    fn ended(self: Box<Self>, result: &'static str);
+}
+
+impl Observer {
+    /// What this process was started with; nobody, unless something was installed before.
+    pub fn installed() -> Self {
+        INSTALLED.get().cloned().unwrap_or_default()
+    }
+
+    /// Whether anybody listens.
+    pub fn counts(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// A request is over that left no record: refused, or free.
+    pub fn over(&self, dialect: &'static str, status: u16, outcome: &'static str) {
+        if let Some(sink) = &self.0 {
+            sink.over(dialect, status, outcome);
+        }
+    }
+
+    /// A request is over that leaves this record.
+    pub fn served(&self, dialect: &'static str, record: &UsageRecord) {
+        if let Some(sink) = &self.0 {
+            sink.over(dialect, record.status, record.outcome.as_str());
+            sink.served(record);
+        }
+    }
+
+    /// An upstream was called; `result` is `ok` or a cause of `domain::metric`.
+    pub fn attempted(&self, provider: &'static str, result: &'static str) {
+        if let Some(sink) = &self.0 {
+            sink.attempted(provider, result);
+        }
+    }
+
+    /// A request goes on to another account.
+    pub fn failed_over(&self, cause: &'static str) {
+        if let Some(sink) = &self.0 {
+            sink.failed_over(cause);
+        }
+    }
+
+    /// An answer is on its way until the guard is dropped.
+    pub fn open_stream(&self) -> OpenStream {
+        if let Some(sink) = &self.0 {
+            sink.open_streams(1);
+        }
+        OpenStream(self.clone())
+    }
+
+    /// How things stand now.
+    pub fn levels(&self, levels: &Levels) {
+        if let Some(sink) = &self.0 {
+            sink.levels(levels);
+        }
+    }
+
+    /// Everything counted so far in Prometheus' text form.
+    pub fn page(&self) -> String {
+        self.0.as_ref().map(|sink| sink.page()).unwrap_or_default()
+    }
+
+    /// The span of a request with these headers, if spans are recorded: a `traceparent` (W3C Trace
+    /// Context) among them is continued. The headers stay as they are.
+    pub fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Trace {
+        Trace(self.0.as_ref().and_then(|sink| sink.trace(headers, id)))
+    }
+}
+
+/// An answer on its way.
+pub struct OpenStream(Observer);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if let Some(sink) = &self.0.0 {
+            sink.open_streams(-1);
+        }
+    }
+}
+
+/// A request's span, if there is one. Cloning shares it; it ends once.
+#[derive(Clone, Default)]
+pub struct Trace(Option<Arc<dyn Root>>);
+
+impl Trace {
+    /// The span of a call of `account`, which is asked for `model`.
+    pub fn attempt(&self, account: &AccountId, provider: &'static str, model: &str) -> Attempt {
+        Attempt(self.0.as_ref().map(|root| root.attempt(account, provider, model)))
+    }
+
+    /// The request is over and leaves this record.
+    pub fn served(&self, record: &UsageRecord) {
+        if let Some(root) = &self.0 {
+            root.served(record);
+        }
+    }
+
+    /// The request is over with this status and leaves no record.
+    pub fn ended(&self, status: u16) {
+        if let Some(root) = &self.0 {
+            root.ended(status);
+        }
+    }
+}
+
+/// The span of one upstream call, if there is one.
+pub struct Attempt(Option<Box<dyn Leaf>>);
+
+impl Attempt {
+    /// The call has shown what it comes to: `ok` or a cause of `domain::metric`.
+    pub fn ended(self, result: &'static str) {
+        if let Some(leaf) = self.0 {
+            leaf.ended(result);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How long the choice of an account takes, by how many there are.
+//!
+//! `cargo run --release -p baton-domain --example choosing`: the median of 1,000 choices, each of
+//! another session.
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+
+use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::choose::{Candidate, Wish, choose};
+use baton_domain::health::Health;
+use baton_domain::id::{AccountId, GroupId};
+use baton_domain::protocol::{Protocol, Want};
+use jiff::Timestamp;
+use std::hint::black_box;
+use std::time::Instant;
+
+const CHOICES: u64 = 1_000;
+
+fn main() {
+    println!("| accounts | each for itself | four to a cache domain |");
+    println!("| --- | --- | --- |");
+    for count in [10, 100, 1_000] {
+        println!("| {count} | {} | {} |", median(count, None), median(count, Some(4)));
+    }
+}
+
+fn median(count: u128, to_a_domain: Option<u128>) -> String {
+    let account = |bits: u128| Account {
+        id: AccountId::from_bits(bits),
+        name: String::new(),
+        provider: Provider::Anthropic,
+        base_url: String::new(),
+        credential: CredentialKind::ApiKey,
+        groups: Vec::new(),
+        priority: 1,
+        weight: 1,
+        models: Vec::new(),
+        model_map: Vec::new(),
+        cache_domain: to_a_domain.map(|mates| format!("workspace-{}", bits / mates)),
+        max_concurrency: None,
+        proxy_url: None,
+        proxy_sealed: None,
+        enabled: true,
+        speaks_responses: false,
+    };
+    let accounts: Vec<Account> = (0..count).map(account).collect();
+    let (health, group) = (Health::default(), GroupId::default_group());
+    let candidates: Vec<Candidate<'_>> =
+        accounts.iter().map(|account| Candidate { account, health: &health }).collect();
+    let mut nanos: Vec<u128> = (0..CHOICES)
+        .map(|session| {
+            let wish = Wish {
+                group: &group,
+                want: Want::Answer(Protocol::AnthropicMessages),
+                model: "claude-opus-5-5",
+                session: session.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                moved_to: None,
+                tried: &[],
+                full: &[],
+                signed_out: &[],
+                utilisation_max: Some(95),
+            };
+            let begun = Instant::now();
+            black_box(choose(black_box(&candidates), &wish, Timestamp::UNIX_EPOCH));
+            begun.elapsed().as_nanos()
+        })
+        .collect();
+    nanos.sort_unstable();
+    let half = nanos.get(nanos.len() / 2).copied().unwrap_or_default();
+    format!("{}.{} µs", half / 1000, half / 100 % 10)
+}

@@ -1,0 +1,204 @@
+//! What is counted, and under which names: no label has more values than can be listed here.
+//!
+//! Counting itself is `cloud`'s business.
+
+use crate::account::Account;
+use crate::health::{Health, Standing};
+use crate::price::PriceTable;
+use crate::usage::Tokens;
+use crate::verdict::Failure;
+use jiff::Timestamp;
+
+/// Namespace of the metrics that the functions write into their logs (`template.yaml`).
+pub const NAMESPACE: &str = "Baton";
+/// Their one dimension: the name of the stack.
+pub const STACK: &str = "Stack";
+
+/// A metric that a function writes into its log, for the alarms and the dashboard of the template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogMetric {
+    /// Accounts whose credential is refused; by refresh, at each tick.
+    AuthFailedAccounts,
+    /// What the new events of a batch cost, in US dollars; by stats.
+    SpendUsd,
+}
+
+impl LogMetric {
+    /// Its name in CloudWatch.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AuthFailedAccounts => "AuthFailedAccounts",
+            Self::SpendUsd => "SpendUsd",
+        }
+    }
+
+    /// Its unit, of those that CloudWatch knows (API reference, `MetricDatum`, 2026-11).
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::AuthFailedAccounts => "Count",
+            Self::SpendUsd => "None",
+        }
+    }
+}
+
+/// An account's state in one word, as `GET /accounts` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AccountState {
+    /// It can be used, if only by one request that probes it.
+    Ready,
+    /// Not for a while.
+    Cooling,
+    /// Its credential is refused.
+    AuthFailed,
+    /// An operator has switched it off.
+    Disabled,
+}
+
+impl AccountState {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Cooling, Self::AuthFailed, Self::Disabled];
+
+    /// The state of `account` at `now`.
+    pub fn of(account: &Account, health: &Health, now: Timestamp) -> Self {
+        match health.overall(now) {
+            _ if !account.enabled => Self::Disabled,
+            Standing::Ready | Standing::HalfOpen => Self::Ready,
+            Standing::Cooling { .. } => Self::Cooling,
+            Standing::AuthFailed { .. } => Self::AuthFailed,
+        }
+    }
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Cooling => "cooling",
+            Self::AuthFailed => "auth_failed",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A name, and what it stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Named {
+    /// In words of one meter, with dots between them; `/metrics` has underscores.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+const fn named(name: &'static str, help: &'static str) -> Named {
+    Named { name, help }
+}
+
+/// By dialect, status and outcome.
+pub const REQUESTS: Named =
+    named("baton.requests", "Requests that are over, by what the client got and how it ended.");
+/// By kind and model.
+pub const TOKENS: Named = named("baton.tokens", "Tokens as billed.");
+/// By model.
+pub const SPEND_USD: Named =
+    named("baton.spend.usd", "List price of what was served, in US dollars.");
+/// In seconds.
+pub const TTFT: Named =
+    named("baton.ttft", "Seconds from a request's acceptance to the answer's first byte.");
+/// In seconds.
+pub const DURATION: Named =
+    named("baton.duration", "Seconds from a request's acceptance to its end.");
+/// By provider and result.
+pub const ATTEMPTS: Named = named("baton.upstream.attempts", "Calls of upstreams.");
+/// By cause.
+pub const FAILOVERS: Named =
+    named("baton.failovers", "Requests that went on to another account, by why the last failed.");
+/// A gauge.
+pub const OPEN_STREAMS: Named = named("baton.streams.open", "Answers that are on their way.");
+/// A gauge, by state.
+pub const ACCOUNTS: Named = named("baton.accounts", "Upstream accounts by their state.");
+/// A gauge.
+pub const PENDING: Named = named(
+    "baton.usage.pending",
+    "Usage records that the queue did not take and that wait beside it.",
+);
+/// A gauge.
+pub const QUEUED: Named = named("baton.usage.queued", "Usage records in the queue.");
+/// A gauge.
+pub const DEAD_LETTERS: Named =
+    named("baton.usage.dead_letters", "Usage records that could not be stored.");
+/// Always 1, by version.
+pub const BUILD_INFO: Named = named("baton.build.info", "The version that runs.");
+
+/// Upper bounds of the histograms' buckets, in milliseconds: a quick refusal to a long thought.
+pub const BUCKETS_MS: [u32; 14] = [
+    50, 100, 250, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000,
+];
+
+/// The outcome of a request that was refused before an upstream was asked.
+pub const REFUSED: &str = "refused";
+
+/// A token count by kind, as records name the kinds.
+pub fn token_kinds(tokens: &Tokens) -> [(&'static str, u64); 5] {
+    let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = *tokens;
+    [
+        ("input", input),
+        ("output", output),
+        ("cache_read", cache_read),
+        ("cache_write_5m", cache_write_5m),
+        ("cache_write_1h", cache_write_1h),
+    ]
+}
+
+/// What a model is counted under: clients choose the names of models, so only those of the price
+/// table stand for themselves.
+pub fn model_label(model: &str) -> &'static str {
+    PriceTable::builtin().known(model).unwrap_or("other")
+}
+
+/// Why an upstream call failed, in one of a few words.
+pub fn cause(failure: &Failure<'_>) -> &'static str {
+    match failure {
+        Failure::Status(answer) => match answer.status {
+            401 | 403 => "credential",
+            402 | 429 => "rate_limit",
+            529 => "overloaded",
+            500.. => "server_error",
+            _ => "client_error",
+        },
+        Failure::FirstEvent { .. } => "first_event",
+        Failure::Unreachable => "unreachable",
+        Failure::Timeout => "timeout",
+        Failure::NotAsked => "not_asked",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_few_whatever_clients_call_them() {
+        assert_eq!(model_label("claude-opus-4-5-20251101"), "claude-opus-4-5");
+        assert_eq!(model_label("us.anthropic.claude-opus-4-5-20251101-v1:0"), "claude-opus-4-5");
+        assert_eq!(model_label("my secret project"), "other");
+    }
+
+    #[test]
+    fn a_failure_has_one_word() {
+        let check = |status: u16, word: &str| {
+            let answer = crate::verdict::Answer {
+                status,
+                retry_after: None,
+                reset: None,
+                family: None,
+                body: "",
+            };
+            assert_eq!(cause(&Failure::Status(answer)), word, "{status}");
+        };
+        check(400, "client_error");
+        check(401, "credential");
+        check(429, "rate_limit");
+        check(503, "server_error");
+        check(529, "overloaded");
+        assert_eq!(cause(&Failure::Timeout), "timeout");
+    }
+}

@@ -1,0 +1,165 @@
+//! `/metrics` tells what was served, in Prometheus' text form, with few labels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use baton_tests::answer::Answer;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
+use baton_tests::upstream::FakeUpstream;
+use prometheus_parse::{Sample, Scrape, Value};
+use serde_json::json;
+
+const TOKEN: &str = "metrics-token-0123456789";
+
+async fn house() -> House {
+    House::launched(Launch::new().env("BATON_METRICS_TOKEN", TOKEN)).await
+}
+
+async fn asked(house: &House, token: &str) -> Answer {
+    Answer::to(house.admin().with_token(token).beside("GET", "/metrics")).await
+}
+
+/// What the page says, once it is found to be in the form.
+async fn scrape(house: &House) -> Vec<Sample> {
+    let page = asked(house, TOKEN).await.ok();
+    assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = page.text();
+    well_formed(&text);
+    let lines = text.lines().map(|line| Ok(line.to_owned()));
+    Scrape::parse(lines).expect("Prometheus' text form").samples
+}
+
+/// What `promtool check metrics` looks at: names, one help and type each and before any sample,
+/// families in one piece, counters that say so.
+fn well_formed(text: &str) {
+    let (mut family, mut seen) = (String::new(), BTreeSet::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap_or_else(|| panic!("no help: {line}"));
+            assert!(!help.is_empty() && seen.insert(name.to_owned()), "twice, or no help: {line}");
+            name.clone_into(&mut family);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type");
+            assert_eq!(name, family, "a type without its help");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            let name = line.split(['{', ' ']).next().expect("a name");
+            let rest = name.strip_prefix(&family).unwrap_or_else(|| panic!("{line} in {family}"));
+            assert!(["", "_bucket", "_sum", "_count"].contains(&rest), "{line} in {family}");
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            assert!(name.starts_with("baton_") && name.chars().all(plain), "{line}");
+        }
+    }
+}
+
+/// The value of the one sample with just these labels.
+fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
+    let wanted: BTreeMap<_, _> = labels.iter().copied().collect();
+    let has = |sample: &&Sample| {
+        let own: BTreeMap<_, _> =
+            sample.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        sample.metric == name && own == wanted
+    };
+    let found: Vec<&Sample> = samples.iter().filter(has).collect();
+    match found[..] {
+        [] => 0.0,
+        [sample] => match sample.value {
+            Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => value,
+            ref other => panic!("{other:?}"),
+        },
+        _ => panic!("more than one {name} {labels:?}"),
+    }
+}
+
+fn requests(samples: &[Sample], status: &str, outcome: &str) -> f64 {
+    let labels = [("dialect", "anthropic_messages"), ("status", status), ("outcome", outcome)];
+    value(samples, "baton_requests_total", &labels)
+}
+
+#[tokio::test]
+async fn what_is_served_is_counted() {
+    let house = house().await;
+    let second = FakeUpstream::start();
+    house.account_with("main", &house.upstream.url(), json!({"priority": 1})).await;
+    house.account_with("other", &second.url(), json!({"priority": 2})).await;
+    let key = house.key("ci").create().await;
+    let mut cost = 0.0;
+    key.ask("hi").await.ok();
+    house.upstream.next("status:429;header=retry-after:60");
+    key.ask("hi").await.ok();
+    second.next("error:invalid_request");
+    key.ask("hi").await.status(400);
+    Key::found("bt_nonsense", &house.relay_url()).ask("hi").await.status(401);
+    let count = message(MODEL, "hi", false).to_string();
+    let count = key.request("POST", "/v1/messages/count_tokens").body(count);
+    Answer::to(count).await.ok();
+    let events = house.events_of(&key, 3).await;
+    let tokens: u64 = events.iter().map(|event| event["tokens"]["output"].as_u64().unwrap()).sum();
+    for event in &events {
+        cost += event["cost_usd"].as_str().unwrap().parse::<f64>().unwrap();
+    }
+
+    let samples = scrape(&house).await;
+    let is = |name: &str, labels: &[(&str, &str)], expected: f64| {
+        let value = value(&samples, name, labels);
+        assert!((value - expected).abs() < 1e-9, "{name} {labels:?}: {value}, not {expected}");
+    };
+    // Two streams and a free count.
+    assert!((requests(&samples, "200", "complete") - 3.0).abs() < 1e-9);
+    assert!((requests(&samples, "400", "upstream_error") - 1.0).abs() < 1e-9);
+    assert!((requests(&samples, "401", "refused") - 1.0).abs() < 1e-9);
+    #[expect(clippy::cast_precision_loss, reason = "a few tokens")]
+    is("baton_tokens_total", &[("kind", "output"), ("model", MODEL)], tokens as f64);
+    is("baton_spend_usd_total", &[("model", MODEL)], cost);
+    let attempts = |result| [("provider", "anthropic"), ("result", result)];
+    is("baton_upstream_attempts_total", &attempts("ok"), 3.0);
+    is("baton_upstream_attempts_total", &attempts("rate_limit"), 1.0);
+    is("baton_upstream_attempts_total", &attempts("client_error"), 1.0);
+    is("baton_failovers_total", &[("cause", "rate_limit")], 1.0);
+    is("baton_accounts", &[("state", "ready")], 1.0);
+    is("baton_accounts", &[("state", "cooling")], 1.0);
+    is("baton_usage_pending", &[], 0.0);
+    is("baton_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let ttft = samples.iter().find(|sample| sample.metric == "baton_ttft_seconds");
+    let Value::Histogram(buckets) = &ttft.expect("a histogram").value else { panic!("{ttft:?}") };
+    assert!(buckets.is_sorted_by(|a, b| a.less_than < b.less_than && a.count <= b.count));
+    assert!(buckets.last().is_some_and(|last| last.less_than.is_infinite() && last.count >= 2.0));
+}
+
+#[tokio::test]
+async fn an_answer_on_its_way_is_open_until_it_is_over() {
+    let house = house().await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    let gate = house.upstream.gate("held");
+    gate.release(2);
+    house.upstream.next("fixture:text;size=300;gate=held");
+    let live = key.open("hi").await;
+    assert!((value(&scrape(&house).await, "baton_streams_open", &[]) - 1.0).abs() < 1e-9);
+    gate.open();
+    live.finish().await.ok();
+    eventually("the answer is no longer open", SOON, async || {
+        let open = value(&scrape(&house).await, "baton_streams_open", &[]);
+        if open.abs() < 1e-9 { Ok(()) } else { Err(open) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_is_for_whom_it_is_and_names_nobody() {
+    let house = house().await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    key.ask_model("a-name-that-a-client-made-up", "hi").await;
+    key.ask("hi").await.ok();
+    house.events_of(&key, 2).await;
+    asked(&house, "wrong").await.refused(401, "authentication_error");
+    let token = house.admin();
+    Answer::to(token.beside("GET", "/metrics")).await.ok();
+    // The token of the page opens nothing else.
+    token.with_token(TOKEN).get("/accounts").await.refused(401, "authentication_error");
+    let text = asked(&house, TOKEN).await.ok().text();
+    for part in ["key_", "acc_", "grp_", "req_", "made-up", key.id.as_str()] {
+        assert!(!text.contains(part), "{part} is on the page");
+    }
+}
