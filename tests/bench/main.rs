@@ -4,12 +4,13 @@
 //!
 //! `cargo run --release -p baton-tests --bin bench [-- --quick]`. Instead of these loads it measures
 //! what failing upstreams cost with `-- failover` ([`failover`]), what storing events costs with
-//! `-- store` ([`store`]), and the console's first page with `-- overview` ([`overview`]). Upstream
+//! `-- store` ([`store`]), one limited key with `-- limited` ([`limited`]), and the console's first page with `-- overview` ([`overview`]). Upstream
 //! and roads are processes of their own on loopback, the load is in this one.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot measure stops")]
 
 mod failover;
+mod limited;
 mod load;
 mod options;
 mod overview;
@@ -49,6 +50,10 @@ async fn run() -> Result<(), String> {
     match std::env::args().nth(1).as_deref() {
         Some("failover") => {
             failover::run().await;
+            return Ok(());
+        }
+        Some("limited") => {
+            limited::measure().await;
             return Ok(());
         }
         Some("store") => {
@@ -120,6 +125,7 @@ async fn roads(
         println!("nginx        is not on the PATH: left out");
     }
     roads.push(baton.open(&hello).await?);
+    roads.push(relay::whole(upstream, options.threads, &hello).await?);
     for file in &options.peers {
         roads.push(Road::open(peer::plan(file, upstream)?, &hello).await?);
     }
@@ -137,7 +143,8 @@ async fn measure(
     for _ in 0..options.rounds {
         for (scenario, table) in &mut tables {
             let mut direct = None;
-            for road in roads {
+            // All of Baton in one process is asked what only it can answer.
+            for road in roads.iter().filter(|road| scenario.limited || !road.limits()) {
                 let seen = one(scenario, table, road, direct).await?;
                 direct = direct.or(Some(seen));
             }

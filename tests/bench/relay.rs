@@ -1,63 +1,50 @@
 //! Baton as it is deployed in a container: `baton serve`, with its stores in another process, so
-//! that what they cost is shown apart, and their files in memory where there is such a folder, so that
-//! no disk is measured. Nobody reads the usage queue here: records are sent and
-//! stay there.
+//! that what they cost is shown apart. Nobody reads the usage queue there: records are sent and
+//! stay. And all of it in one process, `baton up`, which limited keys need. Files are in memory
+//! where there is such a folder, so that no disk is measured.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use baton_tests::house::{Admin, baton_binary};
 use baton_tests::lambda::Stores;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::process::{Figures, free_address};
 use crate::road::{Plan, Road, folder};
 
 const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 
-/// The stores, and a key or two in them.
+/// Of the two keys that are asked with.
+struct Keys {
+    free: String,
+    limited: String,
+}
+
+/// The stores, and keys in them.
 pub(crate) struct Baton {
     stores: Stores,
     threads: u32,
-    key: String,
-    limited: String,
+    keys: Keys,
 }
 
 impl Baton {
     /// Opens the stores and puts an account and keys into them.
     pub(crate) async fn prepare(upstream: SocketAddr, threads: u32) -> Result<Self, String> {
-        let memory = Path::new("/dev/shm");
-        let stores =
-            if memory.is_dir() { Stores::start_in(memory).await } else { Stores::start().await };
-        let nothing = String::new;
-        let mut baton = Self { stores, threads, key: nothing(), limited: nothing() };
+        let stores = Stores::start_in(&memory()).await;
+        let nobody = Keys { free: String::new(), limited: String::new() };
+        let mut baton = Self { stores, threads, keys: nobody };
         let (plan, admin) = baton.plan()?;
-        // It is up when it refuses what has no key.
-        let running = crate::process::Running::start(&mut { plan.command }, plan.folder.path())?;
-        let admin = Admin::at(admin, ADMIN_TOKEN);
-        while admin.request("GET", "/groups").send().await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        let group = admin.create("/groups", &json!({"name": "bench"})).await;
-        let account = json!({
-            "name": "bench", "provider": "anthropic", "base_url": format!("http://{upstream}"),
-            "credential": {"type": "api_key", "value": "sk-upstream"}, "groups": [group],
-        });
-        admin.create("/accounts", &account).await;
-        let limits = json!({"usd_daily": "1000000.00", "requests_per_minute": 100_000_000});
-        baton.key = secret(&admin, &json!({"name": "bench", "group_id": group})).await;
-        let limited = json!({"name": "limited", "group_id": group, "limits": limits});
-        baton.limited = secret(&admin, &limited).await;
-        drop(running);
+        baton.keys = furnished(plan, admin, upstream).await?;
         Ok(baton)
     }
 
     /// Starts the relay over stores that know account and keys.
     pub(crate) async fn open(&self, body: &str) -> Result<Road, String> {
         let (plan, _) = self.plan()?;
-        let limited = vec![("x-api-key".to_owned(), self.limited.clone())];
-        Ok(Road::open(plan, body).await?.with(Figures::of(self.stores.id()), limited))
+        Ok(Road::open(plan, body).await?.with_stores(Figures::of(self.stores.id())))
     }
 
     fn plan(&self) -> Result<(Plan, SocketAddr), String> {
@@ -76,12 +63,72 @@ impl Baton {
             name: "baton".to_owned(),
             address: relay,
             path: "/v1/messages".to_owned(),
-            headers: vec![("x-api-key".to_owned(), self.key.clone())],
+            headers: headers(&self.keys.free),
             command,
             folder,
         };
         Ok((plan, admin))
     }
+}
+
+/// All of Baton in one process, `baton up`: the same stores, and stats that settles what limited
+/// keys reserve. (Where nobody settles, the item of a limited key grows with each request.)
+pub(crate) async fn whole(upstream: SocketAddr, threads: u32, body: &str) -> Result<Road, String> {
+    let data = TempDir::with_prefix_in("baton-bench-data-", memory());
+    let data = data.map_err(|e| format!("a folder: {e}"))?;
+    let (plan, admin) = whole_plan(data.path(), threads, "")?;
+    let keys = furnished(plan, admin, upstream).await?;
+    let (plan, _) = whole_plan(data.path(), threads, &keys.free)?;
+    Ok(Road::open(plan, body).await?.with_limited(headers(&keys.limited), data))
+}
+
+fn whole_plan(data: &Path, threads: u32, key: &str) -> Result<(Plan, SocketAddr), String> {
+    let (relay, admin) = (free_address(), free_address());
+    let folder = folder("up")?;
+    let mut command = Command::new(baton_binary());
+    command
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["up", "--listen", &relay.to_string(), "--admin-listen", &admin.to_string()])
+        .arg("--data-dir")
+        .arg(data)
+        .env("TOKIO_WORKER_THREADS", threads.to_string())
+        .env("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")
+        .env("BATON_ADMIN_TOKEN", ADMIN_TOKEN);
+    let (name, path) = ("baton up".to_owned(), "/v1/messages".to_owned());
+    Ok((Plan { name, address: relay, path, headers: headers(key), command, folder }, admin))
+}
+
+/// Starts a Baton, puts an account and keys into it, and ends it.
+async fn furnished(plan: Plan, admin: SocketAddr, upstream: SocketAddr) -> Result<Keys, String> {
+    // It is up when it refuses what has no key.
+    let running = crate::process::Running::start(&mut { plan.command }, plan.folder.path())?;
+    let admin = Admin::at(admin, ADMIN_TOKEN);
+    while admin.request("GET", "/groups").send().await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let group = admin.create("/groups", &json!({"name": "bench"})).await;
+    let account = json!({
+        "name": "bench", "provider": "anthropic", "base_url": format!("http://{upstream}"),
+        "credential": {"type": "api_key", "value": "sk-upstream"}, "groups": [group],
+    });
+    admin.create("/accounts", &account).await;
+    let limits = json!({"usd_daily": "1000000.00", "requests_per_minute": 100_000_000});
+    let free = secret(&admin, &json!({"name": "bench", "group_id": group})).await;
+    let limited = json!({"name": "limited", "group_id": group, "limits": limits});
+    let limited = secret(&admin, &limited).await;
+    drop(running);
+    Ok(Keys { free, limited })
+}
+
+fn headers(key: &str) -> Vec<(String, String)> {
+    vec![("x-api-key".to_owned(), key.to_owned())]
+}
+
+/// Where files are in memory, if there is such a place.
+fn memory() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
 async fn secret(admin: &Admin, key: &Value) -> String {

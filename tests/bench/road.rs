@@ -28,7 +28,7 @@ pub(crate) struct Road {
     pub(crate) start: Option<Duration>,
     /// What was resident then, in KiB.
     idle_kib: u64,
-    folder: Option<TempDir>,
+    folders: Vec<TempDir>,
 }
 
 /// A program as it is started.
@@ -54,7 +54,7 @@ impl Road {
             stores: None,
             start: None,
             idle_kib: 0,
-            folder: None,
+            folders: Vec::new(),
         }
     }
 
@@ -72,7 +72,7 @@ impl Road {
             stores: None,
             start: None,
             idle_kib: 0,
-            folder: None,
+            folders: Vec::new(),
         };
         road.answers(body, begun).await.map_err(|why| {
             let said = std::fs::read_to_string(plan.folder.path().join("stderr"));
@@ -80,13 +80,19 @@ impl Road {
         })?;
         road.start = Some(begun.elapsed());
         road.idle_kib = road.resident_kib();
-        road.folder = Some(plan.folder);
+        road.folders.push(plan.folder);
         Ok(road)
     }
 
-    /// The same road with its stores apart, and with a key that is limited.
-    pub(crate) fn with(self, stores: Figures, limited: Vec<(String, String)>) -> Self {
-        Self { stores: Some(stores), limited: Some(limited), ..self }
+    /// The same road with its stores apart.
+    pub(crate) fn with_stores(self, stores: Figures) -> Self {
+        Self { stores: Some(stores), ..self }
+    }
+
+    /// The same road with a key that is limited, and the folder of its data.
+    pub(crate) fn with_limited(mut self, limited: Vec<(String, String)>, data: TempDir) -> Self {
+        self.folders.push(data);
+        Self { limited: Some(limited), ..self }
     }
 
     async fn answers(&mut self, body: &str, begun: Instant) -> Result<(), String> {

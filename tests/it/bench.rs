@@ -16,7 +16,7 @@ fn the_benchmark_measures_every_road() {
     assert_eq!(code, Some(0), "{out}\n{}", ended.stderr);
     let lines = |begins: &str| out.lines().filter(|line| line.starts_with(begins)).count();
     // Loads: slow streams, two small calls, three streams, two large bodies.
-    for (road, loads) in [("  direct ", 8), ("  baton ", 8), ("  baton, limited key ", 2)] {
+    for (road, loads) in [("  direct ", 8), ("  baton ", 8), ("  baton up, limited key ", 2)] {
         assert_eq!(lines(road), loads, "{road}: {out}");
     }
     let baton = out.lines().filter(|line| line.starts_with("  baton "));

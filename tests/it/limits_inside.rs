@@ -87,6 +87,58 @@ async fn a_transaction_in_the_way_is_waited_for_and_a_lost_answer_reserves_once(
 }
 
 #[tokio::test]
+async fn of_forty_at_once_as_many_as_the_limit_holds_are_admitted_and_in_few_writes() {
+    let at_once = async |limits: Limits, instances: usize| {
+        let inside = Inside::new(&[]).await;
+        let (key, _) = inside.key(limits.clone()).await;
+        let stores = [inside.store.clone(), inside.another()];
+        let (bounds, at) = (Bounds::of_key(key.clone(), limits), inside.store.clock().now());
+        inside.operations();
+        let asking = (0..40).map(|number: usize| {
+            let (store, bounds) = (&stores[number % instances], &bounds);
+            async move {
+                let id = RequestId::from_bits(number as u128);
+                store.admit(bounds, &id, &reservation(at, 10)).await.expect("the store is up")
+            }
+        });
+        let admitted = futures_util::future::join_all(asking).await;
+        let admitted = admitted.iter().filter(|one| matches!(one, Admission::Admitted(_))).count();
+        let counted = inside.store.counted(&key).await.expect("counted");
+        assert_eq!(
+            (counted.open.len(), counted.requests_in_minute(at)),
+            (admitted, admitted as i128)
+        );
+        assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10 * admitted as i128));
+        (admitted, inside.operations().iter().filter(|one| *one == "UpdateItem").count())
+    };
+    let money = || Limits { usd_daily: Some(PicoUsd::new(259)), ..Limits::default() };
+    let rate = || Limits { requests_per_minute: Some(25), ..Limits::default() };
+    let concurrency = || Limits { concurrency: Some(25), ..Limits::default() };
+    for limits in [money, rate, concurrency].map(|limits| limits()) {
+        for instances in [1, 2] {
+            assert_eq!(at_once(limits.clone(), instances).await.0, 25, "{limits:?}");
+        }
+    }
+    // One is refused for want of an item, makes it and goes again; the others go together.
+    assert_eq!(at_once(daily("100"), 1).await, (40, 4));
+}
+
+#[tokio::test]
+async fn what_is_admitted_for_somebody_who_has_left_is_taken_back() {
+    let inside = Inside::new(&[]).await;
+    let (key, _) = inside.key(daily("100")).await;
+    let (bounds, at) = (Bounds::of_key(key.clone(), daily("100")), inside.store.clock().now());
+    let (id, wanted) = (RequestId::from_bits(1), reservation(at, 10));
+    {
+        let mut asking = std::pin::pin!(inside.store.admit(&bounds, &id, &wanted));
+        assert!(futures_util::poll!(&mut asking).is_pending());
+    }
+    let (next, wanted) = (RequestId::from_bits(2), reservation(at, 10));
+    inside.store.admit(&bounds, &next, &wanted).await.expect("admitted, and after the first");
+    assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10), "only the second");
+}
+
+#[tokio::test]
 async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() {
     let inside = Inside::new(&[]).await;
     let (key, _) = inside.key(daily("100")).await;

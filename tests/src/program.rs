@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek as _, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::eventually::eventually_blocking;
@@ -109,7 +109,7 @@ impl Drop for Program {
 }
 
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<String>>);
+struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
     fn collecting(pipe: Option<impl Read + Send + 'static>) -> Self {
@@ -117,19 +117,20 @@ impl Output {
         let sink = output.clone();
         std::thread::spawn(move || {
             let Some(mut pipe) = pipe else { return };
-            let mut bytes = Vec::new();
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                bytes.extend_from_slice(&buffer[..count]);
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                *sink.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+                sink.bytes().extend_from_slice(&buffer[..count]);
             }
         });
         output
     }
 
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
     /// The collecting thread holds the other end until it has read everything.

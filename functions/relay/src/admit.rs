@@ -21,6 +21,7 @@ use baton_domain::scope::Scope;
 use baton_wire::envelope::Envelope;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -38,7 +39,7 @@ pub(crate) struct Reserved {
 
 /// What was counted of each scope when the request was admitted.
 enum Seen {
-    Now(Vec<Counted>),
+    Now(Arc<Counted>),
     /// A transaction answers nothing; it is read while the upstream thinks.
     Soon(JoinHandle<Result<Vec<Counted>, StoreError>>),
 }
@@ -85,7 +86,7 @@ impl Means {
         match Box::pin(self.store.admit(&bounds, &id, &reservation)).await {
             Ok(Admission::Admitted(counted)) => {
                 let counted = match counted {
-                    Some(counted) => Seen::Now(vec![counted]),
+                    Some(counted) => Seen::Now(counted),
                     None => Seen::Soon(self.look(&bounds, asked.at)),
                 };
                 Ok(Some(Reserved { bounds, id, reservation, counted }))
@@ -177,15 +178,15 @@ impl Reserved {
         if !self.bounds.has_money() {
             return;
         }
-        let counted = match self.counted {
-            Seen::Now(counted) => counted,
+        let at = self.reservation.at;
+        let tightest = match self.counted {
+            Seen::Now(counted) => self.bounds.tightest(std::slice::from_ref(&*counted), at),
             Seen::Soon(reading) => match tokio::time::timeout(TELL_PATIENCE, reading).await {
-                Ok(Ok(Ok(counted))) => counted,
-                _ => return,
+                Ok(Ok(Ok(counted))) => self.bounds.tightest(&counted, at),
+                _ => None,
             },
         };
-        let at = self.reservation.at;
-        let Some(tightest) = self.bounds.tightest(&counted, at) else { return };
+        let Some(tightest) = tightest else { return };
         for (name, value) in own_headers(tightest, at) {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);

@@ -84,6 +84,8 @@ pub struct Store {
     asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
     /// Windows of limits that this process has noted as spent.
     blocked: Arc<quick_cache::sync::Cache<String, ()>>,
+    /// Who waits to be admitted.
+    lines: limits::Lines,
     renewal_asked: Arc<Notify>,
 }
 
@@ -138,6 +140,7 @@ impl Store {
             health: health::Memory::default(),
             asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
             blocked: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            lines: limits::Lines::default(),
             renewal_asked: Arc::default(),
         }
     }

@@ -35,44 +35,51 @@ impl Change {
     }
 }
 
-/// Counts a request against its key and opens its reservation there.
-pub(super) fn reserve_in_key(
+/// Counts requests of one minute against their key and opens their reservations there: all or none.
+pub(super) fn reserve_in_key<'a>(
     limits: &Limits,
-    id: &RequestId,
-    wanted: &Reservation,
+    each: impl Iterator<Item = (&'a RequestId, &'a Reservation)> + Clone,
 ) -> Result<Change, StoreError> {
-    let open = serde_dynamo::to_attribute_value(wanted)
-        .map_err(|error| inconsistent("limit", OPEN, &error))?;
-    let (money, mut values) = demands(limits, wanted);
-    let mut demands =
-        vec!["attribute_exists(#open)".to_owned(), "attribute_not_exists(#open.#id)".to_owned()];
+    let sum = each.clone().map(|(_, wanted)| wanted.estimate).sum();
+    let expires = each.clone().map(|(_, wanted)| wanted.expires).min().unwrap_or_default();
+    let count = each.clone().count();
+    let (money, mut values) = demands(limits, sum, count);
+    let mut demands = vec!["attribute_exists(#open)".to_owned()];
+    let mut sets = vec!["#due = :due, #due_at = if_not_exists(#due_at, :expires)".to_owned()];
+    let mut names = HashMap::from(named([("#open", OPEN), ("#due", DUE), ("#due_at", DUE_AT)]));
+    for (at, (id, wanted)) in each.enumerate() {
+        let open = serde_dynamo::to_attribute_value(wanted)
+            .map_err(|error| inconsistent("limit", OPEN, &error))?;
+        demands.push(format!("attribute_not_exists(#open.#r{at})"));
+        sets.push(format!("#open.#r{at} = :r{at}"));
+        values.insert(format!(":r{at}"), open);
+        names.insert(format!("#r{at}"), id.to_string());
+        if at == 0 {
+            names.extend(window_names(wanted));
+            names.extend(named([("#minute", &minute(wanted.at).name)]));
+        }
+    }
     demands.extend(money);
     if let Some(most) = limits.concurrency {
         demands.push("size(#open) < :concurrency".to_owned());
-        values.insert(":concurrency".to_owned(), number(most));
+        values.insert(":concurrency".to_owned(), number(below_which(most, count)));
     }
-    values.extend([
-        (":open".to_owned(), open),
-        (":due".to_owned(), due()),
-        (":expires".to_owned(), number(wanted.expires)),
-    ]);
-    let mut names = open_names(id, wanted);
-    names.extend(named([("#due", DUE), ("#due_at", DUE_AT), ("#minute", &minute(wanted.at).name)]));
-    let update = "SET #open.#id = :open, #due = :due, #due_at = if_not_exists(#due_at, :expires) \
-                  ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #minute :one";
-    Ok(Change { condition: demands.join(" AND "), update: update.to_owned(), names, values })
+    values.extend([(":due".to_owned(), due()), (":expires".to_owned(), number(expires))]);
+    let added = "#w0 :e, #w1 :e, #w2 :e, #w3 :e, #minute :count";
+    let update = format!("SET {} ADD {added}", sets.join(", "));
+    Ok(Change { condition: demands.join(" AND "), update, names, values })
 }
 
 /// Counts a request against a pool.
 pub(super) fn reserve_in_pool(limits: &Limits, wanted: &Reservation) -> Change {
-    let (mut demands, mut values) = demands(limits, wanted);
+    let (mut demands, mut values) = demands(limits, wanted.estimate, 1);
     if let Some(most) = limits.concurrency {
         demands.push(below("#under_way", ":concurrency"));
         values.extend([(":concurrency".to_owned(), number(most)), zero()]);
     }
     let mut names = pool_names(wanted);
     names.extend(named([("#minute", &minute(wanted.at).name)]));
-    let update = "ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #held :e, #under_way :one, #minute :one";
+    let update = "ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #held :e, #under_way :count, #minute :count";
     // One of the demands is there always: a pool without limits is not touched.
     Change { condition: demands.join(" AND "), update: update.to_owned(), names, values }
 }
@@ -123,25 +130,32 @@ pub(super) fn settle(scope: &Scope, settlement: &Settlement) -> Change {
     Change { condition: "attribute_exists(#under_way)".to_owned(), update, names, values }
 }
 
-/// What money and rate limits demand, with the values that it is said with.
+/// What money and rate limits demand of so many requests that cost so much in all, with the values
+/// that it is said with.
 fn demands(
     limits: &Limits,
-    wanted: &Reservation,
+    sum: PicoUsd,
+    count: usize,
 ) -> (Vec<String>, HashMap<String, AttributeValue>) {
     let mut values =
-        HashMap::from([(":e".to_owned(), pico(wanted.estimate)), (":one".to_owned(), number(1))]);
+        HashMap::from([(":e".to_owned(), pico(sum)), (":count".to_owned(), number(count))]);
     let mut all = Vec::new();
     for (at, period) in Period::ALL.into_iter().enumerate() {
         if let Some(limit) = limits.money(period) {
             all.push(format!("(attribute_not_exists(#w{at}) OR #w{at} <= :m{at})"));
-            values.insert(format!(":m{at}"), pico(limit - wanted.estimate));
+            values.insert(format!(":m{at}"), pico(limit - sum));
         }
     }
     if let Some(most) = limits.requests_per_minute {
         all.push(below("#minute", ":rpm"));
-        values.extend([(":rpm".to_owned(), number(most)), zero()]);
+        values.extend([(":rpm".to_owned(), number(below_which(most, count))), zero()]);
     }
     (all, values)
+}
+
+/// Below which a counter has to be, so that so many more are not above the limit.
+fn below_which(most: u32, count: usize) -> i64 {
+    i64::from(most).saturating_add(1).saturating_sub_unsigned(count as u64)
 }
 
 /// A counter that is not there is 0.

@@ -6,10 +6,11 @@
 //! has to be over. A pool's item has two sums in its place, so that it stays small however many
 //! requests are under way: each of them stands open in its key's item.
 //!
-//! Where only a key's own limits bind, admission is one conditional update; with pools it is one
-//! transaction ([`together`]).
+//! Where only a key's own limits bind, admission is one conditional update, for several requests if
+//! they come at the same time ([`line`]); with pools it is one transaction ([`together`]).
 
 mod change;
+mod line;
 mod read;
 mod together;
 
@@ -26,8 +27,10 @@ use baton_domain::id::{KeyId, RequestId};
 use baton_domain::reservation::{Blocked, Counted, Reservation, Settlement};
 use baton_domain::scope::Scope;
 use change::{Change, number};
+pub(super) use line::Lines;
 use read::read_counted;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Tries before an item that others keep changing counts as out of reach.
@@ -40,7 +43,7 @@ const RETIRED_SECONDS: i64 = 7 * 24 * 3600;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It may; where one item is all, this is what is counted now, the request included.
-    Admitted(Option<Counted>),
+    Admitted(Option<Arc<Counted>>),
     /// It has to wait for a limit of this scope.
     Blocked(Scope, Blocked),
 }
@@ -72,7 +75,7 @@ impl Store {
             let (scope, why) = blocked.unwrap_or_else(key);
             Ok(Admission::Blocked(scope, why))
         } else if bounds.pools.is_empty() {
-            self.admit_alone(bounds, id, wanted).await
+            self.admit_in_line(bounds, id, wanted).await
         } else {
             self.admit_together(bounds, id, wanted).await
         }
@@ -86,11 +89,11 @@ impl Store {
     ) -> Result<Admission, StoreError> {
         let key = Scope::Key(bounds.key.clone());
         for tries in 0..TRIES_MAX {
-            let change = change::reserve_in_key(&bounds.own, id, wanted)?;
+            let change = change::reserve_in_key(&bounds.own, std::iter::once((id, wanted)))?;
             let refused = match self.reserve(&key, change).await {
                 Ok(item) => {
                     self.forget_bygone(&key, &item, wanted.at).await;
-                    return Ok(Admission::Admitted(Some(read_counted(&item)?)));
+                    return Ok(Admission::Admitted(Some(Arc::new(read_counted(&item)?))));
                 }
                 Err(refused) => refused,
             };
@@ -103,7 +106,7 @@ impl Store {
                 Refused::Condition(item) => {
                     let counted = read_counted(&item)?;
                     if counted.open.contains_key(id) {
-                        return Ok(Admission::Admitted(Some(counted)));
+                        return Ok(Admission::Admitted(Some(Arc::new(counted))));
                     }
                     let counted = std::slice::from_ref(&counted);
                     let blocked = bounds.blocked(counted, wanted.estimate, wanted.at);

@@ -55,7 +55,7 @@ impl Store {
         wanted: &Reservation,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let table = &self.resources.state_table;
-        let own = reserve_in_key(&bounds.own, id, wanted)?;
+        let own = reserve_in_key(&bounds.own, std::iter::once((id, wanted)))?;
         let mut actions = vec![own.into_action(table, &Scope::Key(bounds.key.clone()))];
         let pools = bounds.pools.iter();
         actions.extend(

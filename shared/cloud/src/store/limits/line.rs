@@ -1,0 +1,172 @@
+//! Requests of this process that want the item of one key at the same time: one goes at once, those
+//! that come while it is under way go together, in one update.
+//!
+//! Together they are admitted as they would be one after the other, or not at all: then the item
+//! says whom its limits stand against, and the others are asked for alone. So an idle key waits for
+//! nobody, and a busy one costs few writes, however large its open requests have made its item.
+
+use super::read::read_counted;
+use super::{Admission, Refused};
+use crate::store::names::OPEN;
+use crate::store::{Store, StoreError};
+use baton_domain::bounds::Bounds;
+use baton_domain::id::{KeyId, RequestId};
+use baton_domain::limit::minute;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::Reservation;
+use baton_domain::scope::Scope;
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// Requests of one update. An expression may have 4 KB (quotas page of the DynamoDB guide,
+/// 2026-11), and each takes some 55 bytes of the condition.
+const TOGETHER_MAX: usize = 50;
+
+/// By key, who waits while a call for it is under way.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Lines(Arc<Mutex<HashMap<KeyId, Vec<Waiting>>>>);
+
+/// A request that wants to be admitted.
+pub(super) struct Waiting {
+    bounds: Bounds,
+    pub(super) id: RequestId,
+    pub(super) wanted: Reservation,
+    done: oneshot::Sender<Result<Admission, StoreError>>,
+}
+
+impl Store {
+    /// Admits a request that only its key's limits bind, with others of this process if there are.
+    pub(super) async fn admit_in_line(
+        &self,
+        bounds: &Bounds,
+        id: &RequestId,
+        wanted: &Reservation,
+    ) -> Result<Admission, StoreError> {
+        let (done, told) = oneshot::channel();
+        let (bounds, id, wanted) = (bounds.clone(), id.clone(), wanted.clone());
+        let key = bounds.key.clone();
+        if let Some(first) = self.lines.join(Waiting { bounds, id, wanted, done }) {
+            // A task of its own: it admits others, too, and must not end with the first.
+            tokio::spawn(self.clone().serve_line(key, first));
+        }
+        told.await.unwrap_or_else(|_| Err(StoreError::Database("the process is ending".to_owned())))
+    }
+
+    /// Admits the first, then whoever has come meanwhile.
+    async fn serve_line(self, key: KeyId, first: Waiting) {
+        let mut group = vec![first];
+        while !group.is_empty() {
+            self.admit_group(&key, group).await;
+            group = self.lines.next(&key);
+        }
+    }
+
+    async fn admit_group(&self, key: &KeyId, group: Vec<Waiting>) {
+        let group = if group.len() > 1 { self.admit_at_once(key, group).await } else { group };
+        join_all(group.into_iter().map(|one| async {
+            let admission = self.admit_alone(&one.bounds, &one.id, &one.wanted).await;
+            self.tell(one, admission).await;
+        }))
+        .await;
+    }
+
+    /// Tries one update for all. Answers those who have to be asked for alone: everybody, where there
+    /// is no item yet or somebody was in the way.
+    async fn admit_at_once(&self, key: &KeyId, group: Vec<Waiting>) -> Vec<Waiting> {
+        let scope = Scope::Key(key.clone());
+        let Some(first) = group.first() else { return group };
+        let at = first.wanted.at;
+        let each = group.iter().map(|one| (&one.id, &one.wanted));
+        let Ok(change) = super::change::reserve_in_key(&first.bounds.own, each) else {
+            return group;
+        };
+        let (is_admitted, item) = match self.reserve(&scope, change).await {
+            Ok(item) => (true, item),
+            Err(Refused::Condition(item)) if item.contains_key(OPEN) => (false, item),
+            Err(Refused::Condition(_) | Refused::Busy) => return group,
+            Err(Refused::Failed(error)) => {
+                for one in group {
+                    self.tell(one, Err(StoreError::Database(error.to_string()))).await;
+                }
+                return Vec::new();
+            }
+        };
+        let Ok(counted) = read_counted(&item) else { return group };
+        if is_admitted {
+            self.forget_bygone(&scope, &item, at).await;
+            let counted = Arc::new(counted);
+            for one in group {
+                self.tell(one, Ok(Admission::Admitted(Some(Arc::clone(&counted))))).await;
+            }
+            return Vec::new();
+        }
+        let mut others = Vec::new();
+        for one in group {
+            let counted = std::slice::from_ref(&counted);
+            let is_open = counted.iter().any(|counted| counted.open.contains_key(&one.id));
+            match one.bounds.blocked(counted, one.wanted.estimate, one.wanted.at) {
+                Some((scope, why)) if !is_open => {
+                    self.tell(one, Ok(Admission::Blocked(scope, why))).await;
+                }
+                _ => others.push(one),
+            }
+        }
+        others
+    }
+
+    /// A reservation that nobody waits for any more is taken back.
+    async fn tell(&self, one: Waiting, admission: Result<Admission, StoreError>) {
+        let Waiting { bounds, id, wanted, done } = one;
+        if let Err(Ok(Admission::Admitted(_))) = done.send(admission)
+            && let Err(error) = self.release(&bounds.key, &id, &wanted).await
+        {
+            tracing::warn!(request_id = %id, "a reservation stays until it expires: {error}");
+        }
+    }
+}
+
+impl Lines {
+    fn all(&self) -> MutexGuard<'_, HashMap<KeyId, Vec<Waiting>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stands in line, or answers that there is none: then it is up to the caller, and a line
+    /// begins behind it.
+    fn join(&self, one: Waiting) -> Option<Waiting> {
+        let mut all = self.all();
+        if let Some(waiting) = all.get_mut(&one.bounds.key) {
+            waiting.push(one);
+            return None;
+        }
+        all.insert(one.bounds.key.clone(), Vec::new());
+        Some(one)
+    }
+
+    /// Those who go next, the longest waiting first. With nobody left, the line is over.
+    fn next(&self, key: &KeyId) -> Vec<Waiting> {
+        let mut all = self.all();
+        let Some(waiting) = all.get_mut(key) else { return Vec::new() };
+        let count = together(waiting);
+        let group = waiting.drain(..count).collect();
+        if count == 0 {
+            all.remove(key);
+        }
+        group
+    }
+}
+
+/// How many of the first go into one update: the same limits and windows hold for them, and no
+/// window is too small for their sum.
+fn together(waiting: &[Waiting]) -> usize {
+    let Some(first) = waiting.first() else { return 0 };
+    let mut sum = PicoUsd::ZERO;
+    let goes = |one: &&Waiting| {
+        sum += one.wanted.estimate;
+        one.bounds == first.bounds
+            && minute(one.wanted.at) == minute(first.wanted.at)
+            && !one.bounds.never_holds(sum)
+    };
+    waiting.iter().take(TOGETHER_MAX).take_while(goes).count().max(1)
+}

@@ -1,0 +1,146 @@
+//! What one limited key costs, without relay and upstream: `bench -- limited`.
+//!
+//! Clients admit, record and begin anew, all with one key, while one stats consumer settles. Told
+//! are requests a second and the calls of the state table a request, for stores in memory and on a
+//! file. The embedded store never refuses a transaction as AWS does: conflicts are not in here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::{Admission, Store};
+use baton_domain::bounds::Bounds;
+use baton_domain::id::{GroupId, KeyId, RequestId};
+use baton_domain::key::Limits;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::Reservation;
+use baton_local::Local;
+use tokio_util::sync::CancellationToken;
+
+const LENGTH: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const AT_ONCE: [u32; 3] = [1, 64, 256];
+
+/// Measures all of it and prints a line each.
+pub(crate) async fn measure() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("one limited key, {} s each; load average {}", LENGTH.as_secs(), load.trim());
+    let disk = tempfile::TempDir::with_prefix("baton-bench-").expect("a folder");
+    for (place, folder) in [("in memory", None), ("on a file", Some(disk.path()))] {
+        for at_once in AT_ONCE {
+            let folder = folder.map(|folder| folder.join(at_once.to_string()));
+            println!("{place}, {at_once:>3} at once: {}", one(folder.as_deref(), at_once).await);
+        }
+    }
+}
+
+/// A key, and the lines that its requests use.
+#[derive(Clone)]
+struct Caller {
+    store: Store,
+    queue: UsageQueue,
+    bounds: Arc<Bounds>,
+}
+
+async fn one(folder: Option<&Path>, at_once: u32) -> String {
+    let calls = Arc::<Mutex<BTreeMap<String, u64>>>::default();
+    let notes = Arc::clone(&calls);
+    let local = Local::open(folder).await.expect("stores").with_faults(move |target, body| {
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        if memchr::memmem::find(body, b"StateTable").is_some() {
+            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            *notes.entry(operation.to_owned()).or_default() += 1;
+        }
+        None
+    });
+    let caller = caller(&local);
+    let stop = CancellationToken::new();
+    let settling = tokio::spawn({
+        let (local, store, stop) = (local.clone(), caller.store.clone(), stop.clone());
+        async move {
+            let stats = move |event| {
+                let store = store.clone();
+                async move { baton_stats::handle(&store, event).await }
+            };
+            local.consume_usage(stop, stats).await
+        }
+    });
+    let (is_over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let begun = Instant::now();
+    let clients: Vec<_> = (0..at_once)
+        .map(|_| tokio::spawn(client(caller.clone(), Arc::clone(&is_over), Arc::clone(&done))))
+        .collect();
+    let (mut looks, mut open) = (0, 0);
+    while begun.elapsed() < LENGTH {
+        tokio::time::sleep(LOOK_EVERY).await;
+        looks += 1;
+        open += caller.store.counted(&caller.bounds.key).await.expect("counted").open.len();
+    }
+    let (done, seconds) = (done.load(Ordering::Relaxed).max(1), begun.elapsed().as_secs_f64());
+    is_over.store(true, Ordering::Relaxed);
+    let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for client in clients {
+        client.await.expect("a client");
+    }
+    stop.cancel();
+    settling.await.expect("stats").expect("a consumer");
+    told(done, seconds, open / looks, &calls)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts in a line of text")]
+fn told(done: u64, seconds: f64, open: usize, calls: &BTreeMap<String, u64>) -> String {
+    let each =
+        |(name, count): (&String, &u64)| format!("{:.2} {name}", *count as f64 / done as f64);
+    let calls: Vec<_> =
+        calls.iter().filter(|(name, _)| *name != "BatchGetItem").map(each).collect();
+    let rate = done as f64 / seconds;
+    format!("{rate:.0} requests/s, {open} open on average; a request: {}", calls.join(", "))
+}
+
+fn caller(local: &Local) -> Caller {
+    let mut settings = Settings::read(|_| None).expect("settings");
+    settings.resources = local.resources();
+    let aws = Aws::new(&local.sdk_config());
+    let limits = Limits {
+        usd_daily: Some(PicoUsd::from_micros(1_000_000_000_000)),
+        requests_per_minute: Some(1_000_000_000),
+        ..Limits::default()
+    };
+    Caller {
+        store: Store::new(&aws, &settings, Clock::system(), Dice::seeded(1)),
+        queue: UsageQueue::new(&aws, &settings.resources.usage_queue_url),
+        bounds: Arc::new(Bounds::of_key(KeyId::from_bits(1), limits)),
+    }
+}
+
+async fn client(caller: Caller, is_over: Arc<AtomicBool>, done: Arc<AtomicU64>) {
+    let Caller { store, queue, bounds } = caller;
+    while !is_over.load(Ordering::Relaxed) {
+        let at = store.clock().now();
+        let id = RequestId::at(at, store.dice().bits());
+        let wanted = Reservation {
+            estimate: PicoUsd::from_micros(2_000_000),
+            beyond: PicoUsd::ZERO,
+            at,
+            expires: at.as_second() + 3_660,
+            model: "claude-opus-5-5".to_owned(),
+            stream: true,
+            group: GroupId::from_bits(1),
+            user: None,
+            pools: Vec::new(),
+        };
+        let admitted = store.admit(&bounds, &id, &wanted).await.expect("the store is up");
+        assert!(matches!(admitted, Admission::Admitted(_)), "far below its limits");
+        let mut record = wanted.given_up(id, bounds.key.clone(), "bench");
+        (record.estimated, record.cost_usd) = (false, PicoUsd::from_micros(500));
+        queue.send(&record).await.expect("the queue is up");
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+}
