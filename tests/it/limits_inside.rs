@@ -179,27 +179,32 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
 
 #[tokio::test]
 async fn a_reservation_that_nobody_knew_of_is_closed_at_the_true_cost() {
-    let inside = Inside::new(&[]).await;
-    let (key, _) = inside.key(daily("100")).await;
-    let (store, queue) = (&inside.store, &inside.queue);
-    let at = store.clock().now();
-    let id = RequestId::at(at, store.dice().bits());
-    let wanted = reservation(at, 1000);
-    let bounds = Bounds::of_key(key.clone(), daily("100"));
-    store.admit(&bounds, &id, &wanted).await.expect("admitted");
-    // The answer was lost, the request went on without: its record says nothing of a reservation.
-    let mut unaware = wanted.given_up(id, key.clone(), "t");
-    (unaware.cost_usd, unaware.reserved_usd) = (PicoUsd::new(400), None);
-    queue.send(&unaware).await.expect("sent");
-    inside.count().await;
-    store.clock().advance(SignedDuration::from_secs(61));
-    for _ in 0..2 {
-        baton_refresh::tick(store, queue, "test").await.expect("a tick");
-        inside.count().await;
-        assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
-        store.clock().advance(SignedDuration::from_secs(700));
+    for come_together in [false, true] {
+        let inside = Inside::new(&[]).await;
+        let (key, _) = inside.key(daily("100")).await;
+        let (store, queue) = (&inside.store, &inside.queue);
+        let at = store.clock().now();
+        let id = RequestId::at(at, store.dice().bits());
+        let wanted = reservation(at, 1000);
+        let bounds = Bounds::of_key(key.clone(), daily("100"));
+        store.admit(&bounds, &id, &wanted).await.expect("admitted");
+        // The answer was lost, the request went on without: its record says nothing of a reservation.
+        let mut unaware = wanted.given_up(id, key.clone(), "t");
+        (unaware.cost_usd, unaware.reserved_usd) = (PicoUsd::new(400), None);
+        queue.send(&unaware).await.expect("sent");
+        if !come_together {
+            inside.count().await;
+        }
+        store.clock().advance(SignedDuration::from_secs(61));
+        for _ in 0..2 {
+            baton_refresh::tick(store, queue, "test").await.expect("a tick");
+            inside.count().await;
+            assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
+            let counted = store.counted(&key).await.expect("counted");
+            assert!(counted.open.is_empty(), "at once, together: {come_together}");
+            store.clock().advance(SignedDuration::from_secs(700));
+        }
     }
-    assert!(store.counted(&key).await.expect("counted").open.is_empty());
 }
 
 #[tokio::test]

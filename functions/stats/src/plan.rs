@@ -53,11 +53,20 @@ impl<'a> Transaction<'a> {
 }
 
 /// Cuts `records` into transactions of at most `actions_max` actions. A record that occurs more
-/// than once is stored once.
+/// than once is stored once. Given-up records come last and by themselves: where the true one is in
+/// the same batch it is what is stored, and the other still closes the reservation.
 pub(crate) fn transactions(records: &[UsageRecord], actions_max: usize) -> Vec<Transaction<'_>> {
     let mut seen = HashSet::new();
+    let distinct = records.iter().filter(|record| seen.insert((&record.id, record.is_given_up())));
+    let (given_up, true_ones) = distinct.partition(|record| record.is_given_up());
+    let mut plan = cut(true_ones, actions_max);
+    plan.append(&mut cut(given_up, actions_max));
+    plan
+}
+
+fn cut(records: Vec<&UsageRecord>, actions_max: usize) -> Vec<Transaction<'_>> {
     let mut plan: Vec<Transaction<'_>> = Vec::new();
-    for record in records.iter().filter(|record| seen.insert(&record.id)) {
+    for record in records {
         match plan.last_mut() {
             Some(last) if last.actions_with(record) <= actions_max => last.add(record),
             _ => plan.push(Transaction::of(vec![record])),
@@ -109,6 +118,16 @@ mod tests {
             reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),
             reserved_pools: vec![Scope::Organization, Scope::Group(GroupId::from_bits(1))],
         }
+    }
+
+    #[test]
+    fn a_true_record_is_stored_before_the_one_that_was_given_up_for_it() {
+        let given_up = UsageRecord { attempts: 0, estimated: true, ..record(2, 2, 0) };
+        let unaware = UsageRecord { reserved_usd: None, ..record(2, 2, 0) };
+        let records = [given_up.clone(), record(4, 2, 0), unaware.clone(), given_up.clone()];
+        let plan = transactions(&records, 100);
+        let planned: Vec<_> = plan.into_iter().map(|part| part.records).collect();
+        assert_eq!(planned, [vec![&record(4, 2, 0), &unaware], vec![&given_up]]);
     }
 
     proptest! {
