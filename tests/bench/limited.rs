@@ -1,8 +1,9 @@
-//! What one limited key costs, without relay and upstream: `bench -- limited`.
+//! What limits cost, without relay and upstream: `bench -- limited`.
 //!
 //! Clients admit, record and begin anew, all with one key, while one stats consumer settles. Told
-//! are requests a second and the calls of the state table a request, for stores in memory and on a
-//! file. The embedded store never refuses a transaction as AWS does: conflicts are not in here.
+//! are how long admission takes, requests a second, and the calls of the state table a request, for
+//! stores in memory and on a file, and for pools beside the key. The embedded store never refuses a
+//! transaction as AWS does: conflicts are not in here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,16 +18,20 @@ use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Admission, Store};
 use baton_domain::bounds::Bounds;
-use baton_domain::id::{GroupId, KeyId, RequestId};
+use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
+use baton_domain::scope::Scope;
 use baton_local::Local;
 use tokio_util::sync::CancellationToken;
 
+use crate::times::{Times, histogram, quantile, record};
+
 const LENGTH: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const AT_ONCE: [u32; 3] = [1, 64, 256];
+/// How many pools bind the key beside its own limits, and how many clients ask at once.
+const CASES: [(usize, u32); 5] = [(0, 1), (0, 64), (0, 256), (2, 1), (3, 1)];
 
 /// Measures all of it and prints a line each.
 pub(crate) async fn measure() {
@@ -34,9 +39,10 @@ pub(crate) async fn measure() {
     println!("one limited key, {} s each; load average {}", LENGTH.as_secs(), load.trim());
     let disk = tempfile::TempDir::with_prefix("baton-bench-").expect("a folder");
     for (place, folder) in [("in memory", None), ("on a file", Some(disk.path()))] {
-        for at_once in AT_ONCE {
-            let folder = folder.map(|folder| folder.join(at_once.to_string()));
-            println!("{place}, {at_once:>3} at once: {}", one(folder.as_deref(), at_once).await);
+        for (pools, at_once) in CASES {
+            let folder = folder.map(|folder| folder.join(format!("{pools}-{at_once}")));
+            let told = one(folder.as_deref(), pools, at_once).await;
+            println!("{place}, {} items, {at_once:>3} at once: {told}", pools + 1);
         }
     }
 }
@@ -49,7 +55,7 @@ struct Caller {
     bounds: Arc<Bounds>,
 }
 
-async fn one(folder: Option<&Path>, at_once: u32) -> String {
+async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
     let calls = Arc::<Mutex<BTreeMap<String, u64>>>::default();
     let notes = Arc::clone(&calls);
     let local = Local::open(folder).await.expect("stores").with_faults(move |target, body| {
@@ -60,7 +66,7 @@ async fn one(folder: Option<&Path>, at_once: u32) -> String {
         }
         None
     });
-    let caller = caller(&local);
+    let caller = caller(&local, pools);
     let stop = CancellationToken::new();
     let settling = tokio::spawn({
         let (local, store, stop) = (local.clone(), caller.store.clone(), stop.clone());
@@ -86,12 +92,19 @@ async fn one(folder: Option<&Path>, at_once: u32) -> String {
     let (done, seconds) = (done.load(Ordering::Relaxed).max(1), begun.elapsed().as_secs_f64());
     is_over.store(true, Ordering::Relaxed);
     let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut times = histogram();
     for client in clients {
-        client.await.expect("a client");
+        times.add(client.await.expect("a client")).expect("the same form");
     }
     stop.cancel();
     settling.await.expect("stats").expect("a consumer");
-    told(done, seconds, open / looks, &calls)
+    let micros = |share| quantile(&times, share);
+    format!(
+        "admitted in {:.0} µs at p50, {:.0} at p99; {}",
+        micros(0.5),
+        micros(0.99),
+        told(done, seconds, open / looks, &calls)
+    )
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts in a line of text")]
@@ -104,7 +117,7 @@ fn told(done: u64, seconds: f64, open: usize, calls: &BTreeMap<String, u64>) -> 
     format!("{rate:.0} requests/s, {open} open on average; a request: {}", calls.join(", "))
 }
 
-fn caller(local: &Local) -> Caller {
+fn caller(local: &Local, pools: usize) -> Caller {
     let mut settings = Settings::read(|_| None).expect("settings");
     settings.resources = local.resources();
     let aws = Aws::new(&local.sdk_config());
@@ -113,15 +126,25 @@ fn caller(local: &Local) -> Caller {
         requests_per_minute: Some(1_000_000_000),
         ..Limits::default()
     };
+    let scopes = [
+        Scope::Organization,
+        Scope::User(UserId::from_bits(1)),
+        Scope::Group(GroupId::from_bits(1)),
+    ];
     Caller {
         store: Store::new(&aws, &settings, Clock::system(), Dice::seeded(1)),
         queue: UsageQueue::new(&aws, &settings.resources.usage_queue_url),
-        bounds: Arc::new(Bounds::of_key(KeyId::from_bits(1), limits)),
+        bounds: Arc::new(Bounds {
+            pools: scopes.into_iter().take(pools).map(|pool| (pool, limits.clone())).collect(),
+            ..Bounds::of_key(KeyId::from_bits(1), limits.clone())
+        }),
     }
 }
 
-async fn client(caller: Caller, is_over: Arc<AtomicBool>, done: Arc<AtomicU64>) {
+/// Answers how long each admission took.
+async fn client(caller: Caller, is_over: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Times {
     let Caller { store, queue, bounds } = caller;
+    let mut times = histogram();
     while !is_over.load(Ordering::Relaxed) {
         let at = store.clock().now();
         let id = RequestId::at(at, store.dice().bits());
@@ -134,13 +157,16 @@ async fn client(caller: Caller, is_over: Arc<AtomicBool>, done: Arc<AtomicU64>) 
             stream: true,
             group: GroupId::from_bits(1),
             user: None,
-            pools: Vec::new(),
+            pools: bounds.pool_scopes(),
         };
+        let begun = Instant::now();
         let admitted = store.admit(&bounds, &id, &wanted).await.expect("the store is up");
+        record(&mut times, begun);
         assert!(matches!(admitted, Admission::Admitted(_)), "far below its limits");
-        let mut record = wanted.given_up(id, bounds.key.clone(), "bench");
-        (record.estimated, record.cost_usd) = (false, PicoUsd::from_micros(500));
-        queue.send(&record).await.expect("the queue is up");
+        let mut usage = wanted.given_up(id, bounds.key.clone(), "bench");
+        (usage.estimated, usage.cost_usd) = (false, PicoUsd::from_micros(500));
+        queue.send(&usage).await.expect("the queue is up");
         done.fetch_add(1, Ordering::Relaxed);
     }
+    times
 }

@@ -4,8 +4,9 @@
 //!
 //! `cargo run --release -p baton-tests --bin bench [-- --quick]`. Instead of these loads it measures
 //! what failing upstreams cost with `-- failover` ([`failover`]), what storing events costs with
-//! `-- store` ([`store`]), one limited key with `-- limited` ([`limited`]), and the console's first page with `-- overview` ([`overview`]). Upstream
-//! and roads are processes of their own on loopback, the load is in this one.
+//! `-- store` ([`store`]), limits with `-- limited` ([`limited`]), and the console's first page with
+//! `-- overview` ([`overview`]). Upstream and roads are processes of their own on loopback, the load
+//! is in this one.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot measure stops")]
 
