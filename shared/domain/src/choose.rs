@@ -124,6 +124,19 @@ enum Tier {
 
 /// Chooses among `candidates` for `wish` at `now`.
 pub fn choose(candidates: &[Candidate<'_>], wish: &Wish<'_>, now: Timestamp) -> Choice {
+    // Almost always the session's first choice is well, and nobody else needs a look: where it is
+    // of the best tier, taking others out of the draw would not change who wins it.
+    let first = first_choice(candidates, wish).filter(|_| wish.moved_to.is_none());
+    if let Some(at) = first
+        && tier(&candidates[at], wish, now) == Ok(Tier::Ready)
+    {
+        return Choice::Chosen(at);
+    }
+    choose_with_care(candidates, wish, now)
+}
+
+/// The same, from a look at the health of every account.
+fn choose_with_care(candidates: &[Candidate<'_>], wish: &Wish<'_>, now: Timestamp) -> Choice {
     let verdicts: Vec<Result<Tier, Ineligible>> =
         candidates.iter().map(|candidate| tier(candidate, wish, now)).collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
@@ -161,7 +174,8 @@ fn draw(candidates: &[Candidate<'_>], among: &[usize], wish: &Wish<'_>) -> Optio
         let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
         (at, hash, weights.of_domain(account, hash))
     });
-    let home = domain(candidates[least(domains)?].account);
+    let first = least(domains)?;
+    let Some(home) = candidates[first].account.cache_domain.as_deref() else { return Some(first) };
     let seed = seed.rotate_left(32);
     let inside = level().filter(|&at| domain(candidates[at].account) == home).map(|at| {
         let account = candidates[at].account;

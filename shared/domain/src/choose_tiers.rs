@@ -78,6 +78,14 @@ proptest! {
     }
 
     #[test]
+    fn a_look_at_the_first_choice_alone_chooses_as_a_look_at_all((_, pool) in pools(), session: u64) {
+        let group = GroupId::from_bits(1);
+        let (wish, now) = (wish(&group, session), Timestamp::UNIX_EPOCH);
+        let candidates = pool.candidates();
+        prop_assert_eq!(choose(&candidates, &wish, now), choose_with_care(&candidates, &wish, now));
+    }
+
+    #[test]
     fn guesses_lock_nobody_out((numbers, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
         let chosen = pool.choose(&wish(&group, session));
