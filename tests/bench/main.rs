@@ -4,13 +4,14 @@
 //!
 //! `cargo run --release -p baton-tests --bin bench [-- --quick]`. Instead of these loads it measures
 //! what failing upstreams cost with `-- failover` ([`failover`]), what storing events costs with
-//! `-- store` ([`store`]), limits with `-- limited` ([`limited`]), and the console's first page with
-//! `-- overview` ([`overview`]). Upstream and roads are processes of their own on loopback, the load
+//! `-- store` ([`store`]), limits with `-- limited` ([`limited`]), many keys and accounts with
+//! `-- growth` ([`growth`]), and the console's first page with `-- overview` ([`overview`]). Upstream and roads are processes of their own on loopback, the load
 //! is in this one.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot measure stops")]
 
 mod failover;
+mod growth;
 mod limited;
 mod load;
 mod options;
@@ -55,6 +56,10 @@ async fn run() -> Result<(), String> {
         }
         Some("limited") => {
             limited::measure().await;
+            return Ok(());
+        }
+        Some("growth") => {
+            growth::measure().await;
             return Ok(());
         }
         Some("store") => {

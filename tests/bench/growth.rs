@@ -1,0 +1,200 @@
+//! What a request costs as an organisation grows: `bench -- growth`.
+//!
+//! One relay in this process, embedded stores in memory, an upstream that answers at once; 10,000
+//! small calls one after the other, each by a key drawn from all there are. Told are CPU time and
+//! calls of the stores a request: the stores' own CPU and the client's are in it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::queue::UsageQueue;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::{Edit, Store};
+use baton_cloud::upstream::{Body, NoAnswer, Transport, Upstream};
+use baton_cloud::vault::Pepper;
+use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::id::{AccountId, GroupId, KeyId};
+use baton_domain::key::{Estimate, Group, Key, Limits};
+use baton_domain::relay_key::{compose, new_secret};
+use baton_domain::secret::Secret;
+use baton_local::Local;
+use baton_relay::Relay;
+use baton_tests::house::{MODEL, message};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+
+use crate::process::Figures;
+
+/// Keys and accounts that there are.
+const SIZES: [(u32, u32); 6] =
+    [(1, 10), (1_000, 10), (100_000, 10), (1, 1_000), (1_000, 1_000), (100_000, 1_000)];
+const REQUESTS: u32 = 10_000;
+/// Items of one transaction.
+const TOGETHER: usize = 50;
+
+/// Measures all of it and prints a line each.
+pub(crate) async fn measure() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{REQUESTS} requests each; load average {}", load.trim());
+    for (keys, accounts) in SIZES {
+        println!("{keys:>7} keys, {accounts:>5} accounts: {}", one(keys, accounts).await);
+    }
+}
+
+type Calls = Arc<Mutex<BTreeMap<String, u32>>>;
+
+fn locked(calls: &Calls) -> MutexGuard<'_, BTreeMap<String, u32>> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn one(keys: u32, accounts: u32) -> String {
+    let calls = Calls::default();
+    let notes = Arc::clone(&calls);
+    let local = Local::open(None).await.expect("stores in memory").with_faults(move |target, _| {
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        *locked(&notes).entry(operation.to_owned()).or_default() += 1;
+        None
+    });
+    let mut settings = Settings::read(|_| None).expect("settings");
+    settings.resources = local.resources();
+    let aws = Aws::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::seeded(1));
+    let pepper = Secret::new("pepper-of-a-benchmark-0123456789".to_owned());
+    fill(&store, &pepper, keys, accounts).await;
+
+    let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+    let upstream = Upstream::given(Arc::new(AtOnce));
+    let relay = Relay::to(upstream, &settings, &pepper, (store, queue));
+    ask(&relay, 0).await; // which opens what every process opens once
+    locked(&calls).clear();
+    let mut dice = StdRng::seed_from_u64(1);
+    let before = Figures::own().cpu();
+    for _ in 0..REQUESTS {
+        ask(&relay, dice.random_range(0..keys)).await;
+    }
+    let cpu = (Figures::own().cpu() - before).as_secs_f64() * 1e6 / f64::from(REQUESTS);
+    let calls = locked(&calls);
+    let each = calls
+        .iter()
+        .map(|(name, count)| format!("{:.3} {name}", f64::from(*count) / f64::from(REQUESTS)));
+    format!("{cpu:.0} µs CPU a request; calls a request: {}", each.collect::<Vec<_>>().join(", "))
+}
+
+fn secret(number: u32) -> Secret {
+    new_secret([u128::from(number), 7])
+}
+
+async fn ask(relay: &Relay, number: u32) {
+    let key = compose(&KeyId::from_bits(u128::from(number) + 1), &secret(number));
+    let request = Request::post("/v1/messages")
+        .header("x-api-key", key.expose())
+        .body(Full::new(Bytes::from(message(MODEL, "hi", false).to_string())))
+        .expect("a request");
+    let answer = relay.handle(request).await;
+    assert_eq!(answer.status(), 200);
+    answer.into_body().collect().await.expect("a whole body");
+}
+
+/// Answers a small message at once.
+struct AtOnce;
+
+impl Transport for AtOnce {
+    fn answer(
+        &self,
+        _: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NoAnswer>> + Send + '_>> {
+        let body = json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": MODEL,
+            "content": [{ "type": "text", "text": "hello" }], "stop_reason": "end_turn",
+            "usage": { "input_tokens": 10, "output_tokens": 3 },
+        });
+        let answer = Response::builder()
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .expect("an answer");
+        Box::pin(async { Ok(answer) })
+    }
+}
+
+/// A group with so many accounts and keys.
+async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
+    let group = GroupId::from_bits(1);
+    let mut edit = Edit::default();
+    let stored = Group {
+        id: group.clone(),
+        name: "all".into(),
+        description: String::new(),
+        enabled: true,
+        model_aliases: Vec::new(),
+        limits: Limits::default(),
+    };
+    store.save_group(&mut edit, &store.stamp(stored, None)).expect("an item");
+    store.apply(edit).await.expect("saved");
+    let accounts: Vec<u32> = (1..=accounts).collect();
+    for some in accounts.chunks(TOGETHER / 2) {
+        let mut edit = Edit::default();
+        for number in some {
+            let account = account(*number, &group);
+            let credential = Secret::new(format!("sk-{number}"));
+            let sealed = store.seal_credential(&account.id, &credential).await.expect("sealed");
+            let stored = store.stamp(account, Some(sealed));
+            store.save_account(&mut edit, &stored, &[]).expect("an item");
+        }
+        store.apply(edit).await.expect("saved");
+    }
+    let pepper = Pepper::new(pepper);
+    let keys: Vec<u32> = (0..keys).collect();
+    for some in keys.chunks(TOGETHER) {
+        let mut edit = Edit::default();
+        for number in some {
+            let hash = pepper.hash(secret(*number).expose());
+            let stored = store.stamp(key(*number, &group), Some(hash));
+            store.save_key(&mut edit, &stored).expect("an item");
+        }
+        store.apply(edit).await.expect("saved");
+    }
+}
+
+fn key(number: u32, group: &GroupId) -> Key {
+    Key {
+        id: KeyId::from_bits(u128::from(number) + 1),
+        name: format!("key {number}"),
+        user_id: None,
+        group_id: group.clone(),
+        models: Vec::new(),
+        expires_at: None,
+        enabled: true,
+        estimate: Estimate::Most,
+        limits: Limits::default(),
+    }
+}
+
+fn account(number: u32, group: &GroupId) -> Account {
+    Account {
+        id: AccountId::from_bits(u128::from(number)),
+        name: format!("account {number}"),
+        provider: Provider::Anthropic,
+        base_url: "https://upstream.invalid".into(),
+        credential: CredentialKind::ApiKey,
+        groups: vec![group.clone()],
+        priority: 0,
+        weight: 1,
+        models: Vec::new(),
+        model_map: Vec::new(),
+        cache_domain: None,
+        max_concurrency: None,
+        proxy_url: None,
+        proxy_sealed: None,
+        speaks_responses: false,
+        enabled: true,
+    }
+}
