@@ -48,6 +48,8 @@ where
     let graceful = GracefulShutdown::new();
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // Events that arrived together then leave in one write: lists of buffers end after sixteen.
+    builder.http1().writev(false);
     while let Some(accepted) = until(&stop, listener.accept()).await {
         let Ok((stream, _)) = accepted else {
             // Out of file descriptors, mostly: the next one may fare better.

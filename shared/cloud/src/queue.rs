@@ -1,8 +1,8 @@
 //! The usage queue: where a record goes when its request is over.
 //!
-//! Each sender waits until its own record is stored. Records that come up while calls are under
-//! way go together in the next one, so a busy process makes fewer calls and an idle one waits for
-//! nobody.
+//! Each sender waits until its own record is stored. Records that come up while a call is under way
+//! go together in the next one, or in one beside it once they fill it, so a busy process makes
+//! fewer calls and an idle one waits for nobody.
 
 use crate::aws::Aws;
 use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
@@ -17,9 +17,6 @@ const BATCH_MAX: usize = 10;
 /// SQS takes this many bytes in one call, of one message or ten: 1 MiB, of the same page, less
 /// what is not body.
 const BATCH_BYTES_MAX: usize = 1_000_000;
-/// With so many calls under way the next record waits for company, or for one of them to end.
-const CALLS_BEFORE_WAITING: usize = 2;
-
 /// Sends usage records to the stats consumer. Cloning shares the calls.
 #[derive(Clone)]
 pub struct UsageQueue {
@@ -160,7 +157,7 @@ impl Line {
     /// Stands in line. Answers a batch that is to be sent now, by a further call.
     fn join(&mut self, one: Waiting) -> Option<Vec<Waiting>> {
         self.waiting.push(one);
-        let now = self.calls < CALLS_BEFORE_WAITING || self.waiting.len() >= BATCH_MAX;
+        let now = self.calls == 0 || self.waiting.len() >= BATCH_MAX;
         let batch = if now { self.take() } else { None };
         self.calls += usize::from(batch.is_some());
         batch
@@ -168,7 +165,8 @@ impl Line {
 
     /// A call has ended. Answers what it is to send next; without that, it is over.
     fn leave(&mut self) -> Option<Vec<Waiting>> {
-        let batch = self.take();
+        let now = self.calls == 1 || self.waiting.len() >= BATCH_MAX;
+        let batch = if now { self.take() } else { None };
         self.calls -= usize::from(batch.is_none());
         batch
     }
