@@ -43,7 +43,7 @@ impl Means {
         let exchange =
             async move { means.serve(&asked, caller, (body, bill), (consumer, time)).await };
         // Boxed: a task is moved about while it is made, and this future is large.
-        let answer = self.leftovers.spawn(Box::pin(exchange.in_current_span())).await;
+        let answer = self.leftovers.spawn(Box::pin(exchange).in_current_span()).await;
         departure.stayed();
         answer.unwrap_or_else(|_| Err(Refusal::broken()))
     }
