@@ -19,6 +19,7 @@ use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
 use baton_local::{Fault, Local};
 use baton_relay::Relay;
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -150,10 +151,7 @@ impl Inside {
         let answer = relay.expect("a relay").handle(request).await;
         let status = answer.status().as_u16();
         let has_wait = answer.headers().contains_key("retry-after");
-        let mut body = std::pin::pin!(answer.into_body());
-        let frame =
-            std::future::poll_fn(|context| http_body::Body::poll_frame(body.as_mut(), context));
-        let bytes = frame.await.expect("a body").expect("whole").into_data().expect("data");
+        let bytes = answer.into_body().collect().await.expect("whole").to_bytes();
         let mut error: Value = serde_json::from_slice(&bytes).expect("JSON");
         error["has_wait"] = json!(has_wait);
         (status, error)

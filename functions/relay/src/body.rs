@@ -1,7 +1,8 @@
 //! The body of an answer: ready bytes, or a stream that is carried on to its end even if the
 //! client leaves.
 
-use bytes::Bytes;
+use crate::burst::Burst;
+use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
@@ -23,12 +24,12 @@ pub struct Body(Kind);
 
 enum Kind {
     Ready(Option<Bytes>),
-    Gathered(std::vec::IntoIter<Result<Bytes, Broken>>),
+    Gathered(std::vec::IntoIter<Result<Burst, Broken>>),
     Relayed(Relayed),
 }
 
-/// Chunks for the client.
-pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
+/// Pieces for the client.
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Burst, Broken>> + Send>>;
 
 /// What the chunks' producer is told about its consumer.
 #[derive(Clone, Default)]
@@ -79,8 +80,8 @@ impl Body {
     }
 
     /// A body whose pieces are all there, and which may break after them.
-    pub(crate) fn gathered(mut chunks: Vec<Result<Bytes, Broken>>) -> Self {
-        chunks.retain(|chunk| !matches!(chunk, Ok(bytes) if bytes.is_empty()));
+    pub(crate) fn gathered(mut chunks: Vec<Result<Burst, Broken>>) -> Self {
+        chunks.retain(|chunk| !matches!(chunk, Ok(burst) if !burst.has_remaining()));
         Self(Kind::Gathered(chunks.into_iter()))
     }
 
@@ -97,15 +98,17 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Burst;
     type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Burst>, Broken>>> {
         match &mut self.get_mut().0 {
-            Kind::Ready(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Ready(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
+            }
             Kind::Gathered(chunks) => {
                 Poll::Ready(chunks.next().map(|chunk| chunk.map(Frame::data)))
             }
@@ -132,12 +135,12 @@ impl http_body::Body for Body {
 }
 
 impl Relayed {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Burst>, Broken>>> {
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
         let _inside = self.span.enter();
         loop {
             match std::task::ready!(chunks.as_mut().poll_next(context)) {
-                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(burst)) if !burst.has_remaining() => {}
                 Some(chunk) => return Poll::Ready(Some(chunk.map(Frame::data))),
                 None => {
                     self.chunks = None;

@@ -42,7 +42,8 @@ impl Means {
         let departure = consumer.departure();
         let exchange =
             async move { means.serve(&asked, caller, (body, bill), (consumer, time)).await };
-        let answer = self.leftovers.spawn(exchange.in_current_span()).await;
+        // Boxed: a task is moved about while it is made, and this future is large.
+        let answer = self.leftovers.spawn(Box::pin(exchange).in_current_span()).await;
         departure.stayed();
         answer.unwrap_or_else(|_| Err(Refusal::broken()))
     }

@@ -8,6 +8,7 @@ mod admit;
 mod attempt;
 mod authenticate;
 mod body;
+mod burst;
 mod choose;
 mod exchange;
 mod forward;
@@ -29,6 +30,7 @@ mod turn;
 mod watch;
 
 pub use body::{Body, Broken};
+pub use burst::Burst;
 
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::queue::UsageQueue;

@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -97,11 +98,25 @@ impl Source {
     /// it is given one turn to hand over the next. So what arrived together leaves together, in
     /// one write instead of one an event.
     pub(crate) async fn at_hand(&mut self) -> Option<Next> {
-        // Twice, since hyper's server polls a body again before it lets the task go.
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
+        turn().await;
         self.body.frame().now_or_never().map(Next::of)
     }
+}
+
+/// Lets the tasks that can run have a turn. Other than tokio's `yield_now` it does not look for
+/// I/O first, which would be a system call a piece.
+async fn turn() {
+    // Two polls, since hyper's server polls a body again before it lets the task go.
+    let mut polls = 0;
+    std::future::poll_fn(|context| {
+        polls += 1;
+        if polls > 2 {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Never, where there is nothing to wait for.

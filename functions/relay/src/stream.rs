@@ -4,6 +4,7 @@
 //! and before the end.
 
 use crate::body::{Body, Broken, Consumer};
+use crate::burst::Burst;
 use crate::forward::Answer;
 use crate::settle::Ending;
 use crate::source::{Next, Source};
@@ -57,9 +58,9 @@ impl Means {
         dialect: Dialect,
         consumer: Consumer,
         deadline: Instant,
-    ) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
+    ) -> impl Stream<Item = Result<Burst, Broken>> + Send {
         let Answer { receipt, held } = answer;
-        let mut watch = held.watch;
+        let (mut watch, mut burst) = (held.watch, held.chunks);
         let cut = consumer.cut.clone();
         let mut source = Source::new(held.rest, self.timers.idle, deadline, cut)
             .with_signs_of_life(watch.sign_of_life().is_some());
@@ -67,15 +68,14 @@ impl Means {
         stream! {
             let _open = open;
             let is_stream = watch.is_stream();
-            for chunk in held.chunks {
-                yield Ok(chunk);
+            if let Some(first) = Burst::of(&mut burst) {
+                yield Ok(first);
             }
             let mut left = consumer.left.load(Ordering::SeqCst);
-            let mut burst = Vec::new();
             let stop = loop {
                 let stop = gather(&mut source, &mut watch, &mut burst).await;
-                for chunk in burst.drain(..) {
-                    yield Ok(chunk);
+                if let Some(next) = Burst::of(&mut burst) {
+                    yield Ok(next);
                 }
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
                 if let Some(stop) = stop {
@@ -84,14 +84,14 @@ impl Means {
             };
             let can_be_told = watch.can_be_told();
             let (tail, stop) = end(&mut watch, stop);
-            yield Ok(tail);
+            yield Ok(tail.into());
             let mid_event = watch.is_mid_event();
             let (reading, mut turn) = watch.finish(receipt.question.body_bytes);
             let was_told = is_stream && turn.was_told(reading.told);
             let fault = fault(&stop, was_told, is_stream);
             if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
                 let id = receipt.question.id.as_str();
-                yield Ok(turn.fail(dialect, error, id, mid_event));
+                yield Ok(turn.fail(dialect, error, id, mid_event).into());
             }
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
             self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;

@@ -5,6 +5,13 @@
 
 pub use aws_config::SdkConfig;
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use std::time::Duration;
+
+/// For one try of a call; those made here take milliseconds.
+const TRY_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// Clients for the services that Baton uses. Cloning is cheap.
 #[derive(Clone)]
 pub struct Aws {
@@ -42,5 +49,12 @@ pub(crate) async fn environment() -> SdkConfig {
             aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
         ))
         .build_https();
-    aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http).load().await
+    // Guards against stalled streams look at the clock all the time; nothing here is streamed, and
+    // one timer bounds a try as well.
+    aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .http_client(http)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).build())
+        .load()
+        .await
 }

@@ -8,6 +8,7 @@ use quick_cache::sync::Cache as Entries;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 pub struct Lifetime {
     /// Served without a look at the store.
     pub fresh: Duration,
-    /// Served once more while it is read anew; older entries are waited for.
+    /// Served while it is read anew, once for all who ask; older entries are waited for.
     pub stale: Duration,
     /// Served when the store cannot be read.
     pub outage: Duration,
@@ -25,6 +26,8 @@ pub struct Lifetime {
 struct Entry<V> {
     value: V,
     read_at: Instant,
+    /// Somebody is reading it anew; all others go on with this one.
+    is_read_anew: AtomicBool,
 }
 
 /// Values by key. Cloning shares the entries.
@@ -67,12 +70,16 @@ where
             return Ok(entry.value.clone());
         }
         if age < self.lifetime.stale {
-            let (cache, key, reading) = (self.clone(), key.clone(), read());
-            tokio::spawn(async move {
-                if let Ok(value) = reading.await {
-                    cache.keep(&key, value);
-                }
-            });
+            if !entry.is_read_anew.swap(true, Ordering::Relaxed) {
+                let (cache, key, reading) = (self.clone(), key.clone(), Box::pin(read()));
+                let stale = Arc::clone(&entry);
+                tokio::spawn(async move {
+                    match reading.await {
+                        Ok(value) => drop(cache.keep(&key, value)),
+                        Err(_) => stale.is_read_anew.store(false, Ordering::Relaxed),
+                    }
+                });
+            }
             return Ok(entry.value.clone());
         }
         match Box::pin(read()).await {
@@ -88,7 +95,8 @@ where
     }
 
     fn keep(&self, key: &K, value: V) -> V {
-        let entry = Entry { value: value.clone(), read_at: Instant::now() };
+        let (read_at, is_read_anew) = (Instant::now(), AtomicBool::new(false));
+        let entry = Entry { value: value.clone(), read_at, is_read_anew };
         self.entries.insert(key.clone(), Arc::new(entry));
         value
     }
@@ -97,7 +105,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     fn cache() -> Cache<&'static str, u32> {
         let seconds = Duration::from_secs;
@@ -114,6 +122,20 @@ mod tests {
             store.as_ref().as_ref().map(|n| n.fetch_add(1, Ordering::SeqCst)).ok_or(())
         };
         cache.get(&"k", || reading).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_stale_is_read_anew_once_however_many_ask() {
+        let (cache, up, down) = (cache(), Arc::new(Some(AtomicU32::new(1))), Arc::new(None));
+        assert_eq!(read(&cache, &up).await, Ok(1));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(read(&cache, &down).await, Ok(1), "a read that fails");
+        tokio::task::yield_now().await;
+        for _ in 0..100 {
+            assert_eq!(read(&cache, &up).await, Ok(1), "others do not wait for it");
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(read(&cache, &up).await, Ok(2), "one read for all of them");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! The usage queue: where a record goes when its request is over.
 //!
-//! Each sender waits until its own record is stored. Records that come up while calls are under
-//! way go together in the next one, so a busy process makes fewer calls and an idle one waits for
-//! nobody.
+//! Each sender waits until its own record is stored. Records that come up while a call is under way
+//! go together in the next one, or in one beside it once they fill it or have waited for long: a
+//! busy process makes fewer calls, an idle one waits for nobody, and a call that hangs holds up no
+//! other.
 
 use crate::aws::Aws;
 use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
@@ -10,15 +11,16 @@ use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use baton_domain::record::UsageRecord;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 /// SQS takes this many messages in one call. Quotas page of the SQS guide, 2026-08.
 const BATCH_MAX: usize = 10;
 /// SQS takes this many bytes in one call, of one message or ten: 1 MiB, of the same page, less
 /// what is not body.
 const BATCH_BYTES_MAX: usize = 1_000_000;
-/// With so many calls under way the next record waits for company, or for one of them to end.
-const CALLS_BEFORE_WAITING: usize = 2;
+/// How long a record waits for the end of a call under way.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Sends usage records to the stats consumer. Cloning shares the calls.
 #[derive(Clone)]
@@ -32,7 +34,10 @@ pub struct UsageQueue {
 #[derive(Default)]
 struct Line {
     waiting: Vec<Waiting>,
+    /// Calls under way.
     calls: usize,
+    /// Those of them that have not taken anything yet.
+    beginning: usize,
 }
 
 struct Waiting {
@@ -64,13 +69,20 @@ impl UsageQueue {
 
     /// Sends a message as it is. Dropping the future does not take the message back.
     pub async fn send_raw(&self, body: String) -> Result<(), QueueError> {
-        let (done, told) = oneshot::channel();
-        let first = self.line().join(Waiting { body, done });
-        if let Some(batch) = first {
-            // A task of its own: it carries the records of others, and must not end with ours.
-            tokio::spawn(self.clone().call(batch));
+        let (done, mut told) = oneshot::channel();
+        if self.line().join(Waiting { body, done }) {
+            self.begin();
+        } else if let Ok(told) = tokio::time::timeout(PATIENCE, &mut told).await {
+            return of_call(told);
+        } else if self.line().is_late() {
+            self.begin();
         }
-        told.await.unwrap_or_else(|_| Err(QueueError("the process is ending".to_owned())))
+        of_call(told.await)
+    }
+
+    /// A call in a task of its own: it carries the records of others, and must not end with ours.
+    fn begin(&self) {
+        tokio::spawn(self.clone().call());
     }
 
     fn line(&self) -> std::sync::MutexGuard<'_, Line> {
@@ -78,13 +90,13 @@ impl UsageQueue {
     }
 
     /// Sends a batch, then whatever has come up meanwhile.
-    async fn call(self, mut batch: Vec<Waiting>) {
-        loop {
+    async fn call(self) {
+        // Who is about to send in this very turn comes along.
+        tokio::task::yield_now().await;
+        let mut next = self.line().enter();
+        while let Some(batch) = next {
             self.send_batch(batch).await;
-            match self.line().leave() {
-                Some(next) => batch = next,
-                None => return,
-            }
+            next = self.line().leave();
         }
     }
 
@@ -145,6 +157,11 @@ pub(crate) async fn depth(
     Ok(wanted.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
 }
 
+/// What a call has told.
+fn of_call(told: Result<Result<(), QueueError>, RecvError>) -> Result<(), QueueError> {
+    told.unwrap_or_else(|_| Err(QueueError("the process is ending".to_owned())))
+}
+
 /// Whether an entry's id is that of the message at this place of its batch.
 fn is(id: &str, at: usize) -> bool {
     id.parse() == Ok(at)
@@ -157,18 +174,38 @@ impl QueueError {
 }
 
 impl Line {
-    /// Stands in line. Answers a batch that is to be sent now, by a further call.
-    fn join(&mut self, one: Waiting) -> Option<Vec<Waiting>> {
+    /// Stands in line. Answers whether a further call is to begin.
+    fn join(&mut self, one: Waiting) -> bool {
         self.waiting.push(one);
-        let now = self.calls < CALLS_BEFORE_WAITING || self.waiting.len() >= BATCH_MAX;
-        let batch = if now { self.take() } else { None };
-        self.calls += usize::from(batch.is_some());
+        let now = self.calls == 0 || self.waiting.len() >= BATCH_MAX * (self.beginning + 1);
+        now && self.begin()
+    }
+
+    /// Somebody has waited for long. Answers whether a further call is to begin.
+    fn is_late(&mut self) -> bool {
+        let now = !self.waiting.is_empty() && self.beginning == 0;
+        now && self.begin()
+    }
+
+    fn begin(&mut self) -> bool {
+        self.calls += 1;
+        self.beginning += 1;
+        true
+    }
+
+    /// A call begins. Answers what it is to send; without that, it is over.
+    fn enter(&mut self) -> Option<Vec<Waiting>> {
+        self.beginning -= 1;
+        let batch = self.take();
+        self.calls -= usize::from(batch.is_none());
         batch
     }
 
-    /// A call has ended. Answers what it is to send next; without that, it is over.
+    /// A call has ended. Answers what it is to send next; without that, it is over. Less than
+    /// fills a call is left to the last of several.
     fn leave(&mut self) -> Option<Vec<Waiting>> {
-        let batch = self.take();
+        let now = self.calls == 1 || self.waiting.len() >= BATCH_MAX;
+        let batch = if now { self.take() } else { None };
         self.calls -= usize::from(batch.is_none());
         batch
     }

@@ -4,8 +4,11 @@
 //! number. Which account it picks is `domain::choose`'s business.
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The client's own words for billing and version, which it changes between turns; no part of
@@ -32,18 +35,12 @@ pub fn session_of_prefix(body: &[u8]) -> Option<u64> {
         names.for_each(|name| hash.add(b't', name));
     }
     for system in [prefix.system, prefix.instructions] {
-        hash.add_content(b's', system);
-    }
-    match prefix.messages.or(prefix.input) {
-        Some(raw) if raw.get().starts_with('"') => hash.add_content(b'm', Some(raw)),
-        raw => {
-            for message in parsed::<Vec<Message<'_>>>(raw).unwrap_or_default() {
-                hash.add_content(b'm', message.content);
-                if message.role.as_deref() == Some("user") {
-                    break;
-                }
-            }
+        if let Some(content) = parsed(system) {
+            hash.add_content(b's', &content);
         }
+    }
+    for content in prefix.messages.or(prefix.input).iter().flat_map(|opening| &opening.0) {
+        hash.add_content(b'm', content);
     }
     (!hash.is_empty).then(|| hash.state.digest())
 }
@@ -58,9 +55,48 @@ struct Prefix<'a> {
     #[serde(borrow)]
     instructions: Option<&'a RawValue>,
     #[serde(borrow)]
-    messages: Option<&'a RawValue>,
+    messages: Option<Opening<'a>>,
     #[serde(borrow)]
-    input: Option<&'a RawValue>,
+    input: Option<Opening<'a>>,
+}
+
+/// What was said up to the first message of the user's. What came later is skipped, not kept.
+struct Opening<'a>(Vec<Content<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(OpeningVisitor(PhantomData))
+    }
+}
+
+struct OpeningVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for OpeningVisitor<'a> {
+    type Value = Opening<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of messages")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Opening<'a>, E> {
+        Ok(Opening(vec![Content::Text(Cow::Borrowed(text))]))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Opening<'a>, E> {
+        Ok(Opening(vec![Content::Text(Cow::Owned(text.to_owned()))]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Opening<'a>, A::Error> {
+        let mut said = Vec::new();
+        while let Some(message) = list.next_element::<Message<'a>>()? {
+            said.extend(message.content);
+            if message.role.as_deref() == Some("user") {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                break;
+            }
+        }
+        Ok(Opening(said))
+    }
 }
 
 #[derive(Deserialize)]
@@ -76,7 +112,7 @@ struct Message<'a> {
     #[serde(borrow)]
     role: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    content: Option<&'a RawValue>,
+    content: Option<Content<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +121,7 @@ struct Block<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-/// Content is a string or a list of blocks.
+/// Content is a string or a list of blocks; anything else says nothing.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Content<'a> {
@@ -93,6 +129,7 @@ enum Content<'a> {
     Text(Cow<'a, str>),
     #[serde(borrow)]
     Blocks(Vec<Block<'a>>),
+    Other(IgnoredAny),
 }
 
 fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
@@ -113,15 +150,15 @@ impl Hash {
         self.is_empty = false;
     }
 
-    fn add_content(&mut self, tag: u8, raw: Option<&RawValue>) {
-        match parsed::<Content<'_>>(raw) {
-            Some(Content::Text(text)) => self.add(tag, &text),
-            Some(Content::Blocks(blocks)) => blocks
+    fn add_content(&mut self, tag: u8, content: &Content<'_>) {
+        match content {
+            Content::Text(text) => self.add(tag, text),
+            Content::Blocks(blocks) => blocks
                 .iter()
                 .filter_map(|block| block.text.as_deref())
                 .filter(|text| !text.starts_with(BILLING_BLOCK))
                 .for_each(|text| self.add(tag, text)),
-            None => {}
+            Content::Other(_) => {}
         }
     }
 }

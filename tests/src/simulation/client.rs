@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use baton_relay::Body;
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
@@ -78,7 +78,7 @@ async fn read(body: Body, bytes: usize) -> Option<String> {
     let mut body = pin!(body);
     let mut heard = Vec::new();
     while let Some(frame) = body.frame().await {
-        heard.extend_from_slice(&frame.ok()?.into_data().ok()?);
+        heard.put(frame.ok()?.into_data().ok()?);
         if heard.len() >= bytes {
             return None;
         }

@@ -56,6 +56,30 @@ async fn one_by_one_each_goes_at_once() {
 }
 
 #[tokio::test]
+async fn a_call_that_hangs_holds_up_no_other() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let house = House::new().await.with(|local| {
+        local.with_faults(move |target, _| {
+            let is_send = target.contains(".SendMessage");
+            let before = counted.fetch_add(usize::from(is_send), Ordering::SeqCst);
+            (is_send && before == 0).then(Fault::silence)
+        })
+    });
+    let queue = UsageQueue::new(&Aws::new(&house.local.sdk_config()), &house.queue());
+    let hangs = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.send_raw("record 0".to_owned()).await }
+    });
+    while calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(&queue, 3).await, 0);
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "one call for those who waited");
+    hangs.abort();
+}
+
+#[tokio::test]
 async fn what_a_batch_does_not_say_to_be_stored_is_not() {
     let stored = json!({ "Id": "0", "MessageId": "m", "MD5OfMessageBody": "" });
     let refused = json!({ "Id": "1", "Code": "InternalError", "SenderFault": false });
