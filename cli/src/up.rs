@@ -231,6 +231,7 @@ fn banner(ready: &Ready, took: Duration) {
     if let Some(token) = &made.admin_token {
         say(format!("  admin token    {}", token.expose()));
     }
+    say(format!("  console        http://{}/console (sign in with the admin token)", ready.admin));
     if let Some(key) = &made.key {
         say("\nThe first key is shown this once. Point a client here with:\n");
         say(format!(
