@@ -20,6 +20,7 @@ mod cli_import;
 mod cli_profiles;
 mod cli_resources;
 mod console;
+mod console_prices;
 mod console_sign_in;
 mod cost_model;
 mod crowded;
