@@ -42,8 +42,8 @@ async fn a_session_is_for_pages_and_names_are_text() {
     let desk = Desk::alone().await;
     let ada = desk.user(json!({"name": "<script>Ada</script> & \"co\""})).await;
     let (mut visitor, _) = holder(&desk, &ada).await;
-    let page = visitor.open("/console/session").await.answer.ok().text();
-    assert!(page.contains("Ada") && !page.contains("<script"), "{page}");
+    let page = visitor.open("/console/connect").await.answer.ok().text();
+    assert!(page.contains("Ada") && !page.contains("<script>"), "{page}");
     // The API takes no cookies, so nobody can make a browser use it.
     for path in ["/api/v1/keys", "/v1/organizations/spend_limits"] {
         visitor.open(path).await.answer.status(401);
@@ -76,7 +76,7 @@ async fn signing_out_ends_the_session_for_every_copy_of_its_cookie() {
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
     let mut copy = visitor.clone();
-    let csrf = visitor.open("/console/session").await.field("csrf");
+    let csrf = visitor.open("/console/connect").await.field("csrf");
     let page = visitor.submit("/console/sign-out", &[("csrf", &csrf)]).await;
     page.leads_to("/console/sign-in?why=signed_out");
     assert!(visitor.cookie("baton").is_none());
@@ -136,8 +136,8 @@ async fn changes_are_made_from_own_pages_only() {
     let (mut visitor, mut other) = (desk.visitor(), desk.visitor());
     visitor.sign_in(TOKEN).await;
     other.sign_in(TOKEN).await;
-    let csrf = visitor.open("/console/session").await.field("csrf");
-    let foreign = other.open("/console/session").await.field("csrf");
+    let csrf = visitor.open("/console/connect").await.field("csrf");
+    let foreign = other.open("/console/connect").await.field("csrf");
     let refused = async |visitor: &Visitor, csrf: &str| {
         let page = visitor.clone().submit("/console/sign-out", &[("csrf", csrf)]).await;
         assert_eq!(page.answer.status, 403);

@@ -13,7 +13,7 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
     let mut visitor = desk.visitor();
     for (page, way) in [
         ("/console", "/console/sign-in"),
-        ("/console/session", "/console/sign-in?next=%2Fconsole%2Fsession"),
+        ("/console/connect", "/console/sign-in?next=%2Fconsole%2Fconnect"),
         (
             "/console/keys?q=a&x=b%20c",
             "/console/sign-in?next=%2Fconsole%2Fkeys%3Fq%3Da%26x%3Db%2520c",
@@ -25,10 +25,10 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
     }
     // A change is not repeated after sign-in.
     visitor.submit("/console/sign-out", &[]).await.leads_to("/console/sign-in");
-    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fsession").await;
+    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fconnect").await;
     let (csrf, next) = (page.field("csrf"), page.field("next"));
     let fields = [("csrf", &*csrf), ("next", &next), ("credential", TOKEN)];
-    visitor.submit("/console/sign-in", &fields).await.leads_to("/console/session");
+    visitor.submit("/console/sign-in", &fields).await.leads_to("/console/connect");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
 }
 
@@ -88,7 +88,7 @@ async fn pages_are_strict_and_are_not_kept() {
     let desk = Desk::alone().await;
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
-    for path in ["/console/sign-in", "/console/session", "/console", "/console/nothing"] {
+    for path in ["/console/sign-in", "/console/accounts", "/console", "/console/nothing"] {
         let page = visitor.open(path).await;
         let header = |name: &str| page.answer.headers[name].to_str().expect("text").to_owned();
         let policy = header("content-security-policy");
@@ -128,8 +128,9 @@ async fn a_key_signs_in_as_its_user_and_as_a_member() {
     let mut visitor = desk.visitor();
     visitor.sign_in(&format!("  {key} ")).await.leads_to("/console");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Ada"));
-    let page = visitor.open("/console/session").await.answer.text();
-    assert!(page.contains("your own keys and usage"), "a key makes no administrator: {page}");
+    let page = visitor.open("/console/connect").await.answer.text();
+    assert!(page.contains("href=\"/console/mine\""), "{page}");
+    assert!(!page.contains("href=\"/console/accounts\""), "a key makes no administrator: {page}");
     let row = &desk.audit("sign_in").await[0];
     assert_eq!((&row["actor"], &row["target"]), (&json!(ada), &json!(ada)));
     assert_eq!(row["after"], json!({"by": "key", "key_id": id}));
@@ -284,6 +285,6 @@ async fn on_lambda_cookies_come_and_go() {
     let answer = ask("POST", "/console/sign-in", &headers, &[&door], &form).await;
     let session = cookie(&answer.status(303));
     assert!(session.starts_with("__Host-baton=token."), "{session}");
-    let page = ask("GET", "/console/session", &[], &[&door, &session], "").await;
+    let page = ask("GET", "/console/connect", &[], &[&door, &session], "").await;
     assert!(page.text().contains("Admin token"), "{}", page.text());
 }

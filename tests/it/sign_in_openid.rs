@@ -15,8 +15,8 @@ async fn with_ada(provider: &FakeProvider, variables: &[(&str, &str)]) -> (Desk,
 async fn is_admin(desk: &Desk) -> bool {
     let mut visitor = desk.visitor();
     visitor.sign_in_at_provider().await.leads_to("/console");
-    let page = visitor.open("/console/session").await.answer.ok().text();
-    page.contains("everything")
+    let page = visitor.open("/console/connect").await.answer.ok().text();
+    page.contains("href=\"/console/accounts\"")
 }
 
 #[tokio::test]
@@ -24,11 +24,11 @@ async fn a_user_signs_in_by_its_verified_address() {
     let provider = FakeProvider::start();
     let (desk, ada) = with_ada(&provider, &[]).await;
     let mut visitor = desk.visitor();
-    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fsession").await.answer.ok().text();
-    assert!(page.contains("/console/sign-in/openid?next=%2Fconsole%2Fsession"), "{page}");
-    let begun = visitor.open("/console/sign-in/openid?next=%2Fconsole%2Fsession").await;
+    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fconnect").await.answer.ok().text();
+    assert!(page.contains("/console/sign-in/openid?next=%2Fconsole%2Fconnect"), "{page}");
+    let begun = visitor.open("/console/sign-in/openid?next=%2Fconsole%2Fconnect").await;
     let there = visitor.send(visitor.request("GET", &begun.location())).await;
-    visitor.open(&there.location()).await.leads_to("/console/session");
+    visitor.open(&there.location()).await.leads_to("/console/connect");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Ada"));
     let row = &desk.audit("sign_in").await[0];
     assert_eq!(row["actor"], json!(ada));
