@@ -38,7 +38,6 @@ use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
-use baton_domain::price::PriceTable;
 use baton_domain::protocol::Protocol;
 use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
@@ -84,8 +83,6 @@ struct Means {
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
-    /// The models that are listed for an upstream that lists none.
-    prices: &'static PriceTable,
     observer: Observer,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
@@ -161,7 +158,6 @@ impl Relay {
             spend_limit_message: settings.spend_limit_message.clone(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
-            prices: PriceTable::builtin(),
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),
         }))
