@@ -40,7 +40,8 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     stop_asked.await;
     say("stopping: answers under way are finished, their usage is stored");
     stop.cancel();
-    let served = serving.await.map_err(Fail::because);
+    // What a panic said stays with it: it may quote anything.
+    let served = serving.await.map_err(|_| Fail::Failed("it panicked; the log says where".into()));
     exports.finish().await;
     served
 }
@@ -231,6 +232,7 @@ fn banner(ready: &Ready, took: Duration) {
     if let Some(token) = &made.admin_token {
         say(format!("  admin token    {}", token.expose()));
     }
+    say(format!("  console        http://{}/console (sign in with the admin token)", ready.admin));
     if let Some(key) = &made.key {
         say("\nThe first key is shown this once. Point a client here with:\n");
         say(format!(

@@ -9,7 +9,7 @@ use crate::window::Window;
 async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
     let mut house = House::launched(Launch::new().without_admin_token()).await;
     let printed = house.process().stdout();
-    let token = printed.lines().find(|line| line.to_lowercase().contains("admin token"));
+    let token = printed.lines().find(|line| line.trim_start().starts_with("admin token"));
     let token = token.and_then(|line| line.split_whitespace().last()).expect("an admin token");
     let window = Window::open(&house.admin_url()).await;
 

@@ -80,6 +80,20 @@ async fn an_account_and_a_group_are_changed_by_their_names() {
     let emptied = ["max_concurrency", "cache_domain"].map(|name| account[name].clone());
     assert_eq!((emptied, &account["model_map"]), ([Value::Null, Value::Null], &json!({})));
 
+    done(&mut house, "account set main --provider openai_compatible --speaks-responses true");
+    assert_eq!(json_of(&mut house, "account show main")["speaks_responses"], true);
+    done(&mut house, "account set main --speaks-responses false");
+    assert_eq!(json_of(&mut house, "account show main")["speaks_responses"], false);
+    done(&mut house, "group set night --model-alias gpt-*=claude-b --model-alias o1=claude-c");
+    let aliases = json_of(&mut house, "group show night")["model_aliases"].take();
+    assert_eq!(aliases, json!({"gpt-*": "claude-b", "o1": "claude-c"}));
+    fails(&mut house, "group set night --model-alias odd", 2, &["--model-alias", "odd"]);
+    fails(&mut house, "account set main --map odd", 2, &["--map", "odd"]);
+    done(&mut house, "group set night --model-alias none");
+    assert_eq!(json_of(&mut house, "group show night")["model_aliases"], json!({}));
+    done(&mut house, "group add --name alias --model-alias a=b");
+    assert_eq!(json_of(&mut house, "group show alias")["model_aliases"], json!({"a": "b"}));
+
     fails(&mut house, "group remove night --yes", 1, &["take them out of it first"]);
     done(&mut house, "account remove main --yes");
     done(&mut house, "group set night --name day");

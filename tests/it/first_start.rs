@@ -11,9 +11,9 @@ fn keys_in(text: &str) -> Vec<&str> {
     text.split(word).filter(|word| word.starts_with("bt_")).collect()
 }
 
-/// The admin token that was printed: the last word of the line that names it.
+/// The admin token that was printed: the last word of the line that begins with its name.
 fn admin_token(text: &str) -> &str {
-    let line = text.lines().find(|line| line.to_lowercase().contains("admin token"));
+    let line = text.lines().find(|line| line.trim_start().starts_with("admin token"));
     let line = line.unwrap_or_else(|| panic!("no line names the admin token:\n{text}"));
     line.split(|c: char| c.is_whitespace() || c == '=').next_back().expect("a word")
 }
@@ -30,6 +30,8 @@ async fn a_first_start_prints_what_is_needed_exactly_once() {
     let base = format!("http://{}", process.relay);
     assert!(text.contains(&format!("ANTHROPIC_BASE_URL={base}")), "{text}");
     assert!(text.contains("export ANTHROPIC_BASE_URL="), "ready to paste: {text}");
+    let console = format!("http://{}/console", process.admin);
+    assert!(text.contains(&format!("{console} (sign in with the admin token)")), "{text}");
     let keys = keys_in(&text);
     let [secret] = keys.as_slice() else { panic!("one key, once: {keys:?} in\n{text}") };
     assert!(text.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")), "{text}");
@@ -50,6 +52,7 @@ async fn a_first_start_prints_what_is_needed_exactly_once() {
     let text = process.stdout();
     assert!(keys_in(&text).is_empty(), "a second start prints no key:\n{text}");
     assert!(!text.contains(token), "nor the token:\n{text}");
+    assert!(text.contains(&format!("http://{}/console", process.admin)), "{text}");
     Admin::at(process.admin, token).get("/groups").await.ok();
     let key = Key::found(secret, &format!("http://{}", process.relay));
     key.ask("hi again").await.ok();

@@ -4,16 +4,16 @@
 use baton_tests::answer::Answer;
 use baton_tests::house::House;
 use baton_tests::lambda::{Cloud, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{Desk, TOKEN, Visitor};
+use baton_tests::signing_in::{Reception, TOKEN, Visitor};
 use serde_json::json;
 
 #[tokio::test]
 async fn without_a_session_every_page_leads_to_sign_in_and_back() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let mut visitor = desk.visitor();
     for (page, way) in [
         ("/console", "/console/sign-in"),
-        ("/console/session", "/console/sign-in?next=%2Fconsole%2Fsession"),
+        ("/console/connect", "/console/sign-in?next=%2Fconsole%2Fconnect"),
         (
             "/console/keys?q=a&x=b%20c",
             "/console/sign-in?next=%2Fconsole%2Fkeys%3Fq%3Da%26x%3Db%2520c",
@@ -25,16 +25,16 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
     }
     // A change is not repeated after sign-in.
     visitor.submit("/console/sign-out", &[]).await.leads_to("/console/sign-in");
-    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fsession").await;
+    let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fconnect").await;
     let (csrf, next) = (page.field("csrf"), page.field("next"));
     let fields = [("csrf", &*csrf), ("next", &next), ("credential", TOKEN)];
-    visitor.submit("/console/sign-in", &fields).await.leads_to("/console/session");
+    visitor.submit("/console/sign-in", &fields).await.leads_to("/console/connect");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
 }
 
 #[tokio::test]
 async fn nobody_is_led_to_another_site() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     for next in [
         "https://evil.example/",
         "//evil.example",
@@ -57,7 +57,7 @@ async fn nobody_is_led_to_another_site() {
 
 #[tokio::test]
 async fn the_browser_is_told_to_keep_the_session_to_itself() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let cookies = desk.visitor().sign_in(TOKEN).await.cookies();
     let [plain] = cookies.as_slice() else { panic!("{cookies:?}") };
     assert!(plain.starts_with("baton=token."), "{plain}");
@@ -85,10 +85,10 @@ async fn the_browser_is_told_to_keep_the_session_to_itself() {
 
 #[tokio::test]
 async fn pages_are_strict_and_are_not_kept() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
-    for path in ["/console/sign-in", "/console/session", "/console", "/console/nothing"] {
+    for path in ["/console/sign-in", "/console/accounts", "/console", "/console/nothing"] {
         let page = visitor.open(path).await;
         let header = |name: &str| page.answer.headers[name].to_str().expect("text").to_owned();
         let policy = header("content-security-policy");
@@ -122,14 +122,15 @@ async fn pages_are_strict_and_are_not_kept() {
 
 #[tokio::test]
 async fn a_key_signs_in_as_its_user_and_as_a_member() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let ada = desk.user(json!({"name": "Ada", "role": "admin"})).await;
     let (id, key) = desk.key_of(&ada).await;
     let mut visitor = desk.visitor();
     visitor.sign_in(&format!("  {key} ")).await.leads_to("/console");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Ada"));
-    let page = visitor.open("/console/session").await.answer.text();
-    assert!(page.contains("your own keys and usage"), "a key makes no administrator: {page}");
+    let page = visitor.open("/console/connect").await.answer.text();
+    assert!(page.contains("href=\"/console/mine\""), "{page}");
+    assert!(!page.contains("href=\"/console/accounts\""), "a key makes no administrator: {page}");
     let row = &desk.audit("sign_in").await[0];
     assert_eq!((&row["actor"], &row["target"]), (&json!(ada), &json!(ada)));
     assert_eq!(row["after"], json!({"by": "key", "key_id": id}));
@@ -137,7 +138,7 @@ async fn a_key_signs_in_as_its_user_and_as_a_member() {
 
 #[tokio::test]
 async fn whatever_opens_nothing_gets_the_same_answer() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let (ada, bob) =
         (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
     let (_, of_disabled_user) = desk.key_of(&ada).await;
@@ -176,7 +177,7 @@ async fn whatever_opens_nothing_gets_the_same_answer() {
 
 #[tokio::test]
 async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     desk.visitor().sign_in(TOKEN).await.leads_to("/console");
     let mut visitor = desk.visitor();
     for n in 0..30 {
@@ -195,7 +196,7 @@ async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
 
 #[tokio::test]
 async fn a_form_from_elsewhere_signs_nobody_in() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let page = desk.visitor().open("/console/sign-in").await;
     let stolen = page.field("csrf");
     let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", TOKEN.to_owned())];
@@ -224,7 +225,7 @@ async fn a_form_from_elsewhere_signs_nobody_in() {
 
 #[tokio::test]
 async fn nothing_is_typed_in_where_others_can_read_along() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let mut visitor = desk.visitor().with("host", "admin.example.com");
     let page = visitor.open("/console/sign-in").await.answer.ok().text();
     assert!(page.contains("BATON_CONSOLE_ORIGIN") && !page.contains("<form"), "{page}");
@@ -235,7 +236,7 @@ async fn nothing_is_typed_in_where_others_can_read_along() {
     // Behind a proxy that says nothing of https, the operator does.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
     let relay = ("RELAY_URL", "https://llm.example.com/");
-    let desk = Desk::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
+    let desk = Reception::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
     let mut visitor = desk.visitor().with("origin", "https://admin.example.com");
     visitor.sign_in(TOKEN).await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
@@ -284,6 +285,6 @@ async fn on_lambda_cookies_come_and_go() {
     let answer = ask("POST", "/console/sign-in", &headers, &[&door], &form).await;
     let session = cookie(&answer.status(303));
     assert!(session.starts_with("__Host-baton=token."), "{session}");
-    let page = ask("GET", "/console/session", &[], &[&door, &session], "").await;
+    let page = ask("GET", "/console/connect", &[], &[&door, &session], "").await;
     assert!(page.text().contains("Admin token"), "{}", page.text());
 }

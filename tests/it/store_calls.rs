@@ -7,7 +7,9 @@ use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
+use baton_cloud::store::{Edit, Store};
+use baton_domain::own_price::{OwnPrice, PriceId};
+use baton_domain::price::{Price, Rates};
 use baton_local::Local;
 use baton_relay::Relay;
 use baton_tests::house::{MODEL, message};
@@ -17,6 +19,8 @@ use http_body_util::{BodyExt as _, Full};
 
 /// A relay in this process, over stores in memory that note each call.
 struct Watched {
+    local: Local,
+    settings: Settings,
     relay: Relay,
     key: String,
     calls: Arc<Mutex<Vec<String>>>,
@@ -48,7 +52,7 @@ impl Watched {
         let key = made.expect("first start").key.expect("a key").expose().to_owned();
         let relay = Relay::new(&settings, &pepper, store, queue).expect("a relay");
         calls.lock().expect("the notes").clear();
-        Self { relay, key, calls }
+        Self { local, settings, relay, key, calls }
     }
 
     /// Asks with a key; answers the status and the calls that it took.
@@ -64,6 +68,61 @@ impl Watched {
         let calls = std::mem::take(&mut *self.calls.lock().expect("the notes"));
         (status, calls)
     }
+}
+
+impl Watched {
+    /// Sets a price, as another instance does.
+    async fn set_price(&self, model: &str) {
+        let aws = Aws::new(&self.local.sdk_config());
+        let store = Store::new(&aws, &self.settings, Clock::system(), Dice::seeded(8));
+        let from = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let standard =
+            Rates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };
+        let version = "own".to_owned();
+        let price = Price { from, standard, fast: None, above: None, us_geo: false, version };
+        let id = PriceId { model: model.to_owned(), from };
+        let mut edit = Edit::default();
+        let stored = store.stamp(OwnPrice { id, price }, None);
+        store.save_price(&mut edit, &stored).expect("an item");
+        store.apply(edit).await.expect("saved");
+    }
+
+    /// Asks for this, and answers the status and the text.
+    async fn get(&self, path: &str) -> (u16, String) {
+        let request = Request::get(path)
+            .header("x-api-key", &self.key)
+            .body(Full::new(bytes::Bytes::new()))
+            .expect("a request");
+        let answer = self.relay.handle(request).await;
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.expect("a whole answer").to_bytes();
+        (status, String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[tokio::test]
+async fn models_with_an_own_price_are_listed_once_they_are_known() {
+    let upstream = FakeUpstream::start();
+    let watched = Watched::start(&upstream).await;
+    watched.set_price("own-model").await;
+    let (one, all) = ("/v1/models/own-model", "/v1/models");
+    // Prices are in memory once a request was priced. The upstream lists no models any more.
+    assert_eq!(watched.ask(&watched.key).await.0, 200);
+    drop(upstream);
+    let (status, list) = watched.get(all).await;
+    assert_eq!((status, list.contains("\"own-model\"")), (200, true), "{list}");
+    assert!(list.contains(MODEL), "the built-in ones are there, too: {list}");
+    assert_eq!(watched.get(one).await.0, 200);
+
+    // They are not worth a call: where no request was priced, the built-in ones are listed.
+    let upstream = FakeUpstream::start();
+    let fresh = Watched::start(&upstream).await;
+    fresh.set_price("own-model").await;
+    drop(upstream);
+    let (status, list) = fresh.get(all).await;
+    assert_eq!((status, list.contains("\"own-model\"")), (200, false), "{list}");
+    assert!(list.contains(MODEL), "{list}");
+    assert_eq!(fresh.get(one).await.0, 404);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ impl Desk {
         let cookie = ("cookie", &*door.cookie());
         let inside = self.send("POST", "/console/sign-in", cookie, &form.finish()).await;
         let cookie = inside.cookie();
-        let page = self.send("GET", "/console/session", ("cookie", &cookie), "").await;
+        let page = self.send("GET", "/console/connect", ("cookie", &cookie), "").await;
         let session = (cookie, page.csrf());
         self.sessions.lock().expect("sessions").insert(token.to_owned(), session.clone());
         session

@@ -5,6 +5,7 @@ use super::plan::{Account, DEFAULT, Key, Left, Plan};
 use crate::Fail;
 use crate::operate::Desk;
 use crate::say::{rows, say};
+use baton_domain::spreadsheet;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -72,7 +73,8 @@ impl Keys {
             Self::Shown => say(format!("{name}\t{secret}")),
             Self::Collected => outcome.secrets.push((name.to_owned(), secret.to_owned())),
             Self::Written(file) => {
-                file.write_record([name, id, secret]).map_err(Fail::because)?;
+                file.write_record([&*spreadsheet::cell(name), id, secret])
+                    .map_err(Fail::because)?;
                 file.flush().map_err(Fail::because)?;
             }
         }

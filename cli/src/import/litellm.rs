@@ -208,7 +208,7 @@ fn losses(row: &Row, what: &str, plan: &mut Plan) {
     }
     for (name, why) in [
         ("model_max_budget", "Baton's limits count all models together"),
-        ("aliases", "other names of models belong to accounts: `baton account set --map`"),
+        ("aliases", "other names of models belong to groups: `baton group set --model-alias`"),
     ] {
         if !object(row, name).is_empty() {
             plan.leave(format!("{what}: {name}"), why);

@@ -1,12 +1,12 @@
 //! `baton account`: upstream accounts.
 
-use super::body::{Body, NONE};
+use super::body::Body;
 use super::names::{ACCOUNT, GROUP};
 use super::{Desk, Sure, all_of_stdin, first_line_of_stdin};
 use crate::Fail;
 use crate::say::{say, text};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What can be done with accounts.
 #[derive(Subcommand)]
@@ -111,6 +111,9 @@ pub struct AccountFields {
     /// ASKED=SERVED: a model that it knows under another name; may be repeated; `none` forgets all
     #[arg(long, value_name = "ASKED=SERVED")]
     map: Vec<String>,
+    /// Whether an OpenAI-compatible upstream has /v1/responses, too: true or false
+    #[arg(long)]
+    speaks_responses: Option<bool>,
     /// Accounts of one domain share the upstream's prompt cache, or `none`
     #[arg(long)]
     cache_domain: Option<String>,
@@ -187,7 +190,8 @@ async fn body(
         .set("priority", fields.priority)
         .set("weight", fields.weight)
         .set_list("models", fields.model)
-        .set("model_map", model_map(&fields.map)?)
+        .set_pairs(("model_map", "--map"), &fields.map)?
+        .set("speaks_responses", fields.speaks_responses)
         .set_or_empty("cache_domain", fields.cache_domain)
         .set_number("max_concurrency", fields.max_concurrency)?
         .set_or_empty("proxy_url", fields.proxy_url)
@@ -215,20 +219,6 @@ fn other_credential(said: String) -> Result<Value, Fail> {
     serde_json::from_str(&text).map_err(|_| {
         Fail::Usage("--credential: it is no JSON; the README shows the kinds".to_owned())
     })
-}
-
-fn model_map(said: &[String]) -> Result<Option<Value>, Fail> {
-    if said.is_empty() {
-        return Ok(None);
-    }
-    let mut map = Map::new();
-    for pair in said.iter().filter(|pair| *pair != NONE) {
-        let (asked, served) = pair.split_once('=').ok_or_else(|| {
-            Fail::Usage(format!("--map takes ASKED=SERVED or `{NONE}`, not `{pair}`"))
-        })?;
-        map.insert(asked.to_owned(), json!(served));
-    }
-    Ok(Some(Value::Object(map)))
 }
 
 async fn test(desk: &Desk, account: &str) -> Result<(), Fail> {

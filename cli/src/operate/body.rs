@@ -44,6 +44,22 @@ impl Body {
         self.set(name, list)
     }
 
+    /// Sets an object from `ASKED=SERVED`; nothing said means no field, `none` the empty object.
+    pub(super) fn set_pairs(
+        self,
+        (name, flag): (&str, &str),
+        said: &[String],
+    ) -> Result<Self, Fail> {
+        let mut map = Map::new();
+        for pair in said.iter().filter(|pair| *pair != NONE) {
+            let (asked, served) = pair.split_once('=').ok_or_else(|| {
+                Fail::Usage(format!("{flag} takes ASKED=SERVED or `{NONE}`, not `{pair}`"))
+            })?;
+            map.insert(asked.to_owned(), json!(served));
+        }
+        Ok(self.set(name, (!said.is_empty()).then_some(map)))
+    }
+
     /// Whether nothing was said.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

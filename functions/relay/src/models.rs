@@ -1,5 +1,6 @@
 //! The models that a key may use: the upstreams' own lists, less what the key or an account does
-//! not allow; if no upstream has one to offer in time, the models of the price table.
+//! not allow; if no upstream has one to offer in time, the models of the price table, with those that
+//! the operator has set a price for as far as they are in memory.
 //!
 //! Where the group has accounts of one vendor, and the client is that vendor's, the list of one of
 //! them passes as it is. Otherwise lists are merged, in the client's form.
@@ -78,7 +79,8 @@ impl Means {
             return Ok(Response::from_parts(head, Body::ready(body)));
         }
         let is_alias = chooser.model() != id;
-        if is_alias || self.prices.models().any(|(model, _)| model == id) {
+        let prices = self.store.prices_held();
+        if is_alias || prices.models().any(|(model, _)| model == id) {
             return Ok(reply::json(StatusCode::OK, form.entry(id).to_string()));
         }
         Err(Refusal::unknown_model(id))
@@ -91,12 +93,13 @@ impl Means {
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
         let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
-        let mut ids = BTreeSet::new();
+        let (mut ids, prices) = (BTreeSet::new(), self.store.prices_held());
         for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
-            let models = self.prices.models().map(|(id, _)| id);
+            let models = prices.models().map(|(id, _)| id);
             for id in models.filter(|id| may_see(caller, from_ref(member), id)) {
-                let own = || format!("anthropic.{id}");
-                ids.insert(map(&member.account.model_map, id).map_or_else(own, str::to_owned));
+                // Bedrock's name of what others make is not known.
+                let own = || id.starts_with("claude-").then(|| format!("anthropic.{id}"));
+                ids.extend(map(&member.account.model_map, id).map(str::to_owned).or_else(own));
             }
         }
         let profile = |id: &String| {
@@ -139,10 +142,11 @@ impl Means {
         form: Form,
     ) -> Response<Body> {
         let enabled = members.iter().filter(|member| member.account.enabled);
+        let prices = self.store.prices_held();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         for member in enabled.clone().filter(|member| member.account.provider == Provider::Bedrock)
         {
-            let known = self.prices.models().map(|(id, _)| id);
+            let known = prices.models().map(|(id, _)| id);
             for id in known.filter(|id| may_see(caller, from_ref(member), id)) {
                 found.insert(id.to_owned(), form.entry(id));
             }
@@ -208,7 +212,8 @@ impl Means {
 
     /// The models of the price table, for accounts that do not list their own.
     fn catalogue(&self, caller: &Caller, members: &[PoolMember], form: Form) -> Response<Body> {
-        let known = self.prices.models().map(|(id, _)| id);
+        let prices = self.store.prices_held();
+        let known = prices.models().map(|(id, _)| id);
         let known = known.filter(|id| may_see(caller, members, id));
         let list = form.list(&known.map(|id| form.entry(id)).collect::<Vec<_>>());
         reply::json(StatusCode::OK, list.to_string())

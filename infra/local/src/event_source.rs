@@ -142,8 +142,9 @@ impl EventSource {
         // An own task, so that a panic is the handler's end and not the consumer's.
         let done = match tokio::spawn(handler(event)).await {
             Ok(response) => succeeded(delivered, &response),
-            Err(cause) => {
-                tracing::error!(queue = self.queue, %cause, "the batch failed");
+            // The log has been told where; what a panic says may quote the batch.
+            Err(_) => {
+                tracing::error!(queue = self.queue, "the batch failed: its handler panicked");
                 Vec::new()
             }
         };

@@ -9,8 +9,8 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use std::time::Duration;
 
-/// For one try of a call; those made here take milliseconds.
-const TRY_TIMEOUT: Duration = Duration::from_mins(1);
+/// For one try of a call. Those made here take milliseconds, but for a wait of 20 s for messages.
+const TRY_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// Clients for the services that Baton uses. Cloning is cheap.
 #[derive(Clone)]

@@ -89,6 +89,12 @@ where
         }
     }
 
+    /// What is there of `key`, if it is young enough to bridge an outage. Nothing is read.
+    pub fn held(&self, key: &K) -> Option<V> {
+        let entry = self.entries.get(key)?;
+        (entry.read_at.elapsed() < self.lifetime.outage).then(|| entry.value.clone())
+    }
+
     /// Drops the entry, because this process has changed what it was read from.
     pub fn forget(&self, key: &K) {
         self.entries.remove(key);
@@ -151,7 +157,9 @@ mod tests {
         assert_eq!(read(&cache, &up).await, Ok(3), "too old to serve");
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(read(&cache, &down).await, Ok(3), "bridges an outage");
+        assert_eq!(cache.held(&"k"), Some(3), "held, without a look at the store");
         tokio::time::advance(Duration::from_mins(5)).await;
+        assert_eq!(cache.held(&"k"), None, "too old even for that");
         assert_eq!(read(&cache, &down).await, Err(()), "but not for ever");
         cache.forget(&"k");
         assert_eq!(read(&cache, &up).await, Ok(4), "forgotten");

@@ -50,6 +50,18 @@ struct Waiting {
 #[error("the usage queue did not take the record: {0}")]
 pub struct QueueError(pub(crate) String);
 
+/// A call's place among those under way. A panic gives it back, or nothing would be sent any more
+/// after a few of them; who waits for that call is told that it failed.
+struct Place<'a>(&'a UsageQueue);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            while self.0.line().leave().is_some() {}
+        }
+    }
+}
+
 impl UsageQueue {
     /// The queue at `url`.
     pub fn new(aws: &Aws, url: &str) -> Self {
@@ -93,6 +105,7 @@ impl UsageQueue {
     async fn call(self) {
         // Who is about to send in this very turn comes along.
         tokio::task::yield_now().await;
+        let _place = Place(&self);
         let mut next = self.line().enter();
         while let Some(batch) = next {
             self.send_batch(batch).await;

@@ -31,6 +31,7 @@ pub mod scope;
 pub mod secret;
 pub mod session;
 pub mod spend_limit;
+pub mod spreadsheet;
 pub mod token;
 pub mod usage;
 pub mod verdict;

@@ -122,12 +122,13 @@ impl Visitor {
 
     /// Whom the console takes the browser for; `None` if it sends it to sign in.
     pub async fn known_as(&mut self) -> Option<String> {
-        let page = self.open("/console/session").await;
+        let page = self.open("/console/connect").await;
         if page.answer.status == 303 {
             return None;
         }
         let text = page.answer.text();
-        let (_, rest) = text.split_once("<strong>").expect("a name");
+        let (_, rest) = text.split_once("class=\"name\"").expect("a name");
+        let (_, rest) = rest.split_once('>').expect("its text");
         Some(rest.split('<').next().unwrap_or_default().to_owned())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Desk;
 use super::account_form::{Credential, credential_form, new_blocks, read_credential, specs};
+use super::account_sign_in::{again_fold, new_fold};
 use super::ask::Outcome;
 use super::block::{Block, Cell, Link, Piece, Table, Tone, code, link, maybe, none, text};
 use super::form::{Form, Kind, Spec, Typed};
@@ -143,7 +144,18 @@ fn test_button(id: &str) -> Form {
 async fn new(guest: Guest) -> Outcome {
     guest.admins_only()?;
     let groups = Names::of(&guest, "groups").await?;
-    Ok(guest.show("New account", new_blocks(&guest, &groups, None)))
+    Ok(guest.show("New account", new_page(&guest, &groups, (None, None))))
+}
+
+/// The forms of a new account, with what was tried of one with a credential, or of a sign-in.
+pub(super) fn new_page(
+    guest: &Guest,
+    groups: &Names,
+    (made, signed_in): (Option<&Tried>, Option<&Tried>),
+) -> Vec<Block> {
+    let mut blocks = new_blocks(guest, groups, made);
+    blocks.push(new_fold(groups, signed_in));
+    blocks
 }
 
 async fn create(guest: Guest, body: Bytes) -> Outcome {
@@ -156,7 +168,7 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
         Ok(view) => see(&format!("{HERE}/{}?done=created", said(&view["id"]))),
         Err(why) if why.is_of_form() => {
             let tried = Tried { typed, why };
-            let blocks = new_blocks(&guest, &groups, Some(&tried));
+            let blocks = new_page(&guest, &groups, (Some(&tried), None));
             Ok(guest.show_refused("New account", blocks, &tried.why))
         }
         Err(why) => Err(why),
@@ -165,13 +177,15 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
 
 /// What was tried on the page of an account.
 #[derive(Default)]
-struct Told {
-    edit: Option<Tried>,
-    credential: Option<Tried>,
-    said: Option<(Tone, String)>,
+pub(super) struct Told {
+    pub(super) edit: Option<Tried>,
+    pub(super) credential: Option<Tried>,
+    pub(super) sign_in: Option<Tried>,
+    pub(super) said: Option<(Tone, String)>,
 }
 
-async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Block>)> {
+/// The page of an account.
+pub(super) async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Block>)> {
     let path = format!("{API}/{id}");
     let (view, groups) = futures_util::try_join!(guest.get(path), Names::of(guest, "groups"))?;
     let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
@@ -194,6 +208,7 @@ async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Bloc
         let title = format!("Replace the credential: {}", kind.title());
         blocks.push(Block::Fold(format!("credential-{}", kind.name()), title, form));
     }
+    blocks.push(again_fold(id, told.sign_in.as_ref()));
     let means = "requests go to the other accounts of its groups";
     blocks.push(thing::remove_fold(&format!("{here}/delete"), &view, "account", means));
     Ok((cut(&said(&view["name"]), 200), blocks))

@@ -136,6 +136,8 @@ pub(super) enum Piece {
     /// An id or a name that programs use.
     Code(String),
     Link(Link),
+    /// A link to another site, which opens beside this page and is not told where from.
+    Away(Link),
     /// What is shown, and all of its digits.
     Number(String, String),
     /// A time: as machines read it, and as people do.

@@ -279,7 +279,7 @@ fn put(body: &mut Value, path: &str, value: Value) {
     if !body[outer].is_object() {
         body[outer] = Value::Object(Map::new());
     }
-    body[outer][inner] = value;
+    put(&mut body[outer], inner, value);
 }
 
 /// What came in a form or a query.

@@ -2,6 +2,7 @@
 //! versions and the audit trail are the API's; a page has no way of its own to the store.
 
 mod account_form;
+mod account_sign_in;
 mod accounts;
 mod alerts;
 mod ask;
@@ -113,6 +114,7 @@ fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Offic
         .route("/", get(overview::read))
         .route("/theme", post(theme))
         .merge(accounts::routes())
+        .merge(account_sign_in::routes())
         .merge(groups::routes())
         .merge(keys::routes())
         .merge(users::routes())

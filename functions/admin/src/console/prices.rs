@@ -1,11 +1,11 @@
 //! Prices: what models cost, built in and set by operators.
 
 use super::Desk;
-use super::ask::Outcome;
-use super::block::{Block, Cell, Link, Piece, Table, Tone, badge, number, text};
+use super::ask::{Outcome, Trouble};
+use super::block::{Block, Cell, Link, Piece, Table, Tone, badge, link, number};
 use super::form::{Form, Kind, Spec, Typed};
 use super::guest::{Guest, see};
-use super::show::{cut, plain_usd, said};
+use super::show::{cut, grouped, plain_usd, said};
 use super::thing::{self, Tried};
 use axum::Router;
 use axum::body::Bytes;
@@ -38,6 +38,22 @@ fn specs() -> Vec<Spec> {
             "By the list's factor.",
             Kind::Flag,
         ),
+        Spec::new("fast.input", "Fast mode: input", "All five, or none of them.", Kind::Usd),
+        Spec::new("fast.output", "Fast mode: output", "", Kind::Usd),
+        Spec::new("fast.cache_read", "Fast mode: read from the cache", "", Kind::Usd),
+        Spec::new("fast.cache_write_5m", "Fast mode: written, 5 minutes", "", Kind::Usd),
+        Spec::new("fast.cache_write_1h", "Fast mode: written, an hour", "", Kind::Usd),
+        Spec::new(
+            "above.prompt_tokens",
+            "Long prompts: longer than (tokens)",
+            "With all five prices below, or none of it.",
+            Kind::Count,
+        ),
+        Spec::new("above.rates.input", "Long prompts: input", "", Kind::Usd),
+        Spec::new("above.rates.output", "Long prompts: output", "", Kind::Usd),
+        Spec::new("above.rates.cache_read", "Long prompts: read from the cache", "", Kind::Usd),
+        Spec::new("above.rates.cache_write_5m", "Long prompts: written, 5 minutes", "", Kind::Usd),
+        Spec::new("above.rates.cache_write_1h", "Long prompts: written, an hour", "", Kind::Usd),
     ]
 }
 
@@ -81,7 +97,13 @@ async fn list(guest: Guest) -> Outcome {
 fn row(view: &Value) -> Vec<Cell> {
     let rate = |name: &str| {
         let exact = said(&view["standard"][name]);
-        number(plain_usd(&exact), exact)
+        let mut cell = number(plain_usd(&exact), exact);
+        let others = [("fast", &view["fast"][name]), ("long", &view["above"]["rates"][name])];
+        let others = others.iter().filter(|(_, rate)| !rate.is_null());
+        cell.extend(
+            others.map(|(mode, rate)| Piece::Faint(format!("{mode} {}", plain_usd(&said(rate))))),
+        );
+        cell
     };
     let (model, from) = (said(&view["model"]), said(&view["effective_from"]));
     let is_own = view["source"] == "own";
@@ -93,13 +115,11 @@ fn row(view: &Value) -> Vec<Cell> {
             .danger(format!("Delete this price of {}?", cut(&model, 80)))
     };
     let button = if is_own { vec![Piece::Button(remove())] } else { Vec::new() };
-    let mut name = text(cut(&model, 80));
-    let also = [("fast", "also a fast price"), ("above", "dearer for long prompts")];
-    name.extend(
-        also.iter()
-            .filter(|(field, _)| !view[*field].is_null())
-            .map(|(_, says)| Piece::Faint((*says).to_owned())),
-    );
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("model", &model).append_pair("from", &from);
+    let mut name = link(format!("{HERE}/new?{}", query.finish()), cut(&model, 80));
+    let long = view["above"]["prompt_tokens"].as_u64();
+    name.extend(long.map(|most| Piece::Faint(format!("long above {} tokens", grouped(most)))));
     vec![
         name,
         vec![Piece::Time(from.clone(), from.get(..10).unwrap_or(&from).to_owned())],
@@ -115,15 +135,35 @@ fn row(view: &Value) -> Vec<Cell> {
 
 async fn new(guest: Guest) -> Outcome {
     guest.admins_only()?;
-    Ok(guest.show("New price", new_blocks(&guest, None)))
+    let start = start(&guest).await?;
+    Ok(guest.show("New price", new_blocks(&guest, &start, None)))
 }
 
-fn new_blocks(guest: &Guest, tried: Option<&Tried>) -> Vec<Block> {
-    let form = thing::create_form(guest, HERE, "Set price", (&specs(), &json!({})), tried);
+/// The price that the query names, to begin with, but for its date; nothing where it names none.
+async fn start(guest: &Guest) -> Outcome<Value> {
+    let (model, from) = (guest.query.get("model"), guest.query.get("from"));
+    if model.is_empty() {
+        return Ok(json!({}));
+    }
+    let rows = guest.list(format!("{API}/{}", in_path(model))).await?;
+    let found = rows.into_iter().rfind(|row| from.is_empty() || row["effective_from"] == from);
+    let mut start = found.ok_or_else(Trouble::nowhere)?;
+    start["effective_from"] = Value::Null;
+    Ok(start)
+}
+
+fn new_blocks(guest: &Guest, start: &Value, tried: Option<&Tried>) -> Vec<Block> {
+    let form = thing::create_form(guest, HERE, "Set price", (&specs(), start), tried);
     vec![
         Block::Form(form),
-        Block::Text("It holds for requests from then on; what was counted stays. Prices of the fast mode and of long prompts are set through the API.".into()),
+        Block::Text("It holds for requests from then on; what was counted stays. Without a price of their own, fast requests and long prompts cost what others do.".into()),
     ]
+}
+
+/// A model's id in a path, where a plus is a plus.
+fn in_path(model: &str) -> String {
+    let text: String = form_urlencoded::byte_serialize(model.as_bytes()).collect();
+    text.replace('+', "%20")
 }
 
 async fn create(guest: Guest, body: Bytes) -> Outcome {
@@ -132,7 +172,7 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
         Ok(_) => see(&format!("{HERE}?done=saved")),
         Err(why) if why.is_of_form() => {
             let tried = Tried { typed, why };
-            let blocks = new_blocks(&guest, Some(&tried));
+            let blocks = new_blocks(&guest, &json!({}), Some(&tried));
             Ok(guest.show_refused("New price", blocks, &tried.why))
         }
         Err(why) => Err(why),
@@ -141,9 +181,8 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
 
 async fn remove(guest: Guest, body: Bytes) -> Outcome {
     let typed = Typed::parse(&body);
-    let model: String = form_urlencoded::byte_serialize(typed.get("model").as_bytes()).collect();
-    // In a path a plus is a plus.
-    let path = format!("{API}/{}?{}", model.replace('+', "%20"), typed.query(&["effective_from"]));
+    let model = in_path(typed.get("model"));
+    let path = format!("{API}/{model}?{}", typed.query(&["effective_from"]));
     guest.ask(Method::DELETE, path).send().await?;
     see(&format!("{HERE}?done=deleted"))
 }

@@ -12,10 +12,10 @@ use crate::{Office, Shared};
 use askama::Template;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use baton_cloud::store::{Edit, SeenSession, StoreError};
 use baton_domain::key::{Role, User};
 use baton_domain::session::{LIFE, Session, Who};
@@ -49,11 +49,9 @@ pub(super) struct Founding {
     pub(super) said: Value,
 }
 
-/// A look at the session, and its end.
+/// The session's end.
 pub(super) fn routes() -> Router<Arc<Office>> {
-    Router::new()
-        .route(&format!("{BASE}/session"), get(look))
-        .route(&format!("{BASE}/sign-out"), post(sign_out))
+    Router::new().route(&format!("{BASE}/sign-out"), post(sign_out))
 }
 
 /// Lets requests through that come with a session, and changes that were asked for on its pages.
@@ -98,23 +96,6 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
              Go back, reload the page and try again.",
         ),
     }
-}
-
-#[derive(Template)]
-#[template(path = "session.html")]
-struct SessionPage<'a> {
-    name: &'a str,
-    csrf: &'a str,
-    may: &'a str,
-}
-
-/// Who is signed in, and the way out.
-pub(super) async fn look(Extension(visitor): Extension<Visitor>) -> Response {
-    let may = match visitor.actor.member() {
-        Some(_) => "You see and manage your own keys and usage.",
-        None => "You may see and change everything.",
-    };
-    page(StatusCode::OK, &SessionPage { name: &visitor.name, csrf: &visitor.csrf, may })
 }
 
 async fn sign_out(State(office): Shared, uri: Uri, visit: Visit, headers: HeaderMap) -> Response {

@@ -105,6 +105,7 @@ pub(super) fn done(guest: &Guest) -> Option<Block> {
         "created" => "Created.",
         "deleted" => "Deleted.",
         "reset" => "What was held against it is forgotten.",
+        "signed_in" => "Signed in.",
         "refreshed" => "It has a new token.",
         _ => return None,
     };

@@ -1,7 +1,9 @@
-//! Rows as comma-separated text (RFC 4180), with a head.
+//! Rows as comma-separated text (RFC 4180), with a head. Text that would be a formula is guarded.
 
 use super::columns::{COLUMNS, Cell};
 use baton_domain::record::UsageRecord;
+use baton_domain::spreadsheet;
+use std::borrow::Cow;
 
 /// The line with the names.
 pub(super) fn head() -> Result<Vec<u8>, csv::Error> {
@@ -15,7 +17,7 @@ pub(super) fn lines(records: &[UsageRecord]) -> Result<Vec<u8>, csv::Error> {
     let mut lines = csv::Writer::from_writer(Vec::new());
     for record in records {
         for column in &COLUMNS {
-            lines.write_field(column.cell(record).map(text).unwrap_or_default())?;
+            lines.write_field(column.cell(record).map(text).unwrap_or_default().as_ref())?;
         }
         lines.write_record(None::<&[u8]>)?;
     }
@@ -26,12 +28,12 @@ fn whole(lines: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
     lines.into_inner().map_err(|error| csv::Error::from(error.into_error()))
 }
 
-fn text(cell: Cell<'_>) -> String {
+fn text(cell: Cell<'_>) -> Cow<'_, str> {
     match cell {
-        Cell::Text(text) => text.to_owned(),
-        Cell::Count(count) => count.to_string(),
-        Cell::Flag(flag) => flag.to_string(),
-        Cell::Time(at) => at.to_string(),
-        Cell::Money(amount) => amount.to_string(),
+        Cell::Text(text) => spreadsheet::cell(text),
+        Cell::Count(count) => count.to_string().into(),
+        Cell::Flag(flag) => flag.to_string().into(),
+        Cell::Time(at) => at.to_string().into(),
+        Cell::Money(amount) => amount.to_string().into(),
     }
 }

@@ -64,6 +64,26 @@ fn csv_quotes_what_needs_it_and_leaves_empty_what_is_empty() {
 }
 
 #[test]
+fn csv_has_no_formulas_and_numbers_stay_numbers() {
+    let mut hostile = record(4, "=HYPERLINK(\"http://evil.example\")");
+    hostile.upstream_model = "claude-opus-5-5".into();
+    hostile.session_id = Some("\t=1".into());
+    hostile.agent_id = Some("-1".into());
+    hostile.cost_usd = PicoUsd::new(-1);
+    let lines = table::lines(&[hostile]).unwrap();
+    let row = csv::ReaderBuilder::new().has_headers(false).from_reader(&*lines).records().next();
+    let row = row.unwrap().unwrap();
+    let cell = |name: &str| {
+        let at = columns::COLUMNS.iter().position(|column| column.name == name).unwrap();
+        row.get(at).unwrap().to_owned()
+    };
+    assert_eq!(cell("model"), "'=HYPERLINK(\"http://evil.example\")");
+    assert_eq!(cell("upstream_model"), "claude-opus-5-5");
+    assert_eq!((cell("session_id"), cell("agent_id")), ("'\t=1".to_owned(), "'-1".to_owned()));
+    assert_eq!(cell("cost_usd"), "-0.000000000001", "a number is none");
+}
+
+#[test]
 fn parquet_reads_back_over_several_row_groups() {
     let mut file = Parquet::new().unwrap();
     let mut bytes = Vec::new();

@@ -6,11 +6,15 @@ use super::{Store, StoreError, names};
 use crate::cache::{Cache, Lifetime};
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::PriceTable;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// The price table as read last. There is one.
 pub(super) type Prices = Cache<(), Arc<PriceTable>>;
+
+/// What counts where the operator's prices are not known.
+static BUILTIN: LazyLock<Arc<PriceTable>> =
+    LazyLock::new(|| Arc::new(PriceTable::builtin().clone()));
 
 /// Prices change rarely, and a record says which price it has. An outage is bridged for a day.
 const LIFETIME: Lifetime = Lifetime {
@@ -54,9 +58,15 @@ impl Store {
                 tracing::error!(
                     "the operator's prices cannot be read, the built-in ones count: {error}"
                 );
-                Arc::new(PriceTable::builtin().clone())
+                Arc::clone(&BUILTIN)
             }
         }
+    }
+
+    /// The same as far as it is in memory, else the built-in prices: for lists of models, which are
+    /// not worth a call.
+    pub fn prices_held(&self) -> Arc<PriceTable> {
+        self.prices.held(&()).unwrap_or_else(|| Arc::clone(&BUILTIN))
     }
 
     /// Every price that an operator has set, in the order in which they were set.

@@ -1,0 +1,45 @@
+//! Text in files that spreadsheets open: a cell that begins like a formula would be run as one.
+
+use std::borrow::Cow;
+
+/// What makes a spreadsheet take a cell for a formula where it stands first (OWASP, "CSV Injection";
+/// ASVS 5.0, 1.2.10; both 2026-11).
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '\t', '\r', '\n', '\0'];
+/// What makes a spreadsheet take the rest for text.
+const GUARD: char = '\'';
+
+/// A cell with this text, which is not for numbers: a minus is theirs. What would be a formula gets
+/// an apostrophe in front; so does what begins with one, so that whoever reads the file drops one
+/// apostrophe from the front of a text and has what it was.
+pub fn cell(text: &str) -> Cow<'_, str> {
+    if text.starts_with(FORMULA) || text.starts_with(GUARD) {
+        Cow::Owned(format!("{GUARD}{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_begins_like_a_formula_does_not() {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "'=1"] {
+            assert_eq!(cell(text), format!("'{text}"));
+        }
+        for text in ["", "ci", "a=b", " =1", "claude-opus-5-5", "1", "ä"] {
+            assert!(matches!(cell(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_apostrophe_less_is_what_it_was(text in "['=+@\\-\\t\\ra]{0,4}.{0,8}") {
+            let written = cell(&text);
+            prop_assert!(!written.starts_with(FORMULA));
+            prop_assert_eq!(written.strip_prefix(GUARD).unwrap_or(&written), &*text);
+        }
+    }
+}

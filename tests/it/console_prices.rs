@@ -1,0 +1,73 @@
+//! Prices are seen and set in the console, those of the fast mode and of long prompts, too.
+
+use baton_tests::desk::Desk;
+use serde_json::{Value, json};
+
+const CLASSES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
+
+fn rates(prefix: &str, first: u32) -> Vec<(String, String)> {
+    let each = CLASSES.iter().zip(first..);
+    each.map(|(class, usd)| (format!("{prefix}.{class}"), format!("{usd}.50"))).collect()
+}
+
+fn as_told(first: u32) -> Value {
+    let each = CLASSES.iter().zip(first..);
+    each.map(|(class, usd)| ((*class).to_owned(), json!(format!("{usd}.500000")))).collect()
+}
+
+#[tokio::test]
+async fn a_price_has_its_fast_mode_and_its_long_prompts() {
+    let desk = Desk::open().await;
+    let set = async |fields: &[(String, String)]| {
+        let fields: Vec<(&str, &str)> =
+            fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
+        desk.post("/console/prices", &fields).await
+    };
+    let named = [("model", "own-model"), ("effective_from", "2026-11-01T00:00")];
+    let mut fields = named.map(|(name, it)| (name.to_owned(), it.to_owned())).to_vec();
+    fields.extend(rates("standard", 1));
+    fields.extend(rates("fast", 10));
+    fields.extend(rates("above.rates", 20));
+
+    // Prices of long prompts without their length are refused, and stay in the form.
+    let refused = set(&fields).await.well_formed();
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("prompt_tokens"), "{}", refused.text());
+    assert_eq!(refused.field("create", "above.rates.input"), "20.50");
+
+    fields.push(("above.prompt_tokens".to_owned(), "200000".to_owned()));
+    let made = set(&fields).await;
+    assert_eq!(made.status, 303, "{}", made.text());
+    let told = desk.api("GET", "/prices/own-model", &json!({})).await;
+    let told = &told["data"][0];
+    assert_eq!((&told["standard"], &told["fast"]), (&as_told(1), &as_told(10)));
+    assert_eq!(told["above"], json!({"prompt_tokens": 200_000, "rates": as_told(20)}));
+
+    let list = desk.get("/console/prices?q=own-model").await.ok();
+    for said in ["fast 10.50", "long 20.50", "long above 200,000 tokens"] {
+        assert!(list.text().contains(said), "{said}: {}", list.text());
+    }
+    // The next price begins with this one.
+    let href = list.html.split("href=\"").find(|part| part.starts_with("/console/prices/new?"));
+    let href = href.and_then(|part| part.split('"').next()).expect("a way to the form");
+    let form = desk.get(&href.replace("&#38;", "&").replace("&amp;", "&")).await.ok();
+    for (name, value) in &fields[2..] {
+        assert_eq!(&form.field("create", name), value, "{name}");
+    }
+    assert_eq!(form.field("create", "model"), "own-model");
+    assert_eq!(form.field("create", "effective_from"), "");
+}
+
+#[tokio::test]
+async fn a_price_without_them_has_none() {
+    let desk = Desk::open().await;
+    let fields = [vec![("model".to_owned(), "plain".to_owned())], rates("standard", 1)].concat();
+    let fields: Vec<(&str, &str)> =
+        fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
+    let empty = [("fast.input", ""), ("above.prompt_tokens", ""), ("above.rates.input", "")];
+    let made = desk.post("/console/prices", &[&fields[..], &empty].concat()).await;
+    assert_eq!(made.status, 303, "{}", made.text());
+    let told = desk.api("GET", "/prices/plain", &json!({})).await;
+    assert_eq!((&told["data"][0]["fast"], &told["data"][0]["above"]), (&Value::Null, &Value::Null));
+    assert_eq!(desk.get("/console/prices/new?model=nobody-knows").await.status, 404);
+}
