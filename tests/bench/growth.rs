@@ -81,7 +81,7 @@ async fn one(keys: u32, accounts: u32) -> String {
     for _ in 0..REQUESTS {
         ask(&relay, dice.random_range(0..keys)).await;
     }
-    let cpu = (Figures::own().cpu() - before).as_secs_f64() * 1e6 / f64::from(REQUESTS);
+    let cpu = Figures::own().cpu().saturating_sub(before).as_secs_f64() * 1e6 / f64::from(REQUESTS);
     let calls = locked(&calls);
     let each = calls
         .iter()
