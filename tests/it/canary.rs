@@ -191,11 +191,11 @@ async fn alert(house: &House, receiver: &FakeUpstream) {
     let url = format!("{}/{HOOK_PATH}", receiver.url());
     let hook = json!({"url": url, "signing_secret": SIGNING_SECRET});
     let set = admin.send("PUT", "/alerts", &hook).await.ok();
-    let sent = admin.post("/alerts/test", &json!({})).await;
+    let trial = admin.post("/alerts/test", &json!({})).await;
     let shown = admin.get("/alerts").await.ok();
     let bad = json!({"url": BAD_CREDENTIAL, "signing_secret": "short"});
     let refused = admin.send("PUT", "/alerts", &bad).await;
-    for answer in [set, sent, shown, refused] {
+    for answer in [set, trial, shown, refused] {
         clean("an answer about alerts", answer.text().as_bytes(), &EVERYWHERE);
     }
 }
