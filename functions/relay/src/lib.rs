@@ -202,7 +202,8 @@ impl Relay {
         let asked = Arc::new(Asked { id, at, dialect, protocol, head, path, bedrock, trace });
         let answer = self.0.answer(&asked, route.map_err(Refusal::from), body).instrument(span);
         // A panic is one request's end: what it left half done is that request's own.
-        match AssertUnwindSafe(answer).catch_unwind().await.unwrap_or(Err(Refusal::broken())) {
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
+        match answer.unwrap_or_else(|_| Err(Refusal::broken())) {
             Ok(answer) => answer,
             Err(refusal) => self.0.refuse(&asked, refusal),
         }
