@@ -40,7 +40,8 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     stop_asked.await;
     say("stopping: answers under way are finished, their usage is stored");
     stop.cancel();
-    let served = serving.await.map_err(Fail::because);
+    // What a panic said stays with it: it may quote anything.
+    let served = serving.await.map_err(|_| Fail::Failed("it panicked; the log says where".into()));
     exports.finish().await;
     served
 }

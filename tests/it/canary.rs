@@ -2,19 +2,19 @@
 //! the admin API is walked at the most talkative log level, and every output is searched.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use baton_cloud::settings::LogFormat;
-use baton_cloud::telemetry;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use baton_tests::answer::Answer;
 use baton_tests::collector::Collector;
+use baton_tests::eventually::eventually;
 use baton_tests::house::{House, Key, Launch, MODEL, message};
 use baton_tests::lambda::{Cloud, WITHOUT_HURRY, event};
-use baton_tests::program::Program;
+use baton_tests::signing_in::{FakeProvider, Visitor};
 use baton_tests::token_endpoint::{TokenEndpoint, Trouble};
+use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
-use tracing::Instrument as _;
 
 const UPSTREAM_KEY: &str = "sk-upstream-canary-1a";
 const CLIENT_SECRET: &str = "oauth-client-canary-2b";
@@ -29,11 +29,13 @@ const METRICS_TOKEN: &str = "metrics-canary-9i";
 const COLLECTOR_KEY: &str = "collector-canary-10j";
 const PROMPT: &str = "prompt-canary-11k";
 const UPSTREAM_SAID: &str = "upstream-error-canary-12l";
-const PANICKED: &str = "panic-canary-13m";
 const BAD_CREDENTIAL: &str = "mistyped-canary-14n";
+const SIGNING_SECRET: &str = "signing-canary-15o-0123456789";
+const HOOK_PATH: &str = "hook-canary-16p";
+const OPENID_SECRET: &str = "openid-canary-17q";
 
 /// What no output may hold, whoever asks.
-const EVERYWHERE: [&str; 13] = [
+const EVERYWHERE: [&str; 16] = [
     UPSTREAM_KEY,
     CLIENT_SECRET,
     PROXY_PASSWORD,
@@ -47,10 +49,13 @@ const EVERYWHERE: [&str; 13] = [
     PROMPT,
     UPSTREAM_SAID,
     BAD_CREDENTIAL,
+    SIGNING_SECRET,
+    HOOK_PATH,
+    OPENID_SECRET,
 ];
 
 #[track_caller]
-fn clean(place: &str, bytes: &[u8], hidden: &[&str]) {
+pub(crate) fn clean(place: &str, bytes: &[u8], hidden: &[&str]) {
     for canary in hidden {
         let found = bytes.windows(canary.len()).position(|window| window == canary.as_bytes());
         if let Some(at) = found {
@@ -110,6 +115,101 @@ async fn ask_in_every_way(house: &House, key: &Key, account: &str) {
     key.get("/v1/models").await.ok();
 }
 
+/// Keys where no key belongs: beside the one in its place, and instead of it. Answers the other forms
+/// that the key has had.
+async fn ask_oddly(house: &House, key: &Key) -> String {
+    let (secret, proof) = (&key.secret, proof(&key.secret));
+    let body = message(MODEL, "hi", false).to_string();
+    for query in [format!("key={secret}"), format!("beta=true&api_key={secret}&x=1")] {
+        let request = key.request("POST", &format!("/v1/messages?{query}"));
+        let request = request.header("x-custom", secret).header("x-other", format!("b {secret}"));
+        let request = request.header("cookie", format!("key={secret}"));
+        Answer::to(request.body(body.clone())).await.ok();
+        let seen = house.upstream.last().request;
+        assert!(!seen.mentions(proof), "an upstream gets the client's key: {seen:?}");
+        assert_eq!(
+            seen.target.contains("beta=true&x=1"),
+            query.contains("beta"),
+            "{}",
+            seen.target
+        );
+    }
+    let basic = BASE64_STANDARD.encode(format!("user:{secret}"));
+    for (name, value) in [
+        ("x-custom", secret.clone()),
+        ("authorization", secret.clone()),
+        ("authorization", format!("Basic {basic}")),
+        ("proxy-authorization", format!("Bearer {secret}")),
+        ("cookie", format!("key={secret}")),
+        ("x-baton-request-id", secret.clone()),
+    ] {
+        let request = house.request("POST", "/v1/messages").header(name, value);
+        Answer::to(request.body(body.clone())).await.status(401);
+    }
+    let keyless = house.request("POST", &format!("/v1/messages?key={secret}")).body(body);
+    Answer::to(keyless).await.status(401);
+    Answer::to(house.request("GET", &format!("/v1/{secret}"))).await.status(404);
+    Answer::to(key.request("GET", &format!("/v1/models/{secret}"))).await.status(400);
+    key.ask_model(secret, "hi").await.status(400);
+    basic
+}
+
+/// The part of a key that proves it; its id may be read by anybody.
+fn proof(key: &str) -> &str {
+    key.rsplit('_').next().expect("the last part")
+}
+
+/// The console by its form and by its provider; answers the session and what its forms carry.
+async fn visit_the_console(house: &mut House, provider: &FakeProvider) -> [String; 2] {
+    let mut visitor = Visitor::at(house.process().admin);
+    assert_eq!(visitor.sign_in(BAD_CREDENTIAL).await.answer.status, 403);
+    visitor.sign_in(ADMIN_TOKEN).await.leads_to("/console");
+    let session = visitor.cookie("baton").and_then(|it| it.rsplit('.').next());
+    let session = session.expect("a session").to_owned();
+    let csrf = visitor.open("/console/connect").await.field("csrf");
+    for path in ["/console", "/console/accounts", "/console/alerts", "/console/audit"] {
+        let page = visitor.open(path).await.answer.ok();
+        clean(path, page.text().as_bytes(), &EVERYWHERE);
+    }
+    let group = |csrf: &str| [("csrf", csrf.to_owned()), ("name", "by the console".to_owned())];
+    for (csrf, status) in [(csrf.as_str(), 303), (BAD_CREDENTIAL, 403)] {
+        let fields = group(csrf);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        assert_eq!(visitor.submit("/console/groups", &fields).await.answer.status, status);
+    }
+    // The provider does not know this secret, so nobody comes in: failures say most.
+    let mut other = Visitor::at(house.process().admin);
+    let page = other.sign_in_at_provider().await;
+    assert!(page.location().contains("why="), "{}", page.location());
+    assert_eq!(provider.asked("/token"), 1);
+    [session, csrf]
+}
+
+/// Sends an alert on its way to a receiver that refuses it.
+async fn alert(house: &House, receiver: &FakeUpstream) {
+    let admin = house.admin();
+    let url = format!("{}/{HOOK_PATH}", receiver.url());
+    let hook = json!({"url": url, "signing_secret": SIGNING_SECRET});
+    let set = admin.send("PUT", "/alerts", &hook).await.ok();
+    let trial = admin.post("/alerts/test", &json!({})).await;
+    let shown = admin.get("/alerts").await.ok();
+    let bad = json!({"url": BAD_CREDENTIAL, "signing_secret": "short"});
+    let refused = admin.send("PUT", "/alerts", &bad).await;
+    for answer in [set, trial, shown, refused] {
+        clean("an answer about alerts", answer.text().as_bytes(), &EVERYWHERE);
+    }
+}
+
+/// Waits until it was there: they leave once a minute.
+async fn alerted(receiver: &FakeUpstream) {
+    eventually("the alert", Duration::from_secs(90), async || {
+        let seen = receiver.exchanges();
+        let signed = seen.iter().find(|it| it.request.header("baton-signature").is_some());
+        signed.map(|it| assert!(it.request.target.contains(HOOK_PATH))).ok_or(seen.len())
+    })
+    .await;
+}
+
 /// The operator's calls, good and bad; answers what was answered.
 async fn operate_in_every_way(house: &House, endpoint: &TokenEndpoint) -> Vec<Answer> {
     let (admin, url) = (house.admin(), house.upstream.url());
@@ -151,6 +251,7 @@ async fn operate_in_every_way(house: &House, endpoint: &TokenEndpoint) -> Vec<An
 #[tokio::test]
 async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
     let (collector, endpoint) = (Collector::start(), TokenEndpoint::start());
+    let (provider, receiver) = (FakeProvider::start(), FakeUpstream::start());
     let launch = Launch::new()
         .env("BATON_LOG", "trace")
         .env("BATON_LOG_FORMAT", "json")
@@ -158,6 +259,9 @@ async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
         .env("BATON_KEY_PEPPER", PEPPER)
         .env("BATON_METRICS_TOKEN", METRICS_TOKEN)
         .env("BATON_TOKEN_SECONDS", "0.1")
+        .env("BATON_OIDC_ISSUER", &provider.issuer())
+        .env("BATON_OIDC_CLIENT_ID", "baton console")
+        .env("BATON_OIDC_CLIENT_SECRET", OPENID_SECRET)
         .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
         .env("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
@@ -169,17 +273,19 @@ async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
     let fields = json!({"credential": credential});
     let main = house.account_with("main", &house.upstream.url(), fields).await;
     let key = house.key("ci").limit_usd_daily("100").create().await;
+    alert(&house, &receiver).await;
     ask_in_every_way(&house, &key, &main).await;
+    let basic = ask_oddly(&house, &key).await;
+    let [session, csrf] = visit_the_console(&mut house, &provider).await;
     let answers = operate_in_every_way(&house, &endpoint).await;
     ask_in_every_way(&house, &key, &main).await;
     let said = key.ask("hi").await;
+    alerted(&receiver).await;
 
     house.process().terminate();
     let ended = house.process().ended();
-    // The part of the key that proves it; its id may be read by anybody.
-    let proof = key.secret.rsplit('_').next().expect("the last part");
     let mut hidden = EVERYWHERE.to_vec();
-    hidden.push(proof);
+    hidden.extend([proof(&key.secret), &basic, &session, &csrf]);
     clean("stdout", ended.stdout.as_bytes(), &hidden);
     clean("stderr", ended.stderr.as_bytes(), &hidden);
     assert!(ended.stderr.contains("\"TRACE\""), "the log is as talkative as it can be");
@@ -214,37 +320,11 @@ async fn no_output_of_a_function_holds_one() {
     clean("the queue", Value::from(messages.clone()).to_string().as_bytes(), &[PROMPT]);
     stats.invoke(&event::batch(&messages), WITHOUT_HURRY).await;
     refresh.invoke(&event::tick(), WITHOUT_HURRY).await;
-    let proof = key.rsplit('_').next().expect("the last part");
-    let secrets = [PROMPT, proof, "sk-upstream-main", "test-admin-token", "test-pepper"];
+    let secrets = [PROMPT, proof(&key), "sk-upstream-main", "test-admin-token", "test-pepper"];
     for (name, function) in
         [("relay", relay), ("admin", admin), ("stats", stats), ("refresh", refresh)]
     {
         clean(name, function.stdout().as_bytes(), &secrets);
         clean(name, function.stderr().as_bytes(), &secrets);
     }
-}
-
-/// Not a test of its own: the other one runs it in a process of its own.
-#[tokio::test]
-#[ignore = "run by the next one"]
-async fn something_panics() {
-    telemetry::init(LogFormat::Json, "info");
-    let span = tracing::error_span!("request", request_id = "req_inside");
-    let task = tokio::spawn(async { panic!("{PANICKED}") }.instrument(span));
-    assert!(task.await.is_err());
-}
-
-#[test]
-fn a_panic_says_where_and_in_which_request_and_no_more() {
-    let mut command = Command::new(std::env::current_exe().expect("this binary"));
-    command.args(["--exact", "canary::something_panics", "--ignored", "--nocapture"]);
-    let ended = Program::run(&mut command, Duration::from_mins(1));
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    clean("stdout", ended.stdout.as_bytes(), &[PANICKED]);
-    clean("stderr", ended.stderr.as_bytes(), &[PANICKED]);
-    let line = ended.stderr.lines().find(|line| line.contains("panicked")).expect("a line");
-    let line: Value = serde_json::from_str(line).expect("JSON");
-    assert_eq!(line["level"], "ERROR");
-    assert_eq!(line["span"]["request_id"], "req_inside");
-    assert!(line["place"].as_str().is_some_and(|place| place.contains("canary.rs:")), "{line}");
 }

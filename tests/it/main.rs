@@ -47,6 +47,7 @@ mod moved;
 mod office_inside;
 mod openapi;
 mod otlp;
+mod panics;
 mod poison;
 mod policies;
 mod prices;

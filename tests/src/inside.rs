@@ -40,6 +40,8 @@ pub struct Inside {
     seen: Arc<Mutex<Vec<String>>>,
     /// How often yet the state table answers with a fault, and with which.
     fault: Arc<Mutex<Option<(usize, Fault)>>>,
+    /// After how many calls to the stores one panics, and with what.
+    panic: Arc<Mutex<Option<(usize, String)>>>,
 }
 
 impl Inside {
@@ -47,9 +49,13 @@ impl Inside {
     pub async fn new(variables: &[(&str, &str)]) -> Self {
         let (seen, fault) =
             (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Option<(usize, Fault)>>>::default());
+        let panic = Arc::<Mutex<Option<(usize, String)>>>::default();
         let local = Local::open(None).await.expect("stores in memory").with_faults({
-            let (seen, fault) = (Arc::clone(&seen), Arc::clone(&fault));
+            let (seen, fault, panic) = (Arc::clone(&seen), Arc::clone(&fault), Arc::clone(&panic));
             move |target, body| {
+                if let Some(message) = now(&panic) {
+                    panic!("{message} {}", String::from_utf8_lossy(body));
+                }
                 let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
                 seen.lock().expect("not poisoned").push(operation);
                 let mut fault = fault.lock().expect("not poisoned");
@@ -70,7 +76,7 @@ impl Inside {
         let clock = Clock::standing("2026-11-22T21:05:30Z".parse().expect("a time"));
         let store = Store::new(&aws, &settings, clock, Dice::seeded(7));
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-        Self { local, settings, store, queue, seen, fault }
+        Self { local, settings, store, queue, seen, fault, panic }
     }
 
     /// A key in a group that is not there: a request of it passes the limits, then is 503.
@@ -141,13 +147,12 @@ impl Inside {
 
     /// Asks through a relay of its own: the status, and the body with `has_wait`.
     pub async fn ask(&self, secret: &Secret) -> (u16, Value) {
-        let pepper = Secret::new(PEPPER.to_owned());
-        let relay = Relay::new(&self.settings, &pepper, self.store.clone(), self.queue.clone());
+        let relay = self.relay();
         let request = http::Request::post("/v1/messages")
             .header("x-api-key", secret.expose())
             .body(message(MODEL, "hi", true).to_string())
             .expect("a request");
-        let answer = relay.expect("a relay").handle(request).await;
+        let answer = relay.handle(request).await;
         let status = answer.status().as_u16();
         let has_wait = answer.headers().contains_key("retry-after");
         let mut body = std::pin::pin!(answer.into_body());
@@ -157,6 +162,19 @@ impl Inside {
         let mut error: Value = serde_json::from_slice(&bytes).expect("JSON");
         error["has_wait"] = json!(has_wait);
         (status, error)
+    }
+
+    /// A relay over these stores.
+    pub fn relay(&self) -> Relay {
+        let pepper = Secret::new(PEPPER.to_owned());
+        let relay = Relay::new(&self.settings, &pepper, self.store.clone(), self.queue.clone());
+        relay.expect("a relay")
+    }
+
+    /// Lets one call to the stores panic after so many others, in the task of who makes it, with
+    /// this and with all that was to be sent.
+    pub fn panic_after(&self, calls: usize, message: &str) {
+        *self.panic.lock().expect("not poisoned") = Some((calls, message.to_owned()));
     }
 
     /// Lets the state table fail so often.
@@ -192,6 +210,19 @@ impl Inside {
         let counted = counted.first().expect("one");
         let now = self.store.clock().now();
         (counted.spent(Period::Total, now), counted.reserved(Period::Total, now))
+    }
+}
+
+/// The message of a panic whose time has come.
+fn now(panic: &Mutex<Option<(usize, String)>>) -> Option<String> {
+    let mut panic = panic.lock().expect("not poisoned");
+    match panic.take() {
+        Some((0, message)) => Some(message),
+        Some((calls, message)) => {
+            *panic = Some((calls - 1, message));
+            None
+        }
+        None => None,
     }
 }
 

@@ -8,10 +8,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use baton_cloud::store::StoreError;
 use baton_domain::id::RequestId;
+use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use tracing::Instrument as _;
 
 const HTML: &[u8] = b"text/html";
 
@@ -38,6 +41,12 @@ impl Refused {
     pub(crate) fn broken(error: impl Display) -> Self {
         tracing::error!("{error}");
         let message = "Baton failed; the log says why, under this request's id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
+    /// The same where the log has been told already.
+    fn panicked() -> Self {
+        let message = "Baton failed; the log says where, under this request's id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
@@ -168,7 +177,10 @@ impl IntoResponse for Told {
 pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
     let id = RequestId::at(office.store.clock().now(), office.store.dice().bits());
-    let mut response = next.run(request).await;
+    // Every line that is logged on the way names the request, that of a panic, too.
+    let span = tracing::error_span!("request", request_id = %id);
+    let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|_| Refused::panicked().into_response());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }

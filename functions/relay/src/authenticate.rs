@@ -6,7 +6,7 @@ use baton_cloud::store::Stored;
 use baton_domain::key::{Key, Unusable};
 use baton_domain::model::allows;
 use baton_domain::money::PicoUsd;
-use baton_domain::relay_key::RelayKey;
+use baton_domain::relay_key::{RelayKey, is_within};
 use baton_domain::scope::Scope;
 use baton_wire::headers::credentials;
 use std::sync::Arc;
@@ -24,8 +24,12 @@ impl Caller {
         &self.stored.value
     }
 
-    /// Whether the key may ask for `model`.
+    /// Whether the key may ask for `model`. A relay key is no model: its name would be kept in
+    /// records and logs, and go upstream.
     pub(crate) fn may_use(&self, model: &str) -> Result<(), Refusal> {
+        if is_within(model.as_bytes()) {
+            return Err(Refusal::key_for_model());
+        }
         if allows(&self.key().models, model) {
             Ok(())
         } else {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,7 +137,13 @@ impl Relayed {
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
         let _inside = self.span.enter();
         loop {
-            match std::task::ready!(chunks.as_mut().poll_next(context)) {
+            let polled = AssertUnwindSafe(|| chunks.as_mut().poll_next(context));
+            // A panic breaks off this answer, and no other one of the connection.
+            let Ok(polled) = catch_unwind(polled) else {
+                self.chunks = None;
+                return Poll::Ready(Some(Err(Broken)));
+            };
+            match std::task::ready!(polled) {
                 Some(Ok(bytes)) if bytes.is_empty() => {}
                 Some(chunk) => return Poll::Ready(Some(chunk.map(Frame::data))),
                 None => {

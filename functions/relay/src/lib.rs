@@ -42,8 +42,9 @@ use baton_domain::protocol::Protocol;
 use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
-use baton_wire::route::{Route, resolve};
+use baton_wire::route::{Route, resolve, with_query};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
@@ -52,6 +53,7 @@ use receipt::Bill;
 use reply::Refusal;
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -104,12 +106,10 @@ struct Asked {
 }
 
 impl Asked {
-    /// What to append to an upstream's base: the path without aliases, the query as it came.
+    /// What to append to an upstream's base: the path without aliases, the query as it came but
+    /// for a relay key in it.
     fn path_and_query(&self) -> String {
-        match self.head.uri.query() {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
-        }
+        with_query(&self.path, self.head.uri.query())
     }
 
     fn accepts_gzip(&self) -> bool {
@@ -198,8 +198,10 @@ impl Relay {
         // Every line that is logged on the way names the request, that of a panic, too.
         let span = tracing::error_span!("request", request_id = %id);
         let asked = Arc::new(Asked { id, at, dialect, protocol, head, path, bedrock, trace });
-        let answer = self.0.answer(&asked, route.map_err(Refusal::from), body);
-        match answer.instrument(span).await {
+        let answer = self.0.answer(&asked, route.map_err(Refusal::from), body).instrument(span);
+        // A panic is one request's end: what it left half done is that request's own.
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
+        match answer.unwrap_or_else(|_| Err(Refusal::broken())) {
             Ok(answer) => answer,
             Err(refusal) => self.0.refuse(&asked, refusal),
         }

@@ -106,6 +106,10 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
+    pub(crate) fn key_for_model() -> Self {
+        Self::bad_request("`model` holds a relay key; name a model, and keep the key in its header")
+    }
+
     pub(crate) fn broken_body(why: &str) -> Self {
         Self::bad_request(&format!("the request's body broke off: {why}"))
     }

@@ -140,12 +140,12 @@ impl EventSource {
         let mut event = SqsEvent::default();
         event.records = messages.into_iter().map(|message| self.record(message)).collect();
         // An own task, so that a panic is the handler's end and not the consumer's.
-        let done = match tokio::spawn(handler(event)).await {
-            Ok(response) => succeeded(delivered, &response),
-            Err(cause) => {
-                tracing::error!(queue = self.queue, %cause, "the batch failed");
-                Vec::new()
-            }
+        let done = if let Ok(response) = tokio::spawn(handler(event)).await {
+            succeeded(delivered, &response)
+        } else {
+            // The log has been told where; what a panic says may quote the batch.
+            tracing::error!(queue = self.queue, "the batch failed: its handler panicked");
+            Vec::new()
         };
         for chunk in done.chunks(10) {
             self.delete(chunk).await;

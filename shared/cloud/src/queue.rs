@@ -45,6 +45,18 @@ struct Waiting {
 #[error("the usage queue did not take the record: {0}")]
 pub struct QueueError(pub(crate) String);
 
+/// A call's place among those under way. A panic gives it back, or nothing would be sent any more
+/// after a few of them; who waits for that call is told that it failed.
+struct Place<'a>(&'a UsageQueue);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            while self.0.line().leave().is_some() {}
+        }
+    }
+}
+
 impl UsageQueue {
     /// The queue at `url`.
     pub fn new(aws: &Aws, url: &str) -> Self {
@@ -79,6 +91,7 @@ impl UsageQueue {
 
     /// Sends a batch, then whatever has come up meanwhile.
     async fn call(self, mut batch: Vec<Waiting>) {
+        let _place = Place(&self);
         loop {
             self.send_batch(batch).await;
             match self.line().leave() {

@@ -47,6 +47,23 @@ impl<'a> RelayKey<'a> {
     }
 }
 
+/// Whether somewhere in this text there is a well-formed key.
+pub fn is_within(text: &[u8]) -> bool {
+    let mut rest = text;
+    // Most headers are shorter than a key.
+    if rest.len() < LENGTH {
+        return false;
+    }
+    while let Some(place) = rest.windows(PREFIX.len()).position(|it| it == PREFIX.as_bytes()) {
+        let found = rest.get(place..place + LENGTH).and_then(|it| std::str::from_utf8(it).ok());
+        if found.is_some_and(|it| RelayKey::parse(it).is_ok()) {
+            return true;
+        }
+        rest = rest.get(place + PREFIX.len()..).unwrap_or_default();
+    }
+    false
+}
+
 /// The secret part of a new key, out of 256 random bits.
 pub fn new_secret(bits: [u128; 2]) -> Secret {
     let half = SECRET_DIGITS / 2;
@@ -68,6 +85,19 @@ fn checksum(body: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_key_is_found_within_other_text() {
+        let key = some_key();
+        for text in
+            [&key, &format!("key={key}&x=bt_"), &format!("bt_bt_{key}"), &format!("ä {key}")]
+        {
+            assert!(is_within(text.as_bytes()), "{text}");
+        }
+        for text in ["", "bt_", "bt_x bt_", &key[1..], &key[..53], &key.replace('_', "-")] {
+            assert!(!is_within(text.as_bytes()), "{text}");
+        }
+    }
 
     fn some_key() -> String {
         let secret = new_secret([u128::MAX / 3, 12345]);

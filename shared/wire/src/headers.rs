@@ -3,6 +3,7 @@
 //! Both directions are open lists: what is not known passes. The account's credential and the
 //! relay's own headers are the relay's to add.
 
+use baton_domain::relay_key::is_within;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -46,13 +47,14 @@ const NOT_CLIENT: [&str; 2] = ["set-cookie", "alt-svc"];
 /// The upstream's quota is shared; a client would take it for its own.
 const NOT_CLIENT_PREFIXES: [&str; 3] = ["anthropic-ratelimit-", "anthropic-fast-", "x-ratelimit-"];
 
-/// The request headers that go upstream: all but the four credential headers, and what belongs to
-/// the client's connection. Nothing is added.
+/// The request headers that go upstream: all but the four credential headers, whatever else holds a
+/// relay key, and what belongs to the client's connection. Nothing is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
-    let drops = |name: &str| {
+    let drops = |name: &str, value: &HeaderValue| {
         CREDENTIALS.contains(&name)
             || NOT_UPSTREAM.contains(&name)
             || NOT_UPSTREAM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || is_within(value.as_bytes())
     };
     passed(headers, drops)
 }
@@ -68,7 +70,7 @@ pub fn add_beta(headers: &mut HeaderMap, beta: &'static str) {
 
 /// The response headers that go back to the client. Nothing is added.
 pub fn to_client(headers: &HeaderMap) -> HeaderMap {
-    let drops = |name: &str| {
+    let drops = |name: &str, _: &HeaderValue| {
         NOT_CLIENT.contains(&name)
             || NOT_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
@@ -76,11 +78,12 @@ pub fn to_client(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// What is neither dropped nor of the connection alone.
-fn passed(headers: &HeaderMap, drops: impl Fn(&str) -> bool) -> HeaderMap {
+fn passed(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> bool) -> HeaderMap {
     let mut passed = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         let text = name.as_str();
-        if !HOP_BY_HOP.contains(&text) && !drops(text) && !named_by_connection(headers, name) {
+        if !HOP_BY_HOP.contains(&text) && !drops(text, value) && !named_by_connection(headers, name)
+        {
             passed.append(name.clone(), value.clone());
         }
     }
@@ -118,6 +121,8 @@ fn bearer(value: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_domain::id::KeyId;
+    use baton_domain::relay_key::{compose, new_secret};
     use http::HeaderValue;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -211,6 +216,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_relay_key_goes_upstream_in_no_header() {
+        let bits = [u128::MAX / 3, 12345];
+        let key = compose(&KeyId::from_bits(9), &new_secret(bits)).expose().to_owned();
+        let bearer = format!("Bearer {key}");
+        let all = headers(&[("x-custom", &key), ("x-other", &bearer), ("x-plain", "bt_plain")]);
+        assert_eq!(names(&to_upstream(&all)), ["x-plain"]);
     }
 
     #[test]

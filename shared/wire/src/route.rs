@@ -1,6 +1,7 @@
 //! Which route a request means (contract §2), whatever base URL its client was given.
 
 use crate::bedrock::Action;
+use baton_domain::relay_key::is_within;
 use http::Method;
 use std::borrow::Cow;
 
@@ -46,6 +47,20 @@ impl Route {
             Self::InferenceProfiles => "/inference-profiles",
             Self::Alive => "/",
         })
+    }
+}
+
+/// The path and query that an upstream is asked for: the query as it came, but for what holds a
+/// relay key. Some clients put it there, and no upstream is to have it.
+pub fn with_query(path: &str, query: Option<&str>) -> String {
+    match query {
+        None => path.to_owned(),
+        Some(query) if !is_within(query.as_bytes()) => format!("{path}?{query}"),
+        Some(query) => {
+            let pairs = query.split('&').filter(|pair| !is_within(pair.as_bytes()));
+            let kept = pairs.collect::<Vec<_>>().join("&");
+            if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") }
+        }
     }
 }
 
@@ -147,6 +162,8 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_domain::id::KeyId;
+    use baton_domain::relay_key::{compose, new_secret};
     use proptest::prelude::*;
 
     fn check(method: &str, path: &str, expect: &Result<Route, NoRoute>) {
@@ -246,6 +263,21 @@ mod tests {
         check("/v1/models/anthropic/claude", "anthropic/claude", "/v1/models/anthropic/claude");
         check("/v1/models/a%2Fb%20%C3%A9", "a/b é", "/v1/models/a/b%20%C3%A9");
         check("/v1/models/a%3Fb%23%25", "a?b#%", "/v1/models/a%3Fb%23%25");
+    }
+
+    #[test]
+    fn a_query_passes_as_it_came_but_for_a_relay_key() {
+        let bits = [u128::MAX / 3, 12345];
+        let key = compose(&KeyId::from_bits(9), &new_secret(bits)).expose().to_owned();
+        for (query, expect) in [
+            (None, "/v1/x".to_owned()),
+            (Some(String::new()), "/v1/x?".to_owned()),
+            (Some("beta=true&&a=%20+&b".to_owned()), "/v1/x?beta=true&&a=%20+&b".to_owned()),
+            (Some(format!("key={key}")), "/v1/x".to_owned()),
+            (Some(format!("a=1&key={key}&b=%41")), "/v1/x?a=1&b=%41".to_owned()),
+        ] {
+            assert_eq!(with_query("/v1/x", query.as_deref()), expect);
+        }
     }
 
     proptest! {

@@ -25,7 +25,8 @@ impl Resolve for PublicOnly {
 
 /// Parses `url`, refusing what may not be called.
 pub(super) fn check(url: &str, allow_private: bool) -> Result<Url, String> {
-    let url = Url::parse(url).map_err(|error| format!("`{url}` is not a URL: {error}"))?;
+    // It may be a secret, so it is not repeated.
+    let url = Url::parse(url).map_err(|error| format!("it is not a URL: {error}"))?;
     let host = url.host_str().ok_or("the URL has no host")?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("the URL must not hold a user or password".to_owned());
