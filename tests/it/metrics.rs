@@ -30,9 +30,11 @@ async fn scrape(house: &House) -> Vec<Sample> {
 }
 
 /// What `promtool check metrics` looks at: names, one help and type each and before any sample,
-/// families in one piece, counters that say so.
+/// families in one piece, counters that say so, each series once and with a number, whole lines.
 fn well_formed(text: &str) {
     let (mut family, mut seen) = (String::new(), BTreeSet::new());
+    let mut series = BTreeSet::new();
+    assert!(text.ends_with('\n'), "the last line is whole");
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap_or_else(|| panic!("no help: {line}"));
@@ -48,6 +50,9 @@ fn well_formed(text: &str) {
             assert!(["", "_bucket", "_sum", "_count"].contains(&rest), "{line} in {family}");
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
             assert!(name.starts_with("baton_") && name.chars().all(plain), "{line}");
+            let (one, number) = line.rsplit_once(' ').expect("a value");
+            assert!(series.insert(one.to_owned()), "twice: {line}");
+            assert!(number.parse::<f64>().is_ok_and(f64::is_finite), "no number: {line}");
         }
     }
 }
@@ -84,6 +89,8 @@ async fn what_is_served_is_counted() {
     house.account_with("other", &second.url(), json!({"priority": 2})).await;
     let key = house.key("ci").create().await;
     let mut cost = 0.0;
+    let before = scrape(&house).await;
+    assert!(requests(&before, "200", "complete").abs() < 1e-9, "nobody has asked yet");
     key.ask("hi").await.ok();
     house.upstream.next("status:429;header=retry-after:60");
     key.ask("hi").await.ok();
@@ -111,6 +118,14 @@ async fn what_is_served_is_counted() {
     #[expect(clippy::cast_precision_loss, reason = "a few tokens")]
     is("baton_tokens_total", &[("kind", "output"), ("model", MODEL)], tokens as f64);
     is("baton_spend_usd_total", &[("model", MODEL)], cost);
+    for (name, field) in
+        [("baton_ttft_seconds", "ttft_ms"), ("baton_duration_seconds", "duration_ms")]
+    {
+        let times: Vec<f64> = events.iter().filter_map(|event| event[field].as_f64()).collect();
+        #[expect(clippy::cast_precision_loss, reason = "a few requests")]
+        is(&format!("{name}_count"), &[], times.len() as f64);
+        is(&format!("{name}_sum"), &[], times.iter().sum::<f64>() / 1000.0);
+    }
     let attempts = |result| [("provider", "anthropic"), ("result", result)];
     is("baton_upstream_attempts_total", &attempts("ok"), 3.0);
     is("baton_upstream_attempts_total", &attempts("rate_limit"), 1.0);
