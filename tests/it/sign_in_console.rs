@@ -4,12 +4,12 @@
 use baton_tests::answer::Answer;
 use baton_tests::house::House;
 use baton_tests::lambda::{Cloud, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{Desk, TOKEN, Visitor};
+use baton_tests::signing_in::{Reception, TOKEN, Visitor};
 use serde_json::json;
 
 #[tokio::test]
 async fn without_a_session_every_page_leads_to_sign_in_and_back() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let mut visitor = desk.visitor();
     for (page, way) in [
         ("/console", "/console/sign-in"),
@@ -34,7 +34,7 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
 
 #[tokio::test]
 async fn nobody_is_led_to_another_site() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     for next in [
         "https://evil.example/",
         "//evil.example",
@@ -57,7 +57,7 @@ async fn nobody_is_led_to_another_site() {
 
 #[tokio::test]
 async fn the_browser_is_told_to_keep_the_session_to_itself() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let cookies = desk.visitor().sign_in(TOKEN).await.cookies();
     let [plain] = cookies.as_slice() else { panic!("{cookies:?}") };
     assert!(plain.starts_with("baton=token."), "{plain}");
@@ -85,7 +85,7 @@ async fn the_browser_is_told_to_keep_the_session_to_itself() {
 
 #[tokio::test]
 async fn pages_are_strict_and_are_not_kept() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
     for path in ["/console/sign-in", "/console/accounts", "/console", "/console/nothing"] {
@@ -122,7 +122,7 @@ async fn pages_are_strict_and_are_not_kept() {
 
 #[tokio::test]
 async fn a_key_signs_in_as_its_user_and_as_a_member() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let ada = desk.user(json!({"name": "Ada", "role": "admin"})).await;
     let (id, key) = desk.key_of(&ada).await;
     let mut visitor = desk.visitor();
@@ -138,7 +138,7 @@ async fn a_key_signs_in_as_its_user_and_as_a_member() {
 
 #[tokio::test]
 async fn whatever_opens_nothing_gets_the_same_answer() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let (ada, bob) =
         (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
     let (_, of_disabled_user) = desk.key_of(&ada).await;
@@ -177,7 +177,7 @@ async fn whatever_opens_nothing_gets_the_same_answer() {
 
 #[tokio::test]
 async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     desk.visitor().sign_in(TOKEN).await.leads_to("/console");
     let mut visitor = desk.visitor();
     for n in 0..30 {
@@ -196,7 +196,7 @@ async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
 
 #[tokio::test]
 async fn a_form_from_elsewhere_signs_nobody_in() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let page = desk.visitor().open("/console/sign-in").await;
     let stolen = page.field("csrf");
     let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", TOKEN.to_owned())];
@@ -225,7 +225,7 @@ async fn a_form_from_elsewhere_signs_nobody_in() {
 
 #[tokio::test]
 async fn nothing_is_typed_in_where_others_can_read_along() {
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let mut visitor = desk.visitor().with("host", "admin.example.com");
     let page = visitor.open("/console/sign-in").await.answer.ok().text();
     assert!(page.contains("BATON_CONSOLE_ORIGIN") && !page.contains("<form"), "{page}");
@@ -236,7 +236,7 @@ async fn nothing_is_typed_in_where_others_can_read_along() {
     // Behind a proxy that says nothing of https, the operator does.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
     let relay = ("RELAY_URL", "https://llm.example.com/");
-    let desk = Desk::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
+    let desk = Reception::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
     let mut visitor = desk.visitor().with("origin", "https://admin.example.com");
     visitor.sign_in(TOKEN).await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();

@@ -1,18 +1,18 @@
 //! Signing in to the console at an identity provider: whom it lets in, and what is not believed.
 
 use baton_tests::house::Launch;
-use baton_tests::signing_in::{Desk, FakeProvider, Forgery, TOKEN};
+use baton_tests::signing_in::{FakeProvider, Forgery, Reception, TOKEN};
 use serde_json::{Value, json};
 
 /// A desk where Ada is a user.
-async fn with_ada(provider: &FakeProvider, variables: &[(&str, &str)]) -> (Desk, String) {
-    let desk = Desk::with(provider, variables).await;
+async fn with_ada(provider: &FakeProvider, variables: &[(&str, &str)]) -> (Reception, String) {
+    let desk = Reception::with(provider, variables).await;
     let ada = desk.user(json!({"name": "Ada", "email": "Ada@example.com"})).await;
     (desk, ada)
 }
 
 /// What the newest visitor sees of whether it may everything.
-async fn is_admin(desk: &Desk) -> bool {
+async fn is_admin(desk: &Reception) -> bool {
     let mut visitor = desk.visitor();
     visitor.sign_in_at_provider().await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
@@ -218,7 +218,7 @@ async fn only_known_people_come_in() {
 async fn people_of_a_domain_become_users_once() {
     let provider = FakeProvider::start();
     let variables = [("OIDC_ALLOWED", "example.com"), ("OIDC_CREATE_USERS", "1")];
-    let desk = Desk::with(&provider, &variables).await;
+    let desk = Reception::with(&provider, &variables).await;
     for _ in 0..2 {
         desk.visitor().sign_in_at_provider().await.leads_to("/console");
     }
@@ -276,13 +276,13 @@ async fn a_provider_that_does_not_help_leaves_the_token() {
     desk.visitor().sign_in(TOKEN).await.leads_to("/console");
 
     // Private addresses are for those who permit them.
-    let desk = Desk::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
+    let desk = Reception::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
     let before = provider.asked("/.well-known/openid-configuration");
     let begun = desk.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
     assert_eq!(provider.asked("/.well-known/openid-configuration"), before);
 
-    let desk = Desk::alone().await;
+    let desk = Reception::alone().await;
     let begun = desk.visitor().open("/console/sign-in/openid").await;
     assert_eq!(begun.answer.status, 404);
     let page = desk.visitor().open("/console/sign-in").await.answer.text();

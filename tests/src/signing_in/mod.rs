@@ -25,11 +25,11 @@ pub use visitor::{Page, Visitor};
 
 use crate::house::Admin;
 
-/// The admin token of each [`Desk`].
+/// The admin token of each [`Reception`].
 pub const TOKEN: &str = "token-of-a-test-0123456789";
 
 /// The admin API and the console over stores in memory.
-pub struct Desk {
+pub struct Reception {
     /// Where it listens.
     pub address: SocketAddr,
     /// Stands until it is moved.
@@ -40,7 +40,7 @@ pub struct Desk {
     _running: DropGuard,
 }
 
-impl Desk {
+impl Reception {
     /// Without a provider.
     pub async fn alone() -> Self {
         Self::start(standing(), &[]).await
