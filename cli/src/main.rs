@@ -4,9 +4,11 @@ use baton::args::Args;
 use clap::Parser as _;
 use std::process::ExitCode;
 
-/// Streams come and go on many threads; the system's allocator keeps what each has freed.
+/// Streams come and go on many threads, and bodies may be large: a thread of jemalloc's own gives
+/// back what they leave behind, also while nobody asks. Measured on this system only.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

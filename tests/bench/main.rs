@@ -5,12 +5,14 @@
 //! `cargo run --release -p baton-tests --bin bench [-- --quick]`. Instead of these loads it measures
 //! what failing upstreams cost with `-- failover` ([`failover`]), what storing events costs with
 //! `-- store` ([`store`]), limits with `-- limited` ([`limited`]), many keys and accounts with
-//! `-- growth` ([`growth`]), and the console's first page with `-- overview` ([`overview`]). Upstream and roads are processes of their own on loopback, the load
-//! is in this one.
+//! `-- growth` ([`growth`]), the console's first page with `-- overview` ([`overview`]), and what
+//! stays in memory with `-- flat` ([`flat`]). Upstream and roads are processes of their own on
+//! loopback, the load is in this one.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot measure stops")]
 
 mod failover;
+mod flat;
 mod growth;
 mod limited;
 mod load;
@@ -53,6 +55,9 @@ async fn run() -> Result<(), String> {
         Some("failover") => {
             failover::run().await;
             return Ok(());
+        }
+        Some("flat") => {
+            return flat::run(&Options::read(std::env::args().skip(2))?).await;
         }
         Some("limited") => {
             limited::measure().await;
@@ -131,6 +136,9 @@ async fn roads(
         println!("nginx        is not on the PATH: left out");
     }
     roads.push(baton.open(&hello).await?);
+    for build in &options.builds {
+        roads.push(baton.open_build(build, &hello).await?);
+    }
     roads.push(relay::whole(upstream, options.threads, &hello).await?);
     for file in &options.peers {
         roads.push(Road::open(peer::plan(file, upstream)?, &hello).await?);

@@ -16,6 +16,10 @@ pub(crate) struct Options {
     /// Events that the upstream writes at once.
     pub(crate) burst: u32,
     pub(crate) peers: Vec<PathBuf>,
+    /// Builds of Baton that are measured beside this one.
+    pub(crate) builds: Vec<PathBuf>,
+    /// How long `flat` lasts.
+    pub(crate) minutes: u32,
     /// Only scenarios whose name holds this.
     pub(crate) only: String,
 }
@@ -30,6 +34,8 @@ impl Options {
             threads: 1,
             burst: 1,
             peers: Vec::new(),
+            builds: Vec::new(),
+            minutes: 10,
             only: String::new(),
         };
         while let Some(name) = arguments.next() {
@@ -53,6 +59,8 @@ impl Options {
                 }
                 "--threads" => options.threads = number(&value)?,
                 "--burst" => options.burst = number(&value)?,
+                "--minutes" => options.minutes = number(&value)?,
+                "--build" => options.builds.push(value.into()),
                 "--peer" => options.peers.push(value.into()),
                 "--only" => options.only = value,
                 _ => return Err(format!("unknown argument {name}; see tests/bench/README.md")),

@@ -36,21 +36,29 @@ impl Baton {
         let stores = Stores::start_in(&memory()).await;
         let nobody = Keys { free: String::new(), limited: String::new() };
         let mut baton = Self { stores, threads, keys: nobody };
-        let (plan, admin) = baton.plan()?;
+        let (plan, admin) = baton.plan(baton_binary())?;
         baton.keys = furnished(plan, admin, upstream).await?;
         Ok(baton)
     }
 
     /// Starts the relay over stores that know account and keys.
     pub(crate) async fn open(&self, body: &str) -> Result<Road, String> {
-        let (plan, _) = self.plan()?;
+        let (plan, _) = self.plan(baton_binary())?;
         Ok(Road::open(plan, body).await?.with_stores(Figures::of(self.stores.id())))
     }
 
-    fn plan(&self) -> Result<(Plan, SocketAddr), String> {
+    /// The same of another build, which the road is named after.
+    pub(crate) async fn open_build(&self, build: &Path, body: &str) -> Result<Road, String> {
+        let (plan, _) = self.plan(build)?;
+        let name = build.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let plan = Plan { name, ..plan };
+        Ok(Road::open(plan, body).await?.with_stores(Figures::of(self.stores.id())))
+    }
+
+    fn plan(&self, build: &Path) -> Result<(Plan, SocketAddr), String> {
         let (relay, admin) = (free_address(), free_address());
         let folder = folder("baton")?;
-        let mut command = Command::new(baton_binary());
+        let mut command = Command::new(build);
         command
             .env_clear()
             .current_dir(folder.path())

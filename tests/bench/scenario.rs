@@ -103,6 +103,12 @@ impl Scenario {
     }
 }
 
+/// A question for `answer`, of about so many bytes.
+pub(crate) fn question(answer: &str, is_stream: bool, bytes: usize) -> String {
+    let asked = Scenario::new("", answer, 1, Load::Loop(Duration::ZERO)).padded_to(bytes);
+    asked.changed(|body| body["stream"] = is_stream.into()).body
+}
+
 /// The question that a road must answer before anything is measured.
 pub(crate) fn hello() -> String {
     message(MODEL, "[[text]]", false).to_string()

@@ -66,6 +66,28 @@ impl Connection {
         }
     }
 
+    /// Asks, and comes back when the answer has begun, with what is still to come of it.
+    pub(crate) async fn begin(&mut self, request: &[u8]) -> Result<Option<Framing>> {
+        self.stream.write_all(request).await?;
+        let (mut framing, body, filled) = self.read_head().await?;
+        let is_over = framing.pass(&self.buffer[body..filled]);
+        Ok((!is_over).then_some(framing))
+    }
+
+    /// Reads an answer that has begun to its end.
+    pub(crate) async fn end(&mut self, begun: Option<Framing>) -> Result<()> {
+        let Some(mut framing) = begun else { return Ok(()) };
+        loop {
+            let read = self.stream.read(&mut self.buffer).await?;
+            if read == 0 {
+                return Err(Error::other("the answer broke off"));
+            }
+            if framing.pass(&self.buffer[..read]) {
+                return Ok(());
+            }
+        }
+    }
+
     /// The framing, where the body begins, and how much of the buffer is filled.
     async fn read_head(&mut self) -> Result<(Framing, usize, usize)> {
         let mut filled = 0;
@@ -88,12 +110,12 @@ impl Connection {
 }
 
 /// What is still to come of a body.
-enum Framing {
+pub(crate) enum Framing {
     Length(usize),
     Chunked(Chunk),
 }
 
-enum Chunk {
+pub(crate) enum Chunk {
     /// The size so far; whether its digits are over (extensions follow).
     Size(usize, bool),
     /// So many bytes with the line end after them; whether the body then ends.

@@ -94,7 +94,9 @@ impl Means {
                 yield Ok(turn.fail(dialect, error, id, mid_event).into());
             }
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
-            self.settle(&receipt, &Ending { outcome, reading: Some(reading) }).await;
+            let ending = Ending { outcome, reading: Some(reading) };
+            // Boxed: a stream that waits for its next event holds no room for its end.
+            Box::pin(self.settle(&receipt, &ending)).await;
             if fault.is_some() && !can_be_told {
                 yield Err(Broken);
             }
