@@ -16,10 +16,10 @@ fn the_benchmark_measures_every_road() {
     assert_eq!(code, Some(0), "{out}\n{}", ended.stderr);
     let lines = |begins: &str| out.lines().filter(|line| line.starts_with(begins)).count();
     // Loads: slow streams, two small calls, three streams, two large bodies.
-    for (road, loads) in [("  direct ", 8), ("  baton ", 8), ("  baton up, limited key ", 2)] {
+    for (road, loads) in [("  direct ", 8), ("  baton  ", 8), ("  baton up, limited key ", 2)] {
         assert_eq!(lines(road), loads, "{road}: {out}");
     }
-    let baton = out.lines().filter(|line| line.starts_with("  baton "));
+    let baton = out.lines().filter(|line| line.starts_with("  baton  "));
     for line in baton {
         let requests: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap();
         assert!(requests > 0.0, "{line}");
