@@ -24,6 +24,9 @@ use tokio::time::Instant;
 
 /// Pieces that are passed on together, at most.
 const BURST_MAX: usize = 64;
+/// A burst with so many bytes is passed on. A connection keeps a buffer as large as the largest
+/// burst that it has written.
+const BURST_BYTES_MAX: usize = 64 * 1024;
 
 impl Means {
     /// Turns a held answer into the client's. One that is no stream was read to its end to see that
@@ -107,7 +110,7 @@ impl Means {
 /// Waits for the next piece and takes what is there with it, looked at and as the client is to get
 /// it. Answers why nothing will follow, once that is known.
 async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) -> Option<Next> {
-    let mut next = source.next().await;
+    let (mut next, mut bytes) = (source.next().await, 0);
     loop {
         let chunk = match next {
             Next::Chunk(chunk) => chunk,
@@ -118,10 +121,13 @@ async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) 
             Next::End | Next::Broke(_) | Next::Late | Next::Cut => return Some(next),
         };
         match watch.observe(chunk) {
-            Ok(chunk) => burst.push(chunk),
+            Ok(chunk) => {
+                bytes += chunk.len();
+                burst.push(chunk);
+            }
             Err(Unreadable(why)) => return Some(Next::Broke(why)),
         }
-        if burst.len() == BURST_MAX {
+        if burst.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
             return None;
         }
         next = source.at_hand().await?;
@@ -230,6 +236,25 @@ mod tests {
             assert_eq!(forwarded, events);
         };
         allocation_counter::measure(|| runtime.block_on(forward)).count_total
+    }
+
+    #[tokio::test]
+    async fn what_arrives_together_is_passed_on_before_it_is_large() {
+        const PIECE: &[u8] = &[b'x'; 10_000];
+        let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
+        let body =
+            upstream::Body::wrap(StreamBody::new(futures_util::stream::iter((0..100).map(piece))));
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut source = Source::new(body, Duration::from_secs(10), end, CancellationToken::new());
+        let (mut watch, mut sizes) = (Watch::new(&HeaderMap::new(), false, Turn::Same), Vec::new());
+        let mut stop = None;
+        while stop.is_none() {
+            let mut burst = Vec::new();
+            stop = gather(&mut source, &mut watch, &mut burst).await;
+            sizes.push(burst.iter().map(Bytes::len).sum::<usize>());
+        }
+        assert_eq!(sizes.iter().sum::<usize>(), 100 * PIECE.len());
+        assert_eq!(sizes.iter().max(), Some(&(7 * PIECE.len())), "{sizes:?}");
     }
 
     #[test]
