@@ -205,7 +205,7 @@ impl Chooser {
     }
 
     fn health(&self, store: &Store) -> Vec<Arc<Health>> {
-        self.pool.members.iter().map(|member| store.health(&member.account.id)).collect()
+        store.healths(self.pool.members.iter().map(|member| &member.account.id))
     }
 
     fn candidates<'a>(&'a self, health: &'a [Arc<Health>]) -> Vec<Candidate<'a>> {

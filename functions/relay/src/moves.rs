@@ -43,7 +43,7 @@ impl Means {
     fn may_have_moved<'a>(&self, chooser: &'a Chooser) -> Option<(u64, &'a str)> {
         let session = chooser.session.lasting()?;
         // The usual case, before anything is computed.
-        if !chooser.pool().members.iter().any(|member| self.was_lately_out(&member.account)) {
+        if !self.was_any_out(chooser.pool().members.iter().map(|member| &member.account)) {
             return None;
         }
         let home = domain(&chooser.pool().members[chooser.first_choice(&self.store)?].account);
@@ -53,10 +53,12 @@ impl Means {
     /// Whether an account of the cache domain was out so lately.
     fn was_out(&self, chooser: &Chooser, name: &str) -> bool {
         let accounts = chooser.pool().members.iter().map(|member| &member.account);
-        accounts.filter(|account| domain(account) == name).any(|one| self.was_lately_out(one))
+        self.was_any_out(accounts.filter(|account| domain(account) == name))
     }
 
-    fn was_lately_out(&self, account: &Account) -> bool {
-        self.store.health(&account.id).was_out(MOVED, self.store.clock().now())
+    /// Whether one of them was out so lately.
+    fn was_any_out<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
+        let ids = accounts.map(|account| &account.id);
+        self.store.was_any_out(ids, MOVED, self.store.clock().now())
     }
 }

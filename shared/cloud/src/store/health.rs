@@ -8,6 +8,7 @@ use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::health::{Health, probing};
 use baton_domain::id::AccountId;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -76,6 +77,23 @@ impl Store {
     /// accounts is read with [`Store::pool`].
     pub fn health(&self, id: &AccountId) -> Arc<Health> {
         self.health.get(id).health
+    }
+
+    /// The same of many accounts, in their order.
+    pub fn healths<'a>(&self, ids: impl Iterator<Item = &'a AccountId>) -> Vec<Arc<Health>> {
+        let (all, well) = (self.health.lock(), Arc::default());
+        ids.map(|id| Arc::clone(all.get(id).map_or(&well, |known| &known.health))).collect()
+    }
+
+    /// Whether any of them was out within `span` before `now`.
+    pub fn was_any_out<'a>(
+        &self,
+        mut ids: impl Iterator<Item = &'a AccountId>,
+        span: SignedDuration,
+        now: Timestamp,
+    ) -> bool {
+        let all = self.health.lock();
+        ids.any(|id| all.get(id).is_some_and(|known| known.health.was_out(span, now)))
     }
 
     /// Applies `change`: at once in this process, then in the table. Where it changes nothing,
