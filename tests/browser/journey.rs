@@ -69,7 +69,7 @@ async fn sign_in(window: &Window, token: &str) {
     window.visit("/").await;
     window.fill("Admin token or your key", "not the token").await;
     window.click("Sign in").await;
-    window.sees("Sign in to Baton").await;
+    window.sees("That opens nothing.").await;
     window.fill("Admin token or your key", token).await;
     window.click("Sign in").await;
     window.sees("Add the first account").await;

@@ -1,4 +1,7 @@
 //! A window of headless Chromium, driven as a person would: by what is written on the page.
+//!
+//! A page may go while it is looked at, since the next one is on its way: what is asked of a page
+//! is asked again until it is answered.
 
 use std::path::Path;
 use std::process::Command;
@@ -90,17 +93,28 @@ impl Window {
         .await;
     }
 
-    /// What can be read on the page.
+    /// What can be read on the page: nothing while the next one is on its way.
     pub(crate) async fn text(&self) -> String {
-        let body = self.driver.find(By::Tag("body")).await.expect("a body");
-        body.text().await.unwrap_or_default()
+        match self.driver.find(By::Tag("body")).await {
+            Ok(body) => body.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
     }
 
     /// Writes into the field with this label, in the place of what is there.
     pub(crate) async fn fill(&self, label: &str, value: &str) {
-        let field = self.field(label).await;
-        field.clear().await.expect("an empty field");
-        field.send_keys(value).await.expect("a field that takes text");
+        let label = quoted(label);
+        let path = format!(
+            "//*[@id=//label[normalize-space()={label}]/@for] \
+             | //label[normalize-space(text())={label}]//*[self::input or self::select or self::textarea] \
+             | //*[@aria-label={label}][self::input or self::select or self::textarea]"
+        );
+        eventually(&format!("the field {label} takes text"), PATIENCE, async || {
+            let field = self.driver.find(By::XPath(&*path)).await?;
+            field.clear().await?;
+            field.send_keys(value).await
+        })
+        .await;
     }
 
     /// Clicks the button or link that says this.
@@ -110,8 +124,10 @@ impl Window {
             "//button[normalize-space()={text}] | //a[normalize-space()={text}] \
              | //summary[normalize-space()={text}]"
         );
-        let found = self.driver.query(By::XPath(path)).and_clickable().first().await;
-        found.expect("a button or a link").click().await.expect("a click");
+        eventually(&format!("the button or link {text}"), PATIENCE, async || {
+            self.driver.find(By::XPath(&*path)).await?.click().await
+        })
+        .await;
     }
 
     /// Says yes to what the page asks.
@@ -121,8 +137,10 @@ impl Window {
 
     /// The text of the element with this id.
     pub(crate) async fn text_of(&self, id: &str) -> String {
-        let element = self.driver.query(By::Id(id)).first().await.expect("an element");
-        element.text().await.expect("its text")
+        eventually(&format!("the element {id}"), PATIENCE, async || {
+            self.driver.find(By::Id(id)).await?.text().await
+        })
+        .await
     }
 
     /// Writes a picture of the whole page.
@@ -152,17 +170,6 @@ impl Window {
     /// Ends the browser.
     pub(crate) async fn close(self) {
         self.driver.quit().await.expect("the browser to end");
-    }
-
-    async fn field(&self, label: &str) -> WebElement {
-        let label = quoted(label);
-        let path = format!(
-            "//*[@id=//label[normalize-space()={label}]/@for] \
-             | //label[normalize-space(text())={label}]//*[self::input or self::select or self::textarea] \
-             | //*[@aria-label={label}][self::input or self::select or self::textarea]"
-        );
-        let found = self.driver.query(By::XPath(path)).and_displayed().first().await;
-        found.expect("a field with this label")
     }
 
     async fn devtools(&self, command: &str, parameters: Value) -> Value {
