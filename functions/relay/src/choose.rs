@@ -6,10 +6,11 @@ use crate::receipt::Seat;
 use crate::receipt::{Bill, Question};
 use crate::reply::Refusal;
 use baton_cloud::store::{Pool, Store};
+use baton_domain::account::Account;
 use baton_domain::choose::{
-    Candidate, Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
+    Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
 };
-use baton_domain::health::{Health, Standing};
+use baton_domain::health::Standing;
 use baton_domain::id::AccountId;
 use baton_domain::model::map;
 use baton_domain::protocol::Want;
@@ -193,24 +194,20 @@ impl Chooser {
     /// # Errors
     /// Every account and why it will not do.
     pub(crate) fn next(&self, store: &Store, now: Timestamp) -> Result<usize, Nobody> {
-        match choose(&self.candidates(&self.health(store)), &self.wish(), now) {
+        let health = |at: usize| store.health(&self.pool.members[at].account.id);
+        match choose(&self.candidates(), health, &self.wish(), now) {
             Choice::Chosen(at) => Ok(at),
             Choice::Nobody(reasons) => Err(Nobody(reasons)),
         }
     }
 
     /// Who would be chosen if all were well.
-    pub(crate) fn first_choice(&self, store: &Store) -> Option<usize> {
-        first_choice(&self.candidates(&self.health(store)), &self.wish())
+    pub(crate) fn first_choice(&self) -> Option<usize> {
+        first_choice(&self.candidates(), &self.wish())
     }
 
-    fn health(&self, store: &Store) -> Vec<Arc<Health>> {
-        store.healths(self.pool.members.iter().map(|member| &member.account.id))
-    }
-
-    fn candidates<'a>(&'a self, health: &'a [Arc<Health>]) -> Vec<Candidate<'a>> {
-        let members = self.pool.members.iter().zip(health);
-        members.map(|(member, health)| Candidate { account: &member.account, health }).collect()
+    fn candidates(&self) -> Vec<&Account> {
+        self.pool.members.iter().map(|member| &member.account).collect()
     }
 
     fn wish(&self) -> Wish<'_> {

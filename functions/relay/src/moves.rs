@@ -46,7 +46,7 @@ impl Means {
         if !self.was_any_out(chooser.pool().members.iter().map(|member| &member.account)) {
             return None;
         }
-        let home = domain(&chooser.pool().members[chooser.first_choice(&self.store)?].account);
+        let home = domain(&chooser.pool().members[chooser.first_choice()?].account);
         self.was_out(chooser, home).then_some((session, home))
     }
 

@@ -13,6 +13,7 @@ use crate::protocol::{Want, serves};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// For so long a session that had to leave its first choice stays where it went.
@@ -27,14 +28,6 @@ pub struct Conversation {
     pub session: u64,
     /// The model asked for.
     pub model: String,
-}
-
-/// An account with what is known of its health.
-pub struct Candidate<'a> {
-    /// Its settings.
-    pub account: &'a Account,
-    /// How it is doing.
-    pub health: &'a Health,
 }
 
 /// What the choice depends on.
@@ -122,63 +115,74 @@ enum Tier {
     LastResort,
 }
 
-/// Chooses among `candidates` for `wish` at `now`.
-pub fn choose(candidates: &[Candidate<'_>], wish: &Wish<'_>, now: Timestamp) -> Choice {
+/// Chooses among `candidates` for `wish` at `now`. `health` tells how the one at a place is doing.
+pub fn choose<H: Deref<Target = Health>>(
+    candidates: &[&Account],
+    health: impl Fn(usize) -> H,
+    wish: &Wish<'_>,
+    now: Timestamp,
+) -> Choice {
     // Almost always the session's first choice is well, and nobody else needs a look: where it is
     // of the best tier, taking others out of the draw would not change who wins it.
     let first = first_choice(candidates, wish).filter(|_| wish.moved_to.is_none());
     if let Some(at) = first
-        && tier(&candidates[at], wish, now) == Ok(Tier::Ready)
+        && tier(candidates[at], &health(at), wish, now) == Ok(Tier::Ready)
     {
         return Choice::Chosen(at);
     }
-    choose_with_care(candidates, wish, now)
+    choose_with_care(candidates, health, wish, now)
 }
 
 /// The same, from a look at the health of every account.
-fn choose_with_care(candidates: &[Candidate<'_>], wish: &Wish<'_>, now: Timestamp) -> Choice {
+fn choose_with_care<H: Deref<Target = Health>>(
+    candidates: &[&Account],
+    health: impl Fn(usize) -> H,
+    wish: &Wish<'_>,
+    now: Timestamp,
+) -> Choice {
+    let places = candidates.iter().enumerate();
     let verdicts: Vec<Result<Tier, Ineligible>> =
-        candidates.iter().map(|candidate| tier(candidate, wish, now)).collect();
+        places.map(|(at, account)| tier(account, &health(at), wish, now)).collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
         (0..candidates.len()).filter(|&at| verdicts[at].as_ref().ok() == best).collect();
     if best.is_none() {
-        let ids = candidates.iter().map(|candidate| candidate.account.id.clone());
+        let ids = candidates.iter().map(|account| account.id.clone());
         let reasons = ids.zip(verdicts).filter_map(|(id, verdict)| Some((id, verdict.err()?)));
         return Choice::Nobody(reasons.collect());
     }
-    let is_there = |at: &usize| wish.moved_to == Some(domain(candidates[*at].account));
+    let is_there = |at: &usize| wish.moved_to == Some(domain(candidates[*at]));
     let stays: Vec<usize> = usable.iter().copied().filter(is_there).collect();
     let among = if stays.is_empty() { usable } else { stays };
     draw(candidates, &among, wish).map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
 }
 
 /// The session's first choice: who would be chosen if all accounts were well and had room.
-pub fn first_choice(candidates: &[Candidate<'_>], wish: &Wish<'_>) -> Option<usize> {
-    let serves = |at: &usize| unfit(candidates[*at].account, wish).is_none();
+pub fn first_choice(candidates: &[&Account], wish: &Wish<'_>) -> Option<usize> {
+    let serves = |at: &usize| unfit(candidates[*at], wish).is_none();
     let among: Vec<usize> = (0..candidates.len()).filter(serves).collect();
     draw(candidates, &among, wish)
 }
 
 /// The smallest priority of `among`, then a cache domain, then an account of it.
-fn draw(candidates: &[Candidate<'_>], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
-    let priority = among.iter().map(|&at| candidates[at].account.priority).min()?;
-    let level = || among.iter().copied().filter(|&at| candidates[at].account.priority == priority);
+fn draw(candidates: &[&Account], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
+    let priority = among.iter().map(|&at| candidates[at].priority).min()?;
+    let level = || among.iter().copied().filter(|&at| candidates[at].priority == priority);
 
     // Domains keep the weight of all their enabled members, usable or not: an account that is
     // out must not move the sessions of its neighbours.
     let seed = xxh3_64_with_seed(wish.group.as_str().as_bytes(), wish.session);
     let weights = Weights::of(candidates, priority, seed);
     let domains = level().map(|at| {
-        let account = candidates[at].account;
+        let account = candidates[at];
         let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
         (at, hash, weights.of_domain(account, hash))
     });
     let first = least(domains)?;
-    let Some(home) = candidates[first].account.cache_domain.as_deref() else { return Some(first) };
+    let Some(home) = candidates[first].cache_domain.as_deref() else { return Some(first) };
     let seed = seed.rotate_left(32);
-    let inside = level().filter(|&at| domain(candidates[at].account) == home).map(|at| {
-        let account = candidates[at].account;
+    let inside = level().filter(|&at| domain(candidates[at]) == home).map(|at| {
+        let account = candidates[at];
         (at, xxh3_64_with_seed(account.id.as_str().as_bytes(), seed), u64::from(account.weight))
     });
     least(inside)
@@ -195,15 +199,19 @@ fn unfit(account: &Account, wish: &Wish<'_>) -> Option<Ineligible> {
     (!account.serves(wish.model)).then_some(Ineligible::Model)
 }
 
-fn tier(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Result<Tier, Ineligible> {
-    let account = candidate.account;
+fn tier(
+    account: &Account,
+    health: &Health,
+    wish: &Wish<'_>,
+    now: Timestamp,
+) -> Result<Tier, Ineligible> {
     if let Some(why) = unfit(account, wish) {
         return Err(why);
     }
     if wish.tried.contains(&account.id) {
         return Err(Ineligible::Tried);
     }
-    let tier = match candidate.health.standing(wish.model, now) {
+    let tier = match health.standing(wish.model, now) {
         Standing::AuthFailed { reason } => return Err(Ineligible::AuthFailed(reason.to_owned())),
         _ if wish.signed_out.contains(&account.id) => return Err(Ineligible::SignedOut),
         Standing::Cooling { is_guess: true, .. } => Tier::LastResort,
@@ -211,7 +219,7 @@ fn tier(candidate: &Candidate<'_>, wish: &Wish<'_>, now: Timestamp) -> Result<Ti
             return Err(Ineligible::Cooling { until, reason: reason.to_owned() });
         }
         Standing::HalfOpen | Standing::Ready => {
-            let used = candidate.health.utilisation.percent(now);
+            let used = health.utilisation.percent(now);
             let is_near = wish.utilisation_max.is_some_and(|most| used >= most);
             if is_near { Tier::NearLimit } else { Tier::Ready }
         }
@@ -238,13 +246,12 @@ pub fn domain(account: &Account) -> &str {
 struct Weights(Option<HashMap<u64, u64, BuildHasherDefault<Hashed>>>);
 
 impl Weights {
-    fn of(candidates: &[Candidate<'_>], priority: u32, seed: u64) -> Self {
-        let accounts = || candidates.iter().map(|candidate| candidate.account);
-        if accounts().all(|account| account.cache_domain.is_none()) {
+    fn of(candidates: &[&Account], priority: u32, seed: u64) -> Self {
+        if candidates.iter().all(|account| account.cache_domain.is_none()) {
             return Self(None);
         }
         let mut weights = HashMap::with_capacity_and_hasher(candidates.len(), <_>::default());
-        for account in accounts().filter(|it| it.enabled && it.priority == priority) {
+        for account in candidates.iter().filter(|it| it.enabled && it.priority == priority) {
             let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
             *weights.entry(hash).or_default() += u64::from(account.weight);
         }

@@ -43,11 +43,10 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
 
 fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<AccountId> {
     let health = Health::default();
-    let candidates: Vec<_> =
-        accounts.iter().map(|account| Candidate { account, health: &health }).collect();
+    let candidates: Vec<_> = accounts.iter().collect();
     let group = GroupId::from_bits(1);
     let wish = Wish { tried, ..wish(&group, session) };
-    match choose(&candidates, &wish, Timestamp::UNIX_EPOCH) {
+    match choose(&candidates, |_| &health, &wish, Timestamp::UNIX_EPOCH) {
         Choice::Chosen(index) => Some(accounts[index].id.clone()),
         Choice::Nobody(_) => None,
     }
@@ -105,15 +104,11 @@ fn nobody_says_why() {
     let refused = Health { state, ..Health::default() };
     let (third, fourth) = (account(3, 1, None), account(4, 1, None));
     let ready = Health::default();
-    let candidates = [
-        Candidate { account: &off, health: &ready },
-        Candidate { account: &other, health: &ready },
-        Candidate { account: &third, health: &cooling },
-        Candidate { account: &fourth, health: &refused },
-    ];
+    let candidates = [&off, &other, &third, &fourth];
+    let health = |at: usize| [&ready, &ready, &cooling, &refused][at];
     let group = GroupId::from_bits(1);
     let wish = wish(&group, 0);
-    let Choice::Nobody(reasons) = choose(&candidates, &wish, Timestamp::UNIX_EPOCH) else {
+    let Choice::Nobody(reasons) = choose(&candidates, health, &wish, Timestamp::UNIX_EPOCH) else {
         panic!("somebody");
     };
     let cooling = Ineligible::Cooling { until: Timestamp::MAX, reason: "overloaded".to_owned() };
@@ -173,10 +168,9 @@ proptest! {
         for session in sessions {
             let wish = wish(&group, session);
             let among = |order: &[Account], is_out: bool| {
-                let health = |account: &Account| if is_out && account.id == *gone { &out } else { &ready };
-                let candidates: Vec<_> =
-                    order.iter().map(|account| Candidate { account, health: health(account) }).collect();
-                match choose(&candidates, &wish, now) {
+                let health = |at: usize| if is_out && order[at].id == *gone { &out } else { &ready };
+                let candidates: Vec<_> = order.iter().collect();
+                match choose(&candidates, health, &wish, now) {
                     Choice::Chosen(at) => Some(order[at].id.clone()),
                     Choice::Nobody(_) => None,
                 }

@@ -160,6 +160,11 @@ impl Health {
             || self.out_until.is_some_and(|until| now.duration_since(until) < within)
     }
 
+    /// Whether it is out or was once, however long ago.
+    pub fn was_ever_out(&self) -> bool {
+        self.out_until.is_some() || matches!(self.state, State::AuthFailed { .. })
+    }
+
     /// The same account with nothing held against it; what is used stays known.
     #[must_use]
     pub fn forgiven(&self, now: Timestamp) -> Self {

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::health::{Health, probing};
 use baton_domain::id::AccountId;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Writers that are in each other's way; then the last look stays as it is.
@@ -18,9 +18,17 @@ const TRIES_MAX: u32 = 5;
 /// What this process knows. Cloning shares it.
 #[derive(Clone, Default)]
 pub(super) struct Memory {
-    known: Arc<Mutex<HashMap<AccountId, Known>>>,
+    book: Arc<Mutex<Book>>,
     /// One writer at a time, so that this process is not in its own way.
     writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What is known of each account.
+#[derive(Default)]
+struct Book {
+    known: HashMap<AccountId, Known>,
+    /// Those that are out, or were once: of many accounts, the few that have to be looked at.
+    out: HashSet<AccountId>,
 }
 
 #[derive(Clone, Default)]
@@ -32,42 +40,62 @@ struct Known {
     is_ahead: bool,
 }
 
+impl Book {
+    fn get(&self, id: &AccountId) -> Known {
+        self.known.get(id).cloned().unwrap_or_default()
+    }
+
+    fn set(&mut self, id: &AccountId, known: Known) {
+        if known.health.was_ever_out() {
+            self.out.insert(id.clone());
+        } else {
+            self.out.remove(id);
+        }
+        self.known.insert(id.clone(), known);
+    }
+
+    fn remove(&mut self, id: &AccountId) {
+        self.known.remove(id);
+        self.out.remove(id);
+    }
+}
+
 impl Memory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, id: &AccountId) -> Known {
-        self.lock().get(id).cloned().unwrap_or_default()
+        self.lock().get(id)
     }
 
     fn set(&self, id: &AccountId, known: Known) {
-        self.lock().insert(id.clone(), known);
+        self.lock().set(id, known);
     }
 
     /// Takes over what was read, unless this process knows better already.
     fn learn(&self, id: &AccountId, read: Known) {
-        let mut all = self.lock();
-        let known = all.entry(id.clone()).or_default();
+        let mut book = self.lock();
+        let known = book.get(id);
         if read.version > known.version || (read.version == known.version && !known.is_ahead) {
-            *known = read;
+            book.set(id, read);
         }
     }
 
     /// What was written is no longer ahead, unless it was changed again meanwhile.
     fn written(&self, id: &AccountId, health: &Arc<Health>, version: u64) {
-        let mut all = self.lock();
-        let known = all.entry(id.clone()).or_default();
-        known.version = version;
-        known.is_ahead = known.is_ahead && !Arc::ptr_eq(&known.health, health);
+        let mut book = self.lock();
+        let known = book.get(id);
+        let is_ahead = known.is_ahead && !Arc::ptr_eq(&known.health, health);
+        book.set(id, Known { version, is_ahead, ..known });
     }
 
     /// Applies `change` to what is known; whether there is something to write.
     fn change(&self, id: &AccountId, change: impl Fn(&Health) -> Option<Health>) -> bool {
-        let mut all = self.lock();
-        let known = all.get(id).cloned().unwrap_or_default();
+        let mut book = self.lock();
+        let known = book.get(id);
         let Some(after) = change(&known.health) else { return false };
-        all.insert(id.clone(), Known { health: Arc::new(after), is_ahead: true, ..known });
+        book.set(id, Known { health: Arc::new(after), is_ahead: true, ..known });
         true
     }
 }
@@ -79,12 +107,6 @@ impl Store {
         self.health.get(id).health
     }
 
-    /// The same of many accounts, in their order.
-    pub fn healths<'a>(&self, ids: impl Iterator<Item = &'a AccountId>) -> Vec<Arc<Health>> {
-        let (all, well) = (self.health.lock(), Arc::default());
-        ids.map(|id| Arc::clone(all.get(id).map_or(&well, |known| &known.health))).collect()
-    }
-
     /// Whether any of them was out within `span` before `now`.
     pub fn was_any_out<'a>(
         &self,
@@ -92,8 +114,11 @@ impl Store {
         span: SignedDuration,
         now: Timestamp,
     ) -> bool {
-        let all = self.health.lock();
-        ids.any(|id| all.get(id).is_some_and(|known| known.health.was_out(span, now)))
+        let book = self.health.lock();
+        let was_out =
+            |id: &&AccountId| book.known.get(*id).is_some_and(|it| it.health.was_out(span, now));
+        let out: HashSet<&AccountId> = book.out.iter().filter(was_out).collect();
+        !out.is_empty() && ids.any(|id| out.contains(id))
     }
 
     /// Applies `change`: at once in this process, then in the table. Where it changes nothing,
