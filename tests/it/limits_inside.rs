@@ -5,6 +5,8 @@ use baton_domain::bounds::Bounds;
 use baton_domain::id::RequestId;
 use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
+use baton_domain::reservation::{Blocked, Reservation};
+use baton_domain::scope::Scope;
 use baton_local::Fault;
 use baton_tests::inside::{Inside, broken, daily, reservation};
 use jiff::SignedDuration;
@@ -121,6 +123,41 @@ async fn of_forty_at_once_as_many_as_the_limit_holds_are_admitted_and_in_few_wri
     }
     // One is refused for want of an item, makes it and goes again; the others go together.
     assert_eq!(at_once(daily("100"), 1).await, (40, 4));
+}
+
+#[tokio::test]
+async fn while_a_keys_item_is_full_its_requests_are_told_to_come_again() {
+    let inside = Inside::new(&[("BATON_LIMITS_FAIL_MONEY", "open")]).await;
+    let limits = daily("100");
+    let (key, secret) = inside.key(limits.clone()).await;
+    let at = inside.store.clock().now();
+    let wanted = Reservation { model: "m".repeat(4000), ..reservation(at, 10) };
+    let own = Bounds::of_key(key.clone(), limits.clone());
+    let pooled = Bounds { pools: vec![(Scope::Organization, limits)], ..own.clone() };
+    let together = Reservation { pools: vec![Scope::Organization], ..wanted.clone() };
+    let admit = async |bounds: &Bounds, bits: u128, wanted: &Reservation| {
+        let id = RequestId::from_bits(bits);
+        inside.store.admit(bounds, &id, wanted).await.expect("the store is up")
+    };
+    let mut asked = 0;
+    let full = Admission::Blocked(Scope::Key(key.clone()), Blocked::Backlog);
+    while admit(&own, asked, &wanted).await != full {
+        asked += 1;
+    }
+    assert!((90..100).contains(&asked), "of 4 KB each, in 400 KB: {asked}");
+    while admit(&own, asked, &reservation(at, 10)).await != full {
+        asked += 1;
+    }
+    assert_eq!(admit(&pooled, asked, &together).await, full);
+    let several = futures_util::future::join_all((1..4).map(|n| admit(&own, asked + n, &wanted)));
+    assert_eq!(several.await, vec![full.clone(); 3]);
+    assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10 * i128::try_from(asked).unwrap()));
+
+    let (status, told) = inside.ask(&secret).await;
+    let kind = told["error"]["type"].as_str().unwrap_or_default();
+    assert_eq!((status, kind, &told["has_wait"]), (429, "rate_limit_error", &true.into()));
+    inside.store.release(&key, &RequestId::from_bits(0), &wanted).await.expect("taken back");
+    assert!(matches!(admit(&own, asked, &wanted).await, Admission::Admitted(_)));
 }
 
 #[tokio::test]

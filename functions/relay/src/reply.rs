@@ -232,6 +232,11 @@ impl Refusal {
                 let refusal = Self::new(status, "rate_limit_error", message);
                 Self { retry_after_seconds: Some(1), ..refusal }
             }
+            Blocked::Backlog => {
+                let message = format!("{why} for your {whose}; try again in a moment");
+                let refusal = Self::new(status, "rate_limit_error", message);
+                Self { retry_after_seconds: Some(1), ..refusal }
+            }
         }
     }
 

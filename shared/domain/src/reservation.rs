@@ -131,6 +131,9 @@ pub enum Blocked {
     },
     /// Too many requests at the same time.
     Concurrency,
+    /// So many requests of the key are under way, or over and not settled yet, that there is no room
+    /// to count another.
+    Backlog,
 }
 
 impl Blocked {
@@ -140,7 +143,7 @@ impl Blocked {
             // The end of a month is before the end of the week that it ends in, sometimes.
             Self::Money { period, resets_at } => (2, resets_at.is_none(), resets_at, Some(period)),
             Self::Rate { resets_at } => (1, false, resets_at, None),
-            Self::Concurrency => (0, false, None, None),
+            Self::Concurrency | Self::Backlog => (0, false, None, None),
         }
     }
 }
@@ -157,6 +160,7 @@ impl fmt::Display for Blocked {
             }
             Self::Rate { .. } => out.write_str("too many requests in this minute"),
             Self::Concurrency => out.write_str("too many requests at the same time"),
+            Self::Backlog => out.write_str("too many requests that are not settled yet"),
         }
     }
 }

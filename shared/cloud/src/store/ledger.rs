@@ -59,7 +59,7 @@ impl Store {
         let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
         let Err(error) = sent else { return Ok(()) };
         match Cancelled::from(error) {
-            Cancelled::Busy => Err(CommitError::Busy),
+            Cancelled::Busy | Cancelled::Full => Err(CommitError::Busy),
             Cancelled::Refused(what) => Err(CommitError::Refused(what)),
             Cancelled::Failed(error) => Err(CommitError::Failed(error)),
             Cancelled::Conditions(at) => {

@@ -80,7 +80,7 @@ impl Store {
                     self.wait_a_moment(tries).await;
                     tries += 1;
                 }
-                Err(Cancelled::Busy) => return Err(StoreError::Conflict),
+                Err(Cancelled::Busy | Cancelled::Full) => return Err(StoreError::Conflict),
                 Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
                 Err(Cancelled::Failed(error)) => return Err(error),
             }

@@ -10,6 +10,8 @@ pub(super) enum Cancelled {
     Conditions(Vec<usize>),
     /// Somebody else was at the same items, or the table is throttled: it may be tried again.
     Busy,
+    /// An item has no room for its part, for now.
+    Full,
     /// DynamoDB refuses something in it, and will again.
     Refused(String),
     /// Something else.
@@ -34,7 +36,8 @@ impl From<SdkError<TransactWriteItemsError>> for Cancelled {
             };
         };
         let reasons = cancelled.cancellation_reasons().iter();
-        let codes: Vec<&str> = reasons.map(|reason| reason.code().unwrap_or_default()).collect();
+        let codes: Vec<&str> =
+            reasons.clone().map(|reason| reason.code().unwrap_or_default()).collect();
         let is = |code: &&str| *code == "ConditionalCheckFailed";
         let conditions: Vec<usize> =
             codes.iter().enumerate().filter(|(_, code)| is(code)).map(|(at, _)| at).collect();
@@ -43,10 +46,17 @@ impl From<SdkError<TransactWriteItemsError>> for Cancelled {
             Self::Conditions(conditions)
         } else if codes.iter().any(|code| busy.contains(code)) {
             Self::Busy
+        } else if reasons.clone().any(|reason| is_item_too_large(reason.message())) {
+            Self::Full
         } else if codes.contains(&"ValidationError") {
             Self::Refused("a value is not valid".to_owned())
         } else {
             failed(format!("transaction cancelled: {}", codes.join(", ")))
         }
     }
+}
+
+/// Whether this is DynamoDB's word for an update that would make an item larger than 400 KB.
+pub(super) fn is_item_too_large(message: Option<&str>) -> bool {
+    message.is_some_and(|text| text.contains("Item size to update has exceeded"))
 }

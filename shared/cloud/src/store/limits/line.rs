@@ -13,7 +13,7 @@ use baton_domain::bounds::Bounds;
 use baton_domain::id::{KeyId, RequestId};
 use baton_domain::limit::minute;
 use baton_domain::money::PicoUsd;
-use baton_domain::reservation::Reservation;
+use baton_domain::reservation::{Blocked, Reservation};
 use baton_domain::scope::Scope;
 use futures_util::future::join_all;
 use std::collections::HashMap;
@@ -86,6 +86,13 @@ impl Store {
             Ok(item) => (true, item),
             Err(Refused::Condition(item)) if item.contains_key(OPEN) => (false, item),
             Err(Refused::Condition(_) | Refused::Busy) => return group,
+            Err(Refused::Full) => {
+                for one in group {
+                    let blocked = Admission::Blocked(scope.clone(), Blocked::Backlog);
+                    self.tell(one, Ok(blocked)).await;
+                }
+                return Vec::new();
+            }
             Err(Refused::Failed(error)) => {
                 for one in group {
                     self.tell(one, Err(StoreError::Database(error.to_string()))).await;

@@ -16,7 +16,9 @@ mod together;
 
 use super::item::{Item, key_of};
 use super::names::{self, OPEN, TTL};
+use super::transaction::is_item_too_large;
 use super::{Store, StoreError};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
@@ -54,6 +56,8 @@ enum Refused {
     Condition(Item),
     /// A transaction held the item.
     Busy,
+    /// The item has no room for it.
+    Full,
     Failed(StoreError),
 }
 
@@ -100,6 +104,7 @@ impl Store {
             match refused {
                 Refused::Failed(error) => return Err(error),
                 Refused::Busy => self.wait_a_moment(tries).await,
+                Refused::Full => return Ok(Admission::Blocked(key, Blocked::Backlog)),
                 Refused::Condition(item) if !item.contains_key(OPEN) => {
                     self.make_limit_item(&key).await?;
                 }
@@ -135,6 +140,7 @@ impl Store {
                 Err(Refused::Condition(failed.item.clone().unwrap_or_default()))
             }
             Some(UpdateItemError::TransactionConflictException(_)) => Err(Refused::Busy),
+            Some(other) if is_item_too_large(other.message()) => Err(Refused::Full),
             _ => Err(Refused::Failed(error.into())),
         }
     }
@@ -164,6 +170,8 @@ impl Store {
             match self.reserve(&key, change::release_in_key(id, reservation)).await {
                 Ok(_) | Err(Refused::Condition(_)) => return Ok(()), // or it is over already
                 Err(Refused::Busy) => self.wait_a_moment(tries).await,
+                // What takes back makes room.
+                Err(Refused::Full) => return Err(StoreError::Conflict),
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }

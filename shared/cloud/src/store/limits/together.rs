@@ -10,7 +10,7 @@ use crate::store::transaction::Cancelled;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_domain::bounds::Bounds;
 use baton_domain::id::{KeyId, RequestId};
-use baton_domain::reservation::Reservation;
+use baton_domain::reservation::{Blocked, Reservation};
 use baton_domain::scope::Scope;
 
 /// Tries before a pool that others keep changing counts as out of reach: 2 to 4 s in all.
@@ -30,6 +30,11 @@ impl Store {
                 Err(Cancelled::Failed(error)) => return Err(error),
                 Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
                 Err(Cancelled::Busy) => self.wait_a_moment(tries).await,
+                // Pools' items do not grow.
+                Err(Cancelled::Full) => {
+                    let key = Scope::Key(bounds.key.clone());
+                    return Ok(Admission::Blocked(key, Blocked::Backlog));
+                }
                 Err(Cancelled::Conditions(_)) => {
                     // Which limits stand against it is asked of all items as they are now: the
                     // one that is told is not always the first that failed.
@@ -79,7 +84,7 @@ impl Store {
                 .extend(pools.map(|scope| release_in_pool(reservation).into_action(table, scope)));
             match self.write_together(actions).await {
                 Ok(()) | Err(Cancelled::Conditions(_)) => return Ok(()), // or it is over already
-                Err(Cancelled::Busy) => self.wait_a_moment(tries).await,
+                Err(Cancelled::Busy | Cancelled::Full) => self.wait_a_moment(tries).await,
                 Err(Cancelled::Failed(error)) => return Err(error),
                 Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
             }
