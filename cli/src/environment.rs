@@ -22,6 +22,12 @@ pub(crate) struct Environment {
     pub(crate) proxies: Vec<&'static str>,
 }
 
+/// `TOKIO_WORKER_THREADS`, which has to be known before anything runs.
+pub(crate) fn threads_asked() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the door of the operator's variables")]
+    std::env::var("TOKIO_WORKER_THREADS").ok()
+}
+
 impl Environment {
     /// Reads the process's environment; an empty variable counts as absent.
     pub(crate) fn read() -> Self {

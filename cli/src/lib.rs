@@ -11,10 +11,12 @@ pub mod import;
 mod observe;
 pub mod operate;
 pub mod profile;
+mod runtime;
 mod say;
 pub mod serve;
 pub mod up;
 
+pub use runtime::runtime;
 pub use say::complain;
 
 use args::{Args, Command};

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match baton::run(Args::parse()).await {
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match baton::runtime().and_then(|runtime| runtime.block_on(baton::run(args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => {
             baton::complain(&fail);

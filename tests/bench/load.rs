@@ -145,5 +145,13 @@ async fn ask(connection: &mut Connection, order: &Order, seen: &mut Seen) -> io:
         events: &mut seen.events,
         stamped: order.stamped,
     };
-    connection.ask(&order.request, &mut watch).await
+    loop {
+        match connection.ask(&order.request, &mut watch).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                *connection = Connection::to(order.road.address).await?;
+            }
+            asked => return asked,
+        }
+    }
 }

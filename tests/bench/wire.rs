@@ -1,7 +1,7 @@
 //! A lean HTTP/1.1 client: one request written at once, the answer's framing walked over without
 //! a copy. A library's client costs more per event than the proxies that are measured.
 
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -38,7 +38,8 @@ impl Connection {
     }
 
     /// Asks, and reads the answer to its end. The first byte of its body counts as the first
-    /// event.
+    /// event. Who is told to come again in a second gets the error `WouldBlock`, and needs another
+    /// connection.
     pub(crate) async fn ask(&mut self, request: &[u8], watch: &mut Stopwatch<'_>) -> Result<()> {
         let start = Instant::now();
         self.stream.write_all(request).await?;
@@ -99,6 +100,9 @@ impl Connection {
             filled += read;
             if let Some(end) = memmem::find(&self.buffer[..filled], b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase();
+                if head.get(9..12) == Some("429") && head.contains("\r\nretry-after: 1") {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
                 if head.get(9..12) != Some("200") {
                     let answer = String::from_utf8_lossy(&self.buffer[..filled]);
                     return Err(Error::other(format!("answered {answer}")));

@@ -105,7 +105,7 @@ impl Means {
         let limits = bounds.all().find(|(one, _)| one == scope);
         let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
         let window = period.window(at).name;
-        let note = self.store.note_blocked(scope, &window, limit);
+        let note = Box::pin(self.store.note_blocked(scope, &window, limit));
         if tokio::time::timeout(TELL_PATIENCE, note).await.is_err() {
             tracing::warn!(%scope, "an alert may be missing: the store is slow");
         }

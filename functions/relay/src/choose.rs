@@ -181,7 +181,8 @@ impl Means {
         if self.store.health(id).overall(now) != Standing::HalfOpen {
             return true;
         }
-        self.store.claim_probe(id).await.unwrap_or_else(|error| {
+        // Boxed, so that requests without probes stay small.
+        Box::pin(self.store.claim_probe(id)).await.unwrap_or_else(|error| {
             tracing::warn!(account_id = %id, "{error}; it is probed without a claim");
             true
         })

@@ -259,10 +259,11 @@ impl Means {
             Route::Messages | Route::ChatCompletions | Route::Responses | Route::Bedrock(..) => {
                 self.exchange(asked, caller, body, Bill::Metered).await
             }
-            Route::InferenceProfiles => self.inference_profiles(&caller).await,
-            Route::Models => self.models(asked, &caller).await,
-            Route::Model(id) => self.model(asked, &caller, &id).await,
-            Route::Usage => self.own_usage(asked, &caller).await,
+            // Boxed, so that model calls stay small.
+            Route::InferenceProfiles => Box::pin(self.inference_profiles(&caller)).await,
+            Route::Models => Box::pin(self.models(asked, &caller)).await,
+            Route::Model(id) => Box::pin(self.model(asked, &caller, &id)).await,
+            Route::Usage => Box::pin(self.own_usage(asked, &caller)).await,
             Route::Alive => Ok(reply::alive()),
         }
     }

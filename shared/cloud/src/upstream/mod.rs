@@ -161,11 +161,10 @@ impl Upstream {
                 return transport.answer(request).await;
             }
         };
-        let mut request = client.request(method, url).headers(headers);
-        if !body.is_empty() {
-            request = request.body(body);
-        }
-        match request.send().await {
+        let mut request = reqwest::Request::new(method, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = (!body.is_empty()).then(|| body.into());
+        match client.execute(request).await {
             Ok(answer) => Ok(answer.into()),
             Err(error) if error.is_timeout() => Err(NoAnswer::ConnectTimeout),
             Err(error) if error.is_connect() => {

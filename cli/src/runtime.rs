@@ -1,0 +1,48 @@
+//! The threads that everything runs on: one for each core, or as many as the environment says.
+
+use crate::Fail;
+use crate::environment::threads_asked;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime with `TOKIO_WORKER_THREADS` threads, else with one for each core that this process may
+/// use.
+///
+/// One thread needs nothing of what several hand work to one another with: a small call then
+/// costs a fifth less CPU.
+///
+/// # Errors
+/// When the variable is no number of threads, or the system has none to give.
+pub fn runtime() -> Result<Runtime, Fail> {
+    let threads = threads(threads_asked().as_deref())?;
+    let mut builder =
+        if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.worker_threads(threads).enable_all().build().map_err(Fail::because)
+}
+
+fn threads(asked: Option<&str>) -> Result<usize, Fail> {
+    let Some(asked) = asked else { return Ok(available_parallelism().map_or(1, NonZero::get)) };
+    let bad = |_| {
+        let text = "TOKIO_WORKER_THREADS must be a whole number from 1 on";
+        Fail::Usage(format!("{text}, not {asked:?}"))
+    };
+    asked.parse::<NonZero<usize>>().map(NonZero::get).map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_as_many_as_asked_for_or_as_there_are_cores() {
+        assert_eq!(threads(Some("1")).unwrap(), 1);
+        assert_eq!(threads(Some("12")).unwrap(), 12);
+        assert!(threads(None).unwrap() > 0);
+        for bad in ["0", "-1", "two", "1.5"] {
+            let fail = threads(Some(bad)).unwrap_err();
+            assert_eq!(fail.code(), 2);
+            assert!(fail.to_string().contains(bad), "{fail}");
+        }
+    }
+}
