@@ -106,3 +106,31 @@ impl Means {
         platform.map_or(own, |platform| platform.min(own))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Relay;
+    use http::Request;
+    use http_body_util::Full;
+
+    fn size<Asked, Answering>(_: impl FnOnce(Asked) -> Answering) -> usize {
+        size_of::<Answering>()
+    }
+
+    /// A call to a store takes 5 to 7 KB, whether it is made or not. Those that few requests make
+    /// are boxed where they are made.
+    #[test]
+    fn a_request_takes_little_room_while_it_waits() {
+        type Work = (Arc<Means>, Arc<Asked>, Caller, Bytes);
+        let serve = |(means, asked, caller, body): Work| async move {
+            let consumer = (Consumer::default(), Duration::ZERO);
+            means.serve(&asked, caller, (body, Bill::Metered), consumer).await
+        };
+        assert!(size(serve) < 8 * 1024, "{} bytes", size(serve));
+        let handle = |(relay, request): (Relay, Request<Full<Bytes>>)| async move {
+            relay.handle(request).await
+        };
+        assert!(size(handle) < 3 * 1024, "{} bytes", size(handle));
+    }
+}
