@@ -136,13 +136,18 @@ impl Launch {
     }
 }
 
-/// The binary with a clean environment: no variable of the developer's leaks into a test.
+/// With `TOKIO_WORKER_THREADS=1 cargo test` the other of tokio's schedulers is tested.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// The binary with a clean environment: no variable of the developer's leaks into a test, but for
+/// how many threads it is to have.
 pub fn bare_command(home: &Path) -> Command {
     let mut command = Command::new(baton_binary());
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home)
+        .envs(std::env::var_os(THREADS).map(|threads| (THREADS, threads)))
         .current_dir(home);
     command
 }
