@@ -6,9 +6,8 @@ use crate::receipt::Seat;
 use crate::receipt::{Bill, Question};
 use crate::reply::Refusal;
 use baton_cloud::store::{Pool, Store};
-use baton_domain::account::Account;
 use baton_domain::choose::{
-    Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
+    Candidates, Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
 };
 use baton_domain::health::Standing;
 use baton_domain::id::AccountId;
@@ -196,7 +195,9 @@ impl Chooser {
     /// Every account and why it will not do.
     pub(crate) fn next(&self, store: &Store, now: Timestamp) -> Result<usize, Nobody> {
         let health = |at: usize| store.health(&self.pool.members[at].account.id);
-        match choose(&self.candidates(), health, &self.wish(), now) {
+        let account = |at: usize| &self.pool.members[at].account;
+        let candidates = Candidates { lots: &self.pool.lots, account: &account };
+        match choose(candidates, health, &self.wish(), now) {
             Choice::Chosen(at) => Ok(at),
             Choice::Nobody(reasons) => Err(Nobody(reasons)),
         }
@@ -204,11 +205,8 @@ impl Chooser {
 
     /// Who would be chosen if all were well.
     pub(crate) fn first_choice(&self) -> Option<usize> {
-        first_choice(&self.candidates(), &self.wish())
-    }
-
-    fn candidates(&self) -> Vec<&Account> {
-        self.pool.members.iter().map(|member| &member.account).collect()
+        let account = |at: usize| &self.pool.members[at].account;
+        first_choice(Candidates { lots: &self.pool.lots, account: &account }, &self.wish())
     }
 
     fn wish(&self) -> Wish<'_> {

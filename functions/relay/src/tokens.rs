@@ -16,10 +16,9 @@ impl Means {
     pub(crate) fn signed_out(&self, pool: &Pool) -> Vec<AccountId> {
         let now = self.store.clock().now();
         let is_out = |member: &&PoolMember| {
-            member.account.credential.is_renewed()
-                && !member.token.as_ref().is_some_and(|token| token.standing.is_usable(now))
+            !member.token.as_ref().is_some_and(|token| token.standing.is_usable(now))
         };
-        let out = pool.members.iter().filter(is_out);
+        let out = pool.renewed.iter().map(|&at| &pool.members[at]).filter(is_out);
         out.inspect(|member| self.ask_renewal(member)).map(|one| one.account.id.clone()).collect()
     }
 

@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::choose::{Wish, choose};
+use baton_domain::choose::{Candidates, Lot, Wish, choose};
 use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::protocol::{Protocol, Want};
@@ -44,7 +44,9 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
     };
     let accounts: Vec<Account> = (0..count).map(account).collect();
     let (health, group) = (Health::default(), GroupId::default_group());
-    let candidates: Vec<&Account> = accounts.iter().collect();
+    let lots: Vec<Lot> = accounts.iter().map(Lot::of).collect();
+    let account = |at: usize| &accounts[at];
+    let candidates = Candidates { lots: &lots, account: &account };
     let mut nanos: Vec<u128> = (0..CHOICES)
         .map(|session| {
             let wish = Wish {
@@ -59,7 +61,7 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
                 utilisation_max: Some(95),
             };
             let begun = Instant::now();
-            black_box(choose(black_box(&candidates), |_| &health, &wish, Timestamp::UNIX_EPOCH));
+            black_box(choose(black_box(candidates), |_| &health, &wish, Timestamp::UNIX_EPOCH));
             begun.elapsed().as_nanos()
         })
         .collect();

@@ -6,7 +6,7 @@
 //! Accounts near their limits come after all others, and those that cool down on a guess of ours
 //! come last: a guess must not lock the last account out.
 
-use crate::account::Account;
+use crate::account::{Account, Provider};
 use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
 use crate::protocol::{Want, serves};
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// For so long a session that had to leave its first choice stays where it went.
 pub const MOVED: SignedDuration = SignedDuration::from_hours(1);
@@ -28,6 +28,46 @@ pub struct Conversation {
     pub session: u64,
     /// The model asked for.
     pub model: String,
+}
+
+/// Who may be chosen.
+#[derive(Clone, Copy)]
+pub struct Candidates<'a> {
+    /// What a draw knows of each.
+    pub lots: &'a [Lot],
+    /// The account at a place.
+    pub account: &'a dyn Fn(usize) -> &'a Account,
+}
+
+/// What a draw knows of an account: little, since every request looks at every lot, and a thousand
+/// accounts are more than stays close to a processor.
+#[derive(Debug, Clone, Copy)]
+pub struct Lot {
+    /// Hashes of its cache domain's name and of its id.
+    domain: u64,
+    id: u64,
+    priority: u32,
+    /// 0 for who is switched off.
+    weight: u32,
+    provider: Provider,
+    takes_any_model: bool,
+    /// Whether its domain is a declared one, which others may share.
+    may_have_mates: bool,
+}
+
+impl Lot {
+    /// The account's.
+    pub fn of(account: &Account) -> Self {
+        Self {
+            domain: xxh3_64(domain(account).as_bytes()),
+            id: xxh3_64(account.id.as_str().as_bytes()),
+            priority: account.priority,
+            weight: if account.enabled { account.weight } else { 0 },
+            provider: account.provider,
+            takes_any_model: account.models.is_empty() && account.provider != Provider::Bedrock,
+            may_have_mates: account.cache_domain.is_some(),
+        }
+    }
 }
 
 /// What the choice depends on.
@@ -117,7 +157,7 @@ enum Tier {
 
 /// Chooses among `candidates` for `wish` at `now`. `health` tells how the one at a place is doing.
 pub fn choose<H: Deref<Target = Health>>(
-    candidates: &[&Account],
+    candidates: Candidates<'_>,
     health: impl Fn(usize) -> H,
     wish: &Wish<'_>,
     now: Timestamp,
@@ -126,7 +166,7 @@ pub fn choose<H: Deref<Target = Health>>(
     // of the best tier, taking others out of the draw would not change who wins it.
     let first = first_choice(candidates, wish).filter(|_| wish.moved_to.is_none());
     if let Some(at) = first
-        && tier(candidates[at], &health(at), wish, now) == Ok(Tier::Ready)
+        && candidates.tier(at, &health(at), wish, now) == Ok(Tier::Ready)
     {
         return Choice::Chosen(at);
     }
@@ -135,96 +175,102 @@ pub fn choose<H: Deref<Target = Health>>(
 
 /// The same, from a look at the health of every account.
 fn choose_with_care<H: Deref<Target = Health>>(
-    candidates: &[&Account],
+    candidates: Candidates<'_>,
     health: impl Fn(usize) -> H,
     wish: &Wish<'_>,
     now: Timestamp,
 ) -> Choice {
-    let places = candidates.iter().enumerate();
+    let places = 0..candidates.lots.len();
     let verdicts: Vec<Result<Tier, Ineligible>> =
-        places.map(|(at, account)| tier(account, &health(at), wish, now)).collect();
+        places.clone().map(|at| candidates.tier(at, &health(at), wish, now)).collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
-        (0..candidates.len()).filter(|&at| verdicts[at].as_ref().ok() == best).collect();
+        places.clone().filter(|&at| verdicts[at].as_ref().ok() == best).collect();
     if best.is_none() {
-        let ids = candidates.iter().map(|account| account.id.clone());
+        let ids = places.map(|at| (candidates.account)(at).id.clone());
         let reasons = ids.zip(verdicts).filter_map(|(id, verdict)| Some((id, verdict.err()?)));
         return Choice::Nobody(reasons.collect());
     }
-    let is_there = |at: &usize| wish.moved_to == Some(domain(candidates[*at]));
+    let is_there = |at: &usize| wish.moved_to == Some(domain((candidates.account)(*at)));
     let stays: Vec<usize> = usable.iter().copied().filter(is_there).collect();
     let among = if stays.is_empty() { usable } else { stays };
-    draw(candidates, &among, wish).map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
+    draw(candidates.lots, &among, wish).map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
 }
 
 /// The session's first choice: who would be chosen if all accounts were well and had room.
-pub fn first_choice(candidates: &[&Account], wish: &Wish<'_>) -> Option<usize> {
-    let serves = |at: &usize| unfit(candidates[*at], wish).is_none();
-    let among: Vec<usize> = (0..candidates.len()).filter(serves).collect();
-    draw(candidates, &among, wish)
+pub fn first_choice(candidates: Candidates<'_>, wish: &Wish<'_>) -> Option<usize> {
+    let serves = |at: &usize| candidates.unfit(*at, wish).is_none();
+    let among: Vec<usize> = (0..candidates.lots.len()).filter(serves).collect();
+    draw(candidates.lots, &among, wish)
 }
 
 /// The smallest priority of `among`, then a cache domain, then an account of it.
-fn draw(candidates: &[&Account], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
-    let priority = among.iter().map(|&at| candidates[at].priority).min()?;
-    let level = || among.iter().copied().filter(|&at| candidates[at].priority == priority);
+fn draw(lots: &[Lot], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
+    let priority = among.iter().map(|&at| lots[at].priority).min()?;
+    let level =
+        || among.iter().map(|&at| (at, &lots[at])).filter(|(_, lot)| lot.priority == priority);
+    let hash = |of: u64, seed| xxh3_64_with_seed(&of.to_le_bytes(), seed);
 
     // Domains keep the weight of all their enabled members, usable or not: an account that is
     // out must not move the sessions of its neighbours.
     let seed = xxh3_64_with_seed(wish.group.as_str().as_bytes(), wish.session);
-    let weights = Weights::of(candidates, priority, seed);
-    let domains = level().map(|at| {
-        let account = candidates[at];
-        let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
-        (at, hash, weights.of_domain(account, hash))
-    });
+    let weights = Weights::of(lots, priority);
+    let domains = level().map(|(at, lot)| (at, hash(lot.domain, seed), weights.of_domain(lot)));
     let first = least(domains)?;
-    let Some(home) = candidates[first].cache_domain.as_deref() else { return Some(first) };
+    let home = &lots[first];
+    if !home.may_have_mates {
+        return Some(first);
+    }
     let seed = seed.rotate_left(32);
-    let inside = level().filter(|&at| domain(candidates[at]) == home).map(|at| {
-        let account = candidates[at];
-        (at, xxh3_64_with_seed(account.id.as_str().as_bytes(), seed), u64::from(account.weight))
-    });
-    least(inside)
+    let mates = level().filter(|(_, lot)| lot.domain == home.domain);
+    least(mates.map(|(at, lot)| (at, hash(lot.id, seed), u64::from(lot.weight))))
 }
 
-/// Why the account's settings keep it from serving the wish, whatever its health.
-fn unfit(account: &Account, wish: &Wish<'_>) -> Option<Ineligible> {
-    if !account.enabled || account.weight == 0 {
-        return Some(Ineligible::Disabled);
+impl Candidates<'_> {
+    /// Why the settings of the account at a place keep it from serving the wish, whatever its health.
+    fn unfit(&self, at: usize, wish: &Wish<'_>) -> Option<Ineligible> {
+        let lot = &self.lots[at];
+        if lot.weight == 0 {
+            return Some(Ineligible::Disabled);
+        }
+        if !serves(lot.provider, wish.want) {
+            return Some(Ineligible::Protocol);
+        }
+        let serves = lot.takes_any_model || (self.account)(at).serves(wish.model);
+        (!serves).then_some(Ineligible::Model)
     }
-    if !serves(account.provider, wish.want) {
-        return Some(Ineligible::Protocol);
-    }
-    (!account.serves(wish.model)).then_some(Ineligible::Model)
-}
 
-fn tier(
-    account: &Account,
-    health: &Health,
-    wish: &Wish<'_>,
-    now: Timestamp,
-) -> Result<Tier, Ineligible> {
-    if let Some(why) = unfit(account, wish) {
-        return Err(why);
-    }
-    if wish.tried.contains(&account.id) {
-        return Err(Ineligible::Tried);
-    }
-    let tier = match health.standing(wish.model, now) {
-        Standing::AuthFailed { reason } => return Err(Ineligible::AuthFailed(reason.to_owned())),
-        _ if wish.signed_out.contains(&account.id) => return Err(Ineligible::SignedOut),
-        Standing::Cooling { is_guess: true, .. } => Tier::LastResort,
-        Standing::Cooling { until, reason, .. } => {
-            return Err(Ineligible::Cooling { until, reason: reason.to_owned() });
+    fn tier(
+        &self,
+        at: usize,
+        health: &Health,
+        wish: &Wish<'_>,
+        now: Timestamp,
+    ) -> Result<Tier, Ineligible> {
+        if let Some(why) = self.unfit(at, wish) {
+            return Err(why);
         }
-        Standing::HalfOpen | Standing::Ready => {
-            let used = health.utilisation.percent(now);
-            let is_near = wish.utilisation_max.is_some_and(|most| used >= most);
-            if is_near { Tier::NearLimit } else { Tier::Ready }
+        let id = &(self.account)(at).id;
+        if wish.tried.contains(id) {
+            return Err(Ineligible::Tried);
         }
-    };
-    if wish.full.contains(&account.id) { Err(Ineligible::Full) } else { Ok(tier) }
+        let tier = match health.standing(wish.model, now) {
+            Standing::AuthFailed { reason } => {
+                return Err(Ineligible::AuthFailed(reason.to_owned()));
+            }
+            _ if wish.signed_out.contains(id) => return Err(Ineligible::SignedOut),
+            Standing::Cooling { is_guess: true, .. } => Tier::LastResort,
+            Standing::Cooling { until, reason, .. } => {
+                return Err(Ineligible::Cooling { until, reason: reason.to_owned() });
+            }
+            Standing::HalfOpen | Standing::Ready => {
+                let used = health.utilisation.percent(now);
+                let is_near = wish.utilisation_max.is_some_and(|most| used >= most);
+                if is_near { Tier::NearLimit } else { Tier::Ready }
+            }
+        };
+        if wish.full.contains(id) { Err(Ineligible::Full) } else { Ok(tier) }
+    }
 }
 
 /// When the first of the accounts that are only cooling down can be used again.
@@ -246,22 +292,21 @@ pub fn domain(account: &Account) -> &str {
 struct Weights(Option<HashMap<u64, u64, BuildHasherDefault<Hashed>>>);
 
 impl Weights {
-    fn of(candidates: &[&Account], priority: u32, seed: u64) -> Self {
-        if candidates.iter().all(|account| account.cache_domain.is_none()) {
+    fn of(lots: &[Lot], priority: u32) -> Self {
+        if lots.iter().all(|lot| !lot.may_have_mates) {
             return Self(None);
         }
-        let mut weights = HashMap::with_capacity_and_hasher(candidates.len(), <_>::default());
-        for account in candidates.iter().filter(|it| it.enabled && it.priority == priority) {
-            let hash = xxh3_64_with_seed(domain(account).as_bytes(), seed);
-            *weights.entry(hash).or_default() += u64::from(account.weight);
+        let mut weights = HashMap::with_capacity_and_hasher(lots.len(), <_>::default());
+        for lot in lots.iter().filter(|lot| lot.priority == priority) {
+            *weights.entry(lot.domain).or_default() += u64::from(lot.weight);
         }
         Self(Some(weights))
     }
 
-    fn of_domain(&self, account: &Account, hash: u64) -> u64 {
+    fn of_domain(&self, lot: &Lot) -> u64 {
         match &self.0 {
-            None => u64::from(account.weight),
-            Some(weights) => weights.get(&hash).copied().unwrap_or_default(),
+            None => u64::from(lot.weight),
+            Some(weights) => weights.get(&lot.domain).copied().unwrap_or_default(),
         }
     }
 }

@@ -41,12 +41,18 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
     }
 }
 
+/// What comes of `ask`, asked of these accounts.
+pub(super) fn among<T>(accounts: &[&Account], ask: impl FnOnce(Candidates<'_>) -> T) -> T {
+    let lots: Vec<Lot> = accounts.iter().map(|account| Lot::of(account)).collect();
+    ask(Candidates { lots: &lots, account: &|at| accounts[at] })
+}
+
 fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<AccountId> {
     let health = Health::default();
     let candidates: Vec<_> = accounts.iter().collect();
     let group = GroupId::from_bits(1);
     let wish = Wish { tried, ..wish(&group, session) };
-    match choose(&candidates, |_| &health, &wish, Timestamp::UNIX_EPOCH) {
+    match among(&candidates, |all| choose(all, |_| &health, &wish, Timestamp::UNIX_EPOCH)) {
         Choice::Chosen(index) => Some(accounts[index].id.clone()),
         Choice::Nobody(_) => None,
     }
@@ -108,7 +114,8 @@ fn nobody_says_why() {
     let health = |at: usize| [&ready, &ready, &cooling, &refused][at];
     let group = GroupId::from_bits(1);
     let wish = wish(&group, 0);
-    let Choice::Nobody(reasons) = choose(&candidates, health, &wish, Timestamp::UNIX_EPOCH) else {
+    let choice = among(&candidates, |all| choose(all, health, &wish, Timestamp::UNIX_EPOCH));
+    let Choice::Nobody(reasons) = choice else {
         panic!("somebody");
     };
     let cooling = Ineligible::Cooling { until: Timestamp::MAX, reason: "overloaded".to_owned() };
@@ -167,19 +174,19 @@ proptest! {
         let group = GroupId::from_bits(1);
         for session in sessions {
             let wish = wish(&group, session);
-            let among = |order: &[Account], is_out: bool| {
+            let chosen = |order: &[Account], is_out: bool| {
                 let health = |at: usize| if is_out && order[at].id == *gone { &out } else { &ready };
                 let candidates: Vec<_> = order.iter().collect();
-                match choose(&candidates, health, &wish, now) {
+                match among(&candidates, |all| choose(all, health, &wish, now)) {
                     Choice::Chosen(at) => Some(order[at].id.clone()),
                     Choice::Nobody(_) => None,
                 }
             };
             let turned: Vec<Account> = accounts.iter().rev().cloned().collect();
-            let before = among(&accounts, false);
-            prop_assert_eq!(&before, &among(&turned, false), "the order says nothing");
-            prop_assert_eq!(among(&accounts, true), pick(&accounts, session, std::slice::from_ref(gone)));
-            prop_assert_eq!(before, among(&accounts, false));
+            let before = chosen(&accounts, false);
+            prop_assert_eq!(&before, &chosen(&turned, false), "the order says nothing");
+            prop_assert_eq!(chosen(&accounts, true), pick(&accounts, session, std::slice::from_ref(gone)));
+            prop_assert_eq!(before, chosen(&accounts, false));
         }
     }
 }
@@ -188,12 +195,12 @@ proptest! {
 fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
     let usable: Vec<usize> = (0..accounts.len()).filter(|&at| accounts[at].enabled).collect();
     let seed = xxh3_64_with_seed(group.as_str().as_bytes(), session);
+    let hash = |name: &str, seed| xxh3_64_with_seed(&xxh3_64(name.as_bytes()).to_le_bytes(), seed);
     let key = |name: &str, seed, weight: u64, other: (u64, u64)| {
-        let neg = neg_log2(xxh3_64_with_seed(name.as_bytes(), seed));
+        let neg = neg_log2(hash(name, seed));
         (u128::from(neg) * u128::from(other.1)).cmp(&(u128::from(other.0) * u128::from(weight)))
     };
-    let ticket =
-        |name: &str, seed, weight| (neg_log2(xxh3_64_with_seed(name.as_bytes(), seed)), weight);
+    let ticket = |name: &str, seed, weight| (neg_log2(hash(name, seed)), weight);
     let whole = |at: usize| -> u64 {
         let mates = usable.iter().filter(|&&it| domain(&accounts[it]) == domain(&accounts[at]));
         mates.map(|&it| u64::from(accounts[it].weight)).sum()

@@ -1,7 +1,7 @@
 //! The laws of [`super::choose`] about accounts in trouble, near a limit or full, and about
 //! sessions that had to move.
 
-use super::laws::{account, wish};
+use super::laws::{account, among, wish};
 use super::*;
 use crate::health::{Rest, State, Utilisation, Window};
 use proptest::prelude::*;
@@ -42,7 +42,8 @@ struct Pool(Vec<(Account, Health)>);
 
 impl Pool {
     fn choose(&self, wish: &Wish<'_>) -> Option<usize> {
-        match choose(&self.accounts(), |at| self.health(at), wish, Timestamp::UNIX_EPOCH) {
+        let (health, now) = (|at| self.health(at), Timestamp::UNIX_EPOCH);
+        match among(&self.accounts(), |all| choose(all, health, wish, now)) {
             Choice::Chosen(at) => Some(at),
             Choice::Nobody(_) => None,
         }
@@ -93,10 +94,11 @@ proptest! {
             looked.set(looked.get() + 1);
             pool.health(at)
         };
-        let quick = choose(&accounts, health, &wish, now);
-        let is_well = first_choice(&accounts, &wish).is_some_and(|at| rank(numbers[at]) == Some(0));
+        let quick = among(&accounts, |all| choose(all, health, &wish, now));
+        let first = among(&accounts, |all| first_choice(all, &wish));
+        let is_well = first.is_some_and(|at| rank(numbers[at]) == Some(0));
         prop_assert_eq!(looked.get() == 1, is_well, "nobody else is looked at");
-        prop_assert_eq!(quick, choose_with_care(&accounts, health, &wish, now));
+        prop_assert_eq!(quick, among(&accounts, |all| choose_with_care(all, health, &wish, now)));
     }
 
     #[test]
@@ -127,7 +129,7 @@ proptest! {
     fn the_first_choice_is_what_is_chosen_when_all_are_well((_, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
         let well = Pool(pool.0.iter().map(|(account, _)| (account.clone(), used(0))).collect());
-        let home = first_choice(&pool.accounts(), &wish(&group, session));
+        let home = among(&pool.accounts(), |all| first_choice(all, &wish(&group, session)));
         prop_assert_eq!(home, well.choose(&wish(&group, session)));
     }
 
@@ -158,6 +160,7 @@ fn a_full_account_says_so() {
     let pool = Pool(vec![(account(1, 1, None), used(0))]);
     let (group, full) = (GroupId::from_bits(1), [AccountId::from_bits(1)]);
     let wish = Wish { full: &full, ..wish(&group, 0) };
-    let choice = choose(&pool.accounts(), |at| pool.health(at), &wish, Timestamp::UNIX_EPOCH);
+    let (health, now) = (|at| pool.health(at), Timestamp::UNIX_EPOCH);
+    let choice = among(&pool.accounts(), |all| choose(all, health, &wish, now));
     assert_eq!(choice, Choice::Nobody(vec![(full[0].clone(), Ineligible::Full)]));
 }

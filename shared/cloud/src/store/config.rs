@@ -7,6 +7,7 @@ use super::{Store, StoreError};
 use crate::vault::Sealed;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
+use baton_domain::choose::Lot;
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
@@ -19,6 +20,19 @@ pub struct Pool {
     pub group: Group,
     /// Its accounts, enabled or not, by id.
     pub members: Vec<PoolMember>,
+    /// The same, as they are drawn.
+    pub lots: Vec<Lot>,
+    /// Places of those whose credential is a token that runs out.
+    pub renewed: Vec<usize>,
+}
+
+impl Pool {
+    fn new(group: Group, members: Vec<PoolMember>) -> Self {
+        let lots = members.iter().map(|member| Lot::of(&member.account)).collect();
+        let is_renewed = |at: &usize| members[*at].account.credential.is_renewed();
+        let renewed = (0..members.len()).filter(is_renewed).collect();
+        Self { group, members, lots, renewed }
+    }
 }
 
 /// An account with its credential opened.
@@ -93,7 +107,7 @@ impl Store {
         if let Err(error) = self.read_health(&ids).await {
             tracing::warn!(group_id = %id, "its accounts' health cannot be read: {error}");
         }
-        Ok(group.map(|group| Pool { group, members }))
+        Ok(group.map(|group| Pool::new(group, members)))
     }
 
     async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
