@@ -26,7 +26,8 @@ pub fn session_seed(name: Option<&str>, body: &[u8]) -> Option<u64> {
 /// text, and all messages up to the first of the user's. `None` when the body shows none of it.
 ///
 /// Only text counts, not its wrapping: `cache_control` marks wander from turn to turn, and a
-/// string means the same as one block of text.
+/// string means the same as one block of text. It is hashed as the client has written it, with
+/// its escapes: to undo those of a large body costs more than all else that is done with it.
 pub fn session_of_prefix(body: &[u8]) -> Option<u64> {
     let prefix: Prefix<'_> = serde_json::from_slice(body).ok()?;
     let mut hash = Hash { state: Xxh3::new(), is_empty: true };
@@ -34,13 +35,12 @@ pub fn session_of_prefix(body: &[u8]) -> Option<u64> {
         let names = tools.iter().filter_map(|tool| tool.name.as_deref().or(tool.kind.as_deref()));
         names.for_each(|name| hash.add(b't', name));
     }
-    for system in [prefix.system, prefix.instructions] {
-        if let Some(content) = parsed(system) {
-            hash.add_content(b's', &content);
-        }
+    for system in [prefix.system, prefix.instructions].into_iter().flatten() {
+        hash.add_content(b's', system);
     }
-    for content in prefix.messages.or(prefix.input).iter().flat_map(|opening| &opening.0) {
-        hash.add_content(b'm', content);
+    match prefix.messages.or_else(|| parsed(prefix.input)) {
+        Some(Opening(said)) => said.into_iter().for_each(|content| hash.add_content(b'm', content)),
+        None => prefix.input.into_iter().for_each(|input| hash.add_content(b'm', input)),
     }
     (!hash.is_empty).then(|| hash.state.digest())
 }
@@ -56,16 +56,17 @@ struct Prefix<'a> {
     instructions: Option<&'a RawValue>,
     #[serde(borrow)]
     messages: Option<Opening<'a>>,
+    /// A text, or messages.
     #[serde(borrow)]
-    input: Option<Opening<'a>>,
+    input: Option<&'a RawValue>,
 }
 
 /// What was said up to the first message of the user's. What came later is skipped, not kept.
-struct Opening<'a>(Vec<Content<'a>>);
+struct Opening<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(OpeningVisitor(PhantomData))
+        from.deserialize_seq(OpeningVisitor(PhantomData))
     }
 }
 
@@ -75,15 +76,7 @@ impl<'de: 'a, 'a> Visitor<'de> for OpeningVisitor<'a> {
     type Value = Opening<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a list of messages")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Opening<'a>, E> {
-        Ok(Opening(vec![Content::Text(Cow::Borrowed(text))]))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Opening<'a>, E> {
-        Ok(Opening(vec![Content::Text(Cow::Owned(text.to_owned()))]))
+        f.write_str("a list of messages")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Opening<'a>, A::Error> {
@@ -112,28 +105,22 @@ struct Message<'a> {
     #[serde(borrow)]
     role: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    content: Option<Content<'a>>,
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Block<'a> {
     #[serde(borrow)]
-    text: Option<Cow<'a, str>>,
-}
-
-/// Content is a string or a list of blocks; anything else says nothing.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-    #[serde(borrow)]
-    Blocks(Vec<Block<'a>>),
-    Other(IgnoredAny),
+    text: Option<&'a RawValue>,
 }
 
 fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
+}
+
+/// A text as it is written; `None` for what is none.
+fn written(raw: &RawValue) -> Option<&str> {
+    raw.get().strip_prefix('"')?.strip_suffix('"')
 }
 
 struct Hash {
@@ -150,16 +137,14 @@ impl Hash {
         self.is_empty = false;
     }
 
-    fn add_content(&mut self, tag: u8, content: &Content<'_>) {
-        match content {
-            Content::Text(text) => self.add(tag, text),
-            Content::Blocks(blocks) => blocks
-                .iter()
-                .filter_map(|block| block.text.as_deref())
-                .filter(|text| !text.starts_with(BILLING_BLOCK))
-                .for_each(|text| self.add(tag, text)),
-            Content::Other(_) => {}
+    /// Content is a text or a list of blocks; anything else says nothing.
+    fn add_content(&mut self, tag: u8, content: &RawValue) {
+        if let Some(text) = written(content) {
+            return self.add(tag, text);
         }
+        let blocks: Vec<Block<'_>> = parsed(Some(content)).unwrap_or_default();
+        let texts = blocks.iter().filter_map(|block| written(block.text?));
+        texts.filter(|text| !text.starts_with(BILLING_BLOCK)).for_each(|text| self.add(tag, text));
     }
 }
 
@@ -192,6 +177,26 @@ mod tests {
         let list = r#"{"instructions":"s","input":[{"role":"user","content":[{"type":"input_text","text":"u"}]}]}"#;
         assert!(seed(one).is_some());
         assert_eq!(seed(one), seed(list));
+    }
+
+    #[test]
+    fn a_text_with_escapes_is_the_same_in_every_form() {
+        let text = r#""say \"hi\"\nto Zo\u00eb""#;
+        let block = format!(r#"[{{"type":"text","text":{text}}}]"#);
+        let asked = |name: &str, content: &str| seed(&format!(r#"{{"{name}":{content}}}"#));
+        let said = |content: &str| {
+            asked("messages", &format!(r#"[{{"role":"user","content":{content}}}]"#))
+        };
+        assert!(said(text).is_some());
+        for same in [
+            said(&block),
+            asked("input", text),
+            asked("input", &format!(r#"[{{"content":{text}}}]"#)),
+        ] {
+            assert_eq!(said(text), same);
+        }
+        assert_ne!(said(text), said(&text.replace("hi", "ho")));
+        assert_eq!(asked("system", text), asked("system", &block));
     }
 
     #[test]
