@@ -7,7 +7,7 @@ use crate::receipt::{Bill, Question};
 use crate::reply::Refusal;
 use baton_cloud::store::{Pool, Store};
 use baton_domain::choose::{
-    Candidates, Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
+    Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
 };
 use baton_domain::health::Standing;
 use baton_domain::id::AccountId;
@@ -195,9 +195,7 @@ impl Chooser {
     /// Every account and why it will not do.
     pub(crate) fn next(&self, store: &Store, now: Timestamp) -> Result<usize, Nobody> {
         let health = |at: usize| store.health(&self.pool.members[at].account.id);
-        let account = |at: usize| &self.pool.members[at].account;
-        let candidates = Candidates { lots: &self.pool.lots, account: &account };
-        match choose(candidates, health, &self.wish(), now) {
+        match choose(&self.pool.candidates(), health, &self.wish(), now) {
             Choice::Chosen(at) => Ok(at),
             Choice::Nobody(reasons) => Err(Nobody(reasons)),
         }
@@ -205,8 +203,7 @@ impl Chooser {
 
     /// Who would be chosen if all were well.
     pub(crate) fn first_choice(&self) -> Option<usize> {
-        let account = |at: usize| &self.pool.members[at].account;
-        first_choice(Candidates { lots: &self.pool.lots, account: &account }, &self.wish())
+        first_choice(&self.pool.candidates(), &self.wish())
     }
 
     fn wish(&self) -> Wish<'_> {

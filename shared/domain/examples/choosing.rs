@@ -45,8 +45,7 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
     let accounts: Vec<Account> = (0..count).map(account).collect();
     let (health, group) = (Health::default(), GroupId::default_group());
     let lots: Vec<Lot> = accounts.iter().map(Lot::of).collect();
-    let account = |at: usize| &accounts[at];
-    let candidates = Candidates { lots: &lots, account: &account };
+    let candidates = Candidates { accounts: &accounts, lots: &lots };
     let mut nanos: Vec<u128> = (0..CHOICES)
         .map(|session| {
             let wish = Wish {
@@ -61,7 +60,7 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
                 utilisation_max: Some(95),
             };
             let begun = Instant::now();
-            black_box(choose(black_box(candidates), |_| &health, &wish, Timestamp::UNIX_EPOCH));
+            black_box(choose(black_box(&candidates), |_| &health, &wish, Timestamp::UNIX_EPOCH));
             begun.elapsed().as_nanos()
         })
         .collect();

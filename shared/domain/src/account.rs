@@ -45,6 +45,12 @@ pub struct Account {
     pub enabled: bool,
 }
 
+impl AsRef<Self> for Account {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Account {
     /// Whether it serves a model that is asked for as `model`. Bedrock knows none by the name that
     /// the Messages API has for it: there it must be mapped, or asked for by Bedrock's own name.

@@ -31,12 +31,11 @@ pub struct Conversation {
 }
 
 /// Who may be chosen.
-#[derive(Clone, Copy)]
-pub struct Candidates<'a> {
-    /// What a draw knows of each.
+pub struct Candidates<'a, A> {
+    /// The accounts, with whatever else is held of them.
+    pub accounts: &'a [A],
+    /// The lot of each.
     pub lots: &'a [Lot],
-    /// The account at a place.
-    pub account: &'a dyn Fn(usize) -> &'a Account,
 }
 
 /// What a draw knows of an account: little, since every request looks at every lot, and a thousand
@@ -156,8 +155,8 @@ enum Tier {
 }
 
 /// Chooses among `candidates` for `wish` at `now`. `health` tells how the one at a place is doing.
-pub fn choose<H: Deref<Target = Health>>(
-    candidates: Candidates<'_>,
+pub fn choose<A: AsRef<Account>, H: Deref<Target = Health>>(
+    candidates: &Candidates<'_, A>,
     health: impl Fn(usize) -> H,
     wish: &Wish<'_>,
     now: Timestamp,
@@ -174,8 +173,8 @@ pub fn choose<H: Deref<Target = Health>>(
 }
 
 /// The same, from a look at the health of every account.
-fn choose_with_care<H: Deref<Target = Health>>(
-    candidates: Candidates<'_>,
+fn choose_with_care<A: AsRef<Account>, H: Deref<Target = Health>>(
+    candidates: &Candidates<'_, A>,
     health: impl Fn(usize) -> H,
     wish: &Wish<'_>,
     now: Timestamp,
@@ -187,18 +186,21 @@ fn choose_with_care<H: Deref<Target = Health>>(
     let usable: Vec<usize> =
         places.clone().filter(|&at| verdicts[at].as_ref().ok() == best).collect();
     if best.is_none() {
-        let ids = places.map(|at| (candidates.account)(at).id.clone());
+        let ids = places.map(|at| candidates.account(at).id.clone());
         let reasons = ids.zip(verdicts).filter_map(|(id, verdict)| Some((id, verdict.err()?)));
         return Choice::Nobody(reasons.collect());
     }
-    let is_there = |at: &usize| wish.moved_to == Some(domain((candidates.account)(*at)));
+    let is_there = |at: &usize| wish.moved_to == Some(domain(candidates.account(*at)));
     let stays: Vec<usize> = usable.iter().copied().filter(is_there).collect();
     let among = if stays.is_empty() { usable } else { stays };
     draw(candidates.lots, &among, wish).map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
 }
 
 /// The session's first choice: who would be chosen if all accounts were well and had room.
-pub fn first_choice(candidates: Candidates<'_>, wish: &Wish<'_>) -> Option<usize> {
+pub fn first_choice<A: AsRef<Account>>(
+    candidates: &Candidates<'_, A>,
+    wish: &Wish<'_>,
+) -> Option<usize> {
     let serves = |at: &usize| candidates.unfit(*at, wish).is_none();
     let among: Vec<usize> = (0..candidates.lots.len()).filter(serves).collect();
     draw(candidates.lots, &among, wish)
@@ -226,7 +228,11 @@ fn draw(lots: &[Lot], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
     least(mates.map(|(at, lot)| (at, hash(lot.id, seed), u64::from(lot.weight))))
 }
 
-impl Candidates<'_> {
+impl<A: AsRef<Account>> Candidates<'_, A> {
+    fn account(&self, at: usize) -> &Account {
+        self.accounts[at].as_ref()
+    }
+
     /// Why the settings of the account at a place keep it from serving the wish, whatever its health.
     fn unfit(&self, at: usize, wish: &Wish<'_>) -> Option<Ineligible> {
         let lot = &self.lots[at];
@@ -236,7 +242,7 @@ impl Candidates<'_> {
         if !serves(lot.provider, wish.want) {
             return Some(Ineligible::Protocol);
         }
-        let serves = lot.takes_any_model || (self.account)(at).serves(wish.model);
+        let serves = lot.takes_any_model || self.account(at).serves(wish.model);
         (!serves).then_some(Ineligible::Model)
     }
 
@@ -250,7 +256,7 @@ impl Candidates<'_> {
         if let Some(why) = self.unfit(at, wish) {
             return Err(why);
         }
-        let id = &(self.account)(at).id;
+        let id = &self.account(at).id;
         if wish.tried.contains(id) {
             return Err(Ineligible::Tried);
         }

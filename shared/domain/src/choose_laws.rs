@@ -42,9 +42,12 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
 }
 
 /// What comes of `ask`, asked of these accounts.
-pub(super) fn among<T>(accounts: &[&Account], ask: impl FnOnce(Candidates<'_>) -> T) -> T {
+pub(super) fn among<T>(
+    accounts: &[&Account],
+    ask: impl FnOnce(&Candidates<'_, &Account>) -> T,
+) -> T {
     let lots: Vec<Lot> = accounts.iter().map(|account| Lot::of(account)).collect();
-    ask(Candidates { lots: &lots, account: &|at| accounts[at] })
+    ask(&Candidates { accounts, lots: &lots })
 }
 
 fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<AccountId> {

@@ -7,7 +7,7 @@ use super::{Store, StoreError};
 use crate::vault::Sealed;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
-use baton_domain::choose::Lot;
+use baton_domain::choose::{Candidates, Lot};
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
@@ -21,7 +21,7 @@ pub struct Pool {
     /// Its accounts, enabled or not, by id.
     pub members: Vec<PoolMember>,
     /// The same, as they are drawn.
-    pub lots: Vec<Lot>,
+    lots: Vec<Lot>,
     /// Places of those whose credential is a token that runs out.
     pub renewed: Vec<usize>,
 }
@@ -32,6 +32,11 @@ impl Pool {
         let is_renewed = |at: &usize| members[*at].account.credential.is_renewed();
         let renewed = (0..members.len()).filter(is_renewed).collect();
         Self { group, members, lots, renewed }
+    }
+
+    /// Its accounts, to choose from.
+    pub fn candidates(&self) -> Candidates<'_, PoolMember> {
+        Candidates { accounts: &self.members, lots: &self.lots }
     }
 }
 
@@ -45,6 +50,12 @@ pub struct PoolMember {
     pub token: Option<Arc<TokenState>>,
     /// The URL of the proxy to reach it through.
     pub proxy: Option<Secret>,
+}
+
+impl AsRef<Account> for PoolMember {
+    fn as_ref(&self) -> &Account {
+        &self.account
+    }
 }
 
 /// How far a short-lived credential can be relied on.
