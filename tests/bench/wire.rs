@@ -100,7 +100,8 @@ impl Connection {
             filled += read;
             if let Some(end) = memmem::find(&self.buffer[..filled], b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase();
-                if head.get(9..12) == Some("429") && head.contains("\r\nretry-after: 1") {
+                let is_told_to_wait = head.lines().any(|line| line == "retry-after: 1");
+                if head.get(9..12) == Some("429") && is_told_to_wait {
                     return Err(ErrorKind::WouldBlock.into());
                 }
                 if head.get(9..12) != Some("200") {

@@ -209,6 +209,10 @@ impl Refusal {
             u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
         };
         let status = StatusCode::TOO_MANY_REQUESTS;
+        let again = |when: &str, retry_after_seconds| {
+            let message = format!("{why} for your {whose}; try again {when}");
+            Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
+        };
         match why {
             Blocked::Money { resets_at, .. } => {
                 let advice = || {
@@ -222,21 +226,9 @@ impl Refusal {
                 let refusal = Self::new(status, "billing_error", message);
                 Self { retry_after_seconds: seconds(resets_at), final_: true, ..refusal }
             }
-            Blocked::Rate { resets_at } => {
-                let message = format!("{why} for your {whose}; try again in the next minute");
-                let refusal = Self::new(status, "rate_limit_error", message);
-                Self { retry_after_seconds: seconds(resets_at), ..refusal }
-            }
-            Blocked::Concurrency => {
-                let message = format!("{why} for your {whose}; try again when one is over");
-                let refusal = Self::new(status, "rate_limit_error", message);
-                Self { retry_after_seconds: Some(1), ..refusal }
-            }
-            Blocked::Backlog => {
-                let message = format!("{why} for your {whose}; try again in a moment");
-                let refusal = Self::new(status, "rate_limit_error", message);
-                Self { retry_after_seconds: Some(1), ..refusal }
-            }
+            Blocked::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
+            Blocked::Concurrency => again("when one is over", Some(1)),
+            Blocked::Backlog => again("in a moment", Some(1)),
         }
     }
 

@@ -35,9 +35,9 @@ impl From<SdkError<TransactWriteItemsError>> for Cancelled {
                 failed(text())
             };
         };
-        let reasons = cancelled.cancellation_reasons().iter();
+        let reasons = cancelled.cancellation_reasons();
         let codes: Vec<&str> =
-            reasons.clone().map(|reason| reason.code().unwrap_or_default()).collect();
+            reasons.iter().map(|reason| reason.code().unwrap_or_default()).collect();
         let is = |code: &&str| *code == "ConditionalCheckFailed";
         let conditions: Vec<usize> =
             codes.iter().enumerate().filter(|(_, code)| is(code)).map(|(at, _)| at).collect();
@@ -46,7 +46,7 @@ impl From<SdkError<TransactWriteItemsError>> for Cancelled {
             Self::Conditions(conditions)
         } else if codes.iter().any(|code| busy.contains(code)) {
             Self::Busy
-        } else if reasons.clone().any(|reason| is_item_too_large(reason.message())) {
+        } else if reasons.iter().any(|reason| is_item_too_large(reason.message())) {
             Self::Full
         } else if codes.contains(&"ValidationError") {
             Self::Refused("a value is not valid".to_owned())

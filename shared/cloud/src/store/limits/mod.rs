@@ -169,9 +169,7 @@ impl Store {
         for tries in 0..TRIES_MAX {
             match self.reserve(&key, change::release_in_key(id, reservation)).await {
                 Ok(_) | Err(Refused::Condition(_)) => return Ok(()), // or it is over already
-                Err(Refused::Busy) => self.wait_a_moment(tries).await,
-                // What takes back makes room.
-                Err(Refused::Full) => return Err(StoreError::Conflict),
+                Err(Refused::Busy | Refused::Full) => self.wait_a_moment(tries).await,
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }
