@@ -63,7 +63,7 @@ impl Call {
         (bill, die): (Bill, u64),
     ) -> Self {
         let session_id = session_id(&asked.head.headers, envelope);
-        let session = Session::new(session_seed(session_id.as_deref(), &body), die);
+        let session = Session::new(session_seed(session_id.as_deref(), &envelope.prefix), die);
         let question = Question {
             id: asked.id.clone(),
             at: asked.at,

@@ -2,8 +2,9 @@
 //! received.
 //!
 //! The scan checks that the whole body is JSON. Which account serves the model is `domain`'s
-//! business; the session of a request that names none is `prefix`'s.
+//! business; the session of a request that names none is [`crate::session`]'s.
 
+use crate::session::{Opening, Prefix};
 use bytes::Bytes;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -28,6 +29,8 @@ pub struct Envelope<'a> {
     /// The session it names: in Claude Code's `metadata.user_id`, which is JSON text with a
     /// `session_id` (or any other text, taken whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
+    /// What a conversation is known by that names no session.
+    pub prefix: Prefix<'a>,
 }
 
 /// Why a body cannot be relayed. The texts are for the client.
@@ -69,7 +72,7 @@ impl<'a> Envelope<'a> {
             return Err(BadBody::NoModel);
         }
         let stream = fields.get(Field::Stream) == Some("true");
-        Ok(Self { model_span: span(body, raw), ..Self::of(&fields, model, stream) })
+        Ok(Self { model_span: span(body, raw), ..Self::of(fields, model, stream) })
     }
 
     /// Reads a body whose model and stream are said by the path. Its `model_span` is empty.
@@ -77,10 +80,10 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// It is not a JSON object.
     pub fn beside(body: &'a [u8], model: &'a str, stream: bool) -> Result<Self, BadBody> {
-        Ok(Self::of(&fields(body)?, Cow::Borrowed(model), stream))
+        Ok(Self::of(fields(body)?, Cow::Borrowed(model), stream))
     }
 
-    fn of(fields: &Fields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
+    fn of(fields: Fields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
         let bounds = [Field::MaxTokens, Field::MaxCompletionTokens, Field::MaxOutputTokens];
         let session = fields.get(Field::Metadata).and_then(session_of_metadata);
         Self {
@@ -90,6 +93,13 @@ impl<'a> Envelope<'a> {
             max_tokens: bounds.iter().filter_map(|name| fields.get(*name)?.parse().ok()).max(),
             fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
             session: session.or_else(|| fields.get(Field::PromptCacheKey).and_then(text)),
+            prefix: Prefix {
+                tools: fields.get(Field::Tools),
+                system: fields.get(Field::System),
+                instructions: fields.get(Field::Instructions),
+                input: fields.get(Field::Input),
+                messages: fields.messages,
+            },
         }
     }
 }
@@ -149,9 +159,21 @@ enum Field {
     Speed,
     Metadata,
     PromptCacheKey,
+    Tools,
+    System,
+    Instructions,
+    Input,
+    Messages,
 }
 
-const NAMES: [(&str, Field); 8] = [
+impl Field {
+    /// Whether it is a part of the prompt, of which the relay does not care what it says.
+    fn is_prompt(self) -> bool {
+        matches!(self, Self::Tools | Self::System | Self::Instructions | Self::Input)
+    }
+}
+
+const NAMES: [(&str, Field); 13] = [
     ("model", Field::Model),
     ("stream", Field::Stream),
     ("max_tokens", Field::MaxTokens),
@@ -160,12 +182,18 @@ const NAMES: [(&str, Field); 8] = [
     ("speed", Field::Speed),
     ("metadata", Field::Metadata),
     ("prompt_cache_key", Field::PromptCacheKey),
+    ("tools", Field::Tools),
+    ("system", Field::System),
+    ("instructions", Field::Instructions),
+    ("input", Field::Input),
+    ("messages", Field::Messages),
 ];
 
 /// The raw values of the fields that are read, in the order of [`NAMES`].
 #[derive(Default)]
 struct Fields<'a> {
     raw: [Option<&'a str>; NAMES.len()],
+    messages: Option<Opening<'a>>,
     twice: Option<&'static str>,
 }
 
@@ -176,9 +204,14 @@ impl<'a> Fields<'a> {
 }
 
 fn fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
-    let mut parser = serde_json::Deserializer::from_slice(body);
-    let fields = de::Deserializer::deserialize_map(&mut parser, FieldsVisitor)
-        .and_then(|fields| parser.end().map(|()| fields))
+    let read = |visitor| {
+        let mut parser = serde_json::Deserializer::from_slice(body);
+        let fields = de::Deserializer::deserialize_map(&mut parser, visitor)?;
+        parser.end().map(|()| fields)
+    };
+    // Messages of another form are for the upstream to refuse.
+    let fields = read(FieldsVisitor { reads_messages: true })
+        .or_else(|_| read(FieldsVisitor { reads_messages: false }))
         .map_err(|error| {
             let is_other = !matches!(body.trim_ascii_start().first(), None | Some(b'{'));
             if error.is_data() && is_other {
@@ -190,7 +223,9 @@ fn fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
     fields.twice.map_or(Ok(fields), |name| Err(BadBody::Twice(name)))
 }
 
-struct FieldsVisitor;
+struct FieldsVisitor {
+    reads_messages: bool,
+}
 
 impl<'de> Visitor<'de> for FieldsVisitor {
     type Value = Fields<'de>;
@@ -201,39 +236,44 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(place) = map.next_key_seed(Place)? {
-            let Some(place) = place else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let raw = map.next_value::<&RawValue>()?.get();
-            if fields.raw[place].replace(raw).is_some() {
-                fields.twice = Some(NAMES[place].0);
+        while let Some(field) = map.next_key_seed(Key)? {
+            match field {
+                Some(Field::Messages) if self.reads_messages => {
+                    fields.messages = Some(map.next_value()?);
+                }
+                None | Some(Field::Messages) => drop(map.next_value::<IgnoredAny>()?),
+                Some(field) => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    let is_twice = fields.raw[field as usize].replace(raw).is_some();
+                    if is_twice && !field.is_prompt() {
+                        fields.twice = Some(NAMES[field as usize].0);
+                    }
+                }
             }
         }
         Ok(fields)
     }
 }
 
-/// A key's place in [`NAMES`], without copying the key.
-struct Place;
+/// The field that a key names, without copying the key.
+struct Key;
 
-impl<'de> DeserializeSeed<'de> for Place {
-    type Value = Option<usize>;
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Option<Field>;
 
     fn deserialize<D: de::Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
         key.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Place {
-    type Value = Option<usize>;
+impl Visitor<'_> for Key {
+    type Value = Option<Field>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
     fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(NAMES.iter().position(|(name, _)| *name == key))
+        Ok(NAMES.iter().find(|(name, _)| *name == key).map(|(_, field)| *field))
     }
 }

@@ -18,51 +18,62 @@ const BILLING_BLOCK: &str = "x-anthropic-billing-header:";
 /// The number of a session: of its name, else of the body's cacheable prefix; `None` for a body
 /// that shows neither. It depends on nothing but the arguments, so every instance and release
 /// computes the same.
-pub fn session_seed(name: Option<&str>, body: &[u8]) -> Option<u64> {
-    name.map_or_else(|| session_of_prefix(body), |name| Some(xxh3_64(name.as_bytes())))
+pub fn session_seed(name: Option<&str>, prefix: &Prefix<'_>) -> Option<u64> {
+    name.map_or_else(|| prefix.number(), |name| Some(xxh3_64(name.as_bytes())))
 }
 
-/// A hash of what stays the same over the turns of a conversation: names of the tools, system
-/// text, and all messages up to the first of the user's. `None` when the body shows none of it.
-///
-/// Only text counts, not its wrapping: `cache_control` marks wander from turn to turn, and a
-/// string means the same as one block of text. It is hashed as the client has written it, with
-/// its escapes: to undo those of a large body costs more than all else that is done with it.
-pub fn session_of_prefix(body: &[u8]) -> Option<u64> {
-    let prefix: Prefix<'_> = serde_json::from_slice(body).ok()?;
-    let mut hash = Hash { state: Xxh3::new(), is_empty: true };
-    if let Some(tools) = parsed::<Vec<Tool<'_>>>(prefix.tools) {
-        let names = tools.iter().filter_map(|tool| tool.name.as_deref().or(tool.kind.as_deref()));
-        names.for_each(|name| hash.add(b't', name));
-    }
-    for system in [prefix.system, prefix.instructions].into_iter().flatten() {
-        hash.add_content(b's', system);
-    }
-    match prefix.messages.or_else(|| parsed(prefix.input)) {
-        Some(Opening(said)) => said.into_iter().for_each(|content| hash.add_content(b'm', content)),
-        None => prefix.input.into_iter().for_each(|input| hash.add_content(b'm', input)),
-    }
-    (!hash.is_empty).then(|| hash.state.digest())
-}
-
-/// Anthropic's fields and OpenAI's.
-#[derive(Deserialize)]
-struct Prefix<'a> {
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow)]
-    system: Option<&'a RawValue>,
-    #[serde(borrow)]
-    instructions: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<Opening<'a>>,
+/// What stays the same over the turns of a conversation, as the body shows it: Anthropic's fields
+/// and OpenAI's, each as JSON.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Prefix<'a> {
+    /// The tools, of which only the names count.
+    pub tools: Option<&'a str>,
+    /// The system's text.
+    pub system: Option<&'a str>,
+    /// The same in OpenAI's Responses.
+    pub instructions: Option<&'a str>,
     /// A text, or messages.
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
+    pub input: Option<&'a str>,
+    /// How the messages begin.
+    pub messages: Option<Opening<'a>>,
 }
 
-/// What was said up to the first message of the user's. What came later is skipped, not kept.
-struct Opening<'a>(Vec<&'a RawValue>);
+/// Tells nothing, since it holds what people say.
+impl fmt::Debug for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prefix")
+    }
+}
+
+impl Prefix<'_> {
+    /// A hash of it: of the tools' names, the system's text, and all messages up to the first of
+    /// the user's. `None` when the body shows none of it.
+    ///
+    /// Only text counts, not its wrapping: `cache_control` marks wander from turn to turn, and a
+    /// string means the same as one block of text. It is hashed as the client has written it, with
+    /// its escapes: to undo those of a large body costs more than all else that is done with it.
+    fn number(&self) -> Option<u64> {
+        let mut hash = Hash { state: Xxh3::new(), is_empty: true };
+        if let Some(tools) = parsed::<Vec<Tool<'_>>>(self.tools) {
+            let names =
+                tools.iter().filter_map(|tool| tool.name.as_deref().or(tool.kind.as_deref()));
+            names.for_each(|name| hash.add(b't', name));
+        }
+        for system in [self.system, self.instructions].into_iter().flatten() {
+            hash.add_content(b's', system);
+        }
+        match self.messages.clone().or_else(|| parsed(self.input)) {
+            Some(Opening(said)) => said.iter().for_each(|content| hash.add_content(b'm', content)),
+            None => self.input.iter().for_each(|input| hash.add_content(b'm', input)),
+        }
+        (!hash.is_empty).then(|| hash.state.digest())
+    }
+}
+
+/// What was said up to the first message of the user's, each content as JSON. What came later is
+/// skipped, not kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opening<'a>(Vec<&'a str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -82,7 +93,7 @@ impl<'de: 'a, 'a> Visitor<'de> for OpeningVisitor<'a> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Opening<'a>, A::Error> {
         let mut said = Vec::new();
         while let Some(message) = list.next_element::<Message<'a>>()? {
-            said.extend(message.content);
+            said.extend(message.content.map(RawValue::get));
             if message.role.as_deref() == Some("user") {
                 while list.next_element::<IgnoredAny>()?.is_some() {}
                 break;
@@ -114,13 +125,13 @@ struct Block<'a> {
     text: Option<&'a RawValue>,
 }
 
-fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(raw?.get()).ok()
+fn parsed<'a, T: Deserialize<'a>>(json: Option<&'a str>) -> Option<T> {
+    serde_json::from_str(json?).ok()
 }
 
 /// A text as it is written; `None` for what is none.
-fn written(raw: &RawValue) -> Option<&str> {
-    raw.get().strip_prefix('"')?.strip_suffix('"')
+fn written(json: &str) -> Option<&str> {
+    json.strip_prefix('"')?.strip_suffix('"')
 }
 
 struct Hash {
@@ -138,12 +149,12 @@ impl Hash {
     }
 
     /// Content is a text or a list of blocks; anything else says nothing.
-    fn add_content(&mut self, tag: u8, content: &RawValue) {
+    fn add_content(&mut self, tag: u8, content: &str) {
         if let Some(text) = written(content) {
             return self.add(tag, text);
         }
         let blocks: Vec<Block<'_>> = parsed(Some(content)).unwrap_or_default();
-        let texts = blocks.iter().filter_map(|block| written(block.text?));
+        let texts = blocks.iter().filter_map(|block| written(block.text?.get()));
         texts.filter(|text| !text.starts_with(BILLING_BLOCK)).for_each(|text| self.add(tag, text));
     }
 }
@@ -151,9 +162,10 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::Envelope;
 
     fn seed(body: &str) -> Option<u64> {
-        session_of_prefix(body.as_bytes())
+        session_seed(None, &Envelope::beside(body.as_bytes(), "m", false).ok()?.prefix)
     }
 
     #[test]
@@ -200,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_an_odd_form_leave_the_rest() {
+        let known = seed(r#"{"system":"s"}"#);
+        assert!(known.is_some());
+        for odd in [r#"{"a":1}"#, "7", "[7]", r#"[{"role":1}]"#, r#"[{"role":"\ud800"}]"#] {
+            assert_eq!(seed(&format!(r#"{{"messages":{odd},"system":"s"}}"#)), known, "{odd}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_was_said_is_shown() {
+        let body = br#"{"system":"planted","messages":[{"role":"user","content":"planted"}]}"#;
+        let envelope = Envelope::beside(body, "m", false).unwrap();
+        assert!(!format!("{envelope:?}").contains("planted"));
+    }
+
+    #[test]
     fn pieces_do_not_run_together() {
         let split = |a: &str, b: &str| seed(&format!(r#"{{"system":"{a}","instructions":"{b}"}}"#));
         assert_ne!(split("ab", "c"), split("a", "bc"));
@@ -210,12 +238,12 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"messages":[]}"#, r#"{"system":7,"messages":{"a":1}}"#] {
             assert_eq!(seed(body), None, "{body}");
         }
-        assert_eq!(session_seed(None, b"{}"), None, "nothing to know it by");
     }
 
     #[test]
     fn the_number_never_changes() {
         // Instances of two releases must agree. XXH3-64 of nothing, as its authors publish it.
-        assert_eq!(session_seed(Some(""), b"x"), Some(0x2d06_8005_38d3_94c2));
+        let nothing = Envelope::beside(b"{}", "m", false).unwrap().prefix;
+        assert_eq!(session_seed(Some(""), &nothing), Some(0x2d06_8005_38d3_94c2));
     }
 }

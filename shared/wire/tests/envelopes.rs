@@ -90,6 +90,8 @@ fn bodies_that_cannot_be_relayed() {
     check(r#"{"model":"a","model":"b"}"#, BadBody::Twice("model"));
     check(r#"{"model":"a","mod\u0065l":"a"}"#, BadBody::Twice("model"));
     check(r#"{"model":"a","max_tokens":1,"max_tokens":2}"#, BadBody::Twice("max_tokens"));
+    let prompt = r#"{"model":"a","system":"b","system":"c","messages":[],"messages":1}"#;
+    assert!(read(prompt).is_ok(), "what counts in a prompt is for the upstream to say");
     for body in ["[]", "1", "\"model\"", "null"] {
         check(body, BadBody::NotAnObject);
     }
