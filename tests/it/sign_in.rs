@@ -192,3 +192,26 @@ async fn what_cannot_work_is_refused_at_once() {
     let refused = house.admin().post(&format!("/accounts/{id}/refresh"), &json!({})).await;
     assert!(refused.status(400).message().contains("static key"));
 }
+
+#[tokio::test]
+async fn an_account_that_cannot_be_made_is_refused_before_anybody_signs_in() {
+    let house = House::empty().await;
+    let refused = async |account: Value| {
+        let start = json!({
+            "authorization_url": "http://127.0.0.1:9/authorize", "token_url": "http://127.0.0.1:9/t",
+            "client_id": "baton", "redirect_uri": "http://localhost/cb", "account": account,
+        });
+        house.admin().post("/oauth/start", &start).await.status(400).message()
+    };
+    for (fields, why) in [
+        (json!({"name": "x", "base_url": "ftp://example.com"}), "`base_url`"),
+        (json!({"name": "x", "groups": ["grp_none"]}), "grp_none"),
+        (json!({"name": "x", "max_concurrency": 0}), "`max_concurrency`"),
+        (json!({"name": "x", "provider": "bedrock"}), "`base_url` is missing"),
+        (json!({"base_url": house.upstream.url()}), "`name`"),
+        (json!({"name": "x", "credential": {"type": "api_key", "value": "v"}}), "`credential`"),
+    ] {
+        let said = refused(fields).await;
+        assert!(said.contains(why), "{said}");
+    }
+}

@@ -191,13 +191,35 @@ impl Office {
 
     /// A new account, and what writes it.
     pub(crate) async fn new_account(&self, input: AccountInput) -> Answer<(Stored<Account>, Edit)> {
-        if input.name.is_none() {
-            return Err(Refused::bad("`name` is missing"));
-        }
+        let mut stored = self.blank_account(&input, CredentialKind::ApiKey).await?;
         if input.credential.is_none() {
             return Err(Refused::bad(
                 "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
+        }
+        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        let mut edit = Edit::default();
+        self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
+        Ok((stored, edit))
+    }
+
+    /// Checks the fields of an account that gets its credential by a sign-in.
+    pub(crate) async fn check_account(&self, input: AccountInput) -> Answer<()> {
+        if input.credential.is_some() {
+            return Err(Refused::bad("`account` has no `credential`: the sign-in is for one"));
+        }
+        let mut stored = self.blank_account(&input, CredentialKind::Oauth2).await?;
+        self.fill(&mut stored, AccountInput { groups: None, ..input }).await.map(drop)
+    }
+
+    /// What a new account is before `input` is written over it.
+    async fn blank_account(
+        &self,
+        input: &AccountInput,
+        credential: CredentialKind,
+    ) -> Answer<Stored<Account>> {
+        if input.name.is_none() {
+            return Err(Refused::bad("`name` is missing"));
         }
         let is_placed = input.base_url.is_some()
             || input.provider != Some(Provider::Bedrock)
@@ -212,7 +234,7 @@ impl Office {
             name: String::new(),
             provider: Provider::Anthropic,
             base_url: default_base(input.provider).to_owned(),
-            credential: CredentialKind::ApiKey,
+            credential,
             groups: self.groups_or_default(input.groups.clone().unwrap_or_default()).await?,
             priority: 100,
             weight: 100,
@@ -225,11 +247,7 @@ impl Office {
             speaks_responses: false,
             enabled: true,
         };
-        let mut stored = self.store.stamp(blank, None);
-        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
-        let mut edit = Edit::default();
-        self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
-        Ok((stored, edit))
+        Ok(self.store.stamp(blank, None))
     }
 
     /// Checks `input` and writes it over `stored`; answers the new token, if that is what its

@@ -167,13 +167,7 @@ impl Office {
         }
         match (&start.account_id, &start.account) {
             (Some(id), None) => self.named(id).await.map(drop),
-            (None, Some(fields)) => {
-                let input: AccountInput = body(fields.get().as_bytes())?;
-                if input.name.is_none() || input.credential.is_some() {
-                    return Err(Refused::bad("`account` has a `name` and no `credential`"));
-                }
-                Ok(())
-            }
+            (None, Some(fields)) => self.check_account(body(fields.get().as_bytes())?).await,
             _ => Err(Refused::bad("say either `account_id` or the fields of a new `account`")),
         }
     }
