@@ -1,16 +1,13 @@
 //! What `infra/` holds for a deployment works: the sample events are events of the functions, the
-//! container's binary needs no more than its base image has, its health check tells the truth, and
-//! `baton serve` drains when the platform stops it.
+//! container's health check tells the truth, and `baton serve` drains when the platform stops it.
+//! The image itself is `tests/image`'s business.
 
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
 
 use baton_tests::eventually::eventually;
 use baton_tests::fixtures;
-use baton_tests::house::{House, SOON, baton_binary};
+use baton_tests::house::{House, SOON};
 use baton_tests::lambda::{Cloud, Server, WITHOUT_HURRY};
-use baton_tests::program::Program;
 use serde_json::{Value, json};
 
 fn infra(name: &str) -> String {
@@ -63,21 +60,6 @@ async fn health_is_what_the_relay_is() {
     let ended = house.process().command(&["health", "--listen", &listen]);
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
-}
-
-#[test]
-fn the_binary_needs_only_what_the_base_image_has() {
-    let file = infra("Containerfile");
-    assert!(file.contains("distroless/cc-debian12:nonroot"), "the list below is of that image");
-    let in_image = ["linux-vdso", "libc.so", "libm.so", "libgcc_s.so", "libstdc++.so", "ld-linux"];
-    let ended = Program::run(Command::new("ldd").arg(baton_binary()), Duration::from_secs(20));
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let lacking = |line: &&str| !in_image.iter().any(|library| line.contains(library));
-    let lacking: Vec<_> = ended.stdout.lines().filter(lacking).collect();
-    assert!(lacking.is_empty(), "not in the image: {lacking:?}");
-    for command in [r#"CMD ["baton", "health"]"#, r#"CMD ["serve"]"#, "USER nonroot"] {
-        assert!(file.contains(command), "{command}");
-    }
 }
 
 #[tokio::test]

@@ -69,8 +69,13 @@ impl Cloud {
 
     /// Creates an account at the upstream and a key; answers the key's secret.
     pub async fn furnish(&self, admin: &Function) -> String {
+        self.furnish_at(admin, &self.upstream.url()).await
+    }
+
+    /// The same with an account at this base URL.
+    pub async fn furnish_at(&self, admin: &Function, base_url: &str) -> String {
         let account = json!({
-            "name": "main", "provider": "anthropic", "base_url": self.upstream.url(),
+            "name": "main", "provider": "anthropic", "base_url": base_url,
             "credential": {"type": "api_key", "value": "sk-upstream-main"},
         });
         Self::operate(admin, "POST", "/accounts", &account).await.status(201);

@@ -1,6 +1,7 @@
 //! `baton serve` beside the functions: the container form against the same stores.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -24,8 +25,16 @@ impl Server {
     /// Starts it with these variables on free ports, and waits until its relay answers.
     pub async fn start(variables: &[(String, String)]) -> Self {
         let home = TempDir::with_prefix("baton-serve-").expect("a folder to run in");
+        Self::start_as(bare_command(home.path()), home, variables).await
+    }
+
+    /// The same with another command for `baton`, and the folder that it needs.
+    pub async fn start_as(
+        mut command: Command,
+        home: TempDir,
+        variables: &[(String, String)],
+    ) -> Self {
         let relay = free_address();
-        let mut command = bare_command(home.path());
         command
             .args(["serve", "--listen", &relay.to_string()])
             .args(["--admin-listen", &free_address().to_string()])

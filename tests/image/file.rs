@@ -1,0 +1,64 @@
+//! What the container file says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use baton_tests::house::target_folder;
+use baton_tests::program::Program;
+
+const PATIENCE: Duration = Duration::from_mins(30);
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The container file, an instruction a line.
+pub(crate) struct Containerfile(String);
+
+impl Containerfile {
+    pub(crate) fn read() -> Self {
+        let path = Path::new(REPOSITORY).join("infra/Containerfile");
+        let text = std::fs::read_to_string(path).expect("the container file");
+        Self(text.replace("\\\n", " "))
+    }
+
+    /// Whether it has this instruction.
+    pub(crate) fn says(&self, instruction: &str) -> bool {
+        self.0.lines().any(|line| line == instruction)
+    }
+
+    /// The words of the list at the end of an instruction.
+    pub(crate) fn words(&self, instruction: &str) -> Vec<String> {
+        let line = self.0.lines().rfind(|line| line.starts_with(instruction));
+        let list = line.and_then(|line| line.find('[').map(|at| &line[at..]));
+        serde_json::from_str(list.expect(instruction)).expect("a list of words")
+    }
+
+    /// Runs the build stage, but for optimising; answers the binary.
+    pub(crate) fn build(&self) -> PathBuf {
+        let target = target_folder().join("image");
+        let binary = target.join("baton");
+        let (stage, _) = self.0.split_once("\nFROM gcr.io/").expect("two stages");
+        let instructions = |name: &'static str| {
+            stage.lines().filter_map(move |line| line.strip_prefix(name)).collect::<Vec<_>>()
+        };
+        let mut script = vec!["set -e".to_owned()];
+        script.extend(instructions("ENV ").iter().map(|set| format!("export {set}")));
+        script
+            .push("export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0".into());
+        script.push(format!(
+            "export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 CARGO_TARGET_DIR='{}'",
+            target.display()
+        ));
+        let runs = instructions("RUN ");
+        let steps = runs.iter().map(|run| {
+            let words: Vec<_> =
+                run.split(' ').filter(|word| !word.starts_with("--mount=")).collect();
+            words.join(" ").replace(" /baton", &format!(" '{}'", binary.display()))
+        });
+        script.extend(steps);
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &script.join("\n")]).current_dir(REPOSITORY);
+        let ended = Program::run(&mut sh, PATIENCE);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        binary
+    }
+}
