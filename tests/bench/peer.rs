@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::process::free_address;
 use crate::road::{Plan, folder};
+use baton_tests::house::free_address;
 
 /// A peer's file. In all values `{port}`, `{upstream}` (a base URL) and `{dir}` are replaced.
 #[derive(Deserialize)]

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use baton_tests::house::{Admin, baton_binary};
+use baton_tests::house::{Admin, baton_binary, free_address};
 use baton_tests::lambda::Stores;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::{Figures, free_address};
+use crate::process::{Figures, Running};
 use crate::road::{Plan, Road, folder};
 
 const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
@@ -110,9 +110,13 @@ fn whole_plan(data: &Path, threads: u32, key: &str) -> Result<(Plan, SocketAddr)
 /// Starts a Baton, puts an account and keys into it, and ends it.
 async fn furnished(plan: Plan, admin: SocketAddr, upstream: SocketAddr) -> Result<Keys, String> {
     // It is up when it refuses what has no key.
-    let running = crate::process::Running::start(&mut { plan.command }, plan.folder.path())?;
+    let mut running = Running::start(&mut { plan.command }, plan.folder.path())?;
     let admin = Admin::at(admin, ADMIN_TOKEN);
     while admin.request("GET", "/groups").send().await.is_err() {
+        if running.is_over() {
+            let said = std::fs::read_to_string(plan.folder.path().join("stderr"));
+            return Err(format!("it ended at once; it said: {}", said.unwrap_or_default()));
+        }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     let group = admin.create("/groups", &json!({"name": "bench"})).await;

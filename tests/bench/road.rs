@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use baton_tests::house::free_address;
 use tempfile::TempDir;
 
-use crate::process::{Figures, Running, free_address};
+use crate::process::{Figures, Running};
 use crate::times::histogram;
 use crate::wire::{Connection, Stopwatch};
 

@@ -25,9 +25,8 @@ pub use binary::{
     baton_binary, bench_binary, fake_upstream_binary, function_binary, target_folder,
 };
 pub use key::{Key, KeyPlan, MODEL, message};
-pub use process::bare_command;
-pub(crate) use process::free_address;
 pub use process::{Launch, Process};
+pub use process::{bare_command, free_address};
 pub use spend::{estimate, period, pico, scope, settled, spend, usd};
 pub use usage::{SOON, tokens};
 

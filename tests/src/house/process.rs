@@ -154,7 +154,7 @@ pub fn bare_command(home: &Path) -> Command {
 
 /// An address that nobody listens on, each only once in this process. It is below the range out of
 /// which the kernel serves clients, so that none of them takes it before Baton does.
-pub(crate) fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static TAKEN: AtomicU16 = AtomicU16::new(0);
