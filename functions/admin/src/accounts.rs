@@ -191,13 +191,15 @@ impl Office {
 
     /// A new account, and what writes it.
     pub(crate) async fn new_account(&self, input: AccountInput) -> Answer<(Stored<Account>, Edit)> {
-        let mut stored = self.blank_account(&input, CredentialKind::ApiKey).await?;
+        check_named(&input)?;
         if input.credential.is_none() {
             return Err(Refused::bad(
                 "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
         }
-        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        // Boxed, since it holds all fields more than once.
+        let draft = Box::pin(self.draft_account(input, CredentialKind::ApiKey));
+        let (stored, token) = draft.await?;
         let mut edit = Edit::default();
         self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
         Ok((stored, edit))
@@ -208,19 +210,17 @@ impl Office {
         if input.credential.is_some() {
             return Err(Refused::bad("`account` has no `credential`: the sign-in is for one"));
         }
-        let mut stored = self.blank_account(&input, CredentialKind::Oauth2).await?;
-        self.fill(&mut stored, AccountInput { groups: None, ..input }).await.map(drop)
+        check_named(&input)?;
+        self.draft_account(input, CredentialKind::Oauth2).await.map(drop)
     }
 
-    /// What a new account is before `input` is written over it.
-    async fn blank_account(
+    /// A new account as `input` says, with its token; `credential` is its kind where `input` has
+    /// none.
+    async fn draft_account(
         &self,
-        input: &AccountInput,
+        input: AccountInput,
         credential: CredentialKind,
-    ) -> Answer<Stored<Account>> {
-        if input.name.is_none() {
-            return Err(Refused::bad("`name` is missing"));
-        }
+    ) -> Answer<(Stored<Account>, Option<Token>)> {
         let is_placed = input.base_url.is_some()
             || input.provider != Some(Provider::Bedrock)
             || matches!(input.credential, Some(NewCredential::Aws(_)));
@@ -247,7 +247,9 @@ impl Office {
             speaks_responses: false,
             enabled: true,
         };
-        Ok(self.store.stamp(blank, None))
+        let mut stored = self.store.stamp(blank, None);
+        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        Ok((stored, token))
     }
 
     /// Checks `input` and writes it over `stored`; answers the new token, if that is what its
@@ -347,6 +349,11 @@ impl Office {
         }
         Ok(())
     }
+}
+
+fn check_named(input: &AccountInput) -> Answer<()> {
+    let missing = || Refused::bad("`name` is missing");
+    input.name.as_ref().map(drop).ok_or_else(missing)
 }
 
 /// Where an upstream of this kind is, unless it is told.
