@@ -4,7 +4,7 @@
 //! The scan checks that the whole body is JSON. Which account serves the model is `domain`'s
 //! business; the session of a request that names none is [`crate::session`]'s.
 
-use crate::session::{Opening, Prefix};
+use crate::session::{Opening, Prefix, written};
 use bytes::Bytes;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -134,7 +134,7 @@ fn session_of_metadata(raw: &str) -> Option<Cow<'_, str>> {
 
 /// A JSON string, borrowed unless it has escapes.
 fn text(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    let inner = written(raw)?;
     if inner.contains('\\') {
         serde_json::from_str(raw).ok().map(Cow::Owned)
     } else {

@@ -130,7 +130,7 @@ fn parsed<'a, T: Deserialize<'a>>(json: Option<&'a str>) -> Option<T> {
 }
 
 /// A text as it is written; `None` for what is none.
-fn written(json: &str) -> Option<&str> {
+pub(crate) fn written(json: &str) -> Option<&str> {
     json.strip_prefix('"')?.strip_suffix('"')
 }
 
