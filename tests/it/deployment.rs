@@ -62,6 +62,14 @@ async fn health_is_what_the_relay_is() {
     assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
 }
 
+#[test]
+fn the_container_file_says_what_runs() {
+    let file = infra("Containerfile");
+    for command in [r#"CMD ["baton", "health"]"#, r#"CMD ["serve"]"#, "USER nonroot"] {
+        assert!(file.contains(command), "{command}");
+    }
+}
+
 #[tokio::test]
 async fn serve_drains_when_the_platform_stops_it() {
     let cloud = Cloud::open().await;
