@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-const LINES_MAX: usize = 400;
+const LINES_MAX: usize = 600;
 /// Rooms, and the things that stand at the top beside them.
-const TOP: [&str; 17] = [
+const TOP: [&str; 24] = [
     "Cargo.toml",
     "Cargo.lock",
     "functions",
@@ -18,6 +18,13 @@ const TOP: [&str; 17] = [
     "template.yaml",
     "README.md",
     "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "SECURITY.md",
+    "book.toml",
+    "docs",
     "clippy.toml",
     "rustfmt.toml",
     "deny.toml",
@@ -79,7 +86,7 @@ fn a_file_fits_into_a_head() {
         let lines = text.lines().count();
         (lines > LINES_MAX).then(|| format!("{}: {lines} lines", path.display()))
     });
-    none("at most 400 lines a file", long);
+    none("at most 600 lines a file", long);
 }
 
 #[test]
