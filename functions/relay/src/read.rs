@@ -9,6 +9,7 @@ use baton_cloud::settings::InputBounds;
 use baton_wire::bedrock::Action;
 use baton_wire::envelope::Envelope;
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use http_body_util::BodyExt as _;
@@ -18,8 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Longer names are nobody's model, and would not fit a sort key.
 const MODEL_BYTES_MAX: usize = 200;
-/// How long the rest of a refused request is read on at most. A client that is still sending sees
-/// a broken connection instead of the reason.
+/// How long the rest of a refused request is read on at most.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A body, and what this process may hold of its key's bytes for as long as it is there.
@@ -48,8 +48,12 @@ impl Means {
             read = self.read_held(announced, (caller, bill), body.as_mut()) => read,
             () = self.stop.is_over.cancelled() => Err(Refusal::stopping()),
         };
-        if read.is_err() {
-            self.discard(body, self.body_bytes_max).await;
+        if let Err(refusal) = &read
+            && refusal.status() != StatusCode::REQUEST_TIMEOUT
+            && !self.stop.is_over.is_cancelled()
+        {
+            // A client that is still sending would see a broken connection, not the reason.
+            self.discard(body, self.body_bytes_max.saturating_mul(2)).await;
         }
         read
     }
