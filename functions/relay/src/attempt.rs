@@ -216,6 +216,10 @@ impl Means {
     }
 }
 
+/// The longest answer that is put into another API's words when it is whole: that takes several
+/// times its length.
+const TRANSLATED_BYTES_MAX: usize = 8 << 20;
+
 /// What is gathered of one answer before any of it leaves.
 struct Gathered {
     /// As they came, perhaps compressed.
@@ -229,7 +233,11 @@ impl Gathered {
     fn begin(means: &Means, key: &KeyId, watch: &Watch) -> Result<Self, Miss> {
         let is_stream = watch.is_stream();
         let bounds = &means.bounds;
-        let most = if is_stream { bounds.first_event_bytes } else { bounds.answer_bytes };
+        let most = match (is_stream, watch.gathers()) {
+            (true, _) => bounds.first_event_bytes,
+            (false, true) => bounds.answer_bytes.min(TRANSLATED_BYTES_MAX),
+            (false, false) => bounds.answer_bytes,
+        };
         let taken = Taken { bytes: 0, is_metered: false, concurrency: None };
         let allowance = means.gathered.try_take(key, taken);
         let allowance =
@@ -362,7 +370,7 @@ impl fmt::Display for Miss {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered { head, .. } => write!(out, "answered {}", head.status.as_u16()),
-            Self::FirstEvent { kind, .. } => write!(out, "the stream began with {kind}"),
+            Self::FirstEvent { kind, .. } => write!(out, "the stream began with {kind:.100}"),
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
             Self::BadRequest(why) => write!(out, "not asked: {why}"),
