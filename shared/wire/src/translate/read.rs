@@ -3,7 +3,8 @@
 //! Values that pass as they are (schemas, tool input) keep their bytes: the order of a schema's
 //! properties is the order in which a model writes them. What a field means is not known here.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use crate::json::is_json;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -115,7 +116,7 @@ pub(super) fn list(raw: &RawValue) -> Option<Vec<&RawValue>> {
 
 /// Whether the text is a JSON object, whole.
 pub(super) fn is_object(json: &str) -> bool {
-    json.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(json).is_ok()
+    json.trim_start().starts_with('{') && is_json(json.as_bytes())
 }
 
 /// What of a request finds no place in the other dialect: paths as `tools[].cache_control`, each
