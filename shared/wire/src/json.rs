@@ -324,7 +324,12 @@ pub(crate) fn fields<'a>(
 
 /// Whether a text is JSON, nested no deeper than the bound.
 pub(crate) fn is_json(text: &[u8]) -> bool {
-    scan(text, DEPTH_MAX, &mut Nothing).is_ok()
+    is_json_within(text, DEPTH_MAX)
+}
+
+/// Whether a text is JSON with at most `depth_max` levels.
+pub(crate) fn is_json_within(text: &[u8], depth_max: usize) -> bool {
+    scan(text, depth_max, &mut Nothing).is_ok()
 }
 
 struct Nothing;
