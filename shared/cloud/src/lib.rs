@@ -12,6 +12,7 @@ pub mod emf;
 pub mod herald;
 pub mod observe;
 pub mod openid;
+pub mod peer;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;
