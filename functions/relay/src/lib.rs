@@ -10,6 +10,7 @@ mod authenticate;
 mod body;
 mod burst;
 mod choose;
+mod deadline;
 mod exchange;
 mod forward;
 mod health;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use body::{Body, Broken};
 pub use burst::Burst;
+pub use deadline::PlatformDeadline;
 
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::queue::UsageQueue;
@@ -62,11 +64,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
-
-/// When the platform will end this request, whatever we do. Put into the request's extensions by
-/// whoever knows (the Lambda runtime); the relay keeps five seconds clear of it.
-#[derive(Debug, Clone, Copy)]
-pub struct PlatformDeadline(pub Timestamp);
 
 /// The relay, as a service. Cloning shares everything.
 #[derive(Clone)]
