@@ -119,9 +119,8 @@ impl Connection {
     /// Why it is kept no longer, if it is not.
     pub(crate) fn is_over(&self, times: &Times) -> Option<&'static str> {
         let now = self.now();
-        let is_past = |since: u64, time: Duration| {
-            u128::from(now.saturating_sub(since)) > time.as_millis()
-        };
+        let is_past =
+            |since: u64, time: Duration| u128::from(now.saturating_sub(since)) > time.as_millis();
         let traffic = &self.traffic;
         if self.is_idle() {
             let (idle, head) = (
@@ -307,8 +306,7 @@ impl Body for CountedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let is_late =
-            this.late.as_mut().is_some_and(|late| late.as_mut().poll(context).is_ready());
+        let is_late = this.late.as_mut().is_some_and(|late| late.as_mut().poll(context).is_ready());
         if is_late {
             this.answering.is_late.store(true, Ordering::Relaxed);
             return Poll::Ready(Some(Err(BodyError::Late)));

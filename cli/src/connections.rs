@@ -99,7 +99,10 @@ impl Connections {
             state.close_one(|other| other.address() == address);
         }
         if state.open.len() >= rules.in_all && !state.close_one(|_| true) {
-            tracing::warn!("a connection is refused: all {} have a request under way", rules.in_all);
+            tracing::warn!(
+                "a connection is refused: all {} have a request under way",
+                rules.in_all
+            );
             return None;
         }
         Some(state.insert(address))

@@ -257,7 +257,10 @@ mod tests {
         let client = Client::builder().no_proxy().build().unwrap();
         client.get(format!("http://{address}")).send().await.unwrap();
         stop.cancel();
-        tokio::time::timeout(Duration::from_secs(30), serving).await.expect("it ends by itself").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), serving)
+            .await
+            .expect("it ends by itself")
+            .unwrap();
         assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
     }
 }

@@ -55,7 +55,9 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     say(match &served {
         Ok(Left::Nothing) => "stopped: all usage is stored",
-        Ok(Left::Queued) => "stopped: some usage waits in the queue, and is stored at the next start",
+        Ok(Left::Queued) => {
+            "stopped: some usage waits in the queue, and is stored at the next start"
+        }
         Ok(Left::Unrecorded) | Err(_) => "stopped: some answers could not be recorded; see the log",
     });
     served.map(drop)
@@ -173,8 +175,7 @@ impl Doors {
                 stopping.over.cancel();
             })
         };
-        let (of_relay, of_admin) =
-            (Rules::of_relay(bounds, files), Rules::of_admin(bounds, files));
+        let (of_relay, of_admin) = (Rules::of_relay(bounds, files), Rules::of_admin(bounds, files));
         tokio::join!(
             http::serve(relay_listener, relay.clone(), of_relay, stopping.clone()),
             http::serve(admin_listener, admin, of_admin, stopping.clone()),

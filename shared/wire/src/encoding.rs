@@ -189,7 +189,8 @@ mod tests {
             let mut plain = Vec::new();
             while plain.len() < 5_000_000 {
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                plain.extend_from_slice(format!("data: {{\"word\":\"{number:x}\"}}\n\n").as_bytes());
+                plain
+                    .extend_from_slice(format!("data: {{\"word\":\"{number:x}\"}}\n\n").as_bytes());
             }
             encoder.write_all(&plain).unwrap();
             for chunk in std::mem::take(encoder.get_mut()).chunks(16 * 1024) {
