@@ -10,6 +10,7 @@ mod authenticate;
 mod body;
 mod burst;
 mod choose;
+mod deadline;
 mod exchange;
 mod forward;
 mod health;
@@ -35,6 +36,7 @@ mod wrong_keys;
 use authenticate::WaitingRequests;
 pub use body::{Body, Broken};
 pub use burst::Burst;
+pub use deadline::PlatformDeadline;
 
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::peer::Peer;
@@ -71,11 +73,6 @@ use stop::Stop;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wrong_keys::WrongKeys;
-
-/// When the platform will end this request, whatever we do. Put into the request's extensions by
-/// whoever knows (the Lambda runtime); the relay keeps five seconds clear of it.
-#[derive(Debug, Clone, Copy)]
-pub struct PlatformDeadline(pub Timestamp);
 
 /// The relay, as a service. Cloning shares everything.
 #[derive(Clone)]

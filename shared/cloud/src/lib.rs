@@ -10,6 +10,8 @@ pub mod dead_letters;
 pub mod dice;
 pub mod emf;
 pub mod herald;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod observe;
 pub mod openid;
 pub mod peer;
