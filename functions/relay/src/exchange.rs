@@ -60,13 +60,14 @@ impl Means {
         let body = held.bytes.clone();
         let envelope = read::envelope(asked, &body)?;
         caller.may_use(&envelope.model)?;
-        let sized = (&envelope, body.len());
+        let sized = (&envelope, &body);
         let reserved = match bill {
             Bill::Metered => self.admit(asked, &caller, sized, time).await?,
             Bill::Free => None,
         };
         if let Some(Reserved { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
+            caller.permitted_usd = Some(reservation.estimate + reservation.beyond);
             caller.reserved_pools.clone_from(&reservation.pools);
         }
         let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();

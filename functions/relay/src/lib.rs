@@ -8,6 +8,7 @@ mod admit;
 mod attempt;
 mod authenticate;
 mod body;
+mod bound;
 mod burst;
 mod choose;
 mod deadline;
