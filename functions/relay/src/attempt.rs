@@ -15,6 +15,7 @@ use baton_domain::verdict;
 use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::First;
+use baton_wire::model_path::BadId;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
 use http::response::Parts;
@@ -85,15 +86,15 @@ impl Means {
     ) -> Result<Held, Miss> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
         let outgoing = speech.outgoing(asked, member, call, model)?;
-        let Outgoing { url, mut headers, body, meant } = outgoing;
+        let Outgoing { address, mut headers, body, meant } = outgoing;
         let call = async {
             if member.account.credential == CredentialKind::Aws {
                 let access = AwsAccess::of_secret(&member.credential)?;
                 // A large future that few requests need.
-                Box::pin(self.signer.sign(&access, &url, &mut headers, &body)).await?;
+                Box::pin(self.signer.sign(&access, address.as_str(), &mut headers, &body)).await?;
             }
             let upstream = self.upstream.through(member.proxy.as_ref())?;
-            let answer = upstream.call(Method::POST, &url, headers, body).await?;
+            let answer = upstream.call(Method::POST, &address, headers, body).await?;
             hold(asked, meant, answer).await
         };
         tokio::time::timeout_at(first_byte, call).await.unwrap_or(Err(Miss::Timeout))
@@ -218,6 +219,7 @@ impl From<NoAnswer> for Miss {
     fn from(error: NoAnswer) -> Self {
         match error {
             NoAnswer::BadUrl(why) => Self::Misconfigured(why),
+            NoAnswer::OtherPath => Self::BadRequest(BadId::OtherPath.to_string()),
             NoAnswer::ConnectTimeout => Self::Timeout,
             NoAnswer::NotConnected(why) | NoAnswer::Unreachable(why) => Self::Unreachable(why),
         }

@@ -4,14 +4,12 @@ use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_wire::bedrock::Action;
 use baton_wire::envelope::Envelope;
+use baton_wire::model_path::{ID_BYTES_MAX, is_odd};
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
-
-/// Longer names are nobody's model, and would not fit a sort key.
-const MODEL_BYTES_MAX: usize = 200;
 
 impl Means {
     /// Reads the body whole. One that is too large is read on and thrown away for a while, since
@@ -74,8 +72,14 @@ pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<
         None => Envelope::read(body)?,
         Some((model, action)) => Envelope::beside(body, model, *action == Action::Stream)?,
     };
-    if envelope.model.len() > MODEL_BYTES_MAX {
+    if envelope.model.len() > ID_BYTES_MAX {
         return Err(Refusal::bad_request("`model` is too long to be the name of a model"));
+    }
+    if envelope.model.contains(is_odd) {
+        return Err(Refusal::bad_request(
+            "`model` has a character that no model's name has: a control character, or one that \
+             looks like another",
+        ));
     }
     Ok(envelope)
 }

@@ -13,7 +13,7 @@ use crate::hear::{Known, Meant};
 use crate::receipt::Bill;
 use crate::{Asked, attempt};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::trimmed;
+use baton_cloud::upstream::Address;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::Protocol;
@@ -21,6 +21,7 @@ use baton_wire::bedrock::{
     Action, BadBody, EVENT_STREAM, Message, path, to_count, to_count_messages, to_invoke,
     to_messages,
 };
+use baton_wire::model_path::BadId;
 use baton_wire::translate::{Client, MaxTokens, Options, Speaks, Translation, Untranslatable};
 use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
@@ -62,7 +63,7 @@ pub(crate) enum Form {
 
 /// A request as it goes to the account, but for its signature.
 pub(crate) struct Outgoing {
-    pub(crate) url: String,
+    pub(crate) address: Address,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) meant: Meant,
@@ -115,7 +116,6 @@ impl Speech {
         call: &Call,
         model: &str,
     ) -> Result<Outgoing, Miss> {
-        let base = trimmed(&member.account.base_url);
         let stream = call.question.stream;
         // Where the answer is read, too, it is not worth compressing.
         let encodes = matches!(self, Self::Same | Self::Counted | Self::OutOfBedrock);
@@ -148,7 +148,7 @@ impl Speech {
                     headers.append(name.clone(), value.clone());
                 }
                 let action = asked.bedrock.as_ref().map_or(Action::Invoke, |(_, action)| *action);
-                (path(model, action), call.body.clone())
+                (path(model, action)?, call.body.clone())
             }
             Self::Translated(translation, form) => {
                 let body = match form {
@@ -177,7 +177,8 @@ impl Speech {
             }
         };
         let meant = Meant { speech: self, bill: call.question.bill, known };
-        Ok(Outgoing { url: format!("{base}{path}"), headers, body, meant })
+        let address = Address::new(&member.account.base_url, &path);
+        Ok(Outgoing { address, headers, body, meant })
     }
 }
 
@@ -187,7 +188,7 @@ fn into_bedrock(
     call: &Call,
     (model, body): (&str, &[u8]),
     headers: &mut HeaderMap,
-) -> Result<(String, Bytes), BadBody> {
+) -> Result<(String, Bytes), Miss> {
     let betas = asked.head.headers.get_all(BETA).iter();
     let betas = betas.filter_map(|value| value.to_str().ok());
     let stream = call.question.stream;
@@ -204,7 +205,7 @@ fn into_bedrock(
     headers.remove(VERSION);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { FRAMES } else { JSON });
-    Ok((path(model, action), body?))
+    Ok((path(model, action)?, body?))
 }
 
 /// A request of a Bedrock client in the Messages API's form, and its path there.
@@ -235,6 +236,12 @@ fn is_of_bedrock(name: &HeaderName) -> bool {
 
 impl From<BadBody> for Miss {
     fn from(error: BadBody) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<BadId> for Miss {
+    fn from(error: BadId) -> Self {
         Self::BadRequest(error.to_string())
     }
 }
