@@ -10,7 +10,17 @@
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
 
+mod bad_upstream;
 mod class;
+mod exhaustion;
+mod graceful_stop;
+mod growth;
+mod http2_floods;
+mod process;
+mod response_bombs;
+mod slow_clients;
+mod unfinished_bodies;
+mod wrong_keys;
 
 use class::{Class, Results};
 use std::future::Future;
@@ -21,7 +31,18 @@ use std::process::ExitCode;
 type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
-const CLASSES: &[(&str, Run)] = &[];
+const CLASSES: &[(&str, Run)] = &[
+    ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
+    ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
+    ("cardinality", |class| Box::pin(growth::cardinality(class))),
+    ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
+    ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
+    ("long records", |class| Box::pin(growth::long_records(class))),
+    ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),
+    ("response bombs, untranslated", |class| Box::pin(response_bombs::untranslated(class))),
+    ("slow clients", |class| Box::pin(slow_clients::run(class))),
+    ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
+];
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

@@ -22,7 +22,9 @@ use baton_wire::bedrock::{
     to_messages,
 };
 use baton_wire::model_path::BadId;
-use baton_wire::translate::{Client, MaxTokens, Options, Speaks, Translation, Untranslatable};
+use baton_wire::translate::{
+    Client, MaxTokens, Options, Speaks, Translated, Translation, Untranslatable,
+};
 use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -32,6 +34,8 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A body of so many bytes takes milliseconds to translate: other requests do not wait for it.
+const LONG_BYTES: usize = 256 * 1024;
 
 /// The two forms: the client's and the account's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +113,7 @@ impl Speech {
     }
 
     /// The request to `member` for `model`.
-    pub(crate) fn outgoing(
+    pub(crate) async fn outgoing(
         self,
         asked: &Asked,
         member: &PoolMember,
@@ -156,7 +160,11 @@ impl Speech {
                     Form::Plain | Form::IntoBedrock => call.body.clone(),
                 };
                 let options = options(asked, &member.account, model);
-                let translated = translation.request(&body, &options)?;
+                let translated = if body.len() < LONG_BYTES {
+                    translation.request(&body, &options)?
+                } else {
+                    Box::pin(translated_apart(translation, body, options)).await?
+                };
                 tracing::debug!(
                     request_id = %asked.id, dropped = translated.dropped.join(", "),
                     "translated for {}", translated.path
@@ -179,6 +187,39 @@ impl Speech {
         let meant = Meant { speech: self, bill: call.question.bill, known };
         let address = Address::new(&member.account.base_url, &path);
         Ok(Outgoing { address, headers, body, meant })
+    }
+}
+
+/// The translation of a long body, on a thread that serves nobody else meanwhile.
+async fn translated_apart(
+    translation: Translation,
+    body: Bytes,
+    options: Options<'_>,
+) -> Result<Translated, Miss> {
+    let Options { model, id, created, max_tokens, output_tokens_max, .. } = options;
+    let Options { takes_effort, takes_reasoning, caches_prompts, .. } = options;
+    let (model, id) = (model.to_owned(), id.to_owned());
+    let translate = move || {
+        let (model, id) = (&*model, &*id);
+        let options = Options {
+            model,
+            id,
+            created,
+            max_tokens,
+            output_tokens_max,
+            takes_effort,
+            takes_reasoning,
+            caches_prompts,
+        };
+        translation.request(&body, &options)
+    };
+    match tokio::task::spawn_blocking(translate).await {
+        Ok(translated) => Ok(translated?),
+        // A panic is this request's, as if it had been translated here.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Miss::Unreachable("the relay is stopping".to_owned())),
+        },
     }
 }
 

@@ -15,12 +15,17 @@ pub(in crate::translate) struct Reader {
     tally: Tally,
     sequence: Sequence,
     calls: Vec<Call>,
+    /// What was heard of calls, and of what waits for one.
+    held_bytes: usize,
     id: String,
     is_started: bool,
     is_refused: bool,
     /// The finish reason, and the stop sequence that a vendor may name with it.
     finish: Option<(String, Option<String>)>,
 }
+
+/// What a call counts for, however short it is.
+const CALL_BYTES: usize = 256;
 
 /// A call that was heard of. It waits for its name: nothing can open without.
 #[derive(Debug, Default)]
@@ -53,6 +58,11 @@ impl Reader {
         } else {
             Progress::Failed(event.data.to_vec())
         }
+    }
+
+    /// How many bytes are held of calls, and of what waits for one to be whole.
+    pub(in crate::translate) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Ends a stream that stopped without `[DONE]`; whether it had finished all the same, as some
@@ -114,9 +124,11 @@ impl Reader {
     fn delta(&mut self, mut delta: Object<'_>, on: &mut impl FnMut(Step<'_>)) -> bool {
         let thoughts = delta.words("reasoning_content").or_else(|| delta.words("reasoning"));
         if let Some(text) = thoughts {
+            self.held_bytes += self.sequence.held_of(&text);
             self.sequence.push(Key::Thinking, || Opening::Thinking, &text, on);
         }
         if let Some(text) = content(&mut delta) {
+            self.held_bytes += self.sequence.held_of(&text);
             self.sequence.push(Key::Text, || Opening::Text, &text, on);
         }
         if let Some(text) = delta.words("refusal") {
@@ -149,7 +161,9 @@ impl Reader {
             call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
         });
         let at = known.unwrap_or(self.calls.len());
+        self.held_bytes += arguments.len();
         if known.is_none() {
+            self.held_bytes += CALL_BYTES + id.len() + name.len();
             self.calls.push(Call { index, id, ..Call::default() });
         }
         let Some(call) = self.calls.get_mut(at) else { return };

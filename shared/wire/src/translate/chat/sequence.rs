@@ -119,6 +119,12 @@ impl Sequence {
         self.advance(false, on);
     }
 
+    /// How much of `text` is held if it is the next: all, where a call is open that may not be whole.
+    pub(super) fn held_of(&self, text: &str) -> usize {
+        let is_call = self.open.as_ref().is_some_and(|open| matches!(open.key, Key::Call(_)));
+        if is_call || !self.waiting.is_empty() { text.len() + size_of::<Waiting>() } else { 0 }
+    }
+
     /// Closes everything, in order.
     pub(super) fn finish(&mut self, on: &mut impl FnMut(Step<'_>)) {
         self.advance(true, on);
