@@ -364,6 +364,7 @@ impl From<NoRoute> for Refusal {
                     Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
                 Self { allow: Some(allow), ..refusal }
             }
+            NoRoute::BadId(why) => Self::bad_request(&why.to_string()),
             NoRoute::UpgradeRequired => Self::new(
                 StatusCode::UPGRADE_REQUIRED,
                 "invalid_request_error",
