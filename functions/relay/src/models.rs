@@ -121,6 +121,9 @@ impl Means {
         }
         let base = trimmed(&member.account.base_url);
         let url = format!("{base}{}", asked.path_and_query());
+        if let Some(known) = self.model_lists.get(&member.account.id, &url) {
+            return Some(known);
+        }
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
@@ -129,7 +132,9 @@ impl Means {
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))
         };
-        tokio::time::timeout(PATIENCE, call).await.ok().flatten()
+        let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
+        self.model_lists.put(&member.account.id, &url, (&head, &body));
+        Some((head, body))
     }
 
     /// The lists of several accounts as one, each model once; those of accounts that do not
