@@ -327,7 +327,7 @@ impl Means {
         let free_call = match self.enter_free(asked, &route, &caller).await {
             Ok(free_call) => free_call,
             Err(refusal) => {
-                self.discard(body, self.body_bytes_max).await;
+                self.discard(body.as_mut(), self.body_bytes_max).await;
                 return Err(refusal);
             }
         };
