@@ -184,7 +184,7 @@ mod tests {
     use crate::connection::Times;
     use axum::Router;
     use axum::extract::Request;
-    use baton_cloud::peer::AddressRanges;
+    use baton_cloud::client_address::TrustedProxies;
     use reqwest::{Client, StatusCode};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
@@ -196,7 +196,7 @@ mod tests {
             per_address: 100,
             times: Times { head: minute, keep_alive: minute, unread: minute },
             body_time: None,
-            trusted_proxies: AddressRanges::default(),
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 

@@ -3,7 +3,6 @@
 use crate::reply::Refusal;
 use crate::wrong_keys::Crowded;
 use crate::{Asked, Means};
-use baton_cloud::peer::Peer;
 use baton_cloud::store::Stored;
 use baton_domain::id::KeyId;
 use baton_domain::key::{Key, Unusable};
@@ -138,8 +137,7 @@ impl Means {
 
     /// Where the request comes from, if whoever accepted it knows.
     fn address(&self, asked: &Asked) -> Option<IpAddr> {
-        let peer = asked.head.extensions.get::<Peer>()?;
-        Some(self.bounds.trusted_proxies.client_of(peer.address(), &asked.head.headers))
+        self.trusted_proxies.client_of(&asked.head.extensions, &asked.head.headers)
     }
 }
 

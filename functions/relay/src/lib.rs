@@ -43,6 +43,7 @@ pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
 use authenticate::Caller;
+use baton_cloud::client_address::TrustedProxies;
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
@@ -109,6 +110,7 @@ struct Means {
     reservation_margin: Duration,
     body_bytes_max: usize,
     bounds: InputBounds,
+    trusted_proxies: TrustedProxies,
     /// Of requests' bodies.
     held: HeldBytes,
     /// Of answers that are gathered before any of it leaves.
@@ -201,14 +203,17 @@ impl Relay {
             held: HeldBytes::new(Most {
                 in_all: bounds.held_bytes,
                 per_key: bounds.held_bytes_per_key,
+                least: 16 * 1024,
             }),
             gathered: HeldBytes::new(Most {
                 in_all: bounds.answer_bytes.saturating_mul(2),
                 per_key: bounds.answer_bytes,
+                least: 0,
             }),
             wrong_keys: WrongKeys::new(bounds.wrong_keys_per_minute),
             waiting: WaitingRequests::default(),
             stop: Stop::default(),
+            trusted_proxies: settings.trusted_proxies.clone(),
             bounds,
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),

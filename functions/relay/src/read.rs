@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> Allowance {
-        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes });
+        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes, least: 1 });
         let taken = Taken { bytes: 0, is_metered: true, concurrency: None };
         held.try_take(&KeyId::from_bits(1), taken).unwrap()
     }

@@ -4,6 +4,7 @@
 //! process does not know wait for their turn, and where many wait they are told to come again. A
 //! key that was good before never waits.
 
+use baton_cloud::client_address::holder;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +46,7 @@ impl WrongKeys {
     pub(crate) fn wait(&self, address: IpAddr) -> Result<Duration, Crowded> {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.get_mut(&place(address)) else { return Ok(Duration::ZERO) };
+        let Some(seen) = seen.get_mut(&holder(address)) else { return Ok(Duration::ZERO) };
         if now.duration_since(seen.since) >= MINUTE || seen.wrong < self.per_minute {
             return Ok(Duration::ZERO);
         }
@@ -69,21 +70,11 @@ impl WrongKeys {
             }
         }
         let fresh = Seen { wrong: 0, since: now, next_turn: now };
-        let seen = seen.entry(place(address)).or_insert(fresh);
+        let seen = seen.entry(holder(address)).or_insert(fresh);
         if now.duration_since(seen.since) >= MINUTE {
             *seen = fresh;
         }
         seen.wrong = seen.wrong.saturating_add(1);
-    }
-}
-
-/// One network of IPv6 is one place: whoever has one address there has all of them.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(std::net::Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 
