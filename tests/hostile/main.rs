@@ -13,10 +13,13 @@
 mod bad_upstream;
 mod class;
 mod exhaustion;
+mod fields;
 mod graceful_stop;
 mod growth;
 mod http2_floods;
+mod paths;
 mod process;
+mod recursion;
 mod response_bombs;
 mod slow_clients;
 mod unfinished_bodies;
@@ -35,9 +38,15 @@ const CLASSES: &[(&str, Run)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
     ("cardinality", |class| Box::pin(growth::cardinality(class))),
+    ("decorated names of models", |class| Box::pin(fields::decorations(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
+    ("fields given twice", |class| Box::pin(fields::twice(class))),
     ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
+    ("hostile bodies", |class| Box::pin(fields::malformed(class))),
     ("long records", |class| Box::pin(growth::long_records(class))),
+    ("path tricks upstream", |class| Box::pin(paths::run(class))),
+    ("quadratic work in requests", |class| Box::pin(recursion::quadratic(class))),
+    ("recursion in requests", |class| Box::pin(recursion::requests(class))),
     ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),
     ("response bombs, untranslated", |class| Box::pin(response_bombs::untranslated(class))),
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
