@@ -10,6 +10,7 @@
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
 
+mod accounts;
 mod class;
 
 use class::{Class, Results};
@@ -21,7 +22,15 @@ use std::process::ExitCode;
 type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
-const CLASSES: &[(&str, Run)] = &[];
+const CLASSES: &[(&str, Run)] = &[
+    ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
+    ("credentials and organizations told by upstreams", |class| {
+        Box::pin(accounts::run_echoes(class))
+    }),
+    ("headers and queries that choose an organization", |class| {
+        Box::pin(accounts::run_owners(class))
+    }),
+];
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

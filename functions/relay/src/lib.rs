@@ -25,8 +25,10 @@ mod settle;
 mod source;
 mod speak;
 mod stream;
+mod suspicion;
 mod tokens;
 mod turn;
+mod unserved;
 mod watch;
 
 pub use body::{Body, Broken};
@@ -60,6 +62,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -78,6 +81,7 @@ struct Means {
     queue: UsageQueue,
     upstream: Upstream,
     signer: Signer,
+    checks: CredentialChecks,
     pepper: Pepper,
     timers: Timers,
     utilisation_max: Option<u32>,
@@ -153,6 +157,7 @@ impl Relay {
             queue,
             upstream,
             signer,
+            checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,

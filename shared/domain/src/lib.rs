@@ -21,6 +21,7 @@ pub mod own_price;
 pub mod price;
 pub mod protocol;
 pub mod reconcile;
+pub mod reason;
 pub mod record;
 pub mod relay_key;
 pub mod rerate;

@@ -15,6 +15,8 @@ pub struct Failure {
     /// The error's type (Anthropic) or its type or code (OpenAI); `None` when the upstream sent
     /// something that is not an error object.
     pub kind: Option<String>,
+    /// The error's code, also where it is a number and where its type is known.
+    pub code: Option<String>,
     /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
     pub message: String,
 }
@@ -44,25 +46,39 @@ impl Failure {
                 }
                 message.extend([if message.is_empty() { "" } else { " " }, word]);
             }
-            Self { kind: None, message: shorten(&message) }
+            Self { kind: None, code: None, message: shorten(&message) }
         })
     }
 
     /// The error that a JSON object holds, if it holds one.
     pub(super) fn object(json: &[u8]) -> Option<Self> {
-        let body: Body = serde_json::from_slice(json).ok()?;
+        // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
+        let body: Body = if json.trim_ascii_start().starts_with(b"[") {
+            serde_json::from_slice::<Vec<Body>>(json).ok()?.into_iter().next()?
+        } else {
+            serde_json::from_slice(json).ok()?
+        };
+        let code = |value: &Value| word(value).or_else(|| value.as_u64().map(|it| it.to_string()));
         let error = match &body.response["error"] {
             Value::Null => &body.error,
             failed => failed,
         };
         match error {
-            Value::String(message) => Some(Self { kind: None, message: shorten(message) }),
+            Value::String(message) => Some(Self {
+                kind: None,
+                code: code(&body.code),
+                message: shorten(message),
+            }),
             Value::Object(_) => Some(Self {
                 kind: word(&error["type"]).or_else(|| word(&error["code"])),
+                code: code(&error["code"]),
                 message: word(&error["message"]).map_or_else(String::new, |text| shorten(&text)),
             }),
-            _ => word(&body.message)
-                .map(|message| Self { kind: word(&body.code), message: shorten(&message) }),
+            _ => word(&body.message).map(|message| Self {
+                kind: word(&body.code),
+                code: code(&body.code),
+                message: shorten(&message),
+            }),
         }
     }
 }
@@ -82,8 +98,8 @@ mod tests {
     #[test]
     fn every_form() {
         let check = |body: &str, kind: Option<&str>, message: &str| {
-            let failure = Failure { kind: kind.map(str::to_owned), message: message.into() };
-            assert_eq!(Failure::read(body.as_bytes()), failure, "{body}");
+            let Failure { kind: read, message: words, .. } = Failure::read(body.as_bytes());
+            assert_eq!((read.as_deref(), words.as_str()), (kind, message), "{body}");
         };
         let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#;
         check(anthropic, Some("overloaded_error"), "Overloaded");
@@ -106,6 +122,8 @@ mod tests {
         check("<html>\r\n  <body>\n", None, "<html> <body>");
         check("", None, "");
         check("[1]", None, "[1]");
+        check("[]", None, "[]");
+        check(r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}]"#, None, "m");
         check(&"é".repeat(2_000), None, &"é".repeat(500));
     }
 }
