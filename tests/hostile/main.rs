@@ -11,7 +11,17 @@
 )]
 
 mod accounts;
+mod bad_upstream;
 mod class;
+mod exhaustion;
+mod graceful_stop;
+mod growth;
+mod http2_floods;
+mod process;
+mod response_bombs;
+mod slow_clients;
+mod unfinished_bodies;
+mod wrong_keys;
 
 use class::{Class, Results};
 use std::future::Future;
@@ -23,13 +33,23 @@ type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
 const CLASSES: &[(&str, Run)] = &[
+    ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
+    ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
+    ("cardinality", |class| Box::pin(growth::cardinality(class))),
     ("credentials and organizations told by upstreams", |class| {
         Box::pin(accounts::run_echoes(class))
     }),
+    ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
+    ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
     ("headers and queries that choose an organization", |class| {
         Box::pin(accounts::run_owners(class))
     }),
+    ("long records", |class| Box::pin(growth::long_records(class))),
+    ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),
+    ("response bombs, untranslated", |class| Box::pin(response_bombs::untranslated(class))),
+    ("slow clients", |class| Box::pin(slow_clients::run(class))),
+    ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
 ];
 
 fn main() -> ExitCode {

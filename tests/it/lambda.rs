@@ -164,10 +164,10 @@ async fn the_relay_keeps_clear_of_the_deadline() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_untellably_ends_with_a_broken_connection() {
+async fn an_answer_that_breaks_untellably_ends_broken_and_nothing_else_does() {
     let cloud = Cloud::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
-    let mut relay = cloud.function("relay").await;
+    let relay = cloud.function("relay").await;
     // No event can be added to a stream that the client decompresses itself.
     cloud.upstream.next("cut:4;gzip!");
     let headers = [("x-api-key", key.as_str()), ("accept-encoding", "gzip")];
@@ -175,8 +175,63 @@ async fn an_answer_that_breaks_untellably_ends_with_a_broken_connection() {
     let answer = live.finish().await;
     assert!(answer.torn, "it ended as if it were whole: {}", answer.text());
     assert!(!answer.text().contains("Lambda-Runtime"), "{}", answer.text());
-    relay.ended();
-    assert_eq!(records(&cloud).await[0]["outcome"], "upstream_error");
+    // The process is still there, and the next request is answered by it.
+    let next = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    assert_eq!(next.body, cloud.upstream.last().sent);
+    let records = records(&cloud).await;
+    assert_eq!(records[0]["outcome"], "upstream_error");
+    assert_eq!(records[1]["outcome"], "complete");
+}
+
+/// As on Managed Instances: one environment has many streams, and some of them break.
+#[tokio::test]
+async fn a_broken_answer_ends_none_of_the_others() {
+    const WHOLE: usize = 4;
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function_with("relay", "AWS_LAMBDA_MAX_CONCURRENCY", "8").await;
+    let stream = fixtures::stream("text").expect("the fixture");
+    let gates: [_; WHOLE] = std::array::from_fn(|at| cloud.upstream.gate(&format!("other{at}")));
+    let headers = [("x-api-key", key.as_str()), ("accept-encoding", "gzip")];
+    let mut live = Vec::new();
+    let size = stream.body.len().div_ceil(6);
+    for (at, gate) in gates.iter().enumerate() {
+        gate.release(2);
+        cloud.upstream.next(&format!("fixture:text;size={size};gate=other{at}"));
+        let mut under_way = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
+        under_way.read_to(2 * size).await;
+        live.push(under_way);
+    }
+    for round in 0..3 {
+        // Two at once, of which no client can be told: it decompresses them itself.
+        let broken = ["cut:4;gzip!", "cut:1;gzip!"].map(|how| {
+            cloud.upstream.next(how);
+            Cloud::ask_with(&relay, &headers, "hi", WITHOUT_HURRY)
+        });
+        for broken in futures_util::future::join_all(broken).await {
+            assert!(broken.finish().await.torn, "round {round}");
+        }
+    }
+    for (gate, under_way) in gates.iter().zip(live) {
+        gate.open();
+        assert_eq!(under_way.finish().await.ok().body, stream.body);
+    }
+    let records = records(&cloud).await;
+    let complete = records.iter().filter(|record| record["outcome"] == "complete").count();
+    assert_eq!(complete, WHOLE, "{records:?}");
+}
+
+/// cargo-lambda always tells a deadline of January 1970.
+#[tokio::test]
+async fn a_deadline_that_cannot_be_one_is_not_believed() {
+    let cloud = Cloud::open().await;
+    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let relay = cloud.function("relay").await;
+    for told in ["600000", "0", "1", "4102444800000", "18446744073709551615"] {
+        relay.tell_deadline(told);
+        let answer = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+        assert_eq!(answer.body, cloud.upstream.last().sent, "{told}");
+    }
 }
 
 #[tokio::test]

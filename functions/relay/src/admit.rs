@@ -5,20 +5,18 @@
 //! request that nothing limits causes no write. The record settles what is reserved here (`settle`).
 
 use crate::authenticate::Caller;
+use crate::bound::{Bound, own_demand};
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::settings::OnOutage;
 use baton_cloud::store::{Admission, StoreError};
 use baton_domain::bounds::Bounds;
 use baton_domain::id::RequestId;
-use baton_domain::key::Estimate;
 use baton_domain::limit::utilization;
-use baton_domain::model::map;
-use baton_domain::money::PicoUsd;
-use baton_domain::price::Ask;
 use baton_domain::reservation::{Blocked, Counted, Reservation, Spend};
 use baton_domain::scope::Scope;
 use baton_wire::envelope::Envelope;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -54,22 +52,26 @@ impl Means {
         &self,
         asked: &Asked,
         caller: &Caller,
-        (envelope, body_bytes): (&Envelope<'_>, usize),
+        (envelope, body): (&Envelope<'_>, &Bytes),
         time: Duration,
     ) -> Result<Option<Reserved>, Refusal> {
         let key = caller.key();
         let bounds = self.store.bounds(key).await.map_err(|error| Refusal::store(&error))?;
+        if !bounds.any() && key.models.is_empty() {
+            return Ok(None);
+        }
+        let own = own_demand(asked, body)?;
+        // Whatever model the body names may run: a fallback, an adviser.
+        own.models.iter().try_for_each(|model| caller.may_use(model))?;
         if !bounds.any() {
             return Ok(None);
         }
-        let ask = Ask {
-            model: &envelope.model,
-            body_bytes: body_bytes as u64,
-            max_tokens: envelope.max_tokens,
-            fast: envelope.fast,
-        };
+        let Bound { estimate, most, unbounded } =
+            self.bound(asked, caller, envelope, (body, &own)).await?;
+        if let Some(field) = unbounded.filter(|_| bounds.has_money()) {
+            return Err(Refusal::bad_request(&field.to_string()));
+        }
         let seconds = (time + self.reservation_margin).as_secs() + 1;
-        let (estimate, most) = self.estimate(caller, ask, asked.at).await;
         let reservation = Reservation {
             estimate,
             beyond: most - estimate,
@@ -120,30 +122,6 @@ impl Means {
     async fn words(&self) -> Option<String> {
         let terms = Box::pin(self.store.terms(&Scope::Organization)).await;
         terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
-    }
-
-    /// What is reserved, and the most that the request can cost, on any of the accounts that may
-    /// get it: they may map its model to a dearer one. (Where the group cannot be read, no account
-    /// gets it.)
-    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> (PicoUsd, PicoUsd) {
-        let prices = self.store.prices().await;
-        let amounts = |model: &str| {
-            let ask = Ask { model, ..ask };
-            let most = prices.estimate(&ask, at).amount;
-            match caller.key().estimate {
-                Estimate::Most => (most, most),
-                Estimate::Expected => (prices.expected(&ask, at), most),
-            }
-        };
-        let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
-        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, ask.model));
-        let model = alias.unwrap_or(ask.model);
-        let members = pool.iter().flat_map(|pool| &pool.members);
-        let mapped = members.filter_map(|member| map(&member.account.model_map, model));
-        let dearer = |one: (PicoUsd, PicoUsd), other: (PicoUsd, PicoUsd)| {
-            (one.0.max(other.0), one.1.max(other.1))
-        };
-        mapped.map(amounts).fold(amounts(model), dearer)
     }
 
     /// What becomes of a limited request while its limits cannot be counted.
@@ -224,6 +202,7 @@ fn own_headers(tightest: Spend, at: Timestamp) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
     use baton_domain::limit::Period;
+    use baton_domain::money::PicoUsd;
 
     #[test]
     fn a_share_is_told_and_warned_of() {

@@ -14,6 +14,7 @@ use crate::choose::{Chooser, Nobody, Picked, Session};
 use crate::health::Note;
 use crate::receipt::{Bill, Question, Receipt, Seat};
 use crate::reply::Refusal;
+use crate::settle::Ending;
 use crate::speak::Speech;
 use crate::suspicion::Suspicion;
 use crate::unserved::{Unserved, whole_seconds};
@@ -22,7 +23,7 @@ use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::Proof;
 use baton_domain::choose::Ineligible;
 use baton_domain::reason::RestReason;
-use baton_domain::record::Tried;
+use baton_domain::record::{Outcome, Tried};
 use baton_domain::verdict::{Effect, Next, RequestFacts, Verdict, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
@@ -54,12 +55,15 @@ pub(crate) struct Answer {
 /// No good answer. The receipt is there if an upstream was tried.
 pub(crate) struct Failure {
     pub(crate) receipt: Option<Receipt>,
+    /// How the last try ended.
+    pub(crate) ending: Ending,
     pub(crate) answer: Result<Response<Body>, Refusal>,
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self { receipt: None, answer: Err(refusal) }
+        let ending = Ending::without_answer(Outcome::UpstreamError);
+        Self { receipt: None, ending, answer: Err(refusal) }
     }
 }
 
@@ -126,7 +130,17 @@ impl Means {
             self.chooser(&question.caller, question.want(), &question.model, call.session).await?;
         let mut course = Course::default();
         while chooser.accounts_tried() < ACCOUNTS_MAX && course.refusals < REFUSALS_MAX {
-            let picked = self.pick(&mut chooser, question, deadline).await;
+            let picked = tokio::select! {
+                biased;
+                () = self.stop.is_over.cancelled() => None,
+                picked = self.pick(&mut chooser, question, deadline) => Some(picked),
+            };
+            let Some(picked) = picked else {
+                return Err(match course.last.take() {
+                    Some(missed) => self.end(asked, &chooser, course, (missed, None)).await,
+                    None => Refusal::stopping().into(),
+                });
+            };
             let Picked { at, seat } = match (picked, course.last.take()) {
                 (Ok(picked), None) => picked,
                 (Ok(picked), Some(missed)) => {
@@ -144,7 +158,7 @@ impl Means {
             };
             let pool = chooser.pool().clone();
             let member = &pool.members[at];
-            let speech = Speech::between(asked, &call, &member.account);
+            let speech = Speech::between(asked, question.stream, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),
@@ -278,7 +292,7 @@ impl Means {
         course: Course,
         (missed, nobody): (Missed, Option<Nobody>),
     ) -> Failure {
-        let Missed { mut receipt, miss, note, verdict, names_credential } = missed;
+        let Missed { mut receipt, mut miss, note, verdict, names_credential } = missed;
         let was_checked = !course.suspicions.is_empty();
         let mut is_accepted = was_checked;
         if matches!(verdict.account, Effect::Suspect { .. }) {
@@ -287,7 +301,7 @@ impl Means {
             }
         }
         note.written().await;
-        let now = self.store.clock().now();
+        let (now, ending) = (self.store.clock().now(), miss.ending());
         let nobody = || nobody.or_else(|| chooser.next(&self.store, now).err());
         let answer = if !verdict.is_private || (is_accepted && !names_credential) {
             let ready = [rest_until(&verdict.account), nobody().and_then(|it| it.ready_at(now))];
@@ -306,7 +320,7 @@ impl Means {
             Ok(answer) => answer.status().as_u16(),
             Err(refusal) => refusal.status().as_u16(),
         };
-        Failure { receipt: course.was_asked.then_some(receipt), answer }
+        Failure { receipt: course.was_asked.then_some(receipt), ending, answer }
     }
 }
 

@@ -8,12 +8,15 @@ mod admit;
 mod attempt;
 mod authenticate;
 mod body;
+mod bound;
 mod burst;
 mod choose;
+mod deadline;
 mod exchange;
 mod forward;
 mod health;
 mod hear;
+mod held_bytes;
 mod models;
 mod moves;
 mod own_usage;
@@ -24,19 +27,24 @@ mod seats;
 mod settle;
 mod source;
 mod speak;
+mod stop;
 mod stream;
 mod suspicion;
 mod tokens;
 mod turn;
 mod unserved;
 mod watch;
+mod wrong_keys;
 
+use authenticate::WaitingRequests;
 pub use body::{Body, Broken};
 pub use burst::Burst;
+pub use deadline::PlatformDeadline;
 
 use baton_cloud::observe::{Observer, Trace};
+use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
+use baton_cloud::settings::{InputBounds, LimitsOnOutage, Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
@@ -46,9 +54,10 @@ use baton_domain::protocol::Protocol;
 use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
-use baton_wire::route::{Route, resolve, with_query};
+use baton_wire::route::{NoRoute, Route, resolve, with_query};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use held_bytes::{HeldBytes, Most};
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
@@ -60,16 +69,14 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use stop::Stop;
 use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
-
-/// When the platform will end this request, whatever we do. Put into the request's extensions by
-/// whoever knows (the Lambda runtime); the relay keeps five seconds clear of it.
-#[derive(Debug, Clone, Copy)]
-pub struct PlatformDeadline(pub Timestamp);
+use wrong_keys::WrongKeys;
 
 /// The relay, as a service. Cloning shares everything.
 #[derive(Clone)]
@@ -91,6 +98,15 @@ struct Means {
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
+    bounds: InputBounds,
+    /// Of requests' bodies.
+    held: HeldBytes,
+    /// Of answers that are gathered before any of it leaves.
+    gathered: HeldBytes,
+    wrong_keys: WrongKeys,
+    /// Requests that wait for the store to tell their key.
+    waiting: WaitingRequests,
+    stop: Stop,
     observer: Observer,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
@@ -152,6 +168,7 @@ impl Relay {
         (store, queue): (Store, UsageQueue),
     ) -> Self {
         let signer = Signer::new(store.clock().clone());
+        let bounds = settings.bounds.clone();
         Self(Arc::new(Means {
             store,
             queue,
@@ -165,6 +182,18 @@ impl Relay {
             spend_limit_message: settings.spend_limit_message.clone(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
+            held: HeldBytes::new(Most {
+                in_all: bounds.held_bytes,
+                per_key: bounds.held_bytes_per_key,
+            }),
+            gathered: HeldBytes::new(Most {
+                in_all: bounds.answer_bytes.saturating_mul(2),
+                per_key: bounds.answer_bytes,
+            }),
+            wrong_keys: WrongKeys::new(bounds.wrong_keys_per_minute),
+            waiting: WaitingRequests::default(),
+            stop: Stop::default(),
+            bounds,
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),
         }))
@@ -179,8 +208,14 @@ impl Relay {
         let (head, body) = request.into_parts();
         let at = self.0.store.clock().now();
         let id = RequestId::at(at, self.0.store.dice().bits());
-        let route = resolve(&head.method, head.uri.path());
-        let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
+        let route = resolve(&head.method, head.uri.path()).and_then(|route| {
+            let path = route.upstream_path().map_err(NoRoute::BadId)?.into_owned();
+            Ok((route, path))
+        });
+        let (route, path) = match route {
+            Ok((route, path)) => (Ok(route), path),
+            Err(none) => (Err(none), String::new()),
+        };
         let dialect = Dialect::of_path(head.uri.path());
         let protocol = match &route {
             Ok(Route::ChatCompletions) => Protocol::OpenaiChat,
@@ -212,6 +247,18 @@ impl Relay {
             Ok(answer) => answer,
             Err(refusal) => self.0.refuse(&asked, refusal),
         }
+    }
+
+    /// From now on new requests are refused; those that are under way go on.
+    pub fn begin_stop(&self) {
+        self.0.stop.is_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends what is still under way: streams with an error event, calls that no upstream has
+    /// answered by giving them up. All of it is recorded.
+    pub fn end_answers(&self) {
+        self.begin_stop();
+        self.0.stop.is_over.cancel();
     }
 
     /// Returns once every answer that outlived its client has been read and recorded. Call it
@@ -246,6 +293,7 @@ impl Means {
         let mut body = std::pin::pin!(body);
         let caller = match route {
             Ok(Route::Alive) => return Ok(reply::alive()),
+            Ok(_) if self.stop.is_asked.load(Ordering::Relaxed) => Err(Refusal::stopping()),
             Ok(route) => self.authenticate(asked).await.map(|caller| (route, caller)),
             Err(refusal) => Err(refusal),
         };
@@ -253,10 +301,13 @@ impl Means {
             Ok(known) => known,
             Err(refusal) => {
                 // A client that is still sending would see a broken connection, not the reason.
-                read::discard(body.as_mut(), self.body_bytes_max).await;
+                self.discard(body.as_mut(), self.body_bytes_max).await;
                 return Err(refusal);
             }
         };
+        if let Some(peer) = asked.head.extensions.get::<Peer>() {
+            peer.authenticate();
+        }
         match route {
             Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
                 self.exchange(asked, caller, body, Bill::Free).await

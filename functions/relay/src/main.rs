@@ -3,16 +3,18 @@
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
-use baton_cloud::telemetry;
-use baton_relay::{Broken, PlatformDeadline, Relay};
-use http_body_util::BodyExt as _;
-use lambda_http::{
-    Error, Request, RequestExt as _, run_with_streaming_response_concurrent, service_fn,
-};
+use baton_cloud::{lambda, telemetry};
+use baton_relay::{PlatformDeadline, Relay};
+use lambda_http::request::RequestContext;
+use lambda_http::{Error, Request, RequestExt as _, service_fn};
 use std::convert::Infallible;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -21,32 +23,43 @@ async fn main() -> Result<(), Error> {
     settings.require_resources()?;
     let aws = Aws::from_env().await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let clock = store.clock().clone();
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
     let relay = Relay::new(&settings, &pepper, store, queue)?;
-    // One after the other, unless the platform (Managed Instances) asks for several at once.
-    run_with_streaming_response_concurrent(service_fn(move |mut request: Request| {
-        let relay = relay.clone();
+    tokio::spawn(end_with_the_environment(relay.clone()));
+    lambda::run(service_fn(move |mut request: Request| {
+        let (relay, clock) = (relay.clone(), clock.clone());
         async move {
-            let deadline = request.lambda_context_ref().map(|context| context.deadline);
-            if let Some(at) = deadline.and_then(at) {
-                request.extensions_mut().insert(PlatformDeadline(at));
+            let told = request.lambda_context_ref().map(|context| context.deadline);
+            let deadline = told.and_then(|told| PlatformDeadline::told(told, clock.now()));
+            if let Some(deadline) = deadline {
+                request.extensions_mut().insert(deadline);
             }
-            let answer = relay.handle(request).await;
-            Ok::<_, Error>(answer.map(|body| body.map_err(break_off)))
+            if let Some(address) = source(&request) {
+                request.extensions_mut().insert(Peer::new(address));
+            }
+            Ok::<_, Infallible>(relay.handle(request).await)
         }
     }))
     .await
 }
 
-/// The runtime tells the deadline in unix milliseconds.
-fn at(millis: u64) -> Option<jiff::Timestamp> {
-    jiff::Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()
+/// Where the platform says that the request comes from.
+fn source(request: &Request) -> Option<IpAddr> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref()?.parse().ok(),
+        _ => None,
+    }
 }
 
-/// The runtime would write the failure into the body as text and end it as if it were whole. Only
-/// the end of the process breaks the connection; the usage record is safe by now.
-fn break_off(broken: Broken) -> Infallible {
-    tracing::warn!("{broken}: the process ends, so that the connection breaks");
-    std::process::exit(1)
+/// Before it ends an environment, the platform sends SIGTERM where somebody has asked it to
+/// (an extension) and allows half a second: answers that are read on without a client end and are
+/// recorded.
+async fn end_with_the_environment(relay: Relay) {
+    let Ok(mut asked) = signal(SignalKind::terminate()) else { return };
+    asked.recv().await;
+    relay.end_answers();
+    let _late = tokio::time::timeout(Duration::from_millis(450), relay.drain()).await;
+    std::process::exit(0);
 }

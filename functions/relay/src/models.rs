@@ -12,11 +12,13 @@ use crate::reply::{self, Refusal};
 use crate::unserved::Unserved;
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::trimmed;
+use baton_cloud::upstream::Address;
 use baton_domain::account::Provider;
 use baton_domain::model::{allows, map};
 use baton_domain::protocol::Want;
 use baton_wire::error::Dialect;
+use baton_wire::model_path::models_query;
+use baton_wire::route::with_query;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::CONTENT_LENGTH;
@@ -121,12 +123,13 @@ impl Means {
         if member.account.provider == Provider::Bedrock {
             return None;
         }
-        let base = trimmed(&member.account.base_url);
-        let url = format!("{base}{}", asked.path_and_query());
+        let query = models_query(asked.head.uri.query().unwrap_or_default());
+        let query = Some(query.as_str()).filter(|query| !query.is_empty());
+        let address = Address::new(&member.account.base_url, &with_query(&asked.path, query));
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
-            let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
+            let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
             let (mut head, body) = answer.into_parts();
             attempt::mask_headers(&mut head.headers, member.credential.expose().as_bytes());
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();

@@ -4,7 +4,7 @@ use crate::Means;
 use crate::receipt::{Bill, Receipt};
 use baton_domain::price::PriceTable;
 use baton_domain::record::{Outcome, UsageRecord, VERSION};
-use baton_domain::usage::Usage;
+use baton_domain::usage::{MODEL_CHARS_MAX, cut};
 use baton_wire::meter::Reading;
 
 /// How a request ended, and what the meter read.
@@ -57,16 +57,17 @@ impl Means {
     fn record(&self, receipt: &Receipt, ending: &Ending, prices: &PriceTable) -> UsageRecord {
         let question = &receipt.question;
         let key = question.caller.key();
-        let nothing = Usage::default();
         let reading = ending.reading.as_ref();
-        let usage = reading.map_or(&nothing, |reading| &reading.usage);
-        let served = reading.and_then(|reading| reading.model.clone());
+        let usage = reading.map(|reading| reading.usage.clone().bounded()).unwrap_or_default();
+        let served = reading
+            .and_then(|reading| reading.model.as_deref())
+            .map(|name| cut(name, MODEL_CHARS_MAX));
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
         // Of an application inference profile only its operator knows the model: the one asked for.
         let is_opaque = upstream_model.starts_with("arn:")
             && prices.price(&upstream_model, question.at).is_none();
         let known = if is_opaque { &question.model } else { &upstream_model };
-        let cost = prices.cost(usage, known, question.at);
+        let cost = prices.cost(&usage, known, question.at);
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };
@@ -88,9 +89,9 @@ impl Means {
             estimated: usage.estimated,
             tokens: usage.tokens,
             web_searches: usage.web_searches,
-            service_tier: usage.service_tier.clone(),
-            inference_geo: usage.inference_geo.clone(),
-            speed: usage.speed.clone(),
+            service_tier: usage.service_tier,
+            inference_geo: usage.inference_geo,
+            speed: usage.speed,
             cost_usd: cost.amount,
             price_version: cost.version,
             ttft_ms: receipt.first_byte_at.map(millis),
@@ -99,7 +100,7 @@ impl Means {
             tried: receipt.tried.clone(),
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
-            iterations: usage.iterations.clone(),
+            iterations: usage.iterations,
             reserved_usd: question.caller.reserved_usd,
             reserved_pools: question.caller.reserved_pools.clone(),
         }

@@ -10,8 +10,11 @@ pub mod dead_letters;
 pub mod dice;
 pub mod emf;
 pub mod herald;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod observe;
 pub mod openid;
+pub mod peer;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;

@@ -1,7 +1,9 @@
 //! The one door to the environment: read once, every bad variable reported at once.
 
+mod bounds;
 mod openid;
 
+pub use bounds::InputBounds;
 pub use openid::OpenIdSettings;
 
 use baton_domain::secret::Secret;
@@ -160,6 +162,8 @@ pub struct Settings {
     pub event_days: u32,
     /// How long to wait for what.
     pub timers: Timers,
+    /// How much of each input is taken, and for how long.
+    pub bounds: InputBounds,
     /// In percent of the 5-hour or 7-day limit.
     pub utilisation_max: UtilisationMax,
     /// What becomes of limited requests while the store is out of reach.
@@ -226,6 +230,7 @@ impl Settings {
                 drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
                 token: source.seconds("BATON_TOKEN_SECONDS", "10"),
             },
+            bounds: InputBounds::read(&mut source),
             utilisation_max: source.parsed("BATON_UTILISATION_MAX", "95"),
             limits_on_outage: LimitsOnOutage {
                 money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),

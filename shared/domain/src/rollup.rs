@@ -116,9 +116,21 @@ impl Cell {
             user: record.user_id.clone(),
             group: record.group_id.clone(),
             account: record.account_id.clone(),
-            model: record.model.clone(),
+            model: model_of(record).to_owned(),
         }
     }
+}
+
+/// The name that sums have for models which no account serves.
+pub const OTHER_MODELS: &str = "other";
+
+/// The model that a record is summed under. Sums are kept for ever, so a name that nobody has a
+/// price for and that came to nothing (mostly a typing error, refused by the upstream) gets no sum
+/// of its own.
+pub fn model_of(record: &UsageRecord) -> &str {
+    let is_unknown = record.price_version.ends_with('?');
+    let came_to_nothing = record.status >= 400 && record.tokens == Tokens::default();
+    if is_unknown && came_to_nothing { OTHER_MODELS } else { &record.model }
 }
 
 /// What is summed.
@@ -179,7 +191,7 @@ pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
     [
         Rollup::TotalHour { shard, hour: hour.clone() },
         Rollup::KeyDay { day: day.clone(), key: record.key_id.clone() },
-        Rollup::ModelDay { shard, day: day.clone(), model: record.model.clone() },
+        Rollup::ModelDay { shard, day: day.clone(), model: model_of(record).to_owned() },
         Rollup::TotalDay { shard: spread % DAY_SHARDS, day },
         Rollup::Cell { shard, cell: Cell::of(record, hour) },
     ]

@@ -75,6 +75,18 @@ impl Iteration {
     }
 }
 
+/// So many passes are recorded one by one.
+const ITERATIONS_MAX: usize = 64;
+/// Longer words of an upstream are no tier, place or kind.
+const WORD_CHARS_MAX: usize = 64;
+/// A longer name is no model's.
+pub const MODEL_CHARS_MAX: usize = 200;
+
+/// The first `most` characters of what an upstream says, without those that control terminals.
+pub fn cut(text: &str, most: usize) -> String {
+    text.chars().filter(|char| !char.is_control()).take(most).collect()
+}
+
 /// What an answer consumed.
 ///
 /// `tokens` is the *billed* sum: every iteration, plus whatever the upstream's totals hold
@@ -99,6 +111,30 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The same with words and passes cut to what a record has room for. Further passes are added to
+    /// an equal one; tokens of those that have none stay in the totals.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let words = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
+        for word in words.into_iter().flatten() {
+            *word = cut(word, WORD_CHARS_MAX);
+        }
+        for iteration in &mut self.iterations {
+            iteration.kind = cut(&iteration.kind, WORD_CHARS_MAX);
+            if let Some(model) = &mut iteration.model {
+                *model = cut(model, MODEL_CHARS_MAX);
+            }
+        }
+        let room = ITERATIONS_MAX.min(self.iterations.len());
+        for more in self.iterations.split_off(room) {
+            let same = |one: &&mut Iteration| one.kind == more.kind && one.model == more.model;
+            if let Some(same) = self.iterations.iter_mut().find(same) {
+                same.tokens.add(&more.tokens);
+            }
+        }
+        self
+    }
+
     /// The usage that the upstream's top-level `totals` and its `iterations` add up to.
     ///
     /// * No iterations: the totals.
@@ -172,5 +208,27 @@ mod tests {
         let json = r#"{"input":1,"output":2,"cache_read":3,"cache_write_5m":4,"cache_write_1h":5}"#;
         let read: Tokens = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    }
+
+    #[test]
+    fn what_an_upstream_says_is_cut_to_the_room_of_a_record_and_still_counted() {
+        let pass = |number: usize| Iteration {
+            kind: "message".into(),
+            model: Some(format!("{}{}", "m".repeat(300), number % 3)),
+            tokens: Tokens { input: 1, output: 1, ..Tokens::default() },
+        };
+        let usage = Usage {
+            service_tier: Some("T".repeat(500_000)),
+            speed: Some("fast\u{1b}[2J".into()),
+            ..Usage::billed(Tokens::default(), (0..20_000).map(pass).collect())
+        };
+        let bounded = usage.clone().bounded();
+        assert_eq!(bounded.tokens, usage.tokens);
+        assert_eq!(bounded.iterations.len(), 64);
+        assert_eq!(bounded.beyond_iterations(), Tokens::default(), "every pass is in one");
+        assert_eq!(bounded.service_tier.map(|tier| tier.len()), Some(64));
+        assert_eq!(bounded.speed.as_deref(), Some("fast[2J"));
+        let usual = Usage::billed(Tokens::default(), vec![Iteration::default()]);
+        assert_eq!(usual.clone().bounded(), usual);
     }
 }

@@ -4,12 +4,15 @@
 //! relay says itself is written here. No I/O, no clock, no async.
 
 pub mod bedrock;
+pub mod demand;
 pub mod encoding;
 pub mod envelope;
 pub mod error;
 pub mod headers;
+pub mod json;
 pub mod limits;
 pub mod meter;
+pub mod model_path;
 pub mod route;
 pub mod session;
 pub mod sse;

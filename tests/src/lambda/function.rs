@@ -67,6 +67,11 @@ impl Function {
         polled.duration_since(self.begun)
     }
 
+    /// Tells it this as its deadline from now on, in unix milliseconds.
+    pub fn tell_deadline(&self, millis: &str) {
+        self.api.tell_deadline(millis);
+    }
+
     /// Invokes it with an event and reads its answer, whatever that is.
     pub async fn invoke(&self, event: &Value, left: Duration) -> Value {
         whole(self.api.invoke(event.to_string(), left)).await

@@ -34,6 +34,8 @@ pub(super) enum Part {
     End,
     /// The connection broke inside the body.
     Torn,
+    /// The function told in the body's trailers that it has not come to its end; the type of error.
+    Broken(String),
     /// The function reported that it failed, with these words.
     Failed(String),
 }
@@ -65,6 +67,8 @@ struct Shared {
     /// The invocations that were handed out and are not answered yet.
     open: Mutex<BTreeMap<String, mpsc::UnboundedSender<Part>>>,
     first_poll: watch::Sender<Option<Instant>>,
+    /// What is told as the deadline in place of the true one.
+    deadline: Mutex<Option<String>>,
 }
 
 impl RuntimeApi {
@@ -76,6 +80,7 @@ impl RuntimeApi {
             at_once,
             open: Mutex::default(),
             first_poll: watch::Sender::new(None),
+            deadline: Mutex::default(),
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -96,6 +101,11 @@ impl RuntimeApi {
         let mut polled = self.shared.first_poll.subscribe();
         let at = polled.wait_for(Option::is_some).await.expect("the Runtime API serves");
         at.expect("it was waited for")
+    }
+
+    /// Tells this as the deadline of every invocation from now on.
+    pub(super) fn tell_deadline(&self, millis: &str) {
+        *self.shared.deadline.lock().expect("a lock") = Some(millis.to_owned());
     }
 
     /// Invokes the function with an event and so much time until its deadline.
@@ -135,10 +145,12 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let Some(invocation) = shared.waiting.lock().await.recv().await else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the test is over");
     };
+    let told = shared.deadline.lock().expect("a lock").clone();
+    let deadline = told.unwrap_or_else(|| deadline_millis(invocation.left).to_string());
     let answer = Response::builder()
         .header("content-type", "application/json")
         .header("lambda-runtime-aws-request-id", &invocation.id)
-        .header("lambda-runtime-deadline-ms", deadline_millis(invocation.left).to_string())
+        .header("lambda-runtime-deadline-ms", deadline)
         .header("lambda-runtime-invoked-function-arn", ARN)
         .header("lambda-runtime-trace-id", TRACE)
         .body(Body::from(invocation.event))
@@ -168,20 +180,26 @@ async fn response(
     // A test that has seen enough no longer listens; the function need not know.
     let tell = |part| drop(parts.send(part));
     tell(Part::Begin { streaming, content_type });
+    let mut broken = None;
     let end = loop {
         match body.frame().await {
-            Some(Ok(frame)) => {
-                if let Ok(bytes) = frame.into_data() {
-                    tell(Part::Chunk(bytes));
-                }
-            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) => tell(Part::Chunk(bytes)),
+                Err(frame) => broken = frame.into_trailers().ok().as_ref().and_then(error_type),
+            },
             Some(Err(_)) => break Part::Torn,
-            None => break Part::End,
+            None => break broken.map_or(Part::End, Part::Broken),
         }
     };
     shared.open().remove(&id);
     tell(end);
     accepted()
+}
+
+/// What the platform looks for in the trailers of a response.
+fn error_type(trailers: &HeaderMap) -> Option<String> {
+    let value = trailers.get("lambda-runtime-function-error-type")?;
+    Some(value.to_str().expect("in plain text").to_owned())
 }
 
 async fn error(

@@ -4,7 +4,7 @@
 //! everybody. So each upstream is asked once with a made-up one, and what is known is remembered.
 
 use super::signer::{AwsAccess, Signer};
-use super::{ANSWER_BYTES_MAX, OAUTH_BETA, Upstream, credential_header, said, trimmed};
+use super::{ANSWER_BYTES_MAX, Address, OAUTH_BETA, Upstream, credential_header, said};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::{FreeCall, Health, KnownProof};
 use baton_domain::model::foundation_id;
@@ -189,13 +189,13 @@ impl Subject<'_> {
         if method == Method::POST {
             headers.insert(CONTENT_TYPE, JSON);
         }
-        let url = format!("{}{path}", trimmed(&account.base_url));
+        let address = Address::new(&account.base_url, &path);
         if account.credential == CredentialKind::Aws {
             let access = AwsAccess::of_secret(credential).map_err(|error| error.to_string())?;
-            let signed = self.signer.sign(&access, &url, &mut headers, &body).await;
+            let signed = self.signer.sign(&access, address.as_str(), &mut headers, &body).await;
             signed.map_err(|error| error.to_string())?;
         }
-        let answer = self.upstream.call(method, &url, headers, body).await;
+        let answer = self.upstream.call(method, &address, headers, body).await;
         let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();

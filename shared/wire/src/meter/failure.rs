@@ -3,8 +3,7 @@
 //! What it means for the request and the account is `domain`'s business; our own errors are
 //! `error`'s.
 
-use serde::Deserialize;
-use serde_json::Value;
+use crate::json::{DEPTH_MAX, Document, Value};
 
 /// The most of a message that is kept.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -19,18 +18,6 @@ pub struct Failure {
     pub code: Option<String>,
     /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
     pub message: String,
-}
-
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    error: Value,
-    #[serde(default)]
-    code: Value,
-    #[serde(default, alias = "Message")]
-    message: Value,
-    #[serde(default)]
-    response: Value,
 }
 
 impl Failure {
@@ -52,39 +39,44 @@ impl Failure {
 
     /// The error that a JSON object holds, if it holds one.
     pub(super) fn object(json: &[u8]) -> Option<Self> {
+        let document = Document::read(json, DEPTH_MAX).ok()?;
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
-        let body: Body = if json.trim_ascii_start().starts_with(b"[") {
-            serde_json::from_slice::<Vec<Body>>(json).ok()?.into_iter().next()?
-        } else {
-            serde_json::from_slice(json).ok()?
-        };
-        let code = |value: &Value| word(value).or_else(|| value.as_u64().map(|it| it.to_string()));
-        let error = match &body.response["error"] {
-            Value::Null => &body.error,
-            failed => failed,
-        };
-        match error {
-            Value::String(message) => Some(Self {
-                kind: None,
-                code: code(&body.code),
-                message: shorten(message),
-            }),
-            Value::Object(_) => Some(Self {
-                kind: word(&error["type"]).or_else(|| word(&error["code"])),
-                code: code(&error["code"]),
-                message: word(&error["message"]).map_or_else(String::new, |text| shorten(&text)),
-            }),
-            _ => word(&body.message).map(|message| Self {
-                kind: word(&body.code),
-                code: code(&body.code),
-                message: shorten(&message),
-            }),
+        let root = document.root();
+        let body = root.items().and_then(|mut items| items.next()).unwrap_or(root);
+        body.fields()?;
+        let failed = get(body, "response").and_then(|response| get(response, "error"));
+        let error = failed.or_else(|| get(body, "error"));
+        if let Some(message) = error.and_then(Value::text) {
+            let code = code_of(body);
+            return Some(Self { kind: None, code, message: shorten(&message) });
         }
+        if let Some(error) = error.filter(|error| error.fields().is_some()) {
+            return Some(Self {
+                kind: word(error, "type").or_else(|| word(error, "code")),
+                code: code_of(error),
+                message: word(error, "message").unwrap_or_default(),
+            });
+        }
+        let message = word(body, "message").or_else(|| word(body, "Message"))?;
+        Some(Self { kind: word(body, "code"), code: code_of(body), message })
     }
 }
 
-fn word(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+/// A field that is not `null`.
+fn get<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
+    let field = object.fields()?.find(|(known, _)| known == name)?;
+    Some(field.1).filter(|value| !value.is_null())
+}
+
+/// Codes are words or numbers.
+fn code_of(object: Value<'_>) -> Option<String> {
+    let number = || get(object, "code").map(|code| code.raw().trim().to_owned());
+    let number = || number().filter(|text| text.parse::<u64>().is_ok());
+    word(object, "code").or_else(number)
+}
+
+fn word(object: Value<'_>, name: &str) -> Option<String> {
+    get(object, name)?.text().map(|text| shorten(&text))
 }
 
 fn shorten(text: &str) -> String {

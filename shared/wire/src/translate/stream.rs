@@ -1,9 +1,16 @@
 //! A stream, put in the client's words event by event, however it is cut.
 
-use super::answer::{Progress, Step};
+use super::answer::{Opening, Progress, Step};
 use super::error::Fault;
 use super::{Asked, Client, Speaks, chat, messages, responses};
+use crate::json::is_json;
 use crate::sse::{Decoder, Event};
+
+/// The most that is kept of one stream: text that a last event repeats, arguments that wait for
+/// their end, and some bytes for each part. 128,000 tokens are about half a megabyte.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a part counts for, however short it is.
+const PART_BYTES: usize = 256;
 
 /// Translates one stream. What it writes is whole events.
 #[derive(Debug)]
@@ -20,6 +27,35 @@ struct Turn {
     writer: Writer,
     is_over: bool,
     is_begun: bool,
+    kept: Kept,
+}
+
+/// How much is kept.
+#[derive(Debug)]
+struct Kept {
+    bytes: usize,
+    /// The writer repeats all of the answer at its end.
+    keeps_text: bool,
+    is_call: bool,
+}
+
+impl Kept {
+    fn add(&mut self, step: &Step<'_>) {
+        self.bytes += match step {
+            Step::Open(opening) => {
+                self.is_call = matches!(opening, Opening::Call { .. });
+                PART_BYTES
+                    + match opening {
+                        Opening::Redacted(data) if self.keeps_text => data.len(),
+                        Opening::Call { id, name } => id.len() + name.len(),
+                        Opening::Text | Opening::Thinking | Opening::Redacted(_) => 0,
+                    }
+            }
+            Step::Delta(text) if self.keeps_text || self.is_call => text.len(),
+            Step::Signature(text) if self.keeps_text => text.len(),
+            _ => 0,
+        };
+    }
 }
 
 #[derive(Debug)]
@@ -64,7 +100,9 @@ impl Stream {
             Client::Chat => Writer::Chat(chat::answer_out::Writer::default()),
             Client::Responses => Writer::Responses(responses::events::Writer::default()),
         };
-        let turn = Turn { asked, reader, writer, is_over: false, is_begun: false };
+        let keeps_text = matches!(writer, Writer::Responses(_));
+        let kept = Kept { bytes: 0, keeps_text, is_call: false };
+        let turn = Turn { asked, reader, writer, is_over: false, is_begun: false, kept };
         Self { decoder: Decoder::new(), turn }
     }
 
@@ -85,7 +123,7 @@ impl Stream {
         let decoder = std::mem::take(&mut self.decoder);
         decoder.finish(|event| {
             let data = event.data.trim_ascii();
-            let is_whole = serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+            let is_whole = is_json(data);
             if is_whole || data == b"[DONE]" {
                 self.turn.event(&event, out);
             }
@@ -112,8 +150,13 @@ impl Turn {
             return self
                 .fail(&Fault::own("api_error", "The upstream sent too long an event."), out);
         }
-        let Self { asked, reader, writer, is_begun, .. } = self;
+        let Self { asked, reader, writer, is_begun, kept, .. } = self;
         let mut say = |step: Step<'_>| {
+            kept.add(&step);
+            // Nothing is kept beyond the bound; the stream ends below.
+            if kept.bytes > KEPT_BYTES_MAX {
+                return;
+            }
             *is_begun |= matches!(step, Step::Start { .. });
             // A ping may come first; nothing else may.
             if *is_begun || step == Step::Ping {
@@ -124,6 +167,15 @@ impl Turn {
             Reader::Messages(reader) => reader.event(event, &mut say),
             Reader::Chat(reader) => reader.event(event, &mut say),
         };
+        let held = match reader {
+            Reader::Messages(_) => 0,
+            Reader::Chat(reader) => reader.held_bytes(),
+        };
+        if self.kept.bytes.max(held) > KEPT_BYTES_MAX {
+            let message =
+                "The answer is too long to be put into the words of this API; ask for less.";
+            return self.fail(&Fault::own("api_error", message), out);
+        }
         match progress {
             Progress::Open => {}
             Progress::Done => self.end(out),
@@ -157,5 +209,92 @@ impl Turn {
             }
         }
         self.is_over = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::{Options, Translation};
+
+    fn stream(client: Client, upstream: Speaks, body: &[u8]) -> Stream {
+        let translation = Translation::between(client, upstream).unwrap();
+        translation.request(body, &Options::new("m", "req_1")).unwrap().asked.stream()
+    }
+
+    /// What a client is told of `events` and how much of the upstream was read for it.
+    fn told(mut stream: Stream, events: impl Iterator<Item = String>) -> (String, usize) {
+        let (mut last, mut read) = (Vec::new(), 0);
+        for event in events {
+            last.clear();
+            read += event.len();
+            stream.push(event.as_bytes(), &mut last);
+            if stream.is_over() {
+                break;
+            }
+        }
+        assert!(stream.is_over(), "after {read} bytes");
+        (String::from_utf8(last).unwrap(), read)
+    }
+
+    fn event(data: &str) -> String {
+        format!("data: {data}\n\n")
+    }
+
+    #[test]
+    fn what_is_kept_of_a_stream_is_bounded_and_ends_with_an_error() {
+        const RESPONSES: &[u8] = br#"{"model":"m","input":"hi"}"#;
+        const MESSAGES: &[u8] =
+            br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        let long = "x".repeat(50_000);
+        let start = event(r#"{"type":"message_start","message":{"id":"msg_1","usage":{}}}"#);
+        let open = |kind: &str| {
+            event(&format!(r#"{{"type":"content_block_start","index":0,"content_block":{kind}}}"#))
+        };
+        let delta = event(&format!(
+            r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{long}"}}}}"#
+        ));
+        let text = [start.clone(), open(r#"{"type":"text","text":""}"#)].into_iter();
+        let endless = text.chain(std::iter::repeat_n(delta, 200));
+        let (said, read) = told(stream(Client::Responses, Speaks::Messages, RESPONSES), endless);
+        assert!(said.contains("response.failed"), "{}", &said[..200]);
+        assert!(read < 5_000_000, "{read}");
+
+        let close = event(r#"{"type":"content_block_stop","index":0}"#);
+        let part = [open(r#"{"type":"text","text":""}"#), close].concat();
+        let parts = std::iter::once(start).chain(std::iter::repeat_n(part, 100_000));
+        let (said, _) = told(stream(Client::Responses, Speaks::Messages, RESPONSES), parts);
+        assert!(said.contains("response.failed"));
+
+        let call = |index: usize| {
+            event(&format!(
+                r#"{{"id":"c","choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"call_{index}","function":{{"name":"f","arguments":"{{ {long}"}}}}]}}}}]}}"#
+            ))
+        };
+        for client in [Client::Messages, Client::Responses] {
+            let body = if matches!(client, Client::Messages) { MESSAGES } else { RESPONSES };
+            let one = std::iter::repeat_n(call(0), 200);
+            let (_, read) = told(stream(client, Speaks::Chat, body), one);
+            assert!(read < 6_000_000, "one call: {read}");
+            let (_, read) = told(stream(client, Speaks::Chat, body), (0..200).map(call));
+            assert!(read < 6_000_000, "many calls: {read}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_kept_has_no_end() {
+        let chunk = |text: &str| {
+            event(&format!(
+                r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#
+            ))
+        };
+        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        let mut stream = stream(Client::Messages, Speaks::Chat, body);
+        let mut out = Vec::new();
+        for _ in 0..200 {
+            out.clear();
+            stream.push(chunk(&"x".repeat(50_000)).as_bytes(), &mut out);
+        }
+        assert!(!stream.is_over());
     }
 }

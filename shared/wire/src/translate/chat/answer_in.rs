@@ -4,7 +4,10 @@ use super::sequence::{Key, Sequence};
 use crate::meter::Tally;
 use crate::sse::Event;
 use crate::translate::answer::{Opening, Progress, Step, Stop};
-use crate::translate::read::{Object, list, text};
+use crate::translate::read::{Object, list, parse, text};
+
+/// The most calls of tools in one answer: each fragment is compared with all of them.
+const CALLS_MAX: usize = 256;
 
 /// Reads one answer. A whole message has the fields of a delta, so it is read as one.
 #[derive(Debug, Default)]
@@ -12,12 +15,17 @@ pub(in crate::translate) struct Reader {
     tally: Tally,
     sequence: Sequence,
     calls: Vec<Call>,
+    /// What was heard of calls, and of what waits for one.
+    held_bytes: usize,
     id: String,
     is_started: bool,
     is_refused: bool,
     /// The finish reason, and the stop sequence that a vendor may name with it.
     finish: Option<(String, Option<String>)>,
 }
+
+/// What a call counts for, however short it is.
+const CALL_BYTES: usize = 256;
 
 /// A call that was heard of. It waits for its name: nothing can open without.
 #[derive(Debug, Default)]
@@ -43,12 +51,18 @@ impl Reader {
         if data.is_empty() {
             return Progress::Open;
         }
-        let chunk = Object::read_bytes(data);
+        let document = parse(data).ok();
+        let chunk = document.as_ref().and_then(|document| Object::of(document.root()));
         if chunk.is_some_and(|chunk| self.chunk(chunk, "delta", on)) {
             Progress::Open
         } else {
             Progress::Failed(event.data.to_vec())
         }
+    }
+
+    /// How many bytes are held of calls, and of what waits for one to be whole.
+    pub(in crate::translate) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Ends a stream that stopped without `[DONE]`; whether it had finished all the same, as some
@@ -63,7 +77,8 @@ impl Reader {
 
     /// Reads a completion that came whole; whether it was one.
     pub(in crate::translate) fn whole(body: &str, on: &mut impl FnMut(Step<'_>)) -> bool {
-        let Some(completion) = Object::read(body) else { return false };
+        let Ok(document) = parse(body.as_bytes()) else { return false };
+        let Some(completion) = Object::of(document.root()) else { return false };
         let mut reader = Self::default();
         let is_answer = completion.has("choices") && reader.chunk(completion, "message", on);
         if is_answer {
@@ -78,18 +93,20 @@ impl Reader {
             return false;
         }
         if !std::mem::replace(&mut self.is_started, true) {
-            self.id = chunk.words("id").unwrap_or_default();
+            self.id = chunk.id().unwrap_or_default();
             on(Step::Start { id: Some(self.id.clone()).filter(|id| !id.is_empty()) });
         }
         if let Some(usage) = chunk.raw("usage") {
-            self.tally.read(usage.get());
+            self.tally.read(usage.raw());
         }
-        let mut choices = chunk.objects("choices").into_iter();
+        let mut choices = chunk.objects("choices");
         let first = choices
             .find_map(|mut choice| (choice.number("index").unwrap_or(0) == 0).then_some(choice));
         let Some(mut choice) = first else { return true };
-        if let Some(delta) = choice.object(part) {
-            self.delta(delta, on);
+        if let Some(delta) = choice.object(part)
+            && !self.delta(delta, on)
+        {
+            return false;
         }
         if let Some(reason) = choice.words("finish_reason") {
             // OpenRouter's word for an answer that broke off.
@@ -103,12 +120,15 @@ impl Reader {
         true
     }
 
-    fn delta(&mut self, mut delta: Object<'_>, on: &mut impl FnMut(Step<'_>)) {
+    /// Takes in a delta; false when it has more calls than an answer may have.
+    fn delta(&mut self, mut delta: Object<'_>, on: &mut impl FnMut(Step<'_>)) -> bool {
         let thoughts = delta.words("reasoning_content").or_else(|| delta.words("reasoning"));
         if let Some(text) = thoughts {
+            self.held_bytes += self.sequence.held_of(&text);
             self.sequence.push(Key::Thinking, || Opening::Thinking, &text, on);
         }
         if let Some(text) = content(&mut delta) {
+            self.held_bytes += self.sequence.held_of(&text);
             self.sequence.push(Key::Text, || Opening::Text, &text, on);
         }
         if let Some(text) = delta.words("refusal") {
@@ -117,7 +137,11 @@ impl Reader {
         }
         for call in delta.objects("tool_calls") {
             self.call(call, on);
+            if self.calls.len() > CALLS_MAX {
+                return false;
+            }
         }
+        true
     }
 
     /// Takes in a fragment of a call. Vendors leave out the index, repeat the id, or give several
@@ -129,7 +153,7 @@ impl Reader {
         let name = function.words("name").unwrap_or_default();
         let arguments = function.raw("arguments");
         let arguments = arguments
-            .map(|raw| text(raw).unwrap_or_else(|| raw.get().to_owned()))
+            .map(|raw| text(raw).unwrap_or_else(|| raw.raw().to_owned()))
             .unwrap_or_default();
         let known = self.calls.iter().rposition(|call| {
             let is_other = !id.is_empty() && !name.is_empty() && call.id != id;
@@ -137,7 +161,9 @@ impl Reader {
             call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
         });
         let at = known.unwrap_or(self.calls.len());
+        self.held_bytes += arguments.len();
         if known.is_none() {
+            self.held_bytes += CALL_BYTES + id.len() + name.len();
             self.calls.push(Call { index, id, ..Call::default() });
         }
         let Some(call) = self.calls.get_mut(at) else { return };
@@ -177,8 +203,8 @@ impl Reader {
 fn content(delta: &mut Object<'_>) -> Option<String> {
     let raw = delta.raw("content")?;
     let text = text(raw).unwrap_or_else(|| {
-        let parts = list(raw).unwrap_or_default().into_iter();
-        parts.filter_map(|part| Object::read(part.get())?.text("text")).collect()
+        let parts = list(raw).into_iter().flatten();
+        parts.filter_map(|part| Object::of(part)?.text("text")).collect()
     });
     Some(text).filter(|text| !text.is_empty())
 }

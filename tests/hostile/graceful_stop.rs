@@ -1,0 +1,143 @@
+//! A stop while answers are under way: their clients are told, and everything is recorded.
+
+use std::time::{Duration, Instant};
+
+use baton_tests::answer::Answer;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, Key, Launch, message};
+use serde_json::{Value, json};
+
+use crate::bad_upstream;
+use crate::class::Class;
+use crate::process::{address, send};
+
+const STOP_SECONDS: u64 = 2;
+
+pub(crate) async fn run(class: Class) {
+    let launch = Launch::new().env("BATON_STOP_SECONDS", &STOP_SECONDS.to_string());
+    let mut house = House::launched(launch).await;
+    let upstream = format!("http://{}", bad_upstream::start().await);
+    let group = house.group("anthropic").await;
+    house.account_with("a", &upstream, json!({"groups": [group]})).await;
+    let free = house.key("free").group(&group).create().await;
+    let limited = house.key("limited").group(&group).limit_usd_daily("100").create().await;
+    let other = house.group("openai").await;
+    house
+        .account_with("o", &upstream, json!({"groups": [other], "provider": "openai_compatible"}))
+        .await;
+    let openai = house.key("openai").group(&other).create().await;
+
+    let chat = |model: &str| json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let responses = json!({"model": "ticking", "stream": true, "input": "hi"});
+    let bedrock = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+    let framed = "/model/ticking/invoke-with-response-stream";
+    let ticking = message("ticking", "hi", true);
+    let mut cases: Vec<(&str, &Key, &str, Value, &str)> = vec![
+        ("a stream of an unlimited key", &free, "/v1/messages", ticking.clone(), "event: error"),
+        ("a stream of a limited key", &limited, "/v1/messages", ticking.clone(), "event: error"),
+        ("a stream as chat", &free, "/v1/chat/completions", chat("ticking"), "\"error\""),
+        ("a stream as a response", &free, "/v1/responses", responses, "response.failed"),
+        ("a stream in frames", &free, framed, bedrock, "overloaded_error"),
+        (
+            "a chat stream as it is",
+            &openai,
+            "/v1/chat/completions",
+            chat("chat-ticking"),
+            "\"error\"",
+        ),
+        (
+            "a chat stream as messages",
+            &openai,
+            "/v1/messages",
+            message("chat-ticking", "hi", true),
+            "event: error",
+        ),
+        (
+            "a stream that pours",
+            &free,
+            "/v1/messages",
+            message("pouring", "hi", true),
+            "event: error",
+        ),
+        ("no answer yet, streamed", &free, "/v1/messages", message("silent", "hi", true), "503"),
+        ("no answer yet, whole", &limited, "/v1/messages", message("silent", "hi", false), "503"),
+    ];
+    cases.extend(
+        (0..60).map(|_| {
+            ("one of many streams", &free, "/v1/messages", ticking.clone(), "event: error")
+        }),
+    );
+    let mut asking = Vec::new();
+    for (name, key, path, body, end) in cases {
+        let request = key
+            .request("POST", path)
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        asking.push((name, end, tokio::spawn(Answer::to(request))));
+    }
+    // Clients that do not read, and one whose body has no end.
+    let relay = address(&house.relay_url());
+    let body = message("pouring", "hi", true).to_string();
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let request = format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n{body}",
+            free.secret,
+            body.len()
+        );
+        held.extend(send(relay, request.as_bytes()).await.ok());
+    }
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: 99\r\n\r\n{{",
+        free.secret
+    );
+    held.extend(send(relay, request.as_bytes()).await.ok());
+    // All but the one without an end are at the upstream by now, or soon.
+    eventually("the streams are open", Duration::from_secs(30), async || {
+        let open = house.admin().get("/overview").await;
+        let _seen = open.status;
+        let usage = limited.get("/v1/usage").await.json();
+        if usage["open_requests"] == 2 { Ok(()) } else { Err(usage) }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let again = house.process().again();
+    let begun = Instant::now();
+    house.process().terminate();
+    for (name, end, answer) in asking {
+        let Ok(answer) = answer.await else { continue };
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let tail: String = text.chars().skip(text.chars().count().saturating_sub(400)).collect();
+        let is_told = tail.contains(end) || end == answer.status.to_string();
+        class.check(name, is_told && !answer.torn, || {
+            format!("{} torn={} {tail}", answer.status, answer.torn)
+        });
+    }
+    let ended = house.process().ended();
+    let took = begun.elapsed();
+    class.check("the exit code", ended.code == Some(0), || {
+        format!("{:?} {}", ended.code, ended.stderr)
+    });
+    let most = Duration::from_secs(STOP_SECONDS + 10);
+    class.check("the time of the stop", took < most, || format!("{took:?}"));
+    class.check("its words", ended.stdout.contains("stopped: all usage is stored"), || {
+        ended.stdout.clone()
+    });
+    drop(held);
+
+    house.started_again(again).await;
+    let count = |key: &Key| key.id.clone();
+    for (key, expected) in [(&free, 5 + 60 + 1 + 10), (&limited, 2), (&openai, 2)] {
+        let key = key.at(&house);
+        let events = house.events(&key).await;
+        class.check("records are there at once", events.len() == expected, || {
+            format!("{} of {expected} of {}", events.len(), count(&key))
+        });
+        for event in &events {
+            class.check("how they ended", event["outcome"] == "stopped", || event.to_string());
+        }
+    }
+    let usage = limited.at(&house).get("/v1/usage").await.json();
+    class.check("nothing stays reserved", usage["open_requests"] == 0, || usage.to_string());
+}

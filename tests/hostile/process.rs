@@ -1,0 +1,57 @@
+//! What the operating system says of a running Baton, and bytes that no HTTP client would send.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// The most memory that may be resident, whatever comes in.
+pub(crate) const RESIDENT_MB_MAX: u64 = 256;
+
+/// A line of `/proc/<id>/status` in MB: `VmRSS` is what is resident, `VmHWM` the most that ever was.
+pub(crate) fn memory_mb(process: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(u64::MAX) / 1024
+}
+
+/// Opens a connection and sends `bytes`.
+pub(crate) async fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(bytes).await?;
+    Ok(stream)
+}
+
+/// Reads until the other end closes, for so long; what came, and whether it was closed.
+pub(crate) async fn read_to_end(stream: &mut TcpStream, patience: Duration) -> (String, bool) {
+    let mut said = Vec::new();
+    let reading = async { while let Ok(1..) = stream.read_buf(&mut said).await {} };
+    let is_closed = tokio::time::timeout(patience, reading).await.is_ok();
+    (String::from_utf8_lossy(&said).into_owned(), is_closed)
+}
+
+/// The status of `GET /health`, within a few seconds.
+pub(crate) async fn health(address: SocketAddr) -> String {
+    let ask = async {
+        let request = b"GET /health HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+        let mut stream = send(address, request).await.map_err(|error| error.to_string())?;
+        let (said, _) = read_to_end(&mut stream, Duration::from_secs(5)).await;
+        Ok::<_, String>(said.get(9..12).unwrap_or("nothing").to_owned())
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(6), ask).await;
+    asked.unwrap_or_else(|_| Err("no answer in time".to_owned())).unwrap_or_else(|error| error)
+}
+
+/// A key in the right form that nobody has.
+pub(crate) fn unknown_key(number: u64) -> String {
+    let id = baton_domain::id::KeyId::from_bits(u128::from(number) << 32 | 7);
+    let secret = baton_domain::relay_key::new_secret([u128::from(number), 5]);
+    baton_domain::relay_key::compose(&id, &secret).expose().to_owned()
+}
+
+/// The address in a base URL.
+pub(crate) fn address(url: &str) -> SocketAddr {
+    url.trim_start_matches("http://").parse().expect("an address")
+}

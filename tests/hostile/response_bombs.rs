@@ -1,0 +1,156 @@
+//! Answers of an upstream that have no end, or unfold to much more than was sent: what they hold,
+//! what the client is told, and that they are recorded.
+
+use std::time::Duration;
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, Launch};
+use serde_json::{Value, json};
+
+use crate::bad_upstream;
+use crate::class::Class;
+use crate::process::{RESIDENT_MB_MAX, memory_mb};
+
+/// Memory, for answers that pass or are refused as they are.
+pub(crate) async fn untranslated(class: Class) {
+    let bombs = [
+        ("json-endless", false, 502),
+        ("text-endless", false, 502),
+        ("json-31", false, 200),
+        ("line-endless", true, 502),
+        ("comment-endless", true, 502),
+        ("blank-endless", true, 502),
+        ("line-after-start", true, 200),
+        ("error-endless", false, 400),
+        ("gzip-bomb", false, 502),
+        ("gzip-members", false, 502),
+        ("gzip-empty-members", false, 0),
+        ("gzip-stream", true, 200),
+        ("headers-endless", false, 502),
+        ("header-line", false, 502),
+        ("1xx-endless", false, 0),
+        ("pouring", true, 200),
+    ];
+    let (house, key) = house("anthropic").await;
+    for (model, stream, status) in bombs {
+        let answer = ask(&key, "/v1/messages", message(model, stream)).await;
+        check(&class, &house, (model, status), answer.as_ref());
+        recorded(&class, &house, &key, model).await;
+    }
+    // Several at the same time.
+    let many = (0..8).map(|_| ask(&key, "/v1/messages", message("json-31", false)));
+    for answer in futures_util::future::join_all(many).await {
+        check(&class, &house, ("eight of 31 MB", 0), answer.as_ref());
+    }
+    let answer = ask(&key, "/v1/messages", message("claude-opus-5-5", true)).await;
+    check(&class, &house, ("claude-opus-5-5", 200), answer.as_ref());
+    println!("  untranslated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
+}
+
+/// Memory, for streams that are put in the words of another API, which repeats them at its end.
+pub(crate) async fn translated(class: Class) {
+    let (house, key) = house("anthropic").await;
+    let ask_for =
+        |model: &str, stream: bool| json!({"model": model, "input": "hi", "stream": stream});
+    for (model, stream, status) in [
+        ("text-deltas", true, 200),
+        ("parts", true, 200),
+        ("json-endless", false, 502),
+        ("json-31", false, 502),
+        ("gzip-members", false, 502),
+        ("comment-endless", true, 502),
+        ("claude-opus-5-5", false, 200),
+    ] {
+        let answer = ask(&key, "/v1/responses", ask_for(model, stream)).await;
+        check(&class, &house, (model, status), answer.as_ref());
+        if model == "text-deltas" {
+            let said = answer.map(|answer| answer.text()).unwrap_or_default();
+            class.check("text-deltas: the end", said.contains("response.failed"), || {
+                said.chars().rev().take(300).collect::<String>()
+            });
+        }
+        recorded(&class, &house, &key, model).await;
+    }
+    let chat = json!({"model": "text-deltas", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let answer = ask(&key, "/v1/chat/completions", chat).await;
+    check(&class, &house, ("text-deltas as chat", 200), answer.as_ref());
+    let (framed, key) = self::house("bedrock").await;
+    let answer = ask(&key, "/v1/messages", message("frame-length", true)).await;
+    check(&class, &framed, ("frame-length", 502), answer.as_ref());
+    println!("  translated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
+}
+
+async fn house(provider: &str) -> (House, Key) {
+    let launch = Launch::new()
+        .env("BATON_LOG", "warn")
+        .env("BATON_FIRST_BYTE_SECONDS", "10")
+        .env("BATON_OVERALL_SECONDS", "15");
+    let house = House::launched(launch).await;
+    let upstream = format!("http://{}", bad_upstream::start().await);
+    house.account_with("bad", &upstream, json!({"provider": provider})).await;
+    let key = house.key("ci").create().await;
+    (house, key)
+}
+
+fn message(model: &str, stream: bool) -> Value {
+    baton_tests::house::message(model, "hi", stream)
+}
+
+/// The answer, as far as a client reads that does not read for ever.
+async fn ask(key: &Key, path: &str, body: Value) -> Option<Answer> {
+    let request = key
+        .request("POST", path)
+        .header("content-type", "application/json")
+        .header("accept-encoding", "gzip")
+        .body(body.to_string());
+    tokio::time::timeout(Duration::from_secs(60), async {
+        let mut response = request.send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        // Only the end is kept.
+        let mut kept = bytes::BytesMut::new();
+        let torn = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    kept.extend_from_slice(&chunk);
+                    if kept.len() > 1 << 20 {
+                        let _old = kept.split_to(kept.len() - (1 << 16));
+                    }
+                }
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        Some(Answer { status, headers, body: kept.freeze(), torn })
+    })
+    .await
+    .ok()
+    .flatten()
+}
+
+fn check(class: &Class, house: &House, (name, status): (&str, u16), answer: Option<&Answer>) {
+    let most = memory_mb(house.process_id(), "VmHWM");
+    class.check(&format!("{name}: memory"), most < RESIDENT_MB_MAX, || {
+        format!("{most} MB resident")
+    });
+    class.check(&format!("{name}: an end"), answer.is_some(), || "none in a minute".to_owned());
+    let Some(answer) = answer else { return };
+    let is_right = status == 0 || answer.status == status;
+    class.check(&format!("{name}: status"), is_right, || {
+        format!("{} {:.300}", answer.status, answer.text())
+    });
+}
+
+/// Waits until a record of that model is there.
+async fn recorded(class: &Class, house: &House, key: &Key, model: &str) {
+    let found = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            let events = house.events(key).await;
+            if events.iter().any(|event| event["model"] == model) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let is_recorded = found.await.is_ok();
+    class.check(&format!("{model}: a record"), is_recorded, || "none in 20 s".to_owned());
+}

@@ -1,0 +1,102 @@
+//! Large bodies of one key that have no end: what they hold, and that others are served meanwhile.
+
+use std::time::Duration;
+
+use baton_tests::eventually::eventually;
+use baton_tests::house::{House, Launch, MODEL};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::class::Class;
+use crate::process::{RESIDENT_MB_MAX, address, memory_mb};
+
+const MB: usize = 1 << 20;
+
+pub(crate) async fn run(class: Class) {
+    let house = House::launched(Launch::new().env("BATON_BODY_STALL_SECONDS", "4")).await;
+    house.account("main", &house.upstream.url()).await;
+    let tight = house.key("tight").limit("concurrency", 1).limit_usd_daily("0.01").create().await;
+    let loose = house.key("loose").create().await;
+    let other = house.key("other").create().await;
+    for (name, key, is_chunked) in [
+        ("80 bodies of a key that may have one request", &tight, false),
+        ("80 bodies of an unlimited key", &loose, false),
+        ("80 bodies of unknown length", &loose, true),
+    ] {
+        let mut sending = Vec::new();
+        for _ in 0..80 {
+            let (relay, secret) = (address(&house.relay_url()), key.secret.clone());
+            sending.push(tokio::spawn(body(relay, secret, is_chunked)));
+        }
+        let mut answers = Vec::new();
+        // Others are served while all of them are there.
+        for _ in 0..5 {
+            let answer = other.ask("hi").await;
+            class.check("another key meanwhile", answer.status == 200, || answer.text());
+        }
+        for one in sending {
+            answers.push(one.await.unwrap_or_default());
+        }
+        for said in answers {
+            let status = said.get(9..12).unwrap_or_default().to_owned();
+            let is_refused = ["429", "503", "408"].contains(&status.as_str());
+            class.check(name, is_refused, || format!("it was told: {said:.300}"));
+        }
+        let most = memory_mb(house.process_id(), "VmHWM");
+        class.check(name, most < RESIDENT_MB_MAX, || format!("{most} MB resident"));
+    }
+    let most = memory_mb(house.process_id(), "VmHWM");
+    println!("  unfinished bodies: {most} MB at most");
+    let back = eventually("memory is given back", Duration::from_secs(20), async || {
+        let now = memory_mb(house.process_id(), "VmRSS");
+        if now < 140 { Ok(now) } else { Err(now) }
+    });
+    let back = back.await;
+    class.check("afterwards", back < 140, || format!("{back} MB"));
+    // A body as large as may be is served.
+    let text = "x".repeat(31 * MB);
+    let body = format!(
+        r#"{{"model":"{MODEL}","max_tokens":9,"stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#
+    );
+    let answer = baton_tests::answer::Answer::to(loose.message(body)).await;
+    class.check("one body of 31 MB", answer.status == 200, || answer.text());
+}
+
+/// Sends 31 of 32 MB as far as they are taken; what is answered.
+async fn body(relay: std::net::SocketAddr, secret: String, is_chunked: bool) -> String {
+    let length = if is_chunked {
+        "transfer-encoding: chunked".to_owned()
+    } else {
+        format!("content-length: {}", 32 * MB)
+    };
+    let head =
+        format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {secret}\r\n{length}\r\n\r\n");
+    let Ok(mut stream) = TcpStream::connect(relay).await else { return String::new() };
+    if stream.write_all(head.as_bytes()).await.is_err() {
+        return String::new();
+    }
+    let (mut reader, mut writer) = stream.into_split();
+    let writing = tokio::spawn(async move {
+        let piece = vec![b'x'; MB];
+        for _ in 0..31 {
+            if is_chunked && writer.write_all(b"100000\r\n").await.is_err() {
+                break;
+            }
+            if writer.write_all(&piece).await.is_err() {
+                break;
+            }
+            if is_chunked && writer.write_all(b"\r\n").await.is_err() {
+                break;
+            }
+        }
+        // Kept open without an end.
+        writer
+    });
+    let mut said = Vec::new();
+    let reading = async {
+        while let Ok(1..) = tokio::io::AsyncReadExt::read_buf(&mut reader, &mut said).await {}
+    };
+    let _late = tokio::time::timeout(Duration::from_secs(40), reading).await;
+    writing.abort();
+    String::from_utf8_lossy(&said).into_owned()
+}
