@@ -147,13 +147,19 @@ pub(crate) async fn run_owners(class: Class) {
                 let request = tenants.evil.request("POST", path).header(name, "bogus-owner");
                 Answer::to(request.body(body.clone())).await;
                 let seen = format!("{:?}", upstream.last().request.headers);
-                class.check(&format!("{provider} {path} {name}"), !seen.contains("bogus-owner"), || seen);
+                class.check(
+                    &format!("{provider} {path} {name}"),
+                    !seen.contains("bogus-owner"),
+                    || seen,
+                );
             }
             for query in QUERIES {
                 let request = tenants.evil.request("POST", &format!("{path}?{query}&beta=true"));
                 Answer::to(request.body(body.clone())).await;
                 let seen = upstream.last().request.target.clone();
-                let holds = !seen.contains("=o") && !seen.contains("=p") && !seen.contains("=w")
+                let holds = !seen.contains("=o")
+                    && !seen.contains("=p")
+                    && !seen.contains("=w")
                     && !seen.contains("key");
                 class.check(&format!("{provider} {path} ?{query}"), holds, || seen.clone());
             }
@@ -191,10 +197,15 @@ pub(crate) async fn run_echoes(class: Class) {
                 }
             }
             for header in [
-                "strict-transport-security:max-age=1", "access-control-allow-origin:*",
-                "location:/elsewhere", "refresh:0", "www-authenticate:Bearer",
-                "openai-organization:org-x", "openai-project:proj-x",
-                "anthropic-organization-id:org-x", "set-cookie:a=b",
+                "strict-transport-security:max-age=1",
+                "access-control-allow-origin:*",
+                "location:/elsewhere",
+                "refresh:0",
+                "www-authenticate:Bearer",
+                "openai-organization:org-x",
+                "openai-project:proj-x",
+                "anthropic-organization-id:org-x",
+                "set-cookie:a=b",
             ] {
                 let (name, _) = header.split_once(':').unwrap_or_default();
                 for answer in ["text", "status:400"] {

@@ -8,9 +8,9 @@ use axum::extract::State;
 use baton_cloud::store::{Admission, Store};
 use baton_domain::bounds::Bounds;
 use baton_domain::health::{Health, State as HealthState};
-use baton_domain::reason::RestReason;
 use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
+use baton_domain::reason::RestReason;
 use baton_domain::scope::Scope;
 use baton_refresh::alerts::{Told, tell};
 use baton_tests::back_office::BackOffice;
@@ -285,7 +285,10 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
     let texts = receiver.texts();
     assert_eq!(texts[1], "account main is ready again");
     assert_eq!(texts[0], texts[2]);
-    assert!(texts[0].contains("needs another credential (the upstream refuses the credential (401))"), "{texts:?}");
+    assert!(
+        texts[0].contains("needs another credential (the upstream refuses the credential (401))"),
+        "{texts:?}"
+    );
 }
 
 #[tokio::test]

@@ -124,10 +124,59 @@ async fn a_spend_cap_takes_an_account_out_until_its_reset() {
     let credit = "Your credit balance is too low to access the Anthropic API. Please go to Plans";
     cools(&house, &format!("status:400;say={credit}"), 600..=600, "credit").await;
     let day = in_seconds(3 * 86_400).strftime("%Y-%m-%d at %H:%M UTC").to_string();
-    let limit = format!("You have reached your specified API usage limits. You will regain access on {day}.");
+    let limit = format!(
+        "You have reached your specified API usage limits. You will regain access on {day}."
+    );
     cools(&house, &format!("status:400;say={limit}"), 259_130..=259_201, "spend cap").await;
     let disabled = "status:400;say=This organization has been disabled.";
     cools(&house, disabled, 600..=600, "disabled").await;
+}
+
+#[tokio::test]
+async fn a_spent_quota_is_told_at_once_and_as_what_it_is() {
+    let house = House::empty().await;
+    let (upstream, group) = (FakeUpstream::start(), house.group("spent").await);
+    let fields = json!({"groups": [group], "provider": "openai_compatible"});
+    let id = house.account_with("spent", &upstream.url(), fields).await;
+    let key = house.key("ci").group(&group).create().await;
+    let ask = async |path: &str| {
+        let body = message(MODEL, "hi", false).to_string();
+        Answer::to(key.request("POST", path).body(body)).await
+    };
+    upstream.next("status:402;say=Insufficient Balance");
+    for _ in 0..2 {
+        let answer = ask("/v1/chat/completions").await.status(429);
+        assert_eq!(answer.json()["error"]["code"], "insufficient_quota", "{}", answer.text());
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        assert_eq!(answer.header("retry-after"), None, "nobody waits for an operator");
+    }
+    let answer = ask("/v1/messages").await.refused(503, "api_error");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    assert_eq!(upstream.exchanges().len(), 1);
+    let account = stands(&house, &id, "cooling").await;
+    assert_eq!(account["status_reason"], "spend cap reached");
+}
+
+#[tokio::test]
+async fn a_limit_of_fast_speed_leaves_the_standard_one() {
+    let house = House::empty().await;
+    let upstream = FakeUpstream::start();
+    let key = house.private_key(&upstream.url()).await;
+    let fast = "header=anthropic-fast-input-tokens";
+    let reset = in_seconds(3_600).to_string();
+    let ask = async |is_fast: bool| {
+        let mut body = message(MODEL, "hi", false);
+        if is_fast {
+            body["speed"] = "fast".into();
+        }
+        Answer::to(key.message(body.to_string())).await
+    };
+    upstream
+        .next(&format!("status:429;header=retry-after:40;{fast}-remaining:0;{fast}-reset:{reset}"));
+    ask(true).await.status(429);
+    ask(false).await.ok();
+    ask(true).await.refused(503, "overloaded_error");
+    assert_eq!(upstream.exchanges().len(), 2);
 }
 
 #[tokio::test]

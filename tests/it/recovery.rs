@@ -81,7 +81,11 @@ async fn a_good_answer_to_a_free_call_brings_an_account_back() {
 
     assert_eq!(tend(store, &outside, "test").await.expect("a tick").recovered, 1);
     assert!(is_ready(&good) && !is_ready(&gone));
-    assert_eq!(asked(&upstream), ["/v1/models"; 2], "nothing that is paid for: its own, a made-up one");
+    assert_eq!(
+        asked(&upstream),
+        ["/v1/models"; 2],
+        "nothing that is paid for: its own, a made-up one"
+    );
 
     // Not before its time, by no process.
     condemn(&inside, &good).await;

@@ -36,9 +36,7 @@ impl Status {
                 }
                 None => ("ready", None, None),
             },
-            Standing::HalfOpen => {
-                ("ready", Some("the next request probes it".to_owned()), None)
-            }
+            Standing::HalfOpen => ("ready", Some("the next request probes it".to_owned()), None),
             Standing::Cooling { until, reason, .. } => {
                 ("cooling", Some(reason.to_string()), Some(until))
             }
@@ -62,8 +60,7 @@ impl Status {
 
 /// Of the models that rest for their rate, the one that rests longest.
 fn limited_model(health: &Health, now: Timestamp) -> Option<(&str, &Rest)> {
-    let is_limited =
-        |rest: &Rest| rest.until > now && rest.reason == RestReason::RateLimited;
+    let is_limited = |rest: &Rest| rest.until > now && rest.reason == RestReason::RateLimited;
     let parts = health.families.iter().chain(&health.models);
     let parts = parts.map(|(name, rest)| (name.as_str(), rest));
     let fast = health.fast.iter().map(|rest| ("speed: fast", rest));

@@ -309,7 +309,9 @@ fn unfolded(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     let (mut gunzip, mut plain) = (Gunzip::new(), BytesMut::new());
     for piece in body.chunks(4 * 1024) {
         match gunzip.push(piece) {
-            Ok(more) if plain.len() + more.len() <= ERROR_BYTES_MAX => plain.extend_from_slice(&more),
+            Ok(more) if plain.len() + more.len() <= ERROR_BYTES_MAX => {
+                plain.extend_from_slice(&more)
+            }
             Ok(_) | Err(_) => break,
         }
     }
@@ -355,7 +357,9 @@ fn mask_bytes(body: &mut Bytes, credential: &[u8]) {
         if let Some(place) = masked.get_mut(at..at + credential.len()) {
             place.fill(b'*');
         }
-        let Some(next) = masked.get(at..).and_then(|rest| position(rest, credential)) else { break };
+        let Some(next) = masked.get(at..).and_then(|rest| position(rest, credential)) else {
+            break;
+        };
         at += next;
     }
     *body = masked.into();

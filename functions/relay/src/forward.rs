@@ -137,7 +137,9 @@ impl Means {
             };
             let Some(picked) = picked else {
                 return Err(match course.last.take() {
-                    Some(missed) => self.end(asked, &chooser, course, (missed, None)).await,
+                    Some(missed) => {
+                        Box::pin(self.end(asked, &chooser, course, (missed, None))).await
+                    }
                     None => Refusal::stopping().into(),
                 });
             };
@@ -153,7 +155,13 @@ impl Means {
                     return Err(nobody.refusal(&unserved(asked, question, &chooser), now).into());
                 }
                 (Err(nobody), Some(missed)) => {
-                    return Err(self.end(asked, &chooser, course, (missed, Some(nobody))).await);
+                    return Err(Box::pin(self.end(
+                        asked,
+                        &chooser,
+                        course,
+                        (missed, Some(nobody)),
+                    ))
+                    .await);
                 }
             };
             let pool = chooser.pool().clone();
@@ -187,14 +195,16 @@ impl Means {
                     }
                     let missed = self.judge(member, &mut chooser, &mut course, (receipt, miss));
                     if missed.verdict.request == Next::PassOn || Instant::now() >= deadline {
-                        return Err(self.end(asked, &chooser, course, (missed, None)).await);
+                        return Err(
+                            Box::pin(self.end(asked, &chooser, course, (missed, None))).await
+                        );
                     }
                     course.last = Some(missed);
                 }
             }
         }
         match course.last.take() {
-            Some(missed) => Err(self.end(asked, &chooser, course, (missed, None)).await),
+            Some(missed) => Err(Box::pin(self.end(asked, &chooser, course, (missed, None))).await),
             None => Err(Refusal::no_account().into()),
         }
     }
@@ -228,11 +238,10 @@ impl Means {
             model: member.account.upstream_name(chooser.model()),
             is_fast: receipt.question.is_fast,
         };
-        let mut verdict =
-            classify(&miss.failure(&told), &facts, now, self.store.dice().byte());
+        let mut verdict = classify(&miss.failure(&told), &facts, now, self.store.dice().byte());
         let is_first = course.refusals == 0;
-        let is_stale = verdict.asks_renewal
-            && !self.checks.may_renew(id, token_issue.unwrap_or_default());
+        let is_stale =
+            verdict.asks_renewal && !self.checks.may_renew(id, token_issue.unwrap_or_default());
         if is_stale || (verdict.is_refusal && !is_first) {
             suspect_only(&mut verdict);
         }
@@ -297,7 +306,8 @@ impl Means {
         let mut is_accepted = was_checked;
         if matches!(verdict.account, Effect::Suspect { .. }) {
             for suspicion in course.suspicions {
-                is_accepted &= suspicion.outcome(Instant::now() + PATIENCE).await == Proof::Accepted;
+                is_accepted &=
+                    suspicion.outcome(Instant::now() + PATIENCE).await == Proof::Accepted;
             }
         }
         note.written().await;

@@ -58,8 +58,7 @@ impl Nobody {
         };
         let message =
             format!("no upstream account can serve `{}` now ({why}); {when}", asked.model);
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message)
-            .ready_in(seconds)
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).ready_in(seconds)
     }
 
     /// Waiting does not help: said at once, since clients would repeat for minutes.
@@ -84,8 +83,7 @@ impl Nobody {
         } else {
             "the upstream does not take the organization's credential"
         };
-        let message =
-            format!("no upstream account can serve `{model}`: {why}; ask your operator");
+        let message = format!("no upstream account can serve `{model}`: {why}; ask your operator");
         let refusal = if spent && *dialect == Dialect::OpenAi {
             Refusal::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
         } else {

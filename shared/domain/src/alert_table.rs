@@ -2,8 +2,8 @@
 
 use super::Told::{AuthFailed, Cooling, Ready};
 use super::*;
-use crate::reason::RestReason;
 use crate::id::{GroupId, KeyId, RequestId};
+use crate::reason::RestReason;
 use crate::reservation::Reservation;
 use proptest::prelude::*;
 
@@ -122,9 +122,7 @@ fn a_window_that_has_just_ended_is_still_looked_at() {
 
 #[test]
 fn an_account_is_told_when_it_changes_for_long() {
-    let rest = |seconds| {
-        State::Cooling(Rest::new(later(seconds), RestReason::RateLimited, false))
-    };
+    let rest = |seconds| State::Cooling(Rest::new(later(seconds), RestReason::RateLimited, false));
     let open = |seconds, until| State::Open {
         until: later(until),
         seconds,

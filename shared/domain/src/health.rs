@@ -181,9 +181,8 @@ impl Health {
         let rests = family.map(|(_, rest)| rest).chain(self.models.get(model));
         let rests = rests.chain(self.fast.as_ref().filter(|_| is_fast));
         // What the upstream has said outranks what was guessed.
-        let longest = rests
-            .filter(|rest| rest.until > now)
-            .max_by_key(|rest| (!rest.is_guess, rest.until));
+        let longest =
+            rests.filter(|rest| rest.until > now).max_by_key(|rest| (!rest.is_guess, rest.until));
         longest.map_or(Standing::Ready, Rest::standing)
     }
 

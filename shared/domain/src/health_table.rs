@@ -201,13 +201,16 @@ fn utilisation_is_news_when_it_moved_by_five_points() {
     for (percent, is_news) in [(40, false), (44, false), (45, true), (36, false), (35, true)] {
         assert_eq!(served(&known, OPUS, used(percent), at(1)).is_some(), is_news, "{percent}");
     }
-    assert_eq!(served(&known, OPUS, Utilisation::default(), at(1)), None, "an answer without headers");
+    assert_eq!(
+        served(&known, OPUS, Utilisation::default(), at(1)),
+        None,
+        "an answer without headers"
+    );
 }
 
 #[test]
 fn what_the_upstream_says_outranks_a_guess() {
-    let guess =
-        |seconds| resting(RestScope::Account, seconds, RestReason::RateLimited, true);
+    let guess = |seconds| resting(RestScope::Account, seconds, RestReason::RateLimited, true);
     let is_guess = |steps: &[(i64, Effect)]| match run(steps).overall(at(5)) {
         Standing::Cooling { is_guess, .. } => is_guess,
         other => panic!("{other:?}"),
@@ -263,10 +266,14 @@ fn what_0_1_0_has_stored_is_read() {
     };
     let until = at(60);
     let state = |state: &str| {
-        format!(r#"{{"state":{state},"families":{{}},"strikes":[],"utilisation":{{"five_hour":null,"seven_day":null}},"out_until":null}}"#)
+        format!(
+            r#"{{"state":{state},"families":{{}},"strikes":[],"utilisation":{{"five_hour":null,"seven_day":null}},"out_until":null}}"#
+        )
     };
     let cooling = |reason: &str| {
-        state(&format!(r#"{{"is":"cooling","until":"{until}","reason":"{reason}","is_guess":false}}"#))
+        state(&format!(
+            r#"{{"is":"cooling","until":"{until}","reason":"{reason}","is_guess":false}}"#
+        ))
     };
     let rest = |reason| Standing::Cooling { until, reason, is_guess: false };
     check(&cooling("rate limited (429)"), &rest(RestReason::RateLimited));
@@ -279,9 +286,13 @@ fn what_0_1_0_has_stored_is_read() {
     let text = "the upstream refuses the credential (401)";
     check(&failed(text), &refused(RestReason::CredentialRefused));
     check(&failed("invalid_grant: revoked"), &refused(RestReason::Unknown));
-    let open = format!(r#"{{"is":"open","until":"{until}","seconds":30,"reason":"server error","probe_until":null}}"#);
+    let open = format!(
+        r#"{{"is":"open","until":"{until}","seconds":30,"reason":"server error","probe_until":null}}"#
+    );
     let standing = Standing::Cooling { until, reason: RestReason::ServerError, is_guess: true };
     check(&state(&open), &standing);
-    let family = format!(r#"{{"state":{{"is":"ready"}},"families":{{"opus":{{"until":"{until}","reason":"rate limited (429)","is_guess":false}}}}}}"#);
+    let family = format!(
+        r#"{{"state":{{"is":"ready"}},"families":{{"opus":{{"until":"{until}","reason":"rate limited (429)","is_guess":false}}}}}}"#
+    );
     check(&family, &rest(RestReason::RateLimited));
 }

@@ -186,11 +186,8 @@ mod tests {
     fn a_failure_has_one_word() {
         let check = |status: u16, word: &str| {
             let (announced, error) = <_>::default();
-            let answer = crate::verdict::UpstreamError {
-                status,
-                announced: &announced,
-                error: &error,
-            };
+            let answer =
+                crate::verdict::UpstreamError { status, announced: &announced, error: &error };
             assert_eq!(cause(&Failure::Status(answer)), word, "{status}");
         };
         check(400, "client_error");

@@ -304,11 +304,7 @@ fn out(
     rest(RestScope::Account, bounded(now, until), reason, false)
 }
 
-fn rate_limited(
-    answer: &UpstreamError<'_>,
-    facts: &RequestFacts<'_>,
-    now: Timestamp,
-) -> Effect {
+fn rate_limited(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
     let announced = answer.announced;
     let is_fast = facts.is_fast && announced.is_fast_spent;
     let scope = match &announced.family {

@@ -5,6 +5,8 @@
 
 use super::signer::{AwsAccess, Signer};
 use super::{ANSWER_BYTES_MAX, Address, OAUTH_BETA, Upstream, credential_header, said};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::{FreeCall, Health, KnownProof};
 use baton_domain::model::foundation_id;
@@ -13,8 +15,6 @@ use baton_domain::secret::Secret;
 use baton_domain::verdict::{
     AnnouncedLimit, Effect, ErrorFields, Failure, RequestFacts, UpstreamError, classify,
 };
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -298,7 +298,9 @@ mod tests {
 
     #[test]
     fn a_made_up_credential_has_the_shape_of_a_real_one() {
-        for real in ["sk-ant-api03-AbC123_xyz-Q9", "sk-proj-abcdefgh12345678", "0123456789abcdef", ""] {
+        for real in
+            ["sk-ant-api03-AbC123_xyz-Q9", "sk-proj-abcdefgh12345678", "0123456789abcdef", ""]
+        {
             let made = made_up(real, 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834);
             assert_eq!(made.expose().len(), real.len());
             assert!(real.is_empty() || made.expose() != real);

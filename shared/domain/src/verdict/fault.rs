@@ -110,10 +110,8 @@ fn word(value: &Value) -> Option<String> {
 
 /// A duration of Google's JSON: `34s`, `34.074824224s`.
 fn seconds(text: &str) -> Option<SignedDuration> {
-    let (whole, fraction) = text.strip_suffix('s')?.split_once('.').unwrap_or((
-        text.strip_suffix('s')?,
-        "",
-    ));
+    let (whole, fraction) =
+        text.strip_suffix('s')?.split_once('.').unwrap_or((text.strip_suffix('s')?, ""));
     let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
     let (whole, millis): (i64, i64) = (whole.parse().ok()?, millis.parse().ok()?);
     Some(SignedDuration::from_millis(whole.checked_mul(1000)?.checked_add(millis)?))

@@ -19,7 +19,12 @@ fn facts(provider: Provider) -> RequestFacts<'static> {
     }
 }
 
-fn judged(facts: &RequestFacts<'_>, status: u16, announced: &AnnouncedLimit, body: &str) -> Verdict {
+fn judged(
+    facts: &RequestFacts<'_>,
+    status: u16,
+    announced: &AnnouncedLimit,
+    body: &str,
+) -> Verdict {
     let error = ErrorFields::read(body.as_bytes());
     let answer = UpstreamError { status, announced, error: &error };
     classify(&Failure::Status(answer), facts, now(), 0)
@@ -69,7 +74,12 @@ fn requests_that_are_wrong_stay_with_their_sender() {
         // Words of the client that an upstream repeats decide nothing.
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.0: Your credit balance is too low to access the Anthropic API is not a role"}}"#,
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"unknown tool `This organization has been disabled.` billing insufficient_quota"}}"#,
-        "", "[]", "null", "[[[", "{\"error\":5}", "disabled revoked billing",
+        "",
+        "[]",
+        "null",
+        "[[[",
+        "{\"error\":5}",
+        "disabled revoked billing",
     ];
     for provider in [Anthropic, OpenaiCompatible, Bedrock] {
         for body in bodies {
@@ -80,7 +90,8 @@ fn requests_that_are_wrong_stay_with_their_sender() {
             }
         }
     }
-    let missing = r#"{"type":"error","error":{"type":"not_found_error","message":"File not found"}}"#;
+    let missing =
+        r#"{"type":"error","error":{"type":"not_found_error","message":"File not found"}}"#;
     assert_eq!(short(&of(Anthropic, 404, missing)), "pass on, nothing");
 }
 
@@ -95,14 +106,22 @@ fn what_vendors_say_of_an_account_without_money() {
     let nine_days = (9 - 1) * 86_400 + 3 * 3_600;
     let until = format!("try another, account {nine_days} SpendCapReached");
     for whose in ["API", "workspace API"] {
-        let limit = format!("You have reached your specified {whose} usage limits. You will regain access on 2026-12-01 at 00:00 UTC.");
+        let limit = format!(
+            "You have reached your specified {whose} usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+        );
         assert_eq!(short(&anthropic(&limit)), until);
     }
     for (limit, seconds) in [
-        ("You have reached your specified API usage limits. You will regain access on 2026-11-01 at 00:00 UTC.", 600),
+        (
+            "You have reached your specified API usage limits. You will regain access on 2026-11-01 at 00:00 UTC.",
+            600,
+        ),
         ("You have reached your specified API usage limits. You will regain access on soon", 600),
         ("You have reached your specified API usage limits.", 600),
-        ("You have reached your specified API usage limits. You will regain access on 2999-01-01 at 00:00 UTC.", 2_678_400),
+        (
+            "You have reached your specified API usage limits. You will regain access on 2999-01-01 at 00:00 UTC.",
+            2_678_400,
+        ),
     ] {
         let expect = format!("try another, account {seconds} SpendCapReached");
         assert_eq!(short(&anthropic(limit)), expect, "{limit}");
@@ -113,20 +132,90 @@ fn what_vendors_say_of_an_account_without_money() {
     let credit = "try another, account 600 CreditUsedUp";
     let disabled = "try another, account 600 OrganizationDisabled";
     let rows = [
-        (Anthropic, 402, r#"{"type":"error","error":{"type":"billing_error","message":"No credit left."}}"#, spent),
-        (Anthropic, 429, r#"{"type":"error","error":{"type":"billing_error","message":"spend limit reached; resets Nov 30"}}"#, spent),
-        (OpenaiCompatible, 429, r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#, spent),
-        (OpenaiCompatible, 429, r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":null}}"#, spent),
-        (OpenaiCompatible, 400, r#"{"error":{"code":"billing_hard_limit_reached","message":"Billing hard limit has been reached","param":null,"type":"invalid_request_error"}}"#, spent),
-        (OpenaiCompatible, 429, r#"{"error":{"message":"Your account is not active, please check your billing details on our website.","type":"billing_not_active","param":null,"code":"billing_not_active"}}"#, disabled),
-        (OpenaiCompatible, 402, r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}"#, spent),
-        (OpenaiCompatible, 402, r#"{"error":{"message":"Insufficient credits. Add more using https://openrouter.ai/settings/credits","code":402}}"#, spent),
-        (OpenaiCompatible, 429, r#"{"error":{"message":"Your account has exceeded its quota","type":"exceeded_current_quota_error"}}"#, spent),
-        (OpenaiCompatible, 429, r#"{"code":"Some resource has been exhausted","error":"Your team 16f2151a has either used all available credits or reached its monthly spending limit. To continue making API requests, please purchase more credits or raise your spending limit."}"#, credit),
-        (OpenaiCompatible, 403, r#"{"code":"The caller does not have permission to execute the specified operation","error":"Your newly created team doesn't have any credits or licenses yet. You can purchase those on https://console.x.ai/team/481c7584."}"#, credit),
-        (OpenaiCompatible, 400, r#"{"error":{"message":"Organization has been restricted. Please reach out to support if you believe this was in error.","type":"invalid_request_error","code":"organization_restricted"}}"#, disabled),
-        (OpenaiCompatible, 400, r#"{"error":{"code":"Arrearage","param":null,"message":"Access denied, please make sure your account is in good standing.","type":"Arrearage"}}"#, credit),
-        (OpenaiCompatible, 403, r#"[{"error":{"code":403,"message":"Permission denied: Consumer 'api_key:x' has been suspended.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_SUSPENDED"}]}}]"#, disabled),
+        (
+            Anthropic,
+            402,
+            r#"{"type":"error","error":{"type":"billing_error","message":"No credit left."}}"#,
+            spent,
+        ),
+        (
+            Anthropic,
+            429,
+            r#"{"type":"error","error":{"type":"billing_error","message":"spend limit reached; resets Nov 30"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":null}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"code":"billing_hard_limit_reached","message":"Billing hard limit has been reached","param":null,"type":"invalid_request_error"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"Your account is not active, please check your billing details on our website.","type":"billing_not_active","param":null,"code":"billing_not_active"}}"#,
+            disabled,
+        ),
+        (
+            OpenaiCompatible,
+            402,
+            r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            402,
+            r#"{"error":{"message":"Insufficient credits. Add more using https://openrouter.ai/settings/credits","code":402}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"Your account has exceeded its quota","type":"exceeded_current_quota_error"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"code":"Some resource has been exhausted","error":"Your team 16f2151a has either used all available credits or reached its monthly spending limit. To continue making API requests, please purchase more credits or raise your spending limit."}"#,
+            credit,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"{"code":"The caller does not have permission to execute the specified operation","error":"Your newly created team doesn't have any credits or licenses yet. You can purchase those on https://console.x.ai/team/481c7584."}"#,
+            credit,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"message":"Organization has been restricted. Please reach out to support if you believe this was in error.","type":"invalid_request_error","code":"organization_restricted"}}"#,
+            disabled,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"code":"Arrearage","param":null,"message":"Access denied, please make sure your account is in good standing.","type":"Arrearage"}}"#,
+            credit,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"[{"error":{"code":403,"message":"Permission denied: Consumer 'api_key:x' has been suspended.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_SUSPENDED"}]}}]"#,
+            disabled,
+        ),
     ];
     for (provider, status, body, expect) in rows {
         let told = of(provider, status, body);
@@ -138,9 +227,21 @@ fn what_vendors_say_of_an_account_without_money() {
 #[test]
 fn a_request_that_is_too_much_for_an_account_is_not_held_against_it() {
     let rows = [
-        (Anthropic, 429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"Extra usage is required for long context requests."}}"#),
-        (OpenaiCompatible, 429, r#"{"error":{"message":"Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 51228.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#),
-        (OpenaiCompatible, 402, r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 225702 tokens, but can only afford 92985.","code":402}}"#),
+        (
+            Anthropic,
+            429,
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"Extra usage is required for long context requests."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 51228.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            402,
+            r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 225702 tokens, but can only afford 92985.","code":402}}"#,
+        ),
     ];
     for (provider, status, body) in rows {
         assert_eq!(short(&of(provider, status, body)), "try another, nothing", "{body}");
@@ -151,20 +252,76 @@ fn a_request_that_is_too_much_for_an_account_is_not_held_against_it() {
 fn a_model_or_feature_that_is_not_there_concerns_that_model_alone() {
     let expect = "try another, model 300 ModelUnavailable guess";
     let rows = [
-        (Anthropic, 404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-none"}}"#),
-        (Anthropic, 403, r#"{"type":"error","error":{"type":"permission_error","message":"Your API key does not have permission to use the model claude-mythos-5."}}"#),
-        (Anthropic, 403, r#"{"type":"error","error":{"type":"permission_error","message":"Fast mode is disabled for this organization."}}"#),
-        (OpenaiCompatible, 403, r#"{"error":{"message":"Project `proj_lab` does not have access to model `gpt-lab`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#),
-        (OpenaiCompatible, 404, r#"{"error":{"message":"The model `gpt-9` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#),
-        (OpenaiCompatible, 404, r#"{"object":"error","message":"The model `claude-opus-5-5` does not exist.","type":"NotFoundError","param":null,"code":404}"#),
-        (OpenaiCompatible, 404, r#"{"error":{"message":"model \"claude-opus-5-5\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#),
-        (OpenaiCompatible, 404, r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}"#),
-        (OpenaiCompatible, 404, r#"[{"error":{"code":404,"message":"models/gemini-9 is not found for API version v1main, or is not supported for generateContent.","status":"NOT_FOUND"}}]"#),
-        (OpenaiCompatible, 404, r#"{"error":{"message":"No endpoints found for x/y.","code":404}}"#),
-        (OpenaiCompatible, 403, r#"[{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}]"#),
-        (Bedrock, 403, r#"{"type":"error","error":{"type":"permission_error","message":"You don't have access to the model with the specified model ID."}}"#),
-        (Bedrock, 404, r#"{"type":"error","error":{"type":"not_found_error","message":"This model version has reached the end of its life."}}"#),
-        (Bedrock, 400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"The provided model identifier is invalid."}}"#),
+        (
+            Anthropic,
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-none"}}"#,
+        ),
+        (
+            Anthropic,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"Your API key does not have permission to use the model claude-mythos-5."}}"#,
+        ),
+        (
+            Anthropic,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"Fast mode is disabled for this organization."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"{"error":{"message":"Project `proj_lab` does not have access to model `gpt-lab`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"The model `gpt-9` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"object":"error","message":"The model `claude-opus-5-5` does not exist.","type":"NotFoundError","param":null,"code":404}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"model \"claude-opus-5-5\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"[{"error":{"code":404,"message":"models/gemini-9 is not found for API version v1main, or is not supported for generateContent.","status":"NOT_FOUND"}}]"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"No endpoints found for x/y.","code":404}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"[{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}]"#,
+        ),
+        (
+            Bedrock,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"You don't have access to the model with the specified model ID."}}"#,
+        ),
+        (
+            Bedrock,
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"This model version has reached the end of its life."}}"#,
+        ),
+        (
+            Bedrock,
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"The provided model identifier is invalid."}}"#,
+        ),
     ];
     for (provider, status, body) in rows {
         let told = of(provider, status, body);
@@ -179,14 +336,42 @@ fn a_model_or_feature_that_is_not_there_concerns_that_model_alone() {
 #[test]
 fn a_credential_is_suspected_and_not_condemned() {
     let rows = [
-        (Anthropic, 401, r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#),
-        (OpenaiCompatible, 401, r#"{"error":{"message":"Incorrect API key provided: sk-up**9.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#),
+        (
+            Anthropic,
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"message":"Incorrect API key provided: sk-up**9.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+        ),
         (OpenaiCompatible, 401, r#"{"error":{"message":"No auth credentials found","code":401}}"#),
-        (OpenaiCompatible, 401, r#"{"error":{"message":"Authentication Fails, Your api key: ****9 is invalid","type":"authentication_error","param":null,"code":"invalid_request_error"}}"#),
-        (OpenaiCompatible, 401, r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#),
-        (OpenaiCompatible, 400, r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}]"#),
-        (OpenaiCompatible, 401, r#"{"error":{"message":"OpenAI-Organization header should match organization for API key","type":"invalid_request_error","param":null,"code":"mismatched_organization"}}"#),
-        (Bedrock, 401, r#"{"type":"error","error":{"type":"authentication_error","message":"The security token included in the request is invalid."}}"#),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"message":"Authentication Fails, Your api key: ****9 is invalid","type":"authentication_error","param":null,"code":"invalid_request_error"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}]"#,
+        ),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"message":"OpenAI-Organization header should match organization for API key","type":"invalid_request_error","param":null,"code":"mismatched_organization"}}"#,
+        ),
+        (
+            Bedrock,
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"The security token included in the request is invalid."}}"#,
+        ),
     ];
     for (provider, status, body) in rows {
         let told = of(provider, status, body);
@@ -252,7 +437,8 @@ fn rates_are_of_one_model_unless_a_header_says_more() {
 
 #[test]
 fn the_platforms_trouble_is_short_and_failures_are_strikes() {
-    let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let overloaded =
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
     let day = AnnouncedLimit {
         retry_after: Some(SignedDuration::from_secs(86_400)),
         ..AnnouncedLimit::default()
@@ -280,15 +466,51 @@ fn the_platforms_trouble_is_short_and_failures_are_strikes() {
 #[test]
 fn a_stream_that_begins_with_an_error_counts_like_the_status() {
     let rows = [
-        (Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, "try another, account 10 Overloaded guess"),
-        (Anthropic, r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#, "pass on, nothing"),
-        (Anthropic, r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#, "try another, strike StreamError"),
-        (Anthropic, r#"{"type":"error","error":{"type":"permission_error","message":"m"}}"#, "try another, model 300 ModelUnavailable guess"),
-        (Anthropic, r#"{"type":"error","error":{"type":"authentication_error","message":"m"}}"#, "try another, suspect CredentialRefused"),
-        (OpenaiCompatible, r#"{"error":{"code":"server_error","message":"m"}}"#, "try another, strike StreamError"),
-        (OpenaiCompatible, r#"{"error":{"code":"rate_limit_exceeded","message":"m"}}"#, "try another, model 30 RateLimited guess"),
-        (OpenaiCompatible, r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"insufficient_quota","message":"m"}}}"#, "try another, account 600 SpendCapReached"),
-        (OpenaiCompatible, r#"{"error":{"code":502,"message":"Provider disconnected"}}"#, "try another, strike StreamError"),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+            "try another, account 10 Overloaded guess",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#,
+            "pass on, nothing",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#,
+            "try another, strike StreamError",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"permission_error","message":"m"}}"#,
+            "try another, model 300 ModelUnavailable guess",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"m"}}"#,
+            "try another, suspect CredentialRefused",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"code":"server_error","message":"m"}}"#,
+            "try another, strike StreamError",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"code":"rate_limit_exceeded","message":"m"}}"#,
+            "try another, model 30 RateLimited guess",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"insufficient_quota","message":"m"}}}"#,
+            "try another, account 600 SpendCapReached",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"code":502,"message":"Provider disconnected"}}"#,
+            "try another, strike StreamError",
+        ),
         (OpenaiCompatible, r#"{"error":{"message":"odd"}}"#, "pass on, nothing"),
     ];
     let announced = AnnouncedLimit::default();

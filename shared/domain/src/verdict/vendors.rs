@@ -56,8 +56,10 @@ fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
         if error.begins("Your credit balance is too low to access the Anthropic API") {
             return Some(Meaning::Out(RestReason::CreditUsedUp, None));
         }
-        let limits = ["You have reached your specified API usage limits",
-            "You have reached your specified workspace API usage limits"];
+        let limits = [
+            "You have reached your specified API usage limits",
+            "You have reached your specified workspace API usage limits",
+        ];
         if limits.iter().any(|words| error.begins(words)) {
             let until = regained(&error.message);
             return Some(Meaning::Out(RestReason::SpendCapReached, until));
@@ -95,7 +97,8 @@ fn openai(seen: &Seen<'_>) -> Option<Meaning> {
         "quota_exceeded_error",
         "billing_limit_user_error",
     ];
-    const DISABLED: [&str; 3] = ["billing_not_active", "access_terminated", "organization_disabled"];
+    const DISABLED: [&str; 3] =
+        ["billing_not_active", "access_terminated", "organization_disabled"];
     const MODEL: [&str; 5] = [
         "model_not_found",
         "model_not_available",
@@ -166,8 +169,8 @@ fn google(seen: &Seen<'_>) -> Option<Meaning> {
 /// QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`".
 fn openrouter(seen: &Seen<'_>) -> Option<Meaning> {
     let error = seen.error;
-    let too_much = ["This request requires more credits, or fewer max_tokens",
-        "Prompt tokens limit exceeded"];
+    let too_much =
+        ["This request requires more credits, or fewer max_tokens", "Prompt tokens limit exceeded"];
     if seen.status == 402 && too_much.iter().any(|words| error.begins(words)) {
         return Some(Meaning::TooMuch);
     }
@@ -192,8 +195,11 @@ fn xai(seen: &Seen<'_>) -> Option<Meaning> {
 
 /// Groq tells both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
 fn groq(seen: &Seen<'_>) -> Option<Meaning> {
-    const MODEL: [&str; 3] =
-        ["model_permission_blocked_org", "model_permission_blocked_project", "model_decommissioned"];
+    const MODEL: [&str; 3] = [
+        "model_permission_blocked_org",
+        "model_permission_blocked_project",
+        "model_decommissioned",
+    ];
     let error = seen.error;
     if error.is_any(&["organization_restricted"]) {
         return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
