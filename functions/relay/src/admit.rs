@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long an answer waits for what its headers say of the limits. The read began before the
 /// upstream was called.
@@ -85,7 +86,7 @@ impl Means {
         };
         let id = asked.id.clone();
         // Boxed, so that requests that nothing limits stay small.
-        match Box::pin(self.store.admit(&bounds, &id, &reservation)).await {
+        match Box::pin(self.reserve(&bounds, &id, &reservation)).await {
             Ok(Admission::Admitted(counted)) => {
                 let counted = match counted {
                     Some(counted) => Seen::Now(counted),
@@ -101,9 +102,46 @@ impl Means {
         }
     }
 
-    /// Has operators told that a money limit turns requests away.
+    /// Reserves, where need be after a wait for what others have reserved. A request that waits
+    /// holds its body, but no place at an account.
+    async fn reserve(
+        &self,
+        bounds: &Bounds,
+        id: &RequestId,
+        wanted: &Reservation,
+    ) -> Result<Admission, StoreError> {
+        let until = Instant::now() + self.limit_wait;
+        let mut place = None;
+        loop {
+            let admission = self.store.admit(bounds, id, wanted).await?;
+            if !matches!(admission, Admission::Blocked(_, Blocked::Reserved { .. })) {
+                return Ok(admission);
+            }
+            place = place.or_else(|| self.limit_waiters.enter(&bounds.key));
+            let Some(place) = &mut place else { return Ok(admission) };
+            loop {
+                if !place.pause(until, self.store.dice().byte()).await {
+                    return Ok(admission);
+                }
+                if self.has_room(bounds, wanted).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether it is worth trying to reserve: others' reservations are no longer in the way. Where
+    /// that cannot be read, the try says what is wrong.
+    async fn has_room(&self, bounds: &Bounds, wanted: &Reservation) -> bool {
+        let counted = self.store.counted_in(&bounds.scopes(), false).await;
+        let Ok(counted) = counted else { return true };
+        let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
+        blocked.is_none_or(|(_, why)| !matches!(why, Blocked::Reserved { .. }))
+    }
+
+    /// Has operators told that a money limit is spent and turns requests away.
     async fn note_blocked(&self, bounds: &Bounds, scope: &Scope, why: &Blocked, at: Timestamp) {
-        let Blocked::Money { period, .. } = *why else { return };
+        let Blocked::Spent { period, .. } = *why else { return };
         let limits = bounds.all().find(|(one, _)| one == scope);
         let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
         let window = period.window(at).name;
@@ -143,6 +181,7 @@ impl Means {
         if let Err(error) = self.store.release(&bounds.key, id, reservation).await {
             tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
         }
+        self.limit_waiters.wake(&bounds.key);
     }
 }
 

@@ -125,7 +125,11 @@ impl Means {
         }
         let query = models_query(asked.head.uri.query().unwrap_or_default());
         let query = Some(query.as_str()).filter(|query| !query.is_empty());
-        let address = Address::new(&member.account.base_url, &with_query(&asked.path, query));
+        let path = with_query(&asked.path, query);
+        if let Some(known) = self.model_lists.get(&member.account.id, &path) {
+            return Some(known);
+        }
+        let address = Address::new(&member.account.base_url, &path);
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
@@ -135,7 +139,9 @@ impl Means {
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))
         };
-        tokio::time::timeout(PATIENCE, call).await.ok().flatten()
+        let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
+        self.model_lists.put(&member.account.id, &path, (&head, &body));
+        Some((head, body))
     }
 
     /// The lists of several accounts as one, each model once; those of accounts that do not
