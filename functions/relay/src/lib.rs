@@ -32,8 +32,10 @@ mod source;
 mod speak;
 mod stop;
 mod stream;
+mod suspicion;
 mod tokens;
 mod turn;
+mod unserved;
 mod watch;
 mod wrong_keys;
 
@@ -80,6 +82,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stop::Stop;
+use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wrong_keys::WrongKeys;
@@ -94,6 +97,7 @@ struct Means {
     queue: UsageQueue,
     upstream: Upstream,
     signer: Signer,
+    checks: CredentialChecks,
     pepper: Pepper,
     timers: Timers,
     utilisation_max: Option<u32>,
@@ -186,6 +190,7 @@ impl Relay {
             queue,
             upstream,
             signer,
+            checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,
