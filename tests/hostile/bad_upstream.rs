@@ -44,7 +44,7 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-async fn request(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
+pub(crate) async fn request(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
     let mut seen = Vec::new();
     let end = loop {
         if let Some(at) = seen.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -20,6 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Caller {
     stored: Arc<Stored<Key>>,
     pub(crate) reserved_usd: Option<PicoUsd>,
+    /// The most that the request can cost, where that was reckoned: an answer that claims more is
+    /// settled at it.
+    pub(crate) permitted_usd: Option<PicoUsd>,
     pub(crate) reserved_pools: Vec<Scope>,
 }
 
@@ -95,7 +98,12 @@ impl Means {
             self.wrong_keys.forgive(address);
         }
         match stored.value.usable(asked.at) {
-            Ok(()) => Ok(Caller { stored, reserved_usd: None, reserved_pools: Vec::new() }),
+            Ok(()) => Ok(Caller {
+                stored,
+                reserved_usd: None,
+                permitted_usd: None,
+                reserved_pools: Vec::new(),
+            }),
             Err(Unusable::Disabled) => Err((Stage::Known, Refusal::disabled_key())),
             Err(Unusable::Expired) => Err((Stage::Known, Refusal::expired_key())),
         }

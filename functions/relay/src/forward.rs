@@ -137,7 +137,7 @@ impl Means {
                 (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
             };
             let member = &chooser.pool().members[at];
-            let speech = Speech::between(asked, &call, &member.account);
+            let speech = Speech::between(asked, question.stream, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
                 account: member.account.id.clone(),

@@ -8,14 +8,18 @@ mod admit;
 mod attempt;
 mod authenticate;
 mod body;
+mod bound;
 mod burst;
 mod choose;
 mod deadline;
 mod exchange;
 mod forward;
+mod free_calls;
 mod health;
 mod hear;
 mod held_bytes;
+mod limit_wait;
+mod model_lists;
 mod models;
 mod moves;
 mod own_usage;
@@ -38,6 +42,7 @@ pub use body::{Body, Broken};
 pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
+use authenticate::Caller;
 use baton_cloud::client_address::TrustedProxies;
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::peer::Peer;
@@ -49,17 +54,21 @@ use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
 use baton_domain::protocol::Protocol;
+use baton_domain::record::Outcome;
 use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
-use baton_wire::route::{Route, resolve, with_query};
+use baton_wire::route::{NoRoute, Route, resolve, with_query};
 use bytes::Bytes;
+use free_calls::{FreeCall, FreeCalls};
 use futures_util::FutureExt as _;
 use held_bytes::{HeldBytes, Most};
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
 use jiff::Timestamp;
+use limit_wait::LimitWaiters;
+use model_lists::ModelLists;
 use receipt::Bill;
 use reply::Refusal;
 use std::convert::Infallible;
@@ -91,6 +100,12 @@ struct Means {
     on_outage: LimitsOnOutage,
     /// What a client is told beside a spent limit, unless the organisation's terms say something.
     spend_limit_message: Option<String>,
+    /// Requests that wait for what others have reserved.
+    limit_waiters: LimitWaiters,
+    /// For how long they do.
+    limit_wait: Duration,
+    free_calls: FreeCalls,
+    model_lists: ModelLists,
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
@@ -176,6 +191,13 @@ impl Relay {
             utilisation_max: settings.utilisation_max.0,
             on_outage: settings.limits_on_outage,
             spend_limit_message: settings.spend_limit_message.clone(),
+            limit_waiters: LimitWaiters::default(),
+            limit_wait: settings.limit_wait,
+            free_calls: FreeCalls::new(
+                settings.free_calls.per_minute,
+                settings.free_calls.concurrency,
+            ),
+            model_lists: ModelLists::default(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
             held: HeldBytes::new(Most {
@@ -207,8 +229,14 @@ impl Relay {
         let (head, body) = request.into_parts();
         let at = self.0.store.clock().now();
         let id = RequestId::at(at, self.0.store.dice().bits());
-        let route = resolve(&head.method, head.uri.path());
-        let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
+        let route = resolve(&head.method, head.uri.path()).and_then(|route| {
+            let path = route.upstream_path().map_err(NoRoute::BadId)?.into_owned();
+            Ok((route, path))
+        });
+        let (route, path) = match route {
+            Ok((route, path)) => (Ok(route), path),
+            Err(none) => (Err(none), String::new()),
+        };
         let dialect = Dialect::of_path(head.uri.path());
         let protocol = match &route {
             Ok(Route::ChatCompletions) => Protocol::OpenaiChat,
@@ -301,20 +329,64 @@ impl Means {
         if let Some(peer) = asked.head.extensions.get::<Peer>() {
             peer.authenticate();
         }
+        let free_call = match self.enter_free(asked, &route, &caller).await {
+            Ok(free_call) => free_call,
+            Err(refusal) => {
+                self.discard(body.as_mut(), self.body_bytes_max).await;
+                return Err(refusal);
+            }
+        };
         match route {
             Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
-                self.exchange(asked, caller, body, Bill::Free).await
+                self.exchange(asked, caller, body, (Bill::Free, free_call)).await
             }
             Route::Messages | Route::ChatCompletions | Route::Responses | Route::Bedrock(..) => {
-                self.exchange(asked, caller, body, Bill::Metered).await
+                self.exchange(asked, caller, body, (Bill::Metered, None)).await
             }
             // Boxed, so that model calls stay small.
-            Route::InferenceProfiles => Box::pin(self.inference_profiles(&caller)).await,
-            Route::Models => Box::pin(self.models(asked, &caller)).await,
-            Route::Model(id) => Box::pin(self.model(asked, &caller, &id)).await,
+            Route::InferenceProfiles => {
+                self.counted_as_free(Box::pin(self.inference_profiles(&caller))).await
+            }
+            Route::Models => self.counted_as_free(Box::pin(self.models(asked, &caller))).await,
+            Route::Model(id) => {
+                self.counted_as_free(Box::pin(self.model(asked, &caller, &id))).await
+            }
             Route::Usage => Box::pin(self.own_usage(asked, &caller)).await,
             Route::Alive => Ok(reply::alive()),
         }
+    }
+}
+
+impl Means {
+    /// Holds a call that is free upstream to the limits of such calls.
+    async fn enter_free(
+        &self,
+        asked: &Asked,
+        route: &Route,
+        caller: &Caller,
+    ) -> Result<Option<FreeCall>, Refusal> {
+        let is_free = matches!(
+            route,
+            Route::CountTokens
+                | Route::Bedrock(_, Action::CountTokens)
+                | Route::InferenceProfiles
+                | Route::Models
+                | Route::Model(_)
+        );
+        if !is_free {
+            return Ok(None);
+        }
+        self.free_calls.enter(&caller.key().id, asked.at).await.map(Some)
+    }
+
+    /// Counts a good answer about models in the metrics; a refusal is counted where it is told.
+    async fn counted_as_free(
+        &self,
+        answering: impl Future<Output = Result<Response<Body>, Refusal>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let answer = answering.await?;
+        self.observer.over("models", answer.status().as_u16(), Outcome::Complete.as_str());
+        Ok(answer)
     }
 }
 

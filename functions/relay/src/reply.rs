@@ -6,7 +6,8 @@ use crate::body::Body;
 use baton_cloud::store::StoreError;
 use baton_domain::choose::Ineligible;
 use baton_domain::id::AccountId;
-use baton_domain::reservation::Blocked;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::{Blocked, dollars};
 use baton_domain::scope::Scope;
 use baton_wire::envelope::BadBody;
 use baton_wire::error::{OwnError, envelope};
@@ -35,6 +36,8 @@ pub(crate) struct Refusal {
     /// Clients would retry for minutes if they were not told.
     final_: bool,
     allow: Option<&'static str>,
+    /// What Claude Code reads of a spent limit.
+    limit: Vec<(&'static str, String)>,
     /// The request went to an upstream: its record says how it ended.
     pub(crate) is_settled: bool,
 }
@@ -48,6 +51,7 @@ impl Refusal {
             retry_after_seconds: None,
             final_: false,
             allow: None,
+            limit: Vec::new(),
             is_settled: false,
         }
     }
@@ -283,17 +287,36 @@ impl Refusal {
             Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
         };
         match why {
-            Blocked::Money { resets_at, .. } => {
+            Blocked::Spent { period, resets_at, amounts } => {
+                let mut message = why.to_string();
+                if amounts.left > PicoUsd::ZERO {
+                    let (left, needed) = (dollars(amounts.left), dollars(amounts.needed));
+                    message.push_str(&format!(
+                        " · {left} are left, and this request may cost {needed}: a smaller \
+                         `max_tokens` helps"
+                    ));
+                }
+                let period = period.as_str();
                 let advice = || {
-                    format!(
-                        "It is the limit of your {whose}: wait for the reset or ask your operator \
-                         for more; a smaller `max_tokens` reserves less"
-                    )
+                    format!("it is the {period} limit of your {whose}: ask your operator for more")
                 };
-                let advice = words.map_or_else(advice, str::to_owned);
-                let message = format!("{why}. {advice}");
+                message.push_str(" · ");
+                message.push_str(&words.map_or_else(advice, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
-                Self { retry_after_seconds: seconds(resets_at), final_: true, ..refusal }
+                let limit = spent_headers(period, *resets_at);
+                Self { retry_after_seconds: seconds(resets_at), final_: true, limit, ..refusal }
+            }
+            Blocked::TooLarge { amounts, .. } => {
+                let left = dollars(amounts.left);
+                let message = format!(
+                    "{why} for your {whose}; {left} are left, and a request that may cost no more \
+                     than that fits: a smaller `max_tokens` helps, and so does a shorter prompt"
+                );
+                let refusal = Self::new(status, "billing_error", message);
+                Self { final_: true, ..refusal }
+            }
+            Blocked::Reserved { .. } => {
+                again("when they are over, or with a smaller `max_tokens`", Some(2))
             }
             Blocked::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
             Blocked::Concurrency => again("when one is over", Some(1)),
@@ -305,7 +328,17 @@ impl Refusal {
     pub(crate) fn spend_unknown() -> Self {
         let message = "spend limit unavailable. Try again in a moment, or tell your operator";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
-        Self { final_: true, ..refusal }
+        let limit = vec![(DISABLED_REASON, "fetch_error".to_owned())];
+        Self { final_: true, limit, ..refusal }
+    }
+
+    /// Calls that cost nothing are limited, too.
+    pub(crate) fn free_calls(seconds: u64) -> Self {
+        let message = format!(
+            "too many counts of tokens and lists of models for one key; try again in {seconds} s"
+        );
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        Self { retry_after_seconds: Some(seconds), ..refusal }
     }
 
     /// The rate is limited, and nobody knows what it is.
@@ -330,6 +363,9 @@ impl Refusal {
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        for (name, value) in self.limit {
+            insert(headers, HeaderName::from_static(name), &value);
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -364,6 +400,7 @@ impl From<NoRoute> for Refusal {
                     Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
                 Self { allow: Some(allow), ..refusal }
             }
+            NoRoute::BadId(why) => Self::bad_request(&why.to_string()),
             NoRoute::UpgradeRequired => Self::new(
                 StatusCode::UPGRADE_REQUIRED,
                 "invalid_request_error",
@@ -371,6 +408,26 @@ impl From<NoRoute> for Refusal {
             ),
         }
     }
+}
+
+const DISABLED_REASON: &str = "anthropic-ratelimit-unified-overage-disabled-reason";
+
+/// What Claude Code reads of a spent limit. With `representative-claim` or `overage-status` beside
+/// these it would drop the message and make up its own (Claude Code 2.1.330, 2026-11-22).
+fn spent_headers(period: &str, resets_at: Option<Timestamp>) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("anthropic-ratelimit-unified-status", "rejected".to_owned()),
+        ("anthropic-ratelimit-unified-overage-utilization", "1".to_owned()),
+        ("anthropic-ratelimit-unified-overage-surpassed-threshold", "1".to_owned()),
+        ("anthropic-ratelimit-unified-overage-period", period.to_owned()),
+        (DISABLED_REASON, "org_spend_cap_reached".to_owned()),
+    ];
+    if let Some(at) = resets_at {
+        let second = at.as_second().to_string();
+        headers.push(("anthropic-ratelimit-unified-reset", second.clone()));
+        headers.push(("anthropic-ratelimit-unified-overage-reset", second));
+    }
+    headers
 }
 
 /// The answer to probes. No I/O.

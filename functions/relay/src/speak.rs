@@ -13,7 +13,7 @@ use crate::hear::{Known, Meant};
 use crate::receipt::Bill;
 use crate::{Asked, attempt};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::trimmed;
+use baton_cloud::upstream::Address;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::Protocol;
@@ -21,7 +21,12 @@ use baton_wire::bedrock::{
     Action, BadBody, EVENT_STREAM, Message, path, to_count, to_count_messages, to_invoke,
     to_messages,
 };
-use baton_wire::translate::{Client, MaxTokens, Options, Speaks, Translation, Untranslatable};
+use baton_wire::demand::Reads;
+use baton_wire::envelope::Envelope;
+use baton_wire::model_path::BadId;
+use baton_wire::translate::{
+    Client, MaxTokens, Options, Speaks, Translated, Translation, Untranslatable,
+};
 use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -31,6 +36,8 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A body of so many bytes takes milliseconds to translate: other requests do not wait for it.
+const LONG_BYTES: usize = 256 * 1024;
 
 /// The two forms: the client's and the account's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +69,7 @@ pub(crate) enum Form {
 
 /// A request as it goes to the account, but for its signature.
 pub(crate) struct Outgoing {
-    pub(crate) url: String,
+    pub(crate) address: Address,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) meant: Meant,
@@ -70,7 +77,7 @@ pub(crate) struct Outgoing {
 
 impl Speech {
     /// What lies between the client and the account.
-    pub(crate) fn between(asked: &Asked, call: &Call, account: &Account) -> Self {
+    pub(crate) fn between(asked: &Asked, is_stream: bool, account: &Account) -> Self {
         let upstream = match account.provider {
             Provider::Anthropic | Provider::Bedrock => Speaks::Messages,
             Provider::OpenaiCompatible => Speaks::Chat,
@@ -91,9 +98,7 @@ impl Speech {
             (None, (false, true)) => Self::IntoBedrock,
             (None, (true, false)) => Self::OutOfBedrock,
             (None, (true, true)) => Self::Bedrock,
-            (None, (false, false)) if client == Client::Chat && call.question.stream => {
-                Self::Counted
-            }
+            (None, (false, false)) if client == Client::Chat && is_stream => Self::Counted,
             (None, (false, false)) => Self::Same,
         }
     }
@@ -107,15 +112,41 @@ impl Speech {
         mapped.unwrap_or(own).to_owned()
     }
 
+    /// What decides how an account that is asked for `model` reads the request.
+    pub(crate) fn sent(self, asked: &Asked, member: &PoolMember, model: &str) -> Sent {
+        let model = self.model(member, model);
+        let options = options(asked, &member.account, &model);
+        let form = (options.max_tokens, options.caches_prompts);
+        let (translation, reads) = match self {
+            Self::Translated(translation, from) => {
+                let reads = match member.account.provider {
+                    Provider::OpenaiCompatible => Reads::Chat,
+                    Provider::Anthropic | Provider::Bedrock => Reads::Messages,
+                };
+                (Some((translation, from, form)), reads)
+            }
+            _ => (None, Self::reads_of(asked.protocol)),
+        };
+        Sent { translation, reads, model }
+    }
+
+    /// What an upstream reads that is sent a client's own words.
+    pub(crate) fn reads_of(protocol: Protocol) -> Reads {
+        match protocol {
+            Protocol::AnthropicMessages | Protocol::BedrockInvokeModel => Reads::Messages,
+            Protocol::OpenaiChat => Reads::Chat,
+            Protocol::OpenaiResponses => Reads::Responses,
+        }
+    }
+
     /// The request to `member` for `model`.
-    pub(crate) fn outgoing(
+    pub(crate) async fn outgoing(
         self,
         asked: &Asked,
         member: &PoolMember,
         call: &Call,
         model: &str,
     ) -> Result<Outgoing, Miss> {
-        let base = trimmed(&member.account.base_url);
         let stream = call.question.stream;
         // Where the answer is read, too, it is not worth compressing.
         let encodes = matches!(self, Self::Same | Self::Counted | Self::OutOfBedrock);
@@ -148,15 +179,17 @@ impl Speech {
                     headers.append(name.clone(), value.clone());
                 }
                 let action = asked.bedrock.as_ref().map_or(Action::Invoke, |(_, action)| *action);
-                (path(model, action), call.body.clone())
+                (path(model, action)?, call.body.clone())
             }
             Self::Translated(translation, form) => {
-                let body = match form {
-                    Form::OutOfBedrock => out_of_bedrock(call, &call.question.model)?.1.body,
-                    Form::Plain | Form::IntoBedrock => call.body.clone(),
-                };
+                let own = (&call.body, call.question.model.as_str(), stream);
+                let body = in_dialect(form, own)?;
                 let options = options(asked, &member.account, model);
-                let translated = translation.request(&body, &options)?;
+                let translated = if body.len() < LONG_BYTES {
+                    translation.request(&body, &options)?
+                } else {
+                    Box::pin(translated_apart(translation, body, options)).await?
+                };
                 tracing::debug!(
                     request_id = %asked.id, dropped = translated.dropped.join(", "),
                     "translated for {}", translated.path
@@ -177,8 +210,80 @@ impl Speech {
             }
         };
         let meant = Meant { speech: self, bill: call.question.bill, known };
-        Ok(Outgoing { url: format!("{base}{path}"), headers, body, meant })
+        let address = Address::new(&member.account.base_url, &path);
+        Ok(Outgoing { address, headers, body, meant })
     }
+}
+
+/// The translation of a long body, on a thread that serves nobody else meanwhile.
+async fn translated_apart(
+    translation: Translation,
+    body: Bytes,
+    options: Options<'_>,
+) -> Result<Translated, Miss> {
+    let Options { model, id, created, max_tokens, output_tokens_max, .. } = options;
+    let Options { takes_effort, takes_reasoning, caches_prompts, .. } = options;
+    let (model, id) = (model.to_owned(), id.to_owned());
+    let translate = move || {
+        let (model, id) = (&*model, &*id);
+        let options = Options {
+            model,
+            id,
+            created,
+            max_tokens,
+            output_tokens_max,
+            takes_effort,
+            takes_reasoning,
+            caches_prompts,
+        };
+        translation.request(&body, &options)
+    };
+    match tokio::task::spawn_blocking(translate).await {
+        Ok(translated) => Ok(translated?),
+        // A panic is this request's, as if it had been translated here.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Miss::Unreachable("the relay is stopping".to_owned())),
+        },
+    }
+}
+
+/// A request as an account is sent it, as far as that decides what it may cost. Two that are equal
+/// are sent the same but for addresses and ids.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Sent {
+    translation: Option<(Translation, Form, (MaxTokens, bool))>,
+    /// What the account's upstream speaks.
+    pub(crate) reads: Reads,
+    /// The model that it is asked for.
+    pub(crate) model: String,
+}
+
+impl Sent {
+    /// The translated body; `None` where the client's own is sent.
+    pub(crate) fn body(
+        &self,
+        asked: &Asked,
+        account: &Account,
+        body: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Option<Result<Vec<u8>, Miss>> {
+        let (translation, form, _) = self.translation?;
+        let translate = || {
+            let body = in_dialect(form, (body, &envelope.model, envelope.stream))?;
+            let options = options(asked, account, &self.model);
+            Ok(translation.request(&body, &options)?.body)
+        };
+        Some(translate())
+    }
+}
+
+/// The client's body in its dialect's own form.
+fn in_dialect(form: Form, (body, model, stream): (&Bytes, &str, bool)) -> Result<Bytes, BadBody> {
+    Ok(match form {
+        Form::OutOfBedrock => to_messages(body, model, stream)?.body,
+        Form::Plain | Form::IntoBedrock => body.clone(),
+    })
 }
 
 /// A request of the Messages API as Bedrock takes it.
@@ -187,7 +292,7 @@ fn into_bedrock(
     call: &Call,
     (model, body): (&str, &[u8]),
     headers: &mut HeaderMap,
-) -> Result<(String, Bytes), BadBody> {
+) -> Result<(String, Bytes), Miss> {
     let betas = asked.head.headers.get_all(BETA).iter();
     let betas = betas.filter_map(|value| value.to_str().ok());
     let stream = call.question.stream;
@@ -204,7 +309,7 @@ fn into_bedrock(
     headers.remove(VERSION);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { FRAMES } else { JSON });
-    Ok((path(model, action), body?))
+    Ok((path(model, action)?, body?))
 }
 
 /// A request of a Bedrock client in the Messages API's form, and its path there.
@@ -235,6 +340,12 @@ fn is_of_bedrock(name: &HeaderName) -> bool {
 
 impl From<BadBody> for Miss {
     fn from(error: BadBody) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<BadId> for Miss {
+    fn from(error: BadId) -> Self {
         Self::BadRequest(error.to_string())
     }
 }

@@ -96,6 +96,16 @@ pub enum Event {
         /// Until when it rests.
         until: Option<Timestamp>,
     },
+    /// An account's upstream claimed more usage than a request permitted. The request was settled
+    /// at the most that it permitted.
+    UsageCapped {
+        /// Which account.
+        account_id: AccountId,
+        /// Its name.
+        name: String,
+        /// A request for which it did so.
+        request_id: String,
+    },
     /// An operator wants to see whether messages arrive.
     Test,
 }
@@ -167,6 +177,10 @@ impl Alert {
                 let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());
                 format!("account {name} {state}{until}{reason}")
             }
+            Event::UsageCapped { name, request_id, .. } => format!(
+                "account {name} claims more usage than its requests permit (first {request_id}); \
+                 they are settled at the most that they permit"
+            ),
             Event::Test => "this is a test: alerts arrive".to_owned(),
         }
     }

@@ -9,6 +9,7 @@ pub mod account;
 pub mod alert;
 pub mod bounds;
 pub mod choose;
+pub mod demand;
 pub mod health;
 pub mod id;
 pub mod identity;

@@ -4,6 +4,7 @@
 //! relay says itself is written here. No I/O, no clock, no async.
 
 pub mod bedrock;
+pub mod demand;
 pub mod encoding;
 pub mod envelope;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod headers;
 pub mod json;
 pub mod limits;
 pub mod meter;
+pub mod model_path;
 pub mod route;
 pub mod session;
 pub mod sse;
