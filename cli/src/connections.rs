@@ -109,9 +109,14 @@ impl Connections {
         Some(state.insert(address))
     }
 
-    /// Closes one that may go, because the process has no more files to open.
-    pub(crate) fn close_one(&self) {
-        self.state().close_one(|_| true);
+    /// Closes one that may go, because the process has no more files to open; whether there was one.
+    pub(crate) fn close_one(&self) -> bool {
+        self.state().close_one(|_| true)
+    }
+
+    /// The body time that its rules have.
+    pub(crate) fn body_time(&self) -> Option<Duration> {
+        self.0.rules.body_time
     }
 
     /// Forgets one that has ended.

@@ -1,6 +1,6 @@
 //! `baton up`: the whole system on one machine, from the same libraries as on AWS.
 
-use crate::connections::Rules;
+use crate::connections::{Connections, Rules};
 use crate::http::Stopping;
 use crate::runtime::open_files;
 use crate::say::say;
@@ -175,8 +175,9 @@ impl Doors {
                 stopping.over.cancel();
             })
         };
-        let (of_relay, of_admin) =
-            (Rules::of_relay(settings, files), Rules::of_admin(settings, files));
+        let relays = Connections::new(Rules::of_relay(settings, files));
+        let admins = Connections::new(Rules::of_admin(settings, files));
+        let (of_relay, of_admin) = ((relays.clone(), admins.clone()), (admins, relays));
         tokio::join!(
             http::serve(relay_listener, relay.clone(), of_relay, stopping.clone()),
             http::serve(admin_listener, admin, of_admin, stopping.clone()),

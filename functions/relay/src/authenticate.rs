@@ -84,18 +84,18 @@ impl Means {
         presented: &RelayKey<'_>,
     ) -> Result<Caller, (Stage, Refusal)> {
         let address = self.address(asked);
-        let unknown = || {
-            if let Some(address) = address {
-                self.wrong_keys.note(address);
-            }
-            (Stage::WellFormed, Refusal::unknown_key())
-        };
-        let stored = self.look_up(&presented.id, address).await;
+        let unknown = || (Stage::WellFormed, Refusal::unknown_key());
+        let is_known = self.store.knows_key(&presented.id);
+        let counted = address.filter(|_| !is_known);
+        let stored = self.look_up(&presented.id, is_known, counted).await;
         let stored = stored.map_err(|refusal| (Stage::Known, refusal))?;
         let stored = stored.ok_or_else(unknown)?;
         let hash = stored.secret.as_deref().unwrap_or_default();
         if !self.pepper.matches(presented.secret, hash) {
             return Err(unknown());
+        }
+        if let Some(address) = counted {
+            self.wrong_keys.forgive(address);
         }
         match stored.value.usable(asked.at) {
             Ok(()) => Ok(Caller {
@@ -114,10 +114,10 @@ impl Means {
     async fn look_up(
         &self,
         id: &KeyId,
+        is_known: bool,
         address: Option<IpAddr>,
     ) -> Result<Option<Arc<Stored<Key>>>, Refusal> {
         let store = |error| Refusal::store(&error);
-        let is_known = self.store.knows_key(id);
         // Counted apart, so that those who guess do not shut out those who are known.
         let waiting = if is_known { &self.waiting.known } else { &self.waiting.unknown };
         let _waiting = Waiting::begin(waiting, self.bounds.waiting_requests)

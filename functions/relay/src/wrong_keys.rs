@@ -42,25 +42,9 @@ impl WrongKeys {
         Self { per_minute, seen: Mutex::new(HashMap::new()) }
     }
 
-    /// How long a key that is not known here has to wait until it may be looked up.
+    /// Counts a key that is not known here as a wrong one until it is known to be right, and tells
+    /// how long it has to wait until it may be looked up.
     pub(crate) fn wait(&self, address: IpAddr) -> Result<Duration, Crowded> {
-        let now = Instant::now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.get_mut(&holder(address)) else { return Ok(Duration::ZERO) };
-        if now.duration_since(seen.since) >= MINUTE || seen.wrong < self.per_minute {
-            return Ok(Duration::ZERO);
-        }
-        let turn = seen.next_turn.max(now);
-        let wait = turn.duration_since(now);
-        if wait > WAIT_MAX {
-            return Err(Crowded);
-        }
-        seen.next_turn = turn + TURN;
-        Ok(wait)
-    }
-
-    /// Notes that `address` has shown a key that nobody has.
-    pub(crate) fn note(&self, address: IpAddr) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= ADDRESSES_MAX {
@@ -74,7 +58,25 @@ impl WrongKeys {
         if now.duration_since(seen.since) >= MINUTE {
             *seen = fresh;
         }
-        seen.wrong = seen.wrong.saturating_add(1);
+        if seen.wrong < self.per_minute {
+            seen.wrong += 1;
+            return Ok(Duration::ZERO);
+        }
+        let turn = seen.next_turn.max(now);
+        let wait = turn.duration_since(now);
+        if wait > WAIT_MAX {
+            return Err(Crowded);
+        }
+        seen.next_turn = turn + TURN;
+        Ok(wait)
+    }
+
+    /// The key was a right one.
+    pub(crate) fn forgive(&self, address: IpAddr) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.get_mut(&holder(address)) {
+            seen.wrong = seen.wrong.saturating_sub(1);
+        }
     }
 }
 
@@ -86,9 +88,12 @@ mod tests {
     async fn an_address_with_many_wrong_keys_waits_and_others_do_not() {
         let keys = WrongKeys::new(3);
         let (bad, good) = ("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap());
+        for _ in 0..100 {
+            assert_eq!(keys.wait(bad), Ok(Duration::ZERO), "a right one counts for nothing");
+            keys.forgive(bad);
+        }
         for _ in 0..3 {
             assert_eq!(keys.wait(bad), Ok(Duration::ZERO));
-            keys.note(bad);
         }
         let mut turns = 0;
         while keys.wait(bad).is_ok() {
@@ -106,11 +111,12 @@ mod tests {
     async fn addresses_are_remembered_up_to_a_number() {
         let keys = WrongKeys::new(1);
         for number in 0..200_000_u32 {
-            keys.note(IpAddr::from(number.to_be_bytes()));
+            keys.wait(IpAddr::from(number.to_be_bytes())).unwrap();
         }
         assert!(keys.seen.lock().unwrap().len() <= ADDRESSES_MAX);
-        keys.note("2001:db8::1".parse().unwrap());
-        keys.wait("2001:db8::2".parse().unwrap()).unwrap();
+        for last in 1..=2 {
+            keys.wait(format!("2001:db8::{last}").parse().unwrap()).unwrap();
+        }
         assert!(keys.wait("2001:db8::3".parse().unwrap()).unwrap() > Duration::ZERO);
     }
 }
