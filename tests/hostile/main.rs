@@ -10,6 +10,7 @@
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
 
+mod aws_roles;
 mod class;
 
 use class::{Class, Results};
@@ -21,7 +22,8 @@ use std::process::ExitCode;
 type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
-const CLASSES: &[(&str, Run)] = &[];
+const CLASSES: &[(&str, Run)] =
+    &[("rights of AWS roles", |class| Box::pin(aws_roles::run(class)))];
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

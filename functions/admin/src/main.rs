@@ -3,6 +3,7 @@
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::{lambda, telemetry};
@@ -13,8 +14,8 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let aws = Aws::from_env().await;
+    let aws = Aws::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
-    let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
-    lambda::run(baton_admin::router(&settings, &pepper, store, &aws)?).await
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await?;
+    lambda::run(baton_admin::router(&settings, pepper, store, &aws)?).await
 }

@@ -42,6 +42,9 @@ impl Means {
     /// Tries every credential of the request; form and checksum first, so that a mistyped key
     /// costs no I/O. Of several that fail, the one that got furthest explains most.
     pub(crate) async fn authenticate(&self, asked: &Asked) -> Result<Caller, Refusal> {
+        if let Err(error) = self.pepper.refresh().await {
+            return Err(Refusal::store(&error));
+        }
         let mut furthest = (Stage::Presented, Refusal::no_key());
         for candidate in credentials(&asked.head.headers) {
             match self.caller(asked, candidate).await {

@@ -34,6 +34,7 @@ pub use body::{Body, Broken};
 pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
@@ -43,7 +44,6 @@ use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
 use baton_domain::protocol::Protocol;
-use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
 use baton_wire::route::{Route, resolve, with_query};
@@ -129,7 +129,7 @@ impl Relay {
     /// When the TLS library cannot be set up.
     pub fn new(
         settings: &Settings,
-        pepper: &Secret,
+        pepper: impl Into<LiveSecret>,
         store: Store,
         queue: UsageQueue,
     ) -> Result<Self, NoAnswer> {
@@ -141,7 +141,7 @@ impl Relay {
     pub fn to(
         upstream: Upstream,
         settings: &Settings,
-        pepper: &Secret,
+        pepper: impl Into<LiveSecret>,
         (store, queue): (Store, UsageQueue),
     ) -> Self {
         let signer = Signer::new(store.clock().clone());

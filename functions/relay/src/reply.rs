@@ -3,7 +3,6 @@
 
 use crate::Asked;
 use crate::body::Body;
-use baton_cloud::store::StoreError;
 use baton_domain::choose::Ineligible;
 use baton_domain::id::AccountId;
 use baton_domain::reservation::Blocked;
@@ -187,7 +186,7 @@ impl Refusal {
     }
 
     /// The store could not be read. Logged here, since the client is told nothing of it.
-    pub(crate) fn store(error: &StoreError) -> Self {
+    pub(crate) fn store(error: &dyn std::fmt::Display) -> Self {
         tracing::error!("{error}");
         let refusal = Self::api(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -28,6 +28,21 @@ pub struct Resources {
     pub data_key_id: String,
 }
 
+impl Resources {
+    /// As `baton up --only-stores` names them, which are the template's logical names.
+    pub fn local() -> Self {
+        let queue = |name: &str| format!("http://127.0.0.1/000000000000/{name}");
+        Self {
+            config_table: "ConfigTable".to_owned(),
+            state_table: "StateTable".to_owned(),
+            usage_table: "UsageTable".to_owned(),
+            usage_queue_url: queue("UsageQueue"),
+            dead_letter_queue_url: queue("UsageDeadLetterQueue"),
+            data_key_id: "DataKey".to_owned(),
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -121,15 +136,48 @@ impl FromStr for UtilisationMax {
     }
 }
 
+/// A secret as the environment names it: its text, or where it is.
+#[derive(Clone, Default)]
+pub struct SecretSetting {
+    /// The text itself.
+    pub text: Option<Secret>,
+    /// Its ARN or name in AWS Secrets Manager; goes before the text.
+    pub arn: Option<String>,
+    /// Whether the value before the current one stays good.
+    pub keeps_previous: bool,
+}
+
+/// Where the secrets are that are in AWS Secrets Manager: ARNs or names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretArns {
+    /// The pepper of keys.
+    pub pepper: Option<String>,
+    /// The admin token.
+    pub admin_token: Option<String>,
+    /// The secret of console sessions.
+    pub session_secret: Option<String>,
+    /// The client's secret at the identity provider.
+    pub openid_client_secret: Option<String>,
+}
+
 /// Everything that the environment decides.
 #[derive(Clone)]
 pub struct Settings {
     /// The deployed resources; filled in by the local stack on one machine.
     pub resources: Resources,
+    /// Where the local stores are that stand in for AWS, unless the environment names others.
+    pub local_stores: Option<String>,
     /// What key secrets are hashed under. Always there on AWS; on one machine it is in a file.
     pub pepper: Option<Secret>,
     /// The admin token, if fixed from outside.
     pub admin_token: Option<Secret>,
+    /// What console sessions are proven with; only the admin API has it. Without one it is made
+    /// once and kept in the store.
+    pub session_secret: Option<Secret>,
+    /// Which of the secrets are in AWS Secrets Manager.
+    pub secret_arns: SecretArns,
+    /// For how long a value from there is used before it is read anew.
+    pub secret_life: Duration,
     /// Where the relay listens.
     pub listen: SocketAddr,
     /// Where admin API and console listen.
@@ -193,6 +241,7 @@ impl Settings {
         let mut bad = String::new();
         let mut source = Source { lookup: &lookup, bad: &mut bad };
         let settings = Self {
+            local_stores: local_stores(&source),
             resources: Resources {
                 config_table: source.text("BATON_CONFIG_TABLE", ""),
                 state_table: source.text("BATON_STATE_TABLE", ""),
@@ -203,6 +252,14 @@ impl Settings {
             },
             pepper: source.secret("BATON_KEY_PEPPER"),
             admin_token: source.secret("BATON_ADMIN_TOKEN"),
+            session_secret: source.secret("BATON_SESSION_SECRET"),
+            secret_arns: SecretArns {
+                pepper: source.some_text("BATON_KEY_PEPPER_ARN"),
+                admin_token: source.some_text("BATON_ADMIN_TOKEN_ARN"),
+                session_secret: source.some_text("BATON_SESSION_SECRET_ARN"),
+                openid_client_secret: source.some_text("BATON_OIDC_CLIENT_SECRET_ARN"),
+            },
+            secret_life: source.seconds("BATON_SECRET_SECONDS", "180"),
             listen: source.parsed("BATON_LISTEN", "127.0.0.1:8080"),
             admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
             stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
@@ -237,7 +294,36 @@ impl Settings {
             relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
         };
-        if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
+        if !bad.is_empty() {
+            return Err(BadSettings(bad));
+        }
+        let resources = settings.local_stores.as_ref().map(|_| Resources::local());
+        Ok(Self { resources: resources.unwrap_or(settings.resources), ..settings })
+    }
+
+    /// The pepper of keys. What was issued under the one before stays good.
+    pub fn pepper_setting(&self) -> SecretSetting {
+        let (text, arn) = (self.pepper.clone(), self.secret_arns.pepper.clone());
+        SecretSetting { text, arn, keeps_previous: true }
+    }
+
+    /// The admin token. One that was changed is void as soon as that is known.
+    pub fn admin_token_setting(&self) -> SecretSetting {
+        let (text, arn) = (self.admin_token.clone(), self.secret_arns.admin_token.clone());
+        SecretSetting { text, arn, keeps_previous: false }
+    }
+
+    /// The secret of console sessions; these end when it changes.
+    pub fn session_setting(&self) -> SecretSetting {
+        let (text, arn) = (self.session_secret.clone(), self.secret_arns.session_secret.clone());
+        SecretSetting { text, arn, keeps_previous: false }
+    }
+
+    /// The client's secret at the identity provider.
+    pub fn openid_secret_setting(&self) -> SecretSetting {
+        let text = self.openid.as_ref().and_then(|openid| openid.client_secret.clone());
+        let arn = self.secret_arns.openid_client_secret.clone();
+        SecretSetting { text, arn, keeps_previous: false }
     }
 
     /// Complains about resources that are not named, for the forms that run against AWS.
@@ -344,6 +430,14 @@ placeholder! {
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
 }
 
+/// The local stores that `cargo lambda watch` has its functions use. Whoever names tables or an
+/// endpoint means those: cargo-lambda's own settings cannot be overridden from outside.
+fn local_stores(source: &Source<'_>) -> Option<String> {
+    let named = ["BATON_CONFIG_TABLE", "AWS_ENDPOINT_URL"];
+    let is_named = named.iter().any(|name| source.some_text(name).is_some());
+    source.some_text("BATON_LOCAL_STORES").filter(|_| !is_named)
+}
+
 /// An address that clients can be told, without a slash at its end.
 fn relay_url(source: &mut Source<'_>) -> Option<String> {
     let text = source.some_text("BATON_RELAY_URL")?;
@@ -371,6 +465,21 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.timers.idle, Duration::from_secs(290));
         assert!(settings.require_resources().is_err());
+    }
+
+    #[test]
+    fn local_stores_stand_in_where_nothing_else_is_named() {
+        let local = ("BATON_LOCAL_STORES", "http://127.0.0.1:8000");
+        let stores = |variables: &[(&str, &str)]| {
+            let settings = read(variables).unwrap_or_else(|bad| panic!("{bad}"));
+            (settings.local_stores.is_some(), settings.resources.config_table)
+        };
+        assert_eq!(stores(&[local]), (true, "ConfigTable".to_owned()));
+        assert_eq!(stores(&[]), (false, String::new()));
+        let table = ("BATON_CONFIG_TABLE", "baton-ConfigTable-1");
+        assert_eq!(stores(&[local, table]), (false, "baton-ConfigTable-1".to_owned()));
+        let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9999");
+        assert_eq!(stores(&[local, endpoint]), (false, String::new()));
     }
 
     #[test]
