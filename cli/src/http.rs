@@ -1,13 +1,14 @@
 //! Serving a service over HTTP until told to stop, then letting what is under way finish.
+//!
+//! What one connection may do is [`crate::connection`]'s business, which of many are kept is
+//! [`crate::connections`]'s.
 
 use bytes::Buf;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
@@ -16,18 +17,37 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::Fail;
+use crate::connection::{CountedBody, CountedService, CountedStream};
+use crate::connections::{Connections, Rules};
 
-/// A client that dawdles over its head holds a connection no longer than this.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest head; and no connection keeps more of a large body in its buffer for the next one.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// What an HTTP/2 connection holds of requests that nobody reads, in all and for one of them.
+const WINDOW_BYTES: u32 = 128 * 1024;
+/// What an HTTP/2 connection holds of an answer that its client does not read.
+const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// Requests at the same time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 250;
+/// How often an HTTP/2 connection is asked whether it is still there, and for how long.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// How HTTP/2 begins (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long answers under way may take after the stop.
-const DRAIN: Duration = Duration::from_mins(1);
+/// How long the last words of answers that were ended may take to their clients.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The steps in which a server is stopped.
+#[derive(Clone, Default)]
+pub(crate) struct Stopping {
+    /// Nothing new is taken; what is under way goes on.
+    pub(crate) asked: CancellationToken,
+    /// What is under way has been told to end: connections that do not are closed.
+    pub(crate) over: CancellationToken,
+}
 
 /// Takes the address, or says with which `knob` to choose another.
 pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener, Fail> {
@@ -43,54 +63,103 @@ pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener,
     })
 }
 
-/// Serves until `stop`, then until the last answer is out (a minute at most).
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, stop: CancellationToken)
+/// Serves until a stop is asked for, then until the last answer is out or the stop is over.
+pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, rules: Rules, stop: Stopping)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
     S::Future: Send,
     B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>,
-    B: Send + 'static,
+    B: Send + Unpin + 'static,
 {
     let graceful = GracefulShutdown::new();
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http1().max_buf_size(BUFFER_BYTES_MAX);
-    let mut http1 = http1::Builder::new();
-    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    // Events that arrived together then leave in one write: lists of buffers end after sixteen.
-    http1.max_buf_size(BUFFER_BYTES_MAX).writev(false);
-    let builders = Arc::new((http1, builder));
-    while let Some(accepted) = until(&stop, listener.accept()).await {
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, mostly: the next one may fare better.
+    let builders = Arc::new(builders());
+    let body_time = rules.body_time;
+    let (connections, tasks) = (Connections::new(rules), TaskTracker::new());
+    let ended = CancellationToken::new();
+    let sweeping = tokio::spawn(connections.clone().sweep_until(ended.clone()));
+    while let Some(accepted) = until(&stop.asked, listener.accept()).await {
+        let Ok((stream, address)) = accepted else {
+            // Out of file descriptors, mostly: a connection of somebody who has shown no
+            // credential gives one back.
+            connections.close_one();
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        // Without room it is closed at once.
+        let Some(connection) = connections.admit(address.ip()) else { continue };
         // Events are small and must not wait for one another.
         let _best_effort = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(service.clone());
-        let (builders, watcher, stop) = (Arc::clone(&builders), graceful.watcher(), stop.clone());
-        tokio::spawn(async move {
-            let first = tokio::time::timeout(HEAD_TIMEOUT, until(&stop, is_http1(&stream)));
-            let Ok(Some(is_http1)) = first.await else { return };
-            let (stream, (http1, builder)) = (TokioIo::new(stream), &*builders);
-            let ended = if is_http1 {
-                watcher.watch(http1.serve_connection(stream, service)).await.map_err(Into::into)
-            } else {
-                // Boxed: large, and rare.
-                let connection = builder.serve_connection(stream, service).into_owned();
-                Box::pin(watcher.watch(connection)).await
+        let service = CountedService::new(service.clone(), Arc::clone(&connection), body_time);
+        let (builders, watcher, stop) =
+            (Arc::clone(&builders), graceful.watcher(), stop.asked.clone());
+        let connections = connections.clone();
+        tasks.spawn(async move {
+            let serving = async {
+                // The sweeper ends the wait of who says nothing.
+                let Some(is_http1) = until(&stop, is_http1(&stream)).await else { return };
+                connection.is_http1(is_http1);
+                let stream = CountedStream::new(stream, Arc::clone(&connection));
+                let (stream, (http1, builder)) = (TokioIo::new(stream), &*builders);
+                let ended = if is_http1 {
+                    watcher.watch(http1.serve_connection(stream, service)).await.map_err(Into::into)
+                } else {
+                    // Boxed: large, and rare.
+                    let connection = builder.serve_connection(stream, service).into_owned();
+                    Box::pin(watcher.watch(connection)).await
+                };
+                if let Err(error) = ended {
+                    tracing::debug!("connection ended: {error}");
+                }
             };
-            if let Err(error) = ended {
-                tracing::debug!("connection ended: {error}");
+            tokio::select! {
+                () = serving => {}
+                () = connection.closed() => {}
             }
+            connections.remove(&connection);
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some answers took longer than {} s after the stop", DRAIN.as_secs());
+    let is_over = async {
+        stop.over.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = is_over => {
+            let count = connections.close_all();
+            tracing::warn!("{count} connections were closed before their clients had read everything");
+        }
     }
+    tasks.close();
+    tasks.wait().await;
+    ended.cancel();
+    let _swept = sweeping.await;
+}
+
+/// What speaks HTTP/1, and what speaks both versions.
+fn builders() -> (http1::Builder, Builder<TokioExecutor>) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // The time for a head is the sweeper's business: hyper's timer also rings on idle connections.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder.http1().max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(64 * 1024)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_PATIENCE);
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(None);
+    // Events that arrived together then leave in one write: lists of buffers end after sixteen.
+    http1.max_buf_size(BUFFER_BYTES_MAX).writev(false);
+    (http1, builder)
 }
 
 /// Whether the first bytes are surely not HTTP/2's, without taking them. hyper-util's own look
@@ -109,22 +178,35 @@ async fn until<T>(stop: &CancellationToken, future: impl Future<Output = T>) -> 
         value = future => Some(value),
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Times;
     use axum::Router;
     use axum::extract::Request;
+    use baton_cloud::peer::AddressRanges;
     use reqwest::{Client, StatusCode};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
+
+    fn rules() -> Rules {
+        let minute = Duration::from_mins(1);
+        Rules {
+            in_all: 100,
+            per_address: 100,
+            times: Times { head: minute, keep_alive: minute, unread: minute },
+            body_time: None,
+            trusted_proxies: AddressRanges::default(),
+        }
+    }
 
     /// A server that tells each client which version of HTTP it spoke.
     async fn server() -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let told = |request: Request| async move { format!("{:?}", request.version()) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = serve(listener, Router::new().fallback(told), stop.clone());
+        let stopping = Stopping { asked: stop.clone(), ..Stopping::default() };
+        let serving = serve(listener, Router::new().fallback(told), rules(), stopping);
         (address, stop, tokio::spawn(serving))
     }
 
@@ -175,7 +257,10 @@ mod tests {
         let client = Client::builder().no_proxy().build().unwrap();
         client.get(format!("http://{address}")).send().await.unwrap();
         stop.cancel();
-        tokio::time::timeout(DRAIN / 2, serving).await.expect("it ends by itself").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), serving)
+            .await
+            .expect("it ends by itself")
+            .unwrap();
         assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod args;
 mod completions;
+mod connection;
+mod connections;
 pub mod doctor;
 mod environment;
 mod health;

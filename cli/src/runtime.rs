@@ -21,6 +21,14 @@ pub fn runtime() -> Result<Runtime, Fail> {
     builder.worker_threads(threads).enable_all().build().map_err(Fail::because)
 }
 
+/// How many files (connections, too) this process may open: as many as the system allows it to
+/// allow itself.
+pub(crate) fn open_files() -> u64 {
+    const MOST: u64 = 1 << 20;
+    const USUAL: u64 = 1024;
+    rlimit::increase_nofile_limit(MOST).unwrap_or(USUAL)
+}
+
 fn threads(asked: Option<&str>) -> Result<usize, Fail> {
     let Some(asked) = asked else { return Ok(available_parallelism().map_or(1, NonZero::get)) };
     let bad = |_| {

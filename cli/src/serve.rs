@@ -3,6 +3,7 @@
 //! The queue's consumer and the schedule are the deployed functions' business.
 
 use crate::say::say;
+use crate::up::Doors;
 use crate::{Fail, http, observe, up};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
@@ -13,6 +14,7 @@ use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_relay::Relay;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -29,11 +31,11 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let aws = Aws::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper =
-        LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
-    let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue).map_err(Fail::because)?;
-    let admin =
-        baton_admin::router(&settings, pepper.clone(), store.clone(), &aws).map_err(Fail::because)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
+    let relay =
+        Relay::new(&settings, pepper.clone(), store.clone(), queue).map_err(Fail::because)?;
+    let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
+        .map_err(Fail::because)?;
 
     let stop = CancellationToken::new();
     observe::look(&settings, &aws, store, stop.clone());
@@ -42,15 +44,22 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
         settings.listen, settings.admin_listen
     ));
     let signal = stop.clone();
+    let seconds = settings.bounds.stop.as_secs_f64();
     tokio::spawn(async move {
         stop_asked.await;
+        say(format!(
+            "stopping: answers under way may go on for {seconds} s, then they are ended; their usage \
+             goes to the queue"
+        ));
         signal.cancel();
     });
-    tokio::join!(
-        http::serve(relay_listener, relay.clone(), stop.clone()),
-        http::serve(admin_listener, admin, stop),
-    );
-    relay.drain().await;
-    exports.finish().await;
+    let doors = Doors { relay, relay_listener, admin, admin_listener };
+    let is_recorded = doors.serve(&settings.bounds, stop).await;
+    let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
+    say(if is_recorded {
+        "stopped: all usage is in the queue"
+    } else {
+        "stopped: some answers could not be recorded; see the log"
+    });
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! `baton up`: the whole system on one machine, from the same libraries as on AWS.
 
+use crate::connections::Rules;
+use crate::http::Stopping;
+use crate::runtime::open_files;
 use crate::say::say;
 use crate::{Fail, http, observe};
 use baton_admin::{FirstStart, first_start};
@@ -8,7 +11,7 @@ use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::Settings;
+use baton_cloud::settings::{InputBounds, Settings};
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
@@ -21,8 +24,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long answers whose client has left are read on after the stop.
-const LEFTOVERS: Duration = Duration::from_secs(35);
+/// How long everything may take that is left to do when the time for answers is over.
+const LAST_STEPS: Duration = Duration::from_secs(9);
+/// Of that, how long answers that were ended may take to be recorded.
+const RECORDING: Duration = Duration::from_secs(6);
 
 /// Runs until Ctrl-C or SIGTERM.
 ///
@@ -34,17 +39,29 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let stop_asked = stop_asked()?;
     let exports = observe::begin(&settings)?;
     say(format!("opening the stores in {}", settings.data_dir.display()));
+    let grace = settings.bounds.stop;
     let ready = Box::pin(prepare(settings)).await?;
     banner(&ready, begun.elapsed());
     let stop = CancellationToken::new();
     let serving = tokio::spawn(ready.serve(stop.clone()));
     stop_asked.await;
-    say("stopping: answers under way are finished, their usage is stored");
+    let seconds = grace.as_secs_f64();
+    say(format!(
+        "stopping: answers under way may go on for {seconds} s, then they are ended; their usage is \
+         stored"
+    ));
     stop.cancel();
     // What a panic said stays with it: it may quote anything.
     let served = serving.await.map_err(|_| Fail::Failed("it panicked; the log says where".into()));
-    exports.finish().await;
-    served
+    let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
+    say(match &served {
+        Ok(Left::Nothing) => "stopped: all usage is stored",
+        Ok(Left::Queued) => {
+            "stopped: some usage waits in the queue, and is stored at the next start"
+        }
+        Ok(Left::Unrecorded) | Err(_) => "stopped: some answers could not be recorded; see the log",
+    });
+    served.map(drop)
 }
 
 /// A system that has its addresses and stores, and serves nobody yet.
@@ -77,13 +94,12 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let aws = Aws::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper =
-        LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
     let made = first_start(&settings, pepper.clone(), store.clone()).await.map_err(Fail::Failed)?;
-    let relay =
-        Relay::new(&settings, pepper.clone(), store.clone(), queue.clone()).map_err(Fail::because)?;
-    let admin =
-        baton_admin::router(&settings, pepper.clone(), store.clone(), &aws).map_err(Fail::because)?;
+    let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
+        .map_err(Fail::because)?;
+    let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
+        .map_err(Fail::because)?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
     Ok(Ready {
         relay: address(&relay_listener)?,
@@ -100,16 +116,16 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
 }
 
 /// The two services and where they listen.
-struct Doors {
-    relay: Relay,
-    relay_listener: TcpListener,
-    admin: axum::Router,
-    admin_listener: TcpListener,
+pub(crate) struct Doors {
+    pub(crate) relay: Relay,
+    pub(crate) relay_listener: TcpListener,
+    pub(crate) admin: axum::Router,
+    pub(crate) admin_listener: TcpListener,
 }
 
 impl Ready {
     /// Serves until `stop`; then ends things in the order in which they feed each other.
-    pub async fn serve(self, stop: CancellationToken) {
+    pub async fn serve(self, stop: CancellationToken) -> Left {
         observe::look(&self.settings, &self.aws, self.store.clone(), stop.clone());
         let queue_done = CancellationToken::new();
         let consumer =
@@ -120,16 +136,65 @@ impl Ready {
             self.queue,
             stop.clone(),
         ));
-        let Doors { relay, relay_listener, admin, admin_listener } = self.doors;
-        tokio::join!(
-            http::serve(relay_listener, relay.clone(), stop.clone()),
-            http::serve(admin_listener, admin, stop),
-        );
-        if tokio::time::timeout(LEFTOVERS, relay.drain()).await.is_err() {
-            tracing::warn!("some answers without a client were still being read");
-        }
+        let is_recorded = self.doors.serve(&self.settings.bounds, stop).await;
         queue_done.cancel();
-        let _ended = tokio::join!(consumer, caretaker);
+        let ends = async { tokio::join!(consumer, caretaker) };
+        let is_stored = tokio::time::timeout(LAST_STEPS - RECORDING, ends).await.is_ok();
+        match (is_recorded, is_stored) {
+            (true, true) => Left::Nothing,
+            (true, false) => Left::Queued,
+            (false, _) => Left::Unrecorded,
+        }
+    }
+}
+
+/// What a stop has left undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// Usage that is in the queue, and not yet stored.
+    Queued,
+    /// Answers whose records were not made in time.
+    Unrecorded,
+}
+
+impl Doors {
+    /// Serves until `stop`, then for the time of a stop, then ends what is still under way.
+    /// Whether all of it was recorded.
+    pub(crate) async fn serve(self, bounds: &InputBounds, stop: CancellationToken) -> bool {
+        let Self { relay, relay_listener, admin, admin_listener } = self;
+        let (files, grace) = (open_files(), bounds.stop);
+        let stopping = Stopping { asked: stop, ..Stopping::default() };
+        let ending = {
+            let (relay, stopping) = (relay.clone(), stopping.clone());
+            tokio::spawn(async move {
+                stopping.asked.cancelled().await;
+                relay.begin_stop();
+                tokio::time::sleep(grace).await;
+                relay.end_answers();
+                stopping.over.cancel();
+            })
+        };
+        let (of_relay, of_admin) = (Rules::of_relay(bounds, files), Rules::of_admin(bounds, files));
+        tokio::join!(
+            http::serve(relay_listener, relay.clone(), of_relay, stopping.clone()),
+            http::serve(admin_listener, admin, of_admin, stopping.clone()),
+        );
+        // Answers whose client has left are read on meanwhile.
+        let too_late = async {
+            stopping.over.cancelled().await;
+            tokio::time::sleep(RECORDING).await;
+        };
+        let is_recorded = tokio::select! {
+            () = relay.drain() => true,
+            () = too_late => {
+                tracing::error!("some answers were not recorded in time; their usage is lost");
+                false
+            }
+        };
+        ending.abort();
+        is_recorded
     }
 }
 

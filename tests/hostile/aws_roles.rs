@@ -83,7 +83,8 @@ impl Forge {
             who: who.to_owned(),
             place_secret,
             row_secret,
-            round: 0,
+            // A user that was made an administrator at its creation is in its first round.
+            round: 1,
             begun: self.now,
         };
         // The forging itself is right: with the secret it is a session.
@@ -107,7 +108,10 @@ impl Forge {
         }
         // A true session that somebody makes live longer, or of another round.
         for (what, change) in [
-            ("a session whose begin is moved", ("created_at", json!({"S": stamp(self.now + 3600)}))),
+            (
+                "a session whose begin is moved",
+                ("created_at", json!({"S": stamp(self.now + 3600)})),
+            ),
             ("a session whose use is moved", ("at", json!({"N": (self.now + 1800).to_string()}))),
             ("a session whose round is changed", ("version", json!({"N": "7"}))),
             ("a session with another proof", ("secret", json!({"B": "AAAA"}))),
@@ -129,12 +133,18 @@ impl Forge {
 
     fn item(&self, forged: &Forged, seed: &str) -> (String, Value) {
         // The random part is the forger's to choose.
-        let random: String = seed.bytes().chain([b'A'; 43]).filter(u8::is_ascii_alphanumeric)
-            .map(char::from).take(43).collect();
+        let random: String = seed
+            .bytes()
+            .chain([b'A'; 43])
+            .filter(u8::is_ascii_alphanumeric)
+            .map(char::from)
+            .take(43)
+            .collect();
         let cookie = format!("{}.{random}", forged.who);
         let under = |secret: &str| Pepper::new(&Secret::new(secret.to_owned()));
         let place = under(forged.place_secret).hash(&format!("session\n{cookie}"));
-        let mut row = format!("session row\n{}\n{}\n{}\n", forged.begun * 1000, forged.begun, forged.round);
+        let mut row =
+            format!("session row\n{}\n{}\n{}\n", forged.begun * 1000, forged.begun, forged.round);
         place.iter().chain(b"\n").for_each(|byte| write!(row, "{byte:02x}").expect("text"));
         let name = place.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         let mut item = json!({
@@ -152,7 +162,8 @@ impl Forge {
     }
 
     async fn put(&self, item: &Value) {
-        let body = json!({"TableName": self.cloud.stores.variable("BATON_STATE_TABLE"), "Item": item});
+        let body =
+            json!({"TableName": self.cloud.stores.variable("BATON_STATE_TABLE"), "Item": item});
         let request = self
             .http
             .post(self.cloud.stores.variable("AWS_ENDPOINT_URL"))
@@ -160,7 +171,11 @@ impl Forge {
             .header("content-type", "application/x-amz-json-1.0")
             .body(body.to_string());
         let answer = request.send().await.expect("the stores answer");
-        assert!(answer.status().is_success(), "PutItem: {}", answer.text().await.unwrap_or_default());
+        assert!(
+            answer.status().is_success(),
+            "PutItem: {}",
+            answer.text().await.unwrap_or_default()
+        );
     }
 
     async fn console(&self, cookie: &str) -> u16 {

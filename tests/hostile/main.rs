@@ -22,8 +22,7 @@ use std::process::ExitCode;
 type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
-const CLASSES: &[(&str, Run)] =
-    &[("rights of AWS roles", |class| Box::pin(aws_roles::run(class)))];
+const CLASSES: &[(&str, Run)] = &[("rights of AWS roles", |class| Box::pin(aws_roles::run(class)))];
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

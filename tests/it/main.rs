@@ -24,6 +24,7 @@ mod console_prices;
 mod console_sign_in;
 mod cost_model;
 mod crowded;
+mod data_of_0_1_0;
 mod deployment;
 mod dialects;
 mod dialects_failures;

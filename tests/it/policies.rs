@@ -21,7 +21,8 @@ const LOG: &str = "logs:CreateLogStream logs:PutLogEvents";
 const CONFIG: &str = "ConfigTable ConfigTable/index/*";
 const USAGE: &str = "UsageTable UsageTable/index/*";
 const SECRET: &str = "secretsmanager:GetSecretValue";
-const CLIENT_SECRET: &str = "${OidcClientSecretName}-??????";
+const CLIENT_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:\
+${AWS::AccountId}:secret:${OidcClientSecretName}-??????";
 
 const NONE: &str = "";
 const DATA_KEY: &str = "StringEquals kms:EncryptionContext:item setting#data_key";
@@ -131,7 +132,7 @@ fn resource(written: &str) -> String {
     let name = name.or(written.strip_prefix("!Ref "));
     name.map(str::to_owned)
         .or_else(|| sub().map(|rest| rest.replacen(".Arn}", "", 1)))
-        .unwrap_or_else(|| written.to_owned())
+        .unwrap_or_else(|| written.strip_prefix("!Sub ").unwrap_or(written).to_owned())
 }
 
 fn add(grants: &mut Grants, statement: &Value, only_if: &str) {
@@ -247,7 +248,16 @@ fn a_wider_policy_is_noticed() {
             "            Resource: !GetAtt DataKey.Arn\n            Condition: { StringEquals: { \"kms:EncryptionContext:item\": \"setting#data_key\" } }\n",
             "            Resource: !GetAtt DataKey.Arn\n",
         ),
-        ("Refresh", "              - dynamodb:DeleteItem", "              - dynamodb:Scan"),
+        ("Refresh", "dynamodb:DeleteItem, dynamodb:Con", "dynamodb:Scan, dynamodb:Con"),
+        ("Relay", "[\"health#*\", \"moved#*\", renew, pending]", "[\"*\"]"),
+        ("Relay", "\"seats#*\", touched]", "\"seats#*\", touched, \"session#*\"]"),
+        ("Stats", "[\"rollup#*\", \"used#*\"]", "[\"rollup#*\", \"used#*\", \"audit#*\"]"),
+        (
+            "Refresh",
+            "                  - lease#*\n                  - limit#*\n                  - alert#*",
+            "                  - session#*",
+        ),
+        ("Relay", "Resource: !Ref KeyPepper", "Resource: [!Ref KeyPepper, !Ref SessionSecret]"),
     ] {
         assert!(TEMPLATE.contains(from), "{from}");
         assert_ne!(

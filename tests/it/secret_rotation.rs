@@ -98,7 +98,8 @@ async fn keys_of_the_pepper_before_stay_good() {
     Cloud::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
 }
 
-#[tokio::test]
+/// On threads of its own, since waiting for a program's end blocks one.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_cannot_be_read_is_named_at_the_start() {
     let (_cloud, manager, variables) = deployment().await;
     manager.fail(true);

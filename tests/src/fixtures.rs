@@ -216,3 +216,9 @@ fn blow_up_text(text: String) -> String {
         None => text,
     }
 }
+
+/// The texts of a JSON list.
+pub fn texts(list: &serde_json::Value) -> Vec<String> {
+    let all = list.as_array().expect("a list");
+    all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+}

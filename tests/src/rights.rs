@@ -104,13 +104,16 @@ fn deeds(operation: &str, body: &Value) -> Vec<Deed> {
     match operation {
         "TransactWriteItems" => {
             let actions = body["TransactItems"].as_array().expect("actions").iter();
-            actions.flat_map(|action| action.as_object().expect("one").iter().map(transacted)).collect()
+            actions
+                .flat_map(|action| action.as_object().expect("one").iter().map(transacted))
+                .collect()
         }
         "BatchGetItem" => {
             let tables = body["RequestItems"].as_object().expect("tables").iter();
             let each = |(table, wanted): (&String, &Value)| {
                 let keys = wanted["Keys"].as_array().expect("keys").iter();
-                keys.map(|key| deed("BatchGetItem", table, key["pk"]["S"].as_str())).collect::<Vec<_>>()
+                keys.map(|key| deed("BatchGetItem", table, key["pk"]["S"].as_str()))
+                    .collect::<Vec<_>>()
             };
             tables.flat_map(each).collect()
         }
@@ -130,7 +133,11 @@ fn deeds(operation: &str, body: &Value) -> Vec<Deed> {
 }
 
 fn transacted((kind, body): (&String, &Value)) -> Deed {
-    let action = if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") };
+    let action = if kind == "ConditionCheck" {
+        "ConditionCheckItem".to_owned()
+    } else {
+        format!("{kind}Item")
+    };
     single(&action, body)
 }
 

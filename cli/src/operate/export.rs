@@ -31,7 +31,7 @@ pub struct Export {
     /// Only of this model
     #[arg(long)]
     model: Option<String>,
-    /// complete, client_disconnected, upstream_error or deadline
+    /// complete, client_disconnected, upstream_error, deadline or stopped
     #[arg(long)]
     outcome: Option<String>,
     /// The file, which is there only when it is whole [default: standard output]

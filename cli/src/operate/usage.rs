@@ -84,7 +84,7 @@ pub struct Events {
     /// Only of this model
     #[arg(long)]
     model: Option<String>,
-    /// complete, client_disconnected, upstream_error or deadline
+    /// complete, client_disconnected, upstream_error, deadline or stopped
     #[arg(long)]
     outcome: Option<String>,
     /// How many rows at most; 0 means all

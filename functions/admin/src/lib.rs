@@ -6,6 +6,7 @@
 mod accounts;
 mod actor;
 mod alerts;
+mod allowed_addresses;
 mod answer;
 mod attempts;
 mod audit;
@@ -41,6 +42,7 @@ mod visit;
 pub use first_start::{FirstStart, first_start};
 
 use actor::Access;
+use allowed_addresses::AllowedAddresses;
 use attempts::Attempts;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -132,6 +134,10 @@ pub fn router(
         .clone()
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(Arc::clone(&office));
+    let allowed = AllowedAddresses {
+        ranges: settings.admin_allowed.clone(),
+        proxies: settings.bounds.trusted_proxies.clone(),
+    };
     let relay_url = settings.relay_url.clone();
     let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
     Ok(api
@@ -144,6 +150,7 @@ pub fn router(
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&office), session_seal::with_secrets))
+        .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::only))
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(office))
 }

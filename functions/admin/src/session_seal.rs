@@ -85,11 +85,7 @@ impl Office {
 }
 
 /// Answers requests with the secrets that are good now.
-pub(crate) async fn with_secrets(
-    State(office): Shared,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn with_secrets(State(office): Shared, request: Request, next: Next) -> Response {
     match office.refresh_secrets().await {
         Ok(()) => next.run(request).await,
         Err(error) => Refused::broken(error).into_response(),
@@ -123,7 +119,8 @@ mod tests {
             begun_at: session.begun_at + jiff::SignedDuration::from_millis(1),
             ..*session
         };
-        let used = Session { used_at: session.used_at + jiff::SignedDuration::from_secs(1), ..session };
+        let used =
+            Session { used_at: session.used_at + jiff::SignedDuration::from_secs(1), ..session };
         for (what, other) in [
             ("another secret", key("other").proven(&place, &session, &proof)),
             ("another place", key("secret").proven(&[3; 32], &session, &proof)),
@@ -131,7 +128,10 @@ mod tests {
             ("a longer proof", key("secret").proven(&place, &session, &[2; 33])),
             ("begun later", key("secret").proven(&place, &later(&session), &proof)),
             ("used later", key("secret").proven(&place, &used, &proof)),
-            ("another round", key("secret").proven(&place, &Session { round: 4, ..session }, &proof)),
+            (
+                "another round",
+                key("secret").proven(&place, &Session { round: 4, ..session }, &proof),
+            ),
         ] {
             assert_ne!(other, proven, "{what}");
         }

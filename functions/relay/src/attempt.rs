@@ -3,18 +3,23 @@
 use crate::body::Body;
 use crate::forward::Call;
 use crate::hear::Meant;
+use crate::held_bytes::{Allowance, Taken};
+use crate::receipt::Question;
 use crate::reply::{self, Refusal};
+use crate::settle::Ending;
 use crate::speak::{Outgoing, Speech};
 use crate::watch::{Unreadable, Watch};
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::{self, AwsAccess, NoAnswer, NotSigned, OAUTH_BETA, credential_header};
 use baton_domain::account::{CredentialKind, Provider};
+use baton_domain::id::KeyId;
 use baton_domain::metric::cause;
+use baton_domain::record::Outcome;
 use baton_domain::verdict;
 use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
-use baton_wire::meter::First;
+use baton_wire::meter::{First, Reading};
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
 use http::response::Parts;
@@ -34,6 +39,8 @@ pub(crate) struct Held {
     pub(crate) rest: upstream::Body,
     /// Has seen what was held.
     pub(crate) watch: Watch,
+    /// For what is held of an answer that is no stream.
+    pub(crate) gathered: Option<Allowance>,
 }
 
 /// One upstream call that came to nothing, before the client was sent anything.
@@ -55,6 +62,10 @@ pub(crate) enum Miss {
     Misconfigured(String),
     /// The request cannot be put in the upstream's words.
     BadRequest(String),
+    /// It sent more than is gathered of one answer; what it has shown until then.
+    TooMuch { why: &'static str, reading: Box<Option<Reading>> },
+    /// The process is being stopped.
+    Stopped,
 }
 
 impl Means {
@@ -86,7 +97,7 @@ impl Means {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
         let outgoing = speech.outgoing(asked, member, call, model)?;
         let Outgoing { url, mut headers, body, meant } = outgoing;
-        let call = async {
+        let calling = async {
             if member.account.credential == CredentialKind::Aws {
                 let access = AwsAccess::of_secret(&member.credential)?;
                 // A large future that few requests need.
@@ -94,9 +105,13 @@ impl Means {
             }
             let upstream = self.upstream.through(member.proxy.as_ref())?;
             let answer = upstream.call(Method::POST, &url, headers, body).await?;
-            hold(asked, meant, answer).await
+            self.hold(asked, (meant, call.question.as_ref()), answer).await
         };
-        tokio::time::timeout_at(first_byte, call).await.unwrap_or(Err(Miss::Timeout))
+        tokio::select! {
+            biased;
+            tried = tokio::time::timeout_at(first_byte, calling) => tried.unwrap_or(Err(Miss::Timeout)),
+            () = self.stop.is_over.cancelled() => Err(Miss::Stopped),
+        }
     }
 }
 
@@ -132,52 +147,117 @@ fn remove(headers: &mut HeaderMap, prefix: &str) {
     }
 }
 
-/// Reads on until it is known that the answer is no error.
-async fn hold(asked: &Asked, meant: Meant, answer: Response<upstream::Body>) -> Result<Held, Miss> {
-    let (mut head, mut rest) = answer.into_parts();
-    if head.status.is_redirection() {
-        // Followed neither by us nor by the client: either would carry a credential elsewhere.
-        return Err(Miss::Misconfigured("it answers with a redirect".to_owned()));
-    }
-    if !head.status.is_success() {
-        let body = gather(Vec::new(), &mut rest, None).await;
-        return Err(meant.error(head, body));
-    }
-    let turn = meant.turn(&mut head);
-    let mut watch = Watch::new(&head.headers, asked.accepts_gzip(), turn);
-    let mut chunks = Vec::new();
-    loop {
-        if watch.begins_well() {
-            return Ok(Held { head, chunks, rest, watch });
+impl Means {
+    /// Reads on until it is known that the answer is no error, within what is gathered of one.
+    async fn hold(
+        &self,
+        asked: &Asked,
+        (meant, question): (Meant, &Question),
+        answer: Response<upstream::Body>,
+    ) -> Result<Held, Miss> {
+        let (mut head, mut rest) = answer.into_parts();
+        if head.status.is_redirection() {
+            // Followed neither by us nor by the client: either would carry a credential elsewhere.
+            return Err(Miss::Misconfigured("it answers with a redirect".to_owned()));
         }
-        if let First::Error(failure) = watch.first() {
-            let kind = failure.kind.clone().unwrap_or_default();
-            let body = gather(chunks, &mut rest, Some(&mut watch)).await;
-            return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
+        if !head.status.is_success() {
+            let body = gather(Vec::new(), &mut rest, None).await;
+            return Err(meant.error(head, body));
         }
-        match rest.frame().await {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    chunks.push(watch.observe(data)?);
+        let turn = meant.turn(&mut head);
+        let mut watch = Watch::new(&head.headers, asked.accepts_gzip(), turn);
+        let mut gathered = Gathered::begin(self, &question.caller.key().id, &watch)?;
+        let mut chunks = Vec::new();
+        loop {
+            if watch.begins_well() {
+                return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
+            }
+            if let First::Error(failure) = watch.first() {
+                let kind = failure.kind.clone().unwrap_or_default();
+                let body = gather(chunks, &mut rest, Some(&mut watch)).await;
+                return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
+            }
+            match rest.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    let length = data.len();
+                    let seen = match watch.observe(data) {
+                        Ok(chunk) => {
+                            chunks.push(chunk);
+                            gathered.add(length, &watch)
+                        }
+                        Err(Unreadable::TOO_MUCH) => Err(Unreadable::TOO_MUCH.0),
+                        Err(unreadable) => return Err(unreadable.into()),
+                    };
+                    if let Err(why) = seen {
+                        // Freed before the reading is made, which takes room of its own.
+                        drop(chunks);
+                        let reading = watch.finish(question.body_bytes).0;
+                        return Err(Miss::TooMuch { why, reading: Box::new(Some(reading)) });
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(Miss::Unreachable(format!("the answer broke off: {error}")));
+                }
+                None if watch.is_stream() => {
+                    return Err(Miss::Unreachable(
+                        "the stream ended before its first event".to_owned(),
+                    ));
+                }
+                None => {
+                    if watch.gathers() {
+                        // Whether it can be told to the client must be known before it is.
+                        chunks.push(watch.observe_end()?);
+                    }
+                    return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
                 }
             }
-            Some(Err(error)) => {
-                return Err(Miss::Unreachable(format!("the answer broke off: {error}")));
-            }
-            None if watch.is_stream() => {
-                return Err(Miss::Unreachable(
-                    "the stream ended before its first event".to_owned(),
-                ));
-            }
-            None if watch.gathers() => {
-                // Whether it can be told to the client must be known before it is.
-                chunks.push(watch.observe_end()?);
-                return Ok(Held { head, chunks, rest, watch });
-            }
-            None => return Ok(Held { head, chunks, rest, watch }),
         }
     }
 }
+
+/// What is gathered of one answer before any of it leaves.
+struct Gathered {
+    /// As they came, perhaps compressed.
+    bytes: usize,
+    most: usize,
+    is_stream: bool,
+    allowance: Allowance,
+}
+
+impl Gathered {
+    fn begin(means: &Means, key: &KeyId, watch: &Watch) -> Result<Self, Miss> {
+        let is_stream = watch.is_stream();
+        let bounds = &means.bounds;
+        let most = if is_stream { bounds.first_event_bytes } else { bounds.answer_bytes };
+        let taken = Taken { bytes: 0, is_metered: false, concurrency: None };
+        let allowance = means.gathered.try_take(key, taken);
+        let allowance =
+            allowance.map_err(|_| Miss::TooMuch { why: CROWDED, reading: Box::new(None) });
+        Ok(Self { bytes: 0, most, is_stream, allowance: allowance? })
+    }
+
+    /// Counts more bytes, or says why no more are gathered.
+    fn add(&mut self, bytes: usize, watch: &Watch) -> Result<(), &'static str> {
+        self.bytes += bytes;
+        let held = self.bytes.max(watch.plain_bytes());
+        if held > self.most {
+            return Err(if self.is_stream {
+                "it sent too much before its first event"
+            } else {
+                "it is too long for one that is no stream; ask for a stream"
+            });
+        }
+        self.allowance.cover(held).map_err(|_| CROWDED)
+    }
+
+    /// What is to be kept with the answer: of one that is no stream all of it is still there.
+    fn into_kept(self) -> Option<Allowance> {
+        (!self.is_stream).then_some(self.allowance)
+    }
+}
+
+const CROWDED: &str = "the relay gathers as many bytes of answers as it may; try again in a moment";
 
 /// The rest of an error's body, as far as it comes and as the client is to get it.
 async fn gather(
@@ -238,7 +318,10 @@ impl Miss {
             Self::FirstEvent { kind, .. } => verdict::Failure::FirstEvent { kind },
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::Failure::Unreachable,
             Self::Timeout => verdict::Failure::Timeout,
-            Self::BadRequest(_) => verdict::Failure::NotAsked,
+            // Neither says anything of the account, and another one would not do better.
+            Self::BadRequest(_) | Self::TooMuch { .. } | Self::Stopped => {
+                verdict::Failure::NotAsked
+            }
         }
     }
 
@@ -258,6 +341,19 @@ impl Miss {
             Self::Misconfigured(_) => Err(Refusal::misconfigured()),
             Self::Timeout => Err(Refusal::timeout()),
             Self::BadRequest(why) => Err(Refusal::bad_request(&why)),
+            Self::TooMuch { why, .. } => Err(Refusal::answer_too_large(why)),
+            Self::Stopped => Err(Refusal::stopping()),
+        }
+    }
+
+    /// How it is recorded, if it was the last try.
+    pub(crate) fn ending(&mut self) -> Ending {
+        match self {
+            Self::Stopped => Ending::without_answer(Outcome::Stopped),
+            Self::TooMuch { reading, .. } => {
+                Ending { outcome: Outcome::UpstreamError, reading: reading.take() }
+            }
+            _ => Ending::without_answer(Outcome::UpstreamError),
         }
     }
 }
@@ -270,6 +366,8 @@ impl fmt::Display for Miss {
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
             Self::BadRequest(why) => write!(out, "not asked: {why}"),
+            Self::TooMuch { why, .. } => write!(out, "cut off: {why}"),
+            Self::Stopped => out.write_str("given up, because the relay is stopped"),
             Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),
         }
     }

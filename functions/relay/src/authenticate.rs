@@ -1,15 +1,20 @@
 //! Who asks: the first valid key among the credential headers.
 
 use crate::reply::Refusal;
+use crate::wrong_keys::Crowded;
 use crate::{Asked, Means};
+use baton_cloud::peer::Peer;
 use baton_cloud::store::Stored;
+use baton_domain::id::KeyId;
 use baton_domain::key::{Key, Unusable};
 use baton_domain::model::allows;
 use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::{RelayKey, is_within};
 use baton_domain::scope::Scope;
 use baton_wire::headers::credentials;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The key that a request came with, and what is reserved for the request against its limits.
 #[derive(Clone)]
@@ -38,16 +43,34 @@ impl Caller {
     }
 }
 
+/// So many different well-formed keys of one request are looked up. A client that sends its key
+/// beside another one's is served; a head full of guesses costs no more than two reads.
+const CANDIDATES_MAX: usize = 2;
+
 impl Means {
-    /// Tries every credential of the request; form and checksum first, so that a mistyped key
-    /// costs no I/O. Of several that fail, the one that got furthest explains most.
+    /// Tries the credentials of the request; form and checksum first, so that a mistyped key costs
+    /// no I/O. Of several that fail, the one that got furthest explains most.
     pub(crate) async fn authenticate(&self, asked: &Asked) -> Result<Caller, Refusal> {
         if let Err(error) = self.pepper.refresh().await {
             return Err(Refusal::store(&error));
         }
         let mut furthest = (Stage::Presented, Refusal::no_key());
+        let mut tried = Vec::new();
         for candidate in credentials(&asked.head.headers) {
-            match self.caller(asked, candidate).await {
+            let Ok(presented) = RelayKey::parse(candidate) else {
+                if furthest.0 <= Stage::Presented {
+                    furthest = (Stage::Presented, Refusal::malformed_key());
+                }
+                continue;
+            };
+            if tried.contains(&candidate) {
+                continue;
+            }
+            if tried.len() == CANDIDATES_MAX {
+                break;
+            }
+            tried.push(candidate);
+            match self.caller(asked, &presented).await {
                 Ok(caller) => return Ok(caller),
                 Err(failed) if failed.0 >= furthest.0 => furthest = failed,
                 Err(_) => {}
@@ -56,12 +79,20 @@ impl Means {
         Err(furthest.1)
     }
 
-    async fn caller(&self, asked: &Asked, candidate: &str) -> Result<Caller, (Stage, Refusal)> {
-        let presented =
-            RelayKey::parse(candidate).map_err(|_| (Stage::Presented, Refusal::malformed_key()))?;
-        let unknown = || (Stage::WellFormed, Refusal::unknown_key());
-        let stored = self.store.key(&presented.id).await;
-        let stored = stored.map_err(|error| (Stage::Known, Refusal::store(&error)))?;
+    async fn caller(
+        &self,
+        asked: &Asked,
+        presented: &RelayKey<'_>,
+    ) -> Result<Caller, (Stage, Refusal)> {
+        let address = self.address(asked);
+        let unknown = || {
+            if let Some(address) = address {
+                self.wrong_keys.note(address);
+            }
+            (Stage::WellFormed, Refusal::unknown_key())
+        };
+        let stored = self.look_up(&presented.id, address).await;
+        let stored = stored.map_err(|refusal| (Stage::Known, refusal))?;
         let stored = stored.ok_or_else(unknown)?;
         let hash = stored.secret.as_deref().unwrap_or_default();
         if !self.pepper.matches(presented.secret, hash) {
@@ -72,6 +103,61 @@ impl Means {
             Err(Unusable::Disabled) => Err((Stage::Known, Refusal::disabled_key())),
             Err(Unusable::Expired) => Err((Stage::Known, Refusal::expired_key())),
         }
+    }
+
+    /// Reads the key. One that this process does not know waits for its turn where its address has
+    /// shown many wrong ones; and only so many wait for the store at the same time.
+    async fn look_up(
+        &self,
+        id: &KeyId,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Arc<Stored<Key>>>, Refusal> {
+        let store = |error| Refusal::store(&error);
+        let is_known = self.store.knows_key(id);
+        // Counted apart, so that those who guess do not shut out those who are known.
+        let waiting = if is_known { &self.waiting.known } else { &self.waiting.unknown };
+        let _waiting = Waiting::begin(waiting, self.bounds.waiting_requests)
+            .ok_or_else(Refusal::too_many_waiting)?;
+        if is_known {
+            return self.store.key(id).await.map_err(store);
+        }
+        if let Some(address) = address {
+            let wait = self.wrong_keys.wait(address);
+            let wait = wait.map_err(|Crowded| Refusal::too_many_wrong_keys())?;
+            if !wait.is_zero() {
+                Box::pin(tokio::time::sleep(wait)).await;
+            }
+        }
+        self.store.key(id).await.map_err(store)
+    }
+
+    /// Where the request comes from, if whoever accepted it knows.
+    fn address(&self, asked: &Asked) -> Option<IpAddr> {
+        let peer = asked.head.extensions.get::<Peer>()?;
+        Some(self.bounds.trusted_proxies.client_of(peer.address(), &asked.head.headers))
+    }
+}
+
+/// How many requests wait for the store to tell their key.
+#[derive(Default)]
+pub(crate) struct WaitingRequests {
+    known: AtomicUsize,
+    unknown: AtomicUsize,
+}
+
+/// A request that waits for the store.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let guard = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(guard)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 //! client leaves.
 
 use crate::burst::Burst;
+use crate::held_bytes::Allowance;
 use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
@@ -25,7 +26,11 @@ pub struct Body(Kind);
 
 enum Kind {
     Ready(Option<Bytes>),
-    Gathered(std::vec::IntoIter<Result<Burst, Broken>>),
+    Gathered {
+        chunks: std::vec::IntoIter<Result<Burst, Broken>>,
+        /// Given back when the client has them.
+        _allowance: Option<Allowance>,
+    },
     Relayed(Relayed),
 }
 
@@ -33,11 +38,11 @@ enum Kind {
 pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Burst, Broken>> + Send>>;
 
 /// What the chunks' producer is told about its consumer.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Consumer {
     /// The client has left before the end.
     pub(crate) left: Arc<AtomicBool>,
-    /// The time for draining is over: end it here.
+    /// The time for draining is over, or the process is stopped: end it here.
     pub(crate) cut: CancellationToken,
 }
 
@@ -45,6 +50,11 @@ pub(crate) struct Consumer {
 pub(crate) struct Departure(Option<Consumer>);
 
 impl Consumer {
+    /// A consumer that is there, of an answer that ends with `stop`.
+    pub(crate) fn new(stop: &CancellationToken) -> Self {
+        Self { left: Arc::default(), cut: stop.child_token() }
+    }
+
     /// A guard for a future that is dropped when the client leaves.
     pub(crate) fn departure(&self) -> Departure {
         Departure(Some(self.clone()))
@@ -80,10 +90,14 @@ impl Body {
         Self(Kind::Ready(Some(bytes.into())))
     }
 
-    /// A body whose pieces are all there, and which may break after them.
-    pub(crate) fn gathered(mut chunks: Vec<Result<Burst, Broken>>) -> Self {
+    /// A body whose pieces are all there, and which may break after them; `allowance` is what was
+    /// taken for them.
+    pub(crate) fn gathered(
+        mut chunks: Vec<Result<Burst, Broken>>,
+        allowance: Option<Allowance>,
+    ) -> Self {
         chunks.retain(|chunk| !matches!(chunk, Ok(burst) if !burst.has_remaining()));
-        Self(Kind::Gathered(chunks.into_iter()))
+        Self(Kind::Gathered { chunks: chunks.into_iter(), _allowance: allowance })
     }
 
     /// A body that yields `chunks`. If it is dropped before their end they are drained for the
@@ -110,7 +124,7 @@ impl http_body::Body for Body {
             Kind::Ready(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
-            Kind::Gathered(chunks) => {
+            Kind::Gathered { chunks, .. } => {
                 Poll::Ready(chunks.next().map(|chunk| chunk.map(Frame::data)))
             }
             Kind::Relayed(relayed) => relayed.poll(context),
@@ -120,7 +134,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Ready(bytes) => bytes.is_none(),
-            Kind::Gathered(chunks) => chunks.as_slice().is_empty(),
+            Kind::Gathered { chunks, .. } => chunks.as_slice().is_empty(),
             Kind::Relayed(_) => false,
         }
     }
@@ -130,7 +144,7 @@ impl http_body::Body for Body {
             Kind::Ready(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Gathered(_) | Kind::Relayed(_) => SizeHint::default(),
+            Kind::Gathered { .. } | Kind::Relayed(_) => SizeHint::default(),
         }
     }
 }

@@ -4,11 +4,10 @@ use crate::admit::Reserved;
 use crate::authenticate::Caller;
 use crate::body::{Body, Consumer};
 use crate::forward::{Call, Failure};
+use crate::read::HeldBody;
 use crate::receipt::Bill;
 use crate::reply::Refusal;
-use crate::settle::Ending;
 use crate::{Asked, Means, PlatformDeadline, read};
-use baton_domain::record::Outcome;
 use bytes::Bytes;
 use http::Response;
 use std::pin::Pin;
@@ -34,11 +33,12 @@ impl Means {
         B::Error: std::fmt::Display + Send,
     {
         let time = self.time(asked);
-        let body = self.read(asked, body).await?;
+        let body = self.read(asked, (&caller, bill), body).await?;
         // From here on money may be reserved or spent: a client that leaves must not stop the
         // counting. Its departure drops this future, not the task; the answer is then drained as
         // any other.
-        let (means, asked, consumer) = (Arc::clone(self), Arc::clone(asked), Consumer::default());
+        let (means, asked, consumer) =
+            (Arc::clone(self), Arc::clone(asked), Consumer::new(&self.stop.is_over));
         let departure = consumer.departure();
         let exchange =
             async move { means.serve(&asked, caller, (body, bill), (consumer, time)).await };
@@ -53,10 +53,11 @@ impl Means {
         self: &Arc<Self>,
         asked: &Asked,
         mut caller: Caller,
-        (body, bill): (Bytes, Bill),
+        (held, bill): (HeldBody, Bill),
         (consumer, time): (Consumer, Duration),
     ) -> Result<Response<Body>, Refusal> {
         let deadline = Instant::now() + time;
+        let body = held.bytes.clone();
         let envelope = read::envelope(asked, &body)?;
         caller.may_use(&envelope.model)?;
         let sized = (&envelope, body.len());
@@ -70,7 +71,11 @@ impl Means {
         }
         let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();
         let call = Call::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
-        match self.forward(asked, call, deadline).await {
+        let forwarded = self.forward(asked, call, deadline).await;
+        // Nothing asks for the body again: others may take its room.
+        drop(envelope);
+        drop((body, held));
+        match forwarded {
             Ok(answer) => {
                 let mut answer = self.stream(asked, answer, consumer, deadline).await;
                 if let Some(reserved) = reserved {
@@ -90,7 +95,7 @@ impl Means {
     /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.
     async fn give_up(&self, failure: Failure) -> Result<Response<Body>, Refusal> {
         if let Some(receipt) = failure.receipt {
-            self.settle(&receipt, &Ending::without_answer(Outcome::UpstreamError)).await;
+            self.settle(&receipt, &failure.ending).await;
             return failure.answer.map_err(Refusal::settled);
         }
         failure.answer
@@ -122,9 +127,9 @@ mod tests {
     /// are boxed where they are made.
     #[test]
     fn a_request_takes_little_room_while_it_waits() {
-        type Work = (Arc<Means>, Arc<Asked>, Caller, Bytes);
+        type Work = (Arc<Means>, Arc<Asked>, Caller, HeldBody);
         let serve = |(means, asked, caller, body): Work| async move {
-            let consumer = (Consumer::default(), Duration::ZERO);
+            let consumer = (Consumer::new(&means.stop.is_over), Duration::ZERO);
             means.serve(&asked, caller, (body, Bill::Metered), consumer).await
         };
         assert!(size(serve) < 8 * 1024, "{} bytes", size(serve));

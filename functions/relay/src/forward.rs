@@ -11,11 +11,12 @@ use crate::choose::{Picked, Session};
 use crate::health::Note;
 use crate::receipt::{Bill, Question, Receipt, Seat};
 use crate::reply::Refusal;
+use crate::settle::Ending;
 use crate::speak::Speech;
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
 use baton_domain::metric::cause;
-use baton_domain::record::Tried;
+use baton_domain::record::{Outcome, Tried};
 use baton_domain::verdict::{Next, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
@@ -45,12 +46,15 @@ pub(crate) struct Answer {
 /// No good answer. The receipt is there if an upstream was tried.
 pub(crate) struct Failure {
     pub(crate) receipt: Option<Receipt>,
+    /// How the last try ended.
+    pub(crate) ending: Ending,
     pub(crate) answer: Result<Response<Body>, Refusal>,
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self { receipt: None, answer: Err(refusal) }
+        let ending = Ending::without_answer(Outcome::UpstreamError);
+        Self { receipt: None, ending, answer: Err(refusal) }
     }
 }
 
@@ -117,7 +121,11 @@ impl Means {
         let (mut tried, mut was_asked) = (Vec::new(), false);
         let mut last: Option<Missed> = None;
         while chooser.attempts() < ATTEMPTS_MAX {
-            let picked = self.pick(&mut chooser, question, deadline).await;
+            let picked = tokio::select! {
+                biased;
+                () = self.stop.is_over.cancelled() => Err(Refusal::stopping()),
+                picked = self.pick(&mut chooser, question, deadline) => picked,
+            };
             let Picked { at, seat } = match (picked, last.take()) {
                 (Ok(picked), None) => picked,
                 (Ok(picked), Some(missed)) => {
@@ -215,11 +223,13 @@ impl Missed {
     async fn failure(self, asked: &Asked) -> Failure {
         let Self { mut receipt, miss, note, was_asked } = self;
         note.written().await;
+        let mut miss = miss;
+        let ending = miss.ending();
         let answer = miss.into_answer(asked);
         receipt.status = match &answer {
             Ok(answer) => answer.status().as_u16(),
             Err(refusal) => refusal.status().as_u16(),
         };
-        Failure { receipt: was_asked.then_some(receipt), answer }
+        Failure { receipt: was_asked.then_some(receipt), ending, answer }
     }
 }

@@ -15,6 +15,7 @@ mod exchange;
 mod forward;
 mod health;
 mod hear;
+mod held_bytes;
 mod models;
 mod moves;
 mod own_usage;
@@ -25,19 +26,23 @@ mod seats;
 mod settle;
 mod source;
 mod speak;
+mod stop;
 mod stream;
 mod tokens;
 mod turn;
 mod watch;
+mod wrong_keys;
 
+use authenticate::WaitingRequests;
 pub use body::{Body, Broken};
 pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
 use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::observe::{Observer, Trace};
+use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{LimitsOnOutage, Settings, Timers};
+use baton_cloud::settings::{InputBounds, LimitsOnOutage, Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
@@ -49,6 +54,7 @@ use baton_wire::error::Dialect;
 use baton_wire::route::{Route, resolve, with_query};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use held_bytes::{HeldBytes, Most};
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
@@ -60,10 +66,13 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use stop::Stop;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use wrong_keys::WrongKeys;
 
 /// The relay, as a service. Cloning shares everything.
 #[derive(Clone)]
@@ -84,6 +93,15 @@ struct Means {
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
+    bounds: InputBounds,
+    /// Of requests' bodies.
+    held: HeldBytes,
+    /// Of answers that are gathered before any of it leaves.
+    gathered: HeldBytes,
+    wrong_keys: WrongKeys,
+    /// Requests that wait for the store to tell their key.
+    waiting: WaitingRequests,
+    stop: Stop,
     observer: Observer,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
@@ -145,6 +163,7 @@ impl Relay {
         (store, queue): (Store, UsageQueue),
     ) -> Self {
         let signer = Signer::new(store.clock().clone());
+        let bounds = settings.bounds.clone();
         Self(Arc::new(Means {
             store,
             queue,
@@ -157,6 +176,18 @@ impl Relay {
             spend_limit_message: settings.spend_limit_message.clone(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
+            held: HeldBytes::new(Most {
+                in_all: bounds.held_bytes,
+                per_key: bounds.held_bytes_per_key,
+            }),
+            gathered: HeldBytes::new(Most {
+                in_all: bounds.answer_bytes.saturating_mul(2),
+                per_key: bounds.answer_bytes,
+            }),
+            wrong_keys: WrongKeys::new(bounds.wrong_keys_per_minute),
+            waiting: WaitingRequests::default(),
+            stop: Stop::default(),
+            bounds,
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),
         }))
@@ -206,6 +237,18 @@ impl Relay {
         }
     }
 
+    /// From now on new requests are refused; those that are under way go on.
+    pub fn begin_stop(&self) {
+        self.0.stop.is_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends what is still under way: streams with an error event, calls that no upstream has
+    /// answered by giving them up. All of it is recorded.
+    pub fn end_answers(&self) {
+        self.begin_stop();
+        self.0.stop.is_over.cancel();
+    }
+
     /// Returns once every answer that outlived its client has been read and recorded. Call it
     /// after the last connection is closed.
     pub async fn drain(&self) {
@@ -238,6 +281,7 @@ impl Means {
         let mut body = std::pin::pin!(body);
         let caller = match route {
             Ok(Route::Alive) => return Ok(reply::alive()),
+            Ok(_) if self.stop.is_asked.load(Ordering::Relaxed) => Err(Refusal::stopping()),
             Ok(route) => self.authenticate(asked).await.map(|caller| (route, caller)),
             Err(refusal) => Err(refusal),
         };
@@ -245,10 +289,13 @@ impl Means {
             Ok(known) => known,
             Err(refusal) => {
                 // A client that is still sending would see a broken connection, not the reason.
-                read::discard(body.as_mut(), self.body_bytes_max).await;
+                self.discard(body.as_mut(), self.body_bytes_max).await;
                 return Err(refusal);
             }
         };
+        if let Some(peer) = asked.head.extensions.get::<Peer>() {
+            peer.authenticate();
+        }
         match route {
             Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
                 self.exchange(asked, caller, body, Bill::Free).await

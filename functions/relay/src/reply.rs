@@ -121,6 +121,75 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn late_body(what: &str) -> Self {
+        let message = format!("the request's body {what}; send it again over a faster connection");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", message)
+    }
+
+    fn soon(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { retry_after_seconds: Some(1), ..Self::new(status, kind, message) }
+    }
+
+    pub(crate) fn too_many_bytes_of_key(bytes: usize) -> Self {
+        Self::soon(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            format!(
+                "requests of this key that are under way hold up to {bytes} bytes already; try again \
+                 when one of them is answered"
+            ),
+        )
+    }
+
+    pub(crate) fn too_many_bytes() -> Self {
+        Self::soon(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "the relay holds as many bytes of requests as it may; try again in a moment",
+        )
+    }
+
+    pub(crate) fn too_many_at_once(most: u32) -> Self {
+        Self::soon(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            format!(
+                "this key may have {most} requests at the same time; try again when one is over"
+            ),
+        )
+    }
+
+    pub(crate) fn too_many_waiting() -> Self {
+        Self::soon(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "too many requests wait for the relay's configuration; try again in a moment",
+        )
+    }
+
+    pub(crate) fn too_many_wrong_keys() -> Self {
+        let refusal = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "your address has shown too many unknown keys; check the key, and try again in a minute",
+        );
+        Self { retry_after_seconds: Some(5), ..refusal }
+    }
+
+    /// The process is being stopped.
+    pub(crate) fn stopping() -> Self {
+        Self::soon(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "the relay is being stopped; try again in a moment",
+        )
+    }
+
+    /// The upstream's answer is more than is gathered of one.
+    pub(crate) fn answer_too_large(why: &str) -> Self {
+        Self::api(StatusCode::BAD_GATEWAY, format!("the upstream's answer was cut off: {why}"))
+    }
+
     pub(crate) fn unknown_model(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -20,6 +20,8 @@ pub(crate) enum Next {
     Broke(&'static str),
     Late,
     Cut,
+    /// The same, because the process is being stopped.
+    Stopped,
     /// Nothing for a while, where the client is to be given signs of life.
     Silence,
 }
@@ -204,7 +206,7 @@ mod tests {
                 Self::Chunk(_) => "chunk",
                 Self::Silence => "silence",
                 Self::Late => "late",
-                Self::End | Self::Broke(_) | Self::Cut => "over",
+                Self::End | Self::Broke(_) | Self::Cut | Self::Stopped => "over",
             }
         }
     }

@@ -34,7 +34,7 @@ impl Means {
     pub(crate) async fn stream(
         self: &Arc<Self>,
         asked: &Asked,
-        answer: Answer,
+        mut answer: Answer,
         consumer: Consumer,
         deadline: Instant,
     ) -> Response<Body> {
@@ -44,9 +44,13 @@ impl Means {
             head.headers.remove(CONTENT_LENGTH);
         }
         let is_stream = answer.held.watch.is_stream();
+        let gathered = answer.held.gathered.take();
         let chunks = Arc::clone(self).chunks(answer, asked.dialect, consumer.clone(), deadline);
         if !is_stream {
-            return Response::from_parts(head, Body::gathered(Box::pin(chunks).collect().await));
+            return Response::from_parts(
+                head,
+                Body::gathered(Box::pin(chunks).collect().await, gathered),
+            );
         }
         reply::mark_as_stream(&mut head.headers);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
@@ -84,6 +88,14 @@ impl Means {
                 if let Some(stop) = stop {
                     break stop;
                 }
+                // An upstream that always has more ready is never waited for.
+                if consumer.cut.is_cancelled() {
+                    break Next::Cut;
+                }
+            };
+            let stop = match stop {
+                Next::Cut if self.stop.is_over.is_cancelled() => Next::Stopped,
+                stop => stop,
             };
             let can_be_told = watch.can_be_told();
             let (tail, stop) = end(&mut watch, stop);
@@ -118,7 +130,9 @@ async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) 
                 burst.extend(watch.sign_of_life());
                 return None;
             }
-            Next::End | Next::Broke(_) | Next::Late | Next::Cut => return Some(next),
+            Next::End | Next::Broke(_) | Next::Late | Next::Cut | Next::Stopped => {
+                return Some(next);
+            }
         };
         match watch.observe(chunk) {
             Ok(chunk) => {
@@ -148,6 +162,10 @@ fn fault(stop: &Next, was_told: bool, is_stream: bool) -> Option<OwnError> {
     match stop {
         _ if was_told => None,
         Next::Broke(why) => Some(OwnError::api(*why)),
+        Next::Stopped => Some(OwnError {
+            kind: "overloaded_error",
+            message: "the relay is being stopped before the answer was complete; ask again".into(),
+        }),
         Next::Late => {
             Some(OwnError::timeout("the upstream went silent or the time for this request is over"))
         }
@@ -161,6 +179,7 @@ fn fault(stop: &Next, was_told: bool, is_stream: bool) -> Option<OwnError> {
 fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outcome {
     match stop {
         Next::Late if is_faulty => Outcome::Deadline,
+        Next::Stopped if is_faulty => Outcome::Stopped,
         Next::Cut => Outcome::ClientDisconnected,
         _ if left => Outcome::ClientDisconnected,
         _ if is_faulty || matches!(reading.ended, Ended::Error(_)) => Outcome::UpstreamError,

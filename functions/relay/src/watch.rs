@@ -2,17 +2,18 @@
 
 use crate::turn::Turn;
 use baton_wire::bedrock::EVENT_STREAM;
-use baton_wire::encoding::Gunzip;
+use baton_wire::encoding::{BadEncoding, Gunzip};
 use baton_wire::meter::{First, Meter, Reading};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 /// An answer's bytes are not what they are said to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
 impl Unreadable {
     const COMPRESSION: Self = Self("the upstream's compression is broken");
+    pub(crate) const TOO_MUCH: Self = Self("the upstream's compression unfolds to too much");
     const DIALECT: Self = Self("the upstream's answer is not one in its dialect");
     const FRAMES: Self = Self("the upstream's event stream is broken");
 }
@@ -23,6 +24,8 @@ pub(crate) struct Watch {
     is_stream: bool,
     gunzip: Option<Gunzip>,
     turn: Turn,
+    /// What came so far, decoded of any compression.
+    plain_bytes: usize,
     /// The client cannot decode, or gets other bytes anyway: it gets what we decoded.
     decodes_for_client: bool,
 }
@@ -43,7 +46,13 @@ impl Watch {
             gunzip: gzip.then(Gunzip::new),
             decodes_for_client: gzip && (!client_accepts_gzip || turn.changes()),
             turn,
+            plain_bytes: 0,
         }
+    }
+
+    /// How many bytes came so far, decoded of any compression.
+    pub(crate) fn plain_bytes(&self) -> usize {
+        self.plain_bytes
     }
 
     pub(crate) fn is_stream(&self) -> bool {
@@ -68,7 +77,10 @@ impl Watch {
     /// Takes a chunk from the upstream and returns what the client is to get for it.
     pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, Unreadable> {
         let Some(gunzip) = &mut self.gunzip else { return self.take(chunk) };
-        let plain = gunzip.push(&chunk).map_err(|_| Unreadable::COMPRESSION)?;
+        let plain = gunzip.push(&chunk).map_err(|bad| match bad {
+            BadEncoding::TooMuch => Unreadable::TOO_MUCH,
+            BadEncoding::Damaged | BadEncoding::Truncated => Unreadable::COMPRESSION,
+        })?;
         let taken = self.take(plain)?;
         Ok(if self.decodes_for_client { taken } else { chunk })
     }
@@ -86,6 +98,7 @@ impl Watch {
     }
 
     fn take(&mut self, plain: Bytes) -> Result<Bytes, Unreadable> {
+        self.plain_bytes = self.plain_bytes.saturating_add(plain.len());
         self.turn.take(plain, &mut self.meter).map_err(|_| Unreadable::FRAMES)
     }
 

@@ -5,12 +5,12 @@
 
 pub use aws_config::SdkConfig;
 
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use crate::settings::Settings;
 use aws_config::Region;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use crate::settings::Settings;
 use std::time::Duration;
 
 /// For one try of a call. Those made here take milliseconds, but for a wait of 20 s for messages.

@@ -15,6 +15,7 @@ pub mod lambda;
 pub mod live_secret;
 pub mod observe;
 pub mod openid;
+pub mod peer;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;

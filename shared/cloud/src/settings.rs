@@ -1,9 +1,12 @@
 //! The one door to the environment: read once, every bad variable reported at once.
 
+mod bounds;
 mod openid;
 
+pub use bounds::InputBounds;
 pub use openid::OpenIdSettings;
 
+use crate::peer::AddressRanges;
 use baton_domain::secret::Secret;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -208,6 +211,8 @@ pub struct Settings {
     pub event_days: u32,
     /// How long to wait for what.
     pub timers: Timers,
+    /// How much of each input is taken, and for how long.
+    pub bounds: InputBounds,
     /// In percent of the 5-hour or 7-day limit.
     pub utilisation_max: UtilisationMax,
     /// What becomes of limited requests while the store is out of reach.
@@ -218,6 +223,8 @@ pub struct Settings {
     pub reservation_margin: Duration,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
+    /// Whom the admin API and the console answer; everybody where nothing is set.
+    pub admin_allowed: Option<AddressRanges>,
     /// Where clients find the relay, if not where it listens.
     pub relay_url: Option<String>,
     /// The identity provider that people sign in at, if there is one.
@@ -283,6 +290,7 @@ impl Settings {
                 drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
                 token: source.seconds("BATON_TOKEN_SECONDS", "10"),
             },
+            bounds: InputBounds::read(&mut source),
             utilisation_max: source.parsed("BATON_UTILISATION_MAX", "95"),
             limits_on_outage: LimitsOnOutage {
                 money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),
@@ -291,6 +299,7 @@ impl Settings {
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
             console_origin: openid::console_origin(&mut source),
+            admin_allowed: admin_allowed(&mut source),
             relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
         };
@@ -430,6 +439,20 @@ placeholder! {
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
 }
 
+/// Address ranges; a text without any is a mistake, since it would let nobody in.
+fn admin_allowed(source: &mut Source<'_>) -> Option<AddressRanges> {
+    const NAME: &str = "BATON_ADMIN_ALLOWED_CIDRS";
+    let text = source.some_text(NAME)?;
+    match text.parse::<AddressRanges>() {
+        Ok(ranges) if ranges != AddressRanges::default() => Some(ranges),
+        _ => {
+            let what = "is no list of ranges like 203.0.113.0/24,2001:db8::/32";
+            let _unused: bool = source.complain(NAME, what);
+            None
+        }
+    }
+}
+
 /// The local stores that `cargo lambda watch` has its functions use. Whoever names tables or an
 /// endpoint means those: cargo-lambda's own settings cannot be overridden from outside.
 fn local_stores(source: &Source<'_>) -> Option<String> {
@@ -489,9 +512,16 @@ mod tests {
             ("BATON_LOG_FORMAT", "xml"),
             ("BATON_IDLE_SECONDS", "-1"),
             ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe"),
+            ("BATON_ADMIN_ALLOWED_CIDRS", ","),
         ]);
         let text = bad.err().map(|bad| bad.to_string()).unwrap_or_default();
-        for name in ["LISTEN", "LOG_FORMAT", "IDLE_SECONDS", "ALLOW_PRIVATE_UPSTREAMS"] {
+        for name in [
+            "LISTEN",
+            "LOG_FORMAT",
+            "IDLE_SECONDS",
+            "ALLOW_PRIVATE_UPSTREAMS",
+            "ADMIN_ALLOWED_CIDRS",
+        ] {
             assert!(text.contains(&format!("BATON_{name} ")), "{text}");
         }
     }

@@ -6,16 +6,57 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::{fmt, str};
 
+/// Vendors whose name may stand before a model's and a slash (`anthropic/claude-…`), as routers and
+/// their clients write it (the model lists of two public routers, 2026-11). Another word before a
+/// slash is a part of the id: a client may not choose what its model's name is taken from.
+const VENDORS: [&str; 30] = [
+    "ai21",
+    "amazon",
+    "anthropic",
+    "azure",
+    "azure_ai",
+    "baidu",
+    "bedrock",
+    "cohere",
+    "deepseek",
+    "gemini",
+    "google",
+    "meta",
+    "meta-llama",
+    "microsoft",
+    "minimax",
+    "mistral",
+    "mistralai",
+    "moonshotai",
+    "nousresearch",
+    "nvidia",
+    "openai",
+    "openrouter",
+    "perplexity",
+    "qwen",
+    "vertex_ai",
+    "x-ai",
+    "xai",
+    "z-ai",
+    "zai",
+    "zhipuai",
+];
+
+/// Where Bedrock's inference profiles of the system route to (Bedrock's page "Supported Regions and
+/// models for inference profiles", 2026-11).
+const GEOGRAPHIES: [&str; 10] =
+    ["us", "eu", "ap", "apac", "jp", "au", "ca", "sa", "us-gov", "global"];
+
 /// The id without what says where it is served, when it was cut, or how it is wrapped.
 ///
 /// Dated (`claude-sonnet-4-5-20250929`, `gpt-4o-2024-08-06`), `-latest`, `@20250929`, `[1m]`,
-/// paths (`anthropic/…`, an ARN's last part), Bedrock (`us.anthropic.…-v1:0`). An id without any
+/// a vendor's path (`anthropic/…`), an ARN, Bedrock (`us.anthropic.…-v1:0`). Each is taken off only
+/// in exactly its form, so what is left is the model that an upstream serves. An id without any
 /// of these is its own base. Forms from the providers' model pages, 2026-08.
 pub fn base_id(model: &str) -> &str {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let name = name.rsplit_once("anthropic.").map_or(name, |(_, rest)| rest);
-    let end = name.find(['@', '[']).unwrap_or(name.len());
-    let base = undated(unversioned(&name[..end]));
+    let name = unwrapped(model);
+    let name = bedrock_name(name).map_or(name, |name| unversioned(name.trim_vendor()));
+    let base = undated(without_mark(name));
     let base = base.strip_suffix("-latest").unwrap_or(base);
     if base.is_empty() { model } else { base }
 }
@@ -23,26 +64,91 @@ pub fn base_id(model: &str) -> &str {
 /// The id that Anthropic's own API knows a Bedrock model by: without geography, vendor and
 /// version, with its date. Another id is its own. Forms from Bedrock's model pages, 2026-11.
 pub fn anthropic_id(model: &str) -> &str {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    match name.rsplit_once("anthropic.") {
-        Some((_, rest)) if !rest.is_empty() => unversioned(rest),
-        _ => model,
-    }
+    bedrock_name(unwrapped(model)).map_or(model, |name| unversioned(name.trim_vendor()))
 }
 
 /// The foundation model behind a Bedrock inference profile of the system (`us.anthropic.…`,
 /// `global.anthropic.…`): `CountTokens` takes no other. Another id is its own.
 pub fn foundation_id(model: &str) -> &str {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    name.find("anthropic.").and_then(|at| name.get(at..)).unwrap_or(model)
+    bedrock_name(unwrapped(model)).map_or(model, |name| name.0)
+}
+
+/// What an id is of that stands behind the names of vendors, or in an ARN. Any other id is its own.
+fn unwrapped(model: &str) -> &str {
+    if let Some(name) = of_arn(model) {
+        return name;
+    }
+    let Some((path, name)) = model.rsplit_once('/') else { return model };
+    let is_vendor = |word: &str| VENDORS.iter().any(|known| known.eq_ignore_ascii_case(word));
+    // Vertex AI writes `publishers/anthropic/models/…`.
+    let vendors = path.strip_prefix("publishers/").and_then(|path| path.strip_suffix("/models"));
+    if vendors.unwrap_or(path).split('/').all(is_vendor) { name } else { model }
+}
+
+/// The model or profile that an ARN of Bedrock names.
+fn of_arn(model: &str) -> Option<&str> {
+    let mut parts = model.splitn(6, ':');
+    let is_bedrock = parts.next() == Some("arn")
+        && matches!(parts.next(), Some("aws" | "aws-cn" | "aws-us-gov"))
+        && parts.next() == Some("bedrock");
+    let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_place =
+        region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && account.bytes().all(|b| b.is_ascii_digit());
+    let (kind, name) = resource.split_once('/')?;
+    let is_named = matches!(kind, "inference-profile" | "foundation-model") && !name.contains('/');
+    (is_bedrock && is_place && is_named).then_some(name)
+}
+
+/// The name of a model of Anthropic's on Bedrock, from `anthropic.` on.
+struct BedrockName<'a>(&'a str);
+
+impl<'a> BedrockName<'a> {
+    fn trim_vendor(&self) -> &'a str {
+        self.0.strip_prefix(VENDOR_ON_BEDROCK).unwrap_or(self.0)
+    }
+}
+
+const VENDOR_ON_BEDROCK: &str = "anthropic.";
+
+fn bedrock_name(name: &str) -> Option<BedrockName<'_>> {
+    if name.contains('/') {
+        return None;
+    }
+    let is_one = |text: &str| text.strip_prefix(VENDOR_ON_BEDROCK).is_some_and(|it| !it.is_empty());
+    let behind = name.split_once('.').filter(|(first, _)| GEOGRAPHIES.contains(first));
+    let candidate = behind.map_or(name, |(_, rest)| rest);
+    is_one(candidate).then_some(BedrockName(candidate))
 }
 
 /// Without Bedrock's `-v1`, `-v1:0`, `-v2:0:200k`.
 fn unversioned(name: &str) -> &str {
     let Some((head, tail)) = name.rsplit_once("-v") else { return name };
-    let major = tail.split(':').next().unwrap_or_default();
-    let is_number = !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit());
-    if is_number { head } else { name }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = tail.split(':');
+    let is_version = parts.next().is_some_and(is_number)
+        && parts.next().is_none_or(is_number)
+        && parts.next().is_none_or(is_window)
+        && parts.next().is_none();
+    if is_version { head } else { name }
+}
+
+/// A context window: `200k`, `1m`.
+fn is_window(text: &str) -> bool {
+    let digits = text.strip_suffix(['k', 'm']).unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Without Vertex AI's version (`@20250929`, `@default`) and Claude Code's window (`[1m]`).
+fn without_mark(name: &str) -> &str {
+    let window = name.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
+    let name = window.filter(|(_, text)| is_window(text)).map_or(name, |(head, _)| head);
+    let is_version = |text: &str| {
+        matches!(text, "default" | "latest")
+            || ((3..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let version = name.rsplit_once('@').filter(|(_, text)| is_version(text));
+    version.map_or(name, |(head, _)| head)
 }
 
 /// Without `-20250929` or `-2024-08-06`.
@@ -59,6 +165,9 @@ fn undated(name: &str) -> &str {
 
 /// A pattern over model ids, for allow lists and model maps: `*` stands for any run of
 /// characters, everything else for itself. ASCII case does not matter, since operators type these.
+///
+/// A `*` stands for a `/` only in patterns that mean whole paths: `*` itself, `vendor/*`, and those of
+/// ARNs. `claude-haiku-*` covers no `claude-haiku-x/claude-opus-5-5`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelPattern(String);
@@ -155,6 +264,7 @@ pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&
 
 /// Glob match that goes back only to the last star: no allocation, at most |pattern| × |text|.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let crosses = pattern == b"*" || pattern.ends_with(b"/*") || pattern.starts_with(b"arn:");
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(t) {
@@ -169,6 +279,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
             }
             _ => {
                 let Some((at, from)) = star else { return false };
+                if text[from] == b'/' && !crosses {
+                    return false;
+                }
                 star = Some((at, from + 1));
                 p = at + 1;
                 t = from + 1;
@@ -206,6 +319,9 @@ mod tests {
         check("é-2024080é", "é-2024080é");
         check("/", "/");
         check("@x", "@x");
+        check("vertex_ai/claude-haiku-4-5@default", "claude-haiku-4-5");
+        check("OpenRouter/anthropic/claude-opus-5-5", "claude-opus-5-5");
+        check("claude-opus-4-5@20251101[1m]", "claude-opus-4-5");
     }
 
     #[test]
@@ -254,6 +370,99 @@ mod tests {
         check("claude-sonnet-4-5-20250929", "claude-sonnet-4-5", false);
         check("claude-sonnet-4", "claude-sonnet-4-5", false);
         check("a**b", "ab", true);
+    }
+
+    #[test]
+    fn decorations_reach_no_other_model() {
+        let decorations = [
+            "claude-opus-4-5/claude-haiku-4-5",
+            "anthropic/claude-opus-4-5/claude-haiku-4-5",
+            "claude-haiku-4-5/claude-opus-4-5",
+            "claude-haiku-4-5/../claude-opus-4-5",
+            "publishers/claude-opus-4-5/models/claude-haiku-4-5",
+            "publishers/anthropic/models/x/claude-haiku-4-5",
+            "x.anthropic.claude-haiku-4-5",
+            "claude-opus-4-5anthropic.claude-haiku-4-5",
+            "claude-opus-4-5.anthropic.claude-haiku-4-5",
+            "us.eu.anthropic.claude-haiku-4-5",
+            "us.anthropic.claude-opus-4-5-v1:0/us.anthropic.claude-haiku-4-5-v1:0",
+            "claude-haiku-4-5@claude-opus-4-5",
+            "claude-haiku-4-5@opus",
+            "claude-haiku-4-5@",
+            "claude-haiku-4-5@20251001@claude-opus-4-5",
+            "claude-haiku-4-5[opus]",
+            "claude-haiku-4-5[1m",
+            "claude-haiku-4-5[]",
+            "claude-haiku-4-5-v1:claude-opus-4-5",
+            "us.anthropic.claude-haiku-4-5-v1:0:opus",
+            "us.anthropic.claude-haiku-4-5-v1:0:200k:x",
+            "claude-opus-4-5\0claude-haiku-4-5",
+            "claude-haiku-4-5\0",
+            " claude-haiku-4-5",
+            "claude-haiku-4-5 ",
+            "claude-haiku-4-5\n",
+            "claude-haiku-4-5?model=claude-opus-4-5",
+            "claude-haiku-4-5#",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/claude-opus-4-5/claude-haiku-4-5",
+            "arn:aws:bedrock:us-east-1:1:application-inference-profile/claude-haiku-4-5",
+            "arn:aws:bedrock:us-east-1:1:prompt/claude-haiku-4-5",
+            "arn:aws:s3:us-east-1:1:inference-profile/claude-haiku-4-5",
+            "arn:claude-opus-4-5:bedrock:us-east-1:1:inference-profile/claude-haiku-4-5",
+            "arn:aws:bedrock:Opus:1:inference-profile/claude-haiku-4-5",
+            "claude-opus-4-5:claude-haiku-4-5",
+            "//claude-haiku-4-5",
+            "/claude-haiku-4-5",
+            "anthropic//claude-haiku-4-5",
+            "claude-haiku-4-5-2025100",
+            "claude-haiku-4-5-latest-opus",
+        ];
+        for model in decorations {
+            assert!(!allows(&[pattern("claude-haiku-4-5")], model), "{model:?}");
+            let table = [(pattern("claude-haiku-4-5"), "x".to_owned())];
+            assert_eq!(map(&table, model), None, "{model:?}");
+            for bedrock in [anthropic_id(model), foundation_id(model)] {
+                assert!(!allows(&[pattern("claude-haiku-4-5")], bedrock), "{model:?}: {bedrock}");
+            }
+        }
+        for model in decorations.iter().filter(|model| model.contains('/')) {
+            assert!(!allows(&[pattern("claude-haiku-*")], model), "{model:?}");
+        }
+        for model in [
+            "claude-haiku-4-5",
+            "CLAUDE-HAIKU-4-5",
+            "claude-haiku-4-5-20251001",
+            "anthropic/claude-haiku-4-5",
+            "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-haiku-4-5-v1:0",
+            "claude-haiku-4-5@20251001",
+            "claude-haiku-4-5[1m]",
+        ] {
+            assert!(allows(&[pattern("claude-haiku-4-5")], model), "{model}");
+        }
+    }
+
+    #[test]
+    fn a_star_and_a_slash() {
+        let check = |text, model, expect| {
+            assert_eq!(pattern(text).covers(model), expect, "{text} {model}");
+        };
+        check("*", "a/b/c", true);
+        check("claude-*", "claude-x/claude-opus", false);
+        check("myteam/*", "myteam/a/b", true);
+        check("myteam*", "myteam/a", false);
+        check("*/claude-*", "myteam/claude-x", true);
+        check("*/claude-*", "my/team/claude-x", false);
+        check("*a*b/c", "xaxb/c", true);
+        check(
+            "arn:aws:bedrock:*",
+            "arn:aws:bedrock:eu-west-1:1:application-inference-profile/x",
+            true,
+        );
+        check(
+            "*opus*",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-8",
+            true,
+        );
     }
 
     #[test]

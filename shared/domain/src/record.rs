@@ -197,6 +197,8 @@ pub enum Outcome {
     UpstreamError,
     /// A timer of the relay or its platform ended it.
     Deadline,
+    /// The relay was stopped while it was under way.
+    Stopped,
 }
 
 impl Outcome {
@@ -207,12 +209,13 @@ impl Outcome {
             Self::ClientDisconnected => "client_disconnected",
             Self::UpstreamError => "upstream_error",
             Self::Deadline => "deadline",
+            Self::Stopped => "stopped",
         }
     }
 
     /// Whether it counts among the errors of a summary.
     pub fn is_error(self) -> bool {
-        matches!(self, Self::UpstreamError | Self::Deadline)
+        matches!(self, Self::UpstreamError | Self::Deadline | Self::Stopped)
     }
 }
 

@@ -7,7 +7,14 @@ use flate2::write::MultiGzDecoder;
 use std::io::Write as _;
 
 /// The most that one push may unfold to; a larger one is an attack or an accident.
-const UNFOLDED_BYTES_MAX: usize = 64 * 1024 * 1024;
+const UNFOLDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A whole body may unfold to so much, in however many members...
+const WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// ...and a longer one to so many times its compressed length: event streams shrink tenfold to
+/// thirtyfold.
+const RATIO_MAX: u64 = 64;
 
 /// How much is fed at once, so that the bound above is noticed in time: deflate unfolds at most
 /// about a thousandfold (RFC 1951).
@@ -22,7 +29,7 @@ pub enum BadEncoding {
     /// It ended in the middle.
     #[error("the upstream's gzip encoding ended early")]
     Truncated,
-    /// One chunk unfolds to more than 64 MiB.
+    /// One chunk unfolds to more than 16 MiB, or the whole body to too many times its length.
     #[error("the upstream's gzip encoding unfolds to too much")]
     TooMuch,
 }
@@ -32,6 +39,8 @@ pub enum BadEncoding {
 pub struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
     is_empty: bool,
+    taken: u64,
+    unfolded: u64,
 }
 
 impl Default for Gunzip {
@@ -43,7 +52,7 @@ impl Default for Gunzip {
 impl Gunzip {
     /// A decoder at the start of a body.
     pub fn new() -> Self {
-        Self { decoder: MultiGzDecoder::new(Vec::new()), is_empty: true }
+        Self { decoder: MultiGzDecoder::new(Vec::new()), is_empty: true, taken: 0, unfolded: 0 }
     }
 
     /// Takes the next bytes and returns all that can be told of the plain text so far.
@@ -54,12 +63,18 @@ impl Gunzip {
         self.is_empty &= chunk.is_empty();
         for step in chunk.chunks(STEP) {
             self.decoder.write_all(step).map_err(|_| BadEncoding::Damaged)?;
-            if self.decoder.get_ref().len() > UNFOLDED_BYTES_MAX {
+            self.taken += step.len() as u64;
+            let plain = self.decoder.get_ref().len();
+            let whole = self.unfolded + plain as u64;
+            let whole_max = WHOLE_BYTES_MAX.max(self.taken.saturating_mul(RATIO_MAX));
+            if plain > UNFOLDED_BYTES_MAX || whole > whole_max {
                 return Err(BadEncoding::TooMuch);
             }
         }
         self.decoder.flush().map_err(|_| BadEncoding::Damaged)?;
-        Ok(std::mem::take(self.decoder.get_mut()).into())
+        let plain = std::mem::take(self.decoder.get_mut());
+        self.unfolded += plain.len() as u64;
+        Ok(plain.into())
     }
 
     /// Ends the body and returns what was left. An empty body is whole.
@@ -142,6 +157,46 @@ mod tests {
     fn a_bomb_is_noticed() {
         let bomb = gzip(&vec![0; UNFOLDED_BYTES_MAX + 10_000_000]);
         assert_eq!(gunzip([bomb.as_slice()]), Err(BadEncoding::TooMuch));
+    }
+
+    #[test]
+    fn a_bomb_of_many_members_is_noticed() {
+        let member = gzip(&vec![0; 4_000_000]);
+        let members = std::iter::repeat_n(member.as_slice(), 1000);
+        let mut decoder = Gunzip::new();
+        let mut plain = 0;
+        let mut ended = Ok(());
+        for member in members {
+            match decoder.push(member) {
+                Ok(bytes) => plain += bytes.len(),
+                Err(why) => {
+                    ended = Err(why);
+                    break;
+                }
+            }
+        }
+        assert_eq!(ended, Err(BadEncoding::TooMuch));
+        assert!(plain <= 64 * 1024 * 1024, "{plain}");
+    }
+
+    #[test]
+    fn a_long_honest_stream_goes_on() {
+        // No two of its words are alike.
+        let mut decoder = Gunzip::new();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut number = 1_u64;
+        for _ in 0..20 {
+            let mut plain = Vec::new();
+            while plain.len() < 5_000_000 {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                plain
+                    .extend_from_slice(format!("data: {{\"word\":\"{number:x}\"}}\n\n").as_bytes());
+            }
+            encoder.write_all(&plain).unwrap();
+            for chunk in std::mem::take(encoder.get_mut()).chunks(16 * 1024) {
+                decoder.push(chunk).unwrap();
+            }
+        }
     }
 
     proptest! {

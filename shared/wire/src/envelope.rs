@@ -1,15 +1,14 @@
 //! The few fields of a request body that a relay needs, found by one scan; the body stays as
 //! received.
 //!
-//! The scan checks that the whole body is JSON. Which account serves the model is `domain`'s
+//! The scan checks that the whole body is JSON, that it is not nested too deeply, and that no field
+//! is given twice or under a name that some server takes for one that the relay reads. Which account serves the model is `domain`'s
 //! business; the session of a request that names none is [`crate::session`]'s.
 
+use crate::json::{self, BadJson, DEPTH_MAX, FIELDS_MAX};
 use crate::session::{Opening, Prefix, written};
 use bytes::Bytes;
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 /// What a request body says of itself.
@@ -56,7 +55,44 @@ pub enum BadBody {
     /// Which of two values counts is for each parser to say: the relay might charge for one
     /// while the upstream serves the other.
     #[error("{0}: field given twice")]
-    Twice(&'static str),
+    Twice(String),
+    /// The relay reads one field, and a server that compares names less strictly reads the other.
+    #[error("{name}: write this field as `{known}`")]
+    OtherCase {
+        /// As the client wrote it.
+        name: String,
+        /// The field that it may be taken for.
+        known: &'static str,
+    },
+    /// Arrays and objects inside each other.
+    #[error("the request body is nested too deeply: at most {DEPTH_MAX} levels are accepted")]
+    TooDeep,
+    /// In one object.
+    #[error("an object of the request body has too many fields: at most {FIELDS_MAX} are accepted")]
+    ManyFields,
+}
+
+impl BadBody {
+    fn new(error: BadJson, body: &[u8]) -> Self {
+        match error {
+            BadJson::Syntax(at) => {
+                let before = body.get(..at).unwrap_or(body);
+                let line = memchr::memchr_iter(b'\n', before).count() + 1;
+                let start = memchr::memrchr(b'\n', before).map_or(0, |feed| feed + 1);
+                Self::NotJson { line, column: before.len() - start + 1 }
+            }
+            BadJson::NotAnObject => Self::NotAnObject,
+            BadJson::TooDeep => Self::TooDeep,
+            BadJson::Twice(name) => Self::Twice(shown(&name)),
+            BadJson::OtherCase { name, known } => Self::OtherCase { name: shown(&name), known },
+            BadJson::ManyFields => Self::ManyFields,
+        }
+    }
+}
+
+/// A name of the client's as an error may repeat it: short, and without control characters.
+fn shown(name: &str) -> String {
+    name.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 impl<'a> Envelope<'a> {
@@ -116,7 +152,7 @@ pub fn replace_model(body: &Bytes, span: Range<usize>, model: &str) -> Bytes {
     changed.into()
 }
 
-/// The session in `metadata.user_id` (facts: real clients, 2026-11-22).
+/// The session in `metadata.user_id` (recorded requests of Claude Code, 2026-11-22).
 fn session_of_metadata(raw: &str) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Metadata<'a> {
@@ -166,13 +202,6 @@ enum Field {
     Messages,
 }
 
-impl Field {
-    /// Whether it is a part of the prompt, of which the relay does not care what it says.
-    fn is_prompt(self) -> bool {
-        matches!(self, Self::Tools | Self::System | Self::Instructions | Self::Input)
-    }
-}
-
 const NAMES: [(&str, Field); 13] = [
     ("model", Field::Model),
     ("stream", Field::Stream),
@@ -194,7 +223,6 @@ const NAMES: [(&str, Field); 13] = [
 struct Fields<'a> {
     raw: [Option<&'a str>; NAMES.len()],
     messages: Option<Opening<'a>>,
-    twice: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -204,76 +232,39 @@ impl<'a> Fields<'a> {
 }
 
 fn fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
-    let read = |visitor| {
-        let mut parser = serde_json::Deserializer::from_slice(body);
-        let fields = de::Deserializer::deserialize_map(&mut parser, visitor)?;
-        parser.end().map(|()| fields)
-    };
-    // Messages of another form are for the upstream to refuse.
-    let fields = read(FieldsVisitor { reads_messages: true })
-        .or_else(|_| read(FieldsVisitor { reads_messages: false }))
-        .map_err(|error| {
-            let is_other = !matches!(body.trim_ascii_start().first(), None | Some(b'{'));
-            if error.is_data() && is_other {
-                BadBody::NotAnObject
-            } else {
-                BadBody::NotJson { line: error.line(), column: error.column() }
-            }
-        })?;
-    fields.twice.map_or(Ok(fields), |name| Err(BadBody::Twice(name)))
-}
-
-struct FieldsVisitor {
-    reads_messages: bool,
-}
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(field) = map.next_key_seed(Key)? {
-            match field {
-                Some(Field::Messages) if self.reads_messages => {
-                    fields.messages = Some(map.next_value()?);
-                }
-                None | Some(Field::Messages) => drop(map.next_value::<IgnoredAny>()?),
-                Some(field) => {
-                    let raw = map.next_value::<&RawValue>()?.get();
-                    let is_twice = fields.raw[field as usize].replace(raw).is_some();
-                    if is_twice && !field.is_prompt() {
-                        fields.twice = Some(NAMES[field as usize].0);
-                    }
-                }
-            }
+    let mut fields = Fields::default();
+    let read = json::fields(body, |name, span| {
+        let Some((known, field)) = NAMES.iter().find(|(known, _)| is_alike(known, name)) else {
+            return Ok(());
+        };
+        if known != name {
+            return Err(BadJson::OtherCase { name: name.to_string(), known });
         }
-        Ok(fields)
-    }
+        let value = body.get(span.clone()).unwrap_or_default();
+        if *field == Field::Messages {
+            // Messages of another form are for the upstream to refuse.
+            fields.messages = Opening::read(value);
+        } else {
+            let raw = std::str::from_utf8(value).map_err(|_| BadJson::Syntax(span.start))?;
+            fields.raw[*field as usize] = Some(raw);
+        }
+        Ok(())
+    });
+    read.map(|()| fields).map_err(|error| BadBody::new(error, body))
 }
 
-/// The field that a key names, without copying the key.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Option<Field>;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
-        key.deserialize_str(self)
+/// Whether some server may take `name` for the field `known`. Go's and others compare names without
+/// regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some accept
+/// `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
+fn is_alike(known: &str, name: &str) -> bool {
+    if known == name {
+        return true;
     }
-}
-
-impl Visitor<'_> for Key {
-    type Value = Option<Field>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+    // A longer name has more characters, however they are written.
+    if name.len() > 4 * known.len() {
+        return false;
     }
-
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(NAMES.iter().find(|(name, _)| *name == key).map(|(_, field)| *field))
-    }
+    let is_mark = |c: &char| matches!(c, '_' | '-');
+    let given = name.chars().filter(|c| !is_mark(c)).flat_map(char::to_uppercase);
+    given.flat_map(char::to_lowercase).eq(known.chars().filter(|c| !is_mark(c)))
 }

@@ -8,6 +8,7 @@ pub mod encoding;
 pub mod envelope;
 pub mod error;
 pub mod headers;
+pub mod json;
 pub mod limits;
 pub mod meter;
 pub mod route;

@@ -3,12 +3,8 @@
 //! The upstream's prompt cache is per account, so turns of one conversation should meet the same
 //! number. Which account it picks is `domain::choose`'s business.
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
+use crate::json::Value;
 use std::fmt;
-use std::marker::PhantomData;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The client's own words for billing and version, which it changes between turns; no part of
@@ -54,15 +50,14 @@ impl Prefix<'_> {
     /// its escapes: to undo those of a large body costs more than all else that is done with it.
     fn number(&self) -> Option<u64> {
         let mut hash = Hash { state: Xxh3::new(), is_empty: true };
-        if let Some(tools) = parsed::<Vec<Tool<'_>>>(self.tools) {
-            let names =
-                tools.iter().filter_map(|tool| tool.name.as_deref().or(tool.kind.as_deref()));
-            names.for_each(|name| hash.add(b't', name));
+        let tools = self.tools.and_then(|tools| checked(tools).items()).into_iter().flatten();
+        for name in tools.filter_map(|tool| field(tool, "name").or_else(|| field(tool, "type"))) {
+            name.text().iter().for_each(|name| hash.add(b't', name));
         }
         for system in [self.system, self.instructions].into_iter().flatten() {
             hash.add_content(b's', system);
         }
-        match self.messages.clone().or_else(|| parsed(self.input)) {
+        match self.messages.clone().or_else(|| Opening::read(self.input?.as_bytes())) {
             Some(Opening(said)) => said.iter().for_each(|content| hash.add_content(b'm', content)),
             None => self.input.iter().for_each(|input| hash.add_content(b'm', input)),
         }
@@ -75,58 +70,36 @@ impl Prefix<'_> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opening<'a>(Vec<&'a str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_seq(OpeningVisitor(PhantomData))
-    }
-}
-
-struct OpeningVisitor<'a>(PhantomData<&'a str>);
-
-impl<'de: 'a, 'a> Visitor<'de> for OpeningVisitor<'a> {
-    type Value = Opening<'a>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Opening<'a>, A::Error> {
+impl<'a> Opening<'a> {
+    /// Reads a list of messages, whose text is known to be JSON; `None` where it has another form.
+    pub(crate) fn read(messages: &'a [u8]) -> Option<Self> {
         let mut said = Vec::new();
-        while let Some(message) = list.next_element::<Message<'a>>()? {
-            said.extend(message.content.map(RawValue::get));
-            if message.role.as_deref() == Some("user") {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
+        for message in Value::of_checked(messages).items()? {
+            let (mut is_user, mut content) = (false, None);
+            for (name, value) in message.fields()?.filter(|(_, value)| !value.is_null()) {
+                match &*name {
+                    "role" => is_user = value.text()? == "user",
+                    "content" => content = Some(value.raw()),
+                    _ => {}
+                }
+            }
+            said.extend(content);
+            if is_user {
                 break;
             }
         }
-        Ok(Opening(said))
+        Some(Opening(said))
     }
 }
 
-#[derive(Deserialize)]
-struct Tool<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
+fn checked(json: &str) -> Value<'_> {
+    Value::of_checked(json.as_bytes())
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    role: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-}
-
-fn parsed<'a, T: Deserialize<'a>>(json: Option<&'a str>) -> Option<T> {
-    serde_json::from_str(json?).ok()
+/// A field of an object that is not `null`.
+fn field<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
+    let field = object.fields()?.find(|(known, _)| known == name);
+    field.map(|(_, value)| value).filter(|value| !value.is_null())
 }
 
 /// A text as it is written; `None` for what is none.
@@ -153,8 +126,8 @@ impl Hash {
         if let Some(text) = written(content) {
             return self.add(tag, text);
         }
-        let blocks: Vec<Block<'_>> = parsed(Some(content)).unwrap_or_default();
-        let texts = blocks.iter().filter_map(|block| written(block.text?.get()));
+        let blocks = checked(content).items().into_iter().flatten();
+        let texts = blocks.filter_map(|block| written(field(block, "text")?.raw()));
         texts.filter(|text| !text.starts_with(BILLING_BLOCK)).for_each(|text| self.add(tag, text));
     }
 }

@@ -55,6 +55,7 @@ mod write;
 
 pub use stream::Stream;
 
+use crate::json::BadJson;
 use answer::Answer;
 use ask::Aliases;
 use error::Fault;
@@ -171,6 +172,19 @@ pub enum Untranslatable {
     /// There is no conversation, or it is not a list of messages.
     #[error("a conversation is required: a list, as `messages` or `input`")]
     NoMessages,
+    /// Arrays and objects inside each other.
+    #[error(
+        "the request body is nested too deeply for this model: at most {} levels are accepted",
+        read::DEPTH_MAX
+    )]
+    TooDeep,
+    /// Content blocks or tools inside each other.
+    #[error(
+        "content blocks or tools are nested too deeply for this model: at most {} inside each \
+         other are accepted",
+        read::NESTED_CONTENT_MAX
+    )]
+    NestedContent,
     /// The upstream has nothing like it, and the answer would mean something else without.
     #[error("{name}: {advice}")]
     Field {
@@ -222,7 +236,11 @@ impl Translation {
     /// When the body is no request, or asks for what the upstream has nothing like.
     pub fn request(self, body: &[u8], options: &Options<'_>) -> Result<Translated, Untranslatable> {
         let text = std::str::from_utf8(body).map_err(|_| Untranslatable::NotAnObject)?;
-        let object = Object::read(text).ok_or(Untranslatable::NotAnObject)?;
+        let document = read::parse(text.as_bytes()).map_err(|error| match error {
+            BadJson::TooDeep => Untranslatable::TooDeep,
+            _ => Untranslatable::NotAnObject,
+        })?;
+        let object = Object::of(document.root()).ok_or(Untranslatable::NotAnObject)?;
         let mut ask = match self.client {
             Client::Messages => messages::ask_in::read(object),
             Client::Chat => chat::ask_in::read(object),
@@ -236,7 +254,7 @@ impl Translation {
             Speaks::Messages => (messages::ask_out::write(&mut ask, options), "/v1/messages"),
             Speaks::Chat => (chat::ask_out::write(&mut ask, options), "/v1/chat/completions"),
         };
-        let echo = ask.echo.iter().map(|(name, raw)| (*name, raw.get().to_owned())).collect();
+        let echo = ask.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
         let asked = Asked {
             translation: self,
             model: ask.model,

@@ -3,6 +3,7 @@
 //!
 //! Every other byte stays, in requests and in streams. What usage means is `meter`'s business.
 
+use crate::json::is_json;
 use crate::sse::Decoder;
 use bytes::{Bytes, BytesMut};
 use serde::de::IgnoredAny;
@@ -132,7 +133,7 @@ impl WithoutUsage {
 
 /// Whether an event's data, cut or not, is a whole chunk or the end mark.
 fn is_whole(event: &[u8]) -> bool {
-    any_data(event, |data| data == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok())
+    any_data(event, |data| data == b"[DONE]" || is_json(data))
 }
 
 /// Whether an event is a chunk with usage and without a choice.

@@ -1,6 +1,7 @@
 //! Request bodies of real clients, and bodies that nobody should send.
 
 use baton_wire::envelope::{BadBody, Envelope, replace_model};
+use baton_wire::json::{DEPTH_MAX, FIELDS_MAX};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -57,7 +58,6 @@ fn fields() {
     check(r#"{"model":"m","stream":null,"max_tokens":-1}"#, ("m", false, None, None));
     check(r#"{"model":"m","max_tokens":1,"max_completion_tokens":9}"#, ("m", false, Some(9), None));
     check(r#"{"model":"m","max_output_tokens":9}"#, ("m", false, Some(9), None));
-    check(r#"{"model":"m","tools":[{"model":1,"model":2}]}"#, ("m", false, None, None));
     check(r#"{"model":"m","metadata":{"user_id":"who"}}"#, ("m", false, None, Some("who")));
     check(
         r#"{"model":"m","metadata":{"user_id":"{\"session_id\":\"s\"}"}}"#,
@@ -87,11 +87,6 @@ fn bodies_that_cannot_be_relayed() {
     check(r#"{"model":""}"#, BadBody::NoModel);
     check(r#"{"model":null}"#, BadBody::ModelNotAString);
     check(r#"{"model":["m"]}"#, BadBody::ModelNotAString);
-    check(r#"{"model":"a","model":"b"}"#, BadBody::Twice("model"));
-    check(r#"{"model":"a","mod\u0065l":"a"}"#, BadBody::Twice("model"));
-    check(r#"{"model":"a","max_tokens":1,"max_tokens":2}"#, BadBody::Twice("max_tokens"));
-    let prompt = r#"{"model":"a","system":"b","system":"c","messages":[],"messages":1}"#;
-    assert!(read(prompt).is_ok(), "what counts in a prompt is for the upstream to say");
     for body in ["[]", "1", "\"model\"", "null"] {
         check(body, BadBody::NotAnObject);
     }
@@ -120,9 +115,91 @@ fn bodies_that_cannot_be_relayed() {
 }
 
 #[test]
-fn nesting_has_no_limit() {
-    let deep = format!(r#"{{"a":{}{},"model":"m"}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(read(&deep).unwrap().model, "m");
+fn a_name_given_twice_is_refused_wherever_it_may_be_a_setting() {
+    for (body, name) in [
+        (r#"{"model":"a","model":"b"}"#, "model"),
+        (r#"{"model":"a","mod\u0065l":"a"}"#, "model"),
+        (r#"{"model":"a","max_tokens":1,"max_tokens":2}"#, "max_tokens"),
+        (r#"{"model":"a","messages":[],"messages":1}"#, "messages"),
+        (r#"{"model":"a","tools":[],"tools":[]}"#, "tools"),
+        (r#"{"model":"a","n":1,"n":128}"#, "n"),
+        (r#"{"model":"a","never_heard_of":1,"never_heard_of":1}"#, "never_heard_of"),
+        (r#"{"model":"a","stream_options":{},"stream_options":null}"#, "stream_options"),
+        (
+            r#"{"model":"a","stream_options":{"include_usage":true,"include_usage":false}}"#,
+            "include_usage",
+        ),
+        (r#"{"model":"a","thinking":{"budget_tokens":1,"budget_tokens":9}}"#, "budget_tokens"),
+        (r#"{"model":"a","tools":[{},{"model":"x","model":"y"}]}"#, "model"),
+        (r#"{"model":"a","messages":[{"role":"user","role":"system"}]}"#, "role"),
+        (r#"{"model":"a","text":{"format":{"type":"a","type":"b"}}}"#, "type"),
+    ] {
+        assert_eq!(read(body), Err(BadBody::Twice(name.into())), "{body}");
+    }
+    let deeper =
+        r#"{"model":"m","tools":[{"input_schema":{"a":1,"a":1}}],"x":[[[{"a":1,"a":2}]]]}"#;
+    assert!(read(deeper).is_ok(), "the prompt's own");
+    let apart = r#"{"model":"m","metadata":{"model":"x"},"messages":[{"role":"a"},{"role":"b"}]}"#;
+    assert!(read(apart).is_ok(), "one name in two objects");
+}
+
+#[test]
+fn many_fields_are_compared_as_few_are() {
+    let body = |names: &[String]| format!(r#"{{"model":"m","{}":0}}"#, names.join(r#"":0,""#));
+    let mut names: Vec<String> = (0..1000).map(|number| format!("field{number}")).collect();
+    assert!(read(&body(&names)).is_ok());
+    names[700] = "field3".to_owned();
+    assert_eq!(read(&body(&names)), Err(BadBody::Twice("field3".into())));
+    let names: Vec<String> = (0..FIELDS_MAX - 1).map(|number| format!("a{number}")).collect();
+    assert!(read(&body(&names)).is_ok());
+    let names: Vec<String> = (0..FIELDS_MAX).map(|number| format!("a{number}")).collect();
+    assert_eq!(read(&body(&names)), Err(BadBody::ManyFields));
+}
+
+#[test]
+fn a_name_that_some_server_takes_for_a_field_is_refused() {
+    for (body, name, known) in [
+        (r#"{"model":"a","MODEL":"b"}"#, "MODEL", "model"),
+        (r#"{"Model":"b","model":"a"}"#, "Model", "model"),
+        (r#"{"Model":"b"}"#, "Model", "model"),
+        (r#"{"model":"a","\u004dodel":"b"}"#, "Model", "model"),
+        (r#"{"model":"a","Max_Tokens":1}"#, "Max_Tokens", "max_tokens"),
+        (r#"{"model":"a","maxTokens":1}"#, "maxTokens", "max_tokens"),
+        (r#"{"model":"a","max-tokens":1}"#, "max-tokens", "max_tokens"),
+        (r#"{"model":"a","STREAM":true}"#, "STREAM", "stream"),
+        ("{\"model\":\"a\",\"\u{17f}tream\":true}", "\u{17f}tream", "stream"),
+        ("{\"model\":\"a\",\"max_to\u{212a}ens\":1}", "max_to\u{212a}ens", "max_tokens"),
+        (r#"{"model":"a","Tools":[]}"#, "Tools", "tools"),
+        (r#"{"model":"a","mess_ages":[]}"#, "mess_ages", "messages"),
+    ] {
+        assert_eq!(read(body), Err(BadBody::OtherCase { name: name.into(), known }), "{body}");
+    }
+    for name in ["models", "mode", "odel", "model ", "", "max_tokens_to_sample", "Not_known"] {
+        assert!(read(&format!(r#"{{"model":"m","{name}":1}}"#)).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn nesting_has_a_bound() {
+    let deep = |levels| {
+        let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+        format!(r#"{{"a":{open}{close},"model":"m"}}"#)
+    };
+    assert_eq!(read(&deep(DEPTH_MAX)).unwrap().model, "m");
+    for levels in [DEPTH_MAX + 1, 1_000, 1_000_000] {
+        assert_eq!(read(&deep(levels)), Err(BadBody::TooDeep));
+    }
+    let objects = format!(r#"{{"model":"m","a":{}"#, r#"{"a":"#.repeat(1_000_000));
+    assert_eq!(read(&objects), Err(BadBody::TooDeep), "before its end is looked for");
+    assert!(BadBody::TooDeep.to_string().contains("at most 128 levels"));
+}
+
+#[test]
+fn what_an_error_repeats_is_short_and_harmless() {
+    let name = format!("a\\n\\u001b[2J{}", "x".repeat(1_000));
+    let error = read(&format!(r#"{{"model":"m","{name}":1,"{name}":2}}"#)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.len() < 120 && !text.contains(char::is_control), "{text:?}");
 }
 
 proptest! {

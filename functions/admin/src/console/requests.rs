@@ -49,6 +49,7 @@ fn filter(guest: &Guest, around: &Around) -> Block {
         ("client_disconnected", "client left"),
         ("upstream_error", "upstream's error"),
         ("deadline", "out of time"),
+        ("stopped", "relay stopped"),
     ];
     let outcomes = outcomes.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec();
     let mut specs = vec![
@@ -132,6 +133,7 @@ fn outcome(row: &Value) -> Cell {
         "complete" => badge(Tone::Good, "complete"),
         "client_disconnected" => badge(Tone::Plain, "client left"),
         "deadline" => badge(Tone::Bad, "out of time"),
+        "stopped" => badge(Tone::Bad, "relay stopped"),
         _ => badge(Tone::Bad, format!("error {status}")),
     };
     if row["estimated"] == true {

@@ -76,6 +76,12 @@ impl Store {
         self.keys.get(id, read).await
     }
 
+    /// Whether the key with this id was found lately, so that it is served without waiting for the
+    /// database or through an outage of it.
+    pub fn knows_key(&self, id: &KeyId) -> bool {
+        self.keys.held(id).is_some_and(|held| held.is_some())
+    }
+
     /// The group with its accounts, from memory where that is good.
     pub async fn pool(&self, id: &GroupId) -> Result<Option<Arc<Pool>>, StoreError> {
         let read = || {

@@ -3,10 +3,10 @@
 use super::error::told;
 use super::frame::{self, BadFrame, Frame};
 use super::object::Object;
+use crate::json::is_json;
 use crate::sse;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -88,7 +88,7 @@ impl FromSse {
     pub fn end(&mut self) -> Bytes {
         let mut frames = Vec::new();
         std::mem::take(&mut self.0).finish(|event| {
-            if serde_json::from_slice::<IgnoredAny>(event.data).is_ok() {
+            if is_json(event.data) {
                 frames.extend(frame::event(event.data));
             }
         });

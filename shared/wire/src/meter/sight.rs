@@ -3,6 +3,7 @@
 use super::answer::{Answer, Envelope, RawUsage};
 use super::tally::Tally;
 use super::{Ended, Failure, First, Reading, text};
+use crate::json::is_json;
 use crate::sse::{Decoder, Event, Kind};
 use baton_domain::usage::Usage;
 use memchr::memmem;
@@ -184,7 +185,7 @@ impl Sight {
             return self.fail(failure);
         }
         decoder.finish(|event| {
-            let is_whole = serde_json::from_slice::<serde::de::IgnoredAny>(event.data).is_ok();
+            let is_whole = is_json(event.data);
             if is_whole || event.data == b"[DONE]" {
                 self.see(&event);
             }

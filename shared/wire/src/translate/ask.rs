@@ -2,10 +2,9 @@
 //!
 //! Readers fill it, writers say it again. Values that pass unchanged borrow from the body.
 
-use super::read::{Dropped, Object, is_object};
+use super::read::{Dropped, Object, is_object, parse};
 use super::write::object_text;
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A request.
@@ -19,8 +18,8 @@ pub(super) struct Ask<'a> {
     /// Whether several tools may be called at once; `None`: the upstream's default.
     pub(super) parallel: Option<bool>,
     pub(super) max_tokens: Option<u64>,
-    pub(super) temperature: Option<&'a RawValue>,
-    pub(super) top_p: Option<&'a RawValue>,
+    pub(super) temperature: Option<&'a str>,
+    pub(super) top_p: Option<&'a str>,
     pub(super) stop: Vec<String>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
@@ -32,11 +31,11 @@ pub(super) struct Ask<'a> {
     /// Who asks, as the client tells upstreams.
     pub(super) user: Option<String>,
     /// Fields that have the same name and meaning in both of OpenAI's dialects.
-    pub(super) shared: Vec<(&'static str, &'a RawValue)>,
+    pub(super) shared: Vec<(&'static str, &'a str)>,
     /// Tools that are something else to the client.
     pub(super) aliases: Aliases,
     /// What a response must repeat of its request.
-    pub(super) echo: Vec<(&'static str, &'a RawValue)>,
+    pub(super) echo: Vec<(&'static str, &'a str)>,
     /// What found no place here.
     pub(super) dropped: Dropped,
 }
@@ -162,7 +161,9 @@ pub(super) fn freeform_arguments(input: &str) -> String {
 
 /// The free text that a model gave as arguments; what is no such object is the text itself.
 pub(super) fn freeform_input(arguments: &str) -> String {
-    let input = Object::read(arguments).and_then(|mut object| object.text("input"));
+    let document = parse(arguments.as_bytes()).ok();
+    let object = document.as_ref().and_then(|document| Object::of(document.root()));
+    let input = object.and_then(|mut object| object.text("input"));
     input.unwrap_or_else(|| arguments.to_owned())
 }
 
@@ -194,7 +195,7 @@ pub(super) enum Format<'a> {
     Json(&'static str),
     Schema {
         name: Option<String>,
-        schema: &'a RawValue,
+        schema: &'a str,
         strict: Option<bool>,
     },
 }
@@ -210,7 +211,7 @@ impl Ask<'_> {
     }
 
     /// Keeps only the tools that may be called (`allowed_tools`).
-    pub(super) fn allow_only(&mut self, names: &[String]) {
+    pub(super) fn allow_only(&mut self, names: &HashSet<String>) {
         self.tools.retain(|tool| names.contains(&tool.name));
     }
 

@@ -1,7 +1,7 @@
 //! An upstream's error, in the client's words: the text as it is, the type as the client knows it.
 
 use super::Client;
-use super::read::Object;
+use super::read::{Object, parse};
 use super::write::{event, object};
 use crate::meter::Failure;
 
@@ -52,7 +52,9 @@ impl Fault {
     /// type or code does.
     pub(super) fn read(status: Option<u16>, body: &[u8]) -> Self {
         let mut words = Vec::new();
-        let message = Object::read_bytes(body).and_then(|object| read_object(object, &mut words));
+        let document = parse(body).ok();
+        let object = document.as_ref().and_then(|document| Object::of(document.root()));
+        let message = object.and_then(|object| read_object(object, &mut words));
         let by_status = status.and_then(|status| {
             let known = KINDS.iter().find(|(_, _, statuses)| statuses.contains(&status));
             known.map(|(kind, ..)| *kind)
@@ -116,7 +118,8 @@ impl Fault {
 
 /// Whether a body is an error in the words of OpenAI's dialects.
 pub(super) fn is_openai(body: &[u8]) -> bool {
-    Object::read_bytes(body).is_some_and(|mut body| body.object("error").is_some())
+    let Ok(document) = parse(body) else { return false };
+    Object::of(document.root()).is_some_and(|mut body| body.object("error").is_some())
 }
 
 /// The message of an error object; what it is called goes to `words`, code first.

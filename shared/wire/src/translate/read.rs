@@ -1,34 +1,51 @@
 //! JSON objects of any dialect, read field by field: what nobody asked for stays and is known.
 //!
-//! Values that pass as they are (schemas, tool input) keep their bytes: the order of a schema's
-//! properties is the order in which a model writes them. What a field means is not known here.
+//! A text is parsed once ([`Document`]); objects and lists are views of it. Values that pass as they
+//! are (schemas, tool input) keep their bytes: the order of a schema's properties is the order in
+//! which a model writes them. What a field means is not known here.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use crate::json::{BadJson, Document, FIELDS_MAX, Items, Value, is_json_within};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
+
+/// Containers inside each other in a text that is translated, or in JSON that a string holds. A
+/// conversation takes about six, a schema two for each level of its properties.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// Contents inside each other: a tool's result holds documents, which hold texts. Nothing that an
+/// API documents goes deeper than four.
+pub(super) const NESTED_CONTENT_MAX: usize = 8;
+
+/// Fields without a place in the other dialect that are remembered; they are only logged.
+const DROPPED_MAX: usize = 100;
+
+/// The longest id of an answer that is passed on.
+const ID_BYTES_MAX: usize = 200;
+
+/// Parses a body, an event's data, or JSON that a string holds.
+///
+/// # Errors
+/// It is not JSON, or too deeply nested.
+pub(super) fn parse(json: &[u8]) -> Result<Document<'_>, BadJson> {
+    Document::read(json, DEPTH_MAX)
+}
 
 /// An object whose fields are taken one by one. `null` counts as absent; of a name that occurs
 /// twice the last one counts, as in every common parser.
 #[derive(Debug, Default)]
 pub(super) struct Object<'a> {
-    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    fields: Vec<(Cow<'a, str>, Value<'a>)>,
 }
 
 impl<'a> Object<'a> {
-    /// Reads an object; `None` when the text is not exactly one.
-    pub(super) fn read(json: &'a str) -> Option<Self> {
-        serde_json::from_str(json).ok()
-    }
-
-    /// The object in an event's data or in a body.
-    pub(super) fn read_bytes(json: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+    /// An object's fields; `None` of anything else, and of one with more than [`FIELDS_MAX`].
+    pub(super) fn of(value: Value<'a>) -> Option<Self> {
+        let fields: Vec<_> = value.fields()?.take(FIELDS_MAX + 1).collect();
+        (fields.len() <= FIELDS_MAX).then_some(Self { fields })
     }
 
     /// A field's value as it stands.
-    pub(super) fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
+    pub(super) fn raw(&mut self, name: &str) -> Option<Value<'a>> {
         self.take(name, Some)
     }
 
@@ -42,38 +59,43 @@ impl<'a> Object<'a> {
         self.text(name).filter(|text| !text.is_empty())
     }
 
+    /// An answer's id. It is repeated in every event, so one that is longer than any vendor's is
+    /// none.
+    pub(super) fn id(&mut self) -> Option<String> {
+        self.words("id").filter(|id| id.len() <= ID_BYTES_MAX)
+    }
+
     /// A whole number.
     pub(super) fn number(&mut self, name: &str) -> Option<u64> {
-        self.take(name, |raw| serde_json::from_str(raw.get()).ok())
+        self.take(name, |value| serde_json::from_str(value.raw()).ok())
     }
 
     /// A number, as it is written.
-    pub(super) fn digits(&mut self, name: &str) -> Option<&'a RawValue> {
-        self.take(name, |raw| {
-            raw.get()
-                .starts_with(|first: char| first == '-' || first.is_ascii_digit())
-                .then_some(raw)
+    pub(super) fn digits(&mut self, name: &str) -> Option<&'a str> {
+        self.take(name, |value| {
+            let digits = value.raw();
+            digits.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then_some(digits)
         })
     }
 
     /// True or false.
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
-        self.take(name, |raw| serde_json::from_str(raw.get()).ok())
+        self.take(name, |value| serde_json::from_str(value.raw()).ok())
     }
 
     /// An object.
     pub(super) fn object(&mut self, name: &str) -> Option<Object<'a>> {
-        self.take(name, |raw| Self::read(raw.get()))
+        self.take(name, Self::of)
     }
 
-    /// An array's values; empty when there is none.
-    pub(super) fn list(&mut self, name: &str) -> Vec<&'a RawValue> {
-        self.take(name, list).unwrap_or_default()
+    /// An array's values; none when there is no array.
+    pub(super) fn list(&mut self, name: &str) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        self.take(name, Value::items).into_iter().flatten()
     }
 
     /// The objects of an array.
-    pub(super) fn objects(&mut self, name: &str) -> Vec<Object<'a>> {
-        self.list(name).into_iter().filter_map(|raw| Self::read(raw.get())).collect()
+    pub(super) fn objects(&mut self, name: &str) -> impl Iterator<Item = Object<'a>> + use<'a> {
+        self.list(name).filter_map(Self::of)
     }
 
     /// Whether there is such a field.
@@ -82,18 +104,18 @@ impl<'a> Object<'a> {
     }
 
     /// The values of several fields, which stay.
-    pub(super) fn copies(&self, names: &[&'static str]) -> Vec<(&'static str, &'a RawValue)> {
+    pub(super) fn copies(&self, names: &[&'static str]) -> Vec<(&'static str, &'a str)> {
         let find = |name: &&'static str| {
             let field = self.fields.iter().rev().find(|(key, _)| key == name)?;
-            Some((*name, field.1))
+            Some((*name, field.1.raw()))
         };
         names.iter().filter_map(find).collect()
     }
 
     /// The value of `name` that `read` accepts; another one stays where it is.
-    fn take<T>(&mut self, name: &str, read: impl FnOnce(&'a RawValue) -> Option<T>) -> Option<T> {
+    fn take<T>(&mut self, name: &str, read: impl FnOnce(Value<'a>) -> Option<T>) -> Option<T> {
         let last = self.fields.iter().rev().find(|(key, _)| key == name)?.1;
-        if last.get() == "null" {
+        if last.is_null() {
             self.fields.retain(|(key, _)| key != name);
             return None;
         }
@@ -104,18 +126,18 @@ impl<'a> Object<'a> {
 }
 
 /// The text of a JSON string.
-pub(super) fn text(raw: &RawValue) -> Option<String> {
-    serde_json::from_str::<Mended>(raw.get()).ok().map(|text| text.0)
+pub(super) fn text(value: Value<'_>) -> Option<String> {
+    value.text().map(Cow::into_owned)
 }
 
 /// The values of a JSON array.
-pub(super) fn list(raw: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(raw.get()).ok()
+pub(super) fn list(value: Value<'_>) -> Option<Items<'_>> {
+    value.items()
 }
 
 /// Whether the text is a JSON object, whole.
 pub(super) fn is_object(json: &str) -> bool {
-    json.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(json).is_ok()
+    json.trim_start().starts_with('{') && is_json_within(json.as_bytes(), DEPTH_MAX)
 }
 
 /// What of a request finds no place in the other dialect: paths as `tools[].cache_control`, each
@@ -125,68 +147,23 @@ pub(super) struct Dropped(BTreeSet<String>);
 
 impl Dropped {
     pub(super) fn add(&mut self, path: impl Into<String>) {
-        self.0.insert(path.into());
+        if self.0.len() < DROPPED_MAX {
+            self.0.insert(path.into());
+        }
     }
 
     /// Adds what was left in `object`, which stands at `path`.
     pub(super) fn rest(&mut self, path: &str, object: &Object<'_>) {
         for (name, value) in &object.fields {
-            if value.get() != "null" {
+            if !value.is_null() {
                 let dot = if path.is_empty() { "" } else { "." };
-                self.0.insert(format!("{path}{dot}{name}"));
+                self.add(format!("{path}{dot}{name}"));
             }
         }
     }
 
     pub(super) fn into_paths(self) -> Vec<String> {
         self.0.into_iter().collect()
-    }
-}
-
-struct Mended(String);
-
-impl<'de> Deserialize<'de> for Mended {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Mended;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Mended, E> {
-                Ok(Mended(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((Name(name), value)) =
-                    map.next_entry::<Name<'de>, &'de RawValue>()?
-                {
-                    fields.push((name, value));
-                }
-                Ok(Object { fields })
-            }
-        }
-        deserializer.deserialize_map(Fields)
     }
 }
 
@@ -197,24 +174,35 @@ mod tests {
     #[test]
     fn fields_are_taken_once_and_the_rest_is_known() {
         let json = r#"{"a":"x","a":"é\ud800","n":7,"f":true,"o":{"z":1,"b":2},"l":[1,"2"],"null":null,"t":1.50}"#;
-        let mut object = Object::read(json).unwrap();
+        let document = parse(json.as_bytes()).unwrap();
+        let mut object = Object::of(document.root()).unwrap();
         assert_eq!(object.number("a"), None, "another type stays");
         assert!(object.text("a").unwrap().starts_with('é'));
         assert_eq!(object.text("a"), None);
         assert_eq!((object.number("n"), object.flag("f")), (Some(7), Some(true)));
-        assert_eq!(object.digits("t").unwrap().get(), "1.50");
-        assert_eq!(object.raw("o").unwrap().get(), r#"{"z":1,"b":2}"#);
-        assert_eq!(object.raw("null").map(RawValue::get), None);
+        assert_eq!(object.digits("t").unwrap(), "1.50");
+        assert_eq!(object.raw("o").unwrap().raw(), r#"{"z":1,"b":2}"#);
+        assert_eq!(object.raw("null").map(Value::raw), None);
         let mut dropped = Dropped::default();
         dropped.rest("at", &object);
         assert_eq!(dropped.into_paths(), ["at.l"]);
-        assert!(Object::read("[1]").is_none() && Object::read("{").is_none());
+        assert!(Object::of(parse(b"[1]").unwrap().root()).is_none() && parse(b"{").is_err());
     }
 
     #[test]
-    fn nesting_has_no_limit() {
-        let deep = format!(r#"{{"a":{}{},"b":1}}"#, "[".repeat(50_000), "]".repeat(50_000));
-        assert_eq!(Object::read(&deep).unwrap().number("b"), Some(1));
+    fn an_object_of_too_many_fields_is_none() {
+        let json = |count: usize| format!("{{{}\"a\":0}}", "\"a\":0,".repeat(count - 1));
+        let is_read = |json: &str| Object::of(parse(json.as_bytes()).unwrap().root()).is_some();
+        assert!(is_read(&json(FIELDS_MAX)) && !is_read(&json(FIELDS_MAX + 1)));
+    }
+
+    #[test]
+    fn nesting_has_a_bound() {
+        let deep = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse(deep(DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(parse(deep(DEPTH_MAX + 1).as_bytes()).unwrap_err(), BadJson::TooDeep);
+        let object = |levels| format!("{{\"a\":{}}}", deep(levels));
+        assert!(is_object(&object(DEPTH_MAX - 1)) && !is_object(&object(DEPTH_MAX)));
     }
 
     #[test]

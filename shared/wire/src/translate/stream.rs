@@ -3,6 +3,7 @@
 use super::answer::{Progress, Step};
 use super::error::Fault;
 use super::{Asked, Client, Speaks, chat, messages, responses};
+use crate::json::is_json;
 use crate::sse::{Decoder, Event};
 
 /// Translates one stream. What it writes is whole events.
@@ -85,7 +86,7 @@ impl Stream {
         let decoder = std::mem::take(&mut self.decoder);
         decoder.finish(|event| {
             let data = event.data.trim_ascii();
-            let is_whole = serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+            let is_whole = is_json(data);
             if is_whole || data == b"[DONE]" {
                 self.turn.event(&event, out);
             }

@@ -1,7 +1,5 @@
 //! JSON, written as it is said: fields in their order, no tree in between.
 
-use serde_json::value::RawValue;
-
 /// Appends an object with the fields that `fill` writes.
 pub(super) fn object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Fields<'_>)) {
     out.push(b'{');
@@ -83,9 +81,9 @@ impl Fields<'_> {
         self.key(name).extend_from_slice(json.as_bytes());
     }
 
-    pub(super) fn raw(&mut self, name: &str, raw: Option<&RawValue>) {
+    pub(super) fn raw(&mut self, name: &str, raw: Option<&str>) {
         if let Some(raw) = raw {
-            self.json(name, raw.get());
+            self.json(name, raw);
         }
     }
 

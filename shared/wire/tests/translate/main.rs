@@ -5,5 +5,6 @@ mod anything;
 mod assemble;
 mod corpus;
 mod exchange;
+mod nesting;
 mod requests;
 mod streams;

@@ -4,7 +4,10 @@ use super::sequence::{Key, Sequence};
 use crate::meter::Tally;
 use crate::sse::Event;
 use crate::translate::answer::{Opening, Progress, Step, Stop};
-use crate::translate::read::{Object, list, text};
+use crate::translate::read::{Object, list, parse, text};
+
+/// The most calls of tools in one answer: each fragment is compared with all of them.
+const CALLS_MAX: usize = 256;
 
 /// Reads one answer. A whole message has the fields of a delta, so it is read as one.
 #[derive(Debug, Default)]
@@ -43,7 +46,8 @@ impl Reader {
         if data.is_empty() {
             return Progress::Open;
         }
-        let chunk = Object::read_bytes(data);
+        let document = parse(data).ok();
+        let chunk = document.as_ref().and_then(|document| Object::of(document.root()));
         if chunk.is_some_and(|chunk| self.chunk(chunk, "delta", on)) {
             Progress::Open
         } else {
@@ -63,7 +67,8 @@ impl Reader {
 
     /// Reads a completion that came whole; whether it was one.
     pub(in crate::translate) fn whole(body: &str, on: &mut impl FnMut(Step<'_>)) -> bool {
-        let Some(completion) = Object::read(body) else { return false };
+        let Ok(document) = parse(body.as_bytes()) else { return false };
+        let Some(completion) = Object::of(document.root()) else { return false };
         let mut reader = Self::default();
         let is_answer = completion.has("choices") && reader.chunk(completion, "message", on);
         if is_answer {
@@ -78,18 +83,20 @@ impl Reader {
             return false;
         }
         if !std::mem::replace(&mut self.is_started, true) {
-            self.id = chunk.words("id").unwrap_or_default();
+            self.id = chunk.id().unwrap_or_default();
             on(Step::Start { id: Some(self.id.clone()).filter(|id| !id.is_empty()) });
         }
         if let Some(usage) = chunk.raw("usage") {
-            self.tally.read(usage.get());
+            self.tally.read(usage.raw());
         }
-        let mut choices = chunk.objects("choices").into_iter();
+        let mut choices = chunk.objects("choices");
         let first = choices
             .find_map(|mut choice| (choice.number("index").unwrap_or(0) == 0).then_some(choice));
         let Some(mut choice) = first else { return true };
-        if let Some(delta) = choice.object(part) {
-            self.delta(delta, on);
+        if let Some(delta) = choice.object(part)
+            && !self.delta(delta, on)
+        {
+            return false;
         }
         if let Some(reason) = choice.words("finish_reason") {
             // OpenRouter's word for an answer that broke off.
@@ -103,7 +110,8 @@ impl Reader {
         true
     }
 
-    fn delta(&mut self, mut delta: Object<'_>, on: &mut impl FnMut(Step<'_>)) {
+    /// Takes in a delta; false when it has more calls than an answer may have.
+    fn delta(&mut self, mut delta: Object<'_>, on: &mut impl FnMut(Step<'_>)) -> bool {
         let thoughts = delta.words("reasoning_content").or_else(|| delta.words("reasoning"));
         if let Some(text) = thoughts {
             self.sequence.push(Key::Thinking, || Opening::Thinking, &text, on);
@@ -117,7 +125,11 @@ impl Reader {
         }
         for call in delta.objects("tool_calls") {
             self.call(call, on);
+            if self.calls.len() > CALLS_MAX {
+                return false;
+            }
         }
+        true
     }
 
     /// Takes in a fragment of a call. Vendors leave out the index, repeat the id, or give several
@@ -129,7 +141,7 @@ impl Reader {
         let name = function.words("name").unwrap_or_default();
         let arguments = function.raw("arguments");
         let arguments = arguments
-            .map(|raw| text(raw).unwrap_or_else(|| raw.get().to_owned()))
+            .map(|raw| text(raw).unwrap_or_else(|| raw.raw().to_owned()))
             .unwrap_or_default();
         let known = self.calls.iter().rposition(|call| {
             let is_other = !id.is_empty() && !name.is_empty() && call.id != id;
@@ -177,8 +189,8 @@ impl Reader {
 fn content(delta: &mut Object<'_>) -> Option<String> {
     let raw = delta.raw("content")?;
     let text = text(raw).unwrap_or_else(|| {
-        let parts = list(raw).unwrap_or_default().into_iter();
-        parts.filter_map(|part| Object::read(part.get())?.text("text")).collect()
+        let parts = list(raw).into_iter().flatten();
+        parts.filter_map(|part| Object::of(part)?.text("text")).collect()
     });
     Some(text).filter(|text| !text.is_empty())
 }

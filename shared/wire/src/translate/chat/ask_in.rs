@@ -1,11 +1,11 @@
 //! A Chat Completions request, read.
 
+use crate::json::Value;
 use crate::translate::Untranslatable;
 use crate::translate::ask::{
     Alias, Ask, Call, Choice, Format, Part, Role, Source, Tool, freeform_arguments,
 };
 use crate::translate::read::{Dropped, Object, list, text};
-use serde_json::value::RawValue;
 
 /// What the request means.
 pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untranslatable> {
@@ -15,7 +15,7 @@ pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untran
             "this model gives one answer at a time: ask once for each",
         ));
     }
-    if !body.list("functions").is_empty() {
+    if body.list("functions").next().is_some() {
         return Err(Untranslatable::field("functions", "use `tools` in its place"));
     }
     let mut ask = Ask {
@@ -34,12 +34,12 @@ pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untran
         ask.dropped.rest("stream_options", &options);
     }
     if let Some(stop) = body.raw("stop") {
-        let many = || list(stop).unwrap_or_default().into_iter().filter_map(text).collect();
+        let many = || list(stop).into_iter().flatten().filter_map(text).collect();
         ask.stop = text(stop).map_or_else(many, |one| vec![one]);
     }
     let messages = body.raw("messages").and_then(list).ok_or(Untranslatable::NoMessages)?;
     for message in messages {
-        read_message(Object::read(message.get()).ok_or(Untranslatable::NoMessages)?, &mut ask);
+        read_message(Object::of(message).ok_or(Untranslatable::NoMessages)?, &mut ask);
     }
     for tool in body.objects("tools") {
         read_tool(tool, &mut ask);
@@ -56,7 +56,7 @@ pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untran
 fn read_message(mut message: Object<'_>, ask: &mut Ask<'_>) {
     let role = message.text("role").unwrap_or_default();
     let parts =
-        message.raw("content").map(|raw| content(raw, &mut ask.dropped)).unwrap_or_default();
+        message.raw("content").map(|value| content(value, &mut ask.dropped)).unwrap_or_default();
     match role.as_str() {
         "system" | "developer" => ask.say(Role::System, parts),
         "assistant" => {
@@ -67,7 +67,7 @@ fn read_message(mut message: Object<'_>, ask: &mut Ask<'_>) {
             all.extend(parts);
             all.extend(message.words("refusal").map(Part::Text));
             let calls = message.objects("tool_calls");
-            all.extend(calls.into_iter().filter_map(|call| read_call(call, &mut ask.dropped)));
+            all.extend(calls.filter_map(|call| read_call(call, &mut ask.dropped)));
             ask.say(Role::Assistant, all);
         }
         "tool" => {
@@ -80,12 +80,12 @@ fn read_message(mut message: Object<'_>, ask: &mut Ask<'_>) {
 }
 
 /// Content is a string or a list of parts.
-fn content(raw: &RawValue, dropped: &mut Dropped) -> Vec<Part> {
-    if let Some(text) = text(raw) {
+fn content(value: Value<'_>, dropped: &mut Dropped) -> Vec<Part> {
+    if let Some(text) = text(value) {
         return vec![Part::Text(text)];
     }
-    let parts = list(raw).unwrap_or_default().into_iter();
-    parts.filter_map(|part| read_part(Object::read(part.get())?, dropped)).collect()
+    let parts = list(value).into_iter().flatten();
+    parts.filter_map(|part| read_part(Object::of(part)?, dropped)).collect()
 }
 
 fn read_part(mut part: Object<'_>, dropped: &mut Dropped) -> Option<Part> {
@@ -148,27 +148,27 @@ fn read_tool<'a>(mut tool: Object<'a>, ask: &mut Ask<'a>) {
         ask.tools.push(Tool {
             name,
             description,
-            schema: inner.raw("parameters").map(RawValue::get),
+            schema: inner.raw("parameters").map(Value::raw),
             strict: inner.flag("strict"),
         });
     }
     ask.dropped.rest("tools[]", &inner);
 }
 
-fn read_choice(raw: &RawValue, ask: &mut Ask<'_>) {
-    ask.choice = match text(raw).as_deref() {
+fn read_choice(value: Value<'_>, ask: &mut Ask<'_>) {
+    ask.choice = match text(value).as_deref() {
         Some("auto") => Some(Choice::Auto),
         Some("none") => Some(Choice::None),
         Some("required") => Some(Choice::Any),
         _ => None,
     };
-    let Some(mut choice) = Object::read(raw.get()) else { return };
+    let Some(mut choice) = Object::of(value) else { return };
     let name = |object: Option<Object<'_>>| object.and_then(|mut object| object.text("name"));
     if let Some(mut allowed) = choice.object("allowed_tools") {
         let is_required = allowed.text("mode").as_deref() == Some("required");
         ask.choice = Some(if is_required { Choice::Any } else { Choice::Auto });
-        let tools = allowed.objects("tools").into_iter();
-        let names: Vec<String> = tools
+        let tools = allowed.objects("tools");
+        let names = tools
             .filter_map(|mut tool| name(tool.object("function").or_else(|| tool.object("custom"))))
             .collect();
         ask.allow_only(&names);
@@ -183,7 +183,7 @@ fn read_format<'a>(body: &mut Object<'a>, ask: &mut Ask<'a>) {
     ask.format = match format.text("type").as_deref() {
         Some("json_object") => Some(Format::Json("response_format")),
         Some("json_schema") => format.object("json_schema").and_then(|mut inner| {
-            let schema = inner.raw("schema")?;
+            let schema = inner.raw("schema")?.raw();
             Some(Format::Schema { name: inner.text("name"), schema, strict: inner.flag("strict") })
         }),
         _ => None,

@@ -262,7 +262,7 @@ fn write_settings(
                 format.text("type", "json_schema");
                 format.object("json_schema", |inner| {
                     inner.text("name", name.as_deref().unwrap_or("answer"));
-                    inner.json("schema", schema.get());
+                    inner.json("schema", schema);
                     inner.flag("strict", strict.unwrap_or(true));
                 });
             });

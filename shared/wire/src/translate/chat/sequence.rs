@@ -5,7 +5,6 @@
 //! earlier is known to be whole. A call is whole when its arguments are an object.
 
 use crate::translate::answer::{Opening, Step};
-use crate::translate::read::is_object;
 use std::collections::VecDeque;
 
 /// Which part a delta belongs to.
@@ -20,8 +19,57 @@ pub(super) enum Key {
 #[derive(Debug)]
 struct Part {
     key: Key,
-    /// A call's arguments so far; other parts are not kept.
-    seen: String,
+    /// How far a call's arguments are.
+    arguments: Extent,
+}
+
+/// How far a JSON object is, of which one piece after the other is seen. Each byte is looked at
+/// once, and none is kept. That what stands between its braces is JSON is not checked.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct Extent {
+    depth: usize,
+    in_string: bool,
+    after_backslash: bool,
+    /// Whether anything but white space was seen.
+    is_begun: bool,
+    /// Whether the object has ended.
+    is_over: bool,
+    /// Whether it is no object, or has something after it.
+    is_other: bool,
+}
+
+impl Extent {
+    fn of(text: &str) -> Self {
+        let mut extent = Self::default();
+        extent.grow(text);
+        extent
+    }
+
+    fn grow(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if self.in_string {
+                self.in_string = self.after_backslash || byte != b'"';
+                self.after_backslash = byte == b'\\' && !self.after_backslash;
+            } else if !byte.is_ascii_whitespace() {
+                self.is_other |= self.is_over || (!self.is_begun && byte != b'{');
+                self.is_begun = true;
+                match byte {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' => {
+                        self.depth = self.depth.saturating_sub(1);
+                        self.is_over |= self.depth == 0;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn is_whole_object(&self) -> bool {
+        self.is_over && !self.is_other
+    }
 }
 
 #[derive(Debug)]
@@ -41,7 +89,7 @@ pub(super) struct Sequence {
 impl Part {
     /// Whether nothing more can belong to it.
     fn is_whole(&self) -> bool {
-        !matches!(self.key, Key::Call(_)) || is_object(&self.seen)
+        !matches!(self.key, Key::Call(_)) || self.arguments.is_whole_object()
     }
 }
 
@@ -79,9 +127,7 @@ impl Sequence {
 
     fn grow(&mut self, delta: &str, on: &mut impl FnMut(Step<'_>)) {
         let Some(open) = &mut self.open else { return };
-        if matches!(open.key, Key::Call(_)) {
-            open.seen.push_str(delta);
-        }
+        open.arguments.grow(delta);
         if !delta.is_empty() {
             on(Step::Delta(delta));
         }
@@ -99,8 +145,7 @@ impl Sequence {
                 if !held.is_empty() {
                     on(Step::Delta(&held));
                 }
-                let seen = if matches!(key, Key::Call(_)) { held } else { String::new() };
-                self.open = Some(Part { key, seen });
+                self.open = Some(Part { key, arguments: Extent::of(&held) });
             }
         }
     }
@@ -108,7 +153,7 @@ impl Sequence {
     /// Closes what is open; a call without arguments has the empty ones.
     fn close(&mut self, on: &mut impl FnMut(Step<'_>)) {
         if let Some(open) = self.open.take() {
-            if matches!(open.key, Key::Call(_)) && open.seen.trim().is_empty() {
+            if matches!(open.key, Key::Call(_)) && !open.arguments.is_begun {
                 on(Step::Delta("{}"));
             }
             on(Step::Close);
@@ -159,5 +204,6 @@ mod tests {
         check(&["A{", "B{}", "C{", "C}", "A\"}\":1}"], "<A:{\"}\":1}><B:{}><C:{}>");
         check(&["A", "B"], "<A:{}><B:{}>");
         check(&["A{", "ta", "B{}", "tb", "tc"], "<A:{><Text:a><B:{}><Text:bc>");
+        check(&["A{\"\\", "B{}", "A\"}", "A\":[]}", "C"], "<A:{\"\\\"}\":[]}><B:{}><C:{}>");
     }
 }

@@ -3,7 +3,7 @@
 use crate::meter::Tally;
 use crate::sse::Event;
 use crate::translate::answer::{Opening, Progress, Step, Stop};
-use crate::translate::read::Object;
+use crate::translate::read::{Object, parse};
 
 /// Reads one answer.
 #[derive(Debug, Default)]
@@ -33,7 +33,9 @@ impl Reader {
         event: &Event<'_>,
         on: &mut impl FnMut(Step<'_>),
     ) -> Progress {
-        let Some(mut data) = Object::read_bytes(event.data) else {
+        let document = parse(event.data).ok();
+        let data = document.as_ref().and_then(|document| Object::of(document.root()));
+        let Some(mut data) = data else {
             let matters = ["message", "content_block", "error"];
             let name = String::from_utf8_lossy(event.name);
             let failed = matters.iter().any(|start| name.starts_with(start));
@@ -44,7 +46,7 @@ impl Reader {
         match kind.as_str() {
             "message_start" => {
                 let mut message = data.object("message").unwrap_or_default();
-                on(Step::Start { id: message.words("id") });
+                on(Step::Start { id: message.id() });
                 self.usage(&mut message, on);
             }
             "content_block_start" => {
@@ -79,12 +81,13 @@ impl Reader {
 
     /// Reads a message that came whole; whether it was one.
     pub(in crate::translate) fn whole(body: &str, on: &mut impl FnMut(Step<'_>)) -> bool {
-        let Some(mut message) = Object::read(body) else { return false };
+        let Ok(document) = parse(body.as_bytes()) else { return false };
+        let Some(mut message) = Object::of(document.root()) else { return false };
         if message.text("type").as_deref() != Some("message") {
             return false;
         }
         let mut reader = Self::default();
-        on(Step::Start { id: message.words("id") });
+        on(Step::Start { id: message.id() });
         for block in message.objects("content") {
             reader.open(block, on);
             reader.close(on);
@@ -98,7 +101,7 @@ impl Reader {
 
     fn usage(&mut self, holder: &mut Object<'_>, on: &mut impl FnMut(Step<'_>)) {
         if let Some(usage) = holder.raw("usage") {
-            self.tally.read(usage.get());
+            self.tally.read(usage.raw());
             on(Step::Usage(self.tally.told()));
         }
     }
@@ -116,7 +119,7 @@ impl Reader {
             Some("tool_use") => {
                 let id = block.text("id").unwrap_or_default();
                 let name = block.text("name").unwrap_or_default();
-                let input = block.raw("input").map(|raw| raw.get().to_owned());
+                let input = block.raw("input").map(|raw| raw.raw().to_owned());
                 let input = input.filter(|input| input != "{}");
                 let open = Open::Call { has_input: input.is_some() };
                 (open, Opening::Call { id, name }, input)

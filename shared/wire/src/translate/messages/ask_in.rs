@@ -1,9 +1,9 @@
 //! A Messages request, read.
 
+use crate::json::Value;
 use crate::translate::Untranslatable;
 use crate::translate::ask::{Ask, Call, Choice, Format, Part, Role, Source, Tool};
-use crate::translate::read::{Dropped, Object, list, text};
-use serde_json::value::RawValue;
+use crate::translate::read::{Dropped, NESTED_CONTENT_MAX, Object, list, text};
 
 /// Claude Code's first system block, which counts for Anthropic only and differs from version to
 /// version (fixture `cc_messages_tool_result`).
@@ -16,28 +16,29 @@ pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untran
         max_tokens: body.number("max_tokens"),
         temperature: body.digits("temperature"),
         top_p: body.digits("top_p"),
-        stop: body.list("stop_sequences").into_iter().filter_map(text).collect(),
+        stop: body.list("stop_sequences").filter_map(text).collect(),
         stream: body.flag("stream").unwrap_or(false),
         include_usage: true,
         ..Ask::default()
     };
     if let Some(system) = body.raw("system") {
-        let parts = content(system, "system[]", &mut ask.dropped);
+        let parts = content(system, "system[]", &mut ask.dropped, 1)?;
         ask.say(Role::System, parts.into_iter().filter(|part| !is_billing(part)).collect());
     }
     let messages = body.raw("messages").and_then(list).ok_or(Untranslatable::NoMessages)?;
     for message in messages {
-        let mut message = Object::read(message.get()).ok_or(Untranslatable::NoMessages)?;
+        let mut message = Object::of(message).ok_or(Untranslatable::NoMessages)?;
         let role = match message.text("role").as_deref() {
             Some("assistant") => Role::Assistant,
             Some("system") => Role::System,
             _ => Role::User,
         };
-        let parts = message
-            .raw("content")
-            .map(|raw| content(raw, "messages[].content[]", &mut ask.dropped));
+        let parts = match message.raw("content") {
+            Some(value) => content(value, "messages[].content[]", &mut ask.dropped, 1)?,
+            None => Vec::new(),
+        };
         ask.dropped.rest("messages[]", &message);
-        ask.say(role, parts.unwrap_or_default());
+        ask.say(role, parts);
     }
     for tool in body.objects("tools") {
         read_tool(tool, &mut ask);
@@ -53,21 +54,42 @@ fn is_billing(part: &Part) -> bool {
     matches!(part, Part::Text(text) if text.starts_with(BILLING_HEADER))
 }
 
-/// Content is a string or a list of blocks.
-fn content(raw: &RawValue, path: &str, dropped: &mut Dropped) -> Vec<Part> {
-    if let Some(text) = text(raw) {
-        return vec![Part::Text(text)];
+/// Content is a string or a list of blocks, some of which hold content again: this one is number
+/// `level` of those inside each other.
+fn content(
+    value: Value<'_>,
+    path: &str,
+    dropped: &mut Dropped,
+    level: usize,
+) -> Result<Vec<Part>, Untranslatable> {
+    if level > NESTED_CONTENT_MAX {
+        return Err(Untranslatable::NestedContent);
     }
-    let blocks = list(raw).unwrap_or_default();
-    blocks.into_iter().flat_map(|block| read_block(block, path, dropped)).collect()
+    if let Some(text) = text(value) {
+        return Ok(vec![Part::Text(text)]);
+    }
+    let mut parts = Vec::new();
+    for block in list(value).into_iter().flatten() {
+        read_block(block, path, (dropped, level), &mut parts)?;
+    }
+    Ok(parts)
 }
 
-fn read_block(raw: &RawValue, path: &str, dropped: &mut Dropped) -> Vec<Part> {
-    let Some(mut block) = Object::read(raw.get()) else {
+fn read_block(
+    value: Value<'_>,
+    path: &str,
+    (dropped, level): (&mut Dropped, usize),
+    parts: &mut Vec<Part>,
+) -> Result<(), Untranslatable> {
+    let Some(mut block) = Object::of(value) else {
         dropped.add(path);
-        return Vec::new();
+        return Ok(());
     };
     let kind = block.text("type").unwrap_or_default();
+    let inner = |block: &mut Object<'_>, dropped: &mut Dropped| match block.raw("content") {
+        Some(value) => content(value, path, dropped, level + 1),
+        None => Ok(Vec::new()),
+    };
     let part = match kind.as_str() {
         "text" => block.text("text").map(Part::Text),
         "image" => read_source(&mut block).map(Part::Image),
@@ -79,18 +101,18 @@ fn read_block(raw: &RawValue, path: &str, dropped: &mut Dropped) -> Vec<Part> {
         "tool_use" => Some(Part::Call(Call {
             id: block.text("id").unwrap_or_default(),
             name: block.text("name").unwrap_or_default(),
-            arguments: block.raw("input").map_or("{}", RawValue::get).to_owned(),
+            arguments: block.raw("input").map_or("{}", Value::raw).to_owned(),
         })),
         "tool_result" => Some(Part::Result {
             id: block.text("tool_use_id").unwrap_or_default(),
             is_error: block.flag("is_error").unwrap_or(false),
-            parts: block.raw("content").map(|raw| content(raw, path, dropped)).unwrap_or_default(),
+            parts: inner(&mut block, dropped)?,
         }),
-        "document" => return read_document(block, path, dropped),
+        "document" => return read_document(block, path, (dropped, level), parts),
         "search_result" => {
-            let parts = block.raw("content").map(|raw| content(raw, path, dropped));
+            parts.extend(inner(&mut block, dropped)?);
             dropped.rest(path, &block);
-            return parts.unwrap_or_default();
+            return Ok(());
         }
         _ => None,
     };
@@ -99,7 +121,8 @@ fn read_block(raw: &RawValue, path: &str, dropped: &mut Dropped) -> Vec<Part> {
     } else {
         dropped.add(format!("{path}({kind})"));
     }
-    part.into_iter().collect()
+    parts.extend(part);
+    Ok(())
 }
 
 /// Where an image or a PDF is; a file id means nothing elsewhere.
@@ -113,28 +136,35 @@ fn read_source(block: &mut Object<'_>) -> Option<Source> {
 }
 
 /// A document is a file, or text that can stand for itself.
-fn read_document(mut block: Object<'_>, path: &str, dropped: &mut Dropped) -> Vec<Part> {
+fn read_document(
+    mut block: Object<'_>,
+    path: &str,
+    (dropped, level): (&mut Dropped, usize),
+    parts: &mut Vec<Part>,
+) -> Result<(), Untranslatable> {
     let title = block.words("title");
     let mut source = block.object("source").unwrap_or_default();
-    let parts = match source.text("type").as_deref() {
+    let document = |source| Part::Document { title, source };
+    let read = match source.text("type").as_deref() {
         Some("text") => source.text("data").map(|data| vec![Part::Text(data)]),
-        Some("content") => source.raw("content").map(|raw| content(raw, path, dropped)),
-        Some("url") => source
-            .text("url")
-            .map(|url| vec![Part::Document { title: title.clone(), source: Source::Url(url) }]),
+        Some("content") => match source.raw("content") {
+            Some(value) => Some(content(value, path, dropped, level + 1)?),
+            None => None,
+        },
+        Some("url") => source.text("url").map(|url| vec![document(Source::Url(url))]),
         Some("base64") => source.text("data").map(|data| {
             let media_type = source.text("media_type").unwrap_or_default();
-            let source = Source::Data { media_type, data };
-            vec![Part::Document { title: title.clone(), source }]
+            vec![document(Source::Data { media_type, data })]
         }),
         _ => None,
     };
-    if parts.is_some() {
+    if read.is_some() {
         dropped.rest(path, &block);
     } else {
         dropped.add(format!("{path}(document)"));
     }
-    parts.unwrap_or_default()
+    parts.extend(read.unwrap_or_default());
+    Ok(())
 }
 
 /// Tools that the upstream itself runs have a dated type and no schema.
@@ -145,7 +175,7 @@ fn read_tool<'a>(mut tool: Object<'a>, ask: &mut Ask<'a>) {
     match (name, kind.as_deref()) {
         (Some(name), None | Some("custom")) => ask.tools.push(Tool {
             name,
-            schema: schema.map(RawValue::get),
+            schema: schema.map(Value::raw),
             description: tool.text("description"),
             strict: tool.flag("strict"),
         }),
@@ -176,7 +206,7 @@ fn read_thinking<'a>(body: &mut Object<'a>, ask: &mut Ask<'a>) {
     if let Some(mut config) = body.object("output_config") {
         ask.effort = config.text("effort");
         ask.format = config.object("format").and_then(|mut format| {
-            let schema = format.raw("schema")?;
+            let schema = format.raw("schema")?.raw();
             Some(Format::Schema { name: None, schema, strict: None })
         });
         ask.dropped.rest("output_config", &config);

@@ -5,7 +5,6 @@ use crate::translate::Options;
 use crate::translate::ask::{Ask, Choice, Format, Part, Role, Source, Tool, Turn};
 use crate::translate::read::is_object;
 use crate::translate::write::{Fields, Items, object};
-use serde_json::value::RawValue;
 
 /// The least that may be thought (thinking page, 2026-11).
 const BUDGET_MIN: u64 = 1_024;
@@ -328,7 +327,7 @@ fn write_settings(body: &mut Fields<'_>, ask: &mut Ask<'_>, plan: &Plan) {
             if let Some(Format::Schema { schema, .. }) = &ask.format {
                 config.object("format", |format| {
                     format.text("type", "json_schema");
-                    format.json("schema", schema.get());
+                    format.json("schema", schema);
                 });
             }
         });
@@ -343,7 +342,7 @@ fn write_settings(body: &mut Fields<'_>, ask: &mut Ask<'_>, plan: &Plan) {
 
 /// OpenAI's scale ends at 2, this one at 1; Anthropic's own OpenAI layer cuts too.
 fn write_temperature(body: &mut Fields<'_>, ask: &mut Ask<'_>) {
-    let Some(temperature) = ask.temperature.map(RawValue::get) else { return };
+    let Some(temperature) = ask.temperature else { return };
     let is_above = temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.0);
     if is_above {
         ask.dropped.add("temperature(above 1)");

@@ -3,12 +3,12 @@
 //! Nothing is stored here, so what points to an earlier response is refused, and what an answer
 //! must be continued with travels in its items.
 
+use crate::json::Value;
 use crate::translate::Untranslatable;
 use crate::translate::ask::{
     Alias, Ask, Call, Choice, Format, Part, Role, Source, Tool, freeform_arguments,
 };
-use crate::translate::read::{Dropped, Object, list, text};
-use serde_json::value::RawValue;
+use crate::translate::read::{Dropped, NESTED_CONTENT_MAX, Object, list, parse, text};
 
 /// What would need a store, and what to do without one.
 const STORED: [(&str, &str); 4] = [
@@ -39,7 +39,7 @@ const ECHO: [&str; 5] =
 /// What the request means.
 pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untranslatable> {
     for (name, advice) in STORED {
-        if body.raw(name).is_some_and(|value| value.get() != "false") {
+        if body.raw(name).is_some_and(|value| value.raw() != "false") {
             return Err(Untranslatable::field(name, advice));
         }
     }
@@ -65,15 +65,15 @@ pub(in crate::translate) fn read(mut body: Object<'_>) -> Result<Ask<'_>, Untran
         ask.say(Role::User, vec![Part::Text(text)]);
     } else {
         for item in list(input).ok_or(Untranslatable::NoMessages)? {
-            let item = Object::read(item.get()).ok_or(Untranslatable::NoMessages)?;
+            let item = Object::of(item).ok_or(Untranslatable::NoMessages)?;
             read_item(item, &mut ask)?;
         }
     }
     for tool in body.objects("tools") {
-        read_tool(tool, None, &mut ask);
+        read_tool(tool, None, &mut ask, 1)?;
     }
     if let Some(choice) = body.raw("tool_choice") {
-        ask.echo.push(("tool_choice", choice));
+        ask.echo.push(("tool_choice", choice.raw()));
         read_choice(choice, &mut ask);
     }
     ask.settle_choice();
@@ -90,12 +90,12 @@ fn read_settings<'a>(body: &mut Object<'a>, ask: &mut Ask<'a>) -> Dropped {
         dropped.rest("reasoning", &reasoning);
     }
     if let Some(mut settings) = body.object("text") {
-        ask.shared.extend(settings.raw("verbosity").map(|value| ("verbosity", value)));
+        ask.shared.extend(settings.raw("verbosity").map(|value| ("verbosity", value.raw())));
         let format = settings.object("format");
         ask.format = format.and_then(|mut format| match format.text("type").as_deref() {
             Some("json_object") => Some(Format::Json("text.format")),
             Some("json_schema") => {
-                let schema = format.raw("schema")?;
+                let schema = format.raw("schema")?.raw();
                 let strict = format.flag("strict");
                 Some(Format::Schema { name: format.text("name"), schema, strict })
             }
@@ -104,10 +104,10 @@ fn read_settings<'a>(body: &mut Object<'a>, ask: &mut Ask<'a>) -> Dropped {
         dropped.rest("text", &settings);
     }
     for name in SHARED {
-        ask.shared.extend(body.raw(name).map(|value| (name, value)));
+        ask.shared.extend(body.raw(name).map(|value| (name, value.raw())));
     }
     // Asked for or not, reasoning can be continued; stored it is never.
-    let includes = body.list("include").into_iter().filter_map(text);
+    let includes = body.list("include").filter_map(text);
     for include in includes.filter(|name| name != "reasoning.encrypted_content") {
         dropped.add(format!("include[]({include})"));
     }
@@ -127,7 +127,7 @@ fn read_item<'a>(mut item: Object<'a>, ask: &mut Ask<'a>) -> Result<(), Untransl
                 Some("system" | "developer") => Role::System,
                 _ => Role::User,
             };
-            let parts = item.raw("content").map(|raw| content(raw, &mut ask.dropped));
+            let parts = item.raw("content").map(|value| content(value, &mut ask.dropped));
             ask.say(role, parts.unwrap_or_default());
         }
         "function_call" | "custom_tool_call" => {
@@ -140,7 +140,7 @@ fn read_item<'a>(mut item: Object<'a>, ask: &mut Ask<'a>) -> Result<(), Untransl
             ask.say(Role::Assistant, vec![Part::Call(Call { id: call_id, name, arguments })]);
         }
         "function_call_output" | "custom_tool_call_output" => {
-            let parts = item.raw("output").map(|raw| content(raw, &mut ask.dropped));
+            let parts = item.raw("output").map(|value| content(value, &mut ask.dropped));
             let parts = parts.unwrap_or_default();
             ask.say(Role::User, vec![Part::Result { id: call_id, parts, is_error: false }]);
         }
@@ -149,7 +149,9 @@ fn read_item<'a>(mut item: Object<'a>, ask: &mut Ask<'a>) -> Result<(), Untransl
             None => ask.dropped.add("input[](reasoning)"),
         },
         "additional_tools" => {
-            item.objects("tools").into_iter().for_each(|tool| read_tool(tool, None, ask));
+            for tool in item.objects("tools") {
+                read_tool(tool, None, ask, 1)?;
+            }
         }
         "item_reference" => {
             return Err(Untranslatable::field(
@@ -166,7 +168,8 @@ fn read_item<'a>(mut item: Object<'a>, ask: &mut Ask<'a>) -> Result<(), Untransl
 /// its encrypted content; another's is of use for its summary alone.
 fn read_reasoning(item: &mut Object<'_>) -> Option<Part> {
     let sealed = item.text("encrypted_content").unwrap_or_default();
-    if let Some(mut block) = Object::read(&sealed) {
+    let document = parse(sealed.as_bytes()).ok();
+    if let Some(mut block) = document.as_ref().and_then(|document| Object::of(document.root())) {
         return match block.text("type").as_deref() {
             Some("thinking") => Some(Part::Thinking {
                 text: block.text("thinking")?,
@@ -176,18 +179,18 @@ fn read_reasoning(item: &mut Object<'_>) -> Option<Part> {
             _ => None,
         };
     }
-    let texts = item.objects("content").into_iter().chain(item.objects("summary"));
+    let texts = item.objects("content").chain(item.objects("summary"));
     let text: Vec<String> = texts.filter_map(|mut part| part.words("text")).collect();
     (!text.is_empty()).then(|| Part::Thinking { text: text.join("\n\n"), signature: None })
 }
 
 /// Content is a string or a list of parts.
-fn content(raw: &RawValue, dropped: &mut Dropped) -> Vec<Part> {
-    if let Some(text) = text(raw) {
+fn content(value: Value<'_>, dropped: &mut Dropped) -> Vec<Part> {
+    if let Some(text) = text(value) {
         return vec![Part::Text(text)];
     }
-    let parts = list(raw).unwrap_or_default().into_iter();
-    parts.filter_map(|part| read_part(Object::read(part.get())?, dropped)).collect()
+    let parts = list(value).into_iter().flatten();
+    parts.filter_map(|part| read_part(Object::of(part)?, dropped)).collect()
 }
 
 fn read_part(mut part: Object<'_>, dropped: &mut Dropped) -> Option<Part> {
@@ -214,16 +217,26 @@ fn full_name(namespace: Option<&str>, name: &str) -> String {
     namespace.map_or_else(|| name.to_owned(), |space| format!("{space}__{name}"))
 }
 
-fn read_tool<'a>(mut tool: Object<'a>, namespace: Option<&str>, ask: &mut Ask<'a>) {
+/// A tool, or a namespace of tools: `level` says how many of those are inside each other.
+fn read_tool<'a>(
+    mut tool: Object<'a>,
+    namespace: Option<&str>,
+    ask: &mut Ask<'a>,
+    level: usize,
+) -> Result<(), Untranslatable> {
+    if level > NESTED_CONTENT_MAX {
+        return Err(Untranslatable::NestedContent);
+    }
     let kind = tool.text("type").unwrap_or_default();
     let Some(name) =
         tool.text("name").filter(|_| ["function", "custom", "namespace"].contains(&kind.as_str()))
     else {
-        return ask.dropped.add(format!("tools[]({kind})"));
+        ask.dropped.add(format!("tools[]({kind})"));
+        return Ok(());
     };
     if kind == "namespace" {
-        let tools = tool.objects("tools");
-        return tools.into_iter().for_each(|inner| read_tool(inner, Some(&name), ask));
+        let mut tools = tool.objects("tools");
+        return tools.try_for_each(|inner| read_tool(inner, Some(&name), ask, level + 1));
     }
     let full = full_name(namespace, &name);
     let freeform = kind == "custom";
@@ -236,27 +249,28 @@ fn read_tool<'a>(mut tool: Object<'a>, namespace: Option<&str>, ask: &mut Ask<'a
         let grammar = tool.object("format").and_then(|mut format| format.text("definition"));
         ask.tools.push(Tool::freeform(full, description, grammar.as_deref()));
     } else {
-        let schema = tool.raw("parameters").map(RawValue::get);
+        let schema = tool.raw("parameters").map(Value::raw);
         ask.tools.push(Tool { name: full, description, schema, strict: tool.flag("strict") });
     }
     ask.dropped.rest("tools[]", &tool);
+    Ok(())
 }
 
-fn read_choice(raw: &RawValue, ask: &mut Ask<'_>) {
-    ask.choice = match text(raw).as_deref() {
+fn read_choice(value: Value<'_>, ask: &mut Ask<'_>) {
+    ask.choice = match text(value).as_deref() {
         Some("auto") => Some(Choice::Auto),
         Some("none") => Some(Choice::None),
         Some("required") => Some(Choice::Any),
         _ => None,
     };
-    let Some(mut choice) = Object::read(raw.get()) else { return };
+    let Some(mut choice) = Object::of(value) else { return };
     match choice.text("type").as_deref() {
         Some("function" | "custom") => ask.choice = choice.text("name").map(Choice::Named),
         Some("allowed_tools") => {
             let is_required = choice.text("mode").as_deref() == Some("required");
             ask.choice = Some(if is_required { Choice::Any } else { Choice::Auto });
-            let tools = choice.objects("tools").into_iter();
-            let names: Vec<String> = tools.filter_map(|mut tool| tool.text("name")).collect();
+            let tools = choice.objects("tools");
+            let names = tools.filter_map(|mut tool| tool.text("name")).collect();
             ask.allow_only(&names);
         }
         _ => ask.dropped.add("tool_choice"),

@@ -1,0 +1,419 @@
+//! One connection: what it has sent, how far its requests are, and whether its client reads.
+//!
+//! hyper speaks HTTP; this counts beside it. A connection that sends much without any request
+//! coming of it (floods of control frames, of empty or tiny pieces) breaks at once; the slow and
+//! the idle are found by [`crate::connections`].
+
+use baton_cloud::peer::Peer;
+use bytes::{Buf, Bytes};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+use tower::Service;
+
+/// What a connection may send beside bodies before its first request...
+const OVERHEAD_BYTES: u64 = 256 * 1024;
+/// ...more with each request, which is at least as long as the longest head...
+const OVERHEAD_BYTES_PER_REQUEST: u64 = 64 * 1024;
+/// ...and with each second.
+const OVERHEAD_BYTES_PER_SECOND: u64 = 1024;
+/// Requests that a client may give up before their answers' ends, besides as many as it has read
+/// to their ends.
+const ABANDONED_MAX: u32 = 100;
+
+/// What is known of a connection.
+pub(crate) struct Connection {
+    /// Its number among those of its listener.
+    pub(crate) number: u64,
+    peer: Peer,
+    opened: Instant,
+    is_http1: AtomicBool,
+    traffic: Traffic,
+    answers: Mutex<Vec<Weak<Answering>>>,
+    closed: Notify,
+}
+
+#[derive(Default)]
+struct Traffic {
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Of what was read, the bodies.
+    bodies: AtomicU64,
+    requests: AtomicU32,
+    /// Requests that are under way.
+    open: AtomicU32,
+    finished: AtomicU32,
+    abandoned: AtomicU32,
+    /// Milliseconds since it was opened, when the last request ended.
+    idle_since: AtomicU64,
+    /// The same, when the head began that is not whole yet; 0 if none has.
+    head_since: AtomicU64,
+}
+
+/// How long a connection may do what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) head: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) unread: Duration,
+}
+
+impl Connection {
+    /// A connection from `address`, just opened.
+    pub(crate) fn new(number: u64, address: IpAddr) -> Self {
+        Self {
+            number,
+            peer: Peer::new(address),
+            opened: Instant::now(),
+            is_http1: AtomicBool::new(false),
+            traffic: Traffic::default(),
+            answers: Mutex::default(),
+            closed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> IpAddr {
+        self.peer.address()
+    }
+
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.peer.is_authenticated()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.traffic.open.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn is_http1(&self, is_http1: bool) {
+        self.is_http1.store(is_http1, Ordering::Relaxed);
+    }
+
+    /// Closes it, whatever is under way.
+    pub(crate) fn close(&self) {
+        self.closed.notify_one();
+    }
+
+    /// Returns once it is to be closed.
+    pub(crate) async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
+    /// Milliseconds since it was opened, and never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Why it is kept no longer, if it is not.
+    pub(crate) fn is_over(&self, times: &Times) -> Option<&'static str> {
+        let now = self.now();
+        let is_past =
+            |since: u64, time: Duration| u128::from(now.saturating_sub(since)) > time.as_millis();
+        let traffic = &self.traffic;
+        if self.is_idle() {
+            let (idle, head) = (
+                traffic.idle_since.load(Ordering::Relaxed),
+                traffic.head_since.load(Ordering::Relaxed),
+            );
+            let is_new = traffic.requests.load(Ordering::Relaxed) == 0;
+            let keep = if is_new { times.head } else { times.keep_alive };
+            if self.is_http1.load(Ordering::Relaxed) && head > 0 && is_past(head, times.head) {
+                return Some("the head of a request took too long");
+            }
+            return is_past(idle, keep).then_some("it was idle");
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.strong_count() > 0);
+        let unread = answers.iter().filter_map(Weak::upgrade).any(|answer| {
+            let since = answer.handed_at.load(Ordering::Relaxed);
+            since > 0 && is_past(since, times.unread)
+        });
+        unread.then_some("its client does not read the answer")
+    }
+
+    fn has_read(&self, bytes: usize) -> io::Result<()> {
+        let traffic = &self.traffic;
+        let bytes = bytes as u64;
+        let read = traffic.read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if self.is_idle() && traffic.head_since.load(Ordering::Relaxed) == 0 {
+            traffic.head_since.store(self.now(), Ordering::Relaxed);
+        }
+        let bodies = traffic.bodies.load(Ordering::Relaxed);
+        // Most of the time no more has to be looked at. What is announced of bodies is read ahead.
+        let overhead = read.saturating_sub(bodies.saturating_add(bodies / 2));
+        if overhead <= OVERHEAD_BYTES {
+            return Ok(());
+        }
+        let requests = u64::from(traffic.requests.load(Ordering::Relaxed));
+        let allowed = OVERHEAD_BYTES
+            + requests.saturating_mul(OVERHEAD_BYTES_PER_REQUEST)
+            + traffic.written.load(Ordering::Relaxed) / 2
+            + self.now() / 1000 * OVERHEAD_BYTES_PER_SECOND;
+        if overhead <= allowed {
+            return Ok(());
+        }
+        Err(io::Error::other("the client sends much, and no request comes of it"))
+    }
+
+    fn begin(self: &Arc<Self>) -> Arc<Answering> {
+        let traffic = &self.traffic;
+        traffic.requests.fetch_add(1, Ordering::Relaxed);
+        traffic.open.fetch_add(1, Ordering::Relaxed);
+        traffic.head_since.store(0, Ordering::Relaxed);
+        let answering = Arc::new(Answering {
+            connection: Arc::clone(self),
+            handed_at: AtomicU64::new(0),
+            is_finished: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
+        });
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.push(Arc::downgrade(&answering));
+        answering
+    }
+}
+
+/// A request that is under way.
+struct Answering {
+    connection: Arc<Connection>,
+    /// When the last piece was handed to the connection, until the next one is asked for.
+    handed_at: AtomicU64,
+    is_finished: AtomicBool,
+    /// The time for the request's body is over.
+    is_late: AtomicBool,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let traffic = &self.connection.traffic;
+        traffic.idle_since.store(self.connection.now(), Ordering::Relaxed);
+        traffic.open.fetch_sub(1, Ordering::Relaxed);
+        if self.is_finished.load(Ordering::Relaxed) {
+            traffic.finished.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let abandoned = traffic.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        let finished = traffic.finished.load(Ordering::Relaxed);
+        if abandoned > finished.saturating_add(ABANDONED_MAX) {
+            tracing::debug!("a client gave up {abandoned} requests; its connection is closed");
+            self.connection.close();
+        }
+    }
+}
+
+/// A connection's bytes, counted.
+pub(crate) struct CountedStream {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+}
+
+impl CountedStream {
+    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+        Self { stream, connection }
+    }
+
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &result {
+            self.connection.traffic.written.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for CountedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        Poll::Ready(this.connection.has_read(buffer.filled().len() - before))
+    }
+}
+
+impl AsyncWrite for CountedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
+        this.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+/// The body of a request, counted, and perhaps bounded in time.
+pub(crate) struct CountedBody {
+    body: Incoming,
+    answering: Arc<Answering>,
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a request's body has no end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The connection broke, or its bytes are no HTTP.
+    #[error("{0}")]
+    Broken(#[from] hyper::Error),
+    /// Its time is over.
+    #[error("the request's body did not come in time; send it again over a faster connection")]
+    Late,
+}
+
+impl Body for CountedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let is_late = this.late.as_mut().is_some_and(|late| late.as_mut().poll(context).is_ready());
+        if is_late {
+            this.answering.is_late.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(BodyError::Late)));
+        }
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            let bodies = &this.answering.connection.traffic.bodies;
+            bodies.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A service for one connection, which knows what is under way.
+pub(crate) struct CountedService<S> {
+    service: S,
+    connection: Arc<Connection>,
+    /// The time for a body, where the service has none of its own.
+    body_time: Option<Duration>,
+}
+
+impl<S> CountedService<S> {
+    pub(crate) fn new(
+        service: S,
+        connection: Arc<Connection>,
+        body_time: Option<Duration>,
+    ) -> Self {
+        Self { service, connection, body_time }
+    }
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for CountedService<S>
+where
+    S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<CountedAnswer<B>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let answering = self.connection.begin();
+        let mut service = self.service.clone();
+        let late = self.body_time.filter(|_| !request.body().is_end_stream());
+        let late = late.map(|time| Box::pin(tokio::time::sleep(time)));
+        let asking = Arc::clone(&answering);
+        let mut request = request.map(|body| CountedBody { body, answering: asking, late });
+        request.extensions_mut().insert(self.connection.peer.clone());
+        Box::pin(async move {
+            std::future::poll_fn(|context| service.poll_ready(context)).await?;
+            let mut answer = service.call(request).await?;
+            if answering.is_late.load(Ordering::Relaxed) {
+                *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
+            }
+            Ok(answer.map(|body| CountedAnswer { body, answering }))
+        })
+    }
+}
+
+/// The body of an answer, which knows whether its client reads.
+pub(crate) struct CountedAnswer<B> {
+    body: B,
+    answering: Arc<Answering>,
+}
+
+impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.get_mut();
+        let answering = &this.answering;
+        answering.handed_at.store(0, Ordering::Relaxed);
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        match &frame {
+            Some(Ok(_)) => {
+                answering.handed_at.store(answering.connection.now(), Ordering::Relaxed);
+                if this.body.is_end_stream() {
+                    answering.is_finished.store(true, Ordering::Relaxed);
+                }
+            }
+            Some(Err(_)) | None => answering.is_finished.store(true, Ordering::Relaxed),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_end = self.body.is_end_stream();
+        if is_end {
+            self.answering.is_finished.store(true, Ordering::Relaxed);
+        }
+        is_end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,302 @@
+//! How many bytes this process holds for its callers: for each key and in all.
+//!
+//! Bytes are taken before they are read, so that nobody fills the memory with what limits would
+//! refuse afterwards. The last quarter of all is for keys that hold little, so that few keys with
+//! large bodies do not shut out the others.
+
+use baton_domain::id::KeyId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// A request counts as at least so many bytes.
+const LEAST: usize = 16 * 1024;
+/// How long a request waits for others to give bytes back.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So many requests of one key wait at the same time.
+const WAITING_PER_KEY: usize = 64;
+
+/// The bytes that are held. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct HeldBytes(Arc<Shared>);
+
+struct Shared {
+    most: Most,
+    state: Mutex<State>,
+    given_back: Notify,
+}
+
+/// The most that may be held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    pub(crate) in_all: usize,
+    pub(crate) per_key: usize,
+}
+
+#[derive(Default)]
+struct State {
+    in_all: usize,
+    by_key: HashMap<KeyId, OfKey>,
+}
+
+#[derive(Default)]
+struct OfKey {
+    bytes: usize,
+    requests: usize,
+    /// Those of them that the key's limit of requests at the same time is for.
+    metered: u32,
+    waiting: usize,
+}
+
+/// What a request takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) bytes: usize,
+    pub(crate) is_metered: bool,
+    /// How many metered requests the key may have at the same time.
+    pub(crate) concurrency: Option<u32>,
+}
+
+/// Which bound is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The key's own.
+    Key(usize),
+    /// That of all keys.
+    InAll,
+    /// The key has as many requests as it may have.
+    Concurrency(u32),
+}
+
+/// Bytes that are taken for one request; dropping it gives them back.
+pub(crate) struct Allowance {
+    held: HeldBytes,
+    key: KeyId,
+    bytes: usize,
+    is_metered: bool,
+}
+
+impl HeldBytes {
+    pub(crate) fn new(most: Most) -> Self {
+        let state = Mutex::new(State::default());
+        Self(Arc::new(Shared { most, state, given_back: Notify::new() }))
+    }
+
+    /// Takes what a request of `key` needs, if it is there.
+    pub(crate) fn try_take(&self, key: &KeyId, taken: Taken) -> Result<Allowance, Full> {
+        let Taken { is_metered, concurrency, .. } = taken;
+        let bytes = taken.bytes.max(LEAST);
+        let mut state = self.state();
+        let metered = state.by_key.get(key).map_or(0, |of_key| of_key.metered);
+        if let Some(most) = concurrency.filter(|most| is_metered && metered >= *most) {
+            return Err(Full::Concurrency(most));
+        }
+        state.take(self.0.most, key, bytes)?;
+        if let Some(of_key) = state.by_key.get_mut(key) {
+            of_key.requests += 1;
+            of_key.metered += u32::from(is_metered);
+        }
+        Ok(Allowance { held: self.clone(), key: key.clone(), bytes, is_metered })
+    }
+
+    /// The same, waiting a moment for others to give theirs back.
+    pub(crate) async fn take(&self, key: &KeyId, taken: Taken) -> Result<Allowance, Full> {
+        let full = match self.try_take(key, taken) {
+            Ok(allowance) => return Ok(allowance),
+            Err(full @ Full::Concurrency(_)) => return Err(full),
+            Err(full) => full,
+        };
+        // What never fits need not wait.
+        if taken.bytes > self.0.most.per_key.min(self.0.most.in_all) {
+            return Err(full);
+        }
+        let Some(_waiting) = Waiting::begin(self, key) else { return Err(full) };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let given_back = self.0.given_back.notified();
+            match self.try_take(key, taken) {
+                Ok(allowance) => return Ok(allowance),
+                Err(full) => {
+                    if tokio::time::timeout_at(until, given_back).await.is_err() {
+                        return Err(full);
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, most: Most, key: &KeyId, bytes: usize) -> Result<(), Full> {
+        let of_key = self.by_key.get(key).map_or(0, |of_key| of_key.bytes) + bytes;
+        if of_key > most.per_key {
+            return Err(Full::Key(most.per_key));
+        }
+        let in_all = self.in_all + bytes;
+        let is_crowded = in_all > most.in_all / 4 * 3;
+        if in_all > most.in_all || (is_crowded && of_key > most.per_key / 8 && self.in_all > 0) {
+            return Err(Full::InAll);
+        }
+        self.in_all = in_all;
+        self.by_key.entry(key.clone()).or_default().bytes = of_key;
+        Ok(())
+    }
+
+    fn clean(&mut self, key: &KeyId) {
+        if self.by_key.get(key).is_some_and(|of_key| of_key.requests == 0 && of_key.waiting == 0) {
+            self.by_key.remove(key);
+        }
+    }
+}
+
+/// A request that waits.
+struct Waiting<'a>(&'a HeldBytes, &'a KeyId);
+
+impl<'a> Waiting<'a> {
+    fn begin(held: &'a HeldBytes, key: &'a KeyId) -> Option<Self> {
+        let mut state = held.state();
+        let of_key = state.by_key.entry(key.clone()).or_default();
+        if of_key.waiting >= WAITING_PER_KEY {
+            return None;
+        }
+        of_key.waiting += 1;
+        Some(Self(held, key))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if let Some(of_key) = state.by_key.get_mut(self.1) {
+            of_key.waiting -= 1;
+        }
+        state.clean(self.1);
+    }
+}
+
+impl Allowance {
+    /// Takes more for the same request, so that it covers `bytes` in all.
+    pub(crate) fn cover(&mut self, bytes: usize) -> Result<(), Full> {
+        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        // In steps, so that small pieces do not take the lock each time.
+        let more = more.max(LEAST);
+        self.held.state().take(self.held.0.most, &self.key, more)?;
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        let mut state = self.held.state();
+        state.in_all -= self.bytes;
+        if let Some(of_key) = state.by_key.get_mut(&self.key) {
+            of_key.bytes -= self.bytes;
+            of_key.requests -= 1;
+            of_key.metered -= u32::from(self.is_metered);
+        }
+        state.clean(&self.key);
+        drop(state);
+        self.held.0.given_back.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: usize = 1 << 20;
+
+    fn held() -> HeldBytes {
+        HeldBytes::new(Most { in_all: 128 * MB, per_key: 64 * MB })
+    }
+
+    fn bytes(bytes: usize) -> Taken {
+        Taken { bytes, is_metered: true, concurrency: None }
+    }
+
+    fn key(number: u8) -> KeyId {
+        KeyId::from_bits(number.into())
+    }
+
+    #[test]
+    fn a_key_holds_no_more_than_its_share_and_all_no_more_than_all() {
+        let (held, one, two) = (held(), key(1), key(2));
+        let first: Vec<_> = (0..2).map(|_| held.try_take(&one, bytes(32 * MB)).unwrap()).collect();
+        assert_eq!(held.try_take(&one, bytes(1)).err(), Some(Full::Key(64 * MB)));
+        let second = held.try_take(&two, bytes(32 * MB)).unwrap();
+        assert_eq!(
+            held.try_take(&two, bytes(32 * MB)).err(),
+            Some(Full::InAll),
+            "the last quarter"
+        );
+        // Keys that hold little are served all the same.
+        let small: Vec<_> =
+            (3..7).map(|number| held.try_take(&key(number), bytes(8 * MB)).unwrap()).collect();
+        assert_eq!(held.try_take(&key(8), bytes(1)).err(), Some(Full::InAll));
+        drop((first, second, small));
+        let state = held.state();
+        assert_eq!((state.in_all, state.by_key.len()), (0, 0), "everything is given back");
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_takes_what_it_brings() {
+        let (held, one) = (held(), key(1));
+        let mut allowance = held.try_take(&one, bytes(0)).unwrap();
+        for bytes in (0..=60 * MB).step_by(100_000) {
+            allowance.cover(bytes).unwrap();
+        }
+        assert_eq!(allowance.cover(70 * MB), Err(Full::Key(64 * MB)));
+        assert!(held.state().in_all < 61 * MB);
+        drop(allowance);
+        assert_eq!(held.state().in_all, 0);
+    }
+
+    #[test]
+    fn requests_at_the_same_time_are_bounded_before_their_bodies_are_read() {
+        let (held, one) = (held(), key(1));
+        let metered = Taken { bytes: 1, is_metered: true, concurrency: Some(1) };
+        let free = Taken { is_metered: false, ..metered };
+        let first = held.try_take(&one, metered).unwrap();
+        assert_eq!(held.try_take(&one, metered).err(), Some(Full::Concurrency(1)));
+        assert!(held.try_take(&one, free).is_ok(), "free calls are not counted");
+        drop(first);
+        assert!(held.try_take(&one, metered).is_ok());
+    }
+
+    #[test]
+    fn one_body_fits_however_small_the_bounds() {
+        let held = HeldBytes::new(Most { in_all: 32 * MB, per_key: 32 * MB });
+        assert!(held.try_take(&key(1), bytes(32 * MB)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_what_is_given_back_and_not_everybody_may_wait() {
+        let (held, one) = (held(), key(1));
+        let first = held.try_take(&one, bytes(64 * MB)).unwrap();
+        let waits = |held: HeldBytes| async move { held.take(&key(1), bytes(MB)).await.is_ok() };
+        let waiting: Vec<_> =
+            (0..=WAITING_PER_KEY).map(|_| tokio::spawn(waits(held.clone()))).collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(first);
+        let mut served = 0;
+        for one in waiting {
+            served += usize::from(one.await.unwrap());
+        }
+        assert_eq!(served, WAITING_PER_KEY, "one was too many to wait");
+        let _all = held.try_take(&one, bytes(64 * MB)).unwrap();
+        assert_eq!(
+            held.take(&one, bytes(MB)).await.err(),
+            Some(Full::Key(64 * MB)),
+            "not for ever"
+        );
+    }
+}

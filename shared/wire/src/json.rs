@@ -1,0 +1,723 @@
+//! JSON text that others wrote: checked in one pass with a bound on its nesting, and walked level
+//! by level without being parsed again.
+//!
+//! Nothing here recurses, so no text can exhaust the stack. What a field means is not known here.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Containers inside each other in a text that is only passed on. `serde_json` and most parsers
+/// of the vendors stop at about the same depth.
+pub const DEPTH_MAX: usize = 128;
+
+/// Fields that one object of the first [`CHECKED_LEVELS`] levels may have. No API documents an
+/// object of its own with more than a few hundred.
+pub const FIELDS_MAX: usize = 4_096;
+
+/// Objects of so many levels are checked for names that are given twice: that is where every field
+/// stands that a relay or an upstream reads as a setting (`stream_options.include_usage`,
+/// `tools[].model`, `messages[].role`). What lies deeper is the prompt's own.
+pub const CHECKED_LEVELS: usize = 3;
+
+/// Why a text was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BadJson {
+    /// It is not JSON; the offset of the byte that is wrong.
+    Syntax(usize),
+    /// It is JSON, but no object.
+    NotAnObject,
+    /// Its containers are nested deeper than the bound.
+    TooDeep,
+    /// One object has this name twice.
+    Twice(String),
+    /// One object has more than [`FIELDS_MAX`] fields.
+    ManyFields,
+    /// A field of the outermost object is written in another way than the one that is read.
+    OtherCase {
+        /// As it is written.
+        name: String,
+        /// As it should be.
+        known: &'static str,
+    },
+}
+
+/// What a pass over a text tells as it goes.
+trait Events<'a> {
+    /// An object or array begins at `at`; it is number `depth` of those that are open.
+    fn open(&mut self, _depth: usize, _at: usize) -> Result<(), BadJson> {
+        Ok(())
+    }
+
+    /// The container number `depth` has ended before `end`.
+    fn close(&mut self, _depth: usize, _end: usize) -> Result<(), BadJson> {
+        Ok(())
+    }
+
+    /// A name in the object number `depth`, without its quotes.
+    fn name(&mut self, _depth: usize, _span: Range<usize>) -> Result<(), BadJson> {
+        Ok(())
+    }
+
+    /// A value of the outermost container has ended.
+    fn value(&mut self, _span: Range<usize>) -> Result<(), BadJson> {
+        Ok(())
+    }
+}
+
+/// Checks that `text` is one JSON value, with at most `depth_max` (up to 128) containers inside
+/// each other, and tells `events` what it sees.
+fn scan<'a, E: Events<'a>>(
+    text: &'a [u8],
+    depth_max: usize,
+    events: &mut E,
+) -> Result<(), BadJson> {
+    let mut cursor = Cursor { text, at: 0 };
+    // The open containers, the innermost in the lowest bit: 1 is an object.
+    let (mut open, mut depth, mut start) = (0_u128, 0, 0);
+    loop {
+        let first = cursor.token();
+        if depth == 1 {
+            start = cursor.at;
+        }
+        if let Some(bracket @ (b'{' | b'[')) = first {
+            if depth >= depth_max.min(DEPTH_MAX) {
+                return Err(BadJson::TooDeep);
+            }
+            depth += 1;
+            let is_object = bracket == b'{';
+            open = open << 1 | u128::from(is_object);
+            events.open(depth, cursor.at)?;
+            cursor.at += 1;
+            if cursor.token() != Some(if is_object { b'}' } else { b']' }) {
+                if is_object {
+                    events.name(depth, cursor.name()?)?;
+                }
+                continue;
+            }
+        } else {
+            cursor.scalar(first)?;
+            if depth == 1 {
+                events.value(start..cursor.at)?;
+            }
+        }
+        // A value is over, or a container is empty. Whatever ends with it, ends here.
+        loop {
+            if depth == 0 {
+                return if cursor.token().is_none() { Ok(()) } else { Err(cursor.wrong()) };
+            }
+            let is_object = open & 1 == 1;
+            match cursor.token() {
+                Some(b',') => {
+                    cursor.at += 1;
+                    if is_object {
+                        events.name(depth, cursor.name()?)?;
+                    }
+                    break;
+                }
+                Some(b'}') if is_object => {}
+                Some(b']') if !is_object => {}
+                _ => return Err(cursor.wrong()),
+            }
+            cursor.at += 1;
+            events.close(depth, cursor.at)?;
+            depth -= 1;
+            open >>= 1;
+            if depth == 1 {
+                events.value(start..cursor.at)?;
+            }
+        }
+    }
+}
+
+/// A place in a text.
+#[derive(Debug, Clone, Copy)]
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Whether a byte ends a run of plain characters in a string.
+fn is_special(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < b' '
+}
+
+impl<'a> Cursor<'a> {
+    fn wrong(&self) -> BadJson {
+        BadJson::Syntax(self.at)
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// The next byte that is no white space.
+    fn token(&mut self) -> Option<u8> {
+        while let Some(byte) = self.peek() {
+            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// A name and its colon; where the name stands, without its quotes.
+    fn name(&mut self) -> Result<Range<usize>, BadJson> {
+        if self.token() != Some(b'"') {
+            return Err(self.wrong());
+        }
+        let start = self.at + 1;
+        self.string()?;
+        let end = self.at - 1;
+        if self.token() != Some(b':') {
+            return Err(self.wrong());
+        }
+        self.at += 1;
+        Ok(start..end)
+    }
+
+    fn scalar(&mut self, first: Option<u8>) -> Result<(), BadJson> {
+        match first {
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
+            _ => Err(self.wrong()),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), BadJson> {
+        for byte in word {
+            if self.peek() != Some(*byte) {
+                return Err(self.wrong());
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), BadJson> {
+        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        if count == 0 { Err(self.wrong()) } else { Ok(()) }
+    }
+
+    fn number(&mut self) -> Result<(), BadJson> {
+        self.at += usize::from(self.peek() == Some(b'-'));
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+            if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+                return Err(self.wrong());
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// A string, from quote to quote.
+    fn string(&mut self) -> Result<(), BadJson> {
+        self.at += 1;
+        loop {
+            self.skip_plain();
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                _ => return Err(self.wrong()),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), BadJson> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return Err(self.wrong());
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.wrong()),
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next quote, backslash or control character: in steps of 32 bytes, which the
+    /// compiler turns into vector instructions, then of eight. Most of a body is plain text.
+    fn skip_plain(&mut self) {
+        let mut rest = self.rest();
+        while let Some((chunk, tail)) = rest.split_first_chunk::<32>() {
+            if chunk.iter().fold(false, |found, byte| found | is_special(*byte)) {
+                break;
+            }
+            rest = tail;
+        }
+        while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+            let bytes = u64::from_le_bytes(*chunk);
+            let (quote, slash) =
+                (bytes ^ (ONES * u64::from(b'"')), bytes ^ (ONES * u64::from(b'\\')));
+            // A byte's highest bit is set where the subtraction had to borrow. Above the first
+            // such byte there may be false ones, so only the lowest counts.
+            let control = bytes.wrapping_sub(ONES * u64::from(b' ')) & !bytes;
+            let quote = quote.wrapping_sub(ONES) & !quote;
+            let slash = slash.wrapping_sub(ONES) & !slash;
+            let found = (control | quote | slash) & (ONES << 7);
+            if found != 0 {
+                self.at = self.text.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+                return;
+            }
+            rest = tail;
+        }
+        let plain = rest.iter().take_while(|byte| !is_special(**byte)).count();
+        self.at = self.text.len() - rest.len() + plain;
+    }
+}
+
+/// A name as it is meant, its escapes undone. `None` where it is no Unicode.
+fn decoded(name: &[u8]) -> Option<Cow<'_, str>> {
+    let text = std::str::from_utf8(name).ok()?;
+    if memchr::memchr(b'\\', name).is_none() {
+        return Some(Cow::Borrowed(text));
+    }
+    serde_json::from_str(&format!("\"{text}\"")).ok().map(Cow::Owned)
+}
+
+/// Checks an object and tells every field of it: its name, and where its value stands.
+///
+/// No object of the first [`CHECKED_LEVELS`] levels may have a name twice: which of the two counts
+/// is for each parser to say, so the relay might go by one and the upstream by the other.
+pub(crate) fn fields<'a>(
+    text: &'a [u8],
+    on: impl FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), BadJson>,
+) -> Result<(), BadJson> {
+    let mut cursor = Cursor { text, at: 0 };
+    if cursor.token() != Some(b'{') {
+        // What is no JSON at all is told as such.
+        scan(text, DEPTH_MAX, &mut Nothing)?;
+        return Err(BadJson::NotAnObject);
+    }
+    scan(text, DEPTH_MAX, &mut Names { text, given: Vec::new(), begins: [0; CHECKED_LEVELS], on })
+}
+
+/// Whether a text is JSON, nested no deeper than the bound.
+pub(crate) fn is_json(text: &[u8]) -> bool {
+    is_json_within(text, DEPTH_MAX)
+}
+
+/// Whether a text is JSON with at most `depth_max` levels.
+pub(crate) fn is_json_within(text: &[u8], depth_max: usize) -> bool {
+    scan(text, depth_max, &mut Nothing).is_ok()
+}
+
+struct Nothing;
+
+impl Events<'_> for Nothing {}
+
+/// The names of the objects that are open in the first levels.
+struct Names<'a, F> {
+    text: &'a [u8],
+    given: Vec<Cow<'a, str>>,
+    /// Where in `given` those of each level begin.
+    begins: [usize; CHECKED_LEVELS],
+    on: F,
+}
+
+impl<'a, F> Events<'a> for Names<'a, F>
+where
+    F: FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), BadJson>,
+{
+    fn open(&mut self, depth: usize, _: usize) -> Result<(), BadJson> {
+        if let Some(begin) = self.begins.get_mut(depth - 1) {
+            *begin = self.given.len();
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, depth: usize, _: usize) -> Result<(), BadJson> {
+        let Some(begin) = self.begins.get(depth - 1) else { return Ok(()) };
+        let twice = first_twice(self.given.get_mut(*begin..).unwrap_or_default());
+        if let Some(name) = twice {
+            return Err(BadJson::Twice(name));
+        }
+        self.given.truncate(*begin);
+        Ok(())
+    }
+
+    fn name(&mut self, depth: usize, span: Range<usize>) -> Result<(), BadJson> {
+        let Some(begin) = self.begins.get(depth - 1) else { return Ok(()) };
+        if self.given.len() - begin >= FIELDS_MAX {
+            return Err(BadJson::ManyFields);
+        }
+        let start = span.start;
+        let name = self.text.get(span).and_then(decoded).ok_or(BadJson::Syntax(start))?;
+        self.given.push(name);
+        Ok(())
+    }
+
+    fn value(&mut self, span: Range<usize>) -> Result<(), BadJson> {
+        match self.given.last() {
+            Some(name) => (self.on)(name, span),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A name that is there twice. Few names are compared each with each, many are sorted first.
+fn first_twice(names: &mut [Cow<'_, str>]) -> Option<String> {
+    const FEW: usize = 24;
+    if names.len() > FEW {
+        names.sort_unstable();
+        return names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_string());
+    }
+    let mut rest = &*names;
+    while let Some((first, tail)) = rest.split_first() {
+        if tail.contains(first) {
+            return Some(first.to_string());
+        }
+        rest = tail;
+    }
+    None
+}
+
+/// Where a container ends, and how many containers it holds: the next one beside it follows those.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    bytes: usize,
+    inside: usize,
+}
+
+/// A text that was checked, with the ends of its containers: 16 bytes for each of them.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    text: &'a [u8],
+    spans: Vec<Span>,
+}
+
+struct Ends {
+    spans: Vec<Span>,
+    open: Vec<usize>,
+}
+
+impl Events<'_> for Ends {
+    fn open(&mut self, _: usize, at: usize) -> Result<(), BadJson> {
+        self.open.push(self.spans.len());
+        self.spans.push(Span { bytes: at, inside: 0 });
+        Ok(())
+    }
+
+    fn close(&mut self, _: usize, end: usize) -> Result<(), BadJson> {
+        let count = self.spans.len();
+        if let Some(at) = self.open.pop()
+            && let Some(span) = self.spans.get_mut(at)
+        {
+            *span = Span { bytes: end - span.bytes, inside: count - at - 1 };
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Document<'a> {
+    /// Checks a text in one pass.
+    ///
+    /// # Errors
+    /// It is not JSON, or nested deeper than `depth_max`.
+    pub(crate) fn read(text: &'a [u8], depth_max: usize) -> Result<Self, BadJson> {
+        let mut ends = Ends { spans: Vec::new(), open: Vec::new() };
+        scan(text, depth_max, &mut ends)?;
+        Ok(Self { text, spans: ends.spans })
+    }
+
+    /// The whole.
+    pub(crate) fn root(&self) -> Value<'_> {
+        Value { text: self.text.trim_ascii(), spans: &self.spans }
+    }
+}
+
+/// A value inside a text that was checked before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'a> {
+    text: &'a [u8],
+    /// Those of the value itself and of all that it holds. None are known of a value that was not
+    /// made by a [`Document`]: its containers are then walked over to find their ends.
+    spans: &'a [Span],
+}
+
+impl<'a> Value<'a> {
+    /// A value whose text has been checked, of which only the outermost level is wanted.
+    pub(crate) fn of_checked(text: &'a [u8]) -> Self {
+        Self { text: text.trim_ascii(), spans: &[] }
+    }
+
+    /// The value as it is written.
+    pub(crate) fn raw(self) -> &'a str {
+        std::str::from_utf8(self.text).unwrap_or_default()
+    }
+
+    /// Whether it is `null`.
+    pub(crate) fn is_null(self) -> bool {
+        self.text == b"null"
+    }
+
+    /// The text of a string. One that is no Unicode (half a surrogate pair) is mended, not lost.
+    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        let inner = self.text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        if memchr::memchr(b'\\', inner).is_none() {
+            return Some(String::from_utf8_lossy(inner));
+        }
+        let mended: Mended = serde_json::from_slice(self.text).ok()?;
+        Some(Cow::Owned(mended.0))
+    }
+
+    /// The values of an array.
+    pub(crate) fn items(self) -> Option<Items<'a>> {
+        self.text.starts_with(b"[").then(|| Items(Walk::of(self)))
+    }
+
+    /// The names and values of an object.
+    pub(crate) fn fields(self) -> Option<Fields<'a>> {
+        self.text.starts_with(b"{").then(|| Fields(Walk::of(self)))
+    }
+}
+
+/// A way over the values of one container; what they hold is stepped over.
+#[derive(Debug, Clone)]
+struct Walk<'a> {
+    cursor: Cursor<'a>,
+    spans: &'a [Span],
+}
+
+impl<'a> Walk<'a> {
+    fn of(value: Value<'a>) -> Self {
+        let spans = value.spans.get(1..).unwrap_or_default();
+        Self { cursor: Cursor { text: value.text, at: 1 }, spans }
+    }
+
+    /// The byte that the next entry begins with; `None` at the container's end.
+    fn begin(&mut self) -> Option<u8> {
+        if self.cursor.token() == Some(b',') {
+            self.cursor.at += 1;
+        }
+        self.cursor.token().filter(|byte| !matches!(byte, b']' | b'}'))
+    }
+
+    fn value(&mut self) -> Option<Value<'a>> {
+        let first = self.cursor.token()?;
+        let start = self.cursor.at;
+        if !matches!(first, b'{' | b'[') {
+            self.cursor.scalar(Some(first)).ok()?;
+            let text = self.cursor.text.get(start..self.cursor.at)?;
+            return Some(Value { text, spans: &[] });
+        }
+        let Some(span) = self.spans.first() else {
+            self.step_over()?;
+            let text = self.cursor.text.get(start..self.cursor.at)?;
+            return Some(Value { text, spans: &[] });
+        };
+        let (own, after) = self.spans.split_at_checked(span.inside + 1)?;
+        self.spans = after;
+        self.cursor.at = start + span.bytes;
+        Some(Value { text: self.cursor.text.get(start..self.cursor.at)?, spans: own })
+    }
+
+    /// Goes on behind the container that begins here.
+    fn step_over(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.cursor.peek()? {
+                b'"' => {
+                    self.cursor.string().ok()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.cursor.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+}
+
+/// The values of an array.
+#[derive(Debug, Clone)]
+pub(crate) struct Items<'a>(Walk<'a>);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        self.0.begin()?;
+        self.0.value()
+    }
+}
+
+/// The names and values of an object. A name that is no Unicode is empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Fields<'a>(Walk<'a>);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (Cow<'a, str>, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.begin()?;
+        let span = self.0.cursor.name().ok()?;
+        let name = decoded(self.0.cursor.text.get(span)?).unwrap_or_default();
+        Some((name, self.0.value()?))
+    }
+}
+
+struct Mended(String);
+
+impl<'de> serde::Deserialize<'de> for Mended {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl serde::de::Visitor<'_> for Bytes {
+            type Value = Mended;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Mended, E> {
+                Ok(Mended(String::from_utf8_lossy(bytes).into_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
+    fn full(value: Value<'_>) -> serde_json::Value {
+        if let Some(fields) = value.fields() {
+            return fields.map(|(name, value)| (name.into_owned(), full(value))).collect();
+        }
+        if let Some(items) = value.items() {
+            return items.map(full).collect();
+        }
+        match value.text() {
+            Some(text) => text.into_owned().into(),
+            None => serde_json::from_str(value.raw()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_depth_is_exact() {
+        for (text, depth) in [("7", 0), ("[]", 1), ("{\"a\":[{}]}", 3), ("[[],[[]],[]]", 3)] {
+            assert!(Document::read(text.as_bytes(), depth).is_ok(), "{text}");
+            if depth > 0 {
+                let error = Document::read(text.as_bytes(), depth - 1).unwrap_err();
+                assert_eq!(error, BadJson::TooDeep, "{text}");
+            }
+        }
+    }
+
+    /// Pieces that make texts which are almost JSON.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\"a\"",
+            "\"a\":",
+            "{\"a\":",
+            "\\",
+            "\\u00e9",
+            "\\ud800",
+            "\\n",
+            "é",
+            " ",
+            "\n",
+            "\u{1}",
+            "0",
+            "-",
+            "1",
+            ".5",
+            "e9",
+            "E+",
+            "true",
+            "null",
+            "fals",
+            "plain text of some length that is skipped in steps",
+        ]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    fn values() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[a\"\\\\é\n]{0,40}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(5, 60, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map("[a-c\"é]{0,3}", inner, 0..6)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_texts_are_json_as_to_serde(text in pieces()) {
+            let expect = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(is_json(text.as_bytes()), expect, "{}", text);
+        }
+
+        #[test]
+        fn no_bytes_panic(text: Vec<u8>) {
+            let expect = serde_json::from_slice::<IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(is_json(&text), expect);
+            for (_, value) in Value::of_checked(&text).fields().into_iter().flatten() {
+                value.items().into_iter().flatten().for_each(|item| { item.text(); });
+            }
+        }
+
+        #[test]
+        fn a_walk_sees_what_a_full_parse_sees(value in values(), pretty: bool) {
+            let text = if pretty {
+                serde_json::to_string_pretty(&value)
+            } else {
+                serde_json::to_string(&value)
+            }.unwrap();
+            let document = Document::read(text.as_bytes(), DEPTH_MAX).unwrap();
+            prop_assert_eq!(full(document.root()), value.clone());
+            prop_assert_eq!(full(Value::of_checked(text.as_bytes())), value);
+        }
+    }
+}
