@@ -103,6 +103,7 @@ def template(s3, bucket):
             resource["Properties"]["Code"] = {"S3Bucket": bucket, "S3Key": name}
             variables = resource["Properties"]["Environment"]["Variables"]
             variables["BATON_ALLOW_PRIVATE_UPSTREAMS"] = "1"
+            variables["BATON_SECRET_SECONDS"] = "1"
     return json.dumps(expanded)
 
 
@@ -135,13 +136,13 @@ def deploy(endpoint):
 
     outputs = {o["OutputKey"]: o["OutputValue"] for o in until("the stack", made)["Outputs"]}
     secret = client("secretsmanager").get_secret_value(SecretId=outputs["AdminTokenArn"])
-    return outputs, secret["SecretString"]
+    return outputs, secret["SecretString"], client("secretsmanager")
 
 
 def rehearse(endpoint):
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
-    outputs, token = deploy(endpoint)
+    outputs, token, secrets = deploy(endpoint)
     # MiniStack serves function URLs under their id, below its own address.
     door = lambda url: f"{endpoint}/_aws/lambda-url/{url.split('//')[1].split('.')[0]}"  # noqa: E731
     admin, relay = door(outputs["AdminUrl"]), door(outputs["RelayUrl"])
@@ -163,6 +164,26 @@ def rehearse(endpoint):
         return summary["data"] and summary["data"][0]["requests"] == 1
 
     until("the usage", counted)
+    rotate(admin, token, (secrets, outputs["AdminTokenArn"]))
+
+
+def rotate(admin, old, secret):
+    """A new admin token is good, and the old one void, without a deployment."""
+    new = "rehearsal-token-0123456789abcdef"
+    client, arn = secret
+    client.put_secret_value(SecretId=arn, SecretString=new)
+
+    def status(token):
+        request = urllib.request.Request(
+            f"{admin}/api/v1/keys", headers={"authorization": f"Bearer {token}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    until("the new admin token", lambda: status(new) == 200 and status(old) == 401)
 
 
 def main():
@@ -183,7 +204,7 @@ def main():
         finally:
             stack.terminate()
             stack.wait(20)
-    print("deployed, one request relayed, its usage counted once")
+    print("deployed, one request relayed, its usage counted once, the admin token changed")
     return 0
 
 

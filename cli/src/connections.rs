@@ -4,7 +4,7 @@
 //! one that is idle. A connection with a valid credential and a request under way is kept.
 
 use crate::connection::{Connection, Times};
-use baton_cloud::client_address::TrustedProxies;
+use baton_cloud::client_address::AddressRanges;
 use baton_cloud::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub(crate) struct Rules {
     /// For the body of a request, where the service has no time of its own.
     pub(crate) body_time: Option<Duration>,
     /// Their connections are many clients'.
-    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) trusted_proxies: AddressRanges,
 }
 
 /// Of all files that this process may open, connections to the relay may be so many percent: each

@@ -189,7 +189,7 @@ mod tests {
     use crate::connections::Rules;
     use axum::Router;
     use axum::extract::Request;
-    use baton_cloud::client_address::TrustedProxies;
+    use baton_cloud::client_address::AddressRanges;
     use reqwest::{Client, StatusCode};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
@@ -201,7 +201,7 @@ mod tests {
             per_address: 100,
             times: Times { head: minute, keep_alive: minute, unread: minute },
             body_time: None,
-            trusted_proxies: TrustedProxies::default(),
+            trusted_proxies: AddressRanges::default(),
         };
         (Connections::new(rules.clone()), Connections::new(rules))
     }

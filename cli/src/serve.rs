@@ -8,6 +8,7 @@ use crate::{Fail, http, observe, up};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -27,13 +28,14 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let exports = observe::begin(&settings)?;
     let relay_listener = http::bind(settings.listen, "--listen").await?;
     let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
-    let aws = Aws::from_env().await;
+    let aws = Aws::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
-    let relay = Relay::new(&settings, &pepper, store.clone(), queue).map_err(Fail::because)?;
-    let admin =
-        baton_admin::router(&settings, &pepper, store.clone(), &aws).map_err(Fail::because)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
+    let relay =
+        Relay::new(&settings, pepper.clone(), store.clone(), queue).map_err(Fail::because)?;
+    let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
+        .map_err(Fail::because)?;
 
     let stop = CancellationToken::new();
     observe::look(&settings, &aws, store, stop.clone());

@@ -9,6 +9,7 @@ use baton_admin::{FirstStart, first_start};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -93,12 +94,12 @@ pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
     let aws = Aws::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = store.pepper_or(settings.pepper.as_ref()).await.map_err(Fail::because)?;
-    let made = first_start(&settings, &pepper, store.clone()).await.map_err(Fail::Failed)?;
-    let relay =
-        Relay::new(&settings, &pepper, store.clone(), queue.clone()).map_err(Fail::because)?;
-    let admin =
-        baton_admin::router(&settings, &pepper, store.clone(), &aws).map_err(Fail::because)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
+    let made = first_start(&settings, pepper.clone(), store.clone()).await.map_err(Fail::Failed)?;
+    let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
+        .map_err(Fail::because)?;
+    let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
+        .map_err(Fail::because)?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
     Ok(Ready {
         relay: address(&relay_listener)?,
@@ -253,6 +254,13 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
     let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
     let address = listener.local_addr().map_err(Fail::because)?;
     let resources = local.resources();
+    let made = begin(settings, &local).await?;
+    if let Some(token) = &made.admin_token {
+        say(format!("# the admin token, shown this once: {}", token.expose()));
+    }
+    if let Some(key) = &made.key {
+        say(format!("# the first key, shown this once: {}", key.expose()));
+    }
     say("# the stores are open; in another terminal:");
     for (name, value) in [
         ("AWS_ENDPOINT_URL", format!("http://{address}")),
@@ -274,6 +282,16 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
         ended = serving => ended.map_err(Fail::because),
         () = stop_asked => Ok(()),
     }
+}
+
+/// Makes in new stores what `baton up` makes at its first start: the functions do not.
+async fn begin(settings: &Settings, local: &Local) -> Result<FirstStart, Fail> {
+    let mut settings = settings.clone();
+    settings.resources = local.resources();
+    let aws = Aws::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
+    first_start(&settings, pepper, store).await.map_err(Fail::Failed)
 }
 
 /// Waits for Ctrl-C or SIGTERM; listens from the moment it is called.

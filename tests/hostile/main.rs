@@ -11,6 +11,7 @@
 )]
 
 mod accounts;
+mod aws_roles;
 mod bad_upstream;
 mod class;
 mod exhaustion;
@@ -72,6 +73,7 @@ const CLASSES: &[(&str, Run)] = &[
     ("truth of limit answers", |class| Box::pin(limit_answers::truth(class))),
     ("usage lies of an upstream", |class| Box::pin(limit_answers::lies(class))),
 ];
+const CLASSES: &[(&str, Run)] = &[("rights of AWS roles", |class| Box::pin(aws_roles::run(class)))];
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

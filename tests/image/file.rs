@@ -36,7 +36,7 @@ impl Containerfile {
     pub(crate) fn build(&self) -> PathBuf {
         let target = target_folder().join("image");
         let binary = target.join("baton");
-        let (stage, _) = self.0.split_once("\nFROM gcr.io/").expect("two stages");
+        let (stage, _) = self.0.split_once("\nFROM ${BASE}").expect("two stages");
         let instructions = |name: &'static str| {
             stage.lines().filter_map(move |line| line.strip_prefix(name)).collect::<Vec<_>>()
         };

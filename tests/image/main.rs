@@ -57,7 +57,8 @@ async fn the_image_serves_finds_names_is_healthy_and_drains() {
 /// A folder with the binary and what its base image has besides.
 fn laid_out(file: &Containerfile) -> TempDir {
     for instruction in [
-        "FROM gcr.io/distroless/static-debian12:nonroot",
+        "ARG BASE=gcr.io/distroless/static-debian12:nonroot",
+        "FROM ${BASE}",
         "COPY --from=build /baton /usr/local/bin/baton",
         "USER nonroot:nonroot",
     ] {

@@ -234,6 +234,29 @@ async fn a_deadline_that_cannot_be_one_is_not_believed() {
     }
 }
 
+/// The events of the harness come from 192.0.2.1.
+#[tokio::test]
+async fn the_admin_function_answers_allowed_addresses_only() {
+    let cloud = Cloud::open().await;
+    for (ranges, status) in [
+        ("192.0.2.0/24", 200),
+        ("203.0.113.0/24,192.0.2.1", 200),
+        ("203.0.113.0/24", 403),
+        ("2001:db8::/32", 403),
+    ] {
+        let admin = cloud.function_with("admin", "BATON_ADMIN_ALLOWED_CIDRS", ranges).await;
+        let keys = Cloud::operate(&admin, "GET", "/keys", &Value::Null).await;
+        assert_eq!(keys.status, status, "{ranges}: {}", keys.text());
+        for path in ["/console/sign-in", "/health", "/", "/api/v1/openapi.json"] {
+            // What a client writes itself into the header counts for nothing.
+            let forged = [("x-forwarded-for", "203.0.113.9")];
+            let event = event::request("GET", path, &forged, "");
+            let answer = admin.request(&event, WITHOUT_HURRY).await;
+            assert_eq!(answer.status == 403, status == 403, "{ranges} {path}: {}", answer.status);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_start_makes_no_connection() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

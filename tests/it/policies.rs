@@ -20,18 +20,33 @@ const LOG: &str = "logs:CreateLogStream logs:PutLogEvents";
 
 const CONFIG: &str = "ConfigTable ConfigTable/index/*";
 const USAGE: &str = "UsageTable UsageTable/index/*";
-const STATE: &str = "StateTable StateTable/index/*";
+const SECRET: &str = "secretsmanager:GetSecretValue";
+const CLIENT_SECRET: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:\
+${AWS::AccountId}:secret:${OidcClientSecretName}-??????";
 
 const NONE: &str = "";
 const DATA_KEY: &str = "StringEquals kms:EncryptionContext:item setting#data_key";
 const TOKENS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys token#*";
 const AUDIT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys audit#*";
 const RERATE: &str = "ForAllValues:StringLike dynamodb:LeadingKeys event#* rollup#*";
+const ACCOUNTS_AND_LIMITS: &str =
+    "ForAllValues:StringLike dynamodb:LeadingKeys health#* limit#* moved#* seats#*";
+const RESERVATIONS: &str =
+    "ForAllValues:StringLike dynamodb:LeadingKeys health#* limit#* seats#* touched";
+const KEPT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys health#* moved#* renew pending";
+const EVENTS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys event#*";
+const SUMS: &str = "ForAllValues:StringLike dynamodb:LeadingKeys rollup#* used#*";
+const SETTLED: &str = "ForAllValues:StringLike dynamodb:LeadingKeys limit#* touched";
+const SWEPT: &str = "ForAllValues:StringLike dynamodb:LeadingKeys \
+health#* limit#* touched told outbox pending renew";
+const TENDED: &str = "ForAllValues:StringLike dynamodb:LeadingKeys \
+health#* lease#* limit#* alert#* touched told outbox pending renew";
 const RESET: &str = "ForAllValues:StringLike dynamodb:LeadingKeys \
 health#* lease#* sign_in#* session#* limit#* replay#* rerate alert#* outbox";
 const IDENTITY: &str = "if UsesWorkloadIdentity: \
 ForAllValues:StringEquals sts:IdentityTokenAudience !Ref WorkloadIdentityAudience";
 
+const CLIENT: &str = "if OidcHasSecret: ";
 const TOPIC: &str = "if HasAlertTopic: ";
 const BEDROCK: &str = "if BedrockAllowed: ";
 const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
@@ -39,25 +54,27 @@ const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
 /// The function, what it may do, with what, under which condition (design, section 2).
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Relay", READ, CONFIG, NONE),
-    ("Relay", READ, "StateTable", NONE),
-    ("Relay", "PutItem", "StateTable", NONE),
-    ("Relay", CHANGE, "StateTable", NONE),
+    ("Relay", "GetItem BatchGetItem", "StateTable", ACCOUNTS_AND_LIMITS),
+    ("Relay", "PutItem", "StateTable", KEPT),
+    ("Relay", CHANGE, "StateTable", RESERVATIONS),
+    ("Relay", SECRET, "KeyPepper", NONE),
     ("Relay", "sqs:SendMessage", "UsageQueue", NONE),
     ("Relay", "kms:Decrypt", "DataKey", DATA_KEY),
     ("Relay", "bedrock:InvokeModel* bedrock:CountTokens", "*", BEDROCK),
     ("Relay", "sts:AssumeRole", "BedrockRoleArn", BEDROCK_ROLE),
     ("Relay", LOG, "RelayLog", NONE),
-    ("Stats", READ, USAGE, NONE),
-    ("Stats", "PutItem", USAGE, NONE),
-    ("Stats", CHANGE, USAGE, NONE),
-    ("Stats", READ, "StateTable", NONE),
-    ("Stats", CHANGE, "StateTable", NONE),
+    ("Stats", "GetItem", "UsageTable", EVENTS),
+    ("Stats", "PutItem", "UsageTable", EVENTS),
+    ("Stats", "UpdateItem", "UsageTable", SUMS),
+    ("Stats", "GetItem", "StateTable", SETTLED),
+    ("Stats", CHANGE, "StateTable", SETTLED),
     ("Stats", TAKE, "UsageQueue", NONE),
     ("Stats", LOG, "StatsLog", NONE),
     ("Refresh", READ, CONFIG, NONE),
     ("Refresh", "UpdateItem", "ConfigTable", TOKENS),
-    ("Refresh", READ, STATE, NONE),
-    ("Refresh", WRITE, STATE, NONE),
+    ("Refresh", "Query", "StateTable/index/*", NONE),
+    ("Refresh", READ, "StateTable", SWEPT),
+    ("Refresh", WRITE, "StateTable", TENDED),
     ("Refresh", "sqs:SendMessage", "UsageQueue", NONE),
     ("Refresh", "kms:Decrypt", "DataKey", DATA_KEY),
     ("Refresh", "sts:GetWebIdentityToken", "*", IDENTITY),
@@ -72,6 +89,8 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Admin", "UpdateItem", "UsageTable", RERATE),
     ("Admin", READ, "StateTable", NONE),
     ("Admin", WRITE, "StateTable", RESET),
+    ("Admin", SECRET, "KeyPepper AdminToken SessionSecret", NONE),
+    ("Admin", SECRET, CLIENT_SECRET, CLIENT),
     ("Admin", TAKE, "UsageDeadLetterQueue", NONE),
     ("Admin", "sqs:SendMessage sqs:GetQueueAttributes", "UsageQueue", NONE),
     ("Admin", SEAL, "DataKey", DATA_KEY),
@@ -115,7 +134,7 @@ fn resource(written: &str) -> String {
     let name = name.or(written.strip_prefix("!Ref "));
     name.map(str::to_owned)
         .or_else(|| sub().map(|rest| rest.replacen(".Arn}", "", 1)))
-        .unwrap_or_else(|| written.to_owned())
+        .unwrap_or_else(|| written.strip_prefix("!Sub ").unwrap_or(written).to_owned())
 }
 
 fn add(grants: &mut Grants, statement: &Value, only_if: &str) {
@@ -231,7 +250,16 @@ fn a_wider_policy_is_noticed() {
             "            Resource: !GetAtt DataKey.Arn\n            Condition: { StringEquals: { \"kms:EncryptionContext:item\": \"setting#data_key\" } }\n",
             "            Resource: !GetAtt DataKey.Arn\n",
         ),
-        ("Refresh", "              - dynamodb:DeleteItem", "              - dynamodb:Scan"),
+        ("Refresh", "dynamodb:DeleteItem, dynamodb:Con", "dynamodb:Scan, dynamodb:Con"),
+        ("Relay", "[\"health#*\", \"moved#*\", renew, pending]", "[\"*\"]"),
+        ("Relay", "\"seats#*\", touched]", "\"seats#*\", touched, \"session#*\"]"),
+        ("Stats", "[\"rollup#*\", \"used#*\"]", "[\"rollup#*\", \"used#*\", \"audit#*\"]"),
+        (
+            "Refresh",
+            "                  - lease#*\n                  - limit#*\n                  - alert#*",
+            "                  - session#*",
+        ),
+        ("Relay", "Resource: !Ref KeyPepper", "Resource: [!Ref KeyPepper, !Ref SessionSecret]"),
     ] {
         assert!(TEMPLATE.contains(from), "{from}");
         assert_ne!(

@@ -27,6 +27,8 @@ pub mod lambda;
 pub mod month;
 pub mod program;
 pub mod proxy;
+pub mod rights;
+pub mod secrets_manager;
 pub mod signing_in;
 pub mod simulation;
 pub mod token_endpoint;

@@ -71,7 +71,7 @@ impl Office {
 
     pub(crate) async fn is_admin_token(&self, token: &str) -> Answer<bool> {
         if let Some(fixed) = &self.admin_token {
-            return Ok(same(token, fixed.expose()));
+            return Ok(fixed.values().texts().any(|fixed| same(token, fixed.expose())));
         }
         let hash = self.store.admin_token_hash().await?;
         Ok(hash.is_some_and(|hash| self.pepper.matches(token, &hash)))

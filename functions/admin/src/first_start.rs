@@ -6,6 +6,7 @@ use crate::accounts::AccountInput;
 use crate::answer::Refused;
 use crate::keys::KeyInput;
 use crate::visit::Visit;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Store, StoreError};
 use baton_domain::account::Account;
@@ -32,10 +33,11 @@ pub struct FirstStart {
 /// A sentence for the person who starts it.
 pub async fn first_start(
     settings: &Settings,
-    pepper: &Secret,
+    pepper: impl Into<LiveSecret>,
     store: Store,
 ) -> Result<FirstStart, String> {
-    let office = Office::new(settings, pepper, store, None);
+    let fixed = settings.admin_token.as_ref().map(LiveSecret::from);
+    let office = Office::new(settings, (pepper.into(), fixed), store, None);
     let made = async {
         Ok::<_, Refused>(FirstStart {
             key: office.first_key().await?,

@@ -6,6 +6,7 @@
 mod accounts;
 mod actor;
 mod alerts;
+mod allowed_addresses;
 mod answer;
 mod attempts;
 mod audit;
@@ -30,6 +31,7 @@ mod replay;
 mod rerate;
 mod routes;
 mod runtime;
+mod session_seal;
 mod spend_limits;
 mod summary;
 mod usage;
@@ -39,6 +41,7 @@ mod visit;
 pub use first_start::{FirstStart, first_start};
 
 use actor::Access;
+use allowed_addresses::AllowedAddresses;
 use attempts::Attempts;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -46,12 +49,13 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use baton_cloud::aws::Aws;
 use baton_cloud::dead_letters::DeadLetters;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::token_endpoint::TokenEndpoint;
 use baton_cloud::upstream::{NoAnswer, Upstream};
 use baton_cloud::vault::Pepper;
-use baton_domain::secret::Secret;
+use session_seal::SessionSeal;
 use std::sync::Arc;
 
 /// What the handlers work with.
@@ -59,7 +63,8 @@ struct Office {
     store: Store,
     pepper: Pepper,
     /// The admin token, if it is fixed from outside; else its hash is in the store.
-    admin_token: Option<Secret>,
+    admin_token: Option<LiveSecret>,
+    seal: SessionSeal,
     attempts: Attempts,
     allow_private_upstreams: bool,
     timers: Timers,
@@ -76,14 +81,15 @@ type Shared = axum::extract::State<Arc<Office>>;
 impl Office {
     fn new(
         settings: &Settings,
-        pepper: &Secret,
+        (pepper, admin_token): (LiveSecret, Option<LiveSecret>),
         store: Store,
         endpoint: Option<TokenEndpoint>,
     ) -> Self {
         Self {
             store,
             pepper: Pepper::new(pepper),
-            admin_token: settings.admin_token.clone(),
+            admin_token,
+            seal: SessionSeal::default(),
             attempts: Attempts::default(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
@@ -100,14 +106,16 @@ impl Office {
 /// When the TLS library cannot be set up.
 pub fn router(
     settings: &Settings,
-    pepper: &Secret,
+    pepper: impl Into<LiveSecret>,
     store: Store,
     aws: &Aws,
 ) -> Result<Router, NoAnswer> {
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-    let porter = console::Porter::new(settings, &upstream);
+    let porter = console::Porter::new(settings, &upstream, aws);
+    let admin_token = LiveSecret::of(aws, settings, &settings.admin_token_setting());
     let endpoint = TokenEndpoint::new(aws, upstream);
-    let mut office = Office::new(settings, pepper, store, Some(endpoint));
+    let mut office = Office::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
+    office.seal = SessionSeal::new(aws, settings);
     (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
     let office = Arc::new(office);
     let gauges = Arc::new(metrics::Gauges::new(settings, aws, Arc::clone(&office)));
@@ -125,6 +133,10 @@ pub fn router(
         .clone()
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(Arc::clone(&office));
+    let allowed = AllowedAddresses {
+        ranges: settings.admin_allowed.clone(),
+        proxies: settings.trusted_proxies.clone(),
+    };
     let relay_url = settings.relay_url.clone();
     let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
     Ok(api
@@ -136,6 +148,8 @@ pub fn router(
         .route("/metrics", get(metrics::page).with_state(gauges))
         .method_not_allowed_fallback(answer::wrong_method)
         .fallback(answer::no_such_route)
+        .layer(from_fn_with_state(Arc::clone(&office), session_seal::with_secrets))
+        .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::only))
         .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
         .with_state(office))
 }

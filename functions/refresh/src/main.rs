@@ -18,7 +18,7 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let aws = Aws::from_env().await;
+    let aws = Aws::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let outside = Outside::new(&aws, &settings)?;

@@ -53,6 +53,9 @@ impl Means {
     /// Tries the credentials of the request; form and checksum first, so that a mistyped key costs
     /// no I/O. Of several that fail, the one that got furthest explains most.
     pub(crate) async fn authenticate(&self, asked: &Asked) -> Result<Caller, Refusal> {
+        if let Err(error) = self.pepper.refresh().await {
+            return Err(Refusal::store(&error));
+        }
         let mut furthest = (Stage::Presented, Refusal::no_key());
         let mut tried = Vec::new();
         for candidate in credentials(&asked.head.headers) {

@@ -45,7 +45,8 @@ pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
 use authenticate::Caller;
-use baton_cloud::client_address::TrustedProxies;
+use baton_cloud::client_address::AddressRanges;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
@@ -57,7 +58,6 @@ use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
 use baton_domain::protocol::Protocol;
 use baton_domain::record::Outcome;
-use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
 use baton_wire::route::{NoRoute, Route, resolve, with_query};
@@ -114,7 +114,7 @@ struct Means {
     reservation_margin: Duration,
     body_bytes_max: usize,
     bounds: InputBounds,
-    trusted_proxies: TrustedProxies,
+    trusted_proxies: AddressRanges,
     /// Of requests' bodies.
     held: HeldBytes,
     /// Of answers that are gathered before any of it leaves.
@@ -168,7 +168,7 @@ impl Relay {
     /// When the TLS library cannot be set up.
     pub fn new(
         settings: &Settings,
-        pepper: &Secret,
+        pepper: impl Into<LiveSecret>,
         store: Store,
         queue: UsageQueue,
     ) -> Result<Self, NoAnswer> {
@@ -180,7 +180,7 @@ impl Relay {
     pub fn to(
         upstream: Upstream,
         settings: &Settings,
-        pepper: &Secret,
+        pepper: impl Into<LiveSecret>,
         (store, queue): (Store, UsageQueue),
     ) -> Self {
         let signer = Signer::new(store.clock().clone());

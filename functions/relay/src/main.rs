@@ -4,6 +4,7 @@ use baton_cloud::aws::Aws;
 use baton_cloud::client_address::PeerAddress;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -21,12 +22,12 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let aws = Aws::from_env().await;
+    let aws = Aws::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let clock = store.clock().clone();
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = store.pepper_or(settings.pepper.as_ref()).await?;
-    let relay = Relay::new(&settings, &pepper, store, queue)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await?;
+    let relay = Relay::new(&settings, pepper, store, queue)?;
     tokio::spawn(end_with_the_environment(relay.clone()));
     lambda::run(service_fn(move |mut request: Request| {
         let (relay, clock) = (relay.clone(), clock.clone());

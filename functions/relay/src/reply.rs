@@ -4,7 +4,6 @@
 use crate::Asked;
 use crate::body::Body;
 use crate::unserved::WAIT_SECONDS_MAX;
-use baton_cloud::store::StoreError;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{Blocked, dollars};
 use baton_domain::scope::Scope;
@@ -284,7 +283,7 @@ impl Refusal {
     }
 
     /// The store could not be read. Logged here, since the client is told nothing of it.
-    pub(crate) fn store(error: &StoreError) -> Self {
+    pub(crate) fn store(error: &dyn std::fmt::Display) -> Self {
         tracing::error!("{error}");
         let refusal = Self::api(
             StatusCode::SERVICE_UNAVAILABLE,

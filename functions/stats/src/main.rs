@@ -17,7 +17,8 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let store = Store::new(&Aws::from_env().await, &settings, Clock::system(), Dice::system());
+    let aws = Aws::from_env(&settings).await;
+    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
     let metrics = LogMetrics::of(&settings);
     run(service_fn(|event: LambdaEvent<SqsEvent>| async {
         let kept = baton_stats::keep(&store, event.payload).await;

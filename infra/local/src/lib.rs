@@ -47,12 +47,7 @@ use stores::Stores;
 use template::Plan;
 
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
-const CONFIG_TABLE: &str = "ConfigTable";
-const STATE_TABLE: &str = "StateTable";
-const USAGE_TABLE: &str = "UsageTable";
 const USAGE_QUEUE: &str = "UsageQueue";
-const DEAD_LETTER_QUEUE: &str = "UsageDeadLetterQueue";
-const DATA_KEY: &str = "DataKey";
 const REFRESH: &str = "RefreshFunction";
 
 /// The local stack; clones share it. The data directory is given up with the last of them.
@@ -125,14 +120,7 @@ impl Local {
 
     /// The template's resources by their local names.
     pub fn resources(&self) -> Resources {
-        Resources {
-            config_table: CONFIG_TABLE.to_owned(),
-            state_table: STATE_TABLE.to_owned(),
-            usage_table: USAGE_TABLE.to_owned(),
-            usage_queue_url: queue::url(USAGE_QUEUE),
-            dead_letter_queue_url: queue::url(DEAD_LETTER_QUEUE),
-            data_key_id: DATA_KEY.to_owned(),
-        }
+        Resources::local()
     }
 
     /// Serves all stores on a loopback listener until `shutdown`.

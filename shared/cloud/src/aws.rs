@@ -5,8 +5,12 @@
 
 pub use aws_config::SdkConfig;
 
+use crate::settings::Settings;
+use aws_config::Region;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use std::time::Duration;
 
 /// For one try of a call. Those made here take milliseconds, but for a wait of 20 s for messages.
@@ -35,11 +39,26 @@ impl Aws {
         }
     }
 
-    /// Clients for the environment's region, credentials and endpoints. Credentials are fetched
-    /// at the first call, not here.
-    pub async fn from_env() -> Self {
-        Self::new(&environment().await)
+    /// Clients for the environment's region, credentials and endpoints, or for the local stores of
+    /// the settings. Credentials are fetched at the first call, not here.
+    pub async fn from_env(settings: &Settings) -> Self {
+        let config = environment().await;
+        Self::new(&match &settings.local_stores {
+            Some(url) => local(config, url),
+            None => config,
+        })
     }
+}
+
+/// The same configuration for the local stores at `url`, which know no credentials.
+fn local(config: SdkConfig, url: &str) -> SdkConfig {
+    let credentials = Credentials::new("local", "local", None, None, "baton-local-stores");
+    config
+        .into_builder()
+        .endpoint_url(url)
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
 /// The environment's configuration.

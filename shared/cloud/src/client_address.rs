@@ -11,9 +11,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
-/// Proxies whose `x-forwarded-for` is believed: addresses and ranges of them.
+/// Addresses and ranges of them, such as those of the proxies whose `x-forwarded-for` is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<Range>);
+pub struct AddressRanges(Vec<Range>);
 
 /// Addresses that begin with the same bits. IPv4 addresses are held as mapped IPv6 ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +22,14 @@ struct Range {
     prefix: u32,
 }
 
-impl TrustedProxies {
+impl AddressRanges {
     /// Whether this is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         let bits = bits(address);
         self.0.iter().any(|range| (bits ^ range.network).leading_zeros() >= range.prefix)
     }
 
-    /// Who the request comes from. Of the addresses in `x-forwarded-for` only those count that
+    /// Who the request comes from, if these are trusted proxies. Of the addresses in `x-forwarded-for` only those count that
     /// trusted proxies have added, from the right; what a client writes there itself does not.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -74,7 +74,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-impl FromStr for TrustedProxies {
+impl FromStr for AddressRanges {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn client(trusted: &str, peer: &str, lines: &[&str]) -> String {
-        let trusted: TrustedProxies = trusted.parse().unwrap();
+        let trusted: AddressRanges = trusted.parse().unwrap();
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(FORWARDED_FOR, line.parse().unwrap());
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_no_range_is_refused() {
         for text in ["10.0.0.0/33", "fd00::/129", "proxy.example", "10.0.0.0/", "10.0.0/8", "/8"] {
-            assert!(text.parse::<TrustedProxies>().is_err(), "{text}");
+            assert!(text.parse::<AddressRanges>().is_err(), "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ pub mod emf;
 pub mod herald;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod live_secret;
 pub mod observe;
 pub mod openid;
 pub mod peer;

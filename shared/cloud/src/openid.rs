@@ -1,6 +1,7 @@
 //! The one door to an OpenID provider: what it says of itself, the keys that it signs with, and
 //! the id token that a code is good for. Whether that one is to be believed is decided elsewhere.
 
+use crate::live_secret::LiveSecret;
 use crate::settings::OpenIdSettings;
 use crate::upstream::{Address, Upstream, check_url};
 use base64::Engine as _;
@@ -31,6 +32,8 @@ const KEYS_ANEW: SignedDuration = SignedDuration::from_secs(10);
 pub struct OpenId {
     /// Who it is and who we are.
     pub settings: OpenIdSettings,
+    /// What proves who we are; a public client has none.
+    secret: Option<LiveSecret>,
     upstream: Upstream,
     allow_private: bool,
     known: Mutex<Option<Arc<Known>>>,
@@ -90,8 +93,12 @@ pub struct Unhelpful(String);
 
 impl OpenId {
     /// A provider that is reached as upstreams are, with the same rules for addresses. No I/O.
-    pub fn new(settings: OpenIdSettings, upstream: Upstream, allow_private: bool) -> Self {
-        Self { settings, upstream, allow_private, known: Mutex::default() }
+    pub fn new(
+        (settings, secret): (OpenIdSettings, Option<LiveSecret>),
+        upstream: Upstream,
+        allow_private: bool,
+    ) -> Self {
+        Self { settings, secret, upstream, allow_private, known: Mutex::default() }
     }
 
     /// What it says of itself, from memory where that is good at `now`.
@@ -137,6 +144,9 @@ impl OpenId {
 
     /// Redeems a code.
     pub async fn redeem(&self, known: &Known, grant: &Grant<'_>) -> Result<Redeemed, Unhelpful> {
+        if let Some(secret) = &self.secret {
+            secret.refresh().await.map_err(|error| Unhelpful(error.to_string()))?;
+        }
         let (headers, form) = self.redemption(known, grant)?;
         self.ask(Method::POST, &known.provider.token_endpoint, headers, Some(form)).await
     }
@@ -153,13 +163,14 @@ impl OpenId {
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
         let client_id = &self.settings.client_id;
-        match &self.settings.client_secret {
+        let values = self.secret.as_ref().map(LiveSecret::values);
+        match values.as_ref().and_then(|values| values.current()) {
             Some(secret) if known.provider.takes_basic() => {
                 headers.insert(AUTHORIZATION, basic(client_id, secret)?);
             }
             secret => {
                 form.append_pair("client_id", client_id);
-                form.extend_pairs(secret.iter().map(|it| ("client_secret", it.expose())));
+                form.extend_pairs(secret.into_iter().map(|it| ("client_secret", it.expose())));
             }
         }
         Ok((headers, form.finish()))

@@ -6,7 +6,7 @@ mod openid;
 pub use bounds::InputBounds;
 pub use openid::OpenIdSettings;
 
-use crate::client_address::TrustedProxies;
+use crate::client_address::AddressRanges;
 use baton_domain::secret::Secret;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -29,6 +29,21 @@ pub struct Resources {
     pub dead_letter_queue_url: String,
     /// The KMS key that wraps the data key.
     pub data_key_id: String,
+}
+
+impl Resources {
+    /// As `baton up --only-stores` names them, which are the template's logical names.
+    pub fn local() -> Self {
+        let queue = |name: &str| format!("http://127.0.0.1/000000000000/{name}");
+        Self {
+            config_table: "ConfigTable".to_owned(),
+            state_table: "StateTable".to_owned(),
+            usage_table: "UsageTable".to_owned(),
+            usage_queue_url: queue("UsageQueue"),
+            dead_letter_queue_url: queue("UsageDeadLetterQueue"),
+            data_key_id: "DataKey".to_owned(),
+        }
+    }
 }
 
 /// How log lines look.
@@ -133,15 +148,48 @@ impl FromStr for UtilisationMax {
     }
 }
 
+/// A secret as the environment names it: its text, or where it is.
+#[derive(Clone, Default)]
+pub struct SecretSetting {
+    /// The text itself.
+    pub text: Option<Secret>,
+    /// Its ARN or name in AWS Secrets Manager; goes before the text.
+    pub arn: Option<String>,
+    /// Whether the value before the current one stays good.
+    pub keeps_previous: bool,
+}
+
+/// Where the secrets are that are in AWS Secrets Manager: ARNs or names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretArns {
+    /// The pepper of keys.
+    pub pepper: Option<String>,
+    /// The admin token.
+    pub admin_token: Option<String>,
+    /// The secret of console sessions.
+    pub session_secret: Option<String>,
+    /// The client's secret at the identity provider.
+    pub openid_client_secret: Option<String>,
+}
+
 /// Everything that the environment decides.
 #[derive(Clone)]
 pub struct Settings {
     /// The deployed resources; filled in by the local stack on one machine.
     pub resources: Resources,
+    /// Where the local stores are that stand in for AWS, unless the environment names others.
+    pub local_stores: Option<String>,
     /// What key secrets are hashed under. Always there on AWS; on one machine it is in a file.
     pub pepper: Option<Secret>,
     /// The admin token, if fixed from outside.
     pub admin_token: Option<Secret>,
+    /// What console sessions are proven with; only the admin API has it. Without one it is made
+    /// once and kept in the store.
+    pub session_secret: Option<Secret>,
+    /// Which of the secrets are in AWS Secrets Manager.
+    pub secret_arns: SecretArns,
+    /// For how long a value from there is used before it is read anew.
+    pub secret_life: Duration,
     /// Where the relay listens.
     pub listen: SocketAddr,
     /// Where admin API and console listen.
@@ -187,9 +235,11 @@ pub struct Settings {
     /// How long a reservation outlives its request's deadline before it is given up.
     pub reservation_margin: Duration,
     /// Proxies whose `x-forwarded-for` says where a request comes from.
-    pub trusted_proxies: TrustedProxies,
+    pub trusted_proxies: AddressRanges,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
+    /// Whom the admin API and the console answer; everybody where nothing is set.
+    pub admin_allowed: Option<AddressRanges>,
     /// Where clients find the relay, if not where it listens.
     pub relay_url: Option<String>,
     /// The identity provider that people sign in at, if there is one.
@@ -213,6 +263,7 @@ impl Settings {
         let mut bad = String::new();
         let mut source = Source { lookup: &lookup, bad: &mut bad };
         let settings = Self {
+            local_stores: local_stores(&source),
             resources: Resources {
                 config_table: source.text("BATON_CONFIG_TABLE", ""),
                 state_table: source.text("BATON_STATE_TABLE", ""),
@@ -223,6 +274,14 @@ impl Settings {
             },
             pepper: source.secret("BATON_KEY_PEPPER"),
             admin_token: source.secret("BATON_ADMIN_TOKEN"),
+            session_secret: source.secret("BATON_SESSION_SECRET"),
+            secret_arns: SecretArns {
+                pepper: source.some_text("BATON_KEY_PEPPER_ARN"),
+                admin_token: source.some_text("BATON_ADMIN_TOKEN_ARN"),
+                session_secret: source.some_text("BATON_SESSION_SECRET_ARN"),
+                openid_client_secret: source.some_text("BATON_OIDC_CLIENT_SECRET_ARN"),
+            },
+            secret_life: source.seconds("BATON_SECRET_SECONDS", "180"),
             listen: source.parsed("BATON_LISTEN", "127.0.0.1:8080"),
             admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
             stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
@@ -261,10 +320,40 @@ impl Settings {
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
             trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
             console_origin: openid::console_origin(&mut source),
+            admin_allowed: admin_allowed(&mut source),
             relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
         };
-        if bad.is_empty() { Ok(settings) } else { Err(BadSettings(bad)) }
+        if !bad.is_empty() {
+            return Err(BadSettings(bad));
+        }
+        let resources = settings.local_stores.as_ref().map(|_| Resources::local());
+        Ok(Self { resources: resources.unwrap_or(settings.resources), ..settings })
+    }
+
+    /// The pepper of keys. What was issued under the one before stays good.
+    pub fn pepper_setting(&self) -> SecretSetting {
+        let (text, arn) = (self.pepper.clone(), self.secret_arns.pepper.clone());
+        SecretSetting { text, arn, keeps_previous: true }
+    }
+
+    /// The admin token. One that was changed is void as soon as that is known.
+    pub fn admin_token_setting(&self) -> SecretSetting {
+        let (text, arn) = (self.admin_token.clone(), self.secret_arns.admin_token.clone());
+        SecretSetting { text, arn, keeps_previous: false }
+    }
+
+    /// The secret of console sessions; these end when it changes.
+    pub fn session_setting(&self) -> SecretSetting {
+        let (text, arn) = (self.session_secret.clone(), self.secret_arns.session_secret.clone());
+        SecretSetting { text, arn, keeps_previous: false }
+    }
+
+    /// The client's secret at the identity provider.
+    pub fn openid_secret_setting(&self) -> SecretSetting {
+        let text = self.openid.as_ref().and_then(|openid| openid.client_secret.clone());
+        let arn = self.secret_arns.openid_client_secret.clone();
+        SecretSetting { text, arn, keeps_previous: false }
     }
 
     /// Complains about resources that are not named, for the forms that run against AWS.
@@ -367,9 +456,31 @@ placeholder! {
     PathBuf => Self::new(),
     LogFormat => Self::Text,
     OnOutage => Self::Closed,
-    TrustedProxies => Self::default(),
+    AddressRanges => Self::default(),
     UtilisationMax => Self(None),
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
+}
+
+/// Address ranges; a text without any is a mistake, since it would let nobody in.
+fn admin_allowed(source: &mut Source<'_>) -> Option<AddressRanges> {
+    const NAME: &str = "BATON_ADMIN_ALLOWED_CIDRS";
+    let text = source.some_text(NAME)?;
+    match text.parse::<AddressRanges>() {
+        Ok(ranges) if ranges != AddressRanges::default() => Some(ranges),
+        _ => {
+            let what = "is no list of ranges like 203.0.113.0/24,2001:db8::/32";
+            let _unused: bool = source.complain(NAME, what);
+            None
+        }
+    }
+}
+
+/// The local stores that `cargo lambda watch` has its functions use. Whoever names tables or an
+/// endpoint means those: cargo-lambda's own settings cannot be overridden from outside.
+fn local_stores(source: &Source<'_>) -> Option<String> {
+    let named = ["BATON_CONFIG_TABLE", "AWS_ENDPOINT_URL"];
+    let is_named = named.iter().any(|name| source.some_text(name).is_some());
+    source.some_text("BATON_LOCAL_STORES").filter(|_| !is_named)
 }
 
 /// An address that clients can be told, without a slash at its end.
@@ -402,15 +513,37 @@ mod tests {
     }
 
     #[test]
+    fn local_stores_stand_in_where_nothing_else_is_named() {
+        let local = ("BATON_LOCAL_STORES", "http://127.0.0.1:8000");
+        let stores = |variables: &[(&str, &str)]| {
+            let settings = read(variables).unwrap_or_else(|bad| panic!("{bad}"));
+            (settings.local_stores.is_some(), settings.resources.config_table)
+        };
+        assert_eq!(stores(&[local]), (true, "ConfigTable".to_owned()));
+        assert_eq!(stores(&[]), (false, String::new()));
+        let table = ("BATON_CONFIG_TABLE", "baton-ConfigTable-1");
+        assert_eq!(stores(&[local, table]), (false, "baton-ConfigTable-1".to_owned()));
+        let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9999");
+        assert_eq!(stores(&[local, endpoint]), (false, String::new()));
+    }
+
+    #[test]
     fn every_bad_variable_is_named_at_once() {
         let bad = read(&[
             ("BATON_LISTEN", "here"),
             ("BATON_LOG_FORMAT", "xml"),
             ("BATON_IDLE_SECONDS", "-1"),
             ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe"),
+            ("BATON_ADMIN_ALLOWED_CIDRS", ","),
         ]);
         let text = bad.err().map(|bad| bad.to_string()).unwrap_or_default();
-        for name in ["LISTEN", "LOG_FORMAT", "IDLE_SECONDS", "ALLOW_PRIVATE_UPSTREAMS"] {
+        for name in [
+            "LISTEN",
+            "LOG_FORMAT",
+            "IDLE_SECONDS",
+            "ALLOW_PRIVATE_UPSTREAMS",
+            "ADMIN_ALLOWED_CIDRS",
+        ] {
             assert!(text.contains(&format!("BATON_{name} ")), "{text}");
         }
     }

@@ -5,6 +5,7 @@
 //! item, attribute) is authenticated with it, so a value copied elsewhere does not open.
 
 use crate::dice::Dice;
+use crate::live_secret::{LiveSecret, Unreadable};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{constant_time, hmac};
 use baton_domain::secret::Secret;
@@ -59,23 +60,43 @@ impl Vault {
 }
 
 /// Hashes and compares the secrets of relay keys and the admin token: HMAC-SHA-256 under the
-/// deployment's pepper.
-pub struct Pepper(hmac::Key);
+/// deployment's pepper. After a change of the pepper, what was hashed under the one before it
+/// matches still.
+#[derive(Clone)]
+pub struct Pepper(LiveSecret);
 
 impl Pepper {
     /// Hashes under `pepper`.
-    pub fn new(pepper: &Secret) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, pepper.expose().as_bytes()))
+    pub fn new(pepper: impl Into<LiveSecret>) -> Self {
+        Self(pepper.into())
     }
 
-    /// The hash to store.
+    /// The hash to store: under the current pepper.
     pub fn hash(&self, secret: &str) -> Vec<u8> {
-        hmac::sign(&self.0, secret.as_bytes()).as_ref().to_vec()
+        self.hashes(secret).swap_remove(0)
+    }
+
+    /// The hashes that the stored one may be, the current pepper's first; never empty.
+    pub fn hashes(&self, secret: &str) -> Vec<Vec<u8>> {
+        let values = self.0.values();
+        let sign = |key| hmac::sign(key, secret.as_bytes()).as_ref().to_vec();
+        let mut all: Vec<Vec<u8>> = values.keys().map(sign).collect();
+        if all.is_empty() {
+            // Nothing is hashed before the first read; if it were, nothing would have this hash.
+            all.push(vec![0; 32]);
+        }
+        all
     }
 
     /// Whether `secret` has the stored `hash`, in constant time.
     pub fn matches(&self, secret: &str, hash: &[u8]) -> bool {
-        hmac::verify(&self.0, secret.as_bytes(), hash).is_ok()
+        let values = self.0.values();
+        values.keys().any(|key| hmac::verify(key, secret.as_bytes(), hash).is_ok())
+    }
+
+    /// Reads the pepper anew, if it is time; see [`LiveSecret::refresh`].
+    pub async fn refresh(&self) -> Result<(), Unreadable> {
+        self.0.refresh().await
     }
 }
 
@@ -109,6 +130,7 @@ mod tests {
     #[test]
     fn the_pepper_matters() {
         let hash = Pepper::new(&Secret::new("a".into())).hash("secret");
+        assert_eq!(Pepper::new(&Secret::new("a".into())).hashes("secret"), [hash.clone()]);
         assert!(Pepper::new(&Secret::new("a".into())).matches("secret", &hash));
         assert!(!Pepper::new(&Secret::new("b".into())).matches("secret", &hash));
         assert!(!Pepper::new(&Secret::new("a".into())).matches("other", &hash));

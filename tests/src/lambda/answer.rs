@@ -128,6 +128,11 @@ impl Streamed {
     /// Reads to the end.
     pub async fn finish(mut self) -> Answer {
         while self.read().await {}
+        if let Some(Part::Broken { error_type }) = &self.end {
+            // AWS Lambda Developer Guide, "Building a custom runtime" (November 2026): a category and
+            // a reason, with a dot between them.
+            assert!(error_type.split_once('.').is_some(), "{error_type}");
+        }
         let torn = !matches!(self.end, Some(Part::End));
         Answer { status: self.status, headers: self.headers, body: self.so_far.freeze(), torn }
     }

@@ -35,7 +35,7 @@ pub(super) enum Part {
     /// The connection broke inside the body.
     Torn,
     /// The function told in the body's trailers that it has not come to its end; the type of error.
-    Broken(String),
+    Broken { error_type: String },
     /// The function reported that it failed, with these words.
     Failed(String),
 }
@@ -188,7 +188,7 @@ async fn response(
                 Err(frame) => broken = frame.into_trailers().ok().as_ref().and_then(error_type),
             },
             Some(Err(_)) => break Part::Torn,
-            None => break broken.map_or(Part::End, Part::Broken),
+            None => break broken.map_or(Part::End, |error_type| Part::Broken { error_type }),
         }
     };
     shared.open().remove(&id);

@@ -22,6 +22,7 @@ use super::instance::line;
 use super::life::Life;
 use super::paper;
 use super::world::{World, locked};
+use crate::rights::Rights;
 
 /// Rounds after which what is not over will never be.
 const ROUNDS_MAX: u32 = 12;
@@ -48,8 +49,8 @@ impl Books {
         Self { world: Arc::clone(world), bag: Arc::new(Mutex::new(bag)) }
     }
 
-    fn store(&self, number: u64) -> (Store, UsageQueue) {
-        let aws = Aws::new(&line(&self.world, &Life::of(None)).sdk_config());
+    fn store(&self, number: u64, rights: &Rights) -> (Store, UsageQueue) {
+        let aws = Aws::new(&line(&self.world, &Life::of(None), rights).sdk_config());
         let dice = Dice::seeded(self.world.seed ^ number);
         let settings = &self.world.settings;
         let store = Store::new(&aws, settings, self.world.clock.clone(), dice);
@@ -59,8 +60,8 @@ impl Books {
     /// A consumer takes what is in the queue, with what was delivered before mixed in. It dies
     /// after so many polls; then the batch comes again.
     pub(crate) async fn consume(&self, consumer: usize, polls: Option<u32>) {
-        let (store, _) = self.store(consumer as u64 + 100);
-        let line = line(&self.world, &Life::of(None));
+        let (store, _) = self.store(consumer as u64 + 100, &self.world.rights.stats);
+        let line = line(&self.world, &Life::of(None), &self.world.rights.stats);
         let bag = Arc::clone(&self.bag);
         let now = CancellationToken::new();
         now.cancel();
@@ -87,7 +88,7 @@ impl Books {
     }
 
     pub(crate) async fn tick(&self, polls: Option<u32>) {
-        let (store, queue) = self.store(200);
+        let (store, queue) = self.store(200, &self.world.rights.refresh);
         // What it says does not matter: the next one tries again.
         drop(at_most(polls, baton_refresh::tick(&store, &queue, "caretaker")).await);
     }
@@ -96,7 +97,7 @@ impl Books {
     pub(crate) async fn drain(&self) {
         let aws = Aws::new(&self.world.local.sdk_config());
         let letters = DeadLetters::of(&aws, &self.world.settings.resources).expect("dead letters");
-        let (_, queue) = self.store(300);
+        let (_, queue) = self.store(300, &self.world.rights.refresh);
         self.consume(0, None).await;
         for _ in 0..ROUNDS_MAX {
             let before = locked(&self.bag).delivered;
@@ -114,7 +115,7 @@ impl Books {
     }
 
     async fn is_over(&self) -> bool {
-        let (store, _) = self.store(301);
+        let (store, _) = self.store(301, &self.world.rights.refresh);
         let mut open = store.pending().await.expect("the store is up").len();
         for key in &self.world.keys {
             open += store.counted(&key.id).await.expect("the store is up").open.len();

@@ -13,6 +13,7 @@ use baton_relay::Relay;
 use super::life::Life;
 use super::upstream::Way;
 use super::world::World;
+use crate::rights::Rights;
 
 pub(crate) struct Instance {
     pub(crate) relay: Relay,
@@ -22,7 +23,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// The `number`-th of its world: no two of them make the same ids.
     pub(crate) fn new(world: &World, life: Life, number: u64) -> Self {
-        let aws = Aws::new(&line(world, &life).sdk_config());
+        let aws = Aws::new(&line(world, &life, &world.rights.relay).sdk_config());
         let dice = Dice::seeded(world.seed ^ number << 32);
         let store = Store::new(&aws, &world.settings, world.clock.clone(), dice);
         let queue = UsageQueue::new(&aws, &world.settings.resources.usage_queue_url);
@@ -37,8 +38,16 @@ impl Instance {
     }
 }
 
-/// The line to the stores of somebody with this life.
-pub(crate) fn line(world: &World, life: &Life) -> Local {
-    let (weather, life) = (world.weather.clone(), life.clone());
-    world.local.with_faults(move |target, body| Some(weather.fault(&life, target, body)))
+/// The line to the stores of somebody with this life and these rights.
+///
+/// # Panics
+///
+/// Where somebody asks for more than the template's policy lets it.
+pub(crate) fn line(world: &World, life: &Life, rights: &Rights) -> Local {
+    let (weather, life, rights) = (world.weather.clone(), life.clone(), rights.clone());
+    world.local.with_faults(move |target, body| {
+        let denied = rights.denied(target, body);
+        assert!(denied.is_empty(), "the policy in template.yaml does not allow {denied:?}");
+        Some(weather.fault(&life, target, body))
+    })
 }

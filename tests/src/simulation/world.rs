@@ -22,6 +22,7 @@ use super::oracle::Asked;
 use super::plan::Plan;
 use super::upstream::Ledger;
 use super::weather::Weather;
+use crate::rights::Rights;
 
 /// Everything that outlives an instance.
 pub(crate) struct World {
@@ -34,11 +35,26 @@ pub(crate) struct World {
     pub(crate) keys: Vec<SimKey>,
     pub(crate) ledger: Ledger,
     pub(crate) weather: Weather,
+    pub(crate) rights: RightsOfAll,
     pub(crate) asked: Mutex<Vec<Asked>>,
     deaths: Mutex<VecDeque<u32>>,
     slots: Mutex<Vec<Option<Arc<Instance>>>>,
     /// How many instances there have been.
     started: Mutex<u64>,
+}
+
+/// What the policies of the template allow to each function that takes part.
+pub(crate) struct RightsOfAll {
+    pub(crate) relay: Rights,
+    pub(crate) stats: Rights,
+    pub(crate) refresh: Rights,
+}
+
+impl RightsOfAll {
+    fn of_template() -> Self {
+        let [relay, stats, refresh] = ["Relay", "Stats", "Refresh"].map(Rights::of);
+        Self { relay, stats, refresh }
+    }
 }
 
 /// A key in its owner's hands.
@@ -69,6 +85,7 @@ impl World {
         Self {
             seed,
             weather: Weather::new(plan.spells.clone(), seed),
+            rights: RightsOfAll::of_template(),
             deaths: Mutex::new(plan.deaths.iter().copied().collect()),
             plan,
             local,

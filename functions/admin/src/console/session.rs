@@ -17,7 +17,7 @@ use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
 use baton_cloud::peer::Peer;
-use baton_cloud::store::{Edit, SeenSession, StoreError};
+use baton_cloud::store::{Edit, SeenSession, SessionRow, StoreError};
 use baton_domain::key::{Role, User};
 use baton_domain::session::{LIFE, Session, Who};
 use http::header::{LOCATION, SET_COOKIE};
@@ -108,13 +108,13 @@ async fn sign_out(State(office): Shared, uri: Uri, visit: Visit, headers: Header
     };
     let cookie = front.cookie(Cookie::Session, &headers).unwrap_or_default();
     let mut edit = Edit::default();
-    office.store.end_session(&mut edit, &office.session_hash(cookie));
     let note = Note::did("sign_out", &visit.actor.name(), (Value::Null, Value::Null));
-    let ended = match office.note(&visit, &mut edit, note) {
-        Ok(()) => office.store.apply(edit).await.map_err(Refused::from),
-        Err(refused) => Err(refused),
+    let ended = async {
+        office.store.end_session(&mut edit, &office.session_key().await?.place(cookie));
+        office.note(&visit, &mut edit, note)?;
+        office.store.apply(edit).await.map_err(Refused::from)
     };
-    match ended {
+    match ended.await {
         Ok(()) => redirect(&sign_in_at(None, Some(Why::SignedOut)), front.remove(Cookie::Session)),
         Err(refused) => refusal_of(&refused),
     }
@@ -126,11 +126,18 @@ impl Office {
         let Some((cookie, who)) = cookie.and_then(|it| Some((it, founder(it)?))) else {
             return Ok(None);
         };
-        let hash = self.session_hash(cookie);
+        let key = self.session_key().await?;
+        let hash = key.place(cookie);
         let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
+        if !key.has_written(&hash, &seen) {
+            tracing::warn!("a session in the state table was not written by the console");
+            return Ok(None);
+        }
         let Some((actor, name)) = self.holder(&who, &seen) else { return Ok(None) };
         if let Some(used) = seen.session.used(self.store.clock().now()) {
-            match self.store.use_session(&hash, &used).await {
+            let (proof, proven) = (&*seen.proof, &*key.proven(&hash, &used, &seen.proof));
+            let row = SessionRow { hash: &hash, session: &used, proof, proven };
+            match self.store.use_session(&row).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return Ok(None),
                 // It may end early; that is no reason to end it now.
@@ -152,9 +159,13 @@ impl Office {
         let of = |user: &User, role| (Actor::User { id: user.id.clone(), role }, user.name.clone());
         match who {
             Who::Token => {
-                let fixed = self.admin_token.as_ref().map(|it| self.pepper.hash(it.expose()));
-                let hash = fixed.or_else(|| seen.admin_token_hash.clone())?;
-                is_proven(&hash).then(|| (Actor::Token, "Admin token".to_owned()))
+                let is_good = match &self.admin_token {
+                    Some(fixed) => fixed.values().texts().any(|fixed| {
+                        self.pepper.hashes(fixed.expose()).iter().any(|hash| is_proven(hash))
+                    }),
+                    None => seen.admin_token_hash.as_deref().is_some_and(is_proven),
+                };
+                is_good.then(|| (Actor::Token, "Admin token".to_owned()))
             }
             Who::User(_) => user.map(|user| of(user, user.role)),
             Who::Key { user: id, .. } => {
@@ -179,9 +190,13 @@ impl Office {
         let Founding { who, round, proof, said } = founding;
         let cookie = format!("{}.{}", who.to_text(), self.random());
         let session = Session::begun(self.store.clock().now(), round);
-        self.store.begin_session(&mut edit, &self.session_hash(&cookie), &session, &proof);
+        let key = self.session_key().await?;
+        let hash = key.place(&cookie);
+        let (proof, proven) = (&*proof, &*key.proven(&hash, &session, &proof));
+        let row = SessionRow { hash: &hash, session: &session, proof, proven };
+        self.store.begin_session(&mut edit, &row);
         if let Some(old) = front.cookie(Cookie::Session, headers) {
-            self.store.end_session(&mut edit, &self.session_hash(old));
+            self.store.end_session(&mut edit, &key.place(old));
         }
         let actor = match who.user() {
             // The role is not noted.
@@ -193,11 +208,6 @@ impl Office {
         self.note(&visit, &mut edit, note)?;
         self.store.apply(edit).await?;
         Ok(redirect(next, front.set(Cookie::Session, &cookie, Some(LIFE))))
-    }
-
-    /// Under which a session is kept: whoever reads the table cannot make the cookie of it.
-    fn session_hash(&self, cookie: &str) -> Vec<u8> {
-        self.pepper.hash(&format!("session\n{cookie}"))
     }
 }
 

@@ -14,6 +14,8 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use baton_cloud::aws::Aws;
+use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::openid::OpenId;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Edit;
@@ -45,9 +47,11 @@ pub(crate) struct Porter {
 
 impl Porter {
     /// Reaches the provider as `upstream` reaches upstreams. No I/O.
-    pub(crate) fn new(settings: &Settings, upstream: &Upstream) -> Self {
+    pub(crate) fn new(settings: &Settings, upstream: &Upstream, aws: &Aws) -> Self {
         let allow = settings.allow_private_upstreams;
-        let openid = settings.openid.clone().map(|it| OpenId::new(it, upstream.clone(), allow));
+        let secret = LiveSecret::of(aws, settings, &settings.openid_secret_setting());
+        let openid = settings.openid.clone();
+        let openid = openid.map(|it| OpenId::new((it, secret), upstream.clone(), allow));
         Self { origin: settings.console_origin.clone(), openid, begun: Attempts::default() }
     }
 }

@@ -41,7 +41,7 @@ pub use ledger::{ACTIONS_MAX, CommitError};
 pub use limits::Admission;
 pub use replay::KeptAnswer;
 pub use rerate::{Rerate, Rerated};
-pub use sessions::SeenSession;
+pub use sessions::{SeenSession, SessionRow};
 pub use state::PendingEvent;
 pub use survey::Survey;
 pub use tally::Period;

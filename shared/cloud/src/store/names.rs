@@ -7,7 +7,7 @@
 //! | a key, group, account, user by id | config | GetItem (`<kind>#<id>`, `<kind>`) |
 //! | a group with its accounts | config | Query (`group#<id>`) |
 //! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
-//! | the wrapped data key, the sealed pepper, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | the wrapped data key, the sealed pepper and session secret, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
 //! | the prices that operators have set | config, index `by_kind` | Query (`price`); one: GetItem (`price#<model>`, `<from>`) |
 //! | the settings of the running system | config | GetItem (`setting#runtime`, `setting`) |
 //! | what operators changed, newest first | usage | Query (`audit#<month>`) |
@@ -81,6 +81,7 @@ pub(super) const BY_DUE: &str = "by_due";
 pub(super) const SETTING: &str = "setting";
 pub(super) const DATA_KEY: &str = "setting#data_key";
 pub(super) const PEPPER: &str = "setting#pepper";
+pub(super) const SESSION_SECRET: &str = "setting#session_secret";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const TOKEN: &str = "token";
@@ -105,6 +106,8 @@ pub(super) fn capped(account: &AccountId, at: Timestamp) -> String {
     format!("{CAPPED}{account}#{}", day(at))
 }
 
+/// What proves that a session was written by whoever has the secret of sessions.
+pub(super) const PROVEN: &str = "proven";
 pub(super) const MARK: &str = "mark";
 pub(super) const BLOCKED: &str = "blocked";
 pub(super) const ALERT: &str = "alert";

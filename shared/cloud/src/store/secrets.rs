@@ -1,7 +1,7 @@
 //! The data key, sealed credentials and the admin token's hash.
 
 use super::item::key_of;
-use super::names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SETTING};
+use super::names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SESSION_SECRET, SETTING};
 use super::{Store, StoreError};
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::primitives::Blob;
@@ -77,14 +77,23 @@ impl Store {
         if let Some(given) = given {
             return Ok(given.clone());
         }
+        self.kept_secret(PEPPER).await
+    }
+
+    /// What console sessions are proven with where nothing is set: made once and kept sealed.
+    pub async fn session_secret(&self) -> Result<Secret, StoreError> {
+        self.kept_secret(SESSION_SECRET).await
+    }
+
+    async fn kept_secret(&self, name: &str) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(true))).await?;
-        let sealed = if let Some(sealed) = self.setting(PEPPER).await? {
+        let sealed = if let Some(sealed) = self.setting(name).await? {
             sealed
         } else {
             let made = relay_key::new_secret([self.dice.bits(), self.dice.bits()]);
-            self.put_setting_once(PEPPER, vault.seal(&made, PEPPER)?).await?
+            self.put_setting_once(name, vault.seal(&made, name)?).await?
         };
-        Ok(vault.open(&sealed, PEPPER)?)
+        Ok(vault.open(&sealed, name)?)
     }
 
     /// The hash of the admin token, if one was generated.

@@ -3,7 +3,7 @@
 
 use super::edit::{Edit, put};
 use super::item::{Item, Stored, key_of, number, text};
-use super::names::{self, ADMIN_TOKEN, AT, CREATED_AT, PK, SECRET, SETTING, TTL, VERSION};
+use super::names::{self, ADMIN_TOKEN, AT, CREATED_AT, PK, PROVEN, SECRET, SETTING, TTL, VERSION};
 use super::{Entity, Store, StoreError};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
@@ -18,6 +18,8 @@ pub struct SeenSession {
     pub session: Session,
     /// A hash of the secret that it was signed in with; empty where that was none of ours.
     pub proof: Vec<u8>,
+    /// What its writer has shown that this is its work; empty where nothing was shown.
+    pub proven: Vec<u8>,
     /// Its user, if it has one and that is still there.
     pub user: Option<User>,
     /// Its key.
@@ -26,6 +28,18 @@ pub struct SeenSession {
     pub runtime: Runtime,
     /// The hash of the generated admin token.
     pub admin_token_hash: Option<Vec<u8>>,
+}
+
+/// A session as it is written.
+pub struct SessionRow<'a> {
+    /// Under what it is kept.
+    pub hash: &'a [u8],
+    /// The session.
+    pub session: &'a Session,
+    /// A hash of the secret that it is founded on.
+    pub proof: &'a [u8],
+    /// What proves who has written all this.
+    pub proven: &'a [u8],
 }
 
 impl Store {
@@ -61,23 +75,26 @@ impl Store {
         let admin_token = take((ADMIN_TOKEN.to_owned(), String::new()));
         Ok(Some(SeenSession {
             session: read(&item)?,
-            proof: bytes(&item).unwrap_or_default(),
+            proof: bytes(&item, SECRET).unwrap_or_default(),
+            proven: bytes(&item, PROVEN).unwrap_or_default(),
             user,
             key: key.map(Stored::from_item).transpose()?,
             runtime: runtime.map(|stored| stored.value).unwrap_or_default(),
-            admin_token_hash: admin_token.as_ref().and_then(bytes),
+            admin_token_hash: admin_token.as_ref().and_then(|item| bytes(item, SECRET)),
         }))
     }
 
-    /// Begins a session under `hash`.
-    pub fn begin_session(&self, edit: &mut Edit, hash: &[u8], session: &Session, proof: &[u8]) {
+    /// Begins the session of this row.
+    pub fn begin_session(&self, edit: &mut Edit, row: &SessionRow<'_>) {
+        let SessionRow { hash, session, proof, proven } = row;
         let row = Put::builder()
             .table_name(&self.resources.state_table)
             .set_item(Some(key_of(names::session(hash))))
             .item(CREATED_AT, AttributeValue::S(names::stamp(session.begun_at)))
             .item(AT, seconds(session.used_at))
             .item(VERSION, AttributeValue::N(session.round.to_string()))
-            .item(SECRET, AttributeValue::B(Blob::new(proof)))
+            .item(SECRET, AttributeValue::B(Blob::new(*proof)))
+            .item(PROVEN, AttributeValue::B(Blob::new(*proven)))
             .item(TTL, seconds(session.ends_at()))
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PK);
@@ -92,20 +109,23 @@ impl Store {
         edit.actions.push(TransactWriteItem::builder().set_delete(delete.build().ok()).build());
     }
 
-    /// Notes that the session was used.
+    /// Notes that the session was used, as the row says; its proof stays as it is.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it has been ended meanwhile.
-    pub async fn use_session(&self, hash: &[u8], session: &Session) -> Result<(), StoreError> {
+    pub async fn use_session(&self, row: &SessionRow<'_>) -> Result<(), StoreError> {
+        let SessionRow { hash, session, proven, .. } = row;
         self.db
             .update_item()
             .table_name(&self.resources.state_table)
             .set_key(Some(key_of(names::session(hash))))
-            .update_expression("SET #at = :at, #ttl = :ttl")
+            .update_expression("SET #at = :at, #ttl = :ttl, #proven = :proven")
             .condition_expression("attribute_exists(#pk)")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#at", AT)
             .expression_attribute_names("#ttl", TTL)
+            .expression_attribute_names("#proven", PROVEN)
+            .expression_attribute_values(":proven", AttributeValue::B(Blob::new(*proven)))
             .expression_attribute_values(":at", seconds(session.used_at))
             .expression_attribute_values(":ttl", seconds(session.ends_at()))
             .send()
@@ -124,8 +144,8 @@ fn seconds(at: jiff::Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_second().to_string())
 }
 
-fn bytes(item: &Item) -> Option<Vec<u8>> {
-    match item.get(SECRET) {
+fn bytes(item: &Item, name: &str) -> Option<Vec<u8>> {
+    match item.get(name) {
         Some(AttributeValue::B(blob)) => Some(blob.as_ref().to_vec()),
         _ => None,
     }

@@ -1,0 +1,74 @@
+//! Who may reach the admin API and the console at all: clients in the operator's address ranges.
+
+use crate::answer::Refused;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use baton_cloud::client_address::AddressRanges;
+use std::sync::Arc;
+
+/// The ranges, and whose word about a client's address is taken.
+pub(crate) struct AllowedAddresses {
+    pub(crate) ranges: Option<AddressRanges>,
+    pub(crate) proxies: AddressRanges,
+}
+
+impl AllowedAddresses {
+    /// Whether the request comes from an allowed address. One whose address nobody knows does not.
+    fn allow(&self, request: &Request) -> bool {
+        let Some(ranges) = &self.ranges else { return true };
+        let client = self.proxies.client_of(request.extensions(), request.headers());
+        client.is_some_and(|client| ranges.contains(client))
+    }
+}
+
+/// Refuses everybody else, before anything is read or looked up.
+pub(crate) async fn only(
+    State(allowed): State<Arc<AllowedAddresses>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if allowed.allow(&request) {
+        return next.run(request).await;
+    }
+    let why = "requests from this address are not allowed here; \
+               the operator's setting BATON_ADMIN_ALLOWED_CIDRS names those that are";
+    Refused::forbidden(why).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use baton_cloud::client_address::PeerAddress;
+
+    #[test]
+    fn only_allowed_clients_come_in() {
+        let ranges = "203.0.113.0/24,2001:db8::/32".parse().ok();
+        let allowed = AllowedAddresses { ranges, proxies: "10.0.0.0/8".parse().unwrap() };
+        let everybody = AllowedAddresses { ranges: None, proxies: AddressRanges::default() };
+        let nobody =
+            AllowedAddresses { ranges: "".parse().ok(), proxies: AddressRanges::default() };
+        for (peer, forwarded, is_allowed, why) in [
+            (Some("203.0.113.9"), None, true, "in a range"),
+            (Some("::ffff:203.0.113.9"), None, true, "the same, mapped"),
+            (Some("2001:db8::1"), None, true, "in a range"),
+            (Some("198.51.100.1"), None, false, "in no range"),
+            (Some("198.51.100.1"), Some("203.0.113.9"), false, "its own word counts for nothing"),
+            (Some("10.0.0.1"), Some("203.0.113.9"), true, "a trusted proxy's word counts"),
+            (Some("10.0.0.1"), Some("203.0.113.9, 198.51.100.1"), false, "what it added counts"),
+            (Some("10.0.0.1"), None, false, "the proxy itself"),
+            (None, Some("203.0.113.9"), false, "nobody knows from where"),
+        ] {
+            let mut request = Request::new(Body::empty());
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(PeerAddress(peer.parse().unwrap()));
+            }
+            if let Some(forwarded) = forwarded {
+                request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+            }
+            assert_eq!(allowed.allow(&request), is_allowed, "{peer:?} {forwarded:?}: {why}");
+            assert!(everybody.allow(&request) && !nobody.allow(&request), "{peer:?}");
+        }
+    }
+}

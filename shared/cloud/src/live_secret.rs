@@ -1,0 +1,206 @@
+//! Secrets of the deployment that may change while the process runs: the admin token, the pepper of
+//! keys, the secret of console sessions, the OpenID client's secret.
+//!
+//! Each is a fixed text (an environment variable, `baton up`), or is in AWS Secrets Manager and
+//! named by its ARN. Those are read at start and again every few minutes, so that a new value works
+//! without a deployment and is in no function's configuration. There is no background timer: a
+//! Lambda is frozen between requests, so a request that finds a value too old reads it anew. While
+//! it does, and where Secrets Manager fails, the value that is known stays good.
+
+use crate::aws::Aws;
+use crate::settings::{SecretSetting, Settings};
+use crate::store::{Store, StoreError};
+use aws_lc_rs::hmac;
+use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use baton_domain::secret::Secret;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// After a failed read it is tried again this much later.
+const RETRY: Duration = Duration::from_secs(15);
+
+/// The stages that a value of Secrets Manager may be in: AWS Secrets Manager User Guide, "Secret
+/// versions" (November 2026).
+const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// A secret could not be read. Says nothing of the secret but its name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the secret {id} cannot be read from AWS Secrets Manager: {why}; check that it exists and that \
+     the function's role may call secretsmanager:GetSecretValue on it"
+)]
+pub struct Unreadable {
+    id: String,
+    why: String,
+}
+
+/// Why the pepper is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSecret {
+    /// Secrets Manager failed.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The store failed, which keeps it where nothing else is set.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The values of a secret that are good at this moment.
+pub struct Values {
+    all: Vec<(Secret, hmac::Key)>,
+}
+
+impl Values {
+    fn new(texts: impl IntoIterator<Item = Secret>) -> Self {
+        let key = |text: &Secret| hmac::Key::new(hmac::HMAC_SHA256, text.expose().as_bytes());
+        let all = texts.into_iter().map(|text| (text.clone(), key(&text))).collect();
+        Self { all }
+    }
+
+    /// The value that is used for whatever is new.
+    pub fn current(&self) -> Option<&Secret> {
+        self.all.first().map(|(text, _)| text)
+    }
+
+    /// Every value that is still good, the current one first.
+    pub fn texts(&self) -> impl Iterator<Item = &Secret> {
+        self.all.iter().map(|(text, _)| text)
+    }
+
+    /// The same as keys of HMAC-SHA-256.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        self.all.iter().map(|(_, key)| key)
+    }
+}
+
+/// A secret, with the values that are good now. Cloning shares them.
+#[derive(Clone)]
+pub struct LiveSecret(Arc<Inner>);
+
+struct Inner {
+    values: RwLock<Arc<Values>>,
+    source: Option<Source>,
+}
+
+/// Where values are read anew.
+struct Source {
+    client: aws_sdk_secretsmanager::Client,
+    id: String,
+    keeps_previous: bool,
+    life: Duration,
+    /// When to read it next; held by whoever reads.
+    due: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl From<&Secret> for LiveSecret {
+    /// A secret that stays as it is.
+    fn from(text: &Secret) -> Self {
+        let values = RwLock::new(Arc::new(Values::new([text.clone()])));
+        Self(Arc::new(Inner { values, source: None }))
+    }
+}
+
+impl LiveSecret {
+    /// The secret of this `setting`, if it is set. No I/O: what is in Secrets Manager is read at the
+    /// first [`refresh`](Self::refresh).
+    pub fn of(aws: &Aws, settings: &Settings, setting: &SecretSetting) -> Option<Self> {
+        let Some(id) = &setting.arn else { return setting.text.as_ref().map(Self::from) };
+        let source = Source {
+            client: aws_sdk_secretsmanager::Client::new(&aws.config),
+            id: id.clone(),
+            keeps_previous: setting.keeps_previous,
+            life: settings.secret_life,
+            due: tokio::sync::Mutex::default(),
+        };
+        let values = RwLock::new(Arc::new(Values::new([])));
+        Some(Self(Arc::new(Inner { values, source: Some(source) })))
+    }
+
+    /// The pepper that key secrets are hashed under, read for the first time: what is set, else
+    /// what the store keeps.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn pepper(aws: &Aws, settings: &Settings, store: &Store) -> Result<Self, NoSecret> {
+        match Self::of(aws, settings, &settings.pepper_setting()) {
+            Some(pepper) => {
+                pepper.refresh().await?;
+                Ok(pepper)
+            }
+            None => Ok(Self::from(&store.pepper_or(None).await?)),
+        }
+    }
+
+    /// What is good now.
+    pub fn values(&self) -> Arc<Values> {
+        Arc::clone(&self.0.values.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the secret anew, if it is time. Of several that ask at once one reads; the others go
+    /// on with what is known.
+    ///
+    /// # Errors
+    /// When nothing is known yet and it cannot be read.
+    pub async fn refresh(&self) -> Result<(), Unreadable> {
+        let Some(source) = &self.0.source else { return Ok(()) };
+        let is_known = self.values().current().is_some();
+        let mut due = match source.due.try_lock() {
+            Ok(due) => due,
+            Err(_) if is_known => return Ok(()),
+            Err(_) => source.due.lock().await,
+        };
+        if due.is_some_and(|due| Instant::now() < due) {
+            return Ok(());
+        }
+        match source.read().await {
+            Ok(values) => {
+                *self.0.values.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(values);
+                *due = Some(Instant::now() + source.life);
+                Ok(())
+            }
+            Err(error) if is_known => {
+                tracing::warn!("{error}; the value that was read before stays good");
+                *due = Some(Instant::now() + source.life.min(RETRY));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Source {
+    /// The current value, and the one before it where that is to stay good. A value may have
+    /// several lines, of which each counts.
+    async fn read(&self) -> Result<Values, Unreadable> {
+        let unreadable = |why: String| Unreadable { id: self.id.clone(), why };
+        let current = self.read_stage(CURRENT).await?;
+        let current = current.ok_or_else(|| unreadable("it has no value".to_owned()))?;
+        let previous = if self.keeps_previous { self.read_stage(PREVIOUS).await? } else { None };
+        let texts = [Some(current), previous].into_iter().flatten();
+        let lines: Vec<Secret> = texts.flat_map(|text| lines(&text)).collect();
+        if lines.is_empty() {
+            return Err(unreadable("its value is empty".to_owned()));
+        }
+        Ok(Values::new(lines))
+    }
+
+    async fn read_stage(&self, stage: &str) -> Result<Option<Secret>, Unreadable> {
+        let call = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
+        match call.send().await {
+            Ok(answer) => Ok(answer.secret_string.map(Secret::new)),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
+            Err(error) => {
+                let why = DisplayErrorContext(&error).to_string();
+                Err(Unreadable { id: self.id.clone(), why })
+            }
+        }
+    }
+}
+
+/// The lines of a value, without blanks around them.
+fn lines(text: &Secret) -> Vec<Secret> {
+    let lines = text.expose().lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| Secret::new(line.to_owned())).collect()
+}

@@ -1,0 +1,166 @@
+//! Each function asks the tables for what its policy allows and for nothing else, and the policies
+//! leave out what would make one function's role that of another. The simulation holds relay, stats
+//! and refresh to the same policies through all its stories.
+
+use std::sync::{Arc, Mutex};
+
+use baton_cloud::aws::Aws;
+use baton_cloud::clock::Clock;
+use baton_cloud::dice::Dice;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_domain::alert::Told;
+use baton_domain::choose::Conversation;
+use baton_domain::health::refused;
+use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
+use baton_domain::money::PicoUsd;
+use baton_domain::reason::RestReason;
+use baton_domain::scope::Scope;
+use baton_local::Local;
+use baton_tests::rights::Rights;
+use std::time::Duration;
+
+/// Stores, and what each function asked of them that its policy denies.
+struct Watched {
+    local: Local,
+    denied: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watched {
+    async fn open() -> Self {
+        Self { local: Local::open(None).await.expect("stores"), denied: Arc::default() }
+    }
+
+    /// The line of one function to the stores.
+    fn store(&self, function: &'static str) -> Store {
+        let (rights, denied) = (Rights::of(function), Arc::clone(&self.denied));
+        let line = self.local.with_faults(move |target, body| {
+            let found = rights.denied(target, body);
+            let found = found.into_iter().map(|deed| format!("{function}: {deed}"));
+            denied.lock().expect("a lock").extend(found);
+            None
+        });
+        let settings = Settings::read(|_| None).expect("settings");
+        let settings = Settings { resources: self.local.resources(), ..settings };
+        Store::new(&Aws::new(&line.sdk_config()), &settings, Clock::system(), Dice::seeded(3))
+    }
+
+    fn holds(&self) {
+        let denied = self.denied.lock().expect("a lock");
+        assert!(denied.is_empty(), "the policies in template.yaml do not allow {denied:#?}");
+    }
+}
+
+fn account() -> AccountId {
+    AccountId::from_bits(7)
+}
+
+#[tokio::test]
+async fn the_relay_asks_for_what_its_policy_allows() {
+    let watched = Watched::open().await;
+    let store = watched.store("Relay");
+    let (id, now) = (RequestId::at(store.clock().now(), 1), store.clock().now());
+    let which = Conversation { group: GroupId::from_bits(1), session: 3, model: "m".into() };
+    store.take_seat(&account(), 3, (&id, now.as_second() + 60)).await.expect("a seat");
+    store.leave_seat(&account(), &id).await.expect("left");
+    store.put_move(&which, "elsewhere").await.expect("moved");
+    store.moved_to(&which).await.expect("read");
+    store.ask_renewal(&account(), 1).await.expect("asked");
+    store.note_blocked(&Scope::Organization, "day", PicoUsd::default()).await;
+    store.read_health(&[account()]).await.expect("read");
+    let change = |health: &baton_domain::health::Health| {
+        refused(health, RestReason::CredentialRefused, None, now)
+    };
+    store.change_health(&account(), change).await.expect("changed");
+    let scopes = [
+        Scope::Key(KeyId::from_bits(1)),
+        Scope::User(UserId::from_bits(1)),
+        Scope::Group(GroupId::from_bits(1)),
+        Scope::Organization,
+    ];
+    store.counted_in(&scopes, true).await.expect("counted");
+    store.key(&KeyId::from_bits(1)).await.expect("looked up");
+    store.pool(&GroupId::from_bits(1)).await.expect("looked up");
+    for scope in &scopes {
+        store.terms(scope).await.expect("looked up");
+    }
+    watched.holds();
+}
+
+#[tokio::test]
+async fn stats_asks_for_what_its_policy_allows() {
+    let watched = Watched::open().await;
+    let store = watched.store("Stats");
+    store.touch_limits([Scope::Organization].iter()).await;
+    store.note_used(&account(), store.clock().now()).await.expect("noted");
+    watched.holds();
+}
+
+#[tokio::test]
+async fn refresh_asks_for_what_its_policy_allows() {
+    let watched = Watched::open().await;
+    watched.store("Relay").ask_renewal(&account(), 1).await.expect("asked");
+    watched.store("Stats").touch_limits([Scope::Organization].iter()).await;
+    let store = watched.store("Refresh");
+    assert!(store.lease("tick", "me", Duration::from_secs(5)).await.expect("a lease"));
+    store.give_back("tick", "me").await.expect("given back");
+    store.tokens().await.expect("listed");
+    store.token(&account()).await.expect("looked up");
+    assert_eq!(store.renewals_asked().await.expect("read").len(), 1);
+    store.forget_renewal(&account()).await.expect("forgotten");
+    store.due_limits(1).await.expect("read");
+    store.pending().await.expect("read");
+    store.remove_pending("req_1").await.expect("removed");
+    for touched in store.touched_limits().await.expect("read") {
+        store.looked_at(&touched).await.expect("noted");
+    }
+    store.survey().await.expect("read");
+    store.told().await.expect("read");
+    let told = baton_cloud::store::LastTold { state: Told::default(), count: 1 };
+    store.put_told(&account(), told).await.expect("noted");
+    store.deliveries().await.expect("read");
+    store.alert_settings().await.expect("read");
+    let now = store.clock().now();
+    let change = |health: &baton_domain::health::Health| {
+        refused(health, RestReason::CredentialRefused, None, now)
+    };
+    store.change_health(&account(), change).await.expect("changed");
+    watched.holds();
+}
+
+/// What would make the role of one function that of another, or of an operator.
+#[test]
+fn no_role_may_write_what_is_anothers() {
+    let writes = ["PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"];
+    let state = ["session#1", "sign_in#1", "replay#1", "rerate", "anything"];
+    let config = ["key#1", "user#1", "account#1", "group#1", "setting#data_key", "price#m"];
+    for function in ["Relay", "Stats", "Refresh"] {
+        let rights = Rights::of(function);
+        for action in writes {
+            for key in state {
+                assert!(!rights.may(action, "StateTable", key), "{function} {action} {key}");
+            }
+            for key in config {
+                assert!(!rights.may(action, "ConfigTable", key), "{function} {action} {key}");
+            }
+            assert!(!rights.may(action, "UsageTable", "audit#2026-11"), "{function} {action}");
+        }
+        for read in ["GetItem", "BatchGetItem", "Query"] {
+            assert!(!rights.may(read, "StateTable", "session#1"), "{function} {read}");
+            assert!(!rights.may(read, "UsageTable", "audit#2026-11"), "{function} {read}");
+        }
+        for anything in ["Scan", "DeleteTable", "BatchWriteItem", "*"] {
+            for table in ["StateTable", "ConfigTable", "UsageTable"] {
+                assert!(!rights.may(anything, table, "x"), "{function} {anything} {table}");
+            }
+        }
+    }
+    let relay = Rights::of("Relay");
+    for key in ["alert#1", "outbox", "told", "lease#tick"] {
+        assert!(writes.iter().all(|action| !relay.may(action, "StateTable", key)), "{key}");
+    }
+    assert!(!relay.may("DeleteItem", "StateTable", "limit#key_1"));
+    assert!(!relay.may("PutItem", "StateTable", "limit#key_1"), "a limit is changed, not replaced");
+    assert!(relay.may("UpdateItem", "StateTable", "limit#key_1"));
+    assert!(Rights::of("Admin").may("PutItem", "StateTable", "session#1"));
+}

@@ -1,0 +1,113 @@
+//! Secrets in AWS Secrets Manager: a new value works without a deployment or a restart.
+
+use baton_tests::eventually::eventually;
+use baton_tests::house::SOON;
+use baton_tests::lambda::{Cloud, Function, WITHOUT_HURRY, event};
+use baton_tests::secrets_manager::SecretsManager;
+use serde_json::{Value, json};
+
+const ARN: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:";
+
+/// A deployment whose secrets are in Secrets Manager, and read anew after a tenth of a second.
+async fn deployment() -> (Cloud, SecretsManager, Vec<(String, String)>) {
+    let (cloud, manager) = (Cloud::open().await, SecretsManager::start().await);
+    let mut variables = cloud.variables();
+    variables.retain(|(name, _)| name != "BATON_ADMIN_TOKEN" && name != "BATON_KEY_PEPPER");
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.url.clone()),
+        ("BATON_KEY_PEPPER_ARN", format!("{ARN}pepper")),
+        ("BATON_ADMIN_TOKEN_ARN", format!("{ARN}token")),
+        ("BATON_SESSION_SECRET_ARN", format!("{ARN}session")),
+        ("BATON_SECRET_SECONDS", "0.1".to_owned()),
+    ] {
+        variables.push((name.to_owned(), value));
+    }
+    manager.put(&format!("{ARN}pepper"), "pepper-one-0123456789");
+    manager.put(&format!("{ARN}token"), "token-one-0123456789");
+    manager.put(&format!("{ARN}session"), "session-one-0123456789");
+    (cloud, manager, variables)
+}
+
+async fn status(admin: &Function, token: &str, path: &str) -> u16 {
+    let authorization = format!("Bearer {token}");
+    let event = event::request("GET", path, &[("authorization", &authorization)], "");
+    admin.request(&event, WITHOUT_HURRY).await.status
+}
+
+async fn post(admin: &Function, token: &str, path: &str, body: Value) -> Value {
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    let event = event::request("POST", path, &headers, &body.to_string());
+    admin.request(&event, WITHOUT_HURRY).await.status(201).json()
+}
+
+#[tokio::test]
+async fn a_new_admin_token_is_good_and_the_old_one_void_without_a_restart() {
+    let (_cloud, manager, variables) = deployment().await;
+    let admin = Function::start("admin", &variables).await;
+    let keys = "/api/v1/keys";
+    assert_eq!(status(&admin, "token-one-0123456789", keys).await, 200);
+    assert_eq!(status(&admin, "token-two-0123456789", keys).await, 401);
+    manager.put(&format!("{ARN}token"), "token-two-0123456789");
+    eventually("the new token is good", SOON, async || {
+        match status(&admin, "token-two-0123456789", keys).await {
+            200 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert_eq!(status(&admin, "token-one-0123456789", keys).await, 401, "a leaked one is void");
+
+    // What is known stays good while Secrets Manager is not there.
+    manager.fail(true);
+    let before = manager.calls();
+    eventually("it is asked anew", SOON, async || {
+        assert_eq!(status(&admin, "token-two-0123456789", keys).await, 200);
+        if manager.calls() > before { Ok(()) } else { Err(before) }
+    })
+    .await;
+    assert_eq!(status(&admin, "token-two-0123456789", keys).await, 200);
+}
+
+#[tokio::test]
+async fn keys_of_the_pepper_before_stay_good() {
+    let (cloud, manager, variables) = deployment().await;
+    let admin = Function::start("admin", &variables).await;
+    let relay = Function::start("relay", &variables).await;
+    let token = "token-one-0123456789";
+    let account = json!({
+        "name": "main", "provider": "anthropic", "base_url": cloud.upstream.url(),
+        "credential": {"type": "api_key", "value": "sk-upstream-main"},
+    });
+    post(&admin, token, "/api/v1/accounts", account).await;
+    let new_key = async |name: &str| {
+        let key = post(&admin, token, "/api/v1/keys", json!({"name": name})).await;
+        key["secret"].as_str().expect("a secret").to_owned()
+    };
+    let old = new_key("old").await;
+    Cloud::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    manager.put(&format!("{ARN}pepper"), "pepper-two-0123456789");
+    let before = manager.calls();
+    // Both functions have the new pepper once a key of it is good at the relay.
+    eventually("a key under the new pepper", SOON, async || {
+        let key = new_key(&format!("new {}", manager.calls())).await;
+        Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+        if manager.calls() > before + 4 { Ok(()) } else { Err(manager.calls()) }
+    })
+    .await;
+    Cloud::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
+}
+
+/// On threads of its own, since waiting for a program's end blocks one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_read_is_named_at_the_start() {
+    let (_cloud, manager, variables) = deployment().await;
+    manager.fail(true);
+    for name in ["relay", "admin"] {
+        let ended = Function::spawn(name, &variables).await.ended();
+        assert_eq!(ended.code, Some(1), "{name}");
+        let arn = format!("{ARN}pepper");
+        assert!(ended.stderr.contains(&arn), "{name}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("pepper-one"), "{name}: {}", ended.stderr);
+    }
+}
