@@ -6,11 +6,10 @@
 pub use aws_config::SdkConfig;
 
 use crate::settings::Settings;
-use aws_config::Region;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{ConfigLoader, Region};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use std::time::Duration;
 
 /// For one try of a call. Those made here take milliseconds, but for a wait of 20 s for messages.
@@ -42,27 +41,28 @@ impl Aws {
     /// Clients for the environment's region, credentials and endpoints, or for the local stores of
     /// the settings. Credentials are fetched at the first call, not here.
     pub async fn from_env(settings: &Settings) -> Self {
-        let config = environment().await;
-        Self::new(&match &settings.local_stores {
-            Some(url) => local(config, url),
-            None => config,
-        })
+        let loader = loader();
+        let loader = match &settings.local_stores {
+            Some(url) => local(loader, url),
+            None => loader,
+        };
+        Self::new(&loader.load().await)
     }
 }
 
-/// The same configuration for the local stores at `url`, which know no credentials.
-fn local(config: SdkConfig, url: &str) -> SdkConfig {
+/// For the local stores at `url`, which know no credentials. Said before the environment is read,
+/// so that nobody looks for a region or a role on the network.
+fn local(loader: ConfigLoader, url: &str) -> ConfigLoader {
     let credentials = Credentials::new("local", "local", None, None, "baton-local-stores");
-    config
-        .into_builder()
-        .endpoint_url(url)
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build()
+    loader.endpoint_url(url).region(Region::new("us-east-1")).credentials_provider(credentials)
 }
 
 /// The environment's configuration.
 pub(crate) async fn environment() -> SdkConfig {
+    loader().load().await
+}
+
+fn loader() -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(
             aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
@@ -74,6 +74,4 @@ pub(crate) async fn environment() -> SdkConfig {
         .http_client(http)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).build())
-        .load()
-        .await
 }

@@ -40,7 +40,7 @@ const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-
 const WITH_PRELUDE: HeaderValue =
     HeaderValue::from_static("application/vnd.awslambda.http-integration-response");
 /// Stands between that and the body itself.
-const PRELUDE_END: [u8; 8] = [0; 8];
+const PRELUDE_END: &[u8] = &[0; 8];
 
 /// Answers the function's requests by `handler`, as many at once as the platform asks for, until
 /// the process is ended. Never returns without an error.
@@ -132,9 +132,11 @@ where
     B::Error: Display + Send,
 {
     let (head, body) = answered.into_parts();
-    let mut prelude = serde_json::to_vec(&prelude(head))?;
-    prelude.extend_from_slice(&PRELUDE_END);
-    let prelude = stream::iter([Ok(Frame::data(Bytes::from(prelude)))]);
+    // Each a chunk of its own, as lambda_runtime sends them: cargo-lambda takes the first chunk for
+    // the prelude and leaves out the second.
+    let prelude =
+        [Bytes::from(serde_json::to_vec(&prelude(head))?), Bytes::from_static(PRELUDE_END)];
+    let prelude = stream::iter(prelude.map(|bytes| Ok(Frame::data(bytes))));
     let body = StreamBody::new(prelude.chain(until_broken(body)));
     let request = Request::post(format!("/2018-06-01/runtime/invocation/{request_id}/response"))
         .header(TRANSFER_ENCODING, "chunked")

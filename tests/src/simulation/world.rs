@@ -1,7 +1,7 @@
 //! What a run happens in: stores, time, keys, and the instances that serve.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) keys: Vec<SimKey>,
     pub(crate) ledger: Ledger,
     pub(crate) weather: Weather,
-    pub(crate) rights: RightsOfAll,
+    pub(crate) rights: &'static RightsOfAll,
     pub(crate) asked: Mutex<Vec<Asked>>,
     deaths: Mutex<VecDeque<u32>>,
     slots: Mutex<Vec<Option<Arc<Instance>>>>,
@@ -49,6 +49,9 @@ pub(crate) struct RightsOfAll {
     pub(crate) stats: Rights,
     pub(crate) refresh: Rights,
 }
+
+/// The template is read once for all worlds.
+static RIGHTS: LazyLock<RightsOfAll> = LazyLock::new(RightsOfAll::of_template);
 
 impl RightsOfAll {
     fn of_template() -> Self {
@@ -85,7 +88,7 @@ impl World {
         Self {
             seed,
             weather: Weather::new(plan.spells.clone(), seed),
-            rights: RightsOfAll::of_template(),
+            rights: &RIGHTS,
             deaths: Mutex::new(plan.deaths.iter().copied().collect()),
             plan,
             local,
