@@ -105,10 +105,7 @@ fn is_refused(said: &str) -> bool {
 pub(crate) async fn run(class: Class) {
     let house = House::open().await;
     let group = house.group("bedrock").await;
-    let bedrock = json!({
-        "provider": "bedrock", "groups": [group],
-        "credential": {"type": "bearer", "value": "bedrock-key"},
-    });
+    let bedrock = json!({"provider": "bedrock", "groups": [group]});
     house.account_with("bedrock", &house.upstream.url(), bedrock).await;
     let wide = house.key("wide").create().await;
     let narrow = house.key("narrow").models(&["claude-haiku-*"]).create().await;
