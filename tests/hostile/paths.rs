@@ -138,26 +138,28 @@ pub(crate) async fn run(class: Class) {
 
 /// A body's model becomes a part of Bedrock's path.
 async fn bodies(class: &Class, house: &House, key: &Key) {
+    // Names that an account on Bedrock serves without a map.
     let models = [
-        "..",
-        "../x",
-        "x/../../y",
-        "x/..",
-        "..\\x",
-        "x?y",
-        "x#y",
-        "x%2fy",
-        "%2e%2e",
-        "x\n",
-        "x\u{0}",
-        "x\u{202e}",
-        "\u{ff0e}\u{ff0e}/x",
-        "/x",
-        "x/",
-        "x//y",
-        "..;/x",
-        ".",
-        " ",
+        "anthropic.x/../../y",
+        "../anthropic.x",
+        "..%2fanthropic.x",
+        "anthropic.x/..",
+        "anthropic.x/.",
+        "anthropic.x/./y",
+        "anthropic.x\\..\\y",
+        "anthropic.x?y",
+        "anthropic.x#y",
+        "anthropic.x%2fy",
+        "anthropic.x%2F..%2F..",
+        "anthropic.x\n",
+        "anthropic.x\u{0}",
+        "anthropic.x\u{202e}",
+        "\u{ff0e}\u{ff0e}/anthropic.x",
+        "/anthropic.x",
+        "anthropic.x/",
+        "anthropic.x//y",
+        "..;/anthropic.x",
+        "anthropic.x/ /y",
     ];
     for model in models {
         for path in ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"] {
