@@ -88,19 +88,19 @@ async fn it_sees_no_difference_through_baton() {
 #[tokio::test]
 async fn a_spent_budget_is_told_once_and_in_words() {
     let house = House::open().await;
-    let key = house.key("poor").limit_usd_daily("0.000001").create().await;
+    let key = house.key("poor").limit_usd_daily("0").create().await;
     let blocked = |expect: &str| {
         let report = claude(&Door::through(&house, &key), "say hi");
         assert_eq!(report["is_error"], json!(true), "{report:#}");
         let text = report["result"].as_str().unwrap_or_default();
         assert!(text.contains(expect), "{report:#}");
     };
-    blocked("spend limit reached (daily; resets ");
+    blocked("spend limit reached · resets ");
     let admin = house.admin();
     let words = json!({ "message": "Ask in #llm for more." });
     admin.send("PUT", "/limits/message", &words).await.ok();
-    let limits = json!({ "usd_monthly": "0.000001" });
+    let limits = json!({ "usd_monthly": "0" });
     admin.send("PUT", "/limits/organization", &limits).await.ok();
-    blocked(" 00:00 UTC). Ask in #llm for more.");
+    blocked(" · Ask in #llm for more.");
     assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 0, "nothing was bought");
 }

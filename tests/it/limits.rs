@@ -9,7 +9,9 @@ use futures_util::stream::FuturesUnordered;
 
 #[tokio::test]
 async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
-    let house = House::open().await;
+    // Those that are too many wait for nobody here.
+    let house = House::launched(Launch::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
+    house.account("main", &house.upstream.url()).await;
     let text = "[[text;gate=race]]";
     let each = estimate(&house, &text.replace("[[text;gate=race]]", &"x".repeat(text.len()))).await;
     assert!(each > 0);
@@ -20,7 +22,8 @@ async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
 
     let mut asking: FuturesUnordered<_> = (0..200).map(|_| key.ask(text)).collect();
     for _ in 0..150 {
-        asking.next().await.expect("an answer").blocked("billing_error");
+        let refused = asking.next().await.expect("an answer").blocked("rate_limit_error");
+        assert_eq!(refused.header("x-should-retry"), None, "nothing is spent yet");
     }
     // Everybody has been judged, and nobody has settled.
     gate.reached(50).await;
@@ -44,16 +47,20 @@ async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
 #[tokio::test]
 async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
     let house = House::open().await;
-    let key = house.key("poor").limit_usd_daily("0.000001").create().await;
+    let key = house.key("poor").limit_usd_daily("0").create().await;
     let answer = key.ask("hi").await.blocked("billing_error");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     let seconds: u64 = answer.header("retry-after").unwrap_or_default().parse().expect("seconds");
     assert!((1..=86_400).contains(&seconds), "{seconds}");
     let told = answer.message();
-    assert!(told.starts_with("spend limit reached (daily; resets 20"), "{told}");
-    assert!(told.contains(" 00:00 UTC). "), "{told}");
+    assert!(told.starts_with("spend limit reached · resets "), "{told}");
+    assert!(told.ends_with(" · it is the daily limit of your key: ask your operator for more"));
+    let unified = |tail: &str| answer.header(&format!("anthropic-ratelimit-unified-{tail}"));
+    assert_eq!(unified("status"), Some("rejected"));
+    assert_eq!(unified("overage-disabled-reason"), Some("org_spend_cap_reached"));
+    assert_eq!(unified("representative-claim"), None, "clients would drop the message");
 
-    let ever = house.key("once").limit("usd_total", "0.000001").create().await;
+    let ever = house.key("once").limit("usd_total", "0").create().await;
     let answer = ever.ask("hi").await.blocked("billing_error");
     assert_eq!(answer.header("retry-after"), None, "it never begins anew");
 

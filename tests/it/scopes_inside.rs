@@ -223,9 +223,9 @@ async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
 #[tokio::test]
 async fn the_environments_words_are_told_beside_a_spent_limit() {
     let inside = Inside::new(&[("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")]).await;
-    let (_, secret) = inside.key(daily("0.000001")).await;
+    let (_, secret) = inside.key(daily("0")).await;
     let (status, error) = inside.ask(&secret).await;
     let told = error["error"]["message"].as_str().unwrap_or_default();
-    let expect = "spend limit reached (daily; resets 2026-11-23 00:00 UTC). Ask in #llm for more.";
+    let expect = "spend limit reached · resets Nov 23 · Ask in #llm for more.";
     assert_eq!((status, told), (429, expect));
 }

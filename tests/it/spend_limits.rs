@@ -112,7 +112,10 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
     set(&house, organization(), Some("0"), "weekly").await;
     for key in [&one, &two, &free] {
         let told = key.ask("hi").await.blocked("billing_error").message();
-        assert!(told.starts_with("spend limit reached (weekly; resets 20"), "{told}");
+        assert!(
+            told.starts_with("spend limit reached · resets ") && told.contains("weekly limit"),
+            "{told}"
+        );
     }
     let group = json!({ "type": "rbac_group", "rbac_group_id": "grp_default" });
     let of_group = set(&house, group, Some("100"), "weekly").await;

@@ -111,6 +111,7 @@ impl BackOffice {
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
+            is_capped: false,
             reserved_usd: None,
             reserved_pools: Vec::new(),
         }

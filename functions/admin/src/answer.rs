@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use baton_cloud::store::StoreError;
 use baton_domain::id::RequestId;
+use baton_domain::key::Limits;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -243,10 +244,25 @@ pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
 
 /// What is wrong with a body, without the value that is wrong: it may be a secret in another's place.
 fn without_values(error: &str) -> String {
-    let quotes = error.starts_with("invalid") || error.starts_with("unknown variant");
-    match error.rsplit_once("expected ") {
-        Some((_, rest)) if quotes => format!("expected {rest}"),
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let (field, what) = match error.split_once(": ") {
+        Some((field, what)) if is_name(field) => (format!("{field}: "), what),
+        _ => (String::new(), error),
+    };
+    let quotes = what.starts_with("invalid") || what.starts_with("unknown variant");
+    match what.rsplit_once("expected ") {
+        Some((_, rest)) if quotes => format!("{field}expected {rest}"),
         _ => error.to_owned(),
+    }
+}
+
+/// Limits as an operator sets them: no amount is below zero.
+pub(crate) fn checked(limits: Limits) -> Answer<Limits> {
+    match limits.negative() {
+        Some(field) => Err(Refused::bad(format!(
+            "`{field}` is below zero: 0 refuses every request, and without the field nothing is limited"
+        ))),
+        None => Ok(limits),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
 use crate::accounts::{ModelPatternKey, patterns, shown};
-use crate::answer::{Answer, Refused, Told, body, id};
+use crate::answer::{Answer, Refused, Told, body, checked, id};
 use crate::query::{Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
@@ -82,7 +82,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         name: name(&new.name)?,
         description: new.description,
         enabled: new.enabled.unwrap_or(true),
-        limits: new.limits.unwrap_or_default(),
+        limits: checked(new.limits.unwrap_or_default())?,
         model_aliases: patterns(new.model_aliases)?,
     };
     office.add_group(&visit, group).await
@@ -108,7 +108,9 @@ pub(crate) async fn change(
     }
     group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
     group.enabled = change.enabled.unwrap_or(group.enabled);
-    group.limits = change.limits.unwrap_or(std::mem::take(&mut group.limits));
+    if let Some(limits) = change.limits {
+        group.limits = checked(limits)?;
+    }
     if let Some(aliases) = change.model_aliases {
         group.model_aliases = patterns(aliases)?;
     }

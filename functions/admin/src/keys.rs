@@ -1,6 +1,6 @@
 //! `/keys`: who may ask. A key's secret is in the answer to POST and rotate, and nowhere else.
 
-use crate::answer::{Answer, Refused, Told, body, id};
+use crate::answer::{Answer, Refused, Told, body, checked, id};
 use crate::query::{Change, Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
@@ -240,7 +240,9 @@ impl Office {
         key.models = input.models.unwrap_or(std::mem::take(&mut key.models));
         key.expires_at = input.expires_at.over(key.expires_at);
         key.enabled = input.enabled.unwrap_or(key.enabled);
-        key.limits = input.limits.unwrap_or(std::mem::take(&mut key.limits));
+        if let Some(limits) = input.limits {
+            key.limits = checked(limits)?;
+        }
         key.estimate = input.estimate.unwrap_or(key.estimate);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! of keys, users and groups are fields of theirs.
 
 use crate::Shared;
-use crate::answer::{Answer, Refused, Told, body};
+use crate::answer::{Answer, Refused, Told, body, checked};
 use crate::visit::{Note, Visit};
 use axum::Json;
 use axum::body::Bytes;
@@ -21,7 +21,7 @@ pub(crate) async fn organization(State(office): Shared) -> Answer<Json<Limits>> 
 }
 
 pub(crate) async fn set_organization(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
-    let limits: Limits = body(&bytes)?;
+    let limits = checked(body(&bytes)?)?;
     let before = office.store.read_terms(&Scope::Organization).await?.limits;
     let mut edit = Edit::default();
     office.store.save_organization_limits(&mut edit, &limits)?;

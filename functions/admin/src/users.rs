@@ -1,6 +1,6 @@
 //! `/users`: people and pipelines that keys belong to. What they may do is `actor`'s business.
 
-use crate::answer::{Answer, Refused, Told, body, id};
+use crate::answer::{Answer, Refused, Told, body, checked, id};
 use crate::query::{Change, Paging, listed, name, object, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
@@ -152,7 +152,9 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
     user.role = input.role.unwrap_or(user.role);
     user.enabled = input.enabled.unwrap_or(user.enabled);
     user.session_round += u64::from(before != (user.role, user.enabled));
-    user.limits = input.limits.unwrap_or(std::mem::take(&mut user.limits));
+    if let Some(limits) = input.limits {
+        user.limits = checked(limits)?;
+    }
     Ok(())
 }
 

@@ -61,7 +61,20 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
 async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
     let (now, mut noticed) = (store.clock().now(), 0);
     for touched in store.touched_limits().await? {
-        if let Ok(scope) = touched.scope.parse::<Scope>()
+        if let Some((account_id, day)) = touched.capped_account() {
+            let name = store.read::<Account>(&account_id).await?.map(|found| found.value.name);
+            let request_id = touched.blocked.first().cloned().unwrap_or_default();
+            let alert = Alert {
+                id: format!("capped#{account_id}#{day}"),
+                at: now,
+                event: Event::UsageCapped {
+                    name: name.unwrap_or_default(),
+                    account_id,
+                    request_id,
+                },
+            };
+            noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+        } else if let Ok(scope) = touched.scope.parse::<Scope>()
             && let Some((name, limits)) = limits_of(store, &scope).await?
         {
             let counted = store

@@ -5,25 +5,24 @@
 //! request that nothing limits causes no write. The record settles what is reserved here (`settle`).
 
 use crate::authenticate::Caller;
+use crate::bound::{Bound, own_demand};
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::settings::OnOutage;
 use baton_cloud::store::{Admission, StoreError};
 use baton_domain::bounds::Bounds;
 use baton_domain::id::RequestId;
-use baton_domain::key::Estimate;
 use baton_domain::limit::utilization;
-use baton_domain::model::map;
-use baton_domain::money::PicoUsd;
-use baton_domain::price::Ask;
 use baton_domain::reservation::{Blocked, Counted, Reservation, Spend};
 use baton_domain::scope::Scope;
 use baton_wire::envelope::Envelope;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long an answer waits for what its headers say of the limits. The read began before the
 /// upstream was called.
@@ -54,22 +53,26 @@ impl Means {
         &self,
         asked: &Asked,
         caller: &Caller,
-        (envelope, body_bytes): (&Envelope<'_>, usize),
+        (envelope, body): (&Envelope<'_>, &Bytes),
         time: Duration,
     ) -> Result<Option<Reserved>, Refusal> {
         let key = caller.key();
         let bounds = self.store.bounds(key).await.map_err(|error| Refusal::store(&error))?;
+        if !bounds.any() && key.models.is_empty() {
+            return Ok(None);
+        }
+        let own = own_demand(asked, body)?;
+        // Whatever model the body names may run: a fallback, an adviser.
+        own.models.iter().try_for_each(|model| caller.may_use(model))?;
         if !bounds.any() {
             return Ok(None);
         }
-        let ask = Ask {
-            model: &envelope.model,
-            body_bytes: body_bytes as u64,
-            max_tokens: envelope.max_tokens,
-            fast: envelope.fast,
-        };
+        let Bound { estimate, most, unbounded } =
+            self.bound(asked, caller, envelope, (body, &own)).await?;
+        if let Some(field) = unbounded.filter(|_| bounds.has_money()) {
+            return Err(Refusal::bad_request(&field.to_string()));
+        }
         let seconds = (time + self.reservation_margin).as_secs() + 1;
-        let (estimate, most) = self.estimate(caller, ask, asked.at).await;
         let reservation = Reservation {
             estimate,
             beyond: most - estimate,
@@ -83,7 +86,7 @@ impl Means {
         };
         let id = asked.id.clone();
         // Boxed, so that requests that nothing limits stay small.
-        match Box::pin(self.store.admit(&bounds, &id, &reservation)).await {
+        match Box::pin(self.reserve(&bounds, &id, &reservation)).await {
             Ok(Admission::Admitted(counted)) => {
                 let counted = match counted {
                     Some(counted) => Seen::Now(counted),
@@ -99,9 +102,46 @@ impl Means {
         }
     }
 
-    /// Has operators told that a money limit turns requests away.
+    /// Reserves, where need be after a wait for what others have reserved. A request that waits
+    /// holds its body, but no place at an account.
+    async fn reserve(
+        &self,
+        bounds: &Bounds,
+        id: &RequestId,
+        wanted: &Reservation,
+    ) -> Result<Admission, StoreError> {
+        let until = Instant::now() + self.limit_wait;
+        let mut place = None;
+        loop {
+            let admission = self.store.admit(bounds, id, wanted).await?;
+            if !matches!(admission, Admission::Blocked(_, Blocked::Reserved { .. })) {
+                return Ok(admission);
+            }
+            place = place.or_else(|| self.limit_waiters.enter(&bounds.key));
+            let Some(place) = &mut place else { return Ok(admission) };
+            loop {
+                if !place.pause(until, self.store.dice().byte()).await {
+                    return Ok(admission);
+                }
+                if self.has_room(bounds, wanted).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether it is worth trying to reserve: others' reservations are no longer in the way. Where
+    /// that cannot be read, the try says what is wrong.
+    async fn has_room(&self, bounds: &Bounds, wanted: &Reservation) -> bool {
+        let counted = self.store.counted_in(&bounds.scopes(), false).await;
+        let Ok(counted) = counted else { return true };
+        let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
+        blocked.is_none_or(|(_, why)| !matches!(why, Blocked::Reserved { .. }))
+    }
+
+    /// Has operators told that a money limit is spent and turns requests away.
     async fn note_blocked(&self, bounds: &Bounds, scope: &Scope, why: &Blocked, at: Timestamp) {
-        let Blocked::Money { period, .. } = *why else { return };
+        let Blocked::Spent { period, .. } = *why else { return };
         let limits = bounds.all().find(|(one, _)| one == scope);
         let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
         let window = period.window(at).name;
@@ -120,30 +160,6 @@ impl Means {
     async fn words(&self) -> Option<String> {
         let terms = Box::pin(self.store.terms(&Scope::Organization)).await;
         terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
-    }
-
-    /// What is reserved, and the most that the request can cost, on any of the accounts that may
-    /// get it: they may map its model to a dearer one. (Where the group cannot be read, no account
-    /// gets it.)
-    async fn estimate(&self, caller: &Caller, ask: Ask<'_>, at: Timestamp) -> (PicoUsd, PicoUsd) {
-        let prices = self.store.prices().await;
-        let amounts = |model: &str| {
-            let ask = Ask { model, ..ask };
-            let most = prices.estimate(&ask, at).amount;
-            match caller.key().estimate {
-                Estimate::Most => (most, most),
-                Estimate::Expected => (prices.expected(&ask, at), most),
-            }
-        };
-        let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
-        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, ask.model));
-        let model = alias.unwrap_or(ask.model);
-        let members = pool.iter().flat_map(|pool| &pool.members);
-        let mapped = members.filter_map(|member| map(&member.account.model_map, model));
-        let dearer = |one: (PicoUsd, PicoUsd), other: (PicoUsd, PicoUsd)| {
-            (one.0.max(other.0), one.1.max(other.1))
-        };
-        mapped.map(amounts).fold(amounts(model), dearer)
     }
 
     /// What becomes of a limited request while its limits cannot be counted.
@@ -165,6 +181,7 @@ impl Means {
         if let Err(error) = self.store.release(&bounds.key, id, reservation).await {
             tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
         }
+        self.limit_waiters.wake(&bounds.key);
     }
 }
 
@@ -224,6 +241,7 @@ fn own_headers(tightest: Spend, at: Timestamp) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
     use baton_domain::limit::Period;
+    use baton_domain::money::PicoUsd;
 
     #[test]
     fn a_share_is_told_and_warned_of() {

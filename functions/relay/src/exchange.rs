@@ -4,6 +4,7 @@ use crate::admit::Reserved;
 use crate::authenticate::Caller;
 use crate::body::{Body, Consumer};
 use crate::forward::{Call, Failure};
+use crate::free_calls::FreeCall;
 use crate::read::HeldBody;
 use crate::receipt::Bill;
 use crate::reply::Refusal;
@@ -26,7 +27,7 @@ impl Means {
         asked: &Arc<Asked>,
         caller: Caller,
         body: Pin<&mut B>,
-        bill: Bill,
+        (bill, free_call): (Bill, Option<FreeCall>),
     ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -40,8 +41,11 @@ impl Means {
         let (means, asked, consumer) =
             (Arc::clone(self), Arc::clone(asked), Consumer::new(&self.stop.is_over));
         let departure = consumer.departure();
-        let exchange =
-            async move { means.serve(&asked, caller, (body, bill), (consumer, time)).await };
+        let exchange = async move {
+            let answer = means.serve(&asked, caller, (body, bill), (consumer, time)).await;
+            drop(free_call);
+            answer
+        };
         // Boxed: a task is moved about while it is made, and this future is large.
         let answer = self.leftovers.spawn(Box::pin(exchange).in_current_span()).await;
         departure.stayed();
@@ -60,13 +64,14 @@ impl Means {
         let body = held.bytes.clone();
         let envelope = read::envelope(asked, &body)?;
         caller.may_use(&envelope.model)?;
-        let sized = (&envelope, body.len());
+        let sized = (&envelope, &body);
         let reserved = match bill {
             Bill::Metered => self.admit(asked, &caller, sized, time).await?,
             Bill::Free => None,
         };
         if let Some(Reserved { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
+            caller.permitted_usd = Some(reservation.estimate + reservation.beyond);
             caller.reserved_pools.clone_from(&reservation.pools);
         }
         let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();

@@ -8,14 +8,18 @@ mod admit;
 mod attempt;
 mod authenticate;
 mod body;
+mod bound;
 mod burst;
 mod choose;
 mod deadline;
 mod exchange;
 mod forward;
+mod free_calls;
 mod health;
 mod hear;
 mod held_bytes;
+mod limit_wait;
+mod model_lists;
 mod models;
 mod moves;
 mod own_usage;
@@ -28,8 +32,10 @@ mod source;
 mod speak;
 mod stop;
 mod stream;
+mod suspicion;
 mod tokens;
 mod turn;
+mod unserved;
 mod watch;
 mod wrong_keys;
 
@@ -38,6 +44,8 @@ pub use body::{Body, Broken};
 pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
+use authenticate::Caller;
+use baton_cloud::client_address::TrustedProxies;
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
@@ -48,17 +56,21 @@ use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
 use baton_domain::protocol::Protocol;
+use baton_domain::record::Outcome;
 use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
 use baton_wire::route::{NoRoute, Route, resolve, with_query};
 use bytes::Bytes;
+use free_calls::{FreeCall, FreeCalls};
 use futures_util::FutureExt as _;
 use held_bytes::{HeldBytes, Most};
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
 use jiff::Timestamp;
+use limit_wait::LimitWaiters;
+use model_lists::ModelLists;
 use receipt::Bill;
 use reply::Refusal;
 use std::convert::Infallible;
@@ -70,6 +82,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stop::Stop;
+use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wrong_keys::WrongKeys;
@@ -84,16 +97,24 @@ struct Means {
     queue: UsageQueue,
     upstream: Upstream,
     signer: Signer,
+    checks: CredentialChecks,
     pepper: Pepper,
     timers: Timers,
     utilisation_max: Option<u32>,
     on_outage: LimitsOnOutage,
     /// What a client is told beside a spent limit, unless the organisation's terms say something.
     spend_limit_message: Option<String>,
+    /// Requests that wait for what others have reserved.
+    limit_waiters: LimitWaiters,
+    /// For how long they do.
+    limit_wait: Duration,
+    free_calls: FreeCalls,
+    model_lists: ModelLists,
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
     bounds: InputBounds,
+    trusted_proxies: TrustedProxies,
     /// Of requests' bodies.
     held: HeldBytes,
     /// Of answers that are gathered before any of it leaves.
@@ -169,24 +190,35 @@ impl Relay {
             queue,
             upstream,
             signer,
+            checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,
             on_outage: settings.limits_on_outage,
             spend_limit_message: settings.spend_limit_message.clone(),
+            limit_waiters: LimitWaiters::default(),
+            limit_wait: settings.limit_wait,
+            free_calls: FreeCalls::new(
+                settings.free_calls.per_minute,
+                settings.free_calls.concurrency,
+            ),
+            model_lists: ModelLists::default(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
             held: HeldBytes::new(Most {
                 in_all: bounds.held_bytes,
                 per_key: bounds.held_bytes_per_key,
+                least: 16 * 1024,
             }),
             gathered: HeldBytes::new(Most {
                 in_all: bounds.answer_bytes.saturating_mul(2),
                 per_key: bounds.answer_bytes,
+                least: 0,
             }),
             wrong_keys: WrongKeys::new(bounds.wrong_keys_per_minute),
             waiting: WaitingRequests::default(),
             stop: Stop::default(),
+            trusted_proxies: settings.trusted_proxies.clone(),
             bounds,
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),
@@ -302,20 +334,64 @@ impl Means {
         if let Some(peer) = asked.head.extensions.get::<Peer>() {
             peer.authenticate();
         }
+        let free_call = match self.enter_free(asked, &route, &caller).await {
+            Ok(free_call) => free_call,
+            Err(refusal) => {
+                self.discard(body.as_mut(), self.body_bytes_max).await;
+                return Err(refusal);
+            }
+        };
         match route {
             Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
-                self.exchange(asked, caller, body, Bill::Free).await
+                self.exchange(asked, caller, body, (Bill::Free, free_call)).await
             }
             Route::Messages | Route::ChatCompletions | Route::Responses | Route::Bedrock(..) => {
-                self.exchange(asked, caller, body, Bill::Metered).await
+                self.exchange(asked, caller, body, (Bill::Metered, None)).await
             }
             // Boxed, so that model calls stay small.
-            Route::InferenceProfiles => Box::pin(self.inference_profiles(&caller)).await,
-            Route::Models => Box::pin(self.models(asked, &caller)).await,
-            Route::Model(id) => Box::pin(self.model(asked, &caller, &id)).await,
+            Route::InferenceProfiles => {
+                self.counted_as_free(Box::pin(self.inference_profiles(&caller))).await
+            }
+            Route::Models => self.counted_as_free(Box::pin(self.models(asked, &caller))).await,
+            Route::Model(id) => {
+                self.counted_as_free(Box::pin(self.model(asked, &caller, &id))).await
+            }
             Route::Usage => Box::pin(self.own_usage(asked, &caller)).await,
             Route::Alive => Ok(reply::alive()),
         }
+    }
+}
+
+impl Means {
+    /// Holds a call that is free upstream to the limits of such calls.
+    async fn enter_free(
+        &self,
+        asked: &Asked,
+        route: &Route,
+        caller: &Caller,
+    ) -> Result<Option<FreeCall>, Refusal> {
+        let is_free = matches!(
+            route,
+            Route::CountTokens
+                | Route::Bedrock(_, Action::CountTokens)
+                | Route::InferenceProfiles
+                | Route::Models
+                | Route::Model(_)
+        );
+        if !is_free {
+            return Ok(None);
+        }
+        self.free_calls.enter(&caller.key().id, asked.at).await.map(Some)
+    }
+
+    /// Counts a good answer about models in the metrics; a refusal is counted where it is told.
+    async fn counted_as_free(
+        &self,
+        answering: impl Future<Output = Result<Response<Body>, Refusal>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let answer = answering.await?;
+        self.observer.over("models", answer.status().as_u16(), Outcome::Complete.as_str());
+        Ok(answer)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::authenticate::Caller;
 use crate::body::Body;
 use crate::choose::Session;
 use crate::reply::{self, Refusal};
+use crate::unserved::Unserved;
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::Address;
@@ -71,7 +72,8 @@ impl Means {
             self.chooser(caller, Want::Models, id, Session::Drawn(0)).await?,
             self.store.clock().now(),
         );
-        let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
+        let unserved = Unserved { model: id, want: Want::Models, dialect: asked.dialect };
+        let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(&unserved, now))?;
         let (member, form) = (&chooser.pool().members[at], Form::of(asked));
         if let Some((head, body)) = self.ask_upstream(asked, member).await {
             if member.account.provider != form.vendor() {
@@ -123,16 +125,23 @@ impl Means {
         }
         let query = models_query(asked.head.uri.query().unwrap_or_default());
         let query = Some(query.as_str()).filter(|query| !query.is_empty());
-        let address = Address::new(&member.account.base_url, &with_query(&asked.path, query));
+        let path = with_query(&asked.path, query);
+        if let Some(known) = self.model_lists.get(&member.account.id, &path) {
+            return Some(known);
+        }
+        let address = Address::new(&member.account.base_url, &path);
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
             let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
-            let (head, body) = answer.into_parts();
+            let (mut head, body) = answer.into_parts();
+            attempt::mask_headers(&mut head.headers, member.credential.expose().as_bytes());
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))
         };
-        tokio::time::timeout(PATIENCE, call).await.ok().flatten()
+        let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
+        self.model_lists.put(&member.account.id, &path, (&head, &body));
+        Some((head, body))
     }
 
     /// The lists of several accounts as one, each model once; those of accounts that do not

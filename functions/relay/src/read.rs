@@ -6,6 +6,7 @@ use crate::receipt::Bill;
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::settings::InputBounds;
+use baton_domain::protocol::Protocol;
 use baton_wire::bedrock::Action;
 use baton_wire::envelope::Envelope;
 use baton_wire::model_path::{ID_BYTES_MAX, is_odd};
@@ -179,9 +180,10 @@ where
             return Err(Refusal::too_large(bytes_max));
         }
         if length > whole.capacity() {
-            // What is held is what was asked for, not what has come.
+            // What is held is what was asked for, not what has come: and while it is copied to a
+            // larger place, both places.
             let more = whole.capacity().max(data.len());
-            allowance.cover(whole.len() + more)?;
+            allowance.cover(whole.capacity() + whole.len() + more)?;
             whole.reserve(more);
         }
         whole.extend_from_slice(&data);
@@ -222,6 +224,12 @@ pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<
     if envelope.model.len() > ID_BYTES_MAX {
         return Err(Refusal::bad_request("`model` is too long to be the name of a model"));
     }
+    if envelope.is_background && asked.protocol == Protocol::OpenaiResponses {
+        return Err(Refusal::bad_request(
+            "background: an answer that is made in the background could not be fetched here; ask \
+             without it",
+        ));
+    }
     if envelope.model.contains(is_odd) {
         return Err(Refusal::bad_request(
             "`model` has a character that no model's name has: a control character, or one that \
@@ -259,7 +267,7 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> Allowance {
-        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes });
+        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes, least: 1 });
         let taken = Taken { bytes: 0, is_metered: true, concurrency: None };
         held.try_take(&KeyId::from_bits(1), taken).unwrap()
     }

@@ -3,10 +3,10 @@
 
 use crate::Asked;
 use crate::body::Body;
+use crate::unserved::WAIT_SECONDS_MAX;
 use baton_cloud::store::StoreError;
-use baton_domain::choose::Ineligible;
-use baton_domain::id::AccountId;
-use baton_domain::reservation::Blocked;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::{Blocked, dollars};
 use baton_domain::scope::Scope;
 use baton_wire::envelope::BadBody;
 use baton_wire::error::{OwnError, envelope};
@@ -35,12 +35,14 @@ pub(crate) struct Refusal {
     /// Clients would retry for minutes if they were not told.
     final_: bool,
     allow: Option<&'static str>,
+    /// What Claude Code reads of a spent limit.
+    limit: Vec<(&'static str, String)>,
     /// The request went to an upstream: its record says how it ended.
     pub(crate) is_settled: bool,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         let error = OwnError { kind, message: message.into() };
         Self {
             status,
@@ -48,8 +50,34 @@ impl Refusal {
             retry_after_seconds: None,
             final_: false,
             allow: None,
+            limit: Vec::new(),
             is_settled: false,
         }
+    }
+
+    /// Trying again does not help.
+    pub(crate) fn finally(self) -> Self {
+        Self { final_: true, ..self }
+    }
+
+    /// Trying again helps after so many seconds. Clients wait for no more than a minute, or for far
+    /// too long: beyond that it is final, and the message names the time.
+    pub(crate) fn ready_in(self, seconds: u64) -> Self {
+        if seconds > WAIT_SECONDS_MAX {
+            return self.finally();
+        }
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> String {
+        let status = self.status.as_u16();
+        let end = match (self.final_, self.retry_after_seconds) {
+            (true, _) => " final".to_owned(),
+            (false, Some(seconds)) => format!(" after {seconds}"),
+            (false, None) => String::new(),
+        };
+        format!("{status} {}{end}", self.error.kind)
     }
 
     pub(crate) fn settled(self) -> Self {
@@ -204,28 +232,27 @@ impl Refusal {
             StatusCode::SERVICE_UNAVAILABLE,
             "the key's group has no upstream account; ask your operator to add one",
         )
+        .finally()
     }
 
     pub(crate) fn group_disabled() -> Self {
         Self::api(StatusCode::SERVICE_UNAVAILABLE, "the key's group is disabled; ask your operator")
+            .finally()
     }
 
-    /// No account will do, each for its own reason; `seconds` until one will, if time helps.
-    pub(crate) fn nobody(
-        model: &str,
-        reasons: &[(AccountId, Ineligible)],
-        seconds: Option<u64>,
-    ) -> Self {
-        let each: Vec<String> =
-            reasons.iter().map(|(account, why)| format!("{account} {why}")).collect();
-        let (kind, advice) = match seconds {
-            Some(seconds) => ("overloaded_error", format!("try again in {seconds} s")),
-            None => ("api_error", "ask your operator".to_owned()),
-        };
-        let each = each.join(", ");
-        let message = format!("no upstream account can serve `{model}`: {each}; {advice}");
-        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, message);
-        Self { retry_after_seconds: seconds, ..refusal }
+    /// Accounts are left that this request may not try any more.
+    pub(crate) fn busy() -> Self {
+        let message = "the upstream accounts that were tried cannot serve the request; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).ready_in(1)
+    }
+
+    /// An upstream refuses a request and takes the credential all the same.
+    pub(crate) fn contradictory() -> Self {
+        Self::api(
+            StatusCode::BAD_GATEWAY,
+            "the upstream did not take the organization's credential for this request, but takes it \
+             otherwise; try again, and tell your operator if it stays so",
+        )
     }
 
     pub(crate) fn unreachable() -> Self {
@@ -245,6 +272,7 @@ impl Refusal {
             StatusCode::BAD_GATEWAY,
             "the upstream account's address or credential cannot be used; ask your operator",
         )
+        .finally()
     }
 
     pub(crate) fn timeout() -> Self {
@@ -283,17 +311,36 @@ impl Refusal {
             Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
         };
         match why {
-            Blocked::Money { resets_at, .. } => {
+            Blocked::Spent { period, resets_at, amounts } => {
+                let mut message = why.to_string();
+                if amounts.left > PicoUsd::ZERO {
+                    let (left, needed) = (dollars(amounts.left), dollars(amounts.needed));
+                    message.push_str(&format!(
+                        " · {left} are left, and this request may cost {needed}: a smaller \
+                         `max_tokens` helps"
+                    ));
+                }
+                let period = period.as_str();
                 let advice = || {
-                    format!(
-                        "It is the limit of your {whose}: wait for the reset or ask your operator \
-                         for more; a smaller `max_tokens` reserves less"
-                    )
+                    format!("it is the {period} limit of your {whose}: ask your operator for more")
                 };
-                let advice = words.map_or_else(advice, str::to_owned);
-                let message = format!("{why}. {advice}");
+                message.push_str(" · ");
+                message.push_str(&words.map_or_else(advice, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
-                Self { retry_after_seconds: seconds(resets_at), final_: true, ..refusal }
+                let limit = spent_headers(period, *resets_at);
+                Self { retry_after_seconds: seconds(resets_at), final_: true, limit, ..refusal }
+            }
+            Blocked::TooLarge { amounts, .. } => {
+                let left = dollars(amounts.left);
+                let message = format!(
+                    "{why} for your {whose}; {left} are left, and a request that may cost no more \
+                     than that fits: a smaller `max_tokens` helps, and so does a shorter prompt"
+                );
+                let refusal = Self::new(status, "billing_error", message);
+                Self { final_: true, ..refusal }
+            }
+            Blocked::Reserved { .. } => {
+                again("when they are over, or with a smaller `max_tokens`", Some(2))
             }
             Blocked::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
             Blocked::Concurrency => again("when one is over", Some(1)),
@@ -305,7 +352,17 @@ impl Refusal {
     pub(crate) fn spend_unknown() -> Self {
         let message = "spend limit unavailable. Try again in a moment, or tell your operator";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
-        Self { final_: true, ..refusal }
+        let limit = vec![(DISABLED_REASON, "fetch_error".to_owned())];
+        Self { final_: true, limit, ..refusal }
+    }
+
+    /// Calls that cost nothing are limited, too.
+    pub(crate) fn free_calls(seconds: u64) -> Self {
+        let message = format!(
+            "too many counts of tokens and lists of models for one key; try again in {seconds} s"
+        );
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        Self { retry_after_seconds: Some(seconds), ..refusal }
     }
 
     /// The rate is limited, and nobody knows what it is.
@@ -330,6 +387,9 @@ impl Refusal {
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        for (name, value) in self.limit {
+            insert(headers, HeaderName::from_static(name), &value);
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -374,6 +434,26 @@ impl From<NoRoute> for Refusal {
     }
 }
 
+const DISABLED_REASON: &str = "anthropic-ratelimit-unified-overage-disabled-reason";
+
+/// What Claude Code reads of a spent limit. With `representative-claim` or `overage-status` beside
+/// these it would drop the message and make up its own (Claude Code 2.1.330, 2026-11-22).
+fn spent_headers(period: &str, resets_at: Option<Timestamp>) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("anthropic-ratelimit-unified-status", "rejected".to_owned()),
+        ("anthropic-ratelimit-unified-overage-utilization", "1".to_owned()),
+        ("anthropic-ratelimit-unified-overage-surpassed-threshold", "1".to_owned()),
+        ("anthropic-ratelimit-unified-overage-period", period.to_owned()),
+        (DISABLED_REASON, "org_spend_cap_reached".to_owned()),
+    ];
+    if let Some(at) = resets_at {
+        let second = at.as_second().to_string();
+        headers.push(("anthropic-ratelimit-unified-reset", second.clone()));
+        headers.push(("anthropic-ratelimit-unified-overage-reset", second));
+    }
+    headers
+}
+
 /// The answer to probes. No I/O.
 pub(crate) fn alive() -> Response<Body> {
     const ALIVE: &str =
@@ -396,6 +476,18 @@ pub(crate) fn relayed_head(asked: &Asked, upstream: &Parts) -> Parts {
     head.headers = to_client(&upstream.headers);
     insert(&mut head.headers, BATON_REQUEST_ID, asked.id.as_str());
     head
+}
+
+/// Tells the client of an upstream's 429 or 529 how long it really has to wait; beyond what clients
+/// wait for, that trying again does not help.
+pub(crate) fn tell_wait(headers: &mut HeaderMap, seconds: u64) {
+    headers.remove("retry-after-ms");
+    if seconds > WAIT_SECONDS_MAX {
+        headers.remove(RETRY_AFTER);
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    } else {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }
 
 /// Tells whatever sits between us and the client not to hold a stream back.

@@ -6,6 +6,10 @@ use baton_domain::price::PriceTable;
 use baton_domain::record::{Outcome, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, cut};
 use baton_wire::meter::Reading;
+use std::time::Duration;
+
+/// How long a record waits for an alert to be noted.
+const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a request ended, and what the meter read.
 pub(crate) struct Ending {
@@ -38,6 +42,9 @@ impl Means {
         let record = self.record(receipt, ending, self.store.prices().await.as_ref());
         self.observer.served(question.protocol.as_str(), &record);
         question.trace.served(&record);
+        if record.is_capped {
+            Box::pin(self.note_capped(&record)).await;
+        }
         let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
@@ -47,11 +54,27 @@ impl Means {
             left = left.join(", "),
             "served"
         );
-        let Err(error) = self.queue.send(&record).await else { return };
+        let sent = self.queue.send(&record).await;
+        self.limit_waiters.wake(&record.key_id);
+        let Err(error) = sent else { return };
         tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
         let Err(error) = Box::pin(self.store.put_pending(&record)).await else { return };
         let whole = serde_json::to_string(&record).unwrap_or_default();
         tracing::error!(request_id = %record.id, usage_record = %whole, "{error}; the record is in this line");
+    }
+
+    /// Has operators told that an upstream claimed more than a request permitted.
+    async fn note_capped(&self, record: &UsageRecord) {
+        tracing::error!(
+            request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
+            input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
+            "the upstream claims more usage than the request permitted; it is settled at the most \
+             that it permitted"
+        );
+        let note = self.store.note_capped(record);
+        if tokio::time::timeout(NOTE_PATIENCE, note).await.is_err() {
+            tracing::warn!(account_id = %record.account_id, "an alert may be missing: the store is slow");
+        }
     }
 
     fn record(&self, receipt: &Receipt, ending: &Ending, prices: &PriceTable) -> UsageRecord {
@@ -67,7 +90,14 @@ impl Means {
         let is_opaque = upstream_model.starts_with("arn:")
             && prices.price(&upstream_model, question.at).is_none();
         let known = if is_opaque { &question.model } else { &upstream_model };
-        let cost = prices.cost(&usage, known, question.at);
+        let mut cost = prices.cost(&usage, known, question.at);
+        // An upstream that claims more than it was allowed to use is not believed: one lie would
+        // spend the limit of everybody who shares it.
+        let permitted = question.caller.permitted_usd;
+        let is_capped = permitted.is_some_and(|most| cost.amount > most);
+        if is_capped && let Some(most) = permitted {
+            cost.amount = most;
+        }
         let millis = |until: jiff::Timestamp| {
             u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
         };
@@ -101,6 +131,7 @@ impl Means {
             session_id: question.session_id.clone(),
             agent_id: question.agent_id.clone(),
             iterations: usage.iterations,
+            is_capped,
             reserved_usd: question.caller.reserved_usd,
             reserved_pools: question.caller.reserved_pools.clone(),
         }

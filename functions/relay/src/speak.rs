@@ -21,6 +21,8 @@ use baton_wire::bedrock::{
     Action, BadBody, EVENT_STREAM, Message, path, to_count, to_count_messages, to_invoke,
     to_messages,
 };
+use baton_wire::demand::Reads;
+use baton_wire::envelope::Envelope;
 use baton_wire::model_path::BadId;
 use baton_wire::translate::{
     Client, MaxTokens, Options, Speaks, Translated, Translation, Untranslatable,
@@ -75,7 +77,7 @@ pub(crate) struct Outgoing {
 
 impl Speech {
     /// What lies between the client and the account.
-    pub(crate) fn between(asked: &Asked, call: &Call, account: &Account) -> Self {
+    pub(crate) fn between(asked: &Asked, is_stream: bool, account: &Account) -> Self {
         let upstream = match account.provider {
             Provider::Anthropic | Provider::Bedrock => Speaks::Messages,
             Provider::OpenaiCompatible => Speaks::Chat,
@@ -96,9 +98,7 @@ impl Speech {
             (None, (false, true)) => Self::IntoBedrock,
             (None, (true, false)) => Self::OutOfBedrock,
             (None, (true, true)) => Self::Bedrock,
-            (None, (false, false)) if client == Client::Chat && call.question.stream => {
-                Self::Counted
-            }
+            (None, (false, false)) if client == Client::Chat && is_stream => Self::Counted,
             (None, (false, false)) => Self::Same,
         }
     }
@@ -110,6 +110,33 @@ impl Speech {
             matches!(self, Self::OutOfBedrock | Self::Translated(_, Form::OutOfBedrock));
         let own = if is_renamed { anthropic_id(model) } else { model };
         mapped.unwrap_or(own).to_owned()
+    }
+
+    /// What decides how an account that is asked for `model` reads the request.
+    pub(crate) fn sent(self, asked: &Asked, member: &PoolMember, model: &str) -> Sent {
+        let model = self.model(member, model);
+        let options = options(asked, &member.account, &model);
+        let form = (options.max_tokens, options.caches_prompts);
+        let (translation, reads) = match self {
+            Self::Translated(translation, from) => {
+                let reads = match member.account.provider {
+                    Provider::OpenaiCompatible => Reads::Chat,
+                    Provider::Anthropic | Provider::Bedrock => Reads::Messages,
+                };
+                (Some((translation, from, form)), reads)
+            }
+            _ => (None, Self::reads_of(asked.protocol)),
+        };
+        Sent { translation, reads, model }
+    }
+
+    /// What an upstream reads that is sent a client's own words.
+    pub(crate) fn reads_of(protocol: Protocol) -> Reads {
+        match protocol {
+            Protocol::AnthropicMessages | Protocol::BedrockInvokeModel => Reads::Messages,
+            Protocol::OpenaiChat => Reads::Chat,
+            Protocol::OpenaiResponses => Reads::Responses,
+        }
     }
 
     /// The request to `member` for `model`.
@@ -155,10 +182,8 @@ impl Speech {
                 (path(model, action)?, call.body.clone())
             }
             Self::Translated(translation, form) => {
-                let body = match form {
-                    Form::OutOfBedrock => out_of_bedrock(call, &call.question.model)?.1.body,
-                    Form::Plain | Form::IntoBedrock => call.body.clone(),
-                };
+                let own = (&call.body, call.question.model.as_str(), stream);
+                let body = in_dialect(form, own)?;
                 let options = options(asked, &member.account, model);
                 let translated = if body.len() < LONG_BYTES {
                     translation.request(&body, &options)?
@@ -221,6 +246,44 @@ async fn translated_apart(
             Err(_) => Err(Miss::Unreachable("the relay is stopping".to_owned())),
         },
     }
+}
+
+/// A request as an account is sent it, as far as that decides what it may cost. Two that are equal
+/// are sent the same but for addresses and ids.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Sent {
+    translation: Option<(Translation, Form, (MaxTokens, bool))>,
+    /// What the account's upstream speaks.
+    pub(crate) reads: Reads,
+    /// The model that it is asked for.
+    pub(crate) model: String,
+}
+
+impl Sent {
+    /// The translated body; `None` where the client's own is sent.
+    pub(crate) fn body(
+        &self,
+        asked: &Asked,
+        account: &Account,
+        body: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Option<Result<Vec<u8>, Miss>> {
+        let (translation, form, _) = self.translation?;
+        let translate = || {
+            let body = in_dialect(form, (body, &envelope.model, envelope.stream))?;
+            let options = options(asked, account, &self.model);
+            Ok(translation.request(&body, &options)?.body)
+        };
+        Some(translate())
+    }
+}
+
+/// The client's body in its dialect's own form.
+fn in_dialect(form: Form, (body, model, stream): (&Bytes, &str, bool)) -> Result<Bytes, BadBody> {
+    Ok(match form {
+        Form::OutOfBedrock => to_messages(body, model, stream)?.body,
+        Form::Plain | Form::IntoBedrock => body.clone(),
+    })
 }
 
 /// A request of the Messages API as Bedrock takes it.

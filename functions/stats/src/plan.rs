@@ -115,6 +115,7 @@ mod tests {
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
+            is_capped: false,
             reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),
             reserved_pools: vec![Scope::Organization, Scope::Group(GroupId::from_bits(1))],
         }

@@ -6,6 +6,7 @@ mod openid;
 pub use bounds::InputBounds;
 pub use openid::OpenIdSettings;
 
+use crate::client_address::TrustedProxies;
 use baton_domain::secret::Secret;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -98,6 +99,15 @@ pub struct LimitsOnOutage {
     pub rates: OnOutage,
 }
 
+/// What a key may do of what costs nothing upstream: counts of tokens, lists of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeCallLimits {
+    /// In a UTC minute, for each process.
+    pub per_minute: u32,
+    /// At the same time; more wait a moment.
+    pub concurrency: u32,
+}
+
 /// What is sent to a collector of OpenTelemetry. Where it is, the exporter reads itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Otlp {
@@ -168,10 +178,16 @@ pub struct Settings {
     pub utilisation_max: UtilisationMax,
     /// What becomes of limited requests while the store is out of reach.
     pub limits_on_outage: LimitsOnOutage,
+    /// How long a request waits for what others have reserved of a money limit.
+    pub limit_wait: Duration,
+    /// What each key may do of what is free.
+    pub free_calls: FreeCallLimits,
     /// What a client is told beside a spent limit, if the operator has words of their own.
     pub spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline before it is given up.
     pub reservation_margin: Duration,
+    /// Proxies whose `x-forwarded-for` says where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
     /// Where clients find the relay, if not where it listens.
@@ -236,8 +252,14 @@ impl Settings {
                 money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),
                 rates: source.parsed("BATON_LIMITS_FAIL_RATES", "open"),
             },
+            limit_wait: source.seconds("BATON_LIMIT_WAIT_SECONDS", "5"),
+            free_calls: FreeCallLimits {
+                per_minute: source.parsed("BATON_FREE_CALLS_PER_MINUTE", "60"),
+                concurrency: source.parsed("BATON_FREE_CALLS_CONCURRENCY", "8"),
+            },
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
+            trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
             console_origin: openid::console_origin(&mut source),
             relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
@@ -345,6 +367,7 @@ placeholder! {
     PathBuf => Self::new(),
     LogFormat => Self::Text,
     OnOutage => Self::Closed,
+    TrustedProxies => Self::default(),
     UtilisationMax => Self(None),
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
 }

@@ -72,23 +72,68 @@ impl Key {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Money per UTC calendar day.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_daily")]
     pub usd_daily: Option<PicoUsd>,
     /// Money per UTC week, from Monday.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_weekly")]
     pub usd_weekly: Option<PicoUsd>,
     /// Money per UTC calendar month.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_monthly")]
     pub usd_monthly: Option<PicoUsd>,
     /// Money, ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_total")]
     pub usd_total: Option<PicoUsd>,
     /// Requests in a UTC minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "named::requests_per_minute"
+    )]
     pub requests_per_minute: Option<u32>,
     /// Requests at the same time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::concurrency")]
     pub concurrency: Option<u32>,
+}
+
+/// Readers of the limits' fields, so that an error names its field.
+mod named {
+    use crate::money::PicoUsd;
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+
+    macro_rules! fields {
+        ($($name:ident: $type:ty),+ $(,)?) => {
+            $(pub(super) fn $name<'de, D: Deserializer<'de>>(
+                input: D,
+            ) -> Result<Option<$type>, D::Error> {
+                Option::<$type>::deserialize(input).map_err(|error| {
+                    D::Error::custom(format_args!("{}: {error}", stringify!($name)))
+                })
+            })+
+        };
+    }
+
+    fields! {
+        usd_daily: PicoUsd,
+        usd_weekly: PicoUsd,
+        usd_monthly: PicoUsd,
+        usd_total: PicoUsd,
+        requests_per_minute: u32,
+        concurrency: u32,
+    }
+}
+
+impl Limits {
+    /// The first money limit that is below zero. Such a limit would refuse everything; 0 says that
+    /// plainly. (Before version 0.2 negative ones were taken, so they can still be read.)
+    pub fn negative(&self) -> Option<&'static str> {
+        let amounts = [
+            ("usd_daily", self.usd_daily),
+            ("usd_weekly", self.usd_weekly),
+            ("usd_monthly", self.usd_monthly),
+            ("usd_total", self.usd_total),
+        ];
+        let is_negative = |amount: Option<PicoUsd>| amount.is_some_and(|usd| usd < PicoUsd::ZERO);
+        amounts.into_iter().find(|(_, amount)| is_negative(*amount)).map(|(name, _)| name)
+    }
 }
 
 /// A person or pipeline that keys belong to.

@@ -42,11 +42,6 @@ impl Rates {
         .sum()
     }
 
-    /// The dearest that a prompt token can be.
-    fn dearest_input(&self) -> u64 {
-        self.input.max(self.cache_read).max(self.cache_write_5m).max(self.cache_write_1h)
-    }
-
     /// The dearer of two, class by class.
     fn or_dearer(self, other: Self) -> Self {
         Self {
@@ -111,7 +106,15 @@ impl Terms {
 }
 
 impl Price {
-    fn rates(&self, fast: bool, prompt_tokens: u64) -> &Rates {
+    /// The dearest rates, class by class, of a request with so long a prompt at most.
+    pub(crate) fn dearest(&self, may_be_fast: bool, prompt_tokens: u64) -> Rates {
+        let fast = self.fast.filter(|_| may_be_fast);
+        let above = self.above.filter(|above| prompt_tokens > above.prompt_tokens);
+        let others = fast.into_iter().chain(above.map(|above| above.rates));
+        others.fold(self.standard, Rates::or_dearer)
+    }
+
+    pub(crate) fn rates(&self, fast: bool, prompt_tokens: u64) -> &Rates {
         if let (true, Some(rates)) = (fast, &self.fast) {
             return rates;
         }
@@ -142,44 +145,6 @@ pub struct Cost {
     pub known: bool,
 }
 
-/// A request, as far as it decides what it can cost at most.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// The model asked for.
-    pub model: &'a str,
-    /// The length of its body.
-    pub body_bytes: u64,
-    /// The most tokens that it lets the answer have, if it says.
-    pub max_tokens: Option<u64>,
-    /// Whether it asks for `speed: fast`.
-    pub fast: bool,
-}
-
-/// The longest answer of any model (128,000 tokens: the client's table of 2026-11-22), taken for
-/// a request that sets no `max_tokens`.
-const OUTPUT_TOKENS_MAX: u64 = 128_000;
-
-/// Body bytes per prompt token at worst. Prose and code run at 3 to 5 bytes a token in their
-/// JSON form, Chinese at 2 to 3; base64 images and documents far above.
-const BYTES_PER_TOKEN_MIN: u64 = 2;
-
-/// Body bytes per prompt token of prose and code, in their JSON form.
-const BYTES_PER_TOKEN_EXPECTED: u64 = 4;
-
-/// A long answer, as answers go: turns of coding agents stay below it mostly.
-const OUTPUT_TOKENS_EXPECTED: u64 = 4_000;
-
-/// Prompt tokens that the upstream adds on its own at most: the tool-use preamble.
-const HIDDEN_TOKENS: u64 = 1_000;
-
-impl Ask<'_> {
-    /// The most prompt tokens its body can hold. What the upstream fetches itself (web search
-    /// results, documents by URL or file id) is not bounded by it.
-    fn prompt_tokens_max(&self) -> u64 {
-        self.body_bytes.div_ceil(BYTES_PER_TOKEN_MIN).saturating_add(HIDDEN_TOKENS)
-    }
-}
-
 /// Families of models, as their ids name them; an unknown model costs the dearest of its family.
 const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
 
@@ -194,6 +159,8 @@ pub struct PriceTable {
     /// Prices of a model, by the time from which they hold.
     models: BTreeMap<String, Vec<Price>>,
     aliases: BTreeMap<String, String>,
+    /// Context windows, in tokens, of the models that have one here.
+    contexts: BTreeMap<String, u64>,
 }
 
 /// 5 and 25 dollars with the usual cache ratios.
@@ -213,6 +180,7 @@ static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
         unknown: UNKNOWN,
         models: BTreeMap::new(),
         aliases: BTreeMap::new(),
+        contexts: BTreeMap::new(),
     })
 });
 
@@ -234,6 +202,9 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Row {
     us_geo: bool,
+    /// The context window, in tokens.
+    #[serde(default)]
+    context_tokens: Option<u64>,
     #[serde(default)]
     aliases: Vec<String>,
     periods: Vec<Price>,
@@ -252,8 +223,10 @@ impl PriceTable {
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let File { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
-        let mut table = Self { version, web_search, unknown, models, aliases };
+        let contexts = BTreeMap::new();
+        let mut table = Self { version, web_search, unknown, models, aliases, contexts };
         for (model, row) in rows {
+            table.contexts.extend(row.context_tokens.map(|tokens| (model.clone(), tokens)));
             table.aliases.extend(row.aliases.into_iter().map(|alias| (alias, model.clone())));
             for price in row.periods {
                 let version = table.version.clone();
@@ -319,7 +292,7 @@ impl PriceTable {
     pub fn cost(&self, usage: &Usage, model: &str, at: Timestamp) -> Cost {
         let terms = Terms::of(usage);
         let (price, mut known) = self.price_or_guess(model, at);
-        let searches = PicoUsd::from_micros(self.web_search.saturating_mul(usage.web_searches));
+        let searches = self.web_searches(usage.web_searches);
         let mut amount = searches + price.charge(&usage.beyond_iterations(), terms);
         for iteration in &usage.iterations {
             let ran = iteration.model.as_deref().unwrap_or(model);
@@ -330,36 +303,18 @@ impl PriceTable {
         Cost { amount, version: version(&price, known), known }
     }
 
-    /// The most that a request can cost, to be reserved before it is sent: a prompt token for
-    /// every two bytes, all at the dearest class, the whole `max_tokens` as output, and a tenth
-    /// more where the model may run under `inference_geo: us` (a workspace can demand that
-    /// without the body showing it).
-    pub fn estimate(&self, ask: &Ask<'_>, at: Timestamp) -> Cost {
-        let (price, known) = self.price_or_guess(ask.model, at);
-        let prompt = ask.prompt_tokens_max();
-        let rates = price.standard.or_dearer(*price.rates(ask.fast, prompt));
-        let output = ask.max_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
-        let list = PicoUsd::of_tokens(rates.dearest_input(), prompt)
-            + PicoUsd::of_tokens(rates.output, output);
-        let amount = if price.us_geo { list.scaled(11, 10) } else { list };
-        Cost { amount, version: version(&price, known), known }
+    /// What so many web searches cost.
+    pub(crate) fn web_searches(&self, count: u64) -> PicoUsd {
+        PicoUsd::from_micros(self.web_search.saturating_mul(count))
     }
 
-    /// What a request will likely cost: a prompt token for every four bytes, written to the
-    /// cache for five minutes, and an answer of [`OUTPUT_TOKENS_EXPECTED`], if it may be so long.
-    /// Never more than [`Self::estimate`].
-    pub fn expected(&self, ask: &Ask<'_>, at: Timestamp) -> PicoUsd {
-        let (price, _) = self.price_or_guess(ask.model, at);
-        let prompt = ask.body_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
-        let rates = price.rates(ask.fast, prompt);
-        let output = ask.max_tokens.unwrap_or(OUTPUT_TOKENS_MAX).min(OUTPUT_TOKENS_EXPECTED);
-        let likely = PicoUsd::of_tokens(rates.cache_write_5m.max(rates.input), prompt)
-            + PicoUsd::of_tokens(rates.output, output);
-        likely.min(self.estimate(ask, at).amount)
+    /// The most tokens that the model reads and writes in one pass, where that is known.
+    pub fn context_tokens(&self, model: &str) -> Option<u64> {
+        self.known(model).and_then(|id| self.contexts.get(id)).copied()
     }
 
     /// The model's price, or a guess that is never free; and whether it is the former.
-    fn price_or_guess(&self, model: &str, at: Timestamp) -> (Price, bool) {
+    pub(crate) fn price_or_guess(&self, model: &str, at: Timestamp) -> (Price, bool) {
         match self.price(model, at) {
             Some(price) => (price.clone(), true),
             None => (self.guess(model, at), false),
@@ -392,6 +347,6 @@ fn current(prices: &[Price], at: Timestamp) -> Option<&Price> {
     prices.iter().rev().find(|price| price.from <= at).or(prices.first())
 }
 
-fn version(price: &Price, known: bool) -> String {
+pub(crate) fn version(price: &Price, known: bool) -> String {
     if known { price.version.clone() } else { format!("{}?", price.version) }
 }

@@ -77,6 +77,10 @@ pub struct UsageRecord {
     /// model's price, so the cost cannot be computed anew without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iterations: Vec<Iteration>,
+    /// Whether the upstream claimed more than the request permitted: the cost is then the most that
+    /// it permitted, and the tokens are what was claimed.
+    #[serde(default, rename = "capped", skip_serializing_if = "std::ops::Not::not")]
+    pub is_capped: bool,
     /// What was reserved for it against its key's limits, if anything. Only on its way to the
     /// store: the transaction that stores the record settles the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]

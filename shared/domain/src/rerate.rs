@@ -21,9 +21,11 @@ impl Revision {
     /// The revision of `record` by `table`; none where its cost stays.
     ///
     /// A record without tokens has nothing to be priced by: an error, or a reservation that was
-    /// given up and costs what was reserved. It stays, too.
+    /// given up and costs what was reserved. It stays, and so does one whose tokens are more than its
+    /// request permitted.
     pub fn of(record: UsageRecord, table: &PriceTable) -> Option<Self> {
-        if record.tokens.total() == 0 && record.web_searches == 0 {
+        let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
+        if !has_usage || record.is_capped {
             return None;
         }
         let cost = table.cost(&record.usage(), &record.upstream_model, record.started_at);
@@ -149,6 +151,7 @@ mod tests {
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
+            is_capped: false,
             reserved_usd: None,
             reserved_pools: Vec::new(),
         }

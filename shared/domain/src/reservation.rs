@@ -84,6 +84,7 @@ impl Reservation {
             session_id: None,
             agent_id: None,
             iterations: Vec::new(),
+            is_capped: false,
             reserved_usd: Some(self.estimate),
             reserved_pools: self.pools.clone(),
         }
@@ -114,15 +115,29 @@ pub struct Pooled {
     pub estimates: PicoUsd,
 }
 
-/// Why a request has to wait.
+/// Why a request is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocked {
-    /// A money limit would be overrun.
-    Money {
+    /// A money limit is spent, or less of it is left than the request may cost.
+    Spent {
         /// Which one.
         period: Period,
         /// When it begins anew.
         resets_at: Option<Timestamp>,
+        /// The amounts.
+        amounts: Amounts,
+    },
+    /// The request alone may cost more than a money limit can ever hold.
+    TooLarge {
+        /// Which one.
+        period: Period,
+        /// The amounts.
+        amounts: Amounts,
+    },
+    /// Enough of a money limit is left, but requests under way have reserved it.
+    Reserved {
+        /// Which one.
+        period: Period,
     },
     /// Too many requests in this minute.
     Rate {
@@ -136,33 +151,92 @@ pub enum Blocked {
     Backlog,
 }
 
+/// What a request may cost, beside a money limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amounts {
+    /// The most that the request may cost.
+    pub needed: PicoUsd,
+    /// What is not spent of the limit.
+    pub left: PicoUsd,
+    /// The limit.
+    pub limit: PicoUsd,
+}
+
 impl Blocked {
-    /// Of several, the one that ranks highest is told: the money limit that begins anew last.
+    /// Of several, the one that ranks highest is told: what no waiting cures, then the money limit
+    /// that begins anew last, then the rate.
     fn rank(&self) -> (u8, bool, Option<Timestamp>, Option<Period>) {
         match *self {
+            Self::TooLarge { period, .. } => (4, false, None, Some(period)),
             // The end of a month is before the end of the week that it ends in, sometimes.
-            Self::Money { period, resets_at } => (2, resets_at.is_none(), resets_at, Some(period)),
-            Self::Rate { resets_at } => (1, false, resets_at, None),
+            Self::Spent { period, resets_at, .. } => {
+                (3, resets_at.is_none(), resets_at, Some(period))
+            }
+            Self::Rate { resets_at } => (2, false, resets_at, None),
+            Self::Reserved { period } => (1, false, None, Some(period)),
             Self::Concurrency | Self::Backlog => (0, false, None, None),
         }
+    }
+
+    /// What stands in the way of a request that needs so much, of a limit of which so much is spent
+    /// and so much is spent or reserved; nothing, if it fits.
+    fn by_money(
+        (period, limit): (Period, PicoUsd),
+        (spent, committed): (PicoUsd, PicoUsd),
+        needed: PicoUsd,
+        at: Timestamp,
+    ) -> Option<Self> {
+        if committed + needed <= limit {
+            return None;
+        }
+        let left = (limit - spent).max(PicoUsd::ZERO);
+        let amounts = Amounts { needed, left, limit };
+        let resets_at = period.window(at).resets_at;
+        Some(if left == PicoUsd::ZERO {
+            Self::Spent { period, resets_at, amounts }
+        } else if needed > limit {
+            Self::TooLarge { period, amounts }
+        } else if needed > left {
+            Self::Spent { period, resets_at, amounts }
+        } else {
+            Self::Reserved { period }
+        })
     }
 }
 
 impl fmt::Display for Blocked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Money { period, resets_at: Some(at) } => {
-                let at = at.strftime("%Y-%m-%d %H:%M UTC");
-                write!(out, "spend limit reached ({}; resets {at})", period.as_str())
+            Self::Spent { resets_at, .. } => {
+                out.write_str("spend limit reached")?;
+                match resets_at {
+                    Some(at) => write!(out, " · resets {}", at.strftime("%b %-d")),
+                    None => Ok(()),
+                }
             }
-            Self::Money { period, resets_at: None } => {
-                write!(out, "spend limit reached ({})", period.as_str())
+            Self::TooLarge { period, amounts } => write!(
+                out,
+                "this request may cost {}, more than the {} limit of {} can ever hold",
+                dollars(amounts.needed),
+                period.as_str(),
+                dollars(amounts.limit)
+            ),
+            Self::Reserved { period } => {
+                write!(out, "requests under way have reserved the {} limit", period.as_str())
             }
             Self::Rate { .. } => out.write_str("too many requests in this minute"),
             Self::Concurrency => out.write_str("too many requests at the same time"),
             Self::Backlog => out.write_str("too many requests that are not settled yet"),
         }
     }
+}
+
+/// An amount for people: dollars and cents, and further digits where there are some.
+pub fn dollars(amount: PicoUsd) -> String {
+    let text = amount.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let kept = fraction.trim_end_matches('0').len().max(2);
+    format!("{whole}.{} USD", fraction.get(..kept).unwrap_or(fraction))
 }
 
 impl Counted {
@@ -201,26 +275,18 @@ impl Counted {
         self.windows.get(&minute(at).name).copied().unwrap_or_default()
     }
 
-    /// Which limit a request of this estimate has to wait for: the money limit that begins anew
-    /// last, else the rate, else the concurrency.
+    /// What stands in the way of a request of this estimate: see [`Blocked`] for which of several.
     pub fn blocked(&self, limits: &Limits, estimate: PicoUsd, at: Timestamp) -> Option<Blocked> {
-        let over = |&(period, limit): &(Period, PicoUsd)| {
-            self.committed(&period.window(at)) + estimate > limit
-        };
-        let money = limits
-            .monies()
-            .filter(over)
-            .map(|(period, _)| Blocked::Money { period, resets_at: period.window(at).resets_at });
-        let money = money.max_by_key(Blocked::rank);
-        if money.is_some() {
-            return money;
-        }
+        let money = limits.monies().filter_map(|(period, limit)| {
+            let counts = (self.spent(period, at), self.committed(&period.window(at)));
+            Blocked::by_money((period, limit), counts, estimate, at)
+        });
         let requests = self.requests_in_minute(at);
-        if limits.requests_per_minute.is_some_and(|most| requests >= i128::from(most)) {
-            return Some(Blocked::Rate { resets_at: minute(at).resets_at });
-        }
+        let is_over = limits.requests_per_minute.is_some_and(|most| requests >= i128::from(most));
+        let rate = is_over.then(|| Blocked::Rate { resets_at: minute(at).resets_at });
         let over = |most: u32| self.under_way() >= u64::from(most);
-        limits.concurrency.is_some_and(over).then_some(Blocked::Concurrency)
+        let concurrency = limits.concurrency.is_some_and(over).then_some(Blocked::Concurrency);
+        money.chain(rate).chain(concurrency).max_by_key(Blocked::rank)
     }
 
     /// Each money limit with what is spent of it.
@@ -245,9 +311,8 @@ pub struct Spend {
 }
 
 impl Bounds {
-    /// Which limit of which scope a request of this estimate has to wait for, where `counted` is
-    /// what is counted of each scope in turn ([`Bounds::all`]): the money limit that begins anew
-    /// last, else a rate, else a concurrency.
+    /// Which limit of which scope stands in the way of a request of this estimate, where `counted` is
+    /// what is counted of each scope in turn ([`Bounds::all`]).
     pub fn blocked(
         &self,
         counted: &[Counted],

@@ -25,13 +25,20 @@ fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
     }
 }
 
+/// What is spent in each window, and what is reserved in all of them.
+fn counted(spent: &str, reserved: &str, now: Timestamp) -> Counted {
+    let all = usd(spent) + usd(reserved);
+    Counted {
+        windows: Period::ALL.map(|period| (period.window(now).name, all.pico())).into(),
+        open: [(RequestId::from_bits(1), reservation(usd(reserved), now))].into(),
+        ..Counted::default()
+    }
+}
+
 #[test]
 fn the_limit_that_begins_anew_last_blocks() {
     let now = at("2026-11-30T12:00:00Z"); // Monday, and the month's last day
-    let counted = Counted {
-        windows: Period::ALL.map(|period| (period.window(now).name, usd("5").pico())).into(),
-        ..Counted::default()
-    };
+    let counted = counted("5", "0", now);
     let check = |limits: Limits, expect: &str| {
         let blocked = counted.blocked(&limits, usd("1"), now).map(|why| why.to_string());
         assert_eq!(blocked.unwrap_or_default(), expect);
@@ -41,17 +48,68 @@ fn the_limit_that_begins_anew_last_blocks() {
     check(Limits { usd_daily: high, usd_total: high, ..none.clone() }, "");
     check(
         Limits { usd_daily: low, usd_monthly: high, ..none.clone() },
-        "spend limit reached (daily; resets 2026-12-01 00:00 UTC)",
-    );
-    check(
-        Limits { usd_daily: low, usd_monthly: low, ..none.clone() },
-        "spend limit reached (monthly; resets 2026-12-01 00:00 UTC)",
+        "spend limit reached · resets Dec 1",
     );
     check(
         Limits { usd_weekly: low, usd_monthly: low, ..none.clone() },
-        "spend limit reached (weekly; resets 2026-12-07 00:00 UTC)",
+        "spend limit reached · resets Dec 7",
     );
-    check(Limits { usd_daily: low, usd_total: low, ..none }, "spend limit reached (total)");
+    check(Limits { usd_daily: low, usd_total: low, ..none }, "spend limit reached");
+}
+
+#[test]
+fn a_money_limit_blocks_in_one_of_three_ways() {
+    let now = at("2026-11-22T21:05:30Z");
+    let check = |limit: &str, (spent, reserved): (&str, &str), needed: &str, expect: &str| {
+        let limits = Limits { usd_daily: Some(usd(limit)), ..Limits::default() };
+        let blocked = counted(spent, reserved, now).blocked(&limits, usd(needed), now);
+        let kind = match blocked {
+            None => "fits",
+            Some(Blocked::Spent { amounts, .. }) if amounts.left == PicoUsd::ZERO => "spent",
+            Some(Blocked::Spent { .. }) => "too little left",
+            Some(Blocked::TooLarge { .. }) => "too large",
+            Some(Blocked::Reserved { .. }) => "reserved",
+            Some(_) => "another",
+        };
+        assert_eq!(kind, expect, "limit {limit}, {spent} spent, {reserved} reserved, {needed}");
+    };
+    check("1", ("0", "0"), "1", "fits");
+    check("1", ("0", "0.5"), "0.5", "fits");
+    check("1", ("0", "0.6"), "0.5", "reserved");
+    check("1", ("0.4", "0.6"), "0.6", "reserved");
+    check("1", ("0.4", "0.6"), "0.61", "too little left");
+    check("1", ("0.4", "0"), "0.61", "too little left");
+    check("1", ("0", "0"), "1.01", "too large");
+    check("1", ("0.4", "0.6"), "1.01", "too large");
+    check("1", ("1", "0"), "0.1", "spent");
+    check("1", ("1", "0"), "5", "spent");
+    check("1", ("1.5", "0"), "0.1", "spent");
+    check("0", ("0", "0"), "0.1", "spent");
+    check("0", ("0", "0"), "0", "fits");
+}
+
+#[test]
+fn what_no_waiting_cures_is_told_first() {
+    let now = at("2026-11-22T21:05:30Z");
+    let counted = counted("0.5", "0.4", now);
+    let some = |text: &str| Some(usd(text));
+    let check = |daily: &str, monthly: &str, expect: &str| {
+        let limits =
+            Limits { usd_daily: some(daily), usd_monthly: some(monthly), ..Limits::default() };
+        let why = counted.blocked(&limits, usd("0.3"), now).map(|why| why.to_string());
+        assert_eq!(why.unwrap_or_default(), expect);
+    };
+    check("1", "5", "requests under way have reserved the daily limit");
+    check("1", "0.7", "spend limit reached · resets Dec 1");
+    check("0.2", "5", "spend limit reached · resets Nov 23");
+    let fresh = Counted::default();
+    let limits = Limits { usd_daily: some("0.2"), usd_monthly: some("5"), ..Limits::default() };
+    let why = fresh.blocked(&limits, usd("0.3"), now).map(|why| why.to_string());
+    let expect =
+        "this request may cost 0.30 USD, more than the daily limit of 0.20 USD can ever hold";
+    assert_eq!(why.as_deref(), Some(expect));
+    assert_eq!(dollars(usd("1.2345")), "1.2345 USD");
+    assert_eq!(dollars(usd("0.000001")), "0.000001 USD");
 }
 
 #[test]
@@ -181,8 +239,8 @@ fn of_several_scopes_the_limit_that_begins_anew_last_is_told() {
         let found = found.map(|(scope, why)| (scope.kind(), why.to_string()));
         assert_eq!(found, expect.map(|(scope, why)| (scope, why.to_owned())));
     };
-    let monthly = "spend limit reached (monthly; resets 2026-12-01 00:00 UTC)";
-    let daily = "spend limit reached (daily; resets 2026-11-23 00:00 UTC)";
+    let monthly = "spend limit reached · resets Dec 1";
+    let daily = "spend limit reached · resets Nov 23";
     check("5", "5", Some(("organization", monthly)));
     check("5", "4", Some(("key", daily)));
     check("4", "5", Some(("organization", monthly)));

@@ -25,6 +25,9 @@ pub struct Envelope<'a> {
     pub max_tokens: Option<u64>,
     /// Whether `speed` is `"fast"`.
     pub fast: bool,
+    /// Whether `background` is anything but `false` or `null`: OpenAI's Responses would go on after
+    /// their answer.
+    pub is_background: bool,
     /// The session it names: in Claude Code's `metadata.user_id`, which is JSON text with a
     /// `session_id` (or any other text, taken whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
@@ -128,6 +131,9 @@ impl<'a> Envelope<'a> {
             stream,
             max_tokens: bounds.iter().filter_map(|name| fields.get(*name)?.parse().ok()).max(),
             fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
+            is_background: fields
+                .get(Field::Background)
+                .is_some_and(|value| !matches!(value, "false" | "null")),
             session: session.or_else(|| fields.get(Field::PromptCacheKey).and_then(text)),
             prefix: Prefix {
                 tools: fields.get(Field::Tools),
@@ -200,9 +206,10 @@ enum Field {
     Instructions,
     Input,
     Messages,
+    Background,
 }
 
-const NAMES: [(&str, Field); 13] = [
+const NAMES: [(&str, Field); 14] = [
     ("model", Field::Model),
     ("stream", Field::Stream),
     ("max_tokens", Field::MaxTokens),
@@ -216,6 +223,7 @@ const NAMES: [(&str, Field); 13] = [
     ("instructions", Field::Instructions),
     ("input", Field::Input),
     ("messages", Field::Messages),
+    ("background", Field::Background),
 ];
 
 /// The raw values of the fields that are read, in the order of [`NAMES`].

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use baton_domain::demand::Demand;
 use baton_domain::id::KeyId;
 use baton_domain::key::Limits;
 use baton_domain::limit::Period;
 use baton_domain::money::PicoUsd;
-use baton_domain::price::{Ask, PriceTable};
+use baton_domain::price::PriceTable;
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Counted;
 use baton_domain::rollup::{Cell, Sums};
@@ -74,13 +75,14 @@ pub struct Asked {
 impl Asked {
     /// The most that it can cost.
     fn estimate(&self) -> PicoUsd {
-        let ask = Ask {
-            model: MODEL,
-            body_bytes: self.body_bytes,
-            max_tokens: Some(self.max_tokens),
-            fast: false,
+        let demand = Demand {
+            prompt_bytes: self.body_bytes,
+            output_tokens: Some(self.max_tokens),
+            choices: 1,
+            passes: 1,
+            ..Demand::default()
         };
-        PriceTable::builtin().estimate(&ask, self.at).amount
+        PriceTable::builtin().estimate(&demand, MODEL, self.at).amount
     }
 }
 

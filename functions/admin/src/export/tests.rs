@@ -39,6 +39,7 @@ fn record(number: u64, model: &str) -> UsageRecord {
         session_id: Some("s".into()),
         agent_id: None,
         iterations: Vec::new(),
+        is_capped: false,
         reserved_usd: None,
         reserved_pools: Vec::new(),
     }

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use baton_domain::alert::{Alert, Channel, Settings, Told};
 use baton_domain::id::AccountId;
 use baton_domain::money::PicoUsd;
+use baton_domain::record::UsageRecord;
 use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
 use serde::de::DeserializeOwned;
@@ -99,9 +100,19 @@ pub struct LastTold {
 pub struct Touched {
     /// Whose limit: an id.
     pub scope: String,
-    /// The windows in which it has turned a request away for want of money.
+    /// The windows in which it has turned a request away for want of money; of an account, requests
+    /// for which it claimed too much.
     pub blocked: BTreeSet<String>,
     mark: String,
+}
+
+impl Touched {
+    /// The account that claimed more usage than a request permitted, and the day, if this is no
+    /// limit.
+    pub fn capped_account(&self) -> Option<(AccountId, &str)> {
+        let (account, day) = self.scope.strip_prefix(names::CAPPED)?.split_once('#')?;
+        Some((account.parse().ok()?, day))
+    }
 }
 
 impl Store {
@@ -132,6 +143,29 @@ impl Store {
         if let Err(error) = update.send().await {
             self.blocked.remove(&place);
             tracing::warn!(%scope, "an alert may be missing: {}", StoreError::from(error));
+        }
+    }
+
+    /// Notes that an upstream claimed more usage than a request permitted: once for each account and
+    /// day that this process sees.
+    pub async fn note_capped(&self, record: &UsageRecord) {
+        let place = names::capped(&record.account_id, record.started_at);
+        if self.blocked.get(&place).is_some() {
+            return;
+        }
+        self.blocked.insert(place.clone(), ());
+        let update = self
+            .touch(&place)
+            .update_expression("SET #mark = :mark ADD #blocked :request")
+            .expression_attribute_names("#blocked", BLOCKED)
+            .expression_attribute_values(
+                ":request",
+                AttributeValue::Ss(vec![record.id.to_string()]),
+            );
+        if let Err(error) = update.send().await {
+            self.blocked.remove(&place);
+            let account_id = &record.account_id;
+            tracing::warn!(%account_id, "an alert may be missing: {}", StoreError::from(error));
         }
     }
 

@@ -62,6 +62,9 @@ pub(super) struct EventRow {
     ag: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     it: Vec<Iteration>,
+    /// Whether the cost was cut to what the request permitted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    cp: bool,
 }
 
 impl EventRow {
@@ -117,6 +120,7 @@ impl EventRow {
             session_id: self.se,
             agent_id: self.ag,
             iterations: self.it,
+            is_capped: self.cp,
             reserved_usd: None,
             reserved_pools: Vec::new(),
         }
@@ -157,6 +161,7 @@ impl From<&UsageRecord> for EventRow {
             se: record.session_id.clone(),
             ag: record.agent_id.clone(),
             it: record.iterations.clone(),
+            cp: record.is_capped,
         }
     }
 }

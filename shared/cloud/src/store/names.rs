@@ -98,6 +98,13 @@ pub(super) const USED: &str = "used";
 pub(super) const USED_PREFIX: &str = "used#";
 pub(super) const LIMIT: &str = "limit";
 pub(super) const TOUCHED: &str = "touched";
+pub(super) const CAPPED: &str = "capped#";
+
+/// What stands in a limit's place where an account claimed more usage than a request permitted.
+pub(super) fn capped(account: &AccountId, at: Timestamp) -> String {
+    format!("{CAPPED}{account}#{}", day(at))
+}
+
 pub(super) const MARK: &str = "mark";
 pub(super) const BLOCKED: &str = "blocked";
 pub(super) const ALERT: &str = "alert";

@@ -1,0 +1,113 @@
+//! The most that a request can cost on any of the accounts that may get it.
+//!
+//! It is read from the body as each account would be sent it, translated where that account speaks
+//! another dialect: what counts is what the upstream reads. Prices are `domain::demand`'s business.
+
+use crate::authenticate::Caller;
+use crate::reply::Refusal;
+use crate::speak::{Sent, Speech};
+use crate::{Asked, Means};
+use baton_cloud::store::PoolMember;
+use baton_domain::demand::{Demand, Unbounded};
+use baton_domain::key::Estimate;
+use baton_domain::model::map;
+use baton_domain::money::PicoUsd;
+use baton_domain::price::PriceTable;
+use baton_domain::protocol::Want;
+use baton_wire::demand::{Unreadable, read};
+use baton_wire::envelope::Envelope;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+/// What a request may cost.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    /// What is reserved for it.
+    pub(crate) estimate: PicoUsd,
+    /// The most that it can cost, unless a field has no bound.
+    pub(crate) most: PicoUsd,
+    /// The first field that has none.
+    pub(crate) unbounded: Option<Unbounded>,
+}
+
+impl Means {
+    /// What the request may cost on any of the accounts that may get it: they may map its model to
+    /// a dearer one, or read other fields of it. Where none can be read, no account gets it.
+    pub(crate) async fn bound(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        envelope: &Envelope<'_>,
+        (body, own): (&Bytes, &Demand),
+    ) -> Result<Bound, Refusal> {
+        let prices = self.store.prices().await;
+        let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
+        let model = envelope.model.as_ref();
+        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
+        let named = alias.unwrap_or(model);
+        let pricing = Pricing { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+        let mut bound = Bound::default();
+        pricing.add(&mut bound, own, &[model, named]);
+        bound.unbounded = None;
+        let mut seen: Vec<Sent> = Vec::new();
+        let want = Want::Answer(asked.protocol);
+        let may_get = |member: &&PoolMember| {
+            let account = &member.account;
+            let is_kind = baton_domain::protocol::serves(account.provider, want);
+            account.enabled && is_kind && account.serves(named)
+        };
+        let members = pool.iter().flat_map(|pool| &pool.members).filter(may_get);
+        for member in members {
+            let speech = Speech::between(asked, envelope.stream, &member.account);
+            let sent = speech.sent(asked, member, named);
+            if seen.contains(&sent) {
+                continue;
+            }
+            match sent.body(asked, &member.account, body, envelope) {
+                // Sent as it came: it reads what the client wrote.
+                None => pricing.add(&mut bound, own, &[&sent.model]),
+                Some(Ok(translated)) => {
+                    let demand = read(&translated, sent.reads).map_err(unreadable)?;
+                    pricing.add(&mut bound, &demand, &[&sent.model]);
+                }
+                // It cannot be asked.
+                Some(Err(_)) => {}
+            }
+            seen.push(sent);
+        }
+        Ok(bound)
+    }
+}
+
+/// The client's own words, read for what they may cost.
+pub(crate) fn own_demand(asked: &Asked, body: &[u8]) -> Result<Demand, Refusal> {
+    read(body, Speech::reads_of(asked.protocol)).map_err(unreadable)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(error: Unreadable) -> Refusal {
+    Refusal::bad_request(&error.to_string())
+}
+
+struct Pricing<'a> {
+    prices: &'a PriceTable,
+    estimate: Estimate,
+    at: Timestamp,
+}
+
+impl Pricing<'_> {
+    /// Adds what a demand costs at the price of any of these models.
+    fn add(&self, bound: &mut Bound, demand: &Demand, models: &[&str]) {
+        for model in models {
+            let most = self.prices.estimate(demand, model, self.at).amount;
+            let estimate = match self.estimate {
+                Estimate::Most => most,
+                Estimate::Expected => self.prices.expected(demand, model, self.at),
+            };
+            bound.most = bound.most.max(most);
+            bound.estimate = bound.estimate.max(estimate);
+            let unbounded = || self.prices.unbounded(demand, model, self.at);
+            bound.unbounded = bound.unbounded.take().or_else(unbounded);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Requests that wait for a money limit: enough of it is left, but others have reserved it.
+//!
+//! A waiting request looks at what is counted from time to time, and sooner where a request of this
+//! process ends. Reads are cheap; the conditional write is only tried when there seems to be room.
+//! A key has a bounded number of waiting requests in this process: each holds its body.
+
+use baton_domain::id::KeyId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Requests of one key that wait at the same time in this process.
+const WAITING_MAX: usize = 32;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Who waits, by key.
+#[derive(Clone, Default)]
+pub(crate) struct LimitWaiters(Arc<Mutex<HashMap<KeyId, Waiters>>>);
+
+#[derive(Default)]
+struct Waiters {
+    count: usize,
+    settled: Arc<Notify>,
+}
+
+/// A place among the waiting requests of a key; it is free again when this is dropped.
+pub(crate) struct WaitPlace {
+    waiters: LimitWaiters,
+    key: KeyId,
+    settled: Arc<Notify>,
+    pause: Duration,
+}
+
+impl LimitWaiters {
+    fn all(&self) -> MutexGuard<'_, HashMap<KeyId, Waiters>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place, if there is one.
+    pub(crate) fn enter(&self, key: &KeyId) -> Option<WaitPlace> {
+        let mut all = self.all();
+        let waiters = all.entry(key.clone()).or_default();
+        if waiters.count >= WAITING_MAX {
+            return None;
+        }
+        waiters.count += 1;
+        let settled = Arc::clone(&waiters.settled);
+        drop(all);
+        let (waiters, key) = (self.clone(), key.clone());
+        Some(WaitPlace { waiters, key, settled, pause: FIRST_PAUSE })
+    }
+
+    /// A request of this key is over: its reservation will be settled soon.
+    pub(crate) fn wake(&self, key: &KeyId) {
+        if let Some(waiters) = self.all().get(key) {
+            waiters.settled.notify_waiters();
+        }
+    }
+}
+
+impl Drop for WaitPlace {
+    fn drop(&mut self) {
+        let mut all = self.waiters.all();
+        if let Some(waiters) = all.get_mut(&self.key) {
+            waiters.count -= 1;
+            if waiters.count == 0 {
+                all.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl WaitPlace {
+    /// Waits a moment, longer from time to time, or until a request of the key ends in this process.
+    /// Answers whether it is worth looking again: not after `until`. `chance` spreads those that
+    /// came together.
+    pub(crate) async fn pause(&mut self, until: Instant, chance: u8) -> bool {
+        let now = Instant::now();
+        if now >= until {
+            return false;
+        }
+        let spread = self.pause / 2 + self.pause.mul_f64(f64::from(chance) / 255.0);
+        let woken = self.settled.notified();
+        self.pause = match tokio::time::timeout_at((now + spread).min(until), woken).await {
+            // What is over is counted a moment later.
+            Ok(()) => FIRST_PAUSE,
+            Err(_) => (self.pause * 2).min(PAUSE_MAX),
+        };
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> KeyId {
+        KeyId::from_bits(1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_are_few_and_end_in_time() {
+        for chance in [0, 128, 255] {
+            let mut place = LimitWaiters::default().enter(&key()).expect("a place");
+            let start = Instant::now();
+            let (until, mut looks) = (start + Duration::from_secs(5), Vec::new());
+            while place.pause(until, chance).await {
+                looks.push(start.elapsed());
+            }
+            assert_eq!(looks.last(), Some(&Duration::from_secs(5)));
+            assert!((5..=15).contains(&looks.len()), "{looks:?}");
+            // Whatever becomes free is seen a moment later.
+            let longest = looks.windows(2).map(|pair| pair[1] - pair[0]).max();
+            assert!(longest <= Some(Duration::from_millis(1_500)), "{looks:?}");
+            assert!(!place.pause(until, chance).await, "there is no time left");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_ends_in_this_process_wakes_those_that_wait() {
+        let waiters = LimitWaiters::default();
+        let mut place = waiters.enter(&key()).expect("a place");
+        let start = Instant::now();
+        let waking = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            waiters.wake(&key());
+        };
+        let until = start + Duration::from_secs(5);
+        let (is_worth_a_look, ()) = tokio::join!(place.pause(until, 255), waking);
+        assert!(is_worth_a_look);
+        assert_eq!(start.elapsed(), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_key_has_so_many_places_and_no_more() {
+        let waiters = LimitWaiters::default();
+        let mut places: Vec<WaitPlace> =
+            (0..WAITING_MAX).filter_map(|_| waiters.enter(&key())).collect();
+        assert_eq!(places.len(), WAITING_MAX);
+        assert!(waiters.enter(&key()).is_none());
+        assert!(waiters.enter(&KeyId::from_bits(2)).is_some(), "another key has its own");
+        places.pop();
+        assert!(waiters.enter(&key()).is_some());
+        drop(places);
+        assert!(waiters.all().is_empty());
+    }
+}

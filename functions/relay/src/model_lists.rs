@@ -1,0 +1,87 @@
+//! What upstreams said of their models, for some minutes: a list is asked for at each start of many
+//! clients, of up to eight accounts each time.
+
+use baton_domain::id::AccountId;
+use bytes::Bytes;
+use http::response::Parts;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an answer holds.
+const FRESH: Duration = Duration::from_secs(300);
+
+/// All answers together; beyond, the old ones are forgotten.
+const BYTES_MAX: usize = 8 << 20;
+const ENTRIES_MAX: usize = 512;
+
+/// Good answers, by account and address.
+#[derive(Default)]
+pub(crate) struct ModelLists(Mutex<HashMap<(AccountId, String), Known>>);
+
+struct Known {
+    until: Instant,
+    head: Parts,
+    body: Bytes,
+}
+
+impl ModelLists {
+    /// The answer, if it was given lately.
+    pub(crate) fn get(&self, account: &AccountId, url: &str) -> Option<(Parts, Bytes)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(&(account.clone(), url.to_owned()))?;
+        (known.until > Instant::now()).then(|| (known.head.clone(), known.body.clone()))
+    }
+
+    /// Keeps a good answer.
+    pub(crate) fn put(&self, account: &AccountId, url: &str, (head, body): (&Parts, &Bytes)) {
+        if body.len() > BYTES_MAX / 4 {
+            return;
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        all.retain(|_, known| known.until > now);
+        let held: usize = all.values().map(|known| known.body.len()).sum();
+        if held + body.len() > BYTES_MAX || all.len() >= ENTRIES_MAX {
+            all.clear();
+        }
+        let known = Known { until: now + FRESH, head: head.clone(), body: body.clone() };
+        all.insert((account.clone(), url.to_owned()), known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(bytes: usize) -> (Parts, Bytes) {
+        let (head, ()) = http::Response::new(()).into_parts();
+        (head, Bytes::from(vec![b'x'; bytes]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_holds_for_some_minutes() {
+        let (lists, account) = (ModelLists::default(), AccountId::from_bits(1));
+        let (head, body) = answer(3);
+        lists.put(&account, "/v1/models", (&head, &body));
+        assert!(lists.get(&account, "/v1/models").is_some());
+        assert!(lists.get(&account, "/v1/models?limit=1").is_none());
+        assert!(lists.get(&AccountId::from_bits(2), "/v1/models").is_none());
+        tokio::time::advance(FRESH).await;
+        assert!(lists.get(&account, "/v1/models").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_take_so_much_memory_and_no_more() {
+        let (lists, account) = (ModelLists::default(), AccountId::from_bits(1));
+        let (head, body) = answer(1 << 20);
+        for number in 0..50 {
+            lists.put(&account, &format!("/v1/models/{number}"), (&head, &body));
+        }
+        assert!(lists.0.lock().unwrap().len() <= 8);
+        let (head, body) = answer(4 << 20);
+        lists.put(&account, "/large", (&head, &body));
+        assert!(lists.get(&account, "/large").is_none());
+    }
+}

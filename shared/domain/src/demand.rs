@@ -1,0 +1,237 @@
+//! What a request may make its upstream do at most, and what that costs.
+//!
+//! Reading a demand from a request's bytes is `wire::demand`'s business. The prices are `price`'s.
+
+use crate::money::PicoUsd;
+use crate::price::{Cost, Price, PriceTable, Rates};
+use jiff::Timestamp;
+
+/// The longest answer of any model (128,000 tokens: the models' pages of 2026-11-22). It is reserved
+/// for a request that sets no bound of its own that its upstream reads.
+pub const OUTPUT_TOKENS_MAX: u64 = 128_000;
+
+/// Prompt tokens that an upstream adds on its own at most: the preamble of tools and of formats.
+const HIDDEN_TOKENS: u64 = 2_000;
+
+/// A long answer, as answers go: turns of coding agents stay below it mostly.
+const OUTPUT_TOKENS_EXPECTED: u64 = 4_000;
+
+/// Body bytes per prompt token of prose and code, in their JSON form.
+const BYTES_PER_TOKEN_EXPECTED: u64 = 4;
+
+/// A request, as far as it decides what it can cost at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// The bytes of the body that can become prompt tokens. A tokenizer makes at most one token of
+    /// each byte, and hostile text comes close to that.
+    pub prompt_bytes: u64,
+    /// Prompt tokens that the body's length does not tell, such as those of images and of the
+    /// definitions that an upstream has for its own tools.
+    pub prompt_tokens: u64,
+    /// The most tokens that one answer may have; `None`: the model's own maximum.
+    pub output_tokens: Option<u64>,
+    /// Whether a further pass may answer with the model's own maximum, whatever the bound.
+    pub has_unbounded_pass: bool,
+    /// Output tokens that are billed beside the answers: a prediction that was not used.
+    pub predicted_tokens: u64,
+    /// Answers that are made, at least one.
+    pub choices: u64,
+    /// How often a model reads the prompt and answers, at least once.
+    pub passes: u64,
+    /// Web searches that the upstream may make.
+    pub searches: u64,
+    /// Whether it asks for `speed: fast`.
+    pub is_fast: bool,
+    /// Whether the prompt may be written to the cache for an hour.
+    pub caches_for_an_hour: bool,
+    /// Other models that the body names: fallbacks, advisors.
+    pub models: Vec<String>,
+    /// The field that has the upstream read what is not in the body: stored history, files,
+    /// results of a search. Only the model's context window bounds that.
+    pub reads_beyond_body: Option<Unbounded>,
+    /// The first field that nothing bounds, or that has no price.
+    pub unbounded: Option<Unbounded>,
+}
+
+/// A field that makes a request's cost unknown, and what to do about it. Both are for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unbounded {
+    /// The field, as the client knows it.
+    pub field: String,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+impl std::fmt::Display for Unbounded {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "{}: what this may cost cannot be told before it is spent, and this key has a spend \
+             limit; {}",
+            self.field, self.advice
+        )
+    }
+}
+
+impl Demand {
+    fn output(&self) -> u64 {
+        let own = self.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+        if self.has_unbounded_pass { own.max(OUTPUT_TOKENS_MAX) } else { own }
+    }
+
+    /// The most prompt tokens that the body can hold.
+    fn prompt(&self) -> u64 {
+        self.prompt_bytes.saturating_add(self.prompt_tokens).saturating_add(HIDDEN_TOKENS)
+    }
+
+    /// The most that all passes cost at a model's price, without searches.
+    fn most_at(&self, price: &Price, context: Option<u64>) -> PicoUsd {
+        let (passes, output) = (self.passes.max(1), self.output());
+        let mut prompt = self.prompt();
+        if self.reads_beyond_body.is_some() {
+            prompt = prompt.max(context.unwrap_or_default());
+        }
+        // What one pass answers, the next one reads.
+        prompt = prompt.saturating_add(output.saturating_mul(passes - 1));
+        let rates = price.dearest(self.is_fast, prompt);
+        let answers = output.saturating_mul(self.choices.max(1));
+        let pass = PicoUsd::of_tokens(self.input_rate(&rates), prompt)
+            + PicoUsd::of_tokens(rates.output, answers.saturating_add(self.predicted_tokens));
+        let passes = i128::from(passes);
+        let geo = if price.us_geo { (11, 10) } else { (1, 1) };
+        PicoUsd::new(pass.pico().saturating_mul(passes)).scaled(geo.0, geo.1)
+    }
+
+    /// The dearest that a prompt token can be.
+    fn input_rate(&self, rates: &Rates) -> u64 {
+        let short = rates.input.max(rates.cache_read).max(rates.cache_write_5m);
+        if self.caches_for_an_hour { short.max(rates.cache_write_1h) } else { short }
+    }
+
+    /// Every model that may run, the one that is asked for first.
+    fn all_models<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a str> {
+        std::iter::once(model).chain(self.models.iter().map(String::as_str))
+    }
+}
+
+impl PriceTable {
+    /// The most that a request for `model` can cost, to be reserved before it is sent: each pass at
+    /// the dearest of the models, tiers and cache classes that it may use, and a tenth more where
+    /// the model may run under `inference_geo: us` (a workspace can demand that without the body
+    /// showing it). Where [`Self::unbounded`] names a field, it may cost more.
+    pub fn estimate(&self, demand: &Demand, model: &str, at: Timestamp) -> Cost {
+        let amounts = demand.all_models(model).map(|model| {
+            demand.most_at(&self.price_or_guess(model, at).0, self.context_tokens(model))
+        });
+        let searches = self.web_searches(demand.searches);
+        let amount = amounts.max().unwrap_or_default() + searches;
+        let (price, known) = self.price_or_guess(model, at);
+        Cost { amount, version: crate::price::version(&price, known), known }
+    }
+
+    /// What a request will likely cost: a prompt token for every four bytes, written to the cache
+    /// for five minutes, and answers of 4,000 tokens, if they may be so long. Never more than
+    /// [`Self::estimate`].
+    pub fn expected(&self, demand: &Demand, model: &str, at: Timestamp) -> PicoUsd {
+        let (price, _) = self.price_or_guess(model, at);
+        let prompt = demand.prompt_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
+        let rates = price.rates(demand.is_fast, prompt);
+        let output = demand.output().min(OUTPUT_TOKENS_EXPECTED).saturating_mul(demand.choices);
+        let likely = PicoUsd::of_tokens(rates.cache_write_5m.max(rates.input), prompt)
+            + PicoUsd::of_tokens(rates.output, output);
+        likely.min(self.estimate(demand, model, at).amount)
+    }
+
+    /// The field that makes the cost of a request for `model` unknown, if there is one.
+    pub fn unbounded(&self, demand: &Demand, model: &str, at: Timestamp) -> Option<Unbounded> {
+        if demand.unbounded.is_some() {
+            return demand.unbounded.clone();
+        }
+        let lacks = |is_known: &dyn Fn(&str) -> bool| {
+            demand.all_models(model).any(|model| !is_known(model))
+        };
+        if demand.reads_beyond_body.is_some()
+            && lacks(&|model| self.context_tokens(model).is_some())
+        {
+            return demand.reads_beyond_body.clone();
+        }
+        let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
+        (demand.is_fast && lacks(&has_fast_price)).then(|| Unbounded {
+            field: "speed".to_owned(),
+            advice: "the model's price for `fast` is not known: ask without it",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn demand() -> Demand {
+        Demand {
+            prompt_bytes: 48_000,
+            output_tokens: Some(1_000),
+            choices: 1,
+            passes: 1,
+            ..Demand::default()
+        }
+    }
+
+    fn estimate(demand: &Demand, model: &str) -> String {
+        PriceTable::builtin().estimate(demand, model, at()).amount.to_string()
+    }
+
+    #[test]
+    fn everything_that_multiplies_is_reserved() {
+        let check = |demand: &Demand, expect: &str| {
+            assert_eq!(estimate(demand, "claude-opus-5-5"), expect, "{demand:?}");
+        };
+        // (50,000 × 5 + 1,000 × 20) per million × 1.1.
+        check(&demand(), "0.297000000000");
+        check(&Demand { is_fast: true, ..demand() }, "0.594000000000");
+        check(&Demand { caches_for_an_hour: true, ..demand() }, "0.462000000000");
+        check(&Demand { choices: 8, ..demand() }, "0.451000000000");
+        check(&Demand { predicted_tokens: 7_000, ..demand() }, "0.451000000000");
+        check(&Demand { output_tokens: None, ..demand() }, "3.091000000000");
+        check(&Demand { has_unbounded_pass: true, ..demand() }, "3.091000000000");
+        // Two passes of 51,000 prompt tokens.
+        check(&Demand { passes: 2, ..demand() }, "0.605000000000");
+        check(&Demand { searches: 3, ..demand() }, "0.327000000000");
+        check(&Demand { prompt_tokens: 50_000, ..demand() }, "0.572000000000");
+        // The dearest of the models that are named: 18.75 and 75 dollars, without the tenth.
+        check(&Demand { models: vec!["claude-opus-4-1".into()], ..demand() }, "1.012500000000");
+        let beyond = Unbounded { field: "conversation".into(), advice: "" };
+        // A million tokens of context.
+        check(&Demand { reads_beyond_body: Some(beyond), ..demand() }, "5.522000000000");
+    }
+
+    #[test]
+    fn the_long_prompt_rates_count_beside_the_fast_ones() {
+        let long = Demand { prompt_bytes: 101_000, output_tokens: Some(0), ..demand() };
+        assert_eq!(estimate(&long, "claude-haiku-5-5"), "0.070812500000");
+    }
+
+    #[test]
+    fn what_has_no_bound_is_named() {
+        let table = PriceTable::builtin();
+        let field = |demand: &Demand, model: &str| {
+            table.unbounded(demand, model, at()).map(|why| why.field).unwrap_or_default()
+        };
+        let named = |field: &str| Some(Unbounded { field: field.into(), advice: "leave it out" });
+        assert_eq!(field(&demand(), "gpt-5.5"), "");
+        let stored = Demand { reads_beyond_body: named("conversation"), ..demand() };
+        assert_eq!(field(&stored, "gpt-5.5"), "conversation");
+        assert_eq!(field(&stored, "claude-opus-5-5"), "");
+        let other = Demand { models: vec!["gpt-5.5".into()], ..stored };
+        assert_eq!(field(&other, "claude-opus-5-5"), "conversation");
+        let fast = Demand { is_fast: true, ..demand() };
+        assert_eq!(field(&fast, "claude-opus-5-5"), "");
+        assert_eq!(field(&fast, "claude-sonnet-5-5"), "speed");
+        let tier = Demand { unbounded: named("service_tier"), ..demand() };
+        assert_eq!(field(&tier, "claude-opus-5-5"), "service_tier");
+    }
+}

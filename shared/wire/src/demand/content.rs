@@ -1,0 +1,266 @@
+//! The prompt, walked through for what its length does not tell: images, files, stored items.
+
+use super::{Facts, Name, Reads};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+const SEND_TEXT: &str = "send its text in the body";
+const SEND_ITEM: &str = "send the item itself";
+
+/// A value of the prompt, under the name of a field or of an object's key.
+pub(super) struct Content<'f> {
+    facts: &'f mut Facts,
+    /// The top-level field that it is part of.
+    top: &'f str,
+    /// The key that it stands under.
+    key: &'f str,
+    /// How many lists and objects it is inside of.
+    depth: u8,
+    is_list: bool,
+}
+
+/// What an outer object has to know of a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// It is not in the body: an address or an id.
+    Reference,
+}
+
+impl<'f> Content<'f> {
+    /// The value of a top-level field. `is_list`: its items may be references to stored ones.
+    pub(super) fn of(facts: &'f mut Facts, top: &'f str, is_list: bool) -> Self {
+        Self { facts, top, key: top, depth: 0, is_list }
+    }
+
+    fn inner<'i>(&'i mut self, key: &'i str) -> Content<'i> {
+        let depth = self.depth.saturating_add(1);
+        Content { facts: self.facts, top: self.top, key, depth, is_list: self.is_list }
+    }
+
+    /// An image's address or its data as a URL (RFC 2397); other data than an image's is a document.
+    fn read_image_url(&mut self, url: &str) -> Found {
+        let data = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"));
+        let is_image = url.get(5..11).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"));
+        match data {
+            Some(_) if is_image => self.facts.image(url.len()),
+            Some(_) => self.document(),
+            None => self.facts.image(0),
+        }
+        Found::Nothing
+    }
+
+    fn is_file(&self, kind: &str) -> bool {
+        let is_nameless = || matches!(self.key, "source" | "file" | "document");
+        matches!(kind, "document" | "input_file" | "file") || (kind.is_empty() && is_nameless())
+    }
+
+    fn document(&mut self) {
+        let field = format!("{}[] (a document)", self.top);
+        self.facts.reads_beyond_body(field, SEND_TEXT);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Content<'_> {
+    type Value = Found;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// What an object of the prompt has said so far.
+#[derive(Default)]
+struct Block<'a> {
+    kind: Option<Cow<'a, str>>,
+    media_type: Option<Cow<'a, str>>,
+    data_bytes: usize,
+    has_role: bool,
+    has_url: bool,
+    has_file: bool,
+    has_reference: bool,
+}
+
+impl<'de> Visitor<'de> for Content<'_> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Found, E> {
+        Ok(Found::Nothing)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Found, E> {
+        Ok(Found::Nothing)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Found, E> {
+        Ok(Found::Nothing)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Found, E> {
+        Ok(Found::Nothing)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Found, E> {
+        Ok(Found::Nothing)
+    }
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<Found, E> {
+        Ok(if self.key == "image_url" { self.read_image_url(text) } else { Found::Nothing })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Found, A::Error> {
+        let key = self.key;
+        let mut found = Found::Nothing;
+        while let Some(one) = list.next_element_seed(self.inner(key))? {
+            if one == Found::Reference {
+                found = one;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Found, A::Error> {
+        let mut block = Block::default();
+        while let Some(Name(name)) = map.next_key()? {
+            self.read_field(&name, &mut block, &mut map)?;
+        }
+        Ok(self.judge(&block))
+    }
+}
+
+impl Content<'_> {
+    fn read_field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        block: &mut Block<'de>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match name {
+            "type" | "media_type" => {
+                let place = if name == "type" { &mut block.kind } else { &mut block.media_type };
+                if let Some(word) = map.next_value::<Word<'de>>()?.0
+                    && place.replace(word).is_some()
+                {
+                    self.facts.note_twice(name);
+                }
+            }
+            "role" => block.has_role = map.next_value::<Word<'de>>()?.0.is_some(),
+            "data" => block.data_bytes = map.next_value::<&RawValue>()?.get().len(),
+            "url" if self.key == "image_url" => {
+                if let Some(url) = map.next_value::<Word<'de>>()?.0 {
+                    self.read_image_url(&url);
+                }
+            }
+            "url" | "s3Location" | "s3Uri" => {
+                block.has_url |= map.next_value::<&RawValue>()?.get() != "null";
+            }
+            // What a model wrote, or a schema: text, whatever it looks like.
+            "input" | "arguments" | "input_schema" | "parameters" | "text"
+            | "encrypted_content" | "signature" => drop(map.next_value::<IgnoredAny>()?),
+            "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
+                if map.next_value::<&RawValue>()?.get() != "null" {
+                    let field = format!("{}[].{name}", self.top);
+                    self.facts.unbounded(field, "Baton knows no price for it: leave it out");
+                }
+            }
+            name if is_reference(name) => {
+                block.has_file |= map.next_value::<&RawValue>()?.get() != "null";
+            }
+            "cache_control" => {
+                let raw = map.next_value::<&RawValue>()?.get();
+                let control = self.facts.value(name, raw);
+                self.facts.read_cache_control(&control);
+            }
+            name => {
+                let found = map.next_value_seed(self.inner(name))?;
+                block.has_reference |= found == Found::Reference;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an object means for the cost, once all of it was read.
+    fn judge(&mut self, block: &Block<'_>) -> Found {
+        let kind = block.kind.as_deref().unwrap_or_default();
+        let is_image = matches!(
+            kind,
+            "image" | "input_image" | "image_url" | "image_file" | "computer_screenshot"
+        );
+        match kind {
+            "base64"
+                if block.media_type.as_deref().is_some_and(|kind| kind.starts_with("image/")) =>
+            {
+                self.facts.image(block.data_bytes);
+                return Found::Nothing;
+            }
+            "base64" => {
+                self.document();
+                return Found::Nothing;
+            }
+            "item_reference" => {
+                self.facts.reads_beyond_body(format!("{}[] (item_reference)", self.top), SEND_ITEM);
+            }
+            "container_upload" => {
+                let field = format!("{}[] (container_upload)", self.top);
+                self.facts.unbounded(field, SEND_TEXT);
+            }
+            "compaction_trigger" => self.facts.compacts = true,
+            // An item of OpenAI's Responses that is nothing but an id is a reference, too.
+            "" if self.facts.reads == Reads::Responses
+                && self.is_list
+                && self.depth == 1
+                && !block.has_role =>
+            {
+                self.facts.reads_beyond_body(format!("{}[] (a reference)", self.top), SEND_ITEM);
+            }
+            _ => {}
+        }
+        let refers = block.has_url || block.has_file || block.has_reference;
+        match (refers, is_image) {
+            (false, _) => Found::Nothing,
+            (true, true) => {
+                self.facts.image(0);
+                Found::Nothing
+            }
+            // A source of Anthropic's: the block around it says of what.
+            (true, false) if matches!(kind, "url" | "file") || self.key == "file" => {
+                Found::Reference
+            }
+            // A result of a search, as it was given to the model before: its text is beside it.
+            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => {
+                Found::Nothing
+            }
+            (true, false) => {
+                self.document();
+                Found::Nothing
+            }
+        }
+    }
+}
+
+/// Whether a key names what is not in the body, such as Mistral's `document_url`.
+fn is_reference(name: &str) -> bool {
+    matches!(name, "file_id" | "file_data") || (name.ends_with("_url") && name != "image_url")
+}
+
+/// A text, or something else that is not looked at.
+struct Word<'a>(Option<Cow<'a, str>>);
+
+impl<'de> serde::Deserialize<'de> for Word<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Name(text) = match serde_json::from_str(raw) {
+            Ok(text) => text,
+            Err(_) => return Ok(Self(None)),
+        };
+        Ok(Self(Some(text)))
+    }
+}

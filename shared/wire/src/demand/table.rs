@@ -1,0 +1,295 @@
+//! Which field of which protocol means what for the cost, row by row.
+
+use super::Reads::{Chat, Messages, Responses};
+use super::*;
+
+fn demand(reads: Reads, fields: &str) -> Demand {
+    let body = format!("{{\"model\":\"m\"{}{fields}}}", if fields.is_empty() { "" } else { "," });
+    read(body.as_bytes(), reads).unwrap()
+}
+
+#[test]
+fn each_protocol_reads_its_own_bound() {
+    let check = |reads, fields: &str, expect| {
+        assert_eq!(demand(reads, fields).output_tokens, expect, "{reads:?} {fields}");
+    };
+    check(Messages, r#""max_tokens":5"#, Some(5));
+    check(Messages, r#""max_output_tokens":5,"max_completion_tokens":6"#, None);
+    check(Messages, r#""max_tokens":5,"max_output_tokens":9"#, Some(5));
+    check(Chat, r#""max_tokens":5"#, Some(5));
+    check(Chat, r#""max_completion_tokens":5"#, Some(5));
+    check(Chat, r#""max_completion_tokens":5,"max_tokens":9"#, Some(9));
+    check(Chat, r#""max_completion_tokens":5,"max_tokens":0"#, None);
+    check(Chat, r#""max_output_tokens":5"#, None);
+    check(Responses, r#""max_output_tokens":5"#, Some(5));
+    check(Responses, r#""max_tokens":5,"max_completion_tokens":5"#, None);
+    for odd in ["0", "-1", "null", "\"5\"", "[]", "{}", "true", "00", "1e400"] {
+        for (reads, name) in [
+            (Messages, "max_tokens"),
+            (Chat, "max_completion_tokens"),
+            (Responses, "max_output_tokens"),
+        ] {
+            let body = format!(r#"{{"model":"m","{name}":{odd}}}"#);
+            // What is no JSON is refused anyway.
+            if let Ok(demand) = read(body.as_bytes(), reads) {
+                assert_eq!(demand.output_tokens, None, "{body}");
+            }
+        }
+    }
+    check(Messages, r#""max_tokens":1.5"#, Some(2));
+    check(Messages, r#""max_tokens":1e3"#, Some(1_000));
+    check(Messages, r#""max_tokens":18446744073709551616"#, Some(u64::MAX));
+    // A budget is inside the bound, or beside it where it is larger.
+    let thinking = |budget: u64| {
+        format!(r#""max_tokens":2000,"thinking":{{"type":"enabled","budget_tokens":{budget}}}"#)
+    };
+    check(Messages, &thinking(1_024), Some(2_000));
+    check(Messages, &thinking(5_000), Some(7_000));
+}
+
+#[test]
+fn what_multiplies() {
+    let check = |reads, fields: &str, expect: (u64, u64, u64)| {
+        let demand = demand(reads, fields);
+        assert_eq!((demand.choices, demand.passes, demand.searches), expect, "{reads:?} {fields}");
+    };
+    check(Chat, "", (1, 1, 0));
+    check(Chat, r#""n":8"#, (8, 1, 0));
+    check(Chat, r#""n":0"#, (1, 1, 0));
+    check(Chat, r#""n":"8""#, (8, 1, 0));
+    check(Chat, r#""n":7.5"#, (8, 1, 0));
+    check(Chat, r#""n":4,"best_of":3"#, (12, 1, 0));
+    check(Messages, r#""n":8"#, (1, 1, 0));
+    check(Messages, r#""num_generations":4"#, (4, 1, 0));
+    check(Messages, r#""fallbacks":[{"model":"a"},{"model":"b"}]"#, (1, 3, 0));
+    check(Messages, r#""tools":[{"type":"web_search_20250305","max_uses":8}]"#, (1, 11, 8));
+    check(Messages, r#""tools":[{"type":"advisor_20260301","model":"a"}]"#, (1, 11, 0));
+    check(Messages, r#""tools":[{"type":"tool_search_tool_bm25_20251119"}]"#, (1, 11, 0));
+    check(Messages, r#""tools":[{"name":"t","input_schema":{"type":"object"}}]"#, (1, 1, 0));
+    check(Messages, r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#, (1, 2, 0));
+    check(
+        Messages,
+        r#""context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#,
+        (1, 1, 0),
+    );
+    check(Responses, r#""context_management":[{"type":"compaction"}]"#, (1, 2, 0));
+    check(Responses, r#""input":[{"type":"compaction_trigger"}]"#, (1, 2, 0));
+    let fallback = demand(
+        Messages,
+        r#""max_tokens":5,"fallbacks":[{"model":"a","max_tokens":9,"speed":"fast"}]"#,
+    );
+    assert_eq!((fallback.output_tokens, fallback.is_fast), (Some(9), true));
+    let predicted = demand(Chat, r#""prediction":{"type":"content","content":"12345"}"#);
+    assert_eq!(predicted.predicted_tokens, 36);
+}
+
+#[test]
+fn every_model_that_is_named() {
+    let check = |reads, fields: &str, expect: &[&str]| {
+        assert_eq!(demand(reads, fields).models, expect, "{reads:?} {fields}");
+    };
+    check(Messages, r#""fallbacks":[{"model":"a"},"b",{"model":"a"}]"#, &["a", "b"]);
+    check(
+        Messages,
+        r#""tools":[{"type":"advisor_20260301","name":"advisor","model":"a"}]"#,
+        &["a"],
+    );
+    check(Responses, r#""tools":[{"type":"image_generation","model":"a"}]"#, &["a"]);
+    check(Chat, r#""models":["a","b"],"route":"fallback""#, &["a", "b"]);
+    check(Chat, r#""extra_body":{"deep":[{"model":"a"}]}"#, &["a"]);
+    check(Chat, r#""response_format":{"json_schema":{"schema":{"default":{"model":"a"}}}}"#, &[]);
+    check(
+        Messages,
+        r#""messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"model":"a"}}]}]"#,
+        &[],
+    );
+    check(Messages, r#""metadata":{"model":"a"}"#, &[]);
+}
+
+#[test]
+fn what_has_no_bound_or_no_price() {
+    let check = |reads, fields: &str, expect: &str| {
+        let found = demand(reads, fields).unbounded.map(|why| why.field).unwrap_or_default();
+        assert_eq!(found, expect, "{reads:?} {fields}");
+    };
+    for reads in [Messages, Chat, Responses] {
+        for tier in ["priority", "fast", "scale", "Priority", ""] {
+            check(reads, &format!(r#""service_tier":"{tier}""#), "service_tier");
+        }
+        for tier in ["\"auto\"", "\"default\"", "\"flex\"", "\"standard_only\"", "null"] {
+            check(reads, &format!(r#""service_tier":{tier}"#), "");
+        }
+    }
+    check(Messages, r#""service_tier":["priority"]"#, "service_tier");
+    check(Messages, r#""speed":"turbo""#, "speed");
+    check(Messages, r#""speed":"fast""#, "");
+    check(Messages, r#""inference_geo":"moon""#, "inference_geo");
+    check(Messages, r#""inference_geo":"us""#, "");
+    check(Messages, r#""mcp_servers":[{"url":"https://x"}]"#, "mcp_servers");
+    check(Messages, r#""mcp_servers":[]"#, "");
+    check(Messages, r#""container":"c""#, "container");
+    check(Messages, r#""fallbacks":"default""#, "fallbacks");
+    check(
+        Messages,
+        r#""context_management":{"edits":[{"type":"new"}]}"#,
+        "context_management.edits[].type",
+    );
+    check(
+        Messages,
+        r#""tools":[{"type":"web_search_20260209"}]"#,
+        "tools (web_search_20260209).max_uses",
+    );
+    for kind in ["code_execution_20260120", "mcp_toolset", "new_20270101"] {
+        let field = format!(r#""tools":[{{"type":"{kind}"}}]"#);
+        check(Messages, &field, &format!("tools ({kind})"));
+    }
+    check(Messages, r#""tools":[{"type":["x"]}]"#, r#"tools (["x"])"#);
+    for kind in ["bash_20250124", "computer_20251124", "memory_20250818", "custom"] {
+        check(Messages, &format!(r#""tools":[{{"type":"{kind}"}}]"#), "");
+    }
+    for kind in ["web_search", "file_search", "code_interpreter", "image_generation", "mcp"] {
+        let field = format!(r#""tools":[{{"type":"{kind}"}}]"#);
+        check(Responses, &field, &format!("tools ({kind})"));
+        let nested = format!(r#""tools":[{{"type":"namespace","tools":[{{"type":"{kind}"}}]}}]"#);
+        check(Responses, &nested, &format!("tools ({kind})"));
+    }
+    check(
+        Responses,
+        r#""tools":[{"type":"shell","environment":{"type":"container_auto"}}]"#,
+        "tools (shell)",
+    );
+    check(Responses, r#""tools":[{"type":"shell","environment":{"type":"local"}}]"#, "");
+    check(
+        Responses,
+        r#""tools":[{"type":"function"},{"type":"custom"},{"type":"local_shell"}]"#,
+        "",
+    );
+    for (field, value) in [
+        ("audio", "{}"),
+        ("web_search_options", "{}"),
+        ("search_parameters", "{}"),
+        ("plugins", "[{}]"),
+        ("enable_search", "true"),
+        ("modalities", r#"["text","audio"]"#),
+        ("n", "{}"),
+        ("best_of", "true"),
+    ] {
+        check(Chat, &format!(r#""{field}":{value}"#), field);
+    }
+    check(Chat, r#""modalities":["text"],"audio":null,"plugins":[]"#, "");
+    let audio = r#""messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"x"}}]}]"#;
+    check(Chat, audio, "messages[].input_audio");
+    let container =
+        r#""messages":[{"role":"user","content":[{"type":"container_upload","file_id":"f"}]}]"#;
+    check(Messages, container, "messages[] (container_upload)");
+}
+
+#[test]
+fn what_is_not_in_the_body() {
+    let check = |reads, fields: &str, expect: &str| {
+        let found = demand(reads, fields).reads_beyond_body.map(|why| why.field);
+        assert_eq!(found.unwrap_or_default(), expect, "{reads:?} {fields}");
+    };
+    for field in ["previous_response_id", "conversation", "prompt"] {
+        check(Responses, &format!(r#""{field}":"x""#), field);
+        check(Responses, &format!(r#""{field}":{{"id":"x"}}"#), field);
+        check(Responses, &format!(r#""{field}":null"#), "");
+        check(Messages, &format!(r#""{field}":"x""#), "");
+    }
+    check(Responses, r#""input":[{"type":"item_reference","id":"x"}]"#, "input[] (item_reference)");
+    check(Responses, r#""input":[{"id":"x"}]"#, "input[] (a reference)");
+    check(Responses, r#""input":[{"type":null,"id":"x"}]"#, "input[] (a reference)");
+    check(Responses, r#""input":[{"role":"user","content":"x"}]"#, "");
+    for part in [
+        r#"{"type":"input_file","file_id":"f"}"#,
+        r#"{"type":"input_file","file_url":"https://x"}"#,
+        r#"{"type":"input_file","file_data":"data:application/pdf;base64,x"}"#,
+        r#"{"type":"input_image","image_url":"data:application/pdf;base64,x"}"#,
+    ] {
+        let input = format!(r#""input":[{{"role":"user","content":[{part}]}}]"#);
+        check(Responses, &input, "input[] (a document)");
+    }
+    for part in [
+        r#"{"type":"document","source":{"type":"url","url":"https://x"}}"#,
+        r#"{"source":{"url":"https://x","type":"url"},"type":"document"}"#,
+        r#"{"type":"document","source":{"type":"file","file_id":"x"}}"#,
+        r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"x"}}"#,
+        r#"{"type":"tool_result","content":[{"type":"document","source":{"type":"url","url":"https://x"}}]}"#,
+        r#"{"type":"file","file":{"file_id":"f"}}"#,
+        r#"{"type":"image_url","image_url":{"url":"data:application/pdf;base64,x"}}"#,
+        r#"{"type":"document_url","document_url":"https://x"}"#,
+    ] {
+        let messages = format!(r#""messages":[{{"role":"user","content":[{part}]}}]"#);
+        check(Messages, &messages, "messages[] (a document)");
+        check(Chat, &messages, "messages[] (a document)");
+    }
+    for part in [
+        r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"x"}}"#,
+        r#"{"type":"tool_use","input":{"file_id":"x","url":"y"}}"#,
+        r#"{"type":"web_search_tool_result","content":[{"type":"web_search_result","url":"https://x"}]}"#,
+        r#"{"type":"search_result","source":"https://x","content":[{"type":"text","text":"x"}]}"#,
+    ] {
+        let messages = format!(r#""messages":[{{"role":"user","content":[{part}]}}]"#);
+        check(Messages, &messages, "");
+    }
+}
+
+#[test]
+fn images_count_by_number() {
+    let check = |reads: Reads, part: &str, images: u64, data: u64| {
+        let fields = format!(r#""messages":[{{"role":"user","content":[{part}]}}]"#);
+        let demand = demand(reads, &fields);
+        let bytes = (fields.len() + r#"{"model":"m",}"#.len()) as u64;
+        assert_eq!(demand.prompt_tokens, images * reads.image_tokens(), "{part}");
+        assert_eq!(demand.prompt_bytes, bytes - data, "{part}");
+        assert_eq!(demand.reads_beyond_body, None, "{part}");
+    };
+    let base64 =
+        r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}"#;
+    check(Messages, base64, 1, 6);
+    check(Messages, &format!(r#"{{"type":"tool_result","content":[{base64},{base64}]}}"#), 2, 12);
+    check(Messages, r#"{"type":"image","source":{"type":"url","url":"https://x"}}"#, 1, 0);
+    check(Messages, r#"{"type":"image","source":{"type":"file","file_id":"x"}}"#, 1, 0);
+    check(Chat, r#"{"type":"image_url","image_url":{"url":"https://x"}}"#, 1, 0);
+    check(Chat, r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}"#, 1, 24);
+    check(Responses, r#"{"type":"input_image","image_url":"https://x"}"#, 1, 0);
+    check(Responses, r#"{"type":"input_image","file_id":"x"}"#, 1, 0);
+    check(Messages, r#"{"type":"text","text":"data:image/png;base64,AA"}"#, 0, 0);
+}
+
+#[test]
+fn the_longer_cache_is_seen_wherever_it_is_asked_for() {
+    let check = |reads, fields: &str, expect| {
+        assert_eq!(demand(reads, fields).caches_for_an_hour, expect, "{fields}");
+    };
+    let hour = r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#;
+    check(Messages, r#""cache_control":{"type":"ephemeral"}"#, false);
+    check(Messages, r#""cache_control":{"type":"ephemeral","ttl":"5m"}"#, false);
+    check(Messages, hour, true);
+    check(Messages, &format!(r#""system":[{{"type":"text","text":"x",{hour}}}]"#), true);
+    check(Messages, &format!(r#""tools":[{{"name":"x",{hour}}}]"#), true);
+    check(Messages, &format!(r#""messages":[{{"role":"user","content":[{{{hour}}}]}}]"#), true);
+    check(Messages, r#""cache\u005fcontrol":{"ttl":"1h"}"#, true);
+    check(Chat, "", true);
+}
+
+#[test]
+fn a_field_that_is_given_twice_is_refused() {
+    for body in [
+        r#"{"n":1,"n":8}"#,
+        r#"{"max_tokens":1,"max\u005ftokens":8}"#,
+        r#"{"stream_options":{},"stream_options":{}}"#,
+        r#"{"thinking":{"budget_tokens":1,"budget_tokens":9}}"#,
+        r#"{"fallbacks":[{"model":"a","model":"b"}]}"#,
+        r#"{"tools":[{"type":"web_search_1","max_uses":9,"max_uses":1}]}"#,
+        r#"{"tools":[{"type":"web_search_1","type":"custom"}]}"#,
+        r#"{"messages":[{"content":[{"type":"document","type":"text"}]}]}"#,
+    ] {
+        let read = read(body.as_bytes(), Chat);
+        assert!(matches!(read, Err(Unreadable::Twice(_))), "{body}: {read:?}");
+    }
+    let deep = format!("{{\"messages\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    for body in ["[]", "x", "{}}", &deep] {
+        assert_eq!(read(body.as_bytes(), Chat), Err(Unreadable::Form), "{body}");
+    }
+}

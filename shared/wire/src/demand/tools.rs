@@ -1,0 +1,185 @@
+//! The tools of a request: which of them the upstream runs itself, and what that may cost.
+
+use super::{Facts, Name, Reads, count, fields};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// The most prompt tokens that the definition of one of the upstream's own tools takes.
+const DEFINITION_TOKENS: u64 = 10_000;
+
+const LEAVE_OUT: &str = "Baton cannot tell what this tool may cost: leave it out";
+
+/// The list of tools, or one inside a namespace.
+pub(super) struct Tools<'f> {
+    facts: &'f mut Facts,
+}
+
+/// One tool.
+#[derive(Default)]
+struct Tool {
+    kind: Option<String>,
+    max_uses: Option<Value>,
+    environment: Option<Value>,
+}
+
+impl<'f> Tools<'f> {
+    pub(super) fn of(facts: &'f mut Facts) -> Self {
+        Self { facts }
+    }
+
+    fn judge(&mut self, tool: &Tool) {
+        let kind = tool.kind.as_deref().unwrap_or("custom");
+        let field = format!("tools ({kind})");
+        let starts = |names: &[&str]| names.iter().any(|name| kind.starts_with(name));
+        let is_local = match self.facts.reads {
+            Reads::Messages => {
+                matches!(kind, "custom" | "function")
+                    || starts(&["bash_", "text_editor_", "computer_", "memory_", "browser_"])
+            }
+            Reads::Chat => matches!(kind, "function" | "custom"),
+            Reads::Responses => {
+                let is_hosted = |place: &Value| place["type"] != "local" && !place.is_null();
+                match kind {
+                    "shell" => !tool.environment.as_ref().is_some_and(is_hosted),
+                    "function"
+                    | "custom"
+                    | "namespace"
+                    | "local_shell"
+                    | "apply_patch"
+                    | "computer"
+                    | "computer_use"
+                    | "computer_use_preview" => true,
+                    _ => false,
+                }
+            }
+        };
+        if !matches!(kind, "custom" | "function" | "namespace") {
+            let tokens = &mut self.facts.demand.prompt_tokens;
+            *tokens = tokens.saturating_add(DEFINITION_TOKENS);
+        }
+        if is_local {
+            return;
+        }
+        let is_search = kind.starts_with("tool_search");
+        match self.facts.reads {
+            Reads::Messages if kind.starts_with("advisor_") => {
+                self.facts.demand.has_unbounded_pass = true;
+            }
+            Reads::Messages if kind.starts_with("web_search_") => {
+                match tool.max_uses.as_ref().and_then(count) {
+                    Some(uses) if uses > 0 => {
+                        let searches = &mut self.facts.demand.searches;
+                        *searches = searches.saturating_add(uses);
+                    }
+                    _ => {
+                        let advice = "set its `max_uses`, or leave the tool out";
+                        return self.facts.unbounded(format!("{field}.max_uses"), advice);
+                    }
+                }
+                self.facts.reads_beyond_body(field, LEAVE_OUT);
+            }
+            Reads::Messages if kind.starts_with("web_fetch_") => {
+                self.facts.reads_beyond_body(field, LEAVE_OUT);
+            }
+            Reads::Messages | Reads::Responses if is_search => {}
+            _ => return self.facts.unbounded(field, LEAVE_OUT),
+        }
+        self.facts.runs_tools = true;
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tools<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tools<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Tools { facts: self.facts })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut tool = Tool::default();
+        while let Some(Name(name)) = map.next_key()? {
+            match name.as_ref() {
+                "type" => {
+                    let kind =
+                        self.facts.value("tools[].type", map.next_value::<&RawValue>()?.get());
+                    if tool.kind.is_some() {
+                        self.facts.note_twice("tools[].type");
+                    }
+                    // A kind that is no text is nothing that is known to run at the client.
+                    tool.kind = match kind {
+                        Value::Null => None,
+                        Value::String(kind) => Some(kind),
+                        other => Some(other.to_string()),
+                    };
+                }
+                "max_uses" | "environment" => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    let value = self.facts.value(&name, raw);
+                    let place = match name.as_ref() {
+                        "max_uses" => &mut tool.max_uses,
+                        _ => &mut tool.environment,
+                    };
+                    if place.replace(value).is_some() {
+                        self.facts.note_twice(&name);
+                    }
+                }
+                "cache_control" => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    let control = self.facts.value(&name, raw);
+                    self.facts.read_cache_control(&control);
+                }
+                "tools" => map.next_value_seed(Tools { facts: self.facts })?,
+                // Schemas and descriptions.
+                "input_schema" | "parameters" | "function" | "custom" | "description" | "name"
+                | "input_examples" | "format" => drop(map.next_value::<IgnoredAny>()?),
+                name => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    let value = self.facts.value(name, raw);
+                    fields::read_models(self.facts, name, &value, 0);
+                }
+            }
+        }
+        self.judge(&tool);
+        Ok(())
+    }
+}

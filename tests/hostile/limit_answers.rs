@@ -1,0 +1,251 @@
+//! What a limited key is told, limits that nobody can mean, and calls that are free.
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, Launch, message, pico};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+use crate::class::Class;
+use crate::greedy_upstream::Greedy;
+
+async fn start(variables: &[(&str, &str)]) -> (House, Greedy) {
+    let launch =
+        variables.iter().fold(Launch::new(), |launch, (name, value)| launch.env(name, value));
+    let (house, upstream) = (House::launched(launch).await, Greedy::start().await);
+    house.account("main", &upstream.url()).await;
+    (house, upstream)
+}
+
+fn body(max_tokens: u64) -> String {
+    let mut body = message("claude-opus-5-5", "hi", false);
+    body["max_tokens"] = json!(max_tokens);
+    body.to_string()
+}
+
+async fn ask(key: &Key, max_tokens: u64) -> Answer {
+    Answer::to(key.message(body(max_tokens))).await
+}
+
+/// Spent, reserved by others, and too large: three answers.
+pub(crate) async fn truth(class: Class) {
+    let (house, _upstream) = start(&[]).await;
+    let is_final = |answer: &Answer| answer.header("x-should-retry") == Some("false");
+    let told = |answer: &Answer| format!("{} {:?}", answer.status, answer.text());
+
+    let spent = ask(&house.key("spent").limit_usd_daily("0").create().await, 100).await;
+    let holds = spent.status == 429
+        && is_final(&spent)
+        && spent.text().contains("billing_error")
+        && spent.message().starts_with("spend limit reached · resets ")
+        && spent.header("retry-after").is_some_and(|text| text.parse::<u64>().is_ok());
+    class.check("a spent limit", holds, || told(&spent));
+
+    let large = house.key("large").limit_usd_daily("0.10").create().await;
+    let answer = ask(&large, 20_000).await;
+    let words = ["may cost", "0.10 USD", "max_tokens", "fits"];
+    let says = |answer: &Answer, words: &[&str]| {
+        let message = answer.message();
+        words.iter().all(|word| message.contains(word))
+    };
+    let holds = answer.status == 429
+        && is_final(&answer)
+        && answer.header("retry-after").is_none()
+        && answer.text().contains("billing_error")
+        && says(&answer, &words);
+    class.check("larger than the limit", holds, || told(&answer));
+    let answer = ask(&large, 100).await;
+    class.check("a smaller one fits", answer.status == 200, || told(&answer));
+
+    // One of them fits beside nothing else: 20,000 × 20 and some 2,200 × 5 per million, and a tenth.
+    let busy = house.key("busy").limit_usd_daily("1.00").create().await;
+    let began = Instant::now();
+    let mut answers = Vec::new();
+    for answer in join_all((0..2).map(|_| ask(&busy, 20_000))).await {
+        answers.push(answer.status);
+    }
+    class.check("two that fit together", answers == [200, 200], || format!("{answers:?}"));
+    let left = house.key("left").limit_usd_daily("0.60").create().await;
+    ask(&left, 10_000).await;
+    house.events_within(Duration::from_secs(20), &left, 1).await;
+    let answer = ask(&left, 20_000).await;
+    let holds = answer.status == 429
+        && is_final(&answer)
+        && says(&answer, &["spend limit reached", "are left", "may cost", "max_tokens"]);
+    class.check("less left than needed", holds, || told(&answer));
+    class.check("in time", began.elapsed() < Duration::from_secs(30), || {
+        format!("{:?}", began.elapsed())
+    });
+}
+
+/// Requests beside each other wait for each other, and are told so if that takes too long.
+pub(crate) async fn waiting(class: Class) {
+    let (house, _upstream) = start(&[]).await;
+    // Each costs far less than it reserves, so all of them fit one after the other.
+    let key = house.key("parallel").limit_usd_daily("0.60").create().await;
+    let lie = json!({"user_id": r#"usage:{"input_tokens":5,"output_tokens":5}"#});
+    let mut request: Value = serde_json::from_str(&body(20_000)).expect("a body");
+    request["metadata"] = lie;
+    let asking = (0..3).map(|_| Answer::to(key.message(request.to_string())));
+    let statuses: Vec<u16> = join_all(asking).await.iter().map(|answer| answer.status).collect();
+    class.check("three where one fits at a time", statuses == [200; 3], || format!("{statuses:?}"));
+
+    let (house, _upstream) = start(&[("BATON_LIMIT_WAIT_SECONDS", "0.1")]).await;
+    let key = house.key("short").limit_usd_daily("0.60").create().await;
+    let answers = join_all((0..3).map(|_| Answer::to(key.message(request.to_string())))).await;
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        let seconds = answer.header("retry-after").and_then(|text| text.parse::<u64>().ok());
+        let holds = answer.status == 429
+            && answer.text().contains("rate_limit_error")
+            && answer.header("x-should-retry").is_none()
+            && seconds.is_some_and(|seconds| (1..=10).contains(&seconds));
+        class.check("reserved by others", holds, || format!("{} {}", answer.status, answer.text()));
+    }
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    class.check("one is served", (1..3).contains(&served), || format!("{served}"));
+
+    // Many more than may wait: nothing is held up, and nothing is overrun.
+    let key = house.key("many").limit_usd_daily("0.60").create().await;
+    let answers = join_all((0..100).map(|_| ask(&key, 20_000))).await;
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    let events = house.events_within(Duration::from_secs(20), &key, served).await;
+    let spent: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
+    class.check("a hundred at once", spent <= pico(&json!("0.60")), || format!("{spent}"));
+}
+
+/// Amounts that are no limit.
+pub(crate) async fn bad_limits(class: Class) {
+    let (house, _upstream) = start(&[]).await;
+    let admin = house.admin();
+    let key = admin.create("/keys", &json!({"name": "k"})).await;
+    let user = admin.create("/users", &json!({"name": "u"})).await;
+    let places = [
+        ("POST", "/keys".to_owned()),
+        ("PATCH", format!("/keys/{key}")),
+        ("POST", "/users".to_owned()),
+        ("PATCH", format!("/users/{user}")),
+        ("POST", "/groups".to_owned()),
+        ("PATCH", "/groups/grp_default".to_owned()),
+        ("PUT", "/limits/organization".to_owned()),
+    ];
+    let money = ["usd_daily", "usd_weekly", "usd_monthly", "usd_total"];
+    let amounts = [
+        json!("-1"),
+        json!("-0.000000000001"),
+        json!("-99999999999999999999"),
+        json!("1e3"),
+        json!("NaN"),
+        json!(""),
+        json!("0.0000000000001"),
+        json!(5),
+        json!([]),
+    ];
+    let counts = ["requests_per_minute", "concurrency"];
+    let numbers = [json!(-1), json!(1.5), json!("1"), json!(4_294_967_296_u64)];
+    let mut tried: Vec<(&str, Value)> = Vec::new();
+    for name in money {
+        tried.extend(amounts.iter().map(|amount| (name, amount.clone())));
+    }
+    for name in counts {
+        tried.extend(numbers.iter().map(|number| (name, number.clone())));
+    }
+    for (number, (name, value)) in tried.into_iter().enumerate() {
+        for (method, path) in &places {
+            let mut limits = json!({});
+            limits[name] = value.clone();
+            let body = match (*method, path.as_str()) {
+                ("PUT", _) => limits,
+                ("POST", _) => json!({"name": format!("n{number}"), "limits": limits}),
+                _ => json!({"limits": limits}),
+            };
+            let answer = admin.send(method, path, &body).await;
+            let is_named = answer.status == 400 && answer.message().contains(name);
+            class.check(&format!("{method} {path} {body}"), is_named, || {
+                format!("{} {:.200}", answer.status, answer.text())
+            });
+        }
+    }
+    for amount in ["-1", "-100", "1.5", "", "x"] {
+        let cap = json!({"scope": {"type": "organization"}, "amount": amount, "period": "daily"});
+        let answer = admin.post("/organizations/spend_limits", &cap).await;
+        let is_named = answer.status == 400 && answer.message().contains("amount");
+        class.check(&format!("a spend limit of {amount:?}"), is_named, || answer.text());
+    }
+}
+
+/// Counts of tokens and lists of models by a key that may do nothing.
+pub(crate) async fn free_calls(class: Class) {
+    let (house, upstream) = start(&[("BATON_METRICS_TOKEN", "metrics-token")]).await;
+    for (name, method, path) in [
+        ("count_tokens", "POST", "/v1/messages/count_tokens"),
+        ("models", "GET", "/v1/models"),
+        ("a model", "GET", "/v1/models/claude-haiku-4-5"),
+    ] {
+        let plan = house.key(name).limit("requests_per_minute", 1).limit("concurrency", 1);
+        let key = plan.limit_usd_daily("0").create().await;
+        let before = upstream.asked().len();
+        let text = if method == "POST" { body(5) } else { String::new() };
+        let asking = (0..300).map(|_| Answer::to(key.request(method, path).body(text.clone())));
+        let answers = join_all(asking).await;
+        let served = answers.iter().filter(|answer| answer.status == 200).count();
+        // The minute may turn once meanwhile.
+        class.check(&format!("{name}: served"), (26..=120).contains(&served), || {
+            format!("{served}")
+        });
+        let asked = upstream.asked().len() - before;
+        let asked_max = if method == "POST" { served } else { 64 };
+        class.check(&format!("{name}: asked"), asked <= asked_max, || format!("{asked}"));
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            let holds = answer.status == 429
+                && answer.text().contains("rate_limit_error")
+                && answer.header("retry-after").is_some();
+            class.check(name, holds, || format!("{} {:.200}", answer.status, answer.text()));
+        }
+    }
+    let key = house.key("one").limit("requests_per_minute", 1).create().await;
+    for _ in 0..5 {
+        let request = key.request("POST", "/v1/messages/count_tokens").body(body(5));
+        let answer = Answer::to(request).await;
+        class.check("a count beside a limit", answer.status == 200, || answer.text());
+    }
+    let answer = ask(&key, 5).await;
+    class.check("the key's own limit is left", answer.status == 200, || answer.text());
+    let metrics = reqwest::Client::new().get(format!("{}/metrics", house.admin_url()));
+    let metrics = Answer::to(metrics.bearer_auth("metrics-token")).await.text();
+    class.check("metrics", metrics.contains("models"), || "no word of models".to_owned());
+}
+
+/// An upstream that claims more than a request permitted.
+pub(crate) async fn lies(class: Class) {
+    let (house, _upstream) = start(&[]).await;
+    let pool = json!({"usd_monthly": "1000"});
+    house.admin().send("PUT", "/limits/organization", &pool).await.ok();
+    let (liar, other) = (house.key("liar").create().await, house.key("other").create().await);
+    let claims = [
+        json!({"input_tokens": 1, "output_tokens": 50_000_000_000_u64}),
+        json!({"input_tokens": 50_000_000_000_u64, "output_tokens": 1}),
+        json!({"input_tokens": 1, "output_tokens": 1, "cache_creation_input_tokens": 50_000_000_000_u64}),
+        json!({
+            "input_tokens": 1, "output_tokens": 1,
+            "server_tool_use": {"web_search_requests": 50_000_000_u64},
+        }),
+        json!({
+            "input_tokens": 1, "output_tokens": 1, "iterations": [
+                {"type": "message", "model": "claude-opus-4-1", "input_tokens": 9_000_000_000_u64, "output_tokens": 5},
+            ],
+        }),
+    ];
+    for (number, claim) in claims.iter().enumerate() {
+        let mut request = message("claude-haiku-4-5", "hi", false);
+        request["max_tokens"] = json!(5);
+        request["metadata"] = json!({"user_id": format!("usage:{claim}")});
+        Answer::to(liar.message(request.to_string())).await;
+        let events = house.events_within(Duration::from_secs(20), &liar, number + 1).await;
+        let capped = events.iter().filter(|event| event["capped"] == true);
+        let most = capped.clone().map(|event| pico(&event["cost_usd"])).max().unwrap_or(i128::MAX);
+        let holds = capped.count() == number + 1 && most < pico(&json!("0.10"));
+        class.check(&format!("{claim}"), holds, || format!("{events:?}"));
+        let answer = ask(&other, 100).await;
+        class.check(&format!("{claim}: the others"), answer.status == 200, || answer.text());
+    }
+}

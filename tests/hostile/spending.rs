@@ -1,0 +1,255 @@
+//! Spending more than a money limit: every field that multiplies a cost, in every protocol, on every
+//! kind of account, sent many at once; and models that the key may not use, named beside the first.
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, Launch, pico};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::class::Class;
+use crate::greedy_upstream::Greedy;
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+const RESPONSES: &str = "/v1/responses";
+const CLAUDE: &str = "claude-haiku-4-5";
+const GPT: &str = "gpt-5.5";
+
+/// Requests that are sent at once.
+const AT_ONCE: usize = 6;
+
+/// A Baton with one account of each kind, each in a group of its own.
+struct Kinds {
+    house: House,
+    upstream: Greedy,
+    groups: Vec<(&'static str, String)>,
+}
+
+impl Kinds {
+    async fn start() -> Self {
+        // Nobody waits here for what others have reserved.
+        let launch = Launch::new().env("BATON_LIMIT_WAIT_SECONDS", "0");
+        let (house, upstream) = (House::launched(launch).await, Greedy::start().await);
+        let mut groups = Vec::new();
+        for (name, fields) in [
+            ("anthropic", json!({})),
+            ("chat", json!({"provider": "openai_compatible"})),
+            ("responses", json!({"provider": "openai_compatible", "speaks_responses": true})),
+        ] {
+            let group = house.group(name).await;
+            let mut fields = fields;
+            fields["groups"] = json!([group]);
+            house.account_with(name, &upstream.url(), fields).await;
+            groups.push((name, group));
+        }
+        Self { house, upstream, groups }
+    }
+
+    fn group(&self, name: &str) -> &str {
+        let found = self.groups.iter().find(|(kind, _)| *kind == name);
+        found.map_or("", |(_, id)| id)
+    }
+}
+
+/// A request in a protocol's own words, with these fields.
+fn body(path: &str, model: &str, text: &str, fields: &Value) -> Value {
+    let mut body = match path {
+        RESPONSES => json!({"model": model, "input": text}),
+        _ => json!({"model": model, "messages": [{"role": "user", "content": text}]}),
+    };
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+async fn ask(key: &Key, path: &str, body: &Value) -> Answer {
+    Answer::to(key.request("POST", path).body(body.to_string())).await
+}
+
+/// The fields that multiply, by protocol.
+fn multipliers() -> Vec<(&'static str, Value)> {
+    let bounded = |mut fields: Value| {
+        fields["max_tokens"] = json!(2_000);
+        fields
+    };
+    let history = |fields: Value| {
+        let mut fields = fields;
+        fields["max_output_tokens"] = json!(100);
+        fields
+    };
+    vec![
+        (CHAT, json!({"max_output_tokens": 1})),
+        (CHAT, json!({"max_tokens": 0})),
+        (CHAT, json!({"max_tokens": 1, "reasoning_effort": "high"})),
+        (CHAT, json!({"max_tokens": 1, "max_completion_tokens": 90_000})),
+        (CHAT, bounded(json!({"n": 2}))),
+        (CHAT, bounded(json!({"n": 128}))),
+        (CHAT, bounded(json!({"n": 4, "best_of": 8}))),
+        (CHAT, bounded(json!({"service_tier": "priority"}))),
+        (CHAT, bounded(json!({"prediction": {"type": "content", "content": "x".repeat(9_000)}}))),
+        (CHAT, bounded(json!({"web_search_options": {}}))),
+        (CHAT, json!({})),
+        (RESPONSES, json!({"max_tokens": 1})),
+        (RESPONSES, json!({"max_completion_tokens": 1})),
+        (RESPONSES, json!({"max_output_tokens": 16, "reasoning": {"effort": "high"}})),
+        (RESPONSES, history(json!({"previous_response_id": "resp_0"}))),
+        (RESPONSES, history(json!({"conversation": "conv_0"}))),
+        (RESPONSES, history(json!({"conversation": {"id": "conv_0"}}))),
+        (RESPONSES, history(json!({"prompt": {"id": "pmpt_0"}}))),
+        (RESPONSES, history(json!({"input": [{"type": "item_reference", "id": "m"}]}))),
+        (RESPONSES, history(json!({"service_tier": "priority"}))),
+        (RESPONSES, history(json!({"tools": [{"type": "web_search"}]}))),
+        (RESPONSES, json!({})),
+        (MESSAGES, json!({"max_output_tokens": 1})),
+        (MESSAGES, json!({"max_tokens": 0})),
+        (MESSAGES, bounded(json!({"fallbacks": [{"model": "claude-opus-4-1"}]}))),
+        (MESSAGES, bounded(json!({"fallbacks": [{"model": CLAUDE, "max_tokens": 50_000}]}))),
+        (MESSAGES, bounded(json!({"speed": "fast"}))),
+        (MESSAGES, bounded(json!({"inference_geo": "us"}))),
+        (
+            MESSAGES,
+            bounded(
+                json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 50}]}),
+            ),
+        ),
+        (
+            MESSAGES,
+            bounded(json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]})),
+        ),
+        (
+            MESSAGES,
+            bounded(json!({"context_management": {"edits": [{"type": "compact_20260112"}]}})),
+        ),
+    ]
+}
+
+/// What was spent of each limit, once everything is over.
+pub(crate) async fn overspending(class: Class) {
+    let kinds = Kinds::start().await;
+    let mut tried = Vec::new();
+    for limit in ["0.02", "0.50"] {
+        for (kind, group) in &kinds.groups {
+            let model = if *kind == "anthropic" { CLAUDE } else { GPT };
+            for (path, fields) in multipliers() {
+                let name = format!("{kind} {path} {fields:.90} with {limit} a day");
+                let plan = kinds.house.key(&format!("k{}", tried.len())).group(group);
+                let key = plan.limit_usd_daily(limit).create().await;
+                tried.push((name, limit, key, path, body(path, model, "hi", &fields)));
+            }
+        }
+    }
+    for some in tried.chunks(24) {
+        let asking = some.iter().map(|(.., key, path, body)| async move {
+            let all = join_all((0..AT_ONCE).map(|_| ask(key, path, body))).await;
+            all.iter().map(|answer| answer.status).collect::<Vec<_>>()
+        });
+        let answers = join_all(asking).await;
+        for ((name, limit, key, ..), statuses) in some.iter().zip(answers) {
+            let is_known = |status: &u16| matches!(status, 200 | 400 | 429);
+            class.check(name, statuses.iter().all(is_known), || format!("{statuses:?}"));
+            let served = statuses.iter().filter(|status| **status == 200).count();
+            let events = match served {
+                0 => Vec::new(),
+                _ => kinds.house.events_within(Duration::from_secs(30), key, served).await,
+            };
+            let spent: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
+            class.check(name, spent <= pico(&json!(limit)), || format!("{spent} pico-dollars"));
+            let capped = events.iter().any(|event| event["capped"] == true);
+            class.check(name, !capped, || "an honest answer was cut".to_owned());
+        }
+    }
+}
+
+/// A small limit, and a bound that only another protocol's upstream would read.
+pub(crate) async fn reservations(class: Class) {
+    let kinds = Kinds::start().await;
+    for (kind, group) in &kinds.groups {
+        let model = if *kind == "anthropic" { "claude-opus-4-5" } else { GPT };
+        for (number, (path, fields)) in multipliers().into_iter().enumerate() {
+            let (name, mark) =
+                (format!("{kind} {path} {fields:.90}"), format!("mark-{kind}-{number}-"));
+            let plan = kinds.house.key(&mark).group(group);
+            let key = plan.limit_usd_daily("0.02").create().await;
+            let answer = ask(&key, path, &body(path, model, &mark, &fields)).await;
+            let asked = kinds.upstream.asked_with(&mark);
+            let most = asked.iter().map(|body| {
+                let bounds = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+                bounds.iter().filter_map(|name| body[*name].as_u64()).max().unwrap_or(u64::MAX)
+            });
+            let most = most.max().unwrap_or_default();
+            let is_held = asked.is_empty() || most <= 800;
+            class.check(&name, is_held, || format!("{}: asked for {most} tokens", answer.status));
+        }
+    }
+}
+
+/// Models that are named in other places than `model`.
+pub(crate) async fn named_models(class: Class) {
+    let kinds = Kinds::start().await;
+    let opus = "claude-opus-4-1";
+    let places = [
+        json!({"fallbacks": [{"model": opus}]}),
+        json!({"fallbacks": [opus]}),
+        json!({"fallbacks": [{"model": CLAUDE}, {"model": opus}]}),
+        json!({"tools": [{"type": "advisor_20260301", "name": "advisor", "model": opus}]}),
+        json!({"tools": [{"type": "image_generation", "model": opus}]}),
+        json!({"models": [CLAUDE, opus]}),
+        json!({"extra_body": {"routing": [{"model": opus}]}}),
+        json!({"fallback_models": [opus]}),
+    ];
+    for (kind, group) in &kinds.groups {
+        for limit in [None, Some("100")] {
+            let plan = kinds.house.key(&format!("{kind}{limit:?}")).group(group).models(&[CLAUDE]);
+            let plan = if let Some(usd) = limit { plan.limit_usd_daily(usd) } else { plan };
+            let key = plan.create().await;
+            for path in [MESSAGES, CHAT, RESPONSES] {
+                for (number, fields) in places.iter().enumerate() {
+                    let mark = format!("mark-{kind}-{number}-{limit:?}-{path}");
+                    let mut request = body(path, CLAUDE, &mark, fields);
+                    request["max_tokens"] = json!(5);
+                    let answer = ask(&key, path, &request).await;
+                    let name = format!("{kind} {path} {fields}");
+                    let asked = kinds.upstream.asked_with(&mark);
+                    class.check(&name, answer.status == 403 && asked.is_empty(), || {
+                        format!("{} {:.200}", answer.status, answer.text())
+                    });
+                }
+                let mut plain = body(path, CLAUDE, "hi", &json!({}));
+                plain["max_tokens"] = json!(5);
+                plain["max_output_tokens"] = json!(5);
+                let answer = ask(&key, path, &plain).await;
+                class.check(&format!("{kind} {path}, its own model"), answer.status == 200, || {
+                    format!("{} {:.200}", answer.status, answer.text())
+                });
+            }
+        }
+    }
+}
+
+/// Answers that are made after the answer.
+pub(crate) async fn background(class: Class) {
+    let kinds = Kinds::start().await;
+    for kind in ["anthropic", "chat", "responses"] {
+        let key = kinds.house.key(kind).group(kinds.group(kind)).create().await;
+        for value in [json!(true), json!("true"), json!(1), json!({})] {
+            for stream in [false, true] {
+                let mark = format!("mark-{kind}-{value}-{stream}");
+                let fields = json!({"background": value, "stream": stream, "store": true});
+                let answer = ask(&key, RESPONSES, &body(RESPONSES, CLAUDE, &mark, &fields)).await;
+                let text = answer.text();
+                let is_named = answer.status == 400 && text.contains("background");
+                let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
+                class.check(&format!("{kind} {fields}"), is_held, || {
+                    format!("{} {text:.200}", answer.status)
+                });
+            }
+        }
+        for value in [json!(false), json!(null)] {
+            let fields = json!({"background": value});
+            let answer = ask(&key, RESPONSES, &body(RESPONSES, CLAUDE, "hi", &fields)).await;
+            class.check(&format!("{kind} {fields}"), answer.status == 200, || answer.text());
+        }
+    }
+}
