@@ -105,10 +105,7 @@ fn is_refused(said: &str) -> bool {
 pub(crate) async fn run(class: Class) {
     let house = House::open().await;
     let group = house.group("bedrock").await;
-    let bedrock = json!({
-        "provider": "bedrock", "groups": [group],
-        "credential": {"type": "bearer", "value": "bedrock-key"},
-    });
+    let bedrock = json!({"provider": "bedrock", "groups": [group]});
     house.account_with("bedrock", &house.upstream.url(), bedrock).await;
     let wide = house.key("wide").create().await;
     let narrow = house.key("narrow").models(&["claude-haiku-*"]).create().await;
@@ -141,26 +138,28 @@ pub(crate) async fn run(class: Class) {
 
 /// A body's model becomes a part of Bedrock's path.
 async fn bodies(class: &Class, house: &House, key: &Key) {
+    // Names that an account on Bedrock serves without a map.
     let models = [
-        "..",
-        "../x",
-        "x/../../y",
-        "x/..",
-        "..\\x",
-        "x?y",
-        "x#y",
-        "x%2fy",
-        "%2e%2e",
-        "x\n",
-        "x\u{0}",
-        "x\u{202e}",
-        "\u{ff0e}\u{ff0e}/x",
-        "/x",
-        "x/",
-        "x//y",
-        "..;/x",
-        ".",
-        " ",
+        "anthropic.x/../../y",
+        "../anthropic.x",
+        "..%2fanthropic.x",
+        "anthropic.x/..",
+        "anthropic.x/.",
+        "anthropic.x/./y",
+        "anthropic.x\\..\\y",
+        "anthropic.x?y",
+        "anthropic.x#y",
+        "anthropic.x%2fy",
+        "anthropic.x%2F..%2F..",
+        "anthropic.x\n",
+        "anthropic.x\u{0}",
+        "anthropic.x\u{202e}",
+        "\u{ff0e}\u{ff0e}/anthropic.x",
+        "/anthropic.x",
+        "anthropic.x/",
+        "anthropic.x//y",
+        "..;/anthropic.x",
+        "anthropic.x/ /y",
     ];
     for model in models {
         for path in ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"] {

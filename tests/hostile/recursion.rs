@@ -131,10 +131,7 @@ async fn keys(house: &House) -> Vec<(&'static str, Key)> {
         ("anthropic", json!({})),
         ("openai", json!({"provider": "openai_compatible"})),
         ("responses", json!({"provider": "openai_compatible", "speaks_responses": true})),
-        (
-            "bedrock",
-            json!({"provider": "bedrock", "credential": {"type": "bearer", "value": "bedrock-key"}}),
-        ),
+        ("bedrock", json!({"provider": "bedrock"})),
     ];
     for (kind, mut fields) in kinds {
         let group = house.group(kind).await;

@@ -3,13 +3,13 @@
 //!
 //! Every other byte stays, in requests and in streams. What usage means is `meter`'s business.
 
-use crate::json::is_json;
+use crate::json::{self, Value, is_json};
 use crate::sse::Decoder;
 use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
 
 /// An event that grows longer than this is no usage chunk and is passed on as it comes.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
@@ -18,40 +18,42 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// or is no JSON object.
 pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
     const ASKED: &str = r#""include_usage":true"#;
-    #[derive(Deserialize)]
-    struct Request<'a> {
-        #[serde(borrow, default, deserialize_with = "present")]
-        stream_options: Option<&'a RawValue>,
-    }
-    let text = std::str::from_utf8(body).ok()?;
-    let raw = serde_json::from_str::<Request>(text).ok()?.stream_options.map(RawValue::get);
-    let start = text.find('{')? + 1;
-    let Some(raw) = raw else {
-        let rest = text.get(start..)?;
-        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+    let mut options = None;
+    json::fields(body, |name, span| {
+        if name == "stream_options" {
+            options = Some(span);
+        }
+        Ok(())
+    })
+    .ok()?;
+    let Some(span) = options else {
+        let start = memchr::memchr(b'{', body)? + 1;
+        let rest = body.get(start..)?.trim_ascii_start();
+        let comma = if rest.starts_with(b"}") { "" } else { "," };
         let added = format!(r#""stream_options":{{{ASKED}}}{comma}"#);
-        return Some(spliced(text, start..start, &added));
+        return Some(spliced(body, start..start, &added));
     };
-    let options: Option<BTreeMap<&str, &RawValue>> = serde_json::from_str(raw).ok()?;
-    let mut options = options.unwrap_or_default();
-    if options.get("include_usage").is_some_and(|value| value.get() == "true") {
-        return None;
+    let given = Value::of_checked(body.get(span.clone())?);
+    let mut changed = format!("{{{ASKED}");
+    if !given.is_null() {
+        for (name, value) in given.fields()? {
+            match (&*name, value.raw()) {
+                ("include_usage", "true") => return None,
+                ("include_usage", _) => {}
+                // However the name was written, it is written plainly again.
+                (name, raw) => {
+                    let _ = write!(changed, ",{}:{raw}", serde_json::Value::from(name));
+                }
+            }
+        }
     }
-    options.remove("include_usage");
-    let others = options.iter().map(|(name, value)| format!(",\"{name}\":{value}"));
-    let changed = format!("{{{ASKED}{}}}", others.collect::<String>());
-    let at = raw.as_ptr().addr() - text.as_ptr().addr();
-    Some(spliced(text, at..at + raw.len(), &changed))
+    changed.push('}');
+    Some(spliced(body, span, &changed))
 }
 
-/// A field that is `null` is there, too.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(value).map(Some)
-}
-
-fn spliced(text: &str, span: std::ops::Range<usize>, with: &str) -> Bytes {
-    let (before, after) = (text.get(..span.start), text.get(span.end..));
-    [before.unwrap_or_default(), with, after.unwrap_or_default()].concat().into()
+fn spliced(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
+    let (before, after) = (body.get(..span.start), body.get(span.end..));
+    [before.unwrap_or_default(), with.as_bytes(), after.unwrap_or_default()].concat().into()
 }
 
 /// Takes the usage chunk out of a stream, however it is cut. What it yields is whole events.
@@ -194,6 +196,11 @@ mod tests {
         );
         check(r#"{"stream_options": null}"#, Some(r#"{"stream_options": {"include_usage":true}}"#));
         check(r#"{"stream_options":7}"#, None);
+        check(
+            r#"{"stream\u005foptions":{"include\u005fusage":false,"a\u0022b":1}}"#,
+            Some(r#"{"stream\u005foptions":{"include_usage":true,"a\"b":1}}"#),
+        );
+        check(r#"{"stream_options":{"include\u005fusage":true}}"#, None);
         check("[]", None);
     }
 

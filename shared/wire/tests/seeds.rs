@@ -1,11 +1,72 @@
 //! The fuzz targets, on the fixtures and on every input that once broke one: without nightly.
-#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 #[path = "../../../tests/fuzz/src/targets.rs"]
 mod targets;
 
+use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The entries of a dictionary of the fuzzer, their escapes undone.
+fn dictionary(name: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/dictionaries");
+    let text = fs::read_to_string(root.join(name)).unwrap();
+    let entries = text.lines().filter_map(|line| line.strip_prefix('"')?.strip_suffix('"'));
+    let entry = |entry: &str| {
+        let (mut bytes, mut rest) = (Vec::new(), entry.as_bytes());
+        while let [first, tail @ ..] = rest {
+            rest = tail;
+            if let (b'\\', [b'x', high, low, ..]) = (first, tail) {
+                let digits = [*high, *low];
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap());
+                rest = &tail[3..];
+            } else if let (b'\\', [escaped, ..]) = (first, tail) {
+                bytes.push(*escaped);
+                rest = &tail[1..];
+            } else {
+                bytes.push(*first);
+            }
+        }
+        bytes
+    };
+    entries.map(entry).collect()
+}
+
+/// Enough for any bound on nesting, and little enough for many cases.
+const INPUT_BYTES_MAX: usize = 10_000;
+
+/// Words of a dictionary in any order, some of them many times.
+fn nested(name: &str) -> impl Strategy<Value = Vec<u8>> {
+    let times = prop_oneof![16 => Just(1_usize), 2 => 2..20_usize, 1 => 100..1_000_usize];
+    let part = (prop::sample::select(dictionary(name)), times);
+    prop::collection::vec(part, 1..12).prop_map(|parts| {
+        parts.iter().flat_map(|(word, times)| word.repeat(*times)).take(INPUT_BYTES_MAX).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nesting_and_repetition(input in nested("json.dict")) {
+        let whole = [&b"{\"model\":\"m\",\"messages\":"[..], &input, b"}"].concat();
+        for input in [&input, &whole] {
+            targets::envelope(input);
+            targets::passed_on(input);
+            targets::translate(input);
+            targets::meter(input);
+            targets::translate_stream(&[b"data: ", &input[..], b"\n\n"].concat());
+        }
+    }
+
+    #[test]
+    fn paths(input in nested("path.dict")) {
+        targets::route(&input);
+        targets::route(&[b"/v1/models/", &input[..]].concat());
+        targets::route(&[b"/model/", &input[..], b"/invoke"].concat());
+    }
+}
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
@@ -38,6 +99,14 @@ fn envelope() {
     for path in files("fixtures/requests") {
         let request: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         targets::envelope(request["body"].to_string().as_bytes());
+    }
+}
+
+#[test]
+fn passed_on() {
+    for path in files("fixtures/requests") {
+        let request: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        targets::passed_on(request["body"].to_string().as_bytes());
     }
 }
 

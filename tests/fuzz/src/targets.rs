@@ -2,10 +2,15 @@
 //! the fixtures and on every input that once broke something.
 
 use baton_domain::price::PriceTable;
+use baton_wire::bedrock;
 use baton_wire::envelope::{BadBody, Envelope, replace_model};
 use baton_wire::meter::{Meter, Reading};
+use baton_wire::model_path::{models_query, read_id};
+use baton_wire::route::{Route, resolve};
+use baton_wire::session::session_seed;
 use baton_wire::sse::Decoder;
 use baton_wire::translate::{Asked, Client, Options, Speaks, Translation};
+use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -148,4 +153,41 @@ fn translated(asked: &Asked, chunks: &[&[u8]]) -> (Vec<u8>, bool) {
     }
     let told = stream.finish(&mut out);
     (out, told)
+}
+
+/// What the relay does to a request that it passes on: whatever was read stays readable.
+pub(crate) fn passed_on(input: &[u8]) {
+    let Ok(envelope) = Envelope::beside(input, "m", true) else { return };
+    session_seed(envelope.session.as_deref(), &envelope.prefix);
+    session_seed(None, &envelope.prefix);
+    if let Some(asking) = ask_for_usage(&Bytes::copy_from_slice(input)) {
+        assert!(Envelope::beside(&asking, "m", true).is_ok());
+        assert_eq!(ask_for_usage(&asking), None, "it asks now");
+    }
+    let changed = [
+        bedrock::to_invoke(input, ["a,b"].into_iter()).map(Vec::from),
+        bedrock::to_count(input, [].into_iter()).map(Vec::from),
+        bedrock::to_messages(input, "m", true).map(|message| message.body.to_vec()),
+    ];
+    for body in changed {
+        assert!(Envelope::beside(&body.unwrap_or_default(), "m", true).is_ok());
+    }
+    let _ = bedrock::to_count_messages(input, "m");
+}
+
+/// A path names a route or none, and no route's path upstream has a segment of dots.
+pub(crate) fn route(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    for method in [http::Method::GET, http::Method::POST] {
+        let Ok(route) = resolve(&method, &text) else { continue };
+        let path = route.upstream_path().unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(path.is_ascii() && !path.contains(['\\', '?', '#', ';']), "{path}");
+        let is_dots = |segment: &str| segment.is_empty() || segment.chars().all(|c| c == '.');
+        assert!(path == "/" || !path[1..].split('/').any(is_dots), "{path}");
+        if let Route::Model(id) = route {
+            assert_eq!(read_id(&path["/v1/models/".len()..]), Ok(id));
+        }
+    }
+    let query = models_query(&text);
+    assert!(query.is_ascii() && !query.contains(char::is_control));
 }
