@@ -271,6 +271,11 @@ impl Chooser {
         Conversation { group, session, model }
     }
 
+    /// What is asked for.
+    pub(crate) fn want(&self) -> Want {
+        self.want
+    }
+
     /// Whether the upstream bills what is asked for.
     pub(crate) fn is_paid(&self) -> bool {
         matches!(self.want, Want::Answer(_))

@@ -130,54 +130,20 @@ impl Means {
             self.chooser(&question.caller, question.want(), &question.model, call.session).await?;
         let mut course = Course::default();
         while chooser.accounts_tried() < ACCOUNTS_MAX && course.refusals < REFUSALS_MAX {
-            let picked = tokio::select! {
-                biased;
-                () = self.stop.is_over.cancelled() => None,
-                picked = self.pick(&mut chooser, question, deadline) => Some(picked),
+            let picked = self.next_account(&mut chooser, question, deadline).await;
+            let Picked { at, seat } = match picked {
+                Ok(picked) => picked,
+                Err(nobody) => return Err(self.give_up_on(asked, &chooser, course, nobody).await),
             };
-            let Some(picked) = picked else {
-                return Err(match course.last.take() {
-                    Some(missed) => {
-                        Box::pin(self.end(asked, &chooser, course, (missed, None))).await
-                    }
-                    None => Refusal::stopping().into(),
-                });
-            };
-            let Picked { at, seat } = match (picked, course.last.take()) {
-                (Ok(picked), None) => picked,
-                (Ok(picked), Some(missed)) => {
-                    self.observer.failed_over(missed.miss.cause());
-                    self.leave_seat(&missed.receipt).await;
-                    picked
-                }
-                (Err(nobody), None) => {
-                    let now = self.store.clock().now();
-                    return Err(nobody.refusal(&unserved(asked, question, &chooser), now).into());
-                }
-                (Err(nobody), Some(missed)) => {
-                    return Err(Box::pin(self.end(
-                        asked,
-                        &chooser,
-                        course,
-                        (missed, Some(nobody)),
-                    ))
-                    .await);
-                }
-            };
+            if let Some(missed) = course.last.take() {
+                self.observer.failed_over(missed.miss.cause());
+                self.leave_seat(&missed.receipt).await;
+            }
             let pool = chooser.pool().clone();
             let member = &pool.members[at];
             let speech = Speech::between(asked, question.stream, &member.account);
-            let mut receipt = Receipt {
-                question: Arc::clone(question),
-                account: member.account.id.clone(),
-                provider: member.account.provider.as_str(),
-                upstream_model: speech.model(member, chooser.model()),
-                attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
-                tried: course.tried.clone(),
-                seat,
-                status: 0,
-                first_byte_at: None,
-            };
+            let upstream_model = speech.model(member, chooser.model());
+            let mut receipt = course.receipt(question, member, &chooser, (upstream_model, seat));
             let model = &receipt.upstream_model;
             match self.attempt(asked, member, (speech, &call, model), deadline).await {
                 Ok(held) => {
@@ -194,18 +160,49 @@ impl Means {
                         course.was_asked = true;
                     }
                     let missed = self.judge(member, &mut chooser, &mut course, (receipt, miss));
-                    if missed.verdict.request == Next::PassOn || Instant::now() >= deadline {
-                        return Err(
-                            Box::pin(self.end(asked, &chooser, course, (missed, None))).await
-                        );
-                    }
+                    let is_over = missed.verdict.request == Next::PassOn;
                     course.last = Some(missed);
+                    if is_over || Instant::now() >= deadline {
+                        break;
+                    }
                 }
             }
         }
-        match course.last.take() {
-            Some(missed) => Err(Box::pin(self.end(asked, &chooser, course, (missed, None))).await),
-            None => Err(Refusal::no_account().into()),
+        Err(self.give_up_on(asked, &chooser, course, None).await)
+    }
+
+    /// The next account to try; nobody where the process is being stopped.
+    async fn next_account(
+        &self,
+        chooser: &mut Chooser,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Picked, Option<Nobody>> {
+        tokio::select! {
+            biased;
+            () = self.stop.is_over.cancelled() => Err(None),
+            picked = self.pick(chooser, question, deadline) => picked.map_err(Some),
+        }
+    }
+
+    /// No account is tried any more: what the last one said, or why none was tried.
+    async fn give_up_on(
+        &self,
+        asked: &Asked,
+        chooser: &Chooser,
+        mut course: Course,
+        nobody: Option<Nobody>,
+    ) -> Failure {
+        match (course.last.take(), nobody) {
+            // Boxed, so that requests that are served stay small.
+            (Some(missed), nobody) => {
+                Box::pin(self.end(asked, chooser, course, (missed, nobody))).await
+            }
+            (None, Some(nobody)) => {
+                let now = self.store.clock().now();
+                nobody.refusal(&unserved(asked, chooser), now).into()
+            }
+            (None, None) => Refusal::stopping().into(),
         }
     }
 
@@ -320,7 +317,7 @@ impl Means {
         } else if is_accepted && matches!(verdict.account, Effect::Suspect { .. }) {
             Err(Refusal::contradictory())
         } else {
-            let unserved = unserved(asked, &receipt.question, chooser);
+            let unserved = unserved(asked, chooser);
             Err(match nobody() {
                 Some(nobody) => nobody.refusal(&unserved, now),
                 None => Refusal::busy(),
@@ -348,6 +345,29 @@ struct Course {
     refusals: usize,
     /// What is being found out about their credentials.
     suspicions: Vec<Suspicion>,
+}
+
+impl Course {
+    /// What will become the record of this try.
+    fn receipt(
+        &self,
+        question: &Arc<Question>,
+        member: &PoolMember,
+        chooser: &Chooser,
+        (upstream_model, seat): (String, Seat),
+    ) -> Receipt {
+        Receipt {
+            question: Arc::clone(question),
+            account: member.account.id.clone(),
+            provider: member.account.provider.as_str(),
+            upstream_model,
+            attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
+            tried: self.tried.clone(),
+            seat,
+            status: 0,
+            first_byte_at: None,
+        }
+    }
 }
 
 /// One account that gave no good answer.
@@ -393,6 +413,6 @@ fn rest_until(effect: &Effect) -> Option<jiff::Timestamp> {
     }
 }
 
-fn unserved<'a>(asked: &Asked, question: &Question, chooser: &'a Chooser) -> Unserved<'a> {
-    Unserved { model: chooser.model(), want: question.want(), dialect: asked.dialect }
+fn unserved<'a>(asked: &Asked, chooser: &'a Chooser) -> Unserved<'a> {
+    Unserved { model: chooser.model(), want: chooser.want(), dialect: asked.dialect }
 }
