@@ -3,10 +3,10 @@
 
 use crate::Office;
 use baton_cloud::store::Stored;
-use baton_cloud::upstream::{AwsAccess, Signer, Upstream, credential_header, trimmed};
+use baton_cloud::upstream::{Address, AwsAccess, Signer, Upstream, credential_header};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::model::foundation_id;
-use baton_wire::bedrock::{Action, BadBody, path, to_count, told};
+use baton_wire::bedrock::{Action, path, to_count, told};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -32,21 +32,19 @@ impl Office {
                 .map_err(|_| "its credential is no header value".to_owned())?,
         );
         let proxy = self.store.open_proxy(account).await.map_err(|error| error.to_string())?;
-        let base = trimmed(&account.base_url);
-        let question = question(account);
-        let Question { method, path, body } = question.map_err(|error| error.to_string())?;
-        let url = format!("{base}{path}");
+        let Question { method, path, body } = question(account)?;
+        let address = Address::new(&account.base_url, &path);
         if account.credential == CredentialKind::Aws {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             let access = AwsAccess::of_secret(&credential).map_err(|error| error.to_string())?;
             let role = Signer::new(self.store.clock().clone());
-            let signed = role.sign(&access, &url, &mut headers, &body).await;
+            let signed = role.sign(&access, address.as_str(), &mut headers, &body).await;
             signed.map_err(|error| error.to_string())?;
         }
         let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
             .and_then(|upstream| upstream.through(proxy.as_ref()))
             .map_err(|error| error.to_string())?;
-        let answer = upstream.call(method, &url, headers, body).await;
+        let answer = upstream.call(method, &address, headers, body).await;
         let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -71,7 +69,7 @@ struct Question {
 
 /// A list of models; where Bedrock speaks for itself, a count of tokens by a model that the account
 /// maps to, or by one that every region has.
-fn question(account: &Account) -> Result<Question, BadBody> {
+fn question(account: &Account) -> Result<Question, String> {
     const HELLO: &str = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
     const MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
     if account.provider != Provider::Bedrock {
@@ -81,7 +79,9 @@ fn question(account: &Account) -> Result<Question, BadBody> {
     let mut mapped = account.model_map.iter().map(|(_, id)| foundation_id(id));
     let model = mapped.find(|id| id.starts_with("anthropic.")).unwrap_or(MODEL);
     let (path, body) = if account.takes_invoke_model() {
-        (path(model, Action::CountTokens), to_count(HELLO.as_bytes(), [].into_iter())?)
+        let path = path(model, Action::CountTokens).map_err(|error| error.to_string())?;
+        let body = to_count(HELLO.as_bytes(), [].into_iter()).map_err(|error| error.to_string())?;
+        (path, body)
     } else {
         let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
         ("/v1/messages/count_tokens".to_owned(), body.to_string().into())

@@ -20,6 +20,7 @@ use baton_domain::verdict;
 use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::{family_of, reset_of, retry_after_of};
 use baton_wire::meter::{First, Reading};
+use baton_wire::model_path::BadId;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
 use http::response::Parts;
@@ -95,16 +96,16 @@ impl Means {
         deadline: Instant,
     ) -> Result<Held, Miss> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = speech.outgoing(asked, member, call, model)?;
-        let Outgoing { url, mut headers, body, meant } = outgoing;
+        let outgoing = speech.outgoing(asked, member, call, model).await?;
+        let Outgoing { address, mut headers, body, meant } = outgoing;
         let calling = async {
             if member.account.credential == CredentialKind::Aws {
                 let access = AwsAccess::of_secret(&member.credential)?;
                 // A large future that few requests need.
-                Box::pin(self.signer.sign(&access, &url, &mut headers, &body)).await?;
+                Box::pin(self.signer.sign(&access, address.as_str(), &mut headers, &body)).await?;
             }
             let upstream = self.upstream.through(member.proxy.as_ref())?;
-            let answer = upstream.call(Method::POST, &url, headers, body).await?;
+            let answer = upstream.call(Method::POST, &address, headers, body).await?;
             self.hold(asked, (meant, call.question.as_ref()), answer).await
         };
         tokio::select! {
@@ -306,6 +307,7 @@ impl From<NoAnswer> for Miss {
     fn from(error: NoAnswer) -> Self {
         match error {
             NoAnswer::BadUrl(why) => Self::Misconfigured(why),
+            NoAnswer::OtherPath => Self::BadRequest(BadId::OtherPath.to_string()),
             NoAnswer::ConnectTimeout => Self::Timeout,
             NoAnswer::NotConnected(why) | NoAnswer::Unreachable(why) => Self::Unreachable(why),
         }

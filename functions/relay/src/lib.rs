@@ -57,7 +57,7 @@ use baton_domain::record::Outcome;
 use baton_domain::secret::Secret;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
-use baton_wire::route::{Route, resolve, with_query};
+use baton_wire::route::{NoRoute, Route, resolve, with_query};
 use bytes::Bytes;
 use free_calls::{FreeCall, FreeCalls};
 use futures_util::FutureExt as _;
@@ -224,8 +224,14 @@ impl Relay {
         let (head, body) = request.into_parts();
         let at = self.0.store.clock().now();
         let id = RequestId::at(at, self.0.store.dice().bits());
-        let route = resolve(&head.method, head.uri.path());
-        let path = route.as_ref().map(Route::upstream_path).unwrap_or_default().into_owned();
+        let route = resolve(&head.method, head.uri.path()).and_then(|route| {
+            let path = route.upstream_path().map_err(NoRoute::BadId)?.into_owned();
+            Ok((route, path))
+        });
+        let (route, path) = match route {
+            Ok((route, path)) => (Ok(route), path),
+            Err(none) => (Err(none), String::new()),
+        };
         let dialect = Dialect::of_path(head.uri.path());
         let protocol = match &route {
             Ok(Route::ChatCompletions) => Protocol::OpenaiChat,

@@ -11,11 +11,13 @@ use crate::choose::Session;
 use crate::reply::{self, Refusal};
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::trimmed;
+use baton_cloud::upstream::Address;
 use baton_domain::account::Provider;
 use baton_domain::model::{allows, map};
 use baton_domain::protocol::Want;
 use baton_wire::error::Dialect;
+use baton_wire::model_path::models_query;
+use baton_wire::route::with_query;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::CONTENT_LENGTH;
@@ -119,21 +121,23 @@ impl Means {
         if member.account.provider == Provider::Bedrock {
             return None;
         }
-        let base = trimmed(&member.account.base_url);
-        let url = format!("{base}{}", asked.path_and_query());
-        if let Some(known) = self.model_lists.get(&member.account.id, &url) {
+        let query = models_query(asked.head.uri.query().unwrap_or_default());
+        let query = Some(query.as_str()).filter(|query| !query.is_empty());
+        let address = Address::new(&member.account.base_url, &with_query(&asked.path, query));
+        let (id, place) = (&member.account.id, address.as_str().to_owned());
+        if let Some(known) = self.model_lists.get(id, &place) {
             return Some(known);
         }
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
-            let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await.ok()?;
+            let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
-        self.model_lists.put(&member.account.id, &url, (&head, &body));
+        self.model_lists.put(id, &place, (&head, &body));
         Some((head, body))
     }
 

@@ -9,6 +9,7 @@ use baton_cloud::settings::InputBounds;
 use baton_domain::protocol::Protocol;
 use baton_wire::bedrock::Action;
 use baton_wire::envelope::Envelope;
+use baton_wire::model_path::{ID_BYTES_MAX, is_odd};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
@@ -18,8 +19,6 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Longer names are nobody's model, and would not fit a sort key.
-const MODEL_BYTES_MAX: usize = 200;
 /// How long the rest of a refused request is read on at most.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -221,13 +220,19 @@ pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<
         None => Envelope::read(body)?,
         Some((model, action)) => Envelope::beside(body, model, *action == Action::Stream)?,
     };
-    if envelope.model.len() > MODEL_BYTES_MAX {
+    if envelope.model.len() > ID_BYTES_MAX {
         return Err(Refusal::bad_request("`model` is too long to be the name of a model"));
     }
     if envelope.is_background && asked.protocol == Protocol::OpenaiResponses {
         return Err(Refusal::bad_request(
             "background: an answer that is made in the background could not be fetched here; ask \
              without it",
+        ));
+    }
+    if envelope.model.contains(is_odd) {
+        return Err(Refusal::bad_request(
+            "`model` has a character that no model's name has: a control character, or one that \
+             looks like another",
         ));
     }
     Ok(envelope)

@@ -13,7 +13,7 @@ use crate::hear::{Known, Meant};
 use crate::receipt::Bill;
 use crate::{Asked, attempt};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::trimmed;
+use baton_cloud::upstream::Address;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::Protocol;
@@ -23,7 +23,10 @@ use baton_wire::bedrock::{
 };
 use baton_wire::demand::Reads;
 use baton_wire::envelope::Envelope;
-use baton_wire::translate::{Client, MaxTokens, Options, Speaks, Translation, Untranslatable};
+use baton_wire::model_path::BadId;
+use baton_wire::translate::{
+    Client, MaxTokens, Options, Speaks, Translated, Translation, Untranslatable,
+};
 use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -33,6 +36,8 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A body of so many bytes takes milliseconds to translate: other requests do not wait for it.
+const LONG_BYTES: usize = 256 * 1024;
 
 /// The two forms: the client's and the account's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,7 @@ pub(crate) enum Form {
 
 /// A request as it goes to the account, but for its signature.
 pub(crate) struct Outgoing {
-    pub(crate) url: String,
+    pub(crate) address: Address,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) meant: Meant,
@@ -135,14 +140,13 @@ impl Speech {
     }
 
     /// The request to `member` for `model`.
-    pub(crate) fn outgoing(
+    pub(crate) async fn outgoing(
         self,
         asked: &Asked,
         member: &PoolMember,
         call: &Call,
         model: &str,
     ) -> Result<Outgoing, Miss> {
-        let base = trimmed(&member.account.base_url);
         let stream = call.question.stream;
         // Where the answer is read, too, it is not worth compressing.
         let encodes = matches!(self, Self::Same | Self::Counted | Self::OutOfBedrock);
@@ -175,13 +179,17 @@ impl Speech {
                     headers.append(name.clone(), value.clone());
                 }
                 let action = asked.bedrock.as_ref().map_or(Action::Invoke, |(_, action)| *action);
-                (path(model, action), call.body.clone())
+                (path(model, action)?, call.body.clone())
             }
             Self::Translated(translation, form) => {
                 let own = (&call.body, call.question.model.as_str(), stream);
                 let body = in_dialect(form, own)?;
                 let options = options(asked, &member.account, model);
-                let translated = translation.request(&body, &options)?;
+                let translated = if body.len() < LONG_BYTES {
+                    translation.request(&body, &options)?
+                } else {
+                    Box::pin(translated_apart(translation, body, options)).await?
+                };
                 tracing::debug!(
                     request_id = %asked.id, dropped = translated.dropped.join(", "),
                     "translated for {}", translated.path
@@ -202,7 +210,41 @@ impl Speech {
             }
         };
         let meant = Meant { speech: self, bill: call.question.bill, known };
-        Ok(Outgoing { url: format!("{base}{path}"), headers, body, meant })
+        let address = Address::new(&member.account.base_url, &path);
+        Ok(Outgoing { address, headers, body, meant })
+    }
+}
+
+/// The translation of a long body, on a thread that serves nobody else meanwhile.
+async fn translated_apart(
+    translation: Translation,
+    body: Bytes,
+    options: Options<'_>,
+) -> Result<Translated, Miss> {
+    let Options { model, id, created, max_tokens, output_tokens_max, .. } = options;
+    let Options { takes_effort, takes_reasoning, caches_prompts, .. } = options;
+    let (model, id) = (model.to_owned(), id.to_owned());
+    let translate = move || {
+        let (model, id) = (&*model, &*id);
+        let options = Options {
+            model,
+            id,
+            created,
+            max_tokens,
+            output_tokens_max,
+            takes_effort,
+            takes_reasoning,
+            caches_prompts,
+        };
+        translation.request(&body, &options)
+    };
+    match tokio::task::spawn_blocking(translate).await {
+        Ok(translated) => Ok(translated?),
+        // A panic is this request's, as if it had been translated here.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Miss::Unreachable("the relay is stopping".to_owned())),
+        },
     }
 }
 
@@ -250,7 +292,7 @@ fn into_bedrock(
     call: &Call,
     (model, body): (&str, &[u8]),
     headers: &mut HeaderMap,
-) -> Result<(String, Bytes), BadBody> {
+) -> Result<(String, Bytes), Miss> {
     let betas = asked.head.headers.get_all(BETA).iter();
     let betas = betas.filter_map(|value| value.to_str().ok());
     let stream = call.question.stream;
@@ -267,7 +309,7 @@ fn into_bedrock(
     headers.remove(VERSION);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { FRAMES } else { JSON });
-    Ok((path(model, action), body?))
+    Ok((path(model, action)?, body?))
 }
 
 /// A request of a Bedrock client in the Messages API's form, and its path there.
@@ -298,6 +340,12 @@ fn is_of_bedrock(name: &HeaderName) -> bool {
 
 impl From<BadBody> for Miss {
     fn from(error: BadBody) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<BadId> for Miss {
+    fn from(error: BadId) -> Self {
         Self::BadRequest(error.to_string())
     }
 }

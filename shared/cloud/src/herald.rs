@@ -3,7 +3,7 @@
 //! When to try again is refresh's business. Addresses are held to the same policy as upstreams.
 
 use crate::aws::Aws;
-use crate::upstream::{NoAnswer, Upstream};
+use crate::upstream::{Address, NoAnswer, Upstream};
 use aws_config::SdkConfig;
 use aws_lc_rs::hmac;
 use aws_sdk_sns::config::Region;
@@ -77,7 +77,8 @@ impl Herald {
                 headers.insert(name, value);
             }
         }
-        let call = self.http.call(Method::POST, hook.url.expose(), headers, Bytes::from(body));
+        let address = Address::from(hook.url.expose());
+        let call = self.http.call(Method::POST, &address, headers, Bytes::from(body));
         match tokio::time::timeout(PATIENCE, call).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
             Ok(Ok(answer)) => Err(Undelivered(format!("the webhook answers {}", answer.status()))),

@@ -2,7 +2,7 @@
 //! the id token that a code is good for. Whether that one is to be believed is decided elsewhere.
 
 use crate::settings::OpenIdSettings;
-use crate::upstream::{Upstream, check_url};
+use crate::upstream::{Address, Upstream, check_url};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_domain::secret::Secret;
@@ -190,7 +190,7 @@ impl OpenId {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let body = form.map(Bytes::from).unwrap_or_default();
         let call = async {
-            let answer = self.upstream.call(method, url, headers, body).await;
+            let answer = self.upstream.call(method, &Address::from(url), headers, body).await;
             let answer = answer.map_err(|error| Unhelpful(format!("{url}: {error}")))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;

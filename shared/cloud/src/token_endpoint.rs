@@ -3,7 +3,7 @@
 
 use crate::aws::Aws;
 use crate::store::TokenSecrets;
-use crate::upstream::{NoAnswer, Upstream};
+use crate::upstream::{Address, NoAnswer, Upstream};
 use aws_sdk_sts::error::DisplayErrorContext;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -211,7 +211,9 @@ impl TokenEndpoint {
     ) -> Result<Issued, NotIssued> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let call = async {
-            let answer = self.upstream.call(Method::POST, url, headers, Bytes::from(body)).await;
+            let address = Address::from(url);
+            let answer =
+                self.upstream.call(Method::POST, &address, headers, Bytes::from(body)).await;
             let (head, body) = answer.map_err(NotIssued::of)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| NotIssued::unanswered("its answer broke off"))?;

@@ -12,6 +12,7 @@ pub mod headers;
 pub mod json;
 pub mod limits;
 pub mod meter;
+pub mod model_path;
 pub mod route;
 pub mod session;
 pub mod sse;

@@ -1,6 +1,7 @@
-//! Which route a request means (contract §2), whatever base URL its client was given.
+//! Which route a request means, whatever base URL its client was given.
 
 use crate::bedrock::Action;
+use crate::model_path::{BadId, check_id, read_id, segment};
 use baton_domain::relay_key::is_within;
 use http::Method;
 use std::borrow::Cow;
@@ -32,21 +33,27 @@ pub enum Route {
 
 impl Route {
     /// The path that an upstream is asked for, without aliases. The query stays the client's.
-    pub fn upstream_path(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
+    ///
+    /// # Errors
+    /// The model's id is none that a path may hold.
+    pub fn upstream_path(&self) -> Result<Cow<'static, str>, BadId> {
+        Ok(Cow::Borrowed(match self {
             Self::Messages => "/v1/messages",
             Self::CountTokens => "/v1/messages/count_tokens",
             Self::Models => "/v1/models",
-            Self::Model(id) => return Cow::Owned(format!("/v1/models/{}", encoded(id))),
+            Self::Model(id) => {
+                check_id(id)?;
+                return Ok(Cow::Owned(format!("/v1/models/{}", segment(id))));
+            }
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Responses => "/v1/responses",
             Self::Usage => "/v1/usage",
             Self::Bedrock(model, action) => {
-                return Cow::Owned(crate::bedrock::path(model, *action));
+                return crate::bedrock::path(model, *action).map(Cow::Owned);
             }
             Self::InferenceProfiles => "/inference-profiles",
             Self::Alive => "/",
-        })
+        }))
     }
 }
 
@@ -74,9 +81,11 @@ pub enum NoRoute {
         /// The value of the `allow` header.
         allow: &'static str,
     },
-    /// `GET /v1/responses`, a WebSocket attempt: 426, on which Codex falls back at once (facts:
-    /// real clients, 2026-11-22).
+    /// `GET /v1/responses`, a WebSocket attempt: 426, on which Codex falls back at once (recorded
+    /// requests of Codex, 2026-11-22).
     UpgradeRequired,
+    /// The path has no model's id where one should be.
+    BadId(BadId),
 }
 
 /// The route of a method and a path without its query.
@@ -96,12 +105,11 @@ pub fn resolve(method: &Method, path: &str) -> Result<Route, NoRoute> {
         "/" | "/api/hello" | "/health" => (Route::Alive, "GET, HEAD"),
         "/inference-profiles" => (Route::InferenceProfiles, "GET, HEAD"),
         other if let Some((model, action)) = Action::of_path(other) => {
-            let model = decoded(model).ok_or(NoRoute::Unknown)?;
-            (Route::Bedrock(model, action), "POST")
+            (Route::Bedrock(id_of(path, model)?, action), "POST")
         }
         other => {
-            let id = other.strip_prefix("/v1/models/").and_then(decoded);
-            (Route::Model(id.ok_or(NoRoute::Unknown)?), "GET, HEAD")
+            let id = other.strip_prefix("/v1/models/").ok_or(NoRoute::Unknown)?;
+            (Route::Model(id_of(path, id)?), "GET, HEAD")
         }
     };
     let allowed = allow.split(", ").any(|name| name == method.as_str());
@@ -126,37 +134,16 @@ pub(crate) fn plain_path(path: &str) -> String {
     plain
 }
 
-/// Percent-decoded text; `None` when it is no UTF-8 or an escape is broken.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first == b'%' {
-            let (digits, tail) = rest.split_at_checked(2)?;
-            let digits = std::str::from_utf8(digits).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(*first);
-        }
+/// The id that `written`, a part of the plain form of `path`, stands for. The plain form has no empty
+/// segments, so those are looked for in the path itself.
+fn id_of(path: &str, written: &str) -> Result<String, NoRoute> {
+    let is_whole = path.trim_end_matches('/').contains(written)
+        && !path.contains("/models//")
+        && !path.contains("/model//");
+    if !is_whole {
+        return Err(NoRoute::BadId(BadId::Segments));
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
-}
-
-/// Percent-encoded but for what a path segment may hold (RFC 3986, §3.3), slashes kept.
-fn encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@!$&'()*+,;=/".contains(&byte);
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if is_plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
-            encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    encoded
+    read_id(written).map_err(NoRoute::BadId)
 }
 
 #[cfg(test)]
@@ -189,7 +176,7 @@ mod tests {
                 check(method, &format!("{base}{path}"), &Ok(route.clone()));
                 check(method, &format!("{base}{path}/"), &Ok(route.clone()));
             }
-            assert_eq!(route.upstream_path(), path);
+            assert_eq!(route.upstream_path().as_deref(), Ok(path));
         }
     }
 
@@ -200,13 +187,16 @@ mod tests {
         for path in [raw, encoded, "/anthropic/model/a.b-v1%3A0/invoke"] {
             check("POST", path, &Ok(route.clone()));
         }
-        assert_eq!(route.upstream_path(), encoded);
+        assert_eq!(route.upstream_path().as_deref(), Ok(encoded));
         let arn = "/model/arn%3Aaws%3Abedrock%3A%3Aprofile%2Fx/invoke-with-response-stream";
         let route = Route::Bedrock("arn:aws:bedrock::profile/x".into(), Action::Stream);
         check("POST", arn, &Ok(route));
         check("GET", raw, &Err(NoRoute::Method { allow: "POST" }));
         check("GET", "/inference-profiles", &Ok(Route::InferenceProfiles));
-        check("POST", "/model/%zz/invoke", &Err(NoRoute::Unknown));
+        check("POST", "/model/%zz/invoke", &Err(NoRoute::BadId(BadId::Escapes)));
+        for id in ["..", "%2e%2e", "a//b", "a/../b", "/a", "..%2F..%2Fx"] {
+            check("POST", &format!("/model/{id}/invoke"), &Err(NoRoute::BadId(BadId::Segments)));
+        }
     }
 
     #[test]
@@ -241,9 +231,6 @@ mod tests {
             "/V1/messages",
             "/v1/complete",
             "/healthz",
-            "/v1/models/%zz",
-            "/v1/models/%ff",
-            "/v1/models/%2",
             "/v1/responses/resp_1",
         ];
         for path in paths {
@@ -254,15 +241,33 @@ mod tests {
 
     #[test]
     fn model_ids() {
-        let check = |path: &str, id: &str, upstream: &str| {
+        let read = |path: &str, id: &str, upstream: &str| {
             let route = resolve(&Method::GET, path).unwrap();
             assert_eq!(route, Route::Model(id.into()));
-            assert_eq!(route.upstream_path(), upstream);
+            assert_eq!(route.upstream_path().as_deref(), Ok(upstream));
         };
-        check("/v1/models/a:b@c", "a:b@c", "/v1/models/a:b@c");
-        check("/v1/models/anthropic/claude", "anthropic/claude", "/v1/models/anthropic/claude");
-        check("/v1/models/a%2Fb%20%C3%A9", "a/b é", "/v1/models/a/b%20%C3%A9");
-        check("/v1/models/a%3Fb%23%25", "a?b#%", "/v1/models/a%3Fb%23%25");
+        read("/v1/models/a:b@c", "a:b@c", "/v1/models/a:b@c");
+        read("/v1/models/anthropic/claude", "anthropic/claude", "/v1/models/anthropic%2Fclaude");
+        read("/v1/models/a%2Fb%20%C3%A9", "a/b é", "/v1/models/a%2Fb%20%C3%A9");
+        read("/anthropic//v1/models/x/", "x", "/v1/models/x");
+        for (path, why) in [
+            ("/v1/models/..", BadId::Segments),
+            ("/v1/models/../files/x", BadId::Segments),
+            ("/v1/models/..%2f..%2ffiles", BadId::Segments),
+            ("/anthropic/v1/v1/models/%2e%2e/files", BadId::Segments),
+            ("/v1/models/a//b", BadId::Segments),
+            ("/v1/models//a", BadId::Segments),
+            ("/v1/models/a/%2F/b", BadId::Segments),
+            ("/v1/models/a%5Cb", BadId::Character),
+            ("/v1/models/a%3Fb", BadId::Character),
+            ("/v1/models/%252e%252e%252ffiles", BadId::EncodedTwice),
+            ("/v1/models/%zz", BadId::Escapes),
+            ("/v1/models/%ff", BadId::Escapes),
+            ("/v1/models/%2", BadId::Escapes),
+        ] {
+            check("GET", path, &Err(NoRoute::BadId(why)));
+        }
+        assert!(Route::Model("..".into()).upstream_path().is_err());
     }
 
     #[test]
@@ -284,14 +289,15 @@ mod tests {
         #[test]
         fn no_path_panics(path in "\\PC{0,60}") {
             if let Ok(route) = resolve(&Method::GET, &path) {
-                prop_assert!(route.upstream_path().is_ascii());
+                prop_assert!(route.upstream_path().unwrap().is_ascii());
             }
         }
 
         #[test]
-        fn ids_survive(id in "[^/]{1,20}") {
-            let path = Route::Model(id.clone()).upstream_path().into_owned();
-            prop_assert_eq!(resolve(&Method::GET, &path), Ok(Route::Model(id)));
+        fn ids_survive(id in "[^\\p{C}]{1,20}") {
+            if let Ok(path) = Route::Model(id.clone()).upstream_path() {
+                prop_assert_eq!(resolve(&Method::GET, &path), Ok(Route::Model(id)));
+            }
         }
     }
 }

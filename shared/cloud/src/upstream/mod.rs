@@ -84,6 +84,9 @@ pub enum NoAnswer {
     /// The URL cannot be used, ever.
     #[error("{0}")]
     BadUrl(String),
+    /// The URL library makes another path of it than the one that was meant.
+    #[error("the address has another path than the one that was meant")]
+    OtherPath,
     /// No connection in time.
     #[error("no connection in time")]
     ConnectTimeout,
@@ -93,6 +96,48 @@ pub enum NoAnswer {
     /// The connection broke before the answer.
     #[error("{0}")]
     Unreachable(String),
+}
+
+/// Where a call goes. Has no `Debug`: the address of a webhook is a secret.
+#[derive(Clone)]
+pub struct Address {
+    url: String,
+    /// Where the path begins that was appended to a base.
+    path: usize,
+}
+
+impl Address {
+    /// `path_and_query` at an account's base. The path is compared with the one that the URL has in the
+    /// end: URL libraries fold `..` away and take `\` for a slash, and a client may have a word in it.
+    pub fn new(base_url: &str, path_and_query: &str) -> Self {
+        let mut url = trimmed(base_url).to_owned();
+        let path = url.len();
+        url.push_str(path_and_query);
+        Self { url, path }
+    }
+
+    /// The URL as it was put together.
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// The parsed URL, if its path is what was meant.
+    fn kept_in(&self, url: reqwest::Url) -> Result<reqwest::Url, NoAnswer> {
+        let (base, path) = self.url.split_at_checked(self.path).unwrap_or_default();
+        if !path.is_empty() && base.contains(['?', '#']) {
+            return Err(NoAnswer::BadUrl("its base URL has a query or a fragment".to_owned()));
+        }
+        let path = path.split('?').next().unwrap_or_default();
+        let is_kept = url.path().ends_with(path) && (path.is_empty() || url.fragment().is_none());
+        if is_kept { Ok(url) } else { Err(NoAnswer::OtherPath) }
+    }
+}
+
+/// A whole URL that an operator has set.
+impl From<&str> for Address {
+    fn from(url: &str) -> Self {
+        Self { url: url.to_owned(), path: url.len() }
+    }
 }
 
 impl Upstream {
@@ -137,23 +182,26 @@ impl Upstream {
 
     /// Sends a request and returns as soon as the answer's head is there.
     ///
-    /// `url` is taken as it is; `headers` are sent as they are, `host` and `content-length` added.
+    /// `headers` are sent as they are, `host` and `content-length` added.
     pub async fn call(
         &self,
         method: Method,
-        url: &str,
+        address: &Address,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<http::Response<Body>, NoAnswer> {
+        let url = address.as_str();
         let check = || address::check(url, self.allow_private).map_err(NoAnswer::BadUrl);
         let (client, url) = match &self.line {
             Line::Network(network) => {
-                (&network.client, network.checked.get_or_insert_with(url, check)?)
+                let url = network.checked.get_or_insert_with(url, check)?;
+                (&network.client, address.kept_in(url)?)
             }
             Line::Given(transport) => {
                 let mut request = http::Request::new(body);
                 *request.method_mut() = method;
-                *request.uri_mut() = check()?
+                *request.uri_mut() = address
+                    .kept_in(check()?)?
                     .as_str()
                     .parse()
                     .map_err(|error: InvalidUri| NoAnswer::BadUrl(error.to_string()))?;
@@ -245,9 +293,9 @@ pub async fn free_call(
         let beta = HeaderName::from_static("anthropic-beta");
         headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));
     }
-    let url = format!("{}/v1/models?limit=1", trimmed(&account.base_url));
+    let address = Address::new(&account.base_url, "/v1/models?limit=1");
     let call = async {
-        let answer = upstream.call(Method::GET, &url, headers, Bytes::new()).await;
+        let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await;
         let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -280,4 +328,45 @@ fn chain(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_the_path_that_was_meant() {
+        let kept = |base: &str, path: &str| {
+            let address = Address::new(base, path);
+            address.kept_in(reqwest::Url::parse(address.as_str()).unwrap()).is_ok()
+        };
+        for base in
+            ["https://h", "https://h/", "https://h:1/a/b", "https://h/a/../b/v1/", "https://h/é"]
+        {
+            for path in ["/v1/messages", "/v1/messages?beta=true", "/v1/models/a%2Fb%20c?limit=1"] {
+                assert!(kept(base, path), "{base} {path}");
+            }
+            for path in [
+                "/v1/models/..",
+                "/v1/models/../files",
+                "/v1/models/%2e%2e/files",
+                "/v1/models/.%2E/files?limit=1",
+                "/v1/models/./x",
+                "/v1/models/a\\b",
+                "/v1/models/a\tb",
+                "/v1/models/a b",
+                "/v1/models/é",
+                "/v1/models/a#b",
+                "/v1/models/a?x#b",
+                "/model/../invoke",
+            ] {
+                assert!(!kept(base, path), "{base} {path}");
+            }
+        }
+        for base in ["https://h/?x=", "https://h/#", "https://h/files?"] {
+            assert!(!kept(base, "/v1/models"), "{base}");
+        }
+        let whole = Address::from("https://h/a/../b?x#y");
+        assert!(whole.kept_in(reqwest::Url::parse(whole.as_str()).unwrap()).is_ok());
+    }
 }

@@ -4,6 +4,8 @@
 //! Shapes from the Bedrock API reference and the Claude-on-Bedrock page, 2026-11. Signing is
 //! `cloud`'s business; which of two forms a client and an account speak is the relay's.
 
+use crate::model_path::{BadId, bedrock_segment, check_id};
+
 mod betas;
 mod error;
 mod frame;
@@ -47,22 +49,14 @@ impl Action {
     }
 }
 
-/// The path of an action. Everything but RFC 3986's unreserved characters is percent-encoded:
-/// ids may be ARNs, with colons and slashes, and the signature is over this very text.
-pub fn path(model: &str, action: Action) -> String {
-    let mut path = String::with_capacity(model.len() + 48);
-    path.push_str("/model/");
-    for byte in model.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
-            path.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
+/// The path of an action on a model.
+///
+/// # Errors
+/// The id is none that a path may hold: it may be a client's, or what an account maps to.
+pub fn path(model: &str, action: Action) -> Result<String, BadId> {
+    check_id(model)?;
     let end = Action::ALL.into_iter().find(|(one, _)| *one == action).map(|(_, end)| end);
-    path.push_str(end.unwrap_or_default());
-    path
+    Ok(format!("/model/{}{}", bedrock_segment(model), end.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -72,7 +66,7 @@ mod tests {
     #[test]
     fn paths() {
         let check = |model, action, expect: &str| {
-            assert_eq!(path(model, action), expect);
+            assert_eq!(path(model, action).as_deref(), Ok(expect));
             let (_, read) = Action::of_path(expect).unwrap();
             assert_eq!(read, action);
         };
@@ -87,6 +81,9 @@ mod tests {
             "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aapplication-inference-profile%2Fx/invoke",
         );
         check("é", Action::CountTokens, "/model/%C3%A9/count-tokens");
+        for bad in ["", "..", "a/../b", "a?b", "a%2Fb", "a\\b", "a\n"] {
+            assert!(path(bad, Action::Invoke).is_err(), "{bad}");
+        }
         for none in ["/model//invoke", "/model/x", "/model/x/converse", "/models/x/invoke"] {
             assert_eq!(Action::of_path(none), None, "{none}");
         }

@@ -3,8 +3,7 @@
 //! What it means for the request and the account is `domain`'s business; our own errors are
 //! `error`'s.
 
-use serde::Deserialize;
-use serde_json::Value;
+use crate::json::{DEPTH_MAX, Document, Value};
 
 /// The most of a message that is kept.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -17,18 +16,6 @@ pub struct Failure {
     pub kind: Option<String>,
     /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
     pub message: String,
-}
-
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    error: Value,
-    #[serde(default)]
-    code: Value,
-    #[serde(default, alias = "Message")]
-    message: Value,
-    #[serde(default)]
-    response: Value,
 }
 
 impl Failure {
@@ -50,25 +37,33 @@ impl Failure {
 
     /// The error that a JSON object holds, if it holds one.
     pub(super) fn object(json: &[u8]) -> Option<Self> {
-        let body: Body = serde_json::from_slice(json).ok()?;
-        let error = match &body.response["error"] {
-            Value::Null => &body.error,
-            failed => failed,
-        };
-        match error {
-            Value::String(message) => Some(Self { kind: None, message: shorten(message) }),
-            Value::Object(_) => Some(Self {
-                kind: word(&error["type"]).or_else(|| word(&error["code"])),
-                message: word(&error["message"]).map_or_else(String::new, |text| shorten(&text)),
-            }),
-            _ => word(&body.message)
-                .map(|message| Self { kind: word(&body.code), message: shorten(&message) }),
+        let document = Document::read(json, DEPTH_MAX).ok()?;
+        let body = document.root();
+        body.fields()?;
+        let failed = get(body, "response").and_then(|response| get(response, "error"));
+        let error = failed.or_else(|| get(body, "error"));
+        if let Some(message) = error.and_then(Value::text) {
+            return Some(Self { kind: None, message: shorten(&message) });
         }
+        if let Some(error) = error.filter(|error| error.fields().is_some()) {
+            return Some(Self {
+                kind: word(error, "type").or_else(|| word(error, "code")),
+                message: word(error, "message").unwrap_or_default(),
+            });
+        }
+        let message = word(body, "message").or_else(|| word(body, "Message"))?;
+        Some(Self { kind: word(body, "code"), message })
     }
 }
 
-fn word(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
+/// A field that is not `null`.
+fn get<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
+    let field = object.fields()?.find(|(known, _)| known == name)?;
+    Some(field.1).filter(|value| !value.is_null())
+}
+
+fn word(object: Value<'_>, name: &str) -> Option<String> {
+    get(object, name)?.text().map(|text| shorten(&text))
 }
 
 fn shorten(text: &str) -> String {
