@@ -110,7 +110,7 @@ pub(crate) async fn waiting(class: Class) {
     let served = answers.iter().filter(|answer| answer.status == 200).count();
     let events = house.events_within(Duration::from_secs(20), &key, served).await;
     let spent: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
-    class.check("a hundred at once", spent <= pico(&json!("0.60")), || format!("{spent}"));
+    class.check("a hundred at once", spent <= pico(&json!("0.600000000000")), || format!("{spent}"));
 }
 
 /// Amounts that are no limit.
@@ -243,7 +243,7 @@ pub(crate) async fn lies(class: Class) {
         let events = house.events_within(Duration::from_secs(20), &liar, number + 1).await;
         let capped = events.iter().filter(|event| event["capped"] == true);
         let most = capped.clone().map(|event| pico(&event["cost_usd"])).max().unwrap_or(i128::MAX);
-        let holds = capped.count() == number + 1 && most < pico(&json!("0.10"));
+        let holds = capped.count() == number + 1 && most < pico(&json!("0.100000000000"));
         class.check(&format!("{claim}"), holds, || format!("{events:?}"));
         let answer = ask(&other, 100).await;
         class.check(&format!("{claim}: the others"), answer.status == 200, || answer.text());

@@ -129,7 +129,7 @@ fn multipliers() -> Vec<(&'static str, Value)> {
 pub(crate) async fn overspending(class: Class) {
     let kinds = Kinds::start().await;
     let mut tried = Vec::new();
-    for limit in ["0.02", "0.50"] {
+    for limit in ["0.020000000000", "0.500000000000"] {
         for (kind, group) in &kinds.groups {
             let model = if *kind == "anthropic" { CLAUDE } else { GPT };
             for (path, fields) in multipliers() {

@@ -125,11 +125,11 @@ impl Means {
         }
         let query = models_query(asked.head.uri.query().unwrap_or_default());
         let query = Some(query.as_str()).filter(|query| !query.is_empty());
-        let path = with_query(&asked.path, query);
-        if let Some(known) = self.model_lists.get(&member.account.id, &path) {
+        let address = Address::new(&member.account.base_url, &with_query(&asked.path, query));
+        let (id, place) = (&member.account.id, address.as_str().to_owned());
+        if let Some(known) = self.model_lists.get(id, &place) {
             return Some(known);
         }
-        let address = Address::new(&member.account.base_url, &path);
         let headers = attempt::headers(asked, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
@@ -140,7 +140,7 @@ impl Means {
             head.status.is_success().then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
-        self.model_lists.put(&member.account.id, &path, (&head, &body));
+        self.model_lists.put(id, &place, (&head, &body));
         Some((head, body))
     }
 

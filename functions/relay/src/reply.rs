@@ -18,7 +18,7 @@ use http::header::{
 use http::response::Parts;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id");
@@ -314,10 +314,11 @@ impl Refusal {
                 let mut message = why.to_string();
                 if amounts.left > PicoUsd::ZERO {
                     let (left, needed) = (dollars(amounts.left), dollars(amounts.needed));
-                    message.push_str(&format!(
+                    let _infallible = write!(
+                        message,
                         " · {left} are left, and this request may cost {needed}: a smaller \
                          `max_tokens` helps"
-                    ));
+                    );
                 }
                 let period = period.as_str();
                 let advice = || {

@@ -91,8 +91,9 @@ impl Demand {
         if self.reads_beyond_body.is_some() {
             prompt = prompt.max(context.unwrap_or_default());
         }
-        // What one pass answers, the next one reads.
+        // What one pass answers, the next one reads; no model reads more than its window.
         prompt = prompt.saturating_add(output.saturating_mul(passes - 1));
+        prompt = prompt.min(context.unwrap_or(u64::MAX));
         let rates = price.dearest(self.is_fast, prompt);
         let answers = output.saturating_mul(self.choices.max(1));
         let pass = PicoUsd::of_tokens(self.input_rate(&rates), prompt)
@@ -207,6 +208,7 @@ mod tests {
         let beyond = Unbounded { field: "conversation".into(), advice: "" };
         // A million tokens of context.
         check(&Demand { reads_beyond_body: Some(beyond), ..demand() }, "5.522000000000");
+        check(&Demand { prompt_bytes: 30_000_000, ..demand() }, "5.522000000000");
     }
 
     #[test]

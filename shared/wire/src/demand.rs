@@ -84,6 +84,8 @@ struct Facts {
     images: u64,
     /// Tools that the upstream runs itself: it reads the prompt again after each.
     runs_tools: bool,
+    /// Answers of other models that the upstream asks for advice.
+    advices: u64,
     /// Compactions, each of which reads the prompt once more.
     compacts: bool,
     max_tokens: Bound,
@@ -135,6 +137,7 @@ impl Facts {
             demand,
             images: 0,
             runs_tools: false,
+            advices: 0,
             compacts: false,
             max_tokens: Bound::Absent,
             max_completion_tokens: Bound::Absent,
@@ -193,6 +196,7 @@ impl Facts {
         }
         if self.runs_tools {
             demand.passes = demand.passes.saturating_mul(SERVER_TOOL_PASSES);
+            demand.passes = demand.passes.saturating_add(self.advices);
         }
         if self.compacts {
             demand.passes = demand.passes.saturating_mul(2);

@@ -20,11 +20,6 @@ pub struct Envelope<'a> {
     pub model_span: Range<usize>,
     /// Whether `stream` is `true`.
     pub stream: bool,
-    /// The largest bound on the answer that it sets: `max_tokens`, or OpenAI's
-    /// `max_completion_tokens` and `max_output_tokens`. One that is no whole number is no bound.
-    pub max_tokens: Option<u64>,
-    /// Whether `speed` is `"fast"`.
-    pub fast: bool,
     /// Whether `background` is anything but `false` or `null`: OpenAI's Responses would go on after
     /// their answer.
     pub is_background: bool,
@@ -123,14 +118,11 @@ impl<'a> Envelope<'a> {
     }
 
     fn of(fields: Fields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
-        let bounds = [Field::MaxTokens, Field::MaxCompletionTokens, Field::MaxOutputTokens];
         let session = fields.get(Field::Metadata).and_then(session_of_metadata);
         Self {
             model,
             model_span: 0..0,
             stream,
-            max_tokens: bounds.iter().filter_map(|name| fields.get(*name)?.parse().ok()).max(),
-            fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
             is_background: fields
                 .get(Field::Background)
                 .is_some_and(|value| !matches!(value, "false" | "null")),
@@ -264,7 +256,7 @@ fn fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
 /// Whether some server may take `name` for the field `known`. Go's and others compare names without
 /// regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some accept
 /// `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
-fn is_alike(known: &str, name: &str) -> bool {
+pub(crate) fn is_alike(known: &str, name: &str) -> bool {
     if known == name {
         return true;
     }

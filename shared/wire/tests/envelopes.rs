@@ -26,7 +26,6 @@ fn every_recorded_request() {
         assert_eq!(envelope.model, model);
         assert_eq!(text[envelope.model_span.clone()], format!("\"{model}\""));
         assert_eq!(envelope.stream, body["stream"] == true);
-        assert_eq!(envelope.max_tokens, body["max_tokens"].as_u64());
         if body["metadata"]["user_id"].is_string() || body["prompt_cache_key"].is_string() {
             let session = "00000000-0000-4000-8000-000000000000";
             assert_eq!(envelope.session.as_deref(), Some(session));
@@ -45,33 +44,36 @@ fn every_recorded_request() {
 
 #[test]
 fn fields() {
-    let check = |body: &str, expect: (&str, bool, Option<u64>, Option<&str>)| {
+    let check = |body: &str, expect: (&str, bool, bool, Option<&str>)| {
         let read = read(body).unwrap();
-        let ours = (&*read.model, read.stream, read.max_tokens, read.session.as_deref());
+        let ours = (&*read.model, read.stream, read.is_background, read.session.as_deref());
         assert_eq!(ours, expect, "{body}");
     };
-    check(r#"{"model":"m"}"#, ("m", false, None, None));
-    check(" \n{ \"model\" : \"m\" } \r\n", ("m", false, None, None));
-    check(r#"{"mod\u0065l":"m\u00e9"}"#, ("mé", false, None, None));
-    check(r#"{"model":"m","stream":true,"max_tokens":7}"#, ("m", true, Some(7), None));
-    check(r#"{"model":"m","stream":"true","max_tokens":"7"}"#, ("m", false, None, None));
-    check(r#"{"model":"m","stream":null,"max_tokens":-1}"#, ("m", false, None, None));
-    check(r#"{"model":"m","max_tokens":1,"max_completion_tokens":9}"#, ("m", false, Some(9), None));
-    check(r#"{"model":"m","max_output_tokens":9}"#, ("m", false, Some(9), None));
-    check(r#"{"model":"m","metadata":{"user_id":"who"}}"#, ("m", false, None, Some("who")));
+    check(r#"{"model":"m"}"#, ("m", false, false, None));
+    check(" \n{ \"model\" : \"m\" } \r\n", ("m", false, false, None));
+    check(r#"{"mod\u0065l":"m\u00e9"}"#, ("mé", false, false, None));
+    check(r#"{"model":"m","stream":true,"max_tokens":7}"#, ("m", true, false, None));
+    check(r#"{"model":"m","stream":"true","max_tokens":"7"}"#, ("m", false, false, None));
+    check(r#"{"model":"m","stream":null,"max_tokens":-1}"#, ("m", false, false, None));
+    for (value, is_background) in
+        [("true", true), ("\"yes\"", true), ("null", false), ("false", false)]
+    {
+        let body = format!(r#"{{"model":"m","background":{value}}}"#);
+        check(&body, ("m", false, is_background, None));
+    }
+    check(r#"{"model":"m","max_output_tokens":9}"#, ("m", false, false, None));
+    check(r#"{"model":"m","metadata":{"user_id":"who"}}"#, ("m", false, false, Some("who")));
     check(
         r#"{"model":"m","metadata":{"user_id":"{\"session_id\":\"s\"}"}}"#,
-        ("m", false, None, Some("s")),
+        ("m", false, false, Some("s")),
     );
     check(
         r#"{"model":"m","metadata":{"user_id":"{\"a\":1}"}}"#,
-        ("m", false, None, Some("{\"a\":1}")),
+        ("m", false, false, Some("{\"a\":1}")),
     );
-    check(r#"{"model":"m","metadata":{"user_id":null}}"#, ("m", false, None, None));
-    check(r#"{"model":"m","metadata":{"user_id":""}}"#, ("m", false, None, None));
-    check(r#"{"model":"m","metadata":[7],"prompt_cache_key":"k"}"#, ("m", false, None, Some("k")));
-    assert!(read(r#"{"model":"m","speed":"fast"}"#).unwrap().fast);
-    assert!(!read(r#"{"model":"m","speed":"standard"}"#).unwrap().fast);
+    check(r#"{"model":"m","metadata":{"user_id":null}}"#, ("m", false, false, None));
+    check(r#"{"model":"m","metadata":{"user_id":""}}"#, ("m", false, false, None));
+    check(r#"{"model":"m","metadata":[7],"prompt_cache_key":"k"}"#, ("m", false, false, Some("k")));
 }
 
 #[test]

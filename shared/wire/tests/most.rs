@@ -132,31 +132,34 @@ fn request() -> impl Strategy<Value = (Value, Vec<Value>)> {
     })
 }
 
-/// What the request permits at most, read independently of what is tested: as each vendor's
-/// documentation has it. `None`: nothing in the request bounds it, or it has no list price.
-fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usage> {
-    let number = |value: &Value| value.as_f64().filter(|number| *number > 0.0);
-    let bound = |name: &str| {
-        let tokens = number(&body[name])?.ceil();
-        format!("{tokens:.0}").parse::<u64>().ok()
-    };
-    if body["service_tier"] == "priority" {
-        return None;
-    }
-    let model = body["model"].as_str().unwrap();
-    let context = PriceTable::builtin().context_tokens(model);
-    let mut prompt = length + 346;
+/// A positive number of a field, rounded up.
+fn bound(body: &Value, name: &str) -> Option<u64> {
+    let tokens = body[name].as_f64().filter(|number| *number > 0.0)?.ceil();
+    format!("{tokens:.0}").parse().ok()
+}
+
+/// The most prompt tokens, and whether the upstream reads as much as the model can take. `None`:
+/// it has no list price.
+fn prompt(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<(u64, bool)> {
+    let (mut tokens, mut is_whole) = (length + 346, false);
     for part in parts {
-        let kind = part["type"].as_str().unwrap();
-        match kind {
+        match part["type"].as_str().unwrap() {
             "input_audio" => return None,
-            "image" | "image_url" | "input_image" if reads == Reads::Messages => prompt += 4_784,
-            "image" | "image_url" | "input_image" => prompt += 48_169,
-            "document" | "input_file" => prompt = prompt.max(context?),
+            "image" | "image_url" | "input_image" if reads == Reads::Messages => tokens += 4_784,
+            "image" | "image_url" | "input_image" => tokens += 48_169,
+            "document" | "input_file" => is_whole = true,
             _ => {}
         }
     }
-    let mut output = match reads {
+    let stored = ["previous_response_id", "conversation", "prompt"];
+    let is_stored = stored.iter().any(|name| !body[*name].is_null());
+    Some((tokens, is_whole || (reads == Reads::Responses && is_stored)))
+}
+
+/// The most tokens of one answer.
+fn answer(reads: Reads, body: &Value) -> u64 {
+    let bound = |name| bound(body, name);
+    let own = match reads {
         Reads::Messages => bound("max_tokens"),
         Reads::Chat => match (bound("max_tokens"), bound("max_completion_tokens")) {
             (Some(one), Some(other)) => Some(one.max(other)),
@@ -165,90 +168,100 @@ fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usag
             _ => None,
         },
         Reads::Responses => bound("max_output_tokens"),
-    }
-    .unwrap_or(OUTPUT_MAX);
-    let mut usage = Usage::default();
-    let is = |name: &str, word: &str| (body[name] == word).then(|| word.to_owned());
-    usage.speed = is("speed", "fast");
-    usage.inference_geo = is("inference_geo", "us");
+    };
+    let own = own.unwrap_or(OUTPUT_MAX);
+    let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or_default();
     match reads {
-        Reads::Messages => {
-            let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or_default();
-            if budget >= output {
-                output += budget;
-            }
-            if !body["container"].is_null() || !body["mcp_servers"].is_null() {
-                return None;
-            }
-        }
+        Reads::Messages if budget >= own => own + budget,
         Reads::Chat => {
             let choices = bound("n").unwrap_or(1) * bound("best_of").unwrap_or(1);
-            output = output * choices
-                + body["prediction"]["content"].as_str().map_or(0, str::len) as u64;
-            let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
-            if has_audio || !body["web_search_options"].is_null() {
-                return None;
-            }
+            let predicted = body["prediction"]["content"].as_str().map_or(0, str::len);
+            own * choices + predicted as u64
         }
-        Reads::Responses => {
-            let stored = ["previous_response_id", "conversation", "prompt"];
-            if stored.iter().any(|name| !body[*name].is_null()) {
-                prompt = prompt.max(context?);
+        _ => own,
+    }
+}
+
+/// Whether a field of the request, tools apart, has no list price.
+fn has_no_price(reads: Reads, body: &Value) -> bool {
+    let is_there = |name: &str| !body[name].is_null();
+    let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
+    body["service_tier"] == "priority"
+        || match reads {
+            Reads::Messages => is_there("container") || is_there("mcp_servers"),
+            Reads::Chat => has_audio || is_there("web_search_options"),
+            Reads::Responses => false,
+        }
+}
+
+/// The passes that tools cause: the model that runs, and whether it reads all that it can. `None`:
+/// nothing bounds them.
+fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<(Option<&str>, bool)>, u64)> {
+    let (mut passes, mut searches) = (Vec::new(), 0);
+    for tool in body["tools"].as_array().into_iter().flatten() {
+        match (reads, tool["type"].as_str().unwrap_or("custom")) {
+            (_, "custom" | "function") | (Reads::Messages, "bash_20250124") => {}
+            (Reads::Messages, "web_search_20250305") => {
+                searches = tool["max_uses"].as_u64()?;
+                passes.extend((0..searches).map(|_| (None, true)));
             }
+            (Reads::Messages, "web_fetch_20260309") => passes.extend((0..10).map(|_| (None, true))),
+            (Reads::Messages, "advisor_20260301") => {
+                passes.extend((0..10).map(|_| (tool["model"].as_str(), false)));
+                passes.extend((0..10).map(|_| (None, false)));
+            }
+            _ => return None,
         }
     }
-    let hour =
-        body.to_string().contains("1h") || parts.iter().any(|part| part.to_string().contains("1h"));
-    let tokens = |prompt: u64, output: u64| {
-        let (five, one) = if hour && reads == Reads::Messages { (0, prompt) } else { (prompt, 0) };
-        Tokens { output, cache_write_5m: five, cache_write_1h: one, ..Tokens::default() }
-    };
-    let asked = model;
-    let mut pass = |model: Option<&str>, prompt: u64, output: u64| {
-        // No model reads more than its context window.
-        let window = PriceTable::builtin().context_tokens(model.unwrap_or(asked));
-        let prompt = prompt.min(window.unwrap_or(prompt).max(length + 200_000));
-        let model = model.map(str::to_owned);
-        let tokens = tokens(prompt, output);
-        usage.tokens.add(&tokens);
-        usage.iterations.push(Iteration { kind: "message".to_owned(), model, tokens });
-    };
-    pass(None, prompt, output);
+    Some((passes, searches))
+}
+
+/// What the request permits at most, read independently of what is tested: as each vendor's
+/// documentation has it. `None`: nothing in the request bounds it, or it has no list price.
+fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usage> {
+    if has_no_price(reads, body) {
+        return None;
+    }
+    let (prompt, is_whole) = prompt(reads, body, parts, length)?;
+    let (tools, searches) = tool_passes(reads, body)?;
+    let output = answer(reads, body);
+    let mut passes = vec![(None, output, is_whole)];
     for fallback in body["fallbacks"].as_array().into_iter().flatten() {
-        let tokens = fallback["max_tokens"].as_u64().unwrap_or(output.min(OUTPUT_MAX * 128));
-        pass(fallback["model"].as_str(), prompt, tokens);
+        let tokens = fallback["max_tokens"].as_u64().unwrap_or(output);
+        passes.push((fallback["model"].as_str(), tokens, is_whole));
     }
     let edits = &body["context_management"];
     let edits = edits["edits"].as_array().or(edits.as_array());
     if edits.into_iter().flatten().any(|edit| edit["type"].as_str().unwrap().starts_with("compact"))
     {
-        pass(None, prompt, OUTPUT_MAX);
+        passes.push((None, OUTPUT_MAX, is_whole));
     }
-    let mut searches = 0;
-    for tool in body["tools"].as_array().into_iter().flatten() {
-        let kind = tool["type"].as_str().unwrap_or("custom");
-        match (reads, kind) {
-            (_, "custom" | "function") | (Reads::Messages, "bash_20250124") => {}
-            (Reads::Messages, "web_search_20250305") => {
-                searches = tool["max_uses"].as_u64()?;
-                (0..searches).for_each(|_| pass(None, context.unwrap_or_default(), output));
-                context?;
-            }
-            (Reads::Messages, "web_fetch_20260309") => {
-                context?;
-                (0..10).for_each(|_| pass(None, context.unwrap_or_default(), output));
-            }
-            (Reads::Messages, "advisor_20260301") => {
-                (0..5).for_each(|_| pass(tool["model"].as_str(), prompt, OUTPUT_MAX));
-                (0..5).for_each(|_| pass(None, prompt, output));
-            }
-            _ => return None,
-        }
-    }
-    usage.web_searches = searches;
+    passes.extend(tools.into_iter().map(|(model, reads_all)| {
+        let tokens = if model.is_some() { OUTPUT_MAX } else { output };
+        (model, tokens, reads_all || is_whole)
+    }));
+    let is = |name: &str, word: &str| (body[name] == word).then(|| word.to_owned());
     // A fallback may be fast where the request is not.
-    if body["fallbacks"].to_string().contains("fast") {
-        usage.speed = Some("fast".to_owned());
+    let is_fast = body["fallbacks"].to_string().contains("fast");
+    let mut usage = Usage {
+        speed: is("speed", "fast").or_else(|| is_fast.then(|| "fast".to_owned())),
+        inference_geo: is("inference_geo", "us"),
+        web_searches: searches,
+        ..Usage::default()
+    };
+    let everything = format!("{body}{parts:?}");
+    let caches_for_an_hour = reads == Reads::Messages && everything.contains("1h");
+    for (model, output, reads_all) in passes {
+        let window =
+            PriceTable::builtin().context_tokens(model.or(body["model"].as_str()).unwrap());
+        // No model reads more than its context window.
+        let prompt = if reads_all { window? } else { prompt.min(window.unwrap_or(prompt)) };
+        let (five, hour) = if caches_for_an_hour { (0, prompt) } else { (prompt, 0) };
+        let tokens =
+            Tokens { output, cache_write_5m: five, cache_write_1h: hour, ..Tokens::default() };
+        usage.tokens.add(&tokens);
+        let model = model.map(str::to_owned);
+        usage.iterations.push(Iteration { kind: "message".to_owned(), model, tokens });
     }
     Some(usage)
 }

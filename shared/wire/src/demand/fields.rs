@@ -1,6 +1,7 @@
 //! The settings of a request: what bounds its answer, multiplies it, or makes it dearer.
 
 use super::{Bound, Facts, Reads, count};
+use crate::envelope::is_alike;
 use serde_json::Value;
 
 const NO_PRICE: &str = "Baton knows no price for it: leave it out";
@@ -75,9 +76,39 @@ pub(super) fn read(facts: &mut Facts, name: &str, raw: &str) {
                 facts.unbounded(name, NO_PRICE);
             }
         }
+        _ if !KNOWN.contains(&name) && KNOWN.iter().any(|known| is_alike(known, name)) => {
+            facts.unbounded(name, "write the field as the documentation has it");
+        }
         _ => read_models(facts, name, &value, 0),
     }
 }
+
+/// Fields that decide what a request costs. A server that compares names less strictly would read
+/// one in another spelling, too.
+const KNOWN: [&str; 22] = [
+    "audio",
+    "best_of",
+    "container",
+    "context_management",
+    "conversation",
+    "fallbacks",
+    "inference_geo",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens",
+    "mcp_servers",
+    "modalities",
+    "model",
+    "models",
+    "n",
+    "plugins",
+    "prediction",
+    "previous_response_id",
+    "service_tier",
+    "speed",
+    "thinking",
+    "web_search_options",
+];
 
 /// Tiers that cost the list price at most. `auto` is what a request without the field gets.
 const TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex", "batch"];

@@ -63,7 +63,12 @@ fn what_multiplies() {
     check(Messages, r#""num_generations":4"#, (4, 1, 0));
     check(Messages, r#""fallbacks":[{"model":"a"},{"model":"b"}]"#, (1, 3, 0));
     check(Messages, r#""tools":[{"type":"web_search_20250305","max_uses":8}]"#, (1, 11, 8));
-    check(Messages, r#""tools":[{"type":"advisor_20260301","model":"a"}]"#, (1, 11, 0));
+    check(Messages, r#""tools":[{"type":"advisor_20260301","model":"a"}]"#, (1, 21, 0));
+    check(
+        Messages,
+        r#""tools":[{"type":"advisor_20260301","model":"a","max_uses":2}]"#,
+        (1, 13, 0),
+    );
     check(Messages, r#""tools":[{"type":"tool_search_tool_bm25_20251119"}]"#, (1, 11, 0));
     check(Messages, r#""tools":[{"name":"t","input_schema":{"type":"object"}}]"#, (1, 1, 0));
     check(Messages, r#""context_management":{"edits":[{"type":"compact_20260112"}]}"#, (1, 2, 0));
@@ -107,11 +112,8 @@ fn every_model_that_is_named() {
 }
 
 #[test]
-fn what_has_no_bound_or_no_price() {
-    let check = |reads, fields: &str, expect: &str| {
-        let found = demand(reads, fields).unbounded.map(|why| why.field).unwrap_or_default();
-        assert_eq!(found, expect, "{reads:?} {fields}");
-    };
+fn tiers_without_a_price() {
+    let check = unbounded;
     for reads in [Messages, Chat, Responses] {
         for tier in ["priority", "fast", "scale", "Priority", ""] {
             check(reads, &format!(r#""service_tier":"{tier}""#), "service_tier");
@@ -120,6 +122,16 @@ fn what_has_no_bound_or_no_price() {
             check(reads, &format!(r#""service_tier":{tier}"#), "");
         }
     }
+}
+
+fn unbounded(reads: Reads, fields: &str, expect: &str) {
+    let found = demand(reads, fields).unbounded.map(|why| why.field).unwrap_or_default();
+    assert_eq!(found, expect, "{reads:?} {fields}");
+}
+
+#[test]
+fn fields_without_a_bound_or_a_price() {
+    let check = unbounded;
     check(Messages, r#""service_tier":["priority"]"#, "service_tier");
     check(Messages, r#""speed":"turbo""#, "speed");
     check(Messages, r#""speed":"fast""#, "");
@@ -175,6 +187,11 @@ fn what_has_no_bound_or_no_price() {
         ("best_of", "true"),
     ] {
         check(Chat, &format!(r#""{field}":{value}"#), field);
+    }
+    for (name, value) in
+        [("N", "8"), ("bestOf", "8"), ("serviceTier", "\"priority\""), ("MaxTokens", "9")]
+    {
+        check(Chat, &format!(r#""{name}":{value}"#), name);
     }
     check(Chat, r#""modalities":["text"],"audio":null,"plugins":[]"#, "");
     let audio = r#""messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"x"}}]}]"#;

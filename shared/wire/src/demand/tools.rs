@@ -66,6 +66,10 @@ impl<'f> Tools<'f> {
         let is_search = kind.starts_with("tool_search");
         match self.facts.reads {
             Reads::Messages if kind.starts_with("advisor_") => {
+                // One in each round at most, unless it says less.
+                let rounds = super::SERVER_TOOL_PASSES - 1;
+                let uses = tool.max_uses.as_ref().and_then(count).unwrap_or(rounds);
+                self.facts.advices = self.facts.advices.saturating_add(uses.min(rounds));
                 self.facts.demand.has_unbounded_pass = true;
             }
             Reads::Messages if kind.starts_with("web_search_") => {
