@@ -174,3 +174,18 @@ enum Stage {
     WellFormed,
     Known,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_wait_for_the_store_and_no_more() {
+        let waiting = AtomicUsize::new(0);
+        let some: Vec<_> = (0..2).map(|_| Waiting::begin(&waiting, 2).unwrap()).collect();
+        assert!(Waiting::begin(&waiting, 2).is_none());
+        drop(some);
+        assert!(Waiting::begin(&waiting, 2).is_some());
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    }
+}
