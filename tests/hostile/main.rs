@@ -10,16 +10,24 @@
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
 
+mod admin_tokens;
+mod api_faults;
+mod authorization;
 mod bad_upstream;
 mod class;
 mod exhaustion;
 mod graceful_stop;
 mod growth;
 mod http2_floods;
+mod lockout;
+mod log_forging;
+mod metadata_addresses;
+mod openid_sign_ins;
 mod process;
 mod response_bombs;
 mod slow_clients;
 mod unfinished_bodies;
+mod write_only_credentials;
 mod wrong_keys;
 
 use class::{Class, Results};
@@ -32,6 +40,16 @@ type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
 const CLASSES: &[(&str, Run)] = &[
+    ("addresses of clouds' metadata", |class| Box::pin(metadata_addresses::run(class))),
+    ("admin tokens", |class| Box::pin(admin_tokens::run(class))),
+    ("authorization of the admin API", |class| Box::pin(authorization::run(class))),
+    ("faults of the admin API", |class| Box::pin(api_faults::run(class))),
+    ("forged lines and cells", |class| Box::pin(log_forging::run(class))),
+    ("lock-out of operators by guesses", |class| Box::pin(lockout::run(class))),
+    ("sign-ins by OpenID", |class| Box::pin(openid_sign_ins::run(class))),
+    ("write-only credentials and identity files", |class| {
+        Box::pin(write_only_credentials::run(class))
+    }),
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
     ("cardinality", |class| Box::pin(growth::cardinality(class))),

@@ -32,7 +32,7 @@ async fn refused_account(inside: &Inside, number: u128, base_url: &str) -> Accou
         enabled: true,
     };
     let store = &inside.store;
-    let sealed = store.seal_credential(&id, &Secret::new("sk-upstream".into())).await;
+    let sealed = store.seal_credential(&account, &Secret::new("sk-upstream".into())).await;
     let stored = store.stamp(account, Some(sealed.expect("sealed")));
     let mut edit = Edit::default();
     store.save_account(&mut edit, &stored, &[]).expect("an item");

@@ -43,10 +43,12 @@ use actor::Access;
 use attempts::Attempts;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use baton_cloud::aws::Aws;
 use baton_cloud::dead_letters::DeadLetters;
+use baton_cloud::identity_token::IdentityTokens;
+use baton_cloud::peer::AddressRanges;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
 use baton_cloud::token_endpoint::TokenEndpoint;
@@ -62,6 +64,7 @@ struct Office {
     /// The admin token, if it is fixed from outside; else its hash is in the store.
     admin_token: Option<Secret>,
     attempts: Attempts,
+    trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
     timers: Timers,
     /// What the console lets people in by.
@@ -86,6 +89,7 @@ impl Office {
             pepper: Pepper::new(pepper),
             admin_token: settings.admin_token.clone(),
             attempts: Attempts::default(),
+            trusted_proxies: settings.bounds.trusted_proxies.clone(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
             porter: console::Porter::default(),
@@ -107,7 +111,8 @@ pub fn router(
 ) -> Result<Router, NoAnswer> {
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
     let porter = console::Porter::new(settings, &upstream);
-    let endpoint = TokenEndpoint::new(aws, upstream);
+    let files = IdentityTokens::within(settings.identity_token_dir.clone());
+    let endpoint = TokenEndpoint::new(aws, upstream, files);
     let mut office = Office::new(settings, pepper, store, Some(endpoint));
     (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
     let office = Arc::new(office);
@@ -121,6 +126,7 @@ pub fn router(
     let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(answer::no_such_route));
     let open = routes::mounted(|access| access == Access::Anybody);
+    let open = open.layer(from_fn(authorize::anybody));
     let api = Router::new().nest(routes::BASE, api.merge(open));
     let inside = api
         .clone()

@@ -24,7 +24,7 @@ impl Office {
     ) -> Result<(StatusCode, String), String> {
         let account = &stored.value;
         let sealed = stored.secret.as_deref().unwrap_or_default();
-        let credential = self.store.open_credential(&account.id, sealed).await;
+        let credential = self.store.open_credential(account, sealed).await;
         let credential = credential.map_err(|error| error.to_string())?;
         let mut headers = HeaderMap::from_iter([(VERSION, HeaderValue::from_static("2023-06-01"))]);
         headers.extend(

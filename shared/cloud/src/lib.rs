@@ -10,6 +10,7 @@ pub mod dead_letters;
 pub mod dice;
 pub mod emf;
 pub mod herald;
+pub mod identity_token;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod observe;

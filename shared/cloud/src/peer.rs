@@ -1,7 +1,7 @@
 //! Who is at the other end: the connection that a request came by, and the client's address.
 
-use http::HeaderMap;
-use std::net::IpAddr;
+use http::{Extensions, HeaderMap};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +60,12 @@ impl AddressRanges {
         self.0.iter().any(|range| range.contains(address))
     }
 
+    /// The client's address of a request with these extensions; `None` where nobody noted the
+    /// connection's other end.
+    pub fn client(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+        extensions.get::<Peer>().map(|peer| self.client_of(peer.address(), headers))
+    }
+
     /// The client's address: the peer's, or where that is a trusted proxy the last address in
     /// `x-forwarded-for` that is none. Every other entry of that header is the client's own word.
     pub fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
@@ -80,6 +86,14 @@ impl AddressRanges {
             }
         }
         client
+    }
+}
+
+/// What one holder has of an address: of IPv6 providers hand out at least 64 bits to each.
+pub fn holder(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -139,6 +153,14 @@ fn range(text: &str) -> Result<Range, BadRanges> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn a_holder_of_ipv6_has_many_addresses() {
+        let of = |text: &str| holder(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+    }
 
     #[test]
     fn ranges_contain_what_they_say() {

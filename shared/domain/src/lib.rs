@@ -19,6 +19,7 @@ pub mod model;
 pub mod money;
 pub mod own_price;
 pub mod price;
+pub mod printable;
 pub mod protocol;
 pub mod reconcile;
 pub mod record;
