@@ -2,6 +2,7 @@
 //! to fail. What is said is the commands' business.
 
 use crate::Fail;
+use baton_domain::printable::plain;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::Value;
@@ -78,7 +79,8 @@ fn cell(row: &Value, place: &str) -> String {
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // Names are others' text, and a terminal obeys some of it.
+        Value::String(text) => plain(text).into_owned(),
         Value::Array(items) if items.is_empty() => "all".to_owned(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(fields) if fields.contains_key("five_hour") => utilisation(value),

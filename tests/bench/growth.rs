@@ -145,7 +145,7 @@ async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
         for number in some {
             let account = account(*number, &group);
             let credential = Secret::new(format!("sk-{number}"));
-            let sealed = store.seal_credential(&account.id, &credential).await.expect("sealed");
+            let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
             let stored = store.stamp(account, Some(sealed));
             store.save_account(&mut edit, &stored, &[]).expect("an item");
         }

@@ -110,7 +110,8 @@ pub(crate) async fn waiting(class: Class) {
     let served = answers.iter().filter(|answer| answer.status == 200).count();
     let events = house.events_within(Duration::from_secs(20), &key, served).await;
     let spent: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
-    class.check("a hundred at once", spent <= pico(&json!("0.600000000000")), || format!("{spent}"));
+    class
+        .check("a hundred at once", spent <= pico(&json!("0.600000000000")), || format!("{spent}"));
 }
 
 /// Amounts that are no limit.

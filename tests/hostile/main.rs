@@ -11,6 +11,9 @@
 )]
 
 mod accounts;
+mod admin_tokens;
+mod api_faults;
+mod authorization;
 mod aws_roles;
 mod bad_upstream;
 mod class;
@@ -21,6 +24,10 @@ mod greedy_upstream;
 mod growth;
 mod http2_floods;
 mod limit_answers;
+mod lockout;
+mod log_forging;
+mod metadata_addresses;
+mod openid_sign_ins;
 mod paths;
 mod process;
 mod recursion;
@@ -28,6 +35,7 @@ mod response_bombs;
 mod slow_clients;
 mod spending;
 mod unfinished_bodies;
+mod write_only_credentials;
 mod wrong_keys;
 
 use class::{Class, Results};
@@ -42,7 +50,10 @@ type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 const CLASSES: &[(&str, Run)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
+    ("addresses of clouds' metadata", |class| Box::pin(metadata_addresses::run(class))),
+    ("admin tokens", |class| Box::pin(admin_tokens::run(class))),
     ("answers in the background", |class| Box::pin(spending::background(class))),
+    ("authorization of the admin API", |class| Box::pin(authorization::run(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
     ("cardinality", |class| Box::pin(growth::cardinality(class))),
     ("credentials and organizations told by upstreams", |class| {
@@ -50,7 +61,9 @@ const CLASSES: &[(&str, Run)] = &[
     }),
     ("decorated names of models", |class| Box::pin(fields::decorations(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
+    ("faults of the admin API", |class| Box::pin(api_faults::run(class))),
     ("fields given twice", |class| Box::pin(fields::twice(class))),
+    ("forged lines and cells", |class| Box::pin(log_forging::run(class))),
     ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
     ("headers and queries that choose an organization", |class| {
         Box::pin(accounts::run_owners(class))
@@ -58,6 +71,7 @@ const CLASSES: &[(&str, Run)] = &[
     ("hostile bodies", |class| Box::pin(fields::malformed(class))),
     ("limits on free upstream calls", |class| Box::pin(limit_answers::free_calls(class))),
     ("limits that nobody can mean", |class| Box::pin(limit_answers::bad_limits(class))),
+    ("lock-out of operators by guesses", |class| Box::pin(lockout::run(class))),
     ("long records", |class| Box::pin(growth::long_records(class))),
     ("models named in the body", |class| Box::pin(spending::named_models(class))),
     ("money limits overspent", |class| Box::pin(spending::overspending(class))),
@@ -68,10 +82,14 @@ const CLASSES: &[(&str, Run)] = &[
     ("reservation by a foreign field", |class| Box::pin(spending::reservations(class))),
     ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),
     ("response bombs, untranslated", |class| Box::pin(response_bombs::untranslated(class))),
+    ("sign-ins by OpenID", |class| Box::pin(openid_sign_ins::run(class))),
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
     ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
     ("truth of limit answers", |class| Box::pin(limit_answers::truth(class))),
     ("usage lies of an upstream", |class| Box::pin(limit_answers::lies(class))),
+    ("write-only credentials and identity files", |class| {
+        Box::pin(write_only_credentials::run(class))
+    }),
 ];
 const CLASSES: &[(&str, Run)] = &[("rights of AWS roles", |class| Box::pin(aws_roles::run(class)))];
 

@@ -362,9 +362,13 @@ async fn settings_are_checked_and_their_secrets_never_shown() {
     assert_eq!(shown["url_host"], "hooks.example.com");
     assert_eq!((&shown["form"], &shown["thresholds"]), (&json!("slack"), &json!([50, 90])));
     assert_eq!(shown["sns_topic_arn"], topic);
-    // What is secret stays; `null` takes it away.
+    // What is not named stays; `null` takes it away.
     let again = admin.send("PUT", "/alerts", &json!({})).await.ok().json();
-    assert_eq!((&again["url_host"], &again["form"]), (&json!("hooks.example.com"), &json!("json")));
+    assert_eq!(
+        (&again["url_host"], &again["form"]),
+        (&json!("hooks.example.com"), &json!("slack"))
+    );
+    assert_eq!((&again["thresholds"], &again["sns_topic_arn"]), (&json!([50, 90]), &json!(topic)));
     assert_eq!(again.get("signing_secret"), None);
     let gone = admin.send("PUT", "/alerts", &json!({ "url": null })).await.ok().json();
     assert_eq!((&gone["url_host"], &gone["version"]), (&Value::Null, &json!(3)));

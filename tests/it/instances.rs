@@ -92,7 +92,7 @@ async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
         enabled: true,
     };
     let credential = Secret::new("sk-upstream".to_owned());
-    let sealed = store.seal_credential(&id, &credential).await.expect("sealed");
+    let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
     let mut edit = Edit::default();
     store.save_account(&mut edit, &store.stamp(account, Some(sealed)), &[]).expect("an item");
     store.apply(edit).await.expect("stored");

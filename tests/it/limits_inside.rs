@@ -207,6 +207,7 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
         user: None,
         model: None,
         outcome: None,
+        keys: None,
     };
     let events = store.events(&filter, 10, None).await.expect("events").data;
     assert_eq!((events.len(), events[0].estimated), (1, true));
@@ -261,6 +262,7 @@ async fn a_record_whose_limit_item_is_gone_is_stored_all_the_same() {
         user: None,
         model: None,
         outcome: None,
+        keys: None,
     };
     assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
     assert_eq!(inside.spent(&key).await, (PicoUsd::ZERO, PicoUsd::ZERO), "nothing was reserved");

@@ -28,7 +28,7 @@ struct Watched {
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
-const TOKEN: &str = "token-of-a-test";
+const TOKEN: &str = "token-of-a-test-0123";
 
 impl Watched {
     async fn start() -> Self {

@@ -164,6 +164,7 @@ async fn a_record_that_the_table_refuses_does_not_keep_its_neighbours_out() {
         user: None,
         model: None,
         outcome: None,
+        keys: None,
     };
     assert_eq!(store.events(&filter, 10, None).await.expect("events").data.len(), 2);
 }

@@ -96,6 +96,7 @@ async fn a_proxy_that_fails_is_left_for_another_account_never_gone_around() {
     let proxy = FakeProxy::before(reachable.address()).await;
     let path = format!("/accounts/{id}");
     let change = json!({"base_url": "https://upstream.invalid",
+        "credential": {"type": "api_key", "value": "sk-upstream-behind"},
         "proxy_url": format!("http://{}", proxy.address())});
     house.admin().patch(&path, &change).await.ok();
     key.ask("hi").await.ok();
@@ -120,8 +121,11 @@ async fn what_is_no_proxy_is_refused_at_the_api() {
     let masked = json!({"proxy_url": "http://me:***@proxy.example:3128"});
     house.admin().patch(&path, &masked).await.refused(400, "invalid_request_error");
     let set = json!({"proxy_url": "http://proxy.example:3128"});
+    house.admin().patch(&path, &set).await.refused(400, "invalid_request_error");
+    let credential = json!({"type": "api_key", "value": "sk-upstream-plain"});
+    let set = json!({"proxy_url": "http://proxy.example:3128", "credential": credential});
     assert_eq!(house.admin().patch(&path, &set).await.ok().json()["proxy_url"], set["proxy_url"]);
-    let unset = json!({"proxy_url": null});
+    let unset = json!({"proxy_url": null, "credential": credential});
     assert_eq!(house.admin().patch(&path, &unset).await.ok().json()["proxy_url"], Value::Null);
 }
 
@@ -170,7 +174,8 @@ async fn a_name_that_points_to_this_machine_is_refused_when_it_is_resolved() {
     let through = straight.through(Some(&socks5h)).expect("a client");
     for literal in ["https://127.0.0.1", "https://169.254.169.254", "https://[::1]"] {
         let why = refusal(&through, literal).await;
-        assert!(why.contains("is not a public address"), "{why}");
+        let is_refused = ["is not a public address", "give out credentials"];
+        assert!(is_refused.iter().any(|words| why.contains(words)), "{why}");
     }
     let accepted = std::pin::pin!(listener.accept());
     assert!(futures_util::FutureExt::now_or_never(accepted).is_none(), "nobody was called");
@@ -182,7 +187,8 @@ async fn a_redirect_is_followed_by_nobody_and_its_account_is_left() {
     let (first, second, thief) =
         (FakeUpstream::start(), FakeUpstream::start(), FakeUpstream::start());
     for (priority, upstream) in [&first, &second].into_iter().enumerate() {
-        house.account_with("one", &upstream.url(), json!({"priority": priority})).await;
+        let name = format!("one-{priority}");
+        house.account_with(&name, &upstream.url(), json!({"priority": priority})).await;
     }
     let key = house.key("ci").create().await;
     first.next(&format!("status:307;header=location:{}/v1/messages", thief.url()));

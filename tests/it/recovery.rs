@@ -40,7 +40,7 @@ async fn refused_account(
         enabled: true,
     };
     let store = &inside.store;
-    let sealed = store.seal_credential(&id, &Secret::new("sk-upstream".into())).await;
+    let sealed = store.seal_credential(&account, &Secret::new("sk-upstream".into())).await;
     let stored = store.stamp(account, Some(sealed.expect("sealed")));
     let mut edit = Edit::default();
     store.save_account(&mut edit, &stored, &[]).expect("an item");

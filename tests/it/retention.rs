@@ -63,6 +63,7 @@ async fn pruning_every_event_changes_no_total() {
             user: None,
             model: None,
             outcome: None,
+            keys: None,
         };
         let events = store.events(&filter, 1000, None).await.expect("events").data.len();
         let hours = store.totals(Period::Hour, "2027-01-31T00", "2027-02-02T00").await;

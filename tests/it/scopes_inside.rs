@@ -171,6 +171,7 @@ async fn a_pool_whose_item_is_gone_does_not_keep_the_others_from_settling() {
         user: None,
         model: None,
         outcome: None,
+        keys: None,
     };
     assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
 }

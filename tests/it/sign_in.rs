@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_tests::answer::Answer;
 use baton_tests::eventually::eventually;
-use baton_tests::house::House;
+use baton_tests::house::{House, Launch};
 use baton_tests::token_endpoint::{TokenEndpoint, Trouble};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
@@ -183,8 +183,10 @@ async fn a_browser_signs_an_account_in() {
 
 #[tokio::test]
 async fn an_identity_from_a_file_is_exchanged_and_no_secret_is_stored() {
-    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
     let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().to_str().expect("its name");
+    let house = House::launched(Launch::new().env("BATON_IDENTITY_TOKEN_DIR", at)).await;
+    let endpoint = TokenEndpoint::start();
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{IDENTITY}\n")).expect("the identity");
     let credential = json!({

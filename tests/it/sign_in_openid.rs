@@ -290,22 +290,18 @@ async fn a_provider_that_does_not_help_leaves_the_token() {
 }
 
 #[tokio::test]
-async fn sign_ins_are_begun_here_and_not_without_end() {
+async fn sign_ins_are_begun_here_whatever_strangers_begin() {
     let provider = FakeProvider::start();
     let (desk, _) = with_ada(&provider, &[]).await;
     let led = desk.visitor().with("sec-fetch-site", "cross-site");
     led.clone().open("/console/sign-in/openid").await.leads_to("/console/sign-in");
-    let mut visitor = desk.visitor();
-    let mut begun = 0;
-    while visitor.open("/console/sign-in/openid").await.location().starts_with("http") {
-        begun += 1;
-        assert!(begun < 100, "without end");
+    // However many strangers begin, nobody's place is taken.
+    for _ in 0..200 {
+        let begun = desk.visitor().open("/console/sign-in/openid").await;
+        assert!(begun.location().starts_with("http"), "{}", begun.location());
     }
-    assert_eq!(begun, 60);
-    let page = visitor.open("/console/sign-in/openid").await;
-    page.leads_to("/console/sign-in?why=too_many");
+    let mut visitor = desk.visitor();
     desk.visitor().sign_in(TOKEN).await.leads_to("/console");
-    desk.wait_minutes(1);
     visitor.sign_in_at_provider().await.leads_to("/console");
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
+use baton_cloud::identity_token::IdentityTokens;
 use baton_cloud::settings::Settings;
 use baton_cloud::sign_in::{Renewal, renew};
 use baton_cloud::store::{Edit, Store, Token, TokenSecrets};
@@ -82,7 +83,7 @@ impl Signed {
         let aws = Aws::new(&self.local.sdk_config());
         let store = Store::new(&aws, &self.settings, self.clock.clone(), Dice::seeded(seed));
         let upstream = Upstream::new(&self.settings.timers, true).expect("a client");
-        (store, Door::new(&aws, upstream))
+        (store, Door::new(&aws, upstream, IdentityTokens::default()))
     }
 
     /// A tick of refresh in a process of its own, after so many seconds.

@@ -40,24 +40,26 @@ async fn users_live_and_die() {
 async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
     let house = House::empty().await;
     let admin = house.admin();
-    let boss = admin.create("/users", &json!({"name": "Boss", "role": "admin"})).await;
-    let boss_key = house.key("boss").with("user_id", boss.as_str()).create().await;
     let limited = json!({"name": "Ada", "limits": {"usd_daily": "5"}});
     let ada = admin.create("/users", &limited).await;
     let path = format!("/users/{ada}");
     assert_eq!(admin.get(&path).await.ok().json()["limits"]["usd_daily"], "5.000000000000");
+    // What is not named stays, `null` lifts.
     let change = json!({"limits": {"concurrency": 2}});
+    let changed = admin.patch(&path, &change).await.ok().json();
+    assert_eq!(changed["limits"], json!({"usd_daily": "5.000000000000", "concurrency": 2}));
+    let change = json!({"limits": {"usd_daily": null}});
     let changed = admin.patch(&path, &change).await.ok().json();
     assert_eq!(changed["limits"], json!({"concurrency": 2}));
     let cap = json!({"scope": {"type": "user", "user_id": ada}, "amount": "100"});
     let request = admin.with_token("").request("POST", "/organizations/spend_limits");
-    let request = request.header("x-api-key", &boss_key.secret).body(cap.to_string());
+    let request = request.header("x-api-key", house.admin_token()).body(cap.to_string());
     let limit = Answer::to(request).await.ok().json();
 
-    admin.with_token(&boss_key.secret).delete(&path).await.status(204);
+    admin.delete(&path).await.status(204);
     let left = admin.get("/organizations/spend_limits").await.ok().json();
     assert_eq!(left["data"], json!([]));
-    let rows = admin.get(&format!("/audit?actor={boss}")).await.ok().json();
+    let rows = admin.get(&format!("/audit?actor=admin_token")).await.ok().json();
     let told: Vec<(&Value, &Value)> = rows["data"]
         .as_array()
         .expect("rows")

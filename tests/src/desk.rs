@@ -18,7 +18,7 @@ use crate::inside::Inside;
 use crate::month::{Staff, count};
 
 /// The admin token of these tests.
-pub const TOKEN: &str = "token-of-a-test";
+pub const TOKEN: &str = "token-of-a-test-0123";
 const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
 
 /// The admin function over stores in memory, where time stands.

@@ -123,7 +123,9 @@ impl Inside {
             Scope::User(id) => {
                 let (name, role) = ("somebody".to_owned(), Role::Member);
                 let (id, email, enabled) = (id.clone(), None, true);
-                let user = User { id, name, email, role, enabled, limits, session_round: 0 };
+                let identity = None;
+                let session_round = 0;
+                let user = User { id, name, email, role, enabled, limits, session_round, identity };
                 store.save_user(&mut edit, &store.stamp(user, None)).expect("an item");
             }
             Scope::Group(id) => {

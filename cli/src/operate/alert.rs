@@ -105,16 +105,8 @@ async fn set(desk: &Desk, what: Settings) -> Result<(), Fail> {
     if said.is_empty() {
         return Err(Fail::Usage("say what to change; `baton alert set --help` lists it".into()));
     }
-    // The API takes all of it at once, but for what it keeps secret.
     let before = desk.admin.get(&[ROUTE], &[]).await?;
-    let mut body = json!({});
-    for name in ["form", "thresholds", "sns_topic_arn"] {
-        body[name] = before[name].clone();
-    }
-    for (name, value) in said.done().as_object().into_iter().flatten() {
-        body[name] = value.clone();
-    }
-    let after = desk.admin.put_of(&before, &[ROUTE], &body).await?;
+    let after = desk.admin.put_of(&before, &[ROUTE], &said.done()).await?;
     desk.screen.show(&after, || {
         show(&after);
         if let Some(made) = after["signing_secret"].as_str() {

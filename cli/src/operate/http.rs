@@ -41,16 +41,6 @@ impl Admin {
         self.call(Method::PATCH, path, &[], Some(body)).await
     }
 
-    /// Changes `before`; refused if it is no longer what it was then.
-    pub(crate) async fn patch_of(
-        &self,
-        before: &Value,
-        path: &[&str],
-        body: &Value,
-    ) -> Result<Value, Fail> {
-        self.change_of(before, self.request(Method::PATCH, path, &[])?, body).await
-    }
-
     /// Replaces `before`; refused if it is no longer what it was then.
     pub(crate) async fn put_of(
         &self,

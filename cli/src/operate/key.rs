@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::names::{GROUP, KEY, USER};
-use super::{Desk, Sure, say_done};
+use super::{Desk, Sure};
 use crate::Fail;
 use crate::say::{say, text};
 use clap::{Args, Subcommand};
@@ -116,7 +116,7 @@ const COLUMNS: [(&str, &str); 8] = [
 pub(crate) async fn run(desk: &Desk, what: KeyCommand) -> Result<(), Fail> {
     match what {
         KeyCommand::Create { name, fields, limits } => {
-            let limits = limits.over(&json!({}))?;
+            let limits = limits.said()?;
             let body = body(desk, Some(name), fields).await?.set("limits", limits).done();
             let made = desk.admin.post(&[KEY.route], &body).await?;
             show_secret(desk, &made);
@@ -130,13 +130,8 @@ pub(crate) async fn run(desk: &Desk, what: KeyCommand) -> Result<(), Fail> {
             if !limits.are_said() {
                 return desk.change(KEY, &id, &body.done()).await;
             }
-            // The API takes limits as a whole: those that were not named are kept here.
-            let before = desk.admin.get(&[KEY.route, &id], &[]).await?;
-            body = body.set("limits", limits.over(&before["limits"])?);
-            let body = body.done();
-            let changed = desk.admin.patch_of(&before, &[KEY.route, &id], &body).await?;
-            desk.screen.show(&changed, || say_done(KEY, &changed, "changed"));
-            Ok(())
+            body = body.set("limits", limits.said()?);
+            desk.change(KEY, &id, &body.done()).await
         }
         KeyCommand::Rotate { key } => {
             let id = desk.id(KEY, &key).await?;
@@ -188,8 +183,9 @@ impl LimitFields {
         self.money().iter().chain(&self.counts()).any(|(_, said)| said.is_some())
     }
 
-    /// The limits `before` with those that were said; `None` where there are none at all.
-    fn over(&self, before: &Value) -> Result<Option<Value>, Fail> {
+    /// The limits that were said, `null` for one that is lifted; `None` where none was. The API
+    /// keeps those that are not named.
+    fn said(&self) -> Result<Option<Value>, Fail> {
         let mut said = Body::default();
         for (name, value) in self.money() {
             said = said.set_or_empty(name, value.clone());
@@ -197,13 +193,7 @@ impl LimitFields {
         for (name, value) in self.counts() {
             said = said.set_number(name, value.clone())?;
         }
-        if said.is_empty() {
-            return Ok(None);
-        }
-        let mut limits = before.as_object().cloned().unwrap_or_default();
-        limits.extend(said.done().as_object().cloned().unwrap_or_default());
-        limits.retain(|_, limit| !limit.is_null());
-        Ok(Some(Value::Object(limits)))
+        Ok((!said.is_empty()).then(|| said.done()))
     }
 }
 
@@ -212,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_are_not_named_stay() {
+    fn limits_that_are_not_named_are_not_sent() {
         let said = LimitFields {
             usd_daily: Some("5".into()),
             usd_weekly: Some("none".into()),
@@ -221,8 +211,7 @@ mod tests {
             requests_per_minute: Some("60".into()),
             concurrency: None,
         };
-        let before = json!({"usd_daily": "1", "usd_weekly": "2", "concurrency": 3});
-        let after = json!({"usd_daily": "5", "requests_per_minute": 60, "concurrency": 3});
-        assert_eq!(said.over(&before).ok().unwrap(), Some(after));
+        let sent = json!({"usd_daily": "5", "usd_weekly": null, "requests_per_minute": 60});
+        assert_eq!(said.said().ok().unwrap(), Some(sent));
     }
 }

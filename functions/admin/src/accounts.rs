@@ -9,8 +9,8 @@ use crate::{Office, Shared};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{Edit, Stored, Token};
-use baton_cloud::upstream::{ProxyUrl, check_url};
+use baton_cloud::store::{Edit, Stored, Token, of_credential};
+use baton_cloud::upstream::{ProxyUrl, check_base_url, origin};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::Health;
 use baton_domain::id::{AccountId, GroupId};
@@ -137,7 +137,11 @@ pub(crate) async fn change(
     let has_proxy = matches!(input.proxy_url, Change::To(_));
     let is_another = has_credential || input.base_url.is_some() || has_proxy;
     let token = office.fill(&mut stored, input).await?;
+    if !has_credential {
+        keeps_place(&before.value, &stored.value)?;
+    }
     let mut edit = Edit::default();
+    office.take_name(&mut edit, Some(&before.value), &stored.value).await?;
     office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
     let mut after = office.view(&stored, None);
     after["credential_changed"] = json!(has_credential);
@@ -159,6 +163,7 @@ pub(crate) async fn remove(
     let stored = office.find::<Account>(&id(&path)?).await?;
     visit.agrees(&stored)?;
     let mut edit = Edit::default();
+    office.store.release_name(&mut edit, &stored.value).await?;
     office.store.remove_account(&mut edit, &stored);
     office.store.remove_token(&mut edit, &stored.value.id);
     let note = Note::deleted(&stored.value.id, office.view(&stored, None));
@@ -201,6 +206,7 @@ impl Office {
         let draft = Box::pin(self.draft_account(input, CredentialKind::ApiKey));
         let (stored, token) = draft.await?;
         let mut edit = Edit::default();
+        self.take_name(&mut edit, None, &stored.value).await?;
         self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
         Ok((stored, edit))
     }
@@ -269,7 +275,7 @@ impl Office {
             (_, url) => url,
         };
         if let Some(url) = url {
-            check_url(&url, self.allow_private_upstreams)
+            check_base_url(&url, self.allow_private_upstreams)
                 .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
         }
@@ -349,6 +355,25 @@ impl Office {
         }
         Ok(())
     }
+}
+
+/// Refuses a change of where the stored credential goes: whoever changes an account need not be
+/// allowed to know it.
+fn keeps_place(before: &Account, after: &Account) -> Answer<()> {
+    if of_credential(before) == of_credential(after) {
+        return Ok(());
+    }
+    let field = if before.provider != after.provider {
+        "provider"
+    } else if origin(&before.base_url) != origin(&after.base_url) {
+        "base_url"
+    } else {
+        "proxy_url"
+    };
+    Err(Refused::bad(format!(
+        "`{field}` decides where the account's credential is sent; give `credential` again in the \
+         same request to change it"
+    )))
 }
 
 fn check_named(input: &AccountInput) -> Answer<()> {

@@ -1,6 +1,6 @@
 //! Who asks, and who may ask for what. How somebody proves it is `authorize`'s business.
 
-use baton_domain::id::UserId;
+use baton_domain::id::{KeyId, UserId};
 use baton_domain::key::Role;
 
 /// Who asks.
@@ -14,8 +14,10 @@ pub(crate) enum Actor {
     User {
         /// Who.
         id: UserId,
-        /// What it may do.
+        /// What it may do. Whoever comes by a relay key is a member, whatever its owner is.
         role: Role,
+        /// The relay key that it came with; keys lie in shells and pipelines.
+        key: Option<KeyId>,
     },
 }
 
@@ -42,6 +44,11 @@ impl Access {
 }
 
 impl Actor {
+    /// Whoever has this relay key of a user.
+    pub(crate) fn by_key(id: UserId, key: KeyId) -> Self {
+        Self::User { id, role: Role::Member, key: Some(key) }
+    }
+
     /// The name in the audit trail.
     pub(crate) fn name(&self) -> String {
         match self {
@@ -54,7 +61,15 @@ impl Actor {
     /// The member who may see and change only what is its own; `None` may everything.
     pub(crate) fn member(&self) -> Option<&UserId> {
         match self {
-            Self::User { id, role: Role::Member } => Some(id),
+            Self::User { id, role: Role::Member, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The relay key that it came with, if it did.
+    pub(crate) fn key(&self) -> Option<&KeyId> {
+        match self {
+            Self::User { key, .. } => key.as_ref(),
             _ => None,
         }
     }

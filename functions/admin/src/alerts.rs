@@ -24,8 +24,8 @@ const SIGNING_SECRET_MIN: usize = 16;
 /// Thresholds that one may set.
 const THRESHOLDS_MAX: usize = 10;
 
-/// The settings as an operator gives them: what is absent has its default, but the two secrets,
-/// which stay as they are.
+/// The settings as an operator gives them: what is absent stays as it is; `null` empties the address
+/// and the topic, and brings the usual thresholds back.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Input {
@@ -33,10 +33,11 @@ struct Input {
     url: Change<Secret>,
     #[serde(default)]
     signing_secret: Option<Secret>,
+    form: Option<Form>,
     #[serde(default)]
-    form: Form,
-    thresholds: Option<Vec<u32>>,
-    sns_topic_arn: Option<String>,
+    thresholds: Change<Vec<u32>>,
+    #[serde(default)]
+    sns_topic_arn: Change<String>,
 }
 
 pub(crate) async fn read(State(office): Shared) -> Answer {
@@ -60,7 +61,7 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
     if let Some(url) = &url {
         check_url(url.expose(), office.allow_private_upstreams).map_err(Refused::bad)?;
     }
-    if let Some(arn) = &input.sns_topic_arn {
+    if let Change::To(Some(arn)) = &input.sns_topic_arn {
         check_arn(arn)?;
     }
     let dice = office.store.dice();
@@ -73,8 +74,14 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
         let message = format!("`signing_secret` has {SIGNING_SECRET_MIN} characters or more");
         return Err(Refused::bad(message));
     }
-    let thresholds = thresholds(input.thresholds)?;
-    let value = Settings { form: input.form, thresholds, sns_topic_arn: input.sns_topic_arn };
+    let value = Settings {
+        form: input.form.unwrap_or(shown.value.form),
+        thresholds: match input.thresholds {
+            Change::Keep => shown.value.thresholds,
+            Change::To(given) => thresholds(given)?,
+        },
+        sns_topic_arn: input.sns_topic_arn.over(shown.value.sns_topic_arn),
+    };
     let settings = AlertSettings { shown: Stored { value, ..shown }, url, signing_secret };
     let mut edit = Edit::default();
     office.store.save_alert_settings(&mut edit, &settings).await?;

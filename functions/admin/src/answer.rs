@@ -10,7 +10,7 @@ use baton_cloud::store::StoreError;
 use baton_domain::id::RequestId;
 use baton_domain::key::Limits;
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -185,6 +185,9 @@ pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }
+    // Answers hold new secrets, and who uses what. Assets of the console say otherwise themselves.
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && !is_page(&response) { signed(response, &id).await } else { response }
@@ -267,7 +270,7 @@ pub(crate) fn checked(limits: Limits) -> Answer<Limits> {
 }
 
 /// Writes whole numbers without their decimal point.
-fn make_whole(value: &mut Value) {
+pub(crate) fn make_whole(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(make_whole),
         Value::Array(list) => list.iter_mut().for_each(make_whole),

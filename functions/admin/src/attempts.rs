@@ -1,47 +1,75 @@
-//! How often this process has been asked with a wrong credential: so many at once, then one a
-//! second. Who has shown the right one before is not counted, so an attack locks no operator out.
+//! How often wrong credentials came, from one address and for one credential: so many at once, then
+//! one a second. Whoever is over that is told to wait, and nobody else is.
+//!
+//! A credential is always looked at before its failure is counted, so a right one is never refused
+//! because of what others send, not even from the same address. Guessing is hopeless without a
+//! limit (a key's secret has 190 bits, the admin token at least 16 characters); the count tells
+//! programs that repeat a wrong credential to slow down, and keeps the log readable.
 
+use baton_cloud::client_address::holder;
+use baton_domain::relay_key::RelayKey;
 use jiff::Timestamp;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-/// Wrong credentials that may come at once.
+/// Failures that may come at once.
 const BURST: i64 = 60;
-/// Right ones that are remembered, as hashes.
-const KNOWN_MAX: usize = 100;
+/// Addresses and credentials that are remembered. When there are more, all are forgotten: that
+/// costs nobody an access.
+const SUBJECTS_MAX: usize = 10_000;
 
-/// What is known of callers so far.
+/// What is known of failures so far.
 #[derive(Default)]
-pub(crate) struct Attempts(Mutex<Seen>);
+pub(crate) struct Attempts(Mutex<HashMap<Subject, Failures>>);
 
-#[derive(Default)]
-struct Seen {
-    failures: i64,
-    /// Unix second up to which failures have been forgiven, one a second.
-    forgiven: i64,
-    known: Vec<Vec<u8>>,
+/// What failures are counted by.
+#[derive(PartialEq, Eq, Hash)]
+enum Subject {
+    Address(IpAddr),
+    /// The id of the key that is claimed, or a part of another credential's hash.
+    Credential(String),
+}
+
+/// Failures that are not forgiven yet, up to [`BURST`]; one a second is.
+struct Failures {
+    count: i64,
+    at: i64,
 }
 
 impl Attempts {
-    /// Whether a credential with this hash may be looked at, at `now`.
-    pub(crate) fn may_try(&self, hash: &[u8], now: Timestamp) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = now.as_second().saturating_sub(seen.forgiven).max(0);
-        seen.failures = seen.failures.saturating_sub(since).max(0);
-        seen.forgiven = seen.forgiven.max(now.as_second());
-        seen.failures < BURST || seen.known.iter().any(|known| known == hash)
-    }
-
-    /// Notes how it went.
-    pub(crate) fn note(&self, hash: Vec<u8>, is_good: bool) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_good {
-            seen.failures += 1;
-        } else if !seen.known.contains(&hash) {
-            if seen.known.len() >= KNOWN_MAX {
-                seen.known.remove(0);
-            }
-            seen.known.push(hash);
+    /// Counts a failure of this credential (`hash` is its hash) from this address at `now`. Returns
+    /// whether there were too many before it.
+    pub(crate) fn are_too_many(
+        &self,
+        address: Option<IpAddr>,
+        (credential, hash): (&str, &[u8]),
+        now: Timestamp,
+    ) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= SUBJECTS_MAX {
+            all.clear();
         }
+        let now = now.as_second();
+        let address = address.map(|address| Subject::Address(holder(address)));
+        let subjects = address.into_iter().chain([Subject::of(credential, hash)]);
+        let mut are_too_many = false;
+        for subject in subjects {
+            let failures = all.entry(subject).or_insert(Failures { count: 0, at: now });
+            let passed = now.saturating_sub(failures.at).max(0);
+            failures.count = failures.count.saturating_sub(passed).max(0);
+            failures.at = failures.at.max(now);
+            are_too_many |= failures.count >= BURST;
+            failures.count = (failures.count + 1).min(BURST);
+        }
+        are_too_many
+    }
+}
+
+impl Subject {
+    fn of(credential: &str, hash: &[u8]) -> Self {
+        let id = RelayKey::parse(credential).map(|key| key.id.to_string());
+        Self::Credential(id.unwrap_or_else(|_| format!("{:02x?}", hash.get(..8))))
     }
 }
 
@@ -49,20 +77,46 @@ impl Attempts {
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// Fails with another credential each time; returns how many failures were too many.
+    fn flood(attempts: &Attempts, address: Option<&str>, times: u64, second: i64) -> usize {
+        let address = address.map(|text| text.parse().unwrap());
+        let fail = |n: &u64| {
+            attempts.are_too_many(address, (&format!("guess-{n}"), &n.to_be_bytes()), at(second))
+        };
+        (0..times).filter(fail).count()
+    }
+
     #[test]
-    fn guesses_run_out_but_operators_stay() {
+    fn an_address_runs_out_alone() {
         let attempts = Attempts::default();
-        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
-        attempts.note(b"operator".to_vec(), true);
-        for _ in 0..BURST {
-            assert!(attempts.may_try(b"guess", at(0)));
-            attempts.note(b"guess".to_vec(), false);
+        assert_eq!(flood(&attempts, Some("192.0.2.1"), 60, 0), 0);
+        assert_eq!(flood(&attempts, Some("192.0.2.1"), 5000, 0), 5000);
+        assert_eq!(flood(&attempts, Some("192.0.2.2"), 30, 0), 0, "another address");
+        assert_eq!(flood(&attempts, Some("192.0.2.1"), 2, 1), 1, "one a second is forgiven");
+        assert_eq!(flood(&attempts, Some("192.0.2.1"), 60, 70), 0, "failures are capped");
+    }
+
+    #[test]
+    fn a_credential_runs_out_wherever_it_comes_from() {
+        let attempts = Attempts::default();
+        let late = (0..100).filter(|n| {
+            let address = Some(IpAddr::from([192, 0, 2, *n]));
+            attempts.are_too_many(address, ("revoked", b"a hash of it"), at(0))
+        });
+        assert_eq!(late.count(), 40);
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let attempts = Attempts::default();
+        for n in 0..3 * u32::try_from(SUBJECTS_MAX).unwrap() {
+            let address = Some(IpAddr::from(n.to_be_bytes()));
+            attempts.are_too_many(address, ("x", &n.to_be_bytes()), at(0));
         }
-        assert!(!attempts.may_try(b"guess", at(0)));
-        assert!(attempts.may_try(b"operator", at(0)));
-        assert!(attempts.may_try(b"guess", at(1)), "one a second");
-        attempts.note(b"guess".to_vec(), false);
-        assert!(!attempts.may_try(b"guess", at(1)));
-        assert!(attempts.may_try(b"guess", at(3)));
+        assert!(attempts.0.lock().unwrap().len() <= SUBJECTS_MAX + 2);
     }
 }

@@ -4,7 +4,7 @@ use crate::actor::Actor;
 use crate::answer::{Answer, Refused};
 use crate::visit::Visit;
 use crate::{Office, Shared, routes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use baton_cloud::peer::Peer;
@@ -12,32 +12,65 @@ use baton_cloud::store::Stored;
 use baton_cloud::vault::same;
 use baton_domain::key::{Key, User};
 use baton_domain::relay_key::RelayKey;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method};
+use http::request::Parts;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Lets a request through whose credential is good for its route. A route that the table does not
 /// know is for administrators.
 pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -> Response {
     let State(office) = office;
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    let access = routes::access(method, path.unwrap_or_default());
+    let (method, path) = (request.method(), path.unwrap_or_default());
+    let access = routes::access(method, path);
+    let query = routes::check_query(method, path, request.uri().query().unwrap_or_default());
     // Only the console, which is in this process, puts an extension there; it knows who visits.
     let known = request.extensions_mut().remove::<Actor>();
     let actor = match known {
         Some(actor) => Ok(actor),
-        None => office.actor(request.headers()).await,
+        None => {
+            let from = office.trusted_proxies.client_of(request.extensions(), request.headers());
+            office.actor(request.headers(), from).await
+        }
     };
     let visit = match actor {
         Ok(actor) if actor.may(access) => Visit::new(actor, request.headers()),
-        Ok(_) => return Refused::forbidden("this takes the role `admin`").into_response(),
+        Ok(actor) => return Refused::forbidden(not_for(&actor)).into_response(),
         Err(refused) => return refused.into_response(),
     };
+    if let Err(refused) = query {
+        return refused.into_response();
+    }
+    // A connection that has shown a good credential is kept where others have to go.
     if let Some(peer) = request.extensions().get::<Peer>() {
         peer.authenticate();
     }
     request.extensions_mut().insert(visit);
     next.run(request).await
+}
+
+/// Refuses odd queries of what is open to everybody.
+pub(crate) async fn anybody(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let query = request.uri().query().unwrap_or_default();
+    match routes::check_query(request.method(), path, query) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Why a route is closed, and how it is opened.
+fn not_for(actor: &Actor) -> &'static str {
+    match actor.key() {
+        Some(_) => {
+            "this takes the role `admin`, and a relay key is a member whoever owns it; use the \
+             admin token, or sign in to the console"
+        }
+        None => "this takes the role `admin`",
+    }
 }
 
 /// The credential of a request. Clients of Anthropic's Admin API send it in `x-api-key`.
@@ -51,13 +84,24 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
 }
 
+/// Where a request comes from, if that is known.
+pub(crate) struct ClientAddress(pub(crate) Option<IpAddr>);
+
+impl FromRequestParts<Arc<Office>> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        office: &Arc<Office>,
+    ) -> Result<Self, Infallible> {
+        Ok(Self(office.trusted_proxies.client_of(&parts.extensions, &parts.headers)))
+    }
+}
+
 impl Office {
-    pub(crate) async fn actor(&self, headers: &HeaderMap) -> Answer<Actor> {
+    /// Who asks with these headers, from this address.
+    pub(crate) async fn actor(&self, headers: &HeaderMap, from: Option<IpAddr>) -> Answer<Actor> {
         let token = credential(headers).ok_or_else(Refused::unauthenticated)?;
-        let hash = self.pepper.hash(token);
-        if !self.attempts.may_try(&hash, self.store.clock().now()) {
-            return Err(Refused::too_many_attempts());
-        }
         let actor = if self.is_admin_token(token).await? {
             Some(Actor::Token)
         } else if let Ok(key) = RelayKey::parse(token) {
@@ -65,8 +109,22 @@ impl Office {
         } else {
             None
         };
-        self.attempts.note(hash, actor.is_some());
-        actor.ok_or_else(Refused::unauthenticated)
+        actor.ok_or_else(|| match self.failed_too_often(token, from) {
+            Ok(()) => Refused::unauthenticated(),
+            Err(refused) => refused,
+        })
+    }
+
+    /// Counts a wrong credential.
+    ///
+    /// # Errors
+    /// When too many came before it.
+    pub(crate) fn failed_too_often(&self, credential: &str, from: Option<IpAddr>) -> Answer<()> {
+        let (hash, now) = (self.pepper.hash(credential), self.store.clock().now());
+        if self.attempts.are_too_many(from, (credential, &hash), now) {
+            return Err(Refused::too_many_attempts());
+        }
+        Ok(())
     }
 
     pub(crate) async fn is_admin_token(&self, token: &str) -> Answer<bool> {
@@ -79,7 +137,7 @@ impl Office {
 
     async fn user_of(&self, given: &RelayKey<'_>) -> Answer<Option<Actor>> {
         let held = self.held(given).await?;
-        Ok(held.map(|(_, user)| Actor::User { id: user.id, role: user.role }))
+        Ok(held.map(|(key, user)| Actor::by_key(user.id, key.value.id)))
     }
 
     /// The key that was shown, and the user that it opens the API and the console for: the key is

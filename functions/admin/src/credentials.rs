@@ -2,7 +2,7 @@
 
 use crate::Office;
 use crate::answer::{Answer, Refused};
-use baton_cloud::store::{Stored, Token, TokenSecrets};
+use baton_cloud::store::{Stored, Token, TokenSecrets, of_token};
 use baton_cloud::upstream::{AwsAccess, check_url, trimmed};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::secret::Secret;
@@ -82,7 +82,7 @@ impl Office {
         stored: &mut Stored<Account>,
         credential: NewCredential,
     ) -> Answer<Option<Token>> {
-        let (exchange, secrets, standing) = match credential {
+        let (exchange, mut secrets, standing) = match credential {
             NewCredential::ApiKey { value, header } => {
                 self.seal_key(stored, &value, header).await?;
                 return Ok(None);
@@ -91,7 +91,7 @@ impl Office {
                 check_access(&access)?;
                 let secret = access.to_secret();
                 stored.value.credential = CredentialKind::Aws;
-                stored.secret = Some(self.store.seal_credential(&stored.value.id, &secret).await?);
+                stored.secret = Some(self.store.seal_credential(&stored.value, &secret).await?);
                 return Ok(None);
             }
             NewCredential::Oauth2 {
@@ -112,7 +112,8 @@ impl Office {
                     }
                     None => Grant::ClientCredentials { client_id, scope },
                 };
-                let secrets = TokenSecrets { access_token: None, refresh_token, client_secret };
+                let secrets =
+                    TokenSecrets { refresh_token, client_secret, ..TokenSecrets::default() };
                 (Exchange { token_url, grant, client_auth }, secrets, Standing::default())
             }
             NewCredential::WorkloadIdentity(identity) => {
@@ -123,6 +124,10 @@ impl Office {
         };
         check_url(&exchange.token_url, self.allow_private_upstreams)
             .map_err(|why| Refused::bad(format!("`credential.token_url`: {why}")))?;
+        if let Grant::JwtBearer { assertion: Assertion::File { path }, .. } = &exchange.grant {
+            self.endpoint()?.identity_tokens().check(path).map_err(Refused::bad)?;
+        }
+        secrets.bound_to = Some(of_token(&stored.value, &exchange.token_url));
         stored.value.credential = match exchange.grant {
             Grant::JwtBearer { .. } => CredentialKind::WorkloadIdentity,
             Grant::RefreshToken { .. } | Grant::ClientCredentials { .. } => CredentialKind::Oauth2,
@@ -153,7 +158,7 @@ impl Office {
             CredentialHeader::XApiKey => CredentialKind::ApiKey,
             CredentialHeader::Authorization => CredentialKind::Bearer,
         };
-        stored.secret = Some(self.store.seal_credential(&stored.value.id, value).await?);
+        stored.secret = Some(self.store.seal_credential(&stored.value, value).await?);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! `/groups`: the sets of accounts that keys draw on.
 
 use crate::accounts::{ModelPatternKey, patterns, shown};
-use crate::answer::{Answer, Refused, Told, body, checked, id};
-use crate::query::{Paging, listed, name, object, says};
+use crate::answer::{Answer, Refused, Told, body, id};
+use crate::query::{LimitsChange, Paging, listed, name, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
@@ -14,7 +14,11 @@ use baton_domain::key::{Group, Limits};
 use baton_domain::scope::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
+/// What the group is called that is made by itself.
+const DEFAULT: &str = "default";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +27,8 @@ struct NewGroup {
     #[serde(default)]
     description: String,
     enabled: Option<bool>,
-    #[serde(default, deserialize_with = "object")]
-    limits: Option<Limits>,
+    #[serde(default)]
+    limits: LimitsChange,
     #[serde(default)]
     model_aliases: BTreeMap<ModelPatternKey, String>,
 }
@@ -35,8 +39,8 @@ struct GroupChange {
     name: Option<String>,
     description: Option<String>,
     enabled: Option<bool>,
-    #[serde(default, deserialize_with = "object")]
-    limits: Option<Limits>,
+    #[serde(default)]
+    limits: LimitsChange,
     model_aliases: Option<BTreeMap<ModelPatternKey, String>>,
 }
 
@@ -80,9 +84,9 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
     let group = Group {
         id: GroupId::from_bits(office.store.dice().bits()),
         name: name(&new.name)?,
-        description: new.description,
+        description: description(new.description)?,
         enabled: new.enabled.unwrap_or(true),
-        limits: checked(new.limits.unwrap_or_default())?,
+        limits: new.limits.over(&Limits::default())?,
         model_aliases: patterns(new.model_aliases)?,
     };
     office.add_group(&visit, group).await
@@ -106,15 +110,16 @@ pub(crate) async fn change(
     if let Some(text) = change.name {
         group.name = name(&text)?;
     }
-    group.description = change.description.unwrap_or(std::mem::take(&mut group.description));
-    group.enabled = change.enabled.unwrap_or(group.enabled);
-    if let Some(limits) = change.limits {
-        group.limits = checked(limits)?;
+    if let Some(text) = change.description {
+        group.description = description(text)?;
     }
+    group.enabled = change.enabled.unwrap_or(group.enabled);
+    group.limits = change.limits.over(&group.limits)?;
     if let Some(aliases) = change.model_aliases {
         group.model_aliases = patterns(aliases)?;
     }
     let (mut edit, after) = (Edit::default(), view(&stored));
+    office.take_name(&mut edit, Some(&before.value), &stored.value).await?;
     office.store.save_group(&mut edit, &stored)?;
     let note = Note::updated(&stored.value.id, view(&before), &after);
     office.enact(&visit, edit, note, Told::ok(after)).await
@@ -130,10 +135,16 @@ pub(crate) async fn remove(
     let accounts = office.store.accounts_of(&stored.value.id).await?;
     if !accounts.is_empty() {
         let message =
-            format!("the group has {} accounts; take them out of it first", accounts.len());
+            format!("the group still has accounts ({}); take them out of it first", accounts.len());
         return Err(Refused::conflict(message));
     }
+    if office.has_key(&|key| key.group_id == stored.value.id).await? {
+        return Err(Refused::conflict(
+            "keys draw on the group; delete them or give them another group first",
+        ));
+    }
     let mut edit = Edit::default();
+    office.store.release_name(&mut edit, &stored.value).await?;
     office.store.remove_group(&mut edit, &stored);
     let note = Note::deleted(&stored.value.id, view(&stored));
     let scope = Scope::Group(stored.value.id);
@@ -143,6 +154,15 @@ pub(crate) async fn remove(
     Ok(told)
 }
 
+/// What a group is for, in at most 2,000 characters.
+fn description(text: String) -> Answer<String> {
+    if text.chars().count() > DESCRIPTION_CHARACTERS_MAX {
+        let message = format!("`description` has {DESCRIPTION_CHARACTERS_MAX} characters at most");
+        return Err(Refused::bad(message));
+    }
+    Ok(text)
+}
+
 impl Office {
     /// The groups that an account or key is to be in: those named, else the default one. Each
     /// must exist; the default one is made if it does not.
@@ -150,6 +170,9 @@ impl Office {
         if named.is_empty() {
             return Ok(vec![self.default_group().await?]);
         }
+        let mut named = named;
+        let mut seen = BTreeSet::new();
+        named.retain(|id| seen.insert(id.clone()));
         for id in &named {
             if self.store.read::<Group>(id).await?.is_none() {
                 return Err(Refused::bad(format!("group {id} does not exist")));
@@ -162,7 +185,9 @@ impl Office {
         let id = GroupId::default_group();
         if self.store.read::<Group>(&id).await?.is_none() {
             let description = "Where keys and accounts without a group go".to_owned();
-            let (name, limits) = ("default".to_owned(), Limits::default());
+            let is_taken = self.store.holder_of_name::<Group>(DEFAULT).await?.is_some();
+            let name = if is_taken { id.to_string() } else { DEFAULT.to_owned() };
+            let limits = Limits::default();
             let group = Group {
                 id: id.clone(),
                 name,
@@ -179,6 +204,7 @@ impl Office {
     async fn add_group(&self, visit: &Visit, group: Group) -> Answer {
         let stored = self.store.stamp(group, None);
         let (mut edit, view) = (Edit::default(), view(&stored));
+        self.take_name(&mut edit, None, &stored.value).await?;
         self.store.save_group(&mut edit, &stored)?;
         let note = Note::created(&stored.value.id, &view);
         self.enact(visit, edit, note, Told::created(view)).await

@@ -1,7 +1,7 @@
 //! `/keys`: who may ask. A key's secret is in the answer to POST and rotate, and nowhere else.
 
-use crate::answer::{Answer, Refused, Told, body, checked, id};
-use crate::query::{Change, Paging, listed, name, object, says};
+use crate::answer::{Answer, Refused, Told, body, id};
+use crate::query::{Change, Expiry, LimitsChange, Paging, listed, name, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
@@ -9,12 +9,11 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::{GroupId, KeyId, UserId};
-use baton_domain::key::{Estimate, Key, Limits};
+use baton_domain::key::{Estimate, Key, Limits, User};
 use baton_domain::model::ModelPattern;
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::scope::Scope;
 use baton_domain::secret::Secret;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,10 +25,9 @@ pub(crate) struct KeyInput {
     user_id: Change<UserId>,
     group_id: Option<GroupId>,
     models: Option<Vec<ModelPattern>>,
-    expires_at: Change<Timestamp>,
+    expires_at: Change<Expiry>,
     enabled: Option<bool>,
-    #[serde(deserialize_with = "object")]
-    limits: Option<Limits>,
+    limits: LimitsChange,
     estimate: Option<Estimate>,
 }
 
@@ -47,7 +45,7 @@ impl KeyInput {
         keeps
             && group_id.is_none()
             && models.is_none()
-            && limits.is_none()
+            && limits.is_empty()
             && estimate.is_none()
             && *enabled != Some(true)
     }
@@ -140,10 +138,12 @@ pub(crate) async fn change(
         ));
     }
     let before = office.own_key(&visit, &path).await?;
+    only_itself(&visit, &before.value.id)?;
     visit.agrees(&before)?;
     let mut stored = office.store.revise(&before);
     office.fill_key(&mut stored.value, input).await?;
     let (mut edit, after) = (Edit::default(), view(&stored));
+    office.take_name(&mut edit, Some(&before.value), &stored.value).await?;
     if stored.value.user_id != before.value.user_id {
         office.store.leave_user(&mut edit, &before.value);
     }
@@ -158,6 +158,7 @@ pub(crate) async fn rotate(
     Path(path): Path<String>,
 ) -> Answer {
     let before = office.own_key(&visit, &path).await?;
+    only_itself(&visit, &before.value.id)?;
     visit.agrees(&before)?;
     let mut stored = office.store.revise(&before);
     let (secret, hash) = office.new_secret(&stored.value.id);
@@ -176,11 +177,24 @@ pub(crate) async fn remove(
     let stored = office.find::<Key>(&id(&path)?).await?;
     visit.agrees(&stored)?;
     let mut edit = Edit::default();
+    office.store.release_name(&mut edit, &stored.value).await?;
     office.store.remove_key(&mut edit, &stored);
     let note = Note::deleted(&stored.value.id, view(&stored));
     let told = office.enact(&visit, edit, note, Told::gone()).await?;
     office.store.retire_limit(&Scope::Key(stored.value.id)).await?;
     Ok(told)
+}
+
+/// Refuses a change of another key than the relay key that asks for it: a narrow key that leaks must
+/// not bring its owner's wide ones.
+fn only_itself(visit: &Visit, id: &KeyId) -> Answer<()> {
+    match visit.actor.key() {
+        Some(own) if own != id => Err(Refused::forbidden(
+            "a relay key changes and rotates only itself; use that key, sign in to the console by \
+             your identity provider, or ask an administrator",
+        )),
+        _ => Ok(()),
+    }
 }
 
 impl Office {
@@ -225,6 +239,7 @@ impl Office {
         let (secret, hash) = self.new_secret(&key.id);
         let stored = self.store.stamp(key, Some(hash));
         let mut edit = Edit::default();
+        self.take_name(&mut edit, None, &stored.value).await?;
         self.store.save_key(&mut edit, &stored)?;
         Ok((stored, secret, edit))
     }
@@ -236,13 +251,17 @@ impl Office {
         if let Some(group) = input.group_id {
             key.group_id = self.groups_or_default(vec![group]).await?.swap_remove(0);
         }
+        if let Change::To(Some(user)) = &input.user_id
+            && key.user_id.as_ref() != Some(user)
+            && self.store.read::<User>(user).await?.is_none()
+        {
+            return Err(Refused::bad(format!("user {user} does not exist")));
+        }
         key.user_id = input.user_id.over(key.user_id.take());
         key.models = input.models.unwrap_or(std::mem::take(&mut key.models));
-        key.expires_at = input.expires_at.over(key.expires_at);
+        key.expires_at = input.expires_at.over(key.expires_at.map(Expiry)).map(|Expiry(at)| at);
         key.enabled = input.enabled.unwrap_or(key.enabled);
-        if let Some(limits) = input.limits {
-            key.limits = checked(limits)?;
-        }
+        key.limits = input.limits.over(&key.limits)?;
         key.estimate = input.estimate.unwrap_or(key.estimate);
         Ok(())
     }

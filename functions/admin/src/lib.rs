@@ -45,10 +45,12 @@ use allowed_addresses::AllowedAddresses;
 use attempts::Attempts;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use baton_cloud::aws::Aws;
+use baton_cloud::client_address::AddressRanges;
 use baton_cloud::dead_letters::DeadLetters;
+use baton_cloud::identity_token::IdentityTokens;
 use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::settings::{Settings, Timers};
 use baton_cloud::store::Store;
@@ -66,6 +68,7 @@ struct Office {
     admin_token: Option<LiveSecret>,
     seal: SessionSeal,
     attempts: Attempts,
+    trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
     timers: Timers,
     /// What the console lets people in by.
@@ -91,6 +94,7 @@ impl Office {
             admin_token,
             seal: SessionSeal::default(),
             attempts: Attempts::default(),
+            trusted_proxies: settings.trusted_proxies.clone(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
             porter: console::Porter::default(),
@@ -113,7 +117,8 @@ pub fn router(
     let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
     let porter = console::Porter::new(settings, &upstream, aws);
     let admin_token = LiveSecret::of(aws, settings, &settings.admin_token_setting());
-    let endpoint = TokenEndpoint::new(aws, upstream);
+    let files = IdentityTokens::within(settings.identity_token_dir.clone());
+    let endpoint = TokenEndpoint::new(aws, upstream, files);
     let mut office = Office::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
     office.seal = SessionSeal::new(aws, settings);
     (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
@@ -128,6 +133,7 @@ pub fn router(
     let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(answer::no_such_route));
     let open = routes::mounted(|access| access == Access::Anybody);
+    let open = open.layer(from_fn(authorize::anybody));
     let api = Router::new().nest(routes::BASE, api.merge(open));
     let inside = api
         .clone()

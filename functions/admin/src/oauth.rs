@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use baton_cloud::store::{Edit, Stored, TokenSecrets};
+use baton_cloud::store::{Edit, Stored, TokenSecrets, of_credential};
 use baton_cloud::token_endpoint::{Code, Issued, TokenEndpoint};
 use baton_cloud::upstream::check_url;
 use baton_domain::account::Account;
@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+/// Longer than any state that is given out.
+const STATE_BYTES_MAX: usize = 256;
 /// For so long a sign-in may take.
 const MINUTES: i64 = 10;
 
@@ -60,6 +62,8 @@ struct SignIn {
     client_secret: Option<String>,
     account: Option<Box<RawValue>>,
     account_id: Option<AccountId>,
+    /// What the account was bound to when the sign-in began.
+    bound_to: Option<String>,
 }
 
 /// `POST /oauth/start`: answers the page to open in a browser.
@@ -79,6 +83,7 @@ pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
         verifier,
         client_secret: start.client_secret,
         account: start.account,
+        bound_to: office.bound_now(start.account_id.as_ref()).await?,
         account_id: start.account_id,
     };
     let text = serde_json::to_string(&sign_in).map_err(|error| Refused::bad(error.to_string()))?;
@@ -96,6 +101,10 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
              begin with POST /oauth/start"
         ))
     };
+    // Ours have 43 characters, and a key of the store takes 2,048 bytes.
+    if finish.state.len() > STATE_BYTES_MAX {
+        return Err(gone());
+    }
     let text = office.store.take_sign_in(&finish.state).await?.ok_or_else(gone)?;
     let sign_in: SignIn = serde_json::from_str(text.expose()).map_err(|_| gone())?;
     let mut secrets = TokenSecrets {
@@ -116,6 +125,12 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
     let (stored, edit, before) = match (sign_in.account_id, sign_in.account) {
         (Some(id), _) => {
             let before = office.named(&id).await?;
+            if sign_in.bound_to.is_some_and(|bound| bound != of_credential(&before.value)) {
+                return Err(Refused::bad(
+                    "the account's provider, address or proxy was changed since the sign-in began; \
+                     begin again with POST /oauth/start",
+                ));
+            }
             let mut stored = office.store.revise(&before);
             let token = office.seal(&mut stored, credential).await?;
             let mut edit = Edit::default();
@@ -169,6 +184,14 @@ impl Office {
             (Some(id), None) => self.named(id).await.map(drop),
             (None, Some(fields)) => self.check_account(body(fields.get().as_bytes())?).await,
             _ => Err(Refused::bad("say either `account_id` or the fields of a new `account`")),
+        }
+    }
+
+    /// What the account that is to be signed in is bound to.
+    async fn bound_now(&self, id: Option<&AccountId>) -> Answer<Option<String>> {
+        match id {
+            Some(id) => Ok(Some(of_credential(&self.named(id).await?.value))),
+            None => Ok(None),
         }
     }
 

@@ -1,13 +1,14 @@
 //! What lists and reports are asked with: limits, cursors, periods.
 
 use crate::Office;
-use crate::answer::{Answer, Refused};
+use crate::answer::{Answer, Refused, make_whole};
 use axum::Json;
-use baton_cloud::store::{Entity, Page, Stored};
+use baton_cloud::store::{Edit, Entity, Named, Page, Stored};
+use baton_domain::key::Limits;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
@@ -69,6 +70,35 @@ impl Office {
     }
 }
 
+impl Office {
+    /// Lets a thing have its name, if none other of its kind has; `before` is what it was.
+    pub(crate) async fn take_name<T: Named>(
+        &self,
+        edit: &mut Edit,
+        before: Option<&T>,
+        after: &T,
+    ) -> Answer<()> {
+        if before.is_some_and(|before| before.name() == after.name()) {
+            return Ok(());
+        }
+        let (kind, name, id) = (T::KIND, after.name(), after.id().to_string());
+        match self.store.holder_of_name::<T>(name).await? {
+            Some(holder) if holder != id => {
+                return Err(Refused::conflict(format!(
+                    "`name`: {holder} is called `{name}` already, and no two of a kind ({kind}) \
+                     have the same name; take another"
+                )));
+            }
+            Some(_) => {}
+            None => self.store.claim_name(edit, after),
+        }
+        match before {
+            Some(before) => Ok(self.store.release_name(edit, before).await?),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A page as it is answered.
 pub(crate) fn listed<T>(page: &Page<Stored<T>>, view: impl Fn(&Stored<T>) -> Value) -> Json<Value> {
     let data: Vec<Value> = page.data.iter().map(view).collect();
@@ -117,14 +147,62 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     }
 }
 
-/// Reads a field that is an object or `null`. An array would be read as an object's values in a row.
-pub(crate) fn object<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned,
-{
-    let map = Option::<Map<String, Value>>::deserialize(input)?;
-    map.map(|map| T::deserialize(Value::Object(map))).transpose().map_err(D::Error::custom)
+/// A change of limits: each that is named is set, `null` lifts it, the others stay. `null` for all of
+/// them lifts all.
+#[derive(Default)]
+pub(crate) struct LimitsChange(Change<Map<String, Value>>);
+
+impl LimitsChange {
+    /// Whether nothing is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.0, Change::Keep)
+    }
+
+    /// The limits afterwards.
+    pub(crate) fn over(self, before: &Limits) -> Answer<Limits> {
+        let mut named = match self.0 {
+            Change::Keep => return Ok(before.clone()),
+            Change::To(None) => return Ok(Limits::default()),
+            Change::To(Some(named)) => named,
+        };
+        let mut all = match serde_json::to_value(before) {
+            Ok(Value::Object(all)) => all,
+            _ => return Err(Refused::broken("limits are no object")),
+        };
+        named.values_mut().for_each(make_whole);
+        all.extend(named);
+        // A name that is not known is refused even where it is to be lifted.
+        let read: Result<Limits, _> = serde_json::from_value(Value::Object(all));
+        read.map_err(|error| Refused::bad(format!("`limits`: {error}")))
+    }
+}
+
+impl<'de> Deserialize<'de> for LimitsChange {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Change::deserialize(input).map(Self)
+    }
+}
+
+/// When something ends. Others write "never" as the end of the year 9999, which is a day later than
+/// the last time that Baton has: that one is taken for it.
+pub(crate) struct Expiry(pub(crate) Timestamp);
+
+impl<'de> Deserialize<'de> for Expiry {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(input)?;
+        let is_last =
+            text.get(..10).is_some_and(|day| ("9999-12-30"..="9999-12-31").contains(&day));
+        match text.parse::<Timestamp>() {
+            Ok(at) => Ok(Self(at)),
+            // Read in its own form, so that a mistake stays one.
+            Err(_) if is_last && text.replace("9999-", "9998-").parse::<Timestamp>().is_ok() => {
+                Ok(Self(Timestamp::MAX))
+            }
+            Err(_) => Err(D::Error::custom(
+                "`expires_at` is a time like 2026-12-31T23:59:59Z, or null for never",
+            )),
+        }
+    }
 }
 
 /// Whether `text` has `part` in it, which is in lower case.

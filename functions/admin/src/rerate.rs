@@ -55,7 +55,7 @@ pub(crate) async fn rerate(
         return Err(Refused::bad(format!("`limit` is a number from 1 to {CALL}")));
     }
     let (key, account, user, model, outcome) = Default::default();
-    let filter = EventFilter { from, to, key, account, user, model, outcome };
+    let filter = EventFilter { from, to, key, account, user, model, outcome, keys: None };
     let kind = if ask.dry_run { "dry" } else { "real" };
     let job = Job { name: format!("{from}#{to}#{kind}"), filter, dry_run: ask.dry_run };
     let table = in_force(&office).await?;

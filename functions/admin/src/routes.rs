@@ -2,12 +2,14 @@
 //! The router, the access check and `openapi` are all made from this table.
 
 use crate::actor::Access;
+use crate::answer::{Answer, Refused};
 use crate::{
     Office, accounts, alerts, audit, dead_letters, effective, export, groups, health, keys, limits,
     oauth, openapi, overview, prices, rerate, runtime, spend_limits, usage, users,
 };
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use baton_domain::printable::escaped;
 use http::Method;
 use std::sync::Arc;
 
@@ -341,10 +343,30 @@ pub(crate) fn mirrored() -> Router<Arc<Office>> {
 /// Who may use the route at this path, as the router has matched it. One that is not in the table
 /// is for administrators.
 pub(crate) fn access(method: &Method, path: &str) -> Access {
+    found(method, path).map_or(Access::Admin, |route| route.access)
+}
+
+/// Refuses a query with a name that the route at this path does not know: a filter that is mistyped
+/// would answer everybody's rows.
+pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> Answer<()> {
+    let Some(route) = found(method, path) else { return Ok(()) };
+    // Names that repeat are written `name[]`, too.
+    let is_known = |name: &str| route.query.contains(&name.strip_suffix("[]").unwrap_or(name));
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    let Some(unknown) = names.find(|name| !is_known(name)) else { return Ok(()) };
+    let unknown = escaped(&unknown, 80);
+    let known = route.query.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    Err(Refused::bad(if known.is_empty() {
+        format!("`{unknown}` is no query parameter of this route, which takes none")
+    } else {
+        format!("`{unknown}` is no query parameter of this route; it takes {known}")
+    }))
+}
+
+fn found(method: &Method, path: &str) -> Option<&'static Route> {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
     let path = path.strip_prefix(BASE).unwrap_or(path);
     let mirror = path.strip_prefix(MIRROR).filter(|rest| rest.starts_with(MIRRORED));
     let path = mirror.unwrap_or(path);
-    let found =
-        ROUTES.iter().find(|route| route.path == path && route.verb.as_str() == method.as_str());
-    found.map_or(Access::Admin, |route| route.access)
+    ROUTES.iter().find(|route| route.path == path && route.verb.as_str() == method.as_str())
 }

@@ -42,18 +42,31 @@ pub(crate) struct EventQuery {
 
 impl EventQuery {
     /// Which events are asked for; a member's own, whatever it names.
-    pub(crate) fn filter(self, visit: &Visit, now: Timestamp) -> Answer<EventFilter> {
+    pub(crate) async fn filter(self, visit: &Visit, store: &Store) -> Answer<EventFilter> {
+        let now = store.clock().now();
         let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
+        let key = self.key_id;
         Ok(EventFilter {
             from,
             to,
-            key: self.key_id,
             account: self.account_id,
             user: visit.narrow(self.user_id)?,
             model: self.model,
             outcome: self.outcome,
+            keys: match visit.actor.member() {
+                Some(member) => Some(own_keys(store, member, key.as_ref()).await?),
+                None => None,
+            },
+            key,
         })
     }
+}
+
+/// The keys that a member sees events of: its own, of which it may name one.
+async fn own_keys(store: &Store, member: &UserId, named: Option<&KeyId>) -> Answer<Vec<KeyId>> {
+    let mut keys = store.keys_of(member).await?;
+    keys.retain(|key| named.is_none_or(|named| named == key));
+    Ok(keys)
 }
 
 pub(crate) async fn summary(
@@ -75,7 +88,7 @@ pub(crate) async fn events(
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Value>> {
     let paging = Paging { limit: query.limit, cursor: query.cursor.clone() };
-    let filter = query.filter(&visit, office.store.clock().now())?;
+    let filter = query.filter(&visit, &office.store).await?;
     let limit = usize::from(paging.limit()?);
     let page = office.store.events(&filter, limit, paging.cursor()).await?;
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))

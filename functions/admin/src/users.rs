@@ -1,7 +1,7 @@
 //! `/users`: people and pipelines that keys belong to. What they may do is `actor`'s business.
 
-use crate::answer::{Answer, Refused, Told, body, checked, id};
-use crate::query::{Change, Paging, listed, name, object, says};
+use crate::answer::{Answer, Refused, Told, body, id};
+use crate::query::{Change, LimitsChange, Paging, listed, name, says};
 use crate::visit::{Note, Visit};
 use crate::{Office, Shared};
 use axum::Json;
@@ -25,8 +25,7 @@ struct UserInput {
     email: Change<String>,
     role: Option<Role>,
     enabled: Option<bool>,
-    #[serde(deserialize_with = "object")]
-    limits: Option<Limits>,
+    limits: LimitsChange,
 }
 
 /// `?role=&enabled=&q=`
@@ -82,10 +81,12 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         enabled: true,
         limits: Limits::default(),
         session_round: 0,
+        identity: None,
     };
     fill(&mut user, input)?;
     let stored = office.store.stamp(user, None);
     let (mut edit, view) = (Edit::default(), view(&stored));
+    office.take_name(&mut edit, None, &stored.value).await?;
     office.store.save_user(&mut edit, &stored)?;
     let note = Note::created(&stored.value.id, &view);
     office.enact(&visit, edit, note, Told::created(view)).await
@@ -107,6 +108,7 @@ pub(crate) async fn change(
     let mut stored = office.store.revise(&before);
     fill(&mut stored.value, input)?;
     let (mut edit, after) = (Edit::default(), view(&stored));
+    office.take_name(&mut edit, Some(&before.value), &stored.value).await?;
     office.store.save_user(&mut edit, &stored)?;
     let note = Note::updated(&stored.value.id, view(&before), &after);
     office.enact(&visit, edit, note, Told::ok(after)).await
@@ -119,12 +121,13 @@ pub(crate) async fn remove(
 ) -> Answer {
     let stored = office.find::<User>(&id(&path)?).await?;
     visit.agrees(&stored)?;
-    if office.has_keys(&stored.value.id).await? {
+    if office.has_key(&|key| key.user_id.as_ref() == Some(&stored.value.id)).await? {
         return Err(Refused::conflict(
             "the user has keys; delete them or give them to somebody else first",
         ));
     }
     let mut edit = Edit::default();
+    office.store.release_name(&mut edit, &stored.value).await?;
     office.store.remove_user(&mut edit, &stored);
     let note = Note::deleted(&stored.value.id, view(&stored));
     let scope = Scope::User(stored.value.id);
@@ -147,22 +150,25 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
             return Err(Refused::bad("`email` is an address like ada@example.com, or null"));
         }
     }
+    if matches!(input.email, Change::To(_)) {
+        // Whoever has the address at the provider from now on may be somebody else.
+        user.identity = None;
+    }
     user.email = input.email.over(user.email.take());
     let before = (user.role, user.enabled);
     user.role = input.role.unwrap_or(user.role);
     user.enabled = input.enabled.unwrap_or(user.enabled);
     user.session_round += u64::from(before != (user.role, user.enabled));
-    if let Some(limits) = input.limits {
-        user.limits = checked(limits)?;
-    }
+    user.limits = input.limits.over(&user.limits)?;
     Ok(())
 }
 
 impl Office {
-    async fn has_keys(&self, user: &UserId) -> Answer<bool> {
-        let (mut cursor, wants) = (None, |key: &Key| key.user_id.as_ref() == Some(user));
+    /// Whether there is a key of this sort.
+    pub(crate) async fn has_key(&self, is_it: &(dyn Fn(&Key) -> bool + Sync)) -> Answer<bool> {
+        let mut cursor = None;
         loop {
-            let page = self.store.list_where::<Key>(1, cursor.as_deref(), &wants).await?;
+            let page = self.store.list_where::<Key>(1, cursor.as_deref(), is_it).await?;
             if !page.data.is_empty() {
                 return Ok(true);
             }

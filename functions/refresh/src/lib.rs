@@ -13,6 +13,7 @@ pub use sign_in::renew_all;
 
 use baton_cloud::aws::Aws;
 use baton_cloud::herald::Herald;
+use baton_cloud::identity_token::IdentityTokens;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Store, StoreError};
@@ -55,7 +56,8 @@ impl Outside {
     /// When the TLS library cannot be set up.
     pub fn new(aws: &Aws, settings: &Settings) -> Result<Self, NoAnswer> {
         let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-        let endpoint = TokenEndpoint::new(aws, upstream.clone());
+        let files = IdentityTokens::within(settings.identity_token_dir.clone());
+        let endpoint = TokenEndpoint::new(aws, upstream.clone(), files);
         let herald = Herald::new(aws, upstream.clone());
         Ok(Self { upstream, endpoint, herald })
     }

@@ -100,6 +100,14 @@ impl Means {
         if let Some(address) = counted {
             self.wrong_keys.forgive(address);
         }
+        let user = stored.value.user_id.as_ref().map(|id| Scope::User(id.clone()));
+        if let Some(user) = &user {
+            let terms = self.store.terms(user).await;
+            let terms = terms.map_err(|error| (Stage::Known, Refusal::store(&error)))?;
+            if terms.is_disabled {
+                return Err((Stage::Known, Refusal::disabled_user()));
+            }
+        }
         match stored.value.usable(asked.at) {
             Ok(()) => Ok(Caller {
                 stored,

@@ -24,6 +24,7 @@ use baton_cloud::upstream::Proof;
 use baton_domain::choose::Ineligible;
 use baton_domain::reason::RestReason;
 use baton_domain::record::{Outcome, Tried};
+use baton_domain::relay_key::masked;
 use baton_domain::verdict::{Effect, Next, RequestFacts, Verdict, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
@@ -86,7 +87,7 @@ impl Call {
             caller,
             model: envelope.model.to_string(),
             stream: envelope.stream,
-            is_fast: envelope.fast,
+            is_fast: envelope.is_fast,
             body_bytes: body.len() as u64,
             session_id,
             agent_id: header(&asked.head.headers, "x-claude-code-agent-id"),
@@ -105,16 +106,25 @@ impl Call {
     }
 }
 
+/// Stands for a relay key in a text of the client's.
+const KEY_MASK: &str = "bt_***";
+/// Of the client's texts records keep so much.
+const TEXT_CHARACTERS_MAX: usize = 200;
+
 /// The client's own name for the conversation, in the order of how much it says.
 fn session_id(headers: &HeaderMap, envelope: &Envelope<'_>) -> Option<String> {
     header(headers, "x-claude-code-session-id")
         .or_else(|| header(headers, "x-session-affinity"))
-        .or_else(|| envelope.session.as_deref().map(str::to_owned))
-        .map(|id| id.chars().take(200).collect())
+        .or_else(|| envelope.session.as_deref().map(kept))
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(|text| text.chars().take(200).collect())
+    headers.get(name)?.to_str().ok().map(kept)
+}
+
+/// A client's text as records keep it: without relay keys, and not too long.
+fn kept(text: &str) -> String {
+    masked(text, KEY_MASK).chars().take(TEXT_CHARACTERS_MAX).collect()
 }
 
 impl Means {

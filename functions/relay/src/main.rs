@@ -1,7 +1,6 @@
 //! The relay on Lambda: a function URL with response streaming.
 
 use baton_cloud::aws::Aws;
-use baton_cloud::client_address::PeerAddress;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::live_secret::LiveSecret;
@@ -10,10 +9,8 @@ use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::{lambda, telemetry};
 use baton_relay::{PlatformDeadline, Relay};
-use lambda_http::request::RequestContext;
 use lambda_http::{Error, Request, RequestExt as _, service_fn};
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,21 +34,10 @@ async fn main() -> Result<(), Error> {
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(deadline);
             }
-            if let Some(address) = source(&request) {
-                request.extensions_mut().insert(PeerAddress(address));
-            }
             Ok::<_, Infallible>(relay.handle(request).await)
         }
     }))
     .await
-}
-
-/// Where the platform says that the request comes from.
-fn source(request: &Request) -> Option<IpAddr> {
-    match request.request_context_ref()? {
-        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref()?.parse().ok(),
-        _ => None,
-    }
 }
 
 /// Before it ends an environment, the platform sends SIGTERM where somebody has asked it to

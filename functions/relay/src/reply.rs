@@ -115,6 +115,12 @@ impl Refusal {
         Self::unauthenticated("this key is disabled; ask your operator to enable it")
     }
 
+    pub(crate) fn disabled_user() -> Self {
+        Self::unauthenticated(
+            "the user whose key this is is disabled; ask your operator to enable the user",
+        )
+    }
+
     pub(crate) fn expired_key() -> Self {
         Self::unauthenticated("this key has expired; ask your operator for a new one")
     }

@@ -8,6 +8,7 @@
 //! to 63 other streams share it. Source: AWS Lambda Developer Guide, "Building a custom runtime",
 //! section "Streaming responses with custom runtimes" (November 2026).
 
+use crate::client_address::PeerAddress;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use lambda_http::lambda_runtime::{LambdaEvent, LambdaInvocation, MetadataPrelude, Runtime};
-use lambda_http::request::LambdaRequest;
+use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::tower::{Service, ServiceExt as _, layer::layer_fn};
 use lambda_http::{Error, RequestExt as _, service_fn};
 use lambda_runtime_api_client::PooledClient;
@@ -27,6 +28,7 @@ use lambda_runtime_api_client::body::Body;
 use serde_json::json;
 use std::convert::Infallible;
 use std::fmt::{Debug, Display};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -85,7 +87,10 @@ where
         (context.request_id.clone(), parts.headers.get(INVOCATION_ID));
     let outcome = match serde_json::from_slice::<LambdaRequest>(&body) {
         Ok(event) => {
-            let request = lambda_http::Request::from(event).with_lambda_context(context);
+            let mut request = lambda_http::Request::from(event).with_lambda_context(context);
+            if let Some(address) = source(&request) {
+                request.extensions_mut().insert(PeerAddress(address));
+            }
             AssertUnwindSafe(handler.oneshot(request)).catch_unwind().await
         }
         Err(error) => {
@@ -105,6 +110,14 @@ where
     let id = invocation_id.map(|id| (INVOCATION_ID, id.clone()));
     request.headers_mut().extend(id);
     send(&client, request).await
+}
+
+/// Where the platform says that the request comes from.
+fn source(request: &lambda_http::Request) -> Option<IpAddr> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref()?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// What the platform says to a rejected answer ends nothing: the next invocation is another one.

@@ -11,6 +11,7 @@ pub mod dead_letters;
 pub mod dice;
 pub mod emf;
 pub mod herald;
+pub mod identity_token;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod live_secret;

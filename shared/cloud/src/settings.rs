@@ -236,6 +236,8 @@ pub struct Settings {
     pub reservation_margin: Duration,
     /// Proxies whose `x-forwarded-for` says where a request comes from.
     pub trusted_proxies: AddressRanges,
+    /// The folder that identity tokens are read from; none are without it.
+    pub identity_token_dir: Option<PathBuf>,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
     /// Whom the admin API and the console answer; everybody where nothing is set.
@@ -273,7 +275,7 @@ impl Settings {
                 data_key_id: source.text("BATON_DATA_KEY_ID", ""),
             },
             pepper: source.secret("BATON_KEY_PEPPER"),
-            admin_token: source.secret("BATON_ADMIN_TOKEN"),
+            admin_token: admin_token(&mut source),
             session_secret: source.secret("BATON_SESSION_SECRET"),
             secret_arns: SecretArns {
                 pepper: source.some_text("BATON_KEY_PEPPER_ARN"),
@@ -319,6 +321,7 @@ impl Settings {
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
             trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
+            identity_token_dir: source.some_text("BATON_IDENTITY_TOKEN_DIR").map(PathBuf::from),
             console_origin: openid::console_origin(&mut source),
             admin_allowed: admin_allowed(&mut source),
             relay_url: relay_url(&mut source),
@@ -483,6 +486,23 @@ fn local_stores(source: &Source<'_>) -> Option<String> {
     source.some_text("BATON_LOCAL_STORES").filter(|_| !is_named)
 }
 
+/// The shortest admin token that is taken, in characters: it is asked for from the whole internet.
+const ADMIN_TOKEN_MIN: usize = 16;
+
+/// The admin token, if it is set and not one that is quickly guessed.
+fn admin_token(source: &mut Source<'_>) -> Option<Secret> {
+    const NAME: &str = "BATON_ADMIN_TOKEN";
+    let text = source.some_text(NAME)?;
+    if text.chars().count() < ADMIN_TOKEN_MIN {
+        let what = format!(
+            "has fewer than {ADMIN_TOKEN_MIN} characters and can be guessed; \
+             `openssl rand -base64 32` makes a good one"
+        );
+        let _unused: bool = source.complain(NAME, &what);
+    }
+    Some(Secret::new(text))
+}
+
 /// An address that clients can be told, without a slash at its end.
 fn relay_url(source: &mut Source<'_>) -> Option<String> {
     let text = source.some_text("BATON_RELAY_URL")?;
@@ -525,6 +545,22 @@ mod tests {
         assert_eq!(stores(&[local, table]), (false, "baton-ConfigTable-1".to_owned()));
         let endpoint = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9999");
         assert_eq!(stores(&[local, endpoint]), (false, String::new()));
+    }
+
+    #[test]
+    fn an_admin_token_is_not_easily_guessed() {
+        let takes = |token: &str| read(&[("BATON_ADMIN_TOKEN", token)]).is_ok();
+        for token in ["a", "admin", "0123456789abcde"] {
+            assert!(!takes(token), "{token}");
+            let bad = read(&[("BATON_ADMIN_TOKEN", token)]).err().map(|bad| bad.to_string());
+            let quotes = format!("`{token}`");
+            assert!(!bad.unwrap_or_default().contains(&quotes), "it is a secret");
+        }
+        for token in
+            ["", "lab-admin-token-0123456789abcdef", "0123456789abcdef", "äöüß-äöüß-äöüß-x"]
+        {
+            assert!(takes(token), "{token}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! What an attempt means is decided in `domain::token`; here are the lease, the note before the
 //! grant goes out, and the writes. Whose time has come is its callers' business.
 
-use crate::store::{Store, StoreError, Stored, Token};
+use crate::store::{Store, StoreError, Stored, Token, of_token};
 use crate::token_endpoint::{Issued, NotIssued, PATIENCE, TokenEndpoint};
 use baton_domain::account::Account;
 use baton_domain::health::{Health, State, refused};
@@ -68,6 +68,11 @@ async fn attempt(
     why: Why,
 ) -> Result<Renewal, StoreError> {
     let (now, id) = (store.clock().now(), token.account.clone());
+    if !token.is_for(&account.value) {
+        let why = "its token was given for another provider, address, proxy or token endpoint; \
+                   give the credential again";
+        return Ok(Renewal::Failed(why.to_owned()));
+    }
     if token.standing.begun_at.is_some() && token.standing.ended.is_none() {
         let lost = token.standing_so(token.standing.lost());
         store.renew_token(&lost, &account.value).await?;
@@ -94,7 +99,8 @@ async fn attempt(
     let now = store.clock().now();
     match issued {
         Ok(issued) => {
-            let next = with(&token, issued, store);
+            let mut next = with(&token, issued, store);
+            next.secrets.bound_to = Some(of_token(&account.value, &token.exchange.token_url));
             let issue = next.standing.issue();
             keep(store, &token, next, &account.value).await?;
             tracing::info!(account_id = %id, "token renewed");

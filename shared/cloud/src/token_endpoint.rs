@@ -2,6 +2,7 @@
 //! of the grant. What that means is decided in `domain::token`.
 
 use crate::aws::Aws;
+use crate::identity_token::{self, IdentityTokens, NoIdentityToken};
 use crate::store::TokenSecrets;
 use crate::upstream::{Address, NoAnswer, Upstream};
 use aws_sdk_sts::error::DisplayErrorContext;
@@ -22,8 +23,7 @@ use std::time::Duration;
 /// For the whole exchange. Shorter than any lease that it is made under.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
-/// The largest assertion that Anthropic takes (its documentation of 2026-08-22).
-const ASSERTION_BYTES_MAX: usize = 16 << 10;
+const ASSERTION_BYTES_MAX: usize = identity_token::BYTES_MAX;
 /// For how long AWS STS makes an assertion out.
 const ASSERTION_SECONDS: i32 = 900;
 
@@ -31,6 +31,7 @@ const ASSERTION_SECONDS: i32 = 900;
 #[derive(Clone)]
 pub struct TokenEndpoint {
     upstream: Upstream,
+    files: IdentityTokens,
     sts: aws_sdk_sts::Client,
 }
 
@@ -78,13 +79,19 @@ struct Trouble {
 
 impl TokenEndpoint {
     /// Reaches endpoints as `upstream` reaches upstreams, with the same rules for addresses.
-    pub fn new(aws: &Aws, upstream: Upstream) -> Self {
-        Self { upstream, sts: aws.sts.clone() }
+    /// Identity tokens in files are `files`.
+    pub fn new(aws: &Aws, upstream: Upstream, files: IdentityTokens) -> Self {
+        Self { upstream, files, sts: aws.sts.clone() }
+    }
+
+    /// Where identity tokens in files are.
+    pub fn identity_tokens(&self) -> &IdentityTokens {
+        &self.files
     }
 
     /// The same by way of an account's proxy.
     pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
-        Ok(Self { upstream: self.upstream.through(proxy)?, sts: self.sts.clone() })
+        Ok(Self { upstream: self.upstream.through(proxy)?, ..self.clone() })
     }
 
     /// Has a token for the exchange's grant.
@@ -181,9 +188,16 @@ impl TokenEndpoint {
     /// The signed statement of who we are. Not having it uses nothing up.
     async fn assertion(&self, from: &Assertion) -> Result<Secret, NotIssued> {
         let text = match from {
-            Assertion::File { path } => tokio::fs::read_to_string(path)
-                .await
-                .map_err(|error| NotIssued::not_taken(format!("{path}: {error}")))?,
+            Assertion::File { path } => {
+                let read = self.files.read(path).await;
+                let read = read.map_err(|error| NotIssued::not_taken(error.to_string()))?;
+                // No more is said of a file that holds something else.
+                if !is_jwt(read.expose().trim()) {
+                    let error = NoIdentityToken::Unreadable;
+                    return Err(NotIssued::not_taken(error.to_string()));
+                }
+                read.expose().to_owned()
+            }
             Assertion::AwsSts { audience } => {
                 let call = self.sts.get_web_identity_token().audience(audience);
                 let call = call.signing_algorithm("RS256").duration_seconds(ASSERTION_SECONDS);

@@ -10,7 +10,10 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{constant_time, hmac};
 use baton_domain::secret::Secret;
 
+/// Bound to its place only.
 const VERSION: u8 = 1;
+/// Bound to what may be done with it, too.
+const VERSION_BOUND: u8 = 2;
 const NONCE_BYTES: usize = 12;
 
 /// A sealed value did not open, or a value could not be sealed. Says nothing about the secret.
@@ -45,9 +48,28 @@ impl Vault {
         Ok([&[VERSION][..], &nonce, &text].concat())
     }
 
+    /// Seals `secret` for its `place` and for one use of it: what it is `bound` to.
+    pub fn seal_bound(&self, secret: &Secret, place: &str, bound: &str) -> Result<Vec<u8>, Sealed> {
+        let mut sealed = self.seal(secret, &bound_place(place, bound))?;
+        sealed.iter_mut().take(1).for_each(|version| *version = VERSION_BOUND);
+        Ok(sealed)
+    }
+
+    /// Opens what was sealed for the same `place` and use. What Baton 0.1.0 has sealed is bound to
+    /// its place only.
+    pub fn open_bound(&self, sealed: &[u8], place: &str, bound: &str) -> Result<Secret, Sealed> {
+        match sealed.split_first() {
+            Some((&VERSION_BOUND, body)) => self.open_body(body, &bound_place(place, bound)),
+            _ => self.open(sealed, place),
+        }
+    }
+
     /// Opens what was sealed for the same `place`.
     pub fn open(&self, sealed: &[u8], place: &str) -> Result<Secret, Sealed> {
-        let body = sealed.strip_prefix(&[VERSION]).ok_or(Sealed)?;
+        self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(Sealed)?, place)
+    }
+
+    fn open_body(&self, body: &[u8], place: &str) -> Result<Secret, Sealed> {
         let (nonce, text) = body.split_at_checked(NONCE_BYTES).ok_or(Sealed)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Sealed)?;
         let mut text = zeroize::Zeroizing::new(text.to_vec());
@@ -57,6 +79,10 @@ impl Vault {
             .map_err(|_| Sealed)?;
         std::str::from_utf8(open).map(|text| Secret::new(text.to_owned())).map_err(|_| Sealed)
     }
+}
+
+fn bound_place(place: &str, bound: &str) -> String {
+    format!("{place}\nbound to {bound}")
 }
 
 /// Hashes and compares the secrets of relay keys and the admin token: HMAC-SHA-256 under the
@@ -125,6 +151,25 @@ mod tests {
                 .open(&sealed, "config/account#1/credential")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_bound_secret_opens_only_for_its_use() {
+        let vault = Vault::new(&[7; 32], Dice::seeded(1)).unwrap();
+        let secret = Secret::new("sk-ant-1".into());
+        let sealed = vault.seal_bound(&secret, "place", "https://a.example").unwrap();
+        let opens = |bound| vault.open_bound(&sealed, "place", bound).is_ok();
+        assert!(opens("https://a.example"));
+        assert!(!opens("https://b.example"));
+        assert!(!opens(""));
+        assert!(vault.open(&sealed, "place").is_err());
+        let mut downgraded = sealed.clone();
+        downgraded[0] = VERSION;
+        assert!(vault.open_bound(&downgraded, "place", "https://a.example").is_err());
+        // What was stored before there were bindings stays readable.
+        let old = vault.seal(&secret, "place").unwrap();
+        assert!(vault.open_bound(&old, "place", "https://a.example").is_ok());
+        assert!(vault.open_bound(&[], "place", "").is_err());
     }
 
     #[test]

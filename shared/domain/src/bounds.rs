@@ -24,6 +24,8 @@ pub struct Terms {
     pub groups: BTreeSet<GroupId>,
     /// Of the organisation: what a client is told beside a spent limit.
     pub message: Option<String>,
+    /// Of a user: whether it was switched off, and its keys with it.
+    pub is_disabled: bool,
 }
 
 /// Everything that bounds the requests of a key.

@@ -81,16 +81,17 @@ impl Claims {
     }
 
     /// The address that the provider has verified, in lower case. Some providers write the
-    /// boolean as text.
+    /// boolean as text. One with letters beyond ASCII is nobody's: some of them look like others,
+    /// or become others in lower case (U+212A is `k`).
     pub fn verified_email(&self) -> Option<String> {
         let verified = self.0.get("email_verified")?;
         let is_verified = *verified == Value::Bool(true) || verified.as_str() == Some("true");
         let email = self.text("email").filter(|_| is_verified)?;
-        let odd = |c: char| c.is_whitespace() || c.is_control();
+        let odd = |c: char| !c.is_ascii_graphic();
         let (local, domain) = email.rsplit_once('@')?;
         let is_whole = !local.is_empty() && !domain.is_empty();
         let fits = is_whole && email.len() <= EMAIL_BYTES_MAX && !email.contains(odd);
-        fits.then(|| email.to_lowercase())
+        fits.then(|| email.to_ascii_lowercase())
     }
 
     /// What the person is called, if that is told.
@@ -132,10 +133,11 @@ impl FromStr for Allowed {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let each = text.split(',').map(|one| one.trim().to_lowercase());
+        let each = text.split(',').map(|one| one.trim().to_ascii_lowercase());
         let all: Vec<String> = each.filter(|one| !one.is_empty()).collect();
         let is_odd = |one: &String| {
-            one.contains(char::is_whitespace) || one.starts_with('@') || one.ends_with('@')
+            let is_plain = one.chars().all(|c| c.is_ascii_graphic());
+            !is_plain || one.starts_with('@') || one.ends_with('@')
         };
         if all.iter().any(is_odd) {
             return Err("is a list of addresses and domains: example.com, ada@example.org");
@@ -279,6 +281,13 @@ mod tests {
             json!({"email_verified": true}),
             json!({"email": "ada", "email_verified": true}),
             json!({"email": "a da@example.com", "email_verified": true}),
+            json!({"email": "jac\u{212a}@example.com", "email_verified": true}),
+            json!({"email": "ad\u{430}@example.com", "email_verified": true}),
+            json!({"email": "ada@ex\u{e4}mple.com", "email_verified": true}),
+            json!({"email": "ada\u{200b}@example.com", "email_verified": true}),
+            json!({"email": "\u{ff41}da@example.com", "email_verified": true}),
+            json!({"email": "ada@example.com\u{0}", "email_verified": true}),
+            json!({"email": "\u{130}da@example.com", "email_verified": true}),
         ] {
             assert_eq!(email(odd.clone()), None, "{odd}");
         }

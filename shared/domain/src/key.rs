@@ -155,6 +155,20 @@ pub struct User {
     /// Goes up when its role changes or it is switched off; sessions of earlier rounds are over.
     #[serde(default)]
     pub session_round: u64,
+    /// The account at the identity provider that has signed in as this user first. The address
+    /// alone may go to another person one day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+}
+
+/// Somebody at an identity provider (OpenID Connect Core 1.0, §5.7: only both together are unique
+/// and stay the same).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// Whom it means.
+    pub subject: String,
 }
 
 /// What a user may do.

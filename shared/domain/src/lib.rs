@@ -20,6 +20,7 @@ pub mod model;
 pub mod money;
 pub mod own_price;
 pub mod price;
+pub mod printable;
 pub mod protocol;
 pub mod reason;
 pub mod reconcile;

@@ -6,6 +6,7 @@
 
 use crate::id::{KeyId, base62, is_base62};
 use crate::secret::Secret;
+use std::borrow::Cow;
 
 const ID_DIGITS: usize = 12;
 const SECRET_DIGITS: usize = 32;
@@ -49,19 +50,32 @@ impl<'a> RelayKey<'a> {
 
 /// Whether somewhere in this text there is a well-formed key.
 pub fn is_within(text: &[u8]) -> bool {
-    let mut rest = text;
-    // Most headers are shorter than a key.
-    if rest.len() < LENGTH {
-        return false;
+    first_within(text).is_some()
+}
+
+/// The text with `mask` in place of each well-formed key.
+pub fn masked<'a>(text: &'a str, mask: &str) -> Cow<'a, str> {
+    let mut masked = Cow::Borrowed(text);
+    while let Some(place) = first_within(masked.as_bytes()) {
+        // A key is ASCII, so both ends are at characters.
+        masked.to_mut().replace_range(place..place + LENGTH, mask);
     }
-    while let Some(place) = rest.windows(PREFIX.len()).position(|it| it == PREFIX.as_bytes()) {
+    masked
+}
+
+/// Where the first well-formed key begins.
+fn first_within(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    // Most headers are shorter than a key.
+    while let Some(rest) = text.get(from..).filter(|rest| rest.len() >= LENGTH) {
+        let place = rest.windows(PREFIX.len()).position(|it| it == PREFIX.as_bytes())?;
         let found = rest.get(place..place + LENGTH).and_then(|it| std::str::from_utf8(it).ok());
         if found.is_some_and(|it| RelayKey::parse(it).is_ok()) {
-            return true;
+            return Some(from + place);
         }
-        rest = rest.get(place + PREFIX.len()..).unwrap_or_default();
+        from += place + PREFIX.len();
     }
-    false
+    None
 }
 
 /// The secret part of a new key, out of 256 random bits.

@@ -1,10 +1,14 @@
 //! Text in files that spreadsheets open: a cell that begins like a formula would be run as one.
 
+use crate::printable::is_plain;
 use std::borrow::Cow;
 
 /// What makes a spreadsheet take a cell for a formula where it stands first (OWASP, "CSV Injection";
 /// ASVS 5.0, 1.2.10; both 2026-11).
-const FORMULA: [char; 8] = ['=', '+', '-', '@', '\t', '\r', '\n', '\0'];
+///
+/// The same in full width: East Asian spreadsheets fold them.
+const FORMULA: [char; 12] =
+    ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 /// What makes a spreadsheet take the rest for text.
 const GUARD: char = '\'';
 
@@ -12,11 +16,19 @@ const GUARD: char = '\'';
 /// an apostrophe in front; so does what begins with one, so that whoever reads the file drops one
 /// apostrophe from the front of a text and has what it was.
 pub fn cell(text: &str) -> Cow<'_, str> {
-    if text.starts_with(FORMULA) || text.starts_with(GUARD) {
+    if is_formula(text) || text.starts_with(GUARD) {
         Cow::Owned(format!("{GUARD}{text}"))
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// Whether a spreadsheet could take it for a formula. What shows nothing (a byte order mark, a space
+/// without width, a control character) may be dropped when a file is read, so what comes after it
+/// counts.
+fn is_formula(text: &str) -> bool {
+    let shown = text.trim_start_matches(|it: char| it == '\'' || it == ' ' || !is_plain(it));
+    text.starts_with(FORMULA) || shown.starts_with(FORMULA)
 }
 
 #[cfg(test)]
@@ -29,7 +41,28 @@ mod tests {
         for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "'=1"] {
             assert_eq!(cell(text), format!("'{text}"));
         }
-        for text in ["", "ci", "a=b", " =1", "claude-opus-5-5", "1", "ä"] {
+        for text in [
+            "\u{ff1d}1+1",
+            "\u{ff0b}1",
+            "\u{ff0d}1",
+            "\u{ff20}SUM(A1)",
+            "\u{feff}=1",
+            "\u{200b}=1",
+            "\u{200b}\u{feff}\u{ff1d}1",
+            "\u{2060}@A1",
+            " =1",
+            "\u{a0}=1",
+            "\u{3000}+1",
+            "\u{ad}-1",
+            "\u{1}=1",
+            "\u{85}=1",
+            "\u{2028}=1",
+            "\u{202e}=1",
+            "\u{e0001}=1",
+        ] {
+            assert_eq!(cell(text), format!("'{text}"), "{text:?}");
+        }
+        for text in ["", "ci", "a=b", " 1", "claude-opus-5-5", "1", "ä", "\u{feff}a=b"] {
             assert!(matches!(cell(text), Cow::Borrowed(same) if same == text), "{text}");
         }
     }

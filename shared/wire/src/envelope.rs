@@ -2,8 +2,9 @@
 //! received.
 //!
 //! The scan checks that the whole body is JSON, that it is not nested too deeply, and that no field
-//! is given twice or under a name that some server takes for one that the relay reads. Which account serves the model is `domain`'s
-//! business; the session of a request that names none is [`crate::session`]'s.
+//! is given twice or under a name that some server takes for one that the relay reads. Which account
+//! serves the model is `domain`'s business; the session of a request that names none is
+//! [`crate::session`]'s.
 
 use crate::json::{self, BadJson, DEPTH_MAX, FIELDS_MAX};
 use crate::session::{Opening, Prefix, written};
@@ -20,6 +21,8 @@ pub struct Envelope<'a> {
     pub model_span: Range<usize>,
     /// Whether `stream` is `true`.
     pub stream: bool,
+    /// Whether `speed` is `"fast"`: upstreams limit that apart.
+    pub is_fast: bool,
     /// Whether `background` is anything but `false` or `null`: OpenAI's Responses would go on after
     /// their answer.
     pub is_background: bool,
@@ -123,6 +126,7 @@ impl<'a> Envelope<'a> {
             model,
             model_span: 0..0,
             stream,
+            is_fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
             is_background: fields
                 .get(Field::Background)
                 .is_some_and(|value| !matches!(value, "false" | "null")),

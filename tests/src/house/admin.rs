@@ -71,10 +71,24 @@ impl Admin {
         Answer::to(request.body(body.to_string())).await
     }
 
+    /// Creates something; where its name is taken, with a number behind it.
+    pub async fn create_named(&self, path: &str, body: &Value) -> Value {
+        let (mut body, name) = (body.clone(), body["name"].as_str().unwrap_or_default());
+        let mut number = 1;
+        loop {
+            let answer = self.post(path, &body).await;
+            if answer.status != 409 {
+                assert!(matches!(answer.status, 200 | 201), "POST {path}: {}", answer.text());
+                return answer.json();
+            }
+            number += 1;
+            body["name"] = format!("{name} {number}").into();
+        }
+    }
+
     /// Creates something and answers its id.
     pub async fn create(&self, path: &str, body: &Value) -> String {
-        let answer = self.post(path, body).await;
-        assert!(matches!(answer.status, 200 | 201), "POST {path}: {}", answer.text());
-        answer.json()["id"].as_str().expect("an id").to_owned()
+        let made = self.create_named(path, body).await;
+        made["id"].as_str().expect("an id").to_owned()
     }
 }

@@ -58,9 +58,7 @@ impl<'a> KeyPlan<'a> {
 
     /// Creates it.
     pub async fn create(self) -> Key {
-        let answer = self.house.admin().post("/keys", &self.body).await;
-        assert!(matches!(answer.status, 200 | 201), "POST /keys: {}", answer.text());
-        let body = answer.json();
+        let body = self.house.admin().create_named("/keys", &self.body).await;
         let text = |name: &str| body[name].as_str().expect("a text field").to_owned();
         Key {
             id: text("id"),

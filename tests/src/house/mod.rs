@@ -143,12 +143,14 @@ impl House {
             "credential": {"type": "api_key", "value": format!("sk-upstream-{name}")},
         });
         merge(&mut body, fields);
-        self.admin().create("/accounts", &body).await
+        let made = self.admin().create_named("/accounts", &body).await;
+        made["id"].as_str().expect("an id").to_owned()
     }
 
     /// Creates a group; answers its id.
     pub async fn group(&self, name: &str) -> String {
-        self.admin().create("/groups", &json!({"name": name})).await
+        let made = self.admin().create_named("/groups", &json!({"name": name})).await;
+        made["id"].as_str().expect("an id").to_owned()
     }
 
     /// Plans a key; see [`KeyPlan`].

@@ -135,8 +135,8 @@ impl Reception {
 
     /// A key of the user: its id and the whole of it.
     pub async fn key_of(&self, user: &str) -> (String, String) {
-        let body = json!({"name": "own", "user_id": user});
-        let key = self.admin().post("/keys", &body).await.status(201).json();
+        let key =
+            self.admin().create_named("/keys", &json!({"name": "own", "user_id": user})).await;
         let text = |name: &str| key[name].as_str().expect("a text field").to_owned();
         (text("id"), text("secret"))
     }

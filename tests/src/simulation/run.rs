@@ -102,8 +102,16 @@ async fn account(world: &World) -> Account {
     let letters = DeadLetters::of(&aws, &world.settings.resources).expect("dead letters");
     let store = Store::new(&aws, &world.settings, world.clock.clone(), Dice::seeded(1));
     let (from, to) = (world.plan.begins, world.clock.now());
-    let filter =
-        EventFilter { from, to, key: None, account: None, user: None, model: None, outcome: None };
+    let filter = EventFilter {
+        from,
+        to,
+        key: None,
+        account: None,
+        user: None,
+        model: None,
+        outcome: None,
+        keys: None,
+    };
     let events = store.events(&filter, 1000, None).await.expect("the store is up").data;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let hour = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H").to_string();

@@ -155,7 +155,7 @@ async fn furnish(store: &Store, pepper: &Secret) -> Vec<SimKey> {
     for number in 1..=2 {
         let account = account(number, &group);
         let credential = Secret::new(format!("sk-{number}"));
-        let sealed = store.seal_credential(&account.id, &credential).await.expect("sealed");
+        let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
         let stored = store.stamp(account, Some(sealed));
         store.save_account(&mut edit, &stored, &[]).expect("an item");
     }

@@ -51,7 +51,10 @@ fn specs() -> Vec<Spec> {
 fn body(typed: &Typed) -> Value {
     let mut body = json!({ "form": typed.get("form") });
     let mut say = |name: &str, value: Value| body[name] = value;
-    for name in ["url", "signing_secret", "sns_topic_arn"] {
+    // The field shows what is set, so an empty one means none.
+    let topic = typed.get("sns_topic_arn").trim();
+    say("sns_topic_arn", if topic.is_empty() { Value::Null } else { json!(topic) });
+    for name in ["url", "signing_secret"] {
         match typed.get(name).trim() {
             "" => {}
             text => say(name, json!(text)),

@@ -149,9 +149,7 @@ async fn theme(guest: guest::Guest, body: axum::body::Bytes) -> Response {
         _ => "auto",
     };
     // Only back to a page of the console: nobody is sent elsewhere from here.
-    let back = typed.get("back");
-    let is_ours = back.starts_with(BASE) && !back.contains(['\\', '\r', '\n']);
-    let back = if is_ours { back } else { BASE };
+    let back = sign_in::local(typed.get("back"));
     let _known = guest;
     let cookie = format!(
         "{}={theme}; Path=/console; Max-Age=31536000; SameSite=Lax; HttpOnly",

@@ -69,7 +69,12 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
     };
     let cookie = front.cookie(Cookie::Session, request.headers()).map(str::to_owned);
     let (cookie, visitor) = match office.visitor(cookie.as_deref()).await {
-        Ok(Some(visitor)) => (cookie.unwrap_or_default(), visitor),
+        Ok(Some(visitor)) => {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                peer.authenticate();
+            }
+            (cookie.unwrap_or_default(), visitor)
+        }
         Ok(None) => {
             let wanted = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
             let next = wanted.filter(|_| request.method().is_safe());
@@ -156,7 +161,7 @@ impl Office {
             return None;
         }
         let user = seen.user.as_ref().filter(is_member);
-        let of = |user: &User, role| (Actor::User { id: user.id.clone(), role }, user.name.clone());
+        let of = |user: &User, actor| (actor, user.name.clone());
         match who {
             Who::Token => {
                 let is_good = match &self.admin_token {
@@ -167,13 +172,18 @@ impl Office {
                 };
                 is_good.then(|| (Actor::Token, "Admin token".to_owned()))
             }
-            Who::User(_) => user.map(|user| of(user, user.role)),
-            Who::Key { user: id, .. } => {
+            Who::User(id) => {
+                let may = |user: &&User| user.role == Role::Admin || seen.runtime.member_access;
+                let actor = |role| Actor::User { id: id.clone(), role, key: None };
+                user.filter(may).map(|user| of(user, actor(user.role)))
+            }
+            Who::Key { user: id, key: key_id } => {
                 let key = seen.key.as_ref().filter(|_| seen.runtime.member_access)?;
                 let is_good = key.value.usable(now).is_ok()
                     && key.value.user_id.as_ref() == Some(id)
                     && is_proven(key.secret.as_deref().unwrap_or_default());
-                user.filter(|_| is_good).map(|user| of(user, Role::Member))
+                let actor = Actor::by_key(id.clone(), key_id.clone());
+                user.filter(|_| is_good).map(|user| of(user, actor))
             }
         }
     }
@@ -200,7 +210,7 @@ impl Office {
         }
         let actor = match who.user() {
             // The role is not noted.
-            Some(id) => Actor::User { id: id.clone(), role: Role::Member },
+            Some(id) => Actor::User { id: id.clone(), role: Role::Member, key: None },
             None => Actor::Token,
         };
         let visit = Visit::new(actor, &HeaderMap::new());

@@ -5,8 +5,9 @@ use super::session::{Founding, page, redirect, refusal, refusal_of, signed_in_by
 use super::session_cookie::{Cookie, Front};
 use super::session_csrf::{FIELD, is_own, is_token, token};
 use super::{BASE, sign_in_openid};
-use crate::answer::{Answer, Refused};
+use crate::answer::Answer;
 use crate::attempts::Attempts;
+use crate::authorize::ClientAddress;
 use crate::{Office, Shared};
 use askama::Template;
 use axum::Router;
@@ -27,6 +28,7 @@ use form_urlencoded::byte_serialize;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) const PATH: &str = "/console/sign-in";
@@ -41,8 +43,8 @@ pub(crate) struct Porter {
     /// Where the console is, if that is not as the browser says.
     pub(super) origin: Option<String>,
     pub(super) openid: Option<OpenId>,
-    /// Sign-ins that were begun at the provider: each leaves an item for ten minutes.
-    pub(super) begun: Attempts,
+    /// Sign-ins that came back from the provider: each costs a call of it.
+    pub(super) returned: Attempts,
 }
 
 impl Porter {
@@ -52,7 +54,7 @@ impl Porter {
         let secret = LiveSecret::of(aws, settings, &settings.openid_secret_setting());
         let openid = settings.openid.clone();
         let openid = openid.map(|it| OpenId::new((it, secret), upstream.clone(), allow));
-        Self { origin: settings.console_origin.clone(), openid, begun: Attempts::default() }
+        Self { origin: settings.console_origin.clone(), openid, returned: Attempts::default() }
     }
 }
 
@@ -285,7 +287,13 @@ pub(super) fn door(
     }
 }
 
-async fn sign_in(State(office): Shared, uri: Uri, headers: HeaderMap, bytes: Bytes) -> Response {
+async fn sign_in(
+    State(office): Shared,
+    ClientAddress(from): ClientAddress,
+    uri: Uri,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
     let Some(front) = Front::of(&office, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
@@ -299,7 +307,7 @@ async fn sign_in(State(office): Shared, uri: Uri, headers: HeaderMap, bytes: Byt
     if !is_ours || !is_own(&front, &headers) {
         return again(Why::Foreign);
     }
-    let founding = match office.founding(typed.credential.expose()).await {
+    let founding = match office.founding(typed.credential.expose(), from).await {
         Ok(Some(founding)) => founding,
         Ok(None) => return again(Why::Wrong),
         Err(refused) if refused.status() == StatusCode::TOO_MANY_REQUESTS => {
@@ -317,14 +325,10 @@ async fn sign_in(State(office): Shared, uri: Uri, headers: HeaderMap, bytes: Byt
 
 impl Office {
     /// What the admin token or a key is good for. Wrong ones are counted with those of the API.
-    async fn founding(&self, credential: &str) -> Answer<Option<Founding>> {
-        let hash = self.pepper.hash(credential);
-        if !self.attempts.may_try(&hash, self.store.clock().now()) {
-            return Err(Refused::too_many_attempts());
-        }
+    async fn founding(&self, credential: &str, from: Option<IpAddr>) -> Answer<Option<Founding>> {
         let founding = if self.is_admin_token(credential).await? {
             let said = signed_in_by("admin_token");
-            Some(Founding { who: Who::Token, round: 0, proof: hash.clone(), said })
+            Some(Founding { who: Who::Token, round: 0, proof: self.pepper.hash(credential), said })
         } else if let Ok(given) = RelayKey::parse(credential) {
             self.held(&given).await?.map(|(key, user)| {
                 let mut said = signed_in_by("key");
@@ -336,7 +340,9 @@ impl Office {
         } else {
             None
         };
-        self.attempts.note(hash, founding.is_some());
+        if founding.is_none() {
+            self.failed_too_often(credential, from)?;
+        }
         Ok(founding)
     }
 }

@@ -12,7 +12,7 @@ use baton_cloud::openid::{Grant, Known, OpenId, Unhelpful};
 use baton_cloud::store::{Edit, Stored};
 use baton_domain::id::UserId;
 use baton_domain::identity::{Claims, Doubt, Expected};
-use baton_domain::key::{Limits, User};
+use baton_domain::key::{Identity, Limits, Role, User};
 use baton_domain::secret::Secret;
 use baton_domain::session::Who;
 use jsonwebtoken::jwk::Jwk;
@@ -157,14 +157,26 @@ impl Office {
         if !policy.allowed.is_empty() && !policy.allowed.admits(&email) {
             return Err(Why::Nobody.into());
         }
+        let issuer = openid.settings.issuer.clone();
+        let subject = claims.text("sub").unwrap_or_default().to_owned();
+        let identity = Identity { issuer, subject };
         let mut edit = Edit::default();
         let user = match self.user_with(&email).await? {
             Found::One(before) => {
-                let role = policy.role(claims, Some(before.value.role));
-                if before.value.enabled && before.value.role != role {
+                let user = &before.value;
+                if user.identity.as_ref().is_some_and(|bound| *bound != identity) {
+                    tracing::warn!(
+                        user_id = %user.id,
+                        "a sign-in has the user's address, but is of another account at the \
+                         provider than the first one; setting the user's email again permits it"
+                    );
+                    return Err(Why::Nobody.into());
+                }
+                let role = policy.role(claims, Some(user.role));
+                if user.enabled && (user.role != role || user.identity.is_none()) {
                     let mut after = self.store.revise(&before);
-                    (after.value.role, after.value.session_round) =
-                        (role, after.value.session_round + 1);
+                    after.value.session_round += u64::from(user.role != role);
+                    (after.value.role, after.value.identity) = (role, Some(identity));
                     self.put_user(&mut edit, Some(&before), &after)?;
                     after.value
                 } else {
@@ -172,8 +184,20 @@ impl Office {
                 }
             }
             Found::None if policy.creates_users => {
-                let user = self.new_user(&email, policy.role(claims, None), claims);
+                let mut user = self.new_user(&email, policy.role(claims, None), claims);
+                user.identity = Some(identity);
+                // People may be called the same; addresses are not.
+                if self
+                    .store
+                    .holder_of_name::<User>(&user.name)
+                    .await
+                    .map_err(Refused::from)?
+                    .is_some()
+                {
+                    user.name.clone_from(&email);
+                }
                 let user = self.store.stamp(user, None);
+                self.take_name(&mut edit, None, &user.value).await?;
                 self.put_user(&mut edit, None, &user)?;
                 user.value
             }
@@ -186,16 +210,19 @@ impl Office {
         if !user.enabled {
             return Err(Why::Nobody.into());
         }
+        if user.role == Role::Member && !self.runtime().await?.value.member_access {
+            return Err(Why::LockedOut.into());
+        }
         let (issuer, subject) = (&openid.settings.issuer, claims.text("sub"));
         let said = json!({ "by": "openid", "issuer": issuer, "subject": subject });
         let (round, proof) = (user.session_round, Vec::new());
         Ok((edit, Founding { who: Who::User(user.id), round, proof, said }))
     }
 
-    /// The user with this address, which is in lower case.
+    /// The user with this address. Letters beyond ASCII are not folded: some fold to others'.
     async fn user_with(&self, email: &str) -> Answer<Found> {
         let is_it =
-            |user: &User| user.email.as_ref().is_some_and(|one| one.to_lowercase() == email);
+            |user: &User| user.email.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(email));
         let (mut found, mut cursor) = (Vec::new(), None);
         loop {
             let page = self.store.list_where::<User>(2, cursor.as_deref(), &is_it).await?;
@@ -213,7 +240,7 @@ impl Office {
     }
 
     /// Two sign-ins at once make the same id of an address, so that only one of them makes a user.
-    fn new_user(&self, email: &str, role: baton_domain::key::Role, claims: &Claims) -> User {
+    fn new_user(&self, email: &str, role: Role, claims: &Claims) -> User {
         let hash = self.pepper.hash(&format!("user\n{email}"));
         let bits = hash.iter().take(16).fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
         let called = claims.name().and_then(|text| name(text).ok());
@@ -225,6 +252,7 @@ impl Office {
             enabled: true,
             limits: Limits::default(),
             session_round: 0,
+            identity: None,
         }
     }
 

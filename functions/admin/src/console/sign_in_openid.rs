@@ -1,13 +1,15 @@
 //! Signing in at the identity provider: OpenID Connect's authorization code flow with PKCE
-//! (RFC 7636), `state` and `nonce`. Each sign-in is kept sealed, is good once, for ten minutes, and
-//! only in the browser that began it.
+//! (RFC 7636), `state` and `nonce`. Each sign-in is good once, for ten minutes, and only in the
+//! browser that began it.
 
+use super::BASE;
 use super::session::{redirect, refusal, refusal_of};
 use super::session_cookie::{Cookie, Front};
 use super::session_csrf::is_led;
 use super::sign_in::{PATH, Why, back, door, local, sign_in_at};
 use super::sign_in_claims::NotIn;
-use crate::answer::Answer;
+use crate::answer::Refused;
+use crate::authorize::ClientAddress;
 use crate::{Office, Shared};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
@@ -17,11 +19,13 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use baton_cloud::openid::{Grant, Known, OpenId};
+use baton_cloud::store::StoreError;
 use baton_cloud::vault::same;
-use baton_domain::secret::Secret;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::{HeaderMap, StatusCode, Uri};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::Deserialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// For so long a sign-in may take.
@@ -29,15 +33,19 @@ const MINUTES: i64 = 10;
 /// Longer than any state, code or issuer that is taken.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// A sign-in under way. It is kept sealed: the verifier is in it.
-#[derive(Serialize, Deserialize)]
-struct UnderWay {
-    nonce: String,
-    verifier: String,
-    redirect_uri: String,
+/// A longer way back than this is left out of `state`: providers bound its length.
+const NEXT_BYTES_MAX: usize = 600;
+const RANDOM_BYTES: usize = 16;
+
+/// A sign-in under way. Nothing of it is kept here until it comes back: its end and the way back
+/// are in `state`, which only Baton can make, for the browser that began it; `nonce` and verifier
+/// follow from both. So however many sign-ins strangers begin, they take nobody's place.
+struct UnderWay<'a> {
+    office: &'a Office,
+    /// The cookie of the browser that began it.
+    door: &'a str,
+    state: String,
     next: String,
-    /// A hash of the cookie of the browser that began it.
-    door: String,
 }
 
 #[derive(Deserialize)]
@@ -83,10 +91,6 @@ async fn begin(
         return redirect(&sign_in_at(Some(next), None), None);
     }
     let now = office.store.clock().now();
-    if !office.porter.begun.may_try(b"", now) {
-        return back(Some(next), Why::TooMany);
-    }
-    office.porter.begun.note(Vec::new(), false);
     let known = match openid.known(now).await {
         Ok(known) => known,
         Err(error) => {
@@ -95,21 +99,13 @@ async fn begin(
         }
     };
     let (door, cookie) = door(&office, &front, &headers);
-    let under_way = UnderWay {
-        nonce: office.random(),
-        verifier: office.random(),
-        redirect_uri: format!("{}{PATH}/openid/callback", front.origin),
-        next: next.to_owned(),
-        door: office.door_hash(&door),
-    };
-    match office.keep(&under_way).await {
-        Ok(state) => redirect(&under_way.page(openid, &known, &state), cookie),
-        Err(refused) => refusal_of(&refused),
-    }
+    let under_way = UnderWay::begun(&office, &door, next, now);
+    redirect(&under_way.page(openid, &known, &front), cookie)
 }
 
 async fn finish(
     State(office): Shared,
+    ClientAddress(from): ClientAddress,
     uri: Uri,
     headers: HeaderMap,
     Query(returned): Query<Returned>,
@@ -118,7 +114,7 @@ async fn finish(
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
-    match office.come_in(openid, (&front, &headers), &returned).await {
+    match office.come_in(openid, (&front, &headers, from), &returned).await {
         Ok(response) => response,
         Err(NotIn::Told(why)) => back(None, why),
         // Two have made the same user, or changed it.
@@ -127,15 +123,55 @@ async fn finish(
     }
 }
 
-impl UnderWay {
+impl<'a> UnderWay<'a> {
+    fn begun(office: &'a Office, door: &'a str, next: &str, now: Timestamp) -> Self {
+        let next = if next.len() > NEXT_BYTES_MAX { BASE } else { next };
+        let mut random = [0; RANDOM_BYTES];
+        office.store.dice().fill(&mut random);
+        let ends_at = now.as_second().saturating_add(MINUTES * 60);
+        let payload = [&ends_at.to_be_bytes()[..], &random, next.as_bytes()].concat();
+        let payload = BASE64_URL_SAFE_NO_PAD.encode(payload);
+        let proof = office.derived("state", door, &payload);
+        Self { office, door, state: format!("{payload}.{proof}"), next: next.to_owned() }
+    }
+
+    /// The sign-in of this `state`, if it is one of this browser and not over at `now`.
+    fn read(office: &'a Office, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
+        let (payload, proof) = state.split_once('.')?;
+        if door.is_empty() || !same(proof, &office.derived("state", door, payload)) {
+            return None;
+        }
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let (ends_at, rest) = bytes.split_first_chunk()?;
+        let next = std::str::from_utf8(rest.get(RANDOM_BYTES..)?).ok()?.to_owned();
+        let is_over = i64::from_be_bytes(*ends_at) <= now.as_second();
+        (!is_over).then(|| Self { office, door, state: state.to_owned(), next })
+    }
+
+    /// What the provider must repeat.
+    fn nonce(&self) -> String {
+        self.office.derived("nonce", self.door, &self.state)
+    }
+
+    /// What proves that whoever redeems the code has begun this (RFC 7636).
+    fn verifier(&self) -> String {
+        self.office.derived("verifier", self.door, &self.state)
+    }
+
+    /// Under which it is noted as used.
+    fn used_as(&self) -> String {
+        format!("console#{}", self.office.derived("used", "", &self.state))
+    }
+
     /// Where the browser is to go (OpenID Connect Core 1.0, §3.1.2.1).
-    fn page(&self, openid: &OpenId, known: &Known, state: &str) -> String {
-        let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, self.verifier.as_bytes()));
+    fn page(&self, openid: &OpenId, known: &Known, front: &Front) -> String {
+        let verifier = self.verifier();
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let mut query = Serializer::new(String::new());
         query.append_pair("response_type", "code").append_pair("scope", "openid email profile");
         query.append_pair("client_id", &openid.settings.client_id);
-        query.append_pair("redirect_uri", &self.redirect_uri);
-        query.append_pair("state", state).append_pair("nonce", &self.nonce);
+        query.append_pair("redirect_uri", &redirect_uri(front));
+        query.append_pair("state", &self.state).append_pair("nonce", &self.nonce());
         query.append_pair("code_challenge", &challenge);
         query.append_pair("code_challenge_method", "S256");
         let page = &known.provider.authorization_endpoint;
@@ -144,27 +180,43 @@ impl UnderWay {
     }
 }
 
+/// Where the provider sends the browser back to.
+fn redirect_uri(front: &Front) -> String {
+    format!("{}{PATH}/openid/callback", front.origin)
+}
+
 impl Office {
-    async fn keep(&self, under_way: &UnderWay) -> Answer<String> {
-        let state = self.random();
-        let text = serde_json::to_string(under_way).map_err(crate::answer::Refused::broken)?;
-        self.store.put_sign_in(&kept_as(&state), &Secret::new(text), MINUTES).await?;
-        Ok(state)
+    /// 43 characters that follow from a browser's cookie and a text, and that nobody else can make.
+    fn derived(&self, what: &str, door: &str, text: &str) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.pepper.hash(&format!("openid {what}\n{door}\n{text}")))
     }
 
     async fn come_in(
         &self,
         openid: &OpenId,
-        (front, headers): (&Front, &HeaderMap),
+        (front, headers, from): (&Front, &HeaderMap, Option<IpAddr>),
         returned: &Returned,
     ) -> Result<Response, NotIn> {
-        let under_way = self.take(front, headers, returned.state.as_deref()).await?;
+        let now = self.store.clock().now();
+        let door = front.cookie(Cookie::Door, headers).unwrap_or_default();
+        let state = returned.state.as_deref().filter(|state| state.len() <= ANSWER_BYTES_MAX);
+        let under_way = state.and_then(|state| UnderWay::read(self, door, state, now));
+        let under_way = under_way.ok_or(Why::Late)?;
+        // Each costs a write, and most a call of the provider.
+        let mark = self.pepper.hash(door);
+        if self.porter.returned.are_too_many(from, (door, &mark), now) {
+            return Err(Why::TooMany.into());
+        }
+        match self.store.use_sign_in(&under_way.used_as(), MINUTES).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Err(Why::Late.into()),
+            Err(error) => return Err(Refused::from(error).into()),
+        }
         if let Some(error) = &returned.error {
             let code: String = error.chars().take(60).collect();
             tracing::info!("the identity provider signs nobody in: {}", code.escape_default());
             return Err(Why::Declined.into());
         }
-        let now = self.store.clock().now();
         let known = openid.known(now).await?;
         let names_itself = known.provider.authorization_response_iss_parameter_supported;
         let is_theirs = match &returned.iss {
@@ -175,38 +227,11 @@ impl Office {
         let (Some(code), true) = (code, is_theirs) else {
             return Err(Why::Unbelievable.into());
         };
-        let UnderWay { nonce, verifier, redirect_uri, next, .. } = &under_way;
-        let claims = self.claims(openid, &Grant { code, verifier, redirect_uri }, nonce).await?;
+        let (verifier, redirect_uri) = (&under_way.verifier(), &redirect_uri(front));
+        let grant = Grant { code, verifier, redirect_uri };
+        let claims = self.claims(openid, &grant, &under_way.nonce()).await?;
         let (edit, founding) = self.admit(openid, &claims).await?;
-        Ok(self.begin_session(edit, founding, (front, headers), local(next)).await?)
+        let next = local(&under_way.next);
+        Ok(self.begin_session(edit, founding, (front, headers), next).await?)
     }
-
-    /// The sign-in that this browser has under way with this state; it is under way no more.
-    async fn take(
-        &self,
-        front: &Front,
-        headers: &HeaderMap,
-        state: Option<&str>,
-    ) -> Result<UnderWay, NotIn> {
-        let door = front.cookie(Cookie::Door, headers).unwrap_or_default();
-        let state = state.filter(|it| !door.is_empty() && it.len() <= ANSWER_BYTES_MAX);
-        let kept_as = kept_as(state.ok_or(Why::Late)?);
-        let text = self.store.take_sign_in(&kept_as).await.map_err(crate::answer::Refused::from)?;
-        let text = text.ok_or(Why::Late)?;
-        let under_way: UnderWay = serde_json::from_str(text.expose()).map_err(|_| Why::Late)?;
-        if same(&under_way.door, &self.door_hash(door)) {
-            Ok(under_way)
-        } else {
-            Err(Why::Late.into())
-        }
-    }
-
-    fn door_hash(&self, door: &str) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(self.pepper.hash(&format!("door\n{door}")))
-    }
-}
-
-/// Apart from the sign-ins of accounts.
-fn kept_as(state: &str) -> String {
-    format!("console#{state}")
 }

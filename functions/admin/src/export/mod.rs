@@ -79,7 +79,7 @@ pub(crate) async fn export(
     Query(query): Query<ExportQuery>,
 ) -> Answer<Response> {
     let format = query.format;
-    let filter = query.events.filter(&visit, office.store.clock().now())?;
+    let filter = query.events.filter(&visit, &office.store).await?;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let (from, to, extension) = (day(filter.from), day(filter.to), format.extension());
     let name = format!("attachment; filename=\"usage-{from}-{to}.{extension}\"");

@@ -114,7 +114,7 @@ impl Store {
         for item in self.group_items(id).await? {
             let sk = text(&item, SK)?;
             if sk.starts_with("account#") {
-                members.push(self.member(Stored::from_item(item)?).await?);
+                members.push(self.member_or_disabled(Stored::from_item(item)?).await?);
             } else if sk == Group::KIND {
                 group = Some(Stored::<Group>::from_item(item)?.value);
             }
@@ -127,13 +127,31 @@ impl Store {
         Ok(group.map(|group| Pool::new(group, members)))
     }
 
+    /// An account whose credential does not open serves nobody, and stands in nobody's way.
+    async fn member_or_disabled(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
+        let mut account = stored.value.clone();
+        match self.member(stored).await {
+            Err(StoreError::Sealed(_)) => {
+                tracing::error!(
+                    account_id = %account.id,
+                    "its credential does not open, or was given for another provider, address or \
+                     proxy; give it again"
+                );
+                account.enabled = false;
+                let credential = Secret::new(String::new());
+                Ok(PoolMember { account, credential, token: None, proxy: None })
+            }
+            other => other,
+        }
+    }
+
     async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
         let account = stored.value;
         let credential = if account.credential.is_renewed() {
             Secret::new(String::new())
         } else {
             let sealed = stored.secret.unwrap_or_default();
-            self.open_credential(&account.id, &sealed).await?
+            self.open_credential(&account, &sealed).await?
         };
         let proxy = self.open_proxy(&account).await?;
         Ok(PoolMember { account, credential, token: None, proxy })
@@ -146,11 +164,11 @@ impl Store {
     pub async fn credential(&self, stored: &Stored<Account>) -> Result<Secret, StoreError> {
         let account = &stored.value;
         if account.credential.is_renewed() {
-            let token = self.token(&account.id).await?;
+            let token = self.token(&account.id).await?.filter(|token| token.is_for(account));
             return token.and_then(|token| token.secrets.access_token).ok_or(Sealed.into());
         }
         let sealed = stored.secret.as_deref().unwrap_or_default();
-        self.open_credential(&account.id, sealed).await
+        self.open_credential(account, sealed).await
     }
 
     /// Reads the tokens of those members that have one.
@@ -162,7 +180,8 @@ impl Store {
         }
         let mut tokens = self.tokens_of(&ids).await?;
         for member in members {
-            let Some(token) = tokens.remove(&member.account.id) else { continue };
+            let token = tokens.remove(&member.account.id);
+            let Some(token) = token.filter(|token| token.is_for(&member.account)) else { continue };
             member.credential = token.secrets.access_token.unwrap_or(Secret::new(String::new()));
             let (standing, version) = (token.standing, token.version);
             member.token = Some(Arc::new(TokenState { standing, version }));

@@ -5,10 +5,12 @@ use super::item::{Item, inconsistent, key_of, text};
 use super::names::{self, ACCOUNT_DAY, BY_ACCOUNT, BY_DAY, DAY, PK, SK, TTL};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
+use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId, is_base62};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::{Outcome, Tried, UsageRecord};
+use baton_domain::scope::Scope;
 use baton_domain::usage::{Iteration, Tokens};
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -183,9 +185,60 @@ pub struct EventFilter {
     pub model: Option<String>,
     /// With this ending only.
     pub outcome: Option<Outcome>,
+    /// Of these keys only: each is read in its own partition, and nobody else's events are.
+    pub keys: Option<Vec<KeyId>>,
+}
+
+/// Queries that one page may cost, and events that it may read. One that finds less by then is short
+/// and has a cursor.
+const QUERIES_MAX: usize = 40;
+const EVENTS_READ_MAX: usize = 10_000;
+/// Events of one query where most of them may not be wanted.
+const EVENTS_OF_QUERY: usize = 1000;
+
+/// Where a page begins.
+enum Start {
+    /// Behind this event.
+    Event(Item),
+    /// With this day.
+    Day(String),
 }
 
 impl EventFilter {
+    /// How many events a query asks for: with further conditions many, since most may not be wanted.
+    fn events_of_query(&self, limit: usize) -> usize {
+        let is_sure = self.user.is_none() && self.model.is_none() && self.outcome.is_none();
+        let is_sure = is_sure && (self.key.is_none() || self.account.is_none());
+        if is_sure { limit } else { limit.max(EVENTS_OF_QUERY) }
+    }
+
+    /// Reads a cursor.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`] when no page of these events can have ended so.
+    fn start(&self, cursor: &str) -> Result<Start, StoreError> {
+        if let Ok(key) = read_cursor(cursor, &[DAY]) {
+            let day = text(&key, DAY)?;
+            let fits = is_day(&day) && day <= names::day(self.to);
+            return if fits { Ok(Start::Day(day)) } else { Err(StoreError::BadCursor) };
+        }
+        let key = read_cursor(cursor, &CURSOR_KEY)?;
+        let [pk, sk, day, account_day] = [PK, SK, DAY, ACCOUNT_DAY].map(|name| text(&key, name));
+        let (pk, sk, day, account_day) = (pk?, sk?, day?, account_day?);
+        let (at, id) = sk.split_once('#').ok_or(StoreError::BadCursor)?;
+        let key_id = names::event_key(&pk).ok_or(StoreError::BadCursor)?;
+        let is_whole = is_day(&day)
+            && at.parse::<Timestamp>().is_ok_and(|read| names::stamp(read) == at)
+            && at.starts_with(&day)
+            && id.parse::<RequestId>().is_ok()
+            && pk == names::event_partition(&key_id, &day)
+            && account_day.strip_suffix(&format!("#{day}")).is_some_and(is_base62);
+        // The database takes no key outside of what is asked for.
+        let (_, name, value) = self.partition(&day);
+        let is_of_these = text(&key, name)? == value && sk < names::stamp(self.to);
+        if is_whole && is_of_these { Ok(Start::Event(key)) } else { Err(StoreError::BadCursor) }
+    }
+
     fn wants(&self, record: &UsageRecord) -> bool {
         self.key.as_ref().is_none_or(|key| *key == record.key_id)
             && self.account.as_ref().is_none_or(|account| *account == record.account_id)
@@ -230,17 +283,37 @@ impl Store {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<UsageRecord>, StoreError> {
-        let mut start = cursor.map(|cursor| read_cursor(cursor, &CURSOR_KEY)).transpose()?;
-        let first = start.as_ref().map(|key| text(key, SK)).transpose()?;
-        let first = first.as_deref().map(|sk| sk.get(..10).unwrap_or_default());
+        if let Some(keys) = &filter.keys {
+            return self.events_of_keys(filter, keys, (limit, cursor)).await;
+        }
         let mut page = Page { data: Vec::new(), next_cursor: None };
-        for day in filter.days(first) {
+        let (mut start, first) = match cursor.map(|cursor| filter.start(cursor)).transpose()? {
+            Some(Start::Event(key)) if text(&key, SK)? < names::stamp(filter.from) => {
+                return Ok(page);
+            }
+            Some(Start::Event(key)) => (Some(key.clone()), Some(text(&key, DAY)?)),
+            Some(Start::Day(day)) => (None, Some(day)),
+            None => (None, None),
+        };
+        let at_once = filter.events_of_query(limit);
+        let (mut queries, mut read) = (0, 0);
+        for day in filter.days(first.as_deref()) {
             loop {
-                let (items, next) = self.events_of_day(filter, &day, limit, start.take()).await?;
+                if queries >= QUERIES_MAX || read >= EVENTS_READ_MAX {
+                    let next = start.take().unwrap_or_else(|| day_key(&day));
+                    page.next_cursor = Some(write_cursor(&next));
+                    return Ok(page);
+                }
+                let place = filter.partition(&day);
+                let to = names::stamp(filter.to);
+                let (items, is_all) =
+                    self.events_in(place, (filter.from, to), at_once, start.take()).await?;
+                (queries, read) = (queries + 1, read + items.len());
+                let last = items.last().map(cursor_key);
                 if page.fill(filter, items, limit)? {
                     return Ok(page);
                 }
-                start = next;
+                start = last.filter(|_| !is_all);
                 if start.is_none() {
                     break;
                 }
@@ -249,14 +322,92 @@ impl Store {
         Ok(page)
     }
 
-    async fn events_of_day(
+    /// The same of some keys only: what their partitions of a day hold is merged. A cursor holds what
+    /// the sort keys of all further events are below.
+    async fn events_of_keys(
         &self,
         filter: &EventFilter,
-        day: &str,
+        keys: &[KeyId],
+        (limit, cursor): (usize, Option<&str>),
+    ) -> Result<Page<UsageRecord>, StoreError> {
+        let mut page = Page { data: Vec::new(), next_cursor: None };
+        let mut below = names::stamp(filter.to);
+        if let Some(cursor) = cursor {
+            let given = text(&read_cursor(cursor, &[SK])?, SK)?;
+            if given.len() > SORT_KEY_BYTES_MAX || !given.get(..10).is_some_and(is_day) {
+                return Err(StoreError::BadCursor);
+            }
+            below = below.min(given);
+        }
+        if keys.is_empty() || below < names::stamp(filter.from) {
+            return Ok(page);
+        }
+        let first = below.get(..10).unwrap_or_default().to_owned();
+        let mut queries = 0;
+        for day in filter.days(Some(&first)) {
+            loop {
+                if queries >= QUERIES_MAX {
+                    page.next_cursor = Some(sort_key_cursor(&below));
+                    return Ok(page);
+                }
+                let (items, horizon) = self.events_below(filter, keys, (&day, &below)).await?;
+                queries += keys.len();
+                for item in items {
+                    let sk = text(&item, SK)?;
+                    let record = read_event(item)?;
+                    if filter.wants(&record) {
+                        page.data.push(record);
+                    }
+                    if page.data.len() == limit {
+                        page.next_cursor = Some(sort_key_cursor(&sk));
+                        return Ok(page);
+                    }
+                }
+                match horizon {
+                    Some(horizon) => below = horizon,
+                    None => break,
+                }
+            }
+            // Below all of the day, and above all of the day before it.
+            below = below.min(day);
+        }
+        Ok(page)
+    }
+
+    /// Events of a day whose sort key is below this one, newest first, of all keys as far down as
+    /// nothing is missing: to the horizon, if there is more below it.
+    async fn events_below(
+        &self,
+        filter: &EventFilter,
+        keys: &[KeyId],
+        (day, below): (&str, &str),
+    ) -> Result<(Vec<Item>, Option<String>), StoreError> {
+        let (mut found, mut horizon) = (Vec::new(), None::<String>);
+        for key in keys {
+            let place = (None, PK, names::event_partition(key, day));
+            let bounds = (filter.from, below.to_owned());
+            let (items, is_all) = self.events_in(place, bounds, EVENTS_OF_QUERY, None).await?;
+            let last = items.last().map(|item| text(item, SK)).transpose()?;
+            horizon = horizon.max(last.filter(|_| !is_all));
+            for item in items {
+                found.push((text(&item, SK)?, item));
+            }
+        }
+        let is_shown = |sk: &str| sk < below && horizon.as_deref().is_none_or(|least| sk >= least);
+        found.retain(|(sk, _)| is_shown(sk));
+        found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
+        Ok((found.into_iter().map(|(_, item)| item).collect(), horizon))
+    }
+
+    /// One query, newest first: events of a partition between two sort keys, and whether those are
+    /// all.
+    async fn events_in(
+        &self,
+        (index, name, value): (Option<&'static str>, &'static str, String),
+        (from, to): (Timestamp, String),
         limit: usize,
         start: Option<Item>,
-    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-        let (index, name, value) = filter.partition(day);
+    ) -> Result<(Vec<Item>, bool), StoreError> {
         let start = start.map(|mut key| {
             key.retain(|attribute, _| [PK, SK, name].contains(&attribute.as_str()));
             key
@@ -270,15 +421,58 @@ impl Store {
             .expression_attribute_names("#p", name)
             .expression_attribute_names("#sk", SK)
             .expression_attribute_values(":p", AttributeValue::S(value))
-            .expression_attribute_values(":from", AttributeValue::S(names::stamp(filter.from)))
-            .expression_attribute_values(":to", AttributeValue::S(names::stamp(filter.to)))
+            .expression_attribute_values(":from", AttributeValue::S(names::stamp(from)))
+            .expression_attribute_values(":to", AttributeValue::S(to))
             .scan_index_forward(false)
             .limit(i32::try_from(limit).unwrap_or(1000))
             .set_exclusive_start_key(start)
             .send()
             .await?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.is_none()))
     }
+
+    /// The keys that are a user's now.
+    pub async fn keys_of(&self, user: &UserId) -> Result<Vec<KeyId>, StoreError> {
+        let pages = self
+            .db
+            .query()
+            .table_name(&self.resources.config_table)
+            .key_condition_expression("#pk = :pk AND begins_with(#sk, :key)")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#sk", SK)
+            .expression_attribute_values(
+                ":pk",
+                AttributeValue::S(names::scope_partition(&Scope::User(user.clone()))),
+            )
+            .expression_attribute_values(
+                ":key",
+                AttributeValue::S(names::MEMBER_KEY_PREFIX.to_owned()),
+            )
+            .into_paginator()
+            .items()
+            .send();
+        let items: Vec<Item> = pages.collect::<Result<_, _>>().await?;
+        let read =
+            |item: &Item| text(item, SK).ok()?.strip_prefix(names::MEMBER_KEY_PREFIX)?.parse().ok();
+        Ok(items.iter().filter_map(read).collect())
+    }
+}
+
+/// The longest sort key that DynamoDB has.
+const SORT_KEY_BYTES_MAX: usize = 1024;
+
+fn sort_key_cursor(sk: &str) -> String {
+    write_cursor(&Item::from([(SK.to_owned(), AttributeValue::S(sk.to_owned()))]))
+}
+
+/// Whether the text is a day as keys have it.
+fn is_day(text: &str) -> bool {
+    text.len() == 10 && text.parse::<Date>().is_ok()
+}
+
+/// What a page that begins with this day continues from.
+fn day_key(day: &str) -> Item {
+    Item::from([(DAY.to_owned(), AttributeValue::S(day.to_owned()))])
 }
 
 impl Page<UsageRecord> {

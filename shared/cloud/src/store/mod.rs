@@ -3,6 +3,7 @@
 
 mod alerts;
 mod audit;
+mod binding;
 mod config;
 mod edit;
 mod event;
@@ -29,9 +30,11 @@ mod terms;
 mod tokens;
 mod trail;
 mod transaction;
+mod unique_names;
 
 pub use alerts::{AlertSettings, Delivery, LastTold, Touched};
 pub use audit::{AuditRow, Change};
+pub use binding::{of_credential, of_token};
 pub use config::{Pool, PoolMember, TokenState};
 pub use edit::{Edit, Page};
 pub use event::EventFilter;
@@ -47,6 +50,7 @@ pub use survey::Survey;
 pub use tally::Period;
 pub use tokens::{ListedToken, Token, TokenSecrets};
 pub use trail::TrailFilter;
+pub use unique_names::Named;
 
 use crate::aws::Aws;
 use crate::cache::{Cache, Lifetime};
@@ -84,6 +88,8 @@ pub struct Store {
     asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
     /// Windows of limits that this process has noted as spent.
     blocked: Arc<quick_cache::sync::Cache<String, ()>>,
+    /// Kinds whose names are noted.
+    names_noted: Arc<quick_cache::sync::Cache<String, ()>>,
     /// Who waits to be admitted.
     lines: limits::Lines,
     renewal_asked: Arc<Notify>,
@@ -139,6 +145,7 @@ impl Store {
             moves: Cache::new(10_000, lifetime),
             health: health::Memory::default(),
             asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            names_noted: Arc::new(quick_cache::sync::Cache::new(16)),
             blocked: Arc::new(quick_cache::sync::Cache::new(1_000)),
             lines: limits::Lines::default(),
             renewal_asked: Arc::default(),

@@ -70,6 +70,7 @@ pub(super) const DUE_AT: &str = "due_at";
 pub(super) const UNDER_WAY: &str = "under_way";
 pub(super) const HELD: &str = "held";
 pub(super) const GROUP_ID: &str = "group_id";
+pub(super) const ID: &str = "id";
 pub(super) const TO: &str = "to";
 pub(super) const AT: &str = "at";
 
@@ -79,6 +80,7 @@ pub(super) const BY_ACCOUNT: &str = "by_account";
 pub(super) const BY_DUE: &str = "by_due";
 
 pub(super) const SETTING: &str = "setting";
+const NAME: &str = "name";
 pub(super) const DATA_KEY: &str = "setting#data_key";
 pub(super) const PEPPER: &str = "setting#pepper";
 pub(super) const SESSION_SECRET: &str = "setting#session_secret";
@@ -181,6 +183,16 @@ pub(super) fn member_key(user: &UserId, key: &KeyId) -> Place {
 /// The short-lived token of an account.
 pub(super) fn token(account: &AccountId) -> Place {
     (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
+}
+
+/// Who has a name that is unique inside its kind.
+pub(super) fn unique_name(kind: &str, name: &str) -> Place {
+    (format!("name#{kind}#{name}"), NAME.to_owned())
+}
+
+/// That the names of a kind are noted.
+pub(super) fn names_noted(kind: &str) -> Place {
+    (format!("names#{kind}"), NAME.to_owned())
 }
 
 /// A browser's sign-in under way.

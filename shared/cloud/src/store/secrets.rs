@@ -2,7 +2,8 @@
 
 use super::item::key_of;
 use super::names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SESSION_SECRET, SETTING};
-use super::{Store, StoreError};
+use super::{Store, StoreError, binding};
+use crate::upstream::origin;
 use crate::vault::{Sealed, Vault};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -16,23 +17,30 @@ use baton_domain::relay_key;
 use baton_domain::secret::Secret;
 
 impl Store {
-    /// Seals an account's credential. Makes the data key if there is none yet (admin only: the
+    /// Seals an account's credential, for the account as it is. Makes the data key if there is none yet (admin only: the
     /// other functions may neither write it nor ask KMS for one).
     pub async fn seal_credential(
         &self,
-        account: &AccountId,
+        account: &Account,
         credential: &Secret,
     ) -> Result<Vec<u8>, StoreError> {
-        self.seal_at(credential, &credential_place(account), true).await
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(true))).await?;
+        let bound = binding::of_credential(account);
+        Ok(vault.seal_bound(credential, &credential_place(&account.id), &bound)?)
     }
 
     /// Opens an account's credential.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] also where it was given for another upstream or another way there.
     pub async fn open_credential(
         &self,
-        account: &AccountId,
+        account: &Account,
         sealed: &[u8],
     ) -> Result<Secret, StoreError> {
-        self.open_at(sealed, &credential_place(account)).await
+        let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(false))).await?;
+        let bound = binding::of_credential(account);
+        Ok(vault.open_bound(sealed, &credential_place(&account.id), &bound)?)
     }
 
     /// Seals a secret for its place; see [`Vault::seal`].
@@ -68,7 +76,13 @@ impl Store {
     pub async fn open_proxy(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
         let Some(sealed) = &account.proxy_sealed else { return Ok(None) };
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| Sealed)?;
-        self.open_at(&sealed, &proxy_place(&account.id)).await.map(Some)
+        let proxy = self.open_at(&sealed, &proxy_place(&account.id)).await?;
+        // What is shown is what credentials are bound to.
+        let is_shown = |shown: &str| origin(shown) == origin(proxy.expose());
+        if !account.proxy_url.as_deref().is_some_and(is_shown) {
+            return Err(Sealed.into());
+        }
+        Ok(Some(proxy))
     }
 
     /// The pepper that key secrets are hashed under: `given`, or else one that is made once and

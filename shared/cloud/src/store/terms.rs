@@ -3,17 +3,19 @@
 //! long as the key itself. What they come to is `domain::bounds`' business.
 
 use super::edit::{Edit, put};
-use super::item::{Item, Stored, inconsistent, key_of, text};
+use super::item::{Entity as _, Item, Stored, inconsistent, key_of, text};
 use super::names::{self, BODY, GROUP_ID, LIMITS, MESSAGE, PK, SETTING, SK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::bounds::{Bounds, Sources, Terms};
 use baton_domain::id::{GroupId, UserId};
-use baton_domain::key::{Key, Limits};
+use baton_domain::key::{Key, Limits, User};
 use baton_domain::scope::Scope;
 use baton_domain::spend_limit::SpendLimit;
 use std::sync::Arc;
 
+/// The attribute of a user that says whether it may do anything.
+const ENABLED: &str = "enabled";
 /// The attribute of an entity that holds its limits.
 const LIMITS_OF: &str = "limits";
 
@@ -161,6 +163,8 @@ fn take(terms: &mut Terms, mut item: Item) -> Result<(), StoreError> {
     } else if sk == MESSAGE {
         terms.message = Some(text(&item, BODY)?);
     } else if let Some(limits) = item.remove(LIMITS_OF) {
+        terms.is_disabled =
+            sk == User::KIND && item.get(ENABLED) == Some(&AttributeValue::Bool(false));
         terms.limits = serde_dynamo::from_attribute_value(limits).map_err(|error| odd(&error))?;
     }
     Ok(())

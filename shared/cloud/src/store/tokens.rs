@@ -41,6 +41,8 @@ pub struct TokenSecrets {
     pub refresh_token: Option<Secret>,
     /// Who we are to the token endpoint, if it wants that proven.
     pub client_secret: Option<Secret>,
+    /// For which upstream and token endpoint they were given. It is sealed with them.
+    pub bound_to: Option<String>,
 }
 
 /// A token as it is listed: nothing secret is opened.
@@ -216,6 +218,25 @@ impl Store {
         self.open_at(sealed.as_ref(), &place.0).await.map(Some)
     }
 
+    /// Notes a sign-in as used, for so many minutes.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was used before.
+    pub async fn use_sign_in(&self, name: &str, minutes: i64) -> Result<(), StoreError> {
+        let until = self.clock.now().saturating_add(SignedDuration::from_mins(minutes));
+        let until = until.unwrap_or(Timestamp::MAX).as_second().to_string();
+        self.db
+            .put_item()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(key_of(names::sign_in(name))))
+            .item(names::TTL, AttributeValue::N(until))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+            .send()
+            .await?;
+        Ok(())
+    }
+
     /// Asks refresh for a new token of the account, once for each version of it and process.
     pub async fn ask_renewal(&self, id: &AccountId, version: u64) -> Result<(), StoreError> {
         if self.asked.get(id).is_some_and(|asked| asked >= version) {
@@ -310,7 +331,7 @@ impl TokenSecrets {
         let part = |secret: &Option<Secret>| secret.as_ref().map(|it| it.expose().to_owned());
         let text = serde_json::json!({
             "access_token": part(&self.access_token), "refresh_token": part(&self.refresh_token),
-            "client_secret": part(&self.client_secret),
+            "client_secret": part(&self.client_secret), "bound_to": self.bound_to,
         });
         Secret::new(text.to_string())
     }

@@ -1,4 +1,5 @@
-//! Which addresses may be called: `https` and public ones, unless the operator allows others.
+//! Which addresses may be called: `https` and public ones, unless the operator allows others. Those
+//! where a cloud gives out credentials may never be.
 //!
 //! Names are resolved here and the resolved addresses are checked, so a public name that points
 //! to a private address (or comes to, between two look-ups) does not get through.
@@ -7,19 +8,51 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A resolver that drops every address that is not public.
-pub(super) struct PublicOnly;
+/// A resolver that drops every address that may not be called.
+pub(super) struct Filtered {
+    pub(super) allow_private: bool,
+}
 
-impl Resolve for PublicOnly {
+impl Resolve for Filtered {
     fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|at| is_public(at.ip())).collect();
-            if public.is_empty() {
+            let good: Vec<SocketAddr> =
+                found.filter(|at| refusal(at.ip(), allow_private).is_none()).collect();
+            if good.is_empty() {
                 return Err(format!("{} has no public address", name.as_str()).into());
             }
-            Ok(Box::new(public.into_iter()) as Addrs)
+            Ok(Box::new(good.into_iter()) as Addrs)
         })
+    }
+}
+
+/// Why an address may not be called, if it may not.
+fn refusal(ip: IpAddr, allow_private: bool) -> Option<&'static str> {
+    if is_metadata(ip) {
+        return Some("is where clouds give out credentials, and no upstream");
+    }
+    let is_refused = !allow_private && !is_public(ip);
+    is_refused.then_some("is not a public address (BATON_ALLOW_PRIVATE_UPSTREAMS=1 permits it)")
+}
+
+/// Whether a cloud's metadata or credentials are served there: link-local addresses and AWS's own
+/// (EC2 user guide, "Instance metadata service"; ECS and EKS task credentials), Alibaba's, Oracle's
+/// and Azure's. As of 2026-11.
+fn is_metadata(ip: IpAddr) -> bool {
+    let is_v4 = |ip: Ipv4Addr| {
+        ip.is_link_local()
+            || [[100, 100, 100, 200], [192, 0, 0, 192], [168, 63, 129, 16]].contains(&ip.octets())
+    };
+    match ip {
+        IpAddr::V4(ip) => is_v4(ip),
+        IpAddr::V6(ip) => {
+            let [first, second, ..] = ip.segments();
+            (first, second) == (0xfd00, 0x0ec2)
+                || (first & 0xffc0) == 0xfe80
+                || embedded_v4(ip).is_some_and(is_v4)
+        }
     }
 }
 
@@ -55,12 +88,10 @@ pub(super) fn check_host(host: &str, allow_private: bool) -> Result<(), String> 
     let canonical = Url::parse(&format!("http://{host}/")).ok().and_then(read);
     let literals = [Some(bare), canonical.as_deref()];
     let mut addresses = literals.into_iter().flatten().filter_map(|text| text.parse().ok());
-    if !allow_private && addresses.any(|ip: IpAddr| !is_public(ip)) {
-        return Err(format!(
-            "{host} is not a public address (BATON_ALLOW_PRIVATE_UPSTREAMS=1 permits it)"
-        ));
+    match addresses.find_map(|ip: IpAddr| refusal(ip, allow_private)) {
+        Some(why) => Err(format!("{host} {why}")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether the address is one of the public internet (IANA special-purpose registries).
@@ -91,13 +122,14 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// The IPv4 address inside a mapped, NAT64 or 6to4 one.
+/// The IPv4 address inside a mapped, compatible, translated, NAT64 or 6to4 one.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, _, _, _, _, high, low] => {
-            Some(v4(high, low))
-        }
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, _, _, _, _, high, low] => Some(v4(high, low)),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
         [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
@@ -134,6 +166,50 @@ mod tests {
         }
         for ip in ["1.1.1.1", "160.79.104.10", "2606:4700::1111", "::ffff:1.1.1.1"] {
             assert!(is_public(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn metadata_addresses_are_never_called() {
+        for host in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "169.254.0.1",
+            "[fd00:ec2::254]",
+            "[fd00:ec2::23]",
+            "[fe80::a9fe:a9fe]",
+            "[::ffff:169.254.169.254]",
+            "[::ffff:a9fe:a9fe]",
+            "[::a9fe:a9fe]",
+            "[::ffff:0:a9fe:a9fe]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[2002:a9fe:a9fe::]",
+            "2852039166",
+            "0xa9fea9fe",
+            "0xa9.0xfe.0xa9.0xfe",
+            "0251.0376.0251.0376",
+            "169.254.43518",
+            "169.16689662",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "169.254.169.254.",
+            "%31%36%39.254.169.254",
+            "１６９.254.169.254",
+        ] {
+            for allow_private in [true, false] {
+                for url in [format!("http://{host}/latest"), format!("https://{host}:8443")] {
+                    assert!(check(&url, allow_private).is_err(), "{url}");
+                }
+                for host in [host.to_owned(), host.replace("%31%36%39", "169")] {
+                    assert!(check_host(&host, allow_private).is_err(), "{host}");
+                }
+            }
+        }
+        for url in ["http://127.0.0.1", "http://10.0.0.1", "http://[fd00::1]", "http://[::1]:1"] {
+            assert!(check(url, true).is_ok(), "{url}");
         }
     }
 

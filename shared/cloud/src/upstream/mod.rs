@@ -13,7 +13,7 @@ pub use proxy::ProxyUrl;
 pub use signer::{AwsAccess, NotSigned, Signer};
 
 use crate::settings::Timers;
-use address::PublicOnly;
+use address::Filtered;
 use aws_lc_rs::digest::{SHA256, digest};
 use baton_domain::account::CredentialKind;
 use baton_domain::secret::Secret;
@@ -235,9 +235,7 @@ fn client(
         .connect_timeout(timers.connect)
         .tcp_nodelay(true)
         .pool_max_idle_per_host(1024);
-    if !allow_private {
-        builder = builder.dns_resolver(Arc::new(PublicOnly));
-    }
+    builder = builder.dns_resolver(Arc::new(Filtered { allow_private }));
     if let Some(proxy) = proxy {
         builder = builder.proxy(proxy.for_all().map_err(unusable)?);
     }
@@ -250,6 +248,26 @@ fn client(
 /// A sentence for the operator.
 pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check(url, allow_private).map(drop)
+}
+
+/// Whether `url` may be an account's address, to which paths are appended.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn check_base_url(url: &str, allow_private: bool) -> Result<(), String> {
+    let read = address::check(url, allow_private)?;
+    if read.query().is_some() || read.fragment().is_some() {
+        return Err("the URL must end with a host or path, without `?` and `#`".to_owned());
+    }
+    Ok(())
+}
+
+/// Scheme, host and port of a URL; empty where it is none.
+pub fn origin(url: &str) -> String {
+    let Ok(url) = reqwest::Url::parse(url.trim()) else { return String::new() };
+    let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
+    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}")
 }
 
 /// The header that an account's credential goes into; none for a role, which signs.

@@ -1,0 +1,203 @@
+//! Identity tokens that somebody else keeps fresh in files, such as a pod's projected service account
+//! token. Only regular files of one configured folder are read, and of those only what a token needs.
+//!
+//! An administrator names the file through the API and is not the machine's owner: errors are the
+//! same for a file that does not exist, one that may not be read, and one that is no token.
+
+use baton_domain::secret::Secret;
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// The largest token that Anthropic takes (its documentation of 2026-08-22).
+pub const BYTES_MAX: usize = 16 << 10;
+/// For reading it: a network file system may hang.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The folder with the tokens, if there is one.
+#[derive(Debug, Clone, Default)]
+pub struct IdentityTokens {
+    folder: Option<PathBuf>,
+}
+
+/// Why no token is read. It tells nothing of the files that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoIdentityToken {
+    /// No folder is configured.
+    #[error(
+        "identity tokens are not read from files here: BATON_IDENTITY_TOKEN_DIR names no folder; \
+         leave `identity_token_file` out to use AWS STS"
+    )]
+    NoFolder,
+    /// The file is elsewhere.
+    #[error(
+        "`identity_token_file` is the path of a file inside the folder that \
+         BATON_IDENTITY_TOKEN_DIR names, without `..`"
+    )]
+    Elsewhere,
+    /// There is nothing, or nothing of use.
+    #[error(
+        "`identity_token_file` cannot be read: it must be a regular file of at most 16384 bytes \
+         inside the folder that BATON_IDENTITY_TOKEN_DIR names"
+    )]
+    Unreadable,
+}
+
+impl IdentityTokens {
+    /// Reads files of this folder, or none.
+    pub fn within(folder: Option<PathBuf>) -> Self {
+        Self { folder }
+    }
+
+    /// Whether this path may be given to an account. The file need not be there yet.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check(&self, path: &str) -> Result<(), NoIdentityToken> {
+        let whole = self.whole(path)?;
+        match self.located(&whole) {
+            Err(Missing::NotThere) | Ok(_) => Ok(()),
+            Err(Missing::Refused(why)) => Err(why),
+        }
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub async fn read(&self, path: &str) -> Result<Secret, NoIdentityToken> {
+        let whole = self.whole(path)?;
+        let tokens = self.clone();
+        let reading = tokio::task::spawn_blocking(move || tokens.read_now(&whole));
+        match tokio::time::timeout(PATIENCE, reading).await {
+            Ok(Ok(read)) => read,
+            _ => Err(NoIdentityToken::Unreadable),
+        }
+    }
+
+    fn read_now(&self, whole: &Path) -> Result<Secret, NoIdentityToken> {
+        let unreadable = |_| NoIdentityToken::Unreadable;
+        let real = self.located(whole).map_err(|missing| match missing {
+            Missing::NotThere => NoIdentityToken::Unreadable,
+            Missing::Refused(why) => why,
+        })?;
+        let file = std::fs::File::open(real).map_err(unreadable)?;
+        // It may have been replaced between the two looks.
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            return Err(NoIdentityToken::Unreadable);
+        }
+        let mut text = String::new();
+        let bytes_max = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
+        file.take(bytes_max.saturating_add(1)).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() > BYTES_MAX {
+            return Err(NoIdentityToken::Unreadable);
+        }
+        Ok(Secret::new(text))
+    }
+
+    /// The whole path as it is written; a relative one is below the folder.
+    fn whole(&self, path: &str) -> Result<PathBuf, NoIdentityToken> {
+        let folder = self.folder.as_ref().ok_or(NoIdentityToken::NoFolder)?;
+        let whole = folder.join(path);
+        let is_odd = |part: Component<'_>| matches!(part, Component::ParentDir);
+        let is_inside = whole.starts_with(folder) && whole != *folder;
+        if path.contains('\0') || !is_inside || Path::new(path).components().any(is_odd) {
+            return Err(NoIdentityToken::Elsewhere);
+        }
+        Ok(whole)
+    }
+
+    /// The file itself, behind all symbolic links, if it is a regular one and inside the folder.
+    fn located(&self, whole: &Path) -> Result<PathBuf, Missing> {
+        let folder = self.folder.as_ref().ok_or(Missing::Refused(NoIdentityToken::NoFolder))?;
+        let not_there = |_| Missing::NotThere;
+        let folder = folder.canonicalize().map_err(not_there)?;
+        let real = whole.canonicalize().map_err(not_there)?;
+        if !real.starts_with(&folder) {
+            return Err(Missing::Refused(NoIdentityToken::Elsewhere));
+        }
+        let found = real.metadata().map_err(not_there)?;
+        if !found.is_file() || usize::try_from(found.len()).is_ok_and(|len| len > BYTES_MAX) {
+            return Err(Missing::Refused(NoIdentityToken::Unreadable));
+        }
+        Ok(real)
+    }
+}
+
+/// Why a file is not located.
+enum Missing {
+    NotThere,
+    Refused(NoIdentityToken),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_small_regular_files_of_the_folder_are_read() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("tokens");
+        std::fs::create_dir_all(folder.join("..2026_11")).unwrap();
+        std::fs::create_dir(folder.join("folder")).unwrap();
+        std::fs::write(folder.join("..2026_11/real"), "a token").unwrap();
+        std::fs::write(home.path().join("outside"), "a secret").unwrap();
+        std::fs::write(folder.join("huge"), "a".repeat(BYTES_MAX + 1)).unwrap();
+        std::fs::write(folder.join("full"), "a".repeat(BYTES_MAX)).unwrap();
+        std::fs::write(folder.join("binary"), [0xff; 8]).unwrap();
+        // Kubernetes projects tokens through links like these.
+        std::os::unix::fs::symlink("..2026_11", folder.join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/real", folder.join("token")).unwrap();
+        std::os::unix::fs::symlink(home.path().join("outside"), folder.join("leads-out")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.join("zero")).unwrap();
+        std::os::unix::fs::symlink("loop", folder.join("loop")).unwrap();
+        let tokens = IdentityTokens::within(Some(folder.clone()));
+        for path in ["token", "full", "..data/real"] {
+            assert_eq!(tokens.check(path), Ok(()), "{path}");
+            assert!(tokens.read(path).await.is_ok(), "{path}");
+        }
+        let whole = folder.join("token").display().to_string();
+        assert_eq!(tokens.read(&whole).await.unwrap().expose(), "a token");
+        for path in [
+            "/etc/passwd",
+            "/nonexistent",
+            "/dev/zero",
+            "/proc/self/environ",
+            "../outside",
+            "folder/../../outside",
+            "",
+            ".",
+            "leads-out",
+            "zero",
+            "a\0b",
+            &home.path().join("outside").display().to_string(),
+            &format!("{}/../outside", folder.display()),
+        ] {
+            assert_eq!(tokens.check(path), Err(NoIdentityToken::Elsewhere), "{path}");
+            assert_eq!(tokens.read(path).await.err(), Some(NoIdentityToken::Elsewhere), "{path}");
+        }
+        for path in ["folder", "huge"] {
+            assert_eq!(tokens.check(path), Err(NoIdentityToken::Unreadable), "{path}");
+            assert_eq!(tokens.read(path).await.err(), Some(NoIdentityToken::Unreadable), "{path}");
+        }
+        // One that comes later may be named; what is read until then says nothing of it.
+        for path in ["later", "loop", "binary"] {
+            assert_eq!(tokens.check(path), Ok(()), "{path}");
+            assert_eq!(tokens.read(path).await.err(), Some(NoIdentityToken::Unreadable), "{path}");
+        }
+        let none = IdentityTokens::default();
+        assert_eq!(none.check("token"), Err(NoIdentityToken::NoFolder));
+        assert_eq!(none.read(&whole).await.err(), Some(NoIdentityToken::NoFolder));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_holds_nobody_up() {
+        let home = tempfile::tempdir().unwrap();
+        let pipe = home.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        let tokens = IdentityTokens::within(Some(home.path().to_owned()));
+        assert_eq!(tokens.check("pipe"), Err(NoIdentityToken::Unreadable));
+        assert_eq!(tokens.read("pipe").await.err(), Some(NoIdentityToken::Unreadable));
+    }
+}

@@ -1,0 +1,125 @@
+//! Names that are unique inside one kind. Each has an item of its own, which is written on the
+//! condition that it is not there; so of two that come at the same time, one conflicts.
+//!
+//! What was stored before there were such items gets them when a name of its kind is claimed first.
+//! Of names that are there twice the oldest has the item; the others stay as they are.
+
+use super::edit::{Edit, put};
+use super::item::{Entity, key_of, text};
+use super::names::{self, ID, PK};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::{AttributeValue, Put};
+use baton_domain::account::Account;
+use baton_domain::key::{Group, Key, User};
+
+/// A kind whose names are unique.
+pub trait Named: Entity {
+    /// What people call it.
+    fn name(&self) -> &str;
+}
+
+macro_rules! named {
+    ($($type:ty),+) => {
+        $(impl Named for $type {
+            fn name(&self) -> &str {
+                &self.name
+            }
+        })+
+    };
+}
+
+named!(Account, Group, Key, User);
+
+impl Store {
+    /// Who has the name: its id.
+    pub async fn holder_of_name<T: Named>(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.note_names::<T>().await?;
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.config_table)
+            .set_key(Some(key_of(names::unique_name(T::KIND, name))))
+            .consistent_read(true)
+            .send()
+            .await?;
+        answer.item.map(|item| text(&item, ID)).transpose()
+    }
+
+    /// Gives the name to whoever has this id; `edit` conflicts where somebody else has it.
+    pub fn claim_name<T: Named>(&self, edit: &mut Edit, value: &T) {
+        edit.actions.push(put(self.name_put::<T>(value.name(), &value.id().to_string())));
+    }
+
+    /// Gives the name back, if it is noted for this one.
+    pub async fn release_name<T: Named>(
+        &self,
+        edit: &mut Edit,
+        value: &T,
+    ) -> Result<(), StoreError> {
+        if self.holder_of_name::<T>(value.name()).await? == Some(value.id().to_string()) {
+            edit.actions.push(self.delete(names::unique_name(T::KIND, value.name()), None));
+        }
+        Ok(())
+    }
+
+    fn name_put<T: Named>(
+        &self,
+        name: &str,
+        id: &str,
+    ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        let mut item = key_of(names::unique_name(T::KIND, name));
+        item.insert(ID.to_owned(), AttributeValue::S(id.to_owned()));
+        Put::builder()
+            .table_name(&self.resources.config_table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+    }
+
+    /// Notes all names of a kind, once for ever.
+    async fn note_names<T: Named>(&self) -> Result<(), StoreError> {
+        let mark = names::names_noted(T::KIND);
+        if self.is_noted(&mark).await? {
+            return Ok(());
+        }
+        let mut cursor = None;
+        loop {
+            let page = self.list::<T>(1000, cursor.as_deref()).await?;
+            for stored in page.data {
+                let mut edit = Edit::default();
+                self.claim_name(&mut edit, &stored.value);
+                match self.apply(edit).await {
+                    // An older one has it.
+                    Ok(()) | Err(StoreError::Conflict) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let mut item = key_of(mark);
+        item.insert(ID.to_owned(), AttributeValue::S(T::KIND.to_owned()));
+        let mark = self.db.put_item().table_name(&self.resources.config_table);
+        mark.set_item(Some(item)).send().await?;
+        Ok(())
+    }
+
+    async fn is_noted(&self, mark: &names::Place) -> Result<bool, StoreError> {
+        if self.names_noted.get(&mark.0).is_some() {
+            return Ok(true);
+        }
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.config_table)
+            .set_key(Some(key_of(mark.clone())))
+            .send()
+            .await?;
+        if answer.item.is_some() {
+            self.names_noted.insert(mark.0.clone(), ());
+        }
+        Ok(answer.item.is_some())
+    }
+}

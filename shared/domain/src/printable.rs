@@ -1,0 +1,125 @@
+//! Text of others as it may be shown in a log, a table or a label: what a terminal, a reader of
+//! lines or a viewer would take for more than text is written as an escape.
+
+use crate::relay_key;
+use std::borrow::Cow;
+
+/// Stands for a relay key where one is found.
+const MASK: &str = "bt_***";
+
+/// Whether the character only shows itself: no control character (C0, DEL, C1), no line or
+/// paragraph separator, nothing that has no width or changes the direction of what is around it.
+pub fn is_plain(character: char) -> bool {
+    match character {
+        ' '..='~' => true,
+        '\0'..='\u{9f}' => false,
+        // Spaces other than the plain one, soft hyphen, and letters that show nothing.
+        '\u{a0}'
+        | '\u{ad}'
+        | '\u{34f}'
+        | '\u{61c}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{1680}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{3000}'
+        | '\u{3164}'
+        | '\u{ffa0}' => false,
+        // Spaces, marks of direction, separators, joiners, invisible operators.
+        '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' => false,
+        // Variation selectors, the byte order mark, annotations, private use, tags, noncharacters.
+        '\u{e000}'..='\u{f8ff}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{fffe}'
+        | '\u{ffff}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{10ffff}' => false,
+        _ => true,
+    }
+}
+
+/// The text with everything that is not plain written as an escape (`\n`, `\u{1b}`), relay keys
+/// masked, and what is longer than `characters_max` cut off.
+pub fn escaped(text: &str, characters_max: usize) -> Cow<'_, str> {
+    let is_short = text.len() <= characters_max;
+    if is_short && text.chars().all(is_plain) && !relay_key::is_within(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::new();
+    let masked = relay_key::masked(text, MASK);
+    for (place, character) in masked.chars().enumerate() {
+        if place == characters_max {
+            escaped.push('…');
+            break;
+        }
+        push(&mut escaped, character);
+    }
+    Cow::Owned(escaped)
+}
+
+/// The text with everything that is not plain written as an escape, for a terminal.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        push(&mut plain, character);
+    }
+    Cow::Owned(plain)
+}
+
+fn push(to: &mut String, character: char) {
+    if is_plain(character) {
+        to.push(character);
+    } else {
+        to.extend(character.escape_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::KeyId;
+    use crate::relay_key::{compose, new_secret};
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_more_than_text_is_escaped() {
+        for (text, shown) in [
+            ("claude-opus-5-5", "claude-opus-5-5"),
+            ("größer, 日本語, 👍", "größer, 日本語, 👍"),
+            ("a\nINFO all is well", "a\\nINFO all is well"),
+            ("a\r\u{1b}[31m\u{9b}31m\u{7f}", "a\\r\\u{1b}[31m\\u{9b}31m\\u{7f}"),
+            ("a\u{85}b\u{2028}c\u{2029}d", "a\\u{85}b\\u{2028}c\\u{2029}d"),
+            ("a\u{202e}b\u{2066}c\u{200f}", "a\\u{202e}b\\u{2066}c\\u{200f}"),
+            ("\u{feff}a\u{200b}\0\t", "\\u{feff}a\\u{200b}\\u{0}\\t"),
+            ("a\\nb", "a\\nb"),
+        ] {
+            assert_eq!(escaped(text, 100), shown);
+        }
+        assert_eq!(escaped("abcdef", 3), "abc…");
+        assert_eq!(escaped("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn a_relay_key_is_masked() {
+        let key = compose(&KeyId::from_bits(7), &new_secret([1, 2]));
+        let text = format!("session {} of {0}", key.expose());
+        assert_eq!(escaped(&text, 1000), "session bt_*** of bt_***");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_else_is_left(text in any::<String>(), characters_max in 0_usize..40) {
+            let shown = escaped(&text, characters_max);
+            prop_assert!(shown.chars().all(is_plain), "{shown:?}");
+            // An escape is at most ten characters.
+            prop_assert!(shown.chars().count() <= characters_max * 10 + 1);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Admin tokens that can be guessed are refused when Baton starts, in one line that does not repeat them.
+
+use crate::class::Class;
+use baton_tests::house::Launch;
+
+pub(crate) async fn run(class: Class) {
+    for token in ["a", "admin", "password", "0123456789abcde", "short-token", "ääääääääääääääa"]
+    {
+        let mut process = Launch::new().env("BATON_ADMIN_TOKEN", token).spawn();
+        let ended = process.ended();
+        let lines = ended.stderr.lines().count();
+        let says = ended.stderr.contains("BATON_ADMIN_TOKEN") && ended.stderr.contains("16");
+        let is_right = says && lines == 1 && !ended.stderr.contains(&format!("{token:?}"));
+        class.check(token, is_right, || ended.stderr.clone());
+    }
+    for token in ["lab-admin-token-0123456789abcdef", "0123456789abcdef"] {
+        let process = Launch::new().env("BATON_ADMIN_TOKEN", token).start().await;
+        class.check(token, process.id() > 0, String::new);
+    }
+}
