@@ -10,11 +10,13 @@ const MASK: &str = "bt_***";
 /// Whether the character only shows itself: no control character (C0, DEL, C1), no line or
 /// paragraph separator, nothing that has no width or changes the direction of what is around it.
 pub fn is_plain(character: char) -> bool {
-    match character {
-        ' '..='~' => true,
-        '\0'..='\u{9f}' => false,
-        // Spaces other than the plain one, soft hyphen, and letters that show nothing.
-        '\u{a0}'
+    matches!(character, ' '..='~') || (character > '\u{9f}' && !is_invisible(character))
+}
+
+/// Spaces other than the plain one, letters that show nothing, marks of direction, separators,
+/// joiners, variation selectors, private use, tags and noncharacters.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{a0}'
         | '\u{ad}'
         | '\u{34f}'
         | '\u{61c}'
@@ -26,20 +28,18 @@ pub fn is_plain(character: char) -> bool {
         | '\u{180b}'..='\u{180f}'
         | '\u{3000}'
         | '\u{3164}'
-        | '\u{ffa0}' => false,
-        // Spaces, marks of direction, separators, joiners, invisible operators.
-        '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' => false,
-        // Variation selectors, the byte order mark, annotations, private use, tags, noncharacters.
-        '\u{e000}'..='\u{f8ff}'
+        | '\u{ffa0}'
+        | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}'
+        | '\u{205f}'..='\u{206f}'
+        | '\u{e000}'..='\u{f8ff}'
         | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}'
         | '\u{fff0}'..='\u{fffb}'
         | '\u{fffe}'
         | '\u{ffff}'
         | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{10ffff}' => false,
-        _ => true,
-    }
+        | '\u{e0000}'..='\u{10ffff}')
 }
 
 /// The text with everything that is not plain written as an escape (`\n`, `\u{1b}`), relay keys
