@@ -267,7 +267,8 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> Allowance {
-        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes, least: 1 });
+        let held =
+            HeldBytes::new(Most { in_all: bytes.saturating_mul(4), per_key: bytes, least: 1 });
         let taken = Taken { bytes: 0, is_metered: true, concurrency: None };
         held.try_take(&KeyId::from_bits(1), taken).unwrap()
     }
@@ -284,7 +285,7 @@ mod tests {
             }
         });
         let body = pin!(StreamBody::new(pieces));
-        let mut allowance = allowance(1 << 20);
+        let mut allowance = allowance(1 << 22);
         let read = whole(body, 0, 1 << 19, (pace(), &mut allowance)).await;
         (begun.elapsed().as_secs(), read.unwrap_err().to_string())
     }
