@@ -4,6 +4,7 @@
 //! coming of it (floods of control frames, of empty or tiny pieces) breaks at once; the slow and
 //! the idle are found by [`crate::connections`].
 
+use baton_cloud::client_address::PeerAddress;
 use baton_cloud::peer::Peer;
 use bytes::{Buf, Bytes};
 use http::{Request, Response, StatusCode};
@@ -38,6 +39,7 @@ const ABANDONED_MAX: u32 = 100;
 pub(crate) struct Connection {
     /// Its number among those of its listener.
     pub(crate) number: u64,
+    address: IpAddr,
     peer: Peer,
     opened: Instant,
     is_http1: AtomicBool,
@@ -76,7 +78,8 @@ impl Connection {
     pub(crate) fn new(number: u64, address: IpAddr) -> Self {
         Self {
             number,
-            peer: Peer::new(address),
+            address,
+            peer: Peer::default(),
             opened: Instant::now(),
             is_http1: AtomicBool::new(false),
             traffic: Traffic::default(),
@@ -86,7 +89,7 @@ impl Connection {
     }
 
     pub(crate) fn address(&self) -> IpAddr {
-        self.peer.address()
+        self.address
     }
 
     pub(crate) fn is_authenticated(&self) -> bool {
@@ -186,7 +189,7 @@ impl Connection {
 }
 
 /// A request that is under way.
-struct Answering {
+pub(crate) struct Answering {
     connection: Arc<Connection>,
     /// When the last piece was handed to the connection, until the next one is asked for.
     handed_at: AtomicU64,
@@ -363,6 +366,7 @@ where
         let late = late.map(|time| Box::pin(tokio::time::sleep(time)));
         let asking = Arc::clone(&answering);
         let mut request = request.map(|body| CountedBody { body, answering: asking, late });
+        request.extensions_mut().insert(PeerAddress(self.connection.address));
         request.extensions_mut().insert(self.connection.peer.clone());
         Box::pin(async move {
             std::future::poll_fn(|context| service.poll_ready(context)).await?;
@@ -415,5 +419,16 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    pub(crate) fn authenticate_for_test(&self) {
+        self.peer.authenticate();
+    }
+
+    pub(crate) fn begin_for_test(self: &Arc<Self>) -> Arc<Answering> {
+        self.begin()
     }
 }

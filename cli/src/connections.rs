@@ -4,8 +4,8 @@
 //! one that is idle. A connection with a valid credential and a request under way is kept.
 
 use crate::connection::{Connection, Times};
-use baton_cloud::peer::AddressRanges;
-use baton_cloud::settings::InputBounds;
+use baton_cloud::client_address::TrustedProxies;
+use baton_cloud::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ pub(crate) struct Rules {
     /// For the body of a request, where the service has no time of its own.
     pub(crate) body_time: Option<Duration>,
     /// Their connections are many clients'.
-    pub(crate) trusted_proxies: AddressRanges,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 /// Of all files that this process may open, connections to the relay may be so many percent: each
@@ -32,24 +32,25 @@ const ADMIN_PERCENT: u64 = 10;
 
 impl Rules {
     /// Those of the relay's listener, in a process that may open `files`.
-    pub(crate) fn of_relay(bounds: &InputBounds, files: u64) -> Self {
-        Self::new(bounds, files, RELAY_PERCENT)
+    pub(crate) fn of_relay(settings: &Settings, files: u64) -> Self {
+        Self::new(settings, files, RELAY_PERCENT)
     }
 
     /// Those of the admin API's listener.
-    pub(crate) fn of_admin(bounds: &InputBounds, files: u64) -> Self {
-        Self { body_time: Some(bounds.head), ..Self::new(bounds, files, ADMIN_PERCENT) }
+    pub(crate) fn of_admin(settings: &Settings, files: u64) -> Self {
+        Self { body_time: Some(settings.bounds.head), ..Self::new(settings, files, ADMIN_PERCENT) }
     }
 
-    fn new(bounds: &InputBounds, files: u64, percent: u64) -> Self {
+    fn new(settings: &Settings, files: u64, percent: u64) -> Self {
         let share = usize::try_from(files.saturating_mul(percent) / 100).unwrap_or(usize::MAX);
+        let bounds = &settings.bounds;
         let (head, keep_alive, unread) = (bounds.head, bounds.keep_alive, bounds.unread);
         Self {
             in_all: bounds.connections.min(share).max(1),
             per_address: bounds.connections_per_address.max(1),
             times: Times { head, keep_alive, unread },
             body_time: None,
-            trusted_proxies: bounds.trusted_proxies.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
         }
     }
 
@@ -94,7 +95,7 @@ impl Connections {
         let address = address.to_canonical();
         let mut state = self.state();
         let of_address = state.per_address.get(&address).copied().unwrap_or_default();
-        if of_address >= rules.per_address && !rules.trusted_proxies.contain(address) {
+        if of_address >= rules.per_address && !rules.trusted_proxies.contains(address) {
             // Where all of its others are at work, the bound for all decides.
             state.close_one(|other| other.address() == address);
         }
@@ -108,9 +109,14 @@ impl Connections {
         Some(state.insert(address))
     }
 
-    /// Closes one that may go, because the process has no more files to open.
-    pub(crate) fn close_one(&self) {
-        self.state().close_one(|_| true);
+    /// Closes one that may go, because the process has no more files to open; whether there was one.
+    pub(crate) fn close_one(&self) -> bool {
+        self.state().close_one(|_| true)
+    }
+
+    /// The body time that its rules have.
+    pub(crate) fn body_time(&self) -> Option<Duration> {
+        self.0.rules.body_time
     }
 
     /// Forgets one that has ended.
@@ -177,5 +183,67 @@ impl State {
         }
         self.remove(number);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(in_all: usize, per_address: usize) -> Connections {
+        let minute = Duration::from_mins(1);
+        Connections::new(Rules {
+            in_all,
+            per_address,
+            times: Times { head: minute, keep_alive: minute, unread: minute },
+            body_time: None,
+            trusted_proxies: "10.0.0.0/8".parse().unwrap(),
+        })
+    }
+
+    fn open(connections: &Connections) -> Vec<u64> {
+        connections.state().open.keys().copied().collect()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_without_a_credential_goes_then_the_idle_and_never_who_is_at_work() {
+        let connections = connections(3, 100);
+        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let first = connections.admit(from(1)).unwrap();
+        first.authenticate_for_test();
+        let work = first.begin_for_test();
+        connections.admit(from(1)).unwrap();
+        connections.admit(from(2)).unwrap();
+        assert_eq!(open(&connections), [0, 1, 2]);
+        connections.admit(from(3)).unwrap();
+        assert_eq!(open(&connections), [0, 2, 3], "the oldest without a credential");
+        for number in [2, 3] {
+            connections.state().open[&number].authenticate_for_test();
+        }
+        connections.admit(from(3)).unwrap();
+        assert_eq!(open(&connections), [0, 3, 4], "the oldest that is idle");
+        let works: Vec<_> = [3, 4]
+            .map(|number| {
+                let one = Arc::clone(&connections.state().open[&number]);
+                one.authenticate_for_test();
+                one.begin_for_test()
+            })
+            .into();
+        assert!(connections.admit(from(4)).is_none(), "all are at work");
+        drop((work, works));
+        assert!(connections.admit(from(4)).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_address_takes_no_room_from_others_and_a_proxy_is_no_address() {
+        let connections = connections(100, 2);
+        let from = |first: u8, last: u8| IpAddr::from([first, 0, 2, last]);
+        for _ in 0..5 {
+            connections.admit(from(192, 1)).unwrap();
+            connections.admit(from(10, 1)).unwrap();
+        }
+        let state = connections.state();
+        assert_eq!(state.per_address[&from(192, 1)], 2);
+        assert_eq!(state.per_address[&from(10, 1)], 5);
     }
 }

@@ -22,7 +22,7 @@ use tower::Service;
 
 use crate::Fail;
 use crate::connection::{CountedBody, CountedService, CountedStream};
-use crate::connections::{Connections, Rules};
+use crate::connections::Connections;
 
 /// The longest head; and no connection keeps more of a large body in its buffer for the next one.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -64,8 +64,13 @@ pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener,
 }
 
 /// Serves until a stop is asked for, then until the last answer is out or the stop is over.
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, rules: Rules, stop: Stopping)
-where
+/// `neighbors` are the connections of the process's other listener, which open files, too.
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    (connections, neighbors): (Connections, Connections),
+    stop: Stopping,
+) where
     S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -74,15 +79,14 @@ where
 {
     let graceful = GracefulShutdown::new();
     let builders = Arc::new(builders());
-    let body_time = rules.body_time;
-    let (connections, tasks) = (Connections::new(rules), TaskTracker::new());
+    let (body_time, tasks) = (connections.body_time(), TaskTracker::new());
     let ended = CancellationToken::new();
     let sweeping = tokio::spawn(connections.clone().sweep_until(ended.clone()));
     while let Some(accepted) = until(&stop.asked, listener.accept()).await {
         let Ok((stream, address)) = accepted else {
             // Out of file descriptors, mostly: a connection of somebody who has shown no
             // credential gives one back.
-            connections.close_one();
+            let _closed = connections.close_one() || neighbors.close_one();
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -182,22 +186,24 @@ async fn until<T>(stop: &CancellationToken, future: impl Future<Output = T>) -> 
 mod tests {
     use super::*;
     use crate::connection::Times;
+    use crate::connections::Rules;
     use axum::Router;
     use axum::extract::Request;
-    use baton_cloud::peer::AddressRanges;
+    use baton_cloud::client_address::TrustedProxies;
     use reqwest::{Client, StatusCode};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 
-    fn rules() -> Rules {
+    fn connections() -> (Connections, Connections) {
         let minute = Duration::from_mins(1);
-        Rules {
+        let rules = Rules {
             in_all: 100,
             per_address: 100,
             times: Times { head: minute, keep_alive: minute, unread: minute },
             body_time: None,
-            trusted_proxies: AddressRanges::default(),
-        }
+            trusted_proxies: TrustedProxies::default(),
+        };
+        (Connections::new(rules.clone()), Connections::new(rules))
     }
 
     /// A server that tells each client which version of HTTP it spoke.
@@ -206,7 +212,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let stopping = Stopping { asked: stop.clone(), ..Stopping::default() };
-        let serving = serve(listener, Router::new().fallback(told), rules(), stopping);
+        let serving = serve(listener, Router::new().fallback(told), connections(), stopping);
         (address, stop, tokio::spawn(serving))
     }
 

@@ -52,7 +52,7 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
         signal.cancel();
     });
     let doors = Doors { relay, relay_listener, admin, admin_listener };
-    let is_recorded = doors.serve(&settings.bounds, stop).await;
+    let is_recorded = doors.serve(&settings, stop).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     say(if is_recorded {
         "stopped: all usage is in the queue"

@@ -1,6 +1,6 @@
 //! `baton up`: the whole system on one machine, from the same libraries as on AWS.
 
-use crate::connections::Rules;
+use crate::connections::{Connections, Rules};
 use crate::http::Stopping;
 use crate::runtime::open_files;
 use crate::say::say;
@@ -10,7 +10,7 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{InputBounds, Settings};
+use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
@@ -135,7 +135,7 @@ impl Ready {
             self.queue,
             stop.clone(),
         ));
-        let is_recorded = self.doors.serve(&self.settings.bounds, stop).await;
+        let is_recorded = self.doors.serve(&self.settings, stop).await;
         queue_done.cancel();
         let ends = async { tokio::join!(consumer, caretaker) };
         let is_stored = tokio::time::timeout(LAST_STEPS - RECORDING, ends).await.is_ok();
@@ -161,9 +161,9 @@ pub enum Left {
 impl Doors {
     /// Serves until `stop`, then for the time of a stop, then ends what is still under way.
     /// Whether all of it was recorded.
-    pub(crate) async fn serve(self, bounds: &InputBounds, stop: CancellationToken) -> bool {
+    pub(crate) async fn serve(self, settings: &Settings, stop: CancellationToken) -> bool {
         let Self { relay, relay_listener, admin, admin_listener } = self;
-        let (files, grace) = (open_files(), bounds.stop);
+        let (files, grace) = (open_files(), settings.bounds.stop);
         let stopping = Stopping { asked: stop, ..Stopping::default() };
         let ending = {
             let (relay, stopping) = (relay.clone(), stopping.clone());
@@ -175,7 +175,9 @@ impl Doors {
                 stopping.over.cancel();
             })
         };
-        let (of_relay, of_admin) = (Rules::of_relay(bounds, files), Rules::of_admin(bounds, files));
+        let relays = Connections::new(Rules::of_relay(settings, files));
+        let admins = Connections::new(Rules::of_admin(settings, files));
+        let (of_relay, of_admin) = ((relays.clone(), admins.clone()), (admins, relays));
         tokio::join!(
             http::serve(relay_listener, relay.clone(), of_relay, stopping.clone()),
             http::serve(admin_listener, admin, of_admin, stopping.clone()),

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,6 +13,9 @@ const MB: usize = 1 << 20;
 const JSON: &str = "content-type: application/json\r\n";
 const SSE: &str = "content-type: text/event-stream\r\n";
 const GZIP: &str = "content-encoding: gzip\r\n";
+
+/// How many requests came so far.
+pub(crate) static ASKED: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts one on a free port; it serves until the runtime ends.
 pub(crate) async fn start() -> SocketAddr {
@@ -31,6 +35,7 @@ pub(crate) async fn start() -> SocketAddr {
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     loop {
         let Some((path, body)) = request(&mut stream).await? else { return Ok(()) };
+        ASKED.fetch_add(1, Ordering::Relaxed);
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let named = body["model"].as_str().unwrap_or_default().to_owned();
         let model = path.split("/model/").nth(1).and_then(|rest| rest.split('/').next());
@@ -188,7 +193,7 @@ async fn answer(
             long(stream, SSE, (started.as_bytes(), many.as_bytes(), b""), 200 * MB).await
         }
         "gzip-bomb" => {
-            let bomb = gzip(&vec![b' '; 300 * MB]);
+            let bomb = gzip(&vec![b' '; 64 * MB]);
             long(stream, &format!("{JSON}{GZIP}"), (b"", &bomb, b""), 1).await
         }
         "gzip-members" => {
@@ -220,7 +225,7 @@ async fn answer(
         "1xx-endless" => loop {
             stream.write_all("HTTP/1.1 103 Early\r\nx: y\r\n\r\n".repeat(100).as_bytes()).await?;
         },
-        "frame-length" => {
+        _ if model.contains("frame-length") => {
             // A frame of Bedrock that says that it is 4 GB long.
             let first = [0xff_u8, 0xff, 0xff, 0xf0, 0, 0, 0, 0, 0x11, 0x22, 0x33, 0x44];
             let headers = "content-type: application/vnd.amazon.eventstream\r\n";

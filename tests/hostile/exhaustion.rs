@@ -33,7 +33,8 @@ pub(crate) async fn run(class: Class) {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0".to_owned(),
         "GET /health HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(),
     ];
-    for round in 0..5 {
+    for round in 0..3 {
+        held.clear();
         for request in &requests {
             for at in [relay, admin] {
                 for _ in 0..40 {

@@ -1,19 +1,23 @@
 //! A stop while answers are under way: their clients are told, and everything is recorded.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use baton_tests::answer::Answer;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{House, Key, Launch, message};
 use serde_json::{Value, json};
 
-use crate::bad_upstream;
+use crate::bad_upstream::{self, ASKED};
 use crate::class::Class;
 use crate::process::{address, send};
+use crate::response_bombs::ask;
 
 const STOP_SECONDS: u64 = 2;
 
 pub(crate) async fn run(class: Class) {
+    let before = ASKED.load(Ordering::Relaxed);
     let launch = Launch::new().env("BATON_STOP_SECONDS", &STOP_SECONDS.to_string());
     let mut house = House::launched(launch).await;
     let upstream = format!("http://{}", bad_upstream::start().await);
@@ -32,7 +36,7 @@ pub(crate) async fn run(class: Class) {
     let bedrock = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
     let framed = "/model/ticking/invoke-with-response-stream";
     let ticking = message("ticking", "hi", true);
-    let mut cases: Vec<(&str, &Key, &str, Value, &str)> = vec![
+    let mut cases: Vec<(&str, &Key, &'static str, Value, &str)> = vec![
         ("a stream of an unlimited key", &free, "/v1/messages", ticking.clone(), "event: error"),
         ("a stream of a limited key", &limited, "/v1/messages", ticking.clone(), "event: error"),
         ("a stream as chat", &free, "/v1/chat/completions", chat("ticking"), "\"error\""),
@@ -69,11 +73,9 @@ pub(crate) async fn run(class: Class) {
     );
     let mut asking = Vec::new();
     for (name, key, path, body, end) in cases {
-        let request = key
-            .request("POST", path)
-            .header("content-type", "application/json")
-            .body(body.to_string());
-        asking.push((name, end, tokio::spawn(Answer::to(request))));
+        let key = key.clone();
+        let asked = async move { ask(&key, path, body).await };
+        asking.push((name, end, tokio::spawn(asked)));
     }
     // Clients that do not read, and one whose body has no end.
     let relay = address(&house.relay_url());
@@ -93,23 +95,24 @@ pub(crate) async fn run(class: Class) {
     );
     held.extend(send(relay, request.as_bytes()).await.ok());
     // All but the one without an end are at the upstream by now, or soon.
-    eventually("the streams are open", Duration::from_secs(30), async || {
-        let open = house.admin().get("/overview").await;
-        let _seen = open.status;
-        let usage = limited.get("/v1/usage").await.json();
-        if usage["open_requests"] == 2 { Ok(()) } else { Err(usage) }
+    eventually("the upstream has all requests", Duration::from_secs(60), async || {
+        let asked = ASKED.load(Ordering::Relaxed) - before;
+        if asked == 80 { Ok(()) } else { Err(asked) }
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
 
     let again = house.process().again();
     let begun = Instant::now();
     house.process().terminate();
     for (name, end, answer) in asking {
-        let Ok(answer) = answer.await else { continue };
+        let Ok(Some(answer)) = answer.await else {
+            class.check(name, false, || "no answer".to_owned());
+            continue;
+        };
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let tail: String = text.chars().skip(text.chars().count().saturating_sub(400)).collect();
-        let is_told = tail.contains(end) || end == answer.status.to_string();
+        let tail: String = text.chars().skip(text.chars().count().saturating_sub(3000)).collect();
+        let is_told =
+            tail.contains(end) || unframed(&text).contains(end) || end == answer.status.to_string();
         class.check(name, is_told && !answer.torn, || {
             format!("{} torn={} {tail}", answer.status, answer.torn)
         });
@@ -140,4 +143,11 @@ pub(crate) async fn run(class: Class) {
     }
     let usage = limited.at(&house).get("/v1/usage").await.json();
     class.check("nothing stays reserved", usage["open_requests"] == 0, || usage.to_string());
+}
+
+/// What the last frame of an AWS event stream says.
+fn unframed(text: &str) -> String {
+    let last = text.rsplit("\"bytes\":\"").next().and_then(|rest| rest.split('"').next());
+    let event = last.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
+    String::from_utf8_lossy(&event.unwrap_or_default()).into_owned()
 }

@@ -10,15 +10,19 @@
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
 
+mod accounts;
 mod bad_upstream;
 mod class;
 mod exhaustion;
+mod fields;
 mod graceful_stop;
 mod greedy_upstream;
 mod growth;
 mod http2_floods;
 mod limit_answers;
+mod paths;
 mod process;
+mod recursion;
 mod response_bombs;
 mod slow_clients;
 mod spending;
@@ -36,16 +40,29 @@ type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 /// Every class, in the order of its name.
 const CLASSES: &[(&str, Run)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
+    ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
     ("answers in the background", |class| Box::pin(spending::background(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
     ("cardinality", |class| Box::pin(growth::cardinality(class))),
+    ("credentials and organizations told by upstreams", |class| {
+        Box::pin(accounts::run_echoes(class))
+    }),
+    ("decorated names of models", |class| Box::pin(fields::decorations(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
+    ("fields given twice", |class| Box::pin(fields::twice(class))),
     ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
+    ("headers and queries that choose an organization", |class| {
+        Box::pin(accounts::run_owners(class))
+    }),
+    ("hostile bodies", |class| Box::pin(fields::malformed(class))),
     ("limits on free upstream calls", |class| Box::pin(limit_answers::free_calls(class))),
     ("limits that nobody can mean", |class| Box::pin(limit_answers::bad_limits(class))),
     ("long records", |class| Box::pin(growth::long_records(class))),
     ("models named in the body", |class| Box::pin(spending::named_models(class))),
     ("money limits overspent", |class| Box::pin(spending::overspending(class))),
+    ("path tricks upstream", |class| Box::pin(paths::run(class))),
+    ("quadratic work in requests", |class| Box::pin(recursion::quadratic(class))),
+    ("recursion in requests", |class| Box::pin(recursion::requests(class))),
     ("requests that wait for a limit", |class| Box::pin(limit_answers::waiting(class))),
     ("reservation by a foreign field", |class| Box::pin(spending::reservations(class))),
     ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),

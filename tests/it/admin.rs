@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use baton_tests::answer::Answer;
 use baton_tests::house::{Admin, House};
+use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// Creates, reads, changes, lists and deletes one thing; answers what was created.
@@ -164,8 +165,38 @@ async fn nonsense_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn an_account_is_tested_with_one_free_call() {
+async fn a_test_changes_the_state_that_it_reports() {
     let house = House::empty().await;
+    for (provider, is_public) in [
+        ("anthropic", false),
+        ("anthropic", true),
+        ("openai_compatible", false),
+        ("openai_compatible", true),
+    ] {
+        let upstream = FakeUpstream::start();
+        if is_public {
+            upstream.lists_publicly();
+        }
+        let name = format!("{provider}-{is_public}");
+        let fields = json!({"provider": provider});
+        let id = house.account_with(&name, &upstream.url(), fields).await;
+        let own = format!("sk-upstream-{name}");
+        for (takes, is_ok, status) in [(vec![], false, "auth_failed"), (vec![&*own], true, "ready")]
+        {
+            upstream.only_takes(&takes);
+            let tested = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await;
+            assert_eq!(tested.ok().json()["ok"], is_ok, "{name}");
+            let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+            assert_eq!(account["status"], status, "{name}: {account}");
+        }
+        assert_eq!(upstream.ledger().total().begun, 0, "nothing was paid for");
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_tested_with_free_calls() {
+    let house = House::empty().await;
+    house.upstream.only_takes(&["sk-upstream-main"]);
     let id = house.account("main", &house.upstream.url()).await;
     let test = async |id: &str| {
         let answer = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
@@ -178,7 +209,9 @@ async fn an_account_is_tested_with_one_free_call() {
         (&json!(true), &json!(200)),
         "{tested}"
     );
-    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(house.upstream.exchanges().len(), 2, "its own credential, and a made-up one");
+    test(&id).await;
+    assert_eq!(house.upstream.exchanges().len(), 3, "what the call proves is remembered");
     assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
     let down = house.account("down", "http://127.0.0.1:1").await;
     let tested = test(&down).await;

@@ -10,6 +10,7 @@ use baton_domain::bounds::Bounds;
 use baton_domain::health::{Health, State as HealthState};
 use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
+use baton_domain::reason::RestReason;
 use baton_domain::scope::Scope;
 use baton_refresh::alerts::{Told, tell};
 use baton_tests::back_office::BackOffice;
@@ -271,7 +272,8 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
     assert_eq!(told(&office).await, (0, 0, 0), "a new account is no news");
     let failed = || HealthState::AuthFailed {
         since: office.store.clock().now(),
-        reason: "the upstream answers 401".into(),
+        reason: RestReason::CredentialRefused,
+        detail: None,
     };
     for _ in 0..2 {
         set_health(&office.store, &id, failed()).await;
@@ -283,7 +285,10 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
     let texts = receiver.texts();
     assert_eq!(texts[1], "account main is ready again");
     assert_eq!(texts[0], texts[2]);
-    assert!(texts[0].contains("needs another credential (the upstream answers 401)"), "{texts:?}");
+    assert!(
+        texts[0].contains("needs another credential (the upstream refuses the credential (401))"),
+        "{texts:?}"
+    );
 }
 
 #[tokio::test]

@@ -275,12 +275,14 @@ async fn an_account_is_tested_by_a_free_count() {
     let result = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok().json();
     assert_eq!(
         (&result["ok"], &result["upstream_status"]),
-        (&json!(false), &json!(401)),
+        (&json!(false), &json!(403)),
         "{result}"
     );
     let key = house.key("other").group(&group).create().await;
-    let refused = key.ask("hi").await.status(401).json();
-    assert_eq!(refused["error"]["type"], "authentication_error");
+    let refused = key.ask("hi").await.refused(503, "api_error");
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    let tested = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    assert_eq!(tested["status"], "auth_failed", "the test holds what it has found: {tested}");
 }
 
 #[tokio::test]

@@ -56,6 +56,23 @@ async fn stands(house: &House, id: &str, status: &str) -> Value {
     .await
 }
 
+/// Waits until the account, or the model that was asked for there, rests; answers until when, and why.
+async fn rests(house: &House, id: &str) -> (jiff::Timestamp, String) {
+    eventually("it rests", SOON, async || {
+        let account = account(house, id).await;
+        let model = &account["cooling_models"][MODEL];
+        let whole = (&account["cooling_until"], &account["status_reason"]);
+        let part = (&model["until"], &model["reason"]);
+        for (until, reason) in [part, whole] {
+            if let (Some(until), Some(reason)) = (until.as_str(), reason.as_str()) {
+                return Ok((until.parse().expect("a time"), reason.to_owned()));
+            }
+        }
+        Err(account)
+    })
+    .await
+}
+
 fn now() -> jiff::Timestamp {
     baton_cloud::clock::Clock::system().now()
 }
@@ -73,13 +90,10 @@ async fn cools(house: &House, scenario: &str, seconds: RangeInclusive<i64>, reas
     let answer = pair.key.ask("hi").await.ok();
     assert!(answer.said().starts_with("Hello"), "{scenario}: {}", answer.text());
     assert_eq!(pair.counts(), (1, 1), "{scenario}: each account once");
-    let account = stands(house, &pair.ids[0], "cooling").await;
-    let until: jiff::Timestamp =
-        account["cooling_until"].as_str().expect("cooling_until").parse().expect("a time");
+    let (until, told) = rests(house, &pair.ids[0]).await;
     let (from, to) =
         (until.duration_since(now()).as_secs(), until.duration_since(before).as_secs());
     assert!(from <= *seconds.end() && to >= *seconds.start(), "{scenario}: {from}..{to} s");
-    let told = account["status_reason"].as_str().unwrap_or_default();
     assert!(told.contains(reason), "{scenario}: {told}");
     assert_eq!(stands(house, &pair.ids[1], "ready").await["status_reason"], Value::Null);
     pair.key.ask("hi").await.ok();
@@ -107,7 +121,62 @@ async fn a_spend_cap_takes_an_account_out_until_its_reset() {
     let house = House::empty().await;
     cools(&house, "error:billing", 600..=600, "spend cap").await;
     cools(&house, "error:spend_cap", 37_800..=37_800, "spend cap").await;
-    cools(&house, "status:429;say=Your credit balance is too low", 600..=600, "spend cap").await;
+    let credit = "Your credit balance is too low to access the Anthropic API. Please go to Plans";
+    cools(&house, &format!("status:400;say={credit}"), 600..=600, "credit").await;
+    let day = in_seconds(3 * 86_400).strftime("%Y-%m-%d at %H:%M UTC").to_string();
+    let limit = format!(
+        "You have reached your specified API usage limits. You will regain access on {day}."
+    );
+    cools(&house, &format!("status:400;say={limit}"), 259_130..=259_201, "spend cap").await;
+    let disabled = "status:400;say=This organization has been disabled.";
+    cools(&house, disabled, 600..=600, "disabled").await;
+}
+
+#[tokio::test]
+async fn a_spent_quota_is_told_at_once_and_as_what_it_is() {
+    let house = House::empty().await;
+    let (upstream, group) = (FakeUpstream::start(), house.group("spent").await);
+    let fields = json!({"groups": [group], "provider": "openai_compatible"});
+    let id = house.account_with("spent", &upstream.url(), fields).await;
+    let key = house.key("ci").group(&group).create().await;
+    let ask = async |path: &str| {
+        let body = message(MODEL, "hi", false).to_string();
+        Answer::to(key.request("POST", path).body(body)).await
+    };
+    upstream.next("status:402;say=Insufficient Balance");
+    for _ in 0..2 {
+        let answer = ask("/v1/chat/completions").await.status(429);
+        assert_eq!(answer.json()["error"]["code"], "insufficient_quota", "{}", answer.text());
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        assert_eq!(answer.header("retry-after"), None, "nobody waits for an operator");
+    }
+    let answer = ask("/v1/messages").await.refused(503, "api_error");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    assert_eq!(upstream.exchanges().len(), 1);
+    let account = stands(&house, &id, "cooling").await;
+    assert_eq!(account["status_reason"], "spend cap reached");
+}
+
+#[tokio::test]
+async fn a_limit_of_fast_speed_leaves_the_standard_one() {
+    let house = House::empty().await;
+    let upstream = FakeUpstream::start();
+    let key = house.private_key(&upstream.url()).await;
+    let fast = "header=anthropic-fast-input-tokens";
+    let reset = in_seconds(3_600).to_string();
+    let ask = async |is_fast: bool| {
+        let mut body = message(MODEL, "hi", false);
+        if is_fast {
+            body["speed"] = "fast".into();
+        }
+        Answer::to(key.message(body.to_string())).await
+    };
+    upstream
+        .next(&format!("status:429;header=retry-after:40;{fast}-remaining:0;{fast}-reset:{reset}"));
+    ask(true).await.status(429);
+    ask(false).await.ok();
+    ask(true).await.refused(503, "overloaded_error");
+    assert_eq!(upstream.exchanges().len(), 2);
 }
 
 #[tokio::test]
@@ -118,31 +187,75 @@ async fn an_overloaded_platform_is_left_alone_for_seconds() {
 }
 
 #[tokio::test]
-async fn a_403_cools_for_five_minutes() {
+async fn a_403_about_a_model_rests_that_model_alone() {
     let house = House::empty().await;
-    cools(&house, "error:permission", 300..=300, "403").await;
-    cools(&house, "error:text_403_waf", 300..=300, "403").await;
+    cools(&house, "error:permission", 300..=300, "not available").await;
+    let pair = pair(&house).await;
+    pair.first.next("error:permission");
+    pair.key.ask("hi").await.ok();
+    pair.key.ask_model("claude-haiku-5-5", "hi").await.ok();
+    assert_eq!(pair.counts(), (2, 1), "another model is served as before");
+    assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
+}
+
+#[tokio::test]
+async fn a_model_that_an_account_has_not_got_is_looked_for_elsewhere() {
+    let house = House::empty().await;
+    cools(&house, "error:not_found_model", 300..=300, "not available").await;
+    let alone = FakeUpstream::start();
+    let key = house.private_key(&alone.url()).await;
+    for _ in 0..3 {
+        alone.next("error:not_found_model");
+        let answer = key.ask("hi").await.status(404);
+        assert_eq!(answer.body, alone.last().sent, "the upstream's own words");
+    }
+}
+
+#[tokio::test]
+async fn a_firewalls_403_is_held_against_the_account_only_if_it_forbids_us_too() {
+    let house = House::empty().await;
+    let pair = pair(&house).await;
+    for (serial, scenario) in ["error:text_403_waf", "error:lambda_403"].into_iter().enumerate() {
+        pair.first.next(scenario);
+        pair.key.ask("hi").await.ok();
+        let paid = pair.first.exchanges_on("/v1/messages").len();
+        assert_eq!(paid, serial + 1, "{scenario}: it is still the first choice");
+    }
+    assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
 }
 
 #[tokio::test]
 async fn a_refused_credential_takes_an_account_out_until_an_operator_acts() {
     let house = House::empty().await;
-    for scenario in ["error:authentication", "status:403;say=This organization has been disabled."]
-    {
-        let pair = pair(&house).await;
-        pair.first.next(scenario);
-        pair.key.ask("hi").await.ok();
-        let account = stands(&house, &pair.ids[0], "auth_failed").await;
-        assert!(account["status_reason"].as_str().is_some_and(|why| why.contains("40")));
-        pair.key.ask("hi").await.ok();
-        assert_eq!(pair.counts(), (1, 2), "{scenario}");
-        let path = format!("/accounts/{}", pair.ids[0]);
-        let credential = json!({"credential": {"type": "api_key", "value": "sk-upstream-new"}});
-        let changed = house.admin().patch(&path, &credential).await.ok().json();
-        assert_eq!(changed["status"], "ready", "another credential, another chance: {changed}");
-        pair.key.ask("hi from a session that did not have to move").await.ok();
-        assert_eq!(pair.counts(), (2, 2), "{scenario}");
+    let pair = pair(&house).await;
+    pair.first.only_takes(&["sk-upstream-new"]);
+    pair.key.ask("hi").await.ok();
+    let account = stands(&house, &pair.ids[0], "auth_failed").await;
+    assert!(account["status_reason"].as_str().is_some_and(|why| why.contains("401")));
+    let asked = pair.first.exchanges().len();
+    pair.key.ask("hi").await.ok();
+    assert_eq!((pair.first.exchanges().len(), pair.counts().1), (asked, 2));
+    let path = format!("/accounts/{}", pair.ids[0]);
+    let credential = json!({"credential": {"type": "api_key", "value": "sk-upstream-new"}});
+    let changed = house.admin().patch(&path, &credential).await.ok().json();
+    assert_eq!(changed["status"], "ready", "another credential, another chance: {changed}");
+    pair.key.ask("hi from a session that did not have to move").await.ok();
+    assert_eq!((pair.first.exchanges().len(), pair.counts().1), (asked + 1, 2));
+}
+
+#[tokio::test]
+async fn the_client_never_sees_a_refused_credential() {
+    let house = House::empty().await;
+    let upstream = FakeUpstream::start();
+    upstream.only_takes(&[]);
+    let key = house.private_key(&upstream.url()).await;
+    for _ in 0..2 {
+        let answer = key.ask("hi").await.refused(503, "api_error");
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        assert!(!answer.text().contains("x-api-key"), "{}", answer.text());
+        assert!(!answer.message().contains("acc_"), "{}", answer.text());
     }
+    assert_eq!(upstream.exchanges_on("/v1/messages").len(), 1, "it is out after the first");
 }
 
 #[tokio::test]
@@ -207,7 +320,7 @@ async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
 async fn what_the_client_caused_passes_and_touches_no_account() {
     let house = House::empty().await;
     let pair = pair(&house).await;
-    let scenarios = ["error:invalid_request", "error:not_found_model", "status:405"];
+    let scenarios = ["error:invalid_request", "status:404", "status:405"];
     let more = ["error:conflict", "error:too_large", "status:422"];
     for (serial, scenario) in scenarios.into_iter().chain(more).enumerate() {
         for _ in 0..4 {
@@ -300,18 +413,29 @@ async fn another_account_of_the_cache_domain_is_preferred() {
 #[tokio::test]
 async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
     let house = House::empty().await;
-    let pair = pair(&house).await;
-    pair.first.next("error:spend_cap");
-    pair.second.next("error:rate_limit_final");
-    pair.key.ask("hi").await.status(429);
-    let answer = pair.key.ask("hi").await.refused(503, "overloaded_error");
+    let both = pair(&house).await;
+    both.first.next("error:spend_cap");
+    both.second.next("error:rate_limit_final");
+    let passed = both.key.ask("hi").await.status(429);
+    assert_eq!(passed.header("retry-after"), None, "nobody waits for half an hour");
+    assert_eq!(passed.header("x-should-retry"), Some("false"));
+    let answer = both.key.ask("hi").await.refused(503, "overloaded_error");
+    assert_eq!(answer.header("retry-after"), None);
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    let (message, day) = (answer.message(), in_seconds(1_790).strftime("%Y-%m-%d").to_string());
+    assert!(message.contains(&day) && message.contains("rate limited"), "{message}");
+    assert!(!message.contains("acc_"), "which accounts there are is not the client's business");
+    assert_eq!(both.counts(), (1, 1), "a cooling account is left alone");
+
+    let soon = pair(&house).await;
+    soon.first.next("status:429;header=retry-after:50");
+    soon.second.next("status:429;header=retry-after:40");
+    let passed = soon.key.ask("hi").await.status(429);
+    assert!(matches!(passed.header("retry-after"), Some("39" | "40")), "{:?}", passed.headers);
+    let answer = soon.key.ask("hi").await.refused(503, "overloaded_error");
     let wait: u64 = answer.header("retry-after").expect("retry-after").parse().expect("seconds");
-    assert!((1780..=1800).contains(&wait), "the one that is ready soonest: {wait}");
-    for id in &pair.ids {
-        assert!(answer.message().contains(id), "{}", answer.message());
-    }
-    assert!(answer.message().contains("rate limited"), "{}", answer.message());
-    assert_eq!(pair.counts(), (1, 1), "a cooling account is left alone");
+    assert!((30..=40).contains(&wait), "the one that is ready soonest: {wait}");
+    assert_eq!(answer.header("x-should-retry"), None);
 }
 
 #[tokio::test]
@@ -366,7 +490,8 @@ async fn utilisation_is_shown() {
 async fn a_cooling_account_says_so_and_can_be_reset() {
     let mut house = House::open().await;
     let key = house.key("ci").create().await;
-    house.upstream.next("error:rate_limit_final");
+    let unified = "header=anthropic-ratelimit-unified-status:rejected";
+    house.upstream.next(&format!("status:429;header=retry-after:1800;{unified}"));
     key.ask("hi").await.status(429);
     let account = house.admin().get("/accounts").await.ok().json()["data"][0].clone();
     assert_eq!(account["status"], "cooling", "{account}");

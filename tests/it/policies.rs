@@ -62,6 +62,8 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Refresh", "kms:Decrypt", "DataKey", DATA_KEY),
     ("Refresh", "sts:GetWebIdentityToken", "*", IDENTITY),
     ("Refresh", "sns:Publish", "AlertTopicArn", TOPIC),
+    ("Refresh", "bedrock:CountTokens", "*", BEDROCK),
+    ("Refresh", "sts:AssumeRole", "BedrockRoleArn", BEDROCK_ROLE),
     ("Refresh", LOG, "RefreshLog", NONE),
     ("Admin", READ, CONFIG, NONE),
     ("Admin", WRITE, CONFIG, NONE),

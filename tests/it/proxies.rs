@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use baton_cloud::settings::Settings;
-use baton_cloud::upstream::{NoAnswer, Upstream};
+use baton_cloud::upstream::{Address, NoAnswer, Upstream};
 use baton_domain::secret::Secret;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{House, Key, Launch, SOON};
@@ -145,7 +145,8 @@ fn strict() -> Upstream {
 }
 
 async fn refusal(upstream: &Upstream, url: &str) -> String {
-    let call = upstream.call(Method::GET, url, HeaderMap::new(), Bytes::new());
+    let address = Address::new(url, "");
+    let call = upstream.call(Method::GET, &address, HeaderMap::new(), Bytes::new());
     match tokio::time::timeout(Duration::from_secs(20), call).await.expect("an end") {
         Err(NoAnswer::Unreachable(why) | NoAnswer::BadUrl(why)) => why,
         Err(other) => other.to_string(),

@@ -89,9 +89,35 @@ async fn a_token_that_is_refused_is_renewed_and_the_request_goes_elsewhere() {
     let renewed =
         async || if endpoint.issued() == issued + 1 { Ok(()) } else { Err(endpoint.issued()) };
     eventually("a new token", SOON, renewed).await;
+    eventually("the new token ends the rest", SOON, async || {
+        let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+        if account["status"] == "ready" { Ok(()) } else { Err(account) }
+    })
+    .await;
+    key.ask("hi").await.ok();
+    assert_eq!(bearer.exchanges_on("/v1/messages").len(), 2, "it is used again at once");
+}
+
+#[tokio::test]
+async fn the_only_accounts_refused_token_is_renewed_and_the_same_request_served() {
+    let (house, endpoint) = (House::empty().await, TokenEndpoint::start());
+    let fields = json!({"credential": oauth2(&endpoint)});
+    let id = house.account_with("only", &house.upstream.url(), fields).await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    let issued = endpoint.issued();
+    house.upstream.next("status:401");
+    key.ask("the token is refused now").await.ok();
+    assert_eq!(endpoint.issued(), issued + 1);
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 3);
+    // Whoever asks meanwhile or after that is served, too.
+    key.ask("hi").await.ok();
     let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
-    assert_eq!(account["status"], "cooling", "{account}");
-    assert!(account["status_reason"].as_str().expect("a reason").contains("401"));
+    assert_eq!(account["status"], "ready", "{account}");
+    // A request that is refused whatever the token costs no token each time.
+    house.upstream.next("status:401");
+    key.ask("hi").await;
+    assert!(endpoint.issued() <= issued + 2, "{}", endpoint.issued());
 }
 
 #[tokio::test]

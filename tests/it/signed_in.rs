@@ -106,7 +106,9 @@ impl Signed {
         let (store, _) = self.another(99);
         store.read_health(std::slice::from_ref(&self.id)).await.expect("read");
         match store.health(&self.id).overall(self.clock.now()) {
-            HealthStanding::AuthFailed { reason } => Some(reason.to_owned()),
+            HealthStanding::AuthFailed { reason, detail } => {
+                Some(detail.map_or_else(|| reason.to_string(), str::to_owned))
+            }
             _ => None,
         }
     }

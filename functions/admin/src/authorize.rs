@@ -7,6 +7,7 @@ use crate::{Office, Shared, routes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_cloud::peer::Peer;
 use baton_cloud::store::Stored;
 use baton_cloud::vault::same;
 use baton_domain::key::{Key, User};
@@ -32,6 +33,9 @@ pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -
         Ok(_) => return Refused::forbidden("this takes the role `admin`").into_response(),
         Err(refused) => return refused.into_response(),
     };
+    if let Some(peer) = request.extensions().get::<Peer>() {
+        peer.authenticate();
+    }
     request.extensions_mut().insert(visit);
     next.run(request).await
 }

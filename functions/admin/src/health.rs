@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use baton_cloud::sign_in::{Renewal, renew};
 use baton_cloud::store::{Edit, StoreError, Stored};
-use baton_cloud::upstream::{Upstream, free_call};
-use baton_domain::account::{Account, Provider};
-use baton_domain::health::{Health, Standing};
+use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
+use baton_domain::account::Account;
+use baton_domain::health::{Health, Rest, Standing, State as HealthState, after, refused};
 use baton_domain::id::AccountId;
+use baton_domain::reason::RestReason;
 use baton_domain::token::Why;
-use http::StatusCode;
+use baton_domain::verdict::confirmed;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -21,7 +22,7 @@ pub(crate) struct Status {
     pub(crate) name: &'static str,
     pub(crate) reason: Option<String>,
     pub(crate) until: Option<Timestamp>,
-    /// Model families that cool down by themselves: until when, and why.
+    /// Models and model families that cool down by themselves: until when, and why.
     pub(crate) models: Map<String, Value>,
 }
 
@@ -29,15 +30,41 @@ impl Status {
     pub(crate) fn of(account: &Account, health: &Health, now: Timestamp) -> Self {
         let (name, reason, until) = match health.overall(now) {
             _ if !account.enabled => ("disabled", None, None),
-            Standing::Ready => ("ready", None, None),
-            Standing::HalfOpen => ("ready", Some("the next request probes it"), None),
-            Standing::Cooling { until, reason, .. } => ("cooling", Some(reason), Some(until)),
-            Standing::AuthFailed { reason } => ("auth_failed", Some(reason), None),
+            Standing::Ready => match limited_model(health, now) {
+                Some((name, rest)) => {
+                    ("ready", Some(format!("{name}: {}", rest.reason)), Some(rest.until))
+                }
+                None => ("ready", None, None),
+            },
+            Standing::HalfOpen => ("ready", Some("the next request probes it".to_owned()), None),
+            Standing::Cooling { until, reason, .. } => {
+                ("cooling", Some(reason.to_string()), Some(until))
+            }
+            Standing::AuthFailed { reason, detail } => {
+                let words = detail.map_or_else(|| reason.to_string(), str::to_owned);
+                ("auth_failed", Some(words), None)
+            }
         };
-        let resting = health.families.iter().filter(|(_, rest)| rest.until > now);
-        let models = resting.map(|(family, rest)| (family.clone(), json!(rest))).collect();
-        Self { name, reason: reason.map(str::to_owned), until, models }
+        let fast = health.fast.iter().map(|rest| ("speed: fast".to_owned(), rest));
+        let parts = health.families.iter().chain(&health.models);
+        let parts = parts.map(|(name, rest)| (name.clone(), rest)).chain(fast);
+        let models = parts.filter(|(_, rest)| rest.until > now).map(|(name, rest)| {
+            let shown = json!({
+                "until": rest.until, "reason": rest.reason.to_string(), "is_guess": rest.is_guess,
+            });
+            (name, shown)
+        });
+        Self { name, reason, until, models: models.collect() }
     }
+}
+
+/// Of the models that rest for their rate, the one that rests longest.
+fn limited_model(health: &Health, now: Timestamp) -> Option<(&str, &Rest)> {
+    let is_limited = |rest: &Rest| rest.until > now && rest.reason == RestReason::RateLimited;
+    let parts = health.families.iter().chain(&health.models);
+    let parts = parts.map(|(name, rest)| (name.as_str(), rest));
+    let fast = health.fast.iter().map(|rest| ("speed: fast", rest));
+    parts.chain(fast).filter(|(_, rest)| is_limited(rest)).max_by_key(|(_, rest)| rest.until)
 }
 
 /// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten. The row of the
@@ -75,21 +102,56 @@ pub(crate) async fn refresh(
     }
 }
 
-/// `POST /accounts/{id}/test`: one free call with the account's credential. It changes nothing.
+/// `POST /accounts/{id}/test`: free calls with the account's credential. What they show is held
+/// against the account, or ends what was held against it.
 pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
     let stored = office.find::<Account>(&id(&path)?).await?;
-    let begun = office.store.clock().now();
-    let (status, message) = match office.ask_upstream(&stored).await {
-        Ok((status, _)) if status.is_success() => (Some(status), "it answers".to_owned()),
-        Ok((status, said)) => (Some(status), said),
-        Err(why) => (None, why),
+    let (id, begun) = (&stored.value.id, office.store.clock().now());
+    office.store.read_health(std::slice::from_ref(id)).await?;
+    let proved = office.prove(&stored).await;
+    let now = office.store.clock().now();
+    office.store.change_health(id, |health| tested(health, &proved, now)).await?;
+    let (is_ok, message) = match (proved.proof, &proved.effect) {
+        (Proof::Accepted, None) => (true, "it answers".to_owned()),
+        (Proof::Unproven, None) => {
+            let words = "it answers, but it answers a made-up credential as well: this does not \
+                         show whether the account's own is good";
+            (true, words.to_owned())
+        }
+        _ => (false, proved.message),
     };
-    let millis = office.store.clock().now().duration_since(begun).as_millis();
+    let millis = now.duration_since(begun).as_millis();
     Ok(Json(json!({
-        "id": stored.value.id, "ok": status.is_some_and(|status| status.is_success()),
-        "upstream_status": status.map(|status| status.as_u16()), "message": message,
+        "id": stored.value.id, "ok": is_ok,
+        "upstream_status": proved.status.map(|status| status.as_u16()), "message": message,
         "duration_ms": u64::try_from(millis).unwrap_or_default(),
     })))
+}
+
+/// Health after a test. What an upstream has announced of its rates is left to run out: a free call
+/// shows nothing of them.
+fn tested(health: &Health, proved: &Proved, now: Timestamp) -> Option<Health> {
+    let known = proved.remembered(health);
+    let base = known.as_ref().unwrap_or(health);
+    let changed = match (proved.proof, &proved.effect) {
+        (Proof::Refused(reason), _) => match confirmed(reason, now) {
+            Some(effect) => after(base, &effect, now),
+            None => refused(base, reason, None, now),
+        },
+        (_, Some(effect)) => after(base, effect, now),
+        (Proof::Accepted, None) => is_over(base).then(|| base.forgiven(now)),
+        _ => None,
+    };
+    changed.or(known)
+}
+
+/// Whether a good answer shows that what is held against the account is over.
+fn is_over(health: &Health) -> bool {
+    match &health.state {
+        HealthState::Ready => false,
+        HealthState::Cooling(rest) => rest.reason != RestReason::RateLimited,
+        HealthState::Open { .. } | HealthState::AuthFailed { .. } => true,
+    }
 }
 
 impl Office {
@@ -104,17 +166,23 @@ impl Office {
         self.store.change_health(id, blank).await
     }
 
-    /// Asks the account's upstream for a model: its status, and what it says of an error.
-    async fn ask_upstream(&self, stored: &Stored<Account>) -> Result<(StatusCode, String), String> {
-        if stored.value.provider == Provider::Bedrock {
-            return self.ask_bedrock(stored).await;
-        }
-        let said = |error: StoreError| error.to_string();
-        let credential = self.store.credential(stored).await.map_err(said)?;
-        let proxy = self.store.open_proxy(&stored.value).await.map_err(said)?;
-        let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
-            .and_then(|upstream| upstream.through(proxy.as_ref()))
-            .map_err(|error| error.to_string())?;
-        free_call(&upstream, &stored.value, &credential).await
+    /// Asks the account's upstream whether it takes the credential.
+    async fn prove(&self, stored: &Stored<Account>) -> Proved {
+        let account = &stored.value;
+        let asked = async {
+            let said = |error: StoreError| error.to_string();
+            let credential = self.store.credential(stored).await.map_err(said)?;
+            let proxy = self.store.open_proxy(account).await.map_err(said)?;
+            let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
+                .and_then(|upstream| upstream.through(proxy.as_ref()))
+                .map_err(|error| error.to_string())?;
+            let (signer, bits) =
+                (Signer::new(self.store.clock().clone()), self.store.dice().bits());
+            let (upstream, signer, credential) = (&upstream, &signer, &credential);
+            let subject = Subject { upstream, signer, account, credential, bits };
+            let health = self.store.health(&account.id);
+            Ok(subject.prove(&health, self.store.clock().now()).await)
+        };
+        asked.await.unwrap_or_else(Proved::not_asked)
     }
 }

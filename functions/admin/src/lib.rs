@@ -25,7 +25,6 @@ mod oauth;
 mod openapi;
 mod overview;
 mod prices;
-mod probe;
 mod query;
 mod replay;
 mod rerate;

@@ -1,13 +1,15 @@
 //! Accounts that are out until somebody looks: they are asked again, by a call that costs nothing.
 //!
 //! A free call shows whether a credential is taken. It shows nothing of a spent limit, so what the
-//! upstream has announced is left to run out.
+//! upstream has announced is left to run out. Where a made-up credential passes as well, nothing is
+//! shown: the account then waits for an operator.
 
 use baton_cloud::store::{Store, StoreError, Stored};
-use baton_cloud::upstream::{Upstream, free_call};
-use baton_domain::account::{Account, Provider};
+use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
+use baton_domain::account::Account;
 use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
+use baton_domain::reason::RestReason;
 use std::time::Duration;
 
 /// Accounts are asked no more often than this, by all processes together.
@@ -46,11 +48,10 @@ fn is_worth_a_call(store: &Store, account: &Account) -> bool {
     let health = store.health(&account.id);
     let is_refused = match health.overall(store.clock().now()) {
         Standing::AuthFailed { .. } => true,
-        Standing::Cooling { reason, .. } => reason.starts_with("forbidden"),
+        Standing::Cooling { reason, .. } => reason == RestReason::Forbidden,
         Standing::Ready | Standing::HalfOpen => false,
     };
-    // Bedrock lists no models by an account's own door.
-    account.enabled && account.provider == Provider::Anthropic && is_refused
+    account.enabled && is_refused
 }
 
 /// Asks one account; a good answer ends whatever is held against it.
@@ -66,28 +67,29 @@ async fn is_back(
     }
     let before = store.health(id);
     let Ok(credential) = store.credential(stored).await else { return Ok(false) };
-    let proxy = store.open_proxy(&stored.value).await?;
-    let asked = match upstream.through(proxy.as_ref()) {
-        Ok(upstream) => free_call(&upstream, &stored.value, &credential).await,
-        Err(error) => Err(error.to_string()),
+    let (proxy, now) = (store.open_proxy(&stored.value).await?, store.clock().now());
+    let proved = match upstream.through(proxy.as_ref()) {
+        Ok(upstream) => {
+            let (signer, bits) = (Signer::new(store.clock().clone()), store.dice().bits());
+            let (account, upstream, signer) = (&stored.value, &upstream, &signer);
+            let subject = Subject { upstream, signer, account, credential: &credential, bits };
+            subject.prove(&before, now).await
+        }
+        Err(error) => Proved::not_asked(error.to_string()),
     };
-    match asked {
-        Ok((status, _)) if status.is_success() => {
-            let now = store.clock().now();
-            // Only what was looked at is forgiven, not what has happened since.
-            let forgiven =
-                |health: &Health| (health.state == before.state).then(|| health.forgiven(now));
-            store.change_health(id, forgiven).await?;
-            tracing::info!(account_id = %id, "it takes its credential again");
-            Ok(true)
-        }
-        Ok((status, said)) => {
-            tracing::debug!(account_id = %id, "it still answers {status}: {said}");
-            Ok(false)
-        }
-        Err(why) => {
-            tracing::debug!(account_id = %id, "it does not answer: {why}");
-            Ok(false)
-        }
+    let is_back = proved.proof == Proof::Accepted && proved.effect.is_none();
+    let change = |health: &Health| {
+        let known = proved.remembered(health);
+        // Only what was looked at is forgiven, not what has happened since.
+        let is_same = is_back && health.state == before.state;
+        let base = known.as_ref().unwrap_or(health);
+        is_same.then(|| base.forgiven(store.clock().now())).or(known)
+    };
+    store.change_health(id, change).await?;
+    if is_back {
+        tracing::info!(account_id = %id, "it takes its credential again");
+    } else {
+        tracing::debug!(account_id = %id, proof = ?proved.proof, "{}", proved.message);
     }
+    Ok(is_back)
 }

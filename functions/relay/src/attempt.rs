@@ -16,16 +16,20 @@ use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::id::KeyId;
 use baton_domain::metric::cause;
 use baton_domain::record::Outcome;
-use baton_domain::verdict;
+use baton_domain::verdict::{self, ErrorFields};
+use baton_wire::encoding::Gunzip;
 use baton_wire::headers::{add_beta, to_upstream};
-use baton_wire::limits::{family_of, reset_of, retry_after_of};
-use baton_wire::meter::{First, Reading};
+use baton_wire::limits::announced_of;
+use baton_wire::meter::{self, First, Reading};
 use baton_wire::model_path::BadId;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, InvalidHeaderValue,
+};
 use http::response::Parts;
 use http::{Method, Response};
 use http_body_util::BodyExt as _;
+use jiff::Timestamp;
 use std::fmt;
 use tokio::time::Instant;
 
@@ -54,7 +58,7 @@ pub(crate) enum Miss {
         clients: Option<Box<(Parts, Bytes)>>,
     },
     /// It answered 200, and then an error as the stream's first event.
-    FirstEvent { head: Box<Parts>, body: Bytes, kind: String },
+    FirstEvent { head: Box<Parts>, body: Bytes, failure: Box<meter::Failure> },
     /// No connection, or it broke before the first event.
     Unreachable(String),
     /// No connection or no first event in time.
@@ -81,8 +85,11 @@ impl Means {
         let account = &member.account;
         let provider = account.provider.as_str();
         let span = asked.trace.attempt(&account.id, provider, model);
-        let tried = self.call(asked, member, (speech, call, model), deadline).await;
-        let result = tried.as_ref().err().map_or("ok", |miss| cause(&miss.failure()));
+        let mut tried = self.call(asked, member, (speech, call, model), deadline).await;
+        if member.account.credential != CredentialKind::Aws {
+            mask(&mut tried, member.credential.expose().as_bytes());
+        }
+        let result = tried.as_ref().err().map_or("ok", Miss::cause);
         self.observer.attempted(provider, result);
         span.ended(result);
         tried
@@ -163,6 +170,7 @@ impl Means {
         }
         if !head.status.is_success() {
             let body = gather(Vec::new(), &mut rest, None).await;
+            let body = unfolded(&mut head.headers, body);
             return Err(meant.error(head, body));
         }
         let turn = meant.turn(&mut head);
@@ -174,9 +182,9 @@ impl Means {
                 return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
             }
             if let First::Error(failure) = watch.first() {
-                let kind = failure.kind.clone().unwrap_or_default();
+                let failure = Box::new(failure.clone());
                 let body = gather(chunks, &mut rest, Some(&mut watch)).await;
-                return Err(Miss::FirstEvent { head: Box::new(head), body, kind });
+                return Err(Miss::FirstEvent { head: Box::new(head), body, failure });
             }
             match rest.frame().await {
                 Some(Ok(frame)) => {
@@ -291,6 +299,79 @@ async fn gather(
     whole.freeze()
 }
 
+/// An error's body as it can be read: accounts are judged by it, and credentials are looked for in it.
+fn unfolded(headers: &mut HeaderMap, body: Bytes) -> Bytes {
+    if headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding != "gzip") {
+        return body;
+    }
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    let (mut gunzip, mut plain) = (Gunzip::new(), BytesMut::new());
+    for piece in body.chunks(4 * 1024) {
+        match gunzip.push(piece) {
+            Ok(more) if plain.len() + more.len() <= ERROR_BYTES_MAX => {
+                plain.extend_from_slice(&more)
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    plain.freeze()
+}
+
+/// Takes the account's credential out of what the client could get: upstreams repeat what they were
+/// sent.
+fn mask(tried: &mut Result<Held, Miss>, credential: &[u8]) {
+    match tried {
+        Ok(held) => mask_headers(&mut held.head.headers, credential),
+        Err(Miss::Answered { head, body, clients }) => {
+            mask_headers(&mut head.headers, credential);
+            mask_bytes(body, credential);
+            if let Some(clients) = clients {
+                mask_headers(&mut clients.0.headers, credential);
+                mask_bytes(&mut clients.1, credential);
+            }
+        }
+        Err(Miss::FirstEvent { head, body, .. }) => {
+            mask_headers(&mut head.headers, credential);
+            mask_bytes(body, credential);
+        }
+        Err(_) => {}
+    }
+}
+
+/// Without the headers that hold the credential.
+pub(crate) fn mask_headers(headers: &mut HeaderMap, credential: &[u8]) {
+    let holds = |value: &HeaderValue| position(value.as_bytes(), credential).is_some();
+    let names: Vec<_> =
+        headers.iter().filter(|(_, value)| holds(value)).map(|(name, _)| name.clone()).collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// As many asterisks in the place of the credential, so that no length changes.
+fn mask_bytes(body: &mut Bytes, credential: &[u8]) {
+    let Some(mut at) = position(body, credential) else { return };
+    let mut masked = body.to_vec();
+    loop {
+        if let Some(place) = masked.get_mut(at..at + credential.len()) {
+            place.fill(b'*');
+        }
+        let Some(next) = masked.get(at..).and_then(|rest| position(rest, credential)) else {
+            break;
+        };
+        at += next;
+    }
+    *body = masked.into();
+}
+
+/// Where the credential is. One of a few characters would be found everywhere.
+fn position(bytes: &[u8], credential: &[u8]) -> Option<usize> {
+    const BYTES_MIN: usize = 8;
+    let mut windows = bytes.windows(credential.len().max(BYTES_MIN));
+    windows.position(|window| window == credential)
+}
+
 impl From<Unreadable> for Miss {
     fn from(Unreadable(why): Unreadable) -> Self {
         Self::Unreachable(why.to_owned())
@@ -315,17 +396,29 @@ impl From<NoAnswer> for Miss {
 }
 
 impl Miss {
+    /// What the upstream has said, read for the decision about it.
+    pub(crate) fn told(&self, now: Timestamp) -> Told {
+        let (status, head, error) = match self {
+            Self::Answered { head, body, .. } => {
+                (head.status.as_u16(), head, ErrorFields::read(body))
+            }
+            Self::FirstEvent { head, failure, .. } => {
+                let meter::Failure { kind, code, message } = (**failure).clone();
+                let error = ErrorFields { kind, code, message, ..ErrorFields::default() };
+                (error.implied_status(), head, error)
+            }
+            _ => return Told::default(),
+        };
+        Told { status, announced: announced_of(&head.headers, now), error }
+    }
+
     /// The same, as the decision about it wants it.
-    pub(crate) fn failure(&self) -> verdict::Failure<'_> {
+    pub(crate) fn failure<'a>(&self, told: &'a Told) -> verdict::Failure<'a> {
+        let Told { status, announced, error } = told;
+        let said = verdict::UpstreamError { status: *status, announced, error };
         match self {
-            Self::Answered { head, body, .. } => verdict::Failure::Status(verdict::Answer {
-                status: head.status.as_u16(),
-                retry_after: retry_after_of(&head.headers),
-                reset: reset_of(&head.headers),
-                family: family_of(&head.headers),
-                body: std::str::from_utf8(body).unwrap_or_default(),
-            }),
-            Self::FirstEvent { kind, .. } => verdict::Failure::FirstEvent { kind },
+            Self::Answered { .. } => verdict::Failure::Status(said),
+            Self::FirstEvent { .. } => verdict::Failure::FirstEvent(said),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::Failure::Unreachable,
             Self::Timeout => verdict::Failure::Timeout,
             // Neither says anything of the account, and another one would not do better.
@@ -335,17 +428,26 @@ impl Miss {
         }
     }
 
+    /// Why it failed, in one word.
+    pub(crate) fn cause(&self) -> &'static str {
+        cause(&self.failure(&self.told(Timestamp::UNIX_EPOCH)))
+    }
+
     /// What the client gets when nothing better was had: the upstream's own words, if it had any.
-    pub(crate) fn into_answer(self, asked: &Asked) -> Result<Response<Body>, Refusal> {
+    /// `wait` is how many seconds it takes until an account can be used, where an upstream had too
+    /// much to do.
+    pub(crate) fn into_answer(
+        self,
+        asked: &Asked,
+        wait: Option<u64>,
+    ) -> Result<Response<Body>, Refusal> {
         match self {
             Self::Answered { clients: Some(clients), .. } => {
                 let (head, body) = *clients;
-                let head = reply::relayed_head(asked, &head);
-                Ok(Response::from_parts(head, Body::ready(body)))
+                Ok(passed_on(asked, &head, body, wait))
             }
             Self::Answered { head, body, .. } | Self::FirstEvent { head, body, .. } => {
-                let head = reply::relayed_head(asked, &head);
-                Ok(Response::from_parts(head, Body::ready(body)))
+                Ok(passed_on(asked, &head, body, wait))
             }
             Self::Unreachable(_) => Err(Refusal::unreachable()),
             Self::Misconfigured(_) => Err(Refusal::misconfigured()),
@@ -368,11 +470,32 @@ impl Miss {
     }
 }
 
+/// An upstream's error on its way to the client.
+fn passed_on(asked: &Asked, head: &Parts, body: Bytes, wait: Option<u64>) -> Response<Body> {
+    let mut head = reply::relayed_head(asked, head);
+    let is_busy = matches!(head.status.as_u16(), 429 | 529);
+    if let Some(seconds) = wait.filter(|_| is_busy) {
+        reply::tell_wait(&mut head.headers, seconds);
+    }
+    Response::from_parts(head, Body::ready(body))
+}
+
+/// What an upstream has said of a failure.
+#[derive(Default)]
+pub(crate) struct Told {
+    status: u16,
+    announced: verdict::AnnouncedLimit,
+    pub(crate) error: ErrorFields,
+}
+
 impl fmt::Display for Miss {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered { head, .. } => write!(out, "answered {}", head.status.as_u16()),
-            Self::FirstEvent { kind, .. } => write!(out, "the stream began with {kind:.100}"),
+            Self::FirstEvent { failure, .. } => {
+                let kind = failure.kind.as_deref().unwrap_or("an error");
+                write!(out, "the stream began with {kind:.100}")
+            }
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
             Self::BadRequest(why) => write!(out, "not asked: {why}"),

@@ -5,11 +5,11 @@ use crate::authenticate::Caller;
 use crate::receipt::Seat;
 use crate::receipt::{Bill, Question};
 use crate::reply::Refusal;
-use baton_cloud::store::{Pool, Store};
+use baton_cloud::store::{Pool, PoolMember, Store};
 use baton_domain::choose::{
     Choice, Conversation, Ineligible, Wish, choose, first_choice, ready_at,
 };
-use baton_domain::health::Standing;
+use baton_domain::health::{Health, Standing};
 use baton_domain::id::AccountId;
 use baton_domain::model::map;
 use baton_domain::protocol::Want;
@@ -33,6 +33,13 @@ pub(crate) struct Chooser {
     full: Vec<AccountId>,
     /// Accounts without a good token.
     pub(crate) signed_out: Vec<AccountId>,
+    /// Accounts that have refused their token to this request, and which token. Each is waited for
+    /// once.
+    pub(crate) refused_tokens: Vec<(AccountId, u64)>,
+    /// What this request has learned of the accounts that it has tried.
+    learned: Vec<(AccountId, Ineligible)>,
+    attempts: usize,
+    is_fast: bool,
     utilisation_max: Option<u32>,
 }
 
@@ -71,7 +78,7 @@ pub(crate) struct Picked {
 }
 
 /// Nobody will do, each for its own reason.
-pub(crate) struct Nobody(Vec<(AccountId, Ineligible)>);
+pub(crate) struct Nobody(pub(crate) Vec<(AccountId, Ineligible)>);
 
 impl Means {
     /// Reads the caller's group, and what `model` is called there.
@@ -101,6 +108,10 @@ impl Means {
                     tried: Vec::new(),
                     full: Vec::new(),
                     signed_out,
+                    refused_tokens: Vec::new(),
+                    learned: Vec::new(),
+                    attempts: 0,
+                    is_fast: false,
                     utilisation_max: self.utilisation_max,
                 };
                 self.recall_move(&mut chooser).await;
@@ -116,20 +127,22 @@ impl Means {
     /// open. What is free upstream takes no place and probes nothing.
     ///
     /// # Errors
-    /// A refusal that names every account and why it will not do.
+    /// Every account and why it will not do.
     pub(crate) async fn pick(
         &self,
         chooser: &mut Chooser,
         question: &Question,
         deadline: Instant,
-    ) -> Result<Picked, Refusal> {
+    ) -> Result<Picked, Nobody> {
         let mut has_waited = false;
+        chooser.is_fast = question.is_fast;
         loop {
             let now = self.store.clock().now();
             match chooser.next(&self.store, now) {
                 Ok(at) => {
                     if let Some(seat) = self.enter(chooser, at, question, deadline).await {
                         chooser.tried.push(chooser.pool.members[at].account.id.clone());
+                        chooser.attempts += 1;
                         return Ok(Picked { at, seat });
                     }
                 }
@@ -141,7 +154,7 @@ impl Means {
                     _ if !has_waited && self.await_token(chooser, deadline).await => {
                         has_waited = true;
                     }
-                    _ => return Err(nobody.refusal(&chooser.model, now)),
+                    _ => return Err(nobody),
                 },
             }
         }
@@ -194,11 +207,42 @@ impl Chooser {
     /// # Errors
     /// Every account and why it will not do.
     pub(crate) fn next(&self, store: &Store, now: Timestamp) -> Result<usize, Nobody> {
-        let health = |at: usize| store.health(&self.pool.members[at].account.id);
+        let health = |at: usize| health_of(store, &self.pool.members[at]);
         match choose(&self.pool.candidates(), health, &self.wish(), now) {
             Choice::Chosen(at) => Ok(at),
-            Choice::Nobody(reasons) => Err(Nobody(reasons)),
+            Choice::Nobody(reasons) => Err(Nobody(self.with_learned(reasons))),
         }
+    }
+
+    /// The reasons, with what this request has found out in place of that it has tried.
+    fn with_learned(&self, reasons: Vec<(AccountId, Ineligible)>) -> Vec<(AccountId, Ineligible)> {
+        let learned = |id: &AccountId| self.learned.iter().rev().find(|(known, _)| known == id);
+        let told = |(id, why)| match learned(&id) {
+            Some((_, known)) if why == Ineligible::Tried => (id, known.clone()),
+            _ => (id, why),
+        };
+        reasons.into_iter().map(told).collect()
+    }
+
+    /// Notes why the account that was tried will not do now.
+    pub(crate) fn learn(&mut self, id: &AccountId, why: Ineligible) {
+        self.learned.push((id.clone(), why));
+    }
+
+    /// Lets accounts be tried once more whose refused token was replaced. Returns whether there is one.
+    pub(crate) fn allow_renewed(&mut self) -> bool {
+        let members = &self.pool.members;
+        let is_renewed = |id: &AccountId, issue: u64| {
+            let member = members.iter().find(|member| member.account.id == *id);
+            let token = member.and_then(|member| member.token.as_ref());
+            token.is_some_and(|token| token.standing.issue() != issue)
+                && !self.signed_out.contains(id)
+        };
+        let (back, waiting): (Vec<_>, Vec<_>) =
+            self.refused_tokens.drain(..).partition(|(id, issue)| is_renewed(id, *issue));
+        self.refused_tokens = waiting;
+        self.tried.retain(|id| back.iter().all(|(back, _)| back != id));
+        !back.is_empty()
     }
 
     /// Who would be chosen if all were well.
@@ -216,6 +260,7 @@ impl Chooser {
             tried: &self.tried,
             full: &self.full,
             signed_out: &self.signed_out,
+            is_fast: self.is_fast,
             utilisation_max: self.utilisation_max,
         }
     }
@@ -224,6 +269,11 @@ impl Chooser {
     pub(crate) fn conversation(&self, session: u64) -> Conversation {
         let (group, model) = (self.pool.group.id.clone(), self.model.clone());
         Conversation { group, session, model }
+    }
+
+    /// Whether the upstream bills what is asked for.
+    pub(crate) fn is_paid(&self) -> bool {
+        matches!(self.want, Want::Answer(_))
     }
 
     /// The model to be served, by the name that accounts are chosen by.
@@ -245,8 +295,13 @@ impl Chooser {
         (self.pool, self.signed_out) = (pool, signed_out);
     }
 
-    /// How many accounts were tried.
+    /// How many calls were made.
     pub(crate) fn attempts(&self) -> usize {
+        self.attempts
+    }
+
+    /// How many accounts were tried and may not be tried again.
+    pub(crate) fn accounts_tried(&self) -> usize {
         self.tried.len()
     }
 }
@@ -257,16 +312,11 @@ impl Nobody {
         let left = Duration::try_from(ready_at(&self.0)?.duration_since(now)).ok()?;
         (left < WAIT_MAX).then_some(left)
     }
+}
 
-    /// What the client is told.
-    pub(crate) fn refusal(&self, model: &str, now: Timestamp) -> Refusal {
-        let until_ready = ready_at(&self.0).map(|at| {
-            let millis = u64::try_from(at.duration_since(now).as_millis()).unwrap_or_default();
-            millis.div_ceil(1000).max(1)
-        });
-        // A request may end at any moment.
-        let is_full = self.0.iter().any(|(_, why)| *why == Ineligible::Full);
-        let seconds = if is_full { Some(1) } else { until_ready };
-        Refusal::nobody(model, &self.0, seconds)
-    }
+/// How the account is doing; what was held against another token than it has now is over.
+fn health_of(store: &Store, member: &PoolMember) -> Arc<Health> {
+    let health = store.health(&member.account.id);
+    let issue = member.token.as_ref().map(|token| token.standing.issue());
+    issue.and_then(|issue| health.with_token(issue)).map_or(health, Arc::new)
 }

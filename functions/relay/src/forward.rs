@@ -1,23 +1,30 @@
 //! Out to the upstream, over as many accounts as it takes.
 //!
-//! Each account is tried once, three in all. One try is [`crate::attempt`]'s; what a failure
-//! means is decided by `domain::verdict`; the loop here only acts on it, and what it says of the
-//! account is noted by [`crate::health`] beside the next try.
+//! Each account is tried once (a renewed token earns one more try), three in all. One try is
+//! [`crate::attempt`]'s; what a failure means is decided by `domain::verdict`; the loop here only acts
+//! on it, and what it says of the account is noted by [`crate::health`] beside the next try.
+//!
+//! A request that two accounts refuse with 401 or 403 is not put to a third: it may be the request's
+//! own fault, and only the first of them has anything held against it without a call of our own.
 
 use crate::attempt::{Held, Miss};
 use crate::authenticate::Caller;
 use crate::body::Body;
-use crate::choose::{Picked, Session};
+use crate::choose::{Chooser, Nobody, Picked, Session};
 use crate::health::Note;
 use crate::receipt::{Bill, Question, Receipt, Seat};
 use crate::reply::Refusal;
 use crate::settle::Ending;
 use crate::speak::Speech;
+use crate::suspicion::Suspicion;
+use crate::unserved::{Unserved, whole_seconds};
 use crate::{Asked, Means};
 use baton_cloud::store::PoolMember;
-use baton_domain::metric::cause;
+use baton_cloud::upstream::Proof;
+use baton_domain::choose::Ineligible;
+use baton_domain::reason::RestReason;
 use baton_domain::record::{Outcome, Tried};
-use baton_domain::verdict::{Next, classify};
+use baton_domain::verdict::{Effect, Next, RequestFacts, Verdict, classify};
 use baton_wire::envelope::{Envelope, replace_model};
 use baton_wire::session::session_seed;
 use bytes::Bytes;
@@ -26,8 +33,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Upstreams tried for one request, at most.
-const ATTEMPTS_MAX: usize = 3;
+/// Accounts tried for one request, at most.
+const ACCOUNTS_MAX: usize = 3;
+/// Accounts that may refuse one request with 401 or 403, at most.
+const REFUSALS_MAX: usize = 2;
 
 /// A model call, ready to be sent to whichever account is chosen.
 pub(crate) struct Call {
@@ -77,6 +86,7 @@ impl Call {
             caller,
             model: envelope.model.to_string(),
             stream: envelope.stream,
+            is_fast: envelope.fast,
             body_bytes: body.len() as u64,
             session_id,
             agent_id: header(&asked.head.headers, "x-claude-code-agent-id"),
@@ -118,25 +128,44 @@ impl Means {
         let question = &call.question;
         let mut chooser =
             self.chooser(&question.caller, question.want(), &question.model, call.session).await?;
-        let (mut tried, mut was_asked) = (Vec::new(), false);
-        let mut last: Option<Missed> = None;
-        while chooser.attempts() < ATTEMPTS_MAX {
+        let mut course = Course::default();
+        while chooser.accounts_tried() < ACCOUNTS_MAX && course.refusals < REFUSALS_MAX {
             let picked = tokio::select! {
                 biased;
-                () = self.stop.is_over.cancelled() => Err(Refusal::stopping()),
-                picked = self.pick(&mut chooser, question, deadline) => picked,
+                () = self.stop.is_over.cancelled() => None,
+                picked = self.pick(&mut chooser, question, deadline) => Some(picked),
             };
-            let Picked { at, seat } = match (picked, last.take()) {
+            let Some(picked) = picked else {
+                return Err(match course.last.take() {
+                    Some(missed) => {
+                        Box::pin(self.end(asked, &chooser, course, (missed, None))).await
+                    }
+                    None => Refusal::stopping().into(),
+                });
+            };
+            let Picked { at, seat } = match (picked, course.last.take()) {
                 (Ok(picked), None) => picked,
                 (Ok(picked), Some(missed)) => {
-                    self.observer.failed_over(cause(&missed.miss.failure()));
+                    self.observer.failed_over(missed.miss.cause());
                     self.leave_seat(&missed.receipt).await;
                     picked
                 }
-                (Err(refusal), None) => return Err(refusal.into()),
-                (Err(_), Some(missed)) => return Err(missed.failure(asked).await),
+                (Err(nobody), None) => {
+                    let now = self.store.clock().now();
+                    return Err(nobody.refusal(&unserved(asked, question, &chooser), now).into());
+                }
+                (Err(nobody), Some(missed)) => {
+                    return Err(Box::pin(self.end(
+                        asked,
+                        &chooser,
+                        course,
+                        (missed, Some(nobody)),
+                    ))
+                    .await);
+                }
             };
-            let member = &chooser.pool().members[at];
+            let pool = chooser.pool().clone();
+            let member = &pool.members[at];
             let speech = Speech::between(asked, question.stream, &member.account);
             let mut receipt = Receipt {
                 question: Arc::clone(question),
@@ -144,7 +173,7 @@ impl Means {
                 provider: member.account.provider.as_str(),
                 upstream_model: speech.model(member, chooser.model()),
                 attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
-                tried: tried.clone(),
+                tried: course.tried.clone(),
                 seat,
                 status: 0,
                 first_byte_at: None,
@@ -154,59 +183,171 @@ impl Means {
                 Ok(held) => {
                     receipt.status = held.head.status.as_u16();
                     receipt.first_byte_at = Some(self.store.clock().now());
-                    if question.bill == Bill::Metered {
-                        self.note_served(&receipt.account, &held.head.headers);
-                        self.note_move(&chooser, at);
-                    }
+                    self.note_answer(&chooser, at, &held);
                     return Ok(Answer { receipt, held });
                 }
                 Err(miss) => {
-                    let account_id = receipt.account.clone();
                     if matches!(miss, Miss::BadRequest(_)) {
                         self.leave_seat(&receipt).await;
                         receipt.seat = Seat::NotNeeded;
                     } else {
-                        was_asked = true;
+                        course.was_asked = true;
                     }
-                    let (next, mut missed) = self.judge(member, receipt, miss);
-                    missed.was_asked = was_asked;
-                    if next == Next::PassOn {
-                        return Err(missed.failure(asked).await);
+                    let missed = self.judge(member, &mut chooser, &mut course, (receipt, miss));
+                    if missed.verdict.request == Next::PassOn || Instant::now() >= deadline {
+                        return Err(
+                            Box::pin(self.end(asked, &chooser, course, (missed, None))).await
+                        );
                     }
-                    tried.push(Tried { account_id, reason: missed.miss.to_string() });
-                    missed.receipt.tried.clone_from(&tried);
-                    if Instant::now() >= deadline {
-                        return Err(missed.failure(asked).await);
-                    }
-                    last = Some(missed);
+                    course.last = Some(missed);
                 }
             }
         }
-        match last {
-            Some(missed) => Err(missed.failure(asked).await),
+        match course.last.take() {
+            Some(missed) => Err(Box::pin(self.end(asked, &chooser, course, (missed, None))).await),
             None => Err(Refusal::no_account().into()),
         }
     }
 
-    /// Decides what a miss means, for the request and (where it is a paid one) for the account.
-    fn judge(&self, member: &PoolMember, receipt: Receipt, miss: Miss) -> (Next, Missed) {
-        let now = self.store.clock().now();
-        let (credential, die) = (member.account.credential, self.store.dice().byte());
-        let verdict = classify(&miss.failure(), credential, now, die);
-        if verdict.asks_renewal {
-            self.ask_renewal(member);
+    /// Notes what a good answer says of the account, where it is a paid one.
+    fn note_answer(&self, chooser: &Chooser, at: usize, held: &Held) {
+        let account = &chooser.pool().members[at].account;
+        if chooser.is_paid() {
+            let model = account.upstream_name(chooser.model());
+            self.note_served(&account.id, model, &held.head.headers);
+            self.note_move(chooser, at);
         }
+    }
+
+    /// Decides what a miss means, for the request and (where it is a paid one) for the account.
+    fn judge(
+        &self,
+        member: &PoolMember,
+        chooser: &mut Chooser,
+        course: &mut Course,
+        (receipt, miss): (Receipt, Miss),
+    ) -> Missed {
+        let now = self.store.clock().now();
+        let told = miss.told(now);
+        let id = &member.account.id;
+        let token_issue = member.token.as_ref().map(|token| token.standing.issue());
+        let facts = RequestFacts {
+            provider: member.account.provider,
+            credential: member.account.credential,
+            token_issue,
+            model: member.account.upstream_name(chooser.model()),
+            is_fast: receipt.question.is_fast,
+        };
+        let mut verdict = classify(&miss.failure(&told), &facts, now, self.store.dice().byte());
+        let is_first = course.refusals == 0;
+        let is_stale =
+            verdict.asks_renewal && !self.checks.may_renew(id, token_issue.unwrap_or_default());
+        if is_stale || (verdict.is_refusal && !is_first) {
+            suspect_only(&mut verdict);
+        }
+        course.refusals += usize::from(verdict.is_refusal && !verdict.asks_renewal);
         tracing::warn!(
-            request_id = %receipt.question.id, account_id = %receipt.account,
-            model = %receipt.upstream_model, next = ?verdict.request, account = ?verdict.account,
-            "upstream: {miss}"
+            request_id = %receipt.question.id, account_id = %id, model = %receipt.upstream_model,
+            "upstream: {miss}; {}; {}", verdict.request, verdict.account
         );
         let note = match receipt.question.bill {
-            Bill::Metered => self.note_miss(&receipt.account, verdict.account),
+            Bill::Metered => self.note_verdict(member, course, &verdict, is_first),
             Bill::Free => Note::nothing(),
         };
-        (verdict.request, Missed { receipt, miss, note, was_asked: true })
+        if verdict.asks_renewal {
+            self.ask_renewal(member);
+            let was_waited_for = course.tried.iter().any(|tried| tried.account_id == *id);
+            if let Some(issue) = token_issue.filter(|_| !was_waited_for) {
+                chooser.refused_tokens.push((id.clone(), issue));
+            }
+        }
+        if let Some(why) = ineligible(&verdict.account) {
+            chooser.learn(id, why);
+        }
+        course.tried.push(Tried { account_id: id.clone(), reason: miss.to_string() });
+        let names_credential = told.error.names_credential();
+        let mut receipt = receipt;
+        if verdict.request == Next::TryAnother {
+            receipt.tried.clone_from(&course.tried);
+        }
+        Missed { receipt, miss, note, verdict, names_credential }
     }
+
+    /// Holds against the account what is its own.
+    fn note_verdict(
+        &self,
+        member: &PoolMember,
+        course: &mut Course,
+        verdict: &Verdict,
+        is_first: bool,
+    ) -> Note {
+        let Effect::Suspect { reason } = verdict.account else {
+            return self.note_miss(&member.account.id, verdict.account.clone());
+        };
+        course.suspicions.push(self.check_credential(member));
+        if is_first && reason == RestReason::CredentialRefused {
+            self.note_unproven(member, self.check_credential(member))
+        } else {
+            Note::nothing()
+        }
+    }
+
+    /// The end of a request that got no good answer: what the client is told, once the account's
+    /// health is noted. Of the organization's credential and money it is told only that they fail.
+    async fn end(
+        &self,
+        asked: &Asked,
+        chooser: &Chooser,
+        course: Course,
+        (missed, nobody): (Missed, Option<Nobody>),
+    ) -> Failure {
+        let Missed { mut receipt, mut miss, note, verdict, names_credential } = missed;
+        let was_checked = !course.suspicions.is_empty();
+        let mut is_accepted = was_checked;
+        if matches!(verdict.account, Effect::Suspect { .. }) {
+            for suspicion in course.suspicions {
+                is_accepted &=
+                    suspicion.outcome(Instant::now() + PATIENCE).await == Proof::Accepted;
+            }
+        }
+        note.written().await;
+        let (now, ending) = (self.store.clock().now(), miss.ending());
+        let nobody = || nobody.or_else(|| chooser.next(&self.store, now).err());
+        let answer = if !verdict.is_private || (is_accepted && !names_credential) {
+            let ready = [rest_until(&verdict.account), nobody().and_then(|it| it.ready_at(now))];
+            let ready = ready.into_iter().flatten().min();
+            miss.into_answer(asked, ready.map(|at| whole_seconds(at, now)))
+        } else if is_accepted && matches!(verdict.account, Effect::Suspect { .. }) {
+            Err(Refusal::contradictory())
+        } else {
+            let unserved = unserved(asked, &receipt.question, chooser);
+            Err(match nobody() {
+                Some(nobody) => nobody.refusal(&unserved, now),
+                None => Refusal::busy(),
+            })
+        };
+        receipt.status = match &answer {
+            Ok(answer) => answer.status().as_u16(),
+            Err(refusal) => refusal.status().as_u16(),
+        };
+        Failure { receipt: course.was_asked.then_some(receipt), ending, answer }
+    }
+}
+
+/// An answer waits so long for what a call of our own finds out.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What has happened to a request so far.
+#[derive(Default)]
+struct Course {
+    tried: Vec<Tried>,
+    last: Option<Missed>,
+    /// Whether any account was asked; what none was asked leaves no record.
+    was_asked: bool,
+    /// Accounts that have refused the request with 401 or 403.
+    refusals: usize,
+    /// What is being found out about their credentials.
+    suspicions: Vec<Suspicion>,
 }
 
 /// One account that gave no good answer.
@@ -214,22 +355,44 @@ struct Missed {
     receipt: Receipt,
     miss: Miss,
     note: Note,
-    /// Whether any account was asked; what none was asked leaves no record.
-    was_asked: bool,
+    verdict: Verdict,
+    /// Whether the upstream says that the credential is bad, rather than what was asked with it.
+    names_credential: bool,
 }
 
-impl Missed {
-    /// The end of the request: what the client is told, once the account's health is noted.
-    async fn failure(self, asked: &Asked) -> Failure {
-        let Self { mut receipt, miss, note, was_asked } = self;
-        note.written().await;
-        let mut miss = miss;
-        let ending = miss.ending();
-        let answer = miss.into_answer(asked);
-        receipt.status = match &answer {
-            Ok(answer) => answer.status().as_u16(),
-            Err(refusal) => refusal.status().as_u16(),
-        };
-        Failure { receipt: was_asked.then_some(receipt), ending, answer }
+/// What may be the request's own fault is held against nobody without a call of our own.
+fn suspect_only(verdict: &mut Verdict) {
+    verdict.asks_renewal = false;
+    verdict.account = match &verdict.account {
+        Effect::Rest { reason: RestReason::TokenRefused, .. } => {
+            Effect::Suspect { reason: RestReason::CredentialRefused }
+        }
+        Effect::Rest { reason, .. } if reason.needs_operator() => verdict.account.clone(),
+        Effect::Suspect { reason } => Effect::Suspect { reason: *reason },
+        _ => Effect::Nothing,
+    };
+}
+
+/// Why an account with this effect will not do for the same request.
+fn ineligible(effect: &Effect) -> Option<Ineligible> {
+    match effect {
+        Effect::Rest { reason: RestReason::TokenRefused, .. } => Some(Ineligible::SignedOut),
+        Effect::Rest { reason: RestReason::ModelUnavailable, .. } => Some(Ineligible::Model),
+        Effect::Rest { until, reason, .. } => {
+            Some(Ineligible::Cooling { until: *until, reason: *reason })
+        }
+        Effect::Suspect { reason } => Some(Ineligible::AuthFailed(*reason)),
+        Effect::Nothing | Effect::Strike { .. } => None,
     }
+}
+
+fn rest_until(effect: &Effect) -> Option<jiff::Timestamp> {
+    match effect {
+        Effect::Rest { until, .. } => Some(*until),
+        _ => None,
+    }
+}
+
+fn unserved<'a>(asked: &Asked, question: &Question, chooser: &'a Chooser) -> Unserved<'a> {
+    Unserved { model: chooser.model(), want: question.want(), dialect: asked.dialect }
 }

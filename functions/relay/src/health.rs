@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A change of an account's health on its way into the store.
-pub(crate) struct Note(Option<JoinHandle<()>>);
+pub(crate) struct Note(pub(crate) Option<JoinHandle<()>>);
 
 impl Note {
     /// Nothing to write.
@@ -36,13 +36,20 @@ impl Means {
         self.note(account, move |health| after(health, &effect, now))
     }
 
-    /// Notes a good answer with these headers.
-    pub(crate) fn note_served(&self, account: &AccountId, headers: &HeaderMap) -> Note {
+    /// Notes a good answer for `model` with these headers.
+    pub(crate) fn note_served(
+        &self,
+        account: &AccountId,
+        model: &str,
+        headers: &HeaderMap,
+    ) -> Note {
         let (now, utilisation) = (self.store.clock().now(), utilisation_of(headers));
-        self.note(account, move |health| served(health, utilisation, now))
+        let model = model.to_owned();
+        self.note(account, move |health| served(health, &model, utilisation, now))
     }
 
-    fn note(
+    /// Notes a change, if it is one.
+    pub(crate) fn note(
         &self,
         account: &AccountId,
         change: impl Fn(&Health) -> Option<Health> + Send + Sync + 'static,

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A request counts as at least so many bytes.
-const LEAST: usize = 16 * 1024;
+/// What a request takes more of at once, where it takes more.
+const STEP: usize = 16 * 1024;
 /// How long a request waits for others to give bytes back.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many requests of one key wait at the same time.
@@ -33,6 +33,8 @@ struct Shared {
 pub(crate) struct Most {
     pub(crate) in_all: usize,
     pub(crate) per_key: usize,
+    /// A request counts as at least so many.
+    pub(crate) least: usize,
 }
 
 #[derive(Default)]
@@ -87,7 +89,7 @@ impl HeldBytes {
     /// Takes what a request of `key` needs, if it is there.
     pub(crate) fn try_take(&self, key: &KeyId, taken: Taken) -> Result<Allowance, Full> {
         let Taken { is_metered, concurrency, .. } = taken;
-        let bytes = taken.bytes.max(LEAST);
+        let bytes = taken.bytes.max(self.0.most.least);
         let mut state = self.state();
         let metered = state.by_key.get(key).map_or(0, |of_key| of_key.metered);
         if let Some(most) = concurrency.filter(|most| is_metered && metered >= *most) {
@@ -187,7 +189,7 @@ impl Allowance {
             return Ok(());
         };
         // In steps, so that small pieces do not take the lock each time.
-        let more = more.max(LEAST);
+        let more = more.max(STEP);
         self.held.state().take(self.held.0.most, &self.key, more)?;
         self.bytes += more;
         Ok(())
@@ -216,7 +218,7 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn held() -> HeldBytes {
-        HeldBytes::new(Most { in_all: 128 * MB, per_key: 64 * MB })
+        HeldBytes::new(Most { in_all: 128 * MB, per_key: 64 * MB, least: 16 * 1024 })
     }
 
     fn bytes(bytes: usize) -> Taken {
@@ -274,7 +276,7 @@ mod tests {
 
     #[test]
     fn one_body_fits_however_small_the_bounds() {
-        let held = HeldBytes::new(Most { in_all: 32 * MB, per_key: 32 * MB });
+        let held = HeldBytes::new(Most { in_all: 32 * MB, per_key: 32 * MB, least: 1 });
         assert!(held.try_take(&key(1), bytes(32 * MB)).is_ok());
     }
 

@@ -32,8 +32,10 @@ mod source;
 mod speak;
 mod stop;
 mod stream;
+mod suspicion;
 mod tokens;
 mod turn;
+mod unserved;
 mod watch;
 mod wrong_keys;
 
@@ -43,6 +45,7 @@ pub use burst::Burst;
 pub use deadline::PlatformDeadline;
 
 use authenticate::Caller;
+use baton_cloud::client_address::TrustedProxies;
 use baton_cloud::observe::{Observer, Trace};
 use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
@@ -79,6 +82,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stop::Stop;
+use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wrong_keys::WrongKeys;
@@ -93,6 +97,7 @@ struct Means {
     queue: UsageQueue,
     upstream: Upstream,
     signer: Signer,
+    checks: CredentialChecks,
     pepper: Pepper,
     timers: Timers,
     utilisation_max: Option<u32>,
@@ -109,6 +114,7 @@ struct Means {
     reservation_margin: Duration,
     body_bytes_max: usize,
     bounds: InputBounds,
+    trusted_proxies: TrustedProxies,
     /// Of requests' bodies.
     held: HeldBytes,
     /// Of answers that are gathered before any of it leaves.
@@ -184,6 +190,7 @@ impl Relay {
             queue,
             upstream,
             signer,
+            checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
             timers: settings.timers,
             utilisation_max: settings.utilisation_max.0,
@@ -201,14 +208,17 @@ impl Relay {
             held: HeldBytes::new(Most {
                 in_all: bounds.held_bytes,
                 per_key: bounds.held_bytes_per_key,
+                least: 16 * 1024,
             }),
             gathered: HeldBytes::new(Most {
                 in_all: bounds.answer_bytes.saturating_mul(2),
                 per_key: bounds.answer_bytes,
+                least: 0,
             }),
             wrong_keys: WrongKeys::new(bounds.wrong_keys_per_minute),
             waiting: WaitingRequests::default(),
             stop: Stop::default(),
+            trusted_proxies: settings.trusted_proxies.clone(),
             bounds,
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),

@@ -1,9 +1,9 @@
 //! The relay on Lambda: a function URL with response streaming.
 
 use baton_cloud::aws::Aws;
+use baton_cloud::client_address::PeerAddress;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
-use baton_cloud::peer::Peer;
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Error> {
                 request.extensions_mut().insert(deadline);
             }
             if let Some(address) = source(&request) {
-                request.extensions_mut().insert(Peer::new(address));
+                request.extensions_mut().insert(PeerAddress(address));
             }
             Ok::<_, Infallible>(relay.handle(request).await)
         }

@@ -9,6 +9,7 @@ use crate::authenticate::Caller;
 use crate::body::Body;
 use crate::choose::Session;
 use crate::reply::{self, Refusal};
+use crate::unserved::Unserved;
 use crate::{Asked, Means, attempt};
 use baton_cloud::store::PoolMember;
 use baton_cloud::upstream::Address;
@@ -71,7 +72,8 @@ impl Means {
             self.chooser(caller, Want::Models, id, Session::Drawn(0)).await?,
             self.store.clock().now(),
         );
-        let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(id, now))?;
+        let unserved = Unserved { model: id, want: Want::Models, dialect: asked.dialect };
+        let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(&unserved, now))?;
         let (member, form) = (&chooser.pool().members[at], Form::of(asked));
         if let Some((head, body)) = self.ask_upstream(asked, member).await {
             if member.account.provider != form.vendor() {
@@ -132,7 +134,8 @@ impl Means {
         let call = async {
             let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
             let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
-            let (head, body) = answer.into_parts();
+            let (mut head, body) = answer.into_parts();
+            attempt::mask_headers(&mut head.headers, member.credential.expose().as_bytes());
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))
         };

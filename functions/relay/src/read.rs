@@ -180,9 +180,10 @@ where
             return Err(Refusal::too_large(bytes_max));
         }
         if length > whole.capacity() {
-            // What is held is what was asked for, not what has come.
+            // What is held is what was asked for, not what has come: and while it is copied to a
+            // larger place, both places.
             let more = whole.capacity().max(data.len());
-            allowance.cover(whole.len() + more)?;
+            allowance.cover(whole.capacity() + whole.len() + more)?;
             whole.reserve(more);
         }
         whole.extend_from_slice(&data);
@@ -266,7 +267,7 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> Allowance {
-        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes });
+        let held = HeldBytes::new(Most { in_all: bytes, per_key: bytes, least: 1 });
         let taken = Taken { bytes: 0, is_metered: true, concurrency: None };
         held.try_take(&KeyId::from_bits(1), taken).unwrap()
     }

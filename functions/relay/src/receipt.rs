@@ -27,6 +27,8 @@ pub(crate) struct Question {
     pub(crate) caller: Caller,
     pub(crate) model: String,
     pub(crate) stream: bool,
+    /// Whether fast speed is asked for.
+    pub(crate) is_fast: bool,
     pub(crate) body_bytes: u64,
     pub(crate) session_id: Option<String>,
     pub(crate) agent_id: Option<String>,

@@ -3,9 +3,8 @@
 
 use crate::Asked;
 use crate::body::Body;
+use crate::unserved::WAIT_SECONDS_MAX;
 use baton_cloud::store::StoreError;
-use baton_domain::choose::Ineligible;
-use baton_domain::id::AccountId;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{Blocked, dollars};
 use baton_domain::scope::Scope;
@@ -43,7 +42,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         let error = OwnError { kind, message: message.into() };
         Self {
             status,
@@ -54,6 +53,31 @@ impl Refusal {
             limit: Vec::new(),
             is_settled: false,
         }
+    }
+
+    /// Trying again does not help.
+    pub(crate) fn finally(self) -> Self {
+        Self { final_: true, ..self }
+    }
+
+    /// Trying again helps after so many seconds. Clients wait for no more than a minute, or for far
+    /// too long: beyond that it is final, and the message names the time.
+    pub(crate) fn ready_in(self, seconds: u64) -> Self {
+        if seconds > WAIT_SECONDS_MAX {
+            return self.finally();
+        }
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> String {
+        let status = self.status.as_u16();
+        let end = match (self.final_, self.retry_after_seconds) {
+            (true, _) => " final".to_owned(),
+            (false, Some(seconds)) => format!(" after {seconds}"),
+            (false, None) => String::new(),
+        };
+        format!("{status} {}{end}", self.error.kind)
     }
 
     pub(crate) fn settled(self) -> Self {
@@ -208,28 +232,27 @@ impl Refusal {
             StatusCode::SERVICE_UNAVAILABLE,
             "the key's group has no upstream account; ask your operator to add one",
         )
+        .finally()
     }
 
     pub(crate) fn group_disabled() -> Self {
         Self::api(StatusCode::SERVICE_UNAVAILABLE, "the key's group is disabled; ask your operator")
+            .finally()
     }
 
-    /// No account will do, each for its own reason; `seconds` until one will, if time helps.
-    pub(crate) fn nobody(
-        model: &str,
-        reasons: &[(AccountId, Ineligible)],
-        seconds: Option<u64>,
-    ) -> Self {
-        let each: Vec<String> =
-            reasons.iter().map(|(account, why)| format!("{account} {why}")).collect();
-        let (kind, advice) = match seconds {
-            Some(seconds) => ("overloaded_error", format!("try again in {seconds} s")),
-            None => ("api_error", "ask your operator".to_owned()),
-        };
-        let each = each.join(", ");
-        let message = format!("no upstream account can serve `{model}`: {each}; {advice}");
-        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, message);
-        Self { retry_after_seconds: seconds, ..refusal }
+    /// Accounts are left that this request may not try any more.
+    pub(crate) fn busy() -> Self {
+        let message = "the upstream accounts that were tried cannot serve the request; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).ready_in(1)
+    }
+
+    /// An upstream refuses a request and takes the credential all the same.
+    pub(crate) fn contradictory() -> Self {
+        Self::api(
+            StatusCode::BAD_GATEWAY,
+            "the upstream did not take the organization's credential for this request, but takes it \
+             otherwise; try again, and tell your operator if it stays so",
+        )
     }
 
     pub(crate) fn unreachable() -> Self {
@@ -249,6 +272,7 @@ impl Refusal {
             StatusCode::BAD_GATEWAY,
             "the upstream account's address or credential cannot be used; ask your operator",
         )
+        .finally()
     }
 
     pub(crate) fn timeout() -> Self {
@@ -453,6 +477,18 @@ pub(crate) fn relayed_head(asked: &Asked, upstream: &Parts) -> Parts {
     head.headers = to_client(&upstream.headers);
     insert(&mut head.headers, BATON_REQUEST_ID, asked.id.as_str());
     head
+}
+
+/// Tells the client of an upstream's 429 or 529 how long it really has to wait; beyond what clients
+/// wait for, that trying again does not help.
+pub(crate) fn tell_wait(headers: &mut HeaderMap, seconds: u64) {
+    headers.remove("retry-after-ms");
+    if seconds > WAIT_SECONDS_MAX {
+        headers.remove(RETRY_AFTER);
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    } else {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }
 
 /// Tells whatever sits between us and the client not to hold a stream back.

@@ -33,21 +33,24 @@ impl Means {
         });
     }
 
-    /// Waits until one of the accounts without a token has a new one; bounded. Returns whether the
-    /// chooser has something to choose from that it had not before.
+    /// Waits until one of the accounts whose token has run out, or was refused, has a new one; bounded.
+    /// Returns whether the chooser has something to choose from that it had not before.
     pub(crate) async fn await_token(&self, chooser: &mut Chooser, deadline: Instant) -> bool {
         let deadline = deadline.min(Instant::now() + self.timers.token);
         let waiting: Vec<AccountId> =
             chooser.signed_out.iter().filter(|id| chooser.may_yet_try(id)).cloned().collect();
-        while !waiting.is_empty() && Instant::now() + LOOK < deadline {
+        while !(waiting.is_empty() && chooser.refused_tokens.is_empty())
+            && Instant::now() + LOOK < deadline
+        {
             tokio::time::sleep(LOOK).await;
             let Ok(Some(pool)) = Box::pin(self.store.pool_now(&chooser.pool().group.id)).await
             else {
                 continue;
             };
             let out = self.signed_out(&pool);
-            if waiting.iter().any(|id| !out.contains(id)) {
-                chooser.renew(pool, out);
+            let is_back = waiting.iter().any(|id| !out.contains(id));
+            chooser.renew(pool, out);
+            if chooser.allow_renewed() || is_back {
                 return true;
             }
         }

@@ -4,6 +4,7 @@
 //! process does not know wait for their turn, and where many wait they are told to come again. A
 //! key that was good before never waits.
 
+use baton_cloud::client_address::holder;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -41,12 +42,24 @@ impl WrongKeys {
         Self { per_minute, seen: Mutex::new(HashMap::new()) }
     }
 
-    /// How long a key that is not known here has to wait until it may be looked up.
+    /// Counts a key that is not known here as a wrong one until it is known to be right, and tells
+    /// how long it has to wait until it may be looked up.
     pub(crate) fn wait(&self, address: IpAddr) -> Result<Duration, Crowded> {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.get_mut(&place(address)) else { return Ok(Duration::ZERO) };
-        if now.duration_since(seen.since) >= MINUTE || seen.wrong < self.per_minute {
+        if seen.len() >= ADDRESSES_MAX {
+            seen.retain(|_, seen| now.duration_since(seen.since) < MINUTE);
+            if seen.len() >= ADDRESSES_MAX {
+                seen.clear();
+            }
+        }
+        let fresh = Seen { wrong: 0, since: now, next_turn: now };
+        let seen = seen.entry(holder(address)).or_insert(fresh);
+        if now.duration_since(seen.since) >= MINUTE {
+            *seen = fresh;
+        }
+        if seen.wrong < self.per_minute {
+            seen.wrong += 1;
             return Ok(Duration::ZERO);
         }
         let turn = seen.next_turn.max(now);
@@ -58,32 +71,12 @@ impl WrongKeys {
         Ok(wait)
     }
 
-    /// Notes that `address` has shown a key that nobody has.
-    pub(crate) fn note(&self, address: IpAddr) {
-        let now = Instant::now();
+    /// The key was a right one.
+    pub(crate) fn forgive(&self, address: IpAddr) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= ADDRESSES_MAX {
-            seen.retain(|_, seen| now.duration_since(seen.since) < MINUTE);
-            if seen.len() >= ADDRESSES_MAX {
-                seen.clear();
-            }
+        if let Some(seen) = seen.get_mut(&holder(address)) {
+            seen.wrong = seen.wrong.saturating_sub(1);
         }
-        let fresh = Seen { wrong: 0, since: now, next_turn: now };
-        let seen = seen.entry(place(address)).or_insert(fresh);
-        if now.duration_since(seen.since) >= MINUTE {
-            *seen = fresh;
-        }
-        seen.wrong = seen.wrong.saturating_add(1);
-    }
-}
-
-/// One network of IPv6 is one place: whoever has one address there has all of them.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(std::net::Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -95,9 +88,12 @@ mod tests {
     async fn an_address_with_many_wrong_keys_waits_and_others_do_not() {
         let keys = WrongKeys::new(3);
         let (bad, good) = ("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap());
+        for _ in 0..100 {
+            assert_eq!(keys.wait(bad), Ok(Duration::ZERO), "a right one counts for nothing");
+            keys.forgive(bad);
+        }
         for _ in 0..3 {
             assert_eq!(keys.wait(bad), Ok(Duration::ZERO));
-            keys.note(bad);
         }
         let mut turns = 0;
         while keys.wait(bad).is_ok() {
@@ -115,11 +111,12 @@ mod tests {
     async fn addresses_are_remembered_up_to_a_number() {
         let keys = WrongKeys::new(1);
         for number in 0..200_000_u32 {
-            keys.note(IpAddr::from(number.to_be_bytes()));
+            keys.wait(IpAddr::from(number.to_be_bytes())).unwrap();
         }
         assert!(keys.seen.lock().unwrap().len() <= ADDRESSES_MAX);
-        keys.note("2001:db8::1".parse().unwrap());
-        keys.wait("2001:db8::2".parse().unwrap()).unwrap();
+        for last in 1..=2 {
+            keys.wait(format!("2001:db8::{last}").parse().unwrap()).unwrap();
+        }
         assert!(keys.wait("2001:db8::3".parse().unwrap()).unwrap() > Duration::ZERO);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod cache;
+pub mod client_address;
 pub mod clock;
 pub mod dead_letters;
 pub mod dice;

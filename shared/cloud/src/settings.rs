@@ -6,6 +6,7 @@ mod openid;
 pub use bounds::InputBounds;
 pub use openid::OpenIdSettings;
 
+use crate::client_address::TrustedProxies;
 use baton_domain::secret::Secret;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -185,6 +186,8 @@ pub struct Settings {
     pub spend_limit_message: Option<String>,
     /// How long a reservation outlives its request's deadline before it is given up.
     pub reservation_margin: Duration,
+    /// Proxies whose `x-forwarded-for` says where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
     pub console_origin: Option<String>,
     /// Where clients find the relay, if not where it listens.
@@ -256,6 +259,7 @@ impl Settings {
             },
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
             reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
+            trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
             console_origin: openid::console_origin(&mut source),
             relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
@@ -363,6 +367,7 @@ placeholder! {
     PathBuf => Self::new(),
     LogFormat => Self::Text,
     OnOutage => Self::Closed,
+    TrustedProxies => Self::default(),
     UtilisationMax => Self(None),
     SocketAddr => Self::from(([127, 0, 0, 1], 0)),
 }

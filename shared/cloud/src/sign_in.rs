@@ -9,6 +9,7 @@ use crate::token_endpoint::{Issued, NotIssued, PATIENCE, TokenEndpoint};
 use baton_domain::account::Account;
 use baton_domain::health::{Health, State, refused};
 use baton_domain::id::AccountId;
+use baton_domain::reason::RestReason;
 use baton_domain::token::{Standing, Why};
 use std::time::Duration;
 
@@ -94,9 +95,10 @@ async fn attempt(
     match issued {
         Ok(issued) => {
             let next = with(&token, issued, store);
+            let issue = next.standing.issue();
             keep(store, &token, next, &account.value).await?;
             tracing::info!(account_id = %id, "token renewed");
-            restore(store, &id).await?;
+            restore(store, &id, issue).await?;
             Ok(Renewal::Renewed)
         }
         Err(error) => {
@@ -162,20 +164,21 @@ async fn end(store: &Store, token: &Token) -> Result<Renewal, StoreError> {
     Ok(Renewal::Failed(reason))
 }
 
-/// Takes the account out: its credential is refused, for this reason.
+/// Takes the account out: its token is not renewed any more, for this reason, in words.
 pub async fn refuse(store: &Store, id: &AccountId, reason: &str) -> Result<(), StoreError> {
     store.read_health(std::slice::from_ref(id)).await?;
     let (now, reason) = (store.clock().now(), reason.to_owned());
-    let change = |health: &Health| refused(health, &reason, now);
+    let change = |health: &Health| refused(health, RestReason::TokenEnded, Some(&reason), now);
     store.change_health(id, change).await
 }
 
-/// A new token ends whatever was held against the old one.
-async fn restore(store: &Store, id: &AccountId) -> Result<(), StoreError> {
+/// A new token ends whatever was held against those before it.
+async fn restore(store: &Store, id: &AccountId, issue: u64) -> Result<(), StoreError> {
     store.read_health(std::slice::from_ref(id)).await?;
     let now = store.clock().now();
-    let change = |health: &Health| {
-        matches!(health.state, State::AuthFailed { .. }).then(|| health.forgiven(now))
+    let change = |health: &Health| match health.state {
+        State::AuthFailed { .. } => Some(health.forgiven(now)),
+        _ => health.with_token(issue),
     };
     store.change_health(id, change).await
 }

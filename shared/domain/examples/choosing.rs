@@ -49,6 +49,7 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
     let mut nanos: Vec<u128> = (0..CHOICES)
         .map(|session| {
             let wish = Wish {
+                is_fast: false,
                 group: &group,
                 want: Want::Answer(Protocol::AnthropicMessages),
                 model: "claude-opus-5-5",

@@ -62,6 +62,11 @@ impl Account {
         is_named && allows(&self.models, model)
     }
 
+    /// What its upstream is asked for when a client asks for `model`.
+    pub fn upstream_name<'a>(&'a self, model: &'a str) -> &'a str {
+        map(&self.model_map, model).unwrap_or(model)
+    }
+
     /// Whether it is asked by `InvokeModel`. Bedrock also speaks the Messages API itself, for newer
     /// models, under `/anthropic` (Bedrock user guide, "Inference using Anthropic Messages API",
     /// 2026-10): then only the signature is Amazon's.

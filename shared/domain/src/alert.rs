@@ -294,16 +294,24 @@ pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec
 /// neither is a circuit that waits for its probe.
 pub fn of_account(told: Told, health: &Health, now: Timestamp) -> Option<News> {
     let news = match health.overall(now) {
+        // The time that we have set is over, but nobody has been served since: it may well be out
+        // again with the next request.
+        Standing::Ready if awaits_operator(&health.state) && told != Told::Ready => return None,
         Standing::Ready => News { state: Told::Ready, reason: None, until: None },
-        Standing::AuthFailed { reason } => {
-            News { state: Told::AuthFailed, reason: Some(reason.to_owned()), until: None }
+        Standing::AuthFailed { reason, detail } => {
+            let reason = detail.map_or_else(|| reason.to_string(), str::to_owned);
+            News { state: Told::AuthFailed, reason: Some(reason), until: None }
         }
         Standing::Cooling { until, reason, .. } if is_long(&health.state, now) => {
-            News { state: Told::Cooling, reason: Some(reason.to_owned()), until: Some(until) }
+            News { state: Told::Cooling, reason: Some(reason.to_string()), until: Some(until) }
         }
         Standing::Cooling { .. } | Standing::HalfOpen => return None,
     };
     (news.state != told).then_some(news)
+}
+
+fn awaits_operator(state: &State) -> bool {
+    matches!(state, State::Cooling(rest) if rest.reason.needs_operator())
 }
 
 fn is_long(state: &State, now: Timestamp) -> bool {

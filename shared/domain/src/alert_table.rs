@@ -3,6 +3,7 @@
 use super::Told::{AuthFailed, Cooling, Ready};
 use super::*;
 use crate::id::{GroupId, KeyId, RequestId};
+use crate::reason::RestReason;
 use crate::reservation::Reservation;
 use proptest::prelude::*;
 
@@ -121,16 +122,17 @@ fn a_window_that_has_just_ended_is_still_looked_at() {
 
 #[test]
 fn an_account_is_told_when_it_changes_for_long() {
-    let rest = |seconds| {
-        State::Cooling(Rest { until: later(seconds), reason: "limit".into(), is_guess: false })
-    };
+    let rest = |seconds| State::Cooling(Rest::new(later(seconds), RestReason::RateLimited, false));
     let open = |seconds, until| State::Open {
         until: later(until),
         seconds,
-        reason: "500".into(),
+        reason: RestReason::ServerError,
         probe_until: None,
     };
-    let failed = State::AuthFailed { since: now(), reason: "revoked".into() };
+    let reason = RestReason::CredentialRefused;
+    let failed = State::AuthFailed { since: now(), reason, detail: None };
+    let spent =
+        |seconds| State::Cooling(Rest::new(later(seconds), RestReason::CreditUsedUp, false));
     let check = |told, state: &State, expect: Option<Told>| {
         let health = Health { state: state.clone(), ..Health::default() };
         let news = of_account(told, &health, now());
@@ -150,6 +152,9 @@ fn an_account_is_told_when_it_changes_for_long() {
     check(AuthFailed, &failed, None);
     check(AuthFailed, &State::Ready, Some(Ready));
     check(AuthFailed, &rest(1000), Some(Cooling));
+    check(Ready, &spent(600), Some(Cooling));
+    check(Cooling, &spent(-1), None);
+    check(Cooling, &State::Ready, Some(Ready));
 }
 
 #[test]

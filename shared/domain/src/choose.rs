@@ -10,6 +10,7 @@ use crate::account::{Account, Provider};
 use crate::health::{Health, Standing};
 use crate::id::{AccountId, GroupId};
 use crate::protocol::{Want, serves};
+use crate::reason::RestReason;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -87,6 +88,8 @@ pub struct Wish<'a> {
     pub full: &'a [AccountId],
     /// Accounts whose token has run out.
     pub signed_out: &'a [AccountId],
+    /// Whether it asks for fast speed, which has a limit of its own.
+    pub is_fast: bool,
     /// An account with so much of a limit used, in percent, is taken only if no other serves.
     pub utilisation_max: Option<u32>,
 }
@@ -114,10 +117,10 @@ pub enum Ineligible {
         /// When it may be used again.
         until: Timestamp,
         /// Why.
-        reason: String,
+        reason: RestReason,
     },
     /// Its credential is refused, for this reason.
-    AuthFailed(String),
+    AuthFailed(RestReason),
     /// Its token has run out; a new one is asked for.
     SignedOut,
     /// It failed this very request.
@@ -150,8 +153,8 @@ enum Tier {
     Ready,
     /// So much of a limit is used that it would soon refuse.
     NearLimit,
-    /// It cools down, but only because we guess that it should.
-    LastResort,
+    /// It cools down, but only because we guess that it should: who is ready soonest comes first.
+    LastResort(Timestamp),
 }
 
 /// Chooses among `candidates` for `wish` at `now`. `health` tells how the one at a place is doing.
@@ -260,14 +263,17 @@ impl<A: AsRef<Account>> Candidates<'_, A> {
         if wish.tried.contains(id) {
             return Err(Ineligible::Tried);
         }
-        let tier = match health.standing(wish.model, now) {
-            Standing::AuthFailed { reason } => {
-                return Err(Ineligible::AuthFailed(reason.to_owned()));
-            }
+        let standing = if health.has_partial_rests() {
+            health.standing(self.account(at).upstream_name(wish.model), wish.is_fast, now)
+        } else {
+            health.overall(now)
+        };
+        let tier = match standing {
+            Standing::AuthFailed { reason, .. } => return Err(Ineligible::AuthFailed(reason)),
             _ if wish.signed_out.contains(id) => return Err(Ineligible::SignedOut),
-            Standing::Cooling { is_guess: true, .. } => Tier::LastResort,
+            Standing::Cooling { is_guess: true, until, .. } => Tier::LastResort(until),
             Standing::Cooling { until, reason, .. } => {
-                return Err(Ineligible::Cooling { until, reason: reason.to_owned() });
+                return Err(Ineligible::Cooling { until, reason });
             }
             Standing::HalfOpen | Standing::Ready => {
                 let used = health.utilisation.percent(now);
@@ -279,10 +285,11 @@ impl<A: AsRef<Account>> Candidates<'_, A> {
     }
 }
 
-/// When the first of the accounts that are only cooling down can be used again.
+/// When the first of the accounts that are only cooling down can be used again. Money and disabled
+/// organizations do not come back by waiting.
 pub fn ready_at(reasons: &[(AccountId, Ineligible)]) -> Option<Timestamp> {
     let ends = reasons.iter().filter_map(|(_, why)| match why {
-        Ineligible::Cooling { until, .. } => Some(*until),
+        Ineligible::Cooling { until, reason } if !reason.needs_operator() => Some(*until),
         _ => None,
     });
     ends.min()

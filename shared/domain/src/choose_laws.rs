@@ -37,6 +37,7 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
         tried: &[],
         full: &[],
         signed_out: &[],
+        is_fast: false,
         utilisation_max: Some(95),
     }
 }
@@ -106,10 +107,10 @@ fn nobody_says_why() {
     off.enabled = false;
     let mut other = account(2, 1, None);
     other.models = vec!["claude-haiku-*".parse().unwrap()];
-    let rest = Rest { until: Timestamp::MAX, reason: "overloaded".to_owned(), is_guess: false };
+    let rest = Rest::new(Timestamp::MAX, RestReason::Overloaded, false);
     let cooling = Health { state: State::Cooling(rest), ..Health::default() };
     let since = Timestamp::UNIX_EPOCH;
-    let state = State::AuthFailed { since, reason: "401".to_owned() };
+    let state = State::AuthFailed { since, reason: RestReason::CredentialRefused, detail: None };
     let refused = Health { state, ..Health::default() };
     let (third, fourth) = (account(3, 1, None), account(4, 1, None));
     let ready = Health::default();
@@ -121,12 +122,12 @@ fn nobody_says_why() {
     let Choice::Nobody(reasons) = choice else {
         panic!("somebody");
     };
-    let cooling = Ineligible::Cooling { until: Timestamp::MAX, reason: "overloaded".to_owned() };
+    let cooling = Ineligible::Cooling { until: Timestamp::MAX, reason: RestReason::Overloaded };
     let expect = [
         (off.id.clone(), Ineligible::Disabled),
         (other.id.clone(), Ineligible::Model),
         (third.id.clone(), cooling),
-        (fourth.id.clone(), Ineligible::AuthFailed("401".to_owned())),
+        (fourth.id.clone(), Ineligible::AuthFailed(RestReason::CredentialRefused)),
     ];
     assert_eq!(reasons, expect);
     assert_eq!(ready_at(&reasons), Some(Timestamp::MAX));
@@ -171,7 +172,7 @@ proptest! {
             .enumerate()
             .map(|(at, &(weight, domain))| account(at as u128, weight, names.get(usize::from(domain)).copied()))
             .collect();
-        let (rest, now) = (Rest { until: Timestamp::MAX, reason: String::new(), is_guess: false }, Timestamp::UNIX_EPOCH);
+        let (rest, now) = (Rest::new(Timestamp::MAX, RestReason::RateLimited, false), Timestamp::UNIX_EPOCH);
         let (out, ready) = (Health { state: State::Cooling(rest), ..Health::default() }, Health::default());
         let gone = &accounts[gone.index(accounts.len())].id;
         let group = GroupId::from_bits(1);

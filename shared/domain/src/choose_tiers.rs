@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::cell::Cell;
 
 fn resting(is_guess: bool) -> Health {
-    let rest = Rest { until: Timestamp::MAX, reason: String::new(), is_guess };
+    let rest = Rest::new(Timestamp::MAX, RestReason::RateLimited, is_guess);
     Health { state: State::Cooling(rest), ..Health::default() }
 }
 
@@ -163,4 +163,35 @@ fn a_full_account_says_so() {
     let (health, now) = (|at| pool.health(at), Timestamp::UNIX_EPOCH);
     let choice = among(&pool.accounts(), |all| choose(all, health, &wish, now));
     assert_eq!(choice, Choice::Nobody(vec![(full[0].clone(), Ineligible::Full)]));
+}
+
+#[test]
+fn of_guesses_the_one_that_is_over_soonest_is_tried() {
+    let resting = |seconds| {
+        let until = Timestamp::from_second(seconds).unwrap();
+        let rest = Rest::new(until, RestReason::Overloaded, true);
+        Health { state: State::Cooling(rest), ..Health::default() }
+    };
+    let pool = Pool(vec![
+        (account(1, 9, None), resting(30)),
+        (account(2, 1, None), resting(10)),
+        (account(3, 9, None), resting(20)),
+    ]);
+    let group = GroupId::from_bits(1);
+    for session in 0..100 {
+        assert_eq!(pool.choose(&wish(&group, session)), Some(1));
+    }
+}
+
+#[test]
+fn one_model_rests_by_the_name_that_the_upstream_knows() {
+    let until = Timestamp::from_second(30).unwrap();
+    let rest = Rest::new(until, RestReason::RateLimited, false);
+    let models = [("opus-upstream".to_owned(), rest)].into_iter().collect();
+    let mut mapped = account(1, 1, None);
+    mapped.model_map = vec![("claude-opus-*".parse().unwrap(), "opus-upstream".to_owned())];
+    let pool = Pool(vec![(mapped, Health { models, ..Health::default() })]);
+    let group = GroupId::from_bits(1);
+    assert_eq!(pool.choose(&wish(&group, 1)), None);
+    assert_eq!(pool.choose(&Wish { model: "claude-haiku-5-5", ..wish(&group, 1) }), Some(0));
 }

@@ -4,7 +4,8 @@
 //! Who stores it is `cloud::store`'s business; what a failure means is decided in
 //! [`crate::verdict`].
 
-use crate::verdict::Effect;
+use crate::reason::RestReason;
+use crate::verdict::{Effect, RestScope};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +22,13 @@ const PROBE: SignedDuration = SignedDuration::from_secs(60);
 const SAME: SignedDuration = SignedDuration::from_secs(1);
 /// Utilisation that moved by less, in points, is not news.
 const POINTS_MIN: u32 = 5;
+/// Models that rest by themselves, at most, and those of them that rest because they are not
+/// available. Clients choose the names of models: they must not make an item grow, and a name that
+/// does not exist must not push a real limit out.
+const MODELS_MAX: usize = 48;
+const UNAVAILABLE_MAX: usize = 16;
+/// Models with longer names are not noted (an inference profile's ARN has some 150 bytes).
+const MODEL_BYTES_MAX: usize = 256;
 
 /// What is known of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +38,15 @@ pub struct Health {
     /// Model families that rest by themselves, by their name in model ids (`opus`).
     #[serde(default)]
     pub families: BTreeMap<String, Rest>,
+    /// Models that rest by themselves, by the name that the upstream knows them by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, Rest>,
+    /// Requests with `speed: fast` rest: they have a limit of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast: Option<Rest>,
+    /// Which free call of this upstream refuses a made-up credential, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<KnownProof>,
     /// The latest failures of the kind that opens the circuit.
     #[serde(default)]
     pub strikes: Vec<Timestamp>,
@@ -56,8 +73,8 @@ pub enum State {
         until: Timestamp,
         /// For how long it was opened, in seconds.
         seconds: u32,
-        /// The last failure, in words.
-        reason: String,
+        /// The last failure.
+        reason: RestReason,
         /// Until when a request is probing it.
         probe_until: Option<Timestamp>,
     },
@@ -65,9 +82,33 @@ pub enum State {
     AuthFailed {
         /// Since when.
         since: Timestamp,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: RestReason,
+        /// What a token endpoint said of it, in its words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
     },
+}
+
+/// A free call, by which a credential is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FreeCall {
+    /// The list of models.
+    ListModels,
+    /// A count of tokens.
+    CountTokens,
+    /// A chat completion without messages, which is refused whoever asks.
+    EmptyChat,
+}
+
+/// What is known of the free calls of the upstream at an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownProof {
+    /// The upstream's address.
+    pub base_url: String,
+    /// The call that refuses a made-up credential; none does without it.
+    pub call: Option<FreeCall>,
 }
 
 /// A time out.
@@ -75,11 +116,14 @@ pub enum State {
 pub struct Rest {
     /// When it is over.
     pub until: Timestamp,
-    /// Why, in words.
-    pub reason: String,
+    /// Why.
+    pub reason: RestReason,
     /// The upstream has named no time: how long it takes is a guess of ours.
     #[serde(default)]
     pub is_guess: bool,
+    /// Which token was refused, see [`crate::token::Standing::issue`]: the rest ends with another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_issue: Option<u64>,
 }
 
 /// How much of the upstream's unified limits is used.
@@ -112,28 +156,48 @@ pub enum Standing<'a> {
         /// When it may be used again.
         until: Timestamp,
         /// Why.
-        reason: &'a str,
+        reason: RestReason,
         /// The time is a guess of ours: it may be used before, if there is no other.
         is_guess: bool,
     },
     /// Not at all.
     AuthFailed {
         /// Why.
-        reason: &'a str,
+        reason: RestReason,
+        /// What a token endpoint said of it, in its words.
+        detail: Option<&'a str>,
     },
 }
 
 impl Health {
-    /// What it means at `now` for a request that asks for `model`.
-    pub fn standing(&self, model: &str, now: Timestamp) -> Standing<'_> {
+    /// What it means at `now` for a request that asks for `model`, by the name that the account's
+    /// upstream knows it by, perhaps at fast speed.
+    pub fn standing(&self, model: &str, is_fast: bool, now: Timestamp) -> Standing<'_> {
         match self.overall(now) {
             Standing::Ready => {}
             other => return other,
         }
-        let resting = |(family, rest): &(&String, &Rest)| rest.until > now && is_of(family, model);
-        match self.families.iter().find(resting) {
-            Some((_, rest)) => rest.standing(),
-            None => Standing::Ready,
+        let family = self.families.iter().filter(|(family, _)| is_of(family, model));
+        let rests = family.map(|(_, rest)| rest).chain(self.models.get(model));
+        let rests = rests.chain(self.fast.as_ref().filter(|_| is_fast));
+        // What the upstream has said outranks what was guessed.
+        let longest =
+            rests.filter(|rest| rest.until > now).max_by_key(|rest| (!rest.is_guess, rest.until));
+        longest.map_or(Standing::Ready, Rest::standing)
+    }
+
+    /// Whether requests need a look at the model that they ask for.
+    pub fn has_partial_rests(&self) -> bool {
+        !self.families.is_empty() || !self.models.is_empty() || self.fast.is_some()
+    }
+
+    /// The same once the account has this token: what was held against another one is over. `None`
+    /// where nothing was.
+    pub fn with_token(&self, issue: u64) -> Option<Self> {
+        let is_over = |rest: &Rest| rest.token_issue.is_some_and(|refused| refused != issue);
+        match &self.state {
+            State::Cooling(rest) if is_over(rest) => Some(self.with(State::Ready)),
+            _ => None,
         }
     }
 
@@ -142,14 +206,15 @@ impl Health {
         match &self.state {
             State::Cooling(rest) if rest.until > now => rest.standing(),
             State::Open { until, reason, .. } if *until > now => {
-                Standing::Cooling { until: *until, reason, is_guess: true }
+                Standing::Cooling { until: *until, reason: *reason, is_guess: true }
             }
-            State::Open { probe_until: Some(until), .. } if *until > now => {
-                let reason = "another request is probing it";
-                Standing::Cooling { until: *until, reason, is_guess: true }
+            State::Open { probe_until: Some(until), reason, .. } if *until > now => {
+                Standing::Cooling { until: *until, reason: *reason, is_guess: true }
             }
             State::Open { .. } => Standing::HalfOpen,
-            State::AuthFailed { reason, .. } => Standing::AuthFailed { reason },
+            State::AuthFailed { reason, detail, .. } => {
+                Standing::AuthFailed { reason: *reason, detail: detail.as_deref() }
+            }
             State::Ready | State::Cooling(_) => Standing::Ready,
         }
     }
@@ -170,7 +235,8 @@ impl Health {
     pub fn forgiven(&self, now: Timestamp) -> Self {
         let is_out = !matches!(self.overall(now), Standing::Ready);
         let out_until = if is_out { Some(now) } else { self.out_until };
-        Self { utilisation: self.utilisation, out_until, ..Self::default() }
+        let proof = self.proof.clone();
+        Self { utilisation: self.utilisation, out_until, proof, ..Self::default() }
     }
 
     fn with(&self, state: State) -> Self {
@@ -179,8 +245,13 @@ impl Health {
 }
 
 impl Rest {
+    /// A rest that no token ends.
+    pub fn new(until: Timestamp, reason: RestReason, is_guess: bool) -> Self {
+        Self { until, reason, is_guess, token_issue: None }
+    }
+
     fn standing(&self) -> Standing<'_> {
-        Standing::Cooling { until: self.until, reason: &self.reason, is_guess: self.is_guess }
+        Standing::Cooling { until: self.until, reason: self.reason, is_guess: self.is_guess }
     }
 }
 
@@ -195,18 +266,25 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
         return None;
     }
     let (after, until) = match effect {
-        Effect::Nothing => return None,
-        Effect::Cool { until, reason, family, is_guess } => {
-            let rest = Rest { until: *until, reason: (*reason).to_owned(), is_guess: *is_guess };
-            let after = match family {
-                Some(family) => family_cooled(health, family, rest, now),
-                None => cooled(health, rest, now),
+        // A suspicion holds nothing against anybody until a call of our own has confirmed it.
+        Effect::Nothing | Effect::Suspect { .. } => return None,
+        Effect::Rest { scope, until, reason, is_guess, token_issue } => {
+            let (until, token_issue) = (*until, *token_issue);
+            let rest = Rest { until, reason: *reason, is_guess: *is_guess, token_issue };
+            let after = match scope {
+                RestScope::Account => cooled(health, rest, now),
+                RestScope::Family(family) => family_cooled(health, family, rest, now),
+                RestScope::Model(model) => model_cooled(health, model, rest, now),
+                RestScope::Fast => fast_cooled(health, rest, now),
             };
-            (after?, *until)
+            // Sessions do not stay away from an account for a model that somebody has made up.
+            if matches!(scope, RestScope::Model(_)) && *is_guess {
+                return after;
+            }
+            (after?, until)
         }
-        Effect::AuthFailed { reason } => return refused(health, reason, now),
         Effect::Strike { reason } => {
-            let after = struck(health, reason, now)?;
+            let after = struck(health, *reason, now)?;
             let State::Open { until, .. } = after.state else { return Some(after) };
             (after, until)
         }
@@ -215,12 +293,20 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
     Some(Health { out_until, ..after })
 }
 
-/// Health after the credential was refused, for this reason.
-pub fn refused(health: &Health, reason: &str, now: Timestamp) -> Option<Health> {
-    if matches!(health.state, State::AuthFailed { .. }) {
-        return None;
+/// Health after the credential was refused, for this reason, with an endpoint's own words.
+pub fn refused(
+    health: &Health,
+    reason: RestReason,
+    detail: Option<&str>,
+    now: Timestamp,
+) -> Option<Health> {
+    match health.state {
+        State::AuthFailed { reason: RestReason::Unknown, .. } if reason != RestReason::Unknown => {}
+        State::AuthFailed { .. } => return None,
+        _ => {}
     }
-    let after = health.with(State::AuthFailed { since: now, reason: reason.to_owned() });
+    let detail = detail.map(str::to_owned);
+    let after = health.with(State::AuthFailed { since: now, reason, detail });
     Some(Health { out_until: after.out_until.max(Some(now)), ..after })
 }
 
@@ -250,11 +336,44 @@ fn family_cooled(health: &Health, family: &str, rest: Rest, now: Timestamp) -> O
     })
 }
 
+fn model_cooled(health: &Health, model: &str, rest: Rest, now: Timestamp) -> Option<Health> {
+    if model.len() > MODEL_BYTES_MAX {
+        return None;
+    }
+    let known = health.models.get(model).filter(|known| known.until > now);
+    match known {
+        Some(known) if !known.is_guess && rest.is_guess => return None,
+        Some(known) if known.is_guess == rest.is_guess && !is_later(rest.until, known.until) => {
+            return None;
+        }
+        None if !is_later(rest.until, now) => return None,
+        _ => {}
+    }
+    let mut after = health.clone();
+    after.models.retain(|_, rest| rest.until > now);
+    let is_unavailable = |rest: &Rest| rest.reason == RestReason::ModelUnavailable;
+    let unavailable = is_unavailable(&rest);
+    after.models.insert(model.to_owned(), rest);
+    let count = after.models.values().filter(|rest| is_unavailable(rest) == unavailable).count();
+    let most = if unavailable { UNAVAILABLE_MAX } else { MODELS_MAX - UNAVAILABLE_MAX };
+    if count > most {
+        let alike = after.models.iter().filter(|(_, rest)| is_unavailable(rest) == unavailable);
+        let first = alike.min_by_key(|(_, rest)| rest.until).map(|(model, _)| model.clone());
+        after.models.remove(&first?);
+    }
+    Some(after)
+}
+
+fn fast_cooled(health: &Health, rest: Rest, now: Timestamp) -> Option<Health> {
+    let known = health.fast.as_ref().map_or(now, |known| known.until.max(now));
+    is_later(rest.until, known).then(|| Health { fast: Some(rest), ..health.clone() })
+}
+
 fn is_later(until: Timestamp, known: Timestamp) -> bool {
     until.duration_since(known) >= SAME
 }
 
-fn struck(health: &Health, reason: &str, now: Timestamp) -> Option<Health> {
+fn struck(health: &Health, reason: RestReason, now: Timestamp) -> Option<Health> {
     let seconds = match (&health.state, health.overall(now)) {
         // A failed probe, reported or found by another request.
         (State::Open { until, seconds, .. }, _) if *until <= now => {
@@ -273,16 +392,29 @@ fn struck(health: &Health, reason: &str, now: Timestamp) -> Option<Health> {
     };
     let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
     let until = until.unwrap_or(Timestamp::MAX);
-    let open = State::Open { until, seconds, reason: reason.to_owned(), probe_until: None };
+    let open = State::Open { until, seconds, reason, probe_until: None };
     Some(Health { strikes: Vec::new(), ..health.with(open) })
 }
 
-/// Health after a good answer that told `utilisation`.
-pub fn served(health: &Health, utilisation: Utilisation, now: Timestamp) -> Option<Health> {
+/// Health after a good answer for `model` that told `utilisation`.
+pub fn served(
+    health: &Health,
+    model: &str,
+    utilisation: Utilisation,
+    now: Timestamp,
+) -> Option<Health> {
     let mut after = health.clone();
     after.strikes.clear();
-    if matches!(health.state, State::Open { until, .. } if until <= now) {
-        after.state = State::Ready;
+    match &health.state {
+        State::Open { until, .. } if *until <= now => after.state = State::Ready,
+        // Until then nobody knew whether the operator has done something.
+        State::Cooling(rest) if rest.until <= now && rest.reason.needs_operator() => {
+            after.state = State::Ready;
+        }
+        _ => {}
+    }
+    if health.models.get(model).is_some_and(|rest| rest.is_guess) {
+        after.models.remove(model);
     }
     if utilisation.is_news_after(health.utilisation) {
         after.utilisation = Utilisation {

@@ -21,6 +21,7 @@ pub mod money;
 pub mod own_price;
 pub mod price;
 pub mod protocol;
+pub mod reason;
 pub mod reconcile;
 pub mod record;
 pub mod relay_key;

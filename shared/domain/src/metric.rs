@@ -164,7 +164,7 @@ pub fn cause(failure: &Failure<'_>) -> &'static str {
             500.. => "server_error",
             _ => "client_error",
         },
-        Failure::FirstEvent { .. } => "first_event",
+        Failure::FirstEvent(_) => "first_event",
         Failure::Unreachable => "unreachable",
         Failure::Timeout => "timeout",
         Failure::NotAsked => "not_asked",
@@ -185,13 +185,9 @@ mod tests {
     #[test]
     fn a_failure_has_one_word() {
         let check = |status: u16, word: &str| {
-            let answer = crate::verdict::Answer {
-                status,
-                retry_after: None,
-                reset: None,
-                family: None,
-                body: "",
-            };
+            let (announced, error) = <_>::default();
+            let answer =
+                crate::verdict::UpstreamError { status, announced: &announced, error: &error };
             assert_eq!(cause(&Failure::Status(answer)), word, "{status}");
         };
         check(400, "client_error");

@@ -149,6 +149,11 @@ impl Standing {
         self.expires_at.is_some_and(|end| end > now)
     }
 
+    /// Which access token it is: another number for each that was had, whatever else changes.
+    pub fn issue(&self) -> u64 {
+        self.expires_at.map_or(0, |end| end.as_millisecond().unsigned_abs())
+    }
+
     /// Whether there is to be an attempt.
     pub fn is_due(&self, grant: &Grant, why: Why, now: Timestamp) -> bool {
         let is_time = self.renew_at.is_none_or(|at| at <= now);

@@ -1,20 +1,27 @@
-//! What an upstream failure means (design §4): for the request, and for the account.
+//! What an upstream's failure means: for the request, and for whom something is held against: nobody,
+//! an account with one model, or the account.
 //!
-//! Pure: the relay acts on a [`Verdict`], this module only reaches it.
+//! Pure: the relay acts on a [`Verdict`], this module only reaches it. What vendors call things is in
+//! [`vendors`]; here is what follows.
 
-use crate::account::CredentialKind;
+mod fault;
+mod vendors;
+
+pub use fault::ErrorFields;
+
+use crate::account::{CredentialKind, Provider};
+use crate::reason::RestReason;
 use jiff::{SignedDuration, Timestamp};
+use std::fmt;
+use vendors::{Meaning, Seen, meaning};
 
 /// How an upstream call failed, before anything was sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure<'a> {
     /// The upstream answered with an error status.
-    Status(Answer<'a>),
-    /// The stream's first event was an error, of this type.
-    FirstEvent {
-        /// The error's type.
-        kind: &'a str,
-    },
+    Status(UpstreamError<'a>),
+    /// The stream's first event was an error; its status is what it stands for.
+    FirstEvent(UpstreamError<'a>),
     /// No connection, or it broke before the answer.
     Unreachable,
     /// The first byte took too long.
@@ -23,19 +30,47 @@ pub enum Failure<'a> {
     NotAsked,
 }
 
-/// An upstream's error answer, as far as the decision needs it.
+/// An upstream's error, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer<'a> {
+pub struct UpstreamError<'a> {
     /// HTTP status.
     pub status: u16,
-    /// `retry-after`, in seconds, if it was told and readable.
-    pub retry_after: Option<u64>,
-    /// The latest announced reset of an exhausted limit.
+    /// What the headers say of limits.
+    pub announced: &'a AnnouncedLimit,
+    /// What the body says.
+    pub error: &'a ErrorFields,
+}
+
+/// What an answer's headers say of the limit that it met.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnnouncedLimit {
+    /// `retry-after` or `retry-after-ms`, from now.
+    pub retry_after: Option<SignedDuration>,
+    /// The latest reset of an exhausted limit.
     pub reset: Option<Timestamp>,
-    /// The one model family that is limited, if it is not the whole account.
-    pub family: Option<&'a str>,
-    /// The beginning of the body, as text.
-    pub body: &'a str,
+    /// The latest reset of an exhausted limit of fast speed.
+    pub fast_reset: Option<Timestamp>,
+    /// Whether a limit of fast speed is exhausted.
+    pub is_fast_spent: bool,
+    /// Whether the whole account is said to be limited.
+    pub is_whole_account: bool,
+    /// The one model family that is limited.
+    pub family: Option<String>,
+}
+
+/// What is known of the request and of the account that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestFacts<'a> {
+    /// The kind of upstream.
+    pub provider: Provider,
+    /// What the account's credential is made of.
+    pub credential: CredentialKind,
+    /// Which token the account has, if it has one that is renewed.
+    pub token_issue: Option<u64>,
+    /// The model, by the name that the upstream knows it by.
+    pub model: &'a str,
+    /// Whether fast speed was asked for.
+    pub is_fast: bool,
 }
 
 /// What to do about a failure.
@@ -47,6 +82,11 @@ pub struct Verdict {
     pub account: Effect,
     /// Whether a new token is to be asked for.
     pub asks_renewal: bool,
+    /// Whether the upstream's words are about the organization's credential or money, which is not
+    /// the client's business.
+    pub is_private: bool,
+    /// Whether it is a 401 or 403: two of them for one request are the request's own.
+    pub is_refusal: bool,
 }
 
 /// What happens to the request.
@@ -58,251 +98,262 @@ pub enum Next {
     TryAnother,
 }
 
+/// For which requests an account rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestScope {
+    /// For all.
+    Account,
+    /// For models of this family.
+    Family(String),
+    /// For this model.
+    Model(String),
+    /// For requests at fast speed.
+    Fast,
+}
+
 /// What happens to the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing is held against it.
     Nothing,
     /// Not before `until`.
-    Cool {
+    Rest {
+        /// For which requests.
+        scope: RestScope,
         /// When it may be used again.
         until: Timestamp,
         /// Why.
-        reason: &'static str,
-        /// The model family that it holds for, if not for all.
-        family: Option<String>,
+        reason: RestReason,
         /// The upstream has named no time and may well answer before.
         is_guess: bool,
+        /// Another token than this one ends it.
+        token_issue: Option<u64>,
     },
-    /// Its credential is refused.
-    AuthFailed {
-        /// Why.
-        reason: &'static str,
+    /// Its credential may be refused. The request may have caused that: only after a free call of
+    /// our own has failed as well it is held against the account.
+    Suspect {
+        /// What is suspected.
+        reason: RestReason,
     },
     /// One more failure of the kind that opens the circuit after three in a minute.
     Strike {
         /// Why.
-        reason: &'static str,
+        reason: RestReason,
     },
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::PassOn => "the client is told",
+            Self::TryAnother => "another account is tried",
+        })
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scope, until, reason) = match self {
+            Self::Nothing => return out.write_str("nothing is held against the account"),
+            Self::Suspect { reason } => return write!(out, "to be confirmed: {reason}"),
+            Self::Strike { reason } => return write!(out, "a strike: {reason}"),
+            Self::Rest { scope, until, reason, .. } => (scope, until, reason),
+        };
+        let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+        match scope {
+            RestScope::Account => write!(out, "the account rests until {until}: {reason}"),
+            RestScope::Family(family) => write!(out, "{family} rests until {until}: {reason}"),
+            RestScope::Model(_) => write!(out, "the model rests until {until}: {reason}"),
+            RestScope::Fast => write!(out, "fast speed rests until {until}: {reason}"),
+        }
+    }
 }
 
 /// A refused token waits so long for a new one.
 const RENEWAL_SECONDS: i64 = 60;
+/// Where no time is named: for money, for what is forbidden or missing, for a rate.
+const MONEY_SECONDS: i64 = 600;
+const FORBIDDEN_SECONDS: i64 = 300;
+const RATE_SECONDS: i64 = 30;
+/// A nonsense header must not bury an account.
+const REST_SECONDS_MAX: i64 = 31 * 24 * 3600;
 
-/// Decides what `failure` at `now` means for an account with such a credential. `jitter` is a die
-/// of 0..=255 that spreads the return of overloaded accounts.
+/// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
+/// overloaded accounts.
 pub fn classify(
     failure: &Failure<'_>,
-    credential: CredentialKind,
+    facts: &RequestFacts<'_>,
     now: Timestamp,
     jitter: u8,
 ) -> Verdict {
-    let asks_renewal =
-        credential.is_renewed() && matches!(failure, Failure::Status(Answer { status: 401, .. }));
-    if asks_renewal {
-        let reason = "the token is refused (401); a new one is asked for";
-        let account = cool(now, RENEWAL_SECONDS, reason, false);
-        return Verdict { request: Next::TryAnother, account, asks_renewal };
+    match failure {
+        Failure::Status(error) => of_error(error, facts, now, jitter),
+        Failure::FirstEvent(error) => {
+            let verdict = of_error(error, facts, now, jitter);
+            match verdict.account {
+                Effect::Strike { .. } => {
+                    elsewhere(Effect::Strike { reason: RestReason::StreamError })
+                }
+                _ => verdict,
+            }
+        }
+        Failure::NotAsked => elsewhere(Effect::Nothing),
+        Failure::Unreachable => elsewhere(Effect::Strike { reason: RestReason::Unreachable }),
+        Failure::Timeout => elsewhere(Effect::Strike { reason: RestReason::TimedOut }),
     }
-    let (request, account) = match failure {
-        Failure::Status(answer) => return of_status(answer, now, jitter),
-        Failure::FirstEvent { kind: "overloaded_error" } => {
-            (Next::TryAnother, overloaded(now, jitter))
-        }
-        Failure::FirstEvent { kind: "api_error" | "timeout_error" | "server_error" } => (
-            Next::TryAnother,
-            Effect::Strike { reason: "the upstream's stream began with an error" },
-        ),
-        Failure::FirstEvent { kind: "rate_limit_error" | "rate_limit_exceeded" } => {
-            (Next::TryAnother, cool(now, 30, "rate limited", true))
-        }
-        Failure::FirstEvent { kind: "insufficient_quota" } => {
-            (Next::TryAnother, cool(now, 600, "spend cap reached", false))
-        }
-        Failure::FirstEvent { .. } => (Next::PassOn, Effect::Nothing),
-        Failure::NotAsked => (Next::TryAnother, Effect::Nothing),
-        Failure::Unreachable => (Next::TryAnother, Effect::Strike { reason: "unreachable" }),
-        Failure::Timeout => (Next::TryAnother, Effect::Strike { reason: "no answer in time" }),
-    };
-    Verdict { request, account, asks_renewal: false }
 }
 
-fn of_status(answer: &Answer<'_>, now: Timestamp, jitter: u8) -> Verdict {
-    let account = match answer.status {
-        401 => Effect::AuthFailed { reason: "the upstream refuses the credential (401)" },
-        403 if says_disabled(answer.body) => {
-            Effect::AuthFailed { reason: "the upstream has disabled the account (403)" }
-        }
-        403 => cool(now, 300, "forbidden (403)", false),
-        402 => until_reset(answer, now, (600, false), "spend cap reached (402)"),
-        429 if says_spend_cap(answer.body) => {
-            until_reset(answer, now, (600, false), "spend cap reached (429)")
-        }
-        429 => until_reset(answer, now, (30, true), "rate limited (429)"),
-        529 => overloaded(now, jitter),
-        500 | 502 | 503 | 504 => Effect::Strike { reason: "server error" },
-        _ => return pass_on(),
-    };
-    Verdict { request: Next::TryAnother, account, asks_renewal: false }
+/// What a confirmed suspicion means: a free call with the credential has failed with this status.
+pub fn confirmed(reason: RestReason, now: Timestamp) -> Option<Effect> {
+    let rest = |scope| rest(scope, later(now, FORBIDDEN_SECONDS), reason, false);
+    (reason == RestReason::Forbidden).then(|| rest(RestScope::Account))
 }
 
-fn pass_on() -> Verdict {
-    Verdict { request: Next::PassOn, account: Effect::Nothing, asks_renewal: false }
-}
-
-/// As long as the answer says, for whom it says; `otherwise` (seconds, and whether that is a mere
-/// guess) where it names no time to come.
-fn until_reset(
-    answer: &Answer<'_>,
+fn of_error(
+    answer: &UpstreamError<'_>,
+    facts: &RequestFacts<'_>,
     now: Timestamp,
-    otherwise: (i64, bool),
-    reason: &'static str,
-) -> Effect {
-    let announced = answer.reset.filter(|reset| *reset > now);
-    let (seconds, is_guess) = match (answer.retry_after, announced) {
-        (Some(seconds), _) => (i64::try_from(seconds).unwrap_or(i64::MAX), false),
-        (None, Some(reset)) => (reset.duration_since(now).as_secs().saturating_add(1), false),
-        (None, None) => otherwise,
+    jitter: u8,
+) -> Verdict {
+    let UpstreamError { status, error, .. } = *answer;
+    let is_refusal = matches!(status, 401 | 403);
+    let seen = Seen { status, error, model: facts.model };
+    let verdict = match meaning(facts.provider, &seen) {
+        Some(Meaning::TooMuch) => elsewhere(Effect::Nothing),
+        Some(Meaning::Unavailable) => elsewhere(unavailable(facts, now)),
+        Some(Meaning::Out(reason, until)) => private(out(answer, (reason, until), now)),
+        Some(Meaning::Refused) => refused(facts, RestReason::CredentialRefused, now),
+        None => of_status(answer, facts, now, jitter),
     };
-    let family = answer.family.map(str::to_owned);
-    Effect::Cool { until: later(now, seconds), reason, family, is_guess }
+    Verdict { is_refusal, ..verdict }
 }
 
-/// It is the platform, not the account: 5 to 10 seconds.
+/// By the status alone, where no vendor has a name for it.
+fn of_status(
+    answer: &UpstreamError<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+    jitter: u8,
+) -> Verdict {
+    let is_overloaded = answer.error.is_any(&[
+        "overloaded_error",
+        "server_is_overloaded",
+        "engine_overloaded",
+        "slow_down",
+    ]);
+    match answer.status {
+        401 => refused(facts, RestReason::CredentialRefused, now),
+        402 => private(out(answer, (RestReason::SpendCapReached, None), now)),
+        403 if answer.error.is_any(&["authentication_error", "UNAUTHENTICATED"]) => {
+            refused(facts, RestReason::CredentialRefused, now)
+        }
+        403 if answer.error.is_named() => elsewhere(unavailable(facts, now)),
+        // A firewall, or a proxy: it may be the request's words, or the account's address.
+        403 => elsewhere(Effect::Suspect { reason: RestReason::Forbidden }),
+        529 => elsewhere(overloaded(now, jitter)),
+        429 | 500 | 503 if is_overloaded => elsewhere(overloaded(now, jitter)),
+        429 => elsewhere(rate_limited(answer, facts, now)),
+        // 520 to 527 are Cloudflare's, for an origin that is not there.
+        500 | 502..=504 | 520..=527 => {
+            elsewhere(Effect::Strike { reason: RestReason::ServerError })
+        }
+        _ => Verdict { request: Next::PassOn, ..elsewhere(Effect::Nothing) },
+    }
+}
+
+/// Another account is tried; if there is none, the client hears the upstream's words.
+fn elsewhere(account: Effect) -> Verdict {
+    let request = Next::TryAnother;
+    Verdict { request, account, asks_renewal: false, is_private: false, is_refusal: false }
+}
+
+fn private(account: Effect) -> Verdict {
+    Verdict { is_private: true, ..elsewhere(account) }
+}
+
+fn refused(facts: &RequestFacts<'_>, reason: RestReason, now: Timestamp) -> Verdict {
+    if !facts.credential.is_renewed() {
+        return private(Effect::Suspect { reason });
+    }
+    let until = later(now, RENEWAL_SECONDS);
+    let account = Effect::Rest {
+        scope: RestScope::Account,
+        until,
+        reason: RestReason::TokenRefused,
+        is_guess: false,
+        token_issue: facts.token_issue,
+    };
+    Verdict { asks_renewal: true, ..private(account) }
+}
+
+/// A guess, since clients choose models and features: who has nobody else is served all the same.
+fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
+    let scope =
+        if facts.is_fast { RestScope::Fast } else { RestScope::Model(facts.model.to_owned()) };
+    rest(scope, later(now, FORBIDDEN_SECONDS), RestReason::ModelUnavailable, true)
+}
+
+fn out(
+    answer: &UpstreamError<'_>,
+    (reason, named): (RestReason, Option<Timestamp>),
+    now: Timestamp,
+) -> Effect {
+    let announced = until_reset(answer, answer.announced.reset, now);
+    let named = named.filter(|until| *until > now);
+    let until = named.or(announced).unwrap_or_else(|| later(now, MONEY_SECONDS));
+    rest(RestScope::Account, bounded(now, until), reason, false)
+}
+
+fn rate_limited(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
+    let announced = answer.announced;
+    let is_fast = facts.is_fast && announced.is_fast_spent;
+    let scope = match &announced.family {
+        _ if is_fast => RestScope::Fast,
+        Some(family) => RestScope::Family(family.clone()),
+        None if announced.is_whole_account => RestScope::Account,
+        None => RestScope::Model(facts.model.to_owned()),
+    };
+    let reset = if is_fast { announced.fast_reset } else { announced.reset };
+    let until = until_reset(answer, reset, now);
+    let is_guess = until.is_none();
+    let until = until.unwrap_or_else(|| later(now, RATE_SECONDS));
+    rest(scope, bounded(now, until), RestReason::RateLimited, is_guess)
+}
+
+/// The moment that the answer names, if it names one to come.
+fn until_reset(
+    answer: &UpstreamError<'_>,
+    reset: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let wait = answer.announced.retry_after.or(answer.error.retry_delay);
+    if let Some(wait) = wait {
+        return Some(now.saturating_add(wait).unwrap_or(Timestamp::MAX));
+    }
+    let reset = reset.filter(|reset| *reset > now)?;
+    // Resets are told in whole seconds.
+    Some(reset.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX))
+}
+
+/// It is the platform, not the account: 5 to 10 seconds, whatever it says.
 fn overloaded(now: Timestamp, jitter: u8) -> Effect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
-    Effect::Cool { until, reason: "overloaded (529)", family: None, is_guess: true }
+    rest(RestScope::Account, until, RestReason::Overloaded, true)
 }
 
-fn cool(now: Timestamp, seconds: i64, reason: &'static str, is_guess: bool) -> Effect {
-    Effect::Cool { until: later(now, seconds), reason, family: None, is_guess }
+fn rest(scope: RestScope, until: Timestamp, reason: RestReason, is_guess: bool) -> Effect {
+    Effect::Rest { scope, until, reason, is_guess, token_issue: None }
 }
 
-/// At most 31 days: a nonsense header must not bury an account.
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
-    let seconds = seconds.clamp(0, 31 * 24 * 3600);
     now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-fn says_disabled(body: &str) -> bool {
-    ["disabled", "revoked", "deactivated"].iter().any(|word| body.contains(word))
-}
-
-fn says_spend_cap(body: &str) -> bool {
-    ["spend", "billing", "credit balance", "insufficient_quota"]
-        .iter()
-        .any(|word| body.contains(word))
+fn bounded(now: Timestamp, until: Timestamp) -> Timestamp {
+    until.clamp(now, later(now, REST_SECONDS_MAX))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn now() -> Timestamp {
-        "2026-11-22T21:00:00Z".parse().unwrap()
-    }
-
-    fn status(status: u16, retry_after: Option<u64>, body: &str) -> Verdict {
-        let answer = Answer { status, retry_after, reset: None, family: None, body };
-        classify(&Failure::Status(answer), CredentialKind::ApiKey, now(), 0)
-    }
-
-    fn cooled(verdict: &Verdict) -> i64 {
-        match verdict.account {
-            Effect::Cool { until, .. } => until.duration_since(now()).as_secs(),
-            ref other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_refused_token_is_renewed_and_a_refused_key_is_not() {
-        let answer = Answer { status: 401, retry_after: None, reset: None, family: None, body: "" };
-        let of = |kind| classify(&Failure::Status(answer), kind, now(), 0);
-        let token = of(CredentialKind::Oauth2);
-        assert_eq!((token.request, token.asks_renewal), (Next::TryAnother, true));
-        assert_eq!(cooled(&token), 60);
-        let key = of(CredentialKind::Bearer);
-        assert!(matches!(key.account, Effect::AuthFailed { .. }) && !key.asks_renewal);
-    }
-
-    #[test]
-    fn a_request_that_is_wrong_stays_with_its_sender() {
-        for code in [400, 404, 405, 409, 413, 422] {
-            let verdict = status(code, None, "");
-            assert_eq!(verdict, pass_on(), "{code}");
-        }
-    }
-
-    #[test]
-    fn every_other_status_goes_to_another_account() {
-        for code in [401, 402, 403, 429, 500, 502, 503, 504, 529] {
-            assert_eq!(status(code, None, "").request, Next::TryAnother, "{code}");
-        }
-    }
-
-    #[test]
-    fn cooling_lasts_as_long_as_the_upstream_says() {
-        assert_eq!(cooled(&status(429, Some(17), "")), 17);
-        assert_eq!(cooled(&status(429, None, "")), 30);
-        assert_eq!(cooled(&status(429, None, "credit balance is too low")), 600);
-        assert_eq!(cooled(&status(402, None, "")), 600);
-        assert_eq!(cooled(&status(403, None, "")), 300);
-        assert_eq!(cooled(&status(529, None, "")), 5);
-        assert_eq!(cooled(&status(429, Some(u64::MAX), "")), 31 * 24 * 3600);
-    }
-
-    #[test]
-    fn what_the_upstream_does_not_say_is_a_guess() {
-        let is_guess = |code, retry_after, body| match status(code, retry_after, body).account {
-            Effect::Cool { is_guess, .. } => is_guess,
-            other => panic!("{other:?}"),
-        };
-        assert!(is_guess(429, None, ""));
-        assert!(is_guess(529, None, ""));
-        assert!(!is_guess(429, Some(17), ""));
-        assert!(!is_guess(429, None, "credit balance is too low"), "money does not come back");
-        assert!(!is_guess(402, None, ""));
-        assert!(!is_guess(403, None, ""));
-    }
-
-    #[test]
-    fn a_reset_counts_if_it_is_to_come_and_may_be_of_one_family() {
-        let until = |reset: &str, family| {
-            let reset = Some(reset.parse().unwrap());
-            let answer = Answer { status: 429, retry_after: None, reset, family, body: "" };
-            classify(&Failure::Status(answer), CredentialKind::ApiKey, now(), 0)
-        };
-        assert_eq!(cooled(&until("2026-11-22T22:00:00Z", None)), 3601);
-        assert_eq!(cooled(&until("2026-11-22T20:00:00Z", None)), 30, "a reset gone by");
-        assert_eq!(cooled(&until("2999-01-01T00:00:00Z", None)), 31 * 24 * 3600);
-        let verdict = until("2026-11-22T22:00:00Z", Some("opus"));
-        assert!(matches!(verdict.account, Effect::Cool { family: Some(f), .. } if f == "opus"));
-    }
-
-    #[test]
-    fn a_refused_credential_is_told_from_a_refused_request() {
-        assert!(matches!(status(401, None, "").account, Effect::AuthFailed { .. }));
-        assert!(matches!(status(403, None, "key was revoked").account, Effect::AuthFailed { .. }));
-    }
-
-    #[test]
-    fn who_was_not_asked_has_done_nothing_wrong() {
-        let expect =
-            Verdict { request: Next::TryAnother, account: Effect::Nothing, asks_renewal: false };
-        assert_eq!(classify(&Failure::NotAsked, CredentialKind::ApiKey, now(), 0), expect);
-    }
-
-    #[test]
-    fn a_stream_that_begins_with_an_error_counts_like_the_status() {
-        let first =
-            |kind| classify(&Failure::FirstEvent { kind }, CredentialKind::ApiKey, now(), 255);
-        assert_eq!(cooled(&first("overloaded_error")), 10);
-        assert_eq!(first("invalid_request_error").request, Next::PassOn);
-        for kind in ["api_error", "server_error"] {
-            assert!(matches!(first(kind).account, Effect::Strike { .. }), "{kind}");
-        }
-        assert_eq!(cooled(&first("rate_limit_exceeded")), 30);
-        assert_eq!(cooled(&first("insufficient_quota")), 600);
-    }
-}
+#[path = "verdict/table.rs"]
+mod table;

@@ -16,6 +16,9 @@ const WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// thirtyfold.
 const RATIO_MAX: u64 = 64;
 
+/// So much may be compressed more than twice the plain text: compression makes nothing that long.
+const HOLLOW_BYTES_MAX: u64 = 256 * 1024;
+
 /// How much is fed at once, so that the bound above is noticed in time: deflate unfolds at most
 /// about a thousandfold (RFC 1951).
 const STEP: usize = 4 * 1024;
@@ -29,7 +32,8 @@ pub enum BadEncoding {
     /// It ended in the middle.
     #[error("the upstream's gzip encoding ended early")]
     Truncated,
-    /// One chunk unfolds to more than 16 MiB, or the whole body to too many times its length.
+    /// One chunk unfolds to more than 16 MiB, or the whole body to too many times its length (or
+    /// to next to nothing).
     #[error("the upstream's gzip encoding unfolds to too much")]
     TooMuch,
 }
@@ -67,7 +71,9 @@ impl Gunzip {
             let plain = self.decoder.get_ref().len();
             let whole = self.unfolded + plain as u64;
             let whole_max = WHOLE_BYTES_MAX.max(self.taken.saturating_mul(RATIO_MAX));
-            if plain > UNFOLDED_BYTES_MAX || whole > whole_max {
+            // Members that hold nothing cost work all the same.
+            let is_hollow = self.taken > HOLLOW_BYTES_MAX + whole.saturating_mul(2);
+            if plain > UNFOLDED_BYTES_MAX || whole > whole_max || is_hollow {
                 return Err(BadEncoding::TooMuch);
             }
         }
@@ -177,6 +183,14 @@ mod tests {
         }
         assert_eq!(ended, Err(BadEncoding::TooMuch));
         assert!(plain <= 64 * 1024 * 1024, "{plain}");
+    }
+
+    #[test]
+    fn members_that_hold_nothing_are_noticed() {
+        let members = gzip(b"").repeat(20_000);
+        assert_eq!(gunzip([members.as_slice()]), Err(BadEncoding::TooMuch));
+        let few = gzip(b"").repeat(1_000);
+        assert_eq!(gunzip([few.as_slice()]), Ok(Vec::new()));
     }
 
     #[test]

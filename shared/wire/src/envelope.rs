@@ -20,6 +20,8 @@ pub struct Envelope<'a> {
     pub model_span: Range<usize>,
     /// Whether `stream` is `true`.
     pub stream: bool,
+    /// Whether `speed` is `"fast"`.
+    pub fast: bool,
     /// Whether `background` is anything but `false` or `null`: OpenAI's Responses would go on after
     /// their answer.
     pub is_background: bool,
@@ -123,6 +125,7 @@ impl<'a> Envelope<'a> {
             model,
             model_span: 0..0,
             stream,
+            fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
             is_background: fields
                 .get(Field::Background)
                 .is_some_and(|value| !matches!(value, "false" | "null")),

@@ -41,19 +41,63 @@ const NOT_UPSTREAM: [&str; 9] = [
 const NOT_UPSTREAM_PREFIXES: [&str; 5] =
     ["x-forwarded-", "x-amzn-", "x-amz-", "cloudfront-", "cf-"];
 
-/// Of the upstream's connection: its cookies, and the offer of another way to reach *it*.
-const NOT_CLIENT: [&str; 2] = ["set-cookie", "alt-svc"];
+/// Control headers of clouds, which say on whose behalf a call is made: Google (`x-goog-user-project`),
+/// Azure, and gateways in front of others.
+const CLOUD_PREFIXES: [&str; 5] = ["x-goog-", "x-ms-", "azure-", "x-portkey-", "helicone-"];
 
-/// The upstream's quota is shared; a client would take it for its own.
-const NOT_CLIENT_PREFIXES: [&str; 3] = ["anthropic-ratelimit-", "anthropic-fast-", "x-ratelimit-"];
+/// Whoever is named in a header or a query parameter with one of these in it is the account's business:
+/// `openai-organization`, `openai-project`, `anthropic-workspace-id`, `chatgpt-account-id`,
+/// `ocp-apim-subscription-key`.
+const OWNERS: [&str; 7] =
+    ["organization", "organisation", "project", "workspace", "tenant", "subscription", "account"];
+
+/// Of the upstream's connection and of its web site: its cookies, the offer of another way to reach
+/// *it*, what browsers may do with its pages, where they go instead, and how to sign in there.
+const NOT_CLIENT: [&str; 14] = [
+    "alt-svc",
+    "authentication-info",
+    "clear-site-data",
+    "content-location",
+    "content-security-policy",
+    "expect-ct",
+    "location",
+    "nel",
+    "refresh",
+    "report-to",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "www-authenticate",
+];
+
+/// The upstream's quota is shared; a client would take it for its own. Which web pages may read an
+/// answer is not the upstream's to say.
+const NOT_CLIENT_PREFIXES: [&str; 6] = [
+    "anthropic-ratelimit-",
+    "anthropic-fast-",
+    "x-ratelimit-",
+    "access-control-",
+    "cross-origin-",
+    "public-key-pins",
+];
+
+/// Whether a header or a query parameter of this name, in lower case, chooses whose organization, project
+/// or workspace pays. A client that has one set for another vendor key would get the account refused.
+pub fn names_owner(name: &str) -> bool {
+    OWNERS.iter().any(|owner| name.contains(owner))
+        || name.split(['-', '_', '.']).any(|word| word == "org")
+}
 
 /// The request headers that go upstream: all but the four credential headers, whatever else holds a
-/// relay key, and what belongs to the client's connection. Nothing is added.
+/// relay key, what chooses another organization, and what belongs to the client's connection. Nothing
+/// is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
     let drops = |name: &str, value: &HeaderValue| {
         CREDENTIALS.contains(&name)
             || NOT_UPSTREAM.contains(&name)
             || NOT_UPSTREAM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || CLOUD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || names_owner(name)
             || is_within(value.as_bytes())
     };
     passed(headers, drops)
@@ -72,6 +116,7 @@ pub fn add_beta(headers: &mut HeaderMap, beta: &'static str) {
 pub fn to_client(headers: &HeaderMap) -> HeaderMap {
     let drops = |name: &str, _: &HeaderValue| {
         NOT_CLIENT.contains(&name)
+            || names_owner(name)
             || NOT_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     passed(headers, drops)
@@ -179,6 +224,17 @@ mod tests {
             ("x-amz-cf-id", "i"),
             ("cloudfront-viewer-country", "DE"),
             ("cf-connecting-ip", "1"),
+            ("openai-organization", "org-1"),
+            ("OpenAI-Project", "proj_1"),
+            ("anthropic-workspace-id", "wrkspc_1"),
+            ("x-organization-uuid", "u"),
+            ("x-org", "o"),
+            ("chatgpt-account-id", "a"),
+            ("x-goog-user-project", "p"),
+            ("x-goog-iam-authorization-token", "t"),
+            ("x-ms-client-principal", "p"),
+            ("ocp-apim-subscription-key", "k"),
+            ("x-tenant-id", "t"),
         ]);
         let passed = to_upstream(&all);
         let expect = [
@@ -243,12 +299,21 @@ mod tests {
             ("x-ratelimit-reset", "1"),
             ("anthropic-ratelimit-unified-status", "allowed"),
             ("anthropic-fast-limit", "1"),
+            ("openai-organization", "o"),
+            ("openai-project", "p"),
+            ("strict-transport-security", "max-age=1"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-allow-credentials", "true"),
+            ("location", "/x"),
+            ("refresh", "0; url=/x"),
+            ("www-authenticate", "Bearer"),
+            ("clear-site-data", "*"),
+            ("content-security-policy", "x"),
             ("connection", "close"),
             ("transfer-encoding", "chunked"),
             ("trailer", "x"),
         ]);
         let expect = [
-            "anthropic-organization-id",
             "cf-ray",
             "content-encoding",
             "content-type",

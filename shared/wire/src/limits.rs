@@ -2,39 +2,134 @@
 //! used (rate-limit page, 2026-08-22; unified headers as answers carried them in September 2026).
 
 use baton_domain::health::{Utilisation, Window};
+use baton_domain::verdict::AnnouncedLimit;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::fmt::rfc2822;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 const UNIFIED: &str = "anthropic-ratelimit-unified";
 
-/// `retry-after` in seconds; the form with a date counts as absent, as clients have it.
-pub fn retry_after_of(headers: &HeaderMap) -> Option<u64> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+/// What an error's headers say of the limit that it met.
+pub fn announced_of(headers: &HeaderMap, now: Timestamp) -> AnnouncedLimit {
+    let family = family_of(headers).map(str::to_owned);
+    let is_rejected = text(headers, &format!("{UNIFIED}-status")) == Some("rejected");
+    let mut announced = AnnouncedLimit {
+        retry_after: retry_after_of(headers, now),
+        is_whole_account: is_rejected && family.is_none(),
+        family,
+        ..AnnouncedLimit::default()
+    };
+    for name in headers.keys() {
+        let Some(limit) = spent_limit(headers, name.as_str(), is_rejected) else { continue };
+        let reset = text(headers, name.as_str()).and_then(|text| moment(text, now));
+        if limit == Spent::Fast {
+            announced.is_fast_spent = true;
+            announced.fast_reset = announced.fast_reset.max(reset);
+        } else {
+            announced.reset = announced.reset.max(reset);
+        }
+    }
+    announced
 }
 
-/// The latest reset of a limit that the answer says is exhausted (rate-limit page, 2026-08-22):
-/// `anthropic-ratelimit-unified-reset` in unix seconds, when its status is `rejected`, and
-/// `…-reset` as RFC 3339, beside a `…-remaining` of 0.
-pub fn reset_of(headers: &HeaderMap) -> Option<Timestamp> {
-    let text = |name: &str| text(headers, name);
-    let rejected = text(&format!("{UNIFIED}-status")) == Some("rejected");
-    headers
-        .keys()
-        .filter_map(|name| {
-            let limit = name.as_str().strip_suffix("-reset")?;
-            let is_unified = limit.starts_with(UNIFIED);
-            let is_ours = limit.starts_with("anthropic-");
-            let spent = is_ours && text(&format!("{limit}-remaining")) == Some("0");
-            if spent || (is_unified && rejected) { moment(text(name.as_str())?) } else { None }
-        })
-        .max()
+/// Whose limit is spent.
+#[derive(PartialEq, Eq)]
+enum Spent {
+    Fast,
+    Other,
 }
 
-/// Unix seconds or RFC 3339; both occur.
-fn moment(text: &str) -> Option<Timestamp> {
-    let seconds = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    seconds.or_else(|| text.parse().ok())
+/// Whether the header `name` tells the reset of a limit that is spent: `anthropic-…-reset` beside
+/// `…-remaining: 0` (rate-limit page, 2026-08-22), the unified one when its status is `rejected`,
+/// and OpenAI's `x-ratelimit-reset-tokens` beside `x-ratelimit-remaining-tokens: 0` (platform.openai.com,
+/// "Rate limits", 2026-11).
+fn spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Option<Spent> {
+    let is_spent = |remaining: &str| text(headers, remaining).map(str::trim) == Some("0");
+    if let Some(what) = name.strip_prefix("x-ratelimit-reset") {
+        return is_spent(&format!("x-ratelimit-remaining{what}")).then_some(Spent::Other);
+    }
+    let limit = name.strip_suffix("-reset").filter(|limit| limit.starts_with("anthropic-"))?;
+    let is_spent = is_spent(&format!("{limit}-remaining"));
+    if limit.starts_with("anthropic-fast-") {
+        return is_spent.then_some(Spent::Fast);
+    }
+    (is_spent || (is_rejected && limit.starts_with(UNIFIED))).then_some(Spent::Other)
+}
+
+/// How long to wait, as `retry-after-ms` or `retry-after` says it: whole seconds or a date (RFC 9110,
+/// 10.2.3), and decimals, which some vendors send.
+fn retry_after_of(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
+    let millis = text(headers, "retry-after-ms").and_then(|text| decimal(text, 1));
+    let said = || headers.get(RETRY_AFTER)?.to_str().ok();
+    let seconds = || said().and_then(|text| decimal(text, 1_000));
+    let date = || {
+        let until = http_date(said()?.trim())?;
+        Some(until.duration_since(now).max(SignedDuration::ZERO))
+    };
+    millis.or_else(seconds).or_else(date)
+}
+
+/// A number that is not negative, times `unit` milliseconds. What is larger than fits is the most.
+fn decimal(text: &str, unit: i64) -> Option<SignedDuration> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let whole: i64 = whole.parse().unwrap_or(i64::MAX / 1_000);
+    let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let part = thousandths.parse::<i64>().ok()? * unit / 1_000;
+    Some(SignedDuration::from_millis(whole.saturating_mul(unit).saturating_add(part)))
+}
+
+/// The three forms of RFC 9110, 5.6.7.
+fn http_date(text: &str) -> Option<Timestamp> {
+    let utc = |time: DateTime| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    let old = |format| DateTime::strptime(format, text).ok().and_then(utc);
+    let new = rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    new.or_else(|| old("%A, %d-%b-%y %H:%M:%S GMT")).or_else(|| old("%a %b %e %H:%M:%S %Y"))
+}
+
+/// A moment: RFC 3339, a Unix time in seconds or milliseconds, or how long from now: a number of
+/// seconds, or `6m0s`, `1h2m3.5s`, `17ms` as Go writes durations. All occur.
+fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    const UNIX_SECONDS_MIN: i64 = 1_000_000_000;
+    const UNIX_MILLIS_MIN: i64 = 1_000_000_000_000;
+    let text = text.trim();
+    let later = |span: SignedDuration| now.saturating_add(span).ok();
+    match text.parse::<i64>() {
+        Ok(number) if number >= UNIX_MILLIS_MIN => Timestamp::from_millisecond(number).ok(),
+        Ok(number) if number >= UNIX_SECONDS_MIN => Timestamp::from_second(number).ok(),
+        _ => match decimal(text, 1_000).or_else(|| go_duration(text)) {
+            Some(span) => later(span),
+            None => text.parse().ok(),
+        },
+    }
+}
+
+/// `6m0s`, `1h2m3.5s`, `17ms`, `7.66s`
+fn go_duration(text: &str) -> Option<SignedDuration> {
+    let (mut rest, mut sum) = (text, SignedDuration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, after) = tail.split_at(end);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        sum = sum.checked_add(decimal(number, millis)?)?;
+        rest = after;
+    }
+    Some(sum).filter(|_| !text.is_empty())
 }
 
 /// The one model family that a refused request's limit is about (`seven_day_opus`: `opus`), if it
@@ -50,10 +145,16 @@ pub fn family_of(headers: &HeaderMap) -> Option<&str> {
 pub fn utilisation_of(headers: &HeaderMap) -> Utilisation {
     let window = |name: &str| {
         let percent = percent(text(headers, &format!("{UNIFIED}-{name}-utilization"))?)?;
-        let resets_at = text(headers, &format!("{UNIFIED}-{name}-reset")).and_then(moment);
+        let resets_at = text(headers, &format!("{UNIFIED}-{name}-reset")).and_then(unix_or_rfc3339);
         Some(Window { percent, resets_at })
     };
     Utilisation { five_hour: window("5h"), seven_day: window("7d") }
+}
+
+/// Unix seconds or RFC 3339; both occur.
+fn unix_or_rfc3339(text: &str) -> Option<Timestamp> {
+    let seconds = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    seconds.or_else(|| text.parse().ok())
 }
 
 /// A share such as `0.42`, in whole percent, cut.
@@ -84,33 +185,101 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
+    fn now() -> Timestamp {
+        "2026-11-22T19:00:00Z".parse().unwrap()
+    }
+
     #[test]
-    fn when_to_come_back() {
-        let check = |pairs: &[(&str, &str)], seconds, reset: Option<&str>| {
-            let headers = headers(pairs);
-            assert_eq!(retry_after_of(&headers), seconds, "{pairs:?}");
-            assert_eq!(reset_of(&headers), reset.map(|text| text.parse().unwrap()), "{pairs:?}");
+    fn how_long_to_wait() {
+        let check = |name, value, millis: Option<i64>| {
+            let wait = announced_of(&headers(&[(name, value)]), now()).retry_after;
+            assert_eq!(wait, millis.map(SignedDuration::from_millis), "{name}: {value}");
         };
-        check(&[("retry-after", "7")], Some(7), None);
-        check(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None, None);
+        check("retry-after", "7", Some(7_000));
+        check("retry-after", " 1.5 ", Some(1_500));
+        check("retry-after", "0", Some(0));
+        check("retry-after", "0.25", Some(250));
+        check("retry-after", "Sun, 22 Nov 2026 19:03:20 GMT", Some(200_000));
+        check("retry-after", "Sunday, 22-Nov-26 19:03:20 GMT", Some(200_000));
+        check("retry-after", "Sun Nov 22 19:03:20 2026", Some(200_000));
+        check("retry-after", "Sun, 22 Nov 2026 18:00:00 GMT", Some(0));
+        check("retry-after-ms", "900", Some(900));
+        check("retry-after-ms", "12.5", Some(12));
+        for odd in ["", "-1", "soon", "1e3", "1.5.2", "0x10", "1,5", "\u{e9}"] {
+            check("retry-after", odd, None);
+        }
+        let most = announced_of(&headers(&[("retry-after", &"9".repeat(30))]), now());
+        assert!(most.retry_after.is_some_and(|wait| wait.as_hours() > 1_000_000));
+        let both = [("retry-after", "1"), ("retry-after-ms", "900")];
+        let wait = announced_of(&headers(&both), now()).retry_after;
+        assert_eq!(wait, Some(SignedDuration::from_millis(900)), "the finer one");
+    }
+
+    #[test]
+    fn when_a_limit_begins_anew() {
+        let check = |pairs: &[(&str, &str)], reset: Option<&str>| {
+            let announced = announced_of(&headers(pairs), now());
+            assert_eq!(announced.reset, reset.map(|text| text.parse().unwrap()), "{pairs:?}");
+            assert!(!announced.is_fast_spent);
+        };
         let day = "2026-11-22T20:00:00Z";
         let spent = ("anthropic-ratelimit-requests-remaining", "0");
-        check(&[spent, ("anthropic-ratelimit-requests-reset", day)], None, Some(day));
+        check(&[spent, ("anthropic-ratelimit-requests-reset", day)], Some(day));
         let left = ("anthropic-ratelimit-requests-remaining", "1");
-        check(&[left, ("anthropic-ratelimit-requests-reset", day)], None, None);
+        check(&[left, ("anthropic-ratelimit-requests-reset", day)], None);
         let tokens = ("anthropic-ratelimit-tokens-remaining", "0");
         let later = ("anthropic-ratelimit-tokens-reset", "2026-11-22T21:00:00Z");
         let both = [spent, ("anthropic-ratelimit-requests-reset", day), tokens, later];
-        check(&both, None, Some("2026-11-22T21:00:00Z"));
+        check(&both, Some("2026-11-22T21:00:00Z"));
         let unified = ("anthropic-ratelimit-unified-reset", "1796000000");
+        let rejected = ("anthropic-ratelimit-unified-status", "rejected");
+        check(&[rejected, unified], Some("2026-11-30T00:53:20Z"));
+        check(&[("anthropic-ratelimit-unified-status", "allowed"), unified], None);
+        for (value, reset) in [
+            ("6m0s", Some("2026-11-22T19:06:00Z")),
+            ("20s", Some("2026-11-22T19:00:20Z")),
+            ("1h2m3.5s", Some("2026-11-22T20:02:03.5Z")),
+            ("17ms", Some("2026-11-22T19:00:00.017Z")),
+            ("1", Some("2026-11-22T19:00:01Z")),
+            ("1796000000", Some("2026-11-30T00:53:20Z")),
+            ("1796000000000", Some("2026-11-30T00:53:20Z")),
+            (day, Some(day)),
+            ("6 minutes", None),
+            ("", None),
+            ("99999999999999999999h", None),
+        ] {
+            let reset_header = ("x-ratelimit-reset-tokens", value);
+            if value != "99999999999999999999h" {
+                check(&[("x-ratelimit-remaining-tokens", "0"), reset_header], reset);
+            }
+            check(&[("x-ratelimit-remaining-tokens", "1"), reset_header], None);
+            check(&[("x-ratelimit-remaining-requests", "0"), reset_header], None);
+        }
         check(
-            &[("anthropic-ratelimit-unified-status", "rejected"), unified],
-            None,
+            &[("x-ratelimit-reset", "1796000000"), ("x-ratelimit-remaining", "0")],
             Some("2026-11-30T00:53:20Z"),
         );
-        check(&[("anthropic-ratelimit-unified-status", "allowed"), unified], None, None);
-        check(&[("x-ratelimit-reset", "1796000000"), ("x-ratelimit-remaining", "0")], None, None);
     }
+
+    #[test]
+    fn whose_limit_it_is() {
+        let of = |pairs: &[(&str, &str)]| announced_of(&headers(pairs), now());
+        let day = "2026-11-22T20:00:00Z";
+        let fast = [
+            ("anthropic-fast-input-tokens-remaining", "0"),
+            ("anthropic-fast-input-tokens-reset", day),
+        ];
+        let announced = of(&fast);
+        assert!(announced.is_fast_spent && announced.reset.is_none());
+        assert_eq!(announced.fast_reset, Some(day.parse().unwrap()));
+        let rejected = ("anthropic-ratelimit-unified-status", "rejected");
+        let claim = "anthropic-ratelimit-unified-representative-claim";
+        assert!(of(&[rejected, (claim, "five_hour")]).is_whole_account);
+        let opus = of(&[rejected, (claim, "seven_day_opus")]);
+        assert!(!opus.is_whole_account && opus.family.as_deref() == Some("opus"));
+        assert_eq!(of(&[]), AnnouncedLimit::default());
+    }
+
     #[test]
     fn whom_a_limit_is_about() {
         let check = |claim, family| {

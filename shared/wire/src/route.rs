@@ -1,9 +1,11 @@
 //! Which route a request means, whatever base URL its client was given.
 
 use crate::bedrock::Action;
+use crate::headers::names_owner;
 use crate::model_path::{BadId, check_id, read_id, segment};
 use baton_domain::relay_key::is_within;
 use http::Method;
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// What the relay serves.
@@ -58,17 +60,27 @@ impl Route {
 }
 
 /// The path and query that an upstream is asked for: the query as it came, but for what holds a
-/// relay key. Some clients put it there, and no upstream is to have it.
+/// relay key (some clients put it there, and no upstream is to have it) and what chooses another
+/// organization.
 pub fn with_query(path: &str, query: Option<&str>) -> String {
     match query {
         None => path.to_owned(),
-        Some(query) if !is_within(query.as_bytes()) => format!("{path}?{query}"),
+        Some(query) if query.split('&').all(may_pass) => format!("{path}?{query}"),
         Some(query) => {
-            let pairs = query.split('&').filter(|pair| !is_within(pair.as_bytes()));
-            let kept = pairs.collect::<Vec<_>>().join("&");
+            let kept = query.split('&').filter(|pair| may_pass(pair)).collect::<Vec<_>>().join("&");
             if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") }
         }
     }
+}
+
+/// Whether a parameter may go upstream: none with a relay key, with a credential of the client's own,
+/// or that chooses another organization or project (Google: `userProject`, `key`).
+fn may_pass(pair: &str) -> bool {
+    const CREDENTIALS: [&str; 6] =
+        ["key", "api_key", "api-key", "access_token", "quotauser", "subscription-key"];
+    let name = pair.split('=').next().unwrap_or_default();
+    let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
+    !is_within(pair.as_bytes()) && !CREDENTIALS.contains(&name.as_str()) && !names_owner(&name)
 }
 
 /// Why there is no route.
@@ -280,6 +292,9 @@ mod tests {
             (Some("beta=true&&a=%20+&b".to_owned()), "/v1/x?beta=true&&a=%20+&b".to_owned()),
             (Some(format!("key={key}")), "/v1/x".to_owned()),
             (Some(format!("a=1&key={key}&b=%41")), "/v1/x?a=1&b=%41".to_owned()),
+            (Some("organization=o&a=1".to_owned()), "/v1/x?a=1".to_owned()),
+            (Some("%6frganization%5Fid=o&userProject=p".to_owned()), "/v1/x".to_owned()),
+            (Some("workspace_id=w&key=AIza&beta=true".to_owned()), "/v1/x?beta=true".to_owned()),
         ] {
             assert_eq!(with_query("/v1/x", query.as_deref()), expect);
         }

@@ -216,8 +216,11 @@ fn the_first_event() {
     let error =
         "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n";
     check(&[error], First::Nothing);
-    let failure =
-        baton_wire::meter::Failure { kind: Some("overloaded_error".into()), message: "m".into() };
+    let failure = baton_wire::meter::Failure {
+        kind: Some("overloaded_error".into()),
+        code: None,
+        message: "m".into(),
+    };
     check(&[error, "\n"], First::Error(failure));
 }
 

@@ -140,6 +140,17 @@ impl FakeUpstream {
         self.shared.set_default(Scenario::parse(scenario));
     }
 
+    /// Takes these credentials and no others from now on.
+    pub fn only_takes(&self, credentials: &[&str]) {
+        let takes = credentials.iter().map(|one| (*one).to_owned()).collect();
+        self.shared.set_doors(|doors| doors.takes = Some(takes));
+    }
+
+    /// Lists its models to everybody, whatever credential they show.
+    pub fn lists_publicly(&self) {
+        self.shared.set_doors(|doors| doors.lists_publicly = true);
+    }
+
     /// The gate of that name; scenarios with `gate=<name>` pass it once per chunk.
     pub fn gate(&self, name: &str) -> Arc<Gate> {
         self.shared.gate(name)

@@ -46,6 +46,9 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
     if request.header("x-api-key").is_none() && request.header("authorization").is_none() {
         return Reply::error(401, "authentication_error", "x-api-key header is required");
     }
+    if !shared.takes(request) {
+        return Reply::error(401, "authentication_error", "invalid x-api-key");
+    }
     let reply = match (request.method.as_str(), path) {
         ("POST", "/v1/messages" | "/v1/chat/completions" | "/v1/responses") => {
             message(shared, request, serial)

@@ -25,6 +25,16 @@ pub(super) struct Shared {
     default: Mutex<Scenario>,
     shelf: Shelf,
     gates: Mutex<HashMap<String, Arc<Gate>>>,
+    doors: Mutex<Doors>,
+}
+
+/// Who is let in, and where.
+#[derive(Default)]
+pub(super) struct Doors {
+    /// The credentials that are taken; all without it.
+    pub(super) takes: Option<Vec<String>>,
+    /// Whether anybody gets the list of models.
+    pub(super) lists_publicly: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,6 +52,7 @@ impl Shared {
             default: Mutex::new(Scenario::text()),
             shelf: Shelf::default(),
             gates: Mutex::default(),
+            doors: Mutex::default(),
         }
     }
 
@@ -71,6 +82,20 @@ impl Shared {
 
     pub(super) fn set_default(&self, scenario: Scenario) {
         *lock(&self.default) = scenario;
+    }
+
+    pub(super) fn set_doors(&self, change: impl FnOnce(&mut Doors)) {
+        change(&mut lock(&self.doors));
+    }
+
+    /// Whether the request's credential opens this door.
+    pub(super) fn takes(&self, request: &Request) -> bool {
+        let doors = lock(&self.doors);
+        let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
+        let credential = request.header("x-api-key").or(bearer).unwrap_or_default();
+        let is_list = request.method == "GET" && request.path() == "/v1/models";
+        (is_list && doors.lists_publicly)
+            || doors.takes.as_ref().is_none_or(|takes| takes.iter().any(|one| one == credential))
     }
 
     pub(super) fn gate(&self, name: &str) -> Arc<Gate> {

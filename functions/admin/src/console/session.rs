@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
+use baton_cloud::peer::Peer;
 use baton_cloud::store::{Edit, SeenSession, StoreError};
 use baton_domain::key::{Role, User};
 use baton_domain::session::{LIFE, Session, Who};
@@ -84,6 +85,9 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
     };
     match checked {
         Ok(mut request) => {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                peer.authenticate();
+            }
             let visit = Visit::new(visitor.actor.clone(), request.headers());
             request.extensions_mut().insert(visit);
             request.extensions_mut().insert(visitor);

@@ -2,8 +2,7 @@
 //!
 //! `docs/reference/bounds.md` has a row for each of them.
 
-use super::{Parseable, Source};
-use crate::peer::AddressRanges;
+use super::Source;
 use std::time::Duration;
 
 /// Bounds on what clients and upstreams may send.
@@ -37,8 +36,6 @@ pub struct InputBounds {
     pub answer_bytes: usize,
     /// How much an upstream may send before its first event, in bytes.
     pub first_event_bytes: usize,
-    /// Proxies whose `x-forwarded-for` is believed.
-    pub trusted_proxies: AddressRanges,
     /// How long answers under way may go on after the stop.
     pub stop: Duration,
 }
@@ -60,14 +57,7 @@ impl InputBounds {
             wrong_keys_per_minute: source.parsed("BATON_WRONG_KEYS_PER_MINUTE", "60"),
             answer_bytes: source.parsed("BATON_ANSWER_BYTES_MAX", "33554432"),
             first_event_bytes: source.parsed("BATON_FIRST_EVENT_BYTES_MAX", "1048576"),
-            trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
             stop: source.seconds("BATON_STOP_SECONDS", "60"),
         }
-    }
-}
-
-impl Parseable for AddressRanges {
-    fn placeholder() -> Self {
-        Self::default()
     }
 }

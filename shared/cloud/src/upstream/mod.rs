@@ -4,29 +4,29 @@
 //! and addresses that are not public are refused at connect time unless the operator allows them.
 
 mod address;
+mod proof;
 mod proxy;
 mod signer;
 
+pub use proof::{Proof, Proved, Subject};
 pub use proxy::ProxyUrl;
 pub use signer::{AwsAccess, NotSigned, Signer};
 
 use crate::settings::Timers;
 use address::PublicOnly;
 use aws_lc_rs::digest::{SHA256, digest};
-use baton_domain::account::{Account, CredentialKind};
+use baton_domain::account::CredentialKind;
 use baton_domain::secret::Secret;
+use baton_domain::verdict::ErrorFields;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::uri::InvalidUri;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use quick_cache::sync::Cache;
-use serde_json::Value;
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The body of an upstream's answer, chunk by chunk.
 pub type Body = reqwest::Body;
@@ -35,8 +35,7 @@ pub type Body = reqwest::Body;
 /// upstreams refuse such tokens without it).
 pub const OAUTH_BETA: &str = "oauth-2025-04-20";
 
-/// For a free call.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The largest answer to a free call.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Clients for so many proxies are kept, with their connections.
@@ -275,41 +274,11 @@ pub fn credential_header(
     Ok(Some((name, value)))
 }
 
-/// The one call that costs nothing and shows whether a credential is good: a list of one model.
-/// Answers the status and what the upstream says of an error.
-///
-/// # Errors
-/// A sentence for the operator.
-pub async fn free_call(
-    upstream: &Upstream,
-    account: &Account,
-    credential: &Secret,
-) -> Result<(StatusCode, String), String> {
-    let version = HeaderName::from_static("anthropic-version");
-    let mut headers = HeaderMap::from_iter([(version, HeaderValue::from_static("2023-06-01"))]);
-    let own = credential_header(account.credential, credential);
-    headers.extend(own.map_err(|_| "its credential is no header value".to_owned())?);
-    if account.credential.is_renewed() {
-        let beta = HeaderName::from_static("anthropic-beta");
-        headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));
-    }
-    let address = Address::new(&account.base_url, "/v1/models?limit=1");
-    let call = async {
-        let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await;
-        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Ok((head.status, said(&body)))
-    };
-    let late = |_| Err(format!("no answer within {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(late)
-}
-
 /// The message of an upstream's error, else the beginning of whatever it is.
 fn said(body: &[u8]) -> String {
-    let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = String::from_utf8_lossy(body);
-    json["error"]["message"].as_str().unwrap_or(&text).chars().take(500).collect()
+    let ErrorFields { message, .. } = ErrorFields::read(body);
+    let text = if message.is_empty() { String::from_utf8_lossy(body) } else { message.into() };
+    text.chars().take(500).collect()
 }
 
 /// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the

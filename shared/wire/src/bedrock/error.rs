@@ -21,8 +21,8 @@ pub struct Told {
 
 type Row = (&'static str, u16, &'static str);
 
-/// A credential that has run out or is badly signed is our fault for a moment, not a refused
-/// account: 403, which rests it for a while.
+/// Amazon tells a credential that it does not take with 403; it is told apart from a model that the
+/// account may not use.
 const EXCEPTIONS: [Row; 15] = [
     ("ValidationException", 400, "invalid_request_error"),
     ("ServiceQuotaExceededException", 429, "rate_limit_error"),
@@ -31,10 +31,10 @@ const EXCEPTIONS: [Row; 15] = [
     ("ServiceUnavailableException", 529, "overloaded_error"),
     ("UnrecognizedClientException", 401, "authentication_error"),
     ("AccessDeniedException", 403, "permission_error"),
-    ("ExpiredTokenException", 403, "permission_error"),
-    ("InvalidSignatureException", 403, "permission_error"),
-    ("IncompleteSignatureException", 403, "permission_error"),
-    ("MissingAuthenticationTokenException", 403, "permission_error"),
+    ("ExpiredTokenException", 401, "authentication_error"),
+    ("InvalidSignatureException", 401, "authentication_error"),
+    ("IncompleteSignatureException", 401, "authentication_error"),
+    ("MissingAuthenticationTokenException", 401, "authentication_error"),
     ("ResourceNotFoundException", 404, "not_found_error"),
     ("ModelTimeoutException", 504, "timeout_error"),
     ("InternalServerException", 500, "api_error"),
@@ -126,7 +126,8 @@ mod tests {
         check(429, Some(named), said, (429, "rate_limit_error", "m"));
         check(400, Some("ServiceQuotaExceededException"), said, (429, "rate_limit_error", "m"));
         check(403, Some("UnrecognizedClientException"), said, (401, "authentication_error", "m"));
-        check(403, Some("ExpiredTokenException"), said, (403, "permission_error", "m"));
+        check(403, Some("ExpiredTokenException"), said, (401, "authentication_error", "m"));
+        check(403, Some("AccessDeniedException"), said, (403, "permission_error", "m"));
         check(200, Some("throttlingException"), said, (429, "rate_limit_error", "m"));
         check(200, Some("serviceUnavailableException"), said, (529, "overloaded_error", "m"));
         check(200, Some("internalServerException"), said, (500, "api_error", "m"));

@@ -14,6 +14,8 @@ pub struct Failure {
     /// The error's type (Anthropic) or its type or code (OpenAI); `None` when the upstream sent
     /// something that is not an error object.
     pub kind: Option<String>,
+    /// The error's code, also where it is a number and where its type is known.
+    pub code: Option<String>,
     /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
     pub message: String,
 }
@@ -31,28 +33,32 @@ impl Failure {
                 }
                 message.extend([if message.is_empty() { "" } else { " " }, word]);
             }
-            Self { kind: None, message: shorten(&message) }
+            Self { kind: None, code: None, message: shorten(&message) }
         })
     }
 
     /// The error that a JSON object holds, if it holds one.
     pub(super) fn object(json: &[u8]) -> Option<Self> {
         let document = Document::read(json, DEPTH_MAX).ok()?;
-        let body = document.root();
+        // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
+        let root = document.root();
+        let body = root.items().and_then(|mut items| items.next()).unwrap_or(root);
         body.fields()?;
         let failed = get(body, "response").and_then(|response| get(response, "error"));
         let error = failed.or_else(|| get(body, "error"));
         if let Some(message) = error.and_then(Value::text) {
-            return Some(Self { kind: None, message: shorten(&message) });
+            let code = code_of(body);
+            return Some(Self { kind: None, code, message: shorten(&message) });
         }
         if let Some(error) = error.filter(|error| error.fields().is_some()) {
             return Some(Self {
                 kind: word(error, "type").or_else(|| word(error, "code")),
+                code: code_of(error),
                 message: word(error, "message").unwrap_or_default(),
             });
         }
         let message = word(body, "message").or_else(|| word(body, "Message"))?;
-        Some(Self { kind: word(body, "code"), message })
+        Some(Self { kind: word(body, "code"), code: code_of(body), message })
     }
 }
 
@@ -60,6 +66,13 @@ impl Failure {
 fn get<'a>(object: Value<'a>, name: &str) -> Option<Value<'a>> {
     let field = object.fields()?.find(|(known, _)| known == name)?;
     Some(field.1).filter(|value| !value.is_null())
+}
+
+/// Codes are words or numbers.
+fn code_of(object: Value<'_>) -> Option<String> {
+    let number = || get(object, "code").map(|code| code.raw().trim().to_owned());
+    let number = || number().filter(|text| text.parse::<u64>().is_ok());
+    word(object, "code").or_else(number)
 }
 
 fn word(object: Value<'_>, name: &str) -> Option<String> {
@@ -77,8 +90,8 @@ mod tests {
     #[test]
     fn every_form() {
         let check = |body: &str, kind: Option<&str>, message: &str| {
-            let failure = Failure { kind: kind.map(str::to_owned), message: message.into() };
-            assert_eq!(Failure::read(body.as_bytes()), failure, "{body}");
+            let Failure { kind: read, message: words, .. } = Failure::read(body.as_bytes());
+            assert_eq!((read.as_deref(), words.as_str()), (kind, message), "{body}");
         };
         let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#;
         check(anthropic, Some("overloaded_error"), "Overloaded");
@@ -101,6 +114,8 @@ mod tests {
         check("<html>\r\n  <body>\n", None, "<html> <body>");
         check("", None, "");
         check("[1]", None, "[1]");
+        check("[]", None, "[]");
+        check(r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}]"#, None, "m");
         check(&"é".repeat(2_000), None, &"é".repeat(500));
     }
 }

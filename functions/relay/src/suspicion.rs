@@ -1,0 +1,156 @@
+//! Credentials that an upstream seems to refuse. A request may have caused that: an account is condemned
+//! only after a free call of our own, with nothing of the client in it, has failed as well.
+
+use crate::Means;
+use crate::health::Note;
+use baton_cloud::store::{PoolMember, Store};
+use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
+use baton_domain::health::{Health, after, refused};
+use baton_domain::id::AccountId;
+use baton_domain::reason::RestReason;
+use baton_domain::verdict::{Effect, confirmed};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A check is good for so long: requests that are refused again must not cause a call each.
+const CHECK_LIFE: Duration = Duration::from_secs(30);
+/// An answer waits so long for a check.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A token that is refused so soon after another was renewed is not at fault.
+const RENEWAL_LIFE: Duration = Duration::from_secs(60);
+
+/// What this process has checked of late. Cloning shares it.
+#[derive(Clone, Default)]
+pub(crate) struct CredentialChecks(Arc<Mutex<Checks>>);
+
+#[derive(Default)]
+struct Checks {
+    by_account: HashMap<AccountId, (Instant, Outcome)>,
+    /// The token for which a new one was asked last.
+    renewed: HashMap<AccountId, (Instant, u64)>,
+}
+
+type Outcome = watch::Receiver<Option<Proof>>;
+
+/// A check under way, or one that was made a moment ago.
+pub(crate) struct Suspicion(Outcome);
+
+impl Suspicion {
+    /// What came of the check; `Unknown` where it takes too long.
+    pub(crate) async fn outcome(mut self, deadline: Instant) -> Proof {
+        let deadline = deadline.min(Instant::now() + PATIENCE);
+        let known = self.0.wait_for(Option::is_some);
+        let known = tokio::time::timeout_at(deadline, known).await;
+        known.ok().and_then(Result::ok).and_then(|known| *known).unwrap_or(Proof::Unknown)
+    }
+}
+
+impl CredentialChecks {
+    /// Whether a new token is worth asking for in place of `issue`. Where another one was refused just
+    /// before, the requests are at fault, or the account, but not the token.
+    pub(crate) fn may_renew(&self, account: &AccountId, issue: u64) -> bool {
+        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let last = checks.renewed.get(account);
+        if last.is_some_and(|(at, other)| *other != issue && now - *at < RENEWAL_LIFE) {
+            return false;
+        }
+        if last.is_none_or(|(_, other)| *other != issue) {
+            checks.renewed.insert(account.clone(), (now, issue));
+        }
+        true
+    }
+}
+
+impl Means {
+    /// Checks the credential by a free call, unless that was done a moment ago. What comes of it is
+    /// held against the account.
+    pub(crate) fn check_credential(&self, member: &PoolMember) -> Suspicion {
+        let mut checks = self.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, now) = (member.account.id.clone(), Instant::now());
+        if let Some((begun, outcome)) = checks.by_account.get(&id)
+            && now - *begun < CHECK_LIFE
+        {
+            return Suspicion(outcome.clone());
+        }
+        let (tell, outcome) = watch::channel(None);
+        checks.by_account.insert(id, (now, outcome.clone()));
+        let Ok(upstream) = self.upstream.through(member.proxy.as_ref()) else {
+            tell.send_replace(Some(Proof::Unknown));
+            return Suspicion(outcome);
+        };
+        let check = Check {
+            store: self.store.clone(),
+            upstream,
+            signer: self.signer.clone(),
+            account: member.account.clone(),
+            credential: member.credential.clone(),
+        };
+        self.leftovers.spawn(async move {
+            let proof = check.run().await;
+            tell.send_replace(Some(proof));
+        });
+        Suspicion(outcome)
+    }
+
+    /// Notes what is left of a suspicion that no call can confirm: a guess, which a good answer ends
+    /// and which locks nobody out.
+    pub(crate) fn note_unproven(&self, member: &PoolMember, suspicion: Suspicion) -> Note {
+        let (store, id) = (self.store.clone(), member.account.id.clone());
+        let deadline = Instant::now() + PATIENCE;
+        Note(Some(self.leftovers.spawn(async move {
+            if suspicion.outcome(deadline).await != Proof::Unproven {
+                return;
+            }
+            let now = store.clock().now();
+            let strike = Effect::Strike { reason: RestReason::CredentialRefused };
+            let change = |health: &Health| after(health, &strike, now);
+            if let Err(error) = store.change_health(&id, change).await {
+                tracing::warn!(account_id = %id, "its health is not stored: {error}");
+            }
+        })))
+    }
+}
+
+struct Check {
+    store: Store,
+    upstream: Upstream,
+    signer: Signer,
+    account: baton_domain::account::Account,
+    credential: baton_domain::secret::Secret,
+}
+
+impl Check {
+    async fn run(self) -> Proof {
+        let Self { store, upstream, signer, account, credential } = &self;
+        let bits = store.dice().bits();
+        let subject = Subject { upstream, signer, account, credential, bits };
+        let (health, now) = (store.health(&account.id), store.clock().now());
+        let proved = subject.prove(&health, now).await;
+        let Proved { proof, message, .. } = &proved;
+        tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
+        let change = |health: &Health| held(health, &proved, now);
+        if let Err(error) = store.change_health(&account.id, change).await {
+            tracing::warn!(account_id = %account.id, "its health is not stored: {error}");
+        }
+        proved.proof
+    }
+}
+
+/// Health after a check.
+fn held(health: &Health, proved: &Proved, now: jiff::Timestamp) -> Option<Health> {
+    let known = proved.remembered(health);
+    let base = known.as_ref().unwrap_or(health);
+    let changed = match (proved.proof, &proved.effect) {
+        (Proof::Refused(reason), _) => match confirmed(reason, now) {
+            Some(effect) => after(base, &effect, now),
+            None => refused(base, reason, None, now),
+        },
+        (_, Some(effect)) => after(base, effect, now),
+        _ => None,
+    };
+    changed.or(known)
+}

@@ -1,0 +1,153 @@
+//! Where a request comes from: the peer of its connection, or what a configured proxy reports.
+
+use http::{Extensions, HeaderMap, HeaderName};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address of the connection's other end. Whoever takes the connection puts it into the
+/// request's extensions; on Lambda it is the source address of the request's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// Proxies whose `x-forwarded-for` is believed: addresses and ranges of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<Range>);
+
+/// Addresses that begin with the same bits. IPv4 addresses are held as mapped IPv6 ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    network: u128,
+    prefix: u32,
+}
+
+impl TrustedProxies {
+    /// Whether this is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = bits(address);
+        self.0.iter().any(|range| (bits ^ range.network).leading_zeros() >= range.prefix)
+    }
+
+    /// Who the request comes from. Of the addresses in `x-forwarded-for` only those count that
+    /// trusted proxies have added, from the right; what a client writes there itself does not.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let mut hops =
+            lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
+        let mut client = peer.to_canonical();
+        while self.contains(client) {
+            match hops.next().and_then(read_hop) {
+                Some(hop) => client = hop.to_canonical(),
+                None => break,
+            }
+        }
+        client
+    }
+
+    /// The same of a request's parts; `None` where nobody noted the connection's other end.
+    pub fn client_of(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+        extensions.get::<PeerAddress>().map(|PeerAddress(peer)| self.client(*peer, headers))
+    }
+}
+
+/// An address that one holder has: of IPv6 providers hand out at least 64 bits to each.
+pub fn holder(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+/// An address with or without a port, in brackets or not.
+fn read_hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = || text.parse().ok().map(|at: std::net::SocketAddr| at.ip());
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(with_port)
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+impl FromStr for TrustedProxies {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+        all.map(Range::from_str).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl FromStr for Range {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "is a list of addresses and ranges: 10.0.0.0/8, fd00::/8, 192.0.2.7";
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(|_| WRONG)?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| WRONG)?;
+        let width = if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        let prefix = prefix.unwrap_or(width);
+        if prefix > width {
+            return Err(WRONG);
+        }
+        Ok(Self { network: bits(address), prefix: Ipv6Addr::BITS - width + prefix })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &str, peer: &str, lines: &[&str]) -> String {
+        let trusted: TrustedProxies = trusted.parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, line.parse().unwrap());
+        }
+        trusted.client(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_add_is_believed() {
+        for (trusted, peer, lines, expected) in [
+            ("", "192.0.2.1", &["203.0.113.9"][..], "192.0.2.1"),
+            ("10.0.0.0/8", "192.0.2.1", &["203.0.113.9"], "192.0.2.1"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["1.1.1.1, 203.0.113.9, 10.9.9.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9", "10.9.9.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["10.4.4.4"], "10.4.4.4"),
+            ("10.0.0.0/8", "10.1.2.3", &[], "10.1.2.3"),
+            ("10.0.0.0/8", "10.1.2.3", &["1.1.1.1, nonsense"], "10.1.2.3"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", &["203.0.113.9:4711"], "203.0.113.9"),
+            ("fd00::/8, 192.0.2.7", "fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            ("fd00::/8, 192.0.2.7", "192.0.2.7", &["[2001:db8::1]"], "2001:db8::1"),
+            ("0.0.0.0/0", "192.0.2.7", &["2001:db8::1"], "2001:db8::1"),
+        ] {
+            assert_eq!(client(trusted, peer, lines), expected, "{trusted} {peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        for text in ["10.0.0.0/33", "fd00::/129", "proxy.example", "10.0.0.0/", "10.0.0/8", "/8"] {
+            assert!(text.parse::<TrustedProxies>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_holder_of_ipv6_has_many_addresses() {
+        let of = |text: &str| holder(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+    }
+}

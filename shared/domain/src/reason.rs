@@ -1,0 +1,152 @@
+//! Why an account rests: an enum from the upstream's answer to the store. The words for people are
+//! made where they are shown.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why an account, or one of its models, is not used for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "String")]
+pub enum RestReason {
+    /// Too many requests or tokens in a short time.
+    RateLimited,
+    /// A limit on money, set at the upstream or by its plan, is reached.
+    SpendCapReached,
+    /// The credit that was bought is used up.
+    CreditUsedUp,
+    /// The organization or its project is disabled.
+    OrganizationDisabled,
+    /// The model, or a feature of it, is not there for this account.
+    ModelUnavailable,
+    /// The upstream forbids the account without naming a cause.
+    Forbidden,
+    /// The short-lived token is refused; a new one is asked for.
+    TokenRefused,
+    /// The credential is refused.
+    CredentialRefused,
+    /// The token cannot be renewed any more.
+    TokenEnded,
+    /// The platform has too much to do.
+    Overloaded,
+    /// It fails.
+    ServerError,
+    /// No connection, or it broke.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// Its streams begin with an error.
+    StreamError,
+    /// Written by a version whose words are not known.
+    Unknown,
+}
+
+/// Every reason with its stored name, the words for people, and the words that 0.1.0 stored.
+const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
+    (
+        RestReason::RateLimited,
+        "rate_limited",
+        "rate limited (429)",
+        &["rate limited (429)", "rate limited"],
+    ),
+    (
+        RestReason::SpendCapReached,
+        "spend_cap_reached",
+        "spend cap reached",
+        &["spend cap reached (402)", "spend cap reached (429)", "spend cap reached"],
+    ),
+    (RestReason::CreditUsedUp, "credit_used_up", "the credit is used up", &[]),
+    (
+        RestReason::OrganizationDisabled,
+        "organization_disabled",
+        "the upstream has disabled the organization",
+        &["the upstream has disabled the account (403)"],
+    ),
+    (
+        RestReason::ModelUnavailable,
+        "model_unavailable",
+        "the model or a feature of it is not available to the account",
+        &[],
+    ),
+    (RestReason::Forbidden, "forbidden", "forbidden (403)", &["forbidden (403)"]),
+    (
+        RestReason::TokenRefused,
+        "token_refused",
+        "the token is refused (401); a new one is asked for",
+        &["the token is refused (401); a new one is asked for"],
+    ),
+    (
+        RestReason::CredentialRefused,
+        "credential_refused",
+        "the upstream refuses the credential (401)",
+        &["the upstream refuses the credential (401)"],
+    ),
+    (RestReason::TokenEnded, "token_ended", "the token is not renewed any more", &[]),
+    (RestReason::Overloaded, "overloaded", "overloaded (529)", &["overloaded (529)"]),
+    (RestReason::ServerError, "server_error", "server error", &["server error"]),
+    (RestReason::Unreachable, "unreachable", "unreachable", &["unreachable"]),
+    (RestReason::TimedOut, "timed_out", "no answer in time", &["no answer in time"]),
+    (
+        RestReason::StreamError,
+        "stream_error",
+        "the upstream's stream began with an error",
+        &["the upstream's stream began with an error"],
+    ),
+    (RestReason::Unknown, "unknown", "the reason is not known", &[]),
+];
+
+impl RestReason {
+    /// Whether waiting does not help, but an operator does: by money, or by another credential.
+    pub fn needs_operator(self) -> bool {
+        self.is_about_money()
+            || matches!(
+                self,
+                Self::OrganizationDisabled | Self::CredentialRefused | Self::TokenEnded
+            )
+    }
+
+    /// Whether a limit on money, or the want of it, is the cause.
+    pub fn is_about_money(self) -> bool {
+        matches!(self, Self::SpendCapReached | Self::CreditUsedUp)
+    }
+
+    fn row(self) -> &'static (Self, &'static str, &'static str, &'static [&'static str]) {
+        let last = &WORDS[WORDS.len() - 1];
+        WORDS.iter().find(|(reason, ..)| *reason == self).unwrap_or(last)
+    }
+}
+
+impl From<String> for RestReason {
+    fn from(text: String) -> Self {
+        let is = |row: &&(Self, &str, &str, &[&str])| row.1 == text || row.3.contains(&&*text);
+        WORDS.iter().find(is).map_or(Self::Unknown, |(reason, ..)| *reason)
+    }
+}
+
+impl fmt::Display for RestReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.row().2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_survives_the_store() {
+        for (reason, name, ..) in WORDS {
+            assert_eq!(serde_json::to_value(reason).unwrap(), name);
+            assert_eq!(serde_json::from_value::<RestReason>(name.into()).unwrap(), reason);
+        }
+    }
+
+    #[test]
+    fn the_words_of_0_1_0_are_read() {
+        for (reason, _, _, old) in WORDS {
+            for text in old {
+                assert_eq!(RestReason::from((*text).to_owned()), reason, "{text}");
+            }
+        }
+        assert_eq!(RestReason::from("invalid_grant: gone".to_owned()), RestReason::Unknown);
+    }
+}

@@ -1,0 +1,118 @@
+//! What an upstream's error says, in whatever form: read once, for all vendors' rules.
+
+use jiff::SignedDuration;
+use serde_json::Value;
+
+/// The fields of an error that rules go by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorFields {
+    /// `error.type`
+    pub kind: Option<String>,
+    /// `error.code`, also where it is a number.
+    pub code: Option<String>,
+    /// `error.status` of Google's APIs (`RESOURCE_EXHAUSTED`).
+    pub status: Option<String>,
+    /// `reason` of Google's `ErrorInfo`.
+    pub reason: Option<String>,
+    /// `retryDelay` of Google's `RetryInfo`.
+    pub retry_delay: Option<SignedDuration>,
+    /// `error.message`
+    pub message: String,
+}
+
+impl ErrorFields {
+    /// Reads an error's body, or the data of an event that tells one: Anthropic's envelope,
+    /// OpenAI's object, Google's list of one, a failed response, xAI's `{"code", "error"}`,
+    /// Amazon's `{"message"}`. What is none of these has no fields.
+    pub fn read(body: &[u8]) -> Self {
+        let whole: Value = serde_json::from_slice(body).unwrap_or_default();
+        // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
+        let whole = whole.get(0).unwrap_or(&whole);
+        let error = match (&whole["response"]["error"], &whole["error"]) {
+            (failed @ Value::Object(_), _) => failed,
+            (_, error @ Value::Object(_)) => error,
+            (_, Value::String(message)) => {
+                let message = message.clone();
+                return Self { code: word(&whole["code"]), message, ..Self::default() };
+            }
+            _ => whole,
+        };
+        let message = [&error["message"], &error["Message"], &error["detail"]];
+        let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let detail = |name: &str| details.iter().find_map(|detail| detail[name].as_str());
+        Self {
+            kind: word(&error["type"]),
+            code: word(&error["code"]),
+            status: word(&error["status"]),
+            reason: detail("reason").map(str::to_owned),
+            retry_delay: detail("retryDelay").and_then(seconds),
+            message: message.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Whether one of the error's names is among these.
+    pub(super) fn is_any(&self, names: &[&str]) -> bool {
+        let own = [&self.code, &self.kind, &self.status, &self.reason];
+        own.into_iter().flatten().any(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)))
+    }
+
+    /// Whether the message begins so.
+    pub(super) fn begins(&self, words: &str) -> bool {
+        self.message.starts_with(words)
+    }
+
+    /// Whether it has a name at all; a status that is repeated as the code is none.
+    pub(super) fn is_named(&self) -> bool {
+        let own = [&self.code, &self.kind, &self.status, &self.reason];
+        own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
+    }
+
+    /// Whether its names say that the credential is bad, rather than what was asked with it.
+    pub fn names_credential(&self) -> bool {
+        self.is_any(&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"])
+    }
+
+    /// The status that an error inside a stream stands for: by its names, as the vendors document
+    /// them for their statuses.
+    pub fn implied_status(&self) -> u16 {
+        let numeric = self.code.as_ref().and_then(|code| code.parse().ok());
+        if let Some(status) = numeric.filter(|status| (400..600).contains(status)) {
+            return status;
+        }
+        let known = IMPLIED.iter().find(|(names, _)| self.is_any(names));
+        known.map_or(400, |(_, status)| *status)
+    }
+}
+
+/// Anthropic ("Errors", 2026-11), OpenAI ("Error codes", 2026-11) and Google's RPC codes.
+const IMPLIED: [(&[&str], u16); 12] = [
+    (&["overloaded_error", "server_is_overloaded", "engine_overloaded", "slow_down"], 529),
+    (&["insufficient_quota", "rate_limit_error", "rate_limit_exceeded"], 429),
+    (&["RESOURCE_EXHAUSTED", "too_many_requests", "tokens", "requests"], 429),
+    (&["billing_error", "insufficient_credits"], 402),
+    (&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"], 401),
+    (&["permission_error", "permission_denied"], 403),
+    (&["model_not_found", "not_found_error", "NOT_FOUND"], 404),
+    (&["request_too_large"], 413),
+    (&["timeout_error", "timeout", "gateway_timeout_error", "DEADLINE_EXCEEDED"], 504),
+    (&["api_error", "server_error", "internal_error", "INTERNAL"], 500),
+    (&["UNAVAILABLE", "service_unavailable"], 503),
+    (&["invalid_request_error"], 400),
+];
+
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A duration of Google's JSON: `34s`, `34.074824224s`.
+fn seconds(text: &str) -> Option<SignedDuration> {
+    let (whole, fraction) =
+        text.strip_suffix('s')?.split_once('.').unwrap_or((text.strip_suffix('s')?, ""));
+    let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let (whole, millis): (i64, i64) = (whole.parse().ok()?, millis.parse().ok()?);
+    Some(SignedDuration::from_millis(whole.checked_mul(1000)?.checked_add(millis)?))
+}

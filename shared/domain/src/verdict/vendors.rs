@@ -1,0 +1,239 @@
+//! What errors mean that a vendor names, vendor by vendor. Codes and types come first; a text is
+//! compared only where the vendor gives nothing else, with its whole beginning, and where it was seen.
+
+use super::ErrorFields;
+use crate::account::Provider;
+use crate::reason::RestReason;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// What a vendor's error means, where the status alone would not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// This request is too much for the account; a smaller one is not.
+    TooMuch,
+    /// The account has not got the model, or a feature of it.
+    Unavailable,
+    /// The account as a whole is out, perhaps until a named moment.
+    Out(RestReason, Option<Timestamp>),
+    /// The credential is not taken.
+    Refused,
+}
+
+/// An error answer as the rules see it.
+pub(super) struct Seen<'a> {
+    pub(super) status: u16,
+    pub(super) error: &'a ErrorFields,
+    /// The model that was asked for.
+    pub(super) model: &'a str,
+}
+
+type Rule = fn(&Seen<'_>) -> Option<Meaning>;
+
+/// What the error means to an upstream of this kind. An account may point at a gateway that passes
+/// the words of others on, so the vendors of a dialect come first and the others after them.
+pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
+    let rules: &[Rule] = match provider {
+        Provider::Anthropic => &[anthropic, openai, openrouter],
+        Provider::Bedrock => &[bedrock, anthropic],
+        Provider::OpenaiCompatible => {
+            &[openai, azure, google, openrouter, xai, groq, alibaba, anthropic]
+        }
+    };
+    rules.iter().find_map(|rule| rule(seen))
+}
+
+/// The texts with 400 are as users of Claude Code have reported them: credit (anthropics/claude-code
+/// #88711, 2026-08-22), limits (#38035, 2026-03-24), organization (#72457, 2026-06-30), long context
+/// (#44863, 2026-04-07). None of them has a code or a type of its own.
+fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
+    let error = seen.error;
+    if error.is_any(&["billing_error"]) {
+        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    }
+    if matches!(seen.status, 400 | 403) {
+        if error.begins("Your credit balance is too low to access the Anthropic API") {
+            return Some(Meaning::Out(RestReason::CreditUsedUp, None));
+        }
+        let limits = [
+            "You have reached your specified API usage limits",
+            "You have reached your specified workspace API usage limits",
+        ];
+        if limits.iter().any(|words| error.begins(words)) {
+            let until = regained(&error.message);
+            return Some(Meaning::Out(RestReason::SpendCapReached, until));
+        }
+        if error.begins("This organization has been disabled") {
+            return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+        }
+    }
+    if seen.status == 429 && error.begins("Extra usage is required for long context requests") {
+        return Some(Meaning::TooMuch);
+    }
+    // "Errors", 2026-11: `{"type": "not_found_error", "message": "model: claude-none"}`
+    let is_missing = error.is_any(&["not_found_error"]) && error.begins("model:");
+    (seen.status == 404 && is_missing).then_some(Meaning::Unavailable)
+}
+
+/// "You will regain access on 2026-12-01 at 00:00 UTC."
+fn regained(message: &str) -> Option<Timestamp> {
+    let (_, rest) = message.split_once("You will regain access on ")?;
+    let day = DateTime::strptime("%Y-%m-%d at %H:%M", rest.get(..19)?).ok()?;
+    day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175; an account's own
+/// limit that one request exceeds ("Request too large for gpt-4o … on tokens per min"): the same
+/// page, `rate_limit_exceeded`. Others have taken the codes over (Moonshot, DeepSeek, vLLM).
+fn openai(seen: &Seen<'_>) -> Option<Meaning> {
+    const MONEY: [&str; 8] = [
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_limit_reached",
+        "insufficient_credits",
+        "insufficient_balance",
+        "exceeded_current_quota_error",
+        "quota_exceeded_error",
+        "billing_limit_user_error",
+    ];
+    const DISABLED: [&str; 3] =
+        ["billing_not_active", "access_terminated", "organization_disabled"];
+    const MODEL: [&str; 5] = [
+        "model_not_found",
+        "model_not_available",
+        "model_not_supported",
+        "unsupported_model",
+        "invalid_model",
+    ];
+    let error = seen.error;
+    if error.is_any(&MONEY) {
+        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    }
+    if error.is_any(&DISABLED) {
+        return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+    }
+    if error.is_any(&["account_deactivated", "invalid_api_key"]) {
+        return Some(Meaning::Refused);
+    }
+    if seen.status == 429 && error.begins("Request too large for ") {
+        return Some(Meaning::TooMuch);
+    }
+    if error.is_any(&MODEL) {
+        return Some(Meaning::Unavailable);
+    }
+    // vLLM, Ollama and others have no code for it: "The model `x` does not exist."
+    let is_missing = seen.status == 404 && !seen.model.is_empty();
+    let names_model = || {
+        let after = error.message.split_once(seen.model).map(|(_, after)| after);
+        after.is_some_and(|after| {
+            ["not found", "does not exist", "is not supported"].iter().any(|it| after.contains(it))
+        })
+    };
+    (is_missing && names_model()).then_some(Meaning::Unavailable)
+}
+
+/// Azure OpenAI, "error codes", 2026-11.
+fn azure(seen: &Seen<'_>) -> Option<Meaning> {
+    seen.error
+        .is_any(&["DeploymentNotFound", "deployment_not_found", "OperationNotSupported"])
+        .then_some(Meaning::Unavailable)
+}
+
+/// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11): a bad key is told with 400.
+fn google(seen: &Seen<'_>) -> Option<Meaning> {
+    const REFUSED: [&str; 7] = [
+        "API_KEY_INVALID",
+        "API_KEY_SERVICE_BLOCKED",
+        "API_KEY_HTTP_REFERRER_BLOCKED",
+        "API_KEY_IP_ADDRESS_BLOCKED",
+        "ACCESS_TOKEN_EXPIRED",
+        "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        "CREDENTIALS_MISSING",
+    ];
+    const DISABLED: [&str; 4] =
+        ["CONSUMER_SUSPENDED", "CONSUMER_INVALID", "SERVICE_DISABLED", "BILLING_DISABLED"];
+    let error = seen.error;
+    if error.is_any(&REFUSED) {
+        return Some(Meaning::Refused);
+    }
+    if error.is_any(&DISABLED) {
+        return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+    }
+    // "models/gemini-x is not found for API version v1main, or is not supported for …"
+    let is_missing = seen.status == 404 && error.is_any(&["NOT_FOUND"]);
+    (is_missing && error.begins("models/")).then_some(Meaning::Unavailable)
+}
+
+/// OpenRouter, "Errors", 2026-11. A 402 may be about the size of one request (can1357/oh-my-pi #9569,
+/// QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`".
+fn openrouter(seen: &Seen<'_>) -> Option<Meaning> {
+    let error = seen.error;
+    let too_much =
+        ["This request requires more credits, or fewer max_tokens", "Prompt tokens limit exceeded"];
+    if seen.status == 402 && too_much.iter().any(|words| error.begins(words)) {
+        return Some(Meaning::TooMuch);
+    }
+    let is_missing = seen.status == 404 && error.begins("No endpoints found");
+    (is_missing || error.begins("No allowed providers are available for the selected model"))
+        .then_some(Meaning::Unavailable)
+}
+
+/// xAI has no code for it: 403 (warpdotdev/warp #14863, 2026-08-09; continuedev/continue #12670,
+/// 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09).
+fn xai(seen: &Seen<'_>) -> Option<Meaning> {
+    let error = seen.error;
+    let is_spent = error.begins("Your team ")
+        && error.message.contains(
+            " has either used all available credits or reached its monthly spending limit",
+        );
+    let is_new = error.begins("Your newly created team doesn't have any credits")
+        || error.begins("You have run out of credits");
+    (matches!(seen.status, 402 | 403 | 429) && (is_spent || is_new))
+        .then_some(Meaning::Out(RestReason::CreditUsedUp, None))
+}
+
+/// Groq tells both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
+fn groq(seen: &Seen<'_>) -> Option<Meaning> {
+    const MODEL: [&str; 3] = [
+        "model_permission_blocked_org",
+        "model_permission_blocked_project",
+        "model_decommissioned",
+    ];
+    let error = seen.error;
+    if error.is_any(&["organization_restricted"]) {
+        return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+    }
+    if error.is_any(&["blocked_api_access"]) {
+        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    }
+    error.is_any(&MODEL).then_some(Meaning::Unavailable)
+}
+
+/// Alibaba Cloud Model Studio, "Error codes", 2026-11: overdue payment with 400.
+fn alibaba(seen: &Seen<'_>) -> Option<Meaning> {
+    let is_overdue = seen.error.is_any(&["Arrearage"]);
+    is_overdue.then_some(Meaning::Out(RestReason::CreditUsedUp, None))
+}
+
+/// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions were put in Anthropic's words
+/// before; a model that a region has not got is told with a `ValidationException`.
+fn bedrock(seen: &Seen<'_>) -> Option<Meaning> {
+    const REFUSED: [&str; 5] = [
+        "UnrecognizedClientException",
+        "ExpiredTokenException",
+        "InvalidSignatureException",
+        "IncompleteSignatureException",
+        "MissingAuthenticationTokenException",
+    ];
+    let error = seen.error;
+    if error.is_any(&REFUSED) {
+        return Some(Meaning::Refused);
+    }
+    let is_unknown = seen.status == 400
+        && (error.begins("The provided model identifier is invalid")
+            || (error.begins("Invocation of model ID ")
+                && error.message.contains("with on-demand throughput isn")));
+    // `ResourceNotFoundException` is about the model: the path names nothing else.
+    (is_unknown || seen.status == 404).then_some(Meaning::Unavailable)
+}

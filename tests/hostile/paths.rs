@@ -1,0 +1,232 @@
+//! Texts of clients that would change the path of an upstream's address: nothing but a model is ever
+//! asked for with the organization's credential.
+
+use std::time::Duration;
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key};
+use serde_json::json;
+
+use crate::class::Class;
+use crate::process::{address, read_to_end, send};
+
+/// Ids that are none, as a client writes them into a path.
+const BAD: [&str; 62] = [
+    "..",
+    ".",
+    "...",
+    "../files",
+    "../files/file_011/content",
+    "../messages/batches?limit=100",
+    "..%2f..%2fanything%2fsecret",
+    "%2e%2e/organizations/me",
+    "%2E%2E%2Ffiles",
+    ".%2e/files",
+    "%2e./files",
+    "x%2F..%2F..%2Ffiles",
+    "claude-haiku-x/../../files",
+    "../files/claude-haiku-4-5",
+    "x/./y",
+    "x/.",
+    "x/..",
+    "./x",
+    "x//y",
+    "x%2F%2Fy",
+    "/x",
+    "%2Fx",
+    "%2F..%2Fx",
+    "//files",
+    "x%2f",
+    "..;/files",
+    "..;a=b/files",
+    "x/..;/files",
+    ";/files",
+    "..%3b/files",
+    "..%20/files",
+    "%20",
+    "..\\files",
+    "..%5cfiles",
+    "%5c..%5cfiles",
+    "x%5cy",
+    "..%00/files",
+    "x%00",
+    "x%0d%0aHost:%20evil",
+    "x%0a",
+    "x%09",
+    "x%7f",
+    "x%c2%85",
+    "x%c2%9b31m",
+    "x%e2%80%ae",
+    "x%e2%80%a8",
+    "x%e2%81%a6",
+    "%ef%bc%8e%ef%bc%8e/files",
+    "x%ef%bc%8fy",
+    "x%ef%bc%bcy",
+    "%e2%80%a5/files",
+    "x%3fkey=1",
+    "x%23y",
+    "%252e%252e/files",
+    "%252e%252e%252ffiles",
+    "..%252ffiles",
+    "x%252fy",
+    "x%255cy",
+    "%c0%ae%c0%ae/files",
+    "%c0%af",
+    "%",
+    "%zz",
+];
+
+const BASES: [&str; 4] =
+    ["/v1/models/", "/anthropic/v1/models/", "/claude-code/v1/models/", "/v1/v1/models/"];
+
+/// The status of a request as it stands; no client's library folds its path.
+async fn raw(house: &House, key: &Key, method: &str, target: &str) -> String {
+    let body = "{\"messages\":[],\"max_tokens\":1,\"anthropic_version\":\"bedrock-2023-05-31\"}";
+    let length = if method == "POST" { body.len() } else { 0 };
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nhost: here\r\nx-api-key: {}\r\nanthropic-version: 2023-06-01\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{}",
+        key.secret,
+        &body[..length]
+    );
+    let Ok(mut stream) = send(address(&house.relay_url()), request.as_bytes()).await else {
+        return "no connection".to_owned();
+    };
+    let (said, _) = read_to_end(&mut stream, Duration::from_secs(20)).await;
+    said
+}
+
+fn is_refused(said: &str) -> bool {
+    let Some((head, body)) = said.split_once("\r\n\r\n") else { return false };
+    // What is not even a request's target is hyper's to refuse, without words.
+    head.starts_with("HTTP/1.1 400") && (body.is_empty() || body.contains("invalid_request_error"))
+}
+
+pub(crate) async fn run(class: Class) {
+    let house = House::open().await;
+    let group = house.group("bedrock").await;
+    let bedrock = json!({
+        "provider": "bedrock", "groups": [group],
+        "credential": {"type": "bearer", "value": "bedrock-key"},
+    });
+    house.account_with("bedrock", &house.upstream.url(), bedrock).await;
+    let wide = house.key("wide").create().await;
+    let narrow = house.key("narrow").models(&["claude-haiku-*"]).create().await;
+    let on_bedrock = house.key("on bedrock").group(&group).create().await;
+    for id in BAD {
+        for base in BASES {
+            for key in [&wide, &narrow] {
+                let said = raw(&house, key, "GET", &format!("{base}{id}")).await;
+                class.check(&format!("{base}{id}"), is_refused(&said), || said.clone());
+            }
+        }
+        let id = id.split('?').next().unwrap_or_default();
+        for action in ["invoke", "invoke-with-response-stream", "count-tokens"] {
+            for key in [&wide, &on_bedrock] {
+                let target = format!("/model/{id}/{action}");
+                let said = raw(&house, key, "POST", &target).await;
+                class.check(&target, is_refused(&said), || said.clone());
+            }
+        }
+    }
+    let asked = house.upstream.exchanges();
+    class.check("nothing went to the upstream", asked.is_empty(), || {
+        asked.iter().map(|it| it.request.target.clone()).collect::<Vec<_>>().join(" ")
+    });
+    bodies(&class, &house, &on_bedrock).await;
+    good(&class, &house, &wide).await;
+    queries(&class, &house, &wide).await;
+    operators(&class, &house).await;
+}
+
+/// A body's model becomes a part of Bedrock's path.
+async fn bodies(class: &Class, house: &House, key: &Key) {
+    let models = [
+        "..",
+        "../x",
+        "x/../../y",
+        "x/..",
+        "..\\x",
+        "x?y",
+        "x#y",
+        "x%2fy",
+        "%2e%2e",
+        "x\n",
+        "x\u{0}",
+        "x\u{202e}",
+        "\u{ff0e}\u{ff0e}/x",
+        "/x",
+        "x/",
+        "x//y",
+        "..;/x",
+        ".",
+        " ",
+    ];
+    for model in models {
+        for path in ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"] {
+            let body = json!({"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]});
+            let request = key.request("POST", path).header("content-type", "application/json");
+            let answer = Answer::to(request.body(body.to_string())).await;
+            class.check(&format!("{path} {model:?}"), answer.status == 400, || answer.text());
+        }
+    }
+    let asked = house.upstream.exchanges().len();
+    class.check("no body's model went up", asked == 0, || asked.to_string());
+}
+
+/// What is a model goes up as one segment.
+async fn good(class: &Class, house: &House, key: &Key) {
+    for (id, target) in [
+        ("claude-opus-5-5", "/v1/models/claude-opus-5-5"),
+        ("anthropic/claude-opus-5-5", "/v1/models/anthropic%2Fclaude-opus-5-5"),
+        ("anthropic%2Fclaude-opus-5-5", "/v1/models/anthropic%2Fclaude-opus-5-5"),
+        ("ft:gpt-4o:org::id", "/v1/models/ft:gpt-4o:org::id"),
+        ("a..b", "/v1/models/a..b"),
+        ("us.anthropic.claude-v1%3A0", "/v1/models/us.anthropic.claude-v1:0"),
+    ] {
+        raw(house, key, "GET", &format!("/v1/models/{id}")).await;
+        let seen = house.upstream.exchanges().last().map(|it| it.request.target.clone());
+        class.check(id, seen.as_deref() == Some(target), || format!("{seen:?}"));
+    }
+}
+
+/// Of a query only what is documented goes up.
+async fn queries(class: &Class, house: &House, key: &Key) {
+    for (query, kept) in [
+        ("limit=1", "?limit=1"),
+        ("limit=1&after_id=x&beta=true", "?limit=1&after_id=x&beta=true"),
+        ("path=../files&limit=2", "?limit=2"),
+        ("workspace_id=w&organization=o&key=k", ""),
+        ("%6cimit=1&x", ""),
+    ] {
+        for path in ["/v1/models", "/v1/models/claude-opus-5-5"] {
+            raw(house, key, "GET", &format!("{path}?{query}")).await;
+            let seen = house.upstream.exchanges().last().map(|it| it.request.target.clone());
+            let wanted = format!("{path}{kept}");
+            class.check(query, seen.as_deref() == Some(&wanted), || format!("{seen:?}"));
+        }
+    }
+}
+
+/// Ids in the paths of the admin API and the console name a thing of Baton's, or nothing.
+async fn operators(class: &Class, house: &House) {
+    let admin = address(&house.admin_url());
+    for kind in ["accounts", "keys", "groups", "users", "prices"] {
+        for id in BAD {
+            let id = id.split('?').next().unwrap_or_default();
+            for base in ["/api/v1", "/console"] {
+                let request = format!(
+                    "GET {base}/{kind}/x{id} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {}\r\n\
+                     connection: close\r\n\r\n",
+                    house.admin_token()
+                );
+                let Ok(mut stream) = send(admin, request.as_bytes()).await else { continue };
+                let (said, _) = read_to_end(&mut stream, Duration::from_secs(20)).await;
+                let status = said.get(9..12).unwrap_or_default().to_owned();
+                // The console sends whoever is not signed in to its sign-in page.
+                let is_fine = status.starts_with('4') || (base == "/console" && status == "303");
+                class.check(&format!("{base}/{kind}/x{id}"), is_fine, || said.clone());
+            }
+        }
+    }
+}
