@@ -131,6 +131,15 @@ impl Connections {
         state.open.len()
     }
 
+    fn close_overdue(&self) {
+        for connection in self.state().open.values() {
+            if let Some(why) = connection.is_over(&self.0.rules.times) {
+                tracing::debug!("a connection is closed: {why}");
+                connection.close();
+            }
+        }
+    }
+
     /// Closes those that are idle or slow, again and again.
     pub(crate) async fn sweep_until(self, ended: CancellationToken) {
         let mut interval = tokio::time::interval(self.0.rules.interval());
@@ -138,12 +147,7 @@ impl Connections {
         let sweeping = async {
             loop {
                 interval.tick().await;
-                for connection in self.state().open.values() {
-                    if let Some(why) = connection.is_over(&self.0.rules.times) {
-                        tracing::debug!("a connection is closed: {why}");
-                        connection.close();
-                    }
-                }
+                self.close_overdue();
             }
         };
         let _: Option<()> = ended.run_until_cancelled(sweeping).await;

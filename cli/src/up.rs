@@ -139,7 +139,8 @@ impl Ready {
         let is_recorded = self.doors.serve(&self.settings, stop).await;
         queue_done.cancel();
         let ends = async { tokio::join!(consumer, caretaker) };
-        let is_stored = tokio::time::timeout(LAST_STEPS - RECORDING, ends).await.is_ok();
+        let is_stored =
+            tokio::time::timeout(LAST_STEPS.saturating_sub(RECORDING), ends).await.is_ok();
         match (is_recorded, is_stored) {
             (true, true) => Left::Nothing,
             (true, false) => Left::Queued,

@@ -107,7 +107,7 @@ async fn what_the_template_names_is_written_by_the_function_that_is_said() {
     // Refused accounts are asked again every five minutes, and this one would be taken back.
     cloud.function("refresh").await.invoke(&event::tick(), WITHOUT_HURRY).await;
     cloud.upstream.next("error:authentication");
-    Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.status(401);
+    Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.status(503);
     let messages = cloud.stores.receive().await;
     let cost = |message: &Value| -> f64 {
         let record: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();

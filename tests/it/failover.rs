@@ -218,8 +218,8 @@ async fn a_firewalls_403_is_held_against_the_account_only_if_it_forbids_us_too()
     for (serial, scenario) in ["error:text_403_waf", "error:lambda_403"].into_iter().enumerate() {
         pair.first.next(scenario);
         pair.key.ask("hi").await.ok();
-        let paid = pair.first.exchanges_on("/v1/messages").len();
-        assert_eq!(paid, serial + 1, "{scenario}: it is still the first choice");
+        let asked = pair.first.exchanges_on("/v1/messages").len();
+        assert_eq!(asked, serial + 1, "{scenario}: it is still the first choice");
     }
     assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
 }

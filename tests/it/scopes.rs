@@ -33,13 +33,14 @@ async fn of_two_hundred_at_once_by_keys_of_one_user_a_cap_for_fifty_admits_fifty
     // The first whole cent at which fifty fit; the next request does not.
     let cents = (each * 50 + CENT - 1) / CENT;
     assert!(cents * CENT < each * 51, "an estimate is more than a cent");
+    let user = house.admin().create("/users", &json!({"name": "racer"})).await;
     let mut keys = Vec::new();
     for number in 0..4 {
         let name = format!("race-{number}");
-        keys.push(house.key(&name).with("user_id", "usr_1").create().await);
+        keys.push(house.key(&name).with("user_id", user.as_str()).create().await);
     }
     let cap = json!({
-        "scope": { "type": "user", "user_id": "usr_1" }, "amount": cents.to_string(),
+        "scope": { "type": "user", "user_id": user }, "amount": cents.to_string(),
         "period": "monthly",
     });
     house.admin().post("/organizations/spend_limits", &cap).await.ok();
@@ -51,7 +52,7 @@ async fn of_two_hundred_at_once_by_keys_of_one_user_a_cap_for_fifty_admits_fifty
     }
     gate.reached(50).await;
     let during = scope(&keys[0], "user").await;
-    assert_eq!(during["id"], "usr_1");
+    assert_eq!(during["id"], user.as_str());
     assert_eq!(pico(&period(&during, "monthly")["reserved_usd"]), each * 50, "{during}");
     assert_eq!(during["open_requests"], 50);
     gate.open();

@@ -91,8 +91,9 @@ async fn keys_of_the_pepper_before_stay_good() {
     // Both functions have the new pepper once a key of it is good at the relay.
     eventually("a key under the new pepper", SOON, async || {
         let key = new_key(&format!("new {}", manager.calls())).await;
-        Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
-        if manager.calls() > before + 4 { Ok(()) } else { Err(manager.calls()) }
+        let answer = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await;
+        let is_good = answer.status == 200 && manager.calls() > before + 4;
+        if is_good { Ok(()) } else { Err((answer.status, manager.calls())) }
     })
     .await;
     Cloud::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();

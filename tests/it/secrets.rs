@@ -37,7 +37,7 @@ async fn neither_output_nor_files_hold_a_secret() {
     let key = Key::found(&secret, &format!("http://{}", process.relay));
     key.ask("hi").await.ok();
     upstream.next("error:authentication");
-    key.ask("hi").await.status(401);
+    key.ask("hi").await.refused(503, "api_error");
 
     process.terminate();
     let ended = process.ended();

@@ -177,12 +177,13 @@ async fn whatever_a_session_is_founded_on_ends_it() {
     };
     for what in ["disabled", "role", "key disabled", "rotated", "expired", "given away", "deleted"]
     {
-        let ada = desk.user(json!({"name": "Ada"})).await;
-        let bob = desk.user(json!({"name": "Bob"})).await;
+        let ada = desk.user(json!({"name": format!("Ada, {what}")})).await;
+        let bob = desk.user(json!({"name": format!("Bob, {what}")})).await;
         let (mut visitor, id) = holder(&desk, &ada).await;
         assert!(visitor.clone().known_as().await.is_some());
-        user(&json!({"name": "Ada Lovelace"}), &ada).await;
-        assert_eq!(visitor.clone().known_as().await.as_deref(), Some("Ada Lovelace"), "no reason");
+        let name = format!("Ada Lovelace, {what}");
+        user(&json!({"name": name}), &ada).await;
+        assert_eq!(visitor.clone().known_as().await, Some(name), "no reason");
         match what {
             "disabled" => {
                 user(&json!({"enabled": false}), &ada).await;

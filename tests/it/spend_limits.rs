@@ -32,8 +32,11 @@ fn user(id: &str) -> Value {
     json!({ "type": "user", "user_id": id })
 }
 
-async fn users_key(house: &House, user: &str) -> Key {
-    house.key(user).with("user_id", user).create().await
+/// A new user and a key of it.
+async fn users_key(house: &House, name: &str) -> (String, Key) {
+    let user = house.admin().create("/users", &json!({"name": name})).await;
+    let key = house.key(name).with("user_id", user.as_str()).create().await;
+    (user, key)
 }
 
 #[tokio::test]
@@ -107,7 +110,8 @@ async fn what_does_not_fit_is_refused() {
 #[tokio::test]
 async fn the_nearest_cap_holds_and_is_no_pool() {
     let house = House::open().await;
-    let (one, two) = (users_key(&house, "usr_1").await, users_key(&house, "usr_2").await);
+    let (first_id, one) = users_key(&house, "first").await;
+    let (second_id, two) = users_key(&house, "second").await;
     let free = house.key("free").create().await;
     set(&house, organization(), Some("0"), "weekly").await;
     for key in [&one, &two, &free] {
@@ -119,7 +123,7 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
     }
     let group = json!({ "type": "rbac_group", "rbac_group_id": "grp_default" });
     let of_group = set(&house, group, Some("100"), "weekly").await;
-    let own = set(&house, user("usr_2"), None, "weekly").await;
+    let own = set(&house, user(&second_id), None, "weekly").await;
     for key in [&one, &two, &free] {
         key.ask("hi").await.ok();
     }
@@ -134,12 +138,12 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
         let mine = |row: &&Value| row["scope"].to_string().contains(id);
         rows.iter().find(mine).unwrap_or_else(|| panic!("{id}: {rows:?}")).clone()
     };
-    let first = row("usr_1");
+    let first = row(&first_id);
     assert_eq!((&first["amount"], &first["spend_limit_id"]), (&json!("100"), &of_group["id"]));
     assert_eq!(first["source"]["type"], "rbac_group");
     assert_eq!(first["groups"], json!(["grp_default"]));
     assert_ne!(first["period_to_date_spend"], "0");
-    let second = row("usr_2");
+    let second = row(&second_id);
     assert_eq!((&second["amount"], &second["spend_limit_id"]), (&Value::Null, &own["id"]));
     assert_ne!(row(&free.id)["period_to_date_spend"], "0", "a key that is nobody's is a person");
 
@@ -156,21 +160,21 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
         .collect();
     assert!(spends[..2].iter().all(|spend| spend != "0") && spends[2..].iter().all(|s| s == "0"));
 
-    let found = get(&house, "/effective?q=USR_2").await;
+    let found = get(&house, &format!("/effective?q={}", second_id.to_uppercase())).await;
     assert_eq!(found["data"].as_array().map(Vec::len), Some(1), "{found}");
-    let found = get(&house, "/effective?user_ids[]=usr_1&limit=1").await;
-    assert_eq!(found["data"][0]["actor"]["user_id"], "usr_1", "{found}");
+    let found = get(&house, &format!("/effective?user_ids[]={first_id}&limit=1")).await;
+    assert_eq!(found["data"][0]["actor"]["user_id"], first_id.as_str(), "{found}");
 }
 
 #[tokio::test]
 async fn of_several_groups_the_most_restrictive_holds_on_every_key() {
     let house = House::open().await;
     let tight = house.group("tight").await;
-    let wide = house.key("wide").with("user_id", "usr_1").create().await;
+    let (user_id, wide) = users_key(&house, "wide").await;
     let group = json!({ "type": "rbac_group", "rbac_group_id": tight });
     set(&house, group, Some("0"), "daily").await;
     wide.ask("hi").await.ok();
-    let other = house.key("tight").group(&tight).with("user_id", "usr_1").create().await;
+    let other = house.key("tight").group(&tight).with("user_id", user_id.as_str()).create().await;
     wide.ask("hi").await.blocked("billing_error");
     let nobodys = json!({ "user_id": null });
     house.admin().patch(&format!("/keys/{}", other.id), &nobodys).await.ok();

@@ -59,7 +59,7 @@ async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
     admin.delete(&path).await.status(204);
     let left = admin.get("/organizations/spend_limits").await.ok().json();
     assert_eq!(left["data"], json!([]));
-    let rows = admin.get(&format!("/audit?actor=admin_token")).await.ok().json();
+    let rows = admin.get("/audit?actor=admin_token").await.ok().json();
     let told: Vec<(&Value, &Value)> = rows["data"]
         .as_array()
         .expect("rows")

@@ -1,6 +1,6 @@
 //! AWS Secrets Manager as far as Baton uses it: `GetSecretValue` by stage, over HTTP on loopback.
 //!
-//! Form: AWS Secrets Manager API Reference, "GetSecretValue" (November 2026).
+//! Form: AWS Secrets Manager API Reference, `GetSecretValue` (November 2026).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,11 +75,9 @@ async fn answer(
     let id = asked["SecretId"].as_str().expect("an id");
     let back = usize::from(asked["VersionStage"] == "AWSPREVIOUS");
     let value = secrets.values.get(id).and_then(|values| values.iter().rev().nth(back));
-    match value {
-        Some(value) => (StatusCode::OK, json!({"ARN": id, "SecretString": value}).to_string()),
-        None => {
-            let told = json!({"__type": "ResourceNotFoundException", "message": "no such secret"});
-            (StatusCode::BAD_REQUEST, told.to_string())
-        }
+    if let Some(value) = value {
+        return (StatusCode::OK, json!({"ARN": id, "SecretString": value}).to_string());
     }
+    let told = json!({"__type": "ResourceNotFoundException", "message": "no such secret"});
+    (StatusCode::BAD_REQUEST, told.to_string())
 }

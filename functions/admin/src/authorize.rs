@@ -29,12 +29,11 @@ pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -
     let query = routes::check_query(method, path, request.uri().query().unwrap_or_default());
     // Only the console, which is in this process, puts an extension there; it knows who visits.
     let known = request.extensions_mut().remove::<Actor>();
-    let actor = match known {
-        Some(actor) => Ok(actor),
-        None => {
-            let from = office.trusted_proxies.client_of(request.extensions(), request.headers());
-            office.actor(request.headers(), from).await
-        }
+    let actor = if let Some(actor) = known {
+        Ok(actor)
+    } else {
+        let from = office.trusted_proxies.client_of(request.extensions(), request.headers());
+        office.actor(request.headers(), from).await
     };
     let visit = match actor {
         Ok(actor) if actor.may(access) => Visit::new(actor, request.headers()),

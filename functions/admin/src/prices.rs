@@ -190,10 +190,10 @@ pub(crate) async fn remove(
     Path(model): Path<String>,
     Query(which): Query<WhichPrice>,
 ) -> Answer {
-    let known = self::model(model.clone());
+    let parsed = self::model(model.clone());
     let none = |_| Refused::not_found(format!("an own price of {}", shortened(&model)));
     let id =
-        PriceId { model: known.map_err(none)?, from: office.start(Some(&which.effective_from))? };
+        PriceId { model: parsed.map_err(none)?, from: office.start(Some(&which.effective_from))? };
     let unknown = || Refused::not_found(format!("an own price of {}", shortened(&id.to_string())));
     let stored = office.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
     visit.agrees(&stored)?;

@@ -165,9 +165,8 @@ impl LimitsChange {
             Change::To(None) => return Ok(Limits::default()),
             Change::To(Some(named)) => named,
         };
-        let mut all = match serde_json::to_value(before) {
-            Ok(Value::Object(all)) => all,
-            _ => return Err(Refused::broken("limits are no object")),
+        let Ok(Value::Object(mut all)) = serde_json::to_value(before) else {
+            return Err(Refused::broken("limits are not an object"));
         };
         named.values_mut().for_each(make_whole);
         all.extend(named);

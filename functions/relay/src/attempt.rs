@@ -310,7 +310,7 @@ fn unfolded(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     for piece in body.chunks(4 * 1024) {
         match gunzip.push(piece) {
             Ok(more) if plain.len() + more.len() <= ERROR_BYTES_MAX => {
-                plain.extend_from_slice(&more)
+                plain.extend_from_slice(&more);
             }
             Ok(_) | Err(_) => break,
         }

@@ -135,7 +135,7 @@ mod tests {
         let calls = Arc::new(FreeCalls::new(1_000, 2));
         let (key, now) = (KeyId::from_bits(1), at("2026-11-22T21:05:30Z"));
         let first = calls.enter(&key, now).await.ok();
-        let _second = calls.enter(&key, now).await.ok().expect("a place");
+        let _second = calls.enter(&key, now).await.unwrap_or_else(|_| panic!("a place"));
         let waiting = tokio::spawn({
             let (calls, key) = (Arc::clone(&calls), key.clone());
             async move { calls.enter(&key, now).await.is_ok() }
@@ -143,7 +143,7 @@ mod tests {
         tokio::task::yield_now().await;
         drop(first);
         assert!(waiting.await.unwrap());
-        let _third = calls.enter(&key, now).await.ok().expect("a place");
+        let _third = calls.enter(&key, now).await.unwrap_or_else(|_| panic!("a place"));
         assert!(calls.enter(&key, now).await.is_err(), "nobody leaves within the patience");
     }
 }

@@ -114,7 +114,7 @@ mod tests {
             assert_eq!(looks.last(), Some(&Duration::from_secs(5)));
             assert!((5..=15).contains(&looks.len()), "{looks:?}");
             // Whatever becomes free is seen a moment later.
-            let longest = looks.windows(2).map(|pair| pair[1] - pair[0]).max();
+            let longest = looks.windows(2).map(|pair| pair[1].abs_diff(pair[0])).max();
             assert!(longest <= Some(Duration::from_millis(1_500)), "{looks:?}");
             assert!(!place.pause(until, chance).await, "there is no time left");
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an answer holds.
-const FRESH: Duration = Duration::from_secs(300);
+const FRESH: Duration = Duration::from_mins(5);
 
 /// All answers together; beyond, the old ones are forgotten.
 const BYTES_MAX: usize = 8 << 20;
@@ -42,8 +42,8 @@ impl ModelLists {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         all.retain(|_, known| known.until > now);
-        let held: usize = all.values().map(|known| known.body.len()).sum();
-        if held + body.len() > BYTES_MAX || all.len() >= ENTRIES_MAX {
+        let kept: usize = all.values().map(|known| known.body.len()).sum();
+        if kept + body.len() > BYTES_MAX || all.len() >= ENTRIES_MAX {
             all.clear();
         }
         let known = Known { until: now + FRESH, head: head.clone(), body: body.clone() };

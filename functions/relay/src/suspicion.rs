@@ -20,7 +20,7 @@ const CHECK_LIFE: Duration = Duration::from_secs(30);
 /// An answer waits so long for a check.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A token that is refused so soon after another was renewed is not at fault.
-const RENEWAL_LIFE: Duration = Duration::from_secs(60);
+const RENEWAL_LIFE: Duration = Duration::from_mins(1);
 
 /// What this process has checked of late. Cloning shares it.
 #[derive(Clone, Default)]

@@ -126,6 +126,7 @@ mod tests {
 
     #[test]
     fn what_a_client_is_told() {
+        use Ineligible::{AuthFailed, Disabled, Full, Model, Protocol as OtherProtocol, SignedOut};
         let cooling = |seconds, reason| {
             let until = now() + SignedDuration::from_secs(seconds);
             Ineligible::Cooling { until, reason }
@@ -134,7 +135,6 @@ mod tests {
         let check = |reasons: &[Ineligible], expect: &str| {
             assert_eq!(told(reasons, answer, Dialect::Anthropic), expect, "{reasons:?}");
         };
-        use Ineligible::{AuthFailed, Disabled, Full, Model, Protocol as OtherProtocol, SignedOut};
         let refused = || AuthFailed(RestReason::CredentialRefused);
         check(&[cooling(7, RestReason::RateLimited)], "503 overloaded_error after 7");
         check(&[cooling(60, RestReason::RateLimited)], "503 overloaded_error after 60");

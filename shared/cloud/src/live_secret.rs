@@ -154,7 +154,8 @@ impl LiveSecret {
         if due.is_some_and(|due| Instant::now() < due) {
             return Ok(());
         }
-        match source.read().await {
+        // Boxed, so that the futures of requests, which seldom read, stay small.
+        match Box::pin(source.read()).await {
             Ok(values) => {
                 *self.0.values.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(values);
                 *due = Some(Instant::now() + source.life);

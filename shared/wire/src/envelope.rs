@@ -6,7 +6,7 @@
 //! serves the model is `domain`'s business; the session of a request that names none is
 //! [`crate::session`]'s.
 
-use crate::json::{self, BadJson, DEPTH_MAX, FIELDS_MAX};
+use crate::json::{self, BadJson, CONTAINERS_MAX, DEPTH_MAX, FIELDS_MAX};
 use crate::session::{Opening, Prefix, written};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -68,6 +68,11 @@ pub enum BadBody {
     /// Arrays and objects inside each other.
     #[error("the request body is nested too deeply: at most {DEPTH_MAX} levels are accepted")]
     TooDeep,
+    /// In all.
+    #[error(
+        "the request body has too many arrays and objects: at most {CONTAINERS_MAX} are accepted"
+    )]
+    ManyContainers,
     /// In one object.
     #[error("an object of the request body has too many fields: at most {FIELDS_MAX} are accepted")]
     ManyFields,
@@ -87,6 +92,7 @@ impl BadBody {
             BadJson::Twice(name) => Self::Twice(shown(&name)),
             BadJson::OtherCase { name, known } => Self::OtherCase { name: shown(&name), known },
             BadJson::ManyFields => Self::ManyFields,
+            BadJson::ManyContainers => Self::ManyContainers,
         }
     }
 }

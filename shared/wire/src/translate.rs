@@ -55,7 +55,7 @@ mod write;
 
 pub use stream::Stream;
 
-use crate::json::BadJson;
+use crate::json::{BadJson, CONTAINERS_MAX};
 use answer::Answer;
 use ask::Aliases;
 use error::Fault;
@@ -178,6 +178,12 @@ pub enum Untranslatable {
         read::DEPTH_MAX
     )]
     TooDeep,
+    /// Arrays and objects, in all.
+    #[error(
+        "the request body has too many arrays and objects for this model: at most \
+         {CONTAINERS_MAX} are accepted"
+    )]
+    ManyContainers,
     /// Content blocks or tools inside each other.
     #[error(
         "content blocks or tools are nested too deeply for this model: at most {} inside each \
@@ -238,6 +244,7 @@ impl Translation {
         let text = std::str::from_utf8(body).map_err(|_| Untranslatable::NotAnObject)?;
         let document = read::parse(text.as_bytes()).map_err(|error| match error {
             BadJson::TooDeep => Untranslatable::TooDeep,
+            BadJson::ManyContainers => Untranslatable::ManyContainers,
             _ => Untranslatable::NotAnObject,
         })?;
         let object = Object::of(document.root()).ok_or(Untranslatable::NotAnObject)?;

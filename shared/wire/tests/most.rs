@@ -194,9 +194,12 @@ fn has_no_price(reads: Reads, body: &Value) -> bool {
         }
 }
 
+/// The model of one more pass, if it is another one, and whether it reads all that it can.
+type Pass<'a> = (Option<&'a str>, bool);
+
 /// The passes that tools cause: the model that runs, and whether it reads all that it can. `None`:
 /// nothing bounds them.
-fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<(Option<&str>, bool)>, u64)> {
+fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     let (mut passes, mut searches) = (Vec::new(), 0);
     for tool in body["tools"].as_array().into_iter().flatten() {
         match (reads, tool["type"].as_str().unwrap_or("custom")) {

@@ -99,7 +99,11 @@ pub(crate) fn envelope(input: &[u8]) {
         }
         // Stricter than a full parse.
         Err(
-            BadBody::Twice(_) | BadBody::OtherCase { .. } | BadBody::TooDeep | BadBody::ManyFields,
+            BadBody::Twice(_)
+            | BadBody::OtherCase { .. }
+            | BadBody::TooDeep
+            | BadBody::ManyFields
+            | BadBody::ManyContainers,
         ) => {}
     }
 }

@@ -309,8 +309,8 @@ impl Store {
                 let (items, is_all) =
                     self.events_in(place, (filter.from, to), at_once, start.take()).await?;
                 (queries, read) = (queries + 1, read + items.len());
-                let last = items.last().map(cursor_key);
-                if page.fill(filter, items, limit)? {
+                let last = items.last().map(|item| attributes(item, &CURSOR_KEY));
+                if page.fill(filter, items, limit, &CURSOR_KEY)? {
                     return Ok(page);
                 }
                 start = last.filter(|_| !is_all);
@@ -352,16 +352,8 @@ impl Store {
                 }
                 let (items, horizon) = self.events_below(filter, keys, (&day, &below)).await?;
                 queries += keys.len();
-                for item in items {
-                    let sk = text(&item, SK)?;
-                    let record = read_event(item)?;
-                    if filter.wants(&record) {
-                        page.data.push(record);
-                    }
-                    if page.data.len() == limit {
-                        page.next_cursor = Some(sort_key_cursor(&sk));
-                        return Ok(page);
-                    }
+                if page.fill(filter, items, limit, &[SK])? {
+                    return Ok(page);
                 }
                 match horizon {
                     Some(horizon) => below = horizon,
@@ -476,15 +468,17 @@ fn day_key(day: &str) -> Item {
 }
 
 impl Page<UsageRecord> {
-    /// Adds the wanted ones of `items`; returns whether the page is full.
+    /// Adds the wanted ones of `items`; returns whether the page is full. Its cursor then has these
+    /// attributes of the last one.
     fn fill(
         &mut self,
         filter: &EventFilter,
         items: Vec<Item>,
         limit: usize,
+        cursor: &[&str],
     ) -> Result<bool, StoreError> {
         for item in items {
-            let key = cursor_key(&item);
+            let key = attributes(&item, cursor);
             let record = read_event(item)?;
             if filter.wants(&record) {
                 self.data.push(record);
@@ -498,12 +492,13 @@ impl Page<UsageRecord> {
     }
 }
 
+/// What a page continues from; it fits the table and both indexes.
 const CURSOR_KEY: [&str; 4] = [PK, SK, DAY, ACCOUNT_DAY];
 
-/// What a page that ends with this item continues from; it fits the table and both indexes.
-fn cursor_key(item: &Item) -> Item {
+/// These attributes of an item.
+fn attributes(item: &Item, names: &[&str]) -> Item {
     item.iter()
-        .filter(|(name, _)| CURSOR_KEY.contains(&name.as_str()))
+        .filter(|(name, _)| names.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

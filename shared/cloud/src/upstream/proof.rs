@@ -273,8 +273,7 @@ fn made_up(credential: &str, mut bits: u128) -> Secret {
     let middle = credential.len() / 2;
     let start = credential
         .char_indices()
-        .filter(|(at, c)| *at < middle && matches!(c, '-' | '_' | '.'))
-        .last()
+        .rfind(|(at, c)| *at < middle && matches!(c, '-' | '_' | '.'))
         .map_or(0, |(at, _)| at);
     let mut other = |from: u8, count: u8| {
         // The multiplier of Knuth's MMIX generator.

@@ -96,6 +96,7 @@ fn requests_that_are_wrong_stay_with_their_sender() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of bodies")]
 fn what_vendors_say_of_an_account_without_money() {
     let anthropic = |message: &str| {
         let error = serde_json::json!({"type": "invalid_request_error", "message": message});
@@ -249,6 +250,7 @@ fn a_request_that_is_too_much_for_an_account_is_not_held_against_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of bodies")]
 fn a_model_or_feature_that_is_not_there_concerns_that_model_alone() {
     let expect = "try another, model 300 ModelUnavailable guess";
     let rows = [

@@ -75,6 +75,7 @@ impl<'de> DeserializeSeed<'de> for Content<'_> {
 
 /// What an object of the prompt has said so far.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says that a field of its own was there")]
 struct Block<'a> {
     kind: Option<Cow<'a, str>>,
     media_type: Option<Cow<'a, str>>,
@@ -257,10 +258,7 @@ struct Word<'a>(Option<Cow<'a, str>>);
 impl<'de> serde::Deserialize<'de> for Word<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let Name(text) = match serde_json::from_str(raw) {
-            Ok(text) => text,
-            Err(_) => return Ok(Self(None)),
-        };
+        let Ok(Name(text)) = serde_json::from_str(raw) else { return Ok(Self(None)) };
         Ok(Self(Some(text)))
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn read(facts: &mut Facts, name: &str, raw: &str) {
         (_, "fallbacks") => read_fallbacks(facts, &value),
         (_, "context_management") => read_context_management(facts, &value),
         (Reads::Messages | Reads::Chat, "max_tokens") | (Reads::Responses, "max_output_tokens") => {
-            facts.max_tokens = bound(&value)
+            facts.max_tokens = bound(&value);
         }
         (Reads::Chat, "max_completion_tokens") => facts.max_completion_tokens = bound(&value),
         (Reads::Messages, "thinking") => {
@@ -197,10 +197,14 @@ pub(super) fn read_models(facts: &mut Facts, name: &str, value: &Value, depth: u
             facts.add_model(model);
         }
         Value::Array(values) if depth < DEPTH_MAX => {
-            values.iter().for_each(|value| read_models(facts, name, value, depth + 1));
+            for value in values {
+                read_models(facts, name, value, depth + 1);
+            }
         }
         Value::Object(fields) if depth < DEPTH_MAX => {
-            fields.iter().for_each(|(name, value)| read_models(facts, name, value, depth + 1));
+            for (name, value) in fields {
+                read_models(facts, name, value, depth + 1);
+            }
         }
         Value::Array(_) | Value::Object(_) => {
             facts.unbounded(name, "it is nested too deeply: leave it out");

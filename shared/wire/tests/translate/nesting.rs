@@ -125,6 +125,9 @@ fn json_has_a_bound() {
         let few = request(client, &body(20));
         assert!(!matches!(few, Err(Untranslatable::TooDeep)), "{name}: {few:?}");
     }
+    let many =
+        format!(r#"{{"model":"m","max_tokens":1,"messages":[],"x":[{}0]}}"#, "[],".repeat(600_000));
+    assert_eq!(request(Client::Messages, &many), Err(Untranslatable::ManyContainers));
     let text = Untranslatable::TooDeep.to_string();
     assert!(text.contains("at most 64"), "{text}");
     let text = Untranslatable::NestedContent.to_string();
