@@ -6,7 +6,7 @@ use baton_tests::house::{House, Key};
 use serde_json::json;
 
 use crate::class::Class;
-use crate::process::{address, health};
+use crate::process::{address, health, open_for_counts};
 
 const PATHS: [&str; 4] =
     ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions", "/v1/responses"];
@@ -26,7 +26,7 @@ async fn openai(house: &House) -> Key {
 
 /// Fields given twice, or once more in other letters.
 pub(crate) async fn twice(class: Class) {
-    let house = House::open().await;
+    let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
     let known = [
         "model",
@@ -105,7 +105,7 @@ pub(crate) async fn twice(class: Class) {
 
 /// Names that hold an allowed one.
 pub(crate) async fn decorations(class: Class) {
-    let house = House::open().await;
+    let house = open_for_counts().await;
     let literal = house.key("literal").models(&["claude-haiku-4-5"]).create().await;
     let starred = house.key("starred").models(&["claude-haiku-*"]).create().await;
     let names = [
@@ -158,7 +158,7 @@ pub(crate) async fn decorations(class: Class) {
 
 /// Bodies that are not what they should be.
 pub(crate) async fn malformed(class: Class) {
-    let house = House::open().await;
+    let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
     let mut bodies: Vec<Vec<u8>> = [
         "",

@@ -82,6 +82,7 @@ const CLASSES: &[(&str, Run)] = &[
     ("reservation by a foreign field", |class| Box::pin(spending::reservations(class))),
     ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),
     ("response bombs, untranslated", |class| Box::pin(response_bombs::untranslated(class))),
+    ("rights of AWS roles", |class| Box::pin(aws_roles::run(class))),
     ("sign-ins by OpenID", |class| Box::pin(openid_sign_ins::run(class))),
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
     ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
@@ -91,7 +92,6 @@ const CLASSES: &[(&str, Run)] = &[
         Box::pin(write_only_credentials::run(class))
     }),
 ];
-const CLASSES: &[(&str, Run)] = &[("rights of AWS roles", |class| Box::pin(aws_roles::run(class)))];
 
 fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use baton_tests::house::{House, Launch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -64,4 +65,14 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS_A_SECOND
+}
+
+/// A running Baton with one account, whose keys may count tokens and list models as often as they like.
+pub(crate) async fn open_for_counts() -> House {
+    let launch = Launch::new()
+        .env("BATON_FREE_CALLS_PER_MINUTE", "1000000")
+        .env("BATON_FREE_CALLS_CONCURRENCY", "1000");
+    let house = House::launched(launch).await;
+    house.account("main", &house.upstream.url()).await;
+    house
 }

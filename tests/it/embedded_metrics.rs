@@ -106,7 +106,7 @@ async fn what_the_template_names_is_written_by_the_function_that_is_said() {
     Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
     // Refused accounts are asked again every five minutes, and this one would be taken back.
     cloud.function("refresh").await.invoke(&event::tick(), WITHOUT_HURRY).await;
-    cloud.upstream.next("error:authentication");
+    cloud.upstream.only_takes(&[]);
     Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.status(503);
     let messages = cloud.stores.receive().await;
     let cost = |message: &Value| -> f64 {

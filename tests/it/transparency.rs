@@ -164,8 +164,8 @@ async fn every_upstream_error_passes_byte_for_byte() {
             let key = house.private_key(&house.upstream.url()).await;
             house.upstream.next(&format!("error:{}", error.name));
             let answer = Answer::to(key.message(message(MODEL, "hi", stream).to_string())).await;
-            if error.status == 401 {
-                // That the organization's credential is refused is nothing that a client can mend.
+            if matches!(error.status, 401 | 402) {
+                // What is wrong with the organization's credential or credit no client can mend.
                 let refused = answer.refused(503, "api_error");
                 assert_eq!(refused.header("x-should-retry"), Some("false"), "{}", error.name);
                 continue;

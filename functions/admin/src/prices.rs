@@ -191,9 +191,11 @@ pub(crate) async fn remove(
     Query(which): Query<WhichPrice>,
 ) -> Answer {
     let parsed = self::model(model.clone());
-    let none = |_| Refused::not_found(format!("an own price of {}", shortened(&model)));
-    let id =
-        PriceId { model: parsed.map_err(none)?, from: office.start(Some(&which.effective_from))? };
+    let no_such_model = |_| Refused::not_found(format!("an own price of {}", shortened(&model)));
+    let id = PriceId {
+        model: parsed.map_err(no_such_model)?,
+        from: office.start(Some(&which.effective_from))?,
+    };
     let unknown = || Refused::not_found(format!("an own price of {}", shortened(&id.to_string())));
     let stored = office.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
     visit.agrees(&stored)?;

@@ -1,7 +1,7 @@
 //! What lists and reports are asked with: limits, cursors, periods.
 
 use crate::Office;
-use crate::answer::{Answer, Refused, make_whole};
+use crate::answer::{Answer, Refused, checked, make_whole};
 use axum::Json;
 use baton_cloud::store::{Edit, Entity, Named, Page, Stored};
 use baton_domain::key::Limits;
@@ -172,7 +172,7 @@ impl LimitsChange {
         all.extend(named);
         // A name that is not known is refused even where it is to be lifted.
         let read: Result<Limits, _> = serde_json::from_value(Value::Object(all));
-        read.map_err(|error| Refused::bad(format!("`limits`: {error}")))
+        checked(read.map_err(|error| Refused::bad(format!("`limits`: {error}")))?)
     }
 }
 

@@ -51,16 +51,26 @@ pub(crate) async fn once(office: Shared, request: Request, next: Next) -> Respon
     let Ok(bytes) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
         return Refused::too_large(BODY_BYTES_MAX).into_response();
     };
-    match office.prepare(&mut head, &bytes).await {
-        Ok(Some(told)) => told.into_response(),
-        Ok(None) => next.run(Request::from_parts(head, Body::from(bytes))).await,
-        Err(refused) => refused.into_response(),
-    }
+    let answer = async {
+        let replay = office.prepare(&mut head, &bytes)?;
+        if let Some(told) = office.told_before(&replay).await? {
+            return Ok(told.into_response());
+        }
+        let answer = next.run(Request::from_parts(head, Body::from(bytes))).await;
+        // Of several at once, one that finds its name taken may have lost to its own twin.
+        if answer.status() == StatusCode::CONFLICT
+            && let Some(told) = office.told_before(&replay).await?
+        {
+            return Ok(told.into_response());
+        }
+        Ok(answer)
+    };
+    answer.await.unwrap_or_else(|refused: Refused| refused.into_response())
 }
 
 impl Office {
-    /// The answer to this request, if there was one; else notes in its head that it may come again.
-    async fn prepare(&self, head: &mut Parts, body: &[u8]) -> Answer<Option<Told>> {
+    /// Notes in the request's head that it may come again, and how it is known then.
+    fn prepare(&self, head: &mut Parts, body: &[u8]) -> Answer<Replay> {
         let key = head.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
         let fits = |key: &&str| {
             (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
@@ -68,16 +78,16 @@ impl Office {
         let key = key.filter(fits).ok_or_else(|| {
             Refused::bad("`Idempotency-Key` has 1 to 255 printable ASCII characters, no spaces")
         })?;
-        let Some(visit) = head.extensions.get_mut::<Visit>() else { return Ok(None) };
+        let visit = head.extensions.get_mut::<Visit>();
+        let visit = visit.ok_or_else(|| Refused::broken("nobody is known to ask"))?;
         let request = format!("{} {}\n", head.method, head.uri);
         let request = [request.as_bytes(), body].concat();
         let replay = Replay {
             name: self.replay_name(&visit.actor, key),
             fingerprint: self.pepper.hash(&String::from_utf8_lossy(&request)),
         };
-        let told = self.told_before(&replay).await?;
-        visit.replay = Some(replay);
-        Ok(told)
+        visit.replay = Some(replay.clone());
+        Ok(replay)
     }
 
     fn replay_name(&self, actor: &Actor, key: &str) -> String {

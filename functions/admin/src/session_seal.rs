@@ -40,6 +40,11 @@ impl SessionKey {
         self.0.hash(&format!("session\n{cookie}"))
     }
 
+    /// What follows from a text and nobody can make who does not have the secret.
+    pub(crate) fn derive(&self, text: &str) -> Vec<u8> {
+        self.0.hash(text)
+    }
+
     /// What proves a session with everything that decides how long it lives.
     pub(crate) fn proven(&self, place: &[u8], session: &Session, proof: &[u8]) -> Vec<u8> {
         self.0.hash(&row(place, session, proof))

@@ -1,11 +1,15 @@
 //! The operator's side: the admin API with its token.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
 use crate::answer::Answer;
+
+/// Tells things of one name apart.
+static SERIAL: AtomicUsize = AtomicUsize::new(2);
 
 /// A client of the admin API.
 #[derive(Clone)]
@@ -74,16 +78,13 @@ impl Admin {
     /// Creates something; where its name is taken, with a number behind it.
     pub async fn create_named(&self, path: &str, body: &Value) -> Value {
         let (mut body, name) = (body.clone(), body["name"].as_str().unwrap_or_default());
-        let mut number = 1;
-        loop {
-            let answer = self.post(path, &body).await;
-            if answer.status != 409 {
-                assert!(matches!(answer.status, 200 | 201), "POST {path}: {}", answer.text());
-                return answer.json();
-            }
-            number += 1;
-            body["name"] = format!("{name} {number}").into();
+        let mut answer = self.post(path, &body).await;
+        if answer.status == 409 {
+            body["name"] = format!("{name} {}", SERIAL.fetch_add(1, Ordering::Relaxed)).into();
+            answer = self.post(path, &body).await;
         }
+        assert!(matches!(answer.status, 200 | 201), "POST {path}: {}", answer.text());
+        answer.json()
     }
 
     /// Creates something and answers its id.

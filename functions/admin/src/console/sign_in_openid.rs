@@ -10,6 +10,7 @@ use super::sign_in::{PATH, Why, back, door, local, sign_in_at};
 use super::sign_in_claims::NotIn;
 use crate::answer::Refused;
 use crate::authorize::ClientAddress;
+use crate::session_seal::SessionKey;
 use crate::{Office, Shared};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
@@ -41,7 +42,7 @@ const RANDOM_BYTES: usize = 16;
 /// are in `state`, which only Baton can make, for the browser that began it; `nonce` and verifier
 /// follow from both. So however many sign-ins strangers begin, they take nobody's place.
 struct UnderWay<'a> {
-    office: &'a Office,
+    key: &'a SessionKey,
     /// The cookie of the browser that began it.
     door: &'a str,
     state: String,
@@ -99,7 +100,13 @@ async fn begin(
         }
     };
     let (door, cookie) = door(&office, &front, &headers);
-    let under_way = UnderWay::begun(&office, &door, next, now);
+    let key = match office.session_key().await {
+        Ok(key) => key,
+        Err(refused) => return refusal_of(&refused),
+    };
+    let mut random = [0; RANDOM_BYTES];
+    office.store.dice().fill(&mut random);
+    let under_way = UnderWay::begun(&key, &door, next, (now, random));
     redirect(&under_way.page(openid, &known, &front), cookie)
 }
 
@@ -124,43 +131,46 @@ async fn finish(
 }
 
 impl<'a> UnderWay<'a> {
-    fn begun(office: &'a Office, door: &'a str, next: &str, now: Timestamp) -> Self {
+    fn begun(
+        key: &'a SessionKey,
+        door: &'a str,
+        next: &str,
+        (now, random): (Timestamp, [u8; RANDOM_BYTES]),
+    ) -> Self {
         let next = if next.len() > NEXT_BYTES_MAX { BASE } else { next };
-        let mut random = [0; RANDOM_BYTES];
-        office.store.dice().fill(&mut random);
         let ends_at = now.as_second().saturating_add(MINUTES * 60);
         let payload = [&ends_at.to_be_bytes()[..], &random, next.as_bytes()].concat();
         let payload = BASE64_URL_SAFE_NO_PAD.encode(payload);
-        let proof = office.derived("state", door, &payload);
-        Self { office, door, state: format!("{payload}.{proof}"), next: next.to_owned() }
+        let proof = derive(key, "state", door, &payload);
+        Self { key, door, state: format!("{payload}.{proof}"), next: next.to_owned() }
     }
 
     /// The sign-in of this `state`, if it is one of this browser and not over at `now`.
-    fn read(office: &'a Office, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
+    fn read(key: &'a SessionKey, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
         let (payload, proof) = state.split_once('.')?;
-        if door.is_empty() || !same(proof, &office.derived("state", door, payload)) {
+        if door.is_empty() || !same(proof, &derive(key, "state", door, payload)) {
             return None;
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
         let (ends_at, rest) = bytes.split_first_chunk()?;
         let next = std::str::from_utf8(rest.get(RANDOM_BYTES..)?).ok()?.to_owned();
         let is_over = i64::from_be_bytes(*ends_at) <= now.as_second();
-        (!is_over).then(|| Self { office, door, state: state.to_owned(), next })
+        (!is_over).then(|| Self { key, door, state: state.to_owned(), next })
     }
 
     /// What the provider must repeat.
     fn nonce(&self) -> String {
-        self.office.derived("nonce", self.door, &self.state)
+        derive(self.key, "nonce", self.door, &self.state)
     }
 
     /// What proves that whoever redeems the code has begun this (RFC 7636).
     fn verifier(&self) -> String {
-        self.office.derived("verifier", self.door, &self.state)
+        derive(self.key, "verifier", self.door, &self.state)
     }
 
     /// Under which it is noted as used.
     fn used_as(&self) -> String {
-        format!("console#{}", self.office.derived("used", "", &self.state))
+        format!("console#{}", derive(self.key, "used", "", &self.state))
     }
 
     /// Where the browser is to go (OpenID Connect Core 1.0, §3.1.2.1).
@@ -185,12 +195,13 @@ fn redirect_uri(front: &Front) -> String {
     format!("{}{PATH}/openid/callback", front.origin)
 }
 
-impl Office {
-    /// 43 characters that follow from a browser's cookie and a text, and that nobody else can make.
-    fn derived(&self, what: &str, door: &str, text: &str) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(self.pepper.hash(&format!("openid {what}\n{door}\n{text}")))
-    }
+/// 43 characters that follow from a browser's cookie and a text, and that nobody else can make: the
+/// secret of sessions is admin's alone.
+fn derive(key: &SessionKey, what: &str, door: &str, text: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(key.derive(&format!("openid {what}\n{door}\n{text}")))
+}
 
+impl Office {
     async fn come_in(
         &self,
         openid: &OpenId,
@@ -200,7 +211,8 @@ impl Office {
         let now = self.store.clock().now();
         let door = front.cookie(Cookie::Door, headers).unwrap_or_default();
         let state = returned.state.as_deref().filter(|state| state.len() <= ANSWER_BYTES_MAX);
-        let under_way = state.and_then(|state| UnderWay::read(self, door, state, now));
+        let key = self.session_key().await?;
+        let under_way = state.and_then(|state| UnderWay::read(&key, door, state, now));
         let under_way = under_way.ok_or(Why::Late)?;
         // Each costs a write, and most a call of the provider.
         let mark = self.pepper.hash(door);
