@@ -9,11 +9,10 @@ use baton_cloud::sign_in::{Renewal, renew};
 use baton_cloud::store::{Edit, StoreError, Stored};
 use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
 use baton_domain::account::Account;
-use baton_domain::health::{Health, Rest, Standing, State as HealthState, after, refused};
+use baton_domain::health::{Health, Rest, Standing, State as HealthState};
 use baton_domain::id::AccountId;
 use baton_domain::reason::RestReason;
 use baton_domain::token::Why;
-use baton_domain::verdict::confirmed;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -131,18 +130,11 @@ pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Ans
 /// Health after a test. What an upstream has announced of its rates is left to run out: a free call
 /// shows nothing of them.
 fn tested(health: &Health, proved: &Proved, now: Timestamp) -> Option<Health> {
-    let known = proved.remembered(health);
-    let base = known.as_ref().unwrap_or(health);
-    let changed = match (proved.proof, &proved.effect) {
-        (Proof::Refused(reason), _) => match confirmed(reason, now) {
-            Some(effect) => after(base, &effect, now),
-            None => refused(base, reason, None, now),
-        },
-        (_, Some(effect)) => after(base, effect, now),
-        (Proof::Accepted, None) => is_over(base).then(|| base.forgiven(now)),
-        _ => None,
-    };
-    changed.or(known)
+    let judged = proved.judged(health, now);
+    let base = judged.as_ref().unwrap_or(health);
+    let is_good = proved.proof == Proof::Accepted && proved.effect.is_none() && is_over(base);
+    let forgiven = is_good.then(|| base.forgiven(now));
+    forgiven.or(judged)
 }
 
 /// Whether a good answer shows that what is held against the account is over.

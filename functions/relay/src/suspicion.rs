@@ -5,10 +5,10 @@ use crate::Means;
 use crate::health::Note;
 use baton_cloud::store::{PoolMember, Store};
 use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
-use baton_domain::health::{Health, after, refused};
+use baton_domain::health::{Health, after};
 use baton_domain::id::AccountId;
 use baton_domain::reason::RestReason;
-use baton_domain::verdict::{Effect, confirmed};
+use baton_domain::verdict::Effect;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -132,25 +132,10 @@ impl Check {
         let proved = subject.prove(&health, now).await;
         let Proved { proof, message, .. } = &proved;
         tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
-        let change = |health: &Health| held(health, &proved, now);
+        let change = |health: &Health| proved.judged(health, now);
         if let Err(error) = store.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "its health is not stored: {error}");
         }
         proved.proof
     }
-}
-
-/// Health after a check.
-fn held(health: &Health, proved: &Proved, now: jiff::Timestamp) -> Option<Health> {
-    let known = proved.remembered(health);
-    let base = known.as_ref().unwrap_or(health);
-    let changed = match (proved.proof, &proved.effect) {
-        (Proof::Refused(reason), _) => match confirmed(reason, now) {
-            Some(effect) => after(base, &effect, now),
-            None => refused(base, reason, None, now),
-        },
-        (_, Some(effect)) => after(base, effect, now),
-        _ => None,
-    };
-    changed.or(known)
 }

@@ -8,12 +8,12 @@ use super::{ANSWER_BYTES_MAX, Address, OAUTH_BETA, Upstream, credential_header, 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::health::{FreeCall, Health, KnownProof};
+use baton_domain::health::{FreeCall, Health, KnownProof, after, refused};
 use baton_domain::model::foundation_id;
 use baton_domain::reason::RestReason;
 use baton_domain::secret::Secret;
 use baton_domain::verdict::{
-    AnnouncedLimit, Effect, ErrorFields, Failure, RequestFacts, UpstreamError, classify,
+    AnnouncedLimit, Effect, ErrorFields, Failure, RequestFacts, UpstreamError, classify, confirmed,
 };
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -227,6 +227,21 @@ impl Proved {
     pub fn remembered(&self, health: &Health) -> Option<Health> {
         let known = self.known.clone().filter(|_| self.known != health.proof)?;
         Some(Health { proof: Some(known), ..health.clone() })
+    }
+
+    /// Health after what the calls have found against the account, and what is known of them.
+    pub fn judged(&self, health: &Health, now: Timestamp) -> Option<Health> {
+        let known = self.remembered(health);
+        let base = known.as_ref().unwrap_or(health);
+        let changed = match (self.proof, &self.effect) {
+            (Proof::Refused(reason), _) => match confirmed(reason, now) {
+                Some(effect) => after(base, &effect, now),
+                None => refused(base, reason, None, now),
+            },
+            (_, Some(effect)) => after(base, effect, now),
+            _ => None,
+        };
+        changed.or(known)
     }
 }
 
