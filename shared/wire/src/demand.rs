@@ -1,20 +1,25 @@
 //! What a request may make its upstream do at most, read from the body as it is sent upstream.
 //!
-//! Each protocol's own fields count, and no other's: an upstream ignores a field that it does not
-//! know. One pass over the body, without a tree of it: long texts are skipped, not copied. What the
-//! result costs is `domain::demand`'s business.
-//!
-//! Sources, read 2026-11-28: the parameter types of Anthropic's and OpenAI's Python SDKs (Messages
-//! beta, Chat Completions, Responses, their tools), Amazon's page on Anthropic's models in
-//! `InvokeModel`, `OpenRouter`'s and vLLM's parameters beside OpenAI's.
+//! Fields, items, blocks and tools that an API documents are read for what they may cost ([`known`]);
+//! everything else may cost anything, so it has no bound. One pass over the body, without a tree of
+//! it: long texts and unknown values are skipped, not copied, and the work is linear in the body's
+//! length. What the result costs is `domain::demand`'s business.
 
 mod content;
 mod fields;
+mod known;
+mod named_models;
 mod strict;
 mod tools;
 
-use baton_domain::demand::{Demand, Unbounded};
+pub use named_models::{MODEL_BYTES_MAX, NAMED_MODELS_MAX};
+pub use strict::SETTING_VALUES_MAX;
+
+use crate::json::is_json_within;
+use baton_domain::demand::{Demand, OUTPUT_TOKENS_MAX, Unbounded};
 use content::Content;
+use known::{Field, has_call_price};
+use named_models::{ModelSearch, NamedModels};
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -22,6 +27,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use strict::Fault;
 use tools::Tools;
 
 /// What the upstream that gets the body speaks.
@@ -56,24 +62,79 @@ pub enum Unreadable {
     /// Not an object, or nested too deeply.
     #[error("the request body is not a JSON object, or is nested too deeply")]
     Form,
+    /// One parser takes such a value, another refuses it or takes another one.
+    #[error(
+        "line {line}, column {column} of the request body: a number beyond the range of a double, or \
+         half of a surrogate pair, which JSON parsers read differently"
+    )]
+    OddValue {
+        /// From 1.
+        line: usize,
+        /// From 1, in bytes.
+        column: usize,
+    },
+    /// The same in a setting.
+    #[error(
+        "{0}: it has a number beyond the range of a double, or half of a surrogate pair, which JSON \
+         parsers read differently"
+    )]
+    OddSetting(String),
     /// Which of two values counts is for each parser to say.
     #[error("{0}: field given twice")]
     Twice(String),
+    /// A setting of so many values is none that an API documents.
+    #[error("{0}: it has too many values: at most {SETTING_VALUES_MAX} are accepted")]
+    ManyValues(String),
+    /// A server that compares names less strictly reads it as another field.
+    #[error("{name}: write this field as `{known}`")]
+    Alike {
+        /// As the client wrote it.
+        name: String,
+        /// The field that it may be taken for.
+        known: &'static str,
+    },
+    /// Each named model is checked and priced.
+    #[error(
+        "the request body names too many models besides `model`: at most {NAMED_MODELS_MAX}, of at \
+         most {MODEL_BYTES_MAX} bytes each, are accepted"
+    )]
+    ManyModels,
 }
 
 /// Reads a body as an upstream that speaks `reads` does.
 ///
 /// # Errors
-/// It is no JSON object, is nested more than 127 levels deep, or has a field twice.
+/// It is no JSON object, is nested more than 127 levels deep, has a field twice or in another
+/// spelling than the documented one, names too many models, or has a value that parsers read
+/// differently.
 pub fn read(body: &[u8], reads: Reads) -> Result<Demand, Unreadable> {
     let mut parser = serde_json::Deserializer::from_slice(body);
     let facts = Facts::new(reads, body.len() as u64);
-    let facts = parser.deserialize_map(TopLevel(facts)).map_err(|_| Unreadable::Form)?;
+    let facts = parser.deserialize_map(TopLevel(facts)).map_err(|error| reason(body, &error))?;
     parser.end().map_err(|_| Unreadable::Form)?;
-    match facts.twice {
-        Some(field) => Err(Unreadable::Twice(field)),
+    match facts.error {
+        Some(error) => Err(error),
+        None if facts.models.is_over => Err(Unreadable::ManyModels),
         None => Ok(facts.into_demand()),
     }
+}
+
+/// Levels that the parser goes down into.
+const DEPTH_MAX: usize = 127;
+
+/// Why a body was not read. What is JSON and not too deep has a value that parsers differ about.
+fn reason(body: &[u8], error: &serde_json::Error) -> Unreadable {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    if is_object && is_json_within(body, DEPTH_MAX) {
+        Unreadable::OddValue { line: error.line(), column: error.column() }
+    } else {
+        Unreadable::Form
+    }
+}
+
+/// A name of the client's as an error may repeat it: short, and without control characters.
+fn shown(name: &str) -> String {
+    name.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 /// What was found so far.
@@ -90,10 +151,18 @@ struct Facts {
     compacts: bool,
     max_tokens: Bound,
     max_completion_tokens: Bound,
+    /// A budget for thinking, which may or may not be a part of the answer's bound.
     thinking_tokens: u64,
+    /// A budget on top of the answer's bound (Alibaba's `thinking_budget`).
+    thinking_budget: Option<u64>,
+    /// Thinking is asked for, on top of the answer's bound (Alibaba's `enable_thinking`).
+    enables_thinking: bool,
     /// The largest bound that a fallback sets for itself.
     fallback_tokens: u64,
-    twice: Option<String>,
+    /// The models that are named besides the one that is asked for.
+    models: NamedModels,
+    /// Why the body cannot be read; the first reason.
+    error: Option<Unreadable>,
 }
 
 /// A bound of the answer's length.
@@ -142,21 +211,33 @@ impl Facts {
             max_tokens: Bound::Absent,
             max_completion_tokens: Bound::Absent,
             thinking_tokens: 0,
+            thinking_budget: None,
+            enables_thinking: false,
             fallback_tokens: 0,
-            twice: None,
+            models: NamedModels::default(),
+            error: None,
         }
     }
 
-    /// A small value, whatever it is; `name` is noted where a field in it is given twice.
+    /// The value of a setting. Why it cannot be read is noted.
     fn value(&mut self, name: &str, raw: &str) -> Value {
-        strict::read(raw).unwrap_or_else(|| {
-            self.note_twice(name);
+        strict::read(raw).unwrap_or_else(|fault| {
+            let name = shown(name);
+            self.note(match fault {
+                Fault::Twice => Unreadable::Twice(name),
+                Fault::ManyValues => Unreadable::ManyValues(name),
+                Fault::NotJson => Unreadable::OddSetting(name),
+            });
             Value::Null
         })
     }
 
+    fn note(&mut self, error: Unreadable) {
+        self.error.get_or_insert(error);
+    }
+
     fn note_twice(&mut self, name: &str) {
-        self.twice.get_or_insert_with(|| name.to_owned());
+        self.note(Unreadable::Twice(shown(name)));
     }
 
     /// Notes a field that nothing bounds; the first one is told.
@@ -180,6 +261,16 @@ impl Facts {
 
     fn into_demand(self) -> Demand {
         let mut demand = self.demand;
+        let field = |field: &str, advice| Some(Unbounded { field: field.to_owned(), advice });
+        if self.models.names.iter().any(|model| has_call_price(model)) {
+            let advice = "each call of one of them has a price that Baton does not know";
+            demand.unbounded = demand.unbounded.or_else(|| field("models", advice));
+        }
+        if self.enables_thinking && self.thinking_budget.is_none() {
+            let advice = "set `thinking_budget`, or leave it out";
+            demand.unbounded = demand.unbounded.or_else(|| field("enable_thinking", advice));
+        }
+        demand.models = self.models.names;
         demand.output_tokens = match self.reads {
             // A vendor that speaks OpenAI's dialect reads one of the two.
             Reads::Chat => self.max_tokens.or_larger(self.max_completion_tokens),
@@ -189,10 +280,15 @@ impl Facts {
             *tokens = self.fallback_tokens.max(*tokens);
         }
         // A budget is part of the bound; a larger one, which interleaved thinking allows, is not.
-        if let Some(tokens) = demand.output_tokens.as_mut()
-            && self.thinking_tokens >= *tokens
+        // That holds for Anthropic; nothing says it of the vendors that have taken the field over.
+        let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
+        if self.reads != Reads::Messages && budget > 0 {
+            let own = demand.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+            demand.output_tokens = Some(own.saturating_add(budget));
+        } else if let Some(tokens) = demand.output_tokens.as_mut()
+            && budget >= *tokens
         {
-            *tokens = tokens.saturating_add(self.thinking_tokens);
+            *tokens = tokens.saturating_add(budget);
         }
         if self.runs_tools {
             demand.passes = demand.passes.saturating_mul(SERVER_TOOL_PASSES);
@@ -221,24 +317,45 @@ impl<'de> Visitor<'de> for TopLevel {
         let mut facts = self.0;
         let mut seen = HashSet::new();
         while let Some(Name(name)) = map.next_key()? {
-            match name.as_ref() {
-                "messages" | "input" | "system" | "instructions" => {
-                    let is_list = matches!(name.as_ref(), "messages" | "input");
-                    map.next_value_seed(Content::of(&mut facts, &name, is_list))?;
-                }
-                "tools" => map.next_value_seed(Tools::of(&mut facts))?,
-                // A text of any length, or what has no effect on the cost.
-                name if fields::is_free(name) => drop(map.next_value::<IgnoredAny>()?),
-                name => {
-                    let raw = map.next_value::<&RawValue>()?.get();
-                    fields::read(&mut facts, name, raw);
-                }
-            }
+            facts.read_top_level(&name, &mut map)?;
             if seen.len() < NAMES_MAX && !seen.insert(name.clone()) {
                 facts.note_twice(&name);
             }
         }
         Ok(facts)
+    }
+}
+
+impl Facts {
+    fn read_top_level<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match Field::of(self.reads, name) {
+            Field::Prompt => {
+                let is_list = matches!(name, "messages" | "input");
+                map.next_value_seed(Content::of(self, name, is_list))?;
+            }
+            Field::Tools => map.next_value_seed(Tools::of(self))?,
+            // A text of any length, or what has no effect on the cost.
+            Field::Harmless => drop(map.next_value::<IgnoredAny>()?),
+            Field::Setting => fields::read(self, name, map.next_value::<&RawValue>()?.get()),
+            Field::Models => {
+                map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
+            }
+            Field::Alike(known) => {
+                self.note(Unreadable::Alike { name: shown(name), known });
+                map.next_value::<IgnoredAny>()?;
+            }
+            Field::Unknown => {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
+                if !found.is_null {
+                    self.unbounded(shown(name), fields::UNKNOWN);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -44,7 +44,9 @@ fn tools() -> Vec<Value> {
     vec![
         json!([]),
         json!([{"name": "a", "input_schema": {"type": "object"}}]),
-        json!([{"type": "function", "name": "a"}]),
+        json!([{"type": "function", "name": "a", "parameters": {}}]),
+        json!([{"type": "tool_search", "execution": "client"}]),
+        json!([{"google_search": {}}]),
         json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]),
         json!([{"type": "web_search_20250305", "name": "web_search"}]),
         json!([{"type": "web_fetch_20260309", "name": "web_fetch"}]),
@@ -123,7 +125,19 @@ fn request() -> impl Strategy<Value = (Value, Vec<Value>)> {
         field("modalities", vec![json!(["text"]), json!(["text", "audio"])]),
         field("web_search_options", vec![json!({})]),
         field("cache_control", vec![json!({"type": "ephemeral", "ttl": "1h"})]),
+        field("thread", vec![json!({"type": "create"}), json!({"type": "continue"})]),
+        field("compaction", vec![json!({"type": "summarize"})]),
+        field(
+            "reasoning",
+            vec![json!({"effort": "high"}), json!({"max_tokens": 90_000}), json!({"mode": "pro"})],
+        ),
+        field("enable_thinking", vec![json!(true), json!(false)]),
+        field("thinking_budget", vec![json!(30_000)]),
+        field("multi_agent", vec![json!({"enabled": true})]),
+        field("x_new", vec![json!(1), json!(null)]),
     ];
+    // Few at once: a request with many of them is refused for one.
+    let fields = prop::sample::subsequence(fields, 0..7).prop_flat_map(|fields| fields);
     let parts = prop::collection::vec(select(parts()), 0..4);
     (select(MODELS.to_vec()), fields, parts).prop_map(|(model, fields, parts)| {
         let mut body = Map::from_iter([("model".to_owned(), json!(model))]);
@@ -152,8 +166,12 @@ fn prompt(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<(u
         }
     }
     let stored = ["previous_response_id", "conversation", "prompt"];
-    let is_stored = stored.iter().any(|name| !body[*name].is_null());
-    Some((tokens, is_whole || (reads == Reads::Responses && is_stored)))
+    let is_stored = match reads {
+        Reads::Messages => body["thread"]["type"] == "continue",
+        Reads::Chat => false,
+        Reads::Responses => stored.iter().any(|name| !body[*name].is_null()),
+    };
+    Some((tokens, is_whole || is_stored))
 }
 
 /// The most tokens of one answer.
@@ -176,8 +194,15 @@ fn answer(reads: Reads, body: &Value) -> u64 {
         Reads::Chat => {
             let choices = bound("n").unwrap_or(1) * bound("best_of").unwrap_or(1);
             let predicted = body["prediction"]["content"].as_str().map_or(0, str::len);
-            own * choices + predicted as u64
+            let thinking = [
+                &body["thinking"]["budget_tokens"],
+                &body["reasoning"]["max_tokens"],
+                &body["thinking_budget"],
+            ];
+            let thinking: u64 = thinking.iter().filter_map(|tokens| tokens.as_u64()).sum();
+            (own + thinking) * choices + predicted as u64
         }
+        Reads::Responses => own + body["reasoning"]["max_tokens"].as_u64().unwrap_or_default(),
         _ => own,
     }
 }
@@ -186,11 +211,17 @@ fn answer(reads: Reads, body: &Value) -> u64 {
 fn has_no_price(reads: Reads, body: &Value) -> bool {
     let is_there = |name: &str| !body[name].is_null();
     let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
+    let is_on = |name: &str| !body[name].is_null() && body[name] != false;
     body["service_tier"] == "priority"
+        || is_there("x_new")
         || match reads {
             Reads::Messages => is_there("container") || is_there("mcp_servers"),
-            Reads::Chat => has_audio || is_there("web_search_options"),
-            Reads::Responses => false,
+            Reads::Chat => {
+                has_audio
+                    || is_there("web_search_options")
+                    || is_on("enable_thinking") && !is_there("thinking_budget")
+            }
+            Reads::Responses => is_there("multi_agent") || body["reasoning"]["mode"] == "pro",
         }
 }
 
@@ -203,7 +234,9 @@ fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     let (mut passes, mut searches) = (Vec::new(), 0);
     for tool in body["tools"].as_array().into_iter().flatten() {
         match (reads, tool["type"].as_str().unwrap_or("custom")) {
+            (_, "custom") if !tool["google_search"].is_null() => return None,
             (_, "custom" | "function") | (Reads::Messages, "bash_20250124") => {}
+            (Reads::Responses, "tool_search") => {}
             (Reads::Messages, "web_search_20250305") => {
                 searches = tool["max_uses"].as_u64()?;
                 passes.extend((0..searches).map(|_| (None, true)));
@@ -235,8 +268,9 @@ fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usag
     }
     let edits = &body["context_management"];
     let edits = edits["edits"].as_array().or(edits.as_array());
-    if edits.into_iter().flatten().any(|edit| edit["type"].as_str().unwrap().starts_with("compact"))
-    {
+    let compacts = |edit: &Value| edit["type"].as_str().unwrap().starts_with("compact");
+    let is_compaction = reads == Reads::Messages && !body["compaction"].is_null();
+    if is_compaction || edits.into_iter().flatten().any(compacts) {
         passes.push((None, OUTPUT_MAX, is_whole));
     }
     passes.extend(tools.into_iter().map(|(model, reads_all)| {
@@ -267,6 +301,32 @@ fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usag
         usage.iterations.push(Iteration { kind: "message".to_owned(), model, tokens });
     }
     Some(usage)
+}
+
+/// What clients of each protocol send: Claude Code, the SDKs, Codex.
+fn ordinary(reads: Reads, model: &str, tokens: u64) -> Value {
+    let said = json!([{"role": "user", "content": "hi"}]);
+    match reads {
+        Reads::Messages => json!({
+            "model": model, "max_tokens": tokens, "stream": true, "messages": said,
+            "metadata": {"user_id": "u", "model": "m"}, "tool_choice": {"type": "auto"},
+            "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"},
+            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+            "service_tier": "auto", "temperature": 1, "safeguards": {}, "thread": {"type": "create"},
+        }),
+        Reads::Chat => json!({
+            "model": model, "max_completion_tokens": tokens, "stream": true, "messages": said,
+            "stream_options": {"include_usage": true}, "n": 1, "reasoning_effort": "high",
+            "parallel_tool_calls": true, "store": false, "user": "u", "seed": 1, "top_p": 1,
+            "response_format": {"type": "json_object"}, "service_tier": "auto",
+        }),
+        Reads::Responses => json!({
+            "model": model, "max_output_tokens": tokens, "stream": true, "input": said,
+            "reasoning": {"effort": "high", "summary": "auto"}, "parallel_tool_calls": true,
+            "store": false, "include": ["reasoning.encrypted_content"], "client_metadata": {"a": "b"},
+            "text": {"verbosity": "low"}, "truncation": "auto", "prompt_cache_key": "k",
+        }),
+    }
 }
 
 proptest! {
@@ -306,22 +366,40 @@ proptest! {
         reads in select(vec![Reads::Messages, Reads::Chat, Reads::Responses]),
         tokens in 1_u64..100_000,
     ) {
-        let name = match reads {
-            Reads::Messages => "max_tokens",
-            Reads::Chat => "max_completion_tokens",
-            Reads::Responses => "max_output_tokens",
-        };
-        let body = json!({
-            "model": model, name: tokens, "stream": true, "temperature": 1, "metadata": {"user_id": "u"},
-            "messages": [{"role": "user", "content": "hi"}], "tool_choice": {"type": "auto"},
-            "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"},
-            "reasoning": {"effort": "high", "summary": "auto"}, "service_tier": "auto", "n": 1,
-            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
-            "parallel_tool_calls": true, "store": false, "include": ["reasoning.encrypted_content"],
-        });
+        let body = ordinary(reads, model, tokens);
         let demand = read(body.to_string().as_bytes(), reads).unwrap();
         let table = PriceTable::builtin();
         prop_assert_eq!(table.unbounded(&demand, model, now()), None);
         prop_assert!(table.estimate(&demand, model, now()).amount > PicoUsd::ZERO);
     }
+}
+
+/// Every recorded request of a real client is read, and only what has no price is refused.
+#[test]
+fn recorded_requests_are_bounded() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/requests");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let request: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let target = request["target"].as_str().unwrap();
+        let route = target.split('?').next().unwrap();
+        let reads = match route.rsplit('/').next().unwrap() {
+            "messages" => Reads::Messages,
+            "completions" => Reads::Chat,
+            "responses" if request["body"].is_object() => Reads::Responses,
+            _ => continue,
+        };
+        count += 1;
+        let demand = read(request["body"].to_string().as_bytes(), reads).unwrap();
+        // Codex and Cline offer OpenAI's own web search and image generation.
+        let tools = request["body"]["tools"].to_string();
+        let is_hosted = ["\"web_search\"", "\"image_generation\""].map(|kind| tools.contains(kind));
+        let field = demand.unbounded.map(|why| why.field).unwrap_or_default();
+        let is_expected =
+            field.is_empty() || is_hosted.contains(&true) && field.starts_with("tools (");
+        assert!(is_expected, "{}: {field}", path.display());
+        assert_eq!(demand.models, [""; 0], "{}", path.display());
+    }
+    assert!(count > 30, "{count}");
 }

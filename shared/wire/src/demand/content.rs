@@ -1,6 +1,10 @@
-//! The prompt, walked through for what its length does not tell: images, files, stored items.
+//! The prompt, walked through for what its length does not tell: images, files, stored items, tools,
+//! and items and blocks that no API documents.
 
-use super::{Facts, Name, Reads};
+use super::fields::UNKNOWN;
+use super::known::{CONTENT_FIELDS, Item, is_block};
+use super::tools::Tools;
+use super::{Facts, Name, Reads, shown};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -23,13 +27,45 @@ pub(super) struct Content<'f> {
 }
 
 /// What an outer object has to know of a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing.
-    Nothing,
+#[derive(Clone, Copy, Default)]
+pub(super) struct Found {
     /// It is not in the body: an address or an id.
-    Reference,
+    is_reference: bool,
+    given: Given,
 }
+
+/// Whether a value says anything.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Given {
+    /// It is `null`.
+    Null,
+    /// It is a text, a list or an object with nothing in it.
+    Empty,
+    #[default]
+    Filled,
+}
+
+impl Given {
+    /// The same of a value that is not walked through.
+    fn of(raw: &str) -> Self {
+        let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
+        match raw.as_bytes() {
+            b"null" => Self::Null,
+            [b'"', b'"'] => Self::Empty,
+            [b'[' | b'{', ..] if inner.trim_ascii().is_empty() => Self::Empty,
+            _ => Self::Filled,
+        }
+    }
+}
+
+impl From<Given> for Found {
+    fn from(given: Given) -> Self {
+        Self { is_reference: false, given }
+    }
+}
+
+const NOTHING: Found = Found { is_reference: false, given: Given::Filled };
+const REFERENCE: Found = Found { is_reference: true, given: Given::Filled };
 
 impl<'f> Content<'f> {
     /// The value of a top-level field. `is_list`: its items may be references to stored ones.
@@ -51,7 +87,7 @@ impl<'f> Content<'f> {
             Some(_) => self.document(),
             None => self.facts.image(0),
         }
-        Found::Nothing
+        NOTHING
     }
 
     fn is_file(&self, kind: &str) -> bool {
@@ -80,10 +116,27 @@ struct Block<'a> {
     kind: Option<Cow<'a, str>>,
     media_type: Option<Cow<'a, str>>,
     data_bytes: usize,
+    has_id: bool,
     has_role: bool,
     has_url: bool,
     has_file: bool,
     has_reference: bool,
+    /// What each of [`CONTENT_FIELDS`] holds, once it is there.
+    content: [Option<Given>; CONTENT_FIELDS.len()],
+}
+
+impl Block<'_> {
+    fn note_content(&mut self, name: &str, given: Given) {
+        if let Some(at) = CONTENT_FIELDS.iter().position(|field| *field == name) {
+            self.content[at] = Some(given);
+        }
+    }
+
+    /// What a field of [`CONTENT_FIELDS`] holds.
+    fn content(&self, name: &str) -> Given {
+        let at = CONTENT_FIELDS.iter().position(|field| *field == name);
+        at.and_then(|at| self.content[at]).unwrap_or(Given::Null)
+    }
 }
 
 impl<'de> Visitor<'de> for Content<'_> {
@@ -94,46 +147,50 @@ impl<'de> Visitor<'de> for Content<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<Found, E> {
-        Ok(Found::Nothing)
+        Ok(Given::Null.into())
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<Found, E> {
-        Ok(Found::Nothing)
+        Ok(NOTHING)
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Found, E> {
-        Ok(Found::Nothing)
+        Ok(NOTHING)
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<Found, E> {
-        Ok(Found::Nothing)
+        Ok(NOTHING)
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<Found, E> {
-        Ok(Found::Nothing)
+        Ok(NOTHING)
     }
 
     fn visit_str<E: Error>(mut self, text: &str) -> Result<Found, E> {
-        Ok(if self.key == "image_url" { self.read_image_url(text) } else { Found::Nothing })
+        if self.key == "image_url" {
+            return Ok(self.read_image_url(text));
+        }
+        Ok(if text.is_empty() { Given::Empty.into() } else { NOTHING })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Found, A::Error> {
         let key = self.key;
-        let mut found = Found::Nothing;
+        let mut found = Found::from(Given::Empty);
         while let Some(one) = list.next_element_seed(self.inner(key))? {
-            if one == Found::Reference {
-                found = one;
-            }
+            found.is_reference |= one.is_reference;
+            found.given = Given::Filled;
         }
         Ok(found)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Found, A::Error> {
-        let mut block = Block::default();
+        let (mut block, mut given) = (Block::default(), Given::Empty);
         while let Some(Name(name)) = map.next_key()? {
             self.read_field(&name, &mut block, &mut map)?;
+            given = Given::Filled;
         }
-        Ok(self.judge(&block))
+        self.judge_kind(&block);
+        Ok(Found { given, ..self.judge(&block) })
     }
 }
 
@@ -153,6 +210,7 @@ impl Content<'_> {
                     self.facts.note_twice(name);
                 }
             }
+            "id" => block.has_id |= map.next_value::<&RawValue>()?.get() != "null",
             "role" => block.has_role = map.next_value::<Word<'de>>()?.0.is_some(),
             "data" => block.data_bytes = map.next_value::<&RawValue>()?.get().len(),
             "url" if self.key == "image_url" => {
@@ -164,8 +222,16 @@ impl Content<'_> {
                 block.has_url |= map.next_value::<&RawValue>()?.get() != "null";
             }
             // What a model wrote, or a schema: text, whatever it looks like.
-            "input" | "arguments" | "input_schema" | "parameters" | "text"
-            | "encrypted_content" | "signature" => drop(map.next_value::<IgnoredAny>()?),
+            "arguments" | "encrypted_content" | "input" => {
+                block.note_content(name, Given::of(map.next_value::<&RawValue>()?.get()));
+            }
+            "input_schema" | "parameters" | "schema" | "text" | "signature" | "attributes"
+            | "annotations" | "citations" => drop(map.next_value::<IgnoredAny>()?),
+            // Tools that are added in the course of a conversation.
+            "tools" | "definition" => {
+                map.next_value_seed(Tools::of(self.facts))?;
+                block.note_content(name, Given::Filled);
+            }
             "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
                 if map.next_value::<&RawValue>()?.get() != "null" {
                     let field = format!("{}[].{name}", self.top);
@@ -182,10 +248,50 @@ impl Content<'_> {
             }
             name => {
                 let found = map.next_value_seed(self.inner(name))?;
-                block.has_reference |= found == Found::Reference;
+                block.has_reference |= found.is_reference;
+                block.note_content(name, found.given);
             }
         }
         Ok(())
+    }
+
+    /// Notes an item or a block that no API documents, and an item whose content is stored.
+    fn judge_kind(&mut self, block: &Block<'_>) {
+        let kind = block.kind.as_deref().unwrap_or_default();
+        let (reads, top) = (self.facts.reads, self.top);
+        let is_top = self.is_list && self.key == top;
+        let unknown = match (kind, self.key) {
+            ("item_reference", _) => return,
+            (_, _) if is_top && reads == Reads::Responses => return self.judge_item(kind, block),
+            ("", _) if is_top && !block.has_role => "without a role",
+            ("", "content") if reads != Reads::Responses => "without a type",
+            ("", _) => return,
+            (_, "content" | "output" | "system" | "instructions" | "block") => kind,
+            _ if is_top => kind,
+            _ => return,
+        };
+        if !is_block(reads, kind) {
+            self.facts.unbounded(format!("{top}[] ({})", shown(unknown)), UNKNOWN);
+        }
+    }
+
+    /// Notes an item of the Responses API that is not documented, or is read by its id.
+    fn judge_item(&mut self, kind: &str, block: &Block<'_>) {
+        let top = self.top;
+        let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
+            return self.facts.unbounded(format!("{top}[] ({})", shown(kind)), UNKNOWN);
+        };
+        if kind.is_empty() && !block.has_role {
+            // An item that is nothing but an id is a reference, too.
+            self.facts.reads_beyond_body(format!("{top}[] (a reference)"), SEND_ITEM);
+        } else if block.has_id {
+            let given = |field: &str| block.content(field) != Given::Null;
+            let filled = |field: &str| block.content(field) == Given::Filled;
+            if !item.has_content(given, filled) && kind != "compaction_trigger" {
+                let field = format!("{top}[] ({kind} without its content)");
+                self.facts.reads_beyond_body(field, SEND_ITEM);
+            }
+        }
     }
 
     /// What an object means for the cost, once all of it was read.
@@ -200,11 +306,11 @@ impl Content<'_> {
                 if block.media_type.as_deref().is_some_and(|kind| kind.starts_with("image/")) =>
             {
                 self.facts.image(block.data_bytes);
-                return Found::Nothing;
+                return NOTHING;
             }
             "base64" => {
                 self.document();
-                return Found::Nothing;
+                return NOTHING;
             }
             "item_reference" => {
                 self.facts.reads_beyond_body(format!("{}[] (item_reference)", self.top), SEND_ITEM);
@@ -214,34 +320,22 @@ impl Content<'_> {
                 self.facts.unbounded(field, SEND_TEXT);
             }
             "compaction_trigger" => self.facts.compacts = true,
-            // An item of OpenAI's Responses that is nothing but an id is a reference, too.
-            "" if self.facts.reads == Reads::Responses
-                && self.is_list
-                && self.depth == 1
-                && !block.has_role =>
-            {
-                self.facts.reads_beyond_body(format!("{}[] (a reference)", self.top), SEND_ITEM);
-            }
             _ => {}
         }
         let refers = block.has_url || block.has_file || block.has_reference;
         match (refers, is_image) {
-            (false, _) => Found::Nothing,
+            (false, _) => NOTHING,
             (true, true) => {
                 self.facts.image(0);
-                Found::Nothing
+                NOTHING
             }
             // A source of Anthropic's: the block around it says of what.
-            (true, false) if matches!(kind, "url" | "file") || self.key == "file" => {
-                Found::Reference
-            }
+            (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
             // A result of a search, as it was given to the model before: its text is beside it.
-            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => {
-                Found::Nothing
-            }
+            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => NOTHING,
             (true, false) => {
                 self.document();
-                Found::Nothing
+                NOTHING
             }
         }
     }

@@ -1,26 +1,59 @@
 //! A small JSON value in which no object has a field twice: of two values one parser takes the
 //! first, another the last.
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The value, if no object in it has a field twice.
-pub(super) fn read(raw: &str) -> Option<Value> {
-    serde_json::from_str(raw).ok().map(|Strict(value)| value)
+/// Values that one setting may consist of. No documented one has more than a few dozen.
+pub const SETTING_VALUES_MAX: usize = 10_000;
+
+/// Why a value was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// An object has a field twice.
+    Twice,
+    /// It has more than [`SETTING_VALUES_MAX`] values.
+    ManyValues,
+    /// It is nothing that every parser of JSON accepts.
+    NotJson,
 }
 
-struct Strict(Value);
+/// The value, if it is small and no object in it has a field twice.
+pub(super) fn read(raw: &str) -> Result<Value, Fault> {
+    let mut reading = Reading { values: 0, fault: Fault::NotJson };
+    let mut parser = serde_json::Deserializer::from_str(raw);
+    let value = Strict(&mut reading).deserialize(&mut parser);
+    value.map_err(|_| reading.fault)
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Any).map(Self)
+struct Reading {
+    values: usize,
+    fault: Fault,
+}
+
+struct Strict<'r>(&'r mut Reading);
+
+impl Strict<'_> {
+    fn fail<T, E: Error>(&mut self, fault: Fault) -> Result<T, E> {
+        self.0.fault = fault;
+        Err(E::custom("not accepted"))
     }
 }
 
-struct Any;
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.values += 1;
+        if self.0.values > SETTING_VALUES_MAX {
+            return self.fail(Fault::ManyValues);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,17 +86,18 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Strict(value)) = list.next_element()? {
+        while let Some(value) = list.next_element_seed(Strict(self.0))? {
             values.push(value);
         }
         Ok(values.into())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        while let Some((name, Strict(value))) = map.next_entry::<String, Strict>()? {
+        while let Some(name) = map.next_key::<String>()? {
+            let value = map.next_value_seed(Strict(self.0))?;
             if fields.insert(name, value).is_some() {
-                return Err(A::Error::custom("a field is given twice"));
+                return self.fail(Fault::Twice);
             }
         }
         Ok(fields.into())

@@ -155,7 +155,7 @@ fn fields_without_a_bound_or_a_price() {
         let field = format!(r#""tools":[{{"type":"{kind}"}}]"#);
         check(Messages, &field, &format!("tools ({kind})"));
     }
-    check(Messages, r#""tools":[{"type":["x"]}]"#, r#"tools (["x"])"#);
+    check(Messages, r#""tools":[{"type":["x"]}]"#, r#"tools ([\"x\"])"#);
     for kind in ["bash_20250124", "computer_20251124", "memory_20250818", "custom"] {
         check(Messages, &format!(r#""tools":[{{"type":"{kind}"}}]"#), "");
     }
@@ -188,17 +188,264 @@ fn fields_without_a_bound_or_a_price() {
     ] {
         check(Chat, &format!(r#""{field}":{value}"#), field);
     }
-    for (name, value) in
-        [("N", "8"), ("bestOf", "8"), ("serviceTier", "\"priority\""), ("MaxTokens", "9")]
-    {
-        check(Chat, &format!(r#""{name}":{value}"#), name);
-    }
     check(Chat, r#""modalities":["text"],"audio":null,"plugins":[]"#, "");
     let audio = r#""messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"x"}}]}]"#;
     check(Chat, audio, "messages[].input_audio");
     let container =
         r#""messages":[{"role":"user","content":[{"type":"container_upload","file_id":"f"}]}]"#;
     check(Messages, container, "messages[] (container_upload)");
+}
+
+#[test]
+fn what_no_api_documents_has_no_bound() {
+    let check = unbounded;
+    for (reads, fields) in [
+        (Responses, r#""multi_agent":{"enabled":true}"#),
+        (Responses, r#""plugins":[{"id":"web"}]"#),
+        (Responses, r#""web_search_options":{}"#),
+        (Responses, r#""audio":{}"#),
+        (Chat, r#""data_sources":[{"type":"azure_search"}]"#),
+        (Chat, r#""extra_body":{"google":{"cached_content":"x"}}"#),
+        (Chat, r#""cached_content":"x""#),
+        (Chat, r#""enable_code_interpreter":true"#),
+        (Chat, r#""web_search":{"enable":true}"#),
+        (Chat, r#""search_settings":{}"#),
+        (Chat, r#""num_return_sequences":50"#),
+        (Chat, r#""candidate_count":8"#),
+        (Chat, r#""preset":"p""#),
+        (Chat, r#""deferred":true"#),
+        (Chat, r#""file_ids":["f"]"#),
+        (Chat, r#""previous_response_id":"r""#),
+        (Chat, r#""chat_template_kwargs":{}"#),
+        (Messages, r#""plugins":[{"id":"web"}]"#),
+        (Messages, r#""web_search_options":{}"#),
+        (Messages, r#""agents":[{}]"#),
+        (Messages, r#""skills":["x"]"#),
+        (Messages, r#""n":8"#),
+        (Messages, r#""provider":{"order":["x"]}"#),
+        (Messages, r#""billing_policy":{"type":"billing_policy"}"#),
+    ] {
+        let name = fields.split('"').nth(1).unwrap();
+        check(reads, fields, name);
+        check(reads, &format!(r#""{name}":null"#), "");
+    }
+    check(Chat, r#""a\u0000b":1"#, "a\\0b");
+    check(Chat, r#""reasoning":{"turbo":1}"#, "reasoning.turbo");
+    check(Responses, r#""reasoning":{"mode":"pro"}"#, "reasoning.mode");
+    check(Responses, r#""reasoning":{"mode":"standard","effort":"high","summary":"auto"}"#, "");
+    check(Messages, r#""thinking":[{"budget_tokens":90000}]"#, "thinking");
+    check(Messages, r#""thinking":{"type":"new"}"#, "thinking.type");
+    check(Messages, r#""fallbacks":[{"a":["b"]}]"#, "fallbacks[].a");
+    for model in ["openai/gpt-5.5:online", "gpt-5-search-api", "o3-deep-research", "X:Online"] {
+        let body = format!(r#"{{"model":"{model}"}}"#);
+        let found = read(body.as_bytes(), Chat).unwrap().unbounded;
+        assert_eq!(found.map(|why| why.field).as_deref(), Some("model"), "{model}");
+        check(Chat, &format!(r#""models":["{model}"]"#), "models");
+    }
+}
+
+#[test]
+fn blocks_items_and_tools_that_no_api_documents() {
+    let check = unbounded;
+    let item = |item: &str| format!(r#""input":[{item}]"#);
+    for kind in ["program", "multi_agent_call", "mcp_approval_response", "new"] {
+        check(Responses, &item(&format!(r#"{{"type":"{kind}"}}"#)), &format!("input[] ({kind})"));
+    }
+    for reads in [Messages, Chat, Responses] {
+        let top = if reads == Responses { "input" } else { "messages" };
+        let block = r#"[{"role":"user","content":[{"type":"new"}]}]"#;
+        check(reads, &format!(r#""{top}":{block}"#), &format!("{top}[] (new)"));
+    }
+    let parts = r#""messages":[{"role":"user","content":[{"fileData":{"fileUri":"x"}}]}]"#;
+    check(Chat, parts, "messages[] (without a type)");
+    check(Chat, r#""messages":[{"content":"x"}]"#, "messages[] (without a role)");
+    let result = |kind: &str| {
+        format!(
+            r#""messages":[{{"role":"user","content":[{{"type":"tool_result","content":[{{"type":"{kind}","text":"x"}}]}}]}}]"#
+        )
+    };
+    check(Messages, &result("new"), "messages[] (new)");
+    check(Messages, &result("text"), "");
+    for tool in [
+        r#"{"google_search":{}}"#,
+        r#"{"googleSearch":{}}"#,
+        r#"{"web_search":{"enable":true}}"#,
+        r#"{"name":"x","code_execution":{}}"#,
+        r#"{"name":"web_search","max_uses":5,"type":null}"#,
+    ] {
+        for reads in [Messages, Chat, Responses] {
+            let found = demand(reads, &format!(r#""tools":[{tool}]"#)).unbounded;
+            assert!(found.is_some_and(|why| why.field.starts_with("tools")), "{tool}");
+        }
+    }
+    check(Chat, r#""tools":["web_search"]"#, "tools (web_search)");
+    check(
+        Chat,
+        r#""tools":[{"type":"function","function":{"name":"f"},"search":{}}]"#,
+        "tools[].search",
+    );
+    check(Chat, r#""tools":[{"function":{"name":"f"}}]"#, "");
+    check(Messages, r#""tools":[{"type":null,"name":"f","input_schema":{}}]"#, "");
+}
+
+#[test]
+fn tools_count_wherever_they_stand() {
+    let check = unbounded;
+    for kind in ["web_search", "code_interpreter", "image_generation", "mcp"] {
+        for item in [
+            format!(r#"{{"type":"additional_tools","tools":[{{"type":"{kind}"}}]}}"#),
+            format!(
+                r#"{{"type":"tool_search_output","execution":"client","tools":[{{"type":"{kind}"}}]}}"#
+            ),
+            format!(
+                r#"{{"role":"user","content":[{{"type":"input_text","tools":[{{"type":"{kind}"}}]}}]}}"#
+            ),
+            format!(
+                r#"{{"type":"additional_tools","tools":[{{"type":"namespace","tools":[{{"type":"{kind}"}}]}}]}}"#
+            ),
+        ] {
+            check(Responses, &format!(r#""input":[{item}]"#), &format!("tools ({kind})"));
+        }
+    }
+    let added = r#"{"type":"tool_addition","tool":{"type":"tool_definition","definition":{"type":"code_execution_20260521","name":"c"}}}"#;
+    let message = format!(r#""messages":[{{"role":"user","content":[{added}]}}]"#);
+    check(Messages, &message, "tools (code_execution_20260521)");
+    let own = r#""input":[{"type":"additional_tools","tools":[{"type":"function","name":"f","parameters":{}}]}]"#;
+    check(Responses, own, "");
+    assert_eq!(
+        demand(Responses, r#""tools":[{"type":"tool_search","execution":"client"}]"#).passes,
+        1
+    );
+    assert_eq!(demand(Responses, r#""tools":[{"type":"tool_search"}]"#).passes, 11);
+}
+
+#[test]
+fn items_with_an_id_and_without_their_content_are_stored() {
+    let check = |item: &str, expect: &str| {
+        let demand = demand(Responses, &format!(r#""input":[{item}]"#));
+        let found = demand.reads_beyond_body.map(|why| why.field);
+        assert_eq!(found.unwrap_or_default(), expect, "{item}");
+        assert_eq!(demand.unbounded, None, "{item}");
+    };
+    for (item, kind) in [
+        (r#""type":"reasoning","summary":[]"#, "reasoning"),
+        (r#""type":"reasoning","summary":[{"type":"summary_text","text":"x"}]"#, "reasoning"),
+        (r#""type":"reasoning","encrypted_content":null,"content":[ ]"#, "reasoning"),
+        (r#""type":"reasoning","encrypted_content":"""#, "reasoning"),
+        (r#""type":"image_generation_call","result":null"#, "image_generation_call"),
+        (r#""type":"web_search_call","action":{"type":"search"}"#, "web_search_call"),
+        (r#""type":"file_search_call","results":null"#, "file_search_call"),
+        (r#""type":"code_interpreter_call","container_id":"c""#, "code_interpreter_call"),
+        (r#""type":"compaction""#, "compaction"),
+        (r#""type":"message","role":"assistant""#, "message"),
+        (r#""role":"assistant""#, ""),
+        (r#""type":"function_call","name":"f""#, "function_call"),
+    ] {
+        let field = format!("input[] ({kind} without its content)");
+        check(&format!(r#"{{"id":"x",{item}}}"#), &field);
+        check(&format!("{{{item}}}"), "");
+    }
+    for item in [
+        r#"{"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"x"}"#,
+        r#"{"id":"rs_1","type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"x"}]}"#,
+        r#"{"type":"reasoning","summary":[{"type":"summary_text","text":"x"}]}"#,
+        r#"{"id":"m","type":"message","role":"assistant","status":"completed","content":[{"type":"output_text","text":"x","annotations":[{"type":"url_citation","url":"https://x"}]}]}"#,
+        r#"{"id":"f","type":"function_call","call_id":"c","name":"f","arguments":""}"#,
+        r#"{"id":"f","type":"function_call_output","call_id":"c","output":""}"#,
+        r#"{"id":"f","type":"custom_tool_call","call_id":"c","name":"f","input":""}"#,
+        r#"{"id":"f","type":"local_shell_call","call_id":"c","action":{"type":"exec","command":[]}}"#,
+        r#"{"id":"f","type":"compaction","encrypted_content":"x"}"#,
+    ] {
+        check(item, "");
+    }
+    let demand = |fields| demand(Messages, fields).reads_beyond_body.map(|why| why.field);
+    assert_eq!(demand(r#""thread":{"type":"create"}"#), None);
+    let goes_on = r#""thread":{"type":"continue","previous_message_id":"msg_1"}"#;
+    assert_eq!(demand(goes_on).as_deref(), Some("thread"));
+}
+
+#[test]
+fn thinking_on_top_of_the_bound() {
+    let check = |reads, fields: &str, expect| {
+        let name = if reads == Responses { "max_output_tokens" } else { "max_tokens" };
+        let demand = demand(reads, &format!(r#""{name}":10,{fields}"#));
+        assert_eq!((demand.output_tokens, demand.unbounded), (Some(expect), None), "{fields}");
+    };
+    check(Chat, r#""thinking":{"type":"enabled","budget_tokens":5}"#, 15);
+    check(Chat, r#""reasoning":{"max_tokens":50}"#, 60);
+    check(Responses, r#""reasoning":{"max_tokens":50}"#, 60);
+    check(Chat, r#""enable_thinking":true,"thinking_budget":50"#, 60);
+    check(Chat, r#""enable_thinking":false"#, 10);
+    check(Chat, r#""reasoning_effort":"high""#, 10);
+    check(Messages, r#""thinking":{"type":"enabled","budget_tokens":5}"#, 10);
+    check(Messages, r#""thinking":{"type":"enabled","budget_tokens":"90000"}"#, 90_010);
+    unbounded(Chat, r#""enable_thinking":true"#, "enable_thinking");
+}
+
+#[test]
+fn other_spellings_of_fields_are_refused() {
+    for name in
+        ["N", "bestOf", "serviceTier", "MaxTokens", "Models", "Fallbacks", "Tools", "Messages"]
+    {
+        let body = format!(r#"{{"model":"m","{name}":8}}"#);
+        let read = read(body.as_bytes(), Chat);
+        assert!(matches!(read, Err(Unreadable::Alike { .. })), "{name}: {read:?}");
+    }
+}
+
+#[test]
+fn bodies_that_parsers_read_differently() {
+    let odd = |body: &str| read(body.as_bytes(), Chat).unwrap_err().to_string();
+    let why = "a number beyond the range of a double";
+    for body in [
+        r#"{"model":"m","x":1e400}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[1e400]}]}"#,
+        r#"{"model":"m","thinking":{"x":1e400}}"#,
+        r#"{"model":"m","x":"\ud800"}"#,
+    ] {
+        assert!(odd(body).contains(why), "{body}: {}", odd(body));
+    }
+    let values = vec!["0"; SETTING_VALUES_MAX + 1].join(",");
+    let many = odd(&format!(r#"{{"model":"m","fallbacks":[{values}]}}"#));
+    assert!(many.contains("at most 10000"), "{many}");
+    let names = (0..33).map(|at| format!("\"m{at}\"")).collect::<Vec<_>>().join(",");
+    for field in ["models", "x_models", "fallbacks"] {
+        let many = odd(&format!(r#"{{"model":"m","{field}":[{names}]}}"#));
+        assert!(many.contains("at most 32"), "{many}");
+    }
+}
+
+/// Bodies of this many bytes, of which each could have taken work or memory out of proportion.
+#[test]
+fn the_work_is_linear_in_the_length() {
+    let shapes: [&dyn Fn(usize) -> String; 8] = [
+        &|at| format!(r#"{{"models":["m{at}"]}}"#),
+        &|at| format!(r#""m{at}""#),
+        &|_| r#"{"a":0}"#.to_owned(),
+        &|_| "[[[]]]".to_owned(),
+        &|at| format!(r#"{{"type":"t{at}","model":"m{at}"}}"#),
+        &|at| format!(r#"{{"role":"user","content":[{{"type":"t{at}"}}]}}"#),
+        &|_| r#"{"cache_control":{"ttl":"1h"}}"#.to_owned(),
+        &|_| r#"{"type":"namespace","tools":[{}]}"#.to_owned(),
+    ];
+    let time = |body: &str, reads| {
+        let start = std::time::Instant::now();
+        let _ = read(body.as_bytes(), reads);
+        start.elapsed()
+    };
+    for field in ["models", "x", "tools", "messages", "input", "fallbacks", "plugins"] {
+        for shape in shapes {
+            let body = |count| {
+                let values = (0..count).map(shape).collect::<Vec<_>>().join(",");
+                format!(r#"{{"model":"m","{field}":[{values}]}}"#)
+            };
+            let (short, long) = (body(500), body(8_000));
+            let reads = if field == "input" { Responses } else { Chat };
+            let (short, long) = (time(&short, reads), time(&long, reads));
+            let bound = short.max(std::time::Duration::from_millis(5)) * 80;
+            assert!(long < bound, "{field} {}: {short:?} {long:?}", shape(0));
+        }
+    }
 }
 
 #[test]
@@ -254,7 +501,8 @@ fn what_is_not_in_the_body() {
 #[test]
 fn images_count_by_number() {
     let check = |reads: Reads, part: &str, images: u64, data: u64| {
-        let fields = format!(r#""messages":[{{"role":"user","content":[{part}]}}]"#);
+        let top = if reads == Responses { "input" } else { "messages" };
+        let fields = format!(r#""{top}":[{{"role":"user","content":[{part}]}}]"#);
         let demand = demand(reads, &fields);
         let bytes = (fields.len() + r#"{"model":"m",}"#.len()) as u64;
         assert_eq!(demand.prompt_tokens, images * reads.image_tokens(), "{part}");

@@ -1,6 +1,9 @@
 //! The tools of a request: which of them the upstream runs itself, and what that may cost.
 
-use super::{Facts, Name, Reads, count, fields};
+use super::fields::UNKNOWN;
+use super::known::is_tool_field;
+use super::named_models::{ModelSearch, NamedModels};
+use super::{Facts, Name, Reads, count, shown};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -23,6 +26,13 @@ struct Tool {
     kind: Option<String>,
     max_uses: Option<Value>,
     environment: Option<Value>,
+    execution: Option<Value>,
+    /// It describes its arguments: a client's own tool.
+    has_schema: bool,
+    /// What a schema or a description calls models. Of a client's own tool they mean nothing.
+    described: NamedModels,
+    /// The first field that no API documents.
+    unknown: Option<String>,
 }
 
 impl<'f> Tools<'f> {
@@ -31,8 +41,11 @@ impl<'f> Tools<'f> {
     }
 
     fn judge(&mut self, tool: &Tool) {
-        let kind = tool.kind.as_deref().unwrap_or("custom");
-        let field = format!("tools ({kind})");
+        // A tool without a type is the client's own if it describes its arguments. Anything else
+        // is named by its field alone: Google's `{"google_search": {}}`.
+        let own = if tool.has_schema { "custom" } else { "without a type" };
+        let kind = tool.kind.as_deref().unwrap_or(own);
+        let field = format!("tools ({})", shown(kind));
         let starts = |names: &[&str]| names.iter().any(|name| kind.starts_with(name));
         let is_local = match self.facts.reads {
             Reads::Messages => {
@@ -43,6 +56,7 @@ impl<'f> Tools<'f> {
             Reads::Responses => {
                 let is_hosted = |place: &Value| place["type"] != "local" && !place.is_null();
                 match kind {
+                    "tool_search" => tool.execution.as_ref().is_some_and(|by| by == "client"),
                     "shell" => !tool.environment.as_ref().is_some_and(is_hosted),
                     "function"
                     | "custom"
@@ -56,14 +70,16 @@ impl<'f> Tools<'f> {
                 }
             }
         };
+        if !matches!(kind, "custom" | "function") {
+            self.facts.models.add_all(&tool.described);
+        }
         if !matches!(kind, "custom" | "function" | "namespace") {
             let tokens = &mut self.facts.demand.prompt_tokens;
             *tokens = tokens.saturating_add(DEFINITION_TOKENS);
         }
         if is_local {
-            return;
+            return self.judge_fields(tool);
         }
-        let is_search = kind.starts_with("tool_search");
         match self.facts.reads {
             Reads::Messages if kind.starts_with("advisor_") => {
                 // One in each round at most, unless it says less.
@@ -88,10 +104,18 @@ impl<'f> Tools<'f> {
             Reads::Messages if kind.starts_with("web_fetch_") => {
                 self.facts.reads_beyond_body(field, LEAVE_OUT);
             }
-            Reads::Messages | Reads::Responses if is_search => {}
+            Reads::Messages if kind.starts_with("tool_search_tool_") => {}
+            Reads::Responses if kind == "tool_search" => {}
             _ => return self.facts.unbounded(field, LEAVE_OUT),
         }
         self.facts.runs_tools = true;
+        self.judge_fields(tool);
+    }
+
+    fn judge_fields(&mut self, tool: &Tool) {
+        if let Some(name) = &tool.unknown {
+            self.facts.unbounded(format!("tools[].{name}"), UNKNOWN);
+        }
     }
 }
 
@@ -130,7 +154,8 @@ impl<'de> Visitor<'de> for Tools<'_> {
         Ok(())
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.facts.unbounded(format!("tools ({})", shown(text)), LEAVE_OUT);
         Ok(())
     }
 
@@ -142,48 +167,66 @@ impl<'de> Visitor<'de> for Tools<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let mut tool = Tool::default();
         while let Some(Name(name)) = map.next_key()? {
-            match name.as_ref() {
-                "type" => {
-                    let kind =
-                        self.facts.value("tools[].type", map.next_value::<&RawValue>()?.get());
-                    if tool.kind.is_some() {
-                        self.facts.note_twice("tools[].type");
-                    }
-                    // A kind that is no text is nothing that is known to run at the client.
-                    tool.kind = match kind {
-                        Value::Null => None,
-                        Value::String(kind) => Some(kind),
-                        other => Some(other.to_string()),
-                    };
+            self.read_field(&name, &mut tool, &mut map)?;
+        }
+        self.judge(&tool);
+        Ok(())
+    }
+}
+
+impl Tools<'_> {
+    fn read_field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        tool: &mut Tool,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match name {
+            "type" => {
+                let kind = self.facts.value("tools[].type", map.next_value::<&RawValue>()?.get());
+                if tool.kind.is_some() {
+                    self.facts.note_twice("tools[].type");
                 }
-                "max_uses" | "environment" => {
-                    let raw = map.next_value::<&RawValue>()?.get();
-                    let value = self.facts.value(&name, raw);
-                    let place = match name.as_ref() {
-                        "max_uses" => &mut tool.max_uses,
-                        _ => &mut tool.environment,
-                    };
-                    if place.replace(value).is_some() {
-                        self.facts.note_twice(&name);
-                    }
+                // A kind that is no text is nothing that is known to run at the client.
+                tool.kind = match kind {
+                    Value::Null => None,
+                    Value::String(kind) => Some(kind),
+                    other => Some(other.to_string()),
+                };
+            }
+            "max_uses" | "environment" | "execution" => {
+                let value = self.facts.value(name, map.next_value::<&RawValue>()?.get());
+                let place = match name {
+                    "max_uses" => &mut tool.max_uses,
+                    "environment" => &mut tool.environment,
+                    _ => &mut tool.execution,
+                };
+                if place.replace(value).is_some() {
+                    self.facts.note_twice(name);
                 }
-                "cache_control" => {
-                    let raw = map.next_value::<&RawValue>()?.get();
-                    let control = self.facts.value(&name, raw);
-                    self.facts.read_cache_control(&control);
-                }
-                "tools" => map.next_value_seed(Tools { facts: self.facts })?,
-                // Schemas and descriptions.
-                "input_schema" | "parameters" | "function" | "custom" | "description" | "name"
-                | "input_examples" | "format" => drop(map.next_value::<IgnoredAny>()?),
-                name => {
-                    let raw = map.next_value::<&RawValue>()?.get();
-                    let value = self.facts.value(name, raw);
-                    fields::read_models(self.facts, name, &value, 0);
+            }
+            "cache_control" => {
+                let raw = map.next_value::<&RawValue>()?.get();
+                let control = self.facts.value(name, raw);
+                self.facts.read_cache_control(&control);
+            }
+            "tools" => map.next_value_seed(Tools { facts: self.facts })?,
+            "description" | "name" => drop(map.next_value::<IgnoredAny>()?),
+            // Schemas, and what goes with them.
+            "input_schema" | "parameters" | "function" | "custom" | "input_examples" | "format"
+            | "output_schema" | "annotations" => {
+                let found = map.next_value_seed(ModelSearch::new(&mut tool.described, name))?;
+                let is_schema =
+                    matches!(name, "input_schema" | "parameters" | "function" | "custom");
+                tool.has_schema |= is_schema && !found.is_null;
+            }
+            name => {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.facts.models, name))?;
+                if !found.is_null && !is_tool_field(name) {
+                    tool.unknown.get_or_insert_with(|| shown(name));
                 }
             }
         }
-        self.judge(&tool);
         Ok(())
     }
 }
