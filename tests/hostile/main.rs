@@ -62,6 +62,7 @@ const CLASSES: &[(&str, Run)] = &[
     ("decorated names of models", |class| Box::pin(fields::decorations(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
     ("faults of the admin API", |class| Box::pin(api_faults::run(class))),
+    ("fields beyond the documented ones", |class| Box::pin(spending::undocumented(class))),
     ("fields given twice", |class| Box::pin(fields::twice(class))),
     ("forged lines and cells", |class| Box::pin(log_forging::run(class))),
     ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
@@ -69,6 +70,7 @@ const CLASSES: &[(&str, Run)] = &[
         Box::pin(accounts::run_owners(class))
     }),
     ("hostile bodies", |class| Box::pin(fields::malformed(class))),
+    ("large settings", |class| Box::pin(recursion::large_settings(class))),
     ("limits on free upstream calls", |class| Box::pin(limit_answers::free_calls(class))),
     ("limits that nobody can mean", |class| Box::pin(limit_answers::bad_limits(class))),
     ("lock-out of operators by guesses", |class| Box::pin(lockout::run(class))),

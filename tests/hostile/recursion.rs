@@ -8,7 +8,7 @@ use baton_tests::house::{House, Key};
 use serde_json::{Value, json};
 
 use crate::class::Class;
-use crate::process::{address, cpu_seconds, health, open_for_counts};
+use crate::process::{RESIDENT_MB_MAX, address, cpu_seconds, health, memory_mb, open_for_counts};
 
 /// What surrounds a construct, and what repeats.
 struct Construct {
@@ -262,6 +262,53 @@ pub(crate) async fn quadratic(class: Class) {
         let is_there = asked.await.is_ok_and(|answer| answer.status < 500);
         class.check("one of four", is_there, || "no answer".to_owned());
     }
+}
+
+/// Large bodies of keys whose requests are read for what they may cost and which models they name: a
+/// limit of requests or of money, or an allow list.
+pub(crate) async fn large_settings(class: Class) {
+    let house = open_for_counts().await;
+    let relay = address(&house.relay_url());
+    let group = house.group("openai").await;
+    let fields = json!({"provider": "openai_compatible", "groups": [group]});
+    house.account_with("openai", &house.upstream.url(), fields).await;
+    let plan = || house.key("limited").group(&group);
+    let keys = [
+        plan().with("name", "money").limit_usd_daily("1000").create().await,
+        plan().with("name", "listed").models(&["m"]).create().await,
+    ];
+    let list = |field: &str, count: usize, one: &dyn Fn(usize) -> String| {
+        let values = (0..count).map(one).collect::<Vec<_>>().join(",");
+        format!(r#"{{"model":"m","max_tokens":5,"messages":[],"{field}":[{values}]}}"#)
+    };
+    let bodies = [
+        list("models", 60_000, &|at| format!(r#""m{at}""#)),
+        list("fallbacks", 60_000, &|at| format!(r#"{{"model":"m{at}"}}"#)),
+        list("x_models", 60_000, &|at| format!(r#"{{"{at}":"m{at}"}}"#)),
+        list("tools", 60_000, &|at| format!(r#"{{"model":"m{at}"}}"#)),
+        list("x", 1_000_000, &|_| r#"{"a":0}"#.to_owned()),
+        list("x", 4_000_000, &|_| "0".to_owned()),
+        list("fallbacks", 1_000_000, &|_| "0".to_owned()),
+        list("plugins", 1_000_000, &|_| "{}".to_owned()),
+        list("tools", 300_000, &|_| r#"{"x":[{}]}"#.to_owned()),
+    ];
+    for body in bodies {
+        for key in &keys {
+            let before = cpu_seconds(house.process_id());
+            let asking = {
+                let (key, body) = (key.clone(), body.clone());
+                tokio::spawn(async move { ask(&key, CHAT, body).await })
+            };
+            let said = health(relay).await;
+            class.check("others are served meanwhile", said == "200", || said.clone());
+            let status = asking.await.map_or(0, |answer| answer.status);
+            let taken = cpu_seconds(house.process_id()) - before;
+            let is_cheap = matches!(status, 200 | 400 | 403) && taken < CPU_SECONDS_MAX;
+            class.check(&format!("{body:.90}"), is_cheap, || format!("{taken:.1} s, {status}"));
+        }
+    }
+    let most = memory_mb(house.process_id(), "VmHWM");
+    class.check("memory", most < RESIDENT_MB_MAX, || format!("{most} MB"));
 }
 
 /// Large bodies whose parts could be compared with each other, or read again and again.

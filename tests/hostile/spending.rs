@@ -198,7 +198,26 @@ pub(crate) async fn named_models(class: Class) {
         json!({"models": [CLAUDE, opus]}),
         json!({"extra_body": {"routing": [{"model": opus}]}}),
         json!({"fallback_models": [opus]}),
+        json!({"fallbacks": [{CLAUDE: [opus]}]}),
+        json!({"fallbacks": [{CLAUDE: opus}]}),
+        json!({"context_window_fallbacks": [{CLAUDE: [opus]}]}),
+        json!({"fallback": opus}),
+        json!({"fallback_model": opus}),
+        json!({"fallbackModels": [opus]}),
+        json!({"models": {"1": opus}}),
+        json!({"extra_body": {"Model": opus}}),
+        json!({"plugins": [{"id": "auto-router", "allowed_models": [opus]}]}),
+        json!({"reasoning": {"model": opus}}),
+        json!({"engine": opus}),
+        json!({"deployment": opus}),
+        json!({"deploymentId": opus}),
+        json!({"model_id": opus}),
+        json!({"model_name": opus}),
+        json!({"tools": [{"type": "advisor_20260301", "name": "advisor", "Model": opus}]}),
+        json!({"tools": [{"type": "advisor_20260301", "parameters": {"model": opus}}]}),
     ];
+    let other_spellings =
+        [json!({"Models": [opus]}), json!({"Fallbacks": [opus]}), json!({"FALLBACKS": opus})];
     for (kind, group) in &kinds.groups {
         for limit in [None, Some("100")] {
             let plan = kinds.house.key(&format!("{kind}{limit:?}")).group(group).models(&[CLAUDE]);
@@ -216,14 +235,109 @@ pub(crate) async fn named_models(class: Class) {
                         format!("{} {:.200}", answer.status, answer.text())
                     });
                 }
-                let mut plain = body(path, CLAUDE, "hi", &json!({}));
-                plain["max_tokens"] = json!(5);
-                plain["max_output_tokens"] = json!(5);
+                for (number, fields) in other_spellings.iter().enumerate() {
+                    let mark = format!("mark-spelling-{kind}-{number}-{limit:?}-{path}");
+                    let answer = ask(&key, path, &body(path, CLAUDE, &mark, fields)).await;
+                    let asked = kinds.upstream.asked_with(&mark);
+                    let is_held = answer.status == 400 && asked.is_empty();
+                    class.check(&format!("{kind} {path} {fields}"), is_held, || {
+                        format!("{} {:.200}", answer.status, answer.text())
+                    });
+                }
+                // What is data, not a setting, may hold any name.
+                let bound = if path == RESPONSES { "max_output_tokens" } else { "max_tokens" };
+                let data = json!({bound: 5, "metadata": {"model": opus}, "user": opus});
+                let plain = body(path, CLAUDE, opus, &data);
                 let answer = ask(&key, path, &plain).await;
                 class.check(&format!("{kind} {path}, its own model"), answer.status == 200, || {
                     format!("{} {:.200}", answer.status, answer.text())
                 });
             }
+        }
+    }
+}
+
+/// What no API documents, or what Baton cannot tell the cost of, by the name that the refusal gives.
+fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
+    let item = |item: Value| json!({"input": [item, {"role": "user", "content": "hi"}]});
+    let web = json!([{"type": "web_search"}]);
+    let mut all = vec![
+        (RESPONSES, json!({"multi_agent": {"enabled": true}}), "multi_agent"),
+        (RESPONSES, item(json!({"type": "additional_tools", "tools": web})), "tools (web_search)"),
+        (
+            RESPONSES,
+            item(json!({"type": "tool_search_output", "execution": "client", "tools": web})),
+            "tools (web_search)",
+        ),
+        (RESPONSES, item(json!({"type": "reasoning", "id": "rs_1", "summary": []})), "reasoning"),
+        (RESPONSES, item(json!({"type": "image_generation_call", "id": "i"})), "image_generation"),
+        (RESPONSES, item(json!({"type": "web_search_call", "id": "ws_1"})), "web_search_call"),
+        (RESPONSES, item(json!({"type": "file_search_call", "id": "fs_1"})), "file_search_call"),
+        (RESPONSES, item(json!({"type": "code_interpreter_call", "id": "c"})), "code_interpreter"),
+        (RESPONSES, item(json!({"type": "compaction", "id": "cmp_1"})), "compaction"),
+        (RESPONSES, item(json!({"type": "message", "id": "msg_1"})), "message"),
+        (RESPONSES, item(json!({"type": "new_in_2027"})), "new_in_2027"),
+        (RESPONSES, json!({"reasoning": {"mode": "pro"}}), "reasoning.mode"),
+        (MESSAGES, json!({"compaction_2027": {}}), "compaction_2027"),
+        (MESSAGES, json!({"tools": [{"name": "web_search", "type": null}]}), "tools"),
+        (MESSAGES, json!({"thinking": [{"budget_tokens": 90_000}]}), "thinking"),
+    ];
+    for (name, value) in [
+        ("data_sources", json!([{"type": "azure_search"}])),
+        ("extra_body", json!({"google": {"cached_content": "cachedContents/abc"}})),
+        ("cached_content", json!("cachedContents/abc")),
+        ("enable_thinking", json!(true)),
+        ("enable_search", json!("true")),
+        ("enable_code_interpreter", json!(true)),
+        ("search_settings", json!({})),
+        ("num_return_sequences", json!(50)),
+        ("candidate_count", json!(8)),
+        ("preset", json!("p")),
+    ] {
+        all.push((CHAT, json!({name: value}), name));
+    }
+    for tool in [
+        json!({"google_search": {}}),
+        json!({"googleSearch": {}}),
+        json!({"web_search": {"enable": true}}),
+        json!({"name": "x", "code_execution": {}}),
+    ] {
+        all.push((CHAT, json!({"tools": [tool]}), "tools (without a type)"));
+    }
+    for path in [MESSAGES, CHAT, RESPONSES] {
+        all.push((path, json!({"plugins": [{"id": "web"}]}), "plugins"));
+        all.push((path, json!({"web_search_options": {}}), "web_search_options"));
+        all.push((path, json!({"x_new": {"a": [1]}}), "x_new"));
+        all.push((path, json!({"model": "openai/gpt-5.5:online"}), "model"));
+    }
+    all
+}
+
+/// Keys with a money limit are refused what has no bound, by its name; others may send it.
+pub(crate) async fn undocumented(class: Class) {
+    let kinds = Kinds::start().await;
+    for (path, kind) in [(MESSAGES, "anthropic"), (CHAT, "chat"), (RESPONSES, "responses")] {
+        let model = if kind == "anthropic" { CLAUDE } else { GPT };
+        let plan = kinds.house.key(kind).group(kinds.group(kind));
+        let limited = plan.limit_usd_daily("100").create().await;
+        let open = kinds.house.key(&format!("{kind} open")).group(kinds.group(kind)).create().await;
+        let bound = if path == RESPONSES { "max_output_tokens" } else { "max_tokens" };
+        let fields = undocumented_fields().into_iter().filter(|(of, ..)| *of == path);
+        for (number, (_, fields, name)) in fields.enumerate() {
+            let mark = format!("mark-{kind}-{number}-");
+            let mut request = body(path, model, &mark, &fields);
+            request[bound] = json!(5);
+            request["user"] = json!(mark);
+            let answer = ask(&limited, path, &request).await;
+            let is_named = answer.status == 400 && answer.text().contains(name);
+            let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
+            class.check(&format!("{path} {fields}"), is_held, || {
+                format!("{} {:.200}", answer.status, answer.text())
+            });
+            let answer = ask(&open, path, &request).await;
+            class.check(&format!("{path} {fields}, no limit"), answer.status == 200, || {
+                format!("{} {:.200}", answer.status, answer.text())
+            });
         }
     }
 }

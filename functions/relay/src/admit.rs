@@ -61,7 +61,7 @@ impl Means {
         if !bounds.any() && key.models.is_empty() {
             return Ok(None);
         }
-        let own = own_demand(asked, body)?;
+        let own = Box::pin(own_demand(asked, body)).await?;
         // Whatever model the body names may run: a fallback, an adviser.
         own.models.iter().try_for_each(|model| caller.may_use(model))?;
         if !bounds.any() {

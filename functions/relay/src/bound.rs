@@ -3,6 +3,7 @@
 //! It is read from the body as each account would be sent it, translated where that account speaks
 //! another dialect: what counts is what the upstream reads. Prices are `domain::demand`'s business.
 
+use crate::apart::run_apart;
 use crate::authenticate::Caller;
 use crate::reply::Refusal;
 use crate::speak::{Sent, Speech};
@@ -63,15 +64,18 @@ impl Means {
             if seen.contains(&sent) {
                 continue;
             }
-            match sent.body(asked, &member.account, body, envelope) {
+            match sent.translation(asked, &member.account, body, envelope) {
                 // Sent as it came: it reads what the client wrote.
                 None => pricing.add(&mut bound, own, &[&sent.model]),
-                Some(Ok(translated)) => {
-                    let demand = read(&translated, sent.reads).map_err(unreadable)?;
-                    pricing.add(&mut bound, &demand, &[&sent.model]);
+                Some(translate) => {
+                    let reads = sent.reads;
+                    let read = move || translate().map(|translated| read(&translated, reads));
+                    // An account whose words it cannot be put in is not asked.
+                    if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
+                        let demand = demand.map_err(unreadable)?;
+                        pricing.add(&mut bound, &demand, &[&sent.model]);
+                    }
                 }
-                // It cannot be asked.
-                Some(Err(_)) => {}
             }
             seen.push(sent);
         }
@@ -80,8 +84,9 @@ impl Means {
 }
 
 /// The client's own words, read for what they may cost.
-pub(crate) fn own_demand(asked: &Asked, body: &[u8]) -> Result<Demand, Refusal> {
-    read(body, Speech::reads_of(asked.protocol)).map_err(unreadable)
+pub(crate) async fn own_demand(asked: &Asked, body: &Bytes) -> Result<Demand, Refusal> {
+    let (reads, body) = (Speech::reads_of(asked.protocol), body.clone());
+    run_apart(body.len(), move || read(&body, reads)).await?.map_err(unreadable)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -5,6 +5,7 @@
 //! through a door of `cloud`.
 
 mod admit;
+mod apart;
 mod attempt;
 mod authenticate;
 mod body;

@@ -7,6 +7,7 @@
 //! There are two differences, and a pair may have both: the dialect (whose words these are), and
 //! Bedrock's form of Anthropic's dialect (another address, other places, frames for events).
 
+use crate::apart::LONG_BYTES;
 use crate::attempt::Miss;
 use crate::forward::Call;
 use crate::hear::{Known, Meant};
@@ -36,8 +37,6 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A body of so many bytes takes milliseconds to translate: other requests do not wait for it.
-const LONG_BYTES: usize = 256 * 1024;
 
 /// The two forms: the client's and the account's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,21 +259,36 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// The translated body; `None` where the client's own is sent.
-    pub(crate) fn body(
+    /// What translates the body; `None` where the client's own is sent. It borrows nothing, so that
+    /// a long body can be translated on another thread.
+    pub(crate) fn translation(
         &self,
         asked: &Asked,
         account: &Account,
         body: &Bytes,
         envelope: &Envelope<'_>,
-    ) -> Option<Result<Vec<u8>, Miss>> {
+    ) -> Option<impl FnOnce() -> Result<Vec<u8>, Miss> + Send + 'static> {
         let (translation, form, _) = self.translation?;
-        let translate = || {
-            let body = in_dialect(form, (body, &envelope.model, envelope.stream))?;
-            let options = options(asked, account, &self.model);
+        let (body, asked_model) = (body.clone(), envelope.model.to_string());
+        let (stream, model, id) = (envelope.stream, self.model.clone(), asked.id.to_string());
+        let options = options(asked, account, &self.model);
+        let Options { created, max_tokens, output_tokens_max, .. } = options;
+        let Options { takes_effort, takes_reasoning, caches_prompts, .. } = options;
+        Some(move || {
+            let body = in_dialect(form, (&body, &asked_model, stream))?;
+            let (model, id) = (&*model, &*id);
+            let options = Options {
+                model,
+                id,
+                created,
+                max_tokens,
+                output_tokens_max,
+                takes_effort,
+                takes_reasoning,
+                caches_prompts,
+            };
             Ok(translation.request(&body, &options)?.body)
-        };
-        Some(translate())
+        })
     }
 }
 
