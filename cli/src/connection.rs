@@ -7,7 +7,8 @@
 use baton_cloud::client_address::PeerAddress;
 use baton_cloud::peer::Peer;
 use bytes::{Buf, Bytes};
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -34,6 +35,10 @@ const OVERHEAD_BYTES_PER_SECOND: u64 = 1024;
 /// Requests that a client may give up before their answers' ends, besides as many as it has read
 /// to their ends.
 const ABANDONED_MAX: u32 = 100;
+
+/// The longest head of a request. hyper's own bound is the size of a buffer, which one more read may
+/// exceed.
+pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What is known of a connection.
 pub(crate) struct Connection {
@@ -361,6 +366,8 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let answering = self.connection.begin();
+        let is_too_large = head_bytes(&request) > HEAD_BYTES_MAX;
+        let version = request.version();
         let mut service = self.service.clone();
         let late = self.body_time.filter(|_| !request.body().is_end_stream());
         let late = late.map(|time| Box::pin(tokio::time::sleep(time)));
@@ -369,19 +376,44 @@ where
         request.extensions_mut().insert(PeerAddress(self.connection.address));
         request.extensions_mut().insert(self.connection.peer.clone());
         Box::pin(async move {
+            if is_too_large {
+                return Ok(head_too_large(answering, version));
+            }
             std::future::poll_fn(|context| service.poll_ready(context)).await?;
             let mut answer = service.call(request).await?;
             if answering.is_late.load(Ordering::Relaxed) {
                 *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
-            Ok(answer.map(|body| CountedAnswer { body, answering }))
+            Ok(answer.map(|body| CountedAnswer { body: Some(body), answering }))
         })
     }
 }
 
+/// The answer to a head that is too large. A connection of HTTP/1 ends with it, since its body is not
+/// read.
+fn head_too_large<B>(answering: Arc<Answering>, version: Version) -> Response<CountedAnswer<B>> {
+    let mut answer = Response::new(CountedAnswer { body: None, answering });
+    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    if version <= Version::HTTP_11 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// The bytes of a request's head as HTTP/1 writes it, with the shortest spacing.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len());
+    line + headers.sum::<usize>()
+}
+
 /// The body of an answer, which knows whether its client reads.
 pub(crate) struct CountedAnswer<B> {
-    body: B,
+    body: Option<B>,
     answering: Arc<Answering>,
 }
 
@@ -396,11 +428,14 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
         let this = self.get_mut();
         let answering = &this.answering;
         answering.handed_at.store(0, Ordering::Relaxed);
-        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        let frame = match &mut this.body {
+            Some(body) => std::task::ready!(Pin::new(body).poll_frame(context)),
+            None => None,
+        };
         match &frame {
             Some(Ok(_)) => {
                 answering.handed_at.store(answering.connection.now(), Ordering::Relaxed);
-                if this.body.is_end_stream() {
+                if this.body.as_ref().is_none_or(Body::is_end_stream) {
                     answering.is_finished.store(true, Ordering::Relaxed);
                 }
             }
@@ -410,7 +445,7 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_end = self.body.is_end_stream();
+        let is_end = self.body.as_ref().is_none_or(Body::is_end_stream);
         if is_end {
             self.answering.is_finished.store(true, Ordering::Relaxed);
         }
@@ -418,7 +453,7 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -21,11 +21,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::Fail;
-use crate::connection::{CountedBody, CountedService, CountedStream};
+use crate::connection::{CountedBody, CountedService, CountedStream, HEAD_BYTES_MAX};
 use crate::connections::Connections;
 
-/// The longest head; and no connection keeps more of a large body in its buffer for the next one.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// No connection keeps more of a large body in its buffer for the next one. A head that is whole when
+/// more than this was read is passed on; [`HEAD_BYTES_MAX`] bounds it.
+const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// What an HTTP/2 connection holds of requests that nobody reads, in all and for one of them.
 const WINDOW_BYTES: u32 = 128 * 1024;
 /// What an HTTP/2 connection holds of an answer that its client does not read.
@@ -246,13 +247,43 @@ mod tests {
     async fn a_head_is_no_longer_than_the_buffer() {
         let (address, ..) = server().await;
         let client = Client::builder().no_proxy().build().unwrap();
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         for (bytes, status) in [
-            (BUFFER_BYTES_MAX - 1024, StatusCode::OK),
-            (BUFFER_BYTES_MAX, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            (HEAD_BYTES_MAX - 1024, StatusCode::OK),
+            (HEAD_BYTES_MAX, too_large),
+            (66_000, too_large),
+            (80_000, too_large),
+            (100_000, too_large),
+            (400_000, too_large),
         ] {
             let request =
                 client.get(format!("http://{address}")).header("x-long", "x".repeat(bytes));
             assert_eq!(request.send().await.unwrap().status(), status, "{bytes}");
+        }
+    }
+
+    /// The status of a request whose head has exactly this many bytes, written in pieces.
+    async fn status_of_head(address: SocketAddr, bytes: usize, piece: usize) -> String {
+        let start = "GET / HTTP/1.1\r\nhost:h\r\nconnection:close\r\nx:";
+        let head = format!("{start}{}\r\n\r\n", "x".repeat(bytes - start.len() - 4));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for piece in head.as_bytes().chunks(piece) {
+            if stream.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut answer = String::new();
+        let _reset = stream.read_to_string(&mut answer).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_bound_of_a_head_is_exact() {
+        let (address, ..) = server().await;
+        for piece in [1_000, 7_919, 65_536, 1 << 20] {
+            assert_eq!(status_of_head(address, HEAD_BYTES_MAX, piece).await, "200", "{piece}");
+            assert_eq!(status_of_head(address, HEAD_BYTES_MAX + 1, piece).await, "431", "{piece}");
         }
     }
 

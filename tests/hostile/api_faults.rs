@@ -309,7 +309,11 @@ async fn lengths(tries: &Tries) {
         tries.expect(name, (method, path), body, 400).await;
     }
     let huge = json!({"name": "g", "description": "x".repeat(100_000)});
-    tries.expect("a body that is too long", ("POST", "/groups"), huge, 413).await;
+    let told = tries.expect("a body that is too long", ("POST", "/groups"), huge, 413).await;
+    let names_bound = told.text().contains("request_too_large") && told.message().contains("65536");
+    tries.class.check("the bound of a body", names_bound, || told.text());
+    empty_credentials(tries).await;
+    odd_addresses(tries).await;
     tries.reads(&format!("/prices/{long}"), &[404]).await;
     tries.reads(&format!("/keys/{long}"), &[404]).await;
     let path = format!("/prices/{long}?effective_from=2026-01-01");
@@ -318,6 +322,51 @@ async fn lengths(tries: &Tries) {
         let answer = tries.admin.send(method, "/keys", &json!({"name": method})).await;
         let says = answer.header("cache-control") == Some("no-store");
         tries.class.check(&format!("{method}: cache-control"), says, || answer.text());
+    }
+}
+
+async fn empty_credentials(tries: &Tries) {
+    let url = "https://token.example/token";
+    let account = json!({
+        "name": "signed-in", "provider": "anthropic",
+        "credential": {"type": "oauth2", "token_url": url, "client_id": "c", "refresh_token": "r"},
+    });
+    let made = tries.expect("an account", ("POST", "/accounts"), account, 201).await;
+    let path = format!("/accounts/{}", made.json()["id"].as_str().unwrap_or_default());
+    for (field, value) in
+        [("refresh_token", ""), ("refresh_token", " "), ("client_id", ""), ("client_secret", "")]
+    {
+        let mut credential = json!({
+            "type": "oauth2", "token_url": url, "client_id": "c", "refresh_token": "r",
+        });
+        credential[field] = json!(value);
+        let change = json!({"credential": credential});
+        let told = tries.expect(field, ("PATCH", &path), change, 400).await;
+        tries.class.check(field, told.message().contains(field), || told.text());
+    }
+    for field in ["federation_rule_id", "organization_id", "service_account_id", "audience"] {
+        let mut credential = json!({
+            "type": "workload_identity", "federation_rule_id": "f", "organization_id": "o",
+            "service_account_id": "s",
+        });
+        credential[field] = json!("");
+        let change = json!({"credential": credential});
+        let told = tries.expect(field, ("PATCH", &path), change, 400).await;
+        tries.class.check(field, told.message().contains(field), || told.text());
+    }
+}
+
+async fn odd_addresses(tries: &Tries) {
+    for url in [
+        r"https://host.example:1\@other.example",
+        "https://host.example\t.other.example",
+        "https://host.example\u{3002}other.example",
+        " https://host.example",
+    ] {
+        let credential = json!({"type": "api_key", "value": "k"});
+        let name = format!("n{}", url.len());
+        let account = json!({"name": name, "base_url": url, "credential": credential});
+        tries.expect(url, ("POST", "/accounts"), account, 400).await;
     }
 }
 

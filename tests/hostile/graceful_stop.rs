@@ -139,6 +139,9 @@ pub(crate) async fn run(class: Class) {
         });
         for event in &events {
             class.check("how they ended", event["outcome"] == "stopped", || event.to_string());
+            let input = event["tokens"]["input"].as_u64().unwrap_or_default();
+            let is_estimate = event["estimated"] == true && input > 0;
+            class.check("what they cost", is_estimate, || event.to_string());
         }
     }
     let usage = limited.at(&house).get("/v1/usage").await.json();

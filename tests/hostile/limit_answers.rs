@@ -1,7 +1,7 @@
 //! What a limited key is told, limits that nobody can mean, and calls that are free.
 
 use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, Launch, message, pico};
+use baton_tests::house::{House, Key, Launch, message, pico, spent_key};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -33,13 +33,21 @@ pub(crate) async fn truth(class: Class) {
     let is_final = |answer: &Answer| answer.header("x-should-retry") == Some("false");
     let told = |answer: &Answer| format!("{} {:?}", answer.status, answer.text());
 
-    let spent = ask(&house.key("spent").limit_usd_daily("0").create().await, 100).await;
+    let spent = ask(&spent_key(&house, "spent").await, 100).await;
     let holds = spent.status == 429
         && is_final(&spent)
         && spent.text().contains("billing_error")
         && spent.message().starts_with("spend limit reached · resets ")
         && spent.header("retry-after").is_some_and(|text| text.parse::<u64>().is_ok());
     class.check("a spent limit", holds, || told(&spent));
+
+    let nothing = ask(&house.key("nothing").limit_usd_daily("0").create().await, 100).await;
+    let holds = nothing.status == 429
+        && is_final(&nothing)
+        && nothing.header("retry-after").is_none()
+        && nothing.text().contains("billing_error")
+        && nothing.message().starts_with("spend limit reached · the daily limit of 0.00 USD");
+    class.check("a limit of nothing", holds, || told(&nothing));
 
     let large = house.key("large").limit_usd_daily("0.10").create().await;
     let answer = ask(&large, 20_000).await;
@@ -76,6 +84,39 @@ pub(crate) async fn truth(class: Class) {
     class.check("in time", began.elapsed() < Duration::from_secs(30), || {
         format!("{:?}", began.elapsed())
     });
+}
+
+/// What is said to help does help, and what does not is not said.
+pub(crate) async fn advice(class: Class) {
+    let (house, _upstream) = start(&[]).await;
+    let search = json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}]);
+    let of = |text: &str, max_tokens: u64, tools: &Value| {
+        let mut body = message("claude-opus-5-5", text, false);
+        body["max_tokens"] = json!(max_tokens);
+        if !tools.is_null() {
+            body["tools"] = tools.clone();
+        }
+        body.to_string()
+    };
+    let long = "x".repeat(100_000);
+    let (tokens, prompt, tools) = ("max_tokens", "shorter prompt", "tools");
+    for (name, limit, body, helps) in [
+        ("a long answer", "0.10", of("hi", 20_000, &Value::Null), vec![tokens]),
+        ("a long prompt", "0.10", of(&long, 1, &Value::Null), vec![prompt]),
+        ("both", "0.10", of(&long, 20_000, &Value::Null), vec![tokens, prompt]),
+        ("nothing", "0.0001", of("hi", 1, &Value::Null), vec![]),
+        ("a search", "1", of("hi", 1, &search), vec![tools]),
+    ] {
+        let key = house.key(name).limit_usd_daily(limit).create().await;
+        let answer = Answer::to(key.message(body)).await;
+        let text = answer.message();
+        let holds = answer.status == 429
+            && answer.header("x-should-retry") == Some("false")
+            && [tokens, prompt, tools]
+                .iter()
+                .all(|word| text.contains(word) == helps.contains(word));
+        class.check(name, holds, || format!("{} {text}", answer.status));
+    }
 }
 
 /// Requests beside each other wait for each other, and are told so if that takes too long.

@@ -52,6 +52,7 @@ const CLASSES: &[(&str, Run)] = &[
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
     ("addresses of clouds' metadata", |class| Box::pin(metadata_addresses::run(class))),
     ("admin tokens", |class| Box::pin(admin_tokens::run(class))),
+    ("advice that helps", |class| Box::pin(limit_answers::advice(class))),
     ("answers in the background", |class| Box::pin(spending::background(class))),
     ("authorization of the admin API", |class| Box::pin(authorization::run(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),

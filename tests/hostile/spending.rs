@@ -360,6 +360,16 @@ pub(crate) async fn background(class: Class) {
                 });
             }
         }
+        for route in [MESSAGES, CHAT] {
+            let mark = format!("mark-{kind}-{route}");
+            let fields = json!({"background": true});
+            let answer = ask(&key, route, &body(route, CLAUDE, &mark, &fields)).await;
+            let is_named = answer.status == 400 && answer.text().contains("background");
+            let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
+            class.check(&format!("{kind} {route}"), is_held, || {
+                format!("{} {:.200}", answer.status, answer.text())
+            });
+        }
         for value in [json!(false), json!(null)] {
             let fields = json!({"background": value});
             let answer = ask(&key, RESPONSES, &body(RESPONSES, CLAUDE, "hi", &fields)).await;

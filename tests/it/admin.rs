@@ -194,6 +194,21 @@ async fn a_test_changes_the_state_that_it_reports() {
 }
 
 #[tokio::test]
+async fn the_root_leads_everybody_to_the_console() {
+    let house = House::empty().await;
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().expect("a client");
+    for accept in ["*/*", "application/json", "text/html"] {
+        let asking = client.get(house.admin_url()).header("accept", accept);
+        let answer = asking.send().await.expect("an answer");
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["location"]),
+            (303, &"/console".parse().expect("a value"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_account_is_tested_with_free_calls() {
     let house = House::empty().await;
     house.upstream.only_takes(&["sk-upstream-main"]);
@@ -213,6 +228,11 @@ async fn an_account_is_tested_with_free_calls() {
     test(&id).await;
     assert_eq!(house.upstream.exchanges().len(), 3, "what the call proves is remembered");
     assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
+    let open = FakeUpstream::start();
+    let id_of_open = house.account("open", &open.url()).await;
+    let tested = test(&id_of_open).await;
+    assert_eq!((&tested["ok"], &tested["upstream_status"]), (&Value::Null, &json!(200)));
+    assert!(tested["message"].as_str().is_some_and(|text| text.contains("made-up")), "{tested}");
     let down = house.account("down", "http://127.0.0.1:1").await;
     let tested = test(&down).await;
     assert_eq!((&tested["ok"], &tested["upstream_status"]), (&json!(false), &Value::Null));

@@ -76,6 +76,7 @@ async fn a_model_outside_the_keys_list_is_403() {
     let key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
     key.ask_model("claude-haiku-5-5", "hi").await.ok();
     let answer = key.ask_model(MODEL, "hi").await.refused(403, "permission_error");
+    never_retried(&answer);
     assert!(answer.message().contains(MODEL), "{}", answer.message());
     assert_eq!(house.upstream.exchanges().len(), 1);
 }
@@ -86,7 +87,7 @@ async fn a_body_that_cannot_be_used_is_400() {
     let key = house.key("ci").create().await;
     for body in ["{", "", "[]", "\"text\"", r#"{"messages":[]}"#, r#"{"model":7,"messages":[]}"#] {
         let answer = Answer::to(key.message(body)).await;
-        answer.refused(400, "invalid_request_error");
+        never_retried(&answer.refused(400, "invalid_request_error"));
     }
     assert_eq!(house.upstream.exchanges().len(), 0);
 }
@@ -95,9 +96,10 @@ async fn a_body_that_cannot_be_used_is_400() {
 async fn unknown_routes_and_wrong_methods() {
     let house = House::open().await;
     let key = house.key("ci").create().await;
-    key.get("/v1/nothing").await.refused(404, "not_found_error");
-    key.get("/nothing").await.refused(404, "not_found_error");
+    never_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
+    never_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
     let answer = key.get("/v1/messages").await.refused(405, "invalid_request_error");
+    never_retried(&answer);
     assert_eq!(answer.header("allow"), Some("POST"));
     let request = key.request("DELETE", "/v1/models").body("");
     let answer = Answer::to(request).await.refused(405, "invalid_request_error");

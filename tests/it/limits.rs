@@ -3,7 +3,7 @@
 
 use baton_tests::answer::Answer;
 use baton_tests::house::{House, Launch, MODEL, message};
-use baton_tests::house::{estimate, pico, settled, spend, usd};
+use baton_tests::house::{estimate, pico, settled, spend, spent_key, usd};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
@@ -47,7 +47,7 @@ async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
 #[tokio::test]
 async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
     let house = House::open().await;
-    let key = house.key("poor").limit_usd_daily("0").create().await;
+    let key = spent_key(&house, "poor").await;
     let answer = key.ask("hi").await.blocked("billing_error");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     let seconds: u64 = answer.header("retry-after").unwrap_or_default().parse().expect("seconds");
@@ -60,14 +60,20 @@ async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
     assert_eq!(unified("overage-disabled-reason"), Some("org_spend_cap_reached"));
     assert_eq!(unified("representative-claim"), None, "clients would drop the message");
 
-    let ever = house.key("once").limit("usd_total", "0").create().await;
-    let answer = ever.ask("hi").await.blocked("billing_error");
-    assert_eq!(answer.header("retry-after"), None, "it never begins anew");
+    for (name, period) in [("usd_total", "total"), ("usd_daily", "daily")] {
+        let never = house.key(name).limit(name, "0").create().await;
+        let answer = never.ask("hi").await.blocked("billing_error");
+        assert_eq!(answer.header("retry-after"), None, "a reset changes nothing");
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        let told = answer.message();
+        assert!(told.starts_with("spend limit reached · ") && !told.contains("resets"), "{told}");
+        assert!(told.contains(&format!("the {period} limit of 0.00 USD")), "{told}");
+    }
 
     let body = message(MODEL, "hi", false).to_string();
     let counting = key.request("POST", "/v1/messages/count_tokens").body(body);
     Answer::to(counting).await.ok();
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 0, "nothing was bought");
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 1, "nothing more was bought");
 }
 
 #[tokio::test]

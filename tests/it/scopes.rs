@@ -3,7 +3,7 @@
 use baton_tests::answer::Answer;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
-use baton_tests::house::{estimate, period, pico, scope, settled, usd};
+use baton_tests::house::{TINY_USD, estimate, period, pico, scope, settled, spent_key, usd};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
@@ -74,11 +74,12 @@ async fn of_two_hundred_at_once_by_keys_of_one_user_a_cap_for_fifty_admits_fifty
 #[tokio::test]
 async fn the_limit_that_resets_last_is_told_with_the_operators_words() {
     let house = House::open().await;
-    let key = house.key("ci").limit_usd_daily("0").create().await;
+    limit_organization(&house, json!({ "usd_monthly": "100" })).await;
+    let key = spent_key(&house, "ci").await;
     let other = house.key("other").create().await;
     let told = key.ask("hi").await.blocked("billing_error").message();
     assert!(told.contains("limit of your key"), "{told}");
-    limit_organization(&house, json!({ "usd_monthly": "0" })).await;
+    limit_organization(&house, json!({ "usd_monthly": TINY_USD })).await;
     for key in [&key, &other] {
         let answer = key.ask("hi").await.blocked("billing_error");
         let told = answer.message();

@@ -4,6 +4,7 @@ use super::body::Body;
 use super::names::{ACCOUNT, GROUP};
 use super::{Desk, Sure, all_of_stdin, first_line_of_stdin};
 use crate::Fail;
+use crate::environment::Environment;
 use crate::say::{say, text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,8 +17,9 @@ pub enum AccountCommand {
         /// What people call it
         #[arg(long)]
         name: String,
-        /// The upstream's key; `-` reads it from standard input
-        #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
+        /// The upstream's key; `-` reads it from standard input [env, for --provider anthropic alone:
+        /// ANTHROPIC_API_KEY]
+        #[arg(long)]
         api_key: Option<String>,
         /// Any other credential, as the API takes it; `-` reads the JSON from standard input
         #[arg(long, value_name = "JSON")]
@@ -85,7 +87,7 @@ pub struct AccountFields {
     #[arg(long)]
     provider: Option<String>,
     /// The header that the key goes into: x-api-key or authorization
-    #[arg(long, value_name = "HEADER", requires = "api_key")]
+    #[arg(long, value_name = "HEADER")]
     key_header: Option<String>,
     /// The region of an account on Bedrock whose requests are signed by a role: Baton's own
     #[arg(long)]
@@ -100,10 +102,10 @@ pub struct AccountFields {
     #[arg(long)]
     group: Vec<String>,
     /// Smaller is used first
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     priority: Option<u32>,
     /// Share of sessions among accounts of the same priority
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     weight: Option<u32>,
     /// Models that it serves, `*` for any characters; may be repeated; `none` allows all
     #[arg(long)]
@@ -118,7 +120,7 @@ pub struct AccountFields {
     #[arg(long)]
     cache_domain: Option<String>,
     /// Requests at the same time, or `none`
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     max_concurrency: Option<String>,
     /// The proxy to reach it through, or `none`
     #[arg(long)]
@@ -143,9 +145,11 @@ const COLUMNS: [(&str, &str); 9] = [
 pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     match what {
         AccountCommand::Add { name, api_key, credential, fields } => {
-            // What is typed comes before what the environment happens to hold.
             let is_other = credential.is_some() || fields.region.is_some();
-            let given = Given { api_key: api_key.filter(|_| !is_other), credential };
+            let environment = || anthropic_key(fields.provider.as_deref(), &Environment::read());
+            let api_key = api_key.filter(|_| !is_other);
+            let api_key = api_key.or_else(|| environment().filter(|_| !is_other));
+            let given = Given { api_key, credential };
             if given.api_key.is_none() && !is_other {
                 return Err(Fail::Usage("say --api-key, or --credential for another kind".into()));
             }
@@ -164,6 +168,13 @@ pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
     }
 }
 
+/// The key that the environment has for Anthropic's API. It is sent to no other vendor.
+fn anthropic_key(provider: Option<&str>, environment: &Environment) -> Option<String> {
+    let is_anthropic = provider.is_none_or(|provider| provider == "anthropic");
+    let key = environment.client_api_key.as_ref().filter(|_| is_anthropic);
+    key.map(|key| key.expose().to_owned())
+}
+
 /// A credential as it was said.
 struct Given {
     api_key: Option<String>,
@@ -176,6 +187,9 @@ async fn body(
     given: Given,
     fields: AccountFields,
 ) -> Result<Value, Fail> {
+    if fields.key_header.is_some() && given.api_key.is_none() {
+        return Err(Fail::Usage("--key-header says where --api-key goes: say both".into()));
+    }
     let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {
         (Some(text), _) => Some(other_credential(text)?),
         (None, Some(key)) => Some(credential(key, fields.key_header)?),
@@ -226,10 +240,12 @@ async fn test(desk: &Desk, account: &str) -> Result<(), Fail> {
     let result = desk.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
     let message = text(&result["message"]);
     desk.screen.show(&result, || say(format!("account {account}: {message}")));
-    if result["ok"] == true {
-        Ok(())
-    } else {
-        Err(Fail::Failed(format!("account {account} cannot be used")))
+    match result["ok"].as_bool() {
+        Some(true) => Ok(()),
+        Some(false) => Err(Fail::Failed(format!("account {account} cannot be used"))),
+        None => Err(Fail::Failed(format!(
+            "nothing shows whether account {account}'s credential is good"
+        ))),
     }
 }
 

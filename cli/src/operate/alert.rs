@@ -39,7 +39,7 @@ pub struct Settings {
     #[arg(long, value_enum)]
     form: Option<Form>,
     /// A share of a money limit that is told, in percent; may be repeated; `none` tells no share
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     threshold: Vec<String>,
     /// A topic of Amazon SNS, or `none`
     #[arg(long, value_name = "ARN")]

@@ -31,7 +31,9 @@ impl Body {
             NONE => Ok(Value::Null),
             digits => digits.parse::<u32>().map(Value::from).map_err(|_| {
                 let flag = name.replace('_', "-");
-                Fail::Usage(format!("--{flag} takes a whole number or `{NONE}`, not `{said}`"))
+                let is_negative = digits.starts_with('-');
+                let why = if is_negative { ", which is below zero" } else { "" };
+                Fail::Usage(format!("--{flag} takes a whole number or `{NONE}`, not `{said}`{why}"))
             }),
         };
         Ok(self.set(name, said.map(number).transpose()?))

@@ -83,22 +83,22 @@ pub struct KeyFields {
 #[derive(Args)]
 pub struct LimitFields {
     /// US dollars per UTC day, as 12.50
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     usd_daily: Option<String>,
     /// US dollars per UTC week, from Monday
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     usd_weekly: Option<String>,
     /// US dollars per UTC month
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     usd_monthly: Option<String>,
     /// US dollars, ever
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     usd_total: Option<String>,
     /// Requests in a minute
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     requests_per_minute: Option<String>,
     /// Requests at the same time
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     concurrency: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! `baton limit`: caps on each person, through the spend-limits API.
 
+use super::names::{GROUP, USER};
 use super::{Desk, Sure};
 use crate::Fail;
 use crate::say::{rows, say, table, text};
@@ -15,14 +16,14 @@ pub enum LimitCommand {
     List,
     /// Set what each person may spend; once more replaces it
     Set {
-        /// A user (usr_…), a group (grp_…: each of its people), or `organization` (everybody)
+        /// A user or a group (each of its people), by id or name, or `organization` (everybody)
         #[arg(long = "for", value_name = "WHOM")]
         whom: String,
         /// daily, weekly or monthly (UTC)
         #[arg(long, default_value = "monthly")]
         period: String,
         /// Dollars, as 12.50; `unlimited` lifts the limits further out
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         usd: String,
     },
     /// Remove a spend limit
@@ -40,7 +41,8 @@ pub(crate) async fn run(desk: &Desk, what: LimitCommand) -> Result<(), Fail> {
         LimitCommand::List => list(desk).await,
         LimitCommand::Set { whom, period, usd } => {
             let amount = cents(&usd)?;
-            let body = json!({ "scope": scope(&whom), "amount": amount, "period": period });
+            let scope = scope(desk, &whom).await?;
+            let body = json!({ "scope": scope, "amount": amount, "period": period });
             let made = desk.admin.post(&PATH, &body).await?;
             desk.screen.show(&made, || {
                 say(format!("{period} {usd} each for {whom}: {}", text(&made["id"])));
@@ -80,14 +82,16 @@ async fn list(desk: &Desk) -> Result<(), Fail> {
     Ok(())
 }
 
-/// `usr_…`, `grp_…` or `organization`, in the words of the API; it judges what does not fit.
-fn scope(whom: &str) -> Value {
-    match whom {
-        "organization" => json!({ "type": "organization" }),
-        group if group.starts_with("grp_") => {
-            json!({ "type": "rbac_group", "rbac_group_id": group })
-        }
-        user => json!({ "type": "user", "user_id": user }),
+/// The scope in the words of the API: `organization`, or a user or group by id or name.
+async fn scope(desk: &Desk, whom: &str) -> Result<Value, Fail> {
+    let user = |id: &str| json!({ "type": "user", "user_id": id });
+    let group = |id: &str| json!({ "type": "rbac_group", "rbac_group_id": id });
+    if whom == "organization" {
+        return Ok(json!({ "type": "organization" }));
+    }
+    match desk.id_of_either([USER, GROUP], whom).await? {
+        (0, id) => Ok(user(&id)),
+        (_, id) => Ok(group(&id)),
     }
 }
 
@@ -103,6 +107,10 @@ fn cents(usd: &str) -> Result<Option<String>, Fail> {
     }
     let (dollars, cents) = usd.split_once('.').unwrap_or((usd, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if usd.starts_with('-') {
+        let advice = "`0` refuses every request, `unlimited` lifts the limits further out";
+        return Err(Fail::Usage(format!("--usd {usd}: it is below zero; {advice}")));
+    }
     if dollars.is_empty() || cents.len() > 2 || !digits(dollars) || !digits(cents) {
         return Err(Fail::Usage(format!("--usd {usd}: say dollars as 12.50, or `unlimited`")));
     }

@@ -37,6 +37,26 @@ impl Desk {
         find(kind, named, &self.admin.all(&[kind.route], &[]).await?)
     }
 
+    /// The same for a thing of one of two kinds: the index of its kind, and its id.
+    ///
+    /// # Errors
+    /// Nothing or more than one thing of the two kinds is called so.
+    pub(super) async fn id_of_either(
+        &self,
+        kinds: [Kind; 2],
+        named: &str,
+    ) -> Result<(usize, String), Fail> {
+        if let Some(index) = kinds.iter().position(|kind| named.starts_with(kind.prefix)) {
+            return Ok((index, named.to_owned()));
+        }
+        let [first, second] = kinds;
+        let lists = [
+            self.admin.all(&[first.route], &[]).await?,
+            self.admin.all(&[second.route], &[]).await?,
+        ];
+        find_either(kinds, named, &lists)
+    }
+
     /// The same for one that may be absent, or `none` to mean nothing.
     pub(super) async fn id_or_null(
         &self,
@@ -77,6 +97,23 @@ fn find(kind: Kind, named: &str, list: &Value) -> Result<String, Fail> {
     }
 }
 
+fn find_either(kinds: [Kind; 2], named: &str, lists: &[Value; 2]) -> Result<(usize, String), Fail> {
+    let [first, second] = kinds;
+    let has = |list: &Value| rows(list).iter().any(|row| row["name"] == named);
+    match (has(&lists[0]), has(&lists[1])) {
+        (true, false) => Ok((0, find(first, named, &lists[0])?)),
+        (false, true) => Ok((1, find(second, named, &lists[1])?)),
+        (true, true) => Err(Fail::Failed(format!(
+            "a {} and a {} are called {named}; say which by its id",
+            first.noun, second.noun
+        ))),
+        (false, false) => Err(Fail::Failed(format!(
+            "no {} and no {} is called {named}; `baton {} list` and `baton {} list` show what there is",
+            first.noun, second.noun, first.noun, second.noun
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +128,20 @@ mod tests {
         assert_eq!(found("ci"), Ok("key_1".to_owned()));
         assert!(found("cI").is_err_and(|said| said.contains("no key is called cI")));
         assert!(found("twice").is_err_and(|said| said.contains("key_2, key_3")));
+    }
+
+    #[test]
+    fn a_name_of_two_kinds_is_found_once_or_explained() {
+        let users =
+            json!({"data": [{"id": "usr_1", "name": "ada"}, {"id": "usr_2", "name": "both"}]});
+        let groups =
+            json!({"data": [{"id": "grp_1", "name": "ci"}, {"id": "grp_2", "name": "both"}]});
+        let lists = [users, groups];
+        let found =
+            |named| find_either([USER, GROUP], named, &lists).map_err(|fail| fail.to_string());
+        assert_eq!(found("ada"), Ok((0, "usr_1".to_owned())));
+        assert_eq!(found("ci"), Ok((1, "grp_1".to_owned())));
+        assert!(found("both").is_err_and(|said| said.contains("by its id")));
+        assert!(found("nobody").is_err_and(|said| said.contains("baton user list")));
     }
 }

@@ -46,19 +46,19 @@ pub enum PriceCommand {
 #[derive(Args)]
 pub struct RateFields {
     /// Prompt tokens that touched no cache, as 2.50
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     input: String,
     /// Tokens of the answer
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     output: String,
     /// Prompt tokens read from the cache
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     cache_read: String,
     /// Prompt tokens written to the cache for five minutes
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     cache_write_5m: String,
     /// Prompt tokens written to the cache for an hour
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     cache_write_1h: String,
 }
 

@@ -1,6 +1,7 @@
 //! What the operator is told: the Anthropic error envelope, and a request id on every answer.
 
 use crate::Shared;
+use crate::replay::BODY_BYTES_MAX;
 use crate::visit::etag;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -87,8 +88,14 @@ impl Refused {
     }
 
     pub(crate) fn too_large(bytes_max: usize) -> Self {
-        let message = format!("the body is longer than {bytes_max} bytes");
+        let message = format!("the body is larger than {bytes_max} bytes; send a shorter one");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    /// The body of the answer, without its request id.
+    fn envelope(&self) -> Value {
+        let error = json!({ "type": self.kind, "message": self.message });
+        json!({ "type": "error", "error": error })
     }
 
     pub(crate) fn forbidden(message: impl Display) -> Self {
@@ -122,9 +129,7 @@ impl From<StoreError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let error = json!({ "type": self.kind, "message": self.message });
-        let body = json!({ "type": "error", "error": error });
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.status, Json(self.envelope())).into_response();
         let header = match self.status {
             StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
             StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "5")),
@@ -202,14 +207,24 @@ fn is_page(response: &Response) -> bool {
 async fn signed(response: Response, id: &RequestId) -> Response {
     let (mut head, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
-    let mut value: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-        let text = String::from_utf8_lossy(&bytes);
-        json!({ "type": "error", "error": { "type": "invalid_request_error", "message": text } })
-    });
+    let mut value: Value = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| error_of_axum(head.status, &String::from_utf8_lossy(&bytes)));
     value["request_id"] = json!(id);
     head.headers.remove(http::header::CONTENT_LENGTH);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Response::from_parts(head, value.to_string().into())
+}
+
+/// The error of an extractor of axum, which answers in plain text. A body that is too large gets the
+/// words of [`Refused::too_large`].
+fn error_of_axum(status: StatusCode, text: &str) -> Value {
+    let kind = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => return Refused::too_large(BODY_BYTES_MAX).envelope(),
+        StatusCode::NOT_FOUND => "not_found_error",
+        status if status.is_server_error() => "api_error",
+        _ => "invalid_request_error",
+    };
+    Refused::new(status, kind, text).envelope()
 }
 
 pub(crate) async fn no_such_route() -> Refused {

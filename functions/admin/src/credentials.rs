@@ -102,6 +102,9 @@ impl Office {
                 scope,
                 token_endpoint_auth_method: client_auth,
             } => {
+                check_is_given("client_id", Some(&client_id))?;
+                check_is_given("client_secret", client_secret.as_ref().map(Secret::expose))?;
+                check_is_given("refresh_token", refresh_token.as_ref().map(Secret::expose))?;
                 let grant = match refresh_token {
                     Some(_) => Grant::RefreshToken { client_id, scope },
                     None if client_secret.is_none() => {
@@ -117,6 +120,7 @@ impl Office {
                 (Exchange { token_url, grant, client_auth }, secrets, Standing::default())
             }
             NewCredential::WorkloadIdentity(identity) => {
+                identity.check()?;
                 let exchange = identity.exchange(&stored.value);
                 (exchange, TokenSecrets::default(), Standing::default())
             }
@@ -164,6 +168,15 @@ impl Office {
 }
 
 impl WorkloadIdentity {
+    fn check(&self) -> Answer<()> {
+        check_is_given("federation_rule_id", Some(&self.federation_rule_id))?;
+        check_is_given("organization_id", Some(&self.organization_id))?;
+        check_is_given("service_account_id", Some(&self.service_account_id))?;
+        check_is_given("workspace_id", self.workspace_id.as_deref())?;
+        check_is_given("identity_token_file", self.identity_token_file.as_deref())?;
+        check_is_given("audience", self.audience.as_deref())
+    }
+
     fn exchange(self, account: &Account) -> Exchange {
         let assertion = match self.identity_token_file {
             Some(path) => Assertion::File { path },
@@ -184,6 +197,17 @@ impl WorkloadIdentity {
     }
 }
 
+/// Refuses a field of a credential that is there and empty: it would be stored, and fail when it is
+/// used for the first time.
+fn check_is_given(field: &str, text: Option<&str>) -> Answer<()> {
+    match text {
+        Some(text) if text.trim().is_empty() => Err(Refused::bad(format!(
+            "`credential.{field}` is empty; give it a value, or leave the field out if it is optional"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// What would end up in a host name, a signature or a call of STS.
 fn check_access(access: &AwsAccess) -> Answer<()> {
     let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -194,5 +218,5 @@ fn check_access(access: &AwsAccess) -> Answer<()> {
     if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
         return Err(Refused::bad("`credential.role_arn` is arn:aws:iam::ACCOUNT:role/NAME"));
     }
-    Ok(())
+    check_is_given("external_id", access.external_id.as_deref())
 }

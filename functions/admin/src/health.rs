@@ -13,6 +13,7 @@ use baton_domain::health::{Health, Rest, Standing, State as HealthState};
 use baton_domain::id::AccountId;
 use baton_domain::reason::RestReason;
 use baton_domain::token::Why;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +36,13 @@ impl Status {
                 }
                 None => ("ready", None, None),
             },
-            Standing::HalfOpen => ("ready", Some("the next request probes it".to_owned()), None),
+            Standing::HalfOpen => match health.doubt() {
+                Some(reason) => {
+                    let words = format!("{reason}; the next request shows whether it still does");
+                    ("unproven", Some(words), None)
+                }
+                None => ("ready", Some("the next request probes it".to_owned()), None),
+            },
             Standing::Cooling { until, reason, .. } => {
                 ("cooling", Some(reason.to_string()), Some(until))
             }
@@ -110,21 +117,44 @@ pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Ans
     let proved = office.prove(&stored).await;
     let now = office.store.clock().now();
     office.store.change_health(id, |health| tested(health, &proved, now)).await?;
-    let (is_ok, message) = match (proved.proof, &proved.effect) {
-        (Proof::Accepted, None) => (true, "it answers".to_owned()),
-        (Proof::Unproven, None) => {
-            let words = "it answers, but it answers a made-up credential as well: this does not \
-                         show whether the account's own is good";
-            (true, words.to_owned())
-        }
-        _ => (false, proved.message),
-    };
+    let (is_ok, message) = result_of(proved.proof, proved.effect.is_some(), proved.status);
+    let message = message.unwrap_or(proved.message);
     let millis = now.duration_since(begun).as_millis();
     Ok(Json(json!({
         "id": stored.value.id, "ok": is_ok,
         "upstream_status": proved.status.map(|status| status.as_u16()), "message": message,
         "duration_ms": u64::try_from(millis).unwrap_or_default(),
     })))
+}
+
+/// Whether a test shows that the account can be used (nothing where it shows neither), and the words for
+/// it where they are not the upstream's own.
+fn result_of(
+    proof: Proof,
+    has_effect: bool,
+    status: Option<StatusCode>,
+) -> (Option<bool>, Option<String>) {
+    let number = status.map(|status| status.as_u16()).unwrap_or_default();
+    let is_refusal = matches!(number, 401 | 403);
+    match (proof, status) {
+        _ if has_effect => (Some(false), None),
+        (Proof::Accepted | Proof::Unproven, Some(status)) if status.is_redirection() => {
+            let words = format!(
+                "it answers with a redirect ({number}), which is not followed; is `base_url` right?"
+            );
+            (Some(false), Some(words))
+        }
+        (Proof::Accepted, Some(_)) if !is_refusal => (Some(true), Some("it answers".to_owned())),
+        (Proof::Accepted | Proof::Unproven, Some(_)) => {
+            let words = format!(
+                "it answers {number}, but it answers a made-up credential in the same way: this does \
+                 not show whether the account's own is good, and only a request will"
+            );
+            (None, Some(words))
+        }
+        (Proof::Unproven, None) => (None, None),
+        (Proof::Accepted | Proof::Refused(_) | Proof::Unknown, _) => (Some(false), None),
+    }
 }
 
 /// Health after a test. What an upstream has announced of its rates is left to run out: a free call
@@ -176,5 +206,34 @@ impl Office {
             Ok(subject.prove(&health, self.store.clock().now()).await)
         };
         asked.await.unwrap_or_else(Proved::not_asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_says_no_more_than_its_calls_show() {
+        let check = |proof, status: u16, expect: Option<bool>| {
+            let (is_ok, words) = result_of(proof, false, StatusCode::from_u16(status).ok());
+            assert_eq!(is_ok, expect, "{proof:?} {status}: {words:?}");
+        };
+        let refused = Proof::Refused(RestReason::CredentialRefused);
+        check(Proof::Accepted, 200, Some(true));
+        check(Proof::Accepted, 400, Some(true));
+        check(Proof::Accepted, 403, None);
+        check(Proof::Unproven, 200, None);
+        check(Proof::Unproven, 400, None);
+        check(Proof::Unproven, 403, None);
+        check(Proof::Unproven, 404, None);
+        check(Proof::Unproven, 307, Some(false));
+        check(Proof::Accepted, 302, Some(false));
+        check(refused, 401, Some(false));
+        check(Proof::Unknown, 500, Some(false));
+        assert_eq!(result_of(Proof::Unknown, false, None), (Some(false), None));
+        assert_eq!(result_of(Proof::Unproven, false, None), (None, None), "the message says why");
+        // An account without money takes the credential, and cannot be used.
+        assert_eq!(result_of(Proof::Accepted, true, Some(StatusCode::OK)), (Some(false), None));
     }
 }

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use baton_cloud::store::{AuditRow, Edit, Stored};
-use baton_domain::key::Group;
+use baton_domain::key::{Group, User};
 use baton_domain::limit::Period;
 use baton_domain::money::PicoUsd;
 use baton_domain::scope::Scope;
@@ -197,7 +197,13 @@ pub(crate) async fn audit(State(office): Shared, Query(pairs): Pairs) -> Answer<
 impl Office {
     async fn scope(&self, input: ScopeInput) -> Answer<Scope> {
         match input {
-            ScopeInput::User { user_id } => user_id.parse().map(Scope::User).map_err(Refused::bad),
+            ScopeInput::User { user_id } => {
+                let id = user_id.parse().map_err(Refused::bad)?;
+                if self.store.read::<User>(&id).await?.is_none() {
+                    return Err(Refused::not_found(format!("user {id}")));
+                }
+                Ok(Scope::User(id))
+            }
             ScopeInput::RbacGroup { rbac_group_id } => {
                 let id = rbac_group_id.parse().map_err(Refused::bad)?;
                 if self.store.read::<Group>(&id).await?.is_none() {

@@ -96,7 +96,11 @@ impl Means {
             }
             Ok(Admission::Blocked(scope, why)) => {
                 self.note_blocked(&bounds, &scope, &why, asked.at).await;
-                Err(Refusal::blocked(&scope, &why, asked.at, self.words().await.as_deref()))
+                let advice =
+                    Box::pin(self.advice(asked, caller, envelope, (body, &own), &why)).await;
+                let words = self.words().await;
+                let texts = (words.as_deref(), advice.as_deref());
+                Err(Refusal::blocked(&scope, &why, asked.at, texts))
             }
             Err(error) => self.without_store(&bounds, &error).map(|()| None),
         }

@@ -20,7 +20,7 @@ use baton_domain::verdict::{self, ErrorFields};
 use baton_wire::encoding::Gunzip;
 use baton_wire::headers::{add_beta, to_upstream};
 use baton_wire::limits::announced_of;
-use baton_wire::meter::{self, First, Reading};
+use baton_wire::meter::{self, First, Meter, Reading};
 use baton_wire::model_path::BadId;
 use bytes::{Bytes, BytesMut};
 use http::header::{
@@ -458,10 +458,15 @@ impl Miss {
         }
     }
 
-    /// How it is recorded, if it was the last try.
-    pub(crate) fn ending(&mut self) -> Ending {
+    /// How it is recorded, if it was the last try of a request of `body_bytes`.
+    pub(crate) fn ending(&mut self, body_bytes: u64) -> Ending {
         match self {
-            Self::Stopped => Ending::without_answer(Outcome::Stopped),
+            // The upstream has the request and may bill it: it counts as a stream that was cut before
+            // its first event.
+            Self::Stopped => {
+                let reading = Meter::stream().finish(body_bytes);
+                Ending { outcome: Outcome::Stopped, reading: Some(reading) }
+            }
             Self::TooMuch { reading, .. } => {
                 Ending { outcome: Outcome::UpstreamError, reading: reading.take() }
             }

@@ -15,6 +15,8 @@ use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::protocol::Want;
+use baton_domain::reduction::ReducedCosts;
+use baton_domain::reservation::Blocked;
 use baton_wire::demand::{Unreadable, read};
 use baton_wire::envelope::Envelope;
 use bytes::Bytes;
@@ -42,14 +44,57 @@ impl Means {
         (body, own): (&Bytes, &Demand),
     ) -> Result<Bound, Refusal> {
         let prices = self.store.prices().await;
+        let pricing = Pricing { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+        let mut bound = Bound::default();
+        self.each_demand(asked, caller, envelope, (body, own), |demand, models, is_own| {
+            pricing.add(&mut bound, demand, models);
+            if is_own {
+                bound.unbounded = None;
+            }
+        })
+        .await?;
+        Ok(bound)
+    }
+
+    /// What would make the request fit where it is `blocked`: only changes that do. The body is read once
+    /// more, and by no request that is served.
+    pub(crate) async fn advice(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        envelope: &Envelope<'_>,
+        (body, own): (&Bytes, &Demand),
+        blocked: &Blocked,
+    ) -> Option<String> {
+        let amounts = blocked.needed_and_room()?;
+        let prices = self.store.prices().await;
+        let pricing = Pricing { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+        let mut costs = ReducedCosts::default();
+        let add = |demand: &Demand, models: &[&str], _| {
+            costs.add(demand, |demand| {
+                let each = models.iter().map(|model| pricing.estimate(demand, model));
+                each.max().unwrap_or_default()
+            });
+        };
+        self.each_demand(asked, caller, envelope, (body, own), add).await.ok()?;
+        costs.advice(amounts, asked.protocol, own)
+    }
+
+    /// Shows `add` the client's own demand, then what each account would be sent, with the models that
+    /// may run.
+    async fn each_demand(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        envelope: &Envelope<'_>,
+        (body, own): (&Bytes, &Demand),
+        mut add: impl FnMut(&Demand, &[&str], bool) + Send,
+    ) -> Result<(), Refusal> {
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
         let model = envelope.model.as_ref();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
         let named = alias.unwrap_or(model);
-        let pricing = Pricing { prices: &prices, estimate: caller.key().estimate, at: asked.at };
-        let mut bound = Bound::default();
-        pricing.add(&mut bound, own, &[model, named]);
-        bound.unbounded = None;
+        add(own, &[model, named], true);
         let mut seen: Vec<Sent> = Vec::new();
         let want = Want::Answer(asked.protocol);
         let may_get = |member: &&PoolMember| {
@@ -66,20 +111,19 @@ impl Means {
             }
             match sent.translation(asked, &member.account, body, envelope) {
                 // Sent as it came: it reads what the client wrote.
-                None => pricing.add(&mut bound, own, &[&sent.model]),
+                None => add(own, &[&sent.model], false),
                 Some(translate) => {
                     let reads = sent.reads;
                     let read = move || translate().map(|translated| read(&translated, reads));
-                    // An account whose words it cannot be put in is not asked.
+                    // An account whose protocol cannot express the request is not asked.
                     if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
-                        let demand = demand.map_err(unreadable)?;
-                        pricing.add(&mut bound, &demand, &[&sent.model]);
+                        add(&demand.map_err(unreadable)?, &[&sent.model], false);
                     }
                 }
             }
             seen.push(sent);
         }
-        Ok(bound)
+        Ok(())
     }
 }
 
@@ -101,14 +145,19 @@ struct Pricing<'a> {
 }
 
 impl Pricing<'_> {
+    /// What is reserved for a demand.
+    fn estimate(&self, demand: &Demand, model: &str) -> PicoUsd {
+        match self.estimate {
+            Estimate::Most => self.prices.estimate(demand, model, self.at).amount,
+            Estimate::Expected => self.prices.expected(demand, model, self.at),
+        }
+    }
+
     /// Adds what a demand costs at the price of any of these models.
     fn add(&self, bound: &mut Bound, demand: &Demand, models: &[&str]) {
         for model in models {
             let most = self.prices.estimate(demand, model, self.at).amount;
-            let estimate = match self.estimate {
-                Estimate::Most => most,
-                Estimate::Expected => self.prices.expected(demand, model, self.at),
-            };
+            let estimate = self.estimate(demand, model);
             bound.most = bound.most.max(most);
             bound.estimate = bound.estimate.max(estimate);
             let unbounded = || self.prices.unbounded(demand, model, self.at);

@@ -318,7 +318,8 @@ impl Means {
             }
         }
         note.written().await;
-        let (now, ending) = (self.store.clock().now(), miss.ending());
+        let ending = miss.ending(receipt.question.body_bytes);
+        let now = self.store.clock().now();
         let nobody = || nobody.or_else(|| chooser.next(&self.store, now).err());
         let answer = if !verdict.is_private || (is_accepted && !names_credential) {
             let ready = [rest_until(&verdict.account), nobody().and_then(|it| it.ready_at(now))];

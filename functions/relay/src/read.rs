@@ -6,7 +6,6 @@ use crate::receipt::Bill;
 use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::settings::InputBounds;
-use baton_domain::protocol::Protocol;
 use baton_wire::bedrock::Action;
 use baton_wire::envelope::Envelope;
 use baton_wire::model_path::{ID_BYTES_MAX, is_odd};
@@ -224,7 +223,7 @@ pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<
     if envelope.model.len() > ID_BYTES_MAX {
         return Err(Refusal::bad_request("`model` is too long to be the name of a model"));
     }
-    if envelope.is_background && asked.protocol == Protocol::OpenaiResponses {
+    if envelope.is_background {
         return Err(Refusal::bad_request(
             "background: an answer that is made in the background could not be fetched here; ask \
              without it",

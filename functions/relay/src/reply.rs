@@ -25,6 +25,13 @@ const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// Whether a retry of the same request gets the same answer: everything about the request itself,
+/// unless time is what it lacks.
+fn is_final(status: StatusCode) -> bool {
+    let needs_time = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !needs_time.contains(&status)
+}
+
 /// Why a request is not served (contract §2).
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -47,7 +54,7 @@ impl Refusal {
             status,
             error,
             retry_after_seconds: None,
-            final_: false,
+            final_: is_final(status),
             allow: None,
             limit: Vec::new(),
             is_settled: false,
@@ -144,7 +151,8 @@ impl Refusal {
     }
 
     pub(crate) fn broken_body(why: &str) -> Self {
-        Self::bad_request(&format!("the request's body broke off: {why}"))
+        let refusal = Self::bad_request(&format!("the request's body broke off: {why}"));
+        Self { final_: false, ..refusal }
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -298,12 +306,13 @@ impl Refusal {
         Self { retry_after_seconds: Some(2), ..refusal }
     }
 
-    /// A limit stands against the request; `words` are the operator's own, for a spent limit.
+    /// A limit stands against the request; `words` are the operator's own, for a spent limit, and
+    /// `advice` says what would make the request fit.
     pub(crate) fn blocked(
         scope: &Scope,
         why: &Blocked,
         now: Timestamp,
-        words: Option<&str>,
+        (words, advice): (Option<&str>, Option<&str>),
     ) -> Self {
         let whose = scope.kind();
         let seconds = |until: &Option<Timestamp>| {
@@ -320,33 +329,41 @@ impl Refusal {
                 let mut message = why.to_string();
                 if amounts.left > PicoUsd::ZERO {
                     let (left, needed) = (dollars(amounts.left), dollars(amounts.needed));
+                    let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
                     let _infallible = write!(
                         message,
-                        " · {left} are left, and this request may cost {needed}: a smaller \
-                         `max_tokens` helps"
+                        " · {left} are left, and this request may cost {needed}{advice}"
                     );
                 }
                 let period = period.as_str();
-                let advice = || {
+                let ask_operator = || {
                     format!("it is the {period} limit of your {whose}: ask your operator for more")
                 };
                 message.push_str(" · ");
-                message.push_str(&words.map_or_else(advice, str::to_owned));
+                message.push_str(&words.map_or_else(ask_operator, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
                 let limit = spent_headers(period, *resets_at);
                 Self { retry_after_seconds: seconds(resets_at), final_: true, limit, ..refusal }
             }
-            Blocked::TooLarge { amounts, .. } => {
-                let left = dollars(amounts.left);
-                let message = format!(
-                    "{why} for your {whose}; {left} are left, and a request that may cost no more \
-                     than that fits: a smaller `max_tokens` helps, and so does a shorter prompt"
-                );
+            Blocked::TooLarge { period, amounts } => {
+                let ask_operator =
+                    || format!("ask your operator for a larger limit of your {whose}");
+                let advice = advice.map_or_else(ask_operator, |advice| {
+                    format!("a request that may cost no more than that fits: {advice}")
+                });
+                let (message, limit) = if amounts.limit <= PicoUsd::ZERO {
+                    let words = words.map_or(advice, str::to_owned);
+                    (format!("{why} · {words}"), spent_headers(period.as_str(), None))
+                } else {
+                    let left = dollars(amounts.left);
+                    (format!("{why} for your {whose}; {left} are left: {advice}"), Vec::new())
+                };
                 let refusal = Self::new(status, "billing_error", message);
-                Self { final_: true, ..refusal }
+                Self { final_: true, limit, ..refusal }
             }
             Blocked::Reserved { .. } => {
-                again("when they are over, or with a smaller `max_tokens`", Some(2))
+                let advice = advice.map(|advice| format!("; {advice} to fit beside them"));
+                again(&format!("when they are over{}", advice.unwrap_or_default()), Some(2))
             }
             Blocked::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
             Blocked::Concurrency => again("when one is over", Some(1)),

@@ -413,9 +413,9 @@ impl Source<'_> {
     }
 
     fn seconds(&mut self, name: &str, default: &str) -> Duration {
-        Duration::from_secs_f64(match self.parsed::<f64>(name, default) {
-            seconds if (0.0..=1e6).contains(&seconds) => seconds,
-            _ => self.complain(name, "is not a number of seconds"),
+        Duration::from_secs_f64(match self.text(name, default).parse::<f64>() {
+            Ok(seconds) if (0.0..=1e6).contains(&seconds) => seconds,
+            _ => self.complain(name, "is not a number of seconds from 0 to 1000000"),
         })
     }
 
@@ -425,7 +425,10 @@ impl Source<'_> {
     {
         match self.text(name, default).parse() {
             Ok(value) => value,
-            Err(error) => self.complain(name, &format!("does not fit: {error}")),
+            Err(error) => {
+                let what = T::EXPECTED.map_or_else(|| error.to_string(), str::to_owned);
+                self.complain(name, &what)
+            }
         }
     }
 
@@ -436,14 +439,21 @@ impl Source<'_> {
     }
 }
 
-/// What stands in for a value that could not be read.
+/// A value that a variable may have.
 trait Parseable {
+    /// What is wrong with a text that is no such value, in the words of the person who set it. Without
+    /// these words the parser's own say so.
+    const EXPECTED: Option<&'static str> = None;
+
+    /// What stands in for a value that could not be read.
     fn placeholder() -> Self;
 }
 
 macro_rules! placeholder {
-    ($($type:ty => $value:expr),+ $(,)?) => {
+    ($($type:ty, $expected:expr => $value:expr),+ $(,)?) => {
         $(impl Parseable for $type {
+            const EXPECTED: Option<&'static str> = $expected;
+
             fn placeholder() -> Self {
                 $value
             }
@@ -452,16 +462,16 @@ macro_rules! placeholder {
 }
 
 placeholder! {
-    bool => false,
-    f64 => 0.0,
-    u32 => 0,
-    usize => 0,
-    PathBuf => Self::new(),
-    LogFormat => Self::Text,
-    OnOutage => Self::Closed,
-    AddressRanges => Self::default(),
-    UtilisationMax => Self(None),
-    SocketAddr => Self::from(([127, 0, 0, 1], 0)),
+    bool, Some("is neither 1 nor 0") => false,
+    f64, Some("is not a number") => 0.0,
+    u32, Some("is not a whole number from 0 to 4294967295") => 0,
+    usize, Some("is not a whole number from 0 on") => 0,
+    PathBuf, Some("is not a path") => Self::new(),
+    LogFormat, None => Self::Text,
+    OnOutage, None => Self::Closed,
+    AddressRanges, None => Self::default(),
+    UtilisationMax, None => Self(None),
+    SocketAddr, Some("is not an IP address and a port, as 127.0.0.1:8080") => Self::from(([127, 0, 0, 1], 0)),
 }
 
 /// Address ranges; a text without any is a mistake, since it would let nobody in.
@@ -581,6 +591,31 @@ mod tests {
             "ADMIN_ALLOWED_CIDRS",
         ] {
             assert!(text.contains(&format!("BATON_{name} ")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_variable_is_explained_to_the_person_who_set_it() {
+        for (name, value, words) in [
+            ("BATON_STOP_SECONDS", "abc", "is not a number of seconds"),
+            ("BATON_STOP_SECONDS", "inf", "is not a number of seconds"),
+            ("BATON_STOP_SECONDS", "NaN", "is not a number of seconds"),
+            ("BATON_STOP_SECONDS", "-1", "is not a number of seconds"),
+            ("BATON_BODY_BYTES_MAX", "32MB", "is not a whole number"),
+            ("BATON_CONNECTIONS_MAX", "-1", "is not a whole number"),
+            ("BATON_EVENT_DAYS", "4294967296", "is not a whole number from 0 to 4294967295"),
+            ("BATON_LISTEN", "localhost", "is not an IP address and a port"),
+            ("BATON_LOG_FORMAT", "xml", "is neither `text` nor `json`"),
+            ("BATON_LIMITS_FAIL_MONEY", "maybe", "is neither `open` nor `closed`"),
+            ("BATON_UTILISATION_MAX", "95%", "is neither a number of percent nor `off`"),
+            ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe", "is neither 1 nor 0"),
+            ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "is no"),
+        ] {
+            let bad = read(&[(name, value)]).err().map(|bad| bad.to_string()).unwrap_or_default();
+            assert!(bad.contains(&format!("{name} {words}")), "{name}={value}: {bad}");
+            for word in ["literal", "digit", "syntax", "does not fit"] {
+                assert!(!bad.contains(word), "{name}={value}: {bad}");
+            }
         }
     }
 }

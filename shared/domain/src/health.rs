@@ -201,6 +201,15 @@ impl Health {
         }
     }
 
+    /// Why the upstream last refused the account, where only the next request shows whether it still
+    /// does: a free call proves nothing there, and no rest is left to run out.
+    pub fn doubt(&self) -> Option<RestReason> {
+        match &self.state {
+            State::Open { reason, .. } if reason.needs_operator() => Some(*reason),
+            _ => None,
+        }
+    }
+
     /// What it means at `now` for the account as a whole.
     pub fn overall(&self, now: Timestamp) -> Standing<'_> {
         match &self.state {

@@ -94,6 +94,18 @@ fn a_good_answer_clears_the_strikes() {
 }
 
 #[test]
+fn an_account_that_was_refused_last_is_in_doubt_until_a_request_is_served() {
+    let refusal = Effect::Strike { reason: RestReason::CredentialRefused };
+    let health = run(&[(0, refusal.clone()), (0, refusal.clone()), (0, refusal)]);
+    assert_eq!(health.overall(at(31)), Standing::HalfOpen);
+    assert_eq!(health.doubt(), Some(RestReason::CredentialRefused));
+    let failing = run(&[(0, strike()), (0, strike()), (0, strike())]);
+    assert_eq!(failing.doubt(), None, "its own failures say nothing of the credential");
+    let good = served(&health, OPUS, Utilisation::default(), at(32)).unwrap();
+    assert_eq!(good.doubt(), None);
+}
+
+#[test]
 fn one_request_probes_and_a_failed_probe_doubles_the_time() {
     let mut health = run(&[(0, strike()), (0, strike()), (0, strike())]);
     assert_eq!(probing(&health, at(29)), None);

@@ -25,6 +25,7 @@ pub mod protocol;
 pub mod reason;
 pub mod reconcile;
 pub mod record;
+pub mod reduction;
 pub mod relay_key;
 pub mod rerate;
 pub mod reservation;

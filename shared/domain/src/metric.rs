@@ -46,6 +46,8 @@ impl LogMetric {
 pub enum AccountState {
     /// It can be used, if only by one request that probes it.
     Ready,
+    /// The upstream refused it last, and only a request shows whether it still does.
+    Unproven,
     /// Not for a while.
     Cooling,
     /// Its credential is refused.
@@ -56,12 +58,14 @@ pub enum AccountState {
 
 impl AccountState {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Ready, Self::Cooling, Self::AuthFailed, Self::Disabled];
+    pub const ALL: [Self; 5] =
+        [Self::Ready, Self::Unproven, Self::Cooling, Self::AuthFailed, Self::Disabled];
 
     /// The state of `account` at `now`.
     pub fn of(account: &Account, health: &Health, now: Timestamp) -> Self {
         match health.overall(now) {
             _ if !account.enabled => Self::Disabled,
+            Standing::HalfOpen if health.doubt().is_some() => Self::Unproven,
             Standing::Ready | Standing::HalfOpen => Self::Ready,
             Standing::Cooling { .. } => Self::Cooling,
             Standing::AuthFailed { .. } => Self::AuthFailed,
@@ -72,6 +76,7 @@ impl AccountState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Unproven => "unproven",
             Self::Cooling => "cooling",
             Self::AuthFailed => "auth_failed",
             Self::Disabled => "disabled",

@@ -138,6 +138,8 @@ pub enum Blocked {
     Reserved {
         /// Which one.
         period: Period,
+        /// The amounts; nothing of what is left is reserved.
+        amounts: Amounts,
     },
     /// Too many requests in this minute.
     Rate {
@@ -173,7 +175,7 @@ impl Blocked {
                 (3, resets_at.is_none(), resets_at, Some(period))
             }
             Self::Rate { resets_at } => (2, false, resets_at, None),
-            Self::Reserved { period } => (1, false, None, Some(period)),
+            Self::Reserved { period, .. } => (1, false, None, Some(period)),
             Self::Concurrency | Self::Backlog => (0, false, None, None),
         }
     }
@@ -192,15 +194,33 @@ impl Blocked {
         let left = (limit - spent).max(PicoUsd::ZERO);
         let amounts = Amounts { needed, left, limit };
         let resets_at = period.window(at).resets_at;
-        Some(if left == PicoUsd::ZERO {
+        // A reset changes nothing about a limit of nothing.
+        let allows_nothing = limit <= PicoUsd::ZERO;
+        Some(if left == PicoUsd::ZERO && !allows_nothing {
             Self::Spent { period, resets_at, amounts }
-        } else if needed > limit {
+        } else if needed > limit || allows_nothing {
             Self::TooLarge { period, amounts }
         } else if needed > left {
             Self::Spent { period, resets_at, amounts }
         } else {
-            Self::Reserved { period }
+            let left = (limit - committed).max(PicoUsd::ZERO);
+            Self::Reserved { period, amounts: Amounts { left, ..amounts } }
         })
+    }
+}
+
+impl Blocked {
+    /// What the request may cost, and what it has to fit into; nothing where money is not the cause, or
+    /// nothing would fit.
+    pub fn needed_and_room(&self) -> Option<(PicoUsd, PicoUsd)> {
+        match self {
+            Self::Spent { amounts, .. }
+            | Self::TooLarge { amounts, .. }
+            | Self::Reserved { amounts, .. } => {
+                (amounts.left > PicoUsd::ZERO).then_some((amounts.needed, amounts.left))
+            }
+            Self::Rate { .. } | Self::Concurrency | Self::Backlog => None,
+        }
     }
 }
 
@@ -214,6 +234,13 @@ impl fmt::Display for Blocked {
                     None => Ok(()),
                 }
             }
+            Self::TooLarge { period, amounts } if amounts.limit <= PicoUsd::ZERO => {
+                let period = period.as_str();
+                write!(
+                    out,
+                    "spend limit reached · the {period} limit of 0.00 USD allows no request"
+                )
+            }
             Self::TooLarge { period, amounts } => write!(
                 out,
                 "this request may cost {}, more than the {} limit of {} can ever hold",
@@ -221,7 +248,7 @@ impl fmt::Display for Blocked {
                 period.as_str(),
                 dollars(amounts.limit)
             ),
-            Self::Reserved { period } => {
+            Self::Reserved { period, .. } => {
                 write!(out, "requests under way have reserved the {} limit", period.as_str())
             }
             Self::Rate { .. } => out.write_str("too many requests in this minute"),

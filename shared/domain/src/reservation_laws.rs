@@ -84,7 +84,8 @@ fn a_money_limit_blocks_in_one_of_three_ways() {
     check("1", ("1", "0"), "0.1", "spent");
     check("1", ("1", "0"), "5", "spent");
     check("1", ("1.5", "0"), "0.1", "spent");
-    check("0", ("0", "0"), "0.1", "spent");
+    check("0", ("0", "0"), "0.1", "too large");
+    check("0", ("5", "0"), "0.1", "too large");
     check("0", ("0", "0"), "0", "fits");
 }
 

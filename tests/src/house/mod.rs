@@ -27,7 +27,7 @@ pub use binary::{
 pub use key::{Key, KeyPlan, MODEL, message};
 pub use process::{Launch, Process};
 pub use process::{bare_command, free_address};
-pub use spend::{estimate, period, pico, scope, settled, spend, usd};
+pub use spend::{TINY_USD, estimate, period, pico, scope, settled, spend, spent_key, usd};
 pub use usage::{SOON, tokens};
 
 /// What runs Baton.

@@ -1,6 +1,6 @@
 //! What is counted against a key's limits, as its owner sees it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{House, Key, SOON};
 use crate::eventually::eventually;
@@ -32,6 +32,19 @@ pub async fn settled(key: &Key) -> Value {
     .await;
     spend(key, "total").await
 }
+
+/// A key whose daily limit is spent: the limit was lowered to less than the key's one request cost.
+pub async fn spent_key(house: &House, name: &str) -> Key {
+    let key = house.key(name).limit_usd_daily("100").create().await;
+    key.ask("hi").await.ok();
+    settled(&key).await;
+    let limits = json!({"limits": {"usd_daily": TINY_USD}});
+    house.admin().patch(&format!("/keys/{}", key.id), &limits).await.ok();
+    key
+}
+
+/// A limit that every request exceeds.
+pub const TINY_USD: &str = "0.000000000001";
 
 /// Holds one request open and reads what is reserved for it.
 pub async fn estimate(house: &House, text: &str) -> i128 {

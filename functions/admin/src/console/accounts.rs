@@ -45,7 +45,7 @@ pub(super) fn state(view: &Value) -> Cell {
     let status = view["status"].as_str().unwrap_or_default();
     let tone = match status {
         "ready" => Tone::Good,
-        "cooling" => Tone::Warn,
+        "unproven" | "cooling" => Tone::Warn,
         "auth_failed" => Tone::Bad,
         _ => Tone::Plain,
     };
@@ -275,10 +275,11 @@ async fn test(guest: Guest, Id(id): Id) -> Outcome {
     let result = guest.ask(Method::POST, format!("{API}/{id}/test")).send().await?;
     let took = super::show::millis(&result["duration_ms"]);
     let message = cut(&said(&result["message"]), 300);
-    let (tone, said) = match (result["ok"] == true, result["upstream_status"].as_u64()) {
-        (true, _) => (Tone::Good, format!("It answers, after {took}.")),
-        (false, Some(status)) => (Tone::Bad, format!("It answers {status}: {message}")),
-        (false, None) => (Tone::Bad, format!("It does not answer: {message}")),
+    let (tone, said) = match (result["ok"].as_bool(), result["upstream_status"].as_u64()) {
+        (Some(true), _) => (Tone::Good, format!("It answers, after {took}.")),
+        (None, _) => (Tone::Warn, format!("Unproven: {message}")),
+        (Some(false), Some(status)) => (Tone::Bad, format!("It answers {status}: {message}")),
+        (Some(false), None) => (Tone::Bad, format!("It does not answer: {message}")),
     };
     let told = Told { said: Some((tone, said)), ..Told::default() };
     let (title, blocks) = page(&guest, &id, &told).await?;

@@ -38,13 +38,12 @@ pub(crate) use sign_in::Porter;
 use crate::Office;
 use ask::Trouble;
 use axum::Router;
-use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
-use http::header::{ACCEPT, SET_COOKIE};
+use http::header::SET_COOKIE;
 use std::sync::Arc;
 
 /// What all of its addresses begin with.
@@ -132,13 +131,9 @@ fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Offic
     Router::new().route("/assets/{name}", get(assets::read)).merge(pages)
 }
 
-/// `GET /`: browsers are sent to the console; what else asks hears where the API is.
-pub(crate) async fn home(request: Request) -> Response {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("text/html")) {
-        return Redirect::to(BASE).into_response();
-    }
-    crate::answer::no_such_route().await.into_response()
+/// `GET /`: everybody is sent to the console.
+pub(crate) async fn home() -> Redirect {
+    Redirect::to(BASE)
 }
 
 /// `POST /console/theme`: light, dark, or as the system has it.

@@ -197,6 +197,7 @@ fn health(all: &[Value]) -> Vec<Block> {
     let with = |status: &str| all.iter().filter(|one| one["status"] == status).count();
     let counts = [
         (Tone::Good, "ready"),
+        (Tone::Warn, "unproven"),
         (Tone::Warn, "cooling"),
         (Tone::Bad, "auth_failed"),
         (Tone::Plain, "disabled"),
@@ -210,7 +211,9 @@ fn health(all: &[Value]) -> Vec<Block> {
     let mut blocks = vec![Block::Row(row)];
     let mut troubled: Vec<&Value> = all
         .iter()
-        .filter(|one| matches!(one["status"].as_str(), Some("cooling" | "auth_failed")))
+        .filter(|one| {
+            matches!(one["status"].as_str(), Some("unproven" | "cooling" | "auth_failed"))
+        })
         .collect();
     troubled.truncate(20);
     if !troubled.is_empty() {

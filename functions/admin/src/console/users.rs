@@ -38,7 +38,7 @@ fn specs() -> Vec<Spec> {
         Spec::new(
             "enabled",
             "On",
-            "A user that is off may not sign in; its keys go on working.",
+            "A user that is off may not sign in, and its keys are refused.",
             Kind::Flag,
         ),
     ];

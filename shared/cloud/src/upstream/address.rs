@@ -56,6 +56,23 @@ fn is_metadata(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether a URL that an operator gives may be called. Unlike the address of a request it has only the
+/// characters of a URL.
+pub(super) fn check_given(url: &str, allow_private: bool) -> Result<Url, String> {
+    // A parser of URLs reads `\` as `/`, drops tabs, and maps letters that look like `.` or `/`:
+    // another reader sees another host.
+    let is_url_character =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    if !url.bytes().all(is_url_character) {
+        return Err(
+            "the URL has a character that no URL has (RFC 3986): write others as %XX, and a \
+                    host of other letters in its form with xn--"
+                .to_owned(),
+        );
+    }
+    check(url, allow_private)
+}
+
 /// Parses `url`, refusing what may not be called.
 pub(super) fn check(url: &str, allow_private: bool) -> Result<Url, String> {
     // It may be a secret, so it is not repeated.
@@ -166,6 +183,38 @@ mod tests {
         }
         for ip in ["1.1.1.1", "160.79.104.10", "2606:4700::1111", "::ffff:1.1.1.1"] {
             assert!(is_public(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn two_readers_of_a_url_see_the_same_host() {
+        for url in [
+            r"https://host.example:1\@other.example",
+            r"https:\\host.example",
+            r"https://host.example\.other.example",
+            "https://host.example\t.other.example",
+            "https://host.example\n",
+            " https://host.example",
+            "https://host.example ",
+            "https://host.example\u{0}",
+            "https://host.example\u{ff0f}other.example",
+            "https://host.example\u{3002}other.example",
+            "https://h\u{f6}st.example",
+            "https://host.example/<path>",
+            "https://host.example/{path}",
+            "https://host.example/a|b",
+            "https://host.example/\"",
+            "https://host.example/^`",
+        ] {
+            assert!(check_given(url, true).is_err(), "{url:?}");
+        }
+        for url in [
+            "https://host.example:8443/v1/a%20b",
+            "https://[2606:4700::1111]/x",
+            "https://xn--hst-sna.example",
+            "https://host.example/v1;a=b/~c_(d)!$&'*+,=@:e",
+        ] {
+            assert!(check_given(url, true).is_ok(), "{url:?}: {:?}", check_given(url, true));
         }
     }
 

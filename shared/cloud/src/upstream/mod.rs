@@ -247,7 +247,7 @@ fn client(
 /// # Errors
 /// A sentence for the operator.
 pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
-    address::check(url, allow_private).map(drop)
+    address::check_given(url, allow_private).map(drop)
 }
 
 /// Whether `url` may be an account's address, to which paths are appended.
@@ -255,7 +255,7 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
 /// # Errors
 /// A sentence for the operator.
 pub fn check_base_url(url: &str, allow_private: bool) -> Result<(), String> {
-    let read = address::check(url, allow_private)?;
+    let read = address::check_given(url, allow_private)?;
     if read.query().is_some() || read.fragment().is_some() {
         return Err("the URL must end with a host or path, without `?` and `#`".to_owned());
     }

@@ -1,0 +1,180 @@
+//! How a request that a money limit does not admit could be made cheaper. A client is told of a change
+//! only where that change makes the request fit.
+
+use crate::demand::Demand;
+use crate::money::PicoUsd;
+use crate::protocol::Protocol;
+
+/// A change of a request that can make it cheaper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    /// Answers of one token.
+    ShorterAnswer,
+    /// A body without text.
+    ShorterPrompt,
+    /// Neither images, files nor tools of the vendor.
+    NothingBesideText,
+    /// One answer.
+    OneChoice,
+    /// Nothing that is not in the body: no search, no stored history.
+    NothingBeyondBody,
+    /// The usual speed.
+    UsualSpeed,
+    /// A prompt cache of five minutes.
+    ShorterCache,
+}
+
+impl Reduction {
+    /// All of them, those that clients make most easily first.
+    pub const ALL: [Self; 7] = [
+        Self::ShorterAnswer,
+        Self::ShorterPrompt,
+        Self::NothingBeyondBody,
+        Self::NothingBesideText,
+        Self::OneChoice,
+        Self::UsualSpeed,
+        Self::ShorterCache,
+    ];
+
+    /// The demand after this change and no other.
+    pub fn apply(self, demand: &Demand) -> Demand {
+        let demand = demand.clone();
+        match self {
+            Self::ShorterAnswer => Demand { output_tokens: Some(1), ..demand },
+            Self::ShorterPrompt => Demand { prompt_bytes: 0, ..demand },
+            Self::NothingBesideText => Demand { prompt_tokens: 0, ..demand },
+            Self::OneChoice => Demand { choices: 1, ..demand },
+            Self::NothingBeyondBody if demand.reads_beyond_body.is_some() => {
+                // Fallbacks and compaction make passes, too, and are left as they are.
+                let is_alone = demand.models.is_empty() && !demand.has_unbounded_pass;
+                let passes = if is_alone { 1 } else { demand.passes };
+                Demand { reads_beyond_body: None, searches: 0, passes, ..demand }
+            }
+            Self::NothingBeyondBody => demand,
+            Self::UsualSpeed => Demand { is_fast: false, ..demand },
+            Self::ShorterCache => Demand { caches_for_an_hour: false, ..demand },
+        }
+    }
+
+    /// The change in the words of a client of `protocol`, whose own demand is `own`.
+    fn words(self, protocol: Protocol, own: &Demand) -> String {
+        match self {
+            Self::ShorterAnswer => {
+                let field = match protocol {
+                    Protocol::OpenaiChat => "max_completion_tokens",
+                    Protocol::OpenaiResponses => "max_output_tokens",
+                    _ => "max_tokens",
+                };
+                format!("a smaller `{field}`")
+            }
+            Self::ShorterPrompt => "a shorter prompt".to_owned(),
+            Self::NothingBesideText => "fewer images, files and built-in tools".to_owned(),
+            Self::OneChoice => "a smaller `n`".to_owned(),
+            Self::NothingBeyondBody => match &own.reads_beyond_body {
+                Some(field) => {
+                    format!("leaving out `{}` and what else reads more than the body", field.field)
+                }
+                None => "leaving out what reads more than the body".to_owned(),
+            },
+            Self::UsualSpeed => "leaving out `speed`".to_owned(),
+            Self::ShorterCache => "a cache `ttl` of `5m`".to_owned(),
+        }
+    }
+}
+
+/// What a request costs at most after each reduction alone, and after all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReducedCosts {
+    /// In the order of [`Reduction::ALL`].
+    pub alone: [PicoUsd; Reduction::ALL.len()],
+    /// After all of them.
+    pub together: PicoUsd,
+}
+
+impl ReducedCosts {
+    /// Adds a demand that the request may become, where `cost` prices one: the dearest counts.
+    pub fn add(&mut self, demand: &Demand, cost: impl Fn(&Demand) -> PicoUsd) {
+        for (most, reduction) in self.alone.iter_mut().zip(Reduction::ALL) {
+            *most = (*most).max(cost(&reduction.apply(demand)));
+        }
+        let all = Reduction::ALL.iter().fold(demand.clone(), |demand, one| one.apply(&demand));
+        self.together = self.together.max(cost(&all));
+    }
+
+    /// What makes a request that costs `needed` fit into `room`, as one clause; nothing where no change
+    /// does.
+    pub fn advice(
+        &self,
+        (needed, room): (PicoUsd, PicoUsd),
+        protocol: Protocol,
+        own: &Demand,
+    ) -> Option<String> {
+        let which = |holds: &dyn Fn(PicoUsd) -> bool| -> Vec<String> {
+            let each = self.alone.iter().zip(Reduction::ALL);
+            let good = each.filter(|(cost, _)| holds(**cost));
+            good.map(|(_, reduction)| reduction.words(protocol, own)).collect()
+        };
+        let enough = which(&|cost| cost <= room);
+        if !enough.is_empty() {
+            return Some(format!("{} helps", enough.join(" or ")));
+        }
+        let parts = which(&|cost| cost < needed);
+        (self.together <= room && !parts.is_empty())
+            .then(|| format!("only together help {}", parts.join(" and ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demand::Unbounded;
+    use crate::price::PriceTable;
+    use jiff::Timestamp;
+
+    const CENT: i128 = 10_000_000_000;
+
+    fn advice(demand: &Demand, cents: i128) -> String {
+        let at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let prices = PriceTable::builtin();
+        let cost = |demand: &Demand| prices.estimate(demand, "claude-opus-5-5", at).amount;
+        let mut costs = ReducedCosts::default();
+        costs.add(demand, cost);
+        let amounts = (cost(demand), PicoUsd::new(cents * CENT));
+        let advice = costs.advice(amounts, Protocol::AnthropicMessages, demand);
+        advice.unwrap_or_default()
+    }
+
+    fn demand(prompt_bytes: u64, output_tokens: u64) -> Demand {
+        let output_tokens = Some(output_tokens);
+        Demand { prompt_bytes, output_tokens, choices: 1, passes: 1, ..Demand::default() }
+    }
+
+    /// Prices per million: 5 dollars of input, 20 of output, and a tenth more.
+    #[test]
+    fn only_what_makes_a_request_fit_is_advised() {
+        assert_eq!(advice(&demand(10, 20_000), 10), "a smaller `max_tokens` helps");
+        assert_eq!(advice(&demand(100_000, 1), 10), "a shorter prompt helps");
+        let both = "only together help a smaller `max_tokens` and a shorter prompt";
+        assert_eq!(advice(&demand(100_000, 20_000), 10), both);
+        let either = "a smaller `max_tokens` or a shorter prompt helps";
+        assert_eq!(advice(&demand(100_000, 20_000), 60), either);
+        assert_eq!(advice(&demand(10, 1), 0), "");
+        assert_eq!(advice(&demand(100_000, 20_000), 1), "");
+        let field = Unbounded { field: "tools[0]".into(), advice: "" };
+        let search =
+            Demand { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
+        let leave_out = "leaving out `tools[0]` and what else reads more than the body helps";
+        assert_eq!(advice(&search, 10), leave_out);
+        assert_eq!(advice(&Demand { choices: 8, ..demand(10, 2_000) }, 10), {
+            "a smaller `max_tokens` or a smaller `n` helps"
+        });
+        let images = Demand { prompt_tokens: 100_000, ..demand(10, 1) };
+        assert_eq!(advice(&images, 10), "fewer images, files and built-in tools helps");
+    }
+
+    #[test]
+    fn a_pass_that_no_field_bounds_is_not_cut_by_a_smaller_bound() {
+        let compacting = Demand { has_unbounded_pass: true, passes: 2, ..demand(10, 1_000) };
+        assert_eq!(advice(&compacting, 10), "");
+    }
+}
