@@ -235,17 +235,13 @@ impl StreamRoom {
             self.allowance = None;
             return Ok(());
         }
-        match &mut self.allowance {
-            Some(allowance) => {
-                allowance.shrink(beyond);
-                allowance.cover(beyond)
-            }
-            None => {
-                let taken = Taken { bytes: beyond, is_metered: false, concurrency: None };
-                self.allowance = Some(self.held.try_take(&self.key, taken)?);
-                Ok(())
-            }
+        if let Some(allowance) = &mut self.allowance {
+            allowance.shrink(beyond);
+            return allowance.cover(beyond);
         }
+        let taken = Taken { bytes: beyond, is_metered: false, concurrency: None };
+        self.allowance = Some(self.held.try_take(&self.key, taken)?);
+        Ok(())
     }
 }
 

@@ -110,12 +110,12 @@ impl Means {
                 Next::Cut if self.stop.is_over.is_cancelled() => Next::Stopped,
                 stop => stop,
             };
-            let can_be_told = watch.can_be_told();
+            let (can_be_told, has_gap) = (watch.can_be_told(), watch.has_gap());
             let (tail, stop) = end(&mut watch, stop);
             yield Ok(tail.into());
             let mid_event = watch.is_mid_event();
             let (reading, mut turn) = watch.finish(receipt.question.body_bytes);
-            let was_told = is_stream && turn.was_told(reading.told);
+            let was_told = is_stream && !has_gap && turn.was_told(reading.told);
             let fault = fault(&stop, was_told, is_stream);
             if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
                 let id = receipt.question.id.as_str();

@@ -77,6 +77,11 @@ impl Watch {
         self.has_gap = true;
     }
 
+    /// Whether bytes for the client are lost.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.has_gap
+    }
+
     pub(crate) fn is_stream(&self) -> bool {
         self.is_stream
     }

@@ -5,7 +5,7 @@
 //! relay's own headers are the relay's to add.
 
 use baton_domain::relay_key::is_within;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
@@ -217,49 +217,6 @@ fn steers(name: &str) -> bool {
         || names_owner(name)
         || name.ends_with("api-key")
         || (name.split(['-', '.']).any(|word| STEERING_WORDS.contains(&word)) && !is_harmless(name))
-}
-
-/// A request's body is to be read in another way than the relay reads it. The texts are for the
-/// client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadBodyForm {
-    /// It is compressed.
-    #[error("content-encoding: compressed request bodies are not read; send the body as it is")]
-    Coding,
-    /// It is in another charset than UTF-8: an upstream that decodes it would read other JSON.
-    #[error("content-type: the body must be JSON in UTF-8; leave the `charset` out")]
-    Charset,
-}
-
-/// Checks what a request's headers say of its body's form: it goes upstream as JSON in UTF-8, without
-/// a coding.
-///
-/// # Errors
-/// [`BadBodyForm`]
-pub fn check_body_form(headers: &HeaderMap) -> Result<(), BadBodyForm> {
-    let is_plain = |value: &HeaderValue| {
-        let coding = value.as_bytes().trim_ascii();
-        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
-    };
-    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
-        return Err(BadBodyForm::Coding);
-    }
-    let is_utf8 = |value: &HeaderValue| {
-        let text = value.as_bytes().to_ascii_lowercase();
-        let Some(at) = memchr::memmem::find(&text, b"charset") else { return true };
-        let rest = text.get(at + b"charset".len()..).unwrap_or_default();
-        let is_mark = |byte: &u8| b"= \t\"'".contains(byte);
-        let start = rest.iter().position(|byte| !is_mark(byte)).unwrap_or(rest.len());
-        let name = rest.get(start..).unwrap_or_default();
-        let end = name.iter().position(|byte| is_mark(byte) || b";,".contains(byte));
-        let name = name.get(..end.unwrap_or(name.len())).unwrap_or_default();
-        matches!(name, b"utf-8" | b"utf8" | b"us-ascii")
-    };
-    if headers.get_all(CONTENT_TYPE).iter().all(is_utf8) {
-        Ok(())
-    } else {
-        Err(BadBodyForm::Charset)
-    }
 }
 
 /// Adds `beta` to the `anthropic-beta` header, unless it is among the client's own.
@@ -507,44 +464,6 @@ mod tests {
         ] {
             assert_eq!(names(&to_upstream(&headers(&[(name, "1")]))), [name]);
         }
-    }
-
-    #[test]
-    fn a_body_is_json_in_utf_8_without_a_coding() {
-        let check = |name: &str, value: &str, expect| {
-            assert_eq!(check_body_form(&headers(&[(name, value)])), expect, "{name}: {value}");
-        };
-        for good in [
-            "application/json",
-            "application/json; charset=utf-8",
-            "application/json;charset=UTF-8",
-            "application/json; charset=\"utf-8\"; a=b",
-            "application/json; charset=us-ascii",
-            "text/plain",
-            "",
-        ] {
-            check("content-type", good, Ok(()));
-        }
-        for bad in [
-            "application/json; charset=utf-7",
-            "application/json; charset=\"UTF-7\"",
-            "application/json; Charset = utf-16le",
-            "application/json;charset=utf-32",
-            "application/json; charset=iso-2022-jp",
-            "application/json; charset=utf-8x",
-            "application/json; charset=",
-            "application/json; charset",
-        ] {
-            check("content-type", bad, Err(BadBodyForm::Charset));
-        }
-        for good in ["identity", "Identity", ""] {
-            check("content-encoding", good, Ok(()));
-        }
-        for bad in ["gzip", "br", "zstd", "deflate", "identity, gzip", "base64", "x"] {
-            check("content-encoding", bad, Err(BadBodyForm::Coding));
-        }
-        let two = [("content-type", "application/json"), ("content-type", "a/b; charset=utf-7")];
-        assert_eq!(check_body_form(&headers(&two)), Err(BadBodyForm::Charset));
     }
 
     #[test]
