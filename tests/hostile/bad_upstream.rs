@@ -3,7 +3,12 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 const MB: usize = 1 << 20;
 const JSON: &str = "content-type: application/json\r\n";
 const SSE: &str = "content-type: text/event-stream\r\n";
+/// Long enough for Baton to pass on what came before.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long an event is left unfinished.
+const HOLD: Duration = Duration::from_secs(6);
 const GZIP: &str = "content-encoding: gzip\r\n";
 
 /// How many requests came so far.
@@ -118,6 +127,21 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().expect("compressed")
 }
 
+/// A frame of Bedrock that holds an event.
+fn frame(json: &str) -> Vec<u8> {
+    let payload = serde_json::json!({"bytes": BASE64_STANDARD.encode(json)}).to_string();
+    let header = |name: &'static str, value: &'static str| {
+        Header::new(name, HeaderValue::String(value.into()))
+    };
+    let message = Message::new(payload)
+        .add_header(header(":event-type", "chunk"))
+        .add_header(header(":content-type", "application/json"))
+        .add_header(header(":message-type", "event"));
+    let mut frame = Vec::new();
+    write_message_to(&message, &mut frame).expect("a frame");
+    frame
+}
+
 /// Sends `first`, then `piece` until `bytes` are sent, then `last`.
 async fn long(
     stream: &mut TcpStream,
@@ -192,6 +216,19 @@ async fn answer(
             let many = part.repeat(200);
             long(stream, SSE, (started.as_bytes(), many.as_bytes(), b""), 200 * MB).await
         }
+        "event-unfinished" => {
+            // A good event, and then one that is nearly as long as may be and does not end.
+            stream.write_all(&head(SSE)).await?;
+            chunk(stream, started.as_bytes()).await?;
+            tokio::time::sleep(PAUSE).await;
+            let first = &delta("")[..delta("").len() - 6];
+            chunk(stream, first.as_bytes()).await?;
+            for _ in 0..(8 * MB / filler.len() - 2) {
+                chunk(stream, &filler).await?;
+            }
+            tokio::time::sleep(HOLD).await;
+            Ok(())
+        }
         "gzip-bomb" => {
             let bomb = gzip(&vec![b' '; 64 * MB]);
             long(stream, &format!("{JSON}{GZIP}"), (b"", &bomb, b""), 1).await
@@ -225,6 +262,23 @@ async fn answer(
         "1xx-endless" => loop {
             stream.write_all("HTTP/1.1 103 Early\r\nx: y\r\n\r\n".repeat(100).as_bytes()).await?;
         },
+        _ if model.contains("frame-unfinished") => {
+            stream.write_all(&head("content-type: application/vnd.amazon.eventstream\r\n")).await?;
+            chunk(stream, &frame(r#"{"type":"message_start","message":{"usage":{}}}"#)).await?;
+            tokio::time::sleep(PAUSE).await;
+            // The beginning of a frame of 23 MiB without headers.
+            let length = u32::try_from(23 * MB).expect("it fits").to_be_bytes();
+            let mut prelude = [length, [0; 4]].concat();
+            let mut sum = flate2::Crc::new();
+            sum.update(&prelude);
+            prelude.extend_from_slice(&sum.sum().to_be_bytes());
+            chunk(stream, &prelude).await?;
+            for _ in 0..(22 * MB / filler.len()) {
+                chunk(stream, &filler).await?;
+            }
+            tokio::time::sleep(HOLD).await;
+            Ok(())
+        }
         _ if model.contains("frame-length") => {
             // A frame of Bedrock that says that it is 4 GB long.
             let first = [0xff_u8, 0xff, 0xff, 0xf0, 0, 0, 0, 0, 0x11, 0x22, 0x33, 0x44];

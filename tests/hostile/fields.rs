@@ -103,6 +103,49 @@ pub(crate) async fn twice(class: Class) {
     class.check("nothing went up", asked == 0, || asked.to_string());
 }
 
+/// Settings that a less strict upstream reads out of a value of another type.
+pub(crate) async fn types(class: Class) {
+    let house = open_for_counts().await;
+    let keys = [house.key("a").create().await, openai(&house).await];
+    let body = |field: &str| {
+        format!(r#"{{"model":"claude-opus-5-5","max_tokens":9,"messages":[],"input":"x",{field}}}"#)
+    };
+    let mut fields = Vec::new();
+    for value in
+        ["\"true\"", "\"false\"", "\"\"", "\"1\"", "\"on\"", "1", "0", "1.0", "[]", "[true]", "{}"]
+    {
+        fields.push(("stream", format!("\"stream\":{value}")));
+    }
+    for name in ["max_completion_tokens", "max_output_tokens", "n", "best_of"] {
+        for value in ["\"5\"", "\"1e9\"", "[5]", "{\"a\":5}", "true", "\"\""] {
+            fields.push((name, format!("\"{name}\":{value}")));
+        }
+    }
+    for name in ["speed", "service_tier"] {
+        for value in ["[\"priority\"]", "{\"type\":\"fast\"}", "1", "true"] {
+            fields.push((name, format!("\"{name}\":{value}")));
+        }
+    }
+    for value in ["[]", "\"{}\"", "true", "1"] {
+        fields.push(("stream_options", format!("\"stream\":true,\"stream_options\":{value}")));
+        fields.push(("thinking", format!("\"thinking\":{value}")));
+    }
+    for options in ["\"include_usage\":\"false\"", "\"include_usage\":0", "\"includeUsage\":false"]
+    {
+        let field = format!("\"stream\":true,\"stream_options\":{{{options}}}");
+        fields.push(("include_usage", field));
+    }
+    for (name, field) in fields {
+        for (path, key) in PATHS.iter().flat_map(|path| keys.iter().map(move |key| (path, key))) {
+            let answer = ask(key, path, body(&field)).await;
+            let is_named = answer.status == 400 && answer.text().contains(name);
+            class.check(&format!("{path} {field}"), is_named, || answer.text());
+        }
+    }
+    let asked = house.upstream.exchanges().len();
+    class.check("nothing went up", asked == 0, || asked.to_string());
+}
+
 /// Names that hold an allowed one.
 pub(crate) async fn decorations(class: Class) {
     let house = open_for_counts().await;
@@ -231,7 +274,13 @@ pub(crate) async fn malformed(class: Class) {
     bodies.push(b"{\"\xff\":1,\"model\":\"m\"}".to_vec());
     bodies.push(vec![0xff; 100]);
     bodies.push(vec![0; 100]);
-    bodies.push("{\"model\":\"m\"}".encode_utf16().flat_map(u16::to_le_bytes).collect());
+    let utf16 = || "{\"model\":\"m\"}".encode_utf16();
+    bodies.push(utf16().flat_map(u16::to_le_bytes).collect());
+    bodies.push(utf16().flat_map(u16::to_be_bytes).collect());
+    bodies.push([0xfeff].into_iter().chain(utf16()).flat_map(u16::to_le_bytes).collect());
+    for bytes in [u32::to_le_bytes, u32::to_be_bytes] {
+        bodies.push("{\"model\":\"m\"}".chars().map(u32::from).flat_map(bytes).collect());
+    }
     bodies.push(format!("{{\"model\":\"{}\"}}", "m".repeat(201)).into_bytes());
     bodies.push(format!("{{\"model\":\"m\",\"a\":\"{}", "x".repeat(100_000)).into_bytes());
     for body in &bodies {

@@ -34,6 +34,7 @@ mod recursion;
 mod response_bombs;
 mod slow_clients;
 mod spending;
+mod steering;
 mod unfinished_bodies;
 mod write_only_credentials;
 mod wrong_keys;
@@ -65,11 +66,13 @@ const CLASSES: &[(&str, Run)] = &[
     ("faults of the admin API", |class| Box::pin(api_faults::run(class))),
     ("fields beyond the documented ones", |class| Box::pin(spending::undocumented(class))),
     ("fields given twice", |class| Box::pin(fields::twice(class))),
+    ("fields of another type", |class| Box::pin(fields::types(class))),
     ("forged lines and cells", |class| Box::pin(log_forging::run(class))),
     ("graceful stop", |class| Box::pin(graceful_stop::run(class))),
     ("headers and queries that choose an organization", |class| {
         Box::pin(accounts::run_owners(class))
     }),
+    ("headers and queries that steer a server", |class| Box::pin(steering::run(class))),
     ("hostile bodies", |class| Box::pin(fields::malformed(class))),
     ("large settings", |class| Box::pin(recursion::large_settings(class))),
     ("limits on free upstream calls", |class| Box::pin(limit_answers::free_calls(class))),

@@ -42,6 +42,11 @@ pub(crate) async fn untranslated(class: Class) {
     for answer in futures_util::future::join_all(many).await {
         check(&class, &house, ("eight of 31 MB", 0), answer.as_ref());
     }
+    // Events that do not end, after a good one: they pass unread where there is no room for them.
+    let many = (0..60).map(|_| ask(&key, "/v1/messages", message("event-unfinished", true)));
+    for answer in futures_util::future::join_all(many).await {
+        check(&class, &house, ("sixty unfinished events", 200), answer.as_ref());
+    }
     let answer = ask(&key, "/v1/messages", message("claude-opus-5-5", true)).await;
     check(&class, &house, ("claude-opus-5-5", 200), answer.as_ref());
     println!("  untranslated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
@@ -74,10 +79,27 @@ pub(crate) async fn translated(class: Class) {
     let chat = json!({"model": "text-deltas", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     let answer = ask(&key, "/v1/chat/completions", chat).await;
     check(&class, &house, ("text-deltas as chat", 200), answer.as_ref());
+    let many = (0..60).map(|_| ask(&key, "/v1/responses", ask_for("event-unfinished", true)));
+    for answer in futures_util::future::join_all(many).await {
+        check(&class, &house, ("sixty unfinished events", 200), answer.as_ref());
+        unfinished(&class, "an unfinished event", answer.as_ref());
+    }
     let (framed, key) = self::house("bedrock").await;
     let answer = ask(&key, "/v1/messages", message("frame-length", true)).await;
     check(&class, &framed, ("frame-length", 502), answer.as_ref());
+    let many = (0..30).map(|_| ask(&key, "/v1/messages", message("frame-unfinished", true)));
+    for answer in futures_util::future::join_all(many).await {
+        check(&class, &framed, ("thirty unfinished frames", 200), answer.as_ref());
+        unfinished(&class, "an unfinished frame", answer.as_ref());
+    }
+    println!("  framed: {} MB at most", memory_mb(framed.process_id(), "VmHWM"));
     println!("  translated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
+}
+
+/// An answer that broke off says so, or its connection broke.
+fn unfinished(class: &Class, name: &str, answer: Option<&Answer>) {
+    let says_so = answer.is_some_and(|answer| answer.torn || answer.text().contains("error"));
+    class.check(&format!("{name}: the end"), says_so, || "a clean end".to_owned());
 }
 
 async fn house(provider: &str) -> (House, Key) {
@@ -92,7 +114,10 @@ async fn house(provider: &str) -> (House, Key) {
             "bad",
             &upstream,
             json!({
-                "provider": provider, "model_map": {"frame-length": "anthropic.frame-length"},
+                "provider": provider, "model_map": {
+                    "frame-length": "anthropic.frame-length",
+                    "frame-unfinished": "anthropic.frame-unfinished",
+                },
             }),
         )
         .await;

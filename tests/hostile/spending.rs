@@ -347,33 +347,32 @@ pub(crate) async fn background(class: Class) {
     let kinds = Kinds::start().await;
     for kind in ["anthropic", "chat", "responses"] {
         let key = kinds.house.key(kind).group(kinds.group(kind)).create().await;
-        for value in [json!(true), json!("true"), json!(1), json!({})] {
-            for stream in [false, true] {
-                let mark = format!("mark-{kind}-{value}-{stream}");
-                let fields = json!({"background": value, "stream": stream, "store": true});
-                let answer = ask(&key, RESPONSES, &body(RESPONSES, CLAUDE, &mark, &fields)).await;
-                let text = answer.text();
-                let is_named = answer.status == 400 && text.contains("background");
-                let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
-                class.check(&format!("{kind} {fields}"), is_held, || {
-                    format!("{} {text:.200}", answer.status)
-                });
+        for (field, path) in [
+            ("background", RESPONSES),
+            ("background", CHAT),
+            ("background", MESSAGES),
+            ("deferred", RESPONSES),
+            ("deferred", CHAT),
+            ("deferred", MESSAGES),
+        ] {
+            for value in [json!(true), json!("true"), json!(1), json!({})] {
+                for stream in [false, true] {
+                    let mark = format!("mark-{kind}-{field}-{path}-{value}-{stream}");
+                    let fields = json!({field: value, "stream": stream, "store": true});
+                    let answer = ask(&key, path, &body(path, CLAUDE, &mark, &fields)).await;
+                    let text = answer.text();
+                    let is_named = answer.status == 400 && text.contains(field);
+                    let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
+                    class.check(&format!("{kind} {path} {fields}"), is_held, || {
+                        format!("{} {text:.200}", answer.status)
+                    });
+                }
             }
-        }
-        for route in [MESSAGES, CHAT] {
-            let mark = format!("mark-{kind}-{route}");
-            let fields = json!({"background": true});
-            let answer = ask(&key, route, &body(route, CLAUDE, &mark, &fields)).await;
-            let is_named = answer.status == 400 && answer.text().contains("background");
-            let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
-            class.check(&format!("{kind} {route}"), is_held, || {
-                format!("{} {:.200}", answer.status, answer.text())
-            });
-        }
-        for value in [json!(false), json!(null)] {
-            let fields = json!({"background": value});
-            let answer = ask(&key, RESPONSES, &body(RESPONSES, CLAUDE, "hi", &fields)).await;
-            class.check(&format!("{kind} {fields}"), answer.status == 200, || answer.text());
+            for value in [json!(false), json!(null)] {
+                let fields = json!({field: value});
+                let answer = ask(&key, RESPONSES, &body(RESPONSES, CLAUDE, "hi", &fields)).await;
+                class.check(&format!("{kind} {fields}"), answer.status == 200, || answer.text());
+            }
         }
     }
 }

@@ -44,8 +44,8 @@ pub(crate) struct Held {
     pub(crate) rest: upstream::Body,
     /// Has seen what was held.
     pub(crate) watch: Watch,
-    /// For what is held of an answer that is no stream.
-    pub(crate) gathered: Option<Allowance>,
+    /// For what is held of it.
+    pub(crate) gathered: Allowance,
 }
 
 /// One upstream call that came to nothing, before the client was sent anything.
@@ -179,7 +179,7 @@ impl Means {
         let mut chunks = Vec::new();
         loop {
             if watch.begins_well() {
-                return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
+                return Ok(Held { head, chunks, rest, watch, gathered: gathered.allowance });
             }
             if let First::Error(failure) = watch.first() {
                 let failure = Box::new(failure.clone());
@@ -218,7 +218,7 @@ impl Means {
                         // Whether it can be told to the client must be known before it is.
                         chunks.push(watch.observe_end()?);
                     }
-                    return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
+                    return Ok(Held { head, chunks, rest, watch, gathered: gathered.allowance });
                 }
             }
         }
@@ -267,14 +267,11 @@ impl Gathered {
         }
         self.allowance.cover(held).map_err(|_| CROWDED)
     }
-
-    /// What is to be kept with the answer: of one that is no stream all of it is still there.
-    fn into_kept(self) -> Option<Allowance> {
-        (!self.is_stream).then_some(self.allowance)
-    }
 }
 
-const CROWDED: &str = "the relay gathers as many bytes of answers as it may; try again in a moment";
+/// Why an answer ends for which there is no allowance.
+pub(crate) const CROWDED: &str =
+    "the relay gathers as many bytes of answers as it may; try again in a moment";
 
 /// The rest of an error's body, as far as it comes and as the client is to get it.
 async fn gather(

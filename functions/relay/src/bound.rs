@@ -17,6 +17,7 @@ use baton_domain::price::PriceTable;
 use baton_domain::protocol::Want;
 use baton_domain::reduction::ReducedCosts;
 use baton_domain::reservation::Blocked;
+use baton_wire::bedrock::unpriced_header;
 use baton_wire::demand::{Unreadable, read};
 use baton_wire::envelope::Envelope;
 use bytes::Bytes;
@@ -105,6 +106,10 @@ impl Means {
         let members = pool.iter().flat_map(|pool| &pool.members).filter(may_get);
         for member in members {
             let speech = Speech::between(asked, envelope.stream, &member.account);
+            if speech == Speech::Bedrock {
+                let unpriced = || unpriced_header(&asked.head.headers);
+                bound.unbounded = bound.unbounded.take().or_else(unpriced);
+            }
             let sent = speech.sent(asked, member, named);
             if seen.contains(&sent) {
                 continue;

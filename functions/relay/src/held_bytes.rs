@@ -194,6 +194,55 @@ impl Allowance {
         self.bytes += more;
         Ok(())
     }
+
+    /// Gives back what is taken beyond `bytes`, if that is much.
+    fn shrink(&mut self, bytes: usize) {
+        let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less >= 4 * STEP) else {
+            return;
+        };
+        let mut state = self.held.state();
+        state.in_all -= less;
+        if let Some(of_key) = state.by_key.get_mut(&self.key) {
+            of_key.bytes -= less;
+        }
+        drop(state);
+        self.bytes -= less;
+        self.held.0.given_back.notify_waiters();
+    }
+}
+
+/// What one stream holds of its upstream's bytes and of what its client has not taken yet. The first
+/// [`FREE_BYTES`] are free: nearly all events are shorter.
+pub(crate) struct StreamRoom {
+    held: HeldBytes,
+    key: KeyId,
+    allowance: Option<Allowance>,
+}
+
+/// What a stream may hold without an allowance.
+pub(crate) const FREE_BYTES: usize = 64 * 1024;
+
+impl StreamRoom {
+    /// Room for a stream of `key`, which has an allowance for what it holds already.
+    pub(crate) fn new(held: &HeldBytes, key: &KeyId, allowance: Option<Allowance>) -> Self {
+        Self { held: held.clone(), key: key.clone(), allowance }
+    }
+
+    /// Has the room cover `bytes` and no more.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
+        let beyond = bytes.saturating_sub(FREE_BYTES);
+        if beyond == 0 {
+            self.allowance = None;
+            return Ok(());
+        }
+        if let Some(allowance) = &mut self.allowance {
+            allowance.shrink(beyond);
+            return allowance.cover(beyond);
+        }
+        let taken = Taken { bytes: beyond, is_metered: false, concurrency: None };
+        self.allowance = Some(self.held.try_take(&self.key, taken)?);
+        Ok(())
+    }
 }
 
 impl Drop for Allowance {
@@ -272,6 +321,29 @@ mod tests {
         assert!(held.try_take(&one, free).is_ok(), "free calls are not counted");
         drop(first);
         assert!(held.try_take(&one, metered).is_ok());
+    }
+
+    #[test]
+    fn a_stream_draws_beyond_what_is_free_and_gives_back() {
+        let held = HeldBytes::new(Most { in_all: 4 * MB, per_key: 2 * MB, least: 0 });
+        let one = key(1);
+        let taken = || held.state().in_all;
+        let mut rooms: Vec<_> = (0..3).map(|_| StreamRoom::new(&held, &one, None)).collect();
+        for room in &mut rooms {
+            assert_eq!(room.hold(FREE_BYTES), Ok(()));
+        }
+        assert_eq!(taken(), 0, "free");
+        for bytes in (0..MB).step_by(10_000) {
+            assert_eq!(rooms[0].hold(FREE_BYTES + bytes), Ok(()));
+            assert_eq!(rooms[1].hold(FREE_BYTES + bytes), Ok(()));
+        }
+        assert_eq!(rooms[2].hold(FREE_BYTES + MB / 2), Err(Full::Key(2 * MB)));
+        assert_eq!(rooms[0].hold(FREE_BYTES + MB / 4), Ok(()));
+        assert_eq!(rooms[2].hold(FREE_BYTES + MB / 2), Ok(()));
+        assert_eq!(rooms[1].hold(0), Ok(()));
+        assert_eq!(taken(), MB / 4 + MB / 2);
+        drop(rooms);
+        assert_eq!(taken(), 0);
     }
 
     #[test]

@@ -61,6 +61,7 @@ use baton_domain::protocol::Protocol;
 use baton_domain::record::Outcome;
 use baton_wire::bedrock::Action;
 use baton_wire::error::Dialect;
+use baton_wire::model_path::call_query;
 use baton_wire::route::{NoRoute, Route, resolve, with_query};
 use bytes::Bytes;
 use free_calls::{FreeCall, FreeCalls};
@@ -145,10 +146,10 @@ struct Asked {
 }
 
 impl Asked {
-    /// What to append to an upstream's base: the path without aliases, the query as it came but
-    /// for a relay key in it.
+    /// What to append to an upstream's base: the path without aliases, and of the query the
+    /// parameters that vendors document.
     fn path_and_query(&self) -> String {
-        with_query(&self.path, self.head.uri.query())
+        with_query(&self.path, &call_query(self.head.uri.query().unwrap_or_default()))
     }
 
     fn accepts_gzip(&self) -> bool {

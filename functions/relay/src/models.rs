@@ -124,8 +124,7 @@ impl Means {
             return None;
         }
         let query = models_query(asked.head.uri.query().unwrap_or_default());
-        let query = Some(query.as_str()).filter(|query| !query.is_empty());
-        let address = Address::new(&member.account.base_url, &with_query(&asked.path, query));
+        let address = Address::new(&member.account.base_url, &with_query(&asked.path, &query));
         let (id, place) = (&member.account.id, address.as_str().to_owned());
         if let Some(known) = self.model_lists.get(id, &place) {
             return Some(known);

@@ -7,6 +7,7 @@ use crate::reply::Refusal;
 use crate::{Asked, Means};
 use baton_cloud::settings::InputBounds;
 use baton_wire::bedrock::Action;
+use baton_wire::body_form::check_body_form;
 use baton_wire::envelope::Envelope;
 use baton_wire::model_path::{ID_BYTES_MAX, is_odd};
 use bytes::{Bytes, BytesMut};
@@ -216,6 +217,8 @@ impl From<Full> for Refusal {
 
 /// The fields that the relay needs.
 pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<'a>, Refusal> {
+    check_body_form(&asked.head.headers)
+        .map_err(|error| Refusal::bad_request(&error.to_string()))?;
     let envelope = match &asked.bedrock {
         None => Envelope::read(body)?,
         Some((model, action)) => Envelope::beside(body, model, *action == Action::Stream)?,
@@ -223,11 +226,10 @@ pub(crate) fn envelope<'a>(asked: &'a Asked, body: &'a [u8]) -> Result<Envelope<
     if envelope.model.len() > ID_BYTES_MAX {
         return Err(Refusal::bad_request("`model` is too long to be the name of a model"));
     }
-    if envelope.is_background {
-        return Err(Refusal::bad_request(
-            "background: an answer that is made in the background could not be fetched here; ask \
-             without it",
-        ));
+    if let Some(field) = envelope.later {
+        return Err(Refusal::bad_request(&format!(
+            "{field}: an answer that is made later could not be fetched here; ask without it"
+        )));
     }
     if envelope.model.contains(is_odd) {
         return Err(Refusal::bad_request(

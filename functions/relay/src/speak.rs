@@ -19,8 +19,8 @@ use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::Protocol;
 use baton_wire::bedrock::{
-    Action, BadBody, EVENT_STREAM, Message, path, to_count, to_count_messages, to_invoke,
-    to_messages,
+    Action, BadBody, EVENT_STREAM, Message, add_request_headers, guardrail, path, to_count,
+    to_count_messages, to_invoke, to_messages,
 };
 use baton_wire::demand::Reads;
 use baton_wire::envelope::Envelope;
@@ -151,6 +151,9 @@ impl Speech {
         let encodes = matches!(self, Self::Same | Self::Counted | Self::OutOfBedrock);
         let mut headers = attempt::headers(asked, member, stream || !encodes)
             .map_err(|_| Miss::Misconfigured("its credential is no header value".to_owned()))?;
+        // Whatever the client calls it: this is how the relay has read the body.
+        headers.insert(CONTENT_TYPE, JSON);
+        self.check_guardrail(asked)?;
         let mut known = Known::Nothing;
         let (path, body) = match self {
             Self::Same => (asked.path_and_query(), call.body_for(model)),
@@ -172,11 +175,7 @@ impl Speech {
                 (path.to_owned(), message.body)
             }
             Self::Bedrock => {
-                // Of Amazon's headers these are about the request, not about its way.
-                let own = asked.head.headers.iter();
-                for (name, value) in own.filter(|(name, _)| is_of_bedrock(name)) {
-                    headers.append(name.clone(), value.clone());
-                }
+                add_request_headers(&mut headers, &asked.head.headers);
                 let action = asked.bedrock.as_ref().map_or(Action::Invoke, |(_, action)| *action);
                 (path(model, action)?, call.body.clone())
             }
@@ -193,7 +192,6 @@ impl Speech {
                     request_id = %asked.id, dropped = translated.dropped.join(", "),
                     "translated for {}", translated.path
                 );
-                headers.insert(CONTENT_TYPE, JSON);
                 if member.account.provider != Provider::OpenaiCompatible {
                     headers.entry(VERSION).or_insert(VERSION_KNOWN);
                 }
@@ -211,6 +209,20 @@ impl Speech {
         let meant = Meant { speech: self, bill: call.question.bill, known };
         let address = Address::new(&member.account.base_url, &path);
         Ok(Outgoing { address, headers, body, meant })
+    }
+}
+
+impl Speech {
+    /// An answer that nothing watches is another one than the client asked for.
+    fn check_guardrail(self, asked: &Asked) -> Result<(), Miss> {
+        let leaves_bedrock =
+            matches!(self, Self::OutOfBedrock | Self::Translated(_, Form::OutOfBedrock));
+        match guardrail(&asked.head.headers).filter(|_| leaves_bedrock) {
+            Some(name) => Err(Miss::BadRequest(format!(
+                "{name}: the account that serves this model has no guardrails; ask without it"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -321,7 +333,6 @@ fn into_bedrock(
     };
     headers.remove(BETA);
     headers.remove(VERSION);
-    headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { FRAMES } else { JSON });
     Ok((path(model, action)?, body?))
 }
@@ -346,10 +357,6 @@ fn options<'a>(asked: &'a Asked, account: &Account, model: &'a str) -> Options<'
     let caches_prompts = !account.takes_invoke_model();
     let plain = Options::new(model, asked.id.as_str());
     Options { created, max_tokens, caches_prompts, ..plain }
-}
-
-fn is_of_bedrock(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-amzn-bedrock-")
 }
 
 impl From<BadBody> for Miss {

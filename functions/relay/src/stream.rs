@@ -3,14 +3,18 @@
 //! One ending, always told: whatever happens, [`Means::chunks`] settles once, after the last byte
 //! and before the end.
 
+use crate::attempt::{CROWDED, Held};
 use crate::body::{Body, Broken, Consumer};
 use crate::burst::Burst;
 use crate::forward::Answer;
+use crate::held_bytes::StreamRoom;
+use crate::receipt::Receipt;
 use crate::settle::Ending;
 use crate::source::{Next, Source};
 use crate::watch::{Unreadable, Watch};
 use crate::{Asked, Means, reply};
 use async_stream::stream;
+use baton_cloud::upstream;
 use baton_domain::record::Outcome;
 use baton_wire::error::{Dialect, OwnError};
 use baton_wire::meter::{Ended, Reading};
@@ -34,7 +38,7 @@ impl Means {
     pub(crate) async fn stream(
         self: &Arc<Self>,
         asked: &Asked,
-        mut answer: Answer,
+        answer: Answer,
         consumer: Consumer,
         deadline: Instant,
     ) -> Response<Body> {
@@ -44,7 +48,12 @@ impl Means {
             head.headers.remove(CONTENT_LENGTH);
         }
         let is_stream = answer.held.watch.is_stream();
-        let gathered = answer.held.gathered.take();
+        let Answer { receipt, held } = answer;
+        let Held { chunks, rest, watch, gathered, .. } = held;
+        let (gathered, room) =
+            if is_stream { (None, Some(gathered)) } else { (Some(gathered), None) };
+        let room = StreamRoom::new(&self.gathered, &receipt.question.caller.key().id, room);
+        let answer = OnItsWay { receipt, burst: chunks, rest, watch, room };
         let chunks = Arc::clone(self).chunks(answer, asked.dialect, consumer.clone(), deadline);
         if !is_stream {
             return Response::from_parts(
@@ -61,31 +70,35 @@ impl Means {
     /// stream nothing leaves before that: whoever has it whole is counted.
     fn chunks(
         self: Arc<Self>,
-        answer: Answer,
+        answer: OnItsWay,
         dialect: Dialect,
         consumer: Consumer,
         deadline: Instant,
     ) -> impl Stream<Item = Result<Burst, Broken>> + Send {
-        let Answer { receipt, held } = answer;
-        let (mut watch, mut burst) = (held.watch, held.chunks);
+        let OnItsWay { receipt, mut burst, rest, mut watch, mut room } = answer;
         let cut = consumer.cut.clone();
-        let mut source = Source::new(held.rest, self.timers.idle, deadline, cut)
+        let mut source = Source::new(rest, self.timers.idle, deadline, cut)
             .with_signs_of_life(watch.sign_of_life().is_some());
         let open = self.observer.open_stream();
         stream! {
             let _open = open;
             let is_stream = watch.is_stream();
+            let mut stop = make_room(&mut room, &mut watch, &mut burst);
             if let Some(first) = Burst::of(&mut burst) {
                 yield Ok(first);
             }
             let mut left = consumer.left.load(Ordering::SeqCst);
             let stop = loop {
-                let stop = gather(&mut source, &mut watch, &mut burst).await;
+                if stop.is_none() {
+                    stop = gather(&mut source, &mut watch, &mut burst, &mut room).await;
+                }
                 if let Some(next) = Burst::of(&mut burst) {
                     yield Ok(next);
                 }
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
-                if let Some(stop) = stop {
+                // The client has taken what was there.
+                let _covered = is_stream.then(|| room.hold(watch.held_bytes()));
+                if let Some(stop) = stop.take() {
                     break stop;
                 }
                 // An upstream that always has more ready is never waited for.
@@ -97,12 +110,12 @@ impl Means {
                 Next::Cut if self.stop.is_over.is_cancelled() => Next::Stopped,
                 stop => stop,
             };
-            let can_be_told = watch.can_be_told();
+            let (can_be_told, has_gap) = (watch.can_be_told(), watch.has_gap());
             let (tail, stop) = end(&mut watch, stop);
             yield Ok(tail.into());
             let mid_event = watch.is_mid_event();
             let (reading, mut turn) = watch.finish(receipt.question.body_bytes);
-            let was_told = is_stream && turn.was_told(reading.told);
+            let was_told = is_stream && !has_gap && turn.was_told(reading.told);
             let fault = fault(&stop, was_told, is_stream);
             if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
                 let id = receipt.question.id.as_str();
@@ -119,9 +132,47 @@ impl Means {
     }
 }
 
+/// A good answer while it is passed on.
+struct OnItsWay {
+    receipt: Receipt,
+    /// What the client is to get next.
+    burst: Vec<Bytes>,
+    rest: upstream::Body,
+    watch: Watch,
+    room: StreamRoom,
+}
+
+/// What a client may have to take at once of a stream that passes without room for it.
+const PASSED_BYTES_MAX: usize = 1 << 20;
+
+/// Has the room cover what a stream holds. Where there is none, an event that need not be read passes
+/// unread; any other stream ends. Bytes that would fill the memory while the client does not take them
+/// are lost then.
+fn make_room(room: &mut StreamRoom, watch: &mut Watch, burst: &mut Vec<Bytes>) -> Option<Next> {
+    if !watch.is_stream() {
+        return None;
+    }
+    let bytes = burst.iter().map(Bytes::len).sum::<usize>();
+    if room.hold(watch.held_bytes() + bytes).is_ok() {
+        return None;
+    }
+    if bytes > PASSED_BYTES_MAX {
+        burst.clear();
+        watch.note_gap();
+    } else if watch.pass_event_unread() {
+        return None;
+    }
+    Some(Next::Broke(CROWDED))
+}
+
 /// Waits for the next piece and takes what is there with it, looked at and as the client is to get
 /// it. Answers why nothing will follow, once that is known.
-async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) -> Option<Next> {
+async fn gather(
+    source: &mut Source,
+    watch: &mut Watch,
+    burst: &mut Vec<Bytes>,
+    room: &mut StreamRoom,
+) -> Option<Next> {
     let (mut next, mut bytes) = (source.next().await, 0);
     loop {
         let chunk = match next {
@@ -140,6 +191,9 @@ async fn gather(source: &mut Source, watch: &mut Watch, burst: &mut Vec<Bytes>) 
                 burst.push(chunk);
             }
             Err(Unreadable(why)) => return Some(Next::Broke(why)),
+        }
+        if let Some(stop) = make_room(room, watch, burst) {
+            return Some(stop);
         }
         if burst.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
             return None;
@@ -190,9 +244,10 @@ fn outcome(stop: &Next, reading: &Reading, is_faulty: bool, left: bool) -> Outco
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::held_bytes::{HeldBytes, Most};
     use crate::speak::Form;
     use crate::turn::{Events, Turn};
-    use baton_cloud::upstream;
+    use baton_domain::id::KeyId;
     use baton_wire::translate::{Client, Options, Speaks, Translation};
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
     use http_body::Frame;
@@ -200,6 +255,11 @@ mod tests {
     use std::convert::Infallible;
     use std::time::Duration;
     use tokio_util::sync::CancellationToken;
+
+    fn room() -> StreamRoom {
+        let held = HeldBytes::new(Most { in_all: 1 << 20, per_key: 1 << 20, least: 0 });
+        StreamRoom::new(&held, &KeyId::from_bits(1), None)
+    }
 
     /// What a client hears of an upstream that is silent, and when that is over.
     async fn heard(turn: Turn) -> (Vec<Bytes>, u64) {
@@ -211,8 +271,8 @@ mod tests {
         let mut watch = Watch::new(&HeaderMap::from_iter([kind]), false, turn);
         let mut source = Source::new(body, idle, begun + idle, cut)
             .with_signs_of_life(watch.sign_of_life().is_some());
-        let mut burst = Vec::new();
-        while gather(&mut source, &mut watch, &mut burst).await.is_none() {}
+        let (mut burst, mut room) = (Vec::new(), room());
+        while gather(&mut source, &mut watch, &mut burst, &mut room).await.is_none() {}
         (burst, begun.elapsed().as_secs())
     }
 
@@ -243,10 +303,10 @@ mod tests {
             let end = Instant::now() + idle;
             let mut source = Source::new(body, idle, end, CancellationToken::new());
             let (mut watch, mut burst) = (Watch::new(&headers, false, Turn::Same), Vec::new());
-            let mut forwarded = 0;
+            let (mut forwarded, mut room) = (0, room());
             let mut stop = None;
             while stop.is_none() {
-                stop = gather(&mut source, &mut watch, &mut burst).await;
+                stop = gather(&mut source, &mut watch, &mut burst, &mut room).await;
                 for chunk in burst.drain(..) {
                     assert_eq!(chunk.as_ptr(), EVENT.as_ptr(), "the same bytes, not a copy");
                     forwarded += 1;
@@ -266,10 +326,10 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(10);
         let mut source = Source::new(body, Duration::from_secs(10), end, CancellationToken::new());
         let (mut watch, mut sizes) = (Watch::new(&HeaderMap::new(), false, Turn::Same), Vec::new());
-        let mut stop = None;
+        let (mut stop, mut room) = (None, room());
         while stop.is_none() {
             let mut burst = Vec::new();
-            stop = gather(&mut source, &mut watch, &mut burst).await;
+            stop = gather(&mut source, &mut watch, &mut burst, &mut room).await;
             sizes.push(burst.iter().map(Bytes::len).sum::<usize>());
         }
         assert_eq!(sizes.iter().sum::<usize>(), 100 * PIECE.len());

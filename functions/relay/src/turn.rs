@@ -55,6 +55,11 @@ impl Events {
         Ok(self.say(|stream, events| stream.push(&chunk, events)))
     }
 
+    fn held_bytes(&self) -> usize {
+        let unframe = self.unframe.as_ref().map_or(0, ToSse::held_bytes);
+        unframe + self.stream.held_bytes() + self.frame.as_ref().map_or(0, FromSse::held_bytes)
+    }
+
     fn say(&mut self, say: impl FnOnce(&mut translate::Stream, &mut Vec<u8>)) -> Bytes {
         let mut events = Vec::new();
         say(&mut self.stream, &mut events);
@@ -118,6 +123,22 @@ impl Turn {
             Self::Whole(asked, held) if !held.is_empty() => asked.response(&held.split())?.into(),
             Self::Same | Self::IntoEvents(_) | Self::Overheard(_) | Self::Whole(..) => Bytes::new(),
         })
+    }
+
+    /// How much memory a stream takes here, beside the meter.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Self::IntoEvents(frames) | Self::Overheard(frames) => frames.held_bytes(),
+            Self::IntoFrames(events) => events.held_bytes(),
+            Self::Events(events) => events.held_bytes(),
+            // Whole answers are counted where they are gathered; a usage chunk is short.
+            Self::Same | Self::WithoutUsage(_) | Self::Count(..) | Self::Whole(..) => 0,
+        }
+    }
+
+    /// Whether the client gets an event also where nobody has looked at all of it.
+    pub(crate) fn passes_unread(&self) -> bool {
+        matches!(self, Self::Same | Self::WithoutUsage(_))
     }
 
     /// Whether the client gets other bytes than the upstream sent.

@@ -26,6 +26,8 @@ pub(crate) struct Watch {
     turn: Turn,
     /// What came so far, decoded of any compression.
     plain_bytes: usize,
+    /// Bytes for the client are lost: nothing can be added after them.
+    has_gap: bool,
     /// The client cannot decode, or gets other bytes anyway: it gets what we decoded.
     decodes_for_client: bool,
 }
@@ -47,12 +49,37 @@ impl Watch {
             decodes_for_client: gzip && (!client_accepts_gzip || turn.changes()),
             turn,
             plain_bytes: 0,
+            has_gap: false,
         }
     }
 
     /// How many bytes came so far, decoded of any compression.
     pub(crate) fn plain_bytes(&self) -> usize {
         self.plain_bytes
+    }
+
+    /// How much memory a stream takes here.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.meter.held_bytes() + self.turn.held_bytes()
+    }
+
+    /// Stops to look at the unfinished event, where that passes all the same. Whether it does.
+    pub(crate) fn pass_event_unread(&mut self) -> bool {
+        let passes = self.turn.passes_unread();
+        if passes {
+            self.meter.drop_event();
+        }
+        passes
+    }
+
+    /// Notes that bytes for the client are lost.
+    pub(crate) fn note_gap(&mut self) {
+        self.has_gap = true;
+    }
+
+    /// Whether bytes for the client are lost.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.has_gap
     }
 
     pub(crate) fn is_stream(&self) -> bool {
@@ -130,6 +157,6 @@ impl Watch {
     /// Whether an event of ours can be added: not into a compressed stream, or half a frame.
     pub(crate) fn can_be_told(&self) -> bool {
         let is_plain = self.gunzip.is_none() || self.decodes_for_client;
-        self.is_stream && is_plain && !self.turn.is_mid_frame()
+        self.is_stream && is_plain && !self.has_gap && !self.turn.is_mid_frame()
     }
 }

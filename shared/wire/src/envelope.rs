@@ -23,9 +23,10 @@ pub struct Envelope<'a> {
     pub stream: bool,
     /// Whether `speed` is `"fast"`: upstreams limit that apart.
     pub is_fast: bool,
-    /// Whether `background` is anything but `false` or `null`: OpenAI's Responses would go on after
-    /// their answer.
-    pub is_background: bool,
+    /// The field that asks for an answer which is made after the response to this request:
+    /// `background` of OpenAI's Responses, `deferred` of xAI (docs.x.ai, "Deferred Chat Completions",
+    /// 2026-11).
+    pub later: Option<&'static str>,
     /// The session it names: in Claude Code's `metadata.user_id`, which is JSON text with a
     /// `session_id` (or any other text, taken whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
@@ -64,6 +65,15 @@ pub enum BadBody {
         name: String,
         /// The field that it may be taken for.
         known: &'static str,
+    },
+    /// A server that is less strict about types might read a value out of it that the relay does not
+    /// see: a text `"true"`, or digits in a text.
+    #[error("{name}: must be {expected}, or left out")]
+    OtherType {
+        /// The field.
+        name: &'static str,
+        /// The type that the vendors document.
+        expected: &'static str,
     },
     /// Arrays and objects inside each other.
     #[error("the request body is nested too deeply: at most {DEPTH_MAX} levels are accepted")]
@@ -133,9 +143,7 @@ impl<'a> Envelope<'a> {
             model_span: 0..0,
             stream,
             is_fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
-            is_background: fields
-                .get(Field::Background)
-                .is_some_and(|value| !matches!(value, "false" | "null")),
+            later: fields.later(),
             session: session.or_else(|| fields.get(Field::PromptCacheKey).and_then(text)),
             prefix: Prefix {
                 tools: fields.get(Field::Tools),
@@ -209,9 +217,82 @@ enum Field {
     Input,
     Messages,
     Background,
+    Deferred,
+    StreamOptions,
+    N,
+    BestOf,
+    ServiceTier,
+    Thinking,
 }
 
-const NAMES: [(&str, Field); 14] = [
+/// The type that the vendors document for a field, beside `null` (API references of Anthropic, OpenAI,
+/// `OpenRouter` and xAI, 2026-11).
+#[derive(Debug, Clone, Copy)]
+enum Type {
+    /// The relay reads the field whatever it is, or refuses it in words of its own.
+    Any,
+    Boolean,
+    Number,
+    Text,
+    Object,
+    Array,
+}
+
+impl Type {
+    /// Whether a value is of the type, by its first character.
+    fn is_of(self, raw: &str) -> bool {
+        let first = raw.as_bytes().first().copied().unwrap_or_default();
+        first == b'n'
+            || match self {
+                Self::Any => true,
+                Self::Boolean => matches!(first, b't' | b'f'),
+                Self::Number => matches!(first, b'-' | b'0'..=b'9'),
+                Self::Text => first == b'"',
+                Self::Object => first == b'{',
+                Self::Array => first == b'[',
+            }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any value",
+            Self::Boolean => "true or false",
+            Self::Number => "a number",
+            Self::Text => "a string",
+            Self::Object => "an object",
+            Self::Array => "an array",
+        }
+    }
+}
+
+impl Field {
+    /// Fields that decide whether an answer is a stream, what it may cost, or who serves it must have
+    /// the type that every server reads alike.
+    fn documented(self) -> Type {
+        match self {
+            Self::Stream => Type::Boolean,
+            Self::MaxTokens
+            | Self::MaxCompletionTokens
+            | Self::MaxOutputTokens
+            | Self::N
+            | Self::BestOf => Type::Number,
+            Self::Speed | Self::ServiceTier => Type::Text,
+            Self::StreamOptions | Self::Thinking => Type::Object,
+            Self::Tools => Type::Array,
+            Self::Model
+            | Self::Metadata
+            | Self::PromptCacheKey
+            | Self::System
+            | Self::Instructions
+            | Self::Input
+            | Self::Messages
+            | Self::Background
+            | Self::Deferred => Type::Any,
+        }
+    }
+}
+
+const NAMES: [(&str, Field); 20] = [
     ("model", Field::Model),
     ("stream", Field::Stream),
     ("max_tokens", Field::MaxTokens),
@@ -226,6 +307,12 @@ const NAMES: [(&str, Field); 14] = [
     ("input", Field::Input),
     ("messages", Field::Messages),
     ("background", Field::Background),
+    ("deferred", Field::Deferred),
+    ("stream_options", Field::StreamOptions),
+    ("n", Field::N),
+    ("best_of", Field::BestOf),
+    ("service_tier", Field::ServiceTier),
+    ("thinking", Field::Thinking),
 ];
 
 /// The raw values of the fields that are read, in the order of [`NAMES`].
@@ -238,6 +325,12 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn get(&self, field: Field) -> Option<&'a str> {
         self.raw[field as usize]
+    }
+
+    fn later(&self) -> Option<&'static str> {
+        let asks = |field| self.get(field).is_some_and(|value| !matches!(value, "false" | "null"));
+        let fields = [("background", Field::Background), ("deferred", Field::Deferred)];
+        fields.into_iter().find(|(_, field)| asks(*field)).map(|(name, _)| name)
     }
 }
 
@@ -260,7 +353,30 @@ fn fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
         }
         Ok(())
     });
-    read.map(|()| fields).map_err(|error| BadBody::new(error, body))
+    read.map_err(|error| BadBody::new(error, body))?;
+    for (name, field) in NAMES {
+        if fields.get(field).is_some_and(|raw| !field.documented().is_of(raw)) {
+            return Err(BadBody::OtherType { name, expected: field.documented().name() });
+        }
+    }
+    fields.get(Field::StreamOptions).map_or(Ok(()), check_stream_options)?;
+    Ok(fields)
+}
+
+/// Checks that a server can read `include_usage` in one way only.
+fn check_stream_options(raw: &str) -> Result<(), BadBody> {
+    const KNOWN: &str = "include_usage";
+    let options = json::Value::of_checked(raw.as_bytes());
+    for (name, value) in options.fields().into_iter().flatten() {
+        if *name != *KNOWN && is_alike(KNOWN, &name) {
+            return Err(BadBody::OtherCase { name: shown(&name), known: KNOWN });
+        }
+        if name == KNOWN && !Type::Boolean.is_of(value.raw()) {
+            let name = "stream_options.include_usage";
+            return Err(BadBody::OtherType { name, expected: Type::Boolean.name() });
+        }
+    }
+    Ok(())
 }
 
 /// Whether some server may take `name` for the field `known`. Go's and others compare names without

@@ -1,11 +1,13 @@
 //! Which headers go on and which come back. What an upstream's limits say is [`crate::limits`]'s.
 //!
-//! Both directions are open lists: what is not known passes. The account's credential and the
+//! Both directions are open lists: headers that are not known pass, unless their name is of a kind that
+//! steers a server. The account's credential and the
 //! relay's own headers are the relay's to add.
 
 use baton_domain::relay_key::is_within;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
 /// Where a client may put its key, in the order in which they are tried.
 const CREDENTIALS: [&str; 4] = ["x-api-key", "authorization", "x-goog-api-key", "api-key"];
@@ -23,27 +25,133 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// What belongs to the client's way to the relay: addresses, cookies, and what the relay
-/// decides itself on its way to the upstream.
-const NOT_UPSTREAM: [&str; 9] = [
+/// Headers about the client's way to the relay (addresses, cookies), and those that the relay decides
+/// itself on its way to the upstream: the form of the body among them, since the upstream must read
+/// what the relay has read. `prefer` can ask for an answer that comes later (RFC 7240).
+const NOT_UPSTREAM: [&str; 15] = [
     "accept-encoding",
+    "client-ip",
+    "content-encoding",
     "content-length",
+    "content-type",
     "cookie",
+    "destination",
     "expect",
     "forwarded",
+    "front-end-https",
     "host",
+    "prefer",
     "true-client-ip",
     "via",
     "x-real-ip",
 ];
 
-/// The same by prefix: proxies, API gateways, Lambda, CloudFront, Cloudflare.
-const NOT_UPSTREAM_PREFIXES: [&str; 5] =
-    ["x-forwarded-", "x-amzn-", "x-amz-", "cloudfront-", "cf-"];
+/// The same by prefix: proxies, API gateways, Lambda, CDNs and web servers. Servers behind some of
+/// them take another path, method, host or client from such a header (`x-original-url`,
+/// `x-http-method-override`, `x-envoy-original-path`, `x-middleware-subrequest`).
+const NOT_UPSTREAM_PREFIXES: [&str; 27] = [
+    "akamai-",
+    "cf-",
+    "cloudfront-",
+    "fastly-",
+    "x-accel-",
+    "x-akamai-",
+    "x-amz-",
+    "x-amzn-",
+    "x-appengine-",
+    "x-arr-",
+    "x-azure-",
+    "x-backend",
+    "x-client-cert",
+    "x-client-ip",
+    "x-cluster-",
+    "x-envoy-",
+    "x-forwarded",
+    "x-http-",
+    "x-middleware-",
+    "x-original",
+    "x-proxy-",
+    "x-remote-",
+    "x-rewrite-",
+    "x-sendfile",
+    "x-ssl-",
+    "x-upstream",
+    "x-vercel-",
+];
 
-/// Control headers of clouds, which say on whose behalf a call is made: Google (`x-goog-user-project`),
-/// Azure, and gateways in front of others.
-const CLOUD_PREFIXES: [&str; 5] = ["x-goog-", "x-ms-", "azure-", "x-portkey-", "helicone-"];
+/// Control headers of clouds and gateways, which say on whose behalf a call is made, which model, tier
+/// or plugin serves it, or how its answer is delivered: Google (`x-goog-user-project`,
+/// `x-goog-fieldmask`, `x-vertex-ai-llm-shared-request-type`), Azure, Alibaba (`x-dashscope-async`), and
+/// gateways in front of others.
+const CLOUD_PREFIXES: [&str; 15] = [
+    "azure-",
+    "helicone-",
+    "x-ai-eg-",
+    "x-apisix-",
+    "x-bf-",
+    "x-dashscope-",
+    "x-goog-",
+    "x-higress-",
+    "x-kong-",
+    "x-litellm-",
+    "x-llm-",
+    "x-ms-",
+    "x-portkey-",
+    "x-tfy-",
+    "x-vertex-ai-",
+];
+
+/// A header with one of these words in its name chooses the model, the tier or who is billed, holds
+/// a credential of the client's own, or has a server rewrite the request. A word is what stands
+/// between hyphens.
+const STEERING_WORDS: [&str; 40] = [
+    "apikey",
+    "auth",
+    "authentication",
+    "authorization",
+    "billing",
+    "budget",
+    "cert",
+    "certificate",
+    "cookie",
+    "cookie2",
+    "credential",
+    "credentials",
+    "deployment",
+    "engine",
+    "fallback",
+    "fallbacks",
+    "host",
+    "jwt",
+    "method",
+    "model",
+    "models",
+    "override",
+    "password",
+    "path",
+    "plugin",
+    "plugins",
+    "priority",
+    "quota",
+    "rewrite",
+    "route",
+    "router",
+    "routing",
+    "scheme",
+    "secret",
+    "tier",
+    "token",
+    "uri",
+    "url",
+    "verb",
+    "webhook",
+];
+
+/// Headers that have such a word and do none of that: those of the vendors' SDKs about themselves
+/// (`x-stainless-helper-method`), Claude Code's about its session, and HTTP's `priority` (RFC 9218).
+fn is_harmless(name: &str) -> bool {
+    name.starts_with("x-stainless-") || name.starts_with("x-claude-code-") || name == "priority"
+}
 
 /// Whoever is named in a header or a query parameter with one of these in it is the account's business:
 /// `openai-organization`, `openai-project`, `anthropic-workspace-id`, `chatgpt-account-id`,
@@ -89,18 +197,26 @@ pub fn names_owner(name: &str) -> bool {
 }
 
 /// The request headers that go upstream: all but the four credential headers, whatever else holds a
-/// relay key, what chooses another organization, and what belongs to the client's connection. Nothing
-/// is added.
+/// relay key, headers that choose another organization, path, method, model or tier, and those that
+/// belong to the client's connection. Nothing is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
-    let drops = |name: &str, value: &HeaderValue| {
-        CREDENTIALS.contains(&name)
-            || NOT_UPSTREAM.contains(&name)
-            || NOT_UPSTREAM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || CLOUD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || names_owner(name)
-            || is_within(value.as_bytes())
-    };
-    passed(headers, drops)
+    passed(headers, |name, value| steers(name) || is_within(value.as_bytes()))
+}
+
+/// Whether a request header of this name, in lower case, stays at the relay.
+fn steers(name: &str) -> bool {
+    // Servers that hand headers on as variables (CGI, WSGI) make no difference between `-` and `_`.
+    let hyphened = if name.contains('_') { Cow::from(name.replace('_', "-")) } else { name.into() };
+    let name = hyphened.as_ref();
+    let begins_with = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    CREDENTIALS.contains(&name)
+        || HOP_BY_HOP.contains(&name)
+        || NOT_UPSTREAM.contains(&name)
+        || begins_with(&NOT_UPSTREAM_PREFIXES)
+        || begins_with(&CLOUD_PREFIXES)
+        || names_owner(name)
+        || name.ends_with("api-key")
+        || (name.split(['-', '.']).any(|word| STEERING_WORDS.contains(&word)) && !is_harmless(name))
 }
 
 /// Adds `beta` to the `anthropic-beta` header, unless it is among the client's own.
@@ -192,14 +308,12 @@ mod tests {
             ("anthropic-beta", "a"),
             ("anthropic-beta", "b"),
             ("anthropic-version", "1"),
-            ("content-type", "application/json"),
             ("user-agent", "u"),
             ("x-claude-code-session-id", "s"),
             ("x-stainless-os", "Linux"),
             ("x-custom", "1"),
             ("x-app", "cli"),
             ("cfx", "1"),
-            ("x-forwarded", "1"),
             ("x-api-key", "k"),
             ("authorization", "Bearer k"),
             ("x-goog-api-key", "k"),
@@ -242,16 +356,114 @@ mod tests {
             "anthropic-beta",
             "anthropic-version",
             "cfx",
-            "content-type",
             "user-agent",
             "x-app",
             "x-claude-code-session-id",
             "x-custom",
-            "x-forwarded",
             "x-stainless-os",
         ];
         assert_eq!(names(&passed), expect);
         assert_eq!(passed.get_all("anthropic-beta").iter().count(), 2);
+    }
+
+    #[test]
+    fn headers_that_steer_a_server_stay() {
+        for name in [
+            // Path, host and method.
+            "x-original-url",
+            "x_original_url",
+            "x-rewrite-url",
+            "x-envoy-original-path",
+            "x-envoy-upstream-rq-timeout-ms",
+            "x-forwarded",
+            "x-forwarded-prefix",
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+            "x-http-path-override",
+            "x-host",
+            "x-request-uri",
+            "x-target-url",
+            "x-middleware-subrequest",
+            "x-accel-redirect",
+            "destination",
+            "client-ip",
+            // The body's form, and when its answer comes.
+            "content-type",
+            "content_type",
+            "content_length",
+            "transfer_encoding",
+            "content-encoding",
+            "prefer",
+            "x-dashscope-async",
+            "x-dashscope-sse",
+            "x-goog-fieldmask",
+            // Model, tier and bill.
+            "x-model",
+            "x-litellm-model",
+            "x-router-model",
+            "x-bf-model",
+            "x-model-fallback",
+            "x-fallbacks",
+            "x-ai-eg-model",
+            "x-deployment",
+            "x-vertex-ai-llm-request-type",
+            "x-vertex-ai-llm-shared-request-type",
+            "x-amzn-bedrock-service-tier",
+            "x-service-tier",
+            "openai-service-tier",
+            "x-priority",
+            "x-billing-code",
+            "x-openrouter-plugins",
+            "x-portkey-config",
+            // Credentials of the client's own.
+            "x_api_key",
+            "x-openai-api-key",
+            "x-auth-token",
+            "x-litellm-api-key",
+            "x-client-cert",
+            "cookie2",
+        ] {
+            assert!(names(&to_upstream(&headers(&[(name, "1")]))).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_of_known_clients_pass() {
+        // Claude Code, Codex, the SDKs, `OpenRouter`'s attribution, tracing.
+        for name in [
+            "accept",
+            "accept-language",
+            "anthropic-beta",
+            "anthropic-dangerous-direct-browser-access",
+            "conversation_id",
+            "http-referer",
+            "idempotency-key",
+            "openai-beta",
+            "originator",
+            "priority",
+            "sec-fetch-mode",
+            "session_id",
+            "thread-id",
+            "traceparent",
+            "user-agent",
+            "version",
+            "x-app",
+            "x-claude-1p-request-class",
+            "x-claude-code-prev-tool-durations",
+            "x-client-request-id",
+            "x-codex-beta-features",
+            "x-codex-turn-metadata",
+            "x-codex-turn-state",
+            "x-openai-subagent",
+            "x-request-id",
+            "x-session-affinity",
+            "x-stainless-helper-method",
+            "x-stainless-read-timeout",
+            "x-title",
+        ] {
+            assert_eq!(names(&to_upstream(&headers(&[(name, "1")]))), [name]);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! relay says itself is written here. No I/O, no clock, no async.
 
 pub mod bedrock;
+pub mod body_form;
 pub mod demand;
 pub mod encoding;
 pub mod envelope;

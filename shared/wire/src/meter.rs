@@ -128,6 +128,21 @@ impl Meter {
         }
     }
 
+    /// How much memory the unfinished event of a stream takes.
+    pub fn held_bytes(&self) -> usize {
+        match &self.form {
+            Form::Stream(decoder) => decoder.held_bytes(),
+            Form::Whole(_) | Form::Endless => 0,
+        }
+    }
+
+    /// Stops to look at the unfinished event of a stream: its bytes count as output.
+    pub fn drop_event(&mut self) {
+        if let Form::Stream(decoder) = &mut self.form {
+            decoder.drop_event();
+        }
+    }
+
     /// Whether the bytes so far end inside an event of a stream.
     pub fn is_mid_event(&self) -> bool {
         matches!(&self.form, Form::Stream(decoder) if decoder.is_mid_event())

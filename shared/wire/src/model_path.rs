@@ -4,6 +4,7 @@
 //! never name anything but a model: no `..`, nothing that a server could take for one, and no second
 //! level of escapes that a server behind the first might undo.
 
+use baton_domain::relay_key::is_within;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The longest id: longer ones are nobody's, and would not fit a sort key.
@@ -97,20 +98,34 @@ pub fn check_id(id: &str) -> Result<(), BadId> {
     if id.split('/').any(means_nothing) { Err(BadId::Segments) } else { Ok(()) }
 }
 
-/// Whether a character has no place in a model's id, in a path or in a log: control characters, what
-/// changes the direction or ends a line of text, and what Unicode's compatibility forms (NFKC) make
-/// a `.`, `/`, `\`, `%`, `?` or `#` of (Unicode Standard 17, chapters 23 and NFKC data).
+/// Whether a character has no place in a model's id, in a path or in a log: control characters,
+/// characters that are not shown, and characters that Unicode's compatibility forms (NFKC) make a
+/// `.`, `/`, `\`, `%`, `?` or `#` of (NFKC data, Unicode 17).
 pub fn is_odd(c: char) -> bool {
     c.is_control()
-        || matches!(c,
-            '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFD}')
+        || is_hidden(c)
         || matches!(c,
             '\u{2024}'..='\u{2026}' | '\u{2044}' | '\u{2047}'..='\u{2049}' | '\u{2100}' | '\u{2101}'
             | '\u{2105}' | '\u{2106}' | '\u{2215}' | '\u{2216}' | '\u{29F5}' | '\u{29F8}'
             | '\u{FE16}' | '\u{FE19}' | '\u{FE30}' | '\u{FE52}' | '\u{FE56}' | '\u{FE5F}'
             | '\u{FE68}' | '\u{FE6A}' | '\u{FF03}' | '\u{FF05}' | '\u{FF0E}' | '\u{FF0F}'
             | '\u{FF1F}' | '\u{FF3C}')
+}
+
+/// Whether a character is not shown, or changes how others are: format characters (category `Cf`),
+/// characters with the property `Default_Ignorable_Code_Point`, separators of lines and paragraphs,
+/// the replacement characters, and noncharacters (Unicode 17, `UnicodeData.txt` and
+/// `DerivedCoreProperties.txt`). A server that removes them reads another id.
+fn is_hidden(c: char) -> bool {
+    u32::from(c) & 0xFFFE == 0xFFFE
+        || matches!(c,
+            '\u{AD}' | '\u{34F}' | '\u{600}'..='\u{605}' | '\u{61C}' | '\u{6DD}' | '\u{70F}'
+            | '\u{890}' | '\u{891}' | '\u{8E2}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFD}' | '\u{110BD}' | '\u{110CD}'
+            | '\u{13430}'..='\u{1343F}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// An id as one segment of a path, `/` as `%2F`.
@@ -128,11 +143,26 @@ pub(crate) fn bedrock_segment(id: &str) -> impl std::fmt::Display + '_ {
 /// references of Anthropic and OpenAI, 2026-11). What nobody documents might mean anything to an
 /// upstream that is asked with the organization's credential.
 pub fn models_query(query: &str) -> String {
-    const KNOWN: [&str; 6] = ["limit", "after_id", "before_id", "beta", "after", "order"];
+    known_parameters(query, &["limit", "after_id", "before_id", "beta", "after", "order"])
+}
+
+/// Those parameters of a query that the vendors document for calls of a model: Anthropic's SDK and
+/// Claude Code send `beta`, Azure's clients `api-version` (API references of Anthropic, OpenAI, Azure
+/// and Amazon Bedrock, 2026-11). Others could hide the usage from the relay (Google's `fields`), choose
+/// another method (`$httpMethod`) or another account.
+pub fn call_query(query: &str) -> String {
+    known_parameters(query, &["beta", "api-version"])
+}
+
+/// The parameters of a query that have one of these names, as they are written.
+fn known_parameters(query: &str, known: &[&str]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:@/%+".contains(c);
     let is_known = |pair: &&str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        KNOWN.contains(&name) && value.len() <= ID_BYTES_MAX && value.chars().all(is_plain)
+        known.contains(&name)
+            && value.len() <= ID_BYTES_MAX
+            && value.chars().all(is_plain)
+            && !is_within(value.as_bytes())
     };
     query.split('&').filter(is_known).collect::<Vec<_>>().join("&")
 }
@@ -140,6 +170,8 @@ pub fn models_query(query: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_domain::id::KeyId;
+    use baton_domain::relay_key::{compose, new_secret};
     use proptest::prelude::*;
 
     #[test]
@@ -225,6 +257,8 @@ mod tests {
             "a%EF%BB%BF",
             "a%E2%80%A4",
             "a%E2%80%8B",
+            "..%C2%AD%2Fb",
+            "a%2F..%F3%A0%80%A1%2Fb",
         ] {
             check(written, BadId::Character);
         }
@@ -238,6 +272,73 @@ mod tests {
             check(written, BadId::Escapes);
         }
         check(&"x".repeat(ID_BYTES_MAX + 1), BadId::TooLong);
+    }
+
+    #[test]
+    fn characters_that_are_not_shown() {
+        // The first and last of each range of `Cf` and `Default_Ignorable_Code_Point`.
+        let hidden = [
+            (0xAD, 0xAD),
+            (0x34F, 0x34F),
+            (0x600, 0x605),
+            (0x61C, 0x61C),
+            (0x6DD, 0x6DD),
+            (0x70F, 0x70F),
+            (0x890, 0x891),
+            (0x8E2, 0x8E2),
+            (0x115F, 0x1160),
+            (0x17B4, 0x17B5),
+            (0x180B, 0x180F),
+            (0x200B, 0x200F),
+            (0x202A, 0x202E),
+            (0x2060, 0x206F),
+            (0x3164, 0x3164),
+            (0xFE00, 0xFE0F),
+            (0xFEFF, 0xFEFF),
+            (0xFFA0, 0xFFA0),
+            (0xFFF0, 0xFFFB),
+            (0x110BD, 0x110BD),
+            (0x110CD, 0x110CD),
+            (0x13430, 0x1343F),
+            (0x1BCA0, 0x1BCA3),
+            (0x1D173, 0x1D17A),
+            (0xE0000, 0xE0FFF),
+        ];
+        for c in hidden.into_iter().flat_map(|(first, last)| first..=last) {
+            let c = char::from_u32(c).unwrap();
+            assert!(is_odd(c), "{c:?}");
+            assert_eq!(check_id(&format!("a/..{c}/b")), Err(BadId::Character), "{c:?}");
+        }
+        for c in (0..0x20).chain(0x7F..0xA0).filter_map(char::from_u32) {
+            assert!(is_odd(c), "{c:?}");
+        }
+        for c in "azAZ09-._~:@/é中文한日".chars() {
+            assert!(!is_odd(c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn queries_of_calls() {
+        let bits = [u128::MAX / 3, 12345];
+        let key = compose(&KeyId::from_bits(9), &new_secret(bits)).expose().to_owned();
+        for (query, kept) in [
+            ("beta=true", "beta=true"),
+            (
+                "api-version=2025-04-01-preview&beta=true",
+                "api-version=2025-04-01-preview&beta=true",
+            ),
+            ("beta=true&&x=%20y&b", "beta=true"),
+            ("fields=choices&$fields=choices&%24fields=x&alt=json", ""),
+            ("$httpMethod=GET&x-http-method=GET&_method=DELETE", ""),
+            ("key=AIza&api_key=k&organization=o&userProject=p&beta=true", "beta=true"),
+            ("beta=true;fields=x", ""),
+            ("api-version=1%26fields=x", ""),
+            ("BETA=true&Beta=true&%62eta=true", ""),
+            ("X-Amz-Signature=s&model=m", ""),
+        ] {
+            assert_eq!(call_query(query), kept, "{query}");
+        }
+        assert_eq!(call_query(&format!("beta={key}&api-version=1")), "api-version=1");
     }
 
     #[test]

@@ -13,6 +13,10 @@ mod tests;
 /// The most that is held of an event that arrives in pieces. Of a longer one only the name is
 /// kept: no event that matters comes near this size.
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most that is kept of the name of an event that is dropped. Known names are shorter.
+const NAME_BYTES_MAX: usize = 256;
+/// A buffer that had to grow beyond this is given back once its event is over.
+pub(crate) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -173,6 +177,9 @@ impl Fields {
             Some(Data::Joined) => self.joined.as_slice(),
         };
         on(Event { name: &event[name], data, dropped });
+        if self.joined.capacity() > KEPT_BUFFER_BYTES {
+            self.joined = Vec::new();
+        }
     }
 }
 
@@ -229,6 +236,21 @@ impl Decoder {
         self.held.get(self.fields.name.clone()).filter(|name| !name.is_empty())
     }
 
+    /// How much memory the unfinished event takes.
+    pub fn held_bytes(&self) -> usize {
+        self.held.capacity() + self.fields.joined.capacity()
+    }
+
+    /// Drops the unfinished event but for its name, as if it had grown longer than
+    /// [`HELD_BYTES_MAX`].
+    pub fn drop_event(&mut self) {
+        if self.dropped == 0 && !self.held.is_empty() {
+            self.line_dropped = self.held.len() > self.line;
+            let held = std::mem::take(&mut self.held);
+            self.keep_name(&held);
+        }
+    }
+
     /// Whether the bytes so far end inside an event (or a run of comments).
     pub fn is_mid_event(&self) -> bool {
         !self.held.is_empty() || self.dropped > 0
@@ -264,6 +286,9 @@ impl Decoder {
             rest = &rest[end + length..];
             if self.end_held_line() {
                 self.fields.tell(&self.held, self.dropped, on);
+                if self.held.capacity() > KEPT_BUFFER_BYTES {
+                    self.held = Vec::new();
+                }
                 self.held.clear();
                 (self.line, self.dropped) = (0, 0);
                 return rest;
@@ -305,12 +330,19 @@ impl Decoder {
         }
         self.line_dropped = self.dropped > 0 || self.held.len() + bytes.len() > self.line;
         if self.dropped == 0 {
-            let source = if self.held.is_empty() { bytes } else { self.held.as_slice() };
-            let name = source.get(self.fields.name.clone()).unwrap_or_default().to_vec();
-            self.dropped = self.held.len();
-            self.fields = Fields { name: 0..name.len(), ..Fields::default() };
-            self.held = name;
+            let held = std::mem::take(&mut self.held);
+            self.keep_name(if held.is_empty() { bytes } else { &held });
+            self.dropped = held.len();
         }
         self.dropped += bytes.len();
+    }
+
+    /// Keeps of an event that is dropped what its bytes so far name it.
+    fn keep_name(&mut self, event: &[u8]) {
+        let name = event.get(self.fields.name.clone()).unwrap_or_default();
+        let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec();
+        self.dropped = event.len();
+        self.fields = Fields { name: 0..name.len(), ..Fields::default() };
+        self.held = name;
     }
 }

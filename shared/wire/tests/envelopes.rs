@@ -46,19 +46,20 @@ fn every_recorded_request() {
 fn fields() {
     let check = |body: &str, expect: (&str, bool, bool, Option<&str>)| {
         let read = read(body).unwrap();
-        let ours = (&*read.model, read.stream, read.is_background, read.session.as_deref());
+        let ours = (&*read.model, read.stream, read.later.is_some(), read.session.as_deref());
         assert_eq!(ours, expect, "{body}");
     };
     check(r#"{"model":"m"}"#, ("m", false, false, None));
     check(" \n{ \"model\" : \"m\" } \r\n", ("m", false, false, None));
     check(r#"{"mod\u0065l":"m\u00e9"}"#, ("mé", false, false, None));
     check(r#"{"model":"m","stream":true,"max_tokens":7}"#, ("m", true, false, None));
-    check(r#"{"model":"m","stream":"true","max_tokens":"7"}"#, ("m", false, false, None));
     check(r#"{"model":"m","stream":null,"max_tokens":-1}"#, ("m", false, false, None));
     for (value, is_background) in
         [("true", true), ("\"yes\"", true), ("null", false), ("false", false)]
     {
         let body = format!(r#"{{"model":"m","background":{value}}}"#);
+        check(&body, ("m", false, is_background, None));
+        let body = format!(r#"{{"model":"m","deferred":{value}}}"#);
         check(&body, ("m", false, is_background, None));
     }
     check(r#"{"model":"m","max_output_tokens":9}"#, ("m", false, false, None));
@@ -74,6 +75,59 @@ fn fields() {
     check(r#"{"model":"m","metadata":{"user_id":null}}"#, ("m", false, false, None));
     check(r#"{"model":"m","metadata":{"user_id":""}}"#, ("m", false, false, None));
     check(r#"{"model":"m","metadata":[7],"prompt_cache_key":"k"}"#, ("m", false, false, Some("k")));
+}
+
+/// Upstreams that coerce types would read a setting that the relay does not see.
+#[test]
+fn fields_that_decide_the_cost_have_their_documented_type() {
+    let values = [
+        ("boolean", &["true", "false"][..]),
+        ("number", &["1", "0", "-1", "1.5", "1e3"]),
+        ("text", &["\"true\"", "\"1\"", "\"\"", "\"x\""]),
+        ("object", &["{}", "{\"a\":1}"]),
+        ("array", &["[]", "[true]", "[1]"]),
+    ];
+    for (name, kind) in [
+        ("stream", "boolean"),
+        ("max_tokens", "number"),
+        ("max_completion_tokens", "number"),
+        ("max_output_tokens", "number"),
+        ("n", "number"),
+        ("best_of", "number"),
+        ("speed", "text"),
+        ("service_tier", "text"),
+        ("stream_options", "object"),
+        ("thinking", "object"),
+        ("tools", "array"),
+    ] {
+        assert!(read(&format!(r#"{{"model":"m","{name}":null}}"#)).is_ok(), "{name}");
+        for (other, values) in values {
+            for value in values {
+                let body = format!(r#"{{"model":"m","{name}": {value} }}"#);
+                let found = read(&body);
+                if kind == other {
+                    assert!(found.is_ok(), "{body}: {found:?}");
+                } else {
+                    assert!(
+                        matches!(found, Err(BadBody::OtherType { name: found, .. }) if found == name),
+                        "{body}: {found:?}"
+                    );
+                }
+                let beside = Envelope::beside(body.as_bytes(), "m", true);
+                assert_eq!(beside.is_ok(), kind == other, "{body}");
+            }
+        }
+    }
+    let options =
+        |inside: &str| read(&format!(r#"{{"model":"m","stream_options":{inside}}}"#)).is_ok();
+    for good in [r#"{"include_usage":true}"#, r#"{"include_usage":null,"other":1}"#, "{}"] {
+        assert!(options(good), "{good}");
+    }
+    for bad in
+        [r#"{"include_usage":"false"}"#, r#"{"include_usage":0}"#, r#"{"includeUsage":false}"#]
+    {
+        assert!(!options(bad), "{bad}");
+    }
 }
 
 #[test]

@@ -101,6 +101,7 @@ pub(crate) fn envelope(input: &[u8]) {
         Err(
             BadBody::Twice(_)
             | BadBody::OtherCase { .. }
+            | BadBody::OtherType { .. }
             | BadBody::TooDeep
             | BadBody::ManyFields
             | BadBody::ManyContainers,

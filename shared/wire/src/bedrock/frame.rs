@@ -1,5 +1,6 @@
 //! The binary frames of an AWS event stream, taken apart as their bytes arrive, and made.
 
+use crate::sse::KEPT_BUFFER_BYTES;
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder, write_message_to};
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use base64::Engine as _;
@@ -31,6 +32,8 @@ pub(super) enum Frame {
 pub(super) struct Decoder {
     frames: MessageFrameDecoder,
     held: BytesMut,
+    /// The largest that the buffer was since it was last given back.
+    buffer_bytes: usize,
     is_mid: bool,
 }
 
@@ -48,13 +51,25 @@ impl Decoder {
         }
         self.held.extend_from_slice(chunk);
         self.is_mid = true;
+        self.buffer_bytes = self.buffer_bytes.max(self.held.capacity());
+        let mut has_frame = false;
         while let DecodedFrame::Complete(message) =
             self.frames.decode_frame(&mut self.held).map_err(|_| BadFrame)?
         {
             on(Frame::of(&message)?);
             self.is_mid = !self.held.is_empty();
+            has_frame = true;
+        }
+        if has_frame && self.buffer_bytes > KEPT_BUFFER_BYTES {
+            self.held = BytesMut::from(&self.held[..]);
+            self.buffer_bytes = self.held.capacity();
         }
         if self.held.len() > FRAME_BYTES_MAX { Err(BadFrame) } else { Ok(()) }
+    }
+
+    /// How much memory the unfinished frame takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.buffer_bytes
     }
 
     /// Whether the bytes so far end inside a frame.
@@ -118,6 +133,19 @@ mod tests {
             decoder.push(chunk, |frame| frames.push(frame))?;
         }
         Ok((frames, decoder.is_mid_frame()))
+    }
+
+    #[test]
+    fn memory_of_a_long_frame_is_given_back() {
+        let long = event(&vec![b'x'; 200_000]);
+        let mut decoder = Decoder::default();
+        for _ in 0..3 {
+            let (left, right) = long.split_at(150_000);
+            decoder.push(left, |_| panic!("it is not over")).unwrap();
+            assert!(decoder.held_bytes() >= 150_000);
+            decoder.push(right, |_| {}).unwrap();
+            assert!(decoder.held_bytes() <= KEPT_BUFFER_BYTES, "{}", decoder.held_bytes());
+        }
     }
 
     #[test]

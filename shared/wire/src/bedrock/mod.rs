@@ -9,12 +9,14 @@ use crate::model_path::{BadId, bedrock_segment, check_id};
 mod betas;
 mod error;
 mod frame;
+mod headers;
 mod object;
 mod request;
 mod stream;
 
 pub use error::{Told, told};
 pub use frame::BadFrame;
+pub use headers::{add_request_headers, guardrail, unpriced_header};
 pub use request::{BadBody, Message, to_count, to_count_messages, to_invoke, to_messages};
 pub use stream::{FromSse, PING, ToSse, counted, counted_there};
 

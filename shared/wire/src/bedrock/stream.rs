@@ -38,6 +38,11 @@ impl ToSse {
         Ok(events.into())
     }
 
+    /// How much memory the unfinished frame takes.
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
+    }
+
     /// Whether the bytes so far end inside a frame.
     pub fn is_mid_frame(&self) -> bool {
         self.0.is_mid_frame()
@@ -82,6 +87,11 @@ impl FromSse {
             }
         });
         frames.into()
+    }
+
+    /// How much memory the unfinished event takes.
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
     }
 
     /// Ends the stream: the frame of a last event whose blank line is missing, if it is whole.

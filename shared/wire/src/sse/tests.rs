@@ -121,6 +121,53 @@ fn too_long_an_event_is_dropped_but_told() {
 }
 
 #[test]
+fn an_event_that_is_dropped_midway_hides_no_other() {
+    for stream in ["event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", "data: 1\r\n\r\ndata: 2\r\n\r\n"] {
+        let (whole, _) = told(&[stream.as_bytes()]);
+        for at in 0..=stream.len() {
+            let (left, right) = stream.as_bytes().split_at(at);
+            let mut decoder = Decoder::new();
+            let mut seen = Vec::new();
+            let mut on = |event: Event<'_>| seen.push((event.data.to_vec(), event.dropped > 0));
+            decoder.push(left, &mut on);
+            let is_mid = decoder.is_mid_event();
+            decoder.drop_event();
+            assert_eq!(decoder.is_mid_event(), is_mid, "{stream:?} cut at {at}");
+            decoder.push(right, &mut on);
+            assert_eq!(seen.len(), whole.len(), "{stream:?} cut at {at}");
+            assert_eq!(
+                seen.iter().filter(|(_, is_dropped)| *is_dropped).count(),
+                usize::from(is_mid)
+            );
+            for ((data, is_dropped), (_, expect)) in seen.iter().zip(&whole) {
+                assert!(*is_dropped || data == expect.as_bytes(), "{stream:?} cut at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_of_a_long_event_is_given_back() {
+    let piece = vec![b'x'; 100_000];
+    let mut decoder = Decoder::new();
+    for _ in 0..3 {
+        for line in [&b"data: "[..], &piece, b"\ndata: ", &piece] {
+            decoder.push(line, |_| panic!("it is not over"));
+        }
+        assert!(decoder.held_bytes() >= 200_000);
+        let mut count = 0;
+        decoder.push(b"\n\n", |event| count += event.data.len());
+        assert_eq!(count, 200_001);
+        assert!(decoder.held_bytes() <= 2 * KEPT_BUFFER_BYTES, "{}", decoder.held_bytes());
+    }
+    decoder.push(b"event: ", |_| {});
+    decoder.push(&piece, |_| {});
+    decoder.push(b"\ndata: x", |_| {});
+    decoder.drop_event();
+    assert!(decoder.held_bytes() <= NAME_BYTES_MAX, "{}", decoder.held_bytes());
+}
+
+#[test]
 fn one_too_long_chunk_ends_at_a_line() {
     let mut decoder = Decoder::new();
     let mut chunk = b"event: big\ndata: ".to_vec();

@@ -64,6 +64,15 @@ enum Reader {
     Chat(chat::answer_in::Reader),
 }
 
+impl Reader {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Messages(_) => 0,
+            Self::Chat(reader) => reader.held_bytes(),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Writer {
     Messages(messages::answer_out::Writer),
@@ -110,6 +119,12 @@ impl Stream {
     /// what they say to the client. An error that the upstream tells is told too, and ends it.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         self.decoder.push(chunk, |event| self.turn.event(&event, out));
+    }
+
+    /// How much memory is kept: the unfinished event, texts that the last event repeats, arguments of
+    /// calls.
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes() + self.turn.kept.bytes.max(self.turn.reader.held_bytes())
     }
 
     /// Whether the client has been told that its answer is over, well or with an error.
@@ -167,11 +182,7 @@ impl Turn {
             Reader::Messages(reader) => reader.event(event, &mut say),
             Reader::Chat(reader) => reader.event(event, &mut say),
         };
-        let held = match reader {
-            Reader::Messages(_) => 0,
-            Reader::Chat(reader) => reader.held_bytes(),
-        };
-        if self.kept.bytes.max(held) > KEPT_BYTES_MAX {
+        if self.kept.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
             let message =
                 "The answer is too long to be put into the words of this API; ask for less.";
             return self.fail(&Fault::own("api_error", message), out);

@@ -1,0 +1,186 @@
+//! Headers and query parameters that have a server behind Baton read another request than Baton has
+//! read: another path, method, model, tier or charset, or an answer without its usage.
+
+use baton_tests::answer::Answer;
+use baton_tests::house::{House, Key, MODEL, message};
+use baton_tests::upstream::BEDROCK_KEY;
+use serde_json::json;
+
+use crate::class::Class;
+
+const HEADERS: [&str; 38] = [
+    "x-original-url",
+    "x_original_url",
+    "x-rewrite-url",
+    "x-envoy-original-path",
+    "x-envoy-decorator-operation",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-host",
+    "x-target-url",
+    "x-middleware-subrequest",
+    "x-accel-redirect",
+    "x-litellm-model",
+    "x-litellm-tags",
+    "x-model",
+    "x-router-model",
+    "x-bf-model",
+    "x-ai-eg-model",
+    "x-model-fallback",
+    "x-fallbacks",
+    "x-deployment",
+    "x-vertex-ai-llm-request-type",
+    "x-vertex-ai-llm-shared-request-type",
+    "x-service-tier",
+    "x-amzn-bedrock-service-tier",
+    "x-goog-fieldmask",
+    "x-dashscope-async",
+    "x-dashscope-sse",
+    "x-openrouter-plugins",
+    "x-billing-account",
+    "x-openai-api-key",
+    "x_api_key",
+    "x-auth-token",
+    "content_type",
+    "prefer",
+];
+
+const QUERIES: [&str; 12] = [
+    "fields=bogus",
+    "$fields=bogus",
+    "%24fields=bogus",
+    "$httpMethod=bogus",
+    "x-http-method=bogus",
+    "_method=bogus",
+    "alt=bogus",
+    "callback=bogus",
+    "prettyPrint=bogus",
+    "model=bogus",
+    "X-Amz-Signature=bogus",
+    "beta=true;fields=bogus",
+];
+
+fn body() -> String {
+    message(MODEL, "hi", false).to_string()
+}
+
+pub(crate) async fn run(class: Class) {
+    let house = House::open().await;
+    let group = house.group("openai").await;
+    let fields = json!({"provider": "openai_compatible", "groups": [group]});
+    house.account_with("openai", &house.upstream.url(), fields).await;
+    let keys = [house.key("a").create().await, house.key("openai").group(&group).create().await];
+    for key in &keys {
+        for path in ["/v1/messages", "/v1/chat/completions"] {
+            for name in HEADERS {
+                let request = key.request("POST", path).header(name, "bogus");
+                check(&class, &house, (path, name), request.body(body())).await;
+            }
+            for query in QUERIES {
+                let request = key.request("POST", &format!("{path}?{query}"));
+                check(&class, &house, (path, query), request.body(body())).await;
+            }
+        }
+    }
+    forms(&class, &house, &keys[0]).await;
+    bedrock(&class, &house).await;
+}
+
+/// The request is served, and what steers has stayed.
+async fn check(
+    class: &Class,
+    house: &House,
+    (path, input): (&str, &str),
+    request: reqwest::RequestBuilder,
+) {
+    let answer = Answer::to(request).await;
+    let seen = house.upstream.last().request;
+    let sent = format!("{} {:?}", seen.target, seen.headers);
+    let is_clean = answer.status == 200 && !sent.contains("bogus");
+    class.check(&format!("{path} {input}"), is_clean, || {
+        format!("{} {sent} {}", answer.status, answer.text())
+    });
+}
+
+/// The body's form is what Baton has read.
+async fn forms(class: &Class, house: &House, key: &Key) {
+    let before = house.upstream.exchanges().len();
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-7"),
+        ("content-type", "application/json; charset=\"UTF-16\""),
+        ("content-type", "application/json;charset=utf-32"),
+        ("content-type", "application/json; Charset = iso-2022-kr"),
+        ("content-encoding", "gzip"),
+        ("content-encoding", "br"),
+        ("content-encoding", "zstd"),
+        ("content-encoding", "identity, deflate"),
+        ("content-encoding", "bogus"),
+    ] {
+        let request = key.request("POST", "/v1/messages").header(name, value);
+        let answer = Answer::to(request.body(body())).await;
+        let is_named = answer.status == 400 && answer.text().contains(name);
+        class.check(&format!("{name}: {value}"), is_named, || answer.text());
+    }
+    let asked = house.upstream.exchanges().len() - before;
+    class.check("no such body went up", asked == 0, || asked.to_string());
+    for value in ["application/json; charset=utf-8", "text/plain", "application/x-bogus"] {
+        let request = key.request("POST", "/v1/messages").header("content-type", value);
+        let answer = Answer::to(request.body(body())).await;
+        let seen = house.upstream.last().request;
+        let kinds: Vec<_> = seen.headers_named("content-type").collect();
+        let is_json = answer.status == 200 && kinds == ["application/json"];
+        class.check(&format!("content-type: {value}"), is_json, || format!("{kinds:?}"));
+    }
+}
+
+/// Of a Bedrock client's headers the documented ones go to Bedrock, and those without a price only for
+/// keys that no money limit binds.
+async fn bedrock(class: &Class, house: &House) {
+    let group = house.group("bedrock").await;
+    let account = json!({
+        "provider": "bedrock", "groups": [group],
+        "credential": {"type": "api_key", "value": BEDROCK_KEY, "header": "authorization"},
+    });
+    house.account_with("bedrock", &house.upstream.url(), account).await;
+    let free = house.key("free").group(&group).create().await;
+    let limited = house.key("limited").group(&group).limit_usd_daily("100").create().await;
+    for (name, value, is_known, is_priced) in [
+        ("x-amzn-bedrock-service-tier", "default", true, true),
+        ("x-amzn-bedrock-service-tier", "flex", true, true),
+        ("x-amzn-bedrock-service-tier", "priority", true, false),
+        ("x-amzn-bedrock-service-tier", "reserved", true, false),
+        ("x-amzn-bedrock-performanceconfig-latency", "standard", true, true),
+        ("x-amzn-bedrock-performanceconfig-latency", "optimized", true, false),
+        ("x-amzn-bedrock-guardrailidentifier", "g", true, false),
+        ("x-amzn-bedrock-guardrailversion", "1", true, false),
+        ("x-amzn-bedrock-trace", "ENABLED", true, true),
+        ("x-amzn-bedrock-accept", "text/csv", false, true),
+        ("x-amzn-bedrock-model", "m", false, true),
+    ] {
+        for (key, has_limit) in [(&free, false), (&limited, true)] {
+            let input = format!("{name}: {value}, limited: {has_limit}");
+            let before = house.upstream.exchanges().len();
+            let request = key.request("POST", "/model/anthropic.claude-opus-5-5/invoke");
+            let body = json!({
+                "anthropic_version": "bedrock-2023-05-31", "max_tokens": 9,
+                "messages": [{"role": "user", "content": "hi"}],
+            });
+            let answer = Answer::to(request.header(name, value).body(body.to_string())).await;
+            let asked = house.upstream.exchanges().len() - before;
+            if has_limit && !is_priced {
+                let is_named = answer.status == 400 && answer.text().contains(name) && asked == 0;
+                class.check(&input, is_named, || answer.text());
+                continue;
+            }
+            let seen = house.upstream.last().request;
+            let is_sent = seen.header(name) == is_known.then_some(value);
+            class.check(&input, asked == 1 && is_sent, || {
+                format!("{} {} {:?}", answer.status, answer.text(), seen.headers)
+            });
+        }
+    }
+}
