@@ -169,12 +169,8 @@ impl Means {
         answer: Response<upstream::Body>,
     ) -> Result<Held, Miss> {
         let (mut head, mut rest) = answer.into_parts();
-        if head.status.is_redirection() {
-            // Followed neither by us nor by the client: either would carry a credential elsewhere.
-            return Err(Miss::Misconfigured("it answers with a redirect".to_owned()));
-        }
-        if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(Miss::Misconfigured("its proxy asks for authentication".to_owned()));
+        if let Some(why) = misconfigured(head.status) {
+            return Err(Miss::Misconfigured(why.to_owned()));
         }
         if !head.status.is_success() {
             let body = gather(Vec::new(), &mut rest, None).await;
@@ -194,12 +190,9 @@ impl Means {
                 let body = gather(chunks, &mut rest, Some(&mut watch)).await;
                 return Err(Miss::FirstEvent { head: Box::new(head), body, failure });
             }
-            let next = match until(&mut patience, watch.has_only_begun(), &mut rest).await {
-                Ok(next) => next,
-                // What it has is passed on: a client is not kept waiting for an error that may come.
-                Err(_) => {
-                    return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
-                }
+            let Ok(next) = until(&mut patience, watch.has_only_begun(), &mut rest).await else {
+                // A client is not kept waiting for an error that may come.
+                return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
             };
             match next {
                 Some(Ok(frame)) => {
@@ -223,11 +216,7 @@ impl Means {
                 Some(Err(error)) => {
                     return Err(Miss::Unreachable(format!("the answer broke off: {error}")));
                 }
-                None if watch.is_stream() => {
-                    return Err(Miss::Unreachable(
-                        "the stream ended before its first event".to_owned(),
-                    ));
-                }
+                None if watch.is_stream() => return Err(Miss::Unreachable(NO_EVENT.to_owned())),
                 None => {
                     if let Some(miss) = whole_error(&head, &watch) {
                         return Err(miss);
@@ -240,6 +229,18 @@ impl Means {
                 }
             }
         }
+    }
+}
+
+const NO_EVENT: &str = "the stream ended before its first event";
+
+/// Why an answer with this status shows that the account's settings make a call impossible.
+fn misconfigured(status: StatusCode) -> Option<&'static str> {
+    match status {
+        // Followed neither by us nor by the client: either would carry a credential elsewhere.
+        _ if status.is_redirection() => Some("it answers with a redirect"),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("its proxy asks for authentication"),
+        _ => None,
     }
 }
 
