@@ -10,6 +10,7 @@
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
 
+mod account_faults;
 mod accounts;
 mod admin_tokens;
 mod api_faults;
@@ -51,6 +52,7 @@ type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
 const CLASSES: &[(&str, Run)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
+    ("accounts with restricted keys", |class| Box::pin(account_faults::restricted(class))),
     ("addresses of clouds' metadata", |class| Box::pin(metadata_addresses::run(class))),
     ("admin tokens", |class| Box::pin(admin_tokens::run(class))),
     ("advice that helps", |class| Box::pin(limit_answers::advice(class))),
@@ -63,6 +65,9 @@ const CLASSES: &[(&str, Run)] = &[
     }),
     ("decorated names of models", |class| Box::pin(fields::decorations(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
+    ("failures that another account makes good", |class| {
+        Box::pin(account_faults::elsewhere(class))
+    }),
     ("faults of the admin API", |class| Box::pin(api_faults::run(class))),
     ("fields beyond the documented ones", |class| Box::pin(spending::undocumented(class))),
     ("fields given twice", |class| Box::pin(fields::twice(class))),
@@ -93,6 +98,7 @@ const CLASSES: &[(&str, Run)] = &[
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
     ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
     ("truth of limit answers", |class| Box::pin(limit_answers::truth(class))),
+    ("usage hidden by an upstream", |class| Box::pin(account_faults::hidden_usage(class))),
     ("usage lies of an upstream", |class| Box::pin(limit_answers::lies(class))),
     ("write-only credentials and identity files", |class| {
         Box::pin(write_only_credentials::run(class))

@@ -36,6 +36,13 @@ pub(crate) struct Reserved {
     counted: Seen,
 }
 
+impl Reserved {
+    /// Whether money is among what is limited.
+    pub(crate) fn has_money(&self) -> bool {
+        self.bounds.has_money()
+    }
+}
+
 /// What was counted of each scope when the request was admitted.
 enum Seen {
     Now(Arc<Counted>),

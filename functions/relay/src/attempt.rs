@@ -2,7 +2,7 @@
 
 use crate::body::Body;
 use crate::forward::Call;
-use crate::hear::Meant;
+use crate::hear::{Meant, whole_error};
 use crate::held_bytes::{Allowance, Taken};
 use crate::receipt::Question;
 use crate::reply::{self, Refusal};
@@ -27,11 +27,16 @@ use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, InvalidHeaderValue,
 };
 use http::response::Parts;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use std::fmt;
+use std::time::Duration;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+
+type NextFrame = Result<Frame<Bytes>, <upstream::Body as http_body::Body>::Error>;
 
 /// Error answers are read whole, up to here.
 const ERROR_BYTES_MAX: usize = 1 << 20;
@@ -164,9 +169,8 @@ impl Means {
         answer: Response<upstream::Body>,
     ) -> Result<Held, Miss> {
         let (mut head, mut rest) = answer.into_parts();
-        if head.status.is_redirection() {
-            // Followed neither by us nor by the client: either would carry a credential elsewhere.
-            return Err(Miss::Misconfigured("it answers with a redirect".to_owned()));
+        if let Some(why) = misconfigured(head.status) {
+            return Err(Miss::Misconfigured(why.to_owned()));
         }
         if !head.status.is_success() {
             let body = gather(Vec::new(), &mut rest, None).await;
@@ -176,7 +180,7 @@ impl Means {
         let turn = meant.turn(&mut head);
         let mut watch = Watch::new(&head.headers, asked.accepts_gzip(), turn);
         let mut gathered = Gathered::begin(self, &question.caller.key().id, &watch)?;
-        let mut chunks = Vec::new();
+        let (mut chunks, mut patience) = (Vec::new(), None);
         loop {
             if watch.begins_well() {
                 return Ok(Held { head, chunks, rest, watch, gathered: gathered.allowance });
@@ -186,7 +190,11 @@ impl Means {
                 let body = gather(chunks, &mut rest, Some(&mut watch)).await;
                 return Err(Miss::FirstEvent { head: Box::new(head), body, failure });
             }
-            match rest.frame().await {
+            let Ok(next) = until(&mut patience, watch.has_only_begun(), &mut rest).await else {
+                // A client is not kept waiting for an error that may come.
+                return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
+            };
+            match next {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     let length = data.len();
@@ -208,12 +216,11 @@ impl Means {
                 Some(Err(error)) => {
                     return Err(Miss::Unreachable(format!("the answer broke off: {error}")));
                 }
-                None if watch.is_stream() => {
-                    return Err(Miss::Unreachable(
-                        "the stream ended before its first event".to_owned(),
-                    ));
-                }
+                None if watch.is_stream() => return Err(Miss::Unreachable(NO_EVENT.to_owned())),
                 None => {
+                    if let Some(miss) = whole_error(&head, &watch) {
+                        return Err(miss);
+                    }
                     if watch.gathers() {
                         // Whether it can be told to the client must be known before it is.
                         chunks.push(watch.observe_end()?);
@@ -223,6 +230,36 @@ impl Means {
             }
         }
     }
+}
+
+const NO_EVENT: &str = "the stream ended before its first event";
+
+/// Why an answer with this status shows that the account's settings make a call impossible.
+fn misconfigured(status: StatusCode) -> Option<&'static str> {
+    match status {
+        // Followed neither by us nor by the client: either would carry a credential elsewhere.
+        _ if status.is_redirection() => Some("it answers with a redirect"),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("its proxy asks for authentication"),
+        _ => None,
+    }
+}
+
+/// So long a stream that has begun with nothing that a model has made waits for more, in case that is
+/// an error.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The next frame; an error where it takes longer than an answer that `has_only_begun` is waited for,
+/// counted from when that was seen first.
+async fn until(
+    patience: &mut Option<Instant>,
+    has_only_begun: bool,
+    rest: &mut upstream::Body,
+) -> Result<Option<NextFrame>, Elapsed> {
+    if !has_only_begun {
+        return Ok(rest.frame().await);
+    }
+    let end = *patience.get_or_insert_with(|| Instant::now() + EMPTY_PATIENCE);
+    tokio::time::timeout_at(end, rest.frame()).await
 }
 
 /// The longest answer that is put into another API's words when it is whole: that takes several

@@ -23,6 +23,8 @@ pub(crate) struct Caller {
     /// The most that the request can cost, where that was reckoned: an answer that claims more is
     /// settled at it.
     pub(crate) permitted_usd: Option<PicoUsd>,
+    /// Whether a limit on money binds the request.
+    pub(crate) has_money_limit: bool,
     pub(crate) reserved_pools: Vec<Scope>,
 }
 
@@ -113,6 +115,7 @@ impl Means {
                 stored,
                 reserved_usd: None,
                 permitted_usd: None,
+                has_money_limit: false,
                 reserved_pools: Vec::new(),
             }),
             Err(Unusable::Disabled) => Err((Stage::Known, Refusal::disabled_key())),

@@ -69,6 +69,7 @@ impl Means {
             Bill::Metered => self.admit(asked, &caller, sized, time).await?,
             Bill::Free => None,
         };
+        caller.has_money_limit = reserved.as_ref().is_some_and(Reserved::has_money);
         if let Some(Reserved { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
             caller.permitted_usd = Some(reservation.estimate + reservation.beyond);

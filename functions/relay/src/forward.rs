@@ -272,12 +272,11 @@ impl Means {
             chooser.learn(id, why);
         }
         course.tried.push(Tried { account_id: id.clone(), reason: miss.to_string() });
-        let names_credential = told.error.names_credential();
         let mut receipt = receipt;
         if verdict.request == Next::TryAnother {
             receipt.tried.clone_from(&course.tried);
         }
-        Missed { receipt, miss, note, verdict, names_credential }
+        Missed { receipt, miss, note, verdict }
     }
 
     /// Holds against the account what is its own.
@@ -308,7 +307,7 @@ impl Means {
         course: Course,
         (missed, nobody): (Missed, Option<Nobody>),
     ) -> Failure {
-        let Missed { mut receipt, mut miss, note, verdict, names_credential } = missed;
+        let Missed { mut receipt, mut miss, note, verdict } = missed;
         let was_checked = !course.suspicions.is_empty();
         let mut is_accepted = was_checked;
         if matches!(verdict.account, Effect::Suspect { .. }) {
@@ -321,7 +320,7 @@ impl Means {
         let ending = miss.ending(receipt.question.body_bytes);
         let now = self.store.clock().now();
         let nobody = || nobody.or_else(|| chooser.next(&self.store, now).err());
-        let answer = if !verdict.is_private || (is_accepted && !names_credential) {
+        let answer = if !verdict.is_private || (is_accepted && !verdict.names_credential) {
             let ready = [rest_until(&verdict.account), nobody().and_then(|it| it.ready_at(now))];
             let ready = ready.into_iter().flatten().min();
             miss.into_answer(asked, ready.map(|at| whole_seconds(at, now)))
@@ -387,8 +386,6 @@ struct Missed {
     miss: Miss,
     note: Note,
     verdict: Verdict,
-    /// Whether the upstream says that the credential is bad, rather than what was asked with it.
-    names_credential: bool,
 }
 
 /// What may be the request's own fault is held against nobody without a call of our own.
@@ -413,6 +410,7 @@ fn ineligible(effect: &Effect) -> Option<Ineligible> {
             Some(Ineligible::Cooling { until: *until, reason: *reason })
         }
         Effect::Suspect { reason } => Some(Ineligible::AuthFailed(*reason)),
+        Effect::NotPermitted => Some(Ineligible::Protocol),
         Effect::Nothing | Effect::Strike { .. } => None,
     }
 }

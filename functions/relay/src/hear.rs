@@ -5,11 +5,15 @@ use crate::attempt::Miss;
 use crate::receipt::Bill;
 use crate::speak::{Form, Speech};
 use crate::turn::{Events, Turn};
+use crate::watch::Watch;
+use baton_domain::verdict::ErrorFields;
 use baton_wire::bedrock::{EVENT_STREAM, FromSse, ToSse, counted, counted_there, told};
 use baton_wire::translate;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use http::response::Parts;
 
 /// A vendor's id of the request, under each vendor's name.
@@ -117,6 +121,23 @@ impl Meant {
         };
         Miss::Answered { head: Box::new(head), body, clients: clients.map(Box::new) }
     }
+}
+
+/// An error that came as a whole answer with 200, with the status that it stands for; nothing where
+/// the answer is none.
+pub(crate) fn whole_error(head: &Parts, watch: &Watch) -> Option<Miss> {
+    let (body, asked) = watch.whole_error()?;
+    let status = ErrorFields::read(&body).implied_status();
+    let mut head = head.clone();
+    head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    head.headers.remove(CONTENT_LENGTH);
+    // The body is what the meter has seen, decoded.
+    head.headers.remove(CONTENT_ENCODING);
+    let clients = asked.map(|asked| {
+        let body = asked.error(status, &body).into();
+        Box::new((rewritten(head.clone()), body))
+    });
+    Some(Miss::Answered { head: Box::new(head), body, clients })
 }
 
 fn rewritten(mut head: Parts) -> Parts {

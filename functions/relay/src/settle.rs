@@ -95,7 +95,12 @@ impl Means {
         // spend the limit of everybody who shares it.
         let permitted = question.caller.permitted_usd;
         let is_capped = permitted.is_some_and(|most| cost.amount > most);
-        if is_capped && let Some(most) = permitted {
+        // What it does not tell may be all that was permitted: hiding it must not be cheaper.
+        let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
+        let is_unknown = hides_usage && question.caller.has_money_limit;
+        if (is_capped || is_unknown)
+            && let Some(most) = permitted
+        {
             cost.amount = most;
         }
         let millis = |until: jiff::Timestamp| {
@@ -116,7 +121,7 @@ impl Means {
             stream: question.stream,
             status: receipt.status,
             outcome: ending.outcome,
-            estimated: usage.estimated,
+            estimated: usage.estimated || is_unknown,
             tokens: usage.tokens,
             web_searches: usage.web_searches,
             service_tier: usage.service_tier,

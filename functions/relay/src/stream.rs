@@ -61,6 +61,8 @@ impl Means {
                 Body::gathered(Box::pin(chunks).collect().await, gathered),
             );
         }
+        // With a length the connection would drop the body after its last byte, before its end.
+        head.headers.remove(CONTENT_LENGTH);
         reply::mark_as_stream(&mut head.headers);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
         Response::from_parts(head, Body::relayed(Box::pin(chunks), consumer, leftovers))

@@ -4,6 +4,7 @@ use crate::turn::Turn;
 use baton_wire::bedrock::EVENT_STREAM;
 use baton_wire::encoding::{BadEncoding, Gunzip};
 use baton_wire::meter::{First, Meter, Reading};
+use baton_wire::translate;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
@@ -94,6 +95,22 @@ impl Watch {
     /// Whether the answer can no longer begin with an error.
     pub(crate) fn begins_well(&self) -> bool {
         self.meter.begins_well()
+    }
+
+    /// Whether events came, all of them without anything that a model has made.
+    pub(crate) fn has_only_begun(&self) -> bool {
+        self.meter.has_only_begun()
+    }
+
+    /// The whole answer, if it is an error whatever its status says; and how errors are told to the
+    /// client, where that is another API's.
+    pub(crate) fn whole_error(&self) -> Option<(Bytes, Option<&translate::Asked>)> {
+        let body = Bytes::copy_from_slice(self.meter.whole_error()?);
+        let asked = match &self.turn {
+            Turn::Whole(asked, _) => Some(&**asked),
+            _ => None,
+        };
+        Some((body, asked))
     }
 
     /// What the first event was, once there is one.

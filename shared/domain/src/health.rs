@@ -91,7 +91,7 @@ pub enum State {
 }
 
 /// A free call, by which a credential is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FreeCall {
     /// The list of models.
@@ -276,7 +276,7 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
     }
     let (after, until) = match effect {
         // A suspicion holds nothing against anybody until a call of our own has confirmed it.
-        Effect::Nothing | Effect::Suspect { .. } => return None,
+        Effect::Nothing | Effect::NotPermitted | Effect::Suspect { .. } => return None,
         Effect::Rest { scope, until, reason, is_guess, token_issue } => {
             let (until, token_issue) = (*until, *token_issue);
             let rest = Rest { until, reason: *reason, is_guess: *is_guess, token_issue };

@@ -22,10 +22,14 @@ impl Revision {
     ///
     /// A record without tokens has nothing to be priced by: an error, or a reservation that was
     /// given up and costs what was reserved. It stays, and so does one whose tokens are more than its
-    /// request permitted.
+    /// request permitted, and one that was settled at what was reserved since its usage is not known.
     pub fn of(record: UsageRecord, table: &PriceTable) -> Option<Self> {
         let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
-        if !has_usage || record.is_capped {
+        let is_unknown = record.estimated
+            && record
+                .reserved_usd
+                .is_some_and(|most| most > PicoUsd::ZERO && record.cost_usd >= most);
+        if !has_usage || record.is_capped || is_unknown {
             return None;
         }
         let cost = table.cost(&record.usage(), &record.upstream_model, record.started_at);
@@ -196,6 +200,20 @@ mod tests {
         assert_eq!(Revision::of(given_up.clone(), &table(1000)), None);
         given_up.web_searches = 1;
         assert!(Revision::of(given_up, &table(1000)).is_some());
+    }
+
+    #[test]
+    fn what_was_settled_without_a_usage_stays() {
+        let reserved = |reserved: i128, cost: i128| {
+            let mut record = record(0, 1);
+            record.estimated = true;
+            (record.reserved_usd, record.cost_usd) =
+                (Some(PicoUsd::new(reserved)), PicoUsd::new(cost));
+            Revision::of(record, &table(1000)).is_none()
+        };
+        assert!(reserved(5, 5) && reserved(5, 9));
+        assert!(!reserved(5, 4), "its cost was estimated by what was seen");
+        assert!(!reserved(0, 0), "its model had no price");
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct Verdict {
     pub is_private: bool,
     /// Whether it is a 401 or 403: two of them for one request are the request's own.
     pub is_refusal: bool,
+    /// Whether the upstream's words are about the credential itself, rather than about what was
+    /// asked with it.
+    pub names_credential: bool,
 }
 
 /// What happens to the request.
@@ -135,6 +138,8 @@ pub enum Effect {
         /// What is suspected.
         reason: RestReason,
     },
+    /// Nothing is held against it, but its credential does not permit this operation.
+    NotPermitted,
     /// One more failure of the kind that opens the circuit after three in a minute.
     Strike {
         /// Why.
@@ -155,6 +160,9 @@ impl fmt::Display for Effect {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scope, until, reason) = match self {
             Self::Nothing => return out.write_str("nothing is held against the account"),
+            Self::NotPermitted => {
+                return out.write_str("the account's credential does not permit the operation");
+            }
             Self::Suspect { reason } => return write!(out, "to be confirmed: {reason}"),
             Self::Strike { reason } => return write!(out, "a strike: {reason}"),
             Self::Rest { scope, until, reason, .. } => (scope, until, reason),
@@ -191,15 +199,13 @@ pub fn classify(
         Failure::FirstEvent(error) => {
             let verdict = of_error(error, facts, now, jitter);
             match verdict.account {
-                Effect::Strike { .. } => {
-                    elsewhere(Effect::Strike { reason: RestReason::StreamError })
-                }
+                Effect::Strike { .. } => strike(RestReason::StreamError),
                 _ => verdict,
             }
         }
         Failure::NotAsked => elsewhere(Effect::Nothing),
-        Failure::Unreachable => elsewhere(Effect::Strike { reason: RestReason::Unreachable }),
-        Failure::Timeout => elsewhere(Effect::Strike { reason: RestReason::TimedOut }),
+        Failure::Unreachable => strike(RestReason::Unreachable),
+        Failure::Timeout => strike(RestReason::TimedOut),
     }
 }
 
@@ -221,11 +227,19 @@ fn of_error(
     let verdict = match meaning(facts.provider, &seen) {
         Some(Meaning::TooMuch) => elsewhere(Effect::Nothing),
         Some(Meaning::Unavailable) => elsewhere(unavailable(facts, now)),
+        // Other accounts of the request may well permit it, however many do not.
+        Some(Meaning::NotPermitted) => return private(Effect::NotPermitted),
         Some(Meaning::Out(reason, until)) => private(out(answer, (reason, until), now)),
-        Some(Meaning::Refused) => refused(facts, RestReason::CredentialRefused, now),
+        Some(Meaning::Refused) => named(refused(facts, RestReason::CredentialRefused, now)),
+        Some(Meaning::Blocked) => named(refused(facts, RestReason::Forbidden, now)),
+        Some(Meaning::WrongPlace) => {
+            let until = later(now, FORBIDDEN_SECONDS);
+            private(rest(RestScope::Account, until, RestReason::Forbidden, true))
+        }
         None => of_status(answer, facts, now, jitter),
     };
-    Verdict { is_refusal, ..verdict }
+    let names_credential = verdict.names_credential || error.names_credential();
+    Verdict { is_refusal, names_credential, ..verdict }
 }
 
 /// By the status alone, where no vendor has a name for it.
@@ -241,22 +255,32 @@ fn of_status(
         "engine_overloaded",
         "slow_down",
     ]);
+    let error = answer.error;
     match answer.status {
         401 => refused(facts, RestReason::CredentialRefused, now),
         402 => private(out(answer, (RestReason::SpendCapReached, None), now)),
-        403 if answer.error.is_any(&["authentication_error", "UNAUTHENTICATED"]) => {
+        403 if error.is_any(&["authentication_error", "UNAUTHENTICATED"]) => {
             refused(facts, RestReason::CredentialRefused, now)
         }
-        403 if answer.error.is_named() => elsewhere(unavailable(facts, now)),
+        403 if error.is_named() => elsewhere(unavailable(facts, now)),
         // A firewall, or a proxy: it may be the request's words, or the account's address.
         403 => elsewhere(Effect::Suspect { reason: RestReason::Forbidden }),
         529 => elsewhere(overloaded(now, jitter)),
         429 | 500 | 503 if is_overloaded => elsewhere(overloaded(now, jitter)),
         429 => elsewhere(rate_limited(answer, facts, now)),
-        // 520 to 527 are Cloudflare's, for an origin that is not there.
-        500 | 502..=504 | 520..=527 => {
-            elsewhere(Effect::Strike { reason: RestReason::ServerError })
-        }
+        // A page in the place of an error is a proxy's whose backend is gone. An error that names
+        // nothing may be a router's: another account may have the route.
+        404 | 405 | 410 | 501 if error.is_silent() => strike(RestReason::ServerError),
+        404 | 405 | 501 if !error.is_named() => elsewhere(Effect::Nothing),
+        410 => elsewhere(unavailable(facts, now)),
+        501 => elsewhere(Effect::Nothing),
+        // The account's own proxy wants to know who asks.
+        407 => strike(RestReason::Unreachable),
+        408 => strike(RestReason::TimedOut),
+        // Sent to the wrong server, too early, or given up by somebody between: never by this side.
+        421 | 425 | 499 => strike(RestReason::ServerError),
+        // 520 to 527 and 530 are Cloudflare's, for an origin that is not there; 561 is a balancer's.
+        500..=599 => strike(RestReason::ServerError),
         _ => Verdict { request: Next::PassOn, ..elsewhere(Effect::Nothing) },
     }
 }
@@ -264,7 +288,22 @@ fn of_status(
 /// Another account is tried; if there is none, the client hears the upstream's words.
 fn elsewhere(account: Effect) -> Verdict {
     let request = Next::TryAnother;
-    Verdict { request, account, asks_renewal: false, is_private: false, is_refusal: false }
+    Verdict {
+        request,
+        account,
+        asks_renewal: false,
+        is_private: false,
+        is_refusal: false,
+        names_credential: false,
+    }
+}
+
+fn strike(reason: RestReason) -> Verdict {
+    elsewhere(Effect::Strike { reason })
+}
+
+fn named(verdict: Verdict) -> Verdict {
+    Verdict { names_credential: true, ..verdict }
 }
 
 fn private(account: Effect) -> Verdict {
@@ -354,6 +393,9 @@ fn bounded(now: Timestamp, until: Timestamp) -> Timestamp {
     until.clamp(now, later(now, REST_SECONDS_MAX))
 }
 
+#[cfg(test)]
+#[path = "verdict/account_table.rs"]
+mod account_table;
 #[cfg(test)]
 #[path = "verdict/table.rs"]
 mod table;

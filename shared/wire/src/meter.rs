@@ -20,6 +20,9 @@ use sight::Sight;
 /// The longest answer without a stream that is gathered; a longer one is estimated.
 const WHOLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// A longer answer is no error.
+const ERROR_BYTES_MAX: usize = 1024 * 1024;
+
 /// How an answer ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Ended {
@@ -35,7 +38,7 @@ pub enum Ended {
 /// The first thing that the upstream said. Until then nothing needs to have gone to the client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum First {
-    /// Nothing yet; comments do not count.
+    /// Nothing yet that a model has made: comments, pings and chunks with a role at most do not count.
     #[default]
     Nothing,
     /// An event that is not an error.
@@ -59,6 +62,9 @@ pub struct Reading {
     pub started: bool,
     /// The first thing that the upstream said.
     pub first: First,
+    /// Whether the upstream said that it was done, without its final usage, or its whole answer cannot
+    /// be read.
+    pub hides_usage: bool,
     /// Why the model stopped, in the upstream's word.
     pub stop_reason: Option<String>,
     /// Characters of text, thinking and tool input that passed in deltas.
@@ -78,6 +84,13 @@ enum Form {
     Whole(Vec<u8>),
     /// A whole answer that grew too long to gather.
     Endless,
+}
+
+/// Whether an event of this name is one that a model's words come in, or that comes with them.
+fn may_hold_content(name: &[u8]) -> bool {
+    ["message_", "content_block_", "response."]
+        .iter()
+        .any(|begin| name.starts_with(begin.as_bytes()))
 }
 
 impl Meter {
@@ -122,7 +135,7 @@ impl Meter {
         match (&self.sight.first, &self.form) {
             (First::Event, _) => true,
             (First::Nothing, Form::Stream(decoder)) => {
-                decoder.name_so_far().is_some_and(|name| !matches!(name, b"error" | b"message"))
+                decoder.name_so_far().is_some_and(may_hold_content)
             }
             (First::Nothing | First::Error(_), _) => false,
         }
@@ -141,6 +154,19 @@ impl Meter {
         if let Form::Stream(decoder) = &mut self.form {
             decoder.drop_event();
         }
+    }
+
+    /// Whether events came, all of them without anything that a model has made: an error may still
+    /// follow.
+    pub fn has_only_begun(&self) -> bool {
+        self.sight.begun && self.sight.first == First::Nothing
+    }
+
+    /// The whole answer that is gathered, if it is an error whatever its status says.
+    pub fn whole_error(&self) -> Option<&[u8]> {
+        let Form::Whole(body) = &self.form else { return None };
+        let is_error = body.len() <= ERROR_BYTES_MAX && failure::is_error_answer(body);
+        is_error.then_some(body.as_slice())
     }
 
     /// Whether the bytes so far end inside an event of a stream.

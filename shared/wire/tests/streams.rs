@@ -211,11 +211,42 @@ fn the_first_event() {
     check(&[], First::Nothing);
     check(&[": hi\n\n", "\n"], First::Nothing);
     check(&["event: ping\ndata: {}"], First::Nothing);
-    check(&["event: ping\ndata: {}\n\n"], First::Event);
+    check(&["event: ping\ndata: {}\n\n"], First::Nothing);
+    let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let filter = "data: {\"choices\":[],\"prompt_filter_results\":[{}]}\n\n";
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let done = "data: [DONE]\n\n";
+    check(&[filter, role], First::Nothing);
+    check(&[filter, role, text], First::Event);
+    check(&[role, done], First::Event);
+    check(&["event: keep-alive\n\n", "data:\n\n", filter], First::Nothing);
+    check(&["event: keep-alive\n\n", text], First::Event);
     check(&["event: message_start\ndata: {}\n\n", "event: error\ndata: x\n\n"], First::Event);
     let error =
         "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n";
     check(&[error], First::Nothing);
+    let told = |kind: Option<&str>, code: Option<&str>, message: &str| {
+        First::Error(baton_wire::meter::Failure {
+            kind: kind.map(str::to_owned),
+            code: code.map(str::to_owned),
+            message: message.to_owned(),
+        })
+    };
+    let dead = "data: {\"object\":\"error\",\"message\":\"m\",\"type\":\"T\",\"code\":500}\n\n";
+    let limit = "data: {\"error\":{\"code\":\"429\",\"message\":\"m\"}}\n\n";
+    let proxy = "data: upstream connect error\n\n";
+    for empty in ["", filter, role, "event: ping\ndata: {}\n\n"] {
+        check(&[empty, dead], told(Some("T"), Some("500"), "m"));
+        check(&[empty, limit], told(Some("429"), Some("429"), "m"));
+        check(&[empty, proxy], told(None, None, "upstream connect error"));
+        check(&[empty, "data: {\"error\":\"m\"}\n\n"], told(None, None, "m"));
+        check(&[empty, "data: {\"detail\":\"m\"}\n\n"], told(None, None, "m"));
+        check(
+            &[empty, "data: [{\"error\":{\"code\":503,\"message\":\"m\"}}]\n\n"],
+            told(None, Some("503"), "m"),
+        );
+    }
+    check(&[done], told(None, None, "the stream was done before it began"));
     let failure = baton_wire::meter::Failure {
         kind: Some("overloaded_error".into()),
         code: None,

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use proof::MadeUpAnswers;
 use quick_cache::sync::Cache;
 use std::error::Error as _;
 use std::future::Future;
@@ -48,6 +49,7 @@ const ADDRESSES_MAX: usize = 1024;
 pub struct Upstream {
     line: Line,
     allow_private: bool,
+    made_up: MadeUpAnswers,
 }
 
 /// How calls travel.
@@ -149,12 +151,12 @@ impl Upstream {
         let (proxied, checked) =
             (Arc::new(Cache::new(PROXIES_MAX)), Arc::new(Cache::new(ADDRESSES_MAX)));
         let network = Network { client, timers: *timers, checked, proxied };
-        Ok(Self { line: Line::Network(network), allow_private })
+        Ok(Self { line: Line::Network(network), allow_private, made_up: MadeUpAnswers::new() })
     }
 
     /// Calls go to `transport` and nowhere else. The connect timeout is the transport's business.
     pub fn given(transport: Arc<dyn Transport>) -> Self {
-        Self { line: Line::Given(transport), allow_private: false }
+        Self { line: Line::Given(transport), allow_private: false, made_up: MadeUpAnswers::new() }
     }
 
     /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
@@ -176,7 +178,7 @@ impl Upstream {
             client(&network.timers, self.allow_private, Some(&url))
         })?;
         let line = Line::Network(Network { client, ..network.clone() });
-        Ok(Self { line, allow_private: self.allow_private })
+        Ok(Self { line, ..self.clone() })
     }
 
     /// Sends a request and returns as soon as the answer's head is there.

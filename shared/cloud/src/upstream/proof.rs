@@ -2,6 +2,10 @@
 //!
 //! A call that a made-up credential passes, too, proves nothing: many gateways list their models to
 //! everybody. So each upstream is asked once with a made-up one, and what is known is remembered.
+//!
+//! Nor does every refusal mean the credential: a restricted key may not list models, and a firewall
+//! refuses whoever comes. Only an answer that names the credential, or that a made-up one gets as well,
+//! counts against it.
 
 use super::signer::{AwsAccess, Signer};
 use super::{ANSWER_BYTES_MAX, Address, OAUTH_BETA, Upstream, credential_header, said};
@@ -13,20 +17,30 @@ use baton_domain::model::foundation_id;
 use baton_domain::reason::RestReason;
 use baton_domain::secret::Secret;
 use baton_domain::verdict::{
-    AnnouncedLimit, Effect, ErrorFields, Failure, RequestFacts, UpstreamError, classify, confirmed,
+    AnnouncedLimit, Effect, ErrorFields, Failure, RequestFacts, UpstreamError, Verdict, classify,
+    confirmed,
 };
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
+use quick_cache::sync::Cache;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// For all calls of one proof.
 const PATIENCE: Duration = Duration::from_secs(20);
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// So long it is believed that another made-up credential would be answered the same.
+const MADE_UP_LIFE: Duration = Duration::from_mins(10);
+/// So many of those answers are kept.
+const MADE_UP_MAX: usize = 64;
+const INCONCLUSIVE: &str = "it refuses the calls that cost nothing, but does not say that the \
+     credential is bad; it may be restricted";
 /// Models that every account of the vendor has.
 const MODEL: &str = "claude-haiku-4-5";
 const BEDROCK_MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
@@ -73,10 +87,35 @@ pub struct Subject<'a> {
     pub bits: u128,
 }
 
+/// What a free call was answered.
+#[derive(Clone)]
 struct Answer {
     status: StatusCode,
     error: ErrorFields,
     message: String,
+}
+
+/// Answers to made-up credentials, which are asked for once in a while. Cloning shares them.
+#[derive(Clone)]
+pub(super) struct MadeUpAnswers(Arc<Cache<MadeUpCall, (Instant, Answer)>>);
+
+/// The upstream's address, the way there, and the call.
+type MadeUpCall = (String, Option<String>, FreeCall);
+
+impl MadeUpAnswers {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Cache::new(MADE_UP_MAX)))
+    }
+}
+
+/// What an answer shows of the credential by itself.
+enum Shown {
+    /// All there is to know.
+    Settled(Proved),
+    /// A refusal that does not name the credential.
+    Unclear(RestReason),
+    /// It is no refusal.
+    Passed,
 }
 
 impl Subject<'_> {
@@ -96,19 +135,31 @@ impl Subject<'_> {
         let base_url = &self.account.base_url;
         let known = health.proof.as_ref().filter(|known| known.base_url == *base_url);
         let proven_by = known.and_then(|known| known.call);
-        let mut last = None;
-        for call in calls.iter().filter(|call| proven_by.is_none_or(|known| known == **call)) {
+        let is_first = |call: &&FreeCall| proven_by == Some(**call);
+        let in_turn =
+            calls.iter().filter(is_first).chain(calls.iter().filter(|call| !is_first(call)));
+        let mut last: Option<Answer> = None;
+        let mut unclear: Vec<(RestReason, Answer, bool)> = Vec::new();
+        for call in in_turn {
             let answer = match self.ask(*call, self.credential).await {
                 Ok(answer) => answer,
                 Err(why) => return Proved::unknown(None, why),
             };
-            if let Some(proved) = self.settled(&answer, now) {
-                return Proved { known: known.cloned(), ..proved };
+            match self.shown(&answer, now) {
+                Shown::Settled(proved) => return Proved { known: known.cloned(), ..proved },
+                Shown::Unclear(reason) => {
+                    let made_up = self.ask_made_up(*call).await;
+                    let is_alike = made_up.is_some_and(|other| other.is_alike(&answer));
+                    unclear.push((reason, answer, is_alike));
+                    continue;
+                }
+                Shown::Passed => {}
             }
-            if proven_by.is_some() || self.account.provider == Provider::Bedrock {
+            if proven_by == Some(*call) || self.account.provider == Provider::Bedrock {
                 return Proved::of(Proof::Accepted, answer, known.cloned());
             }
-            if known.is_none() && self.is_made_up_one_refused(*call, now).await {
+            let is_open = known.is_none() || proven_by.is_some();
+            if is_open && self.is_made_up_one_refused(*call, now).await {
                 let known = KnownProof { base_url: base_url.clone(), call: Some(*call) };
                 return Proved::of(Proof::Accepted, answer, Some(known));
             }
@@ -116,6 +167,9 @@ impl Subject<'_> {
             if last.as_ref().is_none_or(|last: &Answer| !last.status.is_success()) {
                 last = Some(answer);
             }
+        }
+        if !unclear.is_empty() {
+            return Proved { known: known.cloned(), ..concluded(unclear, last) };
         }
         let known = KnownProof { base_url: base_url.clone(), call: None };
         match last {
@@ -126,33 +180,37 @@ impl Subject<'_> {
 
     /// What an answer says by itself: that the credential is refused, that there is no money, or
     /// that the upstream is in no state to answer.
-    fn settled(&self, answer: &Answer, now: Timestamp) -> Option<Proved> {
+    fn shown(&self, answer: &Answer, now: Timestamp) -> Shown {
         let Answer { status, message, .. } = answer;
-        let told = |proof, effect| Proved {
-            proof,
-            status: Some(*status),
-            message: message.clone(),
-            effect,
-            known: None,
+        let told = |proof, effect| {
+            let (status, message) = (Some(*status), message.clone());
+            Shown::Settled(Proved { proof, status, message, effect, known: None })
         };
-        match self.meaning(answer, now) {
-            Effect::Suspect { reason } => Some(told(Proof::Refused(reason), None)),
+        let Some(Verdict { account, names_credential, .. }) = self.verdict(answer, now) else {
+            return Shown::Passed;
+        };
+        let reason = match &account {
+            Effect::Suspect { reason } => Some(*reason),
             Effect::Rest { reason: RestReason::TokenRefused, .. } => {
-                Some(told(Proof::Refused(RestReason::CredentialRefused), None))
-            }
-            effect @ Effect::Rest { reason, .. } if reason.needs_operator() => {
-                Some(told(Proof::Accepted, Some(effect)))
-            }
-            _ if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
-                Some(told(Proof::Unknown, None))
+                Some(RestReason::CredentialRefused)
             }
             _ => None,
+        };
+        match (reason, account) {
+            (Some(reason), _) if names_credential => told(Proof::Refused(reason), None),
+            (Some(reason), _) => Shown::Unclear(reason),
+            (None, effect @ Effect::Rest { reason, .. }) if reason.needs_operator() => {
+                told(Proof::Accepted, Some(effect))
+            }
+            _ if is_failing(*status) => told(Proof::Unknown, None),
+            _ => Shown::Passed,
         }
     }
 
-    fn meaning(&self, answer: &Answer, now: Timestamp) -> Effect {
+    /// What an error means; nothing where the answer is good.
+    fn verdict(&self, answer: &Answer, now: Timestamp) -> Option<Verdict> {
         if answer.status.is_success() {
-            return Effect::Nothing;
+            return None;
         }
         let announced = AnnouncedLimit::default();
         let facts = RequestFacts {
@@ -164,16 +222,37 @@ impl Subject<'_> {
         };
         let status = answer.status.as_u16();
         let error = UpstreamError { status, announced: &announced, error: &answer.error };
-        classify(&Failure::Status(error), &facts, now, 0).account
+        Some(classify(&Failure::Status(error), &facts, now, 0))
     }
 
     async fn is_made_up_one_refused(&self, call: FreeCall, now: Timestamp) -> bool {
-        let made_up = made_up(self.credential.expose(), self.bits);
-        let answer = self.ask(call, &made_up).await;
-        answer.is_ok_and(|answer| {
-            let settled = self.settled(&answer, now);
-            settled.is_some_and(|proved| matches!(proved.proof, Proof::Refused(_)))
+        let answer = self.ask_made_up(call).await;
+        answer.is_some_and(|answer| match self.shown(&answer, now) {
+            Shown::Settled(proved) => matches!(proved.proof, Proof::Refused(_)),
+            Shown::Unclear(_) => true,
+            Shown::Passed => false,
         })
+    }
+
+    /// What a made-up credential is answered, perhaps a while ago. A role's cannot be made up.
+    async fn ask_made_up(&self, call: FreeCall) -> Option<Answer> {
+        let Account { base_url, proxy_url, credential, .. } = self.account;
+        if *credential == CredentialKind::Aws {
+            return None;
+        }
+        let MadeUpAnswers(answers) = &self.upstream.made_up;
+        let key = (base_url.clone(), proxy_url.clone(), call);
+        if let Some((at, answer)) = answers.get(&key)
+            && at.elapsed() < MADE_UP_LIFE
+        {
+            return Some(answer);
+        }
+        let made_up = made_up(self.credential.expose(), self.bits);
+        let answer = self.ask(call, &made_up).await.ok()?;
+        if !is_failing(answer.status) {
+            answers.insert(key, (Instant::now(), answer.clone()));
+        }
+        Some(answer)
     }
 
     async fn ask(&self, call: FreeCall, credential: &Secret) -> Result<Answer, String> {
@@ -245,6 +324,53 @@ impl Proved {
     }
 }
 
+/// What refusals mean that do not name the credential, each with whether a made-up one gets the same.
+/// `passed` is an answer to another call that proves nothing either. A gateway may refuse a call
+/// whoever comes, so a page that forbids means something only where every call gets it.
+fn concluded(unclear: Vec<(RestReason, Answer, bool)>, passed: Option<Answer>) -> Proved {
+    let are_alike = unclear.iter().all(|(.., is_alike)| *is_alike);
+    let is_refused = |reason| match reason {
+        RestReason::CredentialRefused => are_alike,
+        _ => are_alike && passed.is_none(),
+    };
+    let worst = unclear.iter().position(|(reason, ..)| is_refused(*reason));
+    match worst.and_then(|at| unclear.into_iter().nth(at)) {
+        Some((reason, answer, _)) => Proved::of(Proof::Refused(reason), answer, None),
+        None => match passed {
+            Some(answer) => Proved::of(Proof::Unproven, answer, None),
+            None => {
+                Proved { proof: Proof::Unproven, ..Proved::unknown(None, INCONCLUSIVE.to_owned()) }
+            }
+        },
+    }
+}
+
+/// Whether the upstream is in no state to answer. One that lacks a route may say so with 501.
+fn is_failing(status: StatusCode) -> bool {
+    let is_busy = matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    );
+    is_busy || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
+}
+
+impl Answer {
+    /// Whether another credential got the same answer: the same names, and the same words but for
+    /// ids, times and credentials.
+    fn is_alike(&self, other: &Self) -> bool {
+        let names = |error: &ErrorFields| ErrorFields { message: String::new(), ..error.clone() };
+        let is_id = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '*');
+        let (own, others) = (self.message.split_whitespace(), other.message.split_whitespace());
+        let is_same = |(own, other)| own == other || (is_id(own) && is_id(other));
+        self.status == other.status
+            && names(&self.error) == names(&other.error)
+            && own.clone().count() == others.clone().count()
+            && own.zip(others).all(is_same)
+    }
+}
+
 /// A call that costs nothing. An empty chat completion is refused whoever asks, but by most upstreams
 /// only after they have looked at the credential.
 fn question(account: &Account, call: FreeCall) -> (Method, String, Bytes) {
@@ -309,6 +435,62 @@ fn made_up(credential: &str, mut bits: u128) -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let error = ErrorFields::read(body.as_bytes());
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, error, message: said(body.as_bytes()) }
+    }
+
+    #[test]
+    fn answers_are_alike_but_for_ids() {
+        let alike = [
+            (r#"{"detail":"Unauthorized"}"#, r#"{"detail":"Unauthorized"}"#),
+            (
+                r#"{"error":{"message":"Incorrect key: sk-ab**9.","code":401}}"#,
+                r#"{"error":{"message":"Incorrect key: sk-xy**4.","code":401}}"#,
+            ),
+            ("<b>403</b> Ray ID: 8f3ab17c", "<b>403</b> Ray ID: 91c2d0aa"),
+            ("", ""),
+        ];
+        for (own, other) in alike {
+            assert!(answer(401, own).is_alike(&answer(401, other)), "{own}");
+            assert!(!answer(401, own).is_alike(&answer(403, other)), "{own}");
+        }
+        let scopes = "You have insufficient permissions for this operation. Missing scopes: api.x.";
+        let different = [
+            (scopes.to_owned(), "Unauthorized".to_owned()),
+            (
+                format!(r#"{{"error":"{scopes}"}}"#),
+                r#"{"error":{"message":"Bad key","code":"invalid_api_key"}}"#.to_owned(),
+            ),
+            (
+                r#"{"error":{"message":"m","code":"a"}}"#.to_owned(),
+                r#"{"error":{"message":"m","code":"b"}}"#.to_owned(),
+            ),
+        ];
+        for (own, other) in different {
+            assert!(!answer(403, &own).is_alike(&answer(403, &other)), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_names_nothing_counts_where_everybody_gets_it() {
+        use RestReason::{CredentialRefused, Forbidden};
+        let given = |rows: &[(RestReason, bool)], passed: bool| {
+            let rows = rows.iter().map(|(reason, alike)| (*reason, answer(403, ""), *alike));
+            concluded(rows.collect(), passed.then(|| answer(200, "{}"))).proof
+        };
+        let check = |rows: &[(RestReason, bool)], passed, expect| {
+            assert_eq!(given(rows, passed), expect, "{rows:?} {passed}");
+        };
+        check(&[(CredentialRefused, true)], false, Proof::Refused(CredentialRefused));
+        check(&[(CredentialRefused, true)], true, Proof::Refused(CredentialRefused));
+        check(&[(CredentialRefused, false)], false, Proof::Unproven);
+        check(&[(CredentialRefused, true), (Forbidden, false)], false, Proof::Unproven);
+        check(&[(Forbidden, true); 2], false, Proof::Refused(Forbidden));
+        check(&[(Forbidden, true)], true, Proof::Unproven);
+    }
 
     #[test]
     fn a_made_up_credential_has_the_shape_of_a_real_one() {

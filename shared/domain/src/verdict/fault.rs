@@ -22,18 +22,20 @@ pub struct ErrorFields {
 
 impl ErrorFields {
     /// Reads an error's body, or the data of an event that tells one: Anthropic's envelope,
-    /// OpenAI's object, Google's list of one, a failed response, xAI's `{"code", "error"}`,
-    /// Amazon's `{"message"}`. What is none of these has no fields.
+    /// OpenAI's object, Google's list of one, a failed response, a choice that failed (OpenRouter),
+    /// xAI's `{"code", "error"}`, `{"error", "error_type"}` (Text Generation Inference), Amazon's
+    /// `{"message"}`. What is none of these has no fields.
     pub fn read(body: &[u8]) -> Self {
         let whole: Value = serde_json::from_slice(body).unwrap_or_default();
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
         let whole = whole.get(0).unwrap_or(&whole);
-        let error = match (&whole["response"]["error"], &whole["error"]) {
-            (failed @ Value::Object(_), _) => failed,
-            (_, error @ Value::Object(_)) => error,
-            (_, Value::String(message)) => {
-                let message = message.clone();
-                return Self { code: word(&whole["code"]), message, ..Self::default() };
+        let of_choice = &whole["choices"][0]["error"];
+        let error = match (&whole["response"]["error"], &whole["error"], of_choice) {
+            (failed @ Value::Object(_), ..) => failed,
+            (_, error @ Value::Object(_), _) | (_, Value::Null, error @ Value::Object(_)) => error,
+            (_, Value::String(message), _) => {
+                let (kind, code) = (word(&whole["error_type"]), word(&whole["code"]));
+                return Self { kind, code, message: message.clone(), ..Self::default() };
             }
             _ => whole,
         };
@@ -67,26 +69,37 @@ impl ErrorFields {
         own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
     }
 
+    /// Whether it says nothing at all: a page, or no body.
+    pub(super) fn is_silent(&self) -> bool {
+        let names = [&self.code, &self.kind, &self.status, &self.reason];
+        self.message.is_empty() && names.iter().all(|name| name.is_none())
+    }
+
     /// Whether its names say that the credential is bad, rather than what was asked with it.
-    pub fn names_credential(&self) -> bool {
+    pub(super) fn names_credential(&self) -> bool {
         self.is_any(&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"])
     }
 
-    /// The status that an error inside a stream stands for: by its names, as the vendors document
-    /// them for their statuses.
+    /// The status that an error inside an answer with 200 stands for: by its names, as the vendors
+    /// document them for their statuses. A name that nobody here knows is taken for the request's
+    /// fault, since many names are; an error without a name is the upstream's, which has taken the
+    /// request.
     pub fn implied_status(&self) -> u16 {
         let numeric = self.code.as_ref().and_then(|code| code.parse().ok());
         if let Some(status) = numeric.filter(|status| (400..600).contains(status)) {
             return status;
         }
         let known = IMPLIED.iter().find(|(names, _)| self.is_any(names));
-        known.map_or(400, |(_, status)| *status)
+        let unknown = if self.is_named() { 400 } else { 500 };
+        known.map_or(unknown, |(_, status)| *status)
     }
 }
 
-/// Anthropic ("Errors", 2026-11), OpenAI ("Error codes", 2026-11) and Google's RPC codes.
-const IMPLIED: [(&[&str], u16); 12] = [
+/// Anthropic ("Errors", 2026-11), OpenAI ("Error codes", 2026-11), Google's RPC codes, and the
+/// classes of vLLM and types of Text Generation Inference ("Errors", 2026-11).
+const IMPLIED: [(&[&str], u16); 14] = [
     (&["overloaded_error", "server_is_overloaded", "engine_overloaded", "slow_down"], 529),
+    (&["overloaded"], 529),
     (&["insufficient_quota", "rate_limit_error", "rate_limit_exceeded"], 429),
     (&["RESOURCE_EXHAUSTED", "too_many_requests", "tokens", "requests"], 429),
     (&["billing_error", "insufficient_credits"], 402),
@@ -95,8 +108,9 @@ const IMPLIED: [(&[&str], u16); 12] = [
     (&["model_not_found", "not_found_error", "NOT_FOUND"], 404),
     (&["request_too_large"], 413),
     (&["timeout_error", "timeout", "gateway_timeout_error", "DEADLINE_EXCEEDED"], 504),
-    (&["api_error", "server_error", "internal_error", "INTERNAL"], 500),
-    (&["UNAVAILABLE", "service_unavailable"], 503),
+    (&["api_error", "server_error", "internal_error", "INTERNAL", "internal_server_error"], 500),
+    (&["InternalServerError", "generation", "incomplete_generation", "upstream_error"], 500),
+    (&["UNAVAILABLE", "service_unavailable", "ServiceUnavailableError"], 503),
     (&["invalid_request_error"], 400),
 ];
 

@@ -3,13 +3,13 @@
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-11-22T21:00:00Z".parse().unwrap()
 }
 
 const MODEL: &str = "claude-opus-5-5";
 
-fn facts(provider: Provider) -> RequestFacts<'static> {
+pub(super) fn facts(provider: Provider) -> RequestFacts<'static> {
     RequestFacts {
         provider,
         credential: CredentialKind::ApiKey,
@@ -19,7 +19,7 @@ fn facts(provider: Provider) -> RequestFacts<'static> {
     }
 }
 
-fn judged(
+pub(super) fn judged(
     facts: &RequestFacts<'_>,
     status: u16,
     announced: &AnnouncedLimit,
@@ -30,12 +30,12 @@ fn judged(
     classify(&Failure::Status(answer), facts, now(), 0)
 }
 
-fn of(provider: Provider, status: u16, body: &str) -> Verdict {
+pub(super) fn of(provider: Provider, status: u16, body: &str) -> Verdict {
     judged(&facts(provider), status, &AnnouncedLimit::default(), body)
 }
 
 /// For whom it rests, for how many seconds and why, in short.
-fn short(verdict: &Verdict) -> String {
+pub(super) fn short(verdict: &Verdict) -> String {
     let request = match verdict.request {
         Next::PassOn => "pass on",
         Next::TryAnother => "try another",
@@ -58,6 +58,7 @@ fn short(verdict: &Verdict) -> String {
         }
         Effect::Suspect { reason } => format!("suspect {reason:?}"),
         Effect::Strike { reason } => format!("strike {reason:?}"),
+        Effect::NotPermitted => "not permitted".to_owned(),
     };
     format!("{request}, {account}")
 }
@@ -83,7 +84,7 @@ fn requests_that_are_wrong_stay_with_their_sender() {
     ];
     for provider in [Anthropic, OpenaiCompatible, Bedrock] {
         for body in bodies {
-            for status in [400, 405, 409, 413, 422] {
+            for status in [400, 409, 413, 422] {
                 let told = of(provider, status, body);
                 assert_eq!(short(&told), "pass on, nothing", "{provider:?} {status} {body}");
                 assert!(!told.is_private && !told.is_refusal);
@@ -513,7 +514,12 @@ fn a_stream_that_begins_with_an_error_counts_like_the_status() {
             r#"{"error":{"code":502,"message":"Provider disconnected"}}"#,
             "try another, strike StreamError",
         ),
-        (OpenaiCompatible, r#"{"error":{"message":"odd"}}"#, "pass on, nothing"),
+        (OpenaiCompatible, r#"{"error":{"message":"odd"}}"#, "try another, strike StreamError"),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"message":"odd","code":"context_length_exceeded"}}"#,
+            "pass on, nothing",
+        ),
     ];
     let announced = AnnouncedLimit::default();
     for (provider, body, expect) in rows {

@@ -19,6 +19,12 @@ pub(super) enum Meaning {
     Out(RestReason, Option<Timestamp>),
     /// The credential is not taken.
     Refused,
+    /// The credential is taken, but does not permit this operation.
+    NotPermitted,
+    /// The upstream does not want the account, or its address.
+    Blocked,
+    /// The upstream does not serve the place that the account is called from.
+    WrongPlace,
 }
 
 /// An error answer as the rules see it.
@@ -38,7 +44,7 @@ pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
         Provider::Anthropic => &[anthropic, openai, openrouter],
         Provider::Bedrock => &[bedrock, anthropic],
         Provider::OpenaiCompatible => {
-            &[openai, azure, google, openrouter, xai, groq, alibaba, anthropic]
+            &[openai, azure, google, openrouter, xai, groq, alibaba, litellm, anthropic]
         }
     };
     rules.iter().find_map(|rule| rule(seen))
@@ -46,7 +52,9 @@ pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
 
 /// The texts with 400 are as users of Claude Code have reported them: credit (anthropics/claude-code
 /// #88711, 2026-08-22), limits (#38035, 2026-03-24), organization (#72457, 2026-06-30), long context
-/// (#44863, 2026-04-07). None of them has a code or a type of its own.
+/// (#44863, 2026-04-07). None of them has a code or a type of its own. So are those with 403: a token
+/// that was revoked (#9635), OAuth that the organization does not allow (#6752), a token's scopes
+/// (can1357/oh-my-pi #38, 2026-02-12), and an address or account that is not wanted.
 fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
     let error = seen.error;
     if error.is_any(&["billing_error"]) {
@@ -68,6 +76,19 @@ fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
             return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
         }
     }
+    if matches!(seen.status, 401 | 403) {
+        let of_token = [
+            "OAuth token has been revoked",
+            "OAuth authentication is currently not ",
+            "OAuth token does not meet scope requirement",
+        ];
+        if of_token.iter().any(|words| error.begins(words)) {
+            return Some(Meaning::Refused);
+        }
+        if error.is_any(&["forbidden"]) && error.begins("Request not allowed") {
+            return Some(Meaning::Blocked);
+        }
+    }
     if seen.status == 429 && error.begins("Extra usage is required for long context requests") {
         return Some(Meaning::TooMuch);
     }
@@ -85,7 +106,9 @@ fn regained(message: &str) -> Option<Timestamp> {
 
 /// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175; an account's own
 /// limit that one request exceeds ("Request too large for gpt-4o … on tokens per min"): the same
-/// page, `rate_limit_exceeded`. Others have taken the codes over (Moonshot, DeepSeek, vLLM).
+/// page, `rate_limit_exceeded`. Others have taken the codes over (Moonshot, DeepSeek, vLLM). A
+/// restricted key is told with 401 (continuedev/continue #10059, 2026-01-31) or with 403 and the error
+/// as a text; a place that is not served: songquanpeng/one-api #1692.
 fn openai(seen: &Seen<'_>) -> Option<Meaning> {
     const MONEY: [&str; 8] = [
         "insufficient_quota",
@@ -113,6 +136,14 @@ fn openai(seen: &Seen<'_>) -> Option<Meaning> {
     if error.is_any(&DISABLED) {
         return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
     }
+    let is_scope = error.begins("You have insufficient permissions for this operation")
+        || error.begins("Missing scopes:");
+    if matches!(seen.status, 401 | 403) && (is_scope || error.is_any(&["missing_scope"])) {
+        return Some(Meaning::NotPermitted);
+    }
+    if seen.status == 403 && error.is_any(&["unsupported_country_region_territory"]) {
+        return Some(Meaning::WrongPlace);
+    }
     if error.is_any(&["account_deactivated", "invalid_api_key"]) {
         return Some(Meaning::Refused);
     }
@@ -133,16 +164,22 @@ fn openai(seen: &Seen<'_>) -> Option<Meaning> {
     (is_missing && names_model()).then_some(Meaning::Unavailable)
 }
 
-/// Azure OpenAI, "error codes", 2026-11.
+/// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation is told with 401
+/// (Azure-Samples/azure-search-openai-demo #1870).
 fn azure(seen: &Seen<'_>) -> Option<Meaning> {
+    if matches!(seen.status, 401 | 403) && seen.error.is_any(&["PermissionDenied"]) {
+        return Some(Meaning::NotPermitted);
+    }
     seen.error
         .is_any(&["DeploymentNotFound", "deployment_not_found", "OperationNotSupported"])
         .then_some(Meaning::Unavailable)
 }
 
 /// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11): a bad key is told with 400.
+/// A key that was found in public has no reason (continuedev/continue #11541, 2026-03-17).
 fn google(seen: &Seen<'_>) -> Option<Meaning> {
-    const REFUSED: [&str; 7] = [
+    const REFUSED: [&str; 8] = [
+        "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
         "API_KEY_INVALID",
         "API_KEY_SERVICE_BLOCKED",
         "API_KEY_HTTP_REFERRER_BLOCKED",
@@ -160,13 +197,28 @@ fn google(seen: &Seen<'_>) -> Option<Meaning> {
     if error.is_any(&DISABLED) {
         return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
     }
+    if seen.status == 403 && error.is_any(&["PERMISSION_DENIED"]) {
+        if error.begins("Your API key was reported as leaked") {
+            return Some(Meaning::Refused);
+        }
+        if error.begins("Your project has been denied access") {
+            return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+        }
+    }
+    if seen.status == 400
+        && error.is_any(&["FAILED_PRECONDITION"])
+        && error.begins("User location is not supported for the API use")
+    {
+        return Some(Meaning::WrongPlace);
+    }
     // "models/gemini-x is not found for API version v1main, or is not supported for …"
     let is_missing = seen.status == 404 && error.is_any(&["NOT_FOUND"]);
     (is_missing && error.begins("models/")).then_some(Meaning::Unavailable)
 }
 
 /// OpenRouter, "Errors", 2026-11. A 402 may be about the size of one request (can1357/oh-my-pi #9569,
-/// QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`".
+/// QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key's own
+/// limit is told with 403 (gptme/gptme #1449, 2026-02-23).
 fn openrouter(seen: &Seen<'_>) -> Option<Meaning> {
     let error = seen.error;
     let too_much =
@@ -174,15 +226,22 @@ fn openrouter(seen: &Seen<'_>) -> Option<Meaning> {
     if seen.status == 402 && too_much.iter().any(|words| error.begins(words)) {
         return Some(Meaning::TooMuch);
     }
+    if matches!(seen.status, 402 | 403 | 429) && error.begins("Key limit exceeded") {
+        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    }
     let is_missing = seen.status == 404 && error.begins("No endpoints found");
     (is_missing || error.begins("No allowed providers are available for the selected model"))
         .then_some(Meaning::Unavailable)
 }
 
 /// xAI has no code for it: 403 (warpdotdev/warp #14863, 2026-08-09; continuedev/continue #12670,
-/// 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09).
+/// 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A bad key is told with 400
+/// (continuedev/continue #11412, 2026-03-14).
 fn xai(seen: &Seen<'_>) -> Option<Meaning> {
     let error = seen.error;
+    if matches!(seen.status, 400 | 401 | 403) && error.begins("Incorrect API key provided") {
+        return Some(Meaning::Refused);
+    }
     let is_spent = error.begins("Your team ")
         && error.message.contains(
             " has either used all available credits or reached its monthly spending limit",
@@ -216,6 +275,27 @@ fn alibaba(seen: &Seen<'_>) -> Option<Meaning> {
     is_overdue.then_some(Meaning::Out(RestReason::CreditUsedUp, None))
 }
 
+/// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner is
+/// the account's; that of an end user or a tag is the request's, which names it.
+fn litellm(seen: &Seen<'_>) -> Option<Meaning> {
+    const MODEL: [&str; 3] =
+        ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
+    const BUDGETS: [&str; 3] = [
+        "Budget has been exceeded! Current cost:",
+        "Budget has been exceeded! Team=",
+        "ExceededBudget: User=",
+    ];
+    let error = seen.error;
+    let is_budget = error.is_any(&["budget_exceeded"]);
+    if is_budget && BUDGETS.iter().any(|words| error.begins(words)) {
+        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    }
+    if error.is_any(&["expired_key", "token_not_found_in_db"]) {
+        return Some(Meaning::Refused);
+    }
+    error.is_any(&MODEL).then_some(Meaning::Unavailable)
+}
+
 /// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions were put in Anthropic's words
 /// before; a model that a region has not got is told with a `ValidationException`.
 fn bedrock(seen: &Seen<'_>) -> Option<Meaning> {
@@ -227,7 +307,9 @@ fn bedrock(seen: &Seen<'_>) -> Option<Meaning> {
         "MissingAuthenticationTokenException",
     ];
     let error = seen.error;
-    if error.is_any(&REFUSED) {
+    // An API key of Bedrock has no exception of its own (anomalyco/opencode #47073, 2026-09-03).
+    let is_key = seen.status == 403 && error.begins("Authentication failed: Please make sure your");
+    if is_key || error.is_any(&REFUSED) {
         return Some(Meaning::Refused);
     }
     let is_unknown = seen.status == 400

@@ -4,6 +4,8 @@
 //! `error`'s.
 
 use crate::json::{DEPTH_MAX, Document, Value};
+use memchr::memmem;
+use std::borrow::Cow;
 
 /// The most of a message that is kept.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -45,10 +47,12 @@ impl Failure {
         let body = root.items().and_then(|mut items| items.next()).unwrap_or(root);
         body.fields()?;
         let failed = get(body, "response").and_then(|response| get(response, "error"));
-        let error = failed.or_else(|| get(body, "error"));
+        // OpenRouter tells some failures inside of the choice.
+        let of_choice = || get(first(get(body, "choices")?)?, "error");
+        let error = failed.or_else(|| get(body, "error")).or_else(of_choice);
         if let Some(message) = error.and_then(Value::text) {
-            let code = code_of(body);
-            return Some(Self { kind: None, code, message: shorten(&message) });
+            let (kind, code) = (word(body, "error_type"), code_of(body));
+            return Some(Self { kind, code, message: shorten(&message) });
         }
         if let Some(error) = error.filter(|error| error.fields().is_some()) {
             return Some(Self {
@@ -57,9 +61,64 @@ impl Failure {
                 message: word(error, "message").unwrap_or_default(),
             });
         }
-        let message = word(body, "message").or_else(|| word(body, "Message"))?;
-        Some(Self { kind: word(body, "code"), code: code_of(body), message })
+        let message = ["message", "Message", "detail"].iter().find_map(|name| word(body, name))?;
+        // The type of an error event is `error`.
+        let kind = word(body, "type").filter(|kind| kind != "error");
+        Some(Self { kind: kind.or_else(|| word(body, "code")), code: code_of(body), message })
     }
+}
+
+/// Whether a whole answer is an error, whatever its status: it tells one, and nothing that a model
+/// has made.
+pub(super) fn is_error_answer(body: &[u8]) -> bool {
+    if memmem::find(body, b"\"error\"").is_none() {
+        return false;
+    }
+    let Ok(document) = Document::read(body, DEPTH_MAX) else { return false };
+    let root = document.root();
+    let object = root.items().and_then(|mut items| items.next()).unwrap_or(root);
+    if object.fields().is_none() {
+        return false;
+    }
+    let is_empty = |name| get(object, name).is_none_or(|list| first(list).is_none());
+    let is_error = |name| word(object, name).as_deref() == Some("error");
+    let tells = get(object, "error").is_some() || is_error("object") || is_error("type");
+    let fails = |choice| get(choice, "error").is_some() && !has_content(choice);
+    let mut choices = get(object, "choices").and_then(Value::items).into_iter().flatten();
+    let has_failed = match choices.next() {
+        None => tells,
+        Some(choice) => fails(choice) && choices.all(fails),
+    };
+    has_failed && is_empty("content") && is_empty("output")
+}
+
+/// Whether an event without a name has nothing in it that a model has made: a chunk with a role at
+/// most, or with what a filter says of the prompt (Azure).
+pub(super) fn is_empty_chunk(data: &[u8]) -> bool {
+    let Ok(document) = Document::read(data, DEPTH_MAX) else { return false };
+    let chunk = document.root();
+    let Some(choices) = get(chunk, "choices").and_then(Value::items) else { return false };
+    let is_empty = |choice| get(choice, "finish_reason").is_none() && !has_content(choice);
+    get(chunk, "usage").is_none() && choices.into_iter().all(is_empty)
+}
+
+/// Whether a choice holds any text, call or other thing of a model.
+fn has_content(choice: Value<'_>) -> bool {
+    let parts = ["delta", "message"].iter().filter_map(|name| get(choice, name));
+    let fields = parts.filter_map(Value::fields).flatten();
+    let is_said = |(name, value): (Cow<'_, str>, Value<'_>)| name != "role" && !is_void(value);
+    fields.into_iter().any(is_said) || get(choice, "text").is_some_and(|text| !is_void(text))
+}
+
+/// `null`, or a text, list or object without anything in it.
+fn is_void(value: Value<'_>) -> bool {
+    matches!(value.raw().trim(), "null" | "\"\"")
+        || value.items().is_some_and(|mut items| items.next().is_none())
+        || value.fields().is_some_and(|mut fields| fields.next().is_none())
+}
+
+fn first(list: Value<'_>) -> Option<Value<'_>> {
+    list.items()?.next()
 }
 
 /// A field that is not `null`.
@@ -88,6 +147,56 @@ mod tests {
     use super::*;
 
     #[test]
+    fn answers_that_are_errors() {
+        let check = |body: &str, expect: bool| {
+            assert_eq!(is_error_answer(body.as_bytes()), expect, "{body}");
+        };
+        check(r#"{"error":{"message":"Provider returned error","code":429}}"#, true);
+        check(r#"{"error":"model is loading"}"#, true);
+        check(r#"{"object":"error","message":"m","type":"InternalServerError","code":500}"#, true);
+        check(r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, true);
+        check(r#"[{"error":{"code":503,"message":"m"}}]"#, true);
+        check(r#"{"id":"r","status":"failed","error":{"code":"server_error"},"output":[]}"#, true);
+        check(r#"{"choices":[],"error":{"code":502,"message":"m"}}"#, true);
+        let failed = r#"{"id":"x","choices":[{"index":0,"error":{"code":502,"message":"m"},"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#;
+        check(failed, true);
+        check(&failed.replace(r#""content":"""#, r#""content":"half""#), false);
+        check(r#"{"choices":[{"message":{"content":"a \"error\" b"}}],"error":null}"#, false);
+        check(r#"{"choices":[{"message":{"content":"hi"}}],"error":{"code":1}}"#, false);
+        check(r#"{"type":"message","content":[{"type":"error"}]}"#, false);
+        check(r#"{"id":"r","status":"incomplete","error":{"code":"x"},"output":[{}]}"#, false);
+        check(r#"{"input_tokens":3}"#, false);
+        check(r#"{"data":[{"id":"error"}]}"#, false);
+        check("[\"error\"]", false);
+        check("<html>\"error\"", false);
+    }
+
+    #[test]
+    fn chunks_without_content() {
+        let check = |data: &str, expect: bool| {
+            assert_eq!(is_empty_chunk(data.as_bytes()), expect, "{data}");
+        };
+        check(
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            true,
+        );
+        check(
+            r#"{"choices":[{"delta":{"role":"assistant","content":null,"refusal":null,"tool_calls":[]}}],"usage":null}"#,
+            true,
+        );
+        check(r#"{"id":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#, true);
+        check(r#"{"choices":[{"text":"","finish_reason":null}]}"#, true);
+        check(r#"{"choices":[{"delta":{"content":"a"}}]}"#, false);
+        check(r#"{"choices":[{"delta":{"reasoning_content":"a"}}]}"#, false);
+        check(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, false);
+        check(r#"{"choices":[{"delta":{}},{"delta":{"content":"a"}}]}"#, false);
+        check(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, false);
+        check(r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, false);
+        check(r#"{"id":"c"}"#, false);
+        check("{", false);
+    }
+
+    #[test]
     fn every_form() {
         let check = |body: &str, kind: Option<&str>, message: &str| {
             let Failure { kind: read, message: words, .. } = Failure::read(body.as_bytes());
@@ -108,6 +217,10 @@ mod tests {
             "m",
         );
         check(r#"{"error":"boom"}"#, None, "boom");
+        check(r#"{"error":"boom","error_type":"generation"}"#, Some("generation"), "boom");
+        check(r#"{"detail":"boom"}"#, None, "boom");
+        check(r#"{"choices":[{"error":{"code":"c","message":"boom"}}]}"#, Some("c"), "boom");
+        check(r#"{"object":"error","message":"m","type":"T","code":500}"#, Some("T"), "m");
         check(r#"{"Message":"Forbidden"}"#, None, "Forbidden");
         check(r#"{"error":{}}"#, None, "");
         check("upstream exploded\n", None, "upstream exploded");

@@ -1,6 +1,7 @@
 //! What one answer has shown so far, event by event.
 
 use super::answer::{Answer, Envelope, RawUsage};
+use super::failure::is_empty_chunk;
 use super::tally::Tally;
 use super::{Ended, Failure, First, Reading, text};
 use crate::json::is_json;
@@ -28,6 +29,10 @@ pub(super) struct Sight {
     /// Whether the usage seen is the final one.
     settled: bool,
     pub(super) first: First,
+    /// Whether any event came, however empty.
+    pub(super) begun: bool,
+    /// Whether a whole answer could not be read, though a model may have made it.
+    is_unread: bool,
     stop_reason: Option<String>,
     pub(super) output_chars: u64,
 }
@@ -60,9 +65,11 @@ impl Sight {
         if self.first == First::Nothing {
             self.first = match &self.ended {
                 Ended::Error(failure) => First::Error(failure.clone()),
+                Ended::Cut if is_empty(event, kind) => First::Nothing,
                 Ended::Complete | Ended::Cut => First::Event,
             };
         }
+        self.begun = true;
     }
 
     fn see_start(&mut self, data: &[u8]) {
@@ -108,10 +115,19 @@ impl Sight {
     /// An event without a name: a chat chunk, OpenAI's end mark, or an error object.
     fn see_chunk(&mut self, data: &[u8]) {
         if data.trim_ascii() == b"[DONE]" {
-            return self.complete();
+            if self.begun {
+                return self.complete();
+            }
+            let message = "the stream was done before it began".to_owned();
+            return self.fail(Failure { message, ..Failure::default() });
         }
         let has = |key: &str| has_value(data, key);
-        if has("\"error\"")
+        // Until something good has come, whatever is no chunk may be an error.
+        let may_begin_badly = self.first == First::Nothing && !data.trim_ascii().is_empty();
+        if may_begin_badly && !(data.trim_ascii().starts_with(b"{") && is_json(data)) {
+            return self.fail(Failure::object(data).unwrap_or_else(|| Failure::read(data)));
+        }
+        if (has("\"error\"") || (may_begin_badly && !has("\"choices\"")))
             && let Some(failure) = Failure::object(data)
         {
             self.told |= !self.is_anthropic;
@@ -156,7 +172,8 @@ impl Sight {
         let is_answer = is_message || answer.choices.is_some() || answer.status.is_some();
         let is_error = matches!(self.ended, Ended::Error(_));
         self.started = answer.usage.is_some() || (is_answer && !is_error);
-        if self.started && answer.usage.is_none() {
+        let told = answer.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && told == 0 && (answer.usage.is_none() || text::has_any(body)) {
             self.output_chars = text::in_utf8(body);
         }
         self.stop_reason = answer.stop_reason;
@@ -167,6 +184,8 @@ impl Sight {
     /// A body that is no JSON object: one that begins like one was cut short and is billed,
     /// anything else is no model's.
     fn see_broken(&mut self, body: &[u8]) {
+        let is_page = body.trim_ascii_start().starts_with(b"<");
+        self.is_unread = !is_page && memchr::memchr(b'{', body).is_some();
         if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
             self.started = !body.is_empty();
             self.output_chars = text::in_utf8(body);
@@ -221,7 +240,7 @@ impl Sight {
     }
 
     pub(super) fn into_reading(self, request_bytes: u64) -> Reading {
-        let Self { mut tally, model, ended, told, started, settled, first, .. } = self;
+        let Self { mut tally, model, ended, told, started, settled, first, is_unread, .. } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
         // A stream that stopped before its first word may well have been billed.
         let was_billed = started || ended == Ended::Cut;
@@ -231,8 +250,30 @@ impl Sight {
             tally.output = Some(tally.output.unwrap_or(0).max(seen));
             tally.input = tally.input.or(Some(text::tokens(request_bytes)));
         }
+        let hides_usage = is_unread || (estimated && ended == Ended::Complete);
         let usage = Usage { estimated, ..tally.into_usage() };
-        Reading { usage, model, ended, told, started, first, stop_reason, output_chars }
+        Reading {
+            usage,
+            model,
+            ended,
+            told,
+            started,
+            first,
+            hides_usage,
+            stop_reason,
+            output_chars,
+        }
+    }
+}
+
+/// Whether an event says nothing that a model has made, so that an error may still follow.
+fn is_empty(event: &Event<'_>, kind: Kind) -> bool {
+    let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
+    match kind {
+        Kind::Ping => true,
+        Kind::Other => !has_data,
+        Kind::Unnamed => event.dropped == 0 && (!has_data || is_empty_chunk(event.data)),
+        _ => false,
     }
 }
 

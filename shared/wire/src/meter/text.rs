@@ -29,6 +29,25 @@ pub(super) fn in_strings(data: &[u8], keys: &[&str]) -> u64 {
         .sum()
 }
 
+/// Whether a whole answer holds any text of a model: a string of one of the usual keys that is not
+/// empty.
+pub(super) fn has_any(body: &[u8]) -> bool {
+    const KEYS: [&str; 6] = [
+        "\"content\"",
+        "\"text\"",
+        "\"thinking\"",
+        "\"arguments\"",
+        "\"reasoning_content\"",
+        "\"reasoning\"",
+    ];
+    KEYS.iter().any(|key| {
+        memmem::find_iter(body, key.as_bytes()).any(|at| {
+            let value = body[at + key.len()..].trim_ascii_start().strip_prefix(b":");
+            value.and_then(in_string).is_some_and(|chars| chars > 0)
+        })
+    })
+}
+
 /// The usual order of keys: `{"type":"content_block_delta","index":0,"delta":{"type":
 /// "text_delta","text":"…"}}`, taken apart without a search.
 fn in_usual_delta(data: &[u8]) -> Option<u64> {
@@ -124,6 +143,19 @@ mod tests {
         check(r#"{"delta":{"content":null}}"#, 0);
         check(r#"{"text":"\"content\": \"no\""}"#, 0);
         check(r#""content""#, 0);
+    }
+
+    #[test]
+    fn texts_of_whole_answers() {
+        let check = |body: &str, expect| assert_eq!(has_any(body.as_bytes()), expect, "{body}");
+        check(r#"{"content":[{"type":"text","text":"Hi"}]}"#, true);
+        check(r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#, true);
+        check(
+            r#"{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"arguments":"{}"}}]}}]}"#,
+            true,
+        );
+        check(r#"{"content":[{"type":"text","text":""}]}"#, false);
+        check(r#"{"content":[],"usage":{"output_tokens":0}}"#, false);
     }
 
     #[test]
