@@ -178,7 +178,8 @@ impl Means {
     /// it is settled as if it had gone there when its time is over.
     pub(crate) async fn release(&self, reserved: &Reserved) {
         let Reserved { bounds, id, reservation, .. } = reserved;
-        if let Err(error) = self.store.release(&bounds.key, id, reservation).await {
+        let release = self.store.release(&bounds.key, id, reservation);
+        if let Err(error) = self.in_store_time(release).await {
             tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
         }
         self.limit_waiters.wake(&bounds.key);

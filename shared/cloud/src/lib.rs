@@ -20,6 +20,7 @@ pub mod openid;
 pub mod peer;
 pub mod queue;
 pub mod settings;
+pub mod signed_record;
 pub mod sign_in;
 pub mod store;
 pub mod telemetry;
