@@ -5,7 +5,11 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::settings::Settings;
+use baton_cloud::signed_record;
 use baton_cloud::store::{EventFilter, Store};
+use baton_cloud::vault::Pepper;
+use baton_domain::record::UsageRecord;
+use baton_domain::secret::Secret;
 use baton_local::Local;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{House, Key, Launch, SOON};
@@ -131,7 +135,8 @@ async fn a_record_in_the_log_finds_its_way_back_once() {
     let mut text = String::from("INFO served\n");
     for number in 1..=120 {
         let mut record = another(&record, number);
-        record["session_id"] = json!(format!("\u{200b}\u{202e}\u{2028}\u{feff}\u{ad}{}", "x".repeat(190)));
+        record["session_id"] =
+            json!(format!("\u{200b}\u{202e}\u{2028}\u{feff}\u{ad}{}", "x".repeat(190)));
         record["agent_id"] = json!("y".repeat(200));
         let signed = signed(pepper, &record);
         text += &match number % 2 {
@@ -160,7 +165,8 @@ async fn a_record_in_the_log_finds_its_way_back_once() {
     let ended = house.process().command(&["redrive", "--file", path]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stdout.contains("1 sent again"), "{}", ended.stdout);
-    for said in ["line 1: ", "line 3: its signature does not match", "2 lines with a usage record"] {
+    for said in ["line 1: ", "line 3: its signature does not match", "2 lines with a usage record"]
+    {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
     }
     key.ask("again").await.ok();

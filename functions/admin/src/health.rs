@@ -13,6 +13,7 @@ use baton_domain::health::{Health, Rest, Standing, State as HealthState};
 use baton_domain::id::AccountId;
 use baton_domain::reason::RestReason;
 use baton_domain::token::Why;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -112,6 +113,14 @@ pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Ans
     office.store.change_health(id, |health| tested(health, &proved, now)).await?;
     let (is_ok, message) = match (proved.proof, &proved.effect) {
         (Proof::Accepted, None) => (true, "it answers".to_owned()),
+        (Proof::Unproven, None) if proved.status.is_some_and(is_no_api) => {
+            let status = proved.status.map(|status| status.as_u16()).unwrap_or_default();
+            let words = format!(
+                "it answers {status} whatever the credential is: check the account's base URL and \
+                 what is between Baton and the upstream"
+            );
+            (false, words)
+        }
         (Proof::Unproven, None) => {
             let words = "it answers, but it answers a made-up credential as well: this does not \
                          show whether the account's own is good";
@@ -125,6 +134,11 @@ pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Ans
         "upstream_status": proved.status.map(|status| status.as_u16()), "message": message,
         "duration_ms": u64::try_from(millis).unwrap_or_default(),
     })))
+}
+
+/// Whether an answer to a free call shows that no API is there: a redirect, a sign-in, a firewall.
+fn is_no_api(status: StatusCode) -> bool {
+    status.is_redirection() || matches!(status.as_u16(), 401 | 403 | 407 | 451)
 }
 
 /// Health after a test. What an upstream has announced of its rates is left to run out: a free call
@@ -163,7 +177,16 @@ impl Office {
         let account = &stored.value;
         let asked = async {
             let said = |error: StoreError| error.to_string();
-            let credential = self.store.credential(stored).await.map_err(said)?;
+            let credential = match self.store.credential(stored).await {
+                Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
+                    return Err(
+                        "the account has no token: sign in to it, or have it renewed with \
+                                POST /accounts/{id}/refresh"
+                            .to_owned(),
+                    );
+                }
+                credential => credential.map_err(said)?,
+            };
             let proxy = self.store.open_proxy(account).await.map_err(said)?;
             let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
                 .and_then(|upstream| upstream.through(proxy.as_ref()))

@@ -124,7 +124,7 @@ impl Means {
         }
         let prices = self.in_time(PRICES_TIME_IN_STOP, self.store.prices()).await;
         let prices = prices.unwrap_or_else(|| self.store.prices_held());
-        let record = self.record(receipt, ending, &prices);
+        let record = self.record(receipt, ending, &prices).within_bounds();
         self.observer.served(question.protocol.as_str(), &record);
         question.trace.served(&record);
         if record.is_capped {
@@ -173,8 +173,8 @@ impl Means {
         tracing::error!(
             request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
-            "the upstream claims more usage than the request permitted; it is settled at the most \
-             that it permitted"
+            "the upstream claims more usage than the request permitted, or than a request can have; \
+             it is settled at the most that there can be"
         );
         let note = self.store.note_capped(record);
         if tokio::time::timeout(NOTE_PATIENCE, note).await.is_err() {
