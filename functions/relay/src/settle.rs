@@ -44,6 +44,8 @@ pub struct UnsentRecords {
     pub pending: u64,
     /// Records that are only in the log.
     pub logged: u64,
+    /// Records that are being made or sent.
+    pub under_way: u64,
 }
 
 /// Counts them.
@@ -51,6 +53,23 @@ pub struct UnsentRecords {
 pub(crate) struct UnsentCounts {
     pending: AtomicU64,
     logged: AtomicU64,
+    under_way: AtomicU64,
+}
+
+/// A record that is being made or sent.
+struct UnderWay<'a>(&'a AtomicU64);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl UnsentCounts {
@@ -58,6 +77,7 @@ impl UnsentCounts {
         UnsentRecords {
             pending: self.pending.load(Ordering::Relaxed),
             logged: self.logged.load(Ordering::Relaxed),
+            under_way: self.under_way.load(Ordering::Relaxed),
         }
     }
 }
@@ -110,6 +130,7 @@ impl Means {
 
     /// Ends an exchange, once: its place at the account is left, and its record is safe.
     async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+        let _under_way = UnderWay::begin(&self.unsent.under_way);
         tokio::join!(self.leave_seat(receipt), self.send_record(receipt, ending));
     }
 
