@@ -119,11 +119,9 @@ enum Found {
 fn record_in(line: &str) -> Found {
     let object = line.find('{').and_then(|at| line.get(at..));
     let fields = object.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
-    let value = match &fields {
-        Some(fields) => fields.get(FIELD).map(|value| value.as_str().unwrap_or_default()),
-        None => value_in_text(line),
-    };
-    match value {
+    let in_json = fields.as_ref().and_then(|fields| fields.get(FIELD));
+    let in_json = in_json.map(|value| value.as_str().unwrap_or_default());
+    match in_json.or_else(|| value_in_text(line)) {
         None => Found::Nothing,
         Some(value) if is_signed(value) => Found::Signed(value.to_owned()),
         Some(_) => Found::Unsigned,
@@ -170,14 +168,27 @@ mod tests {
         for (line, found) in [
             (r#"{"level":"ERROR","usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
             (r#"2026-11-22T21:00:00Z app {"usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
-            ("2026-11-22T21:00:00Z ERROR request{request_id=req_1}: lost request_id=req_1 usage_record=ur1.eyJ2IjoxfQ.c2ln+/ at=x", signed()),
+            (
+                "2026-11-22T21:00:00Z ERROR request{request_id=req_1}: lost request_id=req_1 usage_record=ur1.eyJ2IjoxfQ.c2ln+/ at=x",
+                signed(),
+            ),
             (r#"ERROR "a = \"b\" in" model="x y" usage_record=ur1.eyJ2IjoxfQ.c2ln+/"#, signed()),
             ("usage_record=ur1.eyJ2IjoxfQ.c2ln+/", signed()),
             ("INFO served request_id=req_1", Found::Nothing),
-            (r#"INFO "no (usage_record={\"v\":1} usage_record=ur1.e.s)" status=400"#, Found::Nothing),
-            (r#"INFO served model="x usage_record=ur1.e.s \" usage_record=ur1.e.s""#, Found::Nothing),
-            (r#"{"message":"no (usage_record=ur1.e.s)","model":"\"usage_record\":\"ur1.e.s\""}"#, Found::Nothing),
+            (
+                r#"INFO "no (usage_record={\"v\":1} usage_record=ur1.e.s)" status=400"#,
+                Found::Nothing,
+            ),
+            (
+                r#"INFO served model="x usage_record=ur1.e.s \" usage_record=ur1.e.s""#,
+                Found::Nothing,
+            ),
+            (
+                r#"{"message":"no (usage_record=ur1.e.s)","model":"\"usage_record\":\"ur1.e.s\""}"#,
+                Found::Nothing,
+            ),
             (r#"ERROR lost usage_record={"v":1,"id":"req_1"} at=x"#, Found::Unsigned),
+            (r#"ERROR lost usage_record={"v":1,"id":"req_1"}"#, Found::Unsigned),
             (r#"ERROR lost usage_record="{\"v\":1}""#, Found::Unsigned),
             ("ERROR lost usage_record=ur1.eyJ2IjoxfQ", Found::Unsigned),
             ("ERROR lost usage_record=ur1.eyJ2Ijox…", Found::Unsigned),

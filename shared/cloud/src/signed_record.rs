@@ -23,7 +23,9 @@ const PURPOSE: &str = "usage record in a log";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSigned {
     /// The text has another form.
-    #[error("it does not have the form of a signed record: it was cut, changed or written by 0.1.0")]
+    #[error(
+        "it does not have the form of a signed record: it was cut, changed or written by 0.1.0"
+    )]
     Form,
     /// The signature is another one.
     #[error(
@@ -138,7 +140,10 @@ mod tests {
             (format!("{body}.{}", other.rsplit_once('.').unwrap().1), NotSigned::Signature),
             (format!("{body}."), NotSigned::Signature),
             (format!("{body}.{zeros}"), NotSigned::Signature),
-            (format!("ur1.{}.{signature}", BASE64_STANDARD_NO_PAD.encode("{}")), NotSigned::Signature),
+            (
+                format!("ur1.{}.{signature}", BASE64_STANDARD_NO_PAD.encode("{}")),
+                NotSigned::Signature,
+            ),
             (body.to_owned(), NotSigned::Form),
             (text[..8192].to_owned(), NotSigned::Form),
             (format!("{text}…"), NotSigned::Form),
