@@ -38,9 +38,9 @@ impl SummaryTurns {
     pub(crate) async fn take(&self, actor: &str) -> Answer<SummaryTurn> {
         let own = self.own(actor);
         let taking = async {
-            let _own = own.acquire_owned().await.ok()?;
-            let _of_all = Arc::clone(&self.in_all).acquire_owned().await.ok()?;
-            Some(SummaryTurn { _own, _of_all })
+            let own = own.acquire_owned().await.ok()?;
+            let of_all = Arc::clone(&self.in_all).acquire_owned().await.ok()?;
+            Some(SummaryTurn { _own: own, _of_all: of_all })
         };
         let taken = tokio::time::timeout(WAIT_MAX, taking).await;
         taken.ok().flatten().ok_or_else(|| {

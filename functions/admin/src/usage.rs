@@ -84,9 +84,10 @@ pub(crate) async fn summary(
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape = Shape::parse(query.by.as_deref().unwrap_or_default()).map_err(Refused::bad)?;
     let days = to.duration_since(from).as_hours() / 24;
-    let _turn = match days > DAYS_WITHOUT_TURN {
-        true => Some(office.summary_turns.take(&visit.actor.name()).await?),
-        false => None,
+    let _turn = if days > DAYS_WITHOUT_TURN {
+        Some(office.summary_turns.take(&visit.actor.name()).await?)
+    } else {
+        None
     };
     let table = tabulate(&office.store, shape, query.filter, (from, to)).await?;
     Ok(Json(json!({ "data": table.rows() })))
