@@ -3,7 +3,7 @@
 //! The queue's consumer and the schedule are the deployed functions' business.
 
 use crate::say::say;
-use crate::up::Doors;
+use crate::up::{Doors, Recorded};
 use crate::{Fail, http, observe, up};
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
@@ -54,12 +54,15 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
         signal.cancel();
     });
     let doors = Doors { relay, relay_listener, admin, admin_listener };
-    let is_recorded = doors.serve(&settings, stop).await;
+    let recorded = doors.serve(&settings, stop).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
-    say(if is_recorded {
-        "stopped: all usage is in the queue"
-    } else {
-        "stopped: some answers could not be recorded; see the log"
+    say(match recorded {
+        Recorded::Sent => "stopped: all usage is in the queue".to_owned(),
+        Recorded::Pending => {
+            "stopped: all usage is in the queue, or in the store until refresh sends it".to_owned()
+        }
+        Recorded::Logged(count) => up::only_in_log(count),
+        Recorded::Not => up::NOT_RECORDED.to_owned(),
     });
     Ok(())
 }

@@ -16,9 +16,11 @@ use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
 use baton_refresh::{Outside, renew_all};
-use baton_relay::Relay;
+use baton_relay::{Relay, UnsentRecords};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +30,17 @@ use tokio_util::sync::CancellationToken;
 const LAST_STEPS: Duration = Duration::from_secs(9);
 /// Of that, how long answers that were ended may take to be recorded.
 const RECORDING: Duration = Duration::from_secs(6);
+
+/// What is said where records are missing after a stop.
+pub(crate) const NOT_RECORDED: &str = "stopped: some answers could not be recorded; see the log";
+
+/// What is said where records of this process are in its log and nowhere else.
+pub(crate) fn only_in_log(count: u64) -> String {
+    format!(
+        "stopped: {count} usage records of this process are only in the log, in full; \
+         `baton redrive --file LOG` sends them to the queue"
+    )
+}
 
 /// Runs until Ctrl-C or SIGTERM.
 ///
@@ -55,11 +68,12 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let served = serving.await.map_err(|_| Fail::Failed("it panicked; the log says where".into()));
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     say(match &served {
-        Ok(Left::Nothing) => "stopped: all usage is stored",
+        Ok(Left::Nothing) => "stopped: all usage is stored".to_owned(),
         Ok(Left::Queued) => {
-            "stopped: some usage waits in the queue, and is stored at the next start"
+            "stopped: some usage waits in the queue, and is stored at the next start".to_owned()
         }
-        Ok(Left::Unrecorded) | Err(_) => "stopped: some answers could not be recorded; see the log",
+        Ok(Left::Logged(count)) => only_in_log(*count),
+        Ok(Left::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
     });
     served.map(drop)
 }
@@ -136,15 +150,16 @@ impl Ready {
             self.queue,
             stop.clone(),
         ));
-        let is_recorded = self.doors.serve(&self.settings, stop).await;
+        let recorded = self.doors.serve(&self.settings, stop).await;
         queue_done.cancel();
         let ends = async { tokio::join!(consumer, caretaker) };
         let is_stored =
             tokio::time::timeout(LAST_STEPS.saturating_sub(RECORDING), ends).await.is_ok();
-        match (is_recorded, is_stored) {
-            (true, true) => Left::Nothing,
-            (true, false) => Left::Queued,
-            (false, _) => Left::Unrecorded,
+        match recorded {
+            Recorded::Sent if is_stored => Left::Nothing,
+            Recorded::Sent | Recorded::Pending => Left::Queued,
+            Recorded::Logged(count) => Left::Logged(count),
+            Recorded::Not => Left::Unrecorded,
         }
     }
 }
@@ -156,21 +171,50 @@ pub enum Left {
     Nothing,
     /// Usage that is in the queue, and not yet stored.
     Queued,
+    /// So many records that are only in the log.
+    Logged(u64),
     /// Answers whose records were not made in time.
     Unrecorded,
 }
 
+/// Where the records of answers are when a stop is over; the worst of what is true of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// All are in the queue.
+    Sent,
+    /// Some wait in the store until refresh sends them to the queue.
+    Pending,
+    /// So many, since the start of the process, are only in the log.
+    Logged(u64),
+    /// Some could not be made in time.
+    Not,
+}
+
+impl Recorded {
+    /// `pending_before` had waited before the stop began.
+    fn of(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
+        match unsent {
+            _ if !is_complete => Self::Not,
+            UnsentRecords { logged: 1.., .. } => Self::Logged(unsent.logged),
+            UnsentRecords { pending, .. } if pending > pending_before => Self::Pending,
+            UnsentRecords { .. } => Self::Sent,
+        }
+    }
+}
+
 impl Doors {
     /// Serves until `stop`, then for the time of a stop, then ends what is still under way.
-    /// Whether all of it was recorded.
-    pub(crate) async fn serve(self, settings: &Settings, stop: CancellationToken) -> bool {
+    pub(crate) async fn serve(self, settings: &Settings, stop: CancellationToken) -> Recorded {
         let Self { relay, relay_listener, admin, admin_listener } = self;
         let (files, grace) = (open_files(), settings.bounds.stop);
         let stopping = Stopping { asked: stop, ..Stopping::default() };
+        let pending_before = Arc::new(AtomicU64::new(0));
         let ending = {
             let (relay, stopping) = (relay.clone(), stopping.clone());
+            let pending_before = Arc::clone(&pending_before);
             tokio::spawn(async move {
                 stopping.asked.cancelled().await;
+                pending_before.store(relay.unsent_records().pending, Ordering::Relaxed);
                 relay.begin_stop();
                 tokio::time::sleep(grace).await;
                 relay.end_answers();
@@ -189,15 +233,16 @@ impl Doors {
             stopping.over.cancelled().await;
             tokio::time::sleep(RECORDING).await;
         };
-        let is_recorded = tokio::select! {
+        let is_complete = tokio::select! {
             () = relay.drain() => true,
-            () = too_late => {
-                tracing::error!("some answers were not recorded in time; their usage is lost");
-                false
-            }
+            // Notes about accounts may still wait for a store that hangs; they are no usage.
+            () = too_late => relay.unsent_records().under_way == 0,
         };
         ending.abort();
-        is_recorded
+        if !is_complete {
+            tracing::error!("some answers were not recorded in time; their usage is lost");
+        }
+        Recorded::of(is_complete, pending_before.load(Ordering::Relaxed), relay.unsent_records())
     }
 }
 

@@ -80,6 +80,9 @@ async fn logs(class: &Class, format: &str, level: &str) {
     class.check("a key as session id: events", !events.contains(&other.secret), String::new);
     let export = house.admin().get("/usage/export?format=csv").await.text();
     class.check("a key as session id: export", !export.contains(&other.secret), String::new);
+    let limited = house.key("limited").limit_usd_daily("100").create().await;
+    forge_fields(&wide).await;
+    forge_fields(&limited).await;
     house.process().terminate();
     let log = house.process().ended().stderr;
     let input = format!("the log in {format} at {level}");
@@ -93,11 +96,59 @@ async fn logs(class: &Class, format: &str, level: &str) {
             class.check(&input, is_json, || line.to_owned());
         }
     }
+    class.check(&format!("{input}: fields"), !has_forged_field(&log), || {
+        log.lines().find(|line| has_forged_field(line)).unwrap_or_default().to_owned()
+    });
     for secret in ["Plaintext", "sk-upstream", &*other.secret, &*wide.secret, house.admin_token()] {
         class.check(&format!("{input}: {}", &secret[..6]), !log.contains(secret), || {
             log.lines().find(|line| line.contains(secret)).unwrap_or_default().to_owned()
         });
     }
+}
+
+/// Sends texts that look like fields, and like a usage record, wherever a text may be.
+async fn forge_fields(key: &Key) {
+    for forged in [
+        r#"x forged_field=1 outcome="complete""#,
+        r#"x" forged_field=1 y=""#,
+        r#""x" forged_field=1 "y""#,
+        r#"usage_record={"v":1} forged_field=1"#,
+        "usage_record=ur1.e30.c2ln forged_field=1",
+    ] {
+        let mut bodies = vec![message(forged, "hi", false)];
+        for field in ["service_tier", "speed", "container"] {
+            let mut body = message(MODEL, "hi", false);
+            body[field] = json!(forged);
+            bodies.push(body);
+        }
+        let mut body = message(MODEL, "hi", false);
+        body["tools"] = json!([{"type": forged, "name": "x"}]);
+        bodies.push(body);
+        let mut body = message(MODEL, "hi", false);
+        body["metadata"] = json!({"user_id": json!({"session_id": forged}).to_string()});
+        bodies.push(body);
+        for body in bodies {
+            ask(key, "/v1/messages", &body).await;
+            ask(key, "/v1/chat/completions", &body).await;
+        }
+    }
+}
+
+/// Whether a line of text has the field outside of quotes.
+fn has_forged_field(log: &str) -> bool {
+    log.lines().filter(|line| !line.starts_with('{')).any(|line| {
+        let (mut is_quoted, mut is_escaped, mut outside) = (false, false, String::new());
+        for character in line.chars() {
+            match character {
+                _ if is_escaped => is_escaped = false,
+                '\\' if is_quoted => is_escaped = true,
+                '"' => is_quoted = !is_quoted,
+                other if !is_quoted => outside.push(other),
+                _ => {}
+            }
+        }
+        outside.contains("forged_field=") || outside.contains("usage_record=")
+    })
 }
 
 fn is_invisible(character: char) -> bool {

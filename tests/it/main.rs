@@ -71,6 +71,7 @@ mod sign_in_console;
 mod sign_in_openid;
 mod signed_in;
 mod spend_limits;
+mod stop_without_stores;
 mod store_calls;
 mod tidy;
 mod timers;

@@ -5,7 +5,11 @@ use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::settings::Settings;
+use baton_cloud::signed_record;
 use baton_cloud::store::{EventFilter, Store};
+use baton_cloud::vault::Pepper;
+use baton_domain::record::UsageRecord;
+use baton_domain::secret::Secret;
 use baton_local::Local;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{House, Key, Launch, SOON};
@@ -111,25 +115,63 @@ async fn what_goes_in_is_stored_or_dead_and_the_dead_come_back() {
     assert_eq!(waiting + dead, 2, "seven came in, five are stored: two are kept");
 }
 
+/// The record as Baton signs it under this pepper.
+fn signed(pepper: &str, record: &Value) -> String {
+    let record: UsageRecord = serde_json::from_value(record.clone()).expect("a record");
+    signed_record::sign(&Pepper::new(&Secret::new(pepper.to_owned())), &record).expect("text")
+}
+
 #[tokio::test]
 async fn a_record_in_the_log_finds_its_way_back_once() {
-    let (mut house, key, record, home) = with_one_event().await;
+    let pepper = "a-pepper-of-thirty-two-characters";
+    let mut house = House::launched(Launch::new().env("BATON_KEY_PEPPER", pepper)).await;
+    house.account("main", &house.upstream.url()).await;
+    let key = house.key("ci").create().await;
+    key.ask("hi").await.ok();
+    let record = house.events_of(&key, 1).await[0].clone();
+    let home = TempDir::with_prefix("baton-poison-").expect("a folder");
     let file = home.path().join("baton.log");
-    let line = json!({ "level": "ERROR", "usage_record": another(&record, 1).to_string() });
-    let text = format!(
-        "INFO served\nERROR lost request_id=req_2 usage_record={}\n{line}\n",
-        another(&record, 2)
-    );
-    std::fs::write(&file, text).expect("a log");
+    // More than one body of the admin API takes elsewhere, and letters that logs write as escapes.
+    let mut text = String::from("INFO served\n");
+    for number in 1..=120 {
+        let mut record = another(&record, number);
+        record["session_id"] =
+            json!(format!("\u{200b}\u{202e}\u{2028}\u{feff}\u{ad}{}", "x".repeat(190)));
+        record["agent_id"] = json!("y".repeat(200));
+        let signed = signed(pepper, &record);
+        text += &match number % 2 {
+            0 => format!("ERROR lost request_id=req_2 usage_record={signed}\n"),
+            _ => format!("{}\n", json!({ "level": "ERROR", "usage_record": signed })),
+        };
+    }
+    std::fs::write(&file, &text).expect("a log");
     let path = file.to_str().expect("a path");
     for _ in 0..2 {
         let ended = house.process().command(&["redrive", "--file", path]);
-        assert!(ended.stdout.contains("2 sent again"), "{}{}", ended.stdout, ended.stderr);
+        assert!(ended.stdout.contains("120 sent again"), "{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(0));
     }
-    house.events_of(&key, 3).await;
+    house.events_of(&key, 121).await;
+
+    // Nobody but Baton writes records into a log.
+    let forged = another(&record, 900);
+    let text = format!(
+        "ERROR lost usage_record={forged}\nINFO \"no (usage_record={})\"\nERROR lost usage_record={}\n{}\n",
+        "{}",
+        signed("another pepper", &forged),
+        json!({ "usage_record": signed(pepper, &another(&record, 1)) }),
+    );
+    std::fs::write(&file, text).expect("a log");
+    let ended = house.process().command(&["redrive", "--file", path]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stdout.contains("1 sent again"), "{}", ended.stdout);
+    for said in ["line 1: ", "line 3: its signature does not match", "2 lines with a usage record"]
+    {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
     key.ask("again").await.ok();
-    house.events_of(&key, 4).await;
-    assert_eq!(house.summary("").await[0]["requests"], 4);
+    house.events_of(&key, 122).await;
+    assert_eq!(house.summary("").await[0]["requests"], 122);
 }
 
 #[tokio::test]

@@ -1,49 +1,103 @@
 //! `baton redrive`: usage that could not be stored is sent again, until all of it is.
+//!
+//! A log holds text of clients and upstreams, too. So only what Baton has signed is a record, and the
+//! admin API checks the signature.
 
 use super::Desk;
 use crate::Fail;
-use crate::say::say;
+use crate::say::{remark, say};
+use baton_cloud::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Records that one request carries.
-const AT_ONCE: usize = 100;
+/// What one request carries, at most: so many records, and so many bytes of them unless a single
+/// one is larger.
+const RECORDS_MAX: usize = 100;
+const BYTES_MAX: usize = 256 * 1024;
+/// So many lines that are not sent are named one by one.
+const NAMED_MAX: usize = 20;
 
 /// Sends all dead letters back, or the records in a log `file`.
 pub(crate) async fn run(desk: &Desk, file: Option<&Path>) -> Result<(), Fail> {
-    let (moved, left) = match file {
+    let (moved, left, refused) = match file {
         Some(file) => from_log(desk, file).await?,
         None => from_dead_letters(desk).await?,
     };
-    let result = json!({ "moved": moved, "left": left });
+    let result = json!({ "moved": moved, "left": left, "refused": refused });
     desk.screen.show(&result, || say(format!("{moved} sent again, {left} dead letters left")));
-    Ok(())
+    if refused.is_empty() {
+        return Ok(());
+    }
+    for line in refused.iter().take(NAMED_MAX) {
+        remark(format!("line {}: {}", line["line"], line["reason"].as_str().unwrap_or_default()));
+    }
+    let count = refused.len();
+    Err(Fail::Failed(format!("{count} lines with a usage record were not sent again")))
 }
 
 /// What is there now, and not what comes back meanwhile because it still cannot be stored.
-async fn from_dead_letters(desk: &Desk) -> Result<(u64, u64), Fail> {
+async fn from_dead_letters(desk: &Desk) -> Result<(u64, u64, Vec<Value>), Fail> {
     let mut total = 0;
     loop {
         let answer = desk.admin.post(&["usage", "redrive"], &json!({})).await?;
         let (moved, left) = counts(&answer);
         total += moved;
         if moved == 0 || left == 0 {
-            return Ok((total, left));
+            return Ok((total, left, Vec::new()));
         }
     }
 }
 
-async fn from_log(desk: &Desk, file: &Path) -> Result<(u64, u64), Fail> {
-    let text = std::fs::read_to_string(file)
+async fn from_log(desk: &Desk, file: &Path) -> Result<(u64, u64, Vec<Value>), Fail> {
+    let bytes = std::fs::read(file)
         .map_err(|error| Fail::Failed(format!("cannot read {}: {error}", file.display())))?;
-    let records: Vec<Value> = text.lines().filter_map(record_in).collect();
+    let text = String::from_utf8_lossy(&bytes);
+    let (mut records, mut refused) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        match record_in(line) {
+            Found::Nothing => {}
+            Found::Signed(record) => records.push((number, record)),
+            Found::Unsigned => refused.push(refusal(
+                number,
+                "its field `usage_record` is not a record as Baton signs it",
+            )),
+        }
+    }
     let (mut total, mut left) = (0, 0);
-    for some in records.chunks(AT_ONCE) {
-        let answer = desk.admin.post(&["usage", "redrive"], &json!({ "records": some })).await?;
+    for chunk in chunks(&records) {
+        let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
+        let answer = desk.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
         let (moved, dead) = counts(&answer);
         (total, left) = (total + moved, dead);
+        for one in answer["refused"].as_array().into_iter().flatten() {
+            let index = one["index"].as_u64().and_then(|index| usize::try_from(index).ok());
+            let line = index.and_then(|index| chunk.get(index)).map_or(0, |(number, _)| *number);
+            refused.push(refusal(line, one["reason"].as_str().unwrap_or_default()));
+        }
     }
-    Ok((total, left))
+    refused.sort_by_key(|one| one["line"].as_u64());
+    Ok((total, left, refused))
+}
+
+fn refusal(line: usize, reason: &str) -> Value {
+    json!({ "line": line, "reason": reason })
+}
+
+/// The records in the portions that go into one request each.
+fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
+    let (mut chunks, mut rest) = (Vec::new(), records);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |(_, record): &&(usize, String)| {
+            bytes += record.len();
+            bytes <= BYTES_MAX
+        };
+        let count = rest.iter().take(RECORDS_MAX).take_while(fits).count().max(1);
+        let (chunk, others) = rest.split_at(count);
+        chunks.push(chunk);
+        rest = others;
+    }
+    chunks
 }
 
 fn counts(answer: &Value) -> (u64, u64) {
@@ -51,13 +105,57 @@ fn counts(answer: &Value) -> (u64, u64) {
     (count("moved"), count("left"))
 }
 
-/// The record in a line of the log, in either of its formats.
-fn record_in(line: &str) -> Option<Value> {
-    if let Ok(fields) = serde_json::from_str::<Map<String, Value>>(line) {
-        return serde_json::from_str(fields.get("usage_record")?.as_str()?).ok();
+/// What a line of the log says of a usage record.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// The field, in the form of a signed record.
+    Signed(String),
+    /// The field, in another form.
+    Unsigned,
+}
+
+/// The record in a line of the log, in either of its formats, whatever was put before the line.
+fn record_in(line: &str) -> Found {
+    let object = line.find('{').and_then(|at| line.get(at..));
+    let fields = object.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+    let in_json = fields.as_ref().and_then(|fields| fields.get(FIELD));
+    let in_json = in_json.map(|value| value.as_str().unwrap_or_default());
+    match in_json.or_else(|| value_in_text(line)) {
+        None => Found::Nothing,
+        Some(value) if is_signed(value) => Found::Signed(value.to_owned()),
+        Some(_) => Found::Unsigned,
     }
-    let rest = line.split_once("usage_record=")?.1;
-    serde_json::Deserializer::from_str(rest).into_iter().next()?.ok()
+}
+
+/// The value of the field in a line in text: outside of the quotes in which texts of others are.
+fn value_in_text(line: &str) -> Option<&str> {
+    let (mut is_quoted, mut is_escaped, mut is_start) = (false, false, true);
+    for (at, character) in line.char_indices() {
+        if is_start && !is_quoted {
+            let value = line.get(at..)?.strip_prefix(FIELD).and_then(|rest| rest.strip_prefix('='));
+            if let Some(value) = value {
+                return value.split(' ').next();
+            }
+        }
+        is_start = character == ' ';
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_signed(value: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+    };
+    let parts = value.strip_prefix(BEGINNING).and_then(|rest| rest.split_once('.'));
+    parts.is_some_and(|(record, signature)| is_part(record) && is_part(signature))
 }
 
 #[cfg(test)]
@@ -66,11 +164,51 @@ mod tests {
 
     #[test]
     fn a_record_is_found_in_both_formats_of_the_log() {
-        let json = r#"{"level":"ERROR","usage_record":"{\"v\":1,\"id\":\"req_1\"}"}"#;
-        let text = r#"2026-11-22T21:00:00Z ERROR lost request_id=req_1 usage_record={"v":1,"id":"req_1"} at=x"#;
-        for line in [json, text] {
-            assert_eq!(record_in(line), Some(json!({ "v": 1, "id": "req_1" })), "{line}");
+        let signed = || Found::Signed("ur1.eyJ2IjoxfQ.c2ln+/".to_owned());
+        for (line, found) in [
+            (r#"{"level":"ERROR","usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
+            (r#"2026-11-22T21:00:00Z app {"usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
+            (
+                "2026-11-22T21:00:00Z ERROR request{request_id=req_1}: lost request_id=req_1 usage_record=ur1.eyJ2IjoxfQ.c2ln+/ at=x",
+                signed(),
+            ),
+            (r#"ERROR "a = \"b\" in" model="x y" usage_record=ur1.eyJ2IjoxfQ.c2ln+/"#, signed()),
+            ("usage_record=ur1.eyJ2IjoxfQ.c2ln+/", signed()),
+            ("INFO served request_id=req_1", Found::Nothing),
+            (
+                r#"INFO "no (usage_record={\"v\":1} usage_record=ur1.e.s)" status=400"#,
+                Found::Nothing,
+            ),
+            (
+                r#"INFO served model="x usage_record=ur1.e.s \" usage_record=ur1.e.s""#,
+                Found::Nothing,
+            ),
+            (
+                r#"{"message":"no (usage_record=ur1.e.s)","model":"\"usage_record\":\"ur1.e.s\""}"#,
+                Found::Nothing,
+            ),
+            (r#"ERROR lost usage_record={"v":1,"id":"req_1"} at=x"#, Found::Unsigned),
+            (r#"ERROR lost usage_record={"v":1,"id":"req_1"}"#, Found::Unsigned),
+            (r#"ERROR lost usage_record="{\"v\":1}""#, Found::Unsigned),
+            ("ERROR lost usage_record=ur1.eyJ2IjoxfQ", Found::Unsigned),
+            ("ERROR lost usage_record=ur1.eyJ2Ijox…", Found::Unsigned),
+            ("ERROR lost usage_record=", Found::Unsigned),
+            (r#"{"level":"ERROR","usage_record":"{\"v\":1}"}"#, Found::Unsigned),
+            (r#"{"level":"ERROR","usage_record":{"v":1}}"#, Found::Unsigned),
+        ] {
+            assert_eq!(record_in(line), found, "{line}");
         }
-        assert_eq!(record_in("INFO served request_id=req_1"), None);
+    }
+
+    #[test]
+    fn a_request_carries_no_more_than_its_bound() {
+        let record = |bytes: usize| (1, "r".repeat(bytes));
+        let sizes = |records: &[(usize, String)]| {
+            chunks(records).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), [] as [usize; 0]);
+        assert_eq!(sizes(&vec![record(900); 250]), [100, 100, 50]);
+        assert_eq!(sizes(&vec![record(100 * 1024); 5]), [2, 2, 1]);
+        assert_eq!(sizes(&[record(1), record(BYTES_MAX + 1), record(1)]), [1, 1, 1]);
     }
 }

@@ -44,6 +44,15 @@ mod tests {
 
     #[test]
     fn only_allowed_clients_come_in() {
+        // An unreadable address is in no range, not even where the proxy itself is allowed.
+        let everywhere = AllowedAddresses {
+            ranges: "0.0.0.0/0,::/0".parse().ok(),
+            proxies: "10.0.0.0/8".parse().unwrap(),
+        };
+        let mut unreadable = Request::new(Body::empty());
+        unreadable.extensions_mut().insert(PeerAddress("10.0.0.1".parse().unwrap()));
+        unreadable.headers_mut().insert("x-forwarded-for", "?".parse().unwrap());
+        assert!(!everywhere.allow(&unreadable));
         let ranges = "203.0.113.0/24,2001:db8::/32".parse().ok();
         let allowed = AllowedAddresses { ranges, proxies: "10.0.0.0/8".parse().unwrap() };
         let everybody = AllowedAddresses { ranges: None, proxies: AddressRanges::default() };
@@ -58,6 +67,9 @@ mod tests {
             (Some("10.0.0.1"), Some("203.0.113.9"), true, "a trusted proxy's word counts"),
             (Some("10.0.0.1"), Some("203.0.113.9, 198.51.100.1"), false, "what it added counts"),
             (Some("10.0.0.1"), None, false, "the proxy itself"),
+            (Some("10.0.0.1"), Some("\u{ff}, 203.0.113.9"), true, "what a client wrote is skipped"),
+            (Some("10.0.0.1"), Some("203.0.113.9, \u{ff}"), false, "a proxy's word is unreadable"),
+            (Some("10.0.0.1"), Some("203.0.113.9, ?"), false, "the same"),
             (None, Some("203.0.113.9"), false, "nobody knows from where"),
         ] {
             let mut request = Request::new(Body::empty());
@@ -65,7 +77,10 @@ mod tests {
                 request.extensions_mut().insert(PeerAddress(peer.parse().unwrap()));
             }
             if let Some(forwarded) = forwarded {
-                request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+                let bytes: Vec<u8> =
+                    forwarded.chars().map(|it| u8::try_from(u32::from(it)).unwrap()).collect();
+                let value = http::HeaderValue::from_bytes(&bytes).unwrap();
+                request.headers_mut().insert("x-forwarded-for", value);
             }
             assert_eq!(allowed.allow(&request), is_allowed, "{peer:?} {forwarded:?}: {why}");
             assert!(everybody.allow(&request) && !nobody.allow(&request), "{peer:?}");

@@ -107,6 +107,10 @@ impl Refused {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
     }
 
+    pub(crate) fn too_many_summaries(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+
     pub(crate) fn unauthenticated() -> Self {
         let message = "the admin API takes `Authorization: Bearer <admin token>` (the token was \
                        shown at first start, or is BATON_ADMIN_TOKEN) or the relay key of an \

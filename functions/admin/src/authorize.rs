@@ -32,7 +32,8 @@ pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -
     let actor = if let Some(actor) = known {
         Ok(actor)
     } else {
-        let from = office.trusted_proxies.client_of(request.extensions(), request.headers());
+        let from =
+            office.trusted_proxies.counted_client_of(request.extensions(), request.headers());
         office.actor(request.headers(), from).await
     };
     let visit = match actor {
@@ -93,7 +94,7 @@ impl FromRequestParts<Arc<Office>> for ClientAddress {
         parts: &mut Parts,
         office: &Arc<Office>,
     ) -> Result<Self, Infallible> {
-        Ok(Self(office.trusted_proxies.client_of(&parts.extensions, &parts.headers)))
+        Ok(Self(office.trusted_proxies.counted_client_of(&parts.extensions, &parts.headers)))
     }
 }
 

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use baton_cloud::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+use baton_cloud::signed_record::{self, NotSigned};
 use baton_cloud::store::Edit;
 use baton_domain::id::{KeyId, RequestId};
 use baton_domain::record::UsageRecord;
@@ -19,13 +20,15 @@ use serde_json::{Value, json};
 const REDRIVE_MAX: usize = 500;
 /// Records out of a log that one call takes.
 const RECORDS_MAX: usize = 500;
+/// The longest body with such records: room for several of the largest.
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Redrive {
     limit: Option<usize>,
-    /// Records out of the log, where they were written in full as the last resort.
-    records: Vec<UsageRecord>,
+    /// Records out of the log, as Baton signed them where they were written in full.
+    records: Vec<String>,
 }
 
 pub(crate) async fn peek(State(office): Shared) -> Answer<Json<Value>> {
@@ -51,15 +54,31 @@ pub(crate) async fn redrive(
     let mut edit = Edit::default();
     office.note(&visit, &mut edit, Note::did("redrive", &"usage", (Value::Null, asked)))?;
     office.store.apply(edit).await?;
+    let (records, refused) = office.verified(&wanted.records);
     let moved = if wanted.records.is_empty() {
         letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?
     } else {
-        letters.send(&wanted.records).await?
+        letters.send(&records).await?
     };
-    Ok(Json(json!({ "moved": moved, "left": letters.count().await? })))
+    Ok(Json(json!({ "moved": moved, "left": letters.count().await?, "refused": refused })))
 }
 
 impl crate::Office {
+    /// The records that this deployment has signed, and why others are refused, by their place.
+    fn verified(&self, signed: &[String]) -> (Vec<UsageRecord>, Vec<Value>) {
+        let (mut records, mut refused) = (Vec::new(), Vec::new());
+        for (index, text) in signed.iter().enumerate() {
+            match signed_record::verify(&self.pepper, text) {
+                Ok(record) => records.push(record),
+                Err(NotSigned::Unusable(why)) => {
+                    refused.push(json!({ "index": index, "reason": why.kind() }));
+                }
+                Err(why) => refused.push(json!({ "index": index, "reason": why.to_string() })),
+            }
+        }
+        (records, refused)
+    }
+
     fn letters(&self) -> Answer<&DeadLetters> {
         let none = "no dead-letter queue is set: BATON_DEAD_LETTER_QUEUE_URL names it";
         self.letters.as_ref().ok_or_else(|| Refused::bad(none))

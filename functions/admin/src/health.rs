@@ -193,7 +193,16 @@ impl Office {
         let account = &stored.value;
         let asked = async {
             let said = |error: StoreError| error.to_string();
-            let credential = self.store.credential(stored).await.map_err(said)?;
+            let credential = match self.store.credential(stored).await {
+                Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
+                    return Err(
+                        "the account has no token: sign in to it, or have it renewed with \
+                                POST /accounts/{id}/refresh"
+                            .to_owned(),
+                    );
+                }
+                credential => credential.map_err(said)?,
+            };
             let proxy = self.store.open_proxy(account).await.map_err(said)?;
             let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
                 .and_then(|upstream| upstream.through(proxy.as_ref()))

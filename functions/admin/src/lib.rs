@@ -34,6 +34,7 @@ mod runtime;
 mod session_seal;
 mod spend_limits;
 mod summary;
+mod summary_turns;
 mod usage;
 mod users;
 mod visit;
@@ -59,6 +60,7 @@ use baton_cloud::upstream::{NoAnswer, Upstream};
 use baton_cloud::vault::Pepper;
 use session_seal::SessionSeal;
 use std::sync::Arc;
+use summary_turns::SummaryTurns;
 
 /// What the handlers work with.
 struct Office {
@@ -68,6 +70,7 @@ struct Office {
     admin_token: Option<LiveSecret>,
     seal: SessionSeal,
     attempts: Attempts,
+    summary_turns: SummaryTurns,
     trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
     timers: Timers,
@@ -94,6 +97,7 @@ impl Office {
             admin_token,
             seal: SessionSeal::default(),
             attempts: Attempts::default(),
+            summary_turns: SummaryTurns::default(),
             trusted_proxies: settings.trusted_proxies.clone(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,

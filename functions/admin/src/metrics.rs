@@ -47,7 +47,8 @@ pub(crate) async fn page(State(gauges): State<Arc<Gauges>>, request: Request) ->
     let office = &gauges.office;
     let own = gauges.token.as_ref().zip(credential(request.headers()));
     if !own.is_some_and(|(own, token)| same(token, own.expose())) {
-        let from = office.trusted_proxies.client_of(request.extensions(), request.headers());
+        let from =
+            office.trusted_proxies.counted_client_of(request.extensions(), request.headers());
         let actor = office.actor(request.headers(), from);
         match actor.await {
             Ok(actor) if actor.may(Access::Admin) => {}

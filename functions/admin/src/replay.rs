@@ -71,6 +71,9 @@ pub(crate) async fn once(office: Shared, request: Request, next: Next) -> Respon
 impl Office {
     /// Notes in the request's head that it may come again, and how it is known then.
     fn prepare(&self, head: &mut Parts, body: &[u8]) -> Answer<Replay> {
+        if head.headers.get_all(IDEMPOTENCY_KEY).iter().count() > 1 {
+            return Err(Refused::bad("`Idempotency-Key` is given more than once; send it once"));
+        }
         let key = head.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
         let fits = |key: &&str| {
             (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())

@@ -8,6 +8,7 @@ use crate::{
     oauth, openapi, overview, prices, rerate, runtime, spend_limits, usage, users,
 };
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use baton_domain::printable::escaped;
 use http::Method;
@@ -317,7 +318,7 @@ pub(crate) static ROUTES: &[Route] = &[
         || get(dead_letters::peek),
     ),
     Route::act("/usage/redrive", "Send what could not be stored again", "Redriven", || {
-        post(dead_letters::redrive)
+        post(dead_letters::redrive).layer(DefaultBodyLimit::max(dead_letters::BODY_BYTES_MAX))
     })
     .takes("Redrive"),
     Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))

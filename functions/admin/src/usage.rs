@@ -11,12 +11,17 @@ use baton_cloud::store::{EventFilter, Period, Store};
 use baton_domain::id::{AccountId, KeyId, UserId};
 use baton_domain::record::Outcome;
 use baton_domain::rollup::Hour;
+use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// A summary reads every hour of its period.
 const DAYS_MAX: i64 = 400;
+/// Days that are read at the same time; each is as many queries as a day has shards.
+const DAYS_AT_ONCE: usize = 4;
+/// Summaries of more days take turns: one at a time for each caller, and few in all.
+const DAYS_WITHOUT_TURN: i64 = 31;
 
 #[derive(Deserialize)]
 pub(crate) struct SummaryQuery {
@@ -78,6 +83,12 @@ pub(crate) async fn summary(
     let now = office.store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape = Shape::parse(query.by.as_deref().unwrap_or_default()).map_err(Refused::bad)?;
+    let days = to.duration_since(from).as_hours() / 24;
+    let _turn = if days > DAYS_WITHOUT_TURN {
+        Some(office.summary_turns.take(&visit.actor.name()).await?)
+    } else {
+        None
+    };
     let table = tabulate(&office.store, shape, query.filter, (from, to)).await?;
     Ok(Json(json!({ "data": table.rows() })))
 }
@@ -140,8 +151,11 @@ async fn tabulate(
         }
         return Ok(table);
     }
-    for day in days(&from, &last) {
-        let cells = store.cells(&day).await?;
+    let mut reading = stream::iter(days(&from, &last))
+        .map(|day| async move { store.cells(&day).await })
+        .buffered(DAYS_AT_ONCE);
+    while let Some(cells) = reading.next().await {
+        let cells = cells?;
         let inside = cells.iter().filter(|(cell, _)| from <= cell.hour && cell.hour <= last);
         for (cell, sums) in inside {
             table.add_cell(cell, sums);

@@ -13,6 +13,8 @@ use baton_cloud::store::{Admission, StoreError};
 use baton_domain::bounds::Bounds;
 use baton_domain::id::RequestId;
 use baton_domain::limit::utilization;
+use baton_domain::protocol::Protocol;
+use baton_domain::record::COST_MAX;
 use baton_domain::reservation::{Blocked, Counted, Reservation, Spend};
 use baton_domain::scope::Scope;
 use baton_wire::envelope::Envelope;
@@ -79,6 +81,10 @@ impl Means {
         if let Some(field) = unbounded.filter(|_| bounds.has_money()) {
             return Err(Refusal::bad_request(&field.to_string()));
         }
+        if bounds.has_money() && most > COST_MAX {
+            return Err(Refusal::bad_request(too_dear(asked.protocol)));
+        }
+        let (estimate, most) = (estimate.min(COST_MAX), most.min(COST_MAX));
         let seconds = (time + self.reservation_margin).as_secs() + 1;
         let reservation = Reservation {
             estimate,
@@ -189,10 +195,29 @@ impl Means {
     /// it is settled as if it had gone there when its time is over.
     pub(crate) async fn release(&self, reserved: &Reserved) {
         let Reserved { bounds, id, reservation, .. } = reserved;
-        if let Err(error) = self.store.release(&bounds.key, id, reservation).await {
+        let release = self.store.release(&bounds.key, id, reservation);
+        if let Err(error) = self.in_store_time(release).await {
             tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
         }
         self.limit_waiters.wake(&bounds.key);
+    }
+}
+
+/// What the client of a request is told that may cost more than can be reserved.
+fn too_dear(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::AnthropicMessages | Protocol::BedrockInvokeModel => {
+            "max_tokens: this request may cost more than $1,000,000, and no more is reserved for one \
+             request; ask for less"
+        }
+        Protocol::OpenaiChat => {
+            "max_completion_tokens, max_tokens or n: this request may cost more than $1,000,000, and \
+             no more is reserved for one request; ask for less"
+        }
+        Protocol::OpenaiResponses => {
+            "max_output_tokens: this request may cost more than $1,000,000, and no more is reserved \
+             for one request; ask for less"
+        }
     }
 }
 

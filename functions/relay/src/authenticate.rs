@@ -151,7 +151,7 @@ impl Means {
 
     /// Where the request comes from, if whoever accepted it knows.
     fn address(&self, asked: &Asked) -> Option<IpAddr> {
-        self.trusted_proxies.client_of(&asked.head.extensions, &asked.head.headers)
+        self.trusted_proxies.counted_client_of(&asked.head.extensions, &asked.head.headers)
     }
 }
 

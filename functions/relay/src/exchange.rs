@@ -20,6 +20,9 @@ use tracing::Instrument as _;
 /// Kept clear of the platform's deadline, for the farewell and the record.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
 
+/// For how long a request may still be admitted after answers were ended in a stop.
+const ADMISSION_TIME_IN_STOP: Duration = Duration::from_millis(1500);
+
 impl Means {
     /// Reads the body, then has the rest done by a task that outlives the client.
     pub(crate) async fn exchange<B>(
@@ -66,7 +69,11 @@ impl Means {
         caller.may_use(&envelope.model)?;
         let sized = (&envelope, &body);
         let reserved = match bill {
-            Bill::Metered => self.admit(asked, &caller, sized, time).await?,
+            Bill::Metered => tokio::select! {
+                biased;
+                admission = self.admit(asked, &caller, sized, time) => admission?,
+                () = self.ended_for(ADMISSION_TIME_IN_STOP) => return Err(Refusal::stopping()),
+            },
             Bill::Free => None,
         };
         caller.has_money_limit = reserved.as_ref().is_some_and(Reserved::has_money);
@@ -99,9 +106,9 @@ impl Means {
     }
 
     /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.
-    async fn give_up(&self, failure: Failure) -> Result<Response<Body>, Refusal> {
+    async fn give_up(self: &Arc<Self>, failure: Failure) -> Result<Response<Body>, Refusal> {
         if let Some(receipt) = failure.receipt {
-            self.settle(&receipt, &failure.ending).await;
+            self.settle_before_end(receipt, failure.ending).await;
             return failure.answer.map_err(Refusal::settled);
         }
         failure.answer

@@ -44,6 +44,7 @@ use authenticate::WaitingRequests;
 pub use body::{Body, Broken};
 pub use burst::Burst;
 pub use deadline::PlatformDeadline;
+pub use settle::UnsentRecords;
 
 use authenticate::Caller;
 use baton_cloud::client_address::AddressRanges;
@@ -57,6 +58,7 @@ use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
+use baton_domain::printable::escaped;
 use baton_domain::protocol::Protocol;
 use baton_domain::record::Outcome;
 use baton_wire::bedrock::Action;
@@ -75,6 +77,7 @@ use limit_wait::LimitWaiters;
 use model_lists::ModelLists;
 use receipt::Bill;
 use reply::Refusal;
+use settle::UnsentCounts;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -88,6 +91,9 @@ use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wrong_keys::WrongKeys;
+
+/// Characters of a refusal in the log: it may repeat words of the client.
+const REFUSAL_CHARACTERS_MAX: usize = 240;
 
 /// The relay, as a service. Cloning shares everything.
 #[derive(Clone)]
@@ -128,6 +134,7 @@ struct Means {
     observer: Observer,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
+    unsent: UnsentCounts,
 }
 
 /// A request as it came in: when, as what, and its head.
@@ -224,6 +231,7 @@ impl Relay {
             bounds,
             observer: Observer::installed(),
             leftovers: TaskTracker::new(),
+            unsent: UnsentCounts::default(),
         }))
     }
 
@@ -289,6 +297,11 @@ impl Relay {
         self.0.stop.is_over.cancel();
     }
 
+    /// The records of this process that the usage queue did not take.
+    pub fn unsent_records(&self) -> UnsentRecords {
+        self.0.unsent.read()
+    }
+
     /// Returns once every answer that outlived its client has been read and recorded. Call it
     /// after the last connection is closed.
     pub async fn drain(&self) {
@@ -300,7 +313,9 @@ impl Relay {
 impl Means {
     fn refuse(&self, asked: &Asked, refusal: Refusal) -> Response<Body> {
         let status = refusal.status().as_u16();
-        tracing::info!(request_id = %asked.id, status, "{refusal}");
+        let reason = refusal.to_string();
+        let reason = escaped(&reason, REFUSAL_CHARACTERS_MAX);
+        tracing::info!(request_id = %asked.id, status, "{reason}");
         if !refusal.is_settled {
             self.observer.over(asked.protocol.as_str(), status, REFUSED);
             asked.trace.ended(status);

@@ -40,7 +40,8 @@ impl Means {
 
     /// Leaves a place that was taken.
     pub(crate) async fn leave(&self, account: &AccountId, request: &RequestId) {
-        if let Err(error) = Box::pin(self.store.leave_seat(account, request)).await {
+        let leaving = Box::pin(self.store.leave_seat(account, request));
+        if let Err(error) = self.in_store_time(leaving).await {
             tracing::warn!(account_id = %account, "a seat is left to expire: {error}");
         }
     }

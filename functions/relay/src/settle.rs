@@ -2,11 +2,24 @@
 
 use crate::Means;
 use crate::receipt::{Bill, Receipt};
+use baton_cloud::signed_record;
 use baton_domain::price::PriceTable;
 use baton_domain::record::{Outcome, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, cut};
 use baton_wire::meter::Reading;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tracing::Instrument as _;
+
+/// The longest time that a record waits for one call to the queue or the store.
+const CALL_TIME_MAX: Duration = Duration::from_secs(20);
+/// The same after answers were ended in a stop. All of a record's calls together take less than the
+/// stop leaves for recording.
+const QUEUE_TIME_IN_STOP: Duration = Duration::from_millis(2000);
+const STORE_TIME_IN_STOP: Duration = Duration::from_millis(1500);
+const PRICES_TIME_IN_STOP: Duration = Duration::from_millis(500);
 
 /// How long a record waits for an alert to be noted.
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
@@ -24,9 +37,100 @@ impl Ending {
     }
 }
 
+/// The records of one process that the usage queue did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnsentRecords {
+    /// Records that the store keeps until refresh sends them.
+    pub pending: u64,
+    /// Records that are only in the log.
+    pub logged: u64,
+    /// Records that are being made or sent.
+    pub under_way: u64,
+}
+
+/// Counts them.
+#[derive(Default)]
+pub(crate) struct UnsentCounts {
+    pending: AtomicU64,
+    logged: AtomicU64,
+    under_way: AtomicU64,
+}
+
+/// A record that is being made or sent.
+struct UnderWay<'a>(&'a AtomicU64);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl UnsentCounts {
+    pub(crate) fn read(&self) -> UnsentRecords {
+        UnsentRecords {
+            pending: self.pending.load(Ordering::Relaxed),
+            logged: self.logged.load(Ordering::Relaxed),
+            under_way: self.under_way.load(Ordering::Relaxed),
+        }
+    }
+}
+
 impl Means {
+    /// Settles before the answer ends. Where answers are being ended in a stop, the client gets the
+    /// end at once and a task goes on: a store that hangs must not tear the answer.
+    pub(crate) async fn settle_before_end(self: &Arc<Self>, receipt: Receipt, ending: Ending) {
+        let means = Arc::clone(self);
+        let settling = async move { means.settle(&receipt, &ending).await };
+        let mut settling = Box::pin(settling.in_current_span());
+        tokio::select! {
+            biased;
+            () = &mut settling => return,
+            () = self.stop.is_over.cancelled() => {}
+        }
+        self.leftovers.spawn(settling);
+    }
+
+    /// The result of `call`; `None` where it takes too long, in a stop longer than `time_in_stop`
+    /// from the moment at which answers are ended.
+    pub(crate) async fn in_time<T>(
+        &self,
+        time_in_stop: Duration,
+        call: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = call => Some(result),
+            () = self.ended_for(time_in_stop) => None,
+            () = tokio::time::sleep(CALL_TIME_MAX) => None,
+        }
+    }
+
+    /// Returns when answers were ended in a stop, and `time` later.
+    pub(crate) async fn ended_for(&self, time: Duration) {
+        self.stop.is_over.cancelled().await;
+        tokio::time::sleep(time).await;
+    }
+
+    /// The result of a call to the store as by [`Means::in_time`], whose failure is a text.
+    pub(crate) async fn in_store_time<T, E: std::fmt::Display>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, String> {
+        let result = self.in_time(STORE_TIME_IN_STOP, call).await;
+        let result = result.ok_or_else(|| "the store has not answered in time".to_owned())?;
+        result.map_err(|error| error.to_string())
+    }
+
     /// Ends an exchange, once: its place at the account is left, and its record is safe.
-    pub(crate) async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+    async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+        let _under_way = UnderWay::begin(&self.unsent.under_way);
         tokio::join!(self.leave_seat(receipt), self.send_record(receipt, ending));
     }
 
@@ -39,7 +143,9 @@ impl Means {
             question.trace.ended(receipt.status);
             return;
         }
-        let record = self.record(receipt, ending, self.store.prices().await.as_ref());
+        let prices = self.in_time(PRICES_TIME_IN_STOP, self.store.prices()).await;
+        let prices = prices.unwrap_or_else(|| self.store.prices_held());
+        let record = self.record(receipt, ending, &prices).within_bounds();
         self.observer.served(question.protocol.as_str(), &record);
         question.trace.served(&record);
         if record.is_capped {
@@ -54,13 +160,33 @@ impl Means {
             left = left.join(", "),
             "served"
         );
-        let sent = self.queue.send(&record).await;
+        let sent = self.in_time(QUEUE_TIME_IN_STOP, self.queue.send(&record)).await;
         self.limit_waiters.wake(&record.key_id);
-        let Err(error) = sent else { return };
+        let error = match sent {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error.to_string(),
+            None => "the usage queue has not answered in time".to_owned(),
+        };
+        Box::pin(self.keep_unsent(&record, &error)).await;
+    }
+
+    /// Keeps a record that the queue did not take: in the store, else in the log.
+    async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
         tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
-        let Err(error) = Box::pin(self.store.put_pending(&record)).await else { return };
-        let whole = serde_json::to_string(&record).unwrap_or_default();
-        tracing::error!(request_id = %record.id, usage_record = %whole, "{error}; the record is in this line");
+        let Err(error) = self.in_store_time(self.store.put_pending(record)).await else {
+            self.unsent.pending.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        match signed_record::sign(&self.pepper, record) {
+            Ok(signed) => {
+                tracing::error!(
+                    request_id = %record.id, usage_record = %signed,
+                    "the record is in this line; `baton redrive --file` sends it: {error}"
+                );
+            }
+            Err(fault) => tracing::error!(request_id = %record.id, "the record is lost: {fault}"),
+        }
+        self.unsent.logged.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has operators told that an upstream claimed more than a request permitted.
@@ -68,8 +194,8 @@ impl Means {
         tracing::error!(
             request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
-            "the upstream claims more usage than the request permitted; it is settled at the most \
-             that it permitted"
+            "the upstream claims more usage than the request permitted, or than a request can have; \
+             it is settled at the most that there can be"
         );
         let note = self.store.note_capped(record);
         if tokio::time::timeout(NOTE_PATIENCE, note).await.is_err() {

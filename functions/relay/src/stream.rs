@@ -126,7 +126,7 @@ impl Means {
             let outcome = outcome(&stop, &reading, fault.is_some(), left);
             let ending = Ending { outcome, reading: Some(reading) };
             // Boxed: a stream that waits for its next event holds no room for its end.
-            Box::pin(self.settle(&receipt, &ending)).await;
+            Box::pin(self.settle_before_end(receipt, ending)).await;
             if fault.is_some() && !can_be_told {
                 yield Err(Broken);
             }

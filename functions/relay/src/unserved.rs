@@ -49,7 +49,12 @@ impl Nobody {
             Ineligible::Cooling { until, reason } if *until == at => Some(reason.to_string()),
             _ => None,
         });
-        let why = why.unwrap_or_else(|| "all are busy".to_owned());
+        let is_full = self.0.iter().any(|(_, why)| *why == Ineligible::Full);
+        let why = why.unwrap_or_else(|| {
+            let words =
+                if is_full { "all are busy" } else { "none has a valid token at the moment" };
+            words.to_owned()
+        });
         let seconds = whole_seconds(at, now);
         let when = if seconds > WAIT_SECONDS_MAX {
             format!("try again after {}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
@@ -122,6 +127,21 @@ mod tests {
         let refusal = Nobody(reasons).refusal(&Unserved { model: "m", want, dialect }, now());
         assert!(!refusal.to_string().contains("acc_"), "accounts are not named: {refusal}");
         refusal.summary()
+    }
+
+    #[test]
+    fn a_missing_token_is_not_called_busy() {
+        let words = |reasons: Vec<Ineligible>| {
+            let reasons = reasons.into_iter().map(|why| (AccountId::from_bits(1), why)).collect();
+            let want = Want::Answer(Protocol::AnthropicMessages);
+            let unserved = Unserved { model: "m", want, dialect: Dialect::Anthropic };
+            Nobody(reasons).refusal(&unserved, now()).to_string()
+        };
+        let refused = Ineligible::AuthFailed(RestReason::CredentialRefused);
+        let no_token = words(vec![Ineligible::SignedOut, refused]);
+        assert!(no_token.contains("none has a valid token"), "{no_token}");
+        let busy = words(vec![Ineligible::SignedOut, Ineligible::Full]);
+        assert!(busy.contains("all are busy"), "{busy}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
+/// Stands for clients whose address cannot be read; no client has it.
+pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// Addresses and ranges of them, such as those of the proxies whose `x-forwarded-for` is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressRanges(Vec<Range>);
@@ -29,25 +32,35 @@ impl AddressRanges {
         self.0.iter().any(|range| (bits ^ range.network).leading_zeros() >= range.prefix)
     }
 
-    /// Who the request comes from, if these are trusted proxies. Of the addresses in `x-forwarded-for` only those count that
-    /// trusted proxies have added, from the right; what a client writes there itself does not.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// Who the request comes from, if these are trusted proxies. Of the addresses in
+    /// `x-forwarded-for` only those count that trusted proxies have added, from the right; what a
+    /// client writes there itself does not. `None` where a trusted proxy has added a text that is no
+    /// address: the request may come from anybody.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-        let mut hops =
-            lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
+        let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         let mut client = peer.to_canonical();
         while self.contains(client) {
-            match hops.next().and_then(read_hop) {
-                Some(hop) => client = hop.to_canonical(),
-                None => break,
-            }
+            let Some(hop) = hops.next() else { break };
+            client = read_hop(hop)?.to_canonical();
         }
-        client
+        Some(client)
     }
 
-    /// The same of a request's parts; `None` where nobody noted the connection's other end.
+    /// The same of a request's parts; `None` also where nobody noted the connection's other end.
     pub fn client_of(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
-        extensions.get::<PeerAddress>().map(|PeerAddress(peer)| self.client(*peer, headers))
+        extensions.get::<PeerAddress>().and_then(|PeerAddress(peer)| self.client(*peer, headers))
+    }
+
+    /// The address by which what a client does is counted: clients whose address cannot be read are
+    /// counted together, as [`UNKNOWN`]. `None` where nobody noted the connection's other end.
+    pub fn counted_client_of(
+        &self,
+        extensions: &Extensions,
+        headers: &HeaderMap,
+    ) -> Option<IpAddr> {
+        let PeerAddress(peer) = extensions.get::<PeerAddress>()?;
+        Some(self.client(*peer, headers).unwrap_or(UNKNOWN))
     }
 }
 
@@ -60,10 +73,11 @@ pub fn holder(address: IpAddr) -> IpAddr {
 }
 
 /// An address with or without a port, in brackets or not.
-fn read_hop(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn read_hop(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
     let with_port = || text.parse().ok().map(|at: std::net::SocketAddr| at.ip());
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let in_brackets = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let bare = in_brackets.unwrap_or(text);
     bare.parse().ok().or_else(with_port)
 }
 
@@ -111,9 +125,17 @@ mod tests {
         let trusted: AddressRanges = trusted.parse().unwrap();
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(FORWARDED_FOR, line.parse().unwrap());
+            // Each character is one byte.
+            let bytes: Vec<u8> =
+                line.chars().map(|it| u8::try_from(u32::from(it)).unwrap()).collect();
+            headers.append(FORWARDED_FOR, http::HeaderValue::from_bytes(&bytes).unwrap());
         }
-        trusted.client(peer.parse().unwrap(), &headers).to_string()
+        let client = trusted.client(peer.parse().unwrap(), &headers);
+        let mut extensions = Extensions::new();
+        extensions.insert(PeerAddress(peer.parse().unwrap()));
+        let counted = trusted.counted_client_of(&extensions, &headers);
+        assert_eq!(counted, Some(client.unwrap_or(UNKNOWN)));
+        client.map_or("unknown".to_owned(), |client| client.to_string())
     }
 
     #[test]
@@ -127,7 +149,20 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9", "10.9.9.9"], "203.0.113.9"),
             ("10.0.0.0/8", "10.1.2.3", &["10.4.4.4"], "10.4.4.4"),
             ("10.0.0.0/8", "10.1.2.3", &[], "10.1.2.3"),
-            ("10.0.0.0/8", "10.1.2.3", &["1.1.1.1, nonsense"], "10.1.2.3"),
+            ("10.0.0.0/8", "10.1.2.3", &["1.1.1.1, nonsense"], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["nonsense, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["\u{ff}, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["\u{ff}", "203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9, \u{ff}"], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9", "\u{ff}"], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9\u{ff}"], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9, "], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &[""], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["203.0.113.9, unknown, 10.9.9.9"], "unknown"),
+            ("10.0.0.0/8", "192.0.2.1", &["\u{ff}"], "192.0.2.1"),
+            ("10.0.0.0/8", "10.1.2.3", &["[[2001:db8::1]]"], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["[2001:db8::1]:99999"], "unknown"),
+            ("10.0.0.0/8", "10.1.2.3", &["\t203.0.113.9:80 "], "203.0.113.9"),
             ("10.0.0.0/8", "::ffff:10.1.2.3", &["203.0.113.9:4711"], "203.0.113.9"),
             ("fd00::/8, 192.0.2.7", "fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),
             ("fd00::/8, 192.0.2.7", "192.0.2.7", &["[2001:db8::1]"], "2001:db8::1"),

@@ -21,6 +21,7 @@ pub mod peer;
 pub mod queue;
 pub mod settings;
 pub mod sign_in;
+pub mod signed_record;
 pub mod store;
 pub mod telemetry;
 pub mod token_endpoint;

@@ -319,7 +319,7 @@ impl Settings {
                 concurrency: source.parsed("BATON_FREE_CALLS_CONCURRENCY", "8"),
             },
             spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
-            reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "60"),
+            reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "420"),
             trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
             identity_token_dir: source.some_text("BATON_IDENTITY_TOKEN_DIR").map(PathBuf::from),
             console_origin: openid::console_origin(&mut source),

@@ -2,9 +2,11 @@
 //! by a field or by its span.
 //!
 //! What clients and upstreams send gets into lines, so nothing in a line may look like more than
-//! text: no new line, no command to a terminal, no change of direction. Relay keys are masked.
+//! text: no new line, no command to a terminal, no change of direction. In text format a value that
+//! could look like another field is a quoted string. Relay keys are masked.
 
 use crate::settings::LogFormat;
+use crate::signed_record;
 use baton_domain::printable::{escaped, is_plain};
 use baton_domain::relay_key::masked;
 use std::borrow::Cow;
@@ -17,11 +19,13 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The longest field of a line in text, in characters. A usage record that goes nowhere else is
-/// shorter.
+/// The longest field of a line in text, in characters. A usage record in full is never cut.
 const FIELD_CHARACTERS_MAX: usize = 8192;
-/// The longest line in JSON.
+/// The longest line in JSON that holds no usage record in full.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// How a usage record in full stands in a line in JSON. Text of others cannot look so: there, quotes
+/// are escaped.
+const RECORD_IN_JSON: &str = "\"usage_record\":\"ur1.";
 /// Of a longer one so much is kept.
 const BEGINNING_CHARACTERS: usize = 2048;
 
@@ -60,14 +64,53 @@ fn is_harmless(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("baton")
 }
 
-/// Writes a field of a line in text.
+/// Writes a field of a line in text. Outside of quotes a line has no `=` but those of its fields.
 fn write_field(out: &mut impl std::fmt::Write, name: &str, value: &dyn Debug) -> std::fmt::Result {
     let value = format!("{value:?}");
-    let value = escaped(&value, FIELD_CHARACTERS_MAX);
-    match name {
-        "message" => out.write_str(&value),
-        name => write!(out, "{name}={value}"),
+    if name == signed_record::FIELD && is_word(&value) && value.len() <= signed_record::BYTES_MAX {
+        return write!(out, "{name}={value}");
     }
+    if name == "message" {
+        return if value.contains(['=', '"']) {
+            write!(out, "\"{}\"", quoted(&value))
+        } else {
+            out.write_str(&escaped(&value, FIELD_CHARACTERS_MAX))
+        };
+    }
+    let is_short = value.len() <= FIELD_CHARACTERS_MAX;
+    if is_short && (is_word(&value) || is_quoted(&value)) {
+        write!(out, "{name}={}", escaped(&value, FIELD_CHARACTERS_MAX))
+    } else {
+        write!(out, "{name}=\"{}\"", quoted(&value))
+    }
+}
+
+/// Whether nothing in the value can be taken for its end or for another field.
+fn is_word(value: &str) -> bool {
+    let is_plain_word =
+        |character| is_plain(character) && !matches!(character, ' ' | '=' | '"' | '\\');
+    !value.is_empty() && value.chars().all(is_plain_word)
+}
+
+/// Whether the value is one quoted string, as `Debug` writes text.
+fn is_quoted(value: &str) -> bool {
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let Some(inner) = inner else { return false };
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => return false,
+            '\\' if characters.next().is_none() => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// The inside of a quoted string.
+fn quoted(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    escaped(&value, FIELD_CHARACTERS_MAX).into_owned()
 }
 
 /// Where lines in JSON go.
@@ -90,7 +133,9 @@ impl<W: Write> Write for JsonLines<W> {
 /// already.
 fn safe_json(line: &str) -> Cow<'_, str> {
     let line = masked(line, "bt_***");
-    if line.len() > LINE_BYTES_MAX {
+    let holds_record =
+        line.len() <= signed_record::BYTES_MAX + LINE_BYTES_MAX && line.contains(RECORD_IN_JSON);
+    if line.len() > LINE_BYTES_MAX && !holds_record {
         let beginning = escaped(&line, BEGINNING_CHARACTERS);
         let message = format!("a line of {} bytes was cut off", line.len());
         let cut = serde_json::json!({ "level": "WARN", "message": message, "line": beginning });
@@ -130,10 +175,53 @@ mod tests {
         );
         assert_eq!(
             field("model", &format_args!("a\u{2028}b\u{202e}c")),
-            "model=a\\u{2028}b\\u{202e}c"
+            "model=\"a\\u{2028}b\\u{202e}c\""
         );
         let long = field("model", &format_args!("{}", "a".repeat(3_000_000)));
         assert!(long.chars().count() < FIELD_CHARACTERS_MAX + 10);
+    }
+
+    #[test]
+    fn a_value_in_text_is_no_other_field() {
+        let field = |name: &str, value: &dyn Debug| {
+            let mut out = String::new();
+            write_field(&mut out, name, value).unwrap();
+            out
+        };
+        for (name, value, expected) in [
+            ("model", "claude-opus-5-5", "model=claude-opus-5-5"),
+            ("model", "größer", "model=größer"),
+            ("model", "", r#"model="""#),
+            ("model", r#"x status=200 outcome="ok""#, r#"model="x status=200 outcome=\"ok\"""#),
+            ("model", r#""a" b=c "d""#, r#"model="\"a\" b=c \"d\"""#),
+            ("model", r#""a b=c\""#, r#"model="\"a b=c\\\"""#),
+            ("model", r#""a b=c""#, r#"model="a b=c""#),
+            ("model", r"a\", r#"model="a\\""#),
+            ("model", "a\tb", r#"model="a\tb""#),
+            ("message", "served", "served"),
+            ("message", "no model `x`, sorry", "no model `x`, sorry"),
+            ("message", "bad usage_record={} at", r#""bad usage_record={} at""#),
+            ("message", r#"bad " usage"#, r#""bad \" usage""#),
+            ("usage_record", "ur1.eyJ9.a+/", "usage_record=ur1.eyJ9.a+/"),
+            ("usage_record", r#"{"v":1} x=y"#, r#"usage_record="{\"v\":1} x=y""#),
+        ] {
+            assert_eq!(field(name, &format_args!("{value}")), expected);
+        }
+        assert_eq!(field("outcome", &"complete"), r#"outcome="complete""#);
+        assert_eq!(field("outcome", &r#"a" b=c"#), r#"outcome="a\" b=c""#);
+        let record = "ur1.".to_owned() + &"A".repeat(200_000);
+        assert_eq!(field("usage_record", &format_args!("{record}")).len(), record.len() + 13);
+        let long = field("model", &"x y=z ".repeat(10_000));
+        assert!(long.ends_with("…\""), "{}", &long[8000..]);
+    }
+
+    #[test]
+    fn a_record_in_json_is_never_cut() {
+        let record = "ur1.".to_owned() + &"A".repeat(200_000);
+        let line = format!("{}\n", serde_json::json!({ "usage_record": record }));
+        assert_eq!(safe_json(&line), line);
+        let forged = serde_json::json!({ "model": format!(r#""usage_record":"{record}"#) });
+        assert!(safe_json(&format!("{forged}\n")).len() < LINE_BYTES_MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::upstream::{Address, NoAnswer, Upstream};
 use aws_sdk_sts::error::DisplayErrorContext;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use baton_domain::secret::Secret;
+use baton_domain::secret::{Secret, without_secrets};
 use baton_domain::token::{Assertion, ClientAuth, Exchange, Grant, Miss};
 use bytes::Bytes;
 use form_urlencoded::{Serializer, byte_serialize};
@@ -157,7 +157,10 @@ impl TokenEndpoint {
         let body = Serializer::new(String::new()).extend_pairs(all).finish();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, kind);
-        self.ask(&exchange.token_url, headers, body).await
+        let own = [&secrets.client_secret, &secrets.refresh_token].into_iter().flatten();
+        let plain = own.map(Secret::expose).chain(fields.iter().map(|(_, value)| *value));
+        let sent: Vec<String> = plain.flat_map(sent_forms).collect();
+        self.ask(&exchange.token_url, headers, body, &sent).await
     }
 
     async fn ask_for_assertion(&self, exchange: &Exchange) -> Result<Issued, NotIssued> {
@@ -182,7 +185,8 @@ impl TokenEndpoint {
         }
         let kind = HeaderValue::from_static("application/json");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
-        self.ask(&exchange.token_url, headers, body.to_string()).await
+        let sent = sent_forms(assertion.expose());
+        self.ask(&exchange.token_url, headers, body.to_string(), &sent).await
     }
 
     /// The signed statement of who we are. Not having it uses nothing up.
@@ -222,6 +226,7 @@ impl TokenEndpoint {
         url: &str,
         mut headers: HeaderMap,
         body: String,
+        secrets: &[String],
     ) -> Result<Issued, NotIssued> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let call = async {
@@ -231,7 +236,7 @@ impl TokenEndpoint {
             let (head, body) = answer.map_err(NotIssued::of)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| NotIssued::unanswered("its answer broke off"))?;
-            read(head.status.as_u16(), &body.to_bytes())
+            read(head.status.as_u16(), &body.to_bytes(), secrets)
         };
         let late = || Err(NotIssued::unanswered("no answer in time"));
         tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
@@ -259,8 +264,15 @@ fn is_jwt(text: &str) -> bool {
     is_object && rest == [true, true]
 }
 
-/// What an endpoint's answer means (RFC 6749 §5).
-fn read(status: u16, body: &[u8]) -> Result<Issued, NotIssued> {
+/// The forms in which a secret is sent to an endpoint, which may repeat any of them.
+fn sent_forms(secret: &str) -> Vec<String> {
+    let encoded = byte_serialize(secret.as_bytes()).collect::<String>();
+    vec![secret.to_owned(), encoded]
+}
+
+/// What an endpoint's answer means (RFC 6749 §5). Its words are kept without the `secrets` that it
+/// was sent.
+fn read(status: u16, body: &[u8], secrets: &[String]) -> Result<Issued, NotIssued> {
     if (200..300).contains(&status) {
         // Whatever the grant was, it may be used up.
         let answer: Answer = serde_json::from_slice(body)
@@ -276,7 +288,10 @@ fn read(status: u16, body: &[u8]) -> Result<Issued, NotIssued> {
     };
     let code = trouble.as_ref().map(|trouble| text(&trouble.error)).unwrap_or_default();
     let more = trouble.and_then(|trouble| trouble.error_description).unwrap_or_default();
-    let said: String = format!("{status} {code} {more}").trim().chars().take(300).collect();
+    let more: String = more.chars().take(600).collect();
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    let said = without_secrets(format!("{status} {code} {more}").trim(), &secrets);
+    let said: String = said.chars().take(300).collect();
     match code.as_str() {
         "invalid_grant" | "invalid_client" | "unauthorized_client" => Err(NotIssued::refused(
             format!("the token endpoint refuses the grant ({said}); sign in again"),
@@ -336,9 +351,33 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_s_words_do_not_repeat_what_it_was_sent() {
+        let secrets: Vec<String> = ["refresh/token+0123456789", "client-secret-0123"]
+            .into_iter()
+            .flat_map(sent_forms)
+            .collect();
+        for description in [
+            "no such refresh_token: refresh/token+0123456789",
+            "body was refresh_token=refresh%2Ftoken%2B0123456789&client_secret=client-secret-0123",
+        ] {
+            for error in ["invalid_grant", "invalid_request", "client-secret-0123"] {
+                let body = json!({ "error": error, "error_description": description });
+                let told = read(400, body.to_string().as_bytes(), &secrets).err().unwrap();
+                let reason = match &told.miss {
+                    Miss::Refused { reason } => reason.clone(),
+                    _ => String::new(),
+                };
+                for text in [told.to_string(), reason] {
+                    assert!(!text.contains("0123"), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_answer_means() {
         let check = |status, body: &str, expect: Option<&str>| {
-            let miss = read(status, body.as_bytes()).err().map(|error| match error.miss {
+            let miss = read(status, body.as_bytes(), &[]).err().map(|error| match error.miss {
                 Miss::Refused { .. } => "refused",
                 Miss::NotTaken => "not taken",
                 Miss::Unanswered => "unanswered",

@@ -131,8 +131,11 @@ impl Unusable {
 
 /// More of anything than one request can be billed for; sums of such counts stay far below 2^64.
 const COUNT_MAX: u64 = 1_000_000_000_000;
-/// A million dollars.
-const COST_MAX: PicoUsd = PicoUsd::new(1_000_000_000_000_000_000);
+/// A million dollars: more than one request may cost.
+pub const COST_MAX: PicoUsd = PicoUsd::new(1_000_000_000_000_000_000);
+/// A million million dollars. No more than [`COST_MAX`] is reserved; programs up to 0.1.0 reserved
+/// more, and such a reservation must be settled, too.
+const RESERVED_MAX: PicoUsd = PicoUsd::new(1_000_000_000_000_000_000_000_000);
 /// The model is part of a rollup's key, which DynamoDB limits to 1,024 bytes (2026-11).
 const MODEL_BYTES_MAX: usize = 512;
 
@@ -155,16 +158,42 @@ impl UsageRecord {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }
 
+    /// The record with every number cut to what can be stored, marked as capped if one was larger:
+    /// an upstream may claim anything.
+    #[must_use]
+    pub fn within_bounds(mut self) -> Self {
+        let mut is_cut = false;
+        let mut bound = |count: &mut u64| {
+            is_cut |= *count > COUNT_MAX;
+            *count = (*count).min(COUNT_MAX);
+        };
+        let passes = self.iterations.iter_mut().map(|pass| &mut pass.tokens);
+        for tokens in passes.chain([&mut self.tokens]) {
+            let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = tokens;
+            for count in [input, output, cache_read, cache_write_5m, cache_write_1h] {
+                bound(count);
+            }
+        }
+        bound(&mut self.web_searches);
+        is_cut |= self.cost_usd > COST_MAX;
+        self.cost_usd = self.cost_usd.clamp(PicoUsd::ZERO, COST_MAX);
+        self.is_capped |= is_cut;
+        self.duration_ms = self.duration_ms.min(COUNT_MAX);
+        self.ttft_ms = self.ttft_ms.map(|millis| millis.min(COUNT_MAX));
+        self
+    }
+
     fn odd_value(&self) -> Option<&'static str> {
         let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = self.tokens;
         let tokens = [input, output, cache_read, cache_write_5m, cache_write_1h];
-        let is_money = |amount: PicoUsd| (PicoUsd::ZERO..=COST_MAX).contains(&amount);
+        let is_money = |amount: PicoUsd, most| (PicoUsd::ZERO..=most).contains(&amount);
+        let is_reservation = |amount| is_money(amount, RESERVED_MAX);
         let year = self.started_at.as_second() / (365 * 24 * 3600) + 1970;
         let checks = [
             ("tokens", tokens.into_iter().all(|count| count <= COUNT_MAX)),
             ("web_searches", self.web_searches <= COUNT_MAX),
-            ("cost_usd", is_money(self.cost_usd)),
-            ("reserved_usd", self.reserved_usd.is_none_or(is_money)),
+            ("cost_usd", is_money(self.cost_usd, COST_MAX)),
+            ("reserved_usd", self.reserved_usd.is_none_or(is_reservation)),
             ("ttft_ms", self.ttft_ms.unwrap_or_default() <= COUNT_MAX),
             ("duration_ms", self.duration_ms <= COUNT_MAX),
             ("started_at", (2020..2200).contains(&year)),
@@ -238,6 +267,28 @@ mod tests {
             "inference_geo": null, "speed": null, "cost_usd": "0.1", "price_version": "t",
             "ttft_ms": 1, "duration_ms": 1, "attempts": 1, "session_id": null, "agent_id": null,
         })
+    }
+
+    #[test]
+    fn a_record_of_any_claim_can_be_stored() {
+        let most = 1_u64 << 63;
+        let mut message = good();
+        message["tokens"] = json!({ "input": most, "output": most, "cache_read": most });
+        message["web_searches"] = json!(most);
+        message["duration_ms"] = json!(u64::MAX);
+        message["iterations"] =
+            json!([{ "kind": "message", "tokens": { "input": most, "output": 1 } }]);
+        let mut record: UsageRecord = serde_json::from_value(message).unwrap();
+        record.cost_usd = PicoUsd::MAX;
+        let record = record.within_bounds();
+        assert!(record.is_capped);
+        assert_eq!(
+            (record.tokens.input, record.iterations[0].tokens.input),
+            (COUNT_MAX, COUNT_MAX)
+        );
+        assert_eq!(UsageRecord::read(&serde_json::to_string(&record).unwrap()), Ok(record));
+        let usual: UsageRecord = serde_json::from_value(good()).unwrap();
+        assert_eq!(usual.clone().within_bounds(), usual);
     }
 
     #[test]

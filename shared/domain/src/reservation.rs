@@ -8,7 +8,7 @@ use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::key::Limits;
 use crate::limit::{Period, Window, minute};
 use crate::money::PicoUsd;
-use crate::record::{Outcome, UsageRecord, VERSION};
+use crate::record::{COST_MAX, Outcome, UsageRecord, VERSION};
 use crate::scope::Scope;
 use crate::usage::Tokens;
 use jiff::Timestamp;
@@ -75,7 +75,7 @@ impl Reservation {
             service_tier: None,
             inference_geo: None,
             speed: None,
-            cost_usd: self.estimate,
+            cost_usd: self.estimate.min(COST_MAX),
             price_version: price_version.to_owned(),
             ttft_ms: None,
             duration_ms: u64::try_from(duration).unwrap_or_default(),

@@ -3,7 +3,41 @@
 //! A [`Secret`] has no `Debug`, `Display` or `Serialize`, so it cannot slip into a log line, an
 //! error or an answer; it is wiped from memory when dropped.
 
+use std::collections::HashSet;
 use zeroize::Zeroizing;
+
+/// A part of a secret of so many bytes is masked, too.
+const PART_BYTES: usize = 12;
+/// Shorter secrets are words that may stand in any text.
+const SECRET_BYTES_MIN: usize = 4;
+/// What stands in place of a secret.
+const MASK: &str = "***";
+
+/// The text of somebody who was told these secrets, without them and without long parts of them.
+pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
+    let mut is_secret = vec![false; text.len()];
+    for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
+        let size = secret.len().min(PART_BYTES);
+        let parts: HashSet<&[u8]> = secret.as_bytes().windows(size).collect();
+        for (at, part) in text.as_bytes().windows(size).enumerate() {
+            if parts.contains(part) {
+                is_secret[at..at + size].fill(true);
+            }
+        }
+    }
+    let mut masked = String::with_capacity(text.len());
+    let mut was_secret = false;
+    for (at, character) in text.char_indices() {
+        let is_secret = is_secret[at..at + character.len_utf8()].contains(&true);
+        match (is_secret, was_secret) {
+            (true, false) => masked.push_str(MASK),
+            (true, true) => {}
+            (false, _) => masked.push(character),
+        }
+        was_secret = is_secret;
+    }
+    masked
+}
 
 /// Secret text: a key, a token, a password.
 #[derive(Clone)]
@@ -24,5 +58,40 @@ impl Secret {
 impl<'de> serde::Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_and_its_parts_are_masked() {
+        let key = "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz";
+        for (text, shown) in [
+            (format!("invalid x-api-key: {key}"), "invalid x-api-key: ***"),
+            (format!("{key}{key}, {key}"), "***, ***"),
+            (format!("key {}… is unknown", &key[..20]), "key ***… is unknown"),
+            (format!("ends in {}", &key[25..]), "ends in ***"),
+            (format!("ä{key}ü"), "ä***ü"),
+            ("ends in UvWxYz".to_owned(), "ends in UvWxYz"),
+            ("invalid x-api-key".to_owned(), "invalid x-api-key"),
+            ("the password is pässword".to_owned(), "the password is ***"),
+            ("it is abc".to_owned(), "it is abc"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(without_secrets(&text, &[key, "pässword", "abc", ""]), shown, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_secret_is_left(before in ".*", secret in "[a-zA-Z0-9_=ä-]{12,60}", after in ".*") {
+            let shown = without_secrets(&format!("{before}{secret}{after}"), &[&secret]);
+            for part in secret.as_bytes().windows(PART_BYTES) {
+                let found = shown.as_bytes().windows(PART_BYTES).any(|it| it == part);
+                proptest::prop_assert!(!found, "{shown}");
+            }
+        }
     }
 }

@@ -151,7 +151,7 @@ impl fmt::Display for Next {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::PassOn => "the client is told",
-            Self::TryAnother => "another account is tried",
+            Self::TryAnother => "another account may do better",
         })
     }
 }

@@ -10,7 +10,8 @@ use crate::house::{MODEL, message};
 use crate::upstream::FakeUpstream;
 
 const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
-const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
+/// What keys and records are signed under.
+pub const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
 
 /// The stack's name.
 pub const STACK: &str = "test-stack";

@@ -16,7 +16,7 @@ mod server;
 mod stores;
 
 pub use answer::Streamed;
-pub use cloud::{Cloud, STACK, WITHOUT_HURRY};
+pub use cloud::{Cloud, PEPPER, STACK, WITHOUT_HURRY};
 pub use function::Function;
 pub use held_queue::HeldQueue;
 pub use server::Server;

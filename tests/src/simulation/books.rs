@@ -12,7 +12,9 @@ use baton_cloud::aws::Aws;
 use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::dice::Dice;
 use baton_cloud::queue::UsageQueue;
+use baton_cloud::signed_record;
 use baton_cloud::store::Store;
+use baton_cloud::vault::Pepper;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -98,12 +100,14 @@ impl Books {
         let aws = Aws::new(&self.world.local.sdk_config());
         let letters = DeadLetters::of(&aws, &self.world.settings.resources).expect("dead letters");
         let (_, queue) = self.store(300, &self.world.rights.refresh);
+        let pepper = Pepper::new(&self.world.pepper);
         self.consume(0, None).await;
         for _ in 0..ROUNDS_MAX {
             let before = locked(&self.bag).delivered;
             tokio::time::sleep(ROUND).await;
             for record in paper::records() {
-                queue.send_raw(record).await.expect("the queue is up");
+                let record = signed_record::verify(&pepper, &record).expect("a signed record");
+                queue.send(&record).await.expect("the queue is up");
             }
             self.tick(None).await;
             letters.redrive(1000).await.expect("the queue is up");

@@ -16,7 +16,7 @@ use crate::settings::Timers;
 use address::Filtered;
 use aws_lc_rs::digest::{SHA256, digest};
 use baton_domain::account::CredentialKind;
-use baton_domain::secret::Secret;
+use baton_domain::secret::{Secret, without_secrets};
 use baton_domain::verdict::ErrorFields;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
@@ -294,11 +294,18 @@ pub fn credential_header(
     Ok(Some((name, value)))
 }
 
-/// The message of an upstream's error, else the beginning of whatever it is.
-fn said(body: &[u8]) -> String {
+/// Characters of an upstream's words that are kept for operators.
+const WORDS_MAX: usize = 500;
+
+/// The message of an upstream's error, else the beginning of whatever it is; without the credential
+/// that the upstream was sent and may repeat.
+fn said(body: &[u8], credential: &Secret) -> String {
     let ErrorFields { message, .. } = ErrorFields::read(body);
     let text = if message.is_empty() { String::from_utf8_lossy(body) } else { message.into() };
-    text.chars().take(500).collect()
+    // A part of the credential at the cut is masked as well, unless it is short.
+    let text: String = text.chars().take(2 * WORDS_MAX).collect();
+    let text = without_secrets(&text, &[credential.expose()]);
+    text.chars().take(WORDS_MAX).collect()
 }
 
 /// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the
@@ -322,6 +329,21 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upstream_s_words_do_not_repeat_the_credential() {
+        let secret = Secret::new("sk-upstream-SECRET-0123456789".to_owned());
+        for body in [
+            r#"{"error":{"message":"bad key sk-upstream-SECRET-0123456789"}}"#.to_owned(),
+            r#"{"authorization":"Bearer sk-upstream-SECRET-0123456789"}"#.to_owned(),
+            format!("{}sk-upstream-SECRET-0123456789", "x".repeat(490)),
+            format!("{}sk-upstream-SECRET-0123456789", "x".repeat(985)),
+        ] {
+            let words = said(body.as_bytes(), &secret);
+            assert!(!words.contains("SECRET"), "{words}");
+            assert!(words.chars().count() <= WORDS_MAX);
+        }
+    }
 
     #[test]
     fn an_address_keeps_the_path_that_was_meant() {

@@ -283,7 +283,7 @@ impl Subject<'_> {
         if let Some(name) = exception.and_then(|name| name.split(':').next()) {
             error.code = Some(name.to_owned());
         }
-        Ok(Answer { status: head.status, error, message: said(&body) })
+        Ok(Answer { status: head.status, error, message: said(&body, credential) })
     }
 }
 

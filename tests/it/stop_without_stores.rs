@@ -1,0 +1,75 @@
+//! A stop while the stores are gone: clients hear the end of their answers, every record is in the log
+//! in full, and the printed words say so.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use baton_cloud::signed_record;
+use baton_cloud::vault::Pepper;
+use baton_domain::record::Outcome;
+use baton_domain::secret::Secret;
+use baton_tests::house::SOON;
+use baton_tests::lambda::{Cloud, PEPPER, Server};
+use serde_json::Value;
+
+const STREAMS: usize = 12;
+const STOP_SECONDS: u64 = 1;
+
+/// Sends a signal to the stores.
+fn signal(cloud: &Cloud, name: &str) {
+    let id = cloud.stores.id().to_string();
+    let status = Command::new("kill").args([name, &id]).status().expect("kill");
+    assert!(status.success(), "{name}");
+}
+
+/// Stops `baton serve` with open streams after the stores got this signal.
+async fn stop_after(signal_name: &str) {
+    let cloud = Cloud::open().await;
+    let secret = cloud.furnish(&cloud.function("admin").await).await;
+    let mut variables = cloud.variables();
+    variables.push(("BATON_STOP_SECONDS".to_owned(), STOP_SECONDS.to_string()));
+    let mut server = Server::start(&variables).await;
+    let key = server.key(&secret);
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        cloud.upstream.gate(&format!("stop-{number}")).release(8);
+        cloud.upstream.next(&format!("fixture:text;size=100;gate=stop-{number}"));
+        let mut live = key.open("hi").await;
+        live.read_to(600).await;
+        streams.push(live);
+    }
+
+    signal(&cloud, signal_name);
+    let begun = Instant::now();
+    server.program.terminate();
+    for live in streams {
+        let answer = live.finish().await.ok();
+        assert!(!answer.torn, "{signal_name}: the answer is torn");
+        assert!(answer.text().contains("event: error"), "{signal_name}: {}", answer.text());
+    }
+    let ended = server.program.ended(SOON);
+    let took = begun.elapsed();
+    signal(&cloud, "-CONT");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(took < Duration::from_secs(STOP_SECONDS + 10), "{took:?}");
+    let words = format!("stopped: {STREAMS} usage records of this process are only in the log");
+    assert!(ended.stdout.contains(&words), "{}", ended.stdout);
+
+    let pepper = Pepper::new(&Secret::new(PEPPER.to_owned()));
+    let lines = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let texts = lines.filter_map(|line| line[signed_record::FIELD].as_str().map(str::to_owned));
+    let records: Vec<_> =
+        texts.map(|text| signed_record::verify(&pepper, &text).expect("a record")).collect();
+    assert_eq!(records.len(), STREAMS);
+    assert!(records.iter().all(|record| record.outcome == Outcome::Stopped));
+}
+
+#[tokio::test]
+async fn a_stop_with_stores_that_hang_loses_nothing() {
+    stop_after("-STOP").await;
+}
+
+#[tokio::test]
+async fn a_stop_without_stores_loses_nothing() {
+    stop_after("-KILL").await;
+}
