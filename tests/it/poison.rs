@@ -139,10 +139,12 @@ async fn a_record_in_the_log_finds_its_way_back_once() {
             json!(format!("\u{200b}\u{202e}\u{2028}\u{feff}\u{ad}{}", "x".repeat(190)));
         record["agent_id"] = json!("y".repeat(200));
         let signed = signed(pepper, &record);
-        text += &match number % 2 {
-            0 => format!("ERROR lost request_id=req_2 usage_record={signed}\n"),
-            _ => format!("{}\n", json!({ "level": "ERROR", "usage_record": signed })),
+        let line = match number % 2 {
+            0 => format!("ERROR lost request_id=req_2 usage_record={signed}"),
+            _ => json!({ "level": "ERROR", "usage_record": signed }).to_string(),
         };
+        text.push_str(&line);
+        text.push('\n');
     }
     std::fs::write(&file, &text).expect("a log");
     let path = file.to_str().expect("a path");

@@ -196,7 +196,7 @@ impl Means {
     pub(crate) async fn release(&self, reserved: &Reserved) {
         let Reserved { bounds, id, reservation, .. } = reserved;
         let release = self.store.release(&bounds.key, id, reservation);
-        if let Err(error) = self.in_store_time(release).await {
+        if let Err(error) = Box::pin(self.in_store_time(release)).await {
             tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
         }
         self.limit_waiters.wake(&bounds.key);

@@ -192,7 +192,7 @@ impl Means {
             }
             let Ok(next) = until(&mut patience, watch.has_only_begun(), &mut rest).await else {
                 // A client is not kept waiting for an error that may come.
-                return Ok(Held { head, chunks, rest, watch, gathered: gathered.into_kept() });
+                return Ok(Held { head, chunks, rest, watch, gathered: gathered.allowance });
             };
             match next {
                 Some(Ok(frame)) => {

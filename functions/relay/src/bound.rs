@@ -47,13 +47,14 @@ impl Means {
         let prices = self.store.prices().await;
         let pricing = Pricing { prices: &prices, estimate: caller.key().estimate, at: asked.at };
         let mut bound = Bound::default();
-        self.each_demand(asked, caller, envelope, (body, own), |demand, models, is_own| {
+        let add = |demand: &Demand, models: &[&str], is_own| {
             pricing.add(&mut bound, demand, models);
             if is_own {
                 bound.unbounded = None;
             }
-        })
-        .await?;
+        };
+        let unpriced = self.each_demand(asked, caller, envelope, (body, own), add).await?;
+        bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
     }
 
@@ -82,7 +83,7 @@ impl Means {
     }
 
     /// Shows `add` the client's own demand, then what each account would be sent, with the models that
-    /// may run.
+    /// may run. Returns the header, if one of the accounts would be sent one that has no price.
     async fn each_demand(
         &self,
         asked: &Asked,
@@ -90,13 +91,14 @@ impl Means {
         envelope: &Envelope<'_>,
         (body, own): (&Bytes, &Demand),
         mut add: impl FnMut(&Demand, &[&str], bool) + Send,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Unbounded>, Refusal> {
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
         let model = envelope.model.as_ref();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
         let named = alias.unwrap_or(model);
         add(own, &[model, named], true);
         let mut seen: Vec<Sent> = Vec::new();
+        let mut unpriced = None;
         let want = Want::Answer(asked.protocol);
         let may_get = |member: &&PoolMember| {
             let account = &member.account;
@@ -107,8 +109,7 @@ impl Means {
         for member in members {
             let speech = Speech::between(asked, envelope.stream, &member.account);
             if speech == Speech::Bedrock {
-                let unpriced = || unpriced_header(&asked.head.headers);
-                bound.unbounded = bound.unbounded.take().or_else(unpriced);
+                unpriced = unpriced.or_else(|| unpriced_header(&asked.head.headers));
             }
             let sent = speech.sent(asked, member, named);
             if seen.contains(&sent) {
@@ -128,7 +129,7 @@ impl Means {
             }
             seen.push(sent);
         }
-        Ok(())
+        Ok(unpriced)
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 const CALL_TIME_MAX: Duration = Duration::from_secs(20);
 /// The same after answers were ended in a stop. All of a record's calls together take less than the
 /// stop leaves for recording.
-const QUEUE_TIME_IN_STOP: Duration = Duration::from_millis(2000);
+const QUEUE_TIME_IN_STOP: Duration = Duration::from_secs(2);
 const STORE_TIME_IN_STOP: Duration = Duration::from_millis(1500);
 const PRICES_TIME_IN_STOP: Duration = Duration::from_millis(500);
 
@@ -173,7 +173,8 @@ impl Means {
     /// Keeps a record that the queue did not take: in the store, else in the log.
     async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
         tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
-        let Err(error) = self.in_store_time(self.store.put_pending(record)).await else {
+        let kept = Box::pin(self.in_store_time(self.store.put_pending(record))).await;
+        let Err(error) = kept else {
             self.unsent.pending.fetch_add(1, Ordering::Relaxed);
             return;
         };

@@ -75,6 +75,7 @@ pub struct RequestFacts<'a> {
 
 /// What to do about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact of the answer")]
 pub struct Verdict {
     /// What happens to the request.
     pub request: Next,
@@ -243,6 +244,7 @@ fn of_error(
 }
 
 /// By the status alone, where no vendor has a name for it.
+#[expect(clippy::match_same_arms, reason = "a table: each row has its own reason")]
 fn of_status(
     answer: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
@@ -271,9 +273,9 @@ fn of_status(
         // A page in the place of an error is a proxy's whose backend is gone. An error that names
         // nothing may be a router's: another account may have the route.
         404 | 405 | 410 | 501 if error.is_silent() => strike(RestReason::ServerError),
-        404 | 405 | 501 if !error.is_named() => elsewhere(Effect::Nothing),
-        410 => elsewhere(unavailable(facts, now)),
+        404 | 405 if !error.is_named() => elsewhere(Effect::Nothing),
         501 => elsewhere(Effect::Nothing),
+        410 => elsewhere(unavailable(facts, now)),
         // The account's own proxy wants to know who asks.
         407 => strike(RestReason::Unreachable),
         408 => strike(RestReason::TimedOut),

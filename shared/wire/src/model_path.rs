@@ -199,6 +199,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_is_no_id() {
         let check = |written: &str, why: BadId| assert_eq!(read_id(written), Err(why), "{written}");
         for written in [

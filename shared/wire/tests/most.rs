@@ -203,7 +203,7 @@ fn answer(reads: Reads, body: &Value) -> u64 {
             (own + thinking) * choices + predicted as u64
         }
         Reads::Responses => own + body["reasoning"]["max_tokens"].as_u64().unwrap_or_default(),
-        _ => own,
+        Reads::Messages => own,
     }
 }
 
@@ -235,8 +235,9 @@ fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     for tool in body["tools"].as_array().into_iter().flatten() {
         match (reads, tool["type"].as_str().unwrap_or("custom")) {
             (_, "custom") if !tool["google_search"].is_null() => return None,
-            (_, "custom" | "function") | (Reads::Messages, "bash_20250124") => {}
-            (Reads::Responses, "tool_search") => {}
+            (_, "custom" | "function")
+            | (Reads::Messages, "bash_20250124")
+            | (Reads::Responses, "tool_search") => {}
             (Reads::Messages, "web_search_20250305") => {
                 searches = tool["max_uses"].as_u64()?;
                 passes.extend((0..searches).map(|_| (None, true)));

@@ -439,7 +439,7 @@ mod tests {
     fn answer(status: u16, body: &str) -> Answer {
         let error = ErrorFields::read(body.as_bytes());
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, error, message: said(body.as_bytes()) }
+        Answer { status, error, message: said(body.as_bytes(), &Secret::new("none".to_owned())) }
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn an_operation_that_a_credential_does_not_permit_is_held_against_nobody() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_credential_may_be_refused_with_403_and_400() {
     let anthropic = |kind: &str, message: &str| {
         let error = serde_json::json!({"type": kind, "message": message});
