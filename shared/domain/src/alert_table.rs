@@ -1,4 +1,4 @@
-//! Tables of what is told and what is not.
+//! Tables of changes that cause an alert and changes that do not.
 
 use super::Told::{AuthFailed, Cooling, Ready};
 use super::*;

@@ -1,6 +1,6 @@
-//! What is counted, and under which names: no label has more values than can be listed here.
+//! The names of all metrics. The values of every label are limited to the ones listed here.
 //!
-//! Counting itself is `cloud`'s business.
+//! The counters themselves are in `cloud`.
 
 use crate::account::Account;
 use crate::health::{Health, Standing};
@@ -9,22 +9,22 @@ use crate::usage::Tokens;
 use crate::verdict::Failure;
 use jiff::Timestamp;
 
-/// Namespace of the metrics that the functions write into their logs (`template.yaml`).
+/// The namespace of the metrics that the functions write into their logs (`template.yaml`).
 pub const NAMESPACE: &str = "Baton";
-/// Their one dimension: the name of the stack.
+/// The only dimension of these metrics: the name of the stack.
 pub const STACK: &str = "Stack";
 
 /// A metric that a function writes into its log, for the alarms and the dashboard of the template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogMetric {
-    /// Accounts whose credential is refused; by refresh, at each tick.
+    /// The number of accounts whose credential is refused; refresh writes it at each tick.
     AuthFailedAccounts,
-    /// What the new events of a batch cost, in US dollars; by stats.
+    /// The cost of the new events of a batch, in US dollars; stats writes it.
     SpendUsd,
 }
 
 impl LogMetric {
-    /// Its name in CloudWatch.
+    /// The name in CloudWatch.
     pub fn name(self) -> &'static str {
         match self {
             Self::AuthFailedAccounts => "AuthFailedAccounts",
@@ -32,7 +32,7 @@ impl LogMetric {
         }
     }
 
-    /// Its unit, of those that CloudWatch knows (API reference, `MetricDatum`, 2026-11).
+    /// The unit, one of those that CloudWatch supports (API reference, `MetricDatum`, 2026-11).
     pub fn unit(self) -> &'static str {
         match self {
             Self::AuthFailedAccounts => "Count",
@@ -41,21 +41,21 @@ impl LogMetric {
     }
 }
 
-/// An account's state in one word, as `GET /accounts` tells it.
+/// An account's state in one word, as in the answer of `GET /accounts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AccountState {
-    /// It can be used, if only by one request that probes it.
+    /// It can be used, or one request can test it.
     Ready,
-    /// Not for a while.
+    /// It is in a cooldown.
     Cooling,
-    /// Its credential is refused.
+    /// The upstream refuses its credential.
     AuthFailed,
-    /// An operator has switched it off.
+    /// An operator has disabled it.
     Disabled,
 }
 
 impl AccountState {
-    /// All there are.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Ready, Self::Cooling, Self::AuthFailed, Self::Disabled];
 
     /// The state of `account` at `now`.
@@ -68,7 +68,7 @@ impl AccountState {
         }
     }
 
-    /// The word.
+    /// The word for this state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -79,12 +79,12 @@ impl AccountState {
     }
 }
 
-/// A name, and what it stands for.
+/// A metric's name and description.
 #[derive(Debug, Clone, Copy)]
 pub struct Named {
-    /// In words of one meter, with dots between them; `/metrics` has underscores.
+    /// The name, with dots between its words; `/metrics` writes underscores.
     pub name: &'static str,
-    /// One sentence.
+    /// The description in one sentence.
     pub help: &'static str,
 }
 
@@ -128,15 +128,16 @@ pub const DEAD_LETTERS: Named =
 /// Always 1, by version.
 pub const BUILD_INFO: Named = named("baton.build.info", "The version that runs.");
 
-/// Upper bounds of the histograms' buckets, in milliseconds: a quick refusal to a long thought.
+/// The upper bounds of the histograms' buckets in milliseconds, from a quick refusal to a long
+/// answer.
 pub const BUCKETS_MS: [u32; 14] = [
     50, 100, 250, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000,
 ];
 
-/// The outcome of a request that was refused before an upstream was asked.
+/// The outcome of a request that was refused before an upstream was called.
 pub const REFUSED: &str = "refused";
 
-/// A token count by kind, as records name the kinds.
+/// The token counts by kind, with the names that usage records use.
 pub fn token_kinds(tokens: &Tokens) -> [(&'static str, u64); 5] {
     let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = *tokens;
     [
@@ -148,13 +149,13 @@ pub fn token_kinds(tokens: &Tokens) -> [(&'static str, u64); 5] {
     ]
 }
 
-/// What a model is counted under: clients choose the names of models, so only those of the price
-/// table stand for themselves.
+/// The label value for `model`. Clients choose the names of models, so only models of the price
+/// table get a separate value.
 pub fn model_label(model: &str) -> &'static str {
     PriceTable::builtin().known(model).unwrap_or("other")
 }
 
-/// Why an upstream call failed, in one of a few words.
+/// The cause of a failed upstream call, as one of a few words.
 pub fn cause(failure: &Failure<'_>) -> &'static str {
     match failure {
         Failure::Status(answer) => match answer.status {

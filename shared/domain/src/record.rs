@@ -1,4 +1,4 @@
-//! The usage record: what one upstream request was and cost (contract §4, version 1).
+//! The usage record: the facts and the cost of one upstream request (version 1 of the format).
 //!
 //! The queue carries it as JSON and the store keeps every field. It never holds prompt or
 //! completion text.
@@ -69,12 +69,12 @@ pub struct UsageRecord {
     /// The accounts that were tried and left, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
-    /// The client's session, if it told one.
+    /// The client's session, if the client sent one.
     pub session_id: Option<String>,
-    /// The client's subagent, if it told one.
+    /// The client's subagent, if the client sent one.
     pub agent_id: Option<String>,
-    /// The passes inside the request, where the upstream lists them: each was billed at its own
-    /// model's price, so the cost cannot be computed anew without them.
+    /// The passes inside the request, if the upstream lists them. Each was billed at the price of
+    /// its own model, so re-rating needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iterations: Vec<Iteration>,
     /// Whether the upstream claimed more than the request permitted: the cost is then the most that
@@ -105,7 +105,7 @@ impl std::fmt::Display for Tried {
     }
 }
 
-/// A message that is no record which can be stored.
+/// Why a message cannot be stored as a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// It is not JSON, or has not the fields of a record.

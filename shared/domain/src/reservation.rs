@@ -1,7 +1,7 @@
-//! Reservations: what a request may cost, counted against what bounds it before it is sent.
+//! Reservations: the cost that is counted against the limits of a request before it is sent.
 //!
-//! Each window keeps one number, what was spent plus what is reserved; the open reservations
-//! stand beside it. How that is written atomically is `cloud::store`'s business.
+//! Each window keeps one number, the sum of spent and reserved amounts, and the open reservations
+//! are stored with it. `cloud::store` writes both atomically.
 
 use crate::bounds::Bounds;
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
@@ -122,7 +122,7 @@ pub enum Blocked {
     Spent {
         /// Which one.
         period: Period,
-        /// When it begins anew.
+        /// When the next window begins.
         resets_at: Option<Timestamp>,
         /// The amounts.
         amounts: Amounts,
@@ -146,12 +146,12 @@ pub enum Blocked {
     },
     /// Too many requests at the same time.
     Concurrency,
-    /// So many requests of the key are under way, or over and not settled yet, that there is no room
-    /// to count another.
+    /// There is no room to count another request: too many requests of the key are running, or are
+    /// over and not settled yet.
     Backlog,
 }
 
-/// What a request may cost, beside a money limit.
+/// The highest cost of a request, compared with a money limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amounts {
     /// The most that the request may cost.
@@ -163,12 +163,12 @@ pub struct Amounts {
 }
 
 impl Blocked {
-    /// Of several, the one that ranks highest is told: what no waiting cures, then the money limit
-    /// that begins anew last, then the rate.
+    /// The rank of a reason; the highest of several is reported. Reasons that waiting does not
+    /// remove come first, then the money limit with the latest reset, then the rate.
     fn rank(&self) -> (u8, bool, Option<Timestamp>, Option<Period>) {
         match *self {
             Self::TooLarge { period, .. } => (4, false, None, Some(period)),
-            // The end of a month is before the end of the week that it ends in, sometimes.
+            // A month can end before the week that contains its last day.
             Self::Spent { period, resets_at, .. } => {
                 (3, resets_at.is_none(), resets_at, Some(period))
             }
@@ -178,8 +178,8 @@ impl Blocked {
         }
     }
 
-    /// What stands in the way of a request that needs so much, of a limit of which so much is spent
-    /// and so much is spent or reserved; nothing, if it fits.
+    /// The reason for which a money limit blocks a request of this amount; `None` if the request
+    /// fits.
     fn by_money(
         (period, limit): (Period, PicoUsd),
         (spent, committed): (PicoUsd, PicoUsd),
@@ -245,8 +245,9 @@ impl Counted {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
 
-    /// What is reserved in the window of `period` that `at` lies in. A pool does not know which of
-    /// its requests began before the window: for a moment it may show too much.
+    /// The amount reserved in the window of `period` that contains `at`. A scope with shared limits
+    /// does not know which of its requests began before the window, so the amount can be too high
+    /// for a moment.
     pub fn reserved(&self, period: Period, at: Timestamp) -> PicoUsd {
         let window = period.window(at);
         let inside = self.open.values().filter(|one| period.window(one.at) == window);
@@ -259,8 +260,8 @@ impl Counted {
         self.committed(&period.window(at)) - self.reserved(period, at)
     }
 
-    /// What a key's requests under way can cost beyond what is reserved for them: by so much at
-    /// most its limits will be overrun.
+    /// How much the running requests of a key can cost beyond their reservations. The key's limits
+    /// can be exceeded by at most this amount.
     pub fn beyond(&self) -> PicoUsd {
         self.open.values().map(|one| one.beyond).sum()
     }

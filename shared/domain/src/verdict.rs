@@ -1,8 +1,8 @@
-//! What an upstream's failure means: for the request, and for whom something is held against: nobody,
-//! an account with one model, or the account.
+//! The meaning of an upstream failure for the request and for the account: it counts against
+//! nothing, against an account with one model, or against the account.
 //!
-//! Pure: the relay acts on a [`Verdict`], this module only reaches it. What vendors call things is in
-//! [`vendors`]; here is what follows.
+//! This module is pure: it reaches a [`Verdict`], and the relay acts on it. The vendors' names for
+//! errors are in [`vendors`].
 
 mod fault;
 mod vendors;
@@ -82,10 +82,10 @@ pub struct Verdict {
     pub account: Effect,
     /// Whether a new token is to be asked for.
     pub asks_renewal: bool,
-    /// Whether the upstream's words are about the organization's credential or money, which is not
-    /// the client's business.
+    /// Whether the upstream's message is about the organization's credential or money, which
+    /// clients must not see.
     pub is_private: bool,
-    /// Whether it is a 401 or 403: two of them for one request are the request's own.
+    /// Whether it is a 401 or 403. If one request gets two of them, the request is the cause.
     pub is_refusal: bool,
 }
 
@@ -129,8 +129,8 @@ pub enum Effect {
         /// Another token than this one ends it.
         token_issue: Option<u64>,
     },
-    /// Its credential may be refused. The request may have caused that: only after a free call of
-    /// our own has failed as well it is held against the account.
+    /// The credential may be refused, but the request can be the cause as well. It counts against
+    /// the account only after a credential probe has failed too.
     Suspect {
         /// What is suspected.
         reason: RestReason,
@@ -169,13 +169,14 @@ impl fmt::Display for Effect {
     }
 }
 
-/// A refused token waits so long for a new one.
+/// How long a refused token waits for a new one.
 const RENEWAL_SECONDS: i64 = 60;
-/// Where no time is named: for money, for what is forbidden or missing, for a rate.
+/// Cooldowns where the upstream names no time: for money, for something forbidden or missing, for a
+/// rate.
 const MONEY_SECONDS: i64 = 600;
 const FORBIDDEN_SECONDS: i64 = 300;
 const RATE_SECONDS: i64 = 30;
-/// A nonsense header must not bury an account.
+/// The longest cooldown, so that a nonsense header does not disable an account for years.
 const REST_SECONDS_MAX: i64 = 31 * 24 * 3600;
 
 /// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
@@ -261,7 +262,7 @@ fn of_status(
     }
 }
 
-/// Another account is tried; if there is none, the client hears the upstream's words.
+/// Another account is tried. If there is none, the client gets the upstream's message.
 fn elsewhere(account: Effect) -> Verdict {
     let request = Next::TryAnother;
     Verdict { request, account, asks_renewal: false, is_private: false, is_refusal: false }
@@ -286,7 +287,8 @@ fn refused(facts: &RequestFacts<'_>, reason: RestReason, now: Timestamp) -> Verd
     Verdict { asks_renewal: true, ..private(account) }
 }
 
-/// A guess, since clients choose models and features: who has nobody else is served all the same.
+/// An estimated cooldown, because clients choose models and features: the account still serves if
+/// there is no other.
 fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
     let scope =
         if facts.is_fast { RestScope::Fast } else { RestScope::Model(facts.model.to_owned()) };
@@ -320,7 +322,7 @@ fn rate_limited(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Times
     rest(scope, bounded(now, until), RestReason::RateLimited, is_guess)
 }
 
-/// The moment that the answer names, if it names one to come.
+/// The moment that the answer names, if it is in the future.
 fn until_reset(
     answer: &UpstreamError<'_>,
     reset: Option<Timestamp>,
@@ -331,11 +333,11 @@ fn until_reset(
         return Some(now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     }
     let reset = reset.filter(|reset| *reset > now)?;
-    // Resets are told in whole seconds.
+    // Resets are stated in whole seconds.
     Some(reset.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX))
 }
 
-/// It is the platform, not the account: 5 to 10 seconds, whatever it says.
+/// The platform is overloaded, not the account: 5 to 10 seconds, whatever the answer says.
 fn overloaded(now: Timestamp, jitter: u8) -> Effect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);

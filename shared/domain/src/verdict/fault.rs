@@ -1,9 +1,10 @@
-//! What an upstream's error says, in whatever form: read once, for all vendors' rules.
+//! The fields of an upstream's error, whatever its format. They are read once, for the rules of all
+//! vendors.
 
 use jiff::SignedDuration;
 use serde_json::Value;
 
-/// The fields of an error that rules go by.
+/// The fields of an error that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorFields {
     /// `error.type`
@@ -21,9 +22,9 @@ pub struct ErrorFields {
 }
 
 impl ErrorFields {
-    /// Reads an error's body, or the data of an event that tells one: Anthropic's envelope,
-    /// OpenAI's object, Google's list of one, a failed response, xAI's `{"code", "error"}`,
-    /// Amazon's `{"message"}`. What is none of these has no fields.
+    /// Reads the body of an error, or the data of an error event: Anthropic's envelope, OpenAI's
+    /// object, Google's list of one, a failed response, xAI's `{"code", "error"}`, or Amazon's
+    /// `{"message"}`. Other formats give no fields.
     pub fn read(body: &[u8]) -> Self {
         let whole: Value = serde_json::from_slice(body).unwrap_or_default();
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
@@ -61,7 +62,7 @@ impl ErrorFields {
         self.message.starts_with(words)
     }
 
-    /// Whether it has a name at all; a status that is repeated as the code is none.
+    /// Whether the error has a name at all; a code that repeats the status does not count.
     pub(super) fn is_named(&self) -> bool {
         let own = [&self.code, &self.kind, &self.status, &self.reason];
         own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
@@ -72,8 +73,8 @@ impl ErrorFields {
         self.is_any(&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"])
     }
 
-    /// The status that an error inside a stream stands for: by its names, as the vendors document
-    /// them for their statuses.
+    /// The status that an error inside a stream stands for, from its names and the vendors'
+    /// documentation of their statuses.
     pub fn implied_status(&self) -> u16 {
         let numeric = self.code.as_ref().and_then(|code| code.parse().ok());
         if let Some(status) = numeric.filter(|status| (400..600).contains(status)) {

@@ -1,5 +1,6 @@
-//! What errors mean that a vendor names, vendor by vendor. Codes and types come first; a text is
-//! compared only where the vendor gives nothing else, with its whole beginning, and where it was seen.
+//! The meaning of errors that a vendor names, by vendor. Codes and types come first. A message is
+//! compared only where the vendor gives nothing else, with its whole beginning and the place where
+//! it was seen.
 
 use super::ErrorFields;
 use crate::account::Provider;
@@ -8,16 +9,16 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// What a vendor's error means, where the status alone would not say it.
+/// The meaning of a vendor's error where the status alone is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// This request is too much for the account; a smaller one is not.
+    /// The request is too large for the account; a smaller one is not.
     TooMuch,
-    /// The account has not got the model, or a feature of it.
+    /// The model, or a feature of it, is not available to the account.
     Unavailable,
-    /// The account as a whole is out, perhaps until a named moment.
+    /// The account as a whole cannot be used, in some cases until a known moment.
     Out(RestReason, Option<Timestamp>),
-    /// The credential is not taken.
+    /// The credential is refused.
     Refused,
 }
 
@@ -31,8 +32,9 @@ pub(super) struct Seen<'a> {
 
 type Rule = fn(&Seen<'_>) -> Option<Meaning>;
 
-/// What the error means to an upstream of this kind. An account may point at a gateway that passes
-/// the words of others on, so the vendors of a dialect come first and the others after them.
+/// The meaning of the error at an upstream of this provider. An account can point at a gateway that
+/// passes on other vendors' messages, so the vendors of the account's protocol come first and the
+/// others after them.
 pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
     let rules: &[Rule] = match provider {
         Provider::Anthropic => &[anthropic, openai, openrouter],
@@ -44,9 +46,9 @@ pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
     rules.iter().find_map(|rule| rule(seen))
 }
 
-/// The texts with 400 are as users of Claude Code have reported them: credit (anthropics/claude-code
-/// #88711, 2026-08-22), limits (#38035, 2026-03-24), organization (#72457, 2026-06-30), long context
-/// (#44863, 2026-04-07). None of them has a code or a type of its own.
+/// The messages with 400 are as users of Claude Code have reported them: credit
+/// (anthropics/claude-code #88711, 2026-08-22), limits (#38035, 2026-03-24), organization (#72457,
+/// 2026-06-30), long context (#44863, 2026-04-07). None of them has a separate code or type.
 fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
     let error = seen.error;
     if error.is_any(&["billing_error"]) {
@@ -85,7 +87,7 @@ fn regained(message: &str) -> Option<Timestamp> {
 
 /// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175; an account's own
 /// limit that one request exceeds ("Request too large for gpt-4o … on tokens per min"): the same
-/// page, `rate_limit_exceeded`. Others have taken the codes over (Moonshot, DeepSeek, vLLM).
+/// page, `rate_limit_exceeded`. Others use the same codes (Moonshot, DeepSeek, vLLM).
 fn openai(seen: &Seen<'_>) -> Option<Meaning> {
     const MONEY: [&str; 8] = [
         "insufficient_quota",
@@ -140,7 +142,7 @@ fn azure(seen: &Seen<'_>) -> Option<Meaning> {
         .then_some(Meaning::Unavailable)
 }
 
-/// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11): a bad key is told with 400.
+/// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11). A bad key gets a 400.
 fn google(seen: &Seen<'_>) -> Option<Meaning> {
     const REFUSED: [&str; 7] = [
         "API_KEY_INVALID",
@@ -179,8 +181,8 @@ fn openrouter(seen: &Seen<'_>) -> Option<Meaning> {
         .then_some(Meaning::Unavailable)
 }
 
-/// xAI has no code for it: 403 (warpdotdev/warp #14863, 2026-08-09; continuedev/continue #12670,
-/// 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09).
+/// xAI has no code for it. It answers with 403 (warpdotdev/warp #14863, 2026-08-09;
+/// continuedev/continue #12670, 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09).
 fn xai(seen: &Seen<'_>) -> Option<Meaning> {
     let error = seen.error;
     let is_spent = error.begins("Your team ")
@@ -193,7 +195,7 @@ fn xai(seen: &Seen<'_>) -> Option<Meaning> {
         .then_some(Meaning::Out(RestReason::CreditUsedUp, None))
 }
 
-/// Groq tells both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
+/// Groq answers both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
 fn groq(seen: &Seen<'_>) -> Option<Meaning> {
     const MODEL: [&str; 3] = [
         "model_permission_blocked_org",
@@ -216,8 +218,8 @@ fn alibaba(seen: &Seen<'_>) -> Option<Meaning> {
     is_overdue.then_some(Meaning::Out(RestReason::CreditUsedUp, None))
 }
 
-/// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions were put in Anthropic's words
-/// before; a model that a region has not got is told with a `ValidationException`.
+/// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions are converted to Anthropic's
+/// error format before. A region that does not have the model answers with a `ValidationException`.
 fn bedrock(seen: &Seen<'_>) -> Option<Meaning> {
     const REFUSED: [&str; 5] = [
         "UnrecognizedClientException",
