@@ -1,8 +1,8 @@
 //! The local stores over loopback HTTP, for the AWS command line and `cargo lambda watch`: one
 //! endpoint for all services.
 //!
-//! Any credentials are accepted, so nothing but loopback is listened on, and a request that names
-//! another host (a web page behind a rebound name) is refused.
+//! The stores accept any credentials. Therefore the endpoint listens on loopback only and refuses
+//! requests that name another host (a web page after DNS rebinding).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -27,11 +27,11 @@ use crate::{
     stores::Stores,
 };
 
-/// DynamoDB's own limit of a request.
+/// DynamoDB's own limit for a request.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Answers requests on `listener` until `shutdown`; those under way are finished, within bounds.
+/// Answers requests on `listener` until `shutdown`. Open requests are finished within a time limit.
 pub(crate) async fn serve(
     stores: Stores,
     listener: TcpListener,
@@ -62,7 +62,7 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// The next connection; none after `shutdown`.
+/// The next connection; `None` after `shutdown`.
 async fn next(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
     loop {
         let accepted = tokio::select! {
@@ -114,7 +114,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Whether the host that the client wanted is this machine.
+/// Whether the client addressed this machine.
 fn is_local(host: &str, authority: Option<&str>) -> bool {
     let host = authority.unwrap_or(host);
     let name = match host.rsplit_once(':') {

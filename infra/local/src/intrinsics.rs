@@ -1,8 +1,8 @@
-//! Resolves the intrinsic functions of a `CloudFormation` text, as if each resource's name and ARN
-//! were its logical id: `!Ref`, `!GetAtt`, `!Sub` and `!If` with the conditions that it names, all
-//! in their short forms. Parameters have their defaults.
+//! Resolves the intrinsic functions of a `CloudFormation` template, with each resource's logical id
+//! as its name and ARN: `!Ref`, `!GetAtt`, `!Sub` and `!If` with named conditions, all in their
+//! short forms. Parameters have their default values.
 //!
-//! What the resources mean does not belong here: see `template.rs`.
+//! The meaning of the resources is in `template.rs`.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ pub(crate) struct Resource {
     pub(crate) properties: Value,
 }
 
-/// The types whose properties are resolved; others may use what is not understood here.
+/// The types whose properties are resolved; other types can use functions that are not supported
+/// here.
 const PLAYED: [&str; 4] =
     ["AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Serverless::Function"];
 
@@ -51,7 +52,7 @@ fn text_at<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a str> {
     yaml.get(key).and_then(Yaml::as_str)
 }
 
-/// What `!Ref AWS::NoValue` becomes: the property that has it is not there.
+/// Whether the value is `!Ref AWS::NoValue`, which removes the property.
 fn is_no_value(value: &Value) -> bool {
     value.as_str() == Some("AWS::NoValue")
 }
@@ -126,7 +127,7 @@ impl Names<'_> {
         })
     }
 
-    /// A parameter's default, a resource's logical id, or a pseudo parameter as it stands.
+    /// A parameter's default, a resource's logical id, or the name of a pseudo parameter.
     fn lookup(&self, name: &str) -> Result<Value, String> {
         let parameter = self.template.get("Parameters").and_then(|all| all.get(name));
         if let Some(parameter) = parameter {
@@ -137,7 +138,7 @@ impl Names<'_> {
         }
         let resources = self.template.get("Resources");
         let is_resource = |name: &str| resources.is_some_and(|all| all.get(name).is_some());
-        // SAM makes a resource of a function's URL.
+        // SAM makes a resource for a function's URL.
         let is_url = name.strip_suffix("Url").is_some_and(is_resource);
         if is_resource(name) || is_url || name.starts_with("AWS::") {
             return Ok(Value::String(name.to_owned()));
