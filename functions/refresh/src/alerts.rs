@@ -52,7 +52,7 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
     if let Ok(done) = tokio::time::timeout(PATIENCE, delivering).await {
         done?;
     } else {
-        tracing::warn!("the receivers of alerts are slow; the rest waits a minute");
+        tracing::warn!("alert receivers are slow; the next tick sends the remaining alerts");
     }
     Ok(told)
 }
@@ -185,9 +185,12 @@ async fn deliver(
         told.failed += 1;
         broken.push(delivery.channel);
         delivery.tries += 1;
-        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "not told: {why}");
+        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "cannot deliver an alert: {why}");
         if delivery.tries >= TRIES_MAX {
-            tracing::error!("given up: {}", delivery.alert.text());
+            tracing::error!(
+                "an alert is given up after {TRIES_MAX} failed deliveries: {}",
+                delivery.alert.text()
+            );
             store.remove_delivery(&delivery).await?;
             continue;
         }

@@ -89,7 +89,7 @@ pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done
     let mut done = Done::default();
     for pending in store.pending().await? {
         if let Err(error) = queue.send_raw(pending.body).await {
-            tracing::warn!(request_id = %pending.id, "{error}; it stays pending");
+            tracing::warn!(request_id = %pending.id, "cannot send a pending usage event, it stays pending: {error}");
             break;
         }
         store.remove_pending(&pending.id).await?;
@@ -97,7 +97,11 @@ pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done
     }
     done.swept = sweep::sweep(store, queue).await?;
     if done != Done::default() {
-        tracing::info!(resent = done.resent, swept = done.swept, "left-over usage sent");
+        tracing::info!(
+            resent = done.resent,
+            swept = done.swept,
+            "sent pending usage events and expired reservations to the queue"
+        );
     }
     Ok(done)
 }

@@ -88,7 +88,7 @@ async fn is_back(
     };
     store.change_health(id, change).await?;
     if is_back {
-        tracing::info!(account_id = %id, "it takes its credential again");
+        tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {
         tracing::debug!(account_id = %id, proof = ?proved.proof, "{}", proved.message);
     }

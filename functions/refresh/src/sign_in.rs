@@ -63,6 +63,6 @@ async fn due(
 
 async fn forget(store: &Store, account: &AccountId) {
     if let Err(error) = store.forget_renewal(account).await {
-        tracing::warn!(account_id = %account, "{error}; it is renewed once more");
+        tracing::warn!(account_id = %account, "cannot delete a renewal request, the token will be renewed again: {error}");
     }
 }

@@ -27,11 +27,11 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
                 let price = prices.cost(&Usage::default(), &reservation.model, reservation.at);
                 let record = reservation.given_up(id.clone(), key.clone(), &price.version);
                 if let Err(error) = queue.send(&record).await {
-                    tracing::warn!(request_id = %id, "{error}; the reservation stays open");
+                    tracing::warn!(request_id = %id, "cannot settle an expired reservation, it stays open: {error}");
                     return Ok(swept);
                 }
                 tracing::warn!(request_id = %id, key_id = %key, cost_usd = %record.cost_usd,
-                    "a request was never settled; it is counted as estimated");
+                    "a request was never settled; its reserved cost is counted as an estimate");
                 swept += 1;
                 due = now + PATIENCE_SECONDS;
             }

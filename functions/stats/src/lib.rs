@@ -47,7 +47,7 @@ pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
                 records.push(record);
             }
             Err(why) => {
-                tracing::error!(message_id = %id, "cannot be stored: {why}");
+                tracing::error!(message_id = %id, "a queue message cannot be stored: {why}");
                 answer.add_failure(id);
             }
         }
@@ -109,14 +109,14 @@ async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
     }
     for (account, at) in latest {
         if let Err(error) = store.note_used(account, at).await {
-            tracing::warn!(account_id = %account, "when it was used is not noted: {error}");
+            tracing::warn!(account_id = %account, "cannot store when the account was last used: {error}");
         }
     }
 }
 
 fn give_back(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &CommitError) {
     for record in records {
-        tracing::error!(request_id = %record.id, "not stored, the queue will bring it again: {error}");
+        tracing::error!(request_id = %record.id, "cannot store a usage record, the queue will deliver it again: {error}");
         failed.insert(record.id.clone());
     }
 }
@@ -134,9 +134,10 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoU
                 transaction = without(transaction, &at);
             }
             Err(CommitError::Unreserved(gone)) if !gone.is_empty() => {
+                let scopes: Vec<String> = gone.iter().map(ToString::to_string).collect();
                 tracing::error!(
-                    ?gone,
-                    "limit items are gone: events are stored without settling there"
+                    gone = %scopes.join(", "),
+                    "limit items are missing: usage events are stored without settling their reservations"
                 );
                 transaction.settlements.retain(|scope, _| !gone.contains(scope));
             }

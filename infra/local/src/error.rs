@@ -12,7 +12,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Another process holds the lock file of the data directory.
-    #[error("another baton is running on {}", .0.display())]
+    #[error("another baton process is using {}", .0.display())]
     Busy(PathBuf),
     /// A file operation failed.
     #[error("cannot {deed} {}: {cause}", .path.display())]
@@ -32,8 +32,8 @@ pub enum LocalError {
     KeyMalformed(PathBuf),
     /// Data is there, the key that sealed its secrets is not.
     #[error(
-        "key file {} is missing, but the data beside it was sealed with it: restore the file, \
-         or move the directory away to begin anew",
+        "key file {} is missing, but the data in its directory was encrypted with it: restore the \
+         file, or move the directory away to start without data",
         .0.display()
     )]
     KeyMissing(PathBuf),

@@ -53,7 +53,7 @@ impl EventSource {
         tokio::select! {
             () = self.feed(&shutdown, &handler) => {}
             () = too_late => {
-                tracing::warn!(queue = self.queue, "stopped with messages left; they are kept");
+                tracing::warn!(queue = self.queue, "stopped before the queue was empty; its messages are kept");
             }
         }
     }
@@ -123,7 +123,7 @@ impl EventSource {
             Ok(received) => received.messages.unwrap_or_default(),
             Err(cause) => {
                 let cause = DisplayErrorContext(&cause);
-                tracing::warn!(queue = self.queue, %cause, "cannot receive");
+                tracing::warn!(queue = self.queue, %cause, "cannot receive messages");
                 sleep(PAUSE_AFTER_FAILURE).await;
                 Vec::new()
             }
@@ -192,7 +192,7 @@ impl EventSource {
             .await;
         if let Err(cause) = deleted {
             let cause = DisplayErrorContext(&cause);
-            tracing::warn!(queue = self.queue, %cause, "handled messages will come again");
+            tracing::warn!(queue = self.queue, %cause, "cannot delete handled messages, they will be delivered again");
         }
     }
 }

@@ -51,13 +51,13 @@ pub(crate) async fn serve(
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(cause) = connection.await {
-                tracing::debug!(cause, "a connection ended early");
+                tracing::debug!(cause, "a connection failed");
             }
         });
     }
     stores.queues().interrupt();
     if timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests to the local stores were cut");
+        tracing::warn!("open requests to the local stores were cut off at shutdown");
     }
     Ok(())
 }
@@ -86,7 +86,11 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let target = text(&parts.headers, "x-amz-target").to_owned();
     let reply = if !is_local(text(&parts.headers, "host"), parts.uri.host()) {
-        Refusal::client("AccessDeniedException", "only this machine is served").into()
+        Refusal::client(
+            "AccessDeniedException",
+            "the local stores accept requests to this machine only",
+        )
+        .into()
     } else if target.is_empty() {
         Refusal::unknown_operation(&target).into()
     } else {

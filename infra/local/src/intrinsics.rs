@@ -28,7 +28,7 @@ pub(crate) fn resolve_template(template: &str) -> Result<BTreeMap<String, Resour
         yaml_serde::from_str(template).map_err(|cause| LocalError::Template(cause.to_string()))?;
     let names = Names { template: &template };
     let Some(Yaml::Mapping(resources)) = template.get("Resources") else {
-        return Err(LocalError::Template("it has no Resources".to_owned()));
+        return Err(LocalError::Template("the section Resources is missing".to_owned()));
     };
     let mut resolved = BTreeMap::new();
     for (name, resource) in resources {
@@ -97,14 +97,14 @@ impl Names<'_> {
                 }
                 _ => Err("!If takes a condition and two values".to_owned()),
             },
-            _ => Err(format!("{tag} is not understood by the local stack")),
+            _ => Err(format!("{tag} is not supported by the local stack")),
         }
     }
 
     /// Whether the condition of this name holds.
     fn holds(&self, name: &str) -> Result<bool, String> {
         let condition = self.template.get("Conditions").and_then(|all| all.get(name));
-        self.test(condition.ok_or_else(|| format!("!If: no condition is called {name}"))?)
+        self.test(condition.ok_or_else(|| format!("!If: no condition is named {name}"))?)
     }
 
     fn test(&self, condition: &Yaml) -> Result<bool, String> {
@@ -115,7 +115,7 @@ impl Names<'_> {
         match (tag.as_str(), tagged.value.as_sequence().map(Vec::as_slice)) {
             ("!Not", Some([inner])) => self.test(inner).map(|holds| !holds),
             ("!Equals", Some([left, right])) => Ok(self.word(left)? == self.word(right)?),
-            _ => Err(format!("{tag} is not understood by the local stack")),
+            _ => Err(format!("{tag} is not supported by the local stack")),
         }
     }
 
@@ -143,14 +143,16 @@ impl Names<'_> {
         if is_resource(name) || is_url || name.starts_with("AWS::") {
             return Ok(Value::String(name.to_owned()));
         }
-        Err(format!("nothing is called {name}"))
+        Err(format!("no parameter or resource is named {name}"))
     }
 
     fn substitute(&self, text: &str) -> Result<String, String> {
         let mut pieces = text.split("${");
         let mut result = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
-            let (name, rest) = piece.split_once('}').ok_or_else(|| format!("{text:?} is cut"))?;
+            let (name, rest) = piece
+                .split_once('}')
+                .ok_or_else(|| format!("a closing brace is missing in {text:?}"))?;
             match self.lookup(name.split('.').next().unwrap_or(name))? {
                 Value::String(value) => result.push_str(&value),
                 other => result.push_str(&other.to_string()),

@@ -109,8 +109,8 @@ impl Kms {
         if head[0] != LAYOUT {
             return Err(refused());
         }
-        // KMS finds the key from the ciphertext. Here a request without a key id can only mean the
-        // single key.
+        // KMS finds the key from the ciphertext. Here a request without a key id means the
+        // first key, which is the template's only one.
         let name = match &request.key_id {
             Some(_) => self.name(request)?,
             None => self.names.first().ok_or_else(refused)?,

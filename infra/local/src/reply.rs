@@ -44,7 +44,7 @@ impl Refusal {
     }
 
     pub(crate) fn unknown_operation(target: &str) -> Self {
-        Self::client("UnknownOperationException", format!("nothing here answers {target:?}"))
+        Self::client("UnknownOperationException", format!("unknown operation {target:?}"))
     }
 
     pub(crate) fn code(&self) -> &'static str {

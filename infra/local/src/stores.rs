@@ -93,7 +93,9 @@ impl Inner {
         {
             match swept {
                 Ok(count) => tracing::debug!(store, count, "expired items deleted"),
-                Err(refusal) => tracing::warn!(store, cause = refusal.message(), "cannot sweep"),
+                Err(refusal) => {
+                    tracing::warn!(store, cause = refusal.message(), "cannot delete expired items");
+                }
             }
         }
     }

@@ -166,13 +166,13 @@ impl Alert {
             }
             Event::LimitBlocks(limit) => {
                 let (whose, period, amounts) = (limit.whose(), &limit.period, limit.amounts());
-                format!("{whose}: the {period} limit turns requests away ({amounts})")
+                format!("{whose}: requests are refused because of the {period} limit ({amounts})")
             }
             Event::Account { name, state, reason, until, .. } => {
                 let state = match state {
                     Told::Ready => "is ready again",
-                    Told::Cooling => "is out",
-                    Told::AuthFailed => "is refused by its upstream; it needs another credential",
+                    Told::Cooling => "is not used",
+                    Told::AuthFailed => "cannot be used; it needs another credential",
                 };
                 let until = until.map(|at| at.strftime(" until %Y-%m-%d %H:%M UTC").to_string());
                 let reason = reason.as_ref().map(|reason| format!(" ({reason})"));
@@ -180,10 +180,10 @@ impl Alert {
                 format!("account {name} {state}{until}{reason}")
             }
             Event::UsageCapped { name, request_id, .. } => format!(
-                "account {name} claims more usage than its requests permit (first {request_id}); \
-                 they are settled at the most that they permit"
+                "account {name} reports more usage than its requests permit (first: {request_id}); \
+                 these requests are charged with the most that they permit"
             ),
-            Event::Test => "this is a test: alerts arrive".to_owned(),
+            Event::Test => "this is a test alert".to_owned(),
         }
     }
 

@@ -136,15 +136,15 @@ impl std::fmt::Display for Ineligible {
         match self {
             Self::Disabled => out.write_str("is disabled"),
             Self::Model => out.write_str("does not serve the model"),
-            Self::Protocol => out.write_str("does not speak the protocol"),
+            Self::Protocol => out.write_str("does not support the protocol"),
             Self::Cooling { until, reason } => {
                 let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
                 write!(out, "is cooling down until {until} ({reason})")
             }
             Self::AuthFailed(reason) => write!(out, "has a refused credential ({reason})"),
-            Self::SignedOut => out.write_str("has no valid token; a new one is asked for"),
-            Self::Tried => out.write_str("has failed this request"),
-            Self::Full => out.write_str("has as many requests under way as it may"),
+            Self::SignedOut => out.write_str("has no valid token; a new one has been requested"),
+            Self::Tried => out.write_str("has already failed for this request"),
+            Self::Full => out.write_str("has reached its limit of concurrent requests"),
         }
     }
 }

@@ -161,7 +161,7 @@ impl PriceTable {
         let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
         (demand.is_fast && lacks(&has_fast_price)).then(|| Unbounded {
             field: "speed".to_owned(),
-            advice: "the model's price for `fast` is not known: ask without it",
+            advice: "the price of fast speed is not known for this model: leave the field out",
         })
     }
 }

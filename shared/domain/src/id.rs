@@ -103,7 +103,7 @@ id!(
     AccountId, "acc", 16
 );
 id!(
-    /// A group: the accounts that a set of keys may use.
+    /// A group: the accounts that a set of keys can use.
     GroupId, "grp", 16
 );
 id!(

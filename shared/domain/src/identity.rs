@@ -39,7 +39,7 @@ pub enum Doubt {
     #[error("`nonce` is not the one of this sign-in")]
     Nonce,
     /// Expired, not yet valid, or without times.
-    #[error("`exp`, `iat` or `nbf` is missing or does not fit our clock")]
+    #[error("`exp`, `iat` or `nbf` is missing or does not agree with this machine's clock")]
     Time,
     /// No subject.
     #[error("`sub` is missing")]
@@ -141,7 +141,7 @@ impl FromStr for Allowed {
             !is_plain || one.starts_with('@') || one.ends_with('@')
         };
         if all.iter().any(is_odd) {
-            return Err("is a list of addresses and domains: example.com, ada@example.org");
+            return Err("expected addresses and domains, such as example.com, ada@example.org");
         }
         Ok(Self(all))
     }
@@ -179,7 +179,7 @@ impl FromStr for AdminClaim {
             Some((name, value)) if !name.is_empty() && !value.is_empty() => {
                 Ok(Self { name: name.to_owned(), value: value.to_owned() })
             }
-            _ => Err("is a claim and its value: groups=baton-admins"),
+            _ => Err("must be a claim and its value, such as groups=baton-admins"),
         }
     }
 }

@@ -84,7 +84,7 @@ const KEPT_SECONDS: i64 = 35 * 24 * 3600;
 /// The same for minutes, in which nothing is settled.
 const MINUTE_KEPT_SECONDS: i64 = 120;
 
-/// Whether the window of this name ended so long before `now` that its counter can be deleted.
+/// Whether the counter of this window can be deleted at `now`, long after the window's end.
 pub fn is_bygone(name: &str, now: Timestamp) -> bool {
     let start = match name.split_once('#') {
         Some(("r", minute)) => format!("{minute}:00Z"),

@@ -92,14 +92,13 @@ const fn named(name: &'static str, help: &'static str) -> Named {
     Named { name, help }
 }
 
-/// By dialect, status and outcome.
+/// By `dialect` (the client's protocol), `status` and `outcome`.
 pub const REQUESTS: Named =
-    named("baton.requests", "Requests that are over, by what the client got and how it ended.");
+    named("baton.requests", "Finished requests, by the client's protocol, status and outcome.");
 /// By kind and model.
 pub const TOKENS: Named = named("baton.tokens", "Tokens as billed.");
 /// By model.
-pub const SPEND_USD: Named =
-    named("baton.spend.usd", "List price of what was served, in US dollars.");
+pub const SPEND_USD: Named = named("baton.spend.usd", "List price of the usage, in US dollars.");
 /// In seconds.
 pub const TTFT: Named =
     named("baton.ttft", "Seconds from a request's acceptance to the answer's first byte.");
@@ -107,18 +106,18 @@ pub const TTFT: Named =
 pub const DURATION: Named =
     named("baton.duration", "Seconds from a request's acceptance to its end.");
 /// By provider and result.
-pub const ATTEMPTS: Named = named("baton.upstream.attempts", "Calls of upstreams.");
+pub const ATTEMPTS: Named = named("baton.upstream.attempts", "Calls to upstreams.");
 /// By cause.
 pub const FAILOVERS: Named =
-    named("baton.failovers", "Requests that went on to another account, by why the last failed.");
+    named("baton.failovers", "Failovers to another account, by the cause of the failed attempt.");
 /// A gauge.
-pub const OPEN_STREAMS: Named = named("baton.streams.open", "Answers that are on their way.");
+pub const OPEN_STREAMS: Named = named("baton.streams.open", "Answers that are being sent now.");
 /// A gauge, by state.
 pub const ACCOUNTS: Named = named("baton.accounts", "Upstream accounts by their state.");
 /// A gauge.
 pub const PENDING: Named = named(
     "baton.usage.pending",
-    "Usage records that the queue did not take and that wait beside it.",
+    "Usage records that the queue did not accept and that will be sent again.",
 );
 /// A gauge.
 pub const QUEUED: Named = named("baton.usage.queued", "Usage records in the queue.");
@@ -126,7 +125,7 @@ pub const QUEUED: Named = named("baton.usage.queued", "Usage records in the queu
 pub const DEAD_LETTERS: Named =
     named("baton.usage.dead_letters", "Usage records that could not be stored.");
 /// Always 1, by version.
-pub const BUILD_INFO: Named = named("baton.build.info", "The version that runs.");
+pub const BUILD_INFO: Named = named("baton.build.info", "The running version.");
 
 /// The upper bounds of the histograms' buckets in milliseconds, from a quick refusal to a long
 /// answer.

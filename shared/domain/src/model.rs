@@ -178,7 +178,7 @@ const PATTERN_BYTES_MAX: usize = 256;
 
 /// The text is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a model pattern has 1 to 256 printable characters, `*` for any run of them")]
+#[error("a model pattern must have 1 to 256 printable characters; `*` stands for any characters")]
 pub struct NotAPattern;
 
 impl ModelPattern {

@@ -71,7 +71,7 @@ const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
     (
         RestReason::TokenRefused,
         "token_refused",
-        "the token is refused (401); a new one is asked for",
+        "the upstream refuses the token (401); a new one has been requested",
         &["the token is refused (401); a new one is asked for"],
     ),
     (
@@ -80,7 +80,7 @@ const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
         "the upstream refuses the credential (401)",
         &["the upstream refuses the credential (401)"],
     ),
-    (RestReason::TokenEnded, "token_ended", "the token is not renewed any more", &[]),
+    (RestReason::TokenEnded, "token_ended", "the token can no longer be renewed", &[]),
     (RestReason::Overloaded, "overloaded", "overloaded (529)", &["overloaded (529)"]),
     (RestReason::ServerError, "server_error", "server error", &["server error"]),
     (RestReason::Unreachable, "unreachable", "unreachable", &["unreachable"]),
@@ -91,7 +91,7 @@ const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
         "the upstream's stream began with an error",
         &["the upstream's stream began with an error"],
     ),
-    (RestReason::Unknown, "unknown", "the reason is not known", &[]),
+    (RestReason::Unknown, "unknown", "unknown reason", &[]),
 ];
 
 impl RestReason {

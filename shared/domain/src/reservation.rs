@@ -50,8 +50,8 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The record of a request that nobody settled: it cost what was reserved, for all we know.
-    /// Which account served it is not known either; that one has an id of zeros.
+    /// The record of a request that was never settled: the reserved amount counts as its cost. It
+    /// is not known which account served it, so the account's id consists of zeros.
     pub fn given_up(&self, id: RequestId, key: KeyId, price_version: &str) -> UsageRecord {
         let duration = self.expires.saturating_mul(1000).saturating_sub(self.at.as_millisecond());
         UsageRecord {
@@ -102,7 +102,8 @@ pub struct Counted {
     pub windows: BTreeMap<String, i128>,
     /// Of a key: its requests under way.
     pub open: BTreeMap<RequestId, Reservation>,
-    /// Of a pool: the same as mere sums, since each request stands in its key's item.
+    /// For a scope with shared limits: only the sums, because each request is stored in its key's
+    /// item.
     pub pooled: Pooled,
 }
 
@@ -276,7 +277,8 @@ impl Counted {
         self.windows.get(&minute(at).name).copied().unwrap_or_default()
     }
 
-    /// What stands in the way of a request of this estimate: see [`Blocked`] for which of several.
+    /// The limit that blocks a request of this estimate; see [`Blocked`] for the choice among
+    /// several.
     pub fn blocked(&self, limits: &Limits, estimate: PicoUsd, at: Timestamp) -> Option<Blocked> {
         let money = limits.monies().filter_map(|(period, limit)| {
             let counts = (self.spent(period, at), self.committed(&period.window(at)));
@@ -312,8 +314,8 @@ pub struct Spend {
 }
 
 impl Bounds {
-    /// Which limit of which scope stands in the way of a request of this estimate, where `counted` is
-    /// what is counted of each scope in turn ([`Bounds::all`]).
+    /// The limit that blocks a request of this estimate, with its scope. `counted` has the counters
+    /// of each scope, in the order of [`Bounds::all`].
     pub fn blocked(
         &self,
         counted: &[Counted],

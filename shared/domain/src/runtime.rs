@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Runtime {
-    /// Whether users may use the admin API with their relay keys.
+    /// Whether users can call the admin API with their relay keys.
     pub member_access: bool,
 }
 

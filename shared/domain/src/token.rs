@@ -214,7 +214,7 @@ impl Standing {
     /// The grant is not sent again.
     #[must_use]
     pub fn lost(&self) -> Self {
-        let reason = "a renewal was begun and its answer is lost with the process that asked; \
+        let reason = "the answer to a renewal was lost because the process that requested it ended; \
                       sign in again";
         Self { ended: Some(reason.to_owned()), ..self.clone() }
     }

@@ -20,13 +20,13 @@ use vendors::{Meaning, Seen, meaning};
 pub enum Failure<'a> {
     /// The upstream answered with an error status.
     Status(UpstreamError<'a>),
-    /// The stream's first event was an error; its status is what it stands for.
+    /// The stream's first event was an error. The status is the one that it stands for.
     FirstEvent(UpstreamError<'a>),
     /// No connection, or it broke before the answer.
     Unreachable,
     /// The first byte took too long.
     Timeout,
-    /// It was not called: the request cannot be put in its words.
+    /// The upstream was not called, because the request cannot be converted to its protocol.
     NotAsked,
 }
 
@@ -80,7 +80,7 @@ pub struct Verdict {
     pub request: Next,
     /// What happens to the account.
     pub account: Effect,
-    /// Whether a new token is to be asked for.
+    /// Whether a new token must be requested.
     pub asks_renewal: bool,
     /// Whether the upstream's message is about the organization's credential or money, which
     /// clients must not see.
@@ -124,7 +124,7 @@ pub enum Effect {
         until: Timestamp,
         /// Why.
         reason: RestReason,
-        /// The upstream has named no time and may well answer before.
+        /// The upstream has named no time and may answer earlier.
         is_guess: bool,
         /// Another token than this one ends it.
         token_issue: Option<u64>,
@@ -249,7 +249,8 @@ fn of_status(
             refused(facts, RestReason::CredentialRefused, now)
         }
         403 if answer.error.is_named() => elsewhere(unavailable(facts, now)),
-        // A firewall, or a proxy: it may be the request's words, or the account's address.
+        // It comes from a firewall or a proxy: the request's text or the account's address can be
+        // the cause.
         403 => elsewhere(Effect::Suspect { reason: RestReason::Forbidden }),
         529 => elsewhere(overloaded(now, jitter)),
         429 | 500 | 503 if is_overloaded => elsewhere(overloaded(now, jitter)),

@@ -40,7 +40,7 @@ async fn a_second_user_gets_a_clear_line() {
     let first = Local::open(Some(dir.path())).await.unwrap();
     let line = Local::open(Some(dir.path())).await.err().unwrap().to_string();
     let shown = dir.path().canonicalize().unwrap();
-    assert_eq!(line, format!("another baton is running on {}", shown.display()));
+    assert_eq!(line, format!("another baton process is using {}", shown.display()));
     drop(first);
     Local::open(Some(dir.path())).await.unwrap();
 }
