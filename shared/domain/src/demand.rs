@@ -58,7 +58,7 @@ pub struct Demand {
 pub struct Unbounded {
     /// The name of the field, as the client knows it.
     pub field: String,
-    /// What the client can do.
+    /// Advice for the client.
     pub advice: &'static str,
 }
 

@@ -187,7 +187,7 @@ impl FromStr for AdminClaim {
 /// The rules for people whom the provider has authenticated.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Who can sign in.
+    /// The people who can sign in.
     pub allowed: Allowed,
     /// The claim that makes administrators. If it is set, it decides the role at each sign-in.
     pub admin_claim: Option<AdminClaim>,

@@ -29,7 +29,7 @@ pub struct Reservation {
     /// When it was accepted: decides the windows that it counts in.
     #[serde(rename = "a")]
     pub at: Timestamp,
-    /// From when on, in unix seconds, it is given up.
+    /// When the reservation expires, in Unix seconds.
     #[serde(rename = "x")]
     pub expires: i64,
     /// The model asked for.
@@ -305,11 +305,11 @@ impl Counted {
 /// A money limit and what is spent of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spend {
-    /// Of which period.
+    /// The period of the limit.
     pub period: Period,
-    /// So much is spent and settled.
+    /// The amount spent and settled.
     pub spent: PicoUsd,
-    /// Of so much.
+    /// The limit.
     pub limit: PicoUsd,
 }
 
@@ -340,14 +340,14 @@ impl Bounds {
     }
 }
 
-/// What settles reservations in one item: one change, however many records it is for.
+/// The change that settles reservations in one item, for any number of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settlement {
-    /// What each window's number changes by: actual cost less estimate.
+    /// The change of each window's number: actual cost minus estimate.
     pub changes: BTreeMap<String, PicoUsd>,
     /// The reservations that are over.
     pub closed: Vec<RequestId>,
-    /// What was reserved for them.
+    /// The amount that was reserved for them.
     pub estimates: PicoUsd,
 }
 

@@ -11,7 +11,7 @@ pub const IDLE: SignedDuration = SignedDuration::from_hours(1);
 /// The precision of the last use, so that not every use causes a write.
 const USE_KNOWN_TO: SignedDuration = SignedDuration::from_mins(5);
 
-/// Who has signed in, and how.
+/// The person who has signed in, and the way of signing in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
     /// Somebody with the admin token.

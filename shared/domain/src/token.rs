@@ -21,7 +21,7 @@ const PAUSE_MAX: SignedDuration = SignedDuration::from_mins(15);
 pub struct Exchange {
     /// The URL of the token endpoint.
     pub token_url: String,
-    /// What is exchanged for a token.
+    /// The grant that is exchanged for a token.
     pub grant: Grant,
     /// How Baton sends its client secret, if it has one.
     #[serde(default)]
@@ -39,7 +39,7 @@ pub enum ClientAuth {
     ClientSecretBasic,
 }
 
-/// What is exchanged for a token.
+/// A grant that is exchanged for a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Grant {

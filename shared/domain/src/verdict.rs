@@ -35,13 +35,13 @@ pub enum Failure<'a> {
 pub struct UpstreamError<'a> {
     /// HTTP status.
     pub status: u16,
-    /// What the headers say of limits.
+    /// The limits that the headers announce.
     pub announced: &'a AnnouncedLimit,
-    /// What the body says.
+    /// The fields of the body.
     pub error: &'a ErrorFields,
 }
 
-/// What an answer's headers say of the limit that it met.
+/// The limit that the headers of an answer announce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnouncedLimit {
     /// `retry-after` or `retry-after-ms`, from now.
@@ -58,14 +58,14 @@ pub struct AnnouncedLimit {
     pub family: Option<String>,
 }
 
-/// What is known of the request and of the account that was asked.
+/// The facts about the request and the account that the decision needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestFacts<'a> {
     /// The kind of upstream.
     pub provider: Provider,
     /// What the account's credential is made of.
     pub credential: CredentialKind,
-    /// Which token the account has, if it has one that is renewed.
+    /// The number of the account's token, if it is a renewed one.
     pub token_issue: Option<u64>,
     /// The model, by the name that the upstream knows it by.
     pub model: &'a str,
@@ -204,7 +204,8 @@ pub fn classify(
     }
 }
 
-/// What a confirmed suspicion means: a free call with the credential has failed with this status.
+/// The effect of a confirmed suspicion: a free call with the credential has failed with this
+/// status.
 pub fn confirmed(reason: RestReason, now: Timestamp) -> Option<Effect> {
     let rest = |scope| rest(scope, later(now, FORBIDDEN_SECONDS), reason, false);
     (reason == RestReason::Forbidden).then(|| rest(RestScope::Account))
