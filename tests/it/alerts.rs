@@ -217,7 +217,7 @@ async fn a_delivery_is_signed_and_names_its_alert() {
     assert_eq!(test["channels"], json!(["webhook"]));
     assert_eq!(told(&office).await, (0, 1, 0));
     let (headers, body) = receiver.take().pop().expect("it arrived");
-    assert_eq!(body, r#"{"text":"Baton: this is a test: alerts arrive"}"#);
+    assert_eq!(body, r#"{"text":"Baton: this is a test alert"}"#);
     assert_eq!(headers["baton-alert-id"], test["id"].as_str().expect("an id"));
     let second = office.store.clock().now().as_second();
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
@@ -244,7 +244,7 @@ async fn what_does_not_arrive_is_tried_again_with_growing_patience() {
     wait(30);
     receiver.fail(false);
     assert_eq!(told(&office).await, (0, 1, 0));
-    assert_eq!(receiver.texts(), ["this is a test: alerts arrive"]);
+    assert_eq!(receiver.texts(), ["this is a test alert"]);
     assert_eq!(office.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
 
     receiver.fail(true);
@@ -315,7 +315,7 @@ async fn a_limit_that_turns_requests_away_is_told_once_with_its_amount() {
         office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
     }
     assert_eq!(told(&office).await, (1, 1, 0));
-    let text = "key ci: the daily limit turns requests away (0.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
+    let text = "key ci: requests are refused because of the daily limit (0.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(receiver.texts(), [text]);
     office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
     assert_eq!(told(&office).await, (0, 0, 0), "this process has said so");

@@ -1,5 +1,5 @@
-//! Alerts: looks at the limits that have changed and at the accounts, sends what is news on its
-//! way, and delivers what waits. What is news is decided in `domain::alert`.
+//! Finds changes of limits and accounts that operators are notified of, stores the alerts, and
+//! delivers them. `domain::alert` decides which changes cause an alert.
 
 use baton_cloud::herald::{Herald, Webhook};
 use baton_cloud::store::{AlertSettings, Delivery, LastTold, Store, StoreError};
@@ -9,34 +9,34 @@ use baton_domain::key::{Group, Key, Limits, User};
 use baton_domain::scope::Scope;
 use std::time::Duration;
 
-/// Two of these must not overlap.
+/// Two of these runs must not overlap.
 const LEASE: Duration = Duration::from_secs(50);
 
-/// For all deliveries of a tick; what is left comes with the next one.
+/// The time for all deliveries of a tick. The rest is delivered in the next tick.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The wait after the first failure; it doubles with each further one.
+/// The wait after the first failure; each further failure doubles it.
 const BACKOFF_SECONDS: i64 = 30;
 const BACKOFF_SECONDS_MAX: i64 = 3600;
 
-/// About a day of tries; then the log is the only place where it stands.
+/// About one day of tries. After that the alert is only in the log.
 const TRIES_MAX: u32 = 30;
 
-/// What was done.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Told {
-    /// Alerts that are new.
+    /// New alerts.
     pub noticed: usize,
-    /// Deliveries that arrived.
+    /// Successful deliveries.
     pub delivered: usize,
-    /// Deliveries that did not, and are tried again.
+    /// Failed deliveries, which will be tried again.
     pub failed: usize,
 }
 
-/// Tells operators what is news.
+/// Notifies operators of changes.
 ///
 /// # Errors
-/// When the store cannot be read; the next tick tries again.
+/// The store cannot be read. The next tick tries again.
 pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, StoreError> {
     let mut told = Told::default();
     if !store.lease("alerts", owner, LEASE).await? {
@@ -52,12 +52,12 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
     if let Ok(done) = tokio::time::timeout(PATIENCE, delivering).await {
         done?;
     } else {
-        tracing::warn!("the receivers of alerts are slow; the rest waits a minute");
+        tracing::warn!("alert receivers are slow; the next tick sends the remaining alerts");
     }
     Ok(told)
 }
 
-/// Looks at the limits that were touched since the last time.
+/// Checks the limits that have changed since the last run.
 async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
     let (now, mut noticed) = (store.clock().now(), 0);
     for touched in store.touched_limits().await? {
@@ -93,7 +93,8 @@ async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize
     Ok(noticed)
 }
 
-/// What the scope is called, and all limits that are counted there; none where it is no more.
+/// The name of the scope and all limits that are counted there; `None` if the scope does not exist
+/// any more.
 async fn limits_of(store: &Store, scope: &Scope) -> Result<Option<(String, Limits)>, StoreError> {
     Ok(match scope {
         Scope::Key(id) => match store.read::<Key>(id).await? {
@@ -125,7 +126,7 @@ async fn limits_of(store: &Store, scope: &Scope) -> Result<Option<(String, Limit
     })
 }
 
-/// Compares how accounts are with what was told of them last.
+/// Compares the accounts' states with those in the last alerts.
 async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
     let (now, known) = (store.clock().now(), store.told().await?);
     let (mut noticed, mut cursor) = (0, None);
@@ -162,7 +163,8 @@ async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usi
     }
 }
 
-/// Delivers what is due. After a failure the channel is left alone until the next tick.
+/// Delivers the alerts that are due. After a failure a channel is not used again until the next
+/// tick.
 async fn deliver(
     store: &Store,
     herald: &Herald,
@@ -183,9 +185,12 @@ async fn deliver(
         told.failed += 1;
         broken.push(delivery.channel);
         delivery.tries += 1;
-        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "not told: {why}");
+        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "cannot deliver an alert: {why}");
         if delivery.tries >= TRIES_MAX {
-            tracing::error!("given up: {}", delivery.alert.text());
+            tracing::error!(
+                "an alert is given up after {TRIES_MAX} failed deliveries: {}",
+                delivery.alert.text()
+            );
             store.remove_delivery(&delivery).await?;
             continue;
         }
@@ -210,7 +215,7 @@ async fn send(
             herald.call(&hook, alert, store.clock().now()).await
         }
         (Channel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,
-        // The operator has taken the channel away.
+        // The operator has removed the channel.
         (Channel::Webhook, None, _) | (Channel::Sns, _, None) => Ok(()),
     };
     sent.map_err(|why| why.to_string())

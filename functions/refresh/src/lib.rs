@@ -1,8 +1,8 @@
-//! The caretaker: what has to happen on a schedule.
+//! Scheduled maintenance.
 //!
-//! Usage events that the queue did not take are sent again, reservations that nobody settled are,
-//! tokens are renewed ahead of their end, accounts whose credential was refused
-//! are asked again, and operators are told what is news.
+//! It sends usage events again that the queue did not accept, settles expired reservations, renews
+//! tokens before they expire, checks accounts whose credential was refused, and notifies operators
+//! of changes.
 
 pub mod alerts;
 mod recovery;
@@ -21,39 +21,40 @@ use baton_cloud::token_endpoint::TokenEndpoint;
 use baton_cloud::upstream::{NoAnswer, Upstream};
 use std::time::Duration;
 
-/// Two ticks of one minute must not overlap; a crashed one must not block the next for long.
+/// Two ticks of the same minute must not overlap. A tick that crashed must not block the next one
+/// for long.
 const LEASE: Duration = Duration::from_secs(50);
 
-/// What a tick has done.
+/// The result of a tick.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Done {
-    /// Another instance is at it; nothing was done.
+    /// Whether another instance held the lease, so that this one did nothing.
     pub elsewhere: bool,
-    /// Pending events that the queue has taken now.
+    /// Pending events that the queue accepted in this tick.
     pub resent: usize,
-    /// Expired reservations that became estimated records now.
+    /// Expired reservations for which this tick sent an estimated record.
     pub swept: usize,
-    /// Tokens that were renewed now.
+    /// Tokens that this tick renewed.
     pub renewed: usize,
-    /// Accounts whose credential is taken again.
+    /// Accounts whose credential is accepted again.
     pub recovered: usize,
 }
 
-/// What reaches out of the house: upstreams, token endpoints, and those who are told.
+/// The clients for external services: upstreams, token endpoints and the receivers of alerts.
 #[derive(Clone)]
 pub struct Outside {
     upstream: Upstream,
-    /// Where tokens are renewed.
+    /// The client for token endpoints.
     pub endpoint: TokenEndpoint,
-    /// Through what operators are told.
+    /// The sender of alerts.
     pub herald: Herald,
 }
 
 impl Outside {
-    /// By the rules for addresses in `settings`. No I/O.
+    /// Makes the clients with the rules for addresses in `settings`. No I/O.
     ///
     /// # Errors
-    /// When the TLS library cannot be set up.
+    /// The TLS library cannot be set up.
     pub fn new(aws: &Aws, settings: &Settings) -> Result<Self, NoAnswer> {
         let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
         let files = IdentityTokens::within(settings.identity_token_dir.clone());
@@ -63,24 +64,24 @@ impl Outside {
     }
 }
 
-/// Looks after the accounts: renews tokens whose time has come, and asks those again that refused
-/// their credential.
+/// Maintains the accounts: renews tokens that are due, and probes accounts whose credential was
+/// refused.
 ///
 /// # Errors
-/// When the store cannot be read; the next tick tries again.
+/// The store cannot be read. The next tick tries again.
 pub async fn tend(store: &Store, outside: &Outside, owner: &str) -> Result<Done, StoreError> {
     let renewed = renew_all(store, &outside.endpoint).await?;
     let recovered = recovery::look_again(store, &outside.upstream, owner).await?;
     Ok(Done { renewed, recovered, ..Done::default() })
 }
 
-/// Brings left-over usage home.
+/// Sends pending usage events and estimated records for expired reservations to the queue.
 ///
-/// A pending event is removed after the queue has taken it: a crash in between sends it twice,
-/// and storing an event is idempotent.
+/// A pending event is removed after the queue has accepted it. A crash in between sends it twice,
+/// which is harmless because storing an event is idempotent.
 ///
 /// # Errors
-/// When the store cannot be read; the next tick tries again.
+/// The store cannot be read. The next tick tries again.
 pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done, StoreError> {
     if !store.lease("refresh", owner, LEASE).await? {
         return Ok(Done { elsewhere: true, ..Done::default() });
@@ -88,7 +89,7 @@ pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done
     let mut done = Done::default();
     for pending in store.pending().await? {
         if let Err(error) = queue.send_raw(pending.body).await {
-            tracing::warn!(request_id = %pending.id, "{error}; it stays pending");
+            tracing::warn!(request_id = %pending.id, "cannot send a pending usage event, it stays pending: {error}");
             break;
         }
         store.remove_pending(&pending.id).await?;
@@ -96,7 +97,11 @@ pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done
     }
     done.swept = sweep::sweep(store, queue).await?;
     if done != Done::default() {
-        tracing::info!(resent = done.resent, swept = done.swept, "left-over usage sent");
+        tracing::info!(
+            resent = done.resent,
+            swept = done.swept,
+            "sent pending usage events and expired reservations to the queue"
+        );
     }
     Ok(done)
 }

@@ -1,4 +1,5 @@
-//! refresh on Lambda: invoked by the schedule, whatever the event says.
+//! The refresh function on Lambda, invoked by the schedule. The content of the event does not
+//! matter.
 
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;

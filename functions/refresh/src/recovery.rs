@@ -1,8 +1,9 @@
-//! Accounts that are out until somebody looks: they are asked again, by a call that costs nothing.
+//! Probes accounts that stay out of use until an operator acts, with a free call.
 //!
-//! A free call shows whether a credential is taken. It shows nothing of a spent limit, so what the
-//! upstream has announced is left to run out. Where a made-up credential passes as well, nothing is
-//! shown: the account then waits for an operator.
+//! A free call shows whether the credential is accepted. It does not show whether a spend limit is
+//! still reached, so such cooldowns end at the time that the upstream announced. If the upstream
+//! accepts an invented credential as well, a free call shows nothing, and the account waits for an
+//! operator.
 
 use baton_cloud::store::{Store, StoreError, Stored};
 use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
@@ -12,20 +13,20 @@ use baton_domain::id::AccountId;
 use baton_domain::reason::RestReason;
 use std::time::Duration;
 
-/// Accounts are asked no more often than this, by all processes together.
+/// The shortest time between two probes of the accounts, over all processes.
 const PAUSE: Duration = Duration::from_mins(5);
 const PAGE: i32 = 100;
 
-/// Asks every account whose credential was refused; returns how many are back.
+/// Probes every account whose credential was refused. Returns how many can be used again.
 ///
 /// # Errors
-/// When the store cannot be read; the next tick tries again.
+/// The store cannot be read. The next tick tries again.
 pub(crate) async fn look_again(
     store: &Store,
     upstream: &Upstream,
     owner: &str,
 ) -> Result<usize, StoreError> {
-    // The lease is not given back: it is what makes this happen once in its time.
+    // The lease is not released: it makes sure that this happens only once per `PAUSE`.
     if !store.lease("recovery", &format!("{owner}#{:x}", store.dice().bits()), PAUSE).await? {
         return Ok(0);
     }
@@ -54,14 +55,14 @@ fn is_worth_a_call(store: &Store, account: &Account) -> bool {
     account.enabled && is_refused
 }
 
-/// Asks one account; a good answer ends whatever is held against it.
+/// Probes one account. A good answer removes all failures that count against it.
 async fn is_back(
     store: &Store,
     upstream: &Upstream,
     stored: &Stored<Account>,
 ) -> Result<bool, StoreError> {
     let id = &stored.value.id;
-    // A token that will not be renewed any more is good for nothing, whatever it still opens.
+    // A token that can no longer be renewed is of no use, even if it is still accepted.
     if store.token(id).await?.is_some_and(|token| token.standing.ended.is_some()) {
         return Ok(false);
     }
@@ -80,14 +81,14 @@ async fn is_back(
     let is_back = proved.proof == Proof::Accepted && proved.effect.is_none();
     let change = |health: &Health| {
         let known = proved.remembered(health);
-        // Only what was looked at is forgiven, not what has happened since.
+        // Only the state that was probed is removed, not a failure that came later.
         let is_same = is_back && health.state == before.state;
         let base = known.as_ref().unwrap_or(health);
         is_same.then(|| base.forgiven(store.clock().now())).or(known)
     };
     store.change_health(id, change).await?;
     if is_back {
-        tracing::info!(account_id = %id, "it takes its credential again");
+        tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {
         tracing::debug!(account_id = %id, proof = ?proved.proof, "{}", proved.message);
     }

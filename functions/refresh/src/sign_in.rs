@@ -1,4 +1,4 @@
-//! Staying signed in: whose token is to be renewed, ahead of its end or because somebody has asked.
+//! Renews tokens before they expire, or when a process has requested it.
 
 use baton_cloud::sign_in::{Renewal, refuse, renew};
 use baton_cloud::store::{ListedToken, Store, StoreError};
@@ -10,15 +10,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Renewals under way at the same time: endpoints that hang must not hold up the others.
+/// The number of renewals at the same time, so that an endpoint that hangs does not delay the
+/// others.
 const AT_ONCE: usize = 32;
-/// After so much of a tick none is begun, so that none is cut off by the tick's end.
+/// No renewal starts after this much of a tick, so that the end of the tick does not cut one off.
 const LAST_BEGIN: Duration = Duration::from_secs(20);
 
-/// Renews every token whose time has come or that somebody has asked for; returns how many.
+/// Renews every token that is due or whose renewal was requested. Returns how many were renewed.
 ///
 /// # Errors
-/// When the store cannot be read; the next tick tries again.
+/// The store cannot be read. The next tick tries again.
 pub async fn renew_all(store: &Store, endpoint: &TokenEndpoint) -> Result<usize, StoreError> {
     let (asked, last_begin) = (store.renewals_asked().await?, Instant::now() + LAST_BEGIN);
     let due = due(store, &asked).await?;
@@ -36,7 +37,7 @@ pub async fn renew_all(store: &Store, endpoint: &TokenEndpoint) -> Result<usize,
     Ok(renewed.into_iter().filter(|renewed| *renewed).count())
 }
 
-/// Whose time has come. Deals with what needs no attempt on the way.
+/// The accounts whose token must be renewed now. Tokens that need no attempt are handled here.
 async fn due(
     store: &Store,
     asked: &HashMap<AccountId, u64>,
@@ -62,6 +63,6 @@ async fn due(
 
 async fn forget(store: &Store, account: &AccountId) {
     if let Err(error) = store.forget_renewal(account).await {
-        tracing::warn!(account_id = %account, "{error}; it is renewed once more");
+        tracing::warn!(account_id = %account, "cannot delete a renewal request, the token will be renewed again: {error}");
     }
 }

@@ -1,18 +1,18 @@
-//! Reservations that have expired: their requests crashed, or their records are lost. Each becomes
-//! an estimated record, which settles it like any other.
+//! Sweeps expired reservations, whose requests crashed or whose records are lost. Each becomes an
+//! estimated record, which settles the reservation as any other record does.
 //!
-//! The record has the request's own id and time, hence the same place in the store: whichever of
-//! it and a late true record is stored first is the only one. It goes through the queue, behind
-//! true records that are in there already.
+//! The record has the id and time of the request, hence the same place in the store. Of this record
+//! and a late real one, only the first to be stored counts. It goes through the queue, behind real
+//! records that are already in it.
 
 use baton_cloud::queue::UsageQueue;
 use baton_cloud::store::{Store, StoreError};
 use baton_domain::usage::Usage;
 
-/// How long a swept reservation has for being settled before it is sent once more.
+/// How long a swept reservation can stay open before its record is sent again.
 const PATIENCE_SECONDS: i64 = 600;
 
-/// Sends a record for each expired reservation; returns how many.
+/// Sends a record for each expired reservation. Returns how many.
 pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, StoreError> {
     let now = store.clock().now().as_second();
     let prices = store.prices().await;
@@ -23,15 +23,15 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
         for (id, reservation) in &counted.open {
             let mut due = reservation.expires;
             if due <= now {
-                // The price that its estimate was made of.
+                // The price that the estimate was computed with.
                 let price = prices.cost(&Usage::default(), &reservation.model, reservation.at);
                 let record = reservation.given_up(id.clone(), key.clone(), &price.version);
                 if let Err(error) = queue.send(&record).await {
-                    tracing::warn!(request_id = %id, "{error}; the reservation stays open");
+                    tracing::warn!(request_id = %id, "cannot settle an expired reservation, it stays open: {error}");
                     return Ok(swept);
                 }
                 tracing::warn!(request_id = %id, key_id = %key, cost_usd = %record.cost_usd,
-                    "a request was never settled; it is counted as estimated");
+                    "a request was never settled; its reserved cost is counted as an estimate");
                 swept += 1;
                 due = now + PATIENCE_SECONDS;
             }

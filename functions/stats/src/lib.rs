@@ -1,8 +1,8 @@
-//! The accountant: usage events from the queue become stored events and rollups, once each.
+//! Stores usage events from the queue and adds them to the rollups, each exactly once.
 //!
-//! A message may come twice, late, or not be a usage event at all. Only the messages that were
-//! not stored are reported as failed; the queue brings them back, and in the end to the
-//! dead-letter queue. What a record adds to is `domain::rollup`'s business.
+//! A message can come twice, late, or with a body that is not a usage event. Only the messages that
+//! were not stored are reported as failed: the queue delivers them again, and in the end moves them
+//! to the dead-letter queue. `domain::rollup` decides which rollups a record adds to.
 
 mod plan;
 
@@ -18,24 +18,24 @@ use plan::Transaction;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-/// Tries before a busy table is left to the queue's redelivery.
+/// The number of tries before a busy table is left to the queue's redelivery.
 const TRIES_MAX: u32 = 6;
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug)]
 pub struct Kept {
-    /// The messages that are to come again.
+    /// The answer to Lambda, with the messages that must be delivered again.
     pub answer: SqsBatchResponse,
-    /// What the events cost that were stored now; one that was stored before counts nothing.
+    /// The cost of the events that this batch stored; events that were stored before do not count.
     pub spent: PicoUsd,
 }
 
-/// Stores the batch and says which messages are to come again.
+/// Stores the batch and returns the messages that must be delivered again.
 pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
     keep(store, event).await.answer
 }
 
-/// Stores the batch and says what became of it.
+/// Stores the batch and returns the complete result.
 pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
     let mut answer = SqsBatchResponse::default();
     let (mut messages, mut records) = (Vec::new(), Vec::new());
@@ -47,7 +47,7 @@ pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
                 records.push(record);
             }
             Err(why) => {
-                tracing::error!(message_id = %id, "cannot be stored: {why}");
+                tracing::error!(message_id = %id, "a queue message cannot be stored: {why}");
                 answer.add_failure(id);
             }
         }
@@ -55,7 +55,8 @@ pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
     let Books { failed, spent } = store_all(store, &records).await;
     let stored = || records.iter().filter(|record| !failed.contains(&record.id));
     note_used(store, stored()).await;
-    // Also for what was stored before: a crash may have come between.
+    // Includes records that an earlier delivery stored, because a crash may have come before this
+    // step.
     let settled: BTreeSet<Scope> = stored().flat_map(Settlement::scopes_of).collect();
     store.touch_limits(settled.iter()).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
@@ -64,14 +65,14 @@ pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
     Kept { answer, spent }
 }
 
-/// What was stored, and what was not.
+/// The records that failed, and the cost of those that were stored.
 #[derive(Default)]
 struct Books {
     failed: HashSet<RequestId>,
     spent: PicoUsd,
 }
 
-/// Stores what can be stored.
+/// Stores as many records as possible.
 async fn store_all(store: &Store, records: &[UsageRecord]) -> Books {
     let mut books = Books::default();
     for transaction in plan::transactions(records, ACTIONS_MAX) {
@@ -87,7 +88,7 @@ async fn store_all(store: &Store, records: &[UsageRecord]) -> Books {
             give_back(&mut books.failed, &together, &error);
             continue;
         }
-        // One that the table refuses must not keep its neighbours out.
+        // One record that the table refuses must not keep the others from being stored.
         for record in together {
             match commit(store, Transaction::of(vec![record])).await {
                 Ok(spent) => books.spent = books.spent.saturating_add(spent),
@@ -98,8 +99,8 @@ async fn store_all(store: &Store, records: &[UsageRecord]) -> Books {
     books
 }
 
-/// Notes when the accounts were used: one update an account, whatever the batch holds. It is for
-/// people to look at, so a failure costs nothing but a line.
+/// Stores when each account was last used, with one update per account. The time is only for
+/// display, so a failure is logged and ignored.
 async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
     let mut latest: HashMap<&AccountId, Timestamp> = HashMap::new();
     for record in records {
@@ -108,20 +109,20 @@ async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
     }
     for (account, at) in latest {
         if let Err(error) = store.note_used(account, at).await {
-            tracing::warn!(account_id = %account, "when it was used is not noted: {error}");
+            tracing::warn!(account_id = %account, "cannot store when the account was last used: {error}");
         }
     }
 }
 
 fn give_back(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &CommitError) {
     for record in records {
-        tracing::error!(request_id = %record.id, "not stored, the queue will bring it again: {error}");
+        tracing::error!(request_id = %record.id, "cannot store a usage record, the queue will deliver it again: {error}");
         failed.insert(record.id.clone());
     }
 }
 
-/// Commits one transaction: without the records that turn out to be stored already, and again
-/// when others were in the way. Answers what the records cost that are stored now.
+/// Commits one transaction. Records that are already stored are removed from it, and conflicts are
+/// tried again. Returns the cost of the records that this call stored.
 async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoUsd, CommitError> {
     let mut tries = 0;
     while !transaction.records.is_empty() {
@@ -133,9 +134,10 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoU
                 transaction = without(transaction, &at);
             }
             Err(CommitError::Unreserved(gone)) if !gone.is_empty() => {
+                let scopes: Vec<String> = gone.iter().map(ToString::to_string).collect();
                 tracing::error!(
-                    ?gone,
-                    "limit items are gone: events are stored without settling there"
+                    gone = %scopes.join(", "),
+                    "limit items are missing: usage events are stored without settling their reservations"
                 );
                 transaction.settlements.retain(|scope, _| !gone.contains(scope));
             }
@@ -149,9 +151,10 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoU
     Ok(PicoUsd::ZERO)
 }
 
-/// Closes reservations whose request is stored already, though unsettled: a relay that got no
-/// answer to its reservation went on without (`BATON_LIMITS_FAIL_…=open`), and the reservation
-/// stood all the same. Only a given-up record comes of it; others were settled as they were stored.
+/// Settles reservations that are still open although the record of their request is stored. That
+/// happens if a relay got no answer to its reservation and continued without it
+/// (`BATON_LIMITS_FAIL_…=open`), while the reservation had been stored. Only the records of expired
+/// reservations are handled here; others were settled when they were stored.
 async fn settle_late(
     store: &Store,
     records: &[&UsageRecord],
@@ -169,7 +172,8 @@ fn without<'a>(transaction: Transaction<'a>, stored: &[usize]) -> Transaction<'a
     Transaction::of(rest.filter(|(at, _)| !stored.contains(at)).map(|(_, record)| record).collect())
 }
 
-/// 10, 20, 40, … ms, and up to as much again by chance, so that two consumers part.
+/// 10, 20, 40, … ms plus a random part of up to the same length, so that two consumers do not
+/// collide again.
 fn backoff(tries: u32, die: u8) -> Duration {
     let step = Duration::from_millis(10) * 2_u32.pow(tries.min(8));
     step + step * u32::from(die) / 255

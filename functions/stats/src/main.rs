@@ -1,4 +1,4 @@
-//! stats on Lambda: invoked with batches of the usage queue.
+//! The stats function on Lambda, invoked with batches of the usage queue.
 
 use aws_lambda_events::sqs::SqsEvent;
 use baton_cloud::aws::Aws;

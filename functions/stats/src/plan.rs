@@ -1,4 +1,5 @@
-//! Cutting a batch into transactions: pure, so that its laws can be tested on paper.
+//! Divides a batch into transactions. The functions are pure, so that property tests can cover
+//! them.
 
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Settlement;
@@ -6,18 +7,17 @@ use baton_domain::rollup::{Rollup, Sums, touched_by};
 use baton_domain::scope::Scope;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Records that are stored together, with the sums that they add and the reservations that they
-/// settle.
+/// Records that are stored together, the sums that they add and the reservations that they settle.
 #[derive(Default)]
 pub(crate) struct Transaction<'a> {
     pub(crate) records: Vec<&'a UsageRecord>,
     pub(crate) sums: HashMap<Rollup, Sums>,
-    /// By scope, since a transaction may touch an item only once.
+    /// Settlements by scope, because a transaction can touch an item only once.
     pub(crate) settlements: BTreeMap<Scope, Settlement>,
 }
 
 impl<'a> Transaction<'a> {
-    /// All of `records` in one.
+    /// Makes one transaction of `records`.
     pub(crate) fn of(records: Vec<&'a UsageRecord>) -> Self {
         let mut transaction = Self::default();
         for record in records {
@@ -37,12 +37,12 @@ impl<'a> Transaction<'a> {
         self.records.push(record);
     }
 
-    /// How many actions it has: a put a record, an update a rollup, an update a limit item.
+    /// The number of actions: one put per record, one update per rollup and one per limit item.
     fn actions(&self) -> usize {
         self.records.len() + self.sums.len() + self.settlements.len()
     }
 
-    /// How many it would have with `record`.
+    /// The number of actions with `record` added.
     fn actions_with(&self, record: &UsageRecord) -> usize {
         let new =
             touched_by(record).iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
@@ -52,9 +52,10 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Cuts `records` into transactions of at most `actions_max` actions. A record that occurs more
-/// than once is stored once. Given-up records come last and by themselves: where the true one is in
-/// the same batch it is what is stored, and the other still closes the reservation.
+/// Divides `records` into transactions of at most `actions_max` actions. A record that occurs more
+/// than once is stored once. Records of expired reservations come last and separately: if the real
+/// record is in the same batch, the real one is stored, and the other one still settles the
+/// reservation.
 pub(crate) fn transactions(records: &[UsageRecord], actions_max: usize) -> Vec<Transaction<'_>> {
     let mut seen = HashSet::new();
     let distinct = records.iter().filter(|record| seen.insert((&record.id, record.is_given_up())));
@@ -137,7 +138,8 @@ mod tests {
             drawn in prop::collection::vec((any::<u8>(), 0_u8..5, 0_u8..3), 0..200),
             actions_max in 9_usize..100,
         ) {
-            // What a record says follows from its id, as it does for a message delivered twice.
+            // The content of a record follows from its id, as for a message that is delivered
+            // twice.
             let records: Vec<_> = drawn.iter().map(|&(id, ..)| record(id, id % 5, id % 3)).collect();
             let plan = transactions(&records, actions_max);
 

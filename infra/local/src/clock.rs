@@ -1,6 +1,6 @@
-//! The one place of this crate where time comes from.
+//! The only source of time in this crate.
 //!
-//! Waiting does not belong here: that is tokio's, which tests can pause.
+//! Waiting uses tokio's clock, which tests can pause.
 
 use std::{
     fmt,
@@ -8,12 +8,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time in milliseconds since 1970. Tests bring their own.
+/// Returns the time in milliseconds since 1970. Tests provide their own.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl Clock {
-    /// A clock that says what `now` says (milliseconds since 1970).
+    /// A clock that returns the values of `now` (milliseconds since 1970).
     pub fn new(now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

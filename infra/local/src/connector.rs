@@ -1,6 +1,6 @@
-//! Lets the real AWS clients talk to the local stores without a port.
+//! Connects the real AWS clients to the local stores without a port.
 //!
-//! What the stores answer does not belong here: this only carries it.
+//! This module only carries requests and answers; the stores produce the answers.
 
 use std::{fmt, time::Duration};
 
@@ -30,12 +30,12 @@ use crate::stores::Stores;
 #[derive(Clone)]
 struct Connector(Stores);
 
-/// A configuration whose clients reach `stores`, and could reach nothing else. In step
-/// (with a `name`), nothing about its retries is left to chance or to other stacks: the SDK keeps a
-/// quota of them for each service and region.
+/// A configuration whose clients reach `stores` and nothing else. With a `name` (in step), retries
+/// do not depend on chance or on other stacks: the SDK keeps a retry quota for each service and
+/// region.
 pub(crate) fn sdk_config(stores: Stores, name: Option<&str>) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "baton-local");
-    // Retried as on AWS, but nobody waits for a service that is in the same process.
+    // Clients retry as on AWS, but with short waits, because the service is in the same process.
     let retries = RetryConfig::standard()
         .with_initial_backoff(Duration::from_millis(1))
         .with_max_backoff(Duration::from_millis(20))

@@ -1,6 +1,6 @@
-//! The data directory: made private, and held by one process at a time.
+//! The data directory: private to its owner, and used by one process at a time.
 //!
-//! What is in its files does not belong here.
+//! Other modules read and write its files.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -10,16 +10,16 @@ use std::{
 
 use crate::LocalError;
 
-/// A data directory that this process holds until it ends, however it ends.
+/// A data directory, locked until this process ends in any way.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// The operating system gives the lock up with the file, also after `kill -9`.
+    /// The operating system releases the lock with the file, also after `kill -9`.
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the directory if need be and takes its lock.
+    /// Creates the directory if necessary and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, LocalError> {
         DirBuilder::new()
             .recursive(true)
@@ -41,7 +41,7 @@ impl DataDir {
         }
     }
 
-    /// A file that only its owner can read, made if need be.
+    /// The path of a file that only its owner can read. The file is created if necessary.
     pub(crate) fn private_file(&self, name: &str) -> Result<PathBuf, LocalError> {
         let path = self.join(name);
         OpenOptions::new()

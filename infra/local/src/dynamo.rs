@@ -1,8 +1,8 @@
-//! DynamoDB in this process: requests of its JSON protocol onto the embedded database.
+//! DynamoDB in this process: runs requests of its JSON protocol on the embedded database.
 //!
-//! What the tables are is the template's business; how requests arrive is `connector`'s and
-//! `http`'s. Known differences from AWS: no transaction conflicts, no throttling (inject them,
-//! see `faults.rs`), every read is consistent, and a `ClientRequestToken` is forgotten at exit.
+//! The template defines the tables, and `connector` and `http` receive the requests. Known
+//! differences from AWS: no transaction conflicts, no throttling (inject them, see `faults.rs`),
+//! every read is consistent, and a `ClientRequestToken` is forgotten at exit.
 
 use std::{path::Path, sync::Arc};
 
@@ -26,8 +26,8 @@ pub(crate) struct Dynamo {
 }
 
 impl Dynamo {
-    /// Opens the file, or an empty database in memory. Only the one in memory obeys `clock`; a file
-    /// has the machine's time.
+    /// Opens the file, or an empty database in memory. Only the database in memory uses `clock`; a
+    /// file uses the machine's time.
     pub(crate) fn open(
         file: Option<&Path>,
         clock: Clock,
@@ -41,7 +41,8 @@ impl Dynamo {
         Ok(Self { database, hands })
     }
 
-    /// Makes what `tables` say and is not there yet; indexes follow the template both ways.
+    /// Creates the tables that do not exist yet. Indexes are added and removed as the template
+    /// says.
     pub(crate) fn provision(&self, tables: &[Table]) -> Result<(), LocalError> {
         for table in tables {
             self.provision_table(table).map_err(|cause| {
@@ -58,7 +59,7 @@ impl Dynamo {
         reply.unwrap_or_else(Reply::from)
     }
 
-    /// Deletes the items whose time is over. DynamoDB does so by itself, within days.
+    /// Deletes expired items. DynamoDB does that itself, within days.
     pub(crate) async fn sweep_ttl(&self) -> Result<usize, Refusal> {
         let database = self.database.clone();
         self.hands.run(move || database.sweep_ttl()).await?.map_err(Refusal::server)
@@ -95,7 +96,7 @@ impl Dynamo {
         })
     }
 
-    /// One of our own requests, through the same door as everybody's.
+    /// Runs a request of the local stack itself, in the same way as a client's.
     fn ask(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
         let answer = self.dispatch(operation, request.to_string().as_bytes());
         let unknown = || DynoxideError::InternalServerError(format!("no operation {operation}"));
@@ -131,7 +132,7 @@ impl Dynamo {
         self.ask("UpdateTimeToLive", &request).map(drop)
     }
 
-    /// Brings an existing table to the template's indexes, as a deployment does.
+    /// Brings the indexes of an existing table to the template's state, as a deployment does.
     fn adapt(&self, table: &Table, found: &Value) -> Result<(), DynoxideError> {
         let wanted = &table.properties;
         if found["KeySchema"] != json!(wanted.key_schema) {
@@ -176,7 +177,7 @@ impl storage_backend::Clock for Clock {
     }
 }
 
-/// Reads the request, runs it, writes the answer.
+/// Reads the request, runs it and writes the answer.
 fn run<Q: DeserializeOwned, A: Serialize>(
     body: &[u8],
     operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
@@ -187,7 +188,8 @@ fn run<Q: DeserializeOwned, A: Serialize>(
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
 }
 
-/// The database marks what its request types refuse by a prefix; the reader adds a position.
+/// Removes the prefix by which the database marks errors of its request types, and the position
+/// that the JSON reader adds.
 fn refused(message: &str) -> DynoxideError {
     let message = message.split(" at line ").next().unwrap_or(message);
     match message.split_once(':') {

@@ -1,6 +1,6 @@
-//! Why the local stack cannot be opened or served, each as the one line that the user reads.
+//! Why the local stack cannot be opened or served. Each error is one line for the user.
 //!
-//! What a *client* of the stores is answered does not belong here: see `reply.rs`.
+//! Errors that *clients* of the stores get are in `reply.rs`.
 
 use std::{
     fmt::Display,
@@ -11,44 +11,44 @@ use std::{
 /// A failure of the local stack itself.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// The lock file of the data directory is held.
-    #[error("another baton is running on {}", .0.display())]
+    /// Another process holds the lock file of the data directory.
+    #[error("another baton process is using {}", .0.display())]
     Busy(PathBuf),
-    /// The file system said no.
+    /// A file operation failed.
     #[error("cannot {deed} {}: {cause}", .path.display())]
     File {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         deed: &'static str,
-        /// On which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// The file system's answer.
+        /// The file system's error.
         cause: io::Error,
     },
-    /// The key file's mode lets others read it.
+    /// The mode of the key file lets other users read it.
     #[error("key file {path} can be read by others: run `chmod 600 {path}`", path = .0.display())]
     KeyExposed(PathBuf),
-    /// The key file holds something else.
+    /// The content of the key file is not a key.
     #[error("key file {} does not hold a key: expected 64 hexadecimal digits", .0.display())]
     KeyMalformed(PathBuf),
     /// Data is there, the key that sealed its secrets is not.
     #[error(
-        "key file {} is missing, but the data beside it was sealed with it: restore the file, \
-         or move the directory away to begin anew",
+        "key file {} is missing, but the data in its directory was encrypted with it: restore the \
+         file, or move the directory away to start without data",
         .0.display()
     )]
     KeyMissing(PathBuf),
-    /// The template says something that is not understood here.
+    /// The template has something that the local stack does not support.
     #[error("template.yaml: {0}")]
     Template(String),
-    /// A store answered an error while it was opened or brought to the template's state.
+    /// A store returned an error while it was opened or brought to the template's state.
     #[error("cannot open the local {store}: {cause}")]
     Store {
-        /// Which of the stores.
+        /// The name of the store.
         store: &'static str,
-        /// Its own words.
+        /// The store's error message.
         cause: String,
     },
-    /// The stores accept any credentials, so they are offered on this machine only.
+    /// The stores accept any credentials, so they listen on this machine only.
     #[error("the local stores listen on loopback addresses only, not on {0}")]
     NotLoopback(std::net::SocketAddr),
 }
@@ -62,7 +62,7 @@ impl LocalError {
         move |cause| Self::File { deed, path, cause }
     }
 
-    /// The same, naming the file.
+    /// The same error with the file's name.
     pub(crate) fn database(store: &'static str, file: Option<&Path>, cause: &dyn Display) -> Self {
         let file = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
         Self::store(store, file + &cause.to_string())

@@ -1,8 +1,8 @@
-//! Lambda's side of a queue: receives messages, hands them to a function as one event, and
-//! deletes what the function did not report as failed.
+//! Lambda's side of a queue: receives messages, passes them to a function as one event, and deletes
+//! those that the function did not report as failed.
 //!
-//! What the function does does not belong here. Unlike Lambda it never waits for a batch to fill:
-//! it takes what is there, so that a message is handled within milliseconds.
+//! Unlike Lambda it does not wait for a batch to fill up but takes the messages that are there, so
+//! that a message is handled within milliseconds.
 
 use std::{collections::HashSet, future::Future, pin::pin, time::Duration};
 
@@ -17,30 +17,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::queue::{self, Queues};
 
-/// How long a drain lasts at most.
+/// The longest time of a drain.
 const DRAIN: Duration = Duration::from_secs(10);
 const POLL_SECONDS: i32 = 20;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 
-/// One queue that feeds one function.
+/// A queue that feeds a function.
 pub(crate) struct EventSource {
     pub(crate) client: Client,
     pub(crate) queue: String,
     pub(crate) batch_size: usize,
-    /// To cut a long poll short when it is time to go.
+    /// Used to end a long poll early at shutdown.
     pub(crate) queues: Queues,
 }
 
-/// What is remembered of a message while the function has it.
+/// The data of a message that is needed after the function has taken it.
 struct Delivery {
     id: String,
     receipt: String,
 }
 
 impl EventSource {
-    /// Feeds `handler` until `shutdown`, then until the queue is empty or the time for that is
-    /// over. A handler that panics, or reports an id it was not given, fails its whole batch; what
-    /// failed comes again after the queue's visibility timeout.
+    /// Feeds `handler` until `shutdown`, and then until the queue is empty or the time for that is
+    /// over. If a handler panics or reports an unknown id, its whole batch has failed. Failed
+    /// messages come again after the queue's visibility timeout.
     pub(crate) async fn consume<F, Fut>(&self, shutdown: CancellationToken, handler: F)
     where
         F: Fn(SqsEvent) -> Fut,
@@ -53,7 +53,7 @@ impl EventSource {
         tokio::select! {
             () = self.feed(&shutdown, &handler) => {}
             () = too_late => {
-                tracing::warn!(queue = self.queue, "stopped with messages left; they are kept");
+                tracing::warn!(queue = self.queue, "stopped before the queue was empty; its messages are kept");
             }
         }
     }
@@ -76,8 +76,9 @@ impl EventSource {
         }
     }
 
-    /// One batch; it comes at once, and perhaps empty, when it is time to go. The receive is cut
-    /// short but never dropped: what a dropped one has taken would be hidden for minutes.
+    /// Receives one batch. At shutdown it returns at once, possibly without messages. The receive
+    /// is ended early but never dropped, because messages that a dropped one had taken would be
+    /// hidden for minutes.
     async fn gather_until(&self, shutdown: &CancellationToken) -> Vec<Message> {
         let mut batch = pin!(self.gather(POLL_SECONDS));
         tokio::select! {
@@ -88,13 +89,14 @@ impl EventSource {
             self.queues.interrupt();
             tokio::select! {
                 batch = &mut batch => return batch,
-                // Again, should the poll have begun only after that.
+                // Repeated in case the poll began only after the interruption.
                 () = sleep(Duration::from_millis(10)) => {}
             }
         }
     }
 
-    /// Up to one batch: what the first receive waits for, and what else is there by then.
+    /// Receives up to one batch: the first messages to arrive, and others that are there at that
+    /// time.
     async fn gather(&self, wait_seconds: i32) -> Vec<Message> {
         let mut messages = self.receive(wait_seconds, self.batch_size).await;
         let mut is_full = messages.len() >= 10;
@@ -121,7 +123,7 @@ impl EventSource {
             Ok(received) => received.messages.unwrap_or_default(),
             Err(cause) => {
                 let cause = DisplayErrorContext(&cause);
-                tracing::warn!(queue = self.queue, %cause, "cannot receive");
+                tracing::warn!(queue = self.queue, %cause, "cannot receive messages");
                 sleep(PAUSE_AFTER_FAILURE).await;
                 Vec::new()
             }
@@ -139,11 +141,12 @@ impl EventSource {
         let delivered: Vec<_> = messages.iter().map(Delivery::of).collect();
         let mut event = SqsEvent::default();
         event.records = messages.into_iter().map(|message| self.record(message)).collect();
-        // An own task, so that a panic is the handler's end and not the consumer's.
+        // A separate task, so that a panic ends the handler but not the consumer.
         let done = if let Ok(response) = tokio::spawn(handler(event)).await {
             succeeded(delivered, &response)
         } else {
-            // The log has been told where; what a panic says may quote the batch.
+            // The panic hook has logged the place. The panic's message is left out because it can
+            // quote the batch.
             tracing::error!(queue = self.queue, "the batch failed: its handler panicked");
             Vec::new()
         };
@@ -189,7 +192,7 @@ impl EventSource {
             .await;
         if let Err(cause) = deleted {
             let cause = DisplayErrorContext(&cause);
-            tracing::warn!(queue = self.queue, %cause, "handled messages will come again");
+            tracing::warn!(queue = self.queue, %cause, "cannot delete handled messages, they will be delivered again");
         }
     }
 }
@@ -203,7 +206,7 @@ impl Delivery {
     }
 }
 
-/// What was not reported as failed; nothing when an unknown id was, as Lambda does.
+/// The messages that were not reported as failed; none if an unknown id was reported, as in Lambda.
 fn succeeded(delivered: Vec<Delivery>, response: &SqsBatchResponse) -> Vec<Delivery> {
     let failed: HashSet<_> =
         response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();

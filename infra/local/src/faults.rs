@@ -1,7 +1,7 @@
-//! Failures that a test injects between a client and the stores: what only AWS does by itself,
-//! such as throttling, transaction conflicts and lost connections.
+//! Failures that a test injects between a client and the stores. They stand for things that only
+//! AWS does, such as throttling, transaction conflicts and lost connections.
 //!
-//! Which failure when is the test's business.
+//! The test decides when each failure happens.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::reply::Reply;
 
-/// Decides, from the `x-amz-target` and the body of a request, whether it fails.
+/// Decides from the `x-amz-target` and the body of a request whether the request fails.
 pub(crate) type Injector = Arc<dyn Fn(&str, &[u8]) -> Option<Fault> + Send + Sync>;
 
 /// One failure. By default the operation is not executed.
@@ -17,22 +17,22 @@ pub(crate) type Injector = Arc<dyn Fn(&str, &[u8]) -> Option<Fault> + Send + Syn
 pub struct Fault {
     pub(crate) is_executed: bool,
     pub(crate) outcome: Outcome,
-    /// The way there, and the way back.
+    /// Delays before and after the operation.
     pub(crate) before: Duration,
     pub(crate) after: Duration,
 }
 
-/// What the client hears.
+/// The answer that the client gets.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Told(Result<Reply, Disconnected>),
-    /// What the store itself answers.
+    /// The store's own answer.
     Whatever,
-    /// Nothing, ever.
+    /// No answer, ever.
     Silence,
 }
 
-/// The connection broke and nobody knows what became of the request.
+/// The connection broke, and the result of the request is unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct Disconnected;
 
@@ -42,17 +42,17 @@ impl Fault {
         Self { is_executed: false, outcome, before: none, after: none }
     }
 
-    /// No failure: the operation is executed and answered, it just takes its time there and back.
+    /// Executes the operation and returns its answer, with a delay before and after it.
     pub fn slow(before: Duration, after: Duration) -> Self {
         Self { is_executed: true, before, after, ..Self::new(Outcome::Whatever) }
     }
 
-    /// No answer ever comes: the client is dead, or the line.
+    /// Never answers, as after a crash of the client or on a dead connection.
     pub fn silence() -> Self {
         Self::new(Outcome::Silence)
     }
 
-    /// An error answer with the given HTTP status and JSON body (`__type`, `message`, …).
+    /// An error with the given HTTP status and JSON body (`__type`, `message`, …).
     pub fn answer(status: u16, body: &Value) -> Self {
         Self::new(Outcome::Told(Ok(Reply::json(status, body))))
     }
@@ -67,14 +67,14 @@ impl Fault {
         Self::answer(500, &json!({ "__type": "InternalServerError", "message": "Internal error" }))
     }
 
-    /// `TransactionConflictException`: a transaction holds the item that a single write wants.
+    /// `TransactionConflictException`: a transaction uses the item that a single write needs.
     pub fn conflict() -> Self {
         let message = "Transaction is ongoing for the item";
         Self::answer(400, &json!({ "__type": "TransactionConflictException", "message": message }))
     }
 
-    /// `TransactionCanceledException` with one reason an action, such as
-    /// `["None", "TransactionConflict"]`.
+    /// `TransactionCanceledException` with one reason per action, such as `["None",
+    /// "TransactionConflict"]`.
     pub fn cancelled(reasons: &[&str]) -> Self {
         let all = reasons.join(", ");
         let reasons: Vec<_> = reasons.iter().map(|code| json!({ "Code": code })).collect();
@@ -94,7 +94,7 @@ impl Fault {
         Self::new(Outcome::Told(Err(Disconnected)))
     }
 
-    /// The operation is executed, only its answer is lost to this failure.
+    /// Executes the operation before the failure, so that only its answer is lost.
     #[must_use]
     pub fn after(self) -> Self {
         Self { is_executed: true, ..self }

@@ -1,24 +1,22 @@
-//! Whose thread does the stores' work, which blocks on `SQLite`.
-//!
-//! What the work is does not belong here.
+//! Chooses the thread that does the stores' work, which blocks on `SQLite`.
 
 use crate::reply::Refusal;
 
-/// Where work is done.
+/// Where the work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hands {
-    /// Off the threads that serve requests.
+    /// On a separate thread, so that the threads that serve requests are not blocked.
     OffThread,
-    /// On the thread that asks, so that one thing always happens after the other.
+    /// On the caller's thread, so that everything happens in a fixed order.
     InStep,
 }
 
 impl Hands {
     /// Runs `work`.
     ///
-    /// `spawn_blocking` rather than an own thread: the hop is quicker (p50 20 µs against 45 µs,
-    /// measured 2026-11-22), and tokio knows of the work, so that a test's paused clock stands
-    /// still until it is done.
+    /// It uses `spawn_blocking` instead of a dedicated thread: that is quicker (p50 20 µs against
+    /// 45 µs, measured 2026-11-22), and tokio knows of the work, so that a test's paused clock does
+    /// not advance until it is done.
     pub(crate) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -1,8 +1,8 @@
 //! The local stores over loopback HTTP, for the AWS command line and `cargo lambda watch`: one
 //! endpoint for all services.
 //!
-//! Any credentials are accepted, so nothing but loopback is listened on, and a request that names
-//! another host (a web page behind a rebound name) is refused.
+//! The stores accept any credentials. Therefore the endpoint listens on loopback only and refuses
+//! requests that name another host (a web page after DNS rebinding).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -27,11 +27,11 @@ use crate::{
     stores::Stores,
 };
 
-/// DynamoDB's own limit of a request.
+/// DynamoDB's own limit for a request.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Answers requests on `listener` until `shutdown`; those under way are finished, within bounds.
+/// Answers requests on `listener` until `shutdown`. Open requests are finished within a time limit.
 pub(crate) async fn serve(
     stores: Stores,
     listener: TcpListener,
@@ -51,18 +51,18 @@ pub(crate) async fn serve(
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(cause) = connection.await {
-                tracing::debug!(cause, "a connection ended early");
+                tracing::debug!(cause, "a connection failed");
             }
         });
     }
     stores.queues().interrupt();
     if timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests to the local stores were cut");
+        tracing::warn!("open requests to the local stores were cut off at shutdown");
     }
     Ok(())
 }
 
-/// The next connection; none after `shutdown`.
+/// The next connection; `None` after `shutdown`.
 async fn next(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
     loop {
         let accepted = tokio::select! {
@@ -86,7 +86,11 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let target = text(&parts.headers, "x-amz-target").to_owned();
     let reply = if !is_local(text(&parts.headers, "host"), parts.uri.host()) {
-        Refusal::client("AccessDeniedException", "only this machine is served").into()
+        Refusal::client(
+            "AccessDeniedException",
+            "the local stores accept requests to this machine only",
+        )
+        .into()
     } else if target.is_empty() {
         Refusal::unknown_operation(&target).into()
     } else {
@@ -114,7 +118,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Whether the host that the client wanted is this machine.
+/// Whether the client addressed this machine.
 fn is_local(host: &str, authority: Option<&str>) -> bool {
     let host = authority.unwrap_or(host);
     let name = match host.rsplit_once(':') {

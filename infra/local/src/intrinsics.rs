@@ -1,8 +1,8 @@
-//! Resolves the intrinsic functions of a `CloudFormation` text, as if each resource's name and ARN
-//! were its logical id: `!Ref`, `!GetAtt`, `!Sub` and `!If` with the conditions that it names, all
-//! in their short forms. Parameters have their defaults.
+//! Resolves the intrinsic functions of a `CloudFormation` template, with each resource's logical id
+//! as its name and ARN: `!Ref`, `!GetAtt`, `!Sub` and `!If` with named conditions, all in their
+//! short forms. Parameters have their default values.
 //!
-//! What the resources mean does not belong here: see `template.rs`.
+//! The meaning of the resources is in `template.rs`.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ pub(crate) struct Resource {
     pub(crate) properties: Value,
 }
 
-/// The types whose properties are resolved; others may use what is not understood here.
+/// The types whose properties are resolved; other types can use functions that are not supported
+/// here.
 const PLAYED: [&str; 4] =
     ["AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Serverless::Function"];
 
@@ -27,7 +28,7 @@ pub(crate) fn resolve_template(template: &str) -> Result<BTreeMap<String, Resour
         yaml_serde::from_str(template).map_err(|cause| LocalError::Template(cause.to_string()))?;
     let names = Names { template: &template };
     let Some(Yaml::Mapping(resources)) = template.get("Resources") else {
-        return Err(LocalError::Template("it has no Resources".to_owned()));
+        return Err(LocalError::Template("the section Resources is missing".to_owned()));
     };
     let mut resolved = BTreeMap::new();
     for (name, resource) in resources {
@@ -51,7 +52,7 @@ fn text_at<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a str> {
     yaml.get(key).and_then(Yaml::as_str)
 }
 
-/// What `!Ref AWS::NoValue` becomes: the property that has it is not there.
+/// Whether the value is `!Ref AWS::NoValue`, which removes the property.
 fn is_no_value(value: &Value) -> bool {
     value.as_str() == Some("AWS::NoValue")
 }
@@ -96,14 +97,14 @@ impl Names<'_> {
                 }
                 _ => Err("!If takes a condition and two values".to_owned()),
             },
-            _ => Err(format!("{tag} is not understood by the local stack")),
+            _ => Err(format!("{tag} is not supported by the local stack")),
         }
     }
 
     /// Whether the condition of this name holds.
     fn holds(&self, name: &str) -> Result<bool, String> {
         let condition = self.template.get("Conditions").and_then(|all| all.get(name));
-        self.test(condition.ok_or_else(|| format!("!If: no condition is called {name}"))?)
+        self.test(condition.ok_or_else(|| format!("!If: no condition is named {name}"))?)
     }
 
     fn test(&self, condition: &Yaml) -> Result<bool, String> {
@@ -114,7 +115,7 @@ impl Names<'_> {
         match (tag.as_str(), tagged.value.as_sequence().map(Vec::as_slice)) {
             ("!Not", Some([inner])) => self.test(inner).map(|holds| !holds),
             ("!Equals", Some([left, right])) => Ok(self.word(left)? == self.word(right)?),
-            _ => Err(format!("{tag} is not understood by the local stack")),
+            _ => Err(format!("{tag} is not supported by the local stack")),
         }
     }
 
@@ -126,7 +127,7 @@ impl Names<'_> {
         })
     }
 
-    /// A parameter's default, a resource's logical id, or a pseudo parameter as it stands.
+    /// A parameter's default, a resource's logical id, or the name of a pseudo parameter.
     fn lookup(&self, name: &str) -> Result<Value, String> {
         let parameter = self.template.get("Parameters").and_then(|all| all.get(name));
         if let Some(parameter) = parameter {
@@ -137,19 +138,21 @@ impl Names<'_> {
         }
         let resources = self.template.get("Resources");
         let is_resource = |name: &str| resources.is_some_and(|all| all.get(name).is_some());
-        // SAM makes a resource of a function's URL.
+        // SAM makes a resource for a function's URL.
         let is_url = name.strip_suffix("Url").is_some_and(is_resource);
         if is_resource(name) || is_url || name.starts_with("AWS::") {
             return Ok(Value::String(name.to_owned()));
         }
-        Err(format!("nothing is called {name}"))
+        Err(format!("no parameter or resource is named {name}"))
     }
 
     fn substitute(&self, text: &str) -> Result<String, String> {
         let mut pieces = text.split("${");
         let mut result = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
-            let (name, rest) = piece.split_once('}').ok_or_else(|| format!("{text:?} is cut"))?;
+            let (name, rest) = piece
+                .split_once('}')
+                .ok_or_else(|| format!("a closing brace is missing in {text:?}"))?;
             match self.lookup(name.split('.').next().unwrap_or(name))? {
                 Value::String(value) => result.push_str(&value),
                 other => result.push_str(&other.to_string()),

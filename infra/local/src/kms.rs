@@ -1,7 +1,8 @@
-//! KMS in this process: data keys wrapped by a master key that is a private file beside the data.
+//! KMS in this process: data keys that are encrypted by a master key, which is a private file in
+//! the data directory.
 //!
-//! What is sealed with the data keys does not belong here. As in KMS, the encryption context is
-//! authenticated with the ciphertext, and so is the name of the key.
+//! As in KMS, the encryption context is authenticated with the ciphertext, and so is the name of
+//! the key.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 const ARN_PREFIX: &str = "arn:aws:kms:us-east-1:000000000000:key/";
-/// First byte of each ciphertext: the layout version · nonce · sealed · tag.
+/// The first byte of each ciphertext: the version of the layout nonce · sealed · tag.
 const LAYOUT: u8 = 1;
 
 /// The key service.
@@ -48,8 +49,8 @@ struct Request {
 }
 
 impl Kms {
-    /// Reads or makes the key file, or keeps a key in memory. `has_data` tells whether there is
-    /// data that a new key could not open.
+    /// Reads or creates the key file, or keeps a key in memory. `has_data` is true if there is data
+    /// that a new key could not decrypt.
     pub(crate) fn open(
         file: Option<&Path>,
         has_data: bool,
@@ -64,7 +65,7 @@ impl Kms {
         Ok(Self { names: names.into(), master: Arc::new(master) })
     }
 
-    /// Answers one request; nothing of it blocks.
+    /// Answers one request without blocking.
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Reply {
         let outcome = read(body).and_then(|request: Request| match operation {
             "Encrypt" => self.encrypt(&request),
@@ -108,7 +109,8 @@ impl Kms {
         if head[0] != LAYOUT {
             return Err(refused());
         }
-        // KMS finds the key by the ciphertext; here there are few enough to say which it must be.
+        // KMS finds the key from the ciphertext. Here a request without a key id means the
+        // first key, which is the template's only one.
         let name = match &request.key_id {
             Some(_) => self.name(request)?,
             None => self.names.first().ok_or_else(refused)?,
@@ -142,7 +144,7 @@ impl Kms {
         Ok(BASE64_STANDARD.encode(blob))
     }
 
-    /// The key a request names, by its id or its ARN.
+    /// The name of the key that a request names by its id or its ARN.
     fn name(&self, request: &Request) -> Result<&String, Refusal> {
         let asked = request.key_id.as_deref().unwrap_or_default();
         let asked = asked.strip_prefix(ARN_PREFIX).unwrap_or(asked);
@@ -155,7 +157,8 @@ fn arn(name: &str) -> String {
     format!("{ARN_PREFIX}{name}")
 }
 
-/// What the ciphertext is bound to; JSON of sorted pairs, so that no two contexts look alike.
+/// The data that is authenticated with the ciphertext: JSON of sorted pairs, so that different
+/// contexts never have the same text.
 fn context(name: &str, request: &Request) -> String {
     json!([name, request.encryption_context]).to_string()
 }
@@ -172,7 +175,7 @@ fn new_key() -> Result<[u8; 32], LocalError> {
     Ok(key)
 }
 
-/// The key in `path`; a new one when there is neither file nor data.
+/// The key in `path`, or a new one if there is neither a file nor data.
 fn key_in(path: &Path, has_data: bool) -> Result<[u8; 32], LocalError> {
     let metadata = match fs::metadata(path) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => {
@@ -198,7 +201,7 @@ fn key_in(path: &Path, has_data: bool) -> Result<[u8; 32], LocalError> {
     Ok(key)
 }
 
-/// Written under another name first, so that a crash never leaves half a key.
+/// Writes the key under another name first, so that a crash never leaves half a key.
 fn create_key(path: &Path) -> Result<[u8; 32], LocalError> {
     let key = new_key()?;
     let draft = path.with_extension("new");

@@ -1,9 +1,9 @@
-//! Plays AWS on one machine: stores, queue, key service, event source and schedule, as
-//! template.yaml defines them.
+//! AWS on one machine: stores, queue, key service, event source and schedule, as template.yaml
+//! defines them.
 //!
-//! The real AWS clients talk to it, in process (`Local::sdk_config`) or over loopback
-//! (`Local::serve`). The functions are its callers' closures: of Baton it knows only the names of
-//! the resources.
+//! The real AWS clients use it in process (`Local::sdk_config`) or over loopback (`Local::serve`).
+//! The callers pass the functions as closures: of Baton this crate knows only the names of the
+//! resources.
 
 mod clock;
 mod connector;
@@ -50,25 +50,28 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const USAGE_QUEUE: &str = "UsageQueue";
 const REFRESH: &str = "RefreshFunction";
 
-/// The local stack; clones share it. The data directory is given up with the last of them.
+/// The local stack; clones share it. The lock of the data directory is released with the last
+/// clone.
 #[derive(Clone)]
 pub struct Local {
     stores: Stores,
     plan: Arc<Plan>,
-    /// Of a stack in step: what its clients' retries are kept apart by.
+    /// For a stack in step: a name that keeps its clients' retries separate from those of other
+    /// stacks.
     name: Option<Arc<str>>,
 }
 
 impl Local {
-    /// Opens or creates everything that the template defines under `dir`, or in memory.
+    /// Opens or creates everything that the template defines, under `dir` or in memory.
     ///
     /// # Errors
-    /// One clear line, among them that another process has the directory open.
+    /// The data cannot be opened, for example because another process has the directory open. The
+    /// error is one line for the user.
     pub async fn open(dir: Option<&Path>) -> Result<Self, LocalError> {
         Self::open_with_clock(dir, Clock::system()).await
     }
 
-    /// The same with another clock for the queue, and for tables in memory.
+    /// Like `open`, with another clock for the queue and for tables in memory.
     ///
     /// # Errors
     /// As `open`.
@@ -85,8 +88,8 @@ impl Local {
         Ok(Self { stores, plan, name: None })
     }
 
-    /// A stack in memory that does everything on its callers' thread, in the order in which they
-    /// ask, and nothing by itself: what a seeded test can replay.
+    /// A stack in memory that does everything on the caller's thread in the order of the calls, and
+    /// nothing in the background, so that a test with a seed can repeat it.
     ///
     /// # Errors
     /// As `open`.
@@ -98,17 +101,17 @@ impl Local {
         Ok(Self { stores, plan, name: Some(name.into()) })
     }
 
-    /// Removes what has expired. The stores do so by themselves, once a minute.
+    /// Deletes expired items and messages. Except in step, the stack does that once a minute.
     pub async fn sweep(&self) {
         self.stores.inner().sweep().await;
     }
 
-    /// A configuration with which real AWS clients reach these stores, and nothing else.
+    /// A configuration with which real AWS clients reach these stores and nothing else.
     pub fn sdk_config(&self) -> SdkConfig {
         connector::sdk_config(self.stores.clone(), self.name.as_deref())
     }
 
-    /// The same stack over a line that fails: `faults` is asked for each request, by its
+    /// The same stack with injected failures: `faults` decides for each request, from its
     /// `x-amz-target` and body. Only clients of the returned value are affected.
     #[must_use]
     pub fn with_faults(
@@ -126,7 +129,7 @@ impl Local {
     /// Serves all stores on a loopback listener until `shutdown`.
     ///
     /// # Errors
-    /// When the listener is not a loopback one.
+    /// The listener is not on a loopback address.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -135,11 +138,11 @@ impl Local {
         http::serve(self.stores.clone(), listener, shutdown).await
     }
 
-    /// Feeds the usage queue to `handler` as Lambda would. After `shutdown` it goes on until the
-    /// queue is empty, 10 s at most: cancel it when nobody sends any more.
+    /// Feeds the usage queue to `handler` as Lambda does. After `shutdown` it continues until the
+    /// queue is empty, for at most 10 s, so cancel it after the senders have stopped.
     ///
     /// # Errors
-    /// When the template feeds no function from the usage queue.
+    /// The template feeds no function from the usage queue.
     pub async fn consume_usage<F, Fut>(
         &self,
         shutdown: CancellationToken,
@@ -162,7 +165,7 @@ impl Local {
     /// Calls `tick` at once and then at the rate of the refresh function, until `shutdown`.
     ///
     /// # Errors
-    /// When the template has no schedule for it.
+    /// The template has no schedule for the function.
     pub async fn run_schedule<F, Fut>(
         &self,
         shutdown: CancellationToken,
@@ -177,7 +180,7 @@ impl Local {
     }
 }
 
-/// Removes what has expired once a minute, for as long as somebody uses the stores.
+/// Deletes expired items and messages once a minute while the stores are in use.
 async fn sweep_while_used(stores: Weak<stores::Inner>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;

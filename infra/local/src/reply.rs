@@ -1,6 +1,6 @@
-//! What a store answers: a status and a JSON body, in the form that AWS clients understand.
+//! The answer of a store: a status and a JSON body, in the format that AWS clients expect.
 //!
-//! How it travels (in process or over HTTP) does not belong here.
+//! `connector.rs` and `http.rs` carry it to the client.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-/// A refusal with the code that the SDKs match.
+/// An error with the code that the SDKs recognize.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: u16,
@@ -32,19 +32,19 @@ impl Reply {
 }
 
 impl Refusal {
-    /// The client's mistake.
+    /// An error that the client caused.
     pub(crate) fn client(code: &'static str, message: impl Into<String>) -> Self {
         Self { status: 400, code, message: message.into() }
     }
 
-    /// Our own failure; clients retry it.
+    /// A failure of the local stack; clients retry the request.
     #[expect(clippy::needless_pass_by_value, reason = "fits map_err as it is")]
     pub(crate) fn server(message: impl ToString) -> Self {
         Self { status: 500, code: "InternalFailure", message: message.to_string() }
     }
 
     pub(crate) fn unknown_operation(target: &str) -> Self {
-        Self::client("UnknownOperationException", format!("nothing here answers {target:?}"))
+        Self::client("UnknownOperationException", format!("unknown operation {target:?}"))
     }
 
     pub(crate) fn code(&self) -> &'static str {
@@ -76,7 +76,7 @@ impl From<Result<Value, Refusal>> for Reply {
     }
 }
 
-/// Reads a request body; an empty one counts as `{}`.
+/// Parses a request body; an empty body counts as `{}`.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)

@@ -1,14 +1,12 @@
-//! `EventBridge` Scheduler's part: calls a function at a fixed rate.
-//!
-//! What a tick does does not belong here.
+//! The part of `EventBridge` Scheduler: calls a function at a fixed rate.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Calls `tick` at once and then at the rate, one call at a time, until `shutdown`; a tick under
-/// way is finished. A tick that panics is logged, and the next one comes all the same.
+/// Calls `tick` at once and then at the rate, one call at a time, until `shutdown`. A running tick
+/// is finished. A tick that panics is logged, and the schedule continues.
 pub(crate) async fn run<F, Fut>(every: Duration, shutdown: CancellationToken, tick: F)
 where
     F: Fn() -> Fut,
@@ -22,7 +20,8 @@ where
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // The log has been told where; what a panic says may quote anything.
+        // The panic hook has logged the place. The panic's message is left out because it can quote
+        // anything.
         if tokio::spawn(tick()).await.is_err() {
             tracing::error!("a scheduled call panicked");
         }

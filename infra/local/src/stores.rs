@@ -1,6 +1,6 @@
-//! All stores of one data directory behind one door: a request goes where its `x-amz-target` says.
+//! All stores of one data directory. A request goes to the store that its `x-amz-target` names.
 //!
-//! How requests get here does not belong here: see `connector.rs` and `http.rs`.
+//! `connector.rs` and `http.rs` receive the requests.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 const TABLES: &str = "dynamodb.sqlite";
 const MESSAGES: &str = "queue.sqlite";
 
-/// The stores, shared by all their users.
+/// The stores; clones share them.
 #[derive(Clone)]
 pub(crate) struct Stores {
     inner: Arc<Inner>,
@@ -32,12 +32,12 @@ pub(crate) struct Inner {
     dynamo: Dynamo,
     queues: Queues,
     kms: Kms,
-    /// Last, so that it is given up after the stores are closed.
+    /// The last field, so that the directory is released after the stores are closed.
     _dir: Option<DataDir>,
 }
 
 impl Stores {
-    /// Opens or creates what `plan` says, under `dir` or in memory. Blocks.
+    /// Opens or creates the stores of `plan`, under `dir` or in memory. Blocks.
     pub(crate) fn open(
         dir: Option<&Path>,
         plan: &Plan,
@@ -56,7 +56,7 @@ impl Stores {
         Ok(Self { inner: Arc::new(inner), faults: None })
     }
 
-    /// The same stores, reached over a line that fails as `faults` says.
+    /// The same stores with failures that `faults` injects.
     pub(crate) fn behind(&self, faults: Injector) -> Self {
         Self { inner: Arc::clone(&self.inner), faults: Some(faults) }
     }
@@ -86,14 +86,16 @@ impl Stores {
 }
 
 impl Inner {
-    /// Removes what has expired.
+    /// Deletes expired items and messages.
     pub(crate) async fn sweep(&self) {
         for (store, swept) in
             [("DynamoDB", self.dynamo.sweep_ttl().await), ("queue", self.queues.sweep().await)]
         {
             match swept {
                 Ok(count) => tracing::debug!(store, count, "expired items deleted"),
-                Err(refusal) => tracing::warn!(store, cause = refusal.message(), "cannot sweep"),
+                Err(refusal) => {
+                    tracing::warn!(store, cause = refusal.message(), "cannot delete expired items");
+                }
             }
         }
     }

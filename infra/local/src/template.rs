@@ -1,7 +1,8 @@
-//! Reads `template.yaml`, the one definition of infrastructure, into a plan of what to make.
+//! Reads `template.yaml`, the only definition of the infrastructure, into a plan.
 //!
-//! Only the resources that the local stack can play are read, and of the intrinsic functions only
-//! those that they use. Physical names are the logical ids. Making things does not belong here.
+//! It reads only the resources that the local stack supports, and of the intrinsic functions only
+//! those that these resources use. Physical names are the logical ids. Other modules create the
+//! resources.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,10 +11,10 @@ use serde_json::Value;
 
 use crate::{LocalError, intrinsics};
 
-/// The template this binary was built from.
+/// The template that this binary was built with.
 pub const TEMPLATE: &str = include_str!("../../../template.yaml");
 
-/// What the template defines, as far as it is played locally.
+/// The resources of the template that the local stack supports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// `AWS::DynamoDB::Table`
@@ -22,13 +23,13 @@ pub struct Plan {
     pub queues: Vec<Queue>,
     /// `AWS::KMS::Key`, by name
     pub keys: Vec<String>,
-    /// Functions fed from a queue.
+    /// Functions that a queue feeds.
     pub event_sources: Vec<EventSource>,
-    /// Functions called at a rate.
+    /// Functions that are called at a rate.
     pub schedules: Vec<Schedule>,
 }
 
-/// A table and what it is made of; the properties go into `CreateTable` as they are.
+/// A table. Its properties go into `CreateTable` unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// Its name.
@@ -37,21 +38,21 @@ pub struct Table {
     pub properties: TableProperties,
 }
 
-/// The properties of a table that matter here, in `CloudFormation`'s and DynamoDB's common words.
+/// The supported properties of a table, with the names that `CloudFormation` and DynamoDB share.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TableProperties {
-    /// Types of all key attributes.
+    /// The types of all key attributes.
     pub attribute_definitions: Vec<AttributeDefinition>,
-    /// The table's own key.
+    /// The table's key.
     pub key_schema: Vec<KeyElement>,
     /// Its indexes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub global_secondary_indexes: Vec<Index>,
-    /// How it is paid.
+    /// The billing mode.
     #[serde(default = "on_demand")]
     pub billing_mode: String,
-    /// When items end.
+    /// The expiry of items.
     #[serde(default, skip_serializing)]
     pub time_to_live_specification: Option<TimeToLive>,
 }
@@ -84,21 +85,21 @@ pub struct Index {
     pub index_name: String,
     /// Its key.
     pub key_schema: Vec<KeyElement>,
-    /// Which attributes it holds.
+    /// The attributes that it holds.
     pub projection: Value,
 }
 
-/// The attribute that says, in Unix seconds, when an item ends.
+/// The attribute that holds the expiry of an item in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TimeToLive {
     /// The attribute.
     pub attribute_name: String,
-    /// Whether it counts.
+    /// Whether expiry is enabled.
     pub enabled: bool,
 }
 
-/// A queue; times in seconds.
+/// A queue; all times are in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Its name.
@@ -107,31 +108,31 @@ pub struct Queue {
     pub properties: QueueProperties,
 }
 
-/// The properties of a queue that matter here, with SQS's defaults.
+/// The supported properties of a queue, with SQS's defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct QueueProperties {
     /// How long a received message is hidden.
     #[serde(default = "half_a_minute")]
     pub visibility_timeout: i64,
-    /// How long a sent message is hidden at first.
+    /// How long a new message is hidden.
     #[serde(default)]
     pub delay_seconds: i64,
     /// How long a message is kept.
     #[serde(default = "four_days")]
     pub message_retention_period: i64,
-    /// Where messages go that are received too often.
+    /// The dead-letter queue, if any.
     #[serde(default)]
     pub redrive_policy: Option<RedrivePolicy>,
 }
 
-/// Where messages go that are received too often.
+/// The dead-letter queue of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedrivePolicy {
-    /// The other queue; its name, once the intrinsics are resolved.
+    /// The dead-letter queue; its name after the intrinsic functions are resolved.
     pub dead_letter_target_arn: String,
-    /// How often is not yet too often.
+    /// How often a message can be received before it is moved.
     pub max_receive_count: i64,
 }
 
@@ -142,7 +143,7 @@ pub struct EventSource {
     pub function: String,
     /// The queue.
     pub queue: String,
-    /// How many messages it takes at once, at most.
+    /// The most messages in one batch.
     pub batch_size: usize,
 }
 
@@ -151,7 +152,7 @@ pub struct EventSource {
 pub struct Schedule {
     /// The function.
     pub function: String,
-    /// The time from one call to the next.
+    /// The time between two calls.
     pub every: Duration,
 }
 
@@ -181,7 +182,7 @@ impl Plan {
     /// Reads a template.
     ///
     /// # Errors
-    /// Says which resource is not understood, and why.
+    /// A resource is not supported. The error names the resource and the reason.
     pub fn read(template: &str) -> Result<Self, LocalError> {
         let template = intrinsics::resolve_template(template)?;
         let mut plan = Self::default();
@@ -191,7 +192,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The queue-fed function of `queue`.
+    /// The function that `queue` feeds.
     pub(crate) fn source_of(&self, queue: &str) -> Result<&EventSource, LocalError> {
         self.event_sources
             .iter()
@@ -199,7 +200,7 @@ impl Plan {
             .ok_or_else(|| LocalError::Template(format!("no function is fed by {queue}")))
     }
 
-    /// The rate at which `function` is called.
+    /// The schedule of `function`.
     pub(crate) fn schedule_of(&self, function: &str) -> Result<&Schedule, LocalError> {
         self.schedules
             .iter()
@@ -252,7 +253,7 @@ fn typed<T: DeserializeOwned>(name: &str, properties: Value) -> Result<T, LocalE
         .map_err(|cause| LocalError::Template(format!("{name}: {cause}")))
 }
 
-/// `rate(5 minutes)` as a duration; `EventBridge` knows minutes, hours and days.
+/// The duration of `rate(5 minutes)`; `EventBridge` supports minutes, hours and days.
 fn period(expression: &str) -> Option<Duration> {
     let (count, unit) = expression.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
     let seconds = match unit {

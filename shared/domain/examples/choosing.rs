@@ -1,7 +1,7 @@
-//! How long the choice of an account takes, by how many there are.
+//! Measures how long account selection takes, by the number of accounts.
 //!
-//! `cargo run --release -p baton-domain --example choosing`: the median of 1,000 choices, each of
-//! another session.
+//! `cargo run --release -p baton-domain --example choosing` prints the median of 1,000 selections,
+//! each of another session.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use baton_domain::account::{Account, CredentialKind, Provider};

@@ -1,47 +1,49 @@
-//! Upstream accounts: where requests may go, and with which credential. How an account is doing
-//! is [`crate::health`]'s business.
+//! Upstream accounts: where requests can be sent, and with which credential. The state of an
+//! account is in [`crate::health`].
 
 use crate::id::{AccountId, GroupId};
 use crate::model::{ModelPattern, allows, map};
 use serde::{Deserialize, Serialize};
 
-/// An upstream account's settings. Its credential is not part of it; see `cloud::vault`.
+/// The settings of an upstream account. They do not include the credential, which `cloud::vault`
+/// encrypts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Identity.
+    /// The id.
     pub id: AccountId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// What kind of upstream it is.
+    /// The kind of the upstream.
     pub provider: Provider,
-    /// Where it is; paths like `/v1/messages` are appended.
+    /// The base URL, to which paths such as `/v1/messages` are appended.
     pub base_url: String,
-    /// What its credential is made of.
+    /// The kind of its credential.
     pub credential: CredentialKind,
-    /// The groups whose keys may use it.
+    /// The groups whose keys can use the account.
     pub groups: Vec<GroupId>,
-    /// Smaller is used first.
+    /// Accounts with a smaller number are used first.
     pub priority: u32,
-    /// Share of sessions among accounts of the same priority; 0 takes none.
+    /// The account's share of sessions among accounts of the same priority; 0 means none.
     pub weight: u32,
-    /// Models it serves; empty means all.
+    /// The models that the account serves; empty means all.
     pub models: Vec<ModelPattern>,
-    /// Models it knows under another name: asked, served.
+    /// Models that have another name at the upstream: pairs of the requested and the upstream's
+    /// name.
     pub model_map: Vec<(ModelPattern, String)>,
-    /// Accounts of one domain share the upstream's prompt cache (one organisation's workspace).
+    /// Accounts of one domain share the upstream's prompt cache (one organization's workspace).
     pub cache_domain: Option<String>,
-    /// Requests at the same time, if bounded.
+    /// The most requests at the same time, if limited.
     pub max_concurrency: Option<u32>,
-    /// The proxy to reach it through, if any, as it is shown: its password is masked.
+    /// The URL of the proxy for this account, if any, for display: its password is masked.
     pub proxy_url: Option<String>,
-    /// The same as it is used, sealed and in base64.
+    /// The same URL for use: encrypted and in base64.
     #[serde(default)]
     pub proxy_sealed: Option<String>,
-    /// Whether an OpenAI-compatible upstream has the Responses API, too. Where it has not, it is
-    /// asked by Chat Completions.
+    /// Whether an OpenAI-compatible upstream has the Responses API. If not, Baton calls it through
+    /// Chat Completions.
     #[serde(default)]
     pub speaks_responses: bool,
-    /// Whether it is used at all.
+    /// Whether the account is used at all.
     pub enabled: bool,
 }
 
@@ -52,8 +54,8 @@ impl AsRef<Self> for Account {
 }
 
 impl Account {
-    /// Whether it serves a model that is asked for as `model`. Bedrock knows none by the name that
-    /// the Messages API has for it: there it must be mapped, or asked for by Bedrock's own name.
+    /// Whether the account serves a request for `model`. Bedrock does not know the model names of
+    /// the Messages API: they must be mapped, or the request must use Bedrock's own name.
     pub fn serves(&self, model: &str) -> bool {
         let is_named = self.provider != Provider::Bedrock
             || model.contains("anthropic.")
@@ -62,14 +64,14 @@ impl Account {
         is_named && allows(&self.models, model)
     }
 
-    /// What its upstream is asked for when a client asks for `model`.
+    /// The upstream's name for `model`, as the client requested it.
     pub fn upstream_name<'a>(&'a self, model: &'a str) -> &'a str {
         map(&self.model_map, model).unwrap_or(model)
     }
 
-    /// Whether it is asked by `InvokeModel`. Bedrock also speaks the Messages API itself, for newer
-    /// models, under `/anthropic` (Bedrock user guide, "Inference using Anthropic Messages API",
-    /// 2026-10): then only the signature is Amazon's.
+    /// Whether the account is called through `InvokeModel`. For newer models Bedrock also offers
+    /// the Messages API itself, under `/anthropic` (Bedrock user guide, "Inference using Anthropic
+    /// Messages API", 2026-10). In that case only the signature is Amazon's.
     pub fn takes_invoke_model(&self) -> bool {
         let base = self.base_url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
@@ -81,16 +83,16 @@ impl Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// Speaks Anthropic Messages.
+    /// An API that speaks Anthropic Messages.
     Anthropic,
-    /// Speaks OpenAI Chat Completions, perhaps Responses.
+    /// An API that speaks OpenAI Chat Completions, and possibly Responses.
     OpenaiCompatible,
     /// Amazon Bedrock.
     Bedrock,
 }
 
 impl Provider {
-    /// The name in the API and in records.
+    /// The name in the API and in usage records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
@@ -100,7 +102,7 @@ impl Provider {
     }
 }
 
-/// What a credential is made of (design §7).
+/// The kind of a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
@@ -108,16 +110,17 @@ pub enum CredentialKind {
     ApiKey,
     /// A static token, sent as `Authorization: Bearer`.
     Bearer,
-    /// A short-lived token, renewed through an OAuth 2.0 token endpoint; see [`crate::token`].
+    /// A short-lived token, renewed at an OAuth 2.0 token endpoint; see [`crate::token`].
     Oauth2,
-    /// A short-lived token, had for a signed statement of who we are; see [`crate::token`].
+    /// A short-lived token, issued for a signed statement of identity; see [`crate::token`].
     WorkloadIdentity,
-    /// An AWS role that signs each request (Signature Version 4): our own, or an assumed one.
+    /// An AWS role that signs each request (Signature Version 4): the process's own or an assumed
+    /// one.
     Aws,
 }
 
 impl CredentialKind {
-    /// Whether it is a token that runs out and is renewed.
+    /// Whether it is a token that expires and is renewed.
     pub fn is_renewed(self) -> bool {
         matches!(self, Self::Oauth2 | Self::WorkloadIdentity)
     }

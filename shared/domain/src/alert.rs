@@ -1,7 +1,7 @@
-//! Alerts: what is worth telling an operator, decided on paper, and in which words.
+//! Alerts: which changes operators are notified of, and the text of the message.
 //!
-//! When limits and accounts are looked at is refresh's business; how an alert is kept and
-//! delivered `cloud`'s.
+//! The functions here are pure. Refresh decides when to check limits and accounts; `cloud` stores
+//! and delivers alerts.
 
 use crate::health::{Health, Rest, Standing, State};
 use crate::id::AccountId;
@@ -15,45 +15,47 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The shares of a limit that are told unless set otherwise, in percent.
+/// The thresholds, in percent of a limit, that cause an alert unless the operator sets others.
 pub const THRESHOLDS: [u32; 4] = [50, 80, 95, 100];
 
-/// An account that rests for less is not worth a message.
+/// Cooldowns shorter than this do not cause an alert.
 const LONG: SignedDuration = SignedDuration::from_mins(5);
-/// Nor is a circuit that is open for less: this is the third failure of a probe in a row.
+/// Circuits that are open for less do not cause an alert either. This value is reached at the third
+/// failed probe in a row.
 const LONG_OPEN_SECONDS: u32 = 120;
-/// What was settled just before a window's end is looked at after it.
+/// Limits are still checked for this long after the end of their window, for costs that were
+/// settled just before it.
 const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
 
-/// Where alerts go.
+/// Where alerts are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
-    /// A POST to the operator's address.
+    /// A POST to the operator's URL.
     Webhook,
-    /// A topic of Amazon SNS.
+    /// An Amazon SNS topic.
     Sns,
 }
 
-/// The form of a webhook's body.
+/// The format of a webhook's body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
-    /// The alert itself.
+    /// The alert itself as JSON.
     #[default]
     Json,
-    /// What an incoming webhook of Slack takes: `{"text": …}`.
+    /// The format of a Slack incoming webhook: `{"text": …}`.
     Slack,
 }
 
-/// What operators set; the webhook's address and signing secret are kept sealed beside it.
+/// The operator's settings. The webhook's URL and signing secret are stored separately, encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// How a webhook is spoken to.
+    /// The format of the webhook's body.
     pub form: Form,
-    /// The shares of a limit that are told, in percent, smallest first.
+    /// The thresholds that cause an alert, in percent of a limit, smallest first.
     pub thresholds: Vec<u32>,
-    /// The topic, if there is one.
+    /// The SNS topic, if one is set.
     pub sns_topic_arn: Option<String>,
 }
 
@@ -66,95 +68,95 @@ impl Default for Settings {
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// The same for the same event: whoever writes it first is the only one.
+    /// The same for the same event, so that only the first write of an alert succeeds.
     pub id: String,
-    /// When it was noticed.
+    /// When the event was noticed.
     pub at: Timestamp,
-    /// What has happened.
+    /// What happened.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What has happened.
+/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
-    /// So much of a money limit is spent.
+    /// Spending has reached a threshold of a money limit.
     Limit(LimitReached),
-    /// What is left of a money limit was not enough for a request.
+    /// A request was refused because too little of a money limit was left.
     LimitBlocks(LimitReached),
-    /// An account's state is another one.
+    /// The state of an account has changed.
     Account {
-        /// Which account.
+        /// The account.
         account_id: AccountId,
-        /// Its name.
+        /// The account's name.
         name: String,
-        /// How it is now.
+        /// The new state.
         state: Told,
-        /// Why, in words.
+        /// The reason, as text for people.
         reason: Option<String>,
-        /// Until when it rests.
+        /// The end of the cooldown.
         until: Option<Timestamp>,
     },
-    /// An account's upstream claimed more usage than a request permitted. The request was settled
-    /// at the most that it permitted.
+    /// An upstream reported more usage than a request permitted. The request was charged with the
+    /// most that it permitted.
     UsageCapped {
-        /// Which account.
+        /// The account.
         account_id: AccountId,
-        /// Its name.
+        /// The account's name.
         name: String,
-        /// A request for which it did so.
+        /// A request for which this happened.
         request_id: String,
     },
-    /// An operator wants to see whether messages arrive.
+    /// An operator asked for a test message.
     Test,
 }
 
-/// So much of a money limit is spent.
+/// The state of a money limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitReached {
-    /// What the limit is of.
+    /// The scope of the limit.
     pub scope: Scope,
-    /// Its name.
+    /// The scope's name.
     pub name: String,
     /// `daily`, `weekly`, `monthly`, `total`
     pub period: String,
-    /// The threshold, in percent; where requests are turned away, what is spent, rounded down.
+    /// The threshold in percent. For refused requests: the percentage spent, rounded down.
     pub percent: u32,
-    /// What is spent and settled.
+    /// The amount spent and settled.
     pub spent_usd: PicoUsd,
     /// The limit.
     pub limit_usd: PicoUsd,
-    /// When it begins anew.
+    /// When the next window begins.
     pub resets_at: Option<Timestamp>,
 }
 
-/// What was told of an account last.
+/// The account state in the last alert.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Told {
-    /// It can be used.
+    /// The account can be used.
     #[default]
     Ready,
-    /// It rests for long.
+    /// The account is in a long cooldown.
     Cooling,
-    /// The upstream refuses its credential.
+    /// The upstream refuses the account's credential.
     AuthFailed,
 }
 
-/// News of an account.
+/// A change of an account's state that causes an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
-    /// How it is now.
+    /// The new state.
     pub state: Told,
-    /// Why, in words.
+    /// The reason, as text for people.
     pub reason: Option<String>,
-    /// Until when it rests.
+    /// The end of the cooldown.
     pub until: Option<Timestamp>,
 }
 
 impl Alert {
-    /// In one line, for people.
+    /// The alert as one line for people.
     pub fn text(&self) -> String {
         match &self.event {
             Event::Limit(limit) => {
@@ -164,13 +166,13 @@ impl Alert {
             }
             Event::LimitBlocks(limit) => {
                 let (whose, period, amounts) = (limit.whose(), &limit.period, limit.amounts());
-                format!("{whose}: the {period} limit turns requests away ({amounts})")
+                format!("{whose}: requests are refused because of the {period} limit ({amounts})")
             }
             Event::Account { name, state, reason, until, .. } => {
                 let state = match state {
                     Told::Ready => "is ready again",
-                    Told::Cooling => "is out",
-                    Told::AuthFailed => "is refused by its upstream; it needs another credential",
+                    Told::Cooling => "is not used",
+                    Told::AuthFailed => "cannot be used; it needs another credential",
                 };
                 let until = until.map(|at| at.strftime(" until %Y-%m-%d %H:%M UTC").to_string());
                 let reason = reason.as_ref().map(|reason| format!(" ({reason})"));
@@ -178,18 +180,18 @@ impl Alert {
                 format!("account {name} {state}{until}{reason}")
             }
             Event::UsageCapped { name, request_id, .. } => format!(
-                "account {name} claims more usage than its requests permit (first {request_id}); \
-                 they are settled at the most that they permit"
+                "account {name} reports more usage than its requests permit (first: {request_id}); \
+                 these requests are charged with the most that they permit"
             ),
-            Event::Test => "this is a test: alerts arrive".to_owned(),
+            Event::Test => "this is a test alert".to_owned(),
         }
     }
 
-    /// What a webhook is sent.
+    /// The body of the webhook request.
     pub fn body(&self, form: Form) -> String {
         match form {
             Form::Json => {
-                // Plain fields only: it always has a JSON form.
+                // The alert has plain fields only, so serialization does not fail.
                 let mut body = serde_json::to_value(self).unwrap_or_default();
                 body["text"] = json!(self.text());
                 body.to_string()
@@ -214,14 +216,14 @@ impl LimitReached {
     }
 }
 
-/// Money for people: whole cents, cut off.
+/// The amount for people: in dollars, cut off after the cents.
 fn dollars(amount: PicoUsd) -> String {
     let text = amount.to_string();
     let cents = text.find('.').map_or(text.len(), |point| point + 3);
     text.get(..cents).unwrap_or(&text).to_owned()
 }
 
-/// The largest threshold that is reached. Of a limit of nothing everything is spent.
+/// The largest threshold that `spent` reaches. A limit of 0 is always fully spent.
 pub fn reached(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32> {
     let is_reached = |percent: &u32| {
         spent.pico().saturating_mul(100) >= limit.pico().saturating_mul(i128::from(*percent))
@@ -229,36 +231,36 @@ pub fn reached(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32
     thresholds.iter().copied().filter(is_reached).max()
 }
 
-/// Text that Slack shows as it is: these three begin links, mentions and entities in it (Slack,
-/// "Formatting text for app surfaces", 2026-11).
+/// Escapes the three characters that start links, mentions and entities in Slack, so that the text
+/// appears unchanged (Slack, "Formatting text for app surfaces", 2026-11).
 fn slack(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// What is known of the limits of a scope.
+/// The limits of a scope and the amounts that count against them.
 #[derive(Debug)]
 pub struct Looked<'a> {
-    /// What the limits are of.
+    /// The scope of the limits.
     pub scope: &'a Scope,
-    /// Its name.
+    /// The scope's name.
     pub name: &'a str,
     /// The limits.
     pub limits: &'a Limits,
-    /// What is counted against them.
+    /// The counters of these limits.
     pub counted: &'a Counted,
-    /// The windows, by name, in which a request was turned away for want of money.
+    /// The names of the windows in which a request was refused because of a money limit.
     pub blocked: &'a BTreeSet<String>,
 }
 
-/// How much of it is spent, in percent, rounded down. Of a limit of nothing everything is.
+/// The percentage spent, rounded down. A limit of 0 is always fully spent.
 fn share(spent: PicoUsd, limit: PicoUsd) -> u32 {
     let hundred = spent.pico().max(0).saturating_mul(100);
     hundred.checked_div(limit.pico()).map_or(100, |share| u32::try_from(share).unwrap_or(u32::MAX))
 }
 
-/// What is to be told of these limits: in each window the largest threshold that is reached, and
-/// that requests are turned away. An alert's id holds window, limit and threshold, so it comes once
-/// a period, and anew after the limit was changed.
+/// The alerts for these limits: for each window the largest threshold reached, and one more if
+/// requests were refused. The id of an alert contains window, limit and threshold, so operators get
+/// each alert once per period, and again after a change of the limit.
 pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec<Alert> {
     let Looked { scope, name, limits, counted, blocked } = *looked;
     let before = now.saturating_sub(AFTERMATH).unwrap_or(now);
@@ -290,12 +292,12 @@ pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec
     alerts.into_values().collect()
 }
 
-/// What is to be told of an account that was last told to be `told`. A short rest is no news, and
-/// neither is a circuit that waits for its probe.
+/// The alert for an account whose last alert said `told`, if its state has changed. Short cooldowns
+/// and circuits that wait for their probe do not cause an alert.
 pub fn of_account(told: Told, health: &Health, now: Timestamp) -> Option<News> {
     let news = match health.overall(now) {
-        // The time that we have set is over, but nobody has been served since: it may well be out
-        // again with the next request.
+        // Baton's own estimate of the cooldown is over, but no request has succeeded since. The
+        // next request may fail as the last one did.
         Standing::Ready if awaits_operator(&health.state) && told != Told::Ready => return None,
         Standing::Ready => News { state: Told::Ready, reason: None, until: None },
         Standing::AuthFailed { reason, detail } => {

@@ -1,4 +1,4 @@
-//! Tables of what is told and what is not.
+//! Tables of changes that cause an alert and changes that do not.
 
 use super::Told::{AuthFailed, Cooling, Ready};
 use super::*;
@@ -171,7 +171,7 @@ fn words_for_people() {
     let blocks = LimitReached { name: "<!channel> & co".into(), ..reached.clone() };
     let alert = Alert { id: "x".into(), at: now(), event: Event::LimitBlocks(blocks) };
     let slack: serde_json::Value = serde_json::from_str(&alert.body(Form::Slack)).unwrap();
-    let text = "Baton: key &lt;!channel&gt; &amp; co: the daily limit turns requests away \
+    let text = "Baton: key &lt;!channel&gt; &amp; co: requests are refused because of the daily limit \
         (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(slack, json!({ "text": text }), "a name mentions nobody");
     let alert = Alert { id: "x".into(), at: now(), event: Event::Limit(reached) };
@@ -194,7 +194,7 @@ fn words_for_people() {
         until: Some(later(0)),
     };
     let alert = Alert { id: "x".into(), at: now(), event };
-    assert_eq!(alert.text(), "account main is out until 2026-11-22 21:05 UTC (spend cap)");
+    assert_eq!(alert.text(), "account main is not used until 2026-11-22 21:05 UTC (spend cap)");
 }
 
 proptest! {

@@ -1,8 +1,8 @@
-//! What bounds a request: the limits of its key, user, group and organisation, brought together.
+//! All limits of a request: those of its key, user, group and organization.
 //!
-//! Limits of a user, a group or the organisation are pools: the sum of all their requests counts.
-//! Spend limits (`spend_limit`) cap each person, who is counted as the user, or as the key where
-//! it is nobody's. What is counted, and whether it blocks, is `reservation`'s business.
+//! Limits of a user, a group or the organization are shared: the sum of all their requests counts.
+//! Spend limits (`spend_limit`) cap each person. A person is counted as the user, or as the key if
+//! the key has no user. Counting and blocking are in `reservation`.
 
 use crate::id::{GroupId, KeyId};
 use crate::key::{Key, Limits};
@@ -13,52 +13,52 @@ use crate::spend_limit::{Cap, Caps, PERIODS, resolve};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What operators have set of a user, a group or the organisation.
+/// The operators' settings for a user, a group or the organization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// The limits of the pool.
+    /// The shared limits.
     pub limits: Limits,
-    /// The caps on each person.
+    /// The spend caps of each person.
     pub caps: Caps,
-    /// Of a user: the groups that its keys draw on.
+    /// For a user: the groups that its keys use.
     pub groups: BTreeSet<GroupId>,
-    /// Of the organisation: what a client is told beside a spent limit.
+    /// For the organization: the text that clients get with the error of a spent limit.
     pub message: Option<String>,
-    /// Of a user: whether it was switched off, and its keys with it.
+    /// For a user: whether it was disabled, and its keys with it.
     pub is_disabled: bool,
 }
 
-/// Everything that bounds the requests of a key.
+/// Everything that limits the requests of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// Whose requests.
+    /// The key.
     pub key: KeyId,
-    /// Its own limits.
+    /// The key's own limits.
     pub own: Limits,
-    /// The limits of the pools that it takes from; each has some.
+    /// The shared limits that the key counts against. Scopes without limits are left out.
     pub pools: Vec<(Scope, Limits)>,
 }
 
-/// Where the terms of a key come from.
+/// The settings from which the limits of a key are derived.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// Its user's, if it is anybody's.
+    /// Those of the key's user, if it has one.
     pub user: Option<Arc<Terms>>,
-    /// Those of every group that its person draws on, its own included.
+    /// Those of every group that the person uses, including the key's group.
     pub groups: Vec<(Scope, Arc<Terms>)>,
-    /// The organisation's.
+    /// Those of the organization.
     pub organization: Arc<Terms>,
 }
 
 impl Sources {
-    /// The cap that holds for the person in this period, and whose it is.
+    /// The cap for the person in this period, and the scope that set it.
     pub fn cap(&self, person: &Scope, period: Period) -> Option<(Scope, Cap)> {
         let user = self.user.as_ref().map(|terms| (person, &terms.caps));
         let groups = self.groups.iter().map(|(scope, terms)| (scope, &terms.caps));
         resolve(period, user, groups, &self.organization.caps)
     }
 
-    /// `limits`, those of the person itself, with the caps that hold for it.
+    /// The person's own `limits`, tightened by the caps that apply.
     #[must_use]
     pub fn capped(&self, person: &Scope, mut limits: Limits) -> Limits {
         for period in PERIODS {
@@ -75,18 +75,18 @@ impl Sources {
     }
 }
 
-/// Whom the caps on each person are counted against.
+/// The scope that the caps on each person count against.
 pub fn person(key: &Key) -> Scope {
     key.user_id.clone().map_or_else(|| Scope::Key(key.id.clone()), Scope::User)
 }
 
 impl Bounds {
-    /// A key with nothing but its own limits.
+    /// The limits of a key without any shared limits.
     pub fn of_key(key: KeyId, own: Limits) -> Self {
         Self { key, own, pools: Vec::new() }
     }
 
-    /// What bounds `key`, all told.
+    /// All limits of `key`.
     pub fn of(key: &Key, sources: &Sources) -> Self {
         let person = person(key);
         let (mut own, mut user) = (key.limits.clone(), sources.of_user());
@@ -103,7 +103,7 @@ impl Bounds {
         Self { key: key.id.clone(), own, pools }
     }
 
-    /// Whether anything is limited.
+    /// Whether there is any limit.
     pub fn any(&self) -> bool {
         self.own.any() || !self.pools.is_empty()
     }
@@ -119,22 +119,23 @@ impl Bounds {
         self.all().map(|(scope, _)| scope).collect()
     }
 
-    /// The pools.
+    /// The scopes of the shared limits.
     pub fn pool_scopes(&self) -> Vec<Scope> {
         self.pools.iter().map(|(scope, _)| scope.clone()).collect()
     }
 
-    /// Whether money is limited anywhere.
+    /// Whether any money limit applies.
     pub fn has_money(&self) -> bool {
         self.all().any(|(_, limits)| limits.has_money())
     }
 
-    /// Whether requests are limited anywhere, in a minute or at the same time.
+    /// Whether any limit on requests applies, per minute or at the same time.
     pub fn has_rates(&self) -> bool {
         self.all().any(|(_, limits)| limits.has_rates())
     }
 
-    /// Whether no window can hold so much, however empty it is.
+    /// Whether some money limit is smaller than the estimate, so that it blocks the request even in
+    /// an empty window.
     pub fn never_holds(&self, estimate: PicoUsd) -> bool {
         self.all().any(|(_, limits)| limits.monies().any(|(_, limit)| estimate > limit))
     }
@@ -189,7 +190,7 @@ mod tests {
     }
 
     proptest! {
-        /// A cap counts against the person, and never loosens what is set there already.
+        /// A cap counts against the person and never raises a limit that is set already.
         #[test]
         fn a_cap_only_tightens(
             cap in 0_i128..10,

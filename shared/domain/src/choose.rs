@@ -1,10 +1,11 @@
-//! Choosing an account: a pure function of the group's accounts and the request.
+//! Account selection: a pure function of the group's accounts and the request.
 //!
-//! Smallest priority first. Inside a priority, weighted rendezvous hashing by session picks a
-//! cache domain, then an account of it: every instance computes the same answer without stored
-//! state, and when an account is out only its own sessions move, if they can within the domain.
-//! Accounts near their limits come after all others, and those that cool down on a guess of ours
-//! come last: a guess must not lock the last account out.
+//! Accounts with the smallest priority number come first. Among them, weighted rendezvous hashing
+//! by session picks a cache domain, then an account in it. Every instance computes the same result
+//! without stored state. If an account becomes ineligible, only its own sessions move, to another
+//! account of the same domain if possible. Accounts near their limits come after all others.
+//! Accounts in a cooldown of estimated length come last: an estimate must not make the last account
+//! unavailable.
 
 use crate::account::{Account, Provider};
 use crate::health::{Health, Standing};
@@ -17,46 +18,46 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// For so long a session that had to leave its first choice stays where it went.
+/// How long a session that had to leave its first choice stays with the second one.
 pub const MOVED: SignedDuration = SignedDuration::from_hours(1);
 
-/// What stays where it went: a session, as far as it asks for one model.
+/// The key of a session pin: one session and one model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Conversation {
-    /// The group whose accounts it uses.
+    /// The group whose accounts the session uses.
     pub group: GroupId,
-    /// The session's number.
+    /// The hash of the session.
     pub session: u64,
-    /// The model asked for.
+    /// The requested model.
     pub model: String,
 }
 
-/// Who may be chosen.
+/// The accounts to select from.
 pub struct Candidates<'a, A> {
-    /// The accounts, with whatever else is held of them.
+    /// The accounts, together with other data that the caller keeps with them.
     pub accounts: &'a [A],
-    /// The lot of each.
+    /// The hashed fields of each account, in the same order.
     pub lots: &'a [Lot],
 }
 
-/// What a draw knows of an account: little, since every request looks at every lot, and a thousand
-/// accounts are more than stays close to a processor.
+/// The fields of an account that the selection reads. The type is small because each request reads
+/// all of them, and a thousand complete accounts do not fit into the processor's caches.
 #[derive(Debug, Clone, Copy)]
 pub struct Lot {
-    /// Hashes of its cache domain's name and of its id.
+    /// Hashes of the cache domain's name and of the account's id.
     domain: u64,
     id: u64,
     priority: u32,
-    /// 0 for who is switched off.
+    /// 0 for a disabled account.
     weight: u32,
     provider: Provider,
     takes_any_model: bool,
-    /// Whether its domain is a declared one, which others may share.
+    /// Whether the account declares a cache domain, which other accounts can share.
     may_have_mates: bool,
 }
 
 impl Lot {
-    /// The account's.
+    /// The hashed fields of `account`.
     pub fn of(account: &Account) -> Self {
         Self {
             domain: xxh3_64(domain(account).as_bytes()),
@@ -70,62 +71,63 @@ impl Lot {
     }
 }
 
-/// What the choice depends on.
+/// The criteria of a selection.
 pub struct Wish<'a> {
-    /// The group whose accounts are the candidates.
+    /// The group of the candidates.
     pub group: &'a GroupId,
-    /// What is asked for.
+    /// The kind of request.
     pub want: Want,
-    /// The model asked for.
+    /// The requested model.
     pub model: &'a str,
-    /// What keeps a conversation on its account.
+    /// The hash of the session, which keeps a conversation on its account.
     pub session: u64,
-    /// The cache domain that the session had to move to, if it had to.
+    /// The cache domain that the session is pinned to, if it had to move.
     pub moved_to: Option<&'a str>,
-    /// Accounts that have failed this request already.
+    /// The accounts that have failed for this request already.
     pub tried: &'a [AccountId],
-    /// Accounts that have as many requests under way as they may.
+    /// The accounts that have reached their limit of concurrent requests.
     pub full: &'a [AccountId],
-    /// Accounts whose token has run out.
+    /// The accounts whose token has expired.
     pub signed_out: &'a [AccountId],
-    /// Whether it asks for fast speed, which has a limit of its own.
+    /// Whether the request asks for fast speed, which has a separate limit.
     pub is_fast: bool,
-    /// An account with so much of a limit used, in percent, is taken only if no other serves.
+    /// Accounts that have used this percentage of a limit, or more, are taken only if no other
+    /// account can serve.
     pub utilisation_max: Option<u32>,
 }
 
-/// The answer. An empty one says why, account by account.
+/// The selected account, or the reasons why there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The candidate at this index.
+    /// The index of the selected candidate.
     Chosen(usize),
-    /// None will do.
+    /// No account is eligible; each one with its reason.
     Nobody(Vec<(AccountId, Ineligible)>),
 }
 
-/// Why an account will not do.
+/// Why an account is not eligible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ineligible {
-    /// Switched off, or its weight is zero.
+    /// It is disabled, or its weight is 0.
     Disabled,
-    /// Does not serve the model.
+    /// It does not serve the model.
     Model,
-    /// Does not speak the protocol.
+    /// It does not support the protocol.
     Protocol,
-    /// Not before `until`.
+    /// It is in a cooldown.
     Cooling {
-        /// When it may be used again.
+        /// The end of the cooldown.
         until: Timestamp,
-        /// Why.
+        /// The reason.
         reason: RestReason,
     },
-    /// Its credential is refused, for this reason.
+    /// The upstream refuses its credential, for this reason.
     AuthFailed(RestReason),
-    /// Its token has run out; a new one is asked for.
+    /// Its token has expired, and a new one has been requested.
     SignedOut,
-    /// It failed this very request.
+    /// It has already failed for this request.
     Tried,
-    /// It has as many requests under way as it may.
+    /// It has reached its limit of concurrent requests.
     Full,
 }
 
@@ -134,38 +136,39 @@ impl std::fmt::Display for Ineligible {
         match self {
             Self::Disabled => out.write_str("is disabled"),
             Self::Model => out.write_str("does not serve the model"),
-            Self::Protocol => out.write_str("does not speak the protocol"),
+            Self::Protocol => out.write_str("does not support the protocol"),
             Self::Cooling { until, reason } => {
                 let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
                 write!(out, "is cooling down until {until} ({reason})")
             }
             Self::AuthFailed(reason) => write!(out, "has a refused credential ({reason})"),
-            Self::SignedOut => out.write_str("has no valid token; a new one is asked for"),
-            Self::Tried => out.write_str("has failed this request"),
-            Self::Full => out.write_str("has as many requests under way as it may"),
+            Self::SignedOut => out.write_str("has no valid token; a new one has been requested"),
+            Self::Tried => out.write_str("has already failed for this request"),
+            Self::Full => out.write_str("has reached its limit of concurrent requests"),
         }
     }
 }
 
-/// How gladly an account is taken, best first.
+/// The order in which eligible accounts are preferred, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tier {
     Ready,
-    /// So much of a limit is used that it would soon refuse.
+    /// It has used so much of a limit that the upstream will soon refuse requests.
     NearLimit,
-    /// It cools down, but only because we guess that it should: who is ready soonest comes first.
+    /// It is in a cooldown of estimated length; the earliest end comes first.
     LastResort(Timestamp),
 }
 
-/// Chooses among `candidates` for `wish` at `now`. `health` tells how the one at a place is doing.
+/// Selects one of `candidates` for `wish` at `now`. `health` returns the health of the candidate at
+/// an index.
 pub fn choose<A: AsRef<Account>, H: Deref<Target = Health>>(
     candidates: &Candidates<'_, A>,
     health: impl Fn(usize) -> H,
     wish: &Wish<'_>,
     now: Timestamp,
 ) -> Choice {
-    // Almost always the session's first choice is well, and nobody else needs a look: where it is
-    // of the best tier, taking others out of the draw would not change who wins it.
+    // Usually the session's first choice is healthy, and the other accounts need not be checked:
+    // removing others from the draw does not change a winner of the best tier.
     let first = first_choice(candidates, wish).filter(|_| wish.moved_to.is_none());
     if let Some(at) = first
         && candidates.tier(at, &health(at), wish, now) == Ok(Tier::Ready)
@@ -175,7 +178,7 @@ pub fn choose<A: AsRef<Account>, H: Deref<Target = Health>>(
     choose_with_care(candidates, health, wish, now)
 }
 
-/// The same, from a look at the health of every account.
+/// The complete selection, which reads the health of every account.
 fn choose_with_care<A: AsRef<Account>, H: Deref<Target = Health>>(
     candidates: &Candidates<'_, A>,
     health: impl Fn(usize) -> H,
@@ -199,7 +202,7 @@ fn choose_with_care<A: AsRef<Account>, H: Deref<Target = Health>>(
     draw(candidates.lots, &among, wish).map_or(Choice::Nobody(Vec::new()), Choice::Chosen)
 }
 
-/// The session's first choice: who would be chosen if all accounts were well and had room.
+/// The session's first choice: the selection if all accounts were healthy and had free capacity.
 pub fn first_choice<A: AsRef<Account>>(
     candidates: &Candidates<'_, A>,
     wish: &Wish<'_>,
@@ -209,15 +212,15 @@ pub fn first_choice<A: AsRef<Account>>(
     draw(candidates.lots, &among, wish)
 }
 
-/// The smallest priority of `among`, then a cache domain, then an account of it.
+/// Picks the smallest priority among `among`, then a cache domain, then an account in it.
 fn draw(lots: &[Lot], among: &[usize], wish: &Wish<'_>) -> Option<usize> {
     let priority = among.iter().map(|&at| lots[at].priority).min()?;
     let level =
         || among.iter().map(|&at| (at, &lots[at])).filter(|(_, lot)| lot.priority == priority);
     let hash = |of: u64, seed| xxh3_64_with_seed(&of.to_le_bytes(), seed);
 
-    // Domains keep the weight of all their enabled members, usable or not: an account that is
-    // out must not move the sessions of its neighbours.
+    // A domain keeps the weight of all its enabled members, eligible or not, so that a failed
+    // account does not move the sessions of other accounts.
     let seed = xxh3_64_with_seed(wish.group.as_str().as_bytes(), wish.session);
     let weights = Weights::of(lots, priority);
     let domains = level().map(|(at, lot)| (at, hash(lot.domain, seed), weights.of_domain(lot)));
@@ -236,7 +239,7 @@ impl<A: AsRef<Account>> Candidates<'_, A> {
         self.accounts[at].as_ref()
     }
 
-    /// Why the settings of the account at a place keep it from serving the wish, whatever its health.
+    /// Why the settings of the account at an index rule it out, whatever its health.
     fn unfit(&self, at: usize, wish: &Wish<'_>) -> Option<Ineligible> {
         let lot = &self.lots[at];
         if lot.weight == 0 {
@@ -285,8 +288,8 @@ impl<A: AsRef<Account>> Candidates<'_, A> {
     }
 }
 
-/// When the first of the accounts that are only cooling down can be used again. Money and disabled
-/// organizations do not come back by waiting.
+/// The earliest time at which an account in a cooldown can be used again. Accounts without money
+/// and disabled organizations are left out, because waiting does not help them.
 pub fn ready_at(reasons: &[(AccountId, Ineligible)]) -> Option<Timestamp> {
     let ends = reasons.iter().filter_map(|(_, why)| match why {
         Ineligible::Cooling { until, reason } if !reason.needs_operator() => Some(*until),
@@ -295,13 +298,13 @@ pub fn ready_at(reasons: &[(AccountId, Ineligible)]) -> Option<Timestamp> {
     ends.min()
 }
 
-/// The account's cache domain; one without a declared domain is one of its own.
+/// The account's cache domain. An account that declares none forms a separate domain.
 pub fn domain(account: &Account) -> &str {
     account.cache_domain.as_deref().unwrap_or(account.id.as_str())
 }
 
-/// What the accounts of each domain weigh together, by the hash of its name. They count whether or
-/// not they can be used now: else a domain would lose sessions that its others could serve.
+/// The total weight of each domain, by the hash of its name. Ineligible accounts count as well:
+/// otherwise a domain would lose sessions that its other accounts could serve.
 struct Weights(Option<HashMap<u64, u64, BuildHasherDefault<Hashed>>>);
 
 impl Weights {
@@ -324,7 +327,7 @@ impl Weights {
     }
 }
 
-/// Takes keys that are hashes already.
+/// A hasher for keys that are hashes already.
 #[derive(Default)]
 struct Hashed(u64);
 
@@ -342,8 +345,8 @@ impl Hasher for Hashed {
     }
 }
 
-/// The place with the smallest `-log2(hash) / weight`, of (place, hash, weight). Whoever cannot
-/// beat the best so far is left without its logarithm being taken.
+/// The index with the smallest `-log2(hash) / weight`, of (index, hash, weight). The logarithm is
+/// computed only where it can beat the smallest value so far.
 fn least(draws: impl Iterator<Item = (usize, u64, u64)>) -> Option<usize> {
     let mut best: Option<(usize, u64, u64)> = None;
     for (at, hash, weight) in draws {
@@ -358,11 +361,11 @@ fn least(draws: impl Iterator<Item = (usize, u64, u64)>) -> Option<usize> {
     best.map(|(at, ..)| at)
 }
 
-/// Binary digits behind the point of a logarithm.
+/// Binary digits of a logarithm after the point.
 const DIGITS: u32 = 24;
 
-/// A lower bound of [`neg_log2`]: between two powers of two, `log2` is above its chord by less
-/// than 0.0861.
+/// A lower bound of [`neg_log2`]: between two powers of two, `log2` is less than 0.0861 above its
+/// chord.
 fn neg_log2_min(u: u64) -> u64 {
     const ABOVE_CHORD: u64 = 1_445_000;
     let u = u.max(1);
@@ -380,7 +383,7 @@ fn neg_log2(u: u64) -> u64 {
     let mut fraction = 0;
     for digit in (0..DIGITS).rev() {
         let square = (u128::from(mantissa) * u128::from(mantissa)) >> 63;
-        // A square of two or more yields a digit and is halved again.
+        // A square of 2 or more yields the digit 1 and is halved.
         let carry = square >> 64 != 0;
         fraction |= u64::from(carry) << digit;
         mantissa = u64::try_from(if carry { square >> 1 } else { square }).unwrap_or(u64::MAX);

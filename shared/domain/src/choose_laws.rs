@@ -1,4 +1,4 @@
-//! The laws of [`super::choose`].
+//! Properties of [`super::choose`].
 
 use super::*;
 use crate::account::{CredentialKind, Provider};
@@ -42,7 +42,7 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
     }
 }
 
-/// What comes of `ask`, asked of these accounts.
+/// Calls `ask` with these accounts as candidates and returns its result.
 pub(super) fn among<T>(
     accounts: &[&Account],
     ask: impl FnOnce(&Candidates<'_, &Account>) -> T,
@@ -62,7 +62,7 @@ fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<Accou
     }
 }
 
-/// Counts 100,000 sessions; each account's share is within 2 % of its weight's.
+/// Selects for 100,000 sessions and checks that each account's share is within 2 % of its weight's.
 fn check_shares(accounts: &[Account]) {
     const SESSIONS: u32 = 100_000;
     let mut counts = vec![0_u32; accounts.len()];
@@ -195,7 +195,8 @@ proptest! {
     }
 }
 
-/// The choice in its plain form: the smallest `-log2(hash) / weight` over domains, then inside.
+/// A direct implementation of the selection: the smallest `-log2(hash) / weight` over domains, then
+/// over the accounts of the domain.
 fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
     let usable: Vec<usize> = (0..accounts.len()).filter(|&at| accounts[at].enabled).collect();
     let seed = xxh3_64_with_seed(group.as_str().as_bytes(), session);

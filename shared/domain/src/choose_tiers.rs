@@ -1,4 +1,4 @@
-//! The laws of [`super::choose`] about accounts in trouble, near a limit or full, and about
+//! Properties of [`super::choose`] for accounts that are unhealthy, near a limit or full, and for
 //! sessions that had to move.
 
 use super::laws::{account, among, wish};
@@ -17,7 +17,7 @@ fn used(percent: u32) -> Health {
     Health { utilisation: Utilisation { five_hour, seven_day: None }, ..Health::default() }
 }
 
-/// What is known of an account, by a number.
+/// The health with this number.
 fn health(number: u8) -> Health {
     match number {
         0 | 1 => used(94),
@@ -27,7 +27,7 @@ fn health(number: u8) -> Health {
     }
 }
 
-/// How gladly it is taken; `None` where it may not be taken.
+/// The rank of this health in the selection; `None` if the account is not eligible.
 fn rank(number: u8) -> Option<u8> {
     match number {
         0 | 1 => Some(0),

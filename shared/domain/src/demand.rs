@@ -1,64 +1,64 @@
-//! What a request may make its upstream do at most, and what that costs.
+//! The most that a request can make its upstream do, and what that costs.
 //!
-//! Reading a demand from a request's bytes is `wire::demand`'s business. The prices are `price`'s.
+//! `wire::demand` derives the factors from the bytes of the request. The prices are in `price`.
 
 use crate::money::PicoUsd;
 use crate::price::{Cost, Price, PriceTable, Rates};
 use jiff::Timestamp;
 
-/// The longest answer of any model (128,000 tokens: the models' pages of 2026-11-22). It is reserved
-/// for a request that sets no bound of its own that its upstream reads.
+/// The longest answer of any model (128,000 tokens: the models' pages of 2026-11-22). It is
+/// reserved for a request without a limit on its output that its upstream reads.
 pub const OUTPUT_TOKENS_MAX: u64 = 128_000;
 
-/// Prompt tokens that an upstream adds on its own at most: the preamble of tools and of formats.
+/// The most prompt tokens that an upstream adds itself: the preamble of tools and of formats.
 const HIDDEN_TOKENS: u64 = 2_000;
 
-/// A long answer, as answers go: turns of coding agents stay below it mostly.
+/// A typical long answer: most turns of coding agents are shorter.
 const OUTPUT_TOKENS_EXPECTED: u64 = 4_000;
 
-/// Body bytes per prompt token of prose and code, in their JSON form.
+/// Bytes of the JSON body per prompt token, for prose and code.
 const BYTES_PER_TOKEN_EXPECTED: u64 = 4;
 
-/// A request, as far as it decides what it can cost at most.
+/// The properties of a request that decide its highest cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Demand {
     /// The bytes of the body that can become prompt tokens. A tokenizer makes at most one token of
     /// each byte, and hostile text comes close to that.
     pub prompt_bytes: u64,
-    /// Prompt tokens that the body's length does not tell, such as those of images and of the
-    /// definitions that an upstream has for its own tools.
+    /// Prompt tokens that do not depend on the length of the body, such as those of images and of
+    /// the definitions of the upstream's own tools.
     pub prompt_tokens: u64,
-    /// The most tokens that one answer may have; `None`: the model's own maximum.
+    /// The most tokens that one answer can have; `None` means the model's maximum.
     pub output_tokens: Option<u64>,
-    /// Whether a further pass may answer with the model's own maximum, whatever the bound.
+    /// Whether a further pass can answer with the model's maximum in spite of `output_tokens`.
     pub has_unbounded_pass: bool,
-    /// Output tokens that are billed beside the answers: a prediction that was not used.
+    /// Output tokens that are billed in addition to the answers: a prediction that was not used.
     pub predicted_tokens: u64,
-    /// Answers that are made, at least one.
+    /// The number of answers, at least one.
     pub choices: u64,
-    /// How often a model reads the prompt and answers, at least once.
+    /// The number of times that a model reads the prompt and answers, at least one.
     pub passes: u64,
-    /// Web searches that the upstream may make.
+    /// The most web searches that the upstream can make.
     pub searches: u64,
-    /// Whether it asks for `speed: fast`.
+    /// Whether the request asks for `speed: fast`.
     pub is_fast: bool,
-    /// Whether the prompt may be written to the cache for an hour.
+    /// Whether the prompt can be written to the cache for an hour.
     pub caches_for_an_hour: bool,
-    /// Other models that the body names: fallbacks, advisors.
+    /// Other models that the body names: fallbacks and advisors.
     pub models: Vec<String>,
-    /// The field that has the upstream read what is not in the body: stored history, files,
-    /// results of a search. Only the model's context window bounds that.
+    /// The field that makes the upstream read more than the body: stored history, files or search
+    /// results. Only the model's context window limits their size.
     pub reads_beyond_body: Option<Unbounded>,
-    /// The first field that nothing bounds, or that has no price.
+    /// The first field that has no limit or no price.
     pub unbounded: Option<Unbounded>,
 }
 
-/// A field that makes a request's cost unknown, and what to do about it. Both are for the client.
+/// A field that makes a request's highest cost unknown, with advice. Both are shown to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unbounded {
-    /// The field, as the client knows it.
+    /// The name of the field, as the client knows it.
     pub field: String,
-    /// What to do.
+    /// Advice for the client.
     pub advice: &'static str,
 }
 
@@ -79,19 +79,20 @@ impl Demand {
         if self.has_unbounded_pass { own.max(OUTPUT_TOKENS_MAX) } else { own }
     }
 
-    /// The most prompt tokens that the body can hold.
+    /// The most prompt tokens that the body can contain.
     fn prompt(&self) -> u64 {
         self.prompt_bytes.saturating_add(self.prompt_tokens).saturating_add(HIDDEN_TOKENS)
     }
 
-    /// The most that all passes cost at a model's price, without searches.
+    /// The highest cost of all passes at a model's price, without searches.
     fn most_at(&self, price: &Price, context: Option<u64>) -> PicoUsd {
         let (passes, output) = (self.passes.max(1), self.output());
         let mut prompt = self.prompt();
         if self.reads_beyond_body.is_some() {
             prompt = prompt.max(context.unwrap_or_default());
         }
-        // What one pass answers, the next one reads; no model reads more than its window.
+        // The answer of one pass is part of the prompt of the next one. No model reads more than
+        // its context window.
         prompt = prompt.saturating_add(output.saturating_mul(passes - 1));
         prompt = prompt.min(context.unwrap_or(u64::MAX));
         let rates = price.dearest(self.is_fast, prompt);
@@ -103,23 +104,24 @@ impl Demand {
         PicoUsd::new(pass.pico().saturating_mul(passes)).scaled(geo.0, geo.1)
     }
 
-    /// The dearest that a prompt token can be.
+    /// The highest rate of a prompt token.
     fn input_rate(&self, rates: &Rates) -> u64 {
         let short = rates.input.max(rates.cache_read).max(rates.cache_write_5m);
         if self.caches_for_an_hour { short.max(rates.cache_write_1h) } else { short }
     }
 
-    /// Every model that may run, the one that is asked for first.
+    /// Every model that can run, the requested one first.
     fn all_models<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a str> {
         std::iter::once(model).chain(self.models.iter().map(String::as_str))
     }
 }
 
 impl PriceTable {
-    /// The most that a request for `model` can cost, to be reserved before it is sent: each pass at
-    /// the dearest of the models, tiers and cache classes that it may use, and a tenth more where
-    /// the model may run under `inference_geo: us` (a workspace can demand that without the body
-    /// showing it). Where [`Self::unbounded`] names a field, it may cost more.
+    /// The highest cost of a request for `model`, which is reserved before the request is sent.
+    /// Each pass counts at the highest rate of the models, tiers and cache classes that the request
+    /// can use, plus a tenth where the model can run under `inference_geo: us` (a workspace can
+    /// require that without a field in the body). If [`Self::unbounded`] returns a field, the
+    /// request can cost more.
     pub fn estimate(&self, demand: &Demand, model: &str, at: Timestamp) -> Cost {
         let amounts = demand.all_models(model).map(|model| {
             demand.most_at(&self.price_or_guess(model, at).0, self.context_tokens(model))
@@ -130,9 +132,9 @@ impl PriceTable {
         Cost { amount, version: crate::price::version(&price, known), known }
     }
 
-    /// What a request will likely cost: a prompt token for every four bytes, written to the cache
-    /// for five minutes, and answers of 4,000 tokens, if they may be so long. Never more than
-    /// [`Self::estimate`].
+    /// The likely cost of a request: one prompt token for every four bytes, written to the cache
+    /// for five minutes, and answers of 4,000 tokens or of the request's limit if that is lower.
+    /// Never more than [`Self::estimate`].
     pub fn expected(&self, demand: &Demand, model: &str, at: Timestamp) -> PicoUsd {
         let (price, _) = self.price_or_guess(model, at);
         let prompt = demand.prompt_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
@@ -143,7 +145,7 @@ impl PriceTable {
         likely.min(self.estimate(demand, model, at).amount)
     }
 
-    /// The field that makes the cost of a request for `model` unknown, if there is one.
+    /// The field that makes the highest cost of a request for `model` unknown, if there is one.
     pub fn unbounded(&self, demand: &Demand, model: &str, at: Timestamp) -> Option<Unbounded> {
         if demand.unbounded.is_some() {
             return demand.unbounded.clone();
@@ -159,7 +161,7 @@ impl PriceTable {
         let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
         (demand.is_fast && lacks(&has_fast_price)).then(|| Unbounded {
             field: "speed".to_owned(),
-            advice: "the model's price for `fast` is not known: ask without it",
+            advice: "the price of fast speed is not known for this model: leave the field out",
         })
     }
 }
@@ -203,7 +205,7 @@ mod tests {
         check(&Demand { passes: 2, ..demand() }, "0.605000000000");
         check(&Demand { searches: 3, ..demand() }, "0.327000000000");
         check(&Demand { prompt_tokens: 50_000, ..demand() }, "0.572000000000");
-        // The dearest of the models that are named: 18.75 and 75 dollars, without the tenth.
+        // The highest of the named models' rates: 18.75 and 75 dollars, without the tenth.
         check(&Demand { models: vec!["claude-opus-4-1".into()], ..demand() }, "1.012500000000");
         let beyond = Unbounded { field: "conversation".into(), advice: "" };
         // A million tokens of context.

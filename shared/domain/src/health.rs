@@ -1,8 +1,7 @@
-//! How an account is doing, and how that changes: three pure transitions, each `None` where
-//! nothing changes, so that steady traffic writes nothing.
+//! The health of an account and its three pure transitions. A transition returns `None` if nothing
+//! changes, so that steady traffic causes no writes.
 //!
-//! Who stores it is `cloud::store`'s business; what a failure means is decided in
-//! [`crate::verdict`].
+//! `cloud::store` stores the health. The effect of a failure is decided in [`crate::verdict`].
 
 use crate::reason::RestReason;
 use crate::verdict::{Effect, RestScope};
@@ -10,41 +9,41 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// So many failures within [`STRIKE_WINDOW`] open the circuit.
+/// This number of failures within [`STRIKE_WINDOW`] opens the circuit.
 const STRIKES_MAX: usize = 3;
 const STRIKE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
-/// For how long the circuit is open at first; it doubles with each failed probe.
+/// How long the circuit is open at first; each failed probe doubles the time.
 const OPEN_SECONDS_MIN: u32 = 30;
 const OPEN_SECONDS_MAX: u32 = 300;
-/// A probe that is not heard of by then is given up, and another request may probe.
+/// A probe without a result after this time is abandoned, and another request can probe.
 const PROBE: SignedDuration = SignedDuration::from_secs(60);
-/// Two ends of a rest that differ by less are the same.
+/// Two ends of a cooldown that differ by less count as equal.
 const SAME: SignedDuration = SignedDuration::from_secs(1);
-/// Utilisation that moved by less, in points, is not news.
+/// A change of the utilization by fewer percentage points is not stored.
 const POINTS_MIN: u32 = 5;
-/// Models that rest by themselves, at most, and those of them that rest because they are not
-/// available. Clients choose the names of models: they must not make an item grow, and a name that
-/// does not exist must not push a real limit out.
+/// The most models that can be in a cooldown at the same time, and the most of these that can be
+/// there because they are unavailable. Clients choose the names of models: they must not make an
+/// item grow, and a name that does not exist must not displace a real limit.
 const MODELS_MAX: usize = 48;
 const UNAVAILABLE_MAX: usize = 16;
-/// Models with longer names are not noted (an inference profile's ARN has some 150 bytes).
+/// Models with longer names are not stored (the ARN of an inference profile has about 150 bytes).
 const MODEL_BYTES_MAX: usize = 256;
 
-/// What is known of an account.
+/// What is known about the state of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// The account as a whole.
     pub state: State,
-    /// Model families that rest by themselves, by their name in model ids (`opus`).
+    /// Cooldowns of single model families, by their name in model ids (`opus`).
     #[serde(default)]
     pub families: BTreeMap<String, Rest>,
-    /// Models that rest by themselves, by the name that the upstream knows them by.
+    /// Cooldowns of single models, by their name at the upstream.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, Rest>,
-    /// Requests with `speed: fast` rest: they have a limit of their own.
+    /// The cooldown of requests with `speed: fast`, which have a separate limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fast: Option<Rest>,
-    /// Which free call of this upstream refuses a made-up credential, once that is known.
+    /// The free call by which this upstream refuses an invented credential, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<KnownProof>,
     /// The latest failures of the kind that opens the circuit.
@@ -53,38 +52,38 @@ pub struct Health {
     /// How much of the upstream's limits is used.
     #[serde(default)]
     pub utilisation: Utilisation,
-    /// Until when it was out last, or is going to be: sessions may have moved since.
+    /// The end of the last or current outage. Sessions may have moved because of it.
     #[serde(default)]
     pub out_until: Option<Timestamp>,
 }
 
-/// The account as a whole.
+/// The state of the account as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum State {
-    /// Nothing is known against it.
+    /// No failure counts against the account.
     #[default]
     Ready,
-    /// Not to be used for a while.
+    /// Not used until the cooldown ends.
     Cooling(Rest),
-    /// It failed repeatedly: not to be used for a while, then by one request that probes it.
+    /// It failed repeatedly: not used for a while, and after that tested by one request.
     Open {
-        /// When it may be probed.
+        /// When a request can test the account.
         until: Timestamp,
-        /// For how long it was opened, in seconds.
+        /// How long the circuit was opened for, in seconds.
         seconds: u32,
-        /// The last failure.
+        /// The reason of the last failure.
         reason: RestReason,
-        /// Until when a request is probing it.
+        /// The time until which a request is testing the account.
         probe_until: Option<Timestamp>,
     },
-    /// The upstream refuses the credential. Only an operator (or a probe) brings it back.
+    /// The upstream refuses the credential. Only an operator or a credential probe changes this.
     AuthFailed {
-        /// Since when.
+        /// When the upstream first refused it.
         since: Timestamp,
-        /// Why.
+        /// The reason.
         reason: RestReason,
-        /// What a token endpoint said of it, in its words.
+        /// The token endpoint's own message, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
@@ -94,34 +93,35 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FreeCall {
-    /// The list of models.
+    /// A request for the list of models.
     ListModels,
-    /// A count of tokens.
+    /// A token count.
     CountTokens,
-    /// A chat completion without messages, which is refused whoever asks.
+    /// A chat completion without messages, which is always refused.
     EmptyChat,
 }
 
-/// What is known of the free calls of the upstream at an address.
+/// What is known about the free calls of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownProof {
-    /// The upstream's address.
+    /// The upstream's base URL.
     pub base_url: String,
-    /// The call that refuses a made-up credential; none does without it.
+    /// The call that refuses an invented credential; `None` if no call does.
     pub call: Option<FreeCall>,
 }
 
-/// A time out.
+/// A cooldown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rest {
-    /// When it is over.
+    /// The end of the cooldown.
     pub until: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: RestReason,
-    /// The upstream has named no time: how long it takes is a guess of ours.
+    /// Whether the length is an estimate because the upstream has not named a time.
     #[serde(default)]
     pub is_guess: bool,
-    /// Which token was refused, see [`crate::token::Standing::issue`]: the rest ends with another one.
+    /// The number of the refused token, see [`crate::token::Standing::issue`]. A token with another
+    /// number ends the cooldown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_issue: Option<u64>,
 }
@@ -129,49 +129,49 @@ pub struct Rest {
 /// How much of the upstream's unified limits is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Utilisation {
-    /// Of the last five hours.
+    /// The window of five hours.
     pub five_hour: Option<Window>,
-    /// Of the last seven days.
+    /// The window of seven days.
     pub seven_day: Option<Window>,
 }
 
 /// One window of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// How much is used; more than 100 occurs.
+    /// The percentage used; it can be above 100.
     pub percent: u32,
-    /// When it starts anew.
+    /// When the window is reset.
     pub resets_at: Option<Timestamp>,
 }
 
-/// What an account's health means at one moment.
+/// The meaning of an account's health at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing<'a> {
-    /// It can be used.
+    /// The account can be used.
     Ready,
-    /// One request may probe it; see [`probing`].
+    /// One request can test the account; see [`probing`].
     HalfOpen,
-    /// Not before `until`.
+    /// Not used before `until`.
     Cooling {
-        /// When it may be used again.
+        /// The end of the cooldown.
         until: Timestamp,
-        /// Why.
+        /// The reason.
         reason: RestReason,
-        /// The time is a guess of ours: it may be used before, if there is no other.
+        /// Whether the time is an estimate: the account can be used earlier if there is no other.
         is_guess: bool,
     },
-    /// Not at all.
+    /// Not used at all.
     AuthFailed {
-        /// Why.
+        /// The reason.
         reason: RestReason,
-        /// What a token endpoint said of it, in its words.
+        /// The token endpoint's own message, if any.
         detail: Option<&'a str>,
     },
 }
 
 impl Health {
-    /// What it means at `now` for a request that asks for `model`, by the name that the account's
-    /// upstream knows it by, perhaps at fast speed.
+    /// The standing at `now` for a request for `model`, by its name at the account's upstream, with
+    /// or without fast speed.
     pub fn standing(&self, model: &str, is_fast: bool, now: Timestamp) -> Standing<'_> {
         match self.overall(now) {
             Standing::Ready => {}
@@ -180,19 +180,19 @@ impl Health {
         let family = self.families.iter().filter(|(family, _)| is_of(family, model));
         let rests = family.map(|(_, rest)| rest).chain(self.models.get(model));
         let rests = rests.chain(self.fast.as_ref().filter(|_| is_fast));
-        // What the upstream has said outranks what was guessed.
+        // A time that the upstream named outranks an estimate.
         let longest =
             rests.filter(|rest| rest.until > now).max_by_key(|rest| (!rest.is_guess, rest.until));
         longest.map_or(Standing::Ready, Rest::standing)
     }
 
-    /// Whether requests need a look at the model that they ask for.
+    /// Whether requests must check the model that they ask for.
     pub fn has_partial_rests(&self) -> bool {
         !self.families.is_empty() || !self.models.is_empty() || self.fast.is_some()
     }
 
-    /// The same once the account has this token: what was held against another one is over. `None`
-    /// where nothing was.
+    /// The health once the account has this token: cooldowns because of another token end. `None`
+    /// if there were none.
     pub fn with_token(&self, issue: u64) -> Option<Self> {
         let is_over = |rest: &Rest| rest.token_issue.is_some_and(|refused| refused != issue);
         match &self.state {
@@ -228,18 +228,19 @@ impl Health {
         }
     }
 
-    /// Whether it was out at some time of the last `within`: some of its sessions may be elsewhere.
+    /// Whether the account was out at any time in the last `within`. If so, some of its sessions
+    /// may have moved.
     pub fn was_out(&self, within: SignedDuration, now: Timestamp) -> bool {
         matches!(self.state, State::AuthFailed { .. })
             || self.out_until.is_some_and(|until| now.duration_since(until) < within)
     }
 
-    /// Whether it is out or was once, however long ago.
+    /// Whether the account is out or ever was.
     pub fn was_ever_out(&self) -> bool {
         self.out_until.is_some() || matches!(self.state, State::AuthFailed { .. })
     }
 
-    /// The same account with nothing held against it; what is used stays known.
+    /// The health without any failure; the utilization is kept.
     #[must_use]
     pub fn forgiven(&self, now: Timestamp) -> Self {
         let is_out = !matches!(self.overall(now), Standing::Ready);
@@ -254,7 +255,7 @@ impl Health {
 }
 
 impl Rest {
-    /// A rest that no token ends.
+    /// A cooldown that does not depend on a token.
     pub fn new(until: Timestamp, reason: RestReason, is_guess: bool) -> Self {
         Self { until, reason, is_guess, token_issue: None }
     }
@@ -264,12 +265,12 @@ impl Rest {
     }
 }
 
-/// Whether `model` is of `family`: one of the words of its id.
+/// Whether `model` belongs to `family`, which must be one of the words of its id.
 fn is_of(family: &str, model: &str) -> bool {
     model.split(['-', '.', '/', ':', '@']).any(|word| word.eq_ignore_ascii_case(family))
 }
 
-/// Health after a failure that had `effect`.
+/// The health after a failure that had `effect`.
 pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health> {
     if matches!(health.state, State::AuthFailed { .. }) {
         return None;
@@ -286,7 +287,8 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
                 RestScope::Model(model) => model_cooled(health, model, rest, now),
                 RestScope::Fast => fast_cooled(health, rest, now),
             };
-            // Sessions do not stay away from an account for a model that somebody has made up.
+            // Sessions need not avoid an account because of a model name that a client has
+            // invented.
             if matches!(scope, RestScope::Model(_)) && *is_guess {
                 return after;
             }
@@ -302,7 +304,8 @@ pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health>
     Some(Health { out_until, ..after })
 }
 
-/// Health after the credential was refused, for this reason, with an endpoint's own words.
+/// The health after the upstream refused the credential, for this reason and with the endpoint's
+/// own message.
 pub fn refused(
     health: &Health,
     reason: RestReason,
@@ -321,9 +324,9 @@ pub fn refused(
 
 fn cooled(health: &Health, rest: Rest, now: Timestamp) -> Option<Health> {
     let known = match &health.state {
-        // The probe has found something else than what opened the circuit.
+        // The probe met another failure than the one that opened the circuit.
         State::Open { probe_until: Some(_), .. } => None,
-        // What the upstream says outranks what was guessed.
+        // A time that the upstream named outranks an estimate.
         State::Cooling(Rest { is_guess: true, .. }) | State::Open { .. } if !rest.is_guess => None,
         State::Cooling(known) if known.until > now && !known.is_guess && rest.is_guess => {
             return None;
@@ -384,7 +387,7 @@ fn is_later(until: Timestamp, known: Timestamp) -> bool {
 
 fn struck(health: &Health, reason: RestReason, now: Timestamp) -> Option<Health> {
     let seconds = match (&health.state, health.overall(now)) {
-        // A failed probe, reported or found by another request.
+        // A failed probe, reported by it or noticed by another request.
         (State::Open { until, seconds, .. }, _) if *until <= now => {
             seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
         }
@@ -405,7 +408,7 @@ fn struck(health: &Health, reason: RestReason, now: Timestamp) -> Option<Health>
     Some(Health { strikes: Vec::new(), ..health.with(open) })
 }
 
-/// Health after a good answer for `model` that told `utilisation`.
+/// The health after a good answer for `model` with this `utilisation`.
 pub fn served(
     health: &Health,
     model: &str,
@@ -416,7 +419,7 @@ pub fn served(
     after.strikes.clear();
     match &health.state {
         State::Open { until, .. } if *until <= now => after.state = State::Ready,
-        // Until then nobody knew whether the operator has done something.
+        // Only a good answer shows that the operator has solved the problem.
         State::Cooling(rest) if rest.until <= now && rest.reason.needs_operator() => {
             after.state = State::Ready;
         }
@@ -434,8 +437,8 @@ pub fn served(
     (after != *health).then_some(after)
 }
 
-/// Health while one request probes an account whose circuit is half open; `None` where there is
-/// nothing to probe. Whoever stores this first is the one that probes.
+/// The health while one request tests an account whose circuit is half open; `None` if no test is
+/// due. The process that stores this health first sends the test.
 pub fn probing(health: &Health, now: Timestamp) -> Option<Health> {
     let Standing::HalfOpen = health.overall(now) else { return None };
     let mut after = health.clone();
@@ -446,7 +449,7 @@ pub fn probing(health: &Health, now: Timestamp) -> Option<Health> {
 }
 
 impl Utilisation {
-    /// The most that is used of any limit which has not been reset since, in percent.
+    /// The highest percentage used of any limit that has not been reset since.
     pub fn percent(&self, now: Timestamp) -> u32 {
         let running = |window: &Window| window.resets_at.is_none_or(|reset| reset > now);
         let windows = [self.five_hour, self.seven_day].into_iter().flatten().filter(running);

@@ -1,4 +1,4 @@
-//! The transitions of [`super`], row by row.
+//! The transitions of [`super`] as tables.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn strike() -> Effect {
     Effect::Strike { reason: RestReason::ServerError }
 }
 
-/// An account whose credential was refused at the beginning.
+/// An account whose credential was refused at second 0.
 fn condemned() -> Health {
     refused(&Health::default(), RestReason::CredentialRefused, None, at(0)).unwrap()
 }
@@ -30,7 +30,7 @@ fn used(five_hour: u32) -> Utilisation {
     Utilisation { five_hour: window(five_hour), seven_day: None }
 }
 
-/// Applies effects at their seconds; what changes nothing leaves all as it is.
+/// Applies each effect at its second. An effect that changes nothing leaves the health as it is.
 fn run(steps: &[(i64, Effect)]) -> Health {
     steps.iter().fold(Health::default(), |health, (second, effect)| {
         after(&health, effect, at(*second)).unwrap_or(health)

@@ -1,13 +1,14 @@
-//! Identifiers: one type a thing, so that an account's id cannot be passed where a key's is meant.
+//! Identifiers, with one type for each kind, so that an account's id cannot be passed where a key's
+//! id is expected.
 //!
-//! On the wire every id is `<prefix>_<letters and digits>`; the letters are base62, in the order
-//! `0-9A-Za-z`, so ids made from time sort by time.
+//! Every id is written as `<prefix>_<letters and digits>`. The letters are base62 in the order
+//! `0-9A-Za-z`, so ids made from a time sort by time.
 
 use std::fmt;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Writes `value` in base62, most significant digit first, padded (or cut at the top) to `width`.
+/// Writes `value` in base62, most significant digit first, padded to `width` or cut at the top.
 pub fn base62(mut value: u128, width: usize) -> String {
     let mut digits = vec![b'0'; width];
     for digit in digits.iter_mut().rev() {
@@ -22,7 +23,7 @@ pub fn is_base62(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The text is not an identifier of the wanted kind.
+/// The text is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an id of the form {prefix}_…")]
 pub struct MalformedId {
@@ -37,20 +38,20 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of every id of this kind.
             pub const PREFIX: &'static str = concat!($prefix, "_");
 
-            /// Makes an id out of 128 random (or time-ordered) bits.
+            /// Makes an id from 128 random (or time-ordered) bits.
             pub fn from_bits(bits: u128) -> Self {
                 Self(format!(concat!($prefix, "_{}"), base62(bits, $width)))
             }
 
-            /// The whole id, prefix and all.
+            /// The whole id, including the prefix.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The part behind the prefix.
+            /// The part after the prefix.
             pub fn bare(&self) -> &str {
                 &self.0[Self::PREFIX.len()..]
             }
@@ -102,11 +103,11 @@ id!(
     AccountId, "acc", 16
 );
 id!(
-    /// A group: the accounts that a set of keys may use.
+    /// A group: the accounts that a set of keys can use.
     GroupId, "grp", 16
 );
 id!(
-    /// A relay key; the bare part is also the `<id>` inside the key itself.
+    /// A relay key; the part after the prefix is also the `<id>` inside the key itself.
     KeyId, "key", 12
 );
 id!(
@@ -114,12 +115,13 @@ id!(
     UserId, "usr", 16
 );
 id!(
-    /// One request: fixed before the upstream is called, and the identity of its usage record.
+    /// One request. The id is fixed before the upstream is called and also identifies the usage
+    /// record.
     RequestId, "req", 22
 );
 
 impl GroupId {
-    /// The group that first start creates; keys and accounts without a group go there.
+    /// The group that the first start creates. Keys and accounts without a group belong to it.
     pub fn default_group() -> Self {
         Self("grp_default".to_owned())
     }

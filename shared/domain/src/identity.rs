@@ -1,56 +1,56 @@
-//! Who an identity provider says that somebody is, whether that is to be believed (OpenID Connect
-//! Core 1.0, §3.1.3.7, but for the signature), and what Baton makes of it.
+//! Checks of an id token's claims (OpenID Connect Core 1.0, §3.1.3.7, except for the signature),
+//! and the decision who can sign in with which role.
 
 use crate::key::Role;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::str::FromStr;
 
-/// By how much the provider's clock and ours may differ, in seconds.
+/// How much the provider's clock can differ from this machine's, in seconds.
 const LEEWAY_SECONDS: i64 = 60;
-/// The longest address of a mailbox (RFC 5321, 4.5.3.1.3, less the angle brackets).
+/// The longest email address (RFC 5321, 4.5.3.1.3, without the angle brackets).
 const EMAIL_BYTES_MAX: usize = 254;
 
-/// What an id token says, its signature found good.
+/// The claims of an id token whose signature has been verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims(pub Map<String, Value>);
 
-/// What it must say.
+/// The expected values of the claims.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// Who issues it, to the letter.
+    /// The issuer, compared character by character.
     pub issuer: &'a str,
-    /// Whom it is for: us.
+    /// Baton's client id, which the token must be issued for.
     pub client_id: &'a str,
-    /// What we had the provider repeat.
+    /// The nonce of this sign-in, which the provider must repeat.
     pub nonce: &'a str,
 }
 
-/// Why an id token is not believed. For the log: clients are told less.
+/// Why an id token is rejected. This is for the log; clients get fewer details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
-    /// Somebody else's.
+    /// Another issuer.
     #[error("`iss` is not the configured issuer")]
     Issuer,
-    /// For somebody else.
+    /// Another audience.
     #[error("`aud` or `azp` is not the configured client")]
     Audience,
-    /// Of another sign-in.
+    /// The nonce of another sign-in.
     #[error("`nonce` is not the one of this sign-in")]
     Nonce,
-    /// Over, or not yet good; or it does not say when.
-    #[error("`exp`, `iat` or `nbf` is missing or does not fit our clock")]
+    /// Expired, not yet valid, or without times.
+    #[error("`exp`, `iat` or `nbf` is missing or does not agree with this machine's clock")]
     Time,
-    /// Of nobody.
+    /// No subject.
     #[error("`sub` is missing")]
     Subject,
 }
 
 impl Claims {
-    /// Checks them against what is expected at `now`.
+    /// Checks the claims against the expected values at `now`.
     ///
     /// # Errors
-    /// The first doubt.
+    /// The first check that fails.
     pub fn check(&self, expected: &Expected<'_>, now: Timestamp) -> Result<(), Doubt> {
         if self.text("iss") != Some(expected.issuer) {
             return Err(Doubt::Issuer);
@@ -58,7 +58,7 @@ impl Claims {
         let client = Some(expected.client_id);
         let is_for_us = match self.0.get("aud") {
             Some(Value::Array(all)) => {
-                // Of several audiences we must be the one that has asked.
+                // A token for several audiences must have been requested by this client.
                 let azp_is_us = all.len() == 1 || self.text("azp") == client;
                 azp_is_us && all.iter().any(|one| one.as_str() == client)
             }
@@ -80,9 +80,9 @@ impl Claims {
         if self.text("sub").is_none_or(str::is_empty) { Err(Doubt::Subject) } else { Ok(()) }
     }
 
-    /// The address that the provider has verified, in lower case. Some providers write the
-    /// boolean as text. One with letters beyond ASCII is nobody's: some of them look like others,
-    /// or become others in lower case (U+212A is `k`).
+    /// The email address that the provider has verified, in lower case. Some providers write the
+    /// boolean as text. An address with letters beyond ASCII is rejected: some of them look like
+    /// other letters or become others in lower case (U+212A is `k`).
     pub fn verified_email(&self) -> Option<String> {
         let verified = self.0.get("email_verified")?;
         let is_verified = *verified == Value::Bool(true) || verified.as_str() == Some("true");
@@ -94,12 +94,12 @@ impl Claims {
         fits.then(|| email.to_ascii_lowercase())
     }
 
-    /// What the person is called, if that is told.
+    /// The person's name, if the claims contain one.
     pub fn name(&self) -> Option<&str> {
         self.text("name").map(str::trim).filter(|name| !name.is_empty())
     }
 
-    /// A claim that is text.
+    /// The value of a text claim.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
     }
@@ -112,17 +112,18 @@ impl Claims {
     }
 }
 
-/// Whom the console lets in by the provider: addresses, and domains of addresses. `*` is everybody.
+/// The email addresses and domains that can sign in to the console through the provider. `*` means
+/// everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed(Vec<String>);
 
 impl Allowed {
-    /// Whether anybody may come in.
+    /// Whether nobody can sign in.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this address (in lower case) may. A domain does not stand for those below it.
+    /// Whether this address (in lower case) can sign in. A domain does not include its subdomains.
     pub fn admits(&self, email: &str) -> bool {
         let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
         self.0.iter().any(|one| one == "*" || one == email || one == domain)
@@ -140,14 +141,14 @@ impl FromStr for Allowed {
             !is_plain || one.starts_with('@') || one.ends_with('@')
         };
         if all.iter().any(is_odd) {
-            return Err("is a list of addresses and domains: example.com, ada@example.org");
+            return Err("expected addresses and domains, such as example.com, ada@example.org");
         }
         Ok(Self(all))
     }
 }
 
-/// A claim that makes administrators: `groups=baton-admins`, where the claim is that text, a list
-/// with it, or (`=true`) that boolean.
+/// A claim that makes a user an administrator: `groups=baton-admins`, where the claim is that text,
+/// a list that contains it, or (`=true`) that boolean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminClaim {
     name: String,
@@ -155,7 +156,7 @@ pub struct AdminClaim {
 }
 
 impl AdminClaim {
-    /// Whether the claims have it. Names may have dots, and a colon for a URL.
+    /// Whether the claims contain it. Claim names can contain dots, and a colon if they are URLs.
     pub fn is_in(&self, claims: &Claims) -> bool {
         let is_it = |value: &Value| match value {
             Value::String(text) => *text == self.value,
@@ -178,26 +179,27 @@ impl FromStr for AdminClaim {
             Some((name, value)) if !name.is_empty() && !value.is_empty() => {
                 Ok(Self { name: name.to_owned(), value: value.to_owned() })
             }
-            _ => Err("is a claim and its value: groups=baton-admins"),
+            _ => Err("must be a claim and its value, such as groups=baton-admins"),
         }
     }
 }
 
-/// What becomes of somebody whom the provider vouches for.
+/// The rules for people whom the provider has authenticated.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Who may come in.
+    /// The people who can sign in.
     pub allowed: Allowed,
-    /// What makes administrators. Where it is set, it decides the role at each sign-in.
+    /// The claim that makes administrators. If it is set, it decides the role at each sign-in.
     pub admin_claim: Option<AdminClaim>,
-    /// Everybody else's role.
+    /// The role of all others.
     pub default_role: Role,
-    /// Whether somebody who is no user yet becomes one.
+    /// Whether a new person becomes a user at the first sign-in.
     pub creates_users: bool,
 }
 
 impl Policy {
-    /// The role of somebody with these claims; `now` is what it is before, if it is a user.
+    /// The role of a person with these claims; `now` is the current role if the person is a user
+    /// already.
     pub fn role(&self, claims: &Claims, now: Option<Role>) -> Role {
         match &self.admin_claim {
             Some(claim) if claim.is_in(claims) => Role::Admin,

@@ -1,4 +1,4 @@
-//! Who may ask: keys, the users they belong to, the groups they draw on, and their limits.
+//! Keys, the users that keys belong to, the groups that keys use, and their limits.
 
 use crate::id::{GroupId, KeyId, UserId};
 use crate::model::ModelPattern;
@@ -6,24 +6,24 @@ use crate::money::PicoUsd;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A relay key's record. The secret itself is not part of it: only its HMAC is stored.
+/// The record of a relay key. The secret itself is not part of it: only its HMAC is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// Identity; also inside the key.
+    /// The id, which is also inside the key.
     pub id: KeyId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// Whose it is, if anybody's.
+    /// The user that the key belongs to, if any.
     pub user_id: Option<UserId>,
-    /// The accounts it may use.
+    /// The group whose accounts the key uses.
     pub group_id: GroupId,
-    /// Models it may ask for; empty means all.
+    /// The models that the key can request; empty means all.
     pub models: Vec<ModelPattern>,
-    /// From when on it is refused.
+    /// The key is refused from this time on.
     pub expires_at: Option<Timestamp>,
     /// Whether it is accepted at all.
     pub enabled: bool,
-    /// What it may spend and how fast.
+    /// The limits of its spending and request rate.
     pub limits: Limits,
     /// What its requests reserve against money limits.
     #[serde(default)]
@@ -34,18 +34,18 @@ pub struct Key {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Estimate {
-    /// The most that it can cost: limits are never overrun.
+    /// The highest cost that the request can have: limits are never exceeded.
     #[default]
     Most,
-    /// What it will likely cost: more requests at a time near a limit, which may be overrun by
-    /// what those under way then cost beyond it.
+    /// The likely cost. More requests can run at the same time near a limit, but running requests
+    /// can exceed the limit by what they cost beyond the estimate.
     Expected,
 }
 
 /// Why an existing key is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
-    /// Switched off by an operator.
+    /// An operator has disabled it.
     Disabled,
     /// Its `expires_at` has passed.
     Expired,
@@ -55,7 +55,7 @@ impl Key {
     /// Whether the key is accepted at `now`.
     ///
     /// # Errors
-    /// The reason why it is not.
+    /// The reason for which the key is refused.
     pub fn usable(&self, now: Timestamp) -> Result<(), Unusable> {
         if !self.enabled {
             Err(Unusable::Disabled)
@@ -67,7 +67,7 @@ impl Key {
     }
 }
 
-/// What a key, or a pool of keys, may spend and how fast. `None` is unlimited.
+/// The limits of a key or of a set of keys that share them. `None` means unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -80,7 +80,7 @@ pub struct Limits {
     /// Money per UTC calendar month.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_monthly")]
     pub usd_monthly: Option<PicoUsd>,
-    /// Money, ever.
+    /// Money for all time.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_total")]
     pub usd_total: Option<PicoUsd>,
     /// Requests in a UTC minute.
@@ -94,7 +94,7 @@ pub struct Limits {
     pub concurrency: Option<u32>,
 }
 
-/// Readers of the limits' fields, so that an error names its field.
+/// Deserializers of the limits' fields, which put the field's name into the error.
 mod named {
     use crate::money::PicoUsd;
     use serde::de::{Deserialize as _, Deserializer, Error as _};
@@ -122,8 +122,9 @@ mod named {
 }
 
 impl Limits {
-    /// The first money limit that is below zero. Such a limit would refuse everything; 0 says that
-    /// plainly. (Before version 0.2 negative ones were taken, so they can still be read.)
+    /// The first money limit that is below zero. Such a limit would refuse everything, and 0 says
+    /// that plainly. (Versions before 0.2 accepted negative limits, so stored ones must stay
+    /// readable.)
     pub fn negative(&self) -> Option<&'static str> {
         let amounts = [
             ("usd_daily", self.usd_daily),
@@ -139,64 +140,65 @@ impl Limits {
 /// A person or pipeline that keys belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Identity.
+    /// The id.
     pub id: UserId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// Where to reach it.
+    /// The email address.
     pub email: Option<String>,
-    /// What it may do.
+    /// The user's role.
     pub role: Role,
-    /// Whether it may do anything.
+    /// Whether the user and its keys are accepted.
     pub enabled: bool,
-    /// What all of its keys together may spend and how fast.
+    /// The shared limits of all keys of the user.
     #[serde(default)]
     pub limits: Limits,
-    /// Goes up when its role changes or it is switched off; sessions of earlier rounds are over.
+    /// A counter that goes up when the user's role changes or the user is disabled. It ends the
+    /// sessions of lower rounds.
     #[serde(default)]
     pub session_round: u64,
-    /// The account at the identity provider that has signed in as this user first. The address
-    /// alone may go to another person one day.
+    /// The identity at the provider that first signed in as this user. The email address alone is
+    /// not enough, because it can later belong to another person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
 }
 
-/// Somebody at an identity provider (OpenID Connect Core 1.0, §5.7: only both together are unique
-/// and stay the same).
+/// The identity of a person at an identity provider (OpenID Connect Core 1.0, §5.7: only both
+/// fields together are unique and permanent).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The provider.
     pub issuer: String,
-    /// Whom it means.
+    /// The person's id at the provider.
     pub subject: String,
 }
 
-/// What a user may do.
+/// The role of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything.
+    /// Can do everything.
     Admin,
-    /// Own keys and usage.
+    /// Can see and manage the user's own keys and usage.
     Member,
 }
 
-/// A set of accounts that keys draw on.
+/// A set of accounts that keys use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Identity.
+    /// The id.
     pub id: GroupId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// What it is for.
+    /// The purpose of the group, as text for people.
     pub description: String,
-    /// Whether its keys are served.
+    /// Whether requests with its keys are served.
     pub enabled: bool,
-    /// What all of its keys together may spend and how fast.
+    /// The shared limits of all keys of the group.
     #[serde(default)]
     pub limits: Limits,
-    /// Models that go by another name here: asked, served. It is looked up before an account is
-    /// chosen.
+    /// Models that have another name in this group: pairs of the requested name and the name that
+    /// is used instead. They apply before an account is selected.
     #[serde(default)]
     pub model_aliases: Vec<(ModelPattern, String)>,
 }

@@ -1,7 +1,7 @@
-//! What is true: plain types and pure functions.
+//! Types and pure functions of the domain.
 //!
-//! Nothing here does I/O, reads a clock, awaits, or uses floating point: `now` and dice are
-//! arguments. Whatever can be decided on paper belongs here, and is tested here, densely.
+//! Nothing here does I/O, reads a clock, awaits, or uses floating point: the time and random
+//! numbers are arguments. Every decision that needs no I/O belongs here, with its tests.
 
 #![deny(clippy::float_arithmetic)]
 

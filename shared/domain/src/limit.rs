@@ -1,7 +1,6 @@
-//! Limits: the periods that money is counted in, and what their windows are called.
+//! The periods of money limits and the names of their windows.
 //!
-//! All periods are UTC. What has been counted in a window, and whether that blocks a request, is
-//! `reservation`'s business.
+//! All periods are in UTC. Counting in windows and blocking of requests are in `reservation`.
 
 use crate::key::Limits;
 use crate::money::PicoUsd;
@@ -10,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-/// A period that money can be limited in, shortest first.
+/// The period of a money limit, shortest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
@@ -24,12 +23,12 @@ pub enum Period {
     Total,
 }
 
-/// One period's window: the attribute that counts it, and when the next one begins.
+/// The window of one period: the name of its counter and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// `d#2026-11-22`, `w#2026-11-16`, `m#2026-11`, `t`; `r#2026-11-22T21:05` for a minute.
     pub name: String,
-    /// The start of the next window; all time has none.
+    /// The start of the next window; `None` for all time.
     pub resets_at: Option<Timestamp>,
 }
 
@@ -47,7 +46,7 @@ impl Period {
         }
     }
 
-    /// The window that `at` lies in.
+    /// The window that contains `at`.
     pub fn window(self, at: Timestamp) -> Window {
         let day = at.to_zoned(TimeZone::UTC).date();
         let (letter, first, next) = match self {
@@ -69,7 +68,7 @@ impl Period {
     }
 }
 
-/// The minute that `at` lies in: what requests per minute are counted in.
+/// The minute that contains `at`, for limits of requests per minute.
 pub fn minute(at: Timestamp) -> Window {
     let next = Timestamp::from_second((at.as_second().div_euclid(60) + 1) * 60);
     Window { name: format!("r#{}", at.strftime("%Y-%m-%dT%H:%M")), resets_at: next.ok() }
@@ -79,13 +78,13 @@ fn midnight(day: Date) -> Option<Timestamp> {
     Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// How long a window's count is kept after its end: records may be settled late.
+/// How long a window's counter is kept after its end, because records may be settled late.
 const KEPT_SECONDS: i64 = 35 * 24 * 3600;
 
-/// The same for minutes, in which nothing is ever settled.
+/// The same for minutes, in which nothing is settled.
 const MINUTE_KEPT_SECONDS: i64 = 120;
 
-/// Whether the window of this name ended so long ago that nobody counts in it any more.
+/// Whether the counter of this window can be deleted at `now`, long after the window's end.
 pub fn is_bygone(name: &str, now: Timestamp) -> bool {
     let start = match name.split_once('#') {
         Some(("r", minute)) => format!("{minute}:00Z"),
@@ -104,7 +103,7 @@ pub fn is_bygone(name: &str, now: Timestamp) -> bool {
 }
 
 impl Limits {
-    /// The most money of a period.
+    /// The money limit of a period.
     pub fn money(&self, period: Period) -> Option<PicoUsd> {
         match period {
             Period::Daily => self.usd_daily,
@@ -135,19 +134,19 @@ impl Limits {
         *limit = Some(limit.map_or(amount, |limit| limit.min(amount)));
     }
 
-    /// Whether requests are limited, in a minute or at the same time.
+    /// Whether there is a limit on requests, per minute or at the same time.
     pub fn has_rates(&self) -> bool {
         self.requests_per_minute.is_some() || self.concurrency.is_some()
     }
 
-    /// Whether money is limited.
+    /// Whether there is a money limit.
     pub fn has_money(&self) -> bool {
         self.monies().next().is_some()
     }
 }
 
-/// `amount` as a share of `limit`, as a decimal number with four places, rounded down. Of a limit
-/// of nothing everything is used.
+/// `amount` as a share of `limit`: a decimal number with four places, rounded down. A limit of 0 is
+/// always fully used.
 pub fn utilization(amount: PicoUsd, limit: PicoUsd) -> String {
     let (amount, limit) = (amount.pico().max(0), limit.pico());
     let shares = if limit > 0 { amount.saturating_mul(10_000) / limit } else { 10_000 };

@@ -1,6 +1,6 @@
-//! What is counted, and under which names: no label has more values than can be listed here.
+//! The names of all metrics. The values of every label are limited to the ones listed here.
 //!
-//! Counting itself is `cloud`'s business.
+//! The counters themselves are in `cloud`.
 
 use crate::account::Account;
 use crate::health::{Health, Standing};
@@ -9,22 +9,22 @@ use crate::usage::Tokens;
 use crate::verdict::Failure;
 use jiff::Timestamp;
 
-/// Namespace of the metrics that the functions write into their logs (`template.yaml`).
+/// The namespace of the metrics that the functions write into their logs (`template.yaml`).
 pub const NAMESPACE: &str = "Baton";
-/// Their one dimension: the name of the stack.
+/// The only dimension of these metrics: the name of the stack.
 pub const STACK: &str = "Stack";
 
 /// A metric that a function writes into its log, for the alarms and the dashboard of the template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogMetric {
-    /// Accounts whose credential is refused; by refresh, at each tick.
+    /// The number of accounts whose credential is refused; refresh writes it at each tick.
     AuthFailedAccounts,
-    /// What the new events of a batch cost, in US dollars; by stats.
+    /// The cost of the new events of a batch, in US dollars; stats writes it.
     SpendUsd,
 }
 
 impl LogMetric {
-    /// Its name in CloudWatch.
+    /// The name in CloudWatch.
     pub fn name(self) -> &'static str {
         match self {
             Self::AuthFailedAccounts => "AuthFailedAccounts",
@@ -32,7 +32,7 @@ impl LogMetric {
         }
     }
 
-    /// Its unit, of those that CloudWatch knows (API reference, `MetricDatum`, 2026-11).
+    /// The unit, one of those that CloudWatch supports (API reference, `MetricDatum`, 2026-11).
     pub fn unit(self) -> &'static str {
         match self {
             Self::AuthFailedAccounts => "Count",
@@ -41,18 +41,18 @@ impl LogMetric {
     }
 }
 
-/// An account's state in one word, as `GET /accounts` tells it.
+/// An account's state in one word, as in the answer of `GET /accounts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AccountState {
-    /// It can be used, if only by one request that probes it.
+    /// It can be used, or one request can test it.
     Ready,
     /// The upstream refused it last, and only a request shows whether it still does.
     Unproven,
     /// Not for a while.
     Cooling,
-    /// Its credential is refused.
+    /// The upstream refuses its credential.
     AuthFailed,
-    /// An operator has switched it off.
+    /// An operator has disabled it.
     Disabled,
 }
 
@@ -72,7 +72,7 @@ impl AccountState {
         }
     }
 
-    /// The word.
+    /// The word for this state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -84,12 +84,12 @@ impl AccountState {
     }
 }
 
-/// A name, and what it stands for.
+/// A metric's name and description.
 #[derive(Debug, Clone, Copy)]
 pub struct Named {
-    /// In words of one meter, with dots between them; `/metrics` has underscores.
+    /// The name, with dots between its words; `/metrics` writes underscores.
     pub name: &'static str,
-    /// One sentence.
+    /// The description in one sentence.
     pub help: &'static str,
 }
 
@@ -97,14 +97,13 @@ const fn named(name: &'static str, help: &'static str) -> Named {
     Named { name, help }
 }
 
-/// By dialect, status and outcome.
+/// By `dialect` (the client's protocol), `status` and `outcome`.
 pub const REQUESTS: Named =
-    named("baton.requests", "Requests that are over, by what the client got and how it ended.");
+    named("baton.requests", "Finished requests, by the client's protocol, status and outcome.");
 /// By kind and model.
 pub const TOKENS: Named = named("baton.tokens", "Tokens as billed.");
 /// By model.
-pub const SPEND_USD: Named =
-    named("baton.spend.usd", "List price of what was served, in US dollars.");
+pub const SPEND_USD: Named = named("baton.spend.usd", "List price of the usage, in US dollars.");
 /// In seconds.
 pub const TTFT: Named =
     named("baton.ttft", "Seconds from a request's acceptance to the answer's first byte.");
@@ -112,18 +111,18 @@ pub const TTFT: Named =
 pub const DURATION: Named =
     named("baton.duration", "Seconds from a request's acceptance to its end.");
 /// By provider and result.
-pub const ATTEMPTS: Named = named("baton.upstream.attempts", "Calls of upstreams.");
+pub const ATTEMPTS: Named = named("baton.upstream.attempts", "Calls to upstreams.");
 /// By cause.
 pub const FAILOVERS: Named =
-    named("baton.failovers", "Requests that went on to another account, by why the last failed.");
+    named("baton.failovers", "Failovers to another account, by the cause of the failed attempt.");
 /// A gauge.
-pub const OPEN_STREAMS: Named = named("baton.streams.open", "Answers that are on their way.");
+pub const OPEN_STREAMS: Named = named("baton.streams.open", "Answers that are being sent now.");
 /// A gauge, by state.
 pub const ACCOUNTS: Named = named("baton.accounts", "Upstream accounts by their state.");
 /// A gauge.
 pub const PENDING: Named = named(
     "baton.usage.pending",
-    "Usage records that the queue did not take and that wait beside it.",
+    "Usage records that the queue did not accept and that will be sent again.",
 );
 /// A gauge.
 pub const QUEUED: Named = named("baton.usage.queued", "Usage records in the queue.");
@@ -131,17 +130,18 @@ pub const QUEUED: Named = named("baton.usage.queued", "Usage records in the queu
 pub const DEAD_LETTERS: Named =
     named("baton.usage.dead_letters", "Usage records that could not be stored.");
 /// Always 1, by version.
-pub const BUILD_INFO: Named = named("baton.build.info", "The version that runs.");
+pub const BUILD_INFO: Named = named("baton.build.info", "The running version.");
 
-/// Upper bounds of the histograms' buckets, in milliseconds: a quick refusal to a long thought.
+/// The upper bounds of the histograms' buckets in milliseconds, from a quick refusal to a long
+/// answer.
 pub const BUCKETS_MS: [u32; 14] = [
     50, 100, 250, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000,
 ];
 
-/// The outcome of a request that was refused before an upstream was asked.
+/// The outcome of a request that was refused before an upstream was called.
 pub const REFUSED: &str = "refused";
 
-/// A token count by kind, as records name the kinds.
+/// The token counts by kind, with the names that usage records use.
 pub fn token_kinds(tokens: &Tokens) -> [(&'static str, u64); 5] {
     let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = *tokens;
     [
@@ -153,13 +153,13 @@ pub fn token_kinds(tokens: &Tokens) -> [(&'static str, u64); 5] {
     ]
 }
 
-/// What a model is counted under: clients choose the names of models, so only those of the price
-/// table stand for themselves.
+/// The label value for `model`. Clients choose the names of models, so only models of the price
+/// table get a separate value.
 pub fn model_label(model: &str) -> &'static str {
     PriceTable::builtin().known(model).unwrap_or("other")
 }
 
-/// Why an upstream call failed, in one of a few words.
+/// The cause of a failed upstream call, as one of a few words.
 pub fn cause(failure: &Failure<'_>) -> &'static str {
     match failure {
         Failure::Status(answer) => match answer.status {

@@ -1,14 +1,14 @@
-//! Model ids: what a dated or provider-prefixed id is at its base, and patterns over ids.
+//! Model ids: the base of a dated or prefixed id, and patterns over ids.
 //!
-//! Which models exist and what they cost is `price`'s business.
+//! The list of models and their prices is in `price`.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::{fmt, str};
 
-/// Vendors whose name may stand before a model's and a slash (`anthropic/claude-…`), as routers and
-/// their clients write it (the model lists of two public routers, 2026-11). Another word before a
-/// slash is a part of the id: a client may not choose what its model's name is taken from.
+/// Vendor names that can precede a model's name and a slash (`anthropic/claude-…`), as routers and
+/// their clients write it (the model lists of two public routers, 2026-11). Other words before a
+/// slash are part of the id: clients must not be able to choose which part of a name counts.
 const VENDORS: [&str; 30] = [
     "ai21",
     "amazon",
@@ -42,17 +42,17 @@ const VENDORS: [&str; 30] = [
     "zhipuai",
 ];
 
-/// Where Bedrock's inference profiles of the system route to (Bedrock's page "Supported Regions and
-/// models for inference profiles", 2026-11).
+/// The areas that Bedrock's system-defined inference profiles route to (Bedrock's page "Supported
+/// Regions and models for inference profiles", 2026-11).
 const GEOGRAPHIES: [&str; 10] =
     ["us", "eu", "ap", "apac", "jp", "au", "ca", "sa", "us-gov", "global"];
 
-/// The id without what says where it is served, when it was cut, or how it is wrapped.
+/// The id without the parts that name the place of serving, the date or the wrapping.
 ///
-/// Dated (`claude-sonnet-4-5-20250929`, `gpt-4o-2024-08-06`), `-latest`, `@20250929`, `[1m]`,
-/// a vendor's path (`anthropic/…`), an ARN, Bedrock (`us.anthropic.…-v1:0`). Each is taken off only
-/// in exactly its form, so what is left is the model that an upstream serves. An id without any
-/// of these is its own base. Forms from the providers' model pages, 2026-08.
+/// Removed are dates (`claude-sonnet-4-5-20250929`, `gpt-4o-2024-08-06`), `-latest`, `@20250929`,
+/// `[1m]`, a vendor's path (`anthropic/…`), an ARN, and Bedrock's parts (`us.anthropic.…-v1:0`).
+/// Each is removed only in exactly this form, so the rest is the model that an upstream serves. An
+/// id without any of these is returned unchanged. Forms from the providers' model pages, 2026-08.
 pub fn base_id(model: &str) -> &str {
     let name = unwrapped(model);
     let name = bedrock_name(name).map_or(name, |name| unversioned(name.trim_vendor()));
@@ -61,19 +61,20 @@ pub fn base_id(model: &str) -> &str {
     if base.is_empty() { model } else { base }
 }
 
-/// The id that Anthropic's own API knows a Bedrock model by: without geography, vendor and
-/// version, with its date. Another id is its own. Forms from Bedrock's model pages, 2026-11.
+/// The id of a Bedrock model at Anthropic's own API: without area, vendor and version, but with its
+/// date. Other ids are returned unchanged. Forms from Bedrock's model pages, 2026-11.
 pub fn anthropic_id(model: &str) -> &str {
     bedrock_name(unwrapped(model)).map_or(model, |name| unversioned(name.trim_vendor()))
 }
 
-/// The foundation model behind a Bedrock inference profile of the system (`us.anthropic.…`,
-/// `global.anthropic.…`): `CountTokens` takes no other. Another id is its own.
+/// The foundation model of a system-defined Bedrock inference profile (`us.anthropic.…`,
+/// `global.anthropic.…`), because `CountTokens` accepts no other id. Other ids are returned
+/// unchanged.
 pub fn foundation_id(model: &str) -> &str {
     bedrock_name(unwrapped(model)).map_or(model, |name| name.0)
 }
 
-/// What an id is of that stands behind the names of vendors, or in an ARN. Any other id is its own.
+/// The part of an id after the names of vendors or inside an ARN. Other ids are returned unchanged.
 fn unwrapped(model: &str) -> &str {
     if let Some(name) = of_arn(model) {
         return name;
@@ -85,7 +86,7 @@ fn unwrapped(model: &str) -> &str {
     if vendors.unwrap_or(path).split('/').all(is_vendor) { name } else { model }
 }
 
-/// The model or profile that an ARN of Bedrock names.
+/// The model or profile that a Bedrock ARN names.
 fn of_arn(model: &str) -> Option<&str> {
     let mut parts = model.splitn(6, ':');
     let is_bedrock = parts.next() == Some("arn")
@@ -100,7 +101,7 @@ fn of_arn(model: &str) -> Option<&str> {
     (is_bedrock && is_place && is_named).then_some(name)
 }
 
-/// The name of a model of Anthropic's on Bedrock, from `anthropic.` on.
+/// The name of an Anthropic model on Bedrock, from `anthropic.` on.
 struct BedrockName<'a>(&'a str);
 
 impl<'a> BedrockName<'a> {
@@ -121,7 +122,7 @@ fn bedrock_name(name: &str) -> Option<BedrockName<'_>> {
     is_one(candidate).then_some(BedrockName(candidate))
 }
 
-/// Without Bedrock's `-v1`, `-v1:0`, `-v2:0:200k`.
+/// Removes Bedrock's `-v1`, `-v1:0`, `-v2:0:200k`.
 fn unversioned(name: &str) -> &str {
     let Some((head, tail)) = name.rsplit_once("-v") else { return name };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -133,13 +134,13 @@ fn unversioned(name: &str) -> &str {
     if is_version { head } else { name }
 }
 
-/// A context window: `200k`, `1m`.
+/// Whether the text is a context window: `200k`, `1m`.
 fn is_window(text: &str) -> bool {
     let digits = text.strip_suffix(['k', 'm']).unwrap_or_default();
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Without Vertex AI's version (`@20250929`, `@default`) and Claude Code's window (`[1m]`).
+/// Removes Vertex AI's version (`@20250929`, `@default`) and Claude Code's context window (`[1m]`).
 fn without_mark(name: &str) -> &str {
     let window = name.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
     let name = window.filter(|(_, text)| is_window(text)).map_or(name, |(head, _)| head);
@@ -151,7 +152,7 @@ fn without_mark(name: &str) -> &str {
     version.map_or(name, |(head, _)| head)
 }
 
-/// Without `-20250929` or `-2024-08-06`.
+/// Removes `-20250929` or `-2024-08-06`.
 fn undated(name: &str) -> &str {
     ["-dddddddd", "-dddd-dd-dd"]
         .into_iter()
@@ -163,28 +164,28 @@ fn undated(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// A pattern over model ids, for allow lists and model maps: `*` stands for any run of
-/// characters, everything else for itself. ASCII case does not matter, since operators type these.
+/// A pattern over model ids, for allow lists and model maps. `*` stands for any run of characters,
+/// all other characters for themselves. ASCII case is ignored, because people type these patterns.
 ///
-/// A `*` stands for a `/` only in patterns that mean whole paths: `*` itself, `vendor/*`, and those of
-/// ARNs. `claude-haiku-*` covers no `claude-haiku-x/claude-opus-5-5`.
+/// A `*` matches a `/` only in patterns over whole paths: `*` itself, `vendor/*`, and ARNs.
+/// `claude-haiku-*` does not match `claude-haiku-x/claude-opus-5-5`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelPattern(String);
 
-/// Longest pattern; model ids are far shorter.
+/// The longest pattern; model ids are far shorter.
 const PATTERN_BYTES_MAX: usize = 256;
 
-/// Why a text is not a pattern.
+/// The text is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a model pattern has 1 to 256 printable characters, `*` for any run of them")]
+#[error("a model pattern must have 1 to 256 printable characters; `*` stands for any characters")]
 pub struct NotAPattern;
 
 impl ModelPattern {
-    /// Checks and takes a pattern.
+    /// Checks the text and makes a pattern of it.
     ///
     /// # Errors
-    /// It is empty, longer than 256 bytes, or has spaces or control characters.
+    /// The text is empty, longer than 256 bytes, or has spaces or control characters.
     pub fn new(text: impl Into<String>) -> Result<Self, NotAPattern> {
         let text = text.into();
         let odd = |c: char| c.is_whitespace() || c.is_control();
@@ -194,17 +195,17 @@ impl ModelPattern {
         Ok(Self(text))
     }
 
-    /// The text.
+    /// The pattern's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it names one id rather than many.
+    /// Whether the pattern matches one id only.
     pub fn is_literal(&self) -> bool {
         !self.0.contains('*')
     }
 
-    /// Whether it covers `model`, by the id as given or by its base: `claude-sonnet-4-5` covers
+    /// Whether the pattern matches `model`, as given or by its base: `claude-sonnet-4-5` matches
     /// `claude-sonnet-4-5-20250929`, but not the other way round.
     pub fn covers(&self, model: &str) -> bool {
         let pattern = self.0.as_bytes();
@@ -240,14 +241,14 @@ impl fmt::Display for ModelPattern {
     }
 }
 
-/// Whether an allow list lets `model` through; an empty list lets everything through.
+/// Whether an allow list permits `model`; an empty list permits every model.
 pub fn allows(patterns: &[ModelPattern], model: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| pattern.covers(model))
 }
 
-/// What `model` is called upstream, if the map says so: an exact (literal, full id) entry first,
-/// then the literal, then the longest pattern that covers it: a map is given as a JSON object, which
-/// has no order. The target is taken literally.
+/// The upstream's name for `model`, if the map has an entry for it. An entry with exactly this id
+/// comes first, then other literal entries, then the longest matching pattern: a map is given as a
+/// JSON object, which has no order. The name is used as it stands.
 pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&'a str> {
     let exact = |pattern: &ModelPattern| {
         pattern.is_literal() && pattern.as_str().eq_ignore_ascii_case(model)
@@ -262,7 +263,8 @@ pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&
         .map(|(_, target)| target.as_str())
 }
 
-/// Glob match that goes back only to the last star: no allocation, at most |pattern| × |text|.
+/// Glob match that backtracks only to the last star: no allocation, at most |pattern| × |text|
+/// steps.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let crosses = pattern == b"*" || pattern.ends_with(b"/*") || pattern.starts_with(b"arn:");
     let (mut p, mut t) = (0, 0);

@@ -1,12 +1,12 @@
-//! Money as whole pico-dollars: exact sums, exact text.
+//! Money as whole pico-dollars, with exact sums and exact text.
 //!
-//! Micro-dollars per million tokens times tokens are pico-dollars, so pricing never divides
-//! (design §5). What tokens cost is `price`'s business.
+//! Micro-dollars per million tokens times tokens are pico-dollars, so pricing never divides. Prices
+//! of tokens are in `price`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, iter, ops, str};
 
-/// Digits after the point.
+/// Decimal places.
 const PLACES: usize = 12;
 
 /// One dollar.
@@ -14,47 +14,47 @@ const DOLLAR: i128 = 1_000_000_000_000;
 
 /// An amount of US dollars in units of 10⁻¹² dollars.
 ///
-/// As text, and as JSON, it is a decimal string with exactly twelve places. The operators
-/// saturate: the range is ±1.7 × 10²⁶ dollars, so a sum that reaches an end is not money.
+/// As text and in JSON it is a decimal string with exactly twelve places. The operators saturate at
+/// ±1.7 × 10²⁶ dollars, far beyond any real amount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PicoUsd(i128);
 
 impl PicoUsd {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// The largest amount.
     pub const MAX: Self = Self(i128::MAX);
 
-    /// An amount from its count of pico-dollars.
+    /// Makes an amount from pico-dollars.
     pub const fn new(pico: i128) -> Self {
         Self(pico)
     }
 
-    /// An amount from whole micro-dollars.
+    /// Makes an amount from whole micro-dollars.
     pub const fn from_micros(micros: u64) -> Self {
-        // A u64 of millions fits an i128 with room to spare.
+        // A u64 times a million always fits into an i128.
         Self(micros as i128 * 1_000_000)
     }
 
-    /// What `tokens` cost at `micros_per_million` micro-dollars per million tokens: the product
-    /// is the count of pico-dollars, exactly.
+    /// The cost of `tokens` at `micros_per_million` micro-dollars per million tokens. The product
+    /// is exactly the number of pico-dollars.
     pub fn of_tokens(micros_per_million: u64, tokens: u64) -> Self {
         let pico = u128::from(micros_per_million) * u128::from(tokens);
         Self(i128::try_from(pico).unwrap_or(i128::MAX))
     }
 
-    /// The count of pico-dollars.
+    /// The number of pico-dollars.
     pub const fn pico(self) -> i128 {
         self.0
     }
 
-    /// The sum, unless it leaves the range.
+    /// The sum; `None` if it is out of range.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The difference, unless it leaves the range.
+    /// The difference; `None` if it is out of range.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
@@ -71,8 +71,8 @@ impl PicoUsd {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// The amount times `numerator / denominator`; what is finer than a pico-dollar is rounded
-    /// away from zero, so that a bill never comes out short. A denominator of 0 counts as 1.
+    /// The amount times `numerator / denominator`. Fractions of a pico-dollar are rounded away from
+    /// zero, so that a bill is never too low. A denominator of 0 counts as 1.
     #[must_use]
     pub fn scaled(self, numerator: u32, denominator: u32) -> Self {
         let product = self.0.saturating_mul(i128::from(numerator));
@@ -121,13 +121,13 @@ impl fmt::Display for PicoUsd {
 /// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotMoney {
-    /// It is not digits, perhaps with a point and more digits.
+    /// It is not a decimal number.
     #[error("an amount is a decimal number such as \"12.50\"")]
     Form,
-    /// It is finer than a pico-dollar.
+    /// It has more than twelve decimal places.
     #[error("an amount has at most 12 digits after the point")]
     TooFine,
-    /// It does not fit.
+    /// It is out of range.
     #[error("the amount is too large")]
     TooLarge,
 }

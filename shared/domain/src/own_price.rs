@@ -1,19 +1,19 @@
-//! Prices that an operator has set, and how they lie over the built-in ones.
+//! Prices that operators have set, and how they override the built-in prices.
 //!
-//! From an operator's first price of a model on, the built-in ones of that model do not count any
-//! more: what was agreed holds until something else is agreed.
+//! From an operator's first price of a model on, the built-in prices of that model no longer count:
+//! an agreed price holds until another one is agreed.
 
 use crate::price::{Price, PriceTable};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Which price: a model's, from a moment on.
+/// The id of an operator's price: a model and the start date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceId {
-    /// The model's id.
+    /// The id of the model.
     pub model: String,
-    /// From when the price holds.
+    /// When the price takes effect.
     pub from: Timestamp,
 }
 
@@ -26,14 +26,14 @@ impl fmt::Display for PriceId {
 /// A price that an operator has set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnPrice {
-    /// Which it is.
+    /// The model and the start date.
     pub id: PriceId,
-    /// The price; `from` is that of the id.
+    /// The price; its `from` is that of the id.
     pub price: Price,
 }
 
 impl PriceTable {
-    /// This table with an operator's prices over it.
+    /// This table with an operator's prices in place of the built-in ones.
     #[must_use]
     pub fn with_own(&self, own: &[OwnPrice]) -> Self {
         let mut table = self.clone();
@@ -66,7 +66,7 @@ mod tests {
         OwnPrice { id: PriceId { model: model.to_owned(), from }, price }
     }
 
-    /// The version and the micro-dollars of a million prompt tokens.
+    /// Checks the version and the micro-dollars per million prompt tokens.
     fn check(table: &PriceTable, model: &str, day: &str, version: &str, micros: u64) {
         let tokens = Tokens { input: 1_000_000, ..Tokens::default() };
         let usage = Usage { tokens, ..Usage::default() };

@@ -1,7 +1,7 @@
-//! What usage costs: effective-dated list prices and the rules around them.
+//! The cost of usage: list prices with start dates, and the rules for applying them.
 //!
-//! The built-in prices are `prices.json`; operators set others over them. Reading usage from an
-//! upstream's bytes is `wire::meter`'s business, storing an operator's prices the store's.
+//! The built-in prices are in `prices.json`; operators can override them. `wire::meter` reads usage
+//! from the upstream's bytes, and the store keeps the operators' prices.
 
 use crate::model::base_id;
 use crate::money::PicoUsd;
@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Micro-dollars per million tokens, by class. Times tokens this is pico-dollars, exactly.
+/// Micro-dollars per million tokens, by class. A rate times a number of tokens is exactly an amount
+/// of pico-dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
-    /// Prompt tokens that touched no cache.
+    /// Prompt tokens that were neither read from nor written to a cache.
     pub input: u64,
     /// Tokens of the answer.
     pub output: u64,
@@ -28,7 +29,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// What `tokens` cost.
+    /// The cost of `tokens`.
     pub fn charge(&self, tokens: &Tokens) -> PicoUsd {
         [
             (self.input, tokens.input),
@@ -42,7 +43,7 @@ impl Rates {
         .sum()
     }
 
-    /// The dearer of two, class by class.
+    /// The higher rate of the two, class by class.
     fn or_dearer(self, other: Self) -> Self {
         Self {
             input: self.input.max(other.input),
@@ -54,39 +55,39 @@ impl Rates {
     }
 }
 
-/// Other rates for long prompts.
+/// The rates for long prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Above {
-    /// The longest prompt, in tokens of all classes, that still costs the usual rates.
+    /// The longest prompt, in tokens of all classes, that still has the standard rates.
     pub prompt_tokens: u64,
-    /// What every token of a longer request costs, those of its answer too.
+    /// The rates of all tokens of a longer request, including its answer.
     pub rates: Rates,
 }
 
-/// One model's price from a moment on.
+/// The price of one model from a start date on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// From when it holds; the earliest one also holds before that.
+    /// The start date; the earliest price also applies before it.
     pub from: Timestamp,
     /// The usual rates.
     pub standard: Rates,
-    /// The rates of `speed: fast`, for models that have it.
+    /// The rates of `speed: fast`, if the model has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fast: Option<Rates>,
-    /// The rates of long prompts, for models that have them.
+    /// The rates of long prompts, if the model has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<Above>,
     /// Whether `inference_geo: us` costs a tenth more: models 4.6 and later.
     #[serde(default)]
     pub us_geo: bool,
-    /// Which table it is from; goes into every record priced by it.
+    /// The version of the price table, which is stored in every record priced by it.
     #[serde(default)]
     pub version: String,
 }
 
-/// What decides the rates besides the model.
+/// The properties besides the model that decide the rates.
 #[derive(Debug, Clone, Copy, Default)]
 struct Terms {
     fast: bool,
@@ -106,7 +107,7 @@ impl Terms {
 }
 
 impl Price {
-    /// The dearest rates, class by class, of a request with so long a prompt at most.
+    /// The highest rates, class by class, of a request whose prompt has at most `prompt_tokens`.
     pub(crate) fn dearest(&self, may_be_fast: bool, prompt_tokens: u64) -> Rates {
         let fast = self.fast.filter(|_| may_be_fast);
         let above = self.above.filter(|above| prompt_tokens > above.prompt_tokens);
@@ -124,9 +125,10 @@ impl Price {
         }
     }
 
-    /// What one sampling pass costs. The factors 11/10 and 1/2 are applied to the sum, once.
-    /// That is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
-    /// multiple of 20 pico-dollars. An operator's odd rate is rounded up by under a pico-dollar.
+    /// The cost of one sampling pass. The factors 11/10 and 1/2 are applied to the sum, once. That
+    /// is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
+    /// multiple of 20 pico-dollars. With an operator's odd rate the sum is rounded up by less than
+    /// a pico-dollar.
     fn charge(&self, tokens: &Tokens, terms: Terms) -> PicoUsd {
         let list = self.rates(terms.fast, tokens.prompt()).charge(tokens);
         let (times, per) = if terms.us && self.us_geo { (11, 10) } else { (1, 1) };
@@ -134,32 +136,33 @@ impl Price {
     }
 }
 
-/// What something costs, and by which table.
+/// A cost and the price table that it was computed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cost {
     /// The list price.
     pub amount: PicoUsd,
-    /// The version of the price of the model that served; ends in `?` unless `known`.
+    /// The version of the price of the model that served the request; ends in `?` unless `known`.
     pub version: String,
-    /// Whether every model that served has a price of its own.
+    /// Whether the table has a price for every model that served.
     pub known: bool,
 }
 
-/// Families of models, as their ids name them; an unknown model costs the dearest of its family.
+/// Model families, as they are named in ids. An unknown model costs the highest rates of its
+/// family.
 const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
 
-/// Every known price.
+/// All known prices.
 #[derive(Debug, Clone)]
 pub struct PriceTable {
     version: String,
-    /// Micro-dollars a search.
+    /// Micro-dollars per search.
     web_search: u64,
-    /// What a model of no known family costs.
+    /// The rates of a model of no known family.
     unknown: Rates,
-    /// Prices of a model, by the time from which they hold.
+    /// The prices of each model, by start date.
     models: BTreeMap<String, Vec<Price>>,
     aliases: BTreeMap<String, String>,
-    /// Context windows, in tokens, of the models that have one here.
+    /// The context windows in tokens of the models for which they are known.
     contexts: BTreeMap<String, u64>,
 }
 
@@ -173,7 +176,7 @@ const UNKNOWN: Rates = Rates {
 };
 
 static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
-    // A test proves that the file parses; were it not so, everything would cost `UNKNOWN`.
+    // A test proves that the file parses. If it did not, everything would cost `UNKNOWN`.
     PriceTable::from_json(include_str!("../prices.json")).unwrap_or(PriceTable {
         version: "none".to_owned(),
         web_search: 10_000,
@@ -184,7 +187,7 @@ static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
     })
 });
 
-/// The form of `prices.json`.
+/// The format of `prices.json`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -216,10 +219,10 @@ impl PriceTable {
         &BUILTIN
     }
 
-    /// A table from the form of `prices.json`.
+    /// Reads a table in the format of `prices.json`.
     ///
     /// # Errors
-    /// The text has another form.
+    /// The text has another format.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let File { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
@@ -236,12 +239,12 @@ impl PriceTable {
         Ok(table)
     }
 
-    /// The version of the built-in part.
+    /// The version of the built-in prices.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Sets a model's price from `price.from` on, over one that begins at the same moment.
+    /// Sets a model's price from `price.from` on. It replaces a price with the same start date.
     pub fn set(&mut self, model: &str, price: Price) {
         let prices = self.models.entry(model.to_owned()).or_default();
         prices.retain(|old| old.from != price.from);
@@ -249,8 +252,8 @@ impl PriceTable {
         prices.insert(place, price);
     }
 
-    /// Ends a model's prices at a moment: those that begin then or later go. A name that has no
-    /// prices of its own takes over those that it pointed to.
+    /// Removes a model's prices that start at `at` or later. A name without prices first gets a
+    /// copy of the prices that it is an alias of.
     pub(crate) fn end(&mut self, model: &str, at: Timestamp) {
         let mut prices = self.prices_of(model).map(<[Price]>::to_vec).unwrap_or_default();
         prices.retain(|price| price.from < at);
@@ -262,8 +265,8 @@ impl PriceTable {
         self.models.iter().map(|(model, prices)| (model.as_str(), prices.as_slice()))
     }
 
-    /// The price of `model` at a moment, if it has one of its own: by the id as given, else by
-    /// its base ([`base_id`]), else by what that base is an alias of.
+    /// The price of `model` at a moment, if the table has one: by the id as given, else by its base
+    /// ([`base_id`]), else by the model that the base is an alias of.
     pub fn price(&self, model: &str, at: Timestamp) -> Option<&Price> {
         current(self.prices_of(model)?, at)
     }
@@ -272,7 +275,7 @@ impl PriceTable {
         self.row(model).map(|(_, prices)| prices)
     }
 
-    /// The id under which the table has `model`: one of the few that there are.
+    /// The id under which the table has `model`. There are only a few of these ids.
     pub fn known(&self, model: &str) -> Option<&str> {
         self.row(model).map(|(id, _)| id)
     }
@@ -287,8 +290,9 @@ impl PriceTable {
         Some((found.0, found.1))
     }
 
-    /// What `usage` costs: each iteration at its own model's price, the rest at `model`'s, which
-    /// served the request; a long prompt is one pass's own prompt. Web searches are added.
+    /// The cost of `usage`: each iteration at the price of its model, the rest at the price of
+    /// `model`, which served the request, plus web searches. The length of a prompt is that of a
+    /// single pass.
     pub fn cost(&self, usage: &Usage, model: &str, at: Timestamp) -> Cost {
         let terms = Terms::of(usage);
         let (price, mut known) = self.price_or_guess(model, at);
@@ -303,17 +307,17 @@ impl PriceTable {
         Cost { amount, version: version(&price, known), known }
     }
 
-    /// What so many web searches cost.
+    /// The cost of this number of web searches.
     pub(crate) fn web_searches(&self, count: u64) -> PicoUsd {
         PicoUsd::from_micros(self.web_search.saturating_mul(count))
     }
 
-    /// The most tokens that the model reads and writes in one pass, where that is known.
+    /// The most tokens that the model reads and writes in one pass, if that is known.
     pub fn context_tokens(&self, model: &str) -> Option<u64> {
         self.known(model).and_then(|id| self.contexts.get(id)).copied()
     }
 
-    /// The model's price, or a guess that is never free; and whether it is the former.
+    /// The model's price and `true`, or an estimate that is never free and `false`.
     pub(crate) fn price_or_guess(&self, model: &str, at: Timestamp) -> (Price, bool) {
         match self.price(model, at) {
             Some(price) => (price.clone(), true),
@@ -321,7 +325,8 @@ impl PriceTable {
         }
     }
 
-    /// The dearest of the family, class by class; 5 and 25 dollars for a stranger.
+    /// The highest rates of the family, class by class; 5 and 25 dollars for a model of no known
+    /// family.
     fn guess(&self, model: &str, at: Timestamp) -> Price {
         let lower = model.to_ascii_lowercase();
         let family = FAMILIES.into_iter().find(|family| lower.contains(family));

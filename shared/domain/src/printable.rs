@@ -1,20 +1,21 @@
-//! Text of others as it may be shown in a log, a table or a label: what a terminal, a reader of
-//! lines or a viewer would take for more than text is written as an escape.
+//! Escapes foreign text for logs, tables and labels: everything that a terminal, a line-based
+//! reader or a viewer could interpret is written as an escape.
 
 use crate::relay_key;
 use std::borrow::Cow;
 
-/// Stands for a relay key where one is found.
+/// Replaces a relay key in the text.
 const MASK: &str = "bt_***";
 
-/// Whether the character only shows itself: no control character (C0, DEL, C1), no line or
-/// paragraph separator, nothing that has no width or changes the direction of what is around it.
+/// Whether the character has no effect besides its glyph: it is not a control character (C0, DEL,
+/// C1) or a line or paragraph separator, has a width, and does not change the direction of its
+/// neighbors.
 pub fn is_plain(character: char) -> bool {
     matches!(character, ' '..='~') || (character > '\u{9f}' && !is_invisible(character))
 }
 
-/// Spaces other than the plain one, letters that show nothing, marks of direction, separators,
-/// joiners, variation selectors, private use, tags and noncharacters.
+/// Spaces other than U+0020, letters without a glyph, direction marks, separators, joiners,
+/// variation selectors, private use, tags and noncharacters.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{a0}'
         | '\u{ad}'
@@ -43,7 +44,7 @@ fn is_invisible(character: char) -> bool {
 }
 
 /// The text with everything that is not plain written as an escape (`\n`, `\u{1b}`), relay keys
-/// masked, and what is longer than `characters_max` cut off.
+/// masked, and cut after `characters_max` characters.
 pub fn escaped(text: &str, characters_max: usize) -> Cow<'_, str> {
     let is_short = text.len() <= characters_max;
     if is_short && text.chars().all(is_plain) && !relay_key::is_within(text.as_bytes()) {
@@ -118,7 +119,7 @@ mod tests {
         fn nothing_else_is_left(text in any::<String>(), characters_max in 0_usize..40) {
             let shown = escaped(&text, characters_max);
             prop_assert!(shown.chars().all(is_plain), "{shown:?}");
-            // An escape is at most ten characters.
+            // An escape has at most ten characters.
             prop_assert!(shown.chars().count() <= characters_max * 10 + 1);
         }
     }

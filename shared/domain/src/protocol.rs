@@ -1,33 +1,33 @@
-//! What a client speaks, and which upstreams it can be served by.
+//! The protocols of clients, and the providers that can serve them.
 
 use crate::account::Provider;
 
-/// A client's dialect.
+/// The protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// Anthropic's Messages.
+    /// Anthropic Messages.
     AnthropicMessages,
-    /// OpenAI's Chat Completions.
+    /// OpenAI Chat Completions.
     OpenaiChat,
-    /// OpenAI's Responses.
+    /// OpenAI Responses.
     OpenaiResponses,
-    /// Bedrock's `InvokeModel`: Anthropic's Messages in another form.
+    /// Bedrock `InvokeModel`: Anthropic Messages in another format.
     BedrockInvokeModel,
 }
 
-/// What is wanted of an upstream.
+/// The kind of a request to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Want {
-    /// An answer of a model, in the client's dialect.
+    /// A model's answer, in the client's protocol.
     Answer(Protocol),
-    /// A count of tokens, as only the Messages API has it.
+    /// A token count, which only the Messages API has.
     Count,
-    /// What there is to know of models: nothing is translated.
+    /// A list or description of models, which is not translated.
     Models,
 }
 
 impl Protocol {
-    /// The name in records.
+    /// The name in usage records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnthropicMessages => "anthropic_messages",
@@ -38,7 +38,7 @@ impl Protocol {
     }
 }
 
-/// Whether an upstream of this kind can be had for it, by itself or by translation.
+/// Whether an upstream of this provider can serve the request, directly or by translation.
 pub fn serves(provider: Provider, want: Want) -> bool {
     !matches!((provider, want), (Provider::OpenaiCompatible, Want::Count))
 }

@@ -1,5 +1,5 @@
-//! Why an account rests: an enum from the upstream's answer to the store. The words for people are
-//! made where they are shown.
+//! The reasons of cooldowns. A reason stays an enum from the upstream's answer to the store; texts
+//! for people are made only for display.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,37 +10,37 @@ use std::fmt;
 pub enum RestReason {
     /// Too many requests or tokens in a short time.
     RateLimited,
-    /// A limit on money, set at the upstream or by its plan, is reached.
+    /// A money limit is reached that was set at the upstream or by the plan.
     SpendCapReached,
-    /// The credit that was bought is used up.
+    /// The prepaid credit is used up.
     CreditUsedUp,
-    /// The organization or its project is disabled.
+    /// The organization or its project is disabled at the upstream.
     OrganizationDisabled,
-    /// The model, or a feature of it, is not there for this account.
+    /// The model, or a feature of it, is not available to this account.
     ModelUnavailable,
-    /// The upstream forbids the account without naming a cause.
+    /// The upstream refuses the account without naming a cause.
     Forbidden,
-    /// The short-lived token is refused; a new one is asked for.
+    /// The upstream refuses the short-lived token, and a new one has been requested.
     TokenRefused,
-    /// The credential is refused.
+    /// The upstream refuses the credential.
     CredentialRefused,
-    /// The token cannot be renewed any more.
+    /// The token can no longer be renewed.
     TokenEnded,
-    /// The platform has too much to do.
+    /// The upstream is overloaded.
     Overloaded,
-    /// It fails.
+    /// The upstream answers with server errors.
     ServerError,
-    /// No connection, or it broke.
+    /// The connection could not be made or was lost.
     Unreachable,
-    /// No answer in time.
+    /// The answer did not arrive in time.
     TimedOut,
-    /// Its streams begin with an error.
+    /// The upstream's streams start with an error.
     StreamError,
-    /// Written by a version whose words are not known.
+    /// A stored reason that this version does not know.
     Unknown,
 }
 
-/// Every reason with its stored name, the words for people, and the words that 0.1.0 stored.
+/// Every reason with its stored name, the text for people, and the texts that version 0.1.0 stored.
 const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
     (
         RestReason::RateLimited,
@@ -71,7 +71,7 @@ const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
     (
         RestReason::TokenRefused,
         "token_refused",
-        "the token is refused (401); a new one is asked for",
+        "the upstream refuses the token (401); a new one has been requested",
         &["the token is refused (401); a new one is asked for"],
     ),
     (
@@ -80,7 +80,7 @@ const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
         "the upstream refuses the credential (401)",
         &["the upstream refuses the credential (401)"],
     ),
-    (RestReason::TokenEnded, "token_ended", "the token is not renewed any more", &[]),
+    (RestReason::TokenEnded, "token_ended", "the token can no longer be renewed", &[]),
     (RestReason::Overloaded, "overloaded", "overloaded (529)", &["overloaded (529)"]),
     (RestReason::ServerError, "server_error", "server error", &["server error"]),
     (RestReason::Unreachable, "unreachable", "unreachable", &["unreachable"]),
@@ -91,11 +91,12 @@ const WORDS: [(RestReason, &str, &str, &[&str]); 15] = [
         "the upstream's stream began with an error",
         &["the upstream's stream began with an error"],
     ),
-    (RestReason::Unknown, "unknown", "the reason is not known", &[]),
+    (RestReason::Unknown, "unknown", "unknown reason", &[]),
 ];
 
 impl RestReason {
-    /// Whether waiting does not help, but an operator does: by money, or by another credential.
+    /// Whether an operator must act, by payment or with another credential, because waiting does
+    /// not help.
     pub fn needs_operator(self) -> bool {
         self.is_about_money()
             || matches!(
@@ -104,7 +105,7 @@ impl RestReason {
             )
     }
 
-    /// Whether a limit on money, or the want of it, is the cause.
+    /// Whether a money limit or missing credit is the cause.
     pub fn is_about_money(self) -> bool {
         matches!(self, Self::SpendCapReached | Self::CreditUsedUp)
     }

@@ -1,6 +1,6 @@
-//! Two books of the same usage, Baton's and a provider's, compared figure by figure.
+//! Reconciliation: the comparison of Baton's usage with a provider's report, figure by figure.
 //!
-//! Reading a provider's report, and Baton's events, is the command line's business.
+//! The command line reads the provider's report and Baton's events.
 
 use crate::model::base_id;
 use crate::money::PicoUsd;
@@ -8,14 +8,14 @@ use crate::record::UsageRecord;
 use crate::usage::Tokens;
 use std::collections::BTreeMap;
 
-/// What was used of one model on one day.
+/// The usage of one model on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Tokens as billed.
     pub tokens: Tokens,
     /// Web searches as billed.
     pub web_searches: u64,
-    /// List price.
+    /// The list price.
     pub cost: PicoUsd,
 }
 
@@ -31,7 +31,7 @@ impl Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book(BTreeMap<(String, String), Entry>);
 
-/// Which figures a report has; the others are not compared.
+/// The figures that a report contains; others are not compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stated {
     /// Tokens by class, and web searches.
@@ -40,29 +40,29 @@ pub struct Stated {
     pub cost: bool,
 }
 
-/// By how much two figures may differ, in millionths of the larger one.
+/// The allowed difference of two figures, in millionths of the larger one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tolerance(u32);
 
-/// A figure on which the books do not agree.
+/// A figure that differs between Baton and the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The day.
     pub day: String,
-    /// The model; empty where the provider does not tell models apart.
+    /// The model; empty if the provider does not report by model.
     pub model: String,
-    /// Which figure.
+    /// The figure.
     pub figure: Figure,
-    /// What Baton says: a count, or pico-dollars.
+    /// Baton's value: a count, or pico-dollars.
     pub ours: i128,
-    /// What the provider says.
+    /// The provider's value.
     pub theirs: i128,
 }
 
 /// One of the figures of an [`Entry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
-    /// Prompt tokens that touched no cache.
+    /// Prompt tokens that were neither read from nor written to a cache.
     Input,
     /// Tokens of answers.
     Output,
@@ -74,7 +74,7 @@ pub enum Figure {
     CacheWrite1h,
     /// Web searches.
     WebSearches,
-    /// Money.
+    /// The cost.
     Cost,
 }
 
@@ -89,7 +89,7 @@ impl Figure {
         Self::Cost,
     ];
 
-    /// Its name in results.
+    /// The name in results.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Input => "input",
@@ -124,7 +124,7 @@ impl Tolerance {
     /// Reads a percentage such as `0.5`, with at most four digits after the point.
     pub fn of_percent(text: &str) -> Option<Self> {
         let pico = text.parse::<PicoUsd>().ok()?.pico();
-        // 1 % is 10,000 millionths; the text was read with twelve places.
+        // 1 % is 10,000 millionths; the text was parsed with twelve decimal places.
         let step = 100_000_000;
         let millionths = u32::try_from(pico / step).ok()?;
         (pico % step == 0 && millionths <= 1_000_000).then_some(Self(millionths))
@@ -138,13 +138,13 @@ impl Tolerance {
 }
 
 impl Book {
-    /// Adds to a day and model. Models are told apart by what [`canonical`] makes of them.
+    /// Adds usage to a day and model. Names with the same [`canonical`] form count as one model.
     pub fn add(&mut self, day: &str, model: &str, entry: &Entry) {
         self.0.entry((day.to_owned(), canonical(model))).or_default().add(entry);
     }
 
-    /// Adds a record: each pass's tokens to the model that ran it, all else to the model that
-    /// served the request.
+    /// Adds a record: the tokens of each pass to the model that ran it, everything else to the
+    /// model that served the request.
     pub fn add_record(&mut self, record: &UsageRecord) {
         let day = record.started_at.strftime("%Y-%m-%d").to_string();
         let usage = record.usage();
@@ -168,7 +168,7 @@ impl Book {
         Some((first, last))
     }
 
-    /// The same without models.
+    /// The same usage summed over all models.
     fn by_day(&self) -> Self {
         let mut book = Self::default();
         for ((day, _), entry) in &self.0 {
@@ -182,8 +182,8 @@ impl Book {
     }
 }
 
-/// The figures on which the books differ by more than `tolerance`. What a book does not mention is
-/// nothing. Where the provider tells no models apart, days are compared.
+/// The figures that differ by more than `tolerance`. A missing figure counts as 0. If the provider
+/// does not report by model, days are compared.
 pub fn compare(
     ours: &Book,
     theirs: &Book,
@@ -215,8 +215,8 @@ pub fn compare(
     differences
 }
 
-/// One name for a model: its id without date (`claude-haiku-4-5-20251001`), or what a cost report
-/// calls it (`Claude Haiku 4.5`).
+/// One name for a model: its id without the date (`claude-haiku-4-5-20251001`), also from the name
+/// in a cost report (`Claude Haiku 4.5`).
 pub fn canonical(model: &str) -> String {
     base_id(&model.trim().to_ascii_lowercase()).replace([' ', '.'], "-")
 }

@@ -1,4 +1,4 @@
-//! The usage record: what one upstream request was and cost (contract §4, version 1).
+//! The usage record: the facts and the cost of one upstream request (version 1 of the format).
 //!
 //! The queue carries it as JSON and the store keeps every field. It never holds prompt or
 //! completion text.
@@ -22,13 +22,13 @@ pub struct UsageRecord {
     pub id: RequestId,
     /// When the relay accepted the request.
     pub started_at: Timestamp,
-    /// Who asked.
+    /// The key of the client.
     pub key_id: KeyId,
-    /// Whose key it was then.
+    /// The user that the key belonged to at that time.
     pub user_id: Option<UserId>,
-    /// The group the key drew on then.
+    /// The group that the key used at that time.
     pub group_id: GroupId,
-    /// Who answered.
+    /// The account that answered.
     pub account_id: AccountId,
     /// The account's provider.
     pub provider: String,
@@ -69,12 +69,12 @@ pub struct UsageRecord {
     /// The accounts that were tried and left, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
-    /// The client's session, if it told one.
+    /// The client's session, if the client sent one.
     pub session_id: Option<String>,
-    /// The client's subagent, if it told one.
+    /// The client's subagent, if the client sent one.
     pub agent_id: Option<String>,
-    /// The passes inside the request, where the upstream lists them: each was billed at its own
-    /// model's price, so the cost cannot be computed anew without them.
+    /// The passes inside the request, if the upstream lists them. Each was billed at the price of
+    /// its own model, so re-rating needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iterations: Vec<Iteration>,
     /// Whether the upstream claimed more than the request permitted: the cost is then the most that
@@ -105,22 +105,22 @@ impl std::fmt::Display for Tried {
     }
 }
 
-/// A message that is no record which can be stored.
+/// Why a message cannot be stored as a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is not JSON, or has not the fields of a record.
+    /// It is not JSON, or fields of a record are missing.
     #[error("not a usage record: {0}")]
     Form(String),
     /// A later program wrote it.
     #[error("version {0} is newer than this program")]
     Newer(u32),
-    /// A value that no request can have, and that would spoil sums for good.
+    /// A value that no request can have and that would make sums wrong forever.
     #[error("`{0}` has a value that no request can have")]
     Value(&'static str),
 }
 
 impl Unusable {
-    /// The same without a word of the message.
+    /// The same error without any text of the message.
     pub fn kind(&self) -> String {
         match self {
             Self::Form(_) => "it is not a usage record".to_owned(),
@@ -153,7 +153,7 @@ impl UsageRecord {
         record.odd_value().map_or(Ok(record), |field| Err(Unusable::Value(field)))
     }
 
-    /// Whether it stands for a request that nobody settled; see `reservation`.
+    /// Whether it stands for a request that was never settled; see `reservation`.
     pub fn is_given_up(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }
@@ -222,7 +222,7 @@ impl UsageRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The upstream said everything it had to say.
+    /// The upstream sent its complete answer.
     Complete,
     /// The client left before the end.
     ClientDisconnected,

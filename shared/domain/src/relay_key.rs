@@ -1,8 +1,8 @@
-//! The form of a relay key: `bt_<id>_<secret><crc>`.
+//! The format of a relay key: `bt_<id>_<secret><crc>`.
 //!
-//! 12 base62 digits of id, 32 of secret, and the CRC-32 of everything before it in 6: a typing
-//! error or a random string is refused without any I/O. Whether a well-formed key *exists* is not
-//! decided here.
+//! It has 12 base62 digits of id, 32 of secret, and 6 with the CRC-32 of everything before them.
+//! Typing errors and random strings are therefore refused without any I/O. This module does not
+//! decide whether a well-formed key *exists*.
 
 use crate::id::{KeyId, base62, is_base62};
 use crate::secret::Secret;
@@ -16,22 +16,22 @@ const LENGTH: usize = PREFIX.len() + ID_DIGITS + 1 + SECRET_DIGITS + CRC_DIGITS;
 
 /// A well-formed key, as presented by a client.
 pub struct RelayKey<'a> {
-    /// Which key it claims to be.
+    /// The id of the key that the client claims to have.
     pub id: KeyId,
-    /// The secret part, to be compared as an HMAC.
+    /// The secret part, to be compared by its HMAC.
     pub secret: &'a str,
 }
 
-/// The text cannot be a key of Baton: wrong length, alphabet or checksum.
+/// The text is not a Baton key: its length, alphabet or checksum is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a key of the form bt_<id>_<secret>: it is cut short or mistyped")]
 pub struct Malformed;
 
 impl<'a> RelayKey<'a> {
-    /// Reads a key. No I/O, no allocation besides the id.
+    /// Parses a key without I/O, and without allocations except for the id.
     ///
     /// # Errors
-    /// [`Malformed`] when the form or the checksum is wrong.
+    /// [`Malformed`] if the format or the checksum is wrong.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         if text.len() != LENGTH || !text.is_ascii() {
             return Err(Malformed);
@@ -48,7 +48,7 @@ impl<'a> RelayKey<'a> {
     }
 }
 
-/// Whether somewhere in this text there is a well-formed key.
+/// Whether the text contains a well-formed key.
 pub fn is_within(text: &[u8]) -> bool {
     first_within(text).is_some()
 }
@@ -57,7 +57,7 @@ pub fn is_within(text: &[u8]) -> bool {
 pub fn masked<'a>(text: &'a str, mask: &str) -> Cow<'a, str> {
     let mut masked = Cow::Borrowed(text);
     while let Some(place) = first_within(masked.as_bytes()) {
-        // A key is ASCII, so both ends are at characters.
+        // A key is ASCII, so both ends are character boundaries.
         masked.to_mut().replace_range(place..place + LENGTH, mask);
     }
     masked
@@ -78,13 +78,13 @@ fn first_within(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// The secret part of a new key, out of 256 random bits.
+/// The secret part of a new key, made from 256 random bits.
 pub fn new_secret(bits: [u128; 2]) -> Secret {
     let half = SECRET_DIGITS / 2;
     Secret::new(base62(bits[0], half) + &base62(bits[1], half))
 }
 
-/// The whole key, as it is shown once to its owner.
+/// The whole key, which is shown to its owner once.
 pub fn compose(id: &KeyId, secret: &Secret) -> Secret {
     let body = format!("{PREFIX}{}_{}", id.bare(), secret.expose());
     let crc = checksum(&body);

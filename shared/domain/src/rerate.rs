@@ -1,6 +1,6 @@
-//! Rating anew: what a stored record costs by another price table, and which sums that changes.
+//! Re-rating: the cost of stored records by another price table, and the sums that change with it.
 //!
-//! Reading the records of a period and writing the changes is `cloud::store`'s business.
+//! `cloud::store` reads the records of a period and writes the changes.
 
 use crate::money::PicoUsd;
 use crate::price::{Cost, PriceTable};
@@ -8,17 +8,17 @@ use crate::record::UsageRecord;
 use crate::rollup::{Rollup, Sums, touched_by};
 use std::collections::HashMap;
 
-/// A record whose cost is another one now.
+/// A stored record whose cost changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// The record as it was read.
     pub record: UsageRecord,
-    /// What it costs now.
+    /// The new cost.
     pub cost: Cost,
 }
 
 impl Revision {
-    /// The revision of `record` by `table`; none where its cost stays.
+    /// The revision of `record` by `table`; `None` if its cost stays.
     ///
     /// A record without tokens has nothing to be priced by: an error, or a reservation that was
     /// given up and costs what was reserved. It stays, and so does one whose tokens are more than its
@@ -36,23 +36,23 @@ impl Revision {
         (cost.amount != record.cost_usd).then_some(Self { record, cost })
     }
 
-    /// What is added to the cost; below zero where it falls.
+    /// The change of the cost; negative if it falls.
     pub fn difference(&self) -> PicoUsd {
         self.cost.amount - self.record.cost_usd
     }
 }
 
-/// Revisions that are written together, with what they add to the sums.
+/// Revisions that are written together, with the changes of the sums.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The revisions.
     pub revisions: Vec<Revision>,
-    /// What each rollup changes by.
+    /// The change of each rollup.
     pub sums: HashMap<Rollup, Sums>,
 }
 
 impl Batch {
-    /// All of `revisions` in one.
+    /// Makes one batch of `revisions`.
     pub fn of(revisions: Vec<Revision>) -> Self {
         let mut batch = Self::default();
         for revision in revisions {
@@ -61,14 +61,14 @@ impl Batch {
         batch
     }
 
-    /// The same without the revisions at these positions.
+    /// The batch without the revisions at these positions.
     #[must_use]
     pub fn without(self, positions: &[usize]) -> Self {
         let rest = self.revisions.into_iter().enumerate();
         Self::of(rest.filter(|(at, _)| !positions.contains(at)).map(|(_, one)| one).collect())
     }
 
-    /// What all of it adds to the cost.
+    /// The change of the cost by the whole batch.
     pub fn difference(&self) -> PicoUsd {
         self.revisions.iter().map(Revision::difference).sum()
     }
@@ -81,7 +81,7 @@ impl Batch {
         self.revisions.push(revision);
     }
 
-    /// How many actions a transaction has with `revision` added: an update each.
+    /// The number of actions of the transaction with `revision` added: one update for each item.
     fn actions_with(&self, revision: &Revision) -> usize {
         let touched = touched_by(&revision.record);
         let new = touched.iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
@@ -102,10 +102,10 @@ pub fn batches(revisions: Vec<Revision>, actions_max: usize) -> Vec<Batch> {
 }
 
 impl PriceTable {
-    /// A word that is another one as soon as any price of a model is.
+    /// A text that changes whenever any price of a model changes.
     pub fn fingerprint(&self) -> String {
         let models: Vec<_> = self.models().collect();
-        // Prices are plain numbers and times: they always have a JSON form.
+        // Prices are plain numbers and times, so serialization does not fail.
         let text = serde_json::to_string(&models).unwrap_or_default();
         format!("{}-{:08x}", self.version(), crc32fast::hash(text.as_bytes()))
     }

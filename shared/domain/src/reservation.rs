@@ -1,7 +1,7 @@
-//! Reservations: what a request may cost, counted against what bounds it before it is sent.
+//! Reservations: the cost that is counted against the limits of a request before it is sent.
 //!
-//! Each window keeps one number, what was spent plus what is reserved; the open reservations
-//! stand beside it. How that is written atomically is `cloud::store`'s business.
+//! Each window keeps one number, the sum of spent and reserved amounts, and the open reservations
+//! are stored with it. `cloud::store` writes both atomically.
 
 use crate::bounds::Bounds;
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
@@ -29,7 +29,7 @@ pub struct Reservation {
     /// When it was accepted: decides the windows that it counts in.
     #[serde(rename = "a")]
     pub at: Timestamp,
-    /// From when on, in unix seconds, it is given up.
+    /// When the reservation expires, in Unix seconds.
     #[serde(rename = "x")]
     pub expires: i64,
     /// The model asked for.
@@ -50,8 +50,8 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The record of a request that nobody settled: it cost what was reserved, for all we know.
-    /// Which account served it is not known either; that one has an id of zeros.
+    /// The record of a request that was never settled: the reserved amount counts as its cost. It
+    /// is not known which account served it, so the account's id consists of zeros.
     pub fn given_up(&self, id: RequestId, key: KeyId, price_version: &str) -> UsageRecord {
         let duration = self.expires.saturating_mul(1000).saturating_sub(self.at.as_millisecond());
         UsageRecord {
@@ -102,7 +102,8 @@ pub struct Counted {
     pub windows: BTreeMap<String, i128>,
     /// Of a key: its requests under way.
     pub open: BTreeMap<RequestId, Reservation>,
-    /// Of a pool: the same as mere sums, since each request stands in its key's item.
+    /// For a scope with shared limits: only the sums, because each request is stored in its key's
+    /// item.
     pub pooled: Pooled,
 }
 
@@ -122,7 +123,7 @@ pub enum Blocked {
     Spent {
         /// Which one.
         period: Period,
-        /// When it begins anew.
+        /// When the next window begins.
         resets_at: Option<Timestamp>,
         /// The amounts.
         amounts: Amounts,
@@ -148,12 +149,12 @@ pub enum Blocked {
     },
     /// Too many requests at the same time.
     Concurrency,
-    /// So many requests of the key are under way, or over and not settled yet, that there is no room
-    /// to count another.
+    /// There is no room to count another request: too many requests of the key are running, or are
+    /// over and not settled yet.
     Backlog,
 }
 
-/// What a request may cost, beside a money limit.
+/// The highest cost of a request, compared with a money limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amounts {
     /// The most that the request may cost.
@@ -165,12 +166,12 @@ pub struct Amounts {
 }
 
 impl Blocked {
-    /// Of several, the one that ranks highest is told: what no waiting cures, then the money limit
-    /// that begins anew last, then the rate.
+    /// The rank of a reason; the highest of several is reported. Reasons that waiting does not
+    /// remove come first, then the money limit with the latest reset, then the rate.
     fn rank(&self) -> (u8, bool, Option<Timestamp>, Option<Period>) {
         match *self {
             Self::TooLarge { period, .. } => (4, false, None, Some(period)),
-            // The end of a month is before the end of the week that it ends in, sometimes.
+            // A month can end before the week that contains its last day.
             Self::Spent { period, resets_at, .. } => {
                 (3, resets_at.is_none(), resets_at, Some(period))
             }
@@ -180,8 +181,8 @@ impl Blocked {
         }
     }
 
-    /// What stands in the way of a request that needs so much, of a limit of which so much is spent
-    /// and so much is spent or reserved; nothing, if it fits.
+    /// The reason for which a money limit blocks a request of this amount; `None` if the request
+    /// fits.
     fn by_money(
         (period, limit): (Period, PicoUsd),
         (spent, committed): (PicoUsd, PicoUsd),
@@ -272,8 +273,9 @@ impl Counted {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
 
-    /// What is reserved in the window of `period` that `at` lies in. A pool does not know which of
-    /// its requests began before the window: for a moment it may show too much.
+    /// The amount reserved in the window of `period` that contains `at`. A scope with shared limits
+    /// does not know which of its requests began before the window, so the amount can be too high
+    /// for a moment.
     pub fn reserved(&self, period: Period, at: Timestamp) -> PicoUsd {
         let window = period.window(at);
         let inside = self.open.values().filter(|one| period.window(one.at) == window);
@@ -286,8 +288,8 @@ impl Counted {
         self.committed(&period.window(at)) - self.reserved(period, at)
     }
 
-    /// What a key's requests under way can cost beyond what is reserved for them: by so much at
-    /// most its limits will be overrun.
+    /// How much the running requests of a key can cost beyond their reservations. The key's limits
+    /// can be exceeded by at most this amount.
     pub fn beyond(&self) -> PicoUsd {
         self.open.values().map(|one| one.beyond).sum()
     }
@@ -302,7 +304,8 @@ impl Counted {
         self.windows.get(&minute(at).name).copied().unwrap_or_default()
     }
 
-    /// What stands in the way of a request of this estimate: see [`Blocked`] for which of several.
+    /// The limit that blocks a request of this estimate; see [`Blocked`] for the choice among
+    /// several.
     pub fn blocked(&self, limits: &Limits, estimate: PicoUsd, at: Timestamp) -> Option<Blocked> {
         let money = limits.monies().filter_map(|(period, limit)| {
             let counts = (self.spent(period, at), self.committed(&period.window(at)));
@@ -329,17 +332,17 @@ impl Counted {
 /// A money limit and what is spent of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spend {
-    /// Of which period.
+    /// The period of the limit.
     pub period: Period,
-    /// So much is spent and settled.
+    /// The amount spent and settled.
     pub spent: PicoUsd,
-    /// Of so much.
+    /// The limit.
     pub limit: PicoUsd,
 }
 
 impl Bounds {
-    /// Which limit of which scope stands in the way of a request of this estimate, where `counted` is
-    /// what is counted of each scope in turn ([`Bounds::all`]).
+    /// The limit that blocks a request of this estimate, with its scope. `counted` has the counters
+    /// of each scope, in the order of [`Bounds::all`].
     pub fn blocked(
         &self,
         counted: &[Counted],
@@ -364,14 +367,14 @@ impl Bounds {
     }
 }
 
-/// What settles reservations in one item: one change, however many records it is for.
+/// The change that settles reservations in one item, for any number of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settlement {
-    /// What each window's number changes by: actual cost less estimate.
+    /// The change of each window's number: actual cost minus estimate.
     pub changes: BTreeMap<String, PicoUsd>,
     /// The reservations that are over.
     pub closed: Vec<RequestId>,
-    /// What was reserved for them.
+    /// The amount that was reserved for them.
     pub estimates: PicoUsd,
 }
 

@@ -1,4 +1,5 @@
-//! Laws of reservations: which limit blocks, and that settling leaves what was spent.
+//! Properties of reservations: which limit blocks a request, and that settlement leaves the actual
+//! costs.
 
 use super::*;
 use proptest::prelude::*;
@@ -25,7 +26,7 @@ fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
     }
 }
 
-/// What is spent in each window, and what is reserved in all of them.
+/// Counters with these amounts spent and reserved in each window.
 fn counted(spent: &str, reserved: &str, now: Timestamp) -> Counted {
     let all = usd(spent) + usd(reserved);
     Counted {
@@ -152,8 +153,9 @@ fn the_tightest_limit_is_the_one_with_the_largest_share() {
 }
 
 proptest! {
-    /// Requests that are admitted one after the other and settled in any order never overrun the
-    /// limit while none costs more than its estimate; in the end exactly the costs are counted.
+    /// Requests that are admitted one after the other and settled in any order never exceed the
+    /// limit as long as none costs more than its estimate. In the end exactly the costs are
+    /// counted.
     #[test]
     fn a_limit_holds_and_settling_leaves_the_costs(
         requests in prop::collection::vec((0_i128..100, 0_i128..100, any::<bool>(), 0_i64..200_000), 1..60),
@@ -195,8 +197,8 @@ proptest! {
         }
     }
 
-    /// With estimates that are too low a limit is overrun by no more than what the requests that
-    /// were under way at the last admission could cost beyond them.
+    /// If estimates are too low, a limit is exceeded at most by what the requests that ran at the
+    /// last admission could cost beyond their estimates.
     #[test]
     fn an_overshoot_is_bounded_by_what_was_under_way(
         requests in prop::collection::vec((0_i128..100, 0_i128..50, any::<bool>()), 1..60),

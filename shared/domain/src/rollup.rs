@@ -1,12 +1,13 @@
-//! Rollups: the sums that summaries are answered from, and which of them a record adds to.
+//! Rollups: the stored sums that answer summaries, and the sums that a record adds to.
 //!
-//! Three families answer every question of the usage API without touching single events:
+//! Three families answer every query of the usage API without reading single events:
 //!
-//! * `Total`: everything, by hour and by day, spread over shards so that no item runs hot;
-//! * `Day`: each key and each model of a day, so that one look tells who and what was busy;
-//! * `Cube`: hour × key × account × model, for every other combination.
+//! * `Total`: everything, by hour and by day, spread over shards so that no item becomes hot;
+//! * `Day`: each key and each model of a day, so that one query shows which keys and models were
+//!   busy;
+//! * `Cube`: hour × key × account × model, for all other combinations.
 //!
-//! How they are laid out as items is `cloud::store`'s business.
+//! The layout of the items is in `cloud::store`.
 
 use crate::id::{AccountId, GroupId, KeyId, UserId};
 use crate::money::PicoUsd;
@@ -14,11 +15,12 @@ use crate::record::UsageRecord;
 use crate::usage::Tokens;
 use jiff::Timestamp;
 
-/// Over how many partitions totals and cube are spread.
+/// The number of partitions that totals and cube are spread over.
 pub const SHARDS: u64 = 4;
 
-/// Over how many items a day's total is spread: three, so that those of 30 days fit into two batches
-/// of a hundred items with the health of a hundred accounts and ten keys.
+/// The number of items that a day's total is spread over. With three, the totals of 30 days fit
+/// into two batches of a hundred items, together with the health of a hundred accounts and ten
+/// keys.
 pub const DAY_SHARDS: u64 = 3;
 
 /// A UTC hour, as `2026-11-22T21`; its first ten characters are the day.
@@ -26,12 +28,12 @@ pub const DAY_SHARDS: u64 = 3;
 pub struct Hour(String);
 
 impl Hour {
-    /// The hour that `at` lies in.
+    /// The hour that contains `at`.
     pub fn of(at: Timestamp) -> Self {
         Self(at.strftime("%Y-%m-%dT%H").to_string())
     }
 
-    /// Reads an hour that [`Hour::as_str`] wrote.
+    /// Parses an hour that [`Hour::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let whole = format!("{text}:00:00Z").parse::<Timestamp>().ok()?;
         let hour = Self::of(whole);
@@ -52,59 +54,59 @@ impl Hour {
 /// One sum that a record adds to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Rollup {
-    /// A shard of everything in an hour.
+    /// One shard of everything in an hour.
     TotalHour {
-        /// Of [`SHARDS`].
+        /// The shard, below [`SHARDS`].
         shard: u64,
-        /// When.
+        /// The hour.
         hour: Hour,
     },
-    /// A shard of everything in a day.
+    /// One shard of everything in a day.
     TotalDay {
-        /// Of [`DAY_SHARDS`].
+        /// The shard, below [`DAY_SHARDS`].
         shard: u64,
-        /// When, `2026-11-22`.
+        /// The day, `2026-11-22`.
         day: String,
     },
-    /// A key in a day.
+    /// One key in a day.
     KeyDay {
-        /// When, `2026-11-22`.
+        /// The day, `2026-11-22`.
         day: String,
-        /// Who asked.
+        /// The key.
         key: KeyId,
     },
-    /// A shard of a model in a day.
+    /// One shard of a model in a day.
     ModelDay {
-        /// Of [`SHARDS`].
+        /// The shard, below [`SHARDS`].
         shard: u64,
-        /// When, `2026-11-22`.
+        /// The day, `2026-11-22`.
         day: String,
-        /// The model asked for.
+        /// The requested model.
         model: String,
     },
     /// One cell of the cube, in the shard of its key.
     Cell {
-        /// Of [`SHARDS`].
+        /// The shard, below [`SHARDS`].
         shard: u64,
-        /// Which one.
+        /// The cell.
         cell: Cell,
     },
 }
 
-/// A cell of the cube: the finest sum that is kept for ever.
+/// A cell of the cube: the finest sum that is kept forever.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cell {
-    /// When.
+    /// The hour.
     pub hour: Hour,
-    /// Who asked.
+    /// The key.
     pub key: KeyId,
-    /// Whose key it was.
+    /// The user that the key belonged to.
     pub user: Option<UserId>,
-    /// The group it drew on.
+    /// The group that the key used.
     pub group: GroupId,
-    /// Who answered.
+    /// The account that answered.
     pub account: AccountId,
-    /// The model asked for.
+    /// The requested model.
     pub model: String,
 }
 
@@ -121,19 +123,18 @@ impl Cell {
     }
 }
 
-/// The name that sums have for models which no account serves.
+/// The name in sums of models that no account serves.
 pub const OTHER_MODELS: &str = "other";
 
-/// The model that a record is summed under. Sums are kept for ever, so a name that nobody has a
-/// price for and that came to nothing (mostly a typing error, refused by the upstream) gets no sum
-/// of its own.
+/// The model under which a record is summed. Sums are kept forever, so a model without a price and
+/// without usage (mostly a typing error that the upstream refused) does not get a separate sum.
 pub fn model_of(record: &UsageRecord) -> &str {
     let is_unknown = record.price_version.ends_with('?');
     let came_to_nothing = record.status >= 400 && record.tokens == Tokens::default();
     if is_unknown && came_to_nothing { OTHER_MODELS } else { &record.model }
 }
 
-/// What is summed.
+/// The summed values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Records.
@@ -144,18 +145,18 @@ pub struct Sums {
     pub tokens: Tokens,
     /// Web searches as billed.
     pub web_searches: u64,
-    /// List price.
+    /// The list price.
     pub cost: PicoUsd,
     /// Milliseconds to the first byte, summed over `ttft_count` records.
     pub ttft_ms: u64,
-    /// Records that had a first byte.
+    /// The number of records that had a first byte.
     pub ttft_count: u64,
     /// Milliseconds from start to end, summed.
     pub duration_ms: u64,
 }
 
 impl Sums {
-    /// What one record adds.
+    /// The values of one record.
     pub fn of(record: &UsageRecord) -> Self {
         Self {
             requests: 1,
@@ -182,7 +183,7 @@ impl Sums {
     }
 }
 
-/// Every rollup that `record` adds [`Sums::of`] it to.
+/// All rollups that the [`Sums::of`] a record are added to.
 pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
     let hour = Hour::of(record.started_at);
     let day = hour.day().to_owned();
@@ -197,7 +198,7 @@ pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
     ]
 }
 
-/// The shard follows from the key, so that a batch of one key's records touches one total.
+/// The shard depends on the key only, so that a batch of one key's records touches one total.
 fn spread_of(record: &UsageRecord) -> u64 {
     u64::from(crc32fast::hash(record.key_id.as_str().as_bytes()))
 }

@@ -1,12 +1,13 @@
-//! What operators set while everything runs. What is decided at the start is in the environment.
+//! Settings that operators change while Baton runs. Settings that are fixed at the start come from
+//! the environment.
 
 use serde::{Deserialize, Serialize};
 
-/// The settings of the running system.
+/// The settings that can change while Baton runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Runtime {
-    /// Whether users may use the admin API with their relay keys.
+    /// Whether users can call the admin API with their relay keys.
     pub member_access: bool,
 }
 

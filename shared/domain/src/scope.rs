@@ -1,5 +1,5 @@
-//! What a limit is of: a key, a user, a group or the organisation. What the limits are and how
-//! they come together for a request is `bounds`' business.
+//! The scope of a limit: a key, a user, a group or the organization. `bounds` combines the limits
+//! of all scopes for a request.
 
 use crate::id::{GroupId, KeyId, MalformedId, UserId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,16 +9,16 @@ use std::str::FromStr;
 
 const ORGANIZATION: &str = "organization";
 
-/// What a limit is of. As text it is the id, or `organization`.
+/// What a limit applies to. As text it is the id, or `organization`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// One key.
     Key(KeyId),
-    /// A user: all of its keys.
+    /// All keys of a user.
     User(UserId),
-    /// A group: all the keys that draw on it.
+    /// All keys that use a group.
     Group(GroupId),
-    /// Everything.
+    /// All keys of the deployment.
     Organization,
 }
 

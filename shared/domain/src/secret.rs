@@ -1,7 +1,7 @@
-//! Values that must not be seen.
+//! Secret values.
 //!
-//! A [`Secret`] has no `Debug`, `Display` or `Serialize`, so it cannot slip into a log line, an
-//! error or an answer; it is wiped from memory when dropped.
+//! [`Secret`] does not implement `Debug`, `Display` or `Serialize`, so it cannot get into a log
+//! line, an error or an answer by accident. It is wiped from memory when dropped.
 
 use std::collections::HashSet;
 use zeroize::Zeroizing;
@@ -44,12 +44,12 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Wraps the text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself, for the one call that needs it. Never store what this returns.
+    /// The text itself, for the one call that needs it. Never store the returned text.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,34 +1,35 @@
-//! Sessions of the console: whose one is, and how long it lives. Where they are kept is the
-//! store's business, what a cookie looks like the console's.
+//! Sessions of the console: who has signed in, and how long a session lasts. The store keeps them,
+//! and the console writes the cookie.
 
 use crate::id::{KeyId, UserId};
 use jiff::{SignedDuration, Timestamp};
 
-/// How long a session lives, whatever is done in it.
+/// The longest life of a session, however much it is used.
 pub const LIFE: SignedDuration = SignedDuration::from_hours(12);
-/// How long it lives without being used.
+/// How long a session lasts without being used.
 pub const IDLE: SignedDuration = SignedDuration::from_hours(1);
-/// How exactly it is known when it was used last: a write for each use would be one too many.
+/// The precision of the last use, so that not every use causes a write.
 const USE_KNOWN_TO: SignedDuration = SignedDuration::from_mins(5);
 
-/// Who has signed in, and by what.
+/// The person who has signed in, and the way of signing in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
-    /// Whoever has the admin token.
+    /// Somebody with the admin token.
     Token,
-    /// A user, by the identity provider.
+    /// A user, through the identity provider.
     User(UserId),
-    /// A user, by one of its keys: a member, whatever the user's role is.
+    /// A user, with one of the user's keys. The session has the role `member`, whatever the user's
+    /// role is.
     Key {
         /// The key.
         key: KeyId,
-        /// Whose it was at sign-in.
+        /// The user that the key belonged to at sign-in.
         user: UserId,
     },
 }
 
 impl Who {
-    /// As text without spaces and dots' ambiguity: `token`, `usr_…` or `key_….usr_…`.
+    /// As text that [`Self::from_text`] reads: `token`, `usr_…` or `key_….usr_…`.
     pub fn to_text(&self) -> String {
         match self {
             Self::Token => "token".to_owned(),
@@ -37,7 +38,7 @@ impl Who {
         }
     }
 
-    /// Reads what [`Self::to_text`] writes.
+    /// Parses the text that [`Self::to_text`] writes.
     pub fn from_text(text: &str) -> Option<Self> {
         if text == "token" {
             return Some(Self::Token);
@@ -50,7 +51,7 @@ impl Who {
         }
     }
 
-    /// The user, if it is one.
+    /// The user, if it is the session of a user.
     pub fn user(&self) -> Option<&UserId> {
         match self {
             Self::Token => None,
@@ -58,7 +59,7 @@ impl Who {
         }
     }
 
-    /// The key, if it was signed in with one.
+    /// The key, if the user signed in with one.
     pub fn key(&self) -> Option<&KeyId> {
         match self {
             Self::Key { key, .. } => Some(key),
@@ -67,35 +68,35 @@ impl Who {
     }
 }
 
-/// A session as it stands.
+/// The stored state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// When it began.
     pub begun_at: Timestamp,
-    /// When it was used last, to five minutes.
+    /// When it was last used, with a precision of five minutes.
     pub used_at: Timestamp,
     /// The user's [`crate::key::User::session_round`] when it began; 0 without a user.
     pub round: u64,
 }
 
 impl Session {
-    /// A session that begins now.
+    /// A session that begins at `now`.
     pub fn begun(now: Timestamp, round: u64) -> Self {
         Self { begun_at: now, used_at: now, round }
     }
 
-    /// From when on it is over if nobody uses it any more.
+    /// When it ends if it is not used any more.
     pub fn ends_at(&self) -> Timestamp {
         let end = |from: Timestamp, by| from.saturating_add(by).unwrap_or(Timestamp::MAX);
         end(self.begun_at, LIFE).min(end(self.used_at, IDLE))
     }
 
-    /// Whether it is good at `now`.
+    /// Whether it is valid at `now`.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.ends_at()
     }
 
-    /// The same session used at `now`, if that is worth a write.
+    /// The session after a use at `now`; `None` if the last write is recent enough.
     pub fn used(&self, now: Timestamp) -> Option<Self> {
         let is_news = now.duration_since(self.used_at) >= USE_KNOWN_TO;
         is_news.then(|| Self { used_at: now, ..self.clone() })

@@ -1,8 +1,8 @@
-//! Spend limits in the convention of Anthropic's Admin API (pages "Claude apps gateway spend
-//! limits" and "Spend Limits API", 2026-11): caps on what each person may spend in a period.
+//! Spend limits in the form of Anthropic's Admin API (pages "Claude apps gateway spend limits" and
+//! "Spend Limits API", 2026-11): caps on what each person can spend in a period.
 //!
-//! A cap of a group or of the organisation is a default for each person, not a pool. What a
-//! person's caps and the pools come to for a request is `bounds`' business.
+//! A cap of a group or of the organization is a default for each person, not a shared limit.
+//! `bounds` combines a person's caps with the shared limits.
 
 use crate::id::{GroupId, UserId, is_base62};
 use crate::limit::Period;
@@ -14,24 +14,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// A cap: an amount, or expressly none.
+/// A cap: an amount, or explicitly unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cap {
-    /// So much in a period; 0 blocks everything.
+    /// This amount per period; 0 blocks everything.
     Usd(PicoUsd),
-    /// Nothing, and no cap further out applies either.
+    /// Unlimited, and caps of wider scopes do not apply either.
     Unlimited,
 }
 
 /// The caps of one scope, by period.
 pub type Caps = BTreeMap<Period, Cap>;
 
-/// The id of a spend limit. There is one a scope and period, and the id says which: `spl_`, the
-/// period's first letter, the scope's, and the bare id.
+/// The id of a spend limit. There is one for each scope and period, and the id names both: `spl_`,
+/// the first letter of the period, the first letter of the scope, and the id of the scope without
+/// its prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpendLimitId {
-    /// User, group or organisation.
+    /// A user, a group or the organization.
     scope: Scope,
     /// Day, week or month.
     period: Period,
@@ -40,9 +41,9 @@ pub struct SpendLimitId {
 /// A configured spend limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendLimit {
-    /// Whom and what period it is for.
+    /// The scope and the period.
     pub id: SpendLimitId,
-    /// How much.
+    /// The cap.
     pub cap: Cap,
 }
 
@@ -51,25 +52,25 @@ pub struct SpendLimit {
 #[error("not an id of the form spl_…")]
 pub struct NotSpendLimit;
 
-/// The periods that caps may have.
+/// The periods that a cap can have.
 pub const PERIODS: [Period; 3] = [Period::Daily, Period::Weekly, Period::Monthly];
 
 impl SpendLimitId {
-    /// The spend limit of this scope and period.
+    /// The id for this scope and period.
     ///
     /// # Errors
-    /// For a key, and for all time: neither can have one.
+    /// The scope is a key or the period is all time: neither can have a spend limit.
     pub fn new(scope: Scope, period: Period) -> Result<Self, NotSpendLimit> {
         let fits = !matches!(scope, Scope::Key(_)) && PERIODS.contains(&period);
         if fits { Ok(Self { scope, period }) } else { Err(NotSpendLimit) }
     }
 
-    /// Whom it is for.
+    /// The scope.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// What period it is for.
+    /// The period.
     pub fn period(&self) -> Period {
         self.period
     }
@@ -118,7 +119,7 @@ impl<'de> Deserialize<'de> for SpendLimitId {
 }
 
 impl Cap {
-    /// The amount, if there is one.
+    /// The amount; `None` if unlimited.
     pub fn amount(self) -> Option<PicoUsd> {
         match self {
             Self::Usd(amount) => Some(amount),
@@ -127,8 +128,8 @@ impl Cap {
     }
 }
 
-/// The cap of a period that holds for a person, and whose it is: the user's own, else the most
-/// restrictive of its groups', else the organisation's.
+/// The cap that applies to a person in a period, and the scope that set it: the user's own cap,
+/// else the lowest of the user's groups, else the organization's.
 pub fn resolve<'a>(
     period: Period,
     user: Option<(&Scope, &Caps)>,
@@ -174,7 +175,7 @@ mod tests {
     }
 
     proptest! {
-        /// The nearest level that says anything decides, and of several groups the tightest.
+        /// The closest level with a cap decides, and among several groups the lowest cap.
         #[test]
         fn the_nearest_level_decides(
             user in cap(),

@@ -1,20 +1,22 @@
-//! Text in files that spreadsheets open: a cell that begins like a formula would be run as one.
+//! Text for files that are opened in spreadsheets, where a cell that begins like a formula would be
+//! run as one.
 
 use crate::printable::is_plain;
 use std::borrow::Cow;
 
-/// What makes a spreadsheet take a cell for a formula where it stands first (OWASP, "CSV Injection";
-/// ASVS 5.0, 1.2.10; both 2026-11).
+/// Characters that make a spreadsheet treat a cell as a formula if they come first (OWASP, "CSV
+/// Injection"; ASVS 5.0, 1.2.10; both 2026-11).
 ///
-/// The same in full width: East Asian spreadsheets fold them.
+/// The full-width forms are included, because East Asian spreadsheets treat them as the plain ones.
 const FORMULA: [char; 12] =
     ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
-/// What makes a spreadsheet take the rest for text.
+/// The prefix that makes a spreadsheet treat the rest as text.
 const GUARD: char = '\'';
 
-/// A cell with this text, which is not for numbers: a minus is theirs. What would be a formula gets
-/// an apostrophe in front; so does what begins with one, so that whoever reads the file drops one
-/// apostrophe from the front of a text and has what it was.
+/// The cell for this text. Do not use it for numbers, which can begin with a minus. A text that
+/// looks like a formula gets an apostrophe in front, and so does a text that begins with one. A
+/// reader of the file therefore gets the original text back by removing one apostrophe from the
+/// front.
 pub fn cell(text: &str) -> Cow<'_, str> {
     if is_formula(text) || text.starts_with(GUARD) {
         Cow::Owned(format!("{GUARD}{text}"))
@@ -23,9 +25,9 @@ pub fn cell(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a spreadsheet could take it for a formula. What shows nothing (a byte order mark, a space
-/// without width, a control character) may be dropped when a file is read, so what comes after it
-/// counts.
+/// Whether a spreadsheet could treat the text as a formula. Invisible characters at the start (a
+/// byte order mark, a space without width, a control character) can be dropped when a file is read,
+/// so the first character after them counts.
 fn is_formula(text: &str) -> bool {
     let shown = text.trim_start_matches(|it: char| it == '\'' || it == ' ' || !is_plain(it));
     text.starts_with(FORMULA) || shown.starts_with(FORMULA)

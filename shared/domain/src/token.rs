@@ -1,64 +1,64 @@
-//! Short-lived upstream tokens: how one is had, when it is renewed, and what the end of an
-//! attempt means. Pure: who asks the token endpoint and who stores the answer is decided elsewhere.
+//! Short-lived upstream tokens: how Baton gets them, when it renews them, and what follows from the
+//! result of an attempt. The functions are pure; others call the token endpoint and store the
+//! answer.
 //!
-//! The one thing that must never happen is that a rotating refresh token is sent again after its
-//! answer may have been lost: endpoints revoke the whole family then (RFC 9700 §4.14.2). So what
-//! is about to be sent is noted before, and a note that nobody has taken back means that the
-//! answer is lost.
+//! A rotating refresh token must never be sent again after its answer may have been lost, because
+//! endpoints then revoke the whole token family (RFC 9700 §4.14.2). Baton therefore stores a note
+//! before it sends such a token. If the note is still there later, the answer was lost.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A token that its endpoint gives no time is renewed as if it lived an hour (the usual default;
-/// RFC 6749 §5.1 only recommends `expires_in`).
+/// The assumed lifetime of a token if its endpoint does not state one: one hour, the usual default
+/// (RFC 6749 §5.1 only recommends `expires_in`).
 const LIFE_DEFAULT: SignedDuration = SignedDuration::from_hours(1);
-/// The first pause after an attempt that failed on the way; it doubles up to [`PAUSE_MAX`].
+/// The first pause after an attempt that failed on the way. It doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
 const PAUSE_MAX: SignedDuration = SignedDuration::from_mins(15);
 
-/// How an account's token is had: everything about it that is no secret.
+/// How an account gets its token: all settings that are not secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
-    /// The token endpoint.
+    /// The URL of the token endpoint.
     pub token_url: String,
-    /// What is exchanged there.
+    /// The grant that is exchanged for a token.
     pub grant: Grant,
-    /// How our client secret is shown there, if we have one.
+    /// How Baton sends its client secret, if it has one.
     #[serde(default)]
     pub client_auth: ClientAuth,
 }
 
-/// How a client secret is shown to a token endpoint (RFC 6749 §2.3.1; the names are RFC 7591's).
+/// How a client secret is sent to a token endpoint (RFC 6749 §2.3.1; the names are from RFC 7591).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
-    /// Among the fields of the body.
+    /// In fields of the body.
     #[default]
     ClientSecretPost,
     /// In the header `authorization`, with the scheme Basic.
     ClientSecretBasic,
 }
 
-/// What is exchanged for a token.
+/// A grant that is exchanged for a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Grant {
     /// A refresh token, which the answer may replace (RFC 6749 §6).
     RefreshToken {
-        /// Who we are to the endpoint.
+        /// Baton's client id at the endpoint.
         client_id: String,
-        /// What the token may do, if it has to be said.
+        /// The requested scope, if the endpoint needs one.
         scope: Option<String>,
     },
-    /// Our own client id and secret (RFC 6749 §4.4).
+    /// Baton's own client id and secret (RFC 6749 §4.4).
     ClientCredentials {
-        /// Who we are to the endpoint.
+        /// Baton's client id at the endpoint.
         client_id: String,
-        /// What the token may do, if it has to be said.
+        /// The requested scope, if the endpoint needs one.
         scope: Option<String>,
     },
-    /// A signed statement of who we are (RFC 7523), with the fields of Anthropic's workload
-    /// identity federation (its documentation of 2026-08-22).
+    /// A signed statement of identity (RFC 7523), with the fields of Anthropic's workload identity
+    /// federation (its documentation of 2026-08-22).
     JwtBearer {
         /// `fdrl_…`
         federation_rule_id: String,
@@ -68,23 +68,23 @@ pub enum Grant {
         service_account_id: String,
         /// `wrkspc_…`
         workspace_id: Option<String>,
-        /// Where the statement comes from.
+        /// The source of the statement.
         assertion: Assertion,
     },
 }
 
-/// Where a signed statement of who we are comes from.
+/// The source of a signed statement of identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum Assertion {
-    /// A file that somebody else keeps fresh, such as a projected service account token.
+    /// A file that another program keeps up to date, such as a projected service account token.
     File {
-        /// Where it is, on the machine that renews.
+        /// The path on the machine that renews the token.
         path: String,
     },
     /// AWS STS, `GetWebIdentityToken`.
     AwsSts {
-        /// For whom it is made out.
+        /// The audience of the statement.
         audience: String,
     },
 }
@@ -96,50 +96,50 @@ impl Grant {
     }
 }
 
-/// Where an account's token stands. Times are of the renewing machine's clock.
+/// The state of an account's token. Times are from the clock of the machine that renews it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// When the present access token runs out; none was had yet without it.
+    /// When the current access token expires; `None` if there was none yet.
     pub expires_at: Option<Timestamp>,
-    /// When it is to be renewed; at once without it.
+    /// When the token is due for renewal; `None` means at once.
     pub renew_at: Option<Timestamp>,
-    /// Attempts in a row that failed on the way.
+    /// The number of consecutive attempts that failed on the way.
     #[serde(default)]
     pub failures: u32,
-    /// A single-use grant is on its way since then.
+    /// When a single-use grant was sent whose answer is not stored yet.
     #[serde(default)]
     pub begun_at: Option<Timestamp>,
-    /// The last grant was sent and never answered.
+    /// Whether the last grant was sent and never answered.
     #[serde(default)]
     pub is_in_doubt: bool,
-    /// Why it will not be renewed any more, in words; only another sign-in helps.
+    /// Why the token can no longer be renewed, as text; only a new sign-in helps.
     #[serde(default)]
     pub ended: Option<String>,
 }
 
-/// Why an attempt may be due.
+/// The occasion on which a renewal is considered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// It may be time.
+    /// The schedule.
     Time,
-    /// Somebody has found that the present token does not serve.
+    /// A process found that the current token does not work.
     Asked,
-    /// An operator wants it now.
+    /// An operator requested it.
     Operator,
 }
 
 /// How an attempt at the token endpoint ended without a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Miss {
-    /// The endpoint does not take the grant, now or ever: `invalid_grant` and its like.
+    /// The endpoint refused the grant for good: `invalid_grant` and similar errors.
     Refused {
-        /// What it said, in words.
+        /// The endpoint's reason, as text.
         reason: String,
     },
-    /// The grant was not taken, but it may be later: the endpoint was not reached, or answered
-    /// that it has trouble.
+    /// The grant was not accepted, but may be later: the endpoint was unreachable or answered that
+    /// it has a problem.
     NotTaken,
-    /// The grant was sent and no answer came: it may be used up.
+    /// The grant was sent and no answer arrived, so it may be used up.
     Unanswered,
 }
 
@@ -149,25 +149,26 @@ impl Standing {
         self.expires_at.is_some_and(|end| end > now)
     }
 
-    /// Which access token it is: another number for each that was had, whatever else changes.
+    /// The number of the access token. Each new access token has another number, whatever else
+    /// changes.
     pub fn issue(&self) -> u64 {
         self.expires_at.map_or(0, |end| end.as_millisecond().unsigned_abs())
     }
 
-    /// Whether there is to be an attempt.
+    /// Whether a renewal must be attempted now.
     pub fn is_due(&self, grant: &Grant, why: Why, now: Timestamp) -> bool {
         let is_time = self.renew_at.is_none_or(|at| at <= now);
         match why {
             _ if self.ended.is_some() => why == Why::Operator && !grant.is_single_use(),
             Why::Time => is_time,
             Why::Asked => is_time || self.failures == 0,
-            // What may be used up is not sent again while there is something to lose.
+            // A grant that may be used up is not sent again while the access token still works.
             Why::Operator => !(self.is_in_doubt && grant.is_single_use() && self.is_usable(now)),
         }
     }
 
-    /// Before a grant is sent. `None`: it must not be, since one is noted that nobody took back;
-    /// see [`Self::lost`].
+    /// The state before a grant is sent. `None` if it must not be sent because the answer to an
+    /// earlier one is missing; see [`Self::lost`].
     #[must_use]
     pub fn begun(&self, grant: &Grant, now: Timestamp) -> Option<Self> {
         if self.begun_at.is_some() {
@@ -176,8 +177,9 @@ impl Standing {
         Some(Self { begun_at: grant.is_single_use().then_some(now), ..self.clone() })
     }
 
-    /// After a token for `life` was had: renewed at 75 % of its life, or up to 5 % sooner (`die`,
-    /// 0..=255), so that accounts that were added together part.
+    /// The state after a token with the lifetime `life` was received. It is due for renewal at 75 %
+    /// of its life, or up to 5 % earlier (by `die`, 0..=255), so that accounts that were added at
+    /// the same time are not renewed at the same time.
     #[must_use]
     pub fn renewed(life: Option<SignedDuration>, die: u8, now: Timestamp) -> Self {
         let life = life.unwrap_or(LIFE_DEFAULT).max(SignedDuration::ZERO);
@@ -188,7 +190,7 @@ impl Standing {
         Self { expires_at: Some(after(life)), renew_at: Some(after(wait)), ..Self::default() }
     }
 
-    /// After an attempt that brought none.
+    /// The state after an attempt that brought no token.
     #[must_use]
     pub fn missed(&self, miss: &Miss, now: Timestamp) -> Self {
         let failures = self.failures.saturating_add(1);
@@ -198,8 +200,9 @@ impl Standing {
         match miss {
             Miss::Refused { reason } => Self { ended: Some(reason.clone()), ..again },
             Miss::NotTaken => again,
-            // The token may be used up. While the old access token lives there is something to
-            // lose; after that there is not, and silence must not end an account.
+            // The grant may be used up. While the old access token is valid, another attempt could
+            // end it. After that there is nothing to lose, and a missing answer must not end the
+            // account.
             Miss::Unanswered => {
                 let renew_at = again.renew_at.max(self.expires_at);
                 Self { renew_at, is_in_doubt: true, ..again }
@@ -207,17 +210,18 @@ impl Standing {
         }
     }
 
-    /// After a process was found to have gone between sending a single-use grant and storing the
-    /// answer. It is not sent again.
+    /// The state after a process ended between sending a single-use grant and storing the answer.
+    /// The grant is not sent again.
     #[must_use]
     pub fn lost(&self) -> Self {
-        let reason = "a renewal was begun and its answer is lost with the process that asked; \
+        let reason = "the answer to a renewal was lost because the process that requested it ended; \
                       sign in again";
         Self { ended: Some(reason.to_owned()), ..self.clone() }
     }
 
-    /// What holds the account back at `now`, if the token's end does: it stays in use until the
-    /// last access token has run out, and where the endpoint has said no, no longer.
+    /// Why the account cannot be used at `now`, if its token has ended. If the endpoint refused the
+    /// grant, that is so at once. If an answer was lost, the account stays in use until the last
+    /// access token has expired.
     pub fn fault(&self, now: Timestamp) -> Option<&str> {
         self.ended.as_deref().filter(|_| self.begun_at.is_none() || !self.is_usable(now))
     }

@@ -1,4 +1,4 @@
-//! What holds of tokens whatever happens to them.
+//! Properties of tokens that hold in every sequence of events.
 
 use super::*;
 use proptest::prelude::*;

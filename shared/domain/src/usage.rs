@@ -1,16 +1,17 @@
-//! What one answer consumed, as it is billed.
+//! The billed usage of one answer.
 //!
-//! Reading it from an upstream's bytes is `wire::meter`'s business, its price `price`'s.
+//! `wire::meter` reads it from the upstream's bytes; the prices are in `price`.
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens by class. The classes do not overlap; the prompt is the sum of all but `output`.
+/// Tokens by class. The classes do not overlap; the prompt is the sum of all classes except
+/// `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
-    /// Prompt tokens that touched no cache.
+    /// Prompt tokens that were neither read from nor written to a cache.
     pub input: u64,
-    /// Tokens of the answer, thinking included.
+    /// Tokens of the answer, including thinking.
     pub output: u64,
     /// Prompt tokens read from the cache.
     pub cache_read: u64,
@@ -26,20 +27,20 @@ impl Tokens {
         *self = self.each(other, u64::saturating_add);
     }
 
-    /// What is left of each class after `other` is taken away; never below zero.
+    /// The remainder of each class after subtracting `other`, at least 0.
     #[must_use]
     pub fn less(&self, other: &Self) -> Self {
         self.each(other, u64::saturating_sub)
     }
 
-    /// Every token of the prompt, whatever its class.
+    /// All prompt tokens, whatever their class.
     pub fn prompt(&self) -> u64 {
         [self.cache_read, self.cache_write_5m, self.cache_write_1h]
             .into_iter()
             .fold(self.input, u64::saturating_add)
     }
 
-    /// Every token.
+    /// All tokens.
     pub fn total(&self) -> u64 {
         self.prompt().saturating_add(self.output)
     }
@@ -58,61 +59,62 @@ impl Tokens {
 /// One sampling pass inside a request: `usage.iterations[]` (SDK 1.12 types, 2026-11-22).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Iteration {
-    /// The upstream's word: `message`, `fallback_message`, `compaction`, `advisor_message`, ….
+    /// The upstream's name for the kind: `message`, `fallback_message`, `compaction`,
+    /// `advisor_message`, ….
     pub kind: String,
-    /// The model that ran it, where the upstream names one.
+    /// The model that ran it, if the upstream names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What it consumed.
+    /// The tokens of this pass.
     pub tokens: Tokens,
 }
 
 impl Iteration {
-    /// Whether the upstream leaves these tokens out of its top-level totals: so it does for
+    /// Whether the upstream leaves these tokens out of its top-level totals. That is so for
     /// compaction (SDK 1.12 doc comment) and for the advisor, which another model runs.
     pub fn outside_totals(&self) -> bool {
         self.kind.starts_with("compaction") || self.kind.starts_with("advisor")
     }
 }
 
-/// So many passes are recorded one by one.
+/// The most passes that are recorded one by one.
 const ITERATIONS_MAX: usize = 64;
-/// Longer words of an upstream are no tier, place or kind.
+/// The longest stored tier, place or kind of an upstream.
 const WORD_CHARS_MAX: usize = 64;
-/// A longer name is no model's.
+/// The longest stored model name.
 pub const MODEL_CHARS_MAX: usize = 200;
 
-/// The first `most` characters of what an upstream says, without those that control terminals.
+/// The first `most` characters of an upstream's text, without terminal control characters.
 pub fn cut(text: &str, most: usize) -> String {
     text.chars().filter(|char| !char.is_control()).take(most).collect()
 }
 
-/// What an answer consumed.
+/// The usage of an answer.
 ///
-/// `tokens` is the *billed* sum: every iteration, plus whatever the upstream's totals hold
-/// beyond its iterations. Always `tokens ≥ Σ iterations`, class by class; the difference
-/// ([`Usage::beyond_iterations`]) is billed at the model that served the request.
+/// `tokens` is the *billed* sum: every iteration, plus the part of the upstream's totals that
+/// exceeds its iterations. In each class `tokens ≥ Σ iterations`. The difference
+/// ([`Usage::beyond_iterations`]) is billed at the price of the model that served the request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens as billed.
     pub tokens: Tokens,
-    /// Server-side web searches.
+    /// Web searches by the upstream.
     pub web_searches: u64,
-    /// `standard`, `priority`, `batch`, …; absent when the upstream does not say.
+    /// `standard`, `priority`, `batch`, …; `None` if the upstream does not name it.
     pub service_tier: Option<String>,
-    /// Where it was computed: `global`, `us`, ….
+    /// Where the answer was computed: `global`, `us`, ….
     pub inference_geo: Option<String>,
     /// `fast` or `standard`.
     pub speed: Option<String>,
-    /// The passes, when the upstream lists them.
+    /// The passes, if the upstream lists them.
     pub iterations: Vec<Iteration>,
-    /// Whether any number is our estimate.
+    /// Whether any number is Baton's estimate.
     pub estimated: bool,
 }
 
 impl Usage {
-    /// The same with words and passes cut to what a record has room for. Further passes are added to
-    /// an equal one; tokens of those that have none stay in the totals.
+    /// The same usage with texts and passes cut to the size limits of a record. Further passes are
+    /// added to an equal one; the tokens of those without an equal one stay in the totals.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         let words = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
@@ -135,13 +137,13 @@ impl Usage {
         self
     }
 
-    /// The usage that the upstream's top-level `totals` and its `iterations` add up to.
+    /// Combines the upstream's top-level `totals` with its `iterations`.
     ///
-    /// * No iterations: the totals.
-    /// * Compaction and advisor passes lie outside the totals: they are added.
-    /// * Passes inside: the totals may be their sum (compaction), or those of the last pass only
-    ///   (a fallback reports the tokens of the model that finished). So the sum of the passes
-    ///   counts, and in each class whatever the totals hold beyond that sum.
+    /// * Without iterations: the totals.
+    /// * Compaction and advisor passes are not in the totals, so they are added.
+    /// * The totals of the other passes can be their sum (compaction), or only those of the last
+    ///   pass (a fallback reports the tokens of the model that finished). Therefore the sum of the
+    ///   passes counts, plus the part of the totals that exceeds it in each class.
     pub fn billed(totals: Tokens, iterations: Vec<Iteration>) -> Self {
         let (mut inside, mut tokens) = (Tokens::default(), Tokens::default());
         for iteration in &iterations {
@@ -154,7 +156,7 @@ impl Usage {
         Self { tokens, iterations, ..Self::default() }
     }
 
-    /// The billed tokens that no iteration accounts for.
+    /// The billed tokens that belong to no iteration.
     pub fn beyond_iterations(&self) -> Tokens {
         let mut listed = Tokens::default();
         for iteration in &self.iterations {
@@ -186,11 +188,11 @@ mod tests {
         check(tokens(25, 7), &[], tokens(25, 7), tokens(25, 7));
         let both = [pass("compaction", 150_000, 3_000), pass("message", 4_000, 50)];
         check(tokens(4_000, 50), &both, tokens(154_000, 3_050), none);
-        // Only the compaction is listed: the totals still count.
+        // The compaction alone is listed: the totals still count.
         check(tokens(4_000, 50), &both[..1], tokens(154_000, 3_050), tokens(4_000, 50));
         let fallback = [pass("message", 500, 5), pass("fallback_message", 500, 40)];
         check(tokens(500, 40), &fallback, tokens(1_000, 45), none);
-        // Totals beyond the listed passes are not lost.
+        // Totals that exceed the listed passes are kept.
         check(tokens(600, 100), &fallback[..1], tokens(600, 100), tokens(100, 95));
         let advised = [pass("message", 10, 2), pass("advisor_message", 900, 30)];
         check(tokens(10, 2), &advised, tokens(910, 32), none);

@@ -1,8 +1,8 @@
-//! What an upstream's failure means: for the request, and for whom something is held against: nobody,
-//! an account with one model, or the account.
+//! The meaning of an upstream failure for the request and for the account: it counts against
+//! nothing, against an account with one model, or against the account.
 //!
-//! Pure: the relay acts on a [`Verdict`], this module only reaches it. What vendors call things is in
-//! [`vendors`]; here is what follows.
+//! This module is pure: it reaches a [`Verdict`], and the relay acts on it. The vendors' names for
+//! errors are in [`vendors`].
 
 mod fault;
 mod vendors;
@@ -20,13 +20,13 @@ use vendors::{Meaning, Seen, meaning};
 pub enum Failure<'a> {
     /// The upstream answered with an error status.
     Status(UpstreamError<'a>),
-    /// The stream's first event was an error; its status is what it stands for.
+    /// The stream's first event was an error. The status is the one that it stands for.
     FirstEvent(UpstreamError<'a>),
     /// No connection, or it broke before the answer.
     Unreachable,
     /// The first byte took too long.
     Timeout,
-    /// It was not called: the request cannot be put in its words.
+    /// The upstream was not called, because the request cannot be converted to its protocol.
     NotAsked,
 }
 
@@ -35,13 +35,13 @@ pub enum Failure<'a> {
 pub struct UpstreamError<'a> {
     /// HTTP status.
     pub status: u16,
-    /// What the headers say of limits.
+    /// The limits that the headers announce.
     pub announced: &'a AnnouncedLimit,
-    /// What the body says.
+    /// The fields of the body.
     pub error: &'a ErrorFields,
 }
 
-/// What an answer's headers say of the limit that it met.
+/// The limit that the headers of an answer announce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnouncedLimit {
     /// `retry-after` or `retry-after-ms`, from now.
@@ -58,14 +58,14 @@ pub struct AnnouncedLimit {
     pub family: Option<String>,
 }
 
-/// What is known of the request and of the account that was asked.
+/// The facts about the request and the account that the decision needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestFacts<'a> {
     /// The kind of upstream.
     pub provider: Provider,
     /// What the account's credential is made of.
     pub credential: CredentialKind,
-    /// Which token the account has, if it has one that is renewed.
+    /// The number of the account's token, if it is a renewed one.
     pub token_issue: Option<u64>,
     /// The model, by the name that the upstream knows it by.
     pub model: &'a str,
@@ -81,12 +81,12 @@ pub struct Verdict {
     pub request: Next,
     /// What happens to the account.
     pub account: Effect,
-    /// Whether a new token is to be asked for.
+    /// Whether a new token must be requested.
     pub asks_renewal: bool,
-    /// Whether the upstream's words are about the organization's credential or money, which is not
-    /// the client's business.
+    /// Whether the upstream's message is about the organization's credential or money, which
+    /// clients must not see.
     pub is_private: bool,
-    /// Whether it is a 401 or 403: two of them for one request are the request's own.
+    /// Whether it is a 401 or 403. If one request gets two of them, the request is the cause.
     pub is_refusal: bool,
     /// Whether the upstream's words are about the credential itself, rather than about what was
     /// asked with it.
@@ -128,13 +128,13 @@ pub enum Effect {
         until: Timestamp,
         /// Why.
         reason: RestReason,
-        /// The upstream has named no time and may well answer before.
+        /// The upstream has named no time and may answer earlier.
         is_guess: bool,
         /// Another token than this one ends it.
         token_issue: Option<u64>,
     },
-    /// Its credential may be refused. The request may have caused that: only after a free call of
-    /// our own has failed as well it is held against the account.
+    /// The credential may be refused, but the request can be the cause as well. It counts against
+    /// the account only after a credential probe has failed too.
     Suspect {
         /// What is suspected.
         reason: RestReason,
@@ -178,13 +178,14 @@ impl fmt::Display for Effect {
     }
 }
 
-/// A refused token waits so long for a new one.
+/// How long a refused token waits for a new one.
 const RENEWAL_SECONDS: i64 = 60;
-/// Where no time is named: for money, for what is forbidden or missing, for a rate.
+/// Cooldowns where the upstream names no time: for money, for something forbidden or missing, for a
+/// rate.
 const MONEY_SECONDS: i64 = 600;
 const FORBIDDEN_SECONDS: i64 = 300;
 const RATE_SECONDS: i64 = 30;
-/// A nonsense header must not bury an account.
+/// The longest cooldown, so that a nonsense header does not disable an account for years.
 const REST_SECONDS_MAX: i64 = 31 * 24 * 3600;
 
 /// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
@@ -210,7 +211,8 @@ pub fn classify(
     }
 }
 
-/// What a confirmed suspicion means: a free call with the credential has failed with this status.
+/// The effect of a confirmed suspicion: a free call with the credential has failed with this
+/// status.
 pub fn confirmed(reason: RestReason, now: Timestamp) -> Option<Effect> {
     let rest = |scope| rest(scope, later(now, FORBIDDEN_SECONDS), reason, false);
     (reason == RestReason::Forbidden).then(|| rest(RestScope::Account))
@@ -287,7 +289,7 @@ fn of_status(
     }
 }
 
-/// Another account is tried; if there is none, the client hears the upstream's words.
+/// Another account is tried. If there is none, the client gets the upstream's message.
 fn elsewhere(account: Effect) -> Verdict {
     let request = Next::TryAnother;
     Verdict {
@@ -327,7 +329,8 @@ fn refused(facts: &RequestFacts<'_>, reason: RestReason, now: Timestamp) -> Verd
     Verdict { asks_renewal: true, ..private(account) }
 }
 
-/// A guess, since clients choose models and features: who has nobody else is served all the same.
+/// An estimated cooldown, because clients choose models and features: the account still serves if
+/// there is no other.
 fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
     let scope =
         if facts.is_fast { RestScope::Fast } else { RestScope::Model(facts.model.to_owned()) };
@@ -361,7 +364,7 @@ fn rate_limited(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Times
     rest(scope, bounded(now, until), RestReason::RateLimited, is_guess)
 }
 
-/// The moment that the answer names, if it names one to come.
+/// The moment that the answer names, if it is in the future.
 fn until_reset(
     answer: &UpstreamError<'_>,
     reset: Option<Timestamp>,
@@ -372,11 +375,11 @@ fn until_reset(
         return Some(now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     }
     let reset = reset.filter(|reset| *reset > now)?;
-    // Resets are told in whole seconds.
+    // Resets are stated in whole seconds.
     Some(reset.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX))
 }
 
-/// It is the platform, not the account: 5 to 10 seconds, whatever it says.
+/// The platform is overloaded, not the account: 5 to 10 seconds, whatever the answer says.
 fn overloaded(now: Timestamp, jitter: u8) -> Effect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);

@@ -1,4 +1,4 @@
-//! The list price of every model and class, written out by hand, and the rules around it.
+//! The list price of every model and class, written by hand, and the rules for applying it.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use baton_domain::demand::Demand;
@@ -18,7 +18,7 @@ fn usage(tokens: Tokens) -> Usage {
     Usage { tokens, ..Usage::default() }
 }
 
-/// `count` tokens of each class alone, in the order of [`Tokens`].
+/// `count` tokens of each class separately, in the order of [`Tokens`].
 fn each_class(count: u64) -> [Tokens; 5] {
     let none = Tokens::default();
     [
@@ -40,7 +40,7 @@ fn amount(usage: &Usage, model: &str, at: Timestamp) -> PicoUsd {
 
 /// `prices` are dollars per million: input, output, cache read, 5-minute and 1-hour write.
 fn check(model: &str, speed: Option<&str>, prices: [&str; 5]) {
-    // A thousand tokens keep a prompt short of any long-prompt rate.
+    // A thousand tokens keep the prompt below every threshold for long prompts.
     for (tokens, price) in each_class(1_000).into_iter().zip(prices) {
         let usage = Usage { speed: speed.map(str::to_owned), ..usage(tokens) };
         let cost = PriceTable::builtin().cost(&usage, model, now());
@@ -115,7 +115,7 @@ fn the_client_computes_the_same() {
         }
         let seen = |field: &str| usd(&row[field].to_string());
         let names = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
-        // It was fed 100,000 tokens, which is not above any threshold.
+        // The test uses 100,000 tokens, which are not above any threshold.
         for (tokens, name) in each_class(100_000).into_iter().zip(names) {
             let ours = amount(&usage(tokens), model, now());
             assert_eq!(ours.scaled(10, 1), seen(name), "{model} {name}");
@@ -297,7 +297,7 @@ fn an_operator_s_price_holds_over_the_built_in_one() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the split of the prompt, the geo and the tier: what was reserved is enough.
+    /// However the prompt, the place and the tier vary, the reserved amount is enough.
     #[test]
     fn no_cost_exceeds_its_estimate(
         model in prop::sample::select(LIST.map(|(model, _)| model).to_vec()),

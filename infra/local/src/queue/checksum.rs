@@ -1,6 +1,6 @@
-//! The MD5 sums by which SQS clients check what they sent and got.
+//! The MD5 sums by which SQS clients check the messages that they sent and received.
 //!
-//! They protect against accidents on the way, nothing else.
+//! They protect against accidental changes only.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
-/// The protocol's message attributes by name, in the order that the sum needs.
+/// The message attributes by name, in the order that the sum requires.
 pub(super) type Attributes = BTreeMap<String, Attribute>;
 
-/// One message attribute, as the protocol writes it.
+/// One message attribute, in the protocol's format.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Attribute {
@@ -32,7 +32,7 @@ impl Attribute {
         }
     }
 
-    /// What it counts towards the size of its message.
+    /// The bytes that it adds to the size of its message.
     pub(super) fn size(&self) -> usize {
         self.data_type.len() + self.bytes().1.len()
     }
@@ -43,9 +43,9 @@ pub(super) fn of_body(body: &str) -> String {
     hex(&Md5::digest(body.as_bytes()))
 }
 
-/// The sum of message attributes: of each, by name, the length (4 bytes) and the bytes of name
-/// and type, a byte for string or binary, the length and the bytes of the value ("Amazon SQS
-/// message metadata", developer guide, read 2026-10-30).
+/// The sum of message attributes. For each attribute, in the order of names, it covers length (4
+/// bytes) and bytes of the name and of the type, one byte for string or binary, and length and
+/// bytes of the value ("Amazon SQS message metadata", developer guide, read 2026-10-30).
 pub(super) fn of_attributes(attributes: &Attributes) -> Option<String> {
     if attributes.is_empty() {
         return None;

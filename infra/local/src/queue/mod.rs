@@ -1,8 +1,7 @@
-//! SQS in this process: the protocol's operations onto durable queues, with long polling.
+//! SQS in this process: runs the protocol's operations on durable queues, with long polling.
 //!
-//! `operations` does what the protocol's `requests` ask, `checksum` makes its sums and `store` keeps
-//! the messages. Who
-//! consumes a queue does not belong here: see `event_source.rs`.
+//! `requests` has the protocol's requests, `operations` executes them, `checksum` computes the sums
+//! and `store` keeps the messages. The consumer of a queue is in `event_source.rs`.
 
 mod checksum;
 mod operations;
@@ -40,15 +39,15 @@ pub(crate) struct Queues {
     bell: Arc<Bell>,
 }
 
-/// Wakes those who wait for messages.
+/// Wakes the long polls.
 #[derive(Default)]
 struct Bell {
     rung: Notify,
-    /// Counts how often waiting was cut short for everybody.
+    /// Counts how often all long polls were ended early.
     interruptions: AtomicU64,
 }
 
-/// The URL of a queue; only its last part matters to the local stack.
+/// The URL of a queue. The local stack uses only its last part.
 pub(crate) fn url(name: &str) -> String {
     format!("{URL_PREFIX}{name}")
 }
@@ -59,7 +58,7 @@ pub(crate) fn arn(name: &str) -> String {
 }
 
 impl Queues {
-    /// Opens the file, or an empty store in memory, and makes the template's queues. Blocks.
+    /// Opens the file, or an empty store in memory, and creates the template's queues. Blocks.
     pub(crate) fn open(
         file: Option<&Path>,
         queues: &[Queue],
@@ -84,18 +83,19 @@ impl Queues {
         let outcome =
             self.with_store(move |store, now| operations::dispatch(store, &operation, &body, now));
         let outcome = outcome.await;
-        // A send, a redrive or a shortened hiding: whoever waits looks for himself.
+        // A send, a redrive or a shorter visibility timeout can make messages visible, so all long
+        // polls check again.
         self.bell.rung.notify_waiters();
         outcome.into()
     }
 
-    /// Lets all long polls that are under way return at once with what there is.
+    /// Makes all open long polls return at once, with the messages that are there.
     pub(crate) fn interrupt(&self) {
         self.bell.interruptions.fetch_add(1, Ordering::AcqRel);
         self.bell.rung.notify_waiters();
     }
 
-    /// Deletes messages past their retention time.
+    /// Deletes messages whose retention time is over.
     pub(crate) async fn sweep(&self) -> Result<usize, Refusal> {
         self.with_store(|store, now| Ok(store.expire(now)?)).await
     }
@@ -107,7 +107,7 @@ impl Queues {
         let interruptions = self.bell.interruptions.load(Ordering::Acquire);
         let mut deadline = None;
         loop {
-            // Before looking, so that what is sent after the look rings for us.
+            // Registered before the check, so that a message sent after the check wakes this poll.
             let mut ring = std::pin::pin!(self.bell.rung.notified());
             ring.as_mut().enable();
             let found = {

@@ -1,6 +1,6 @@
-//! What the operations of the SQS JSON protocol do, and what they answer.
+//! The operations of the SQS JSON protocol and their answers.
 //!
-//! Limits do not belong here (`requests.rs`), nor waiting (`mod.rs`), nor keeping (`store.rs`).
+//! Limits are in `requests.rs`, waiting is in `mod.rs`, and storage is in `store.rs`.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use super::{
 };
 use crate::reply::{Refusal, read};
 
-/// What one look into the queue found.
+/// The result of one check for messages.
 pub(super) struct Found {
     pub(super) answer: Value,
     pub(super) is_empty: bool,
-    /// How long the request would wait.
+    /// How long the request is willing to wait.
     pub(super) wait: Duration,
     pub(super) next_visible_in: Option<Duration>,
 }
 
-/// Answers any request but `ReceiveMessage`.
+/// Answers any request except `ReceiveMessage`.
 pub(super) fn dispatch(
     store: &mut Store,
     operation: &str,
@@ -61,7 +61,7 @@ pub(super) fn dispatch(
     }
 }
 
-/// One look for messages.
+/// Checks once for messages.
 pub(super) fn receive(store: &mut Store, request: &Receive, now: i64) -> Result<Found, Refusal> {
     let queue = find(store, name_in(&request.queue_url))?;
     let count = request.max_number_of_messages.unwrap_or(1);
@@ -118,7 +118,7 @@ fn send(store: &mut Store, queue: &Settings, entry: &Entry, now: i64) -> Result<
     Ok(sent(entry, ids.first()))
 }
 
-/// The sound ones of a batch, in one transaction.
+/// Stores the valid messages of a batch in one transaction.
 fn send_batch(
     store: &mut Store,
     queue: &Settings,
@@ -169,7 +169,7 @@ fn delete_batch(store: &mut Store, queue: &Settings, entries: &[Entry]) -> Resul
     Ok(each(entries, |entry| entry.receipt().map(|_| json!({}))))
 }
 
-/// Moves happen at once; the handle is only for show.
+/// Moves the messages at once; the task handle in the answer has no further use.
 fn start_move(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> {
     let source = find(store, name_in(&request.source_arn))?;
     let target = match &request.destination_arn {
@@ -211,7 +211,7 @@ fn attributes(
     Ok(json!({ "Attributes": all }))
 }
 
-/// Does `deed` for every entry and tells which failed.
+/// Runs `deed` for every entry and reports which entries failed.
 fn each(entries: &[Entry], mut deed: impl FnMut(&Entry) -> Result<Value, Refusal>) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for entry in entries {

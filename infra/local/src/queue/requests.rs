@@ -1,6 +1,6 @@
 //! The requests of the SQS JSON protocol and their limits.
 //!
-//! What they do does not belong here: see `operations.rs`.
+//! They are executed in `operations.rs`.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::reply::Refusal;
 pub(super) const MESSAGE_BYTES_MAX: usize = 1_048_576;
 const HALF_A_DAY: i64 = 43_200;
 
-/// Every request but those of receiving; fields that an operation does not know stay empty.
+/// Any request except `ReceiveMessage`. Fields that an operation does not have stay empty.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Request {
@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) single: Entry,
 }
 
-/// One message of a batch, or the only one.
+/// One message of a batch, or a single message.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Entry {
@@ -54,7 +54,7 @@ pub(super) struct Entry {
     pub(super) visibility_timeout: i64,
 }
 
-/// A request for messages.
+/// A `ReceiveMessage` request.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Receive {
@@ -71,7 +71,8 @@ pub(super) struct Receive {
 }
 
 impl Receive {
-    /// The protocol's limits: 1 to 10 messages, at most 20 s, hidden for at most 12 h.
+    /// Checks the protocol's limits: 1 to 10 messages, a wait of at most 20 s, hidden for at most
+    /// 12 h.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         let count = self.max_number_of_messages.unwrap_or(1);
         if !(1..=10).contains(&count) {
@@ -84,7 +85,7 @@ impl Receive {
         check_visibility(self.visibility_timeout.unwrap_or(0))
     }
 
-    /// The message with the attributes that were asked for.
+    /// The message with the requested attributes.
     pub(super) fn present(&self, message: &Received) -> Value {
         let mut shown = json!({
             "MessageId": message.id,
@@ -132,7 +133,7 @@ impl Entry {
         self.message_body.len() + attributes.map(|(name, of)| name.len() + of.size()).sum::<usize>()
     }
 
-    /// The message's number and the secret of its last hand-out.
+    /// The message's number and the secret of its last delivery.
     pub(super) fn receipt(&self) -> Result<(i64, &str), Refusal> {
         let parts = self.receipt_handle.split_once('.');
         parts.and_then(|(number, secret)| Some((number.parse().ok()?, secret))).ok_or_else(|| {
@@ -163,7 +164,7 @@ impl Entry {
     }
 }
 
-/// The entries of a batch: 1 to 10, with distinct ids, of one message's size in all.
+/// The entries of a batch: 1 to 10 with distinct ids, together not larger than one message can be.
 pub(super) fn batch(entries: Option<Vec<Entry>>) -> Result<Vec<Entry>, Refusal> {
     let entries = entries.unwrap_or_default();
     if entries.is_empty() {

@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS queues (
 ) STRICT, WITHOUT ROWID;
 
 -- Times are milliseconds since 1970. A message is in flight while it has a receipt and
--- `visible_at` lies ahead.
+-- `visible_at` is in the future.
 CREATE TABLE IF NOT EXISTS messages (
     number              INTEGER PRIMARY KEY AUTOINCREMENT,
     queue               TEXT NOT NULL,

@@ -1,6 +1,7 @@
-//! The messages on `SQLite`: each method is one transaction, durable when it returns.
+//! The messages in `SQLite`. Each method is one transaction, which is durable when the method
+//! returns.
 //!
-//! The protocol, its limits and waiting do not belong here; nor does the clock: `now` is given.
+//! The protocol, its limits and waiting are in other modules. The caller passes the time as `now`.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use rusqlite::{
     Connection, OptionalExtension as _, Result, Row, Transaction, named_params, params,
 };
 
-/// A queue's own settings.
+/// The settings of a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) name: String,
@@ -21,15 +22,15 @@ pub(super) struct Settings {
     pub(super) created_at: i64,
 }
 
-/// A message on its way in.
+/// A message to be stored.
 pub(super) struct Outgoing {
     pub(super) body: String,
-    /// The protocol's `MessageAttributes`, as JSON.
+    /// The protocol's `MessageAttributes` as JSON.
     pub(super) attributes: String,
     pub(super) delay_seconds: Option<i64>,
 }
 
-/// A message handed to a receiver.
+/// A message for a receiver.
 pub(super) struct Received {
     pub(super) id: String,
     pub(super) body: String,
@@ -42,7 +43,7 @@ pub(super) struct Received {
     number: i64,
 }
 
-/// How many messages a queue holds.
+/// The numbers of messages in a queue.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) visible: i64,
@@ -61,16 +62,16 @@ impl Store {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
         };
-        // With FULL an acknowledged message survives a power cut too, not just a killed process.
+        // With FULL, an acknowledged message survives a power failure, not only a killed process.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(include_str!("schema.sql"))?;
         Ok(Self { connection })
     }
 
-    /// Makes the messages visible that were in flight when the last process died: their receivers
-    /// died with it, and nobody should wait for their hiding to end. The receive that nobody
-    /// lived to finish does not count towards the dead-letter queue.
+    /// Makes the messages visible that were in flight when the last process died. Their receivers
+    /// died with it, so waiting for the visibility timeout is useless. The unfinished receive does
+    /// not count towards the dead-letter queue.
     pub(super) fn put_back_in_flight(&self, now: i64) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET visible_at = ?1, receipt = NULL,
@@ -80,7 +81,7 @@ impl Store {
         statement.execute([now]).map(drop)
     }
 
-    /// Makes a queue, or gives an existing one these settings.
+    /// Creates a queue, or changes the settings of an existing one.
     pub(super) fn put_queue(&self, settings: &Settings) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET
@@ -119,7 +120,7 @@ impl Store {
         statement.query_row([name], read).optional()
     }
 
-    /// Stores all of `messages` or none; answers their ids.
+    /// Stores all of `messages` or none. Returns their ids.
     pub(super) fn send(
         &mut self,
         queue: &Settings,
@@ -150,7 +151,8 @@ impl Store {
         Ok(ids)
     }
 
-    /// Hands out up to `count` messages and hides them; moves those that were received too often.
+    /// Returns up to `count` messages and hides them. Messages that were received too often are
+    /// moved to the dead-letter queue.
     pub(super) fn receive(
         &mut self,
         queue: &Settings,
@@ -190,7 +192,7 @@ impl Store {
         statement.query_row(params![queue, now], |row| row.get(0))
     }
 
-    /// Deletes what the receipts stand for. One that is out of date changes nothing, as on AWS.
+    /// Deletes the messages of these receipts. An outdated receipt changes nothing, as on AWS.
     pub(super) fn delete(&mut self, queue: &str, receipts: &[(i64, &str)]) -> Result<()> {
         let transaction = self.connection.transaction()?;
         for (number, receipt) in receipts {
@@ -203,7 +205,7 @@ impl Store {
         transaction.commit()
     }
 
-    /// Hides a message in flight until `visible_at`; says whether there was such a message.
+    /// Hides a message in flight until `visible_at`. Returns whether there was such a message.
     pub(super) fn hide_until(
         &self,
         queue: &str,
@@ -235,7 +237,8 @@ impl Store {
         Ok(())
     }
 
-    /// Moves all messages of `queue` to `target`, or each to where it came from; they begin anew.
+    /// Moves all messages of `queue` to `target`, or each one back to its source queue. Their
+    /// receive counts restart at 0.
     pub(super) fn move_all(&self, queue: &str, target: Option<&str>, now: i64) -> Result<usize> {
         self.connection.execute(
             "UPDATE messages SET queue = coalesce(:target, source_queue), source_queue = NULL,
@@ -246,7 +249,7 @@ impl Store {
         )
     }
 
-    /// Deletes what was kept for the queue's retention time.
+    /// Deletes messages whose retention time is over.
     pub(super) fn expire(&self, now: i64) -> Result<usize> {
         self.connection.execute(
             "DELETE FROM messages WHERE sent_at < ?1 - 1000 *
@@ -323,7 +326,8 @@ fn bury(
 /// A random id in the form of a UUID, version 4.
 fn new_id() -> String {
     let mut bytes = [0_u8; 16];
-    // The source of aws-lc does not fail; were it to, the message number still tells them apart.
+    // The random source of aws-lc does not fail. If it did, the message number would still be
+    // unique.
     let _ = rand::fill(&mut bytes);
     let id = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let digits = format!("{id:032x}");

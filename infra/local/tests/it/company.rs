@@ -1,4 +1,4 @@
-//! Records that are sent at the same time share calls, and each sender hears of its own.
+//! Records that are sent at the same time share calls, and each sender gets its own result.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::house::House;
 
-/// A queue that counts its calls, answering batches with `fault` if there is one.
+/// A queue that counts its calls and answers batches with `fault` if there is one.
 async fn queue(fault: Option<Fault>) -> (House, UsageQueue, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -27,7 +27,7 @@ async fn queue(fault: Option<Fault>) -> (House, UsageQueue, Arc<AtomicUsize>) {
     (house, queue, calls)
 }
 
-/// Sends so many at once; answers how many were told that it failed.
+/// Sends `count` records at once. Returns how many sends failed.
 async fn send(queue: &UsageQueue, count: usize) -> usize {
     let mut senders = JoinSet::new();
     for number in 0..count {
@@ -87,6 +87,6 @@ async fn what_a_batch_does_not_say_to_be_stored_is_not() {
     let (_house, queue, calls) = queue(Some(Fault::answer(200, &answer))).await;
     let failed = send(&queue, 32).await;
     let calls = calls.load(Ordering::SeqCst);
-    // Of each call just one record was taken, alone or as the first of its batch.
+    // Each call stored exactly one record, alone or as the first of its batch.
     assert_eq!(32 - failed, calls, "{failed} failed");
 }

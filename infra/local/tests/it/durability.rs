@@ -1,5 +1,5 @@
-//! What was acknowledged is there after a restart, however the process ended; and a data
-//! directory has one user at a time.
+//! Acknowledged data is there after a restart, however the process ended. A data directory is used
+//! by one process at a time.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use baton_local::Local;
 
 use crate::house::{House, bodies, item, n, s};
 
-/// Names the directory for the child process; without it the child's test does nothing.
+/// The directory for the child process; without it the child's test does nothing.
 const CHILD_DIR: &str = "BATON_TEST_CHILD_DIR";
 const ROUNDS: usize = 3;
 const ROWS_A_ROUND: usize = 40;
@@ -30,7 +30,7 @@ async fn a_restart_keeps_tables_and_messages() {
     }
     let house = House::open(Some(dir.path())).await;
     assert_eq!(house.get("ConfigTable", "a", "b").await.unwrap()["v"], n(7));
-    // Whoever had received the first message died with the process: nobody waits for its hiding.
+    // The receiver of the first message died with the process, so the message is visible at once.
     assert_eq!(bodies(&house.receive(&house.queue()).await), ["in flight", "kept"]);
 }
 
@@ -40,7 +40,7 @@ async fn a_second_user_gets_a_clear_line() {
     let first = Local::open(Some(dir.path())).await.unwrap();
     let line = Local::open(Some(dir.path())).await.err().unwrap().to_string();
     let shown = dir.path().canonicalize().unwrap();
-    assert_eq!(line, format!("another baton is running on {}", shown.display()));
+    assert_eq!(line, format!("another baton process is using {}", shown.display()));
     drop(first);
     Local::open(Some(dir.path())).await.unwrap();
 }
@@ -83,8 +83,8 @@ async fn a_killed_process_loses_nothing_acknowledged() {
     }
 }
 
-/// Starts a child that writes as fast as it can, kills it in the middle of that, and answers what
-/// it had acknowledged until then.
+/// Starts a child that writes as fast as it can, kills it while it writes, and returns what the
+/// child had acknowledged.
 fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "durability::the_child", "--nocapture", "--test-threads=1"])
@@ -104,7 +104,7 @@ fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
     // SIGKILL on Unix: no destructor runs.
     child.kill().unwrap();
     child.wait().unwrap();
-    // What it said before it died counts too, but for a line cut in the middle.
+    // Lines from before its death count too, except for a line that is cut off.
     let mut rest = Vec::new();
     while let Some(line) = next() {
         rest.push(line);
@@ -114,7 +114,7 @@ fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
     acknowledged
 }
 
-/// Not a test of its own: the process that `run_and_kill` kills.
+/// Not a test by itself: this is the process that `run_and_kill` kills.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the parent tells its child through the environment")]
 async fn the_child() {

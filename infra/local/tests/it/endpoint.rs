@@ -1,4 +1,4 @@
-//! The stores over HTTP: loopback only, for clients of any make.
+//! The stores over HTTP: on loopback only, for any client.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// One request over an own connection; answers status and all.
+/// Sends one request over a new connection. Returns the whole answer with its status.
 async fn ask(port: u16, host: &str, target: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let length = body.len();

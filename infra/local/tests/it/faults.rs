@@ -10,7 +10,7 @@ use baton_local::Fault;
 
 use crate::house::{House, item, s};
 
-/// A house whose first `count` requests of `operation` fail.
+/// A house in which the first `count` requests of `operation` fail.
 async fn failing(count: u32, operation: &'static str, fault: Fault) -> House {
     let seen = Arc::new(AtomicU32::new(0));
     let house = House::new().await;

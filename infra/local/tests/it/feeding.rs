@@ -1,4 +1,4 @@
-//! The event source: what is sent is handled at once, what fails stays, a drain empties.
+//! The event source: messages are handled at once, failed ones stay, and a drain empties the queue.
 
 use std::{future::ready, time::Duration};
 
@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::house::House;
 
-/// Generous, for machines with much to do; what is awaited takes milliseconds.
+/// A generous limit for busy machines; the awaited events take milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
 fn bodies(event: &SqsEvent) -> Vec<String> {
     event.records.iter().map(|record| record.body.clone().unwrap()).collect()
 }
 
-/// Starts a consumer whose handler answers `response` and tells what it got.
+/// Starts a consumer whose handler answers `response` and reports what it received.
 fn consumer(
     house: &House,
     shutdown: &CancellationToken,

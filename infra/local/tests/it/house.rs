@@ -1,4 +1,4 @@
-//! What the other files of these tests share: a stack, its clients, and a clock to turn.
+//! Shared by the other files of these tests: a stack, its clients, and a clock that tests can set.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use baton_local::{Clock, Local};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// A stack and real clients of it.
+/// A stack and real AWS clients of it.
 pub(crate) struct House {
     pub(crate) local: Local,
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
@@ -39,7 +39,7 @@ impl House {
         Self::of(local, now)
     }
 
-    /// The same house over another line.
+    /// The same house over a changed stack, for example with injected failures.
     pub(crate) fn with(&self, line: impl FnOnce(&Local) -> Local) -> Self {
         Self::of(line(&self.local), Arc::clone(&self.now))
     }

@@ -74,5 +74,8 @@ async fn the_key_file_is_private_or_refused() {
 
     fs::remove_file(&key).unwrap();
     let line = refused().await;
-    assert!(line.contains("is missing, but the data beside it was sealed with it"), "{line}");
+    assert!(
+        line.contains("is missing, but the data in its directory was encrypted with it"),
+        "{line}"
+    );
 }

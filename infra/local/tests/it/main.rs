@@ -1,4 +1,4 @@
-//! The local stack as its clients see it: through the real AWS clients, by what is promised.
+//! The local stack as its clients see it, tested through the real AWS clients.
 
 #[cfg(test)]
 mod company;

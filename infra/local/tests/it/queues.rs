@@ -1,4 +1,4 @@
-//! The template's queues: order, hiding, redrive, long polls, limits.
+//! The template's queues: order, visibility, redrive, long polls, limits.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn a_long_poll_wakes_with_the_message() {
     let poll = tokio::spawn(poll.send());
     tokio::task::yield_now().await;
     house.send("news").await;
-    // Were it not woken it would need 20 s; the bound is for machines with much to do.
+    // Without the wake-up it would take 20 s; the limit of 10 s is for busy machines.
     let received = tokio::time::timeout(Duration::from_secs(10), poll).await.unwrap();
     assert_eq!(bodies(received.unwrap().unwrap().messages()), ["news"]);
 }
@@ -161,7 +161,7 @@ async fn sums_and_attributes_are_those_of_aws() {
     assert_eq!(message.message_attributes.as_ref().unwrap()["b"].string_value(), Some("2"));
 }
 
-/// Reckoned with another implementation: Python's hashlib over the documented layout.
+/// Computed with another implementation: Python's hashlib over the documented layout.
 const ATTRIBUTES_SUM: &str = "fb921ed26b602b1dbe2a595741287c4a";
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! What an upstream's error says, in whatever form: read once, for all vendors' rules.
+//! The fields of an upstream's error, whatever its format. They are read once, for the rules of all
+//! vendors.
 
 use jiff::SignedDuration;
 use serde_json::Value;
 
-/// The fields of an error that rules go by.
+/// The fields of an error that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorFields {
     /// `error.type`
@@ -63,7 +64,7 @@ impl ErrorFields {
         self.message.starts_with(words)
     }
 
-    /// Whether it has a name at all; a status that is repeated as the code is none.
+    /// Whether the error has a name at all; a code that repeats the status does not count.
     pub(super) fn is_named(&self) -> bool {
         let own = [&self.code, &self.kind, &self.status, &self.reason];
         own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())

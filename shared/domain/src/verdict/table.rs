@@ -1,4 +1,4 @@
-//! The table of what an upstream's failure means, row by row, with the bodies that vendors send.
+//! The table of the meanings of upstream failures, with the bodies that vendors send.
 
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
@@ -72,7 +72,7 @@ fn requests_that_are_wrong_stay_with_their_sender() {
         r#"{"error":{"message":"This model's maximum context length is 128000 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
         r#"[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]"#,
         r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400}}"#,
-        // Words of the client that an upstream repeats decide nothing.
+        // Words of the client that an upstream repeats do not decide anything.
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.0: Your credit balance is too low to access the Anthropic API is not a role"}}"#,
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"unknown tool `This organization has been disabled.` billing insufficient_quota"}}"#,
         "",

@@ -1,5 +1,6 @@
-//! What errors mean that a vendor names, vendor by vendor. Codes and types come first; a text is
-//! compared only where the vendor gives nothing else, with its whole beginning, and where it was seen.
+//! The meaning of errors that a vendor names, by vendor. Codes and types come first. A message is
+//! compared only where the vendor gives nothing else, with its whole beginning and the place where
+//! it was seen.
 
 use super::ErrorFields;
 use crate::account::Provider;
@@ -8,16 +9,16 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// What a vendor's error means, where the status alone would not say it.
+/// The meaning of a vendor's error where the status alone is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// This request is too much for the account; a smaller one is not.
+    /// The request is too large for the account; a smaller one is not.
     TooMuch,
-    /// The account has not got the model, or a feature of it.
+    /// The model, or a feature of it, is not available to the account.
     Unavailable,
-    /// The account as a whole is out, perhaps until a named moment.
+    /// The account as a whole cannot be used, in some cases until a known moment.
     Out(RestReason, Option<Timestamp>),
-    /// The credential is not taken.
+    /// The credential is refused.
     Refused,
     /// The credential is taken, but does not permit this operation.
     NotPermitted,
@@ -37,8 +38,9 @@ pub(super) struct Seen<'a> {
 
 type Rule = fn(&Seen<'_>) -> Option<Meaning>;
 
-/// What the error means to an upstream of this kind. An account may point at a gateway that passes
-/// the words of others on, so the vendors of a dialect come first and the others after them.
+/// The meaning of the error at an upstream of this provider. An account can point at a gateway that
+/// passes on other vendors' messages, so the vendors of the account's protocol come first and the
+/// others after them.
 pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
     let rules: &[Rule] = match provider {
         Provider::Anthropic => &[anthropic, openai, openrouter],
@@ -252,7 +254,7 @@ fn xai(seen: &Seen<'_>) -> Option<Meaning> {
         .then_some(Meaning::Out(RestReason::CreditUsedUp, None))
 }
 
-/// Groq tells both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
+/// Groq answers both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
 fn groq(seen: &Seen<'_>) -> Option<Meaning> {
     const MODEL: [&str; 3] = [
         "model_permission_blocked_org",
