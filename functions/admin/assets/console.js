@@ -41,7 +41,7 @@
     const button = form.querySelector("button");
     button.disabled = true;
     said.className = "said";
-    said.textContent = "asking…";
+    said.textContent = "waiting…";
     try {
       const csrf = form.querySelector("[name=csrf]").value;
       const answer = await fetch(form.action, {
@@ -79,7 +79,7 @@
         prepare(main);
         say("");
       } catch {
-        say("Baton does not answer; the numbers are old.");
+        say("Baton does not answer; these numbers are out of date.");
       }
     }, Number(main.dataset.live) * 1000);
   }

@@ -199,7 +199,7 @@ impl Office {
         check_named(&input)?;
         if input.credential.is_none() {
             return Err(Refused::bad(
-                "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
+                "`credential` is missing; for an API key send {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
         }
         // Boxed, since it holds all fields more than once.
@@ -214,7 +214,9 @@ impl Office {
     /// Checks the fields of an account that gets its credential by a sign-in.
     pub(crate) async fn check_account(&self, input: AccountInput) -> Answer<()> {
         if input.credential.is_some() {
-            return Err(Refused::bad("`account` has no `credential`: the sign-in is for one"));
+            return Err(Refused::bad(
+                "`account` has a `credential`; leave it out, because the sign-in provides it",
+            ));
         }
         check_named(&input)?;
         self.draft_account(input, CredentialKind::Oauth2).await.map(drop)
@@ -232,7 +234,7 @@ impl Office {
             || matches!(input.credential, Some(NewCredential::Aws(_)));
         if !is_placed {
             return Err(Refused::bad(
-                "`base_url` is missing; Bedrock's is https://bedrock-runtime.REGION.amazonaws.com",
+                "`base_url` is missing; for Bedrock it is https://bedrock-runtime.REGION.amazonaws.com",
             ));
         }
         let blank = Account {
@@ -281,7 +283,7 @@ impl Office {
         }
         if let Some(groups) = input.groups {
             if groups.is_empty() || groups.len() > GROUPS_MAX {
-                return Err(Refused::bad(format!("`groups` has 1 to {GROUPS_MAX} groups")));
+                return Err(Refused::bad(format!("`groups`: expected 1 to {GROUPS_MAX} groups")));
             }
             account.groups = self.groups_or_default(groups).await?;
         }
@@ -293,7 +295,9 @@ impl Office {
         account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
         account.cache_domain = input.cache_domain.over(account.cache_domain.take());
         if let Change::To(Some(0)) = input.max_concurrency {
-            return Err(Refused::bad("`max_concurrency` is 1 or more; `enabled` switches off"));
+            return Err(Refused::bad(
+                "`max_concurrency`: expected 1 or more; to switch the account off, use `enabled`",
+            ));
         }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
         account.speaks_responses = input.speaks_responses.unwrap_or(account.speaks_responses);
@@ -308,10 +312,10 @@ impl Office {
         };
         match (stored.value.provider, stored.value.credential) {
             (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
-                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+                "`credential.header`: Bedrock takes API keys only in the header `authorization`",
             )),
             (Provider::Anthropic | Provider::OpenaiCompatible, CredentialKind::Aws) => {
-                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+                Err(Refused::bad("`credential.type`: `aws` needs the provider `bedrock`"))
             }
             _ => Ok(token),
         }
@@ -331,7 +335,9 @@ impl Office {
             if account.proxy_url == shown {
                 return Ok(());
             }
-            return Err(Refused::bad("`proxy_url`: `***` stands for a password; give it in full"));
+            return Err(Refused::bad(
+                "`proxy_url`: `***` hides the stored password; send the real one",
+            ));
         }
         account.proxy_sealed = Some(self.store.seal_proxy(&account.id, &proxy.secret()).await?);
         account.proxy_url = shown;
@@ -371,8 +377,8 @@ fn keeps_place(before: &Account, after: &Account) -> Answer<()> {
         "proxy_url"
     };
     Err(Refused::bad(format!(
-        "`{field}` decides where the account's credential is sent; give `credential` again in the \
-         same request to change it"
+        "`{field}` decides where the account's credential is sent; to change it, send `credential` \
+         again in the same request"
     )))
 }
 

@@ -59,7 +59,8 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
     };
     let url = input.url.over(old_url);
     if let Some(url) = &url {
-        check_url(url.expose(), office.allow_private_upstreams).map_err(Refused::bad)?;
+        check_url(url.expose(), office.allow_private_upstreams)
+            .map_err(|why| Refused::bad(format!("`url`: {why}")))?;
     }
     if let Change::To(Some(arn)) = &input.sns_topic_arn {
         check_arn(arn)?;
@@ -71,7 +72,7 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
         .or(old_secret)
         .unwrap_or_else(|| new_secret([dice.bits(), dice.bits()]));
     if signing_secret.expose().len() < SIGNING_SECRET_MIN {
-        let message = format!("`signing_secret` has {SIGNING_SECRET_MIN} characters or more");
+        let message = format!("`signing_secret`: expected {SIGNING_SECRET_MIN} characters or more");
         return Err(Refused::bad(message));
     }
     let value = Settings {
@@ -101,7 +102,7 @@ pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
         return Err(Refused::bad(
-            "there is nowhere to send it: set `url` or `sns_topic_arn` first",
+            "there is nowhere to send it: first set `url` or `sns_topic_arn`",
         ));
     }
     let at = office.store.clock().now();
@@ -111,7 +112,7 @@ pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
     office.store.add_alert(&mut edit, &alert, &channels)?;
     let answer = json!({
         "id": alert.id, "channels": channels,
-        "message": "it is sent within a minute; until it has arrived, GET /alerts shows it as waiting",
+        "message": "The test alert is sent within a minute. Until it arrives, it is listed as waiting.",
     });
     let note = Note::did("test", &TARGET, (Value::Null, json!({ "id": alert.id })));
     let told = Told { status: StatusCode::ACCEPTED, ..Told::ok(answer) };
@@ -151,7 +152,7 @@ fn thresholds(given: Option<Vec<u32>>) -> Answer<Vec<u32>> {
     let all_fit = thresholds.iter().all(|percent| (1..=100).contains(percent));
     if !all_fit || thresholds.len() > THRESHOLDS_MAX {
         return Err(Refused::bad(format!(
-            "`thresholds` are at most {THRESHOLDS_MAX} numbers from 1 to 100, in percent"
+            "`thresholds`: expected at most {THRESHOLDS_MAX} percentages from 1 to 100"
         )));
     }
     Ok(thresholds)
@@ -163,7 +164,7 @@ fn check_arn(arn: &str) -> Answer<()> {
     match parts.as_slice() {
         ["arn", _, "sns", region, _, name] if !region.is_empty() && !name.is_empty() => Ok(()),
         _ => Err(Refused::bad(
-            "`sns_topic_arn` is like arn:aws:sns:eu-central-1:123456789012:alerts",
+            "`sns_topic_arn`: expected an ARN like arn:aws:sns:eu-central-1:123456789012:alerts",
         )),
     }
 }

@@ -65,10 +65,10 @@ pub(crate) async fn anybody(request: Request, next: Next) -> Response {
 fn not_for(actor: &Actor) -> &'static str {
     match actor.key() {
         Some(_) => {
-            "this takes the role `admin`, and a relay key is a member whoever owns it; use the \
+            "this needs the role `admin`, and every relay key has the role `member`; use the \
              admin token, or sign in to the console"
         }
-        None => "this takes the role `admin`",
+        None => "this needs the role `admin`",
     }
 }
 
@@ -149,7 +149,7 @@ impl Office {
         let Some(id) = key.value.user_id.as_ref().filter(|_| is_good) else { return Ok(None) };
         if !self.runtime().await?.value.member_access {
             return Err(Refused::forbidden(
-                "users are locked out of the admin API by the setting `member_access`",
+                "the setting `member_access` keeps users out of the admin API",
             ));
         }
         let user = self.store.read::<User>(id).await?.map(|stored| stored.value);

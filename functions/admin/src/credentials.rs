@@ -107,7 +107,8 @@ impl Office {
                     None if client_secret.is_none() => {
                         return Err(Refused::bad(
                             "`credential` needs a `refresh_token`, or a `client_secret` for the \
-                             client's own credentials; POST /oauth/start signs in with a browser",
+                             client credentials grant; to sign in with a browser, use POST \
+                             /oauth/start",
                         ));
                     }
                     None => Grant::ClientCredentials { client_id, scope },
@@ -147,7 +148,7 @@ impl Office {
         let printable = |byte: u8| byte.is_ascii_graphic();
         if value.expose().is_empty() || !value.expose().bytes().all(printable) {
             return Err(Refused::bad(
-                "`credential.value` is empty or has characters that no key has",
+                "`credential.value`: expected a key of printable ASCII characters without spaces",
             ));
         }
         let header = header.unwrap_or(match stored.value.provider {
@@ -189,10 +190,12 @@ fn check_access(access: &AwsAccess) -> Answer<()> {
     let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_role = |arn: &str| arn.starts_with("arn:") && arn.contains(":role/");
     if access.region.is_empty() || !access.region.bytes().all(region) {
-        return Err(Refused::bad("`credential.region` is a region's name, such as us-east-1"));
+        return Err(Refused::bad(
+            "`credential.region`: expected the name of an AWS region, such as us-east-1",
+        ));
     }
     if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
-        return Err(Refused::bad("`credential.role_arn` is arn:aws:iam::ACCOUNT:role/NAME"));
+        return Err(Refused::bad("`credential.role_arn`: expected arn:aws:iam::ACCOUNT:role/NAME"));
     }
     Ok(())
 }

@@ -45,7 +45,9 @@ pub(crate) async fn redrive(
     let wanted: Redrive = if bytes.is_empty() { Redrive::default() } else { body(&bytes)? };
     let letters = office.letters()?;
     if wanted.records.len() > RECORDS_MAX {
-        return Err(Refused::bad(format!("at most {RECORDS_MAX} `records` at a time")));
+        return Err(Refused::bad(format!(
+            "`records`: expected at most {RECORDS_MAX} records in one request"
+        )));
     }
     let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
     let mut edit = Edit::default();
@@ -61,7 +63,7 @@ pub(crate) async fn redrive(
 
 impl crate::Office {
     fn letters(&self) -> Answer<&DeadLetters> {
-        let none = "no dead-letter queue is set: BATON_DEAD_LETTER_QUEUE_URL names it";
+        let none = "no dead-letter queue is configured; set BATON_DEAD_LETTER_QUEUE_URL";
         self.letters.as_ref().ok_or_else(|| Refused::bad(none))
     }
 }
@@ -78,7 +80,7 @@ fn view(letter: &DeadLetter) -> Value {
         "key_id": text("key_id").parse::<KeyId>().ok(),
         "bytes": letter.body.len(),
         "reason": reason.map_or_else(
-            || "it can be read; the store did not take it, and the log says why".to_owned(),
+            || "the message is readable, but storing it failed; the log has the reason".to_owned(),
             |why| why.kind(),
         ),
     })

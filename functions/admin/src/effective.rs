@@ -32,7 +32,11 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     let by_spend = match (one(&pairs, "sort"), periods.as_slice()) {
         (None, _) => None,
         (Some("spend_desc"), [period]) => Some(*period),
-        _ => return Err(Refused::bad("`sort` is `spend_desc`, with exactly one `period[]`")),
+        _ => {
+            return Err(Refused::bad(
+                "`sort`: expected `spend_desc` together with exactly one `period[]`",
+            ));
+        }
     };
     let mut people: Vec<(Scope, Principal)> = office.people(&pairs).await?.into_iter().collect();
     let start = match (one(&pairs, "page"), by_spend) {
@@ -42,7 +46,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
             people.partition_point(|(scope, _)| scope.to_string().as_str() <= last)
         }
         (Some(page), Some(_)) => {
-            let bad = |_| Refused::bad("`page` is a `next_page` of this list");
+            let bad = |_| Refused::bad("`page`: expected a `next_page` of this list");
             page.strip_prefix("page_").unwrap_or_default().parse().map_err(bad)?
         }
     };
@@ -64,7 +68,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
 fn periods(pairs: &[(String, String)]) -> Answer<Vec<Period>> {
     let read = |name: &str| {
         let found = PERIODS.into_iter().find(|period| period.as_str() == name);
-        found.ok_or_else(|| Refused::bad("`period[]` is daily, weekly or monthly"))
+        found.ok_or_else(|| Refused::bad("`period[]`: expected daily, weekly or monthly"))
     };
     many(pairs, "period").into_iter().map(read).collect()
 }

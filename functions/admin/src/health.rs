@@ -93,10 +93,12 @@ pub(crate) async fn refresh(
     office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
     match renew(store, endpoint, &stored.value.id, Why::Operator).await? {
         Renewal::Renewed => office.view_now(&stored).await.map(Told::ok),
-        Renewal::Failed(why) => Err(Refused::bad(format!("no token was had: {why}"))),
+        Renewal::Failed(why) => {
+            Err(Refused::bad(format!("the token endpoint issued no token: {why}")))
+        }
         Renewal::Elsewhere => Err(StoreError::Conflict.into()),
         Renewal::NotDue => Err(Refused::bad(
-            "the last renewal has ended for good; give the account a new credential",
+            "the last renewal failed permanently; give the account a new credential",
         )),
     }
 }

@@ -71,8 +71,8 @@ fn overshoot(estimate: Estimate) -> &'static str {
     match estimate {
         Estimate::Most => "none",
         Estimate::Expected => {
-            "at most the sum, over the requests under way, of the most that each can cost less \
-             what was expected of it; `GET /v1/usage` of the key shows that as `overshoot_usd_max`"
+            "at most the difference between the highest possible and the expected cost, added up \
+             over the open requests; `GET /v1/usage` with the key returns it as `overshoot_usd_max`"
         }
     }
 }
@@ -134,7 +134,7 @@ pub(crate) async fn change(
     let input: KeyInput = body(&bytes)?;
     if visit.actor.member().is_some() && !input.is_for_members() {
         return Err(Refused::forbidden(
-            "a member sets `name` of its own keys and `enabled` to false; ask an administrator",
+            "members can rename their own keys and switch them off; ask an administrator for other changes",
         ));
     }
     let before = office.own_key(&visit, &path).await?;
@@ -190,8 +190,8 @@ pub(crate) async fn remove(
 fn only_itself(visit: &Visit, id: &KeyId) -> Answer<()> {
     match visit.actor.key() {
         Some(own) if own != id => Err(Refused::forbidden(
-            "a relay key changes and rotates only itself; use that key, sign in to the console by \
-             your identity provider, or ask an administrator",
+            "a relay key can change and rotate only itself; use the other key, sign in to the console \
+             with your identity provider, or ask an administrator",
         )),
         _ => Ok(()),
     }

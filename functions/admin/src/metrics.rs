@@ -51,7 +51,7 @@ pub(crate) async fn page(State(gauges): State<Arc<Gauges>>, request: Request) ->
         let actor = office.actor(request.headers(), from);
         match actor.await {
             Ok(actor) if actor.may(Access::Admin) => {}
-            Ok(_) => return Refused::forbidden("this takes the role `admin`").into_response(),
+            Ok(_) => return Refused::forbidden("this needs the role `admin`").into_response(),
             Err(refused) => return refused.into_response(),
         }
     }

@@ -97,8 +97,8 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
     let finish: Finish = body(&bytes)?;
     let gone = || {
         Refused::bad(format!(
-            "`state` is not one of a sign-in of the last {MINUTES} minutes, or it is finished; \
-             begin with POST /oauth/start"
+            "`state`: this sign-in is unknown, older than {MINUTES} minutes or already finished; \
+             start again with POST /oauth/start"
         ))
     };
     // Ours have 43 characters, and a key of the store takes 2,048 bytes.
@@ -117,8 +117,8 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
         redirect_uri: sign_in.redirect_uri,
     };
     let issued = office.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
-    let Issued { access_token, refresh_token, life } =
-        issued.map_err(|error| Refused::bad(format!("no token was had: {error}")))?;
+    let Issued { access_token, refresh_token, life } = issued
+        .map_err(|error| Refused::bad(format!("the token endpoint issued no token: {error}")))?;
     (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
     let standing = Standing::renewed(life, office.store.dice().byte(), office.store.clock().now());
     let credential = NewCredential::Issued(Box::new((sign_in.exchange, secrets, standing)));
@@ -127,8 +127,8 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
             let before = office.named(&id).await?;
             if sign_in.bound_to.is_some_and(|bound| bound != of_credential(&before.value)) {
                 return Err(Refused::bad(
-                    "the account's provider, address or proxy was changed since the sign-in began; \
-                     begin again with POST /oauth/start",
+                    "the account's provider, base URL or proxy has changed since the sign-in began; \
+                     start again with POST /oauth/start",
                 ));
             }
             let mut stored = office.store.revise(&before);
@@ -183,7 +183,7 @@ impl Office {
         match (&start.account_id, &start.account) {
             (Some(id), None) => self.named(id).await.map(drop),
             (None, Some(fields)) => self.check_account(body(fields.get().as_bytes())?).await,
-            _ => Err(Refused::bad("say either `account_id` or the fields of a new `account`")),
+            _ => Err(Refused::bad("send either `account_id` or the fields of a new `account`")),
         }
     }
 
@@ -203,7 +203,9 @@ impl Office {
 
     /// Where tokens are had.
     pub(crate) fn endpoint(&self) -> Answer<&TokenEndpoint> {
-        self.endpoint.as_ref().ok_or_else(|| Refused::bad("nobody signs in at first start"))
+        self.endpoint
+            .as_ref()
+            .ok_or_else(|| Refused::bad("sign-ins are not available during the first start"))
     }
 
     /// 43 characters that nobody can guess.

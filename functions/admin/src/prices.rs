@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Usd {
         let micros = micros.and_then(|micros| u64::try_from(micros).ok());
         micros.filter(|micros| *micros <= MICROS_MAX).map(Self).ok_or_else(|| {
             serde::de::Error::custom(
-                "a price is USD per million tokens, such as \"2.50\", with six places at most",
+                "expected US dollars per million tokens, such as \"2.50\", with at most six decimal places",
             )
         })
     }
@@ -162,7 +162,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         PriceId { model: model(new.model)?, from: office.start(new.effective_from.as_deref())? };
     if office.store.read::<OwnPrice>(&id).await?.is_some() {
         let PriceId { model, from } = id;
-        let message = format!("there is a price of {model} from {from} on; delete it first");
+        let message = format!("{model} already has a price from {from}; delete that price first");
         return Err(Refused::conflict(message));
     }
     let now = office.store.clock().now();
@@ -212,7 +212,9 @@ fn shortened(text: &str) -> String {
 /// A model's id: a pattern that names one.
 fn model(text: String) -> Answer<String> {
     let literal = ModelPattern::new(text).ok().filter(ModelPattern::is_literal);
-    let bad = || Refused::bad("`model` is a model's id: 1 to 256 printable characters, no `*`");
+    let bad = || {
+        Refused::bad("`model`: expected a model id of 1 to 256 printable characters without `*`")
+    };
     literal.map(|id| id.as_str().to_owned()).ok_or_else(bad)
 }
 
@@ -224,7 +226,7 @@ impl Office {
             |text| {
                 bound(text, false).map_err(|_| {
                 Refused::bad(
-                    "`effective_from` is a time like 2026-11-22T21:00:00Z or a day like 2026-11-22",
+                    "`effective_from`: expected a time like 2026-11-22T21:00:00Z or a day like 2026-11-22",
                 )
             })
             },

@@ -1,7 +1,7 @@
 //! What lists and reports are asked with: limits, cursors, periods.
 
 use crate::Office;
-use crate::answer::{Answer, Refused, checked, make_whole};
+use crate::answer::{Answer, Refused, checked, field_message, make_whole};
 use axum::Json;
 use baton_cloud::store::{Edit, Entity, Named, Page, Stored};
 use baton_domain::key::Limits;
@@ -29,7 +29,7 @@ impl Paging {
     pub(crate) fn limit(&self) -> Answer<u16> {
         match self.limit.unwrap_or(100) {
             limit @ 1..=1000 => Ok(u16::try_from(limit).unwrap_or(1000)),
-            _ => Err(Refused::bad("`limit` is a number from 1 to 1000")),
+            _ => Err(Refused::bad("`limit`: expected a number from 1 to 1000")),
         }
     }
 }
@@ -85,8 +85,7 @@ impl Office {
         match self.store.holder_of_name::<T>(name).await? {
             Some(holder) if holder != id => {
                 return Err(Refused::conflict(format!(
-                    "`name`: {holder} is called `{name}` already, and no two of a kind ({kind}) \
-                     have the same name; take another"
+                    "`name`: {kind} {holder} already has the name `{name}`; choose another name"
                 )));
             }
             Some(_) => {}
@@ -116,7 +115,7 @@ pub(crate) fn bound(text: &str, is_end: bool) -> Answer<Timestamp> {
     day.and_then(midnight).map_err(|_| {
         let name = if is_end { "to" } else { "from" };
         Refused::bad(format!(
-            "`{name}` is a time like 2026-11-22T21:00:00Z or a day like 2026-11-22"
+            "`{name}`: expected a time like 2026-11-22T21:00:00Z or a day like 2026-11-22"
         ))
     })
 }
@@ -172,7 +171,9 @@ impl LimitsChange {
         all.extend(named);
         // A name that is not known is refused even where it is to be lifted.
         let read: Result<Limits, _> = serde_json::from_value(Value::Object(all));
-        checked(read.map_err(|error| Refused::bad(format!("`limits`: {error}")))?)
+        let refused =
+            |error: serde_json::Error| Refused::bad(field_message("limits", &error.to_string()));
+        checked("limits.", read.map_err(refused)?)
     }
 }
 
@@ -198,7 +199,7 @@ impl<'de> Deserialize<'de> for Expiry {
                 Ok(Self(Timestamp::MAX))
             }
             Err(_) => Err(D::Error::custom(
-                "`expires_at` is a time like 2026-12-31T23:59:59Z, or null for never",
+                "expected a time like 2026-12-31T23:59:59Z, or null for never",
             )),
         }
     }
@@ -213,7 +214,7 @@ pub(crate) fn says(text: &str, part: &str) -> bool {
 pub(crate) fn name(text: &str) -> Answer<String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 200 || text.contains(char::is_control) {
-        return Err(Refused::bad("`name` has 1 to 200 printable characters"));
+        return Err(Refused::bad("`name`: expected 1 to 200 printable characters"));
     }
     Ok(text.to_owned())
 }

@@ -76,10 +76,14 @@ impl Office {
             (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
         };
         let key = key.filter(fits).ok_or_else(|| {
-            Refused::bad("`Idempotency-Key` has 1 to 255 printable ASCII characters, no spaces")
+            Refused::bad(
+                "`Idempotency-Key`: expected 1 to 255 printable ASCII characters without spaces",
+            )
         })?;
         let visit = head.extensions.get_mut::<Visit>();
-        let visit = visit.ok_or_else(|| Refused::broken("nobody is known to ask"))?;
+        let visit = visit.ok_or_else(|| {
+            Refused::broken("a request reached the idempotency check without an actor")
+        })?;
         let request = format!("{} {}\n", head.method, head.uri);
         let request = [request.as_bytes(), body].concat();
         let replay = Replay {

@@ -52,7 +52,7 @@ pub(crate) async fn rerate(
     let (from, to) = period(Some(&ask.from), Some(&ask.to), begun)?;
     let limit = ask.limit.unwrap_or(CALL);
     if !(1..=CALL).contains(&limit) {
-        return Err(Refused::bad(format!("`limit` is a number from 1 to {CALL}")));
+        return Err(Refused::bad(format!("`limit`: expected a number from 1 to {CALL}")));
     }
     let (key, account, user, model, outcome) = Default::default();
     let filter = EventFilter { from, to, key, account, user, model, outcome, keys: None };

@@ -171,20 +171,26 @@ pub(crate) static ROUTES: &[Route] = &[
     })
     .takes("AccountChange"),
     Route::remove("/accounts/{account_id}", "Delete an account", || delete(accounts::remove)),
-    Route::act("/accounts/{account_id}/test", "Make one free call", "AccountTest", || {
-        post(health::test)
-    }),
-    Route::act("/accounts/{account_id}/reset", "Forget what is held against it", "Account", || {
+    Route::act(
+        "/accounts/{account_id}/test",
+        "Test an account with one free request",
+        "AccountTest",
+        || post(health::test),
+    ),
+    Route::act("/accounts/{account_id}/reset", "Reset the health of an account", "Account", || {
         post(health::reset)
     }),
-    Route::act("/accounts/{account_id}/refresh", "Renew its token now", "Account", || {
-        post(health::refresh)
-    }),
-    Route::create("/oauth/start", "Begin a sign-in with a browser", "SignIn", || {
+    Route::act(
+        "/accounts/{account_id}/refresh",
+        "Renew the token of an account now",
+        "Account",
+        || post(health::refresh),
+    ),
+    Route::create("/oauth/start", "Start a browser sign-in for an account", "SignIn", || {
         post(oauth::start)
     })
     .takes("NewSignIn"),
-    Route::act("/oauth/finish", "Sign the account in", "Account", || post(oauth::finish))
+    Route::act("/oauth/finish", "Finish a browser sign-in", "Account", || post(oauth::finish))
         .takes("SignInCode"),
     Route::get("/users", "List users", "UserList", || get(users::list))
         .query(&["limit", "cursor", "role", "enabled", "q"]),
@@ -202,20 +208,23 @@ pub(crate) static ROUTES: &[Route] = &[
         .takes("KeyChange")
         .for_members(),
     Route::remove("/keys/{key_id}", "Delete a key", || delete(keys::remove)),
-    Route::act("/keys/{key_id}/rotate", "Give a key a new secret", "KeyWithSecret", || {
-        post(keys::rotate)
-    })
+    Route::act(
+        "/keys/{key_id}/rotate",
+        "Rotate a key: replace its secret",
+        "KeyWithSecret",
+        || post(keys::rotate),
+    )
     .for_members(),
-    Route::get("/limits/organization", "Read the organisation's limits", "Limits", || {
+    Route::get("/limits/organization", "Read the limits of the organization", "Limits", || {
         get(limits::organization)
     }),
-    Route::set("/limits/organization", "Set the organisation's limits", "Limits", || {
+    Route::set("/limits/organization", "Set the limits of the organization", "Limits", || {
         put(limits::set_organization)
     }),
-    Route::get("/limits/message", "Read what is told beside a spent limit", "Message", || {
+    Route::get("/limits/message", "Read the text added to spend limit errors", "Message", || {
         get(limits::message)
     }),
-    Route::set("/limits/message", "Set what is told beside a spent limit", "Message", || {
+    Route::set("/limits/message", "Set the text added to spend limit errors", "Message", || {
         put(limits::set_message)
     }),
     Route::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
@@ -228,14 +237,14 @@ pub(crate) static ROUTES: &[Route] = &[
     .takes("NewSpendLimit"),
     Route::get(
         "/organizations/spend_limits/effective",
-        "List who has which spend limit and has spent what",
+        "List each person's effective spend limit and spend",
         "SpendSummaryList",
         || get(effective::list),
     )
     .query(&["limit", "page", "period", "sort", "user_ids", "q"]),
     Route::get(
         "/organizations/spend_limits/audit",
-        "List changes of spend limits, newest first",
+        "List changes to spend limits, newest first",
         "SpendLimitAuditList",
         || get(spend_limits::audit),
     )
@@ -253,42 +262,39 @@ pub(crate) static ROUTES: &[Route] = &[
         (200, Some("SpendLimitDeleted")),
         || delete(spend_limits::remove),
     ),
-    Route::get("/prices", "List prices, built-in and own", "PriceList", || get(prices::list))
+    Route::get("/prices", "List built-in and own prices", "PriceList", || get(prices::list))
         .query(&["limit", "cursor", "q"]),
-    Route::create("/prices", "Set a price from a day on", "Price", || post(prices::create))
+    Route::create("/prices", "Set a price from a date", "Price", || post(prices::create))
         .takes("NewPrice"),
-    Route::get("/prices/{model}", "Read a model's prices", "PriceList", || get(prices::read)),
+    Route::get("/prices/{model}", "List the prices of a model", "PriceList", || get(prices::read)),
     Route::remove("/prices/{model}", "Delete an own price", || delete(prices::remove))
         .query(&["effective_from"]),
-    Route::act("/prices/rerate", "Compute the cost of a period anew", "Rerated", || {
+    Route::act("/prices/rerate", "Recalculate the cost of past requests", "Rerated", || {
         post(rerate::rerate)
     })
     .takes("Rerate"),
-    Route::get("/alerts", "Read where alerts go", "Alerts", || get(alerts::read)),
+    Route::get("/alerts", "Read the alert settings", "Alerts", || get(alerts::read)),
     Route::new(
         Verb::Put,
         "/alerts",
-        "Set where alerts go",
+        "Set the alert settings",
         (200, Some("AlertsWithSecret")),
         || put(alerts::set),
     )
     .takes("NewAlerts"),
-    Route::new(
-        Verb::Post,
-        "/alerts/test",
-        "Send an alert to see whether it arrives",
-        (202, Some("AlertTest")),
-        || post(alerts::test),
-    ),
-    Route::get("/settings", "Read the settings of the running system", "Settings", || {
-        get(runtime::read)
+    Route::new(Verb::Post, "/alerts/test", "Send a test alert", (202, Some("AlertTest")), || {
+        post(alerts::test)
     }),
+    Route::get("/settings", "Read the settings", "Settings", || get(runtime::read)),
     Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
         .takes("SettingsChange"),
-    Route::get("/overview", "Look at today, the last 30 days and the accounts", "Overview", || {
-        get(overview::read)
-    }),
-    Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
+    Route::get(
+        "/overview",
+        "Read the sums of today and the last 30 days, and account health",
+        "Overview",
+        || get(overview::read),
+    ),
+    Route::get("/usage/summary", "Sum up usage by columns", "Summary", || get(usage::summary))
         .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
         .for_members(),
     Route::get("/usage/events", "List requests, newest first", "EventList", || get(usage::events))
@@ -304,7 +310,7 @@ pub(crate) static ROUTES: &[Route] = &[
             "outcome",
         ])
         .for_members(),
-    Route::get("/usage/export", "Write requests to a file, newest first", "Export", || {
+    Route::get("/usage/export", "Export requests to a file, newest first", "Export", || {
         get(export::export)
     })
     .query(&["format", "from", "to", "key_id", "user_id", "account_id", "model", "outcome"])
@@ -312,15 +318,15 @@ pub(crate) static ROUTES: &[Route] = &[
     .for_members(),
     Route::get(
         "/usage/dead-letters",
-        "Count and show what could not be stored",
+        "List usage records that could not be stored",
         "DeadLetters",
         || get(dead_letters::peek),
     ),
-    Route::act("/usage/redrive", "Send what could not be stored again", "Redriven", || {
+    Route::act("/usage/redrive", "Send dead letters to the usage queue again", "Redriven", || {
         post(dead_letters::redrive)
     })
     .takes("Redrive"),
-    Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))
+    Route::get("/audit", "List the audit trail, newest first", "AuditList", || get(audit::list))
         .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
     Route::get("/openapi.json", "Read this description", "Description", || get(openapi::read))
         .for_anybody(),
@@ -357,9 +363,9 @@ pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> Answer<()
     let unknown = escaped(&unknown, 80);
     let known = route.query.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     Err(Refused::bad(if known.is_empty() {
-        format!("`{unknown}` is no query parameter of this route, which takes none")
+        format!("`{unknown}`: unknown query parameter; this route has none")
     } else {
-        format!("`{unknown}` is no query parameter of this route; it takes {known}")
+        format!("`{unknown}`: unknown query parameter; this route has {known}")
     }))
 }
 

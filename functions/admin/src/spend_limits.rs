@@ -72,7 +72,11 @@ pub(crate) fn cents(amount: PicoUsd) -> String {
 fn whole_cents(text: &str) -> Answer<PicoUsd> {
     let digits = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let cents = digits.then(|| text.parse::<i128>().ok()).flatten();
-    let bad = || Refused::bad("`amount` is whole cents as a string, such as \"50000\", or null");
+    let bad = || {
+        Refused::bad(
+            "`amount`: expected whole cents as a string, such as \"50000\", or null for no limit",
+        )
+    };
     cents.map(|cents| PicoUsd::new(cents * CENT)).ok_or_else(bad)
 }
 
@@ -87,7 +91,7 @@ fn view(stored: &Stored<SpendLimit>) -> Value {
 
 /// `?limit=`: 20 unless asked, 1,000 at most.
 pub(crate) fn page_size(pairs: &[(String, String)]) -> Answer<usize> {
-    let bad = || Refused::bad("`limit` is a number from 1 to 1000");
+    let bad = || Refused::bad("`limit`: expected a number from 1 to 1000");
     match one(pairs, "limit").map(str::parse) {
         None => Ok(20),
         Some(Ok(limit @ 1..=1000)) => Ok(limit),
@@ -110,7 +114,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     let limit = page_size(&pairs)?;
     let kinds = many(&pairs, "scope_type");
     if kinds.iter().any(|kind| !["user", "rbac_group", "organization"].contains(kind)) {
-        return Err(Refused::bad("`scope_type[]` is user, rbac_group or organization"));
+        return Err(Refused::bad("`scope_type[]`: expected user, rbac_group or organization"));
     }
     let mut all: Vec<Value> = office.all::<SpendLimit>().await?.iter().map(view).collect();
     all.retain(|row| kinds.is_empty() || kinds.iter().any(|kind| row["scope"]["type"] == *kind));
@@ -120,7 +124,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     };
     let (start, end) = match (one(&pairs, "after_id"), one(&pairs, "before_id")) {
         (Some(_), Some(_)) => {
-            return Err(Refused::bad("`after_id` and `before_id` exclude each other"));
+            return Err(Refused::bad("`after_id` and `before_id` cannot be used together"));
         }
         (Some(id), None) => (place(id)? + 1, None),
         (None, Some(id)) => (0, Some(place(id)?)),
@@ -139,7 +143,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
 pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let input: Setting = body(&bytes)?;
     if input.currency.is_some_and(|currency| currency != "USD") {
-        return Err(Refused::bad("`currency` is USD"));
+        return Err(Refused::bad("`currency`: expected USD"));
     }
     let scope = office.scope(input.scope).await?;
     let period = match input.period {

@@ -73,7 +73,7 @@ impl Shape {
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             let Some((_, by)) = NAMES.iter().find(|(name, _)| *name == word) else {
                 let all = NAMES.map(|(name, _)| name).join(", ");
-                return Err(format!("`by` does not know `{word}`; it takes any of {all}"));
+                return Err(format!("`by`: `{word}` is not a column; expected any of {all}"));
             };
             if !columns.contains(by) {
                 columns.push(*by);

@@ -113,7 +113,7 @@ pub(crate) fn period(
     }
     if to.duration_since(from) > hours(DAYS_MAX * 24) {
         return Err(Refused::bad(format!(
-            "the period is longer than {DAYS_MAX} days; ask for less"
+            "the period is longer than {DAYS_MAX} days; choose a shorter one"
         )));
     }
     Ok((from, to))

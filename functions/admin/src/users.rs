@@ -123,7 +123,7 @@ pub(crate) async fn remove(
     visit.agrees(&stored)?;
     if office.has_key(&|key| key.user_id.as_ref() == Some(&stored.value.id)).await? {
         return Err(Refused::conflict(
-            "the user has keys; delete them or give them to somebody else first",
+            "the user still has keys; first delete the keys or assign them to another user",
         ));
     }
     let mut edit = Edit::default();
@@ -147,7 +147,7 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
         let parts = text.rsplit_once('@');
         let whole = parts.is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
         if !whole || text.len() > EMAIL_BYTES_MAX || text.contains(odd) {
-            return Err(Refused::bad("`email` is an address like ada@example.com, or null"));
+            return Err(Refused::bad("`email`: expected an address like ada@example.com, or null"));
         }
     }
     if matches!(input.email, Change::To(_)) {

@@ -46,7 +46,7 @@ impl Visit {
     pub(crate) fn narrow(&self, wanted: Option<UserId>) -> Answer<Option<UserId>> {
         match (self.actor.member(), wanted) {
             (Some(own), Some(wanted)) if wanted != *own => {
-                Err(Refused::forbidden("a member sees only what is its own"))
+                Err(Refused::forbidden("members can see only their own keys and usage"))
             }
             (Some(own), _) => Ok(Some(own.clone())),
             (None, wanted) => Ok(wanted),
@@ -63,7 +63,7 @@ impl Visit {
         }
         let id = stored.value.id();
         Err(Refused::stale(format!(
-            "{id} is at version {tag}, `if-match` names {wanted}; read it again and repeat the change"
+            "{id} has version {tag}, but `if-match` is {wanted}; read it again and repeat the change"
         )))
     }
 }

@@ -34,13 +34,18 @@ fn specs() -> Vec<Spec> {
     let ways = [("client_secret_post", "body"), ("client_secret_basic", "header (Basic)")];
     let ways = ways.map(|(value, name)| (value.to_owned(), name.to_owned()));
     vec![
-        Spec::new("authorization_url", "Sign-in page", "The authorization endpoint.", Kind::Text),
+        Spec::new(
+            "authorization_url",
+            "Authorization endpoint",
+            "The page where you sign in.",
+            Kind::Text,
+        ),
         Spec::new("token_url", "Token endpoint", "", Kind::Text),
         Spec::new("client_id", "Client id", "", Kind::Text),
         Spec::new("client_secret", "Client secret", "Empty for a public client.", Kind::Secret),
         Spec::new(
             "token_endpoint_auth_method",
-            "Client secret sent in",
+            "Client secret is sent in",
             "",
             Kind::Choice(ways.to_vec()),
         ),
@@ -48,7 +53,7 @@ fn specs() -> Vec<Spec> {
         Spec::new(
             "redirect_uri",
             "Redirect URI",
-            "As it is registered there. Nothing has to answer at it.",
+            "As registered with the provider. No server has to listen there.",
             Kind::Text,
         ),
     ]
@@ -61,18 +66,18 @@ pub(super) fn new_fold(groups: &Names, tried: Option<&Tried>) -> Block {
     let rest = all.split_off(3);
     all.extend(specs());
     all.extend(rest);
-    let form = Form::post("create-sign_in", format!("{HERE}/sign-in"), "Begin the sign-in")
+    let form = Form::post("create-sign_in", format!("{HERE}/sign-in"), "Start the sign-in")
         .fields(thing::fields(&all, &start, tried))
-        .error(thing::error(tried));
-    let title = "Another kind of credential: sign in with a browser";
+        .error(thing::error(&all, tried));
+    let title = "Use another credential: sign in with a browser";
     Block::Fold("new-sign_in".into(), title.into(), form)
 }
 
 /// The folded form that signs an account in, or in anew.
 pub(super) fn again_fold(id: &str, tried: Option<&Tried>) -> Block {
-    let form = Form::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Begin the sign-in")
+    let form = Form::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Start the sign-in")
         .fields(thing::fields(&specs(), &Value::Null, tried))
-        .error(thing::error(tried));
+        .error(thing::error(&specs(), tried));
     let title = "Replace the credential: sign in with a browser";
     Block::Fold("credential-sign_in".into(), title.into(), form)
 }
@@ -116,14 +121,14 @@ fn show_way(guest: &Guest, begun: &Value, account: &str) -> Response {
     let url = said(&begun["authorize_url"]);
     let until = moment(&said(&begun["expires_at"]));
     let says = format!(
-        "Open the sign-in page and let Baton in. The browser then goes to the redirect URI: copy \
-         its address, or the code that it shows, and put it here until {until} UTC. If nothing \
-         answers at that address, it is in the browser's address bar all the same."
+        "Open the sign-in page and grant access. The browser then goes to the redirect URI: copy \
+         that address, or the code on the page, and paste it here before {until} UTC. If the page \
+         does not load, copy the address from the browser's address bar."
     );
     let blocks = vec![
         Block::Text(says),
         Block::Row(vec![Piece::Away(Link::new(url.clone(), "Open the sign-in page"))]),
-        Block::Code("authorize-url".into(), "The same, to be copied".into(), url),
+        Block::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
         Block::Form(finish_form(guest, (&said(&begun["state"]), account), None)),
     ];
     guest.show(TITLE, blocks)
@@ -157,7 +162,7 @@ async fn finish(guest: Guest, body: Bytes) -> Outcome {
         Ok(view) => see(&format!("{HERE}/{}?done=signed_in", said(&view["id"]))),
         Err(why) if why.is_of_form() => {
             let page = if account.is_empty() { "new" } else { account };
-            let again = Link::new(format!("{HERE}/{page}"), "Begin again");
+            let again = Link::new(format!("{HERE}/{page}"), "Start again");
             let says = "A sign-in can be finished once, and within ten minutes.";
             let blocks = vec![
                 Block::Notice(Tone::Bad, why.sentence()),
@@ -174,7 +179,7 @@ async fn finish(guest: Guest, body: Bytes) -> Outcome {
 fn code_in(said: &str, state: &str) -> Result<String, String> {
     let said = said.trim();
     if said.is_empty() {
-        return Err("Put in the code, or the address that the browser was sent to.".to_owned());
+        return Err("Enter the code, or the address that the browser was sent to.".to_owned());
     }
     if !said.contains("://") && !said.starts_with('?') {
         return Ok(said.to_owned());
@@ -183,7 +188,7 @@ fn code_in(said: &str, state: &str) -> Result<String, String> {
     let query = Typed::parse(query.split('#').next().unwrap_or_default().as_bytes());
     if !query.get("error").is_empty() {
         let why = format!("{} {}", query.get("error"), query.get("error_description"));
-        return Err(format!("It was refused there: {}", cut(why.trim(), 300)));
+        return Err(format!("The provider refused the sign-in: {}", cut(why.trim(), 300)));
     }
     if query.get("state") != state {
         return Err("This is the address of another sign-in.".to_owned());
@@ -206,7 +211,7 @@ mod tests {
             ("http://localhost/cb?state=s&code=a%2Bb#_=_", Ok("a+b")),
             ("app://cb?code=abc&state=s", Ok("abc")),
             ("?code=abc&state=s", Ok("abc")),
-            ("", Err("Put in")),
+            ("", Err("Enter the code")),
             ("http://localhost/cb?code=abc&state=other", Err("another sign-in")),
             ("http://localhost/cb?code=abc", Err("another sign-in")),
             ("http://localhost/cb?state=s", Err("no code")),

@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Desk> {
 /// What people call a state of the API.
 pub(super) fn named(status: &str) -> &str {
     match status {
-        "auth_failed" => "refused credential",
+        "auth_failed" => "credential refused",
         "disabled" => "off",
         other => other,
     }
@@ -81,7 +81,7 @@ fn window(name: &str) -> String {
 /// The accounts of something, in few columns.
 pub(super) fn brief(accounts: &[Value]) -> Table {
     let mut table =
-        Table::new("accounts", "Accounts", &["Name", "State", "Until", "Utilisation", "#Priority"]);
+        Table::new("accounts", "Accounts", &["Name", "State", "Until", "Utilization", "#Priority"]);
     let row = |one: &Value| {
         vec![
             link(format!("{HERE}/{}", said(&one["id"])), cut(&said(&one["name"]), 80)),
@@ -107,14 +107,17 @@ async fn list(guest: Guest) -> Outcome {
     blocks.push(thing::filter(&guest, HERE, vec![group]));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Add an account");
-        let says = "No account here. An account is an upstream with a credential of yours.";
+        let says = "No accounts found. An account is the address of an upstream with your credential for it.";
         blocks.push(Block::Empty(says.into(), Some(next)));
         return Ok(guest.show("Accounts", blocks));
     }
     let columns =
-        ["Name", "State", "Until", "Utilisation", "Groups", "#Priority", "Last used", "Test"];
-    let mut table =
-        Table::new("accounts", "Accounts, oldest first; smaller priority first", &columns);
+        ["Name", "State", "Until", "Utilization", "Groups", "#Priority", "Last used", "Test"];
+    let mut table = Table::new(
+        "accounts",
+        "Accounts, oldest first. Smaller priority numbers are used first.",
+        &columns,
+    );
     table.rows = rows
         .iter()
         .map(|one| {
@@ -194,9 +197,9 @@ pub(super) async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(Strin
     let here = format!("{HERE}/{id}");
     let mut buttons = vec![Piece::Button(test_button(id))];
     let act = |name: &str, says: &str| Form::post(name, format!("{here}/{name}"), says);
-    buttons.push(Piece::Button(act("reset", "Forget what is held against it")));
+    buttons.push(Piece::Button(act("reset", "Reset health")));
     if !matches!(view["credential_type"].as_str(), Some("api_key" | "bearer" | "aws")) {
-        buttons.push(Piece::Button(act("refresh", "Renew its token now")));
+        buttons.push(Piece::Button(act("refresh", "Renew token now")));
     }
     blocks.push(Block::Row(buttons));
     blocks.push(Block::Heading("Change".into()));
@@ -219,7 +222,7 @@ fn facts(view: &Value, groups: &Names) -> Block {
     let mut facts = vec![
         ("State".to_owned(), state(view)),
         ("Until".to_owned(), time(&view["cooling_until"])),
-        ("Utilisation".to_owned(), utilisation(view)),
+        ("Utilization".to_owned(), utilisation(view)),
         ("Groups".to_owned(), of.flat_map(|group| groups.link(group)).collect()),
         ("Id".to_owned(), code(said(&view["id"]))),
         ("Provider".to_owned(), text(said(&view["provider"]))),
@@ -276,9 +279,9 @@ async fn test(guest: Guest, Id(id): Id) -> Outcome {
     let took = super::show::millis(&result["duration_ms"]);
     let message = cut(&said(&result["message"]), 300);
     let (tone, said) = match (result["ok"] == true, result["upstream_status"].as_u64()) {
-        (true, _) => (Tone::Good, format!("It answers, after {took}.")),
-        (false, Some(status)) => (Tone::Bad, format!("It answers {status}: {message}")),
-        (false, None) => (Tone::Bad, format!("It does not answer: {message}")),
+        (true, _) => (Tone::Good, format!("The upstream answered in {took}.")),
+        (false, Some(status)) => (Tone::Bad, format!("The upstream answered {status}: {message}")),
+        (false, None) => (Tone::Bad, format!("The upstream did not answer: {message}")),
     };
     let told = Told { said: Some((tone, said)), ..Told::default() };
     let (title, blocks) = page(&guest, &id, &told).await?;

@@ -24,7 +24,7 @@ pub(super) type Outcome<T = Response> = Result<T, Trouble>;
 impl Trouble {
     /// There is no such page.
     pub(super) fn nowhere() -> Self {
-        let message = "This page does not exist. It may have moved; the navigation has them all.";
+        let message = "This page does not exist. It may have been deleted; use the navigation to find another page.";
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
@@ -50,8 +50,8 @@ impl Trouble {
     /// In a sentence.
     pub(super) fn sentence(&self) -> String {
         if self.status == StatusCode::PRECONDITION_FAILED {
-            return "Somebody else has changed this meanwhile. Open the page again to see what it \
-                    is now; what you typed is kept here until then."
+            return "Somebody else has changed this in the meantime. Open the page again to see the \
+                    current values; what you typed stays here until then."
                 .to_owned();
         }
         self.message.clone()
@@ -109,7 +109,7 @@ impl<'a> Ask<'a> {
 
     /// Asks; the answer's JSON.
     pub(super) async fn send(self) -> Outcome<Value> {
-        let broken = |_| Trouble::new(StatusCode::BAD_REQUEST, "This cannot be asked for.");
+        let broken = |_| Trouble::new(StatusCode::BAD_REQUEST, "This address is not valid.");
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.path)
@@ -117,7 +117,10 @@ impl<'a> Ask<'a> {
             .map_err(broken)?;
         for (name, value) in self.headers {
             let value = HeaderValue::from_str(&value).map_err(|_| {
-                Trouble::new(StatusCode::BAD_REQUEST, "The form is damaged; open its page again.")
+                Trouble::new(
+                    StatusCode::BAD_REQUEST,
+                    "The form is not valid any more; open its page again.",
+                )
             })?;
             request.headers_mut().insert(name, value);
         }

@@ -32,9 +32,9 @@ fn filter(guest: &Guest, users: &Names) -> Block {
     let specs = [
         Spec::new("from", "From", "", Kind::Text),
         Spec::new("to", "To", "", Kind::Text),
-        Spec::new("actor", "Who", "", Kind::Choice(actors)),
-        Spec::new("action", "What", "", Kind::Choice(actions)),
-        Spec::new("target", "Of what (id)", "", Kind::Text),
+        Spec::new("actor", "Actor", "", Kind::Choice(actors)),
+        Spec::new("action", "Action", "", Kind::Choice(actions)),
+        Spec::new("target", "Target (id)", "", Kind::Text),
     ];
     let mut fields: Vec<_> = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
     for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
@@ -53,11 +53,11 @@ async fn list(guest: Guest) -> Outcome {
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
     let mut blocks = vec![filter(&guest, &users)];
     if rows.is_empty() {
-        let says = "No change here in this period (the last 30 days unless said otherwise).";
+        let says = "No changes found in this period (by default, the last 30 days).";
         blocks.push(Block::Empty(says.into(), None));
         return Ok(guest.show("Audit", blocks));
     }
-    let columns = ["Time (UTC)", "Who", "What", "Of what", "Before and after"];
+    let columns = ["Time (UTC)", "Actor", "Action", "Target", "Before and after"];
     let mut table = Table::new("audit", "Changes, latest first", &columns);
     table.rows = rows
         .iter()

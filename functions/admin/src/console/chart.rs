@@ -21,7 +21,7 @@ const SIZE: (u32, u32) = (960, 220);
 pub(super) fn of_days(days: &[(String, f64)], title: &str, description: &str) -> String {
     let mut svg = String::new();
     if let Err(error) = draw(&mut svg, days) {
-        tracing::warn!("the chart was not drawn: {error}");
+        tracing::warn!("the chart could not be drawn: {error}");
         return String::new();
     }
     // The library's own first tag has a fixed size and no name.

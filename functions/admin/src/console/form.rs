@@ -180,6 +180,15 @@ impl Spec {
         self.with(text)
     }
 
+    /// Whether a path of the API means this field: the field itself, an entry of it, or the object
+    /// that holds it.
+    fn is_at(&self, path: &str) -> bool {
+        let is_below = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        path == self.path || is_below(path, self.path) || is_below(self.path, path)
+    }
+
     fn with(&self, value: String) -> Field {
         let shape = match &self.kind {
             Kind::Text | Kind::Maybe => Shape::Line("text", "text"),
@@ -227,6 +236,21 @@ impl Spec {
             Kind::Maybe | Kind::Secret | Kind::Usd | Kind::When | Kind::Choice(_) => json!(text),
         })
     }
+}
+
+/// A message of the API in which the fields of the form have their labels instead of their JSON
+/// paths: "`limits.usd_daily`: expected …" becomes "“Daily budget”: expected …".
+pub(super) fn in_labels(message: &str, specs: &[Spec]) -> String {
+    let mut text = String::new();
+    for (place, part) in message.split('`').enumerate() {
+        let is_quoted = place % 2 == 1;
+        match specs.iter().find(|spec| is_quoted && spec.is_at(part)) {
+            Some(spec) => text.extend(["“", spec.label, "”"]),
+            None if is_quoted => text.extend(["`", part, "`"]),
+            None => text.push_str(part),
+        }
+    }
+    text
 }
 
 /// What was typed, as JSON for a POST: what is empty is left out.
@@ -351,6 +375,21 @@ mod tests {
             "map": {"a": "b"}, "enabled": false, "expires_at": "2026-12-31T00:00:00Z",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn messages_name_the_labels() {
+        let specs = [
+            Spec::new("limits.usd_daily", "Daily budget", "", Kind::Usd),
+            Spec::new("models", "Allowed models", "", Kind::Lines),
+        ];
+        for (message, expected) in [
+            ("`limits.usd_daily`: expected a number", "“Daily budget”: expected a number"),
+            ("`models[1]`: expected a pattern", "“Allowed models”: expected a pattern"),
+            ("`limits` is missing; see `name`", "“Daily budget” is missing; see `name`"),
+        ] {
+            assert_eq!(in_labels(message, &specs), expected);
+        }
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Guest {
                 response
             }
             Err(error) => {
-                tracing::error!("a page was not made: {error}");
+                tracing::error!("a page could not be rendered: {error}");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }
@@ -160,14 +160,17 @@ impl Guest {
     fn of_trouble(&self, trouble: &Trouble) -> Response {
         let (title, next) = match trouble.status {
             StatusCode::FORBIDDEN => {
-                ("Not for you", Link::new("/console/mine", "Go to your own keys"))
+                ("Access denied", Link::new("/console/mine", "Go to your own keys"))
             }
-            StatusCode::NOT_FOUND => ("Not found", Link::new("/console", "Go to the first page")),
-            _ => ("That did not work", Link::new("/console", "Go to the first page")),
+            StatusCode::NOT_FOUND => ("Not found", Link::new("/console", "Go to the start page")),
+            _ => ("Request failed", Link::new("/console", "Go to the start page")),
         };
         let mut blocks = vec![Block::Empty(trouble.sentence(), Some(next))];
         if !trouble.request_id.is_empty() {
-            blocks.push(Block::Text(format!("The log knows this as {}.", trouble.request_id)));
+            blocks.push(Block::Text(format!(
+                "The request id for the log is {}.",
+                trouble.request_id
+            )));
         }
         self.page(title, blocks, trouble.status, false)
     }

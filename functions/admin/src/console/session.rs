@@ -98,7 +98,7 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
-        Err(Foreign::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "That is too long."),
+        Err(Foreign::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large."),
         Err(Foreign::Site | Foreign::Token) => refusal(
             StatusCode::FORBIDDEN,
             "This was not sent from a current page of the console, so nothing was changed. \
@@ -135,7 +135,9 @@ impl Office {
         let hash = key.place(cookie);
         let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
         if !key.has_written(&hash, &seen) {
-            tracing::warn!("a session in the state table was not written by the console");
+            tracing::warn!(
+                "a session was refused: its row in the state table was not written by the console"
+            );
             return Ok(None);
         }
         let Some((actor, name)) = self.holder(&who, &seen) else { return Ok(None) };
@@ -146,7 +148,9 @@ impl Office {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return Ok(None),
                 // It may end early; that is no reason to end it now.
-                Err(error) => tracing::warn!("a session's use is not noted: {error}"),
+                Err(error) => {
+                    tracing::warn!("the last use of a session could not be stored: {error}")
+                }
             }
         }
         Ok(Some(Visitor { actor, csrf: session_csrf::token(self, cookie), name }))

@@ -146,12 +146,13 @@ pub(super) fn limits(view: &Value) -> String {
         ("usd_daily", "a day"),
         ("usd_weekly", "a week"),
         ("usd_monthly", "a month"),
-        ("usd_total", "in all"),
+        ("usd_total", "in total"),
     ];
     let money = money.iter().filter_map(|(name, period)| {
         view[*name].as_str().map(|usd| format!("${} {period}", plain_usd(usd)))
     });
-    let counts = [("requests_per_minute", "requests a minute"), ("concurrency", "at a time")];
+    let counts =
+        [("requests_per_minute", "requests a minute"), ("concurrency", "concurrent requests")];
     let counts = counts.iter().filter_map(|(name, what)| {
         view[*name].as_u64().map(|count| format!("{} {what}", grouped(count)))
     });

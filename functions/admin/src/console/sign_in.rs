@@ -103,38 +103,38 @@ impl Why {
         match self {
             Self::SignedOut => "You are signed out.",
             Self::Wrong => {
-                "That opens nothing. Enter the admin token (shown at first start, or \
-                 BATON_ADMIN_TOKEN), or a key of an enabled user (bt_…)."
+                "This token or key is not valid here. Enter the admin token (printed at the first \
+                 start, or BATON_ADMIN_TOKEN) or a key (bt_…) that belongs to an enabled user."
             }
-            Self::LockedOut => {
-                "Users are locked out by the setting member_access. Ask an administrator."
-            }
+            Self::LockedOut => "The setting “Members have access” is off. Ask an administrator.",
             Self::TooMany => "Too many attempts. Wait a few seconds, then try again.",
-            Self::Foreign => "The form was too old or came from elsewhere. Please try again.",
+            Self::Foreign => {
+                "The form has expired or was sent from another site. Please try again."
+            }
             Self::Plain => {
-                "This connection is not encrypted. Open the console by https, or on the machine \
+                "This connection is not encrypted. Open the console with https, or on the machine \
                  that it runs on. Behind a proxy, set BATON_CONSOLE_ORIGIN to the console's https \
                  address."
             }
             Self::Declined => "The identity provider did not sign you in. Try again there.",
             Self::Unhelpful => {
-                "The identity provider does not answer as it should; the log says why. Try again \
-                 in a minute, or use the admin token."
+                "The identity provider did not answer as expected; the log has the reason. Try \
+                 again in a minute, or use the admin token."
             }
             Self::Late => {
-                "This sign-in took longer than ten minutes, was finished before, or began in \
-                 another browser. Please begin again."
+                "This sign-in took longer than ten minutes, was already finished, or began in \
+                 another browser. Please start again."
             }
             Self::Unbelievable => {
-                "What the identity provider says does not hold; the log says why. Begin again; if \
-                 that does not help, tell an administrator."
+                "The answer of the identity provider is not valid; the log has the reason. Start \
+                 again; if that does not help, tell an administrator."
             }
             Self::Unverified => {
                 "The identity provider has not verified your e-mail address. Verify it there, \
                  then sign in again."
             }
             Self::Nobody => {
-                "You are known to the identity provider, but not let in here. Ask an \
+                "The identity provider knows you, but you have no access here. Ask an \
                  administrator to add or enable you."
             }
             Self::Again => "Somebody else was signing in at the same moment. Please try again.",

@@ -44,7 +44,7 @@ impl From<Refused> for NotIn {
 
 impl From<Unhelpful> for NotIn {
     fn from(error: Unhelpful) -> Self {
-        tracing::warn!("a sign-in has failed: {error}");
+        tracing::warn!("a sign-in failed: {error}");
         Self::Told(Why::Unhelpful)
     }
 }
@@ -58,6 +58,16 @@ enum Unsigned {
     UnknownKey,
     /// By no key of the provider.
     Forged,
+}
+
+impl Unsigned {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Form => "its signature is not RS256 or ES256",
+            Self::UnknownKey => "its signature is by a key that the provider does not publish",
+            Self::Forged => "its signature does not match any key of the provider",
+        }
+    }
 }
 
 /// What a token says whose signature is good.
@@ -117,7 +127,7 @@ impl Office {
             known = openid.known_anew(now).await?;
             signed = signed_claims(&redeemed.id_token, &known.keys);
         }
-        let mut claims = signed.map_err(|why| doubted(&format!("its signature: {why:?}")))?;
+        let mut claims = signed.map_err(|why| doubted(why.reason()))?;
         let (issuer, client_id) = (&*openid.settings.issuer, &*openid.settings.client_id);
         let expected = Expected { issuer, client_id, nonce };
         claims.check(&expected, now).map_err(|doubt: Doubt| doubted(&doubt.to_string()))?;
@@ -167,8 +177,9 @@ impl Office {
                 if user.identity.as_ref().is_some_and(|bound| *bound != identity) {
                     tracing::warn!(
                         user_id = %user.id,
-                        "a sign-in has the user's address, but is of another account at the \
-                         provider than the first one; setting the user's email again permits it"
+                        "a sign-in was refused: it has the user's e-mail address, but another \
+                         account at the provider than before; to permit it, set the user's email \
+                         again"
                     );
                     return Err(Why::Nobody.into());
                 }
@@ -203,7 +214,7 @@ impl Office {
             }
             Found::None => return Err(Why::Nobody.into()),
             Found::Several => {
-                tracing::warn!("several users have the address of somebody who signs in");
+                tracing::warn!("a sign-in was refused: several users have the same e-mail address");
                 return Err(Why::Nobody.into());
             }
         };
@@ -280,6 +291,6 @@ enum Found {
 
 /// The log says what the person need not know.
 fn doubted(what: &str) -> NotIn {
-    tracing::warn!("a sign-in is not believed: {what}");
+    tracing::warn!("a sign-in was refused because its ID token is not valid: {what}");
     NotIn::Told(Why::Unbelievable)
 }

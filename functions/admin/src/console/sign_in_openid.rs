@@ -95,7 +95,7 @@ async fn begin(
     let known = match openid.known(now).await {
         Ok(known) => known,
         Err(error) => {
-            tracing::warn!("a sign-in cannot begin: {error}");
+            tracing::warn!("a sign-in cannot start: {error}");
             return back(Some(next), Why::Unhelpful);
         }
     };
@@ -226,7 +226,7 @@ impl Office {
         }
         if let Some(error) = &returned.error {
             let code: String = error.chars().take(60).collect();
-            tracing::info!("the identity provider signs nobody in: {}", code.escape_default());
+            tracing::info!("the identity provider refused a sign-in: {}", code.escape_default());
             return Err(Why::Declined.into());
         }
         let known = openid.known(now).await?;

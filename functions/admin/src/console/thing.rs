@@ -3,7 +3,7 @@
 
 use super::ask::{Outcome, Trouble};
 use super::block::{Block, Tone};
-use super::form::{Field, Form, Kind, Spec, Typed, changed, created};
+use super::form::{Field, Form, Kind, Spec, Typed, changed, created, in_labels};
 use super::guest::{Guest, see};
 use http::Method;
 use serde_json::{Value, json};
@@ -24,8 +24,8 @@ pub(super) fn fields(specs: &[Spec], view: &Value, tried: Option<&Tried>) -> Vec
 }
 
 /// What a form says when it was refused.
-pub(super) fn error(tried: Option<&Tried>) -> Option<String> {
-    tried.map(|tried| tried.why.sentence())
+pub(super) fn error(specs: &[Spec], tried: Option<&Tried>) -> Option<String> {
+    tried.map(|tried| in_labels(&tried.why.sentence(), specs))
 }
 
 /// The form that creates something; a second sending of it creates nothing more.
@@ -40,7 +40,7 @@ pub(super) fn create_form(
     Form::post("create", action, submit)
         .hidden("once", guest.once())
         .fields(fields(specs, start, tried))
-        .error(error(tried))
+        .error(error(specs, tried))
         .main()
 }
 
@@ -53,7 +53,7 @@ pub(super) fn edit_form(action: &str, view: &Value, specs: &[Spec], tried: Optio
     Form::post("edit", action, "Save")
         .hidden("version", version)
         .fields(fields(specs, view, tried))
-        .error(error(tried))
+        .error(error(specs, tried))
         .main()
 }
 
@@ -104,9 +104,9 @@ pub(super) fn done(guest: &Guest) -> Option<Block> {
         "saved" => "Saved.",
         "created" => "Created.",
         "deleted" => "Deleted.",
-        "reset" => "What was held against it is forgotten.",
+        "reset" => "Health reset.",
         "signed_in" => "Signed in.",
-        "refreshed" => "It has a new token.",
+        "refreshed" => "Token renewed.",
         _ => return None,
     };
     Some(Block::Notice(Tone::Good, said.to_owned()))
@@ -148,12 +148,12 @@ pub(super) fn limit_specs(prefix: Prefix) -> Vec<Spec> {
     };
     let [daily, weekly, monthly, total, rate, concurrency] = paths;
     vec![
-        Spec::new(daily, "US dollars a day", "Empty means no limit.", Kind::Usd),
-        Spec::new(weekly, "US dollars a week", "From Monday, UTC.", Kind::Usd),
-        Spec::new(monthly, "US dollars a month", "", Kind::Usd),
-        Spec::new(total, "US dollars in all", "", Kind::Usd),
-        Spec::new(rate, "Requests a minute", "", Kind::Count),
-        Spec::new(concurrency, "Requests at a time", "", Kind::Count),
+        Spec::new(daily, "Daily budget", "US dollars. Empty means no limit.", Kind::Usd),
+        Spec::new(weekly, "Weekly budget", "US dollars, from Monday (UTC).", Kind::Usd),
+        Spec::new(monthly, "Monthly budget", "US dollars.", Kind::Usd),
+        Spec::new(total, "Total budget", "US dollars, never reset.", Kind::Usd),
+        Spec::new(rate, "Requests per minute", "", Kind::Count),
+        Spec::new(concurrency, "Concurrent requests", "", Kind::Count),
     ]
 }
 
