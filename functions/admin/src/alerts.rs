@@ -1,5 +1,6 @@
-//! `/alerts`: where alerts go, and whether they arrive. Address and signing secret go in and never
-//! out; telling is refresh's business.
+//! `/alerts`: the channels for alerts, and alerts that are not delivered yet. The webhook's address
+//! and the signing secret can be written but are never returned. The refresh function delivers
+//! alerts.
 
 use crate::answer::{Answer, Refused, Told, body};
 use crate::query::Change;
@@ -18,14 +19,14 @@ use serde_json::{Value, json};
 
 const TARGET: &str = "alerts";
 
-/// The shortest secret that is worth signing with, in bytes.
+/// The minimum length of a signing secret in bytes.
 const SIGNING_SECRET_MIN: usize = 16;
 
-/// Thresholds that one may set.
+/// The maximum number of thresholds.
 const THRESHOLDS_MAX: usize = 10;
 
-/// The settings as an operator gives them: what is absent stays as it is; `null` empties the address
-/// and the topic, and brings the usual thresholds back.
+/// The settings in a request. Absent fields stay unchanged. `null` removes the address or the topic
+/// and restores the default thresholds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Input {
@@ -90,13 +91,13 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
     let note = Note::updated(&TARGET, old, &after);
     after["waiting"] = office.waiting().await?;
     if is_made {
-        // This once, as with a new key.
+        // Returned only now, like the secret of a new key.
         after["signing_secret"] = json!(settings.signing_secret.expose());
     }
     office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
-/// `POST /alerts/test`: an alert like any other, on the way that all take.
+/// `POST /alerts/test`: sends a test alert on the same way as every other alert.
 pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
     let settings = office.store.alert_settings().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
@@ -120,7 +121,7 @@ pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
 }
 
 impl Office {
-    /// What is on its way, and why it has not arrived.
+    /// The undelivered alerts, with the reason of the last failure.
     async fn waiting(&self) -> Answer<Value> {
         let all = self.store.deliveries().await?;
         let view = |one: &Delivery| {
@@ -133,7 +134,8 @@ impl Office {
     }
 }
 
-/// What may be shown. Of the webhook's address that is the host: the rest is often a key.
+/// The settings for answers. Only the host of the webhook's address is returned, because the rest
+/// often contains a key.
 fn view(settings: Option<&AlertSettings>) -> Value {
     let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
     let url = settings.and_then(|settings| settings.url.as_ref());

@@ -1,4 +1,4 @@
-//! What the operator is told: the Anthropic error envelope, and a request id on every answer.
+//! Answers of the admin API: errors in Anthropic's error format, and a request id on every answer.
 
 use crate::Shared;
 use crate::visit::etag;
@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 
 const HTML: &[u8] = b"text/html";
 
-/// Why the API does not do what it was asked.
+/// An error of the API, with its status.
 #[derive(Debug)]
 pub(crate) struct Refused {
     status: StatusCode,
@@ -39,14 +39,14 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
-    /// A mistake of Baton's own.
+    /// An internal error. The reason goes to the log only.
     pub(crate) fn broken(error: impl Display) -> Self {
         tracing::error!("{error}");
         let message = "internal error; the log has the reason under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
-    /// The same where the log has been told already.
+    /// An internal error that has been logged already.
     fn panicked() -> Self {
         let message = "internal error; the log has the place under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
@@ -64,19 +64,19 @@ impl Refused {
         self.status
     }
 
-    /// Something behind the API failed; the operator is told what, the log why.
+    /// A failure of the service `what` behind the API. The log gets the reason.
     pub(crate) fn unreachable(error: impl Display, what: &str) -> Self {
         tracing::error!("{error}");
         let message = format!("{what} failed; the log has the reason under this request id");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
-    /// Whether somebody else was there first.
+    /// Whether a concurrent change was first.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status == StatusCode::CONFLICT
     }
 
-    /// What is to be changed is not what it was when it was read.
+    /// The resource has changed since the caller read it.
     pub(crate) fn stale(message: impl Display) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
     }
@@ -135,12 +135,12 @@ impl IntoResponse for Refused {
     }
 }
 
-/// What is told of one thing.
+/// A successful answer about one resource.
 pub(crate) struct Told {
     pub(crate) status: StatusCode,
-    /// `null` where there is nothing more to tell. Its `version` becomes the `etag`.
+    /// The body; `null` sends none. Its `version` becomes the `etag`.
     pub(crate) view: Value,
-    /// Whether it was told before, under the same idempotency key.
+    /// Whether this is the stored answer of an earlier request with the same idempotency key.
     pub(crate) is_repeated: bool,
 }
 
@@ -174,18 +174,19 @@ impl IntoResponse for Told {
     }
 }
 
-/// Gives every answer a request id, in a header, and in the body where it is an error.
+/// Adds a request id to every answer: in a header and, for errors, in the body.
 pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
     let id = RequestId::at(office.store.clock().now(), office.store.dice().bits());
-    // Every line that is logged on the way names the request, that of a panic, too.
+    // The span adds the request id to every log line of this request, including that of a panic.
     let span = tracing::error_span!("request", request_id = %id);
     let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| Refused::panicked().into_response());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }
-    // Answers hold new secrets, and who uses what. Assets of the console say otherwise themselves.
+    // Answers can contain new secrets and usage of people. Assets of the console set their own
+    // header.
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
     let status = response.status();
@@ -193,7 +194,7 @@ pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next
     if is_error && !is_page(&response) { signed(response, &id).await } else { response }
 }
 
-/// Whether a person reads it; the console has put the reason on it.
+/// Whether the answer is a page of the console, which shows the error itself.
 fn is_page(response: &Response) -> bool {
     let kind = response.headers().get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(HTML))
@@ -316,7 +317,7 @@ pub(crate) fn checked(parent: &str, limits: Limits) -> Answer<Limits> {
     }
 }
 
-/// Writes whole numbers without their decimal point.
+/// Replaces numbers such as `3.0` by whole numbers.
 pub(crate) fn make_whole(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(make_whole),
@@ -329,7 +330,7 @@ pub(crate) fn make_whole(value: &mut Value) {
     }
 }
 
-/// Reads an id out of the path; one of another form names nothing.
+/// Parses an id from the path. A malformed id names nothing, so the error is 404.
 pub(crate) fn id<T: std::str::FromStr<Err: Display>>(text: &str) -> Answer<T> {
     text.parse()
         .map_err(|_| Refused::not_found(format!("`{}`", text.chars().take(80).collect::<String>())))

@@ -1,6 +1,8 @@
-//! `/usage/dead-letters` and `/usage/redrive`: what could not be stored, and sending it again.
+//! `/usage/dead-letters` and `/usage/redrive`: lists usage records that could not be stored, and
+//! sends them again.
 //!
-//! A message itself is never shown: it may hold anything. Its ids and the reason are.
+//! The content of a message is never returned, because it can contain anything. Only its ids and
+//! the reason are.
 
 use crate::Shared;
 use crate::answer::{Answer, Refused, body};
@@ -15,16 +17,16 @@ use baton_domain::record::UsageRecord;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What one call sends back, at most: it has to be over within the function's time.
+/// The most messages that one call sends again, so that it ends within the function's time limit.
 const REDRIVE_MAX: usize = 500;
-/// Records out of a log that one call takes.
+/// The most records from a log that one call accepts.
 const RECORDS_MAX: usize = 500;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Redrive {
     limit: Option<usize>,
-    /// Records out of the log, where they were written in full as the last resort.
+    /// Usage records from a log. The relay logs them in full if no queue accepts them.
     records: Vec<UsageRecord>,
 }
 
@@ -35,8 +37,8 @@ pub(crate) async fn peek(State(office): Shared) -> Answer<Json<Value>> {
     Ok(Json(json!({ "count": count, "data": data })))
 }
 
-/// Sends dead letters back to the usage queue, or records out of a log to it. It may be called
-/// again at any time, also after a failure: storing is idempotent.
+/// Sends dead letters, or records from a log, to the usage queue. It can be repeated at any time,
+/// also after a failure, because storing is idempotent.
 pub(crate) async fn redrive(
     State(office): Shared,
     visit: Visit,
@@ -68,7 +70,7 @@ impl crate::Office {
     }
 }
 
-/// What may be shown of a message: ids that have an id's form, and why it was not stored.
+/// The fields of a message that are safe to show: well-formed ids, and why it was not stored.
 fn view(letter: &DeadLetter) -> Value {
     let reason = UsageRecord::read(&letter.body).err();
     let fields: Value = serde_json::from_str(&letter.body).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! `/v1/organizations/spend_limits/effective`: each person's cap, where it comes from, and what
-//! is spent of it.
+//! `/v1/organizations/spend_limits/effective`: each person's spend limit, the scope that it comes
+//! from, and the current spend.
 
 use crate::answer::{Answer, Refused};
 use crate::spend_limits::{Pairs, cents, many, one, page_size, scope_view};
@@ -17,12 +17,12 @@ use baton_domain::spend_limit::{PERIODS, SpendLimitId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A person: what people call it, and where to reach it.
+/// Name and e-mail address of a person, or of a key without a user.
 #[derive(Default)]
 struct Principal {
     name: Option<String>,
     email: Option<String>,
-    /// The group of a key that is nobody's.
+    /// The group of a key without a user.
     group: Option<GroupId>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     Ok(Json(json!({ "data": data, "next_page": next })))
 }
 
-/// The periods asked for; none means those in which a cap holds.
+/// The requested periods. An empty list means the periods in which a limit applies.
 fn periods(pairs: &[(String, String)]) -> Answer<Vec<Period>> {
     let read = |name: &str| {
         let found = PERIODS.into_iter().find(|period| period.as_str() == name);
@@ -74,7 +74,7 @@ fn periods(pairs: &[(String, String)]) -> Answer<Vec<Period>> {
 }
 
 impl Office {
-    /// Everybody who is asked for: users, and keys that are nobody's. By id.
+    /// The requested users and keys without a user, sorted by id.
     async fn people(&self, pairs: &[(String, String)]) -> Answer<BTreeMap<Scope, Principal>> {
         let mut people = BTreeMap::<Scope, Principal>::new();
         for key in self.all::<Key>().await? {
@@ -101,7 +101,7 @@ impl Office {
         Ok(people)
     }
 
-    /// Those who spent most first.
+    /// Sorts by spend in the period, highest first.
     async fn by_spend(
         &self,
         people: Vec<(Scope, Principal)>,

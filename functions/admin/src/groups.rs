@@ -1,4 +1,4 @@
-//! `/groups`: the sets of accounts that keys draw on.
+//! `/groups`: the groups of accounts that keys use.
 
 use crate::accounts::{ModelPatternKey, patterns, shown};
 use crate::answer::{Answer, Refused, Told, body, id};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
-/// What the group is called that is made by itself.
+/// The name of the group that Baton creates itself.
 const DEFAULT: &str = "default";
 
 #[derive(Deserialize)]
@@ -158,7 +158,7 @@ pub(crate) async fn remove(
     Ok(told)
 }
 
-/// What a group is for, in at most 2,000 characters.
+/// Checks the description of a group: at most 2,000 characters.
 fn description(text: String) -> Answer<String> {
     if text.chars().count() > DESCRIPTION_CHARACTERS_MAX {
         let message =
@@ -169,8 +169,8 @@ fn description(text: String) -> Answer<String> {
 }
 
 impl Office {
-    /// The groups that an account or key is to be in: those named, else the default one. Each
-    /// must exist; the default one is made if it does not.
+    /// Returns the named groups for an account or key, or the default group if none is named. The
+    /// default group is created if it is missing; named groups must exist.
     pub(crate) async fn groups_or_default(&self, named: Vec<GroupId>) -> Answer<Vec<GroupId>> {
         if named.is_empty() {
             return Ok(vec![self.default_group().await?]);

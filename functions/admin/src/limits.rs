@@ -1,5 +1,5 @@
-//! `/limits`: the organisation's pool, and what clients are told beside a spent limit. The limits
-//! of keys, users and groups are fields of theirs.
+//! `/limits`: the limits of the organization, and the text that is added to spend limit errors.
+//! Limits of keys, users and groups are fields of those resources.
 
 use crate::Shared;
 use crate::answer::{Answer, Refused, Told, body, checked};
@@ -13,7 +13,7 @@ use baton_domain::scope::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// The longest text of the operator's own, in characters.
+/// The maximum length of the text in characters.
 const MESSAGE_MAX: usize = 1000;
 
 pub(crate) async fn organization(State(office): Shared) -> Answer<Json<Limits>> {

@@ -1,5 +1,5 @@
-//! `/oauth/start` and `/oauth/finish`: signing an account in with a browser, by the authorization code
-//! grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
+//! `/oauth/start` and `/oauth/finish`: signs an account in with a browser, by the authorization
+//! code grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
 
 use crate::accounts::AccountInput;
 use crate::answer::{Answer, Refused, Told, body};
@@ -23,12 +23,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Longer than any state that is given out.
+/// Longer than any `state` that Baton creates.
 const STATE_BYTES_MAX: usize = 256;
-/// For so long a sign-in may take.
+/// How long a sign-in can take.
 const MINUTES: i64 = 10;
 
-/// Where to sign in, and what for.
+/// The body of `/oauth/start`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Start {
@@ -40,9 +40,9 @@ struct Start {
     token_endpoint_auth_method: ClientAuth,
     scope: Option<String>,
     redirect_uri: String,
-    /// The fields of the account that is to be made…
+    /// The fields of the account to create, or
     account: Option<Box<RawValue>>,
-    /// … or the account that is to be signed in.
+    /// the account that gets a new credential.
     account_id: Option<AccountId>,
 }
 
@@ -53,7 +53,8 @@ struct Finish {
     code: Secret,
 }
 
-/// A sign-in under way. It is kept sealed: the verifier and the client secret are in it.
+/// An unfinished sign-in. It is stored sealed, because it contains the verifier and the client
+/// secret.
 #[derive(Serialize, Deserialize)]
 struct SignIn {
     exchange: Exchange,
@@ -62,11 +63,11 @@ struct SignIn {
     client_secret: Option<String>,
     account: Option<Box<RawValue>>,
     account_id: Option<AccountId>,
-    /// What the account was bound to when the sign-in began.
+    /// The provider, address and proxy that the account had when the sign-in began.
     bound_to: Option<String>,
 }
 
-/// `POST /oauth/start`: answers the page to open in a browser.
+/// `POST /oauth/start`: returns the page to open in a browser.
 pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
     let start: Start = body(&bytes)?;
     office.check_start(&start).await?;
@@ -92,7 +93,7 @@ pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
     Ok(Told::created(page))
 }
 
-/// `POST /oauth/finish`: redeems the code; answers the account, signed in.
+/// `POST /oauth/finish`: redeems the code and returns the account, signed in.
 pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let finish: Finish = body(&bytes)?;
     let gone = || {
@@ -101,7 +102,7 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
              start again with POST /oauth/start"
         ))
     };
-    // Ours have 43 characters, and a key of the store takes 2,048 bytes.
+    // States have 43 characters, and DynamoDB accepts keys of at most 2,048 bytes.
     if finish.state.len() > STATE_BYTES_MAX {
         return Err(gone());
     }
@@ -151,13 +152,13 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
     if told.is_repeated {
         return Ok(told);
     }
-    // What was held against the account was held against what it was.
+    // The stored health belongs to the previous credential.
     office.reset_health(&stored.value.id).await?;
     office.view_now(&stored).await.map(Told::ok)
 }
 
 impl Start {
-    /// Where the browser is to go (RFC 6749 §4.1.1, RFC 7636 §4.3).
+    /// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
     fn page(&self, state: &str, verifier: &str) -> String {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let mut query = Serializer::new(String::new());
@@ -172,7 +173,7 @@ impl Start {
 }
 
 impl Office {
-    /// What can be known to be wrong before anybody signs in.
+    /// Checks everything that can be checked before a person signs in.
     async fn check_start(&self, start: &Start) -> Answer<()> {
         for (name, url) in
             [("authorization_url", &start.authorization_url), ("token_url", &start.token_url)]
@@ -187,7 +188,7 @@ impl Office {
         }
     }
 
-    /// What the account that is to be signed in is bound to.
+    /// The current provider, address and proxy of the account that is to be signed in.
     async fn bound_now(&self, id: Option<&AccountId>) -> Answer<Option<String>> {
         match id {
             Some(id) => Ok(Some(of_credential(&self.named(id).await?.value))),
@@ -195,20 +196,20 @@ impl Office {
         }
     }
 
-    /// The account that a body names.
+    /// Returns the account that a body names.
     async fn named(&self, id: &AccountId) -> Answer<Stored<Account>> {
         let found = self.store.read::<Account>(id).await?;
         found.ok_or_else(|| Refused::bad(format!("account {id} does not exist")))
     }
 
-    /// Where tokens are had.
+    /// The client for token endpoints.
     pub(crate) fn endpoint(&self) -> Answer<&TokenEndpoint> {
         self.endpoint
             .as_ref()
             .ok_or_else(|| Refused::bad("sign-ins are not available during the first start"))
     }
 
-    /// 43 characters that nobody can guess.
+    /// A random text of 43 characters (256 bits).
     pub(crate) fn random(&self) -> String {
         let mut bytes = [0; 32];
         self.store.dice().fill(&mut bytes);

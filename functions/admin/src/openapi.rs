@@ -1,6 +1,6 @@
-//! `/openapi.json`: the API's description in the form `OpenAPI` 3.1. Routes come from the table that mounts
-//! them; what bodies look like is `openapi/components.json`, which a client's tests hold to the
-//! answers (`tests/clients/schemathesis.rs`).
+//! `/openapi.json`: the OpenAPI 3.1 document. Routes come from the table that mounts them, schemas
+//! and parameters from `openapi/components.json`. `tests/clients/schemathesis.rs` compares the
+//! document with real answers.
 
 use crate::actor::Access;
 use crate::answer::{Answer, Refused};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 const COMPONENTS: &str = include_str!("../openapi/components.json");
 
-/// What each refusal means.
+/// The error statuses and their descriptions.
 const REFUSALS: [(u16, &str); 10] = [
     (400, "The request is invalid; the message names the field."),
     (401, "The credential is missing or invalid."),
@@ -91,7 +91,7 @@ fn content_of(schema: &str) -> Value {
     json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
 }
 
-/// Whether the route can answer so.
+/// Whether the route can return this error status.
 fn refuses(route: &Route, status: u16) -> bool {
     let names_something = route.path.contains('{');
     match status {
@@ -106,7 +106,7 @@ fn refuses(route: &Route, status: u16) -> bool {
     }
 }
 
-/// Whether it changes something that has a version.
+/// Whether the route changes a resource that has a version.
 fn names_version(route: &Route) -> bool {
     matches!(route.verb, Verb::Patch | Verb::Delete)
         || route.path.ends_with("/rotate")
@@ -132,7 +132,7 @@ fn path_names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// `post_keys_rotate`; with `_one` behind what is named by an id.
+/// For example `post_keys_one_rotate`: `one` replaces an id in the path.
 fn operation_id(route: &Route) -> String {
     let words = route.path.split('/').filter(|part| !part.is_empty());
     let words = words.map(|part| if part.starts_with('{') { "one" } else { part });

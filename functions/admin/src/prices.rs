@@ -1,5 +1,5 @@
-//! `/prices`: the built-in prices and those that the operator has set over them, by date. How they
-//! lie over one another is `domain::own_price`'s business.
+//! `/prices`: built-in prices and own prices of the operator, by model and date.
+//! `domain::own_price` defines how they combine.
 
 use crate::answer::{Answer, Refused, Told, body};
 use crate::query::{Paging, bound, says};
@@ -18,11 +18,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A million dollars a million tokens: dearer is a typing error.
+/// The highest accepted price: a million dollars per million tokens. Anything above is a typing
+/// error.
 const MICROS_MAX: u64 = 1_000_000_000_000;
 const MICROS: u64 = 1_000_000;
 
-/// Dollars a million tokens, as text with six places.
+/// US dollars per million tokens, written with six decimal places.
 #[derive(Clone, Copy)]
 struct Usd(u64);
 
@@ -45,7 +46,7 @@ impl<'de> Deserialize<'de> for Usd {
     }
 }
 
-/// [`Rates`] in dollars a million tokens.
+/// [`Rates`] in US dollars per million tokens.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UsdRates {
@@ -174,7 +175,8 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
             .above
             .map(|above| Above { prompt_tokens: above.prompt_tokens, rates: above.rates.into() }),
         us_geo: new.us_geo,
-        // When it was set tells prices apart that were set anew for the same day.
+        // The time of creation distinguishes prices that were set one after another for the same
+        // day.
         version: format!("own-{now:.3}"),
     };
     let stored = office.store.stamp(OwnPrice { id, price }, None);
@@ -209,7 +211,7 @@ fn shortened(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
-/// A model's id: a pattern that names one.
+/// Checks a model id, which is a pattern without `*`.
 fn model(text: String) -> Answer<String> {
     let literal = ModelPattern::new(text).ok().filter(ModelPattern::is_literal);
     let bad = || {
@@ -219,7 +221,7 @@ fn model(text: String) -> Answer<String> {
 }
 
 impl Office {
-    /// From when a price holds, in whole seconds: now unless said otherwise.
+    /// The start of a price in whole seconds; by default now.
     fn start(&self, text: Option<&str>) -> Answer<Timestamp> {
         let at = text.map_or_else(
             || Ok(self.store.clock().now()),
@@ -234,7 +236,7 @@ impl Office {
         Ok(Timestamp::from_second(at.as_second()).unwrap_or(at))
     }
 
-    /// The prices of the models that are wanted, by model and date.
+    /// The prices of the wanted models, by model and date.
     async fn price_rows(
         &self,
         wants: impl Fn(&str) -> bool,

@@ -1,5 +1,5 @@
-//! Every route of the API, once: who may use it, what answers it, and what its description says.
-//! The router, the access check and `openapi` are all made from this table.
+//! The table of all API routes: who can use them, their handlers and their descriptions. The
+//! router, the access check and `openapi` are built from it.
 
 use crate::actor::Access;
 use crate::answer::{Answer, Refused};
@@ -13,13 +13,14 @@ use baton_domain::printable::escaped;
 use http::Method;
 use std::sync::Arc;
 
-/// What every path begins with.
+/// The prefix of all paths.
 pub(crate) const BASE: &str = "/api/v1";
-/// Routes that mirror Anthropic's Admin API are behind this, too, below [`BASE`] and beside it.
+/// Routes that mirror Anthropic's Admin API are also served below this prefix, with and without
+/// [`BASE`].
 const MIRROR: &str = "/v1";
 const MIRRORED: &str = "/organizations/";
 
-/// The methods in use.
+/// The HTTP methods in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
@@ -45,17 +46,17 @@ impl Verb {
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
     pub(crate) verb: Verb,
-    /// Below [`BASE`]; the form is that of axum and of the description alike.
+    /// The path below [`BASE`], in the form that axum and OpenAPI share.
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) access: Access,
-    /// The parameters of its query, by their names in the description.
+    /// The query parameters, by their names in `openapi/components.json`.
     pub(crate) query: &'static [&'static str],
-    /// The schema of its body.
+    /// The schema of the request body.
     pub(crate) takes: Option<&'static str>,
-    /// What its good answer may be.
+    /// The media types of a successful answer.
     pub(crate) media: &'static [&'static str],
-    /// Status and schema of its good answer.
+    /// The status and the schema of a successful answer.
     pub(crate) gives: (u16, Option<&'static str>),
     handler: Handler,
 }
@@ -84,7 +85,7 @@ impl Route {
         Self::new(Verb::Get, path, summary, (200, Some(gives)), handler)
     }
 
-    /// A POST that creates; its answer has what was made.
+    /// A POST that creates a resource and returns it.
     const fn create(
         path: &'static str,
         summary: &'static str,
@@ -104,7 +105,7 @@ impl Route {
         Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
     }
 
-    /// A PUT that replaces what is there.
+    /// A PUT that replaces a value.
     const fn set(
         path: &'static str,
         summary: &'static str,
@@ -135,17 +136,17 @@ impl Route {
         Self { takes: Some(schema), ..self }
     }
 
-    /// Answers a file in one of these forms.
+    /// Returns a file with one of these media types.
     const fn file(self, media: &'static [&'static str]) -> Self {
         Self { media, ..self }
     }
 
-    /// Open to everybody, without a credential.
+    /// Accessible to everybody, without a credential.
     const fn for_anybody(self) -> Self {
         Self { access: Access::Anybody, ..self }
     }
 
-    /// Open to members, for what is their own: the handler asks the visit whose that is.
+    /// Accessible to members for their own keys and usage, which the handler checks.
     const fn for_members(self) -> Self {
         Self { access: Access::Member, ..self }
     }
@@ -332,13 +333,13 @@ pub(crate) static ROUTES: &[Route] = &[
         .for_anybody(),
 ];
 
-/// A router with the routes whose access is wanted.
+/// Builds a router with the routes whose access is wanted.
 pub(crate) fn mounted(wants: impl Fn(Access) -> bool) -> Router<Arc<Office>> {
     let wanted = ROUTES.iter().filter(|route| wants(route.access));
     wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
-/// The routes that mirror Anthropic's Admin API, where its clients look for them.
+/// The routes that mirror Anthropic's Admin API, at the paths that its clients use.
 pub(crate) fn mirrored() -> Router<Arc<Office>> {
     let wanted = ROUTES.iter().filter(|route| route.path.starts_with(MIRRORED));
     wanted.fold(Router::new(), |router, route| {
@@ -346,17 +347,17 @@ pub(crate) fn mirrored() -> Router<Arc<Office>> {
     })
 }
 
-/// Who may use the route at this path, as the router has matched it. One that is not in the table
-/// is for administrators.
+/// The access of the route at this path, which is the pattern that the router has matched. Unknown
+/// routes are for administrators.
 pub(crate) fn access(method: &Method, path: &str) -> Access {
     found(method, path).map_or(Access::Admin, |route| route.access)
 }
 
-/// Refuses a query with a name that the route at this path does not know: a filter that is mistyped
-/// would answer everybody's rows.
+/// Refuses unknown query parameters, because a list with a mistyped filter would return everybody's
+/// rows.
 pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> Answer<()> {
     let Some(route) = found(method, path) else { return Ok(()) };
-    // Names that repeat are written `name[]`, too.
+    // Repeated parameters can also be written as `name[]`.
     let is_known = |name: &str| route.query.contains(&name.strip_suffix("[]").unwrap_or(name));
     let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     let Some(unknown) = names.find(|name| !is_known(name)) else { return Ok(()) };

@@ -1,7 +1,7 @@
-//! `GET /usage/export`: every event of a period, newest first, as one file.
+//! `GET /usage/export`: all requests of a period, newest first, as one file.
 //!
-//! The file is written while the events are read, a page at a time, so its length does not matter.
-//! A failure in the middle breaks the connection: a file that ends well is whole.
+//! The file is written while the records are read page by page, so its size does not matter. A
+//! failure aborts the connection, so that a truncated file cannot be taken for a complete one.
 
 mod columnar;
 mod columns;
@@ -24,10 +24,11 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use parquet::errors::ParquetError;
 use serde::Deserialize;
 
-/// Events that are in memory at a time.
+/// Records that are read at a time.
 const PAGE: usize = 1000;
 
-/// Events in a row group: large enough to compress repeated texts, small enough for 128 MB.
+/// Records in a row group: large enough to compress repeated texts, small enough for 128 MB of
+/// memory.
 const ROW_GROUP: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -56,7 +57,7 @@ impl Format {
         }
     }
 
-    /// How many events are written at once.
+    /// The number of records that are written at once.
     fn batch(self) -> usize {
         match self {
             Self::Csv | Self::Jsonl => PAGE,
@@ -88,7 +89,7 @@ pub(crate) async fn export(
     Ok((head, body).into_response())
 }
 
-/// Why a file stays a fragment.
+/// The reason why a file is incomplete.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
@@ -101,7 +102,7 @@ enum Broken {
     Parquet(#[from] ParquetError),
 }
 
-/// The pieces of the file.
+/// The file as a stream of bytes.
 fn file(
     store: Store,
     filter: EventFilter,
@@ -130,7 +131,7 @@ fn file(
     }
 }
 
-/// A file of one of the formats.
+/// The writer of a format.
 enum Writer {
     Csv,
     Jsonl,
