@@ -1,5 +1,5 @@
-// What the console does beyond links and forms: copying, asking before what cannot be undone,
-// trying an account in place, choosing colours at once, and keeping the first page fresh.
+// The script of the console: copies texts, asks before actions that cannot be undone, tests an
+// account without leaving the page, switches colors at once, and refreshes the first page.
 "use strict";
 (() => {
   const say = (text) => {

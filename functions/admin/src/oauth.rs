@@ -40,9 +40,9 @@ struct Start {
     token_endpoint_auth_method: ClientAuth,
     scope: Option<String>,
     redirect_uri: String,
-    /// The fields of the account to create, or
+    /// The fields of the account to create.
     account: Option<Box<RawValue>>,
-    /// the account that gets a new credential.
+    /// The account that gets a new credential, in the place of `account`.
     account_id: Option<AccountId>,
 }
 

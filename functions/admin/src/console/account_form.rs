@@ -1,4 +1,4 @@
-//! What can be set of an account, and the kinds of credentials it may have.
+//! The form fields of an account, and of each kind of credential.
 
 use super::accounts::HERE;
 use super::block::Block;
@@ -9,7 +9,7 @@ use super::show::said;
 use super::thing::{self, Tried};
 use serde_json::{Value, json};
 
-/// The fields of an account but its credential.
+/// The fields of an account other than its credential.
 pub(super) fn specs(groups: &Names) -> Vec<Spec> {
     vec![
         Spec::new("name", "Name", "", Kind::Text),
@@ -110,13 +110,13 @@ impl Credential {
         }
     }
 
-    /// What was typed; an API key unless it says otherwise.
+    /// The kind of credential in a submitted form; an API key by default.
     fn of(typed: &Typed) -> Self {
         let named = |kind: &Self| kind.name() == typed.get("credential.type");
         Self::ALL.into_iter().find(named).unwrap_or(Self::ApiKey)
     }
 
-    /// Whether that is what was typed.
+    /// Whether the submitted form has this kind of credential.
     pub(super) fn is_of(self, typed: &Typed) -> bool {
         Self::of(typed) == self
     }
@@ -179,7 +179,7 @@ impl Credential {
     }
 }
 
-/// The credential that was typed, as the API takes it.
+/// Converts the credential in a submitted form to JSON for the API.
 pub(super) fn read_credential(typed: &Typed) -> Value {
     let kind = Credential::of(typed);
     let mut credential = created(&kind.specs(), typed)["credential"].take();
@@ -204,7 +204,7 @@ pub(super) fn credential_form(
         .error(thing::error(&kind.specs(), tried))
 }
 
-/// The page of a new account: a form for each kind of credential, of which the first is open.
+/// The page of a new account with a form for each kind of credential. The first form is open.
 pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -> Vec<Block> {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let form = |kind: Credential| {

@@ -1,5 +1,5 @@
-//! Signing an account in with a browser: the form that begins it, the address to open, and the form
-//! that takes what the browser ends with. The exchange is the API's business.
+//! Browser sign-ins of accounts: the form that starts one, the page with the address to open, and
+//! the form that takes the code. The API exchanges the code.
 
 use super::Desk;
 use super::account_form::specs as account_specs;
@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/accounts/{id}/sign-in", post(start_again))
 }
 
-/// Where to sign in, and as which client.
+/// The fields of the sign-in: endpoints, client and redirect URI.
 fn specs() -> Vec<Spec> {
     let ways = [("client_secret_post", "body"), ("client_secret_basic", "header (Basic)")];
     let ways = ways.map(|(value, name)| (value.to_owned(), name.to_owned()));
@@ -59,7 +59,7 @@ fn specs() -> Vec<Spec> {
     ]
 }
 
-/// The folded form of a new account that is signed in.
+/// The collapsed form for a new account with a sign-in.
 pub(super) fn new_fold(groups: &Names, tried: Option<&Tried>) -> Block {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let mut all = account_specs(groups);
@@ -73,7 +73,7 @@ pub(super) fn new_fold(groups: &Names, tried: Option<&Tried>) -> Block {
     Block::Fold("new-sign_in".into(), title.into(), form)
 }
 
-/// The folded form that signs an account in, or in anew.
+/// The collapsed form that signs an existing account in.
 pub(super) fn again_fold(id: &str, tried: Option<&Tried>) -> Block {
     let form = Form::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Start the sign-in")
         .fields(thing::fields(&specs(), &Value::Null, tried))
@@ -116,7 +116,7 @@ async fn start_again(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
     }
 }
 
-/// The address to open, and where to put what it ends with.
+/// The page with the address to open and the form for the code.
 fn show_way(guest: &Guest, begun: &Value, account: &str) -> Response {
     let url = said(&begun["authorize_url"]);
     let until = moment(&said(&begun["expires_at"]));
@@ -174,8 +174,8 @@ async fn finish(guest: Guest, body: Bytes) -> Outcome {
     }
 }
 
-/// The code in what was typed: the code itself, or the address that the browser was sent to with
-/// `code` and `state` in its query (RFC 6749 §4.1.2).
+/// Finds the code in the text of a form: the code itself, or the redirect address with `code` and
+/// `state` in its query (RFC 6749 §4.1.2).
 fn code_in(said: &str, state: &str) -> Result<String, String> {
     let said = said.trim();
     if said.is_empty() {

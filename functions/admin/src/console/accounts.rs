@@ -1,4 +1,4 @@
-//! Accounts: where requests may go, how they are doing, and what can be done about it.
+//! Pages of accounts: list, state, settings and actions.
 
 use super::Desk;
 use super::account_form::{Credential, credential_form, new_blocks, read_credential, specs};
@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/accounts/{id}/delete", post(remove))
 }
 
-/// What people call a state of the API.
+/// The word for an account status of the API.
 pub(super) fn named(status: &str) -> &str {
     match status {
         "auth_failed" => "credential refused",
@@ -40,7 +40,7 @@ pub(super) fn named(status: &str) -> &str {
     }
 }
 
-/// An account's state, and why.
+/// A cell with an account's state and its reason.
 pub(super) fn state(view: &Value) -> Cell {
     let status = view["status"].as_str().unwrap_or_default();
     let tone = match status {
@@ -58,7 +58,7 @@ pub(super) fn state(view: &Value) -> Cell {
     cell
 }
 
-/// How much of the upstream's own limits is used.
+/// A cell with the used share of the upstream's own limits.
 fn utilisation(view: &Value) -> Cell {
     let used = view["utilisation"].as_object();
     let meters = used.into_iter().flatten().filter_map(|(name, value)| {
@@ -78,7 +78,7 @@ fn window(name: &str) -> String {
     }
 }
 
-/// The accounts of something, in few columns.
+/// A short table of accounts, for the page of a group.
 pub(super) fn brief(accounts: &[Value]) -> Table {
     let mut table =
         Table::new("accounts", "Accounts", &["Name", "State", "Until", "Utilization", "#Priority"]);
@@ -150,7 +150,8 @@ async fn new(guest: Guest) -> Outcome {
     Ok(guest.show("New account", new_page(&guest, &groups, (None, None))))
 }
 
-/// The forms of a new account, with what was tried of one with a credential, or of a sign-in.
+/// The forms of a new account. `made` and `signed_in` are refused attempts, with a credential or
+/// with a sign-in.
 pub(super) fn new_page(
     guest: &Guest,
     groups: &Names,
@@ -178,7 +179,7 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
     }
 }
 
-/// What was tried on the page of an account.
+/// The refused forms and the message to show on the page of an account.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) edit: Option<Tried>,
@@ -187,7 +188,7 @@ pub(super) struct Told {
     pub(super) said: Option<(Tone, String)>,
 }
 
-/// The page of an account.
+/// The title and the blocks of the page of an account.
 pub(super) async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Block>)> {
     let path = format!("{API}/{id}");
     let (view, groups) = futures_util::try_join!(guest.get(path), Names::of(guest, "groups"))?;

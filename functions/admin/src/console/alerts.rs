@@ -1,4 +1,4 @@
-//! Alerts: where they go, what they tell, and what has not arrived yet.
+//! The page of alerts: channels, format, thresholds and undelivered alerts.
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 const API: &str = "/api/v1/alerts";
 const HERE: &str = "/console/alerts";
-/// What an address is removed with; no address is stored for it.
+/// The checkbox that removes the webhook. The API has no field for it.
 const NO_WEBHOOK: &str = "no_webhook";
-/// Thresholds as people write them.
+/// The field with the thresholds as text.
 const PERCENTS: &str = "percents";
 
 pub(super) fn routes() -> Router<Desk> {
@@ -52,11 +52,11 @@ fn specs() -> Vec<Spec> {
     ]
 }
 
-/// What was typed, as the API takes it.
+/// Converts a submitted form to JSON for the API.
 fn body(typed: &Typed) -> Value {
     let mut body = json!({ "form": typed.get("form") });
     let mut say = |name: &str, value: Value| body[name] = value;
-    // The field shows what is set, so an empty one means none.
+    // The field shows the stored topic, so an empty field means that there is none.
     let topic = typed.get("sns_topic_arn").trim();
     say("sns_topic_arn", if topic.is_empty() { Value::Null } else { json!(topic) });
     for name in ["url", "signing_secret"] {
@@ -69,7 +69,7 @@ fn body(typed: &Typed) -> Value {
         say("url", Value::Null);
     }
     let percents = typed.get(PERCENTS).split([',', ' ', '\n']).map(str::trim);
-    // What is no number goes to the API as it is, which says so.
+    // Text that is not a number is sent as it is, so that the API reports it.
     let percent = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |n| json!(n));
     say("thresholds", percents.filter(|text| !text.is_empty()).map(percent).collect());
     body

@@ -1,4 +1,4 @@
-//! The audit trail: who changed what, before and after.
+//! The page of the audit trail: who changed what, with the values before and after.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -77,7 +77,7 @@ async fn list(guest: Guest) -> Outcome {
     Ok(guest.show("Audit", blocks))
 }
 
-/// What was changed, by its name and id.
+/// A cell with the name and the id of the changed resource.
 fn target(row: &Value) -> Cell {
     let id = said(&row["target"]);
     let name = [&row["after"], &row["before"]].into_iter().find_map(|view| view["name"].as_str());
@@ -112,7 +112,7 @@ fn changes(row: &Value) -> Piece {
     Piece::Changes(summary, different)
 }
 
-/// The fields of a view, those inside others by both names; what is empty is left out.
+/// The fields of a JSON object by their dotted paths. Empty ones are left out.
 fn flat(view: &Value) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     flatten("", view, &mut all);

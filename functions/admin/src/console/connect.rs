@@ -1,4 +1,4 @@
-//! How clients are pointed at Baton: what to paste, with the key where there is one.
+//! The page with the settings and code for connecting clients, with the key if it is known.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -8,9 +8,9 @@ use super::guest::Guest;
 use axum::Router;
 use axum::routing::get;
 
-/// What stands where a key belongs.
+/// The placeholder for a key.
 const NO_KEY: &str = "bt_YOUR_KEY";
-/// The longest address that is shown.
+/// The maximum length of an address.
 const ADDRESS_CHARS_MAX: usize = 200;
 
 pub(super) fn routes() -> Router<Desk> {
@@ -48,7 +48,7 @@ async fn read(guest: Guest) -> Outcome {
     Ok(guest.show("Connect", blocks))
 }
 
-/// What to paste, for each kind of client.
+/// Settings and code for each kind of client.
 pub(super) fn snippets(relay: &str, key: &str) -> Vec<Block> {
     let code = |id: &str, label: &str, text: String| Block::Code(id.into(), label.into(), text);
     vec![

@@ -1,4 +1,4 @@
-//! Groups: the sets of accounts that keys draw on.
+//! Pages of groups.
 
 use super::Desk;
 use super::ask::Outcome;

@@ -1,5 +1,4 @@
-//! Keys: who may ask, for what, and how much. A secret is shown in the answer that made it, and
-//! nowhere else.
+//! Pages of keys. A secret is shown only on the page that follows its creation.
 
 use super::ask::Outcome;
 use super::block::{Block, Link, Piece, Table, Tone, code, link, maybe, text};
@@ -27,7 +26,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/keys/{id}/delete", post(remove))
 }
 
-/// Whose keys may be, and what they may draw on.
+/// The names of the groups and users that keys can have.
 struct Around {
     groups: Names,
     users: Names,
@@ -41,7 +40,7 @@ impl Around {
     }
 }
 
-/// What may be set; a member may rename its key and switch it off.
+/// The fields that can be set. Members can only rename a key and switch it off.
 fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
     let name = Spec::new("name", "Name", "", Kind::Text);
     let on = Spec::new("enabled", "On", "A key that is off is refused.", Kind::Flag);
@@ -105,7 +104,7 @@ async fn list(guest: Guest) -> Outcome {
     Ok(guest.show("Keys", blocks))
 }
 
-/// Keys with what they are bound by.
+/// The table of keys with their limits.
 fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
     let columns = ["Name", "State", "User", "Group", "Limits", "Models", "Expires"];
     let mut table = Table::new("keys", "Keys, oldest first", &columns);
@@ -126,7 +125,7 @@ fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
     table
 }
 
-/// A member's own keys.
+/// The table of a user's own keys.
 pub(super) fn own_table(rows: &[Value]) -> Table {
     let mut table =
         Table::new("keys", "Your keys", &["Name", "State", "Limits", "Models", "Expires"]);
@@ -180,7 +179,7 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
     }
 }
 
-/// The page that a secret is on: no GET has it, so no history and no cache.
+/// The page with a new secret. It answers a POST, so neither history nor cache contains it.
 fn show_secret(guest: &Guest, title: &str, view: &Value) -> axum::response::Response {
     let secret = said(&view["secret"]);
     let name = cut(&said(&view["name"]), 80);

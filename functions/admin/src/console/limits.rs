@@ -1,4 +1,5 @@
-//! Spend limits: the organisation's pool, caps on each person, and who has spent what of them.
+//! The page of limits: spend limits per person, spend per person, and the limits of the whole
+//! organization.
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
@@ -27,7 +28,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/limits/{id}/delete", post(remove))
 }
 
-/// A form of this page that was refused.
+/// The refused form of this page.
 enum Refused {
     Cap(Tried),
     Pool(Tried),
@@ -85,7 +86,7 @@ fn message_spec() -> Spec {
     Spec::new("message", "Text", "For example, whom to ask for a higher limit.", Kind::Maybe)
 }
 
-/// Cents of the API as dollars.
+/// Converts cents of the API to dollars.
 fn dollars(cents: &Value) -> Cell {
     let Some(cents) = cents.as_str() else { return text("unlimited") };
     let (whole, part) = cents.split_once('.').unwrap_or((cents, ""));
@@ -185,7 +186,7 @@ fn spent_block(guest: &Guest, answer: &Value) -> Block {
     Block::Table(table)
 }
 
-/// How much of a limit is used.
+/// A cell with the used share of a limit.
 fn used(row: &Value) -> Cell {
     let cents = |name: &str| row[name].as_str().and_then(|text| text.parse::<f64>().ok());
     match (cents("period_to_date_spend"), cents("amount")) {
@@ -232,14 +233,15 @@ async fn set(guest: Guest, body: Bytes) -> Outcome {
     let asked = guest.ask(Method::POST, CAPS).body(body).send().await;
     let is_of_amount = |why: &Trouble| why.message.starts_with("`amount`");
     let refused = |why: Trouble| {
-        // The form takes dollars, and the API cents.
+        // The form has dollars, and the API cents.
         let message = "`usd`: expected US dollars and whole cents, such as 12.50".to_owned();
         if is_of_amount(&why) { Trouble { message, ..why } } else { why }
     };
     told(&guest, asked.map_err(refused), |why| Refused::Cap(Tried { typed, why })).await
 }
 
-/// Dollars as cents, as far as that can be; the API says what is wrong with the rest.
+/// Converts dollars to cents. Text that is not an amount stays as it is, so that the API reports
+/// it.
 fn cents(usd: &str) -> String {
     let (whole, part) = usd.split_once('.').unwrap_or((usd, ""));
     let text = match part.len() {

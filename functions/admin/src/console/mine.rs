@@ -1,4 +1,4 @@
-//! What is a visitor's own: its keys, and what they come to.
+//! Pages of the visitor's own keys and usage.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -15,7 +15,7 @@ pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/mine", get(read)).route("/mine/usage", get(usage))
 }
 
-/// The visitor's id, if it is a user.
+/// The visitor's user id, or `None` for the admin token.
 fn own(guest: &Guest) -> Option<String> {
     match &guest.visitor.actor {
         Actor::User { id, .. } => Some(id.to_string()),

@@ -1,4 +1,4 @@
-//! The first page: what today comes to, how the last month went, and how the accounts are.
+//! The first page: today's numbers, the last month, and the health of accounts.
 
 use super::ask::Outcome;
 use super::block::{Block, Cell, Link, Piece, Table, Tile, Tone, badge, link, number, text};
@@ -92,7 +92,7 @@ fn tiles(today: &Value, before: &Value) -> Vec<Tile> {
     ]
 }
 
-/// Errors of requests, in percent.
+/// The share of failed requests in percent.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, to one place")]
 fn error_rate(row: &Value) -> String {
     let count = |name: &str| row[name].as_u64().unwrap_or_default();
@@ -195,7 +195,7 @@ fn by_key(rows: &[Value]) -> Block {
     }))
 }
 
-/// How many accounts are how, and those that need somebody.
+/// The number of accounts by state, and the accounts that need attention.
 fn health(all: &[Value]) -> Vec<Block> {
     let with = |status: &str| all.iter().filter(|one| one["status"] == status).count();
     let counts = [

@@ -1,4 +1,4 @@
-//! Prices: what models cost, built in and set by operators.
+//! Pages of prices, built-in and own.
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
@@ -149,7 +149,8 @@ async fn new(guest: Guest) -> Outcome {
     Ok(guest.show("New price", new_blocks(&guest, &start, None)))
 }
 
-/// The price that the query names, to begin with, but for its date; nothing where it names none.
+/// The price that the query names, without its date, as the start of a new one; empty if it names
+/// none.
 async fn start(guest: &Guest) -> Outcome<Value> {
     let (model, from) = (guest.query.get("model"), guest.query.get("from"));
     if model.is_empty() {
@@ -170,7 +171,7 @@ fn new_blocks(guest: &Guest, start: &Value, tried: Option<&Tried>) -> Vec<Block>
     ]
 }
 
-/// A model's id in a path, where a plus is a plus.
+/// A model id for a path, where `+` must stay a plus.
 fn in_path(model: &str) -> String {
     let text: String = form_urlencoded::byte_serialize(model.as_bytes()).collect();
     text.replace('+', "%20")

@@ -1,4 +1,4 @@
-//! Requests: which there were, and one of them in full.
+//! Pages of requests: the list, and the details of one.
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/requests", get(list)).route("/requests/{id}", get(read))
 }
 
-/// Whose requests may be asked for.
+/// The names of keys, accounts and users for the filter.
 struct Around {
     keys: Names,
     accounts: Names,
@@ -69,7 +69,7 @@ fn filter(guest: &Guest, around: &Around) -> Block {
     for field in &mut form.fields {
         if matches!(field.name, "from" | "to") {
             field.shape = super::form::Shape::Line("date", "text");
-            // A day of a longer time, which the browser's own field would not show.
+            // Only the day of a time, because a date input shows nothing else.
             field.value = field.value.get(..10).unwrap_or_default().to_owned();
         }
     }
@@ -142,7 +142,7 @@ fn outcome(row: &Value) -> Cell {
     cell
 }
 
-/// Where one request is: among those of its key in its millisecond.
+/// The API query that finds one request: those of its key within one millisecond.
 fn place(guest: &Guest) -> Outcome<String> {
     let at: Timestamp = guest.query.get("at").parse().map_err(|_| Trouble::nowhere())?;
     let moment = SignedDuration::from_millis(1);
@@ -227,7 +227,7 @@ fn cost(row: &Value) -> Table {
     table
 }
 
-/// Accounts that were tried before the one that answered, and why they were left.
+/// The failed attempts before the account that answered, with their reasons.
 fn tried(row: &Value, around: &Around) -> Block {
     let left = row["tried"].as_array().cloned().unwrap_or_default();
     if left.is_empty() {

@@ -1,4 +1,4 @@
-//! Settings: what operators set while everything runs.
+//! The page of settings that can be changed at run time.
 
 use super::Desk;
 use super::ask::Outcome;

@@ -1,4 +1,4 @@
-//! Users: people and pipelines that keys belong to.
+//! Pages of users.
 
 use super::Desk;
 use super::ask::Outcome;

@@ -99,7 +99,12 @@ fn write(column: &Column, records: &[UsageRecord], writer: &mut ColumnWriter<'_>
             let values: Vec<FixedLenByteArray> = cells.filter_map(money).collect();
             out.write_batch(&values, levels, None)
         }
-        _ => return Err(ParquetError::General(format!("{} is of no kind", column.name))),
+        _ => {
+            return Err(ParquetError::General(format!(
+                "column {} has an unsupported type",
+                column.name
+            )));
+        }
     }
     .map(drop)
 }

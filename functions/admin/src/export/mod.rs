@@ -94,11 +94,11 @@ pub(crate) async fn export(
 enum Broken {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("no line can be made: {0}")]
+    #[error("a CSV line could not be written: {0}")]
     Csv(#[from] csv::Error),
-    #[error("no JSON can be made: {0}")]
+    #[error("a JSON line could not be written: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("no row group can be made: {0}")]
+    #[error("a row group could not be written: {0}")]
     Parquet(#[from] ParquetError),
 }
 
@@ -114,7 +114,7 @@ fn file(
         let (mut records, mut cursor) = (Vec::new(), None);
         loop {
             let page = store.events(&filter, PAGE, cursor.as_deref()).await.inspect_err(|error| {
-                tracing::error!("an export ends in the middle: {error}");
+                tracing::error!("an export was cut off: {error}");
             })?;
             records.extend(page.data);
             cursor = page.next_cursor;
