@@ -22,7 +22,7 @@ async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
 
     window.visit("/console/keys").await;
     window.click("ci").await;
-    window.fill("US dollars a day", "0.000001").await;
+    window.fill("Daily budget", "0.000001").await;
     window.click("Save").await;
     window.sees("Saved.").await;
     // Instances hold a key for some seconds.
@@ -32,15 +32,15 @@ async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
     })
     .await;
 
-    window.click("Give this key a new secret (the old one is refused from then on)").await;
-    window.click("Give it a new secret").await;
+    window.click("Rotate this key (the old secret stops working at once)").await;
+    window.click("Rotate").await;
     window.agree().await;
     window.sees("shown").await;
     let secret = window.text_of("secret").await;
     assert_ne!(secret, first.secret);
     window.visit("/console/keys").await;
     window.click("ci").await;
-    window.fill("US dollars a day", "").await;
+    window.fill("Daily budget", "").await;
     window.click("Save").await;
     window.sees("Saved.").await;
     let second = Key::found(&secret, &house.relay_url());
@@ -69,7 +69,7 @@ async fn sign_in(window: &Window, token: &str) {
     window.visit("/").await;
     window.fill("Admin token or your key", "not the token").await;
     window.click("Sign in").await;
-    window.sees("That opens nothing.").await;
+    window.sees("This token or key is not valid here.").await;
     window.fill("Admin token or your key", token).await;
     window.click("Sign in").await;
     window.sees("Add the first account").await;
@@ -81,7 +81,7 @@ async fn sign_in(window: &Window, token: &str) {
 async fn add_account(window: &Window, upstream: &str) {
     window.visit("/console/accounts/new").await;
     window.fill("Name", "main").await;
-    window.fill("Upstream's address", upstream).await;
+    window.fill("Base URL", upstream).await;
     window.fill("API key", "sk-upstream-main").await;
     window.click("Add account").await;
     window.sees("ready").await;

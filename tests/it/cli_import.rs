@@ -129,7 +129,7 @@ async fn what_was_refused_is_made_by_the_same_command_later() {
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     assert!(ended.stderr.contains("1 of them could not be made"), "{}", ended.stderr);
     assert!(
-        ended.stdout.contains("key daily") && ended.stdout.contains("does not fit"),
+        ended.stdout.contains("key daily") && ended.stdout.contains("expected a time"),
         "{}",
         ended.stdout
     );

@@ -97,7 +97,7 @@ async fn an_account_and_a_group_are_changed_by_their_names() {
     done(&mut house, "group add --name alias --model-alias a=b");
     assert_eq!(json_of(&mut house, "group show alias")["model_aliases"], json!({"a": "b"}));
 
-    fails(&mut house, "group remove night --yes", 1, &["take them out of it first"]);
+    fails(&mut house, "group remove night --yes", 1, &["from the group"]);
     done(&mut house, "account remove main --yes");
     done(&mut house, "group set night --name day");
     done(&mut house, "group remove day --yes");
@@ -134,7 +134,12 @@ async fn a_price_is_set_shown_and_removed() {
     assert_eq!(made["effective_from"], "2026-12-01T00:00:00Z");
     assert_eq!((&made["standard"]["input"], &made["source"]), (&json!("2.500000"), &json!("own")));
     done(&mut house, &format!("price add m-1 --from 2027-01-01T12:00:00Z {rates}"));
-    fails(&mut house, &format!("price add m-1 --from 2026-12-01 {rates}"), 1, &["delete it first"]);
+    fails(
+        &mut house,
+        &format!("price add m-1 --from 2026-12-01 {rates}"),
+        1,
+        &["delete that price first"],
+    );
     let shown = done(&mut house, "price show m-1");
     assert!(shown.contains("0.250000") && shown.contains("2027-01-01T12:00:00Z"), "{shown}");
     assert!(done(&mut house, "price list").contains("m-1"));
@@ -169,7 +174,7 @@ async fn the_audit_trail_says_who_did_what() {
 async fn a_name_means_one_thing() {
     let mut house = House::open().await;
     let id = house.group("twin").await;
-    fails(&mut house, "group add --name twin", 1, &[&id, "twin", "take another"]);
+    fails(&mut house, "group add --name twin", 1, &[&id, "twin", "choose another name"]);
 }
 
 #[tokio::test]

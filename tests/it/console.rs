@@ -145,7 +145,7 @@ async fn what_the_api_refuses_stays_in_the_form_with_the_reason() {
     ];
     let page = desk.post("/console/accounts", &fields).await.well_formed();
     assert_eq!(page.status, 400);
-    assert!(page.text().contains("base_url"), "{}", page.text());
+    assert!(page.text().contains("“Base URL”: "), "{}", page.text());
     assert_eq!(page.field("create-api_key", "base_url"), "nonsense");
     assert!(!page.html.contains("sk-secret"), "a secret is not sent back");
 
@@ -283,7 +283,7 @@ async fn one_request_in_full() {
 async fn alerts_are_set_where_they_are_seen() {
     let desk = Desk::open().await;
     let page = desk.get("/console/alerts").await.ok();
-    assert!(page.text().contains("Every alert has arrived."), "{}", page.text());
+    assert!(page.text().contains("No alert is waiting to be delivered."), "{}", page.text());
     let nowhere = desk.post("/console/alerts/test", &[]).await.ok();
     assert!(nowhere.text().contains("there is nowhere to send it"), "{}", nowhere.text());
     let version = page.field("edit", "version");

@@ -32,7 +32,7 @@ async fn a_price_has_its_fast_mode_and_its_long_prompts() {
     // Prices of long prompts without their length are refused, and stay in the form.
     let refused = set(&fields).await.well_formed();
     assert_eq!(refused.status, 400);
-    assert!(refused.text().contains("prompt_tokens"), "{}", refused.text());
+    assert!(refused.text().contains("(tokens)” is missing"), "{}", refused.text());
     assert_eq!(refused.field("create", "above.rates.input"), "20.50");
 
     fields.push(("above.prompt_tokens".to_owned(), "200000".to_owned()));

@@ -286,7 +286,7 @@ async fn a_provider_that_does_not_help_leaves_the_token() {
     let begun = desk.visitor().open("/console/sign-in/openid").await;
     assert_eq!(begun.answer.status, 404);
     let page = desk.visitor().open("/console/sign-in").await.answer.text();
-    assert!(!page.contains("organisation"), "{page}");
+    assert!(!page.contains("organization"), "{page}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-// What the console does beyond links and forms: copying, asking before what cannot be undone,
-// trying an account in place, choosing colours at once, and keeping the first page fresh.
+// The script of the console: copies texts, asks before actions that cannot be undone, tests an
+// account without leaving the page, switches colors at once, and refreshes the first page.
 "use strict";
 (() => {
   const say = (text) => {
@@ -41,7 +41,7 @@
     const button = form.querySelector("button");
     button.disabled = true;
     said.className = "said";
-    said.textContent = "asking…";
+    said.textContent = "waiting…";
     try {
       const csrf = form.querySelector("[name=csrf]").value;
       const answer = await fetch(form.action, {
@@ -79,7 +79,7 @@
         prepare(main);
         say("");
       } catch {
-        say("Baton does not answer; the numbers are old.");
+        say("Baton does not answer; these numbers are out of date.");
       }
     }, Number(main.dataset.live) * 1000);
   }

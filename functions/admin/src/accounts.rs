@@ -1,4 +1,5 @@
-//! `/accounts`: where requests may go, and with which credential. Credentials go in and never out.
+//! `/accounts`: addresses of upstreams with their credentials. Credentials can be written but are
+//! never returned.
 
 use crate::answer::{Answer, Refused, Told, body, id};
 use crate::credentials::NewCredential;
@@ -21,10 +22,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// An account's item is copied into each of its groups, in one transaction of 100 actions.
+/// An account's item is copied into each of its groups in one transaction, which DynamoDB limits to
+/// 100 actions.
 const GROUPS_MAX: usize = 40;
 
-/// What can be set of an account. In a POST, what is absent gets its default; in a PATCH it stays.
+/// The fields of an account that can be set. An absent field gets its default in a POST and stays
+/// unchanged in a PATCH.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AccountInput {
@@ -45,7 +48,7 @@ pub(crate) struct AccountInput {
 }
 
 impl AccountInput {
-    /// An account with a static key, everything else by default.
+    /// An account with an API key and defaults for everything else.
     pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
         Self {
             name: Some(name.to_owned()),
@@ -149,7 +152,7 @@ pub(crate) async fn change(
     let note = Note::updated(&stored.value.id, office.view(&before, None), &after);
     office.enact(&visit, edit, note, Told::ok(Value::Null)).await?;
     if is_another {
-        // What was held against the account was held against what it was.
+        // The stored health belongs to the previous credential, address or proxy.
         office.reset_health(&stored.value.id).await?;
     }
     office.view_now(&stored).await.map(Told::ok)
@@ -173,13 +176,13 @@ pub(crate) async fn remove(
 }
 
 impl Office {
-    /// The account with its health as this process knows it.
+    /// Returns the account with the health that this process has cached.
     pub(crate) fn view(&self, stored: &Stored<Account>, last_used: Option<Timestamp>) -> Value {
         let health = self.store.health(&stored.value.id);
         view(stored, &health, last_used, self.store.clock().now())
     }
 
-    /// The account with its health as it is stored.
+    /// Returns the account with its health read from the store.
     pub(crate) async fn view_now(&self, stored: &Stored<Account>) -> Answer<Value> {
         let id = std::slice::from_ref(&stored.value.id);
         self.store.read_health(id).await?;
@@ -194,15 +197,15 @@ impl Office {
         self.enact(visit, edit, note, Told::created(view)).await
     }
 
-    /// A new account, and what writes it.
+    /// Builds a new account and the edit that stores it.
     pub(crate) async fn new_account(&self, input: AccountInput) -> Answer<(Stored<Account>, Edit)> {
         check_named(&input)?;
         if input.credential.is_none() {
             return Err(Refused::bad(
-                "`credential` is missing; for a static key it is {\"type\":\"api_key\",\"value\":\"…\"}",
+                "`credential` is missing; for an API key send {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
         }
-        // Boxed, since it holds all fields more than once.
+        // Boxed, because the future holds all fields more than once.
         let draft = Box::pin(self.draft_account(input, CredentialKind::ApiKey));
         let (stored, token) = draft.await?;
         let mut edit = Edit::default();
@@ -211,17 +214,19 @@ impl Office {
         Ok((stored, edit))
     }
 
-    /// Checks the fields of an account that gets its credential by a sign-in.
+    /// Checks the fields of an account that will get its credential by a sign-in.
     pub(crate) async fn check_account(&self, input: AccountInput) -> Answer<()> {
         if input.credential.is_some() {
-            return Err(Refused::bad("`account` has no `credential`: the sign-in is for one"));
+            return Err(Refused::bad(
+                "`account` has a `credential`; leave it out, because the sign-in provides it",
+            ));
         }
         check_named(&input)?;
         self.draft_account(input, CredentialKind::Oauth2).await.map(drop)
     }
 
-    /// A new account as `input` says, with its token; `credential` is its kind where `input` has
-    /// none.
+    /// Builds a new account with its token from `input`. `credential` is the kind of its credential
+    /// if `input` has none.
     async fn draft_account(
         &self,
         input: AccountInput,
@@ -232,7 +237,7 @@ impl Office {
             || matches!(input.credential, Some(NewCredential::Aws(_)));
         if !is_placed {
             return Err(Refused::bad(
-                "`base_url` is missing; Bedrock's is https://bedrock-runtime.REGION.amazonaws.com",
+                "`base_url` is missing; for Bedrock it is https://bedrock-runtime.REGION.amazonaws.com",
             ));
         }
         let blank = Account {
@@ -258,8 +263,7 @@ impl Office {
         Ok((stored, token))
     }
 
-    /// Checks `input` and writes it over `stored`; answers the new token, if that is what its
-    /// credential is.
+    /// Checks `input` and applies it to `stored`. Returns the new token if the credential has one.
     pub(crate) async fn fill(
         &self,
         stored: &mut Stored<Account>,
@@ -281,7 +285,7 @@ impl Office {
         }
         if let Some(groups) = input.groups {
             if groups.is_empty() || groups.len() > GROUPS_MAX {
-                return Err(Refused::bad(format!("`groups` has 1 to {GROUPS_MAX} groups")));
+                return Err(Refused::bad(format!("`groups`: expected 1 to {GROUPS_MAX} groups")));
             }
             account.groups = self.groups_or_default(groups).await?;
         }
@@ -293,7 +297,9 @@ impl Office {
         account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
         account.cache_domain = input.cache_domain.over(account.cache_domain.take());
         if let Change::To(Some(0)) = input.max_concurrency {
-            return Err(Refused::bad("`max_concurrency` is 1 or more; `enabled` switches off"));
+            return Err(Refused::bad(
+                "`max_concurrency`: expected 1 or more; to switch the account off, use `enabled`",
+            ));
         }
         account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
         account.speaks_responses = input.speaks_responses.unwrap_or(account.speaks_responses);
@@ -308,17 +314,17 @@ impl Office {
         };
         match (stored.value.provider, stored.value.credential) {
             (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
-                "a Bedrock key goes into another header: `credential.header` is `authorization`",
+                "`credential.header`: Bedrock takes API keys only in the header `authorization`",
             )),
             (Provider::Anthropic | Provider::OpenaiCompatible, CredentialKind::Aws) => {
-                Err(Refused::bad("`credential`: a role signs for the provider `bedrock`"))
+                Err(Refused::bad("`credential.type`: `aws` needs the provider `bedrock`"))
             }
             _ => Ok(token),
         }
     }
 
-    /// Keeps the proxy's URL: masked to be shown, sealed to be used. A URL that was shown is what
-    /// the account has already.
+    /// Stores the proxy's URL twice: masked for answers and sealed for use. A masked URL that
+    /// equals the stored one leaves it unchanged.
     async fn set_proxy(&self, account: &mut Account, url: Option<&str>) -> Answer<()> {
         let Some(url) = url else {
             (account.proxy_url, account.proxy_sealed) = (None, None);
@@ -331,15 +337,17 @@ impl Office {
             if account.proxy_url == shown {
                 return Ok(());
             }
-            return Err(Refused::bad("`proxy_url`: `***` stands for a password; give it in full"));
+            return Err(Refused::bad(
+                "`proxy_url`: `***` hides the stored password; send the real one",
+            ));
         }
         account.proxy_sealed = Some(self.store.seal_proxy(&account.id, &proxy.secret()).await?);
         account.proxy_url = shown;
         Ok(())
     }
 
-    /// Puts the account into `edit` with its token, if that is new; a static key takes the token's
-    /// place.
+    /// Adds the account to `edit`, together with its token if that is new. A static key removes the
+    /// token.
     pub(crate) async fn put_account(
         &self,
         edit: &mut Edit,
@@ -357,8 +365,8 @@ impl Office {
     }
 }
 
-/// Refuses a change of where the stored credential goes: whoever changes an account need not be
-/// allowed to know it.
+/// Refuses a change that would send the stored credential to another place, because a person who
+/// can change an account must not be able to read its credential that way.
 fn keeps_place(before: &Account, after: &Account) -> Answer<()> {
     if of_credential(before) == of_credential(after) {
         return Ok(());
@@ -371,8 +379,8 @@ fn keeps_place(before: &Account, after: &Account) -> Answer<()> {
         "proxy_url"
     };
     Err(Refused::bad(format!(
-        "`{field}` decides where the account's credential is sent; give `credential` again in the \
-         same request to change it"
+        "`{field}` decides where the account's credential is sent; to change it, send `credential` \
+         again in the same request"
     )))
 }
 
@@ -381,7 +389,7 @@ fn check_named(input: &AccountInput) -> Answer<()> {
     input.name.as_ref().map(drop).ok_or_else(missing)
 }
 
-/// Where an upstream of this kind is, unless it is told.
+/// The default base URL of a provider.
 fn default_base(provider: Option<Provider>) -> &'static str {
     match provider {
         Some(Provider::OpenaiCompatible) => "https://api.openai.com",
@@ -389,14 +397,14 @@ fn default_base(provider: Option<Provider>) -> &'static str {
     }
 }
 
-/// A map of models as it is shown.
+/// Converts a model map to JSON for answers.
 pub(crate) fn shown(map: &[(ModelPattern, String)]) -> Map<String, Value> {
     let entry =
         |(pattern, target): &(ModelPattern, String)| (pattern.as_str().to_owned(), json!(target));
     map.iter().map(entry).collect()
 }
 
-/// A map of models as an operator gives it.
+/// Reads a model map from a request.
 pub(crate) fn patterns(
     map: BTreeMap<ModelPatternKey, String>,
 ) -> Answer<Vec<(ModelPattern, String)>> {

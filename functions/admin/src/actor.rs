@@ -1,39 +1,42 @@
-//! Who asks, and who may ask for what. How somebody proves it is `authorize`'s business.
+//! The callers of the admin API and the routes that they can use. `authorize` checks their
+//! credentials.
 
 use baton_domain::id::{KeyId, UserId};
 use baton_domain::key::Role;
 
-/// Who asks.
+/// The caller of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Actor {
-    /// Baton itself, for what it makes by itself.
+    /// Baton itself, for changes that no person asked for.
     Baton,
-    /// Whoever has the admin token.
+    /// A caller with the admin token.
     Token,
     /// A user.
     User {
-        /// Who.
+        /// The user's id.
         id: UserId,
-        /// What it may do. Whoever comes by a relay key is a member, whatever its owner is.
+        /// The role for this request. A relay key always gives the role member, even if its owner
+        /// is an administrator.
         role: Role,
-        /// The relay key that it came with; keys lie in shells and pipelines.
+        /// The relay key of the request, if it was used. Keys lie in shells and pipelines, so they
+        /// get fewer rights.
         key: Option<KeyId>,
     },
 }
 
-/// Who may use a route.
+/// Who can use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Whoever it is, without a credential.
+    /// Everybody, without a credential.
     Anybody,
-    /// Administrators, and members for what is their own: the handler sees to that.
+    /// Administrators, and members for their own keys and usage, which the handler checks.
     Member,
     /// Administrators.
     Admin,
 }
 
 impl Access {
-    /// The name in the API's description.
+    /// The name in the OpenAPI document.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Anybody => "anybody",
@@ -44,7 +47,7 @@ impl Access {
 }
 
 impl Actor {
-    /// Whoever has this relay key of a user.
+    /// The actor for a relay key of a user.
     pub(crate) fn by_key(id: UserId, key: KeyId) -> Self {
         Self::User { id, role: Role::Member, key: Some(key) }
     }
@@ -58,7 +61,8 @@ impl Actor {
         }
     }
 
-    /// The member who may see and change only what is its own; `None` may everything.
+    /// The member who can see and change only its own keys and usage; `None` for callers with all
+    /// rights.
     pub(crate) fn member(&self) -> Option<&UserId> {
         match self {
             Self::User { id, role: Role::Member, .. } => Some(id),
@@ -66,7 +70,7 @@ impl Actor {
         }
     }
 
-    /// The relay key that it came with, if it did.
+    /// The relay key of the request, if one was used.
     pub(crate) fn key(&self) -> Option<&KeyId> {
         match self {
             Self::User { key, .. } => key.as_ref(),
@@ -74,7 +78,7 @@ impl Actor {
         }
     }
 
-    /// Whether routes of this access are open.
+    /// Whether the actor can use routes with this access.
     pub(crate) fn may(&self, access: Access) -> bool {
         self.member().is_none() || access != Access::Admin
     }

@@ -1,5 +1,6 @@
-//! `/alerts`: where alerts go, and whether they arrive. Address and signing secret go in and never
-//! out; telling is refresh's business.
+//! `/alerts`: the channels for alerts, and alerts that are not delivered yet. The webhook's address
+//! and the signing secret can be written but are never returned. The refresh function delivers
+//! alerts.
 
 use crate::answer::{Answer, Refused, Told, body};
 use crate::query::Change;
@@ -18,14 +19,14 @@ use serde_json::{Value, json};
 
 const TARGET: &str = "alerts";
 
-/// The shortest secret that is worth signing with, in bytes.
+/// The minimum length of a signing secret in bytes.
 const SIGNING_SECRET_MIN: usize = 16;
 
-/// Thresholds that one may set.
+/// The maximum number of thresholds.
 const THRESHOLDS_MAX: usize = 10;
 
-/// The settings as an operator gives them: what is absent stays as it is; `null` empties the address
-/// and the topic, and brings the usual thresholds back.
+/// The settings in a request. Absent fields stay unchanged. `null` removes the address or the topic
+/// and restores the default thresholds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Input {
@@ -59,7 +60,8 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
     };
     let url = input.url.over(old_url);
     if let Some(url) = &url {
-        check_url(url.expose(), office.allow_private_upstreams).map_err(Refused::bad)?;
+        check_url(url.expose(), office.allow_private_upstreams)
+            .map_err(|why| Refused::bad(format!("`url`: {why}")))?;
     }
     if let Change::To(Some(arn)) = &input.sns_topic_arn {
         check_arn(arn)?;
@@ -71,7 +73,7 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
         .or(old_secret)
         .unwrap_or_else(|| new_secret([dice.bits(), dice.bits()]));
     if signing_secret.expose().len() < SIGNING_SECRET_MIN {
-        let message = format!("`signing_secret` has {SIGNING_SECRET_MIN} characters or more");
+        let message = format!("`signing_secret`: expected {SIGNING_SECRET_MIN} characters or more");
         return Err(Refused::bad(message));
     }
     let value = Settings {
@@ -89,19 +91,19 @@ pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> An
     let note = Note::updated(&TARGET, old, &after);
     after["waiting"] = office.waiting().await?;
     if is_made {
-        // This once, as with a new key.
+        // Returned only now, like the secret of a new key.
         after["signing_secret"] = json!(settings.signing_secret.expose());
     }
     office.enact(&visit, edit, note, Told::ok(after)).await
 }
 
-/// `POST /alerts/test`: an alert like any other, on the way that all take.
+/// `POST /alerts/test`: sends a test alert on the same way as every other alert.
 pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
     let settings = office.store.alert_settings().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
         return Err(Refused::bad(
-            "there is nowhere to send it: set `url` or `sns_topic_arn` first",
+            "there is nowhere to send it: first set `url` or `sns_topic_arn`",
         ));
     }
     let at = office.store.clock().now();
@@ -111,7 +113,7 @@ pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
     office.store.add_alert(&mut edit, &alert, &channels)?;
     let answer = json!({
         "id": alert.id, "channels": channels,
-        "message": "it is sent within a minute; until it has arrived, GET /alerts shows it as waiting",
+        "message": "The test alert is sent within a minute. Until it arrives, it is listed as waiting.",
     });
     let note = Note::did("test", &TARGET, (Value::Null, json!({ "id": alert.id })));
     let told = Told { status: StatusCode::ACCEPTED, ..Told::ok(answer) };
@@ -119,7 +121,7 @@ pub(crate) async fn test(State(office): Shared, visit: Visit) -> Answer {
 }
 
 impl Office {
-    /// What is on its way, and why it has not arrived.
+    /// The undelivered alerts, with the reason of the last failure.
     async fn waiting(&self) -> Answer<Value> {
         let all = self.store.deliveries().await?;
         let view = |one: &Delivery| {
@@ -132,7 +134,8 @@ impl Office {
     }
 }
 
-/// What may be shown. Of the webhook's address that is the host: the rest is often a key.
+/// The settings for answers. Only the host of the webhook's address is returned, because the rest
+/// often contains a key.
 fn view(settings: Option<&AlertSettings>) -> Value {
     let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
     let url = settings.and_then(|settings| settings.url.as_ref());
@@ -151,7 +154,7 @@ fn thresholds(given: Option<Vec<u32>>) -> Answer<Vec<u32>> {
     let all_fit = thresholds.iter().all(|percent| (1..=100).contains(percent));
     if !all_fit || thresholds.len() > THRESHOLDS_MAX {
         return Err(Refused::bad(format!(
-            "`thresholds` are at most {THRESHOLDS_MAX} numbers from 1 to 100, in percent"
+            "`thresholds`: expected at most {THRESHOLDS_MAX} percentages from 1 to 100"
         )));
     }
     Ok(thresholds)
@@ -163,7 +166,7 @@ fn check_arn(arn: &str) -> Answer<()> {
     match parts.as_slice() {
         ["arn", _, "sns", region, _, name] if !region.is_empty() && !name.is_empty() => Ok(()),
         _ => Err(Refused::bad(
-            "`sns_topic_arn` is like arn:aws:sns:eu-central-1:123456789012:alerts",
+            "`sns_topic_arn`: expected an ARN like arn:aws:sns:eu-central-1:123456789012:alerts",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Who may reach the admin API and the console at all: clients in the operator's address ranges.
+//! Restricts the admin API and the console to clients in the operator's address ranges.
 
 use crate::answer::Refused;
 use axum::extract::{Request, State};
@@ -7,14 +7,15 @@ use axum::response::{IntoResponse as _, Response};
 use baton_cloud::client_address::AddressRanges;
 use std::sync::Arc;
 
-/// The ranges, and whose word about a client's address is taken.
+/// The allowed ranges, and the proxies whose `x-forwarded-for` header is trusted.
 pub(crate) struct AllowedAddresses {
     pub(crate) ranges: Option<AddressRanges>,
     pub(crate) proxies: AddressRanges,
 }
 
 impl AllowedAddresses {
-    /// Whether the request comes from an allowed address. One whose address nobody knows does not.
+    /// Whether the request comes from an allowed address. A request without a known address does
+    /// not.
     fn allow(&self, request: &Request) -> bool {
         let Some(ranges) = &self.ranges else { return true };
         let client = self.proxies.client_of(request.extensions(), request.headers());
@@ -22,7 +23,7 @@ impl AllowedAddresses {
     }
 }
 
-/// Refuses everybody else, before anything is read or looked up.
+/// Refuses other clients before anything is read or looked up.
 pub(crate) async fn only(
     State(allowed): State<Arc<AllowedAddresses>>,
     request: Request,

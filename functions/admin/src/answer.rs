@@ -1,4 +1,4 @@
-//! What the operator is told: the Anthropic error envelope, and a request id on every answer.
+//! Answers of the admin API: errors in Anthropic's error format, and a request id on every answer.
 
 use crate::Shared;
 use crate::replay::BODY_BYTES_MAX;
@@ -13,6 +13,7 @@ use baton_domain::key::Limits;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
@@ -20,7 +21,7 @@ use tracing::Instrument as _;
 
 const HTML: &[u8] = b"text/html";
 
-/// Why the API does not do what it was asked.
+/// An error of the API, with its status.
 #[derive(Debug)]
 pub(crate) struct Refused {
     status: StatusCode,
@@ -39,16 +40,16 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
-    /// A mistake of Baton's own.
+    /// An internal error. The reason goes to the log only.
     pub(crate) fn broken(error: impl Display) -> Self {
         tracing::error!("{error}");
-        let message = "Baton failed; the log says why, under this request's id";
+        let message = "internal error; the log has the reason under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
-    /// The same where the log has been told already.
+    /// An internal error that has been logged already.
     fn panicked() -> Self {
-        let message = "Baton failed; the log says where, under this request's id";
+        let message = "internal error; the log has the place under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
@@ -64,26 +65,26 @@ impl Refused {
         self.status
     }
 
-    /// Something behind the API failed; the operator is told what, the log why.
+    /// A failure of the service `what` behind the API. The log gets the reason.
     pub(crate) fn unreachable(error: impl Display, what: &str) -> Self {
         tracing::error!("{error}");
-        let message = format!("{what} failed; the log says why, under this request's id");
+        let message = format!("{what} failed; the log has the reason under this request id");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
     }
 
-    /// Whether somebody else was there first.
+    /// Whether a concurrent change was first.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status == StatusCode::CONFLICT
     }
 
-    /// What is to be changed is not what it was when it was read.
+    /// The resource has changed since the caller read it.
     pub(crate) fn stale(message: impl Display) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
     }
 
     pub(crate) fn another_request() -> Self {
-        let message = "this `Idempotency-Key` was used for another request within a day; take a \
-                       new key for a new request";
+        let message = "this `Idempotency-Key` was used for a different request in the last 24 hours; \
+                       send a new key with a new request";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_error", message)
     }
 
@@ -103,7 +104,7 @@ impl Refused {
     }
 
     pub(crate) fn too_many_attempts() -> Self {
-        let message = "too many wrong credentials were tried here; wait a few seconds";
+        let message = "too many wrong credentials; wait a few seconds, then try again";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
     }
 
@@ -112,9 +113,8 @@ impl Refused {
     }
 
     pub(crate) fn unauthenticated() -> Self {
-        let message = "the admin API takes `Authorization: Bearer <admin token>` (the token was \
-                       shown at first start, or is BATON_ADMIN_TOKEN) or the relay key of an \
-                       enabled user";
+        let message = "send `Authorization: Bearer …` with the admin token (printed at the first \
+                       start, or BATON_ADMIN_TOKEN) or with the relay key of an enabled user";
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
     }
 }
@@ -144,12 +144,12 @@ impl IntoResponse for Refused {
     }
 }
 
-/// What is told of one thing.
+/// A successful answer about one resource.
 pub(crate) struct Told {
     pub(crate) status: StatusCode,
-    /// `null` where there is nothing more to tell. Its `version` becomes the `etag`.
+    /// The body; `null` sends none. Its `version` becomes the `etag`.
     pub(crate) view: Value,
-    /// Whether it was told before, under the same idempotency key.
+    /// Whether this is the stored answer of an earlier request with the same idempotency key.
     pub(crate) is_repeated: bool,
 }
 
@@ -183,18 +183,19 @@ impl IntoResponse for Told {
     }
 }
 
-/// Gives every answer a request id, in a header, and in the body where it is an error.
+/// Adds a request id to every answer: in a header and, for errors, in the body.
 pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
     let id = RequestId::at(office.store.clock().now(), office.store.dice().bits());
-    // Every line that is logged on the way names the request, that of a panic, too.
+    // The span adds the request id to every log line of this request, including that of a panic.
     let span = tracing::error_span!("request", request_id = %id);
     let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| Refused::panicked().into_response());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("request-id", value);
     }
-    // Answers hold new secrets, and who uses what. Assets of the console say otherwise themselves.
+    // Answers can contain new secrets and usage of people. Assets of the console set their own
+    // header.
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
     let status = response.status();
@@ -202,7 +203,7 @@ pub(crate) async fn with_request_id(office: Shared, request: Request, next: Next
     if is_error && !is_page(&response) { signed(response, &id).await } else { response }
 }
 
-/// Whether a person reads it; the console has put the reason on it.
+/// Whether the answer is a page of the console, which shows the error itself.
 fn is_page(response: &Response) -> bool {
     let kind = response.headers().get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(HTML))
@@ -239,7 +240,7 @@ pub(crate) async fn wrong_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "invalid_request_error",
-        "this route does not take this method; `allow` lists those it takes",
+        "this route does not support this method; the header `allow` lists the methods that it supports",
     )
 }
 
@@ -247,48 +248,95 @@ pub(crate) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Reads a JSON body, which is an object. JSON has one kind of number: `3.0` is as good a count as
-/// `3`.
-pub(crate) fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    // An array would be read as an object's values in a row.
+/// Reads the JSON object in a request body. JSON has one kind of number, so `3.0` is read as the
+/// count `3`.
+///
+/// # Errors
+/// 400 with the path of the field that is wrong and what is expected there.
+pub(crate) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    // Serde would read an array as the values of an object's fields, in their order.
     if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
-        return Err(Refused::bad("the body does not fit: it is an array, not an object"));
+        return Err(Refused::bad("the body is a JSON array; send a JSON object"));
     }
     let read = serde_json::from_slice(bytes).or_else(|error| {
         let mut value: Value = serde_json::from_slice(bytes)?;
         make_whole(&mut value);
         serde_json::from_value(value).map_err(|_| error)
     });
-    read.map_err(|error| {
-        Refused::bad(format!("the body does not fit: {}", without_values(&error.to_string())))
-    })
+    read.map_err(|error| Refused::bad(body_message::<T>(bytes, &error)))
 }
 
-/// What is wrong with a body, without the value that is wrong: it may be a secret in another's place.
-fn without_values(error: &str) -> String {
-    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let (field, what) = match error.split_once(": ") {
-        Some((field, what)) if is_name(field) => (format!("{field}: "), what),
-        _ => (String::new(), error),
+/// Describes why a body could not be read as `T`. Reads it once more to find the field.
+fn body_message<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> String {
+    if !error.is_data() {
+        return format!("the body is not valid JSON: {error}");
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let path = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(error) => error.path().to_string(),
+        Ok(_) => String::new(),
     };
-    let quotes = what.starts_with("invalid") || what.starts_with("unknown variant");
-    match what.rsplit_once("expected ") {
-        Some((_, rest)) if quotes => format!("{field}expected {rest}"),
-        _ => error.to_owned(),
+    // A path of no fields is written as a dot.
+    field_message(path.trim_matches('.'), &error.to_string())
+}
+
+/// Turns Serde's error about the field at `path` (empty for the whole body) into a sentence that
+/// names the field. The rejected value is left out, because it can be a secret that was put into
+/// the wrong field.
+pub(crate) fn field_message(path: &str, error: &str) -> String {
+    let error = error.rsplit_once(" at line ").map_or(error, |(error, _)| error);
+    let inside = |name: &str| match path.strip_suffix(name) {
+        Some(rest) if rest.is_empty() || rest.ends_with('.') => path.to_owned(),
+        _ if path.is_empty() => name.to_owned(),
+        _ => format!("{path}.{name}"),
+    };
+    let quoted = |start: &str| error.strip_prefix(start).and_then(|rest| rest.split_once('`'));
+    if let Some((name, _)) = quoted("missing field `") {
+        return format!("`{}` is missing", inside(name));
+    }
+    if let Some((name, rest)) = quoted("unknown field `") {
+        return format!("`{}` is not a known field{}", inside(name), rest.replacen(',', ";", 1));
+    }
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let (path, reason) = match error.split_once(": ") {
+        Some((name, reason)) if is_name(name) => (inside(name), reason),
+        _ => (path.to_owned(), error),
+    };
+    let quotes_value = reason.starts_with("invalid") || reason.starts_with("unknown variant");
+    let reason = match reason.rsplit_once("expected ") {
+        Some((_, expected)) if quotes_value => format!("expected {}", json_type(expected)),
+        _ => reason.to_owned(),
+    };
+    if path.is_empty() { reason } else { format!("`{path}`: {reason}") }
+}
+
+/// The JSON name of a Rust type in an error of Serde.
+fn json_type(name: &str) -> &str {
+    match name {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        _ if name.starts_with("struct ") || name.contains("tagged enum ") => "an object",
+        _ => name,
     }
 }
 
-/// Limits as an operator sets them: no amount is below zero.
-pub(crate) fn checked(limits: Limits) -> Answer<Limits> {
+/// Checks limits that an operator sets. `parent` is the path of the object that holds them, with
+/// its dot, or empty.
+///
+/// # Errors
+/// 400 if an amount of money is negative.
+pub(crate) fn checked(parent: &str, limits: Limits) -> Answer<Limits> {
     match limits.negative() {
         Some(field) => Err(Refused::bad(format!(
-            "`{field}` is below zero: 0 refuses every request, and without the field nothing is limited"
+            "`{parent}{field}`: expected 0 or more; 0 refuses every request, null is no limit"
         ))),
         None => Ok(limits),
     }
 }
 
-/// Writes whole numbers without their decimal point.
+/// Replaces numbers such as `3.0` by whole numbers.
 pub(crate) fn make_whole(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(make_whole),
@@ -301,7 +349,7 @@ pub(crate) fn make_whole(value: &mut Value) {
     }
 }
 
-/// Reads an id out of the path; one of another form names nothing.
+/// Parses an id from the path. A malformed id names nothing, so the error is 404.
 pub(crate) fn id<T: std::str::FromStr<Err: Display>>(text: &str) -> Answer<T> {
     text.parse()
         .map_err(|_| Refused::not_found(format!("`{}`", text.chars().take(80).collect::<String>())))
@@ -310,5 +358,48 @@ pub(crate) fn id<T: std::str::FromStr<Err: Display>>(text: &str) -> Answer<T> {
 impl Display for Refused {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_field_and_what_is_expected() {
+        for (path, error, message) in [
+            ("", "missing field `name` at line 1 column 2", "`name` is missing"),
+            ("credential", "missing field `value`", "`credential.value` is missing"),
+            (
+                "nmae",
+                "unknown field `nmae`, expected `name`",
+                "`nmae` is not a known field; expected `name`",
+            ),
+            (
+                "limits",
+                "usd_daily: an amount is a number",
+                "`limits.usd_daily`: an amount is a number",
+            ),
+            ("usd_daily", "usd_daily: an amount is a number", "`usd_daily`: an amount is a number"),
+            ("role", "unknown variant `sk-1`, expected `a` or `b`", "`role`: expected `a` or `b`"),
+            (
+                "weight",
+                "invalid type: string \"x\", expected u32",
+                "`weight`: expected a whole number, 0 or more",
+            ),
+            ("", "invalid type: integer `5`, expected struct NewGroup", "expected an object"),
+        ] {
+            assert_eq!(field_message(path, error), message);
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_to_its_wrong_field() {
+        let message = |bytes: &[u8]| {
+            body::<std::collections::BTreeMap<String, Vec<u32>>>(bytes).unwrap_err().to_string()
+        };
+        assert_eq!(message(br#"{"a": [1, "x"]}"#), "`a[1]`: expected a whole number, 0 or more");
+        assert!(message(b"{\"a\": ").starts_with("the body is not valid JSON: "));
+        assert!(message(b" [1]").contains("send a JSON object"));
     }
 }

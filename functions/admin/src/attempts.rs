@@ -1,10 +1,10 @@
-//! How often wrong credentials came, from one address and for one credential: so many at once, then
-//! one a second. Whoever is over that is told to wait, and nobody else is.
+//! Counts wrong credentials by client address and by credential. After a burst, one failure per
+//! second is allowed; further ones are answered with 429.
 //!
-//! A credential is always looked at before its failure is counted, so a right one is never refused
-//! because of what others send, not even from the same address. Guessing is hopeless without a
-//! limit (a key's secret has 190 bits, the admin token at least 16 characters); the count tells
-//! programs that repeat a wrong credential to slow down, and keeps the log readable.
+//! A credential is checked before its failure is counted, so a valid one is never refused because
+//! of requests by others, not even from the same address. Guessing is hopeless without a limit (a
+//! key's secret has 190 bits, the admin token at least 16 characters). The count makes programs
+//! that repeat a wrong credential slow down, and keeps the log readable.
 
 use baton_cloud::client_address::holder;
 use baton_domain::relay_key::RelayKey;
@@ -13,13 +13,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-/// Failures that may come at once.
+/// Failures that are allowed at once.
 const BURST: i64 = 60;
-/// Addresses and credentials that are remembered. When there are more, all are forgotten: that
-/// costs nobody an access.
+/// The maximum number of remembered addresses and credentials. Above it all are forgotten, which
+/// locks nobody out.
 const SUBJECTS_MAX: usize = 10_000;
 
-/// What is known of failures so far.
+/// The failures so far.
 #[derive(Default)]
 pub(crate) struct Attempts(Mutex<HashMap<Subject, Failures>>);
 
@@ -27,19 +27,19 @@ pub(crate) struct Attempts(Mutex<HashMap<Subject, Failures>>);
 #[derive(PartialEq, Eq, Hash)]
 enum Subject {
     Address(IpAddr),
-    /// The id of the key that is claimed, or a part of another credential's hash.
+    /// The id of the claimed key, or a prefix of the hash of another credential.
     Credential(String),
 }
 
-/// Failures that are not forgiven yet, up to [`BURST`]; one a second is.
+/// Failures up to [`BURST`] at the time `at`, in seconds; one failure per second is forgiven.
 struct Failures {
     count: i64,
     at: i64,
 }
 
 impl Attempts {
-    /// Counts a failure of this credential (`hash` is its hash) from this address at `now`. Returns
-    /// whether there were too many before it.
+    /// Counts a failure of this credential, whose hash is `hash`, from this address at `now`.
+    /// Returns whether there were too many before it.
     pub(crate) fn are_too_many(
         &self,
         address: Option<IpAddr>,
@@ -81,7 +81,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// Fails with another credential each time; returns how many failures were too many.
+    /// Fails with a different credential each time. Returns how many failures were over the limit.
     fn flood(attempts: &Attempts, address: Option<&str>, times: u64, second: i64) -> usize {
         let address = address.map(|text| text.parse().unwrap());
         let fail = |n: &u64| {

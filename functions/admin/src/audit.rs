@@ -1,4 +1,4 @@
-//! `/audit`: who changed what. Rows are written where changes are made (`visit`), never here.
+//! `/audit`: reads the audit trail. `visit` writes its rows together with each change.
 
 use crate::Shared;
 use crate::answer::Answer;

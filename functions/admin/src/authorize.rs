@@ -1,4 +1,4 @@
-//! Who is asking: whoever has the admin token, or a user by one of its own relay keys.
+//! Authentication of the admin API: by the admin token, or by a relay key of a user.
 
 use crate::actor::Actor;
 use crate::answer::{Answer, Refused};
@@ -19,15 +19,16 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Lets a request through whose credential is good for its route. A route that the table does not
-/// know is for administrators.
+/// Lets requests pass whose credential is valid for their route. Routes that are missing in the
+/// table are for administrators.
 pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -> Response {
     let State(office) = office;
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let (method, path) = (request.method(), path.unwrap_or_default());
     let access = routes::access(method, path);
     let query = routes::check_query(method, path, request.uri().query().unwrap_or_default());
-    // Only the console, which is in this process, puts an extension there; it knows who visits.
+    // Only the console, which runs in this process, sets this extension after it has checked the
+    // session.
     let known = request.extensions_mut().remove::<Actor>();
     let actor = if let Some(actor) = known {
         Ok(actor)
@@ -44,7 +45,7 @@ pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -
     if let Err(refused) = query {
         return refused.into_response();
     }
-    // A connection that has shown a good credential is kept where others have to go.
+    // When connections become scarce, authenticated ones are kept and others are closed.
     if let Some(peer) = request.extensions().get::<Peer>() {
         peer.authenticate();
     }
@@ -52,7 +53,7 @@ pub(crate) async fn operator(office: Shared, mut request: Request, next: Next) -
     next.run(request).await
 }
 
-/// Refuses odd queries of what is open to everybody.
+/// Refuses unknown query parameters on routes without authentication.
 pub(crate) async fn anybody(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let query = request.uri().query().unwrap_or_default();
@@ -62,14 +63,14 @@ pub(crate) async fn anybody(request: Request, next: Next) -> Response {
     }
 }
 
-/// Why a route is closed, and how it is opened.
+/// Says why the actor cannot use a route, and what to do.
 fn not_for(actor: &Actor) -> &'static str {
     match actor.key() {
         Some(_) => {
-            "this takes the role `admin`, and a relay key is a member whoever owns it; use the \
+            "this needs the role `admin`, and every relay key has the role `member`; use the \
              admin token, or sign in to the console"
         }
-        None => "this takes the role `admin`",
+        None => "this needs the role `admin`",
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
 }
 
-/// Where a request comes from, if that is known.
+/// The client address of a request, if it is known.
 pub(crate) struct ClientAddress(pub(crate) Option<IpAddr>);
 
 impl FromRequestParts<Arc<Office>> for ClientAddress {
@@ -99,7 +100,7 @@ impl FromRequestParts<Arc<Office>> for ClientAddress {
 }
 
 impl Office {
-    /// Who asks with these headers, from this address.
+    /// Returns the caller for these headers and this client address.
     pub(crate) async fn actor(&self, headers: &HeaderMap, from: Option<IpAddr>) -> Answer<Actor> {
         let token = credential(headers).ok_or_else(Refused::unauthenticated)?;
         let actor = if self.is_admin_token(token).await? {
@@ -140,8 +141,7 @@ impl Office {
         Ok(held.map(|(key, user)| Actor::by_key(user.id, key.value.id)))
     }
 
-    /// The key that was shown, and the user that it opens the API and the console for: the key is
-    /// good, and its user is there and enabled.
+    /// Returns the key and its user if the key is valid and the user exists and is enabled.
     pub(crate) async fn held(&self, given: &RelayKey<'_>) -> Answer<Option<(Stored<Key>, User)>> {
         let Some(key) = self.store.read::<Key>(&given.id).await? else { return Ok(None) };
         let hash = key.secret.as_deref().unwrap_or_default();
@@ -150,7 +150,7 @@ impl Office {
         let Some(id) = key.value.user_id.as_ref().filter(|_| is_good) else { return Ok(None) };
         if !self.runtime().await?.value.member_access {
             return Err(Refused::forbidden(
-                "users are locked out of the admin API by the setting `member_access`",
+                "the setting `member_access` keeps users out of the admin API",
             ));
         }
         let user = self.store.read::<User>(id).await?.map(|stored| stored.value);

@@ -1,4 +1,4 @@
-//! Credentials as an operator gives them: what each kind is made of, checked and sealed.
+//! Credentials in requests: the fields of each kind, how they are checked and sealed.
 
 use crate::Office;
 use crate::answer::{Answer, Refused};
@@ -9,23 +9,23 @@ use baton_domain::secret::Secret;
 use baton_domain::token::{Assertion, ClientAuth, Exchange, Grant, Standing};
 use serde::Deserialize;
 
-/// For whom AWS makes out an identity, unless the operator says otherwise: Anthropic's API, of its
-/// workload identity documentation of 2026-08-22.
+/// The default audience of identity tokens from AWS: Anthropic's API, as in its workload identity
+/// documentation of 2026-08-22.
 const AUDIENCE: &str = "https://api.anthropic.com";
 
-/// A credential as an operator gives it.
+/// A credential in a request.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum NewCredential {
-    /// A static key.
+    /// An API key.
     ApiKey {
-        /// The key itself.
+        /// The key.
         value: Secret,
-        /// Which header it goes into; the provider's own unless it is named.
+        /// The header that carries the key; by default the provider's own.
         header: Option<CredentialHeader>,
     },
-    /// A token that an OAuth 2.0 token endpoint renews. With a refresh token that is what it is
-    /// renewed for, without one it is the client's own credentials.
+    /// A token that an OAuth 2.0 token endpoint renews: with the refresh token if there is one,
+    /// else with the client credentials grant.
     Oauth2 {
         token_url: String,
         client_id: String,
@@ -35,31 +35,31 @@ pub(crate) enum NewCredential {
         #[serde(default)]
         token_endpoint_auth_method: ClientAuth,
     },
-    /// A token for a signed statement of who we are; no secret is stored.
+    /// A token in exchange for a signed identity token. No secret is stored.
     WorkloadIdentity(WorkloadIdentity),
-    /// A role that signs: Baton's own, or one that it assumes.
+    /// An AWS role that signs requests: Baton's own, or one that it assumes.
     Aws(AwsAccess),
-    /// A token that a sign-in has just brought.
+    /// A token that a sign-in has just issued.
     #[serde(skip)]
     Issued(Box<(Exchange, TokenSecrets, Standing)>),
 }
 
-/// What a federated token is had with.
+/// The fields for exchanging an identity token for an access token.
 #[derive(Deserialize)]
 pub(crate) struct WorkloadIdentity {
     federation_rule_id: String,
     organization_id: String,
     service_account_id: String,
     workspace_id: Option<String>,
-    /// The account's base and `/v1/oauth/token`, unless it is elsewhere.
+    /// The token endpoint; by default `/v1/oauth/token` below the account's base URL.
     token_url: Option<String>,
-    /// A file that holds the statement; AWS STS is asked for one without it.
+    /// A file with the identity token. Without it AWS STS issues the token.
     identity_token_file: Option<String>,
-    /// For whom AWS STS makes it out.
+    /// The audience of the token from AWS STS.
     audience: Option<String>,
 }
 
-/// Where a static key goes.
+/// The header that carries an API key.
 #[derive(Deserialize, Clone, Copy)]
 pub(crate) enum CredentialHeader {
     #[serde(rename = "x-api-key")]
@@ -69,14 +69,14 @@ pub(crate) enum CredentialHeader {
 }
 
 impl NewCredential {
-    /// A static key in its usual header.
+    /// An API key in the provider's usual header.
     pub(crate) fn key(value: Secret) -> Self {
         Self::ApiKey { value, header: None }
     }
 }
 
 impl Office {
-    /// Makes `credential` the account's; answers the token, if it is one.
+    /// Sets the account's credential. Returns its token if it has one.
     pub(crate) async fn seal(
         &self,
         stored: &mut Stored<Account>,
@@ -110,7 +110,8 @@ impl Office {
                     None if client_secret.is_none() => {
                         return Err(Refused::bad(
                             "`credential` needs a `refresh_token`, or a `client_secret` for the \
-                             client's own credentials; POST /oauth/start signs in with a browser",
+                             client credentials grant; to sign in with a browser, use POST \
+                             /oauth/start",
                         ));
                     }
                     None => Grant::ClientCredentials { client_id, scope },
@@ -151,7 +152,7 @@ impl Office {
         let printable = |byte: u8| byte.is_ascii_graphic();
         if value.expose().is_empty() || !value.expose().bytes().all(printable) {
             return Err(Refused::bad(
-                "`credential.value` is empty or has characters that no key has",
+                "`credential.value`: expected a key of printable ASCII characters without spaces",
             ));
         }
         let header = header.unwrap_or(match stored.value.provider {
@@ -208,15 +209,17 @@ fn check_is_given(field: &str, text: Option<&str>) -> Answer<()> {
     }
 }
 
-/// What would end up in a host name, a signature or a call of STS.
+/// Checks values that become part of a host name, a signature or a call of STS.
 fn check_access(access: &AwsAccess) -> Answer<()> {
     let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_role = |arn: &str| arn.starts_with("arn:") && arn.contains(":role/");
     if access.region.is_empty() || !access.region.bytes().all(region) {
-        return Err(Refused::bad("`credential.region` is a region's name, such as us-east-1"));
+        return Err(Refused::bad(
+            "`credential.region`: expected the name of an AWS region, such as us-east-1",
+        ));
     }
     if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
-        return Err(Refused::bad("`credential.role_arn` is arn:aws:iam::ACCOUNT:role/NAME"));
+        return Err(Refused::bad("`credential.role_arn`: expected arn:aws:iam::ACCOUNT:role/NAME"));
     }
     check_is_given("external_id", access.external_id.as_deref())
 }

@@ -1,6 +1,8 @@
-//! `/usage/dead-letters` and `/usage/redrive`: what could not be stored, and sending it again.
+//! `/usage/dead-letters` and `/usage/redrive`: lists usage records that could not be stored, and
+//! sends them again.
 //!
-//! A message itself is never shown: it may hold anything. Its ids and the reason are.
+//! The content of a message is never returned, because it can contain anything. Only its ids and
+//! the reason are.
 
 use crate::Shared;
 use crate::answer::{Answer, Refused, body};
@@ -16,9 +18,9 @@ use baton_domain::record::UsageRecord;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What one call sends back, at most: it has to be over within the function's time.
+/// The most messages that one call sends again, so that it ends within the function's time limit.
 const REDRIVE_MAX: usize = 500;
-/// Records out of a log that one call takes.
+/// The most records from a log that one call accepts.
 const RECORDS_MAX: usize = 500;
 /// The longest body with such records: room for several of the largest.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -38,8 +40,8 @@ pub(crate) async fn peek(State(office): Shared) -> Answer<Json<Value>> {
     Ok(Json(json!({ "count": count, "data": data })))
 }
 
-/// Sends dead letters back to the usage queue, or records out of a log to it. It may be called
-/// again at any time, also after a failure: storing is idempotent.
+/// Sends dead letters, or records from a log, to the usage queue. It can be repeated at any time,
+/// also after a failure, because storing is idempotent.
 pub(crate) async fn redrive(
     State(office): Shared,
     visit: Visit,
@@ -48,7 +50,9 @@ pub(crate) async fn redrive(
     let wanted: Redrive = if bytes.is_empty() { Redrive::default() } else { body(&bytes)? };
     let letters = office.letters()?;
     if wanted.records.len() > RECORDS_MAX {
-        return Err(Refused::bad(format!("at most {RECORDS_MAX} `records` at a time")));
+        return Err(Refused::bad(format!(
+            "`records`: expected at most {RECORDS_MAX} records in one request"
+        )));
     }
     let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
     let mut edit = Edit::default();
@@ -80,12 +84,12 @@ impl crate::Office {
     }
 
     fn letters(&self) -> Answer<&DeadLetters> {
-        let none = "no dead-letter queue is set: BATON_DEAD_LETTER_QUEUE_URL names it";
+        let none = "no dead-letter queue is configured; set BATON_DEAD_LETTER_QUEUE_URL";
         self.letters.as_ref().ok_or_else(|| Refused::bad(none))
     }
 }
 
-/// What may be shown of a message: ids that have an id's form, and why it was not stored.
+/// The fields of a message that are safe to show: well-formed ids, and why it was not stored.
 fn view(letter: &DeadLetter) -> Value {
     let reason = UsageRecord::read(&letter.body).err();
     let fields: Value = serde_json::from_str(&letter.body).unwrap_or_default();
@@ -97,7 +101,7 @@ fn view(letter: &DeadLetter) -> Value {
         "key_id": text("key_id").parse::<KeyId>().ok(),
         "bytes": letter.body.len(),
         "reason": reason.map_or_else(
-            || "it can be read; the store did not take it, and the log says why".to_owned(),
+            || "the message is readable, but storing it failed; the log has the reason".to_owned(),
             |why| why.kind(),
         ),
     })

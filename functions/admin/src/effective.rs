@@ -1,5 +1,5 @@
-//! `/v1/organizations/spend_limits/effective`: each person's cap, where it comes from, and what
-//! is spent of it.
+//! `/v1/organizations/spend_limits/effective`: each person's spend limit, the scope that it comes
+//! from, and the current spend.
 
 use crate::answer::{Answer, Refused};
 use crate::spend_limits::{Pairs, cents, many, one, page_size, scope_view};
@@ -17,12 +17,12 @@ use baton_domain::spend_limit::{PERIODS, SpendLimitId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A person: what people call it, and where to reach it.
+/// Name and e-mail address of a person, or of a key without a user.
 #[derive(Default)]
 struct Principal {
     name: Option<String>,
     email: Option<String>,
-    /// The group of a key that is nobody's.
+    /// The group of a key without a user.
     group: Option<GroupId>,
 }
 
@@ -32,7 +32,11 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     let by_spend = match (one(&pairs, "sort"), periods.as_slice()) {
         (None, _) => None,
         (Some("spend_desc"), [period]) => Some(*period),
-        _ => return Err(Refused::bad("`sort` is `spend_desc`, with exactly one `period[]`")),
+        _ => {
+            return Err(Refused::bad(
+                "`sort`: expected `spend_desc` together with exactly one `period[]`",
+            ));
+        }
     };
     let mut people: Vec<(Scope, Principal)> = office.people(&pairs).await?.into_iter().collect();
     let start = match (one(&pairs, "page"), by_spend) {
@@ -42,7 +46,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
             people.partition_point(|(scope, _)| scope.to_string().as_str() <= last)
         }
         (Some(page), Some(_)) => {
-            let bad = |_| Refused::bad("`page` is a `next_page` of this list");
+            let bad = |_| Refused::bad("`page`: expected a `next_page` of this list");
             page.strip_prefix("page_").unwrap_or_default().parse().map_err(bad)?
         }
     };
@@ -60,17 +64,17 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     Ok(Json(json!({ "data": data, "next_page": next })))
 }
 
-/// The periods asked for; none means those in which a cap holds.
+/// The requested periods. An empty list means the periods in which a limit applies.
 fn periods(pairs: &[(String, String)]) -> Answer<Vec<Period>> {
     let read = |name: &str| {
         let found = PERIODS.into_iter().find(|period| period.as_str() == name);
-        found.ok_or_else(|| Refused::bad("`period[]` is daily, weekly or monthly"))
+        found.ok_or_else(|| Refused::bad("`period[]`: expected daily, weekly or monthly"))
     };
     many(pairs, "period").into_iter().map(read).collect()
 }
 
 impl Office {
-    /// Everybody who is asked for: users, and keys that are nobody's. By id.
+    /// The requested users and keys without a user, sorted by id.
     async fn people(&self, pairs: &[(String, String)]) -> Answer<BTreeMap<Scope, Principal>> {
         let mut people = BTreeMap::<Scope, Principal>::new();
         for key in self.all::<Key>().await? {
@@ -97,7 +101,7 @@ impl Office {
         Ok(people)
     }
 
-    /// Those who spent most first.
+    /// Sorts by spend in the period, highest first.
     async fn by_spend(
         &self,
         people: Vec<(Scope, Principal)>,

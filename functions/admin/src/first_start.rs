@@ -1,5 +1,6 @@
-//! First start: the default group, the admin token, a first key, and a first account if the
-//! environment holds a key for one. Everything is made once, whatever crashed before.
+//! The first start: creates the default group, the admin token, a first key, and a first account if
+//! the environment has an API key for it. Each of them is created once, even if an earlier start
+//! crashed.
 
 use crate::Office;
 use crate::accounts::AccountInput;
@@ -16,21 +17,21 @@ use baton_domain::secret::Secret;
 
 const FIRST_ACCOUNT: &str = "anthropic";
 
-/// What was made, to be shown once.
+/// The secrets that were created, to be printed once.
 #[derive(Default)]
 pub struct FirstStart {
-    /// A new admin token, if none was fixed or made before.
+    /// A new admin token, if none is set and none was stored before.
     pub admin_token: Option<Secret>,
     /// The first key, if there was none.
     pub key: Option<Secret>,
-    /// The name of the first account, if one was made.
+    /// The name of the first account, if it was created.
     pub account: Option<String>,
 }
 
-/// Makes what is missing.
+/// Creates what is missing.
 ///
 /// # Errors
-/// A sentence for the person who starts it.
+/// A sentence for the person who starts Baton.
 pub async fn first_start(
     settings: &Settings,
     pepper: impl Into<LiveSecret>,
@@ -42,7 +43,7 @@ pub async fn first_start(
         Ok::<_, Refused>(FirstStart {
             key: office.first_key().await?,
             account: office.first_account(settings).await?,
-            // Last: once it is kept, nobody is shown anything again.
+            // The token comes last: once it is stored, no later start returns the secrets.
             admin_token: office.first_admin_token().await?,
         })
     };
@@ -50,7 +51,7 @@ pub async fn first_start(
 }
 
 impl Office {
-    /// A key, on the very first start: when there is no group yet.
+    /// Creates a key if no group exists, which is so only at the first start.
     async fn first_key(&self) -> Result<Option<Secret>, Refused> {
         let group = self.store.read::<Group>(&GroupId::default_group()).await?;
         let any = !self.store.list::<Key>(1, None).await?.data.is_empty();

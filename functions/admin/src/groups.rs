@@ -1,4 +1,4 @@
-//! `/groups`: the sets of accounts that keys draw on.
+//! `/groups`: the groups of accounts that keys use.
 
 use crate::accounts::{ModelPatternKey, patterns, shown};
 use crate::answer::{Answer, Refused, Told, body, id};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
-/// What the group is called that is made by itself.
+/// The name of the group that Baton creates itself.
 const DEFAULT: &str = "default";
 
 #[derive(Deserialize)]
@@ -134,13 +134,17 @@ pub(crate) async fn remove(
     visit.agrees(&stored)?;
     let accounts = office.store.accounts_of(&stored.value.id).await?;
     if !accounts.is_empty() {
-        let message =
-            format!("the group still has accounts ({}); take them out of it first", accounts.len());
+        let message = match accounts.len() {
+            1 => "the group still has 1 account; first remove it from the group".to_owned(),
+            count => {
+                format!("the group still has {count} accounts; first remove them from the group")
+            }
+        };
         return Err(Refused::conflict(message));
     }
     if office.has_key(&|key| key.group_id == stored.value.id).await? {
         return Err(Refused::conflict(
-            "keys draw on the group; delete them or give them another group first",
+            "the group still has keys; first delete the keys or assign them to another group",
         ));
     }
     let mut edit = Edit::default();
@@ -154,18 +158,19 @@ pub(crate) async fn remove(
     Ok(told)
 }
 
-/// What a group is for, in at most 2,000 characters.
+/// Checks the description of a group: at most 2,000 characters.
 fn description(text: String) -> Answer<String> {
     if text.chars().count() > DESCRIPTION_CHARACTERS_MAX {
-        let message = format!("`description` has {DESCRIPTION_CHARACTERS_MAX} characters at most");
+        let message =
+            format!("`description`: expected at most {DESCRIPTION_CHARACTERS_MAX} characters");
         return Err(Refused::bad(message));
     }
     Ok(text)
 }
 
 impl Office {
-    /// The groups that an account or key is to be in: those named, else the default one. Each
-    /// must exist; the default one is made if it does not.
+    /// Returns the named groups for an account or key, or the default group if none is named. The
+    /// default group is created if it is missing; named groups must exist.
     pub(crate) async fn groups_or_default(&self, named: Vec<GroupId>) -> Answer<Vec<GroupId>> {
         if named.is_empty() {
             return Ok(vec![self.default_group().await?]);
@@ -184,7 +189,7 @@ impl Office {
     async fn default_group(&self) -> Answer<GroupId> {
         let id = GroupId::default_group();
         if self.store.read::<Group>(&id).await?.is_none() {
-            let description = "Where keys and accounts without a group go".to_owned();
+            let description = "For keys and accounts that name no group".to_owned();
             let is_taken = self.store.holder_of_name::<Group>(DEFAULT).await?.is_some();
             let name = if is_taken { id.to_string() } else { DEFAULT.to_owned() };
             let limits = Limits::default();

@@ -1,4 +1,5 @@
-//! How accounts are doing, as operators see it; `/accounts/{id}/test` and `/accounts/{id}/reset`.
+//! The health of accounts for operators; `/accounts/{id}/test`, `/accounts/{id}/reset` and
+//! `/accounts/{id}/refresh`.
 
 use crate::answer::{Answer, Refused, Told, id};
 use crate::visit::{Note, Visit};
@@ -17,12 +18,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// An account's health in the words of the API.
+/// An account's health as the API returns it.
 pub(crate) struct Status {
     pub(crate) name: &'static str,
     pub(crate) reason: Option<String>,
     pub(crate) until: Option<Timestamp>,
-    /// Models and model families that cool down by themselves: until when, and why.
+    /// Models and model families in cooldown, with the reason and the end of each.
     pub(crate) models: Map<String, Value>,
 }
 
@@ -64,7 +65,7 @@ impl Status {
     }
 }
 
-/// Of the models that rest for their rate, the one that rests longest.
+/// Of the models with a rate limit cooldown, the one with the latest end.
 fn limited_model(health: &Health, now: Timestamp) -> Option<(&str, &Rest)> {
     let is_limited = |rest: &Rest| rest.until > now && rest.reason == RestReason::RateLimited;
     let parts = health.families.iter().chain(&health.models);
@@ -73,8 +74,8 @@ fn limited_model(health: &Health, now: Timestamp) -> Option<(&str, &Rest)> {
     parts.chain(fast).filter(|(_, rest)| is_limited(rest)).max_by_key(|(_, rest)| rest.until)
 }
 
-/// `POST /accounts/{id}/reset`: whatever is held against the account is forgotten. The row of the
-/// audit trail comes first, since health is written by a condition of its own.
+/// `POST /accounts/{id}/reset`: clears the health of the account. The audit row is written first,
+/// because health has its own conditional write.
 pub(crate) async fn reset(State(office): Shared, visit: Visit, Path(path): Path<String>) -> Answer {
     let stored = office.find::<Account>(&id(&path)?).await?;
     let before = office.view_now(&stored).await?;
@@ -84,7 +85,7 @@ pub(crate) async fn reset(State(office): Shared, visit: Visit, Path(path): Path<
     office.view_now(&stored).await.map(Told::ok)
 }
 
-/// `POST /accounts/{id}/refresh`: a new token now.
+/// `POST /accounts/{id}/refresh`: renews the account's token now.
 pub(crate) async fn refresh(
     State(office): Shared,
     visit: Visit,
@@ -100,16 +101,18 @@ pub(crate) async fn refresh(
     office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
     match renew(store, endpoint, &stored.value.id, Why::Operator).await? {
         Renewal::Renewed => office.view_now(&stored).await.map(Told::ok),
-        Renewal::Failed(why) => Err(Refused::bad(format!("no token was had: {why}"))),
+        Renewal::Failed(why) => {
+            Err(Refused::bad(format!("the token endpoint issued no token: {why}")))
+        }
         Renewal::Elsewhere => Err(StoreError::Conflict.into()),
         Renewal::NotDue => Err(Refused::bad(
-            "the last renewal has ended for good; give the account a new credential",
+            "the last renewal failed permanently; give the account a new credential",
         )),
     }
 }
 
-/// `POST /accounts/{id}/test`: free calls with the account's credential. What they show is held
-/// against the account, or ends what was held against it.
+/// `POST /accounts/{id}/test`: makes free calls with the account's credential. Their outcome
+/// changes the account's health, for worse or for better.
 pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
     let stored = office.find::<Account>(&id(&path)?).await?;
     let (id, begun) = (&stored.value.id, office.store.clock().now());
@@ -157,8 +160,8 @@ fn result_of(
     }
 }
 
-/// Health after a test. What an upstream has announced of its rates is left to run out: a free call
-/// shows nothing of them.
+/// The health after a test. Rate limits that the upstream has announced stay until they end,
+/// because a free call shows nothing about them.
 fn tested(health: &Health, proved: &Proved, now: Timestamp) -> Option<Health> {
     let judged = proved.judged(health, now);
     let base = judged.as_ref().unwrap_or(health);
@@ -167,7 +170,7 @@ fn tested(health: &Health, proved: &Proved, now: Timestamp) -> Option<Health> {
     forgiven.or(judged)
 }
 
-/// Whether a good answer shows that what is held against the account is over.
+/// Whether a successful free call shows that the current state is over.
 fn is_over(health: &Health) -> bool {
     match &health.state {
         HealthState::Ready => false,
@@ -177,7 +180,7 @@ fn is_over(health: &Health) -> bool {
 }
 
 impl Office {
-    /// Forgets what is held against the account; how much is used stays known.
+    /// Clears the account's health, except for the utilization.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
         self.store.read_health(std::slice::from_ref(id)).await?;
         let now = self.store.clock().now();
@@ -188,7 +191,7 @@ impl Office {
         self.store.change_health(id, blank).await
     }
 
-    /// Asks the account's upstream whether it takes the credential.
+    /// Checks with free calls whether the account's upstream accepts the credential.
     async fn prove(&self, stored: &Stored<Account>) -> Proved {
         let account = &stored.value;
         let asked = async {

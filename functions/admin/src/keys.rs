@@ -1,4 +1,4 @@
-//! `/keys`: who may ask. A key's secret is in the answer to POST and rotate, and nowhere else.
+//! `/keys`: relay keys. Only the answers to POST and rotate contain the secret of a key.
 
 use crate::answer::{Answer, Refused, Told, body, id};
 use crate::query::{Change, Expiry, LimitsChange, Paging, listed, name, says};
@@ -17,7 +17,8 @@ use baton_domain::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What can be set of a key. In a POST, what is absent gets its default; in a PATCH it stays.
+/// The fields of a key that can be set. An absent field gets its default in a POST and stays
+/// unchanged in a PATCH.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct KeyInput {
@@ -32,12 +33,12 @@ pub(crate) struct KeyInput {
 }
 
 impl KeyInput {
-    /// A key with a name, everything else by default.
+    /// A key with a name and defaults for everything else.
     pub(crate) fn named(name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..Self::default() }
     }
 
-    /// Whether a member may make this change of its own key: another name, or switching it off.
+    /// Whether a member can make this change to its own key: rename it or switch it off.
     fn is_for_members(&self) -> bool {
         let Self { name: _, user_id, group_id, models, expires_at, enabled, limits, estimate } =
             self;
@@ -66,13 +67,13 @@ fn with_secret(mut view: Value, secret: &Secret) -> Value {
     view
 }
 
-/// By how much the key's requests may overrun a money limit.
+/// Describes by how much the key's requests can exceed a money limit.
 fn overshoot(estimate: Estimate) -> &'static str {
     match estimate {
         Estimate::Most => "none",
         Estimate::Expected => {
-            "at most the sum, over the requests under way, of the most that each can cost less \
-             what was expected of it; `GET /v1/usage` of the key shows that as `overshoot_usd_max`"
+            "at most the difference between the highest possible and the expected cost, added up \
+             over the open requests; `GET /v1/usage` with the key returns it as `overshoot_usd_max`"
         }
     }
 }
@@ -134,7 +135,7 @@ pub(crate) async fn change(
     let input: KeyInput = body(&bytes)?;
     if visit.actor.member().is_some() && !input.is_for_members() {
         return Err(Refused::forbidden(
-            "a member sets `name` of its own keys and `enabled` to false; ask an administrator",
+            "members can rename their own keys and switch them off; ask an administrator for other changes",
         ));
     }
     let before = office.own_key(&visit, &path).await?;
@@ -185,20 +186,20 @@ pub(crate) async fn remove(
     Ok(told)
 }
 
-/// Refuses a change of another key than the relay key that asks for it: a narrow key that leaks must
-/// not bring its owner's wide ones.
+/// Refuses to change a key with another relay key, so that a leaked key with few rights cannot be
+/// used to take over its owner's other keys.
 fn only_itself(visit: &Visit, id: &KeyId) -> Answer<()> {
     match visit.actor.key() {
         Some(own) if own != id => Err(Refused::forbidden(
-            "a relay key changes and rotates only itself; use that key, sign in to the console by \
-             your identity provider, or ask an administrator",
+            "a relay key can change and rotate only itself; use the other key, sign in to the console \
+             with your identity provider, or ask an administrator",
         )),
         _ => Ok(()),
     }
 }
 
 impl Office {
-    /// The key, if it is one that the visitor may see.
+    /// Returns the key if the caller can see it.
     async fn own_key(&self, visit: &Visit, path: &str) -> Answer<Stored<Key>> {
         let stored = self.find::<Key>(&id(path)?).await?;
         match visit.actor.member() {
@@ -209,7 +210,7 @@ impl Office {
         }
     }
 
-    /// Makes a key; the whole of it is returned, this once.
+    /// Creates a key and returns its full text, which is never returned again.
     pub(crate) async fn create_key(&self, visit: &Visit, input: KeyInput) -> Answer<Secret> {
         let (stored, secret, edit) = self.new_key(input).await?;
         let note = Note::created(&stored.value.id, &view(&stored));
@@ -217,7 +218,7 @@ impl Office {
         Ok(secret)
     }
 
-    /// A new key: its item, the whole of it, and what writes it.
+    /// Builds a new key. Returns its item, its full text and the edit that stores it.
     async fn new_key(&self, input: KeyInput) -> Answer<(Stored<Key>, Secret, Edit)> {
         if input.name.is_none() {
             return Err(Refused::bad("`name` is missing"));
@@ -266,7 +267,7 @@ impl Office {
         Ok(())
     }
 
-    /// A new key in whole, and the hash of its secret part.
+    /// Returns the full text of a new key and the hash of its secret part.
     fn new_secret(&self, id: &KeyId) -> (Secret, Vec<u8>) {
         let secret = new_secret([self.store.dice().bits(), self.store.dice().bits()]);
         let hash = self.pepper.hash(secret.expose());

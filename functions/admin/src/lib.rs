@@ -1,7 +1,7 @@
-//! The control plane: the operator's API (contract §3).
+//! The admin function: the API for operators, and the console.
 //!
-//! One file a resource. What may be stored and how is `cloud::store`'s business; a handler reads
-//! the request, checks it, and writes one transaction.
+//! Each resource has its own file. A handler reads the request, checks it and writes one
+//! transaction; `cloud::store` knows what is stored and how.
 
 mod accounts;
 mod actor;
@@ -62,11 +62,11 @@ use session_seal::SessionSeal;
 use std::sync::Arc;
 use summary_turns::SummaryTurns;
 
-/// What the handlers work with.
+/// The state that all handlers share.
 struct Office {
     store: Store,
     pepper: Pepper,
-    /// The admin token, if it is fixed from outside; else its hash is in the store.
+    /// The admin token if it is set outside; otherwise the store has its hash.
     admin_token: Option<LiveSecret>,
     seal: SessionSeal,
     attempts: Attempts,
@@ -74,11 +74,11 @@ struct Office {
     trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
     timers: Timers,
-    /// What the console lets people in by.
+    /// The login methods of the console.
     porter: console::Porter,
-    /// Where tokens are had; nobody signs in at first start.
+    /// The client for token endpoints; `None` during the first start, when there are no sign-ins.
     endpoint: Option<TokenEndpoint>,
-    /// Where this process knows of a dead-letter queue.
+    /// The dead-letter queue, if one is configured.
     letters: Option<DeadLetters>,
 }
 
@@ -108,10 +108,10 @@ impl Office {
     }
 }
 
-/// The admin API over `store`. No I/O.
+/// Builds the router of the admin API and the console over `store`. No I/O.
 ///
 /// # Errors
-/// When the TLS library cannot be set up.
+/// If the TLS library cannot be set up.
 pub fn router(
     settings: &Settings,
     pepper: impl Into<LiveSecret>,
@@ -151,7 +151,7 @@ pub fn router(
     let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
     Ok(api
         .route("/", get(console::home))
-        // Where clients of Anthropic's Admin API look for it.
+        // Clients of Anthropic's Admin API call these paths.
         .merge(guarded(routes::mirrored()))
         .merge(console::router(&office, inside, &relay_url))
         .route("/health", get(answer::alive))

@@ -1,5 +1,5 @@
-//! `/limits`: the organisation's pool, and what clients are told beside a spent limit. The limits
-//! of keys, users and groups are fields of theirs.
+//! `/limits`: the limits of the organization, and the text that is added to spend limit errors.
+//! Limits of keys, users and groups are fields of those resources.
 
 use crate::Shared;
 use crate::answer::{Answer, Refused, Told, body, checked};
@@ -13,7 +13,7 @@ use baton_domain::scope::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// The longest text of the operator's own, in characters.
+/// The maximum length of the text in characters.
 const MESSAGE_MAX: usize = 1000;
 
 pub(crate) async fn organization(State(office): Shared) -> Answer<Json<Limits>> {
@@ -21,7 +21,7 @@ pub(crate) async fn organization(State(office): Shared) -> Answer<Json<Limits>> 
 }
 
 pub(crate) async fn set_organization(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
-    let limits = checked(body(&bytes)?)?;
+    let limits = checked("", body(&bytes)?)?;
     let before = office.store.read_terms(&Scope::Organization).await?.limits;
     let mut edit = Edit::default();
     office.store.save_organization_limits(&mut edit, &limits)?;
@@ -45,7 +45,7 @@ pub(crate) async fn set_message(State(office): Shared, visit: Visit, bytes: Byte
     let Message { message } = body(&bytes)?;
     let message = message.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     if message.as_ref().is_some_and(|text| text.chars().count() > MESSAGE_MAX) {
-        return Err(Refused::bad(format!("`message` has {MESSAGE_MAX} characters at most")));
+        return Err(Refused::bad(format!("`message`: expected at most {MESSAGE_MAX} characters")));
     }
     let before = office.store.read_terms(&Scope::Organization).await?.message;
     let mut edit = Edit::default();

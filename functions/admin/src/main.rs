@@ -1,4 +1,4 @@
-//! admin on Lambda: the API and console behind a function URL.
+//! The admin function on Lambda: API and console behind a function URL.
 
 use baton_cloud::aws::Aws;
 use baton_cloud::clock::Clock;

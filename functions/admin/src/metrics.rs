@@ -1,7 +1,7 @@
-//! `GET /metrics`: what this process has counted, and how things stand, in Prometheus' text form.
+//! `GET /metrics`: counters of this process and gauges in the text format of Prometheus.
 //!
-//! It is read with the admin token, or with one that opens nothing else (`BATON_METRICS_TOKEN`).
-//! Where nothing is counted (on Lambda) there is no such page.
+//! It needs the admin token, or a token that gives access to nothing else (`BATON_METRICS_TOKEN`).
+//! The route does not exist where nothing is counted (on Lambda).
 
 use crate::Office;
 use crate::actor::Access;
@@ -18,10 +18,10 @@ use baton_domain::secret::Secret;
 use http::header::CONTENT_TYPE;
 use std::sync::Arc;
 
-/// Prometheus, "Exposition formats" (2026-11).
+/// The media type, from Prometheus, "Exposition formats" (2026-11).
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the page is made of.
+/// The sources of the gauges.
 pub(crate) struct Gauges {
     observer: Observer,
     queue: UsageQueue,
@@ -52,7 +52,7 @@ pub(crate) async fn page(State(gauges): State<Arc<Gauges>>, request: Request) ->
         let actor = office.actor(request.headers(), from);
         match actor.await {
             Ok(actor) if actor.may(Access::Admin) => {}
-            Ok(_) => return Refused::forbidden("this takes the role `admin`").into_response(),
+            Ok(_) => return Refused::forbidden("this needs the role `admin`").into_response(),
             Err(refused) => return refused.into_response(),
         }
     }

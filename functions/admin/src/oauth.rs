@@ -1,5 +1,5 @@
-//! `/oauth/start` and `/oauth/finish`: signing an account in with a browser, by the authorization code
-//! grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
+//! `/oauth/start` and `/oauth/finish`: signs an account in with a browser, by the authorization
+//! code grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
 
 use crate::accounts::AccountInput;
 use crate::answer::{Answer, Refused, Told, body};
@@ -23,12 +23,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Longer than any state that is given out.
+/// Longer than any `state` that Baton creates.
 const STATE_BYTES_MAX: usize = 256;
-/// For so long a sign-in may take.
+/// How long a sign-in can take.
 const MINUTES: i64 = 10;
 
-/// Where to sign in, and what for.
+/// The body of `/oauth/start`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Start {
@@ -40,9 +40,9 @@ struct Start {
     token_endpoint_auth_method: ClientAuth,
     scope: Option<String>,
     redirect_uri: String,
-    /// The fields of the account that is to be made…
+    /// The fields of the account to create.
     account: Option<Box<RawValue>>,
-    /// … or the account that is to be signed in.
+    /// The account that gets a new credential, in the place of `account`.
     account_id: Option<AccountId>,
 }
 
@@ -53,7 +53,8 @@ struct Finish {
     code: Secret,
 }
 
-/// A sign-in under way. It is kept sealed: the verifier and the client secret are in it.
+/// An unfinished sign-in. It is stored sealed, because it contains the verifier and the client
+/// secret.
 #[derive(Serialize, Deserialize)]
 struct SignIn {
     exchange: Exchange,
@@ -62,11 +63,11 @@ struct SignIn {
     client_secret: Option<String>,
     account: Option<Box<RawValue>>,
     account_id: Option<AccountId>,
-    /// What the account was bound to when the sign-in began.
+    /// The provider, address and proxy that the account had when the sign-in began.
     bound_to: Option<String>,
 }
 
-/// `POST /oauth/start`: answers the page to open in a browser.
+/// `POST /oauth/start`: returns the page to open in a browser.
 pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
     let start: Start = body(&bytes)?;
     office.check_start(&start).await?;
@@ -92,16 +93,16 @@ pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
     Ok(Told::created(page))
 }
 
-/// `POST /oauth/finish`: redeems the code; answers the account, signed in.
+/// `POST /oauth/finish`: redeems the code and returns the account, signed in.
 pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let finish: Finish = body(&bytes)?;
     let gone = || {
         Refused::bad(format!(
-            "`state` is not one of a sign-in of the last {MINUTES} minutes, or it is finished; \
-             begin with POST /oauth/start"
+            "`state`: this sign-in is unknown, older than {MINUTES} minutes or already finished; \
+             start again with POST /oauth/start"
         ))
     };
-    // Ours have 43 characters, and a key of the store takes 2,048 bytes.
+    // States have 43 characters, and DynamoDB accepts keys of at most 2,048 bytes.
     if finish.state.len() > STATE_BYTES_MAX {
         return Err(gone());
     }
@@ -117,8 +118,8 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
         redirect_uri: sign_in.redirect_uri,
     };
     let issued = office.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
-    let Issued { access_token, refresh_token, life } =
-        issued.map_err(|error| Refused::bad(format!("no token was had: {error}")))?;
+    let Issued { access_token, refresh_token, life } = issued
+        .map_err(|error| Refused::bad(format!("the token endpoint issued no token: {error}")))?;
     (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
     let standing = Standing::renewed(life, office.store.dice().byte(), office.store.clock().now());
     let credential = NewCredential::Issued(Box::new((sign_in.exchange, secrets, standing)));
@@ -127,8 +128,8 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
             let before = office.named(&id).await?;
             if sign_in.bound_to.is_some_and(|bound| bound != of_credential(&before.value)) {
                 return Err(Refused::bad(
-                    "the account's provider, address or proxy was changed since the sign-in began; \
-                     begin again with POST /oauth/start",
+                    "the account's provider, base URL or proxy has changed since the sign-in began; \
+                     start again with POST /oauth/start",
                 ));
             }
             let mut stored = office.store.revise(&before);
@@ -151,13 +152,13 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
     if told.is_repeated {
         return Ok(told);
     }
-    // What was held against the account was held against what it was.
+    // The stored health belongs to the previous credential.
     office.reset_health(&stored.value.id).await?;
     office.view_now(&stored).await.map(Told::ok)
 }
 
 impl Start {
-    /// Where the browser is to go (RFC 6749 §4.1.1, RFC 7636 §4.3).
+    /// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
     fn page(&self, state: &str, verifier: &str) -> String {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let mut query = Serializer::new(String::new());
@@ -172,7 +173,7 @@ impl Start {
 }
 
 impl Office {
-    /// What can be known to be wrong before anybody signs in.
+    /// Checks everything that can be checked before a person signs in.
     async fn check_start(&self, start: &Start) -> Answer<()> {
         for (name, url) in
             [("authorization_url", &start.authorization_url), ("token_url", &start.token_url)]
@@ -183,11 +184,11 @@ impl Office {
         match (&start.account_id, &start.account) {
             (Some(id), None) => self.named(id).await.map(drop),
             (None, Some(fields)) => self.check_account(body(fields.get().as_bytes())?).await,
-            _ => Err(Refused::bad("say either `account_id` or the fields of a new `account`")),
+            _ => Err(Refused::bad("send either `account_id` or the fields of a new `account`")),
         }
     }
 
-    /// What the account that is to be signed in is bound to.
+    /// The current provider, address and proxy of the account that is to be signed in.
     async fn bound_now(&self, id: Option<&AccountId>) -> Answer<Option<String>> {
         match id {
             Some(id) => Ok(Some(of_credential(&self.named(id).await?.value))),
@@ -195,18 +196,20 @@ impl Office {
         }
     }
 
-    /// The account that a body names.
+    /// Returns the account that a body names.
     async fn named(&self, id: &AccountId) -> Answer<Stored<Account>> {
         let found = self.store.read::<Account>(id).await?;
         found.ok_or_else(|| Refused::bad(format!("account {id} does not exist")))
     }
 
-    /// Where tokens are had.
+    /// The client for token endpoints.
     pub(crate) fn endpoint(&self) -> Answer<&TokenEndpoint> {
-        self.endpoint.as_ref().ok_or_else(|| Refused::bad("nobody signs in at first start"))
+        self.endpoint
+            .as_ref()
+            .ok_or_else(|| Refused::bad("sign-ins are not available during the first start"))
     }
 
-    /// 43 characters that nobody can guess.
+    /// A random text of 43 characters (256 bits).
     pub(crate) fn random(&self) -> String {
         let mut bytes = [0; 32];
         self.store.dice().fill(&mut bytes);

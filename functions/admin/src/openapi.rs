@@ -1,6 +1,6 @@
-//! `/openapi.json`: the API's description in the form `OpenAPI` 3.1. Routes come from the table that mounts
-//! them; what bodies look like is `openapi/components.json`, which a client's tests hold to the
-//! answers (`tests/clients/schemathesis.rs`).
+//! `/openapi.json`: the OpenAPI 3.1 document. Routes come from the table that mounts them, schemas
+//! and parameters from `openapi/components.json`. `tests/clients/schemathesis.rs` compares the
+//! document with real answers.
 
 use crate::actor::Access;
 use crate::answer::{Answer, Refused};
@@ -10,18 +10,18 @@ use serde_json::{Map, Value, json};
 
 const COMPONENTS: &str = include_str!("../openapi/components.json");
 
-/// What each refusal means.
+/// The error statuses and their descriptions.
 const REFUSALS: [(u16, &str); 10] = [
-    (400, "The request does not fit; the message says where."),
-    (401, "No credential, or one that is not good."),
-    (403, "Not for this user."),
-    (404, "There is no such thing."),
-    (409, "It contradicts what is there, or somebody else has changed it meanwhile."),
-    (412, "`If-Match` names another version than there is."),
-    (413, "The body is too long."),
-    (422, "The idempotency key was used for another request."),
-    (429, "Too many wrong credentials."),
-    (500, "The store failed; the log says why."),
+    (400, "The request is invalid; the message names the field."),
+    (401, "The credential is missing or invalid."),
+    (403, "The caller is not allowed to do this."),
+    (404, "The resource does not exist."),
+    (409, "The request conflicts with the current state, or with a change made at the same time."),
+    (412, "`If-Match` does not match the current version."),
+    (413, "The body is too large."),
+    (422, "The idempotency key was used for a different request."),
+    (429, "Too many wrong credentials; retry after the time in `retry-after`."),
+    (500, "Internal error; the log has the reason under the request id."),
 ];
 
 pub(crate) async fn read() -> Answer<Json<Value>> {
@@ -39,8 +39,10 @@ fn document(components: &Value) -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "Baton admin API", "version": env!("CARGO_PKG_VERSION"),
-            "description": "JSON in and out. Times are RFC 3339 UTC, money is decimal strings in USD. \
-                `x-baton-access` says who may use a route: `admin`, `member` (for what is its own), `anybody`.",
+            "description": "Requests and responses are JSON. Times are RFC 3339 in UTC. Amounts of money are \
+                decimal strings in US dollars, except for spend limits, which are in US cents. \
+                `x-baton-access` is who can use a route: `admin`, `member` (only for their own \
+                keys and usage) or `anybody`.",
         },
         "servers": [{ "url": "/" }],
         "security": [{ "token": [] }],
@@ -75,9 +77,9 @@ fn good(schema: Option<&str>, media: &[&str]) -> Value {
     match schema {
         Some(schema) => {
             let forms = media.iter().map(|form| ((*form).to_owned(), content_of(schema)));
-            json!({ "description": "Done.", "content": forms.collect::<Map<_, _>>() })
+            json!({ "description": "Success.", "content": forms.collect::<Map<_, _>>() })
         }
-        None => json!({ "description": "Done." }),
+        None => json!({ "description": "Success." }),
     }
 }
 
@@ -89,7 +91,7 @@ fn content_of(schema: &str) -> Value {
     json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
 }
 
-/// Whether the route can answer so.
+/// Whether the route can return this error status.
 fn refuses(route: &Route, status: u16) -> bool {
     let names_something = route.path.contains('{');
     match status {
@@ -104,7 +106,7 @@ fn refuses(route: &Route, status: u16) -> bool {
     }
 }
 
-/// Whether it changes something that has a version.
+/// Whether the route changes a resource that has a version.
 fn names_version(route: &Route) -> bool {
     matches!(route.verb, Verb::Patch | Verb::Delete)
         || route.path.ends_with("/rotate")
@@ -130,7 +132,7 @@ fn path_names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// `post_keys_rotate`; with `_one` behind what is named by an id.
+/// For example `post_keys_one_rotate`: `one` replaces an id in the path.
 fn operation_id(route: &Route) -> String {
     let words = route.path.split('/').filter(|part| !part.is_empty());
     let words = words.map(|part| if part.starts_with('{') { "one" } else { part });

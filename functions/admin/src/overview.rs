@@ -1,5 +1,6 @@
-//! `/overview`: everything that the first page shows, in two round trips and four calls to the stores
-//! for a hundred accounts; whoever looks at it with a session has asked once more. Anything finer is a summary's business.
+//! `/overview`: all data of the console's first page, in two round trips and four store calls for
+//! up to a hundred accounts. A request with a session needs one call more. Details come from
+//! summaries.
 
 use crate::Shared;
 use crate::answer::Answer;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use std::cmp::Reverse;
 
 const DAYS: i64 = 30;
-/// So many of the dearest keys and models are shown.
+/// The number of most expensive keys and models in the answer.
 const TOP: usize = 10;
 
 pub(crate) async fn read(State(office): Shared) -> Answer<Json<Value>> {
@@ -63,13 +64,13 @@ pub(crate) async fn read(State(office): Shared) -> Answer<Json<Value>> {
     })))
 }
 
-/// The UTC day so many days ago.
+/// The UTC day `ago` days before `now`.
 fn day(now: Timestamp, ago: i64) -> String {
     let then = now.saturating_sub(SignedDuration::from_hours(24 * ago)).unwrap_or(now);
     Hour::of(then).day().to_owned()
 }
 
-/// Leaves the dearest, dearest first; among equals the busiest.
+/// Keeps the most expensive rows, most expensive first; equal costs are sorted by requests.
 fn dearest<T: Ord + Clone>(rows: &mut Vec<(T, Sums)>) {
     rows.sort_by_key(|(of, sums)| (Reverse((sums.cost, sums.requests)), of.clone()));
     rows.truncate(TOP);

@@ -1,5 +1,5 @@
-//! `/prices`: the built-in prices and those that the operator has set over them, by date. How they
-//! lie over one another is `domain::own_price`'s business.
+//! `/prices`: built-in prices and own prices of the operator, by model and date.
+//! `domain::own_price` defines how they combine.
 
 use crate::answer::{Answer, Refused, Told, body};
 use crate::query::{Paging, bound, says};
@@ -18,11 +18,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A million dollars a million tokens: dearer is a typing error.
+/// The highest accepted price: a million dollars per million tokens. Anything above is a typing
+/// error.
 const MICROS_MAX: u64 = 1_000_000_000_000;
 const MICROS: u64 = 1_000_000;
 
-/// Dollars a million tokens, as text with six places.
+/// US dollars per million tokens, written with six decimal places.
 #[derive(Clone, Copy)]
 struct Usd(u64);
 
@@ -39,13 +40,13 @@ impl<'de> Deserialize<'de> for Usd {
         let micros = micros.and_then(|micros| u64::try_from(micros).ok());
         micros.filter(|micros| *micros <= MICROS_MAX).map(Self).ok_or_else(|| {
             serde::de::Error::custom(
-                "a price is USD per million tokens, such as \"2.50\", with six places at most",
+                "expected US dollars per million tokens, such as \"2.50\", with at most six decimal places",
             )
         })
     }
 }
 
-/// [`Rates`] in dollars a million tokens.
+/// [`Rates`] in US dollars per million tokens.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UsdRates {
@@ -162,7 +163,7 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         PriceId { model: model(new.model)?, from: office.start(new.effective_from.as_deref())? };
     if office.store.read::<OwnPrice>(&id).await?.is_some() {
         let PriceId { model, from } = id;
-        let message = format!("there is a price of {model} from {from} on; delete it first");
+        let message = format!("{model} already has a price from {from}; delete that price first");
         return Err(Refused::conflict(message));
     }
     let now = office.store.clock().now();
@@ -174,7 +175,8 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
             .above
             .map(|above| Above { prompt_tokens: above.prompt_tokens, rates: above.rates.into() }),
         us_geo: new.us_geo,
-        // When it was set tells prices apart that were set anew for the same day.
+        // The time of creation distinguishes prices that were set one after another for the same
+        // day.
         version: format!("own-{now:.3}"),
     };
     let stored = office.store.stamp(OwnPrice { id, price }, None);
@@ -209,22 +211,24 @@ fn shortened(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
-/// A model's id: a pattern that names one.
+/// Checks a model id, which is a pattern without `*`.
 fn model(text: String) -> Answer<String> {
     let literal = ModelPattern::new(text).ok().filter(ModelPattern::is_literal);
-    let bad = || Refused::bad("`model` is a model's id: 1 to 256 printable characters, no `*`");
+    let bad = || {
+        Refused::bad("`model`: expected a model id of 1 to 256 printable characters without `*`")
+    };
     literal.map(|id| id.as_str().to_owned()).ok_or_else(bad)
 }
 
 impl Office {
-    /// From when a price holds, in whole seconds: now unless said otherwise.
+    /// The start of a price in whole seconds; by default now.
     fn start(&self, text: Option<&str>) -> Answer<Timestamp> {
         let at = text.map_or_else(
             || Ok(self.store.clock().now()),
             |text| {
                 bound(text, false).map_err(|_| {
                 Refused::bad(
-                    "`effective_from` is a time like 2026-11-22T21:00:00Z or a day like 2026-11-22",
+                    "`effective_from`: expected a time like 2026-11-22T21:00:00Z or a day like 2026-11-22",
                 )
             })
             },
@@ -232,7 +236,7 @@ impl Office {
         Ok(Timestamp::from_second(at.as_second()).unwrap_or(at))
     }
 
-    /// The prices of the models that are wanted, by model and date.
+    /// The prices of the wanted models, by model and date.
     async fn price_rows(
         &self,
         wants: impl Fn(&str) -> bool,

@@ -1,7 +1,7 @@
-//! What lists and reports are asked with: limits, cursors, periods.
+//! Query parameters and values that several resources share: pages, periods, names, limits.
 
 use crate::Office;
-use crate::answer::{Answer, Refused, checked, make_whole};
+use crate::answer::{Answer, Refused, checked, field_message, make_whole};
 use axum::Json;
 use baton_cloud::store::{Edit, Entity, Named, Page, Stored};
 use baton_domain::key::Limits;
@@ -20,22 +20,22 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
-    /// Where to go on; an empty cursor is none.
+    /// The place to continue at. An empty cursor counts as none.
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref().filter(|cursor| !cursor.is_empty())
     }
 
-    /// The page's size: 100 unless asked, 1,000 at most.
+    /// The page size: 100 by default, at most 1,000.
     pub(crate) fn limit(&self) -> Answer<u16> {
         match self.limit.unwrap_or(100) {
             limit @ 1..=1000 => Ok(u16::try_from(limit).unwrap_or(1000)),
-            _ => Err(Refused::bad("`limit` is a number from 1 to 1000")),
+            _ => Err(Refused::bad("`limit`: expected a number from 1 to 1000")),
         }
     }
 }
 
 impl Office {
-    /// The page of a list that is asked for; where it is filtered, of those that are wanted.
+    /// Reads a page of a list. If `is_filtered`, only items that `wants` accepts are included.
     pub(crate) async fn page<T: Entity>(
         &self,
         paging: &Paging,
@@ -50,7 +50,7 @@ impl Office {
         })
     }
 
-    /// All of a kind, oldest first.
+    /// Reads all items of a kind, oldest first.
     pub(crate) async fn all<T: Entity>(&self) -> Answer<Vec<Stored<T>>> {
         let (mut all, mut cursor) = (Vec::new(), None);
         loop {
@@ -63,7 +63,7 @@ impl Office {
         }
     }
 
-    /// The one with this id; a refusal where there is none.
+    /// Reads the item with this id. If it does not exist, the error is 404.
     pub(crate) async fn find<T: Entity>(&self, id: &T::Id) -> Answer<Stored<T>> {
         let found = self.store.read::<T>(id).await?;
         found.ok_or_else(|| Refused::not_found(format!("{} {id}", T::KIND)))
@@ -71,7 +71,8 @@ impl Office {
 }
 
 impl Office {
-    /// Lets a thing have its name, if none other of its kind has; `before` is what it was.
+    /// Reserves the name of `after` in `edit` and releases the name of `before`. If another item of
+    /// the same kind has the name, the error is 409.
     pub(crate) async fn take_name<T: Named>(
         &self,
         edit: &mut Edit,
@@ -85,8 +86,7 @@ impl Office {
         match self.store.holder_of_name::<T>(name).await? {
             Some(holder) if holder != id => {
                 return Err(Refused::conflict(format!(
-                    "`name`: {holder} is called `{name}` already, and no two of a kind ({kind}) \
-                     have the same name; take another"
+                    "`name`: {kind} {holder} already has the name `{name}`; choose another name"
                 )));
             }
             Some(_) => {}
@@ -99,14 +99,14 @@ impl Office {
     }
 }
 
-/// A page as it is answered.
+/// The answer with a page of a list.
 pub(crate) fn listed<T>(page: &Page<Stored<T>>, view: impl Fn(&Stored<T>) -> Value) -> Json<Value> {
     let data: Vec<Value> = page.data.iter().map(view).collect();
     Json(json!({ "data": data, "next_cursor": page.next_cursor }))
 }
 
-/// Reads the bound of a period: an RFC 3339 time, or a UTC day, of which `from` means the
-/// beginning and `to` the end.
+/// Reads one end of a period: an RFC 3339 time or a UTC day. For `from` a day means its start, for
+/// `to` its end.
 pub(crate) fn bound(text: &str, is_end: bool) -> Answer<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
@@ -116,23 +116,23 @@ pub(crate) fn bound(text: &str, is_end: bool) -> Answer<Timestamp> {
     day.and_then(midnight).map_err(|_| {
         let name = if is_end { "to" } else { "from" };
         Refused::bad(format!(
-            "`{name}` is a time like 2026-11-22T21:00:00Z or a day like 2026-11-22"
+            "`{name}`: expected a time like 2026-11-22T21:00:00Z or a day like 2026-11-22"
         ))
     })
 }
 
-/// A field of a PATCH that may be emptied: absent keeps what is there, `null` empties it.
+/// A field of a PATCH that can be cleared: absent keeps the value, `null` clears it.
 #[derive(Default)]
 pub(crate) enum Change<T> {
-    /// It was absent.
+    /// The field was absent.
     #[default]
     Keep,
-    /// It was there.
+    /// The field was present.
     To(Option<T>),
 }
 
 impl<T> Change<T> {
-    /// What is there afterwards.
+    /// The value after the change.
     pub(crate) fn over(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Keep => before,
@@ -147,18 +147,18 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     }
 }
 
-/// A change of limits: each that is named is set, `null` lifts it, the others stay. `null` for all of
-/// them lifts all.
+/// A change of limits: named limits are set, or removed with `null`, and the others stay unchanged.
+/// `null` in place of the object removes all limits.
 #[derive(Default)]
 pub(crate) struct LimitsChange(Change<Map<String, Value>>);
 
 impl LimitsChange {
-    /// Whether nothing is named.
+    /// Whether nothing changes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.0, Change::Keep)
     }
 
-    /// The limits afterwards.
+    /// Returns the limits after the change.
     pub(crate) fn over(self, before: &Limits) -> Answer<Limits> {
         let mut named = match self.0 {
             Change::Keep => return Ok(before.clone()),
@@ -170,9 +170,11 @@ impl LimitsChange {
         };
         named.values_mut().for_each(make_whole);
         all.extend(named);
-        // A name that is not known is refused even where it is to be lifted.
+        // Unknown names are refused even if their value is `null`.
         let read: Result<Limits, _> = serde_json::from_value(Value::Object(all));
-        checked(read.map_err(|error| Refused::bad(format!("`limits`: {error}")))?)
+        let refused =
+            |error: serde_json::Error| Refused::bad(field_message("limits", &error.to_string()));
+        checked("limits.", read.map_err(refused)?)
     }
 }
 
@@ -182,8 +184,8 @@ impl<'de> Deserialize<'de> for LimitsChange {
     }
 }
 
-/// When something ends. Others write "never" as the end of the year 9999, which is a day later than
-/// the last time that Baton has: that one is taken for it.
+/// The end of a key's life. Other programs write "never" as the end of the year 9999, which is a
+/// day later than the latest time of jiff, so that is read as the latest time.
 pub(crate) struct Expiry(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for Expiry {
@@ -193,27 +195,27 @@ impl<'de> Deserialize<'de> for Expiry {
             text.get(..10).is_some_and(|day| ("9999-12-30"..="9999-12-31").contains(&day));
         match text.parse::<Timestamp>() {
             Ok(at) => Ok(Self(at)),
-            // Read in its own form, so that a mistake stays one.
+            // The text is parsed with another year, so that malformed times are still refused.
             Err(_) if is_last && text.replace("9999-", "9998-").parse::<Timestamp>().is_ok() => {
                 Ok(Self(Timestamp::MAX))
             }
             Err(_) => Err(D::Error::custom(
-                "`expires_at` is a time like 2026-12-31T23:59:59Z, or null for never",
+                "expected a time like 2026-12-31T23:59:59Z, or null for never",
             )),
         }
     }
 }
 
-/// Whether `text` has `part` in it, which is in lower case.
+/// Whether `text` contains `part`, which is in lower case.
 pub(crate) fn says(text: &str, part: &str) -> bool {
     part.is_empty() || text.to_lowercase().contains(part)
 }
 
-/// A name that people read: trimmed, not empty, at most 200 characters.
+/// Checks a name for people: trimmed, not empty, at most 200 characters.
 pub(crate) fn name(text: &str) -> Answer<String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 200 || text.contains(char::is_control) {
-        return Err(Refused::bad("`name` has 1 to 200 printable characters"));
+        return Err(Refused::bad("`name`: expected 1 to 200 printable characters"));
     }
     Ok(text.to_owned())
 }

@@ -1,5 +1,5 @@
-//! `Idempotency-Key`: a POST that is repeated within a day gets the first answer, secrets included,
-//! and changes nothing. The key is the caller's own: another caller's is another key.
+//! `Idempotency-Key`: a POST that is repeated within a day gets the first answer again, including
+//! secrets, and changes nothing. The same key from another caller is a different key.
 
 use crate::actor::Actor;
 use crate::answer::{Answer, Refused, Told};
@@ -18,20 +18,20 @@ use std::fmt::Write as _;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES_MAX: usize = 255;
-/// As long a body as the handlers take: an account is copied into up to 40 groups, and a transaction
-/// of DynamoDB takes 4 MB.
+/// The maximum size of a body, also for the handlers: an account is copied into up to 40 groups,
+/// and a transaction of DynamoDB takes 4 MB.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// A request that may be repeated.
+/// A request that can be repeated.
 #[derive(Clone)]
 pub(crate) struct Replay {
-    /// Under which its answer is kept.
+    /// The name of its stored answer.
     pub(crate) name: String,
     fingerprint: Vec<u8>,
 }
 
 impl Replay {
-    /// The answer as it is kept.
+    /// Converts an answer to its stored form.
     pub(crate) fn keep(&self, told: &Told) -> KeptAnswer {
         KeptAnswer {
             fingerprint: self.fingerprint.clone(),
@@ -41,7 +41,7 @@ impl Replay {
     }
 }
 
-/// Answers what was answered before; lets everything else through.
+/// Returns the stored answer of a repeated request. Other requests pass.
 pub(crate) async fn once(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
     if request.method() != Method::POST || !request.headers().contains_key(IDEMPOTENCY_KEY) {
@@ -57,7 +57,8 @@ pub(crate) async fn once(office: Shared, request: Request, next: Next) -> Respon
             return Ok(told.into_response());
         }
         let answer = next.run(Request::from_parts(head, Body::from(bytes))).await;
-        // Of several at once, one that finds its name taken may have lost to its own twin.
+        // If the same request arrives twice at once, the second can fail because the first has
+        // taken the name. It gets the answer of the first.
         if answer.status() == StatusCode::CONFLICT
             && let Some(told) = office.told_before(&replay).await?
         {
@@ -69,7 +70,7 @@ pub(crate) async fn once(office: Shared, request: Request, next: Next) -> Respon
 }
 
 impl Office {
-    /// Notes in the request's head that it may come again, and how it is known then.
+    /// Stores in the request's extensions how a repetition of it is recognized.
     fn prepare(&self, head: &mut Parts, body: &[u8]) -> Answer<Replay> {
         if head.headers.get_all(IDEMPOTENCY_KEY).iter().count() > 1 {
             return Err(Refused::bad("`Idempotency-Key` is given more than once; send it once"));
@@ -79,10 +80,14 @@ impl Office {
             (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
         };
         let key = key.filter(fits).ok_or_else(|| {
-            Refused::bad("`Idempotency-Key` has 1 to 255 printable ASCII characters, no spaces")
+            Refused::bad(
+                "`Idempotency-Key`: expected 1 to 255 printable ASCII characters without spaces",
+            )
         })?;
         let visit = head.extensions.get_mut::<Visit>();
-        let visit = visit.ok_or_else(|| Refused::broken("nobody is known to ask"))?;
+        let visit = visit.ok_or_else(|| {
+            Refused::broken("a request reached the idempotency check without an actor")
+        })?;
         let request = format!("{} {}\n", head.method, head.uri);
         let request = [request.as_bytes(), body].concat();
         let replay = Replay {
@@ -94,7 +99,7 @@ impl Office {
     }
 
     fn replay_name(&self, actor: &Actor, key: &str) -> String {
-        // A relay key does not see what another key of its owner was answered.
+        // A relay key must not see answers that another key of its owner got.
         let by = actor.key().map(ToString::to_string).unwrap_or_default();
         let hash = self.pepper.hash(&format!("{}\n{by}\n{key}", actor.name()));
         hash.iter().fold(String::new(), |mut text, byte| {
@@ -103,10 +108,10 @@ impl Office {
         })
     }
 
-    /// What was answered under this name.
+    /// Returns the stored answer with this name.
     ///
     /// # Errors
-    /// When it was to another request.
+    /// If it belongs to a different request.
     pub(crate) async fn told_before(&self, replay: &Replay) -> Answer<Option<Told>> {
         let Some(kept) = self.store.kept_answer(&replay.name).await? else { return Ok(None) };
         if kept.fingerprint != replay.fingerprint {

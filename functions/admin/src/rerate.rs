@@ -1,5 +1,5 @@
-//! `POST /prices/rerate`: the events of a period at the prices in force, a bounded part of them a
-//! call. How far it is stays in the store, so the same call again goes on.
+//! `POST /prices/rerate`: recalculates the cost of a period's requests with the current prices.
+//! Each call handles a bounded part. The store has the progress, so the same call continues.
 
 use crate::answer::{Answer, Refused, body};
 use crate::usage::period;
@@ -16,10 +16,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Events that are read at a time.
+/// Records that are read at a time.
 const PAGE: usize = 500;
 
-/// Events that one call looks at, and for how long it begins on further ones.
+/// The most records that one call examines, and the time after which it starts no further page.
 const CALL: u32 = 5000;
 const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
 
@@ -28,14 +28,14 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
 struct Ask {
     from: String,
     to: String,
-    /// Only say what would change.
+    /// Only count what would change.
     #[serde(default)]
     dry_run: bool,
-    /// Events that this call looks at, at most.
+    /// The most records that this call examines.
     limit: Option<u32>,
 }
 
-/// One period being rated.
+/// The re-rating of one period.
 struct Job {
     name: String,
     filter: EventFilter,
@@ -52,7 +52,7 @@ pub(crate) async fn rerate(
     let (from, to) = period(Some(&ask.from), Some(&ask.to), begun)?;
     let limit = ask.limit.unwrap_or(CALL);
     if !(1..=CALL).contains(&limit) {
-        return Err(Refused::bad(format!("`limit` is a number from 1 to {CALL}")));
+        return Err(Refused::bad(format!("`limit`: expected a number from 1 to {CALL}")));
     }
     let (key, account, user, model, outcome) = Default::default();
     let filter = EventFilter { from, to, key, account, user, model, outcome, keys: None };
@@ -61,7 +61,8 @@ pub(crate) async fn rerate(
     let table = in_force(&office).await?;
     let start = job.begin(&office, &table).await?;
     if start.cursor.is_none() && !job.dry_run {
-        // Before the first change: a call that breaks off has changed something, too.
+        // Written before the first change, because a call that is cut off has changed something,
+        // too.
         office.noted(&visit, Value::Null, json!({ "from": from, "to": to })).await?;
     }
     let (rerate, is_done) = job.go_on(&office, &table, start, (begun, limit)).await?;
@@ -77,7 +78,7 @@ pub(crate) async fn rerate(
     Ok(Json(view))
 }
 
-/// The prices that hold now. The one place that says which they are.
+/// The prices that are in force now.
 async fn in_force(office: &Office) -> Answer<PriceTable> {
     let own = office.store.own_prices().await?;
     let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
@@ -85,7 +86,7 @@ async fn in_force(office: &Office) -> Answer<PriceTable> {
 }
 
 impl Office {
-    /// Writes a row of the audit trail: one as it begins, one as it ends.
+    /// Writes a row of the audit trail: one at the start and one at the end.
     async fn noted(&self, visit: &Visit, before: Value, after: Value) -> Answer<()> {
         let mut edit = Edit::default();
         self.note(visit, &mut edit, Note::did("rerate", &"usage", (before, after)))?;
@@ -94,7 +95,7 @@ impl Office {
 }
 
 impl Job {
-    /// Where the last call stopped, or the start where the prices have changed since.
+    /// The stored progress, or the start of the period if prices have changed since.
     async fn begin(&self, office: &Office, table: &PriceTable) -> Result<Rerate, StoreError> {
         let fingerprint = table.fingerprint();
         let known = office.store.rerate(&self.name).await?;
@@ -125,7 +126,7 @@ impl Job {
         }
     }
 
-    /// Rates the next `room` events.
+    /// Re-rates the next `room` records.
     async fn page(
         &self,
         office: &Office,

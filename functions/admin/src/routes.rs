@@ -1,5 +1,5 @@
-//! Every route of the API, once: who may use it, what answers it, and what its description says.
-//! The router, the access check and `openapi` are all made from this table.
+//! The table of all API routes: who can use them, their handlers and their descriptions. The
+//! router, the access check and `openapi` are built from it.
 
 use crate::actor::Access;
 use crate::answer::{Answer, Refused};
@@ -14,13 +14,14 @@ use baton_domain::printable::escaped;
 use http::Method;
 use std::sync::Arc;
 
-/// What every path begins with.
+/// The prefix of all paths.
 pub(crate) const BASE: &str = "/api/v1";
-/// Routes that mirror Anthropic's Admin API are behind this, too, below [`BASE`] and beside it.
+/// Routes that mirror Anthropic's Admin API are also served below this prefix, with and without
+/// [`BASE`].
 const MIRROR: &str = "/v1";
 const MIRRORED: &str = "/organizations/";
 
-/// The methods in use.
+/// The HTTP methods in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
@@ -46,17 +47,17 @@ impl Verb {
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
     pub(crate) verb: Verb,
-    /// Below [`BASE`]; the form is that of axum and of the description alike.
+    /// The path below [`BASE`], in the form that axum and OpenAPI share.
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) access: Access,
-    /// The parameters of its query, by their names in the description.
+    /// The query parameters, by their names in `openapi/components.json`.
     pub(crate) query: &'static [&'static str],
-    /// The schema of its body.
+    /// The schema of the request body.
     pub(crate) takes: Option<&'static str>,
-    /// What its good answer may be.
+    /// The media types of a successful answer.
     pub(crate) media: &'static [&'static str],
-    /// Status and schema of its good answer.
+    /// The status and the schema of a successful answer.
     pub(crate) gives: (u16, Option<&'static str>),
     handler: Handler,
 }
@@ -85,7 +86,7 @@ impl Route {
         Self::new(Verb::Get, path, summary, (200, Some(gives)), handler)
     }
 
-    /// A POST that creates; its answer has what was made.
+    /// A POST that creates a resource and returns it.
     const fn create(
         path: &'static str,
         summary: &'static str,
@@ -105,7 +106,7 @@ impl Route {
         Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
     }
 
-    /// A PUT that replaces what is there.
+    /// A PUT that replaces a value.
     const fn set(
         path: &'static str,
         summary: &'static str,
@@ -136,17 +137,17 @@ impl Route {
         Self { takes: Some(schema), ..self }
     }
 
-    /// Answers a file in one of these forms.
+    /// Returns a file with one of these media types.
     const fn file(self, media: &'static [&'static str]) -> Self {
         Self { media, ..self }
     }
 
-    /// Open to everybody, without a credential.
+    /// Accessible to everybody, without a credential.
     const fn for_anybody(self) -> Self {
         Self { access: Access::Anybody, ..self }
     }
 
-    /// Open to members, for what is their own: the handler asks the visit whose that is.
+    /// Accessible to members for their own keys and usage, which the handler checks.
     const fn for_members(self) -> Self {
         Self { access: Access::Member, ..self }
     }
@@ -172,20 +173,26 @@ pub(crate) static ROUTES: &[Route] = &[
     })
     .takes("AccountChange"),
     Route::remove("/accounts/{account_id}", "Delete an account", || delete(accounts::remove)),
-    Route::act("/accounts/{account_id}/test", "Make one free call", "AccountTest", || {
-        post(health::test)
-    }),
-    Route::act("/accounts/{account_id}/reset", "Forget what is held against it", "Account", || {
+    Route::act(
+        "/accounts/{account_id}/test",
+        "Test an account with one free request",
+        "AccountTest",
+        || post(health::test),
+    ),
+    Route::act("/accounts/{account_id}/reset", "Reset the health of an account", "Account", || {
         post(health::reset)
     }),
-    Route::act("/accounts/{account_id}/refresh", "Renew its token now", "Account", || {
-        post(health::refresh)
-    }),
-    Route::create("/oauth/start", "Begin a sign-in with a browser", "SignIn", || {
+    Route::act(
+        "/accounts/{account_id}/refresh",
+        "Renew the token of an account now",
+        "Account",
+        || post(health::refresh),
+    ),
+    Route::create("/oauth/start", "Start a browser sign-in for an account", "SignIn", || {
         post(oauth::start)
     })
     .takes("NewSignIn"),
-    Route::act("/oauth/finish", "Sign the account in", "Account", || post(oauth::finish))
+    Route::act("/oauth/finish", "Finish a browser sign-in", "Account", || post(oauth::finish))
         .takes("SignInCode"),
     Route::get("/users", "List users", "UserList", || get(users::list))
         .query(&["limit", "cursor", "role", "enabled", "q"]),
@@ -203,20 +210,23 @@ pub(crate) static ROUTES: &[Route] = &[
         .takes("KeyChange")
         .for_members(),
     Route::remove("/keys/{key_id}", "Delete a key", || delete(keys::remove)),
-    Route::act("/keys/{key_id}/rotate", "Give a key a new secret", "KeyWithSecret", || {
-        post(keys::rotate)
-    })
+    Route::act(
+        "/keys/{key_id}/rotate",
+        "Rotate a key: replace its secret",
+        "KeyWithSecret",
+        || post(keys::rotate),
+    )
     .for_members(),
-    Route::get("/limits/organization", "Read the organisation's limits", "Limits", || {
+    Route::get("/limits/organization", "Read the limits of the organization", "Limits", || {
         get(limits::organization)
     }),
-    Route::set("/limits/organization", "Set the organisation's limits", "Limits", || {
+    Route::set("/limits/organization", "Set the limits of the organization", "Limits", || {
         put(limits::set_organization)
     }),
-    Route::get("/limits/message", "Read what is told beside a spent limit", "Message", || {
+    Route::get("/limits/message", "Read the text added to spend limit errors", "Message", || {
         get(limits::message)
     }),
-    Route::set("/limits/message", "Set what is told beside a spent limit", "Message", || {
+    Route::set("/limits/message", "Set the text added to spend limit errors", "Message", || {
         put(limits::set_message)
     }),
     Route::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
@@ -229,14 +239,14 @@ pub(crate) static ROUTES: &[Route] = &[
     .takes("NewSpendLimit"),
     Route::get(
         "/organizations/spend_limits/effective",
-        "List who has which spend limit and has spent what",
+        "List each person's effective spend limit and spend",
         "SpendSummaryList",
         || get(effective::list),
     )
     .query(&["limit", "page", "period", "sort", "user_ids", "q"]),
     Route::get(
         "/organizations/spend_limits/audit",
-        "List changes of spend limits, newest first",
+        "List changes to spend limits, newest first",
         "SpendLimitAuditList",
         || get(spend_limits::audit),
     )
@@ -254,42 +264,39 @@ pub(crate) static ROUTES: &[Route] = &[
         (200, Some("SpendLimitDeleted")),
         || delete(spend_limits::remove),
     ),
-    Route::get("/prices", "List prices, built-in and own", "PriceList", || get(prices::list))
+    Route::get("/prices", "List built-in and own prices", "PriceList", || get(prices::list))
         .query(&["limit", "cursor", "q"]),
-    Route::create("/prices", "Set a price from a day on", "Price", || post(prices::create))
+    Route::create("/prices", "Set a price from a date", "Price", || post(prices::create))
         .takes("NewPrice"),
-    Route::get("/prices/{model}", "Read a model's prices", "PriceList", || get(prices::read)),
+    Route::get("/prices/{model}", "List the prices of a model", "PriceList", || get(prices::read)),
     Route::remove("/prices/{model}", "Delete an own price", || delete(prices::remove))
         .query(&["effective_from"]),
-    Route::act("/prices/rerate", "Compute the cost of a period anew", "Rerated", || {
+    Route::act("/prices/rerate", "Recalculate the cost of past requests", "Rerated", || {
         post(rerate::rerate)
     })
     .takes("Rerate"),
-    Route::get("/alerts", "Read where alerts go", "Alerts", || get(alerts::read)),
+    Route::get("/alerts", "Read the alert settings", "Alerts", || get(alerts::read)),
     Route::new(
         Verb::Put,
         "/alerts",
-        "Set where alerts go",
+        "Set the alert settings",
         (200, Some("AlertsWithSecret")),
         || put(alerts::set),
     )
     .takes("NewAlerts"),
-    Route::new(
-        Verb::Post,
-        "/alerts/test",
-        "Send an alert to see whether it arrives",
-        (202, Some("AlertTest")),
-        || post(alerts::test),
-    ),
-    Route::get("/settings", "Read the settings of the running system", "Settings", || {
-        get(runtime::read)
+    Route::new(Verb::Post, "/alerts/test", "Send a test alert", (202, Some("AlertTest")), || {
+        post(alerts::test)
     }),
+    Route::get("/settings", "Read the settings", "Settings", || get(runtime::read)),
     Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
         .takes("SettingsChange"),
-    Route::get("/overview", "Look at today, the last 30 days and the accounts", "Overview", || {
-        get(overview::read)
-    }),
-    Route::get("/usage/summary", "Add up usage", "Summary", || get(usage::summary))
+    Route::get(
+        "/overview",
+        "Read the sums of today and the last 30 days, and account health",
+        "Overview",
+        || get(overview::read),
+    ),
+    Route::get("/usage/summary", "Sum up usage by columns", "Summary", || get(usage::summary))
         .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
         .for_members(),
     Route::get("/usage/events", "List requests, newest first", "EventList", || get(usage::events))
@@ -305,7 +312,7 @@ pub(crate) static ROUTES: &[Route] = &[
             "outcome",
         ])
         .for_members(),
-    Route::get("/usage/export", "Write requests to a file, newest first", "Export", || {
+    Route::get("/usage/export", "Export requests to a file, newest first", "Export", || {
         get(export::export)
     })
     .query(&["format", "from", "to", "key_id", "user_id", "account_id", "model", "outcome"])
@@ -313,27 +320,27 @@ pub(crate) static ROUTES: &[Route] = &[
     .for_members(),
     Route::get(
         "/usage/dead-letters",
-        "Count and show what could not be stored",
+        "List usage records that could not be stored",
         "DeadLetters",
         || get(dead_letters::peek),
     ),
-    Route::act("/usage/redrive", "Send what could not be stored again", "Redriven", || {
+    Route::act("/usage/redrive", "Send dead letters to the usage queue again", "Redriven", || {
         post(dead_letters::redrive).layer(DefaultBodyLimit::max(dead_letters::BODY_BYTES_MAX))
     })
     .takes("Redrive"),
-    Route::get("/audit", "List changes, newest first", "AuditList", || get(audit::list))
+    Route::get("/audit", "List the audit trail, newest first", "AuditList", || get(audit::list))
         .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
     Route::get("/openapi.json", "Read this description", "Description", || get(openapi::read))
         .for_anybody(),
 ];
 
-/// A router with the routes whose access is wanted.
+/// Builds a router with the routes whose access is wanted.
 pub(crate) fn mounted(wants: impl Fn(Access) -> bool) -> Router<Arc<Office>> {
     let wanted = ROUTES.iter().filter(|route| wants(route.access));
     wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
-/// The routes that mirror Anthropic's Admin API, where its clients look for them.
+/// The routes that mirror Anthropic's Admin API, at the paths that its clients use.
 pub(crate) fn mirrored() -> Router<Arc<Office>> {
     let wanted = ROUTES.iter().filter(|route| route.path.starts_with(MIRRORED));
     wanted.fold(Router::new(), |router, route| {
@@ -341,26 +348,26 @@ pub(crate) fn mirrored() -> Router<Arc<Office>> {
     })
 }
 
-/// Who may use the route at this path, as the router has matched it. One that is not in the table
-/// is for administrators.
+/// The access of the route at this path, which is the pattern that the router has matched. Unknown
+/// routes are for administrators.
 pub(crate) fn access(method: &Method, path: &str) -> Access {
     found(method, path).map_or(Access::Admin, |route| route.access)
 }
 
-/// Refuses a query with a name that the route at this path does not know: a filter that is mistyped
-/// would answer everybody's rows.
+/// Refuses unknown query parameters, because a list with a mistyped filter would return everybody's
+/// rows.
 pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> Answer<()> {
     let Some(route) = found(method, path) else { return Ok(()) };
-    // Names that repeat are written `name[]`, too.
+    // Repeated parameters can also be written as `name[]`.
     let is_known = |name: &str| route.query.contains(&name.strip_suffix("[]").unwrap_or(name));
     let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     let Some(unknown) = names.find(|name| !is_known(name)) else { return Ok(()) };
     let unknown = escaped(&unknown, 80);
     let known = route.query.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     Err(Refused::bad(if known.is_empty() {
-        format!("`{unknown}` is no query parameter of this route, which takes none")
+        format!("`{unknown}`: unknown query parameter; this route has none")
     } else {
-        format!("`{unknown}` is no query parameter of this route; it takes {known}")
+        format!("`{unknown}`: unknown query parameter; this route has {known}")
     }))
 }
 

@@ -1,4 +1,4 @@
-//! `/settings`: what operators set while everything runs.
+//! `/settings`: settings that operators change at run time.
 
 use crate::answer::{Answer, Told, body};
 use crate::visit::{Note, Visit};
@@ -43,7 +43,7 @@ pub(crate) async fn change(State(office): Shared, visit: Visit, bytes: Bytes) ->
 }
 
 impl Office {
-    /// The settings; version 0 until somebody changes them.
+    /// Reads the settings. Their version is 0 until the first change.
     pub(crate) async fn runtime(&self) -> Answer<Stored<Runtime>> {
         let blank = || Stored { version: 0, ..self.store.stamp(Runtime::default(), None) };
         Ok(self.store.read::<Runtime>(&"runtime").await?.unwrap_or_else(blank))

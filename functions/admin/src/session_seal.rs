@@ -1,5 +1,5 @@
-//! The secret that proves a session of the console. Only the admin API has it: other functions may
-//! write to the table that sessions are in, and one of them faces the internet.
+//! The secret that authenticates console sessions. Only the admin function has it. Other functions
+//! can write to the table with the sessions, and the relay among them is open to the internet.
 
 use crate::answer::{Answer, Refused};
 use crate::{Office, Shared};
@@ -15,7 +15,7 @@ use baton_domain::session::Session;
 use std::fmt::Write as _;
 use tokio::sync::OnceCell;
 
-/// Where the secret comes from: what is set, else what the store keeps, which is made at first use.
+/// The source of the secret: the setting, or else the store, which creates it at first use.
 #[derive(Default)]
 pub(crate) struct SessionSeal {
     set: Option<LiveSecret>,
@@ -23,40 +23,40 @@ pub(crate) struct SessionSeal {
 }
 
 impl SessionSeal {
-    /// By the settings. No I/O.
+    /// Reads the settings. No I/O.
     pub(crate) fn new(aws: &Aws, settings: &Settings) -> Self {
         let set = LiveSecret::of(aws, settings, &settings.session_setting());
         Self { set, kept: OnceCell::new() }
     }
 }
 
-/// Names and proves sessions under the secret.
+/// Derives the storage key and the proof of sessions from the secret.
 pub(crate) struct SessionKey(Pepper);
 
 impl SessionKey {
-    /// Under which a session is kept. Without the secret nobody can tell where the session of a
-    /// cookie is, or make the cookie of a session.
+    /// The storage key of a session. Without the secret nobody can find the session of a cookie or
+    /// create the cookie of a session.
     pub(crate) fn place(&self, cookie: &str) -> Vec<u8> {
         self.0.hash(&format!("session\n{cookie}"))
     }
 
-    /// What follows from a text and nobody can make who does not have the secret.
+    /// A value that is derived from a text and that only holders of the secret can compute.
     pub(crate) fn derive(&self, text: &str) -> Vec<u8> {
         self.0.hash(text)
     }
 
-    /// What proves a session with everything that decides how long it lives.
+    /// The proof of a session, over all fields that decide how long it lives.
     pub(crate) fn proven(&self, place: &[u8], session: &Session, proof: &[u8]) -> Vec<u8> {
         self.0.hash(&row(place, session, proof))
     }
 
-    /// Whether the console has written the session as it was read.
+    /// Whether the console wrote the session in this form.
     pub(crate) fn has_written(&self, place: &[u8], seen: &SeenSession) -> bool {
         self.0.matches(&row(place, &seen.session, &seen.proof), &seen.proven)
     }
 }
 
-/// A session in one text, to the exactness in which it is stored.
+/// A session as text, with times rounded as they are stored.
 fn row(place: &[u8], session: &Session, proof: &[u8]) -> String {
     let Session { begun_at, used_at, round } = session;
     let (begun, used) = (begun_at.as_millisecond(), used_at.as_second());
@@ -68,7 +68,7 @@ fn row(place: &[u8], session: &Session, proof: &[u8]) -> String {
 }
 
 impl Office {
-    /// What sessions are named and proven by.
+    /// Returns the key that sessions are named and authenticated with.
     pub(crate) async fn session_key(&self) -> Answer<SessionKey> {
         if let Some(set) = &self.seal.set {
             return Ok(SessionKey(Pepper::new(set.clone())));
@@ -79,7 +79,7 @@ impl Office {
         Ok(SessionKey(Pepper::new(kept.await?.clone())))
     }
 
-    /// Reads the secrets anew whose time has come.
+    /// Reads secrets again that are due for a refresh.
     async fn refresh_secrets(&self) -> Result<(), Unreadable> {
         self.pepper.refresh().await?;
         for secret in self.admin_token.iter().chain(&self.seal.set) {
@@ -89,7 +89,7 @@ impl Office {
     }
 }
 
-/// Answers requests with the secrets that are good now.
+/// Runs before every request, so that handlers use current secrets.
 pub(crate) async fn with_secrets(State(office): Shared, request: Request, next: Next) -> Response {
     match office.refresh_secrets().await {
         Ok(()) => next.run(request).await,
@@ -106,14 +106,14 @@ mod tests {
         SessionKey(Pepper::new(&Secret::new(secret.to_owned())))
     }
 
-    /// Whoever may write the table can change each part of a row, but not what proves it.
+    /// A writer of the table can change each part of a row, but cannot compute its proof.
     #[test]
     fn every_part_of_a_session_is_proven() {
         let begun_at = "2026-11-28T12:00:00.123456789Z".parse().unwrap();
         let session = Session::begun(begun_at, 3);
         let (place, proof) = (vec![1; 32], vec![2; 32]);
         let proven = key("secret").proven(&place, &session, &proof);
-        // As it is read back from the store, which keeps milliseconds and seconds.
+        // The session as the store returns it, in milliseconds and seconds.
         let read = Session {
             begun_at: "2026-11-28T12:00:00.123Z".parse().unwrap(),
             used_at: "2026-11-28T12:00:00Z".parse().unwrap(),

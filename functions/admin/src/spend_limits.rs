@@ -1,6 +1,6 @@
-//! `/v1/organizations/spend_limits`: caps on each person, in the wire shape of Anthropic's Admin
-//! API as the Claude apps gateway mirrors it. Who has which cap and has spent what is
-//! `effective`'s business; what a cap means, `domain::spend_limit`'s.
+//! `/v1/organizations/spend_limits`: spend limits per person, in the form of Anthropic's Admin API
+//! as the Claude apps gateway mirrors it. `effective` lists who has which limit and has spent how
+//! much; `domain::spend_limit` defines what a limit means.
 
 use crate::answer::{Answer, Refused, Told, body};
 use crate::visit::{Note, Visit};
@@ -20,10 +20,11 @@ use serde_json::{Value, json};
 /// One cent.
 const CENT: i128 = 10_000_000_000;
 
-/// Writers that set the same limit at the same time; then the last is told.
+/// How often a limit is written if others change it at the same time. After that the caller gets
+/// the conflict.
 const TRIES_MAX: u32 = 3;
 
-/// What can be asked of a list, as pairs, since names may repeat.
+/// Query parameters as pairs, because names can repeat.
 pub(crate) type Pairs = Query<Vec<(String, String)>>;
 
 #[derive(Deserialize)]
@@ -52,7 +53,7 @@ enum PeriodInput {
     Monthly,
 }
 
-/// A scope in the words of that API.
+/// A scope as Anthropic's Admin API writes it.
 pub(crate) fn scope_view(scope: &Scope) -> Value {
     match scope {
         Scope::User(id) => json!({ "type": "user", "user_id": id }),
@@ -62,7 +63,7 @@ pub(crate) fn scope_view(scope: &Scope) -> Value {
     }
 }
 
-/// Whole cents, and what is finer as decimals: `"41280.125"`.
+/// Formats an amount as US cents, with decimals for fractions: `"41280.125"`.
 pub(crate) fn cents(amount: PicoUsd) -> String {
     let pico = amount.pico().max(0);
     let text = format!("{}.{:010}", pico / CENT, pico % CENT);
@@ -72,7 +73,11 @@ pub(crate) fn cents(amount: PicoUsd) -> String {
 fn whole_cents(text: &str) -> Answer<PicoUsd> {
     let digits = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let cents = digits.then(|| text.parse::<i128>().ok()).flatten();
-    let bad = || Refused::bad("`amount` is whole cents as a string, such as \"50000\", or null");
+    let bad = || {
+        Refused::bad(
+            "`amount`: expected whole cents as a string, such as \"50000\", or null for no limit",
+        )
+    };
     cents.map(|cents| PicoUsd::new(cents * CENT)).ok_or_else(bad)
 }
 
@@ -85,9 +90,9 @@ fn view(stored: &Stored<SpendLimit>) -> Value {
     })
 }
 
-/// `?limit=`: 20 unless asked, 1,000 at most.
+/// The value of `limit`: 20 by default, at most 1,000.
 pub(crate) fn page_size(pairs: &[(String, String)]) -> Answer<usize> {
-    let bad = || Refused::bad("`limit` is a number from 1 to 1000");
+    let bad = || Refused::bad("`limit`: expected a number from 1 to 1000");
     match one(pairs, "limit").map(str::parse) {
         None => Ok(20),
         Some(Ok(limit @ 1..=1000)) => Ok(limit),
@@ -95,12 +100,12 @@ pub(crate) fn page_size(pairs: &[(String, String)]) -> Answer<usize> {
     }
 }
 
-/// The value of a name that occurs once.
+/// The value of a parameter that occurs once.
 pub(crate) fn one<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// The values of a name that repeats, as `name[]=` or `name=`.
+/// The values of a parameter that repeats, as `name[]=` or `name=`.
 pub(crate) fn many<'a>(pairs: &'a [(String, String)], name: &str) -> Vec<&'a str> {
     let named = |key: &str| key.strip_suffix("[]").unwrap_or(key) == name;
     pairs.iter().filter(|(key, _)| named(key)).map(|(_, value)| value.as_str()).collect()
@@ -110,7 +115,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     let limit = page_size(&pairs)?;
     let kinds = many(&pairs, "scope_type");
     if kinds.iter().any(|kind| !["user", "rbac_group", "organization"].contains(kind)) {
-        return Err(Refused::bad("`scope_type[]` is user, rbac_group or organization"));
+        return Err(Refused::bad("`scope_type[]`: expected user, rbac_group or organization"));
     }
     let mut all: Vec<Value> = office.all::<SpendLimit>().await?.iter().map(view).collect();
     all.retain(|row| kinds.is_empty() || kinds.iter().any(|kind| row["scope"]["type"] == *kind));
@@ -120,7 +125,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
     };
     let (start, end) = match (one(&pairs, "after_id"), one(&pairs, "before_id")) {
         (Some(_), Some(_)) => {
-            return Err(Refused::bad("`after_id` and `before_id` exclude each other"));
+            return Err(Refused::bad("`after_id` and `before_id` cannot be used together"));
         }
         (Some(id), None) => (place(id)? + 1, None),
         (None, Some(id)) => (0, Some(place(id)?)),
@@ -139,7 +144,7 @@ pub(crate) async fn list(State(office): Shared, Query(pairs): Pairs) -> Answer<J
 pub(crate) async fn set(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
     let input: Setting = body(&bytes)?;
     if input.currency.is_some_and(|currency| currency != "USD") {
-        return Err(Refused::bad("`currency` is USD"));
+        return Err(Refused::bad("`currency`: expected USD"));
     }
     let scope = office.scope(input.scope).await?;
     let period = match input.period {
@@ -221,7 +226,7 @@ impl Office {
         self.store.read::<SpendLimit>(&id).await?.ok_or_else(none)
     }
 
-    /// Adds or replaces it.
+    /// Creates or replaces a spend limit.
     async fn set_spend_limit(&self, visit: &Visit, limit: SpendLimit) -> Answer {
         let before = self.store.read::<SpendLimit>(&limit.id).await?;
         let stored = match &before {
@@ -238,7 +243,7 @@ impl Office {
         self.enact(visit, edit, note, Told::ok(after)).await
     }
 
-    /// Removes the spend limits of a scope that is about to be removed.
+    /// Removes the spend limits of a scope that is being deleted.
     pub(crate) async fn drop_spend_limits(
         &self,
         visit: &Visit,

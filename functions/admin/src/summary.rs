@@ -1,4 +1,5 @@
-//! Summaries: rollups added up by what was asked for. Pure; reading them is `usage`'s business.
+//! Summaries: rollups summed up by the requested columns. Pure functions; `usage` reads the
+//! rollups.
 
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::rollup::{Cell, Sums};
@@ -6,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What a row may be grouped by.
+/// A column to group by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     Hour,
@@ -39,8 +40,7 @@ impl By {
         matches!(self, Self::Hour | Self::Day | Self::Month)
     }
 
-    /// The group's value for something that happened in `hour` (`2026-11-22T21`), if time is
-    /// what this groups by.
+    /// The value of a time column for the hour `hour` (`2026-11-22T21`). `None` for other columns.
     fn of_hour(self, hour: &str) -> Option<String> {
         match self {
             Self::Hour => Some(format!("{hour}:00:00Z")),
@@ -62,18 +62,18 @@ impl By {
     }
 }
 
-/// The columns to group by, in the order asked for.
+/// The columns to group by, in the requested order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shape(Vec<By>);
 
 impl Shape {
-    /// Reads `day,model`.
+    /// Parses a list such as `day,model`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut columns = Vec::new();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             let Some((_, by)) = NAMES.iter().find(|(name, _)| *name == word) else {
                 let all = NAMES.map(|(name, _)| name).join(", ");
-                return Err(format!("`by` does not know `{word}`; it takes any of {all}"));
+                return Err(format!("`by`: `{word}` is not a column; expected any of {all}"));
             };
             if !columns.contains(by) {
                 columns.push(*by);
@@ -83,7 +83,7 @@ impl Shape {
     }
 }
 
-/// What is left out. The names of the columns and those of the records both work.
+/// Filters of a summary. The names of the columns and those of the records are both accepted.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Filter {
     #[serde(alias = "key_id")]
@@ -115,7 +115,7 @@ impl Filter {
     }
 }
 
-/// Rows being added up.
+/// Rows that are being summed up.
 pub(crate) struct Table {
     shape: Shape,
     filter: Filter,
@@ -126,13 +126,13 @@ impl Table {
     pub(crate) fn new(shape: Shape, filter: Filter) -> Self {
         let mut rows = BTreeMap::new();
         if shape.0.is_empty() {
-            // One row, even of nothing.
+            // Without columns there is always one row, even if it is empty.
             rows.insert(Vec::new(), Sums::default());
         }
         Self { shape, filter, rows }
     }
 
-    /// Whether totals by the hour answer it, without the cube.
+    /// Whether hourly totals are enough, without the rollups by key, model and so on.
     pub(crate) fn needs_only_totals(&self) -> bool {
         self.filter.is_empty() && self.shape.0.iter().all(|by| by.is_time())
     }
@@ -149,7 +149,7 @@ impl Table {
         }
     }
 
-    /// The rows in the order of their groups.
+    /// Returns the rows in the order of their groups.
     pub(crate) fn rows(&self) -> Vec<Value> {
         self.rows.iter().map(|(row, sums)| self.row(row, sums)).collect()
     }
@@ -168,7 +168,7 @@ impl Table {
     }
 }
 
-/// What is told of a sum.
+/// The fields of a sum in answers.
 pub(crate) fn measures(sums: &Sums) -> Value {
     json!({
         "requests": sums.requests,

@@ -1,4 +1,4 @@
-//! `/usage`: what was used, as sums and request by request.
+//! `/usage`: sums of usage, and single requests.
 
 use crate::Shared;
 use crate::answer::{Answer, Refused};
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// A summary reads every hour of its period.
+/// The longest period, because a summary reads each of its hours.
 const DAYS_MAX: i64 = 400;
 /// Days that are read at the same time; each is as many queries as a day has shards.
 const DAYS_AT_ONCE: usize = 4;
@@ -46,7 +46,7 @@ pub(crate) struct EventQuery {
 }
 
 impl EventQuery {
-    /// Which events are asked for; a member's own, whatever it names.
+    /// Builds the filter. Members get only their own requests, whatever they ask for.
     pub(crate) async fn filter(self, visit: &Visit, store: &Store) -> Answer<EventFilter> {
         let now = store.clock().now();
         let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
@@ -67,7 +67,7 @@ impl EventQuery {
     }
 }
 
-/// The keys that a member sees events of: its own, of which it may name one.
+/// The keys whose requests a member can see: all its own keys, or the one that it names.
 async fn own_keys(store: &Store, member: &UserId, named: Option<&KeyId>) -> Answer<Vec<KeyId>> {
     let mut keys = store.keys_of(member).await?;
     keys.retain(|key| named.is_none_or(|named| named == key));
@@ -105,14 +105,15 @@ pub(crate) async fn events(
     Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
 }
 
-/// The period asked for: the last 30 days unless said otherwise.
+/// The requested period; by default the last 30 days.
 pub(crate) fn period(
     from: Option<&str>,
     to: Option<&str>,
     now: Timestamp,
 ) -> Answer<(Timestamp, Timestamp)> {
     let hours = |count| SignedDuration::from_hours(count);
-    // What has just happened belongs to it, whatever the clocks of other machines say.
+    // The default end is an hour in the future, so that recent requests are included although other
+    // machines' clocks are ahead.
     let to = to.map_or_else(
         || Ok(now.saturating_add(hours(1)).unwrap_or(now)),
         |text| bound(text, true),
@@ -124,14 +125,14 @@ pub(crate) fn period(
     }
     if to.duration_since(from) > hours(DAYS_MAX * 24) {
         return Err(Refused::bad(format!(
-            "the period is longer than {DAYS_MAX} days; ask for less"
+            "the period is longer than {DAYS_MAX} days; choose a shorter one"
         )));
     }
     Ok((from, to))
 }
 
-/// Adds up the rollups of a period. Rollups are by the hour: `from` counts from the beginning of
-/// its hour and `to` to the end of the hour before it, or of its own if it lies inside one.
+/// Sums up the rollups of a period. Rollups are hourly, so `from` is rounded down to its hour and
+/// `to` is rounded up.
 async fn tabulate(
     store: &Store,
     shape: Shape,

@@ -1,4 +1,4 @@
-//! `/users`: people and pipelines that keys belong to. What they may do is `actor`'s business.
+//! `/users`: people and pipelines that keys belong to. `actor` defines their rights.
 
 use crate::answer::{Answer, Refused, Told, body, id};
 use crate::query::{Change, LimitsChange, Paging, listed, name, says};
@@ -14,10 +14,11 @@ use baton_domain::scope::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The longest address of a mailbox (RFC 5321, 4.5.3.1.3, less the angle brackets).
+/// The maximum length of an e-mail address (RFC 5321, 4.5.3.1.3, without the angle brackets).
 const EMAIL_BYTES_MAX: usize = 254;
 
-/// What can be set of a user. In a POST, what is absent gets its default; in a PATCH it stays.
+/// The fields of a user that can be set. An absent field gets its default in a POST and stays
+/// unchanged in a PATCH.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct UserInput {
@@ -123,7 +124,7 @@ pub(crate) async fn remove(
     visit.agrees(&stored)?;
     if office.has_key(&|key| key.user_id.as_ref() == Some(&stored.value.id)).await? {
         return Err(Refused::conflict(
-            "the user has keys; delete them or give them to somebody else first",
+            "the user still has keys; first delete the keys or assign them to another user",
         ));
     }
     let mut edit = Edit::default();
@@ -137,7 +138,7 @@ pub(crate) async fn remove(
     Ok(told)
 }
 
-/// Checks `input` and writes it over `user`.
+/// Checks `input` and applies it to `user`.
 fn fill(user: &mut User, input: UserInput) -> Answer<()> {
     if let Some(text) = input.name {
         user.name = name(&text)?;
@@ -147,11 +148,11 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
         let parts = text.rsplit_once('@');
         let whole = parts.is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
         if !whole || text.len() > EMAIL_BYTES_MAX || text.contains(odd) {
-            return Err(Refused::bad("`email` is an address like ada@example.com, or null"));
+            return Err(Refused::bad("`email`: expected an address like ada@example.com, or null"));
         }
     }
     if matches!(input.email, Change::To(_)) {
-        // Whoever has the address at the provider from now on may be somebody else.
+        // A new address can belong to a different person at the identity provider.
         user.identity = None;
     }
     user.email = input.email.over(user.email.take());
@@ -164,7 +165,7 @@ fn fill(user: &mut User, input: UserInput) -> Answer<()> {
 }
 
 impl Office {
-    /// Whether there is a key of this sort.
+    /// Whether a key exists that `is_it` accepts.
     pub(crate) async fn has_key(&self, is_it: &(dyn Fn(&Key) -> bool + Sync)) -> Answer<bool> {
         let mut cursor = None;
         loop {

@@ -1,5 +1,5 @@
-//! One request's terms (who asks, for which version, whether it may be a repetition), and the one
-//! way in which a change is made: with its row of the audit trail, in one transaction.
+//! The context of a request (caller, expected version, idempotency), and the one function that
+//! makes changes: together with their audit row, in one transaction.
 
 use crate::Office;
 use crate::actor::Actor;
@@ -13,7 +13,7 @@ use http::header::IF_MATCH;
 use http::request::Parts;
 use serde_json::Value;
 
-/// The terms of a request.
+/// The context of a request.
 #[derive(Clone)]
 pub(crate) struct Visit {
     pub(crate) actor: Actor,
@@ -22,38 +22,38 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// A request by `actor` with these headers.
+    /// The context of a request by `actor` with these headers.
     pub(crate) fn new(actor: Actor, headers: &HeaderMap) -> Self {
         let if_match = headers.get(IF_MATCH);
         let if_match = if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Self { actor, if_match, replay: None }
     }
 
-    /// What Baton does by itself.
+    /// The context of changes that Baton makes itself.
     pub(crate) fn of_baton() -> Self {
         Self { actor: Actor::Baton, if_match: None, replay: None }
     }
 
-    /// The same where a repetition does no harm and is not noticed.
+    /// The context without an idempotency key, for actions that can be repeated without harm.
     pub(crate) fn unrepeatable(self) -> Self {
         Self { replay: None, ..self }
     }
 
-    /// Whose things are asked for: a member's own, whatever it names.
+    /// Restricts a member to its own keys and usage.
     ///
     /// # Errors
-    /// When a member names somebody else.
+    /// If a member asks for another user.
     pub(crate) fn narrow(&self, wanted: Option<UserId>) -> Answer<Option<UserId>> {
         match (self.actor.member(), wanted) {
             (Some(own), Some(wanted)) if wanted != *own => {
-                Err(Refused::forbidden("a member sees only what is its own"))
+                Err(Refused::forbidden("members can see only their own keys and usage"))
             }
             (Some(own), _) => Ok(Some(own.clone())),
             (None, wanted) => Ok(wanted),
         }
     }
 
-    /// Refuses a change of another version than `if-match` names, if it names any.
+    /// Refuses the change if `if-match` names another version than the stored one.
     pub(crate) fn agrees<T: Entity>(&self, stored: &Stored<T>) -> Answer<()> {
         let Some(wanted) = &self.if_match else { return Ok(()) };
         let tag = etag(stored.version);
@@ -63,7 +63,7 @@ impl Visit {
         }
         let id = stored.value.id();
         Err(Refused::stale(format!(
-            "{id} is at version {tag}, `if-match` names {wanted}; read it again and repeat the change"
+            "{id} has version {tag}, but `if-match` is {wanted}; read it again and repeat the change"
         )))
     }
 }
@@ -76,13 +76,13 @@ pub(crate) fn etag(version: u64) -> String {
 impl<S: Send + Sync> FromRequestParts<S> for Visit {
     type Rejection = Refused;
 
-    /// `authorize` has put it there.
+    /// `authorize` has stored it in the extensions.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
         parts.extensions.get::<Self>().cloned().ok_or_else(Refused::unauthenticated)
     }
 }
 
-/// What the audit trail says of a change besides who made it and when. Never a secret.
+/// The fields of an audit row other than the caller and the time. It never contains a secret.
 pub(crate) struct Note {
     action: &'static str,
     target: String,
@@ -91,17 +91,17 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    /// Something new.
+    /// A resource was created.
     pub(crate) fn created(target: &impl ToString, after: &Value) -> Self {
         Self::did("create", target, (Value::Null, after.clone()))
     }
 
-    /// Something has changed.
+    /// A resource was changed.
     pub(crate) fn updated(target: &impl ToString, before: Value, after: &Value) -> Self {
         Self::did("update", target, (before, after.clone()))
     }
 
-    /// Something is no more.
+    /// A resource was deleted.
     pub(crate) fn deleted(target: &impl ToString, before: Value) -> Self {
         Self::did("delete", target, (before, Value::Null))
     }
@@ -117,15 +117,15 @@ impl Note {
 }
 
 impl Office {
-    /// Adds a row of the audit trail to a change that is made of more than one.
+    /// Adds a further audit row to a change that needs more than one.
     pub(crate) fn note(&self, visit: &Visit, edit: &mut Edit, note: Note) -> Answer<()> {
         let Note { action, target, before, after } = note;
         let (actor, action) = (visit.actor.name(), action.to_owned());
         Ok(self.store.audit(edit, &Change { actor, action, target, before, after })?)
     }
 
-    /// Makes a change: `edit`, its row of the audit trail and, where the request can be repeated,
-    /// its answer are one transaction.
+    /// Applies a change in one transaction with its audit row and, if the request has an
+    /// idempotency key, its answer.
     pub(crate) async fn enact(
         &self,
         visit: &Visit,
@@ -140,7 +140,7 @@ impl Office {
         match (self.store.apply(edit).await, &visit.replay) {
             (Ok(()), _) => Ok(told),
             (Err(StoreError::Conflict), Some(replay)) => {
-                // It may have been the same request, at the same time.
+                // The same request can have been handled at the same time.
                 self.told_before(replay).await?.ok_or_else(|| StoreError::Conflict.into())
             }
             (Err(StoreError::Conflict), None) if visit.if_match.is_some() => {

@@ -1,4 +1,4 @@
-//! What can be set of an account, and the kinds of credentials it may have.
+//! The form fields of an account, and of each kind of credential.
 
 use super::accounts::HERE;
 use super::block::Block;
@@ -9,45 +9,60 @@ use super::show::said;
 use super::thing::{self, Tried};
 use serde_json::{Value, json};
 
-/// The fields of an account but its credential.
+/// The fields of an account other than its credential.
 pub(super) fn specs(groups: &Names) -> Vec<Spec> {
     vec![
         Spec::new("name", "Name", "", Kind::Text),
         Spec::new("provider", "Provider", "", Kind::Choice(providers())),
-        Spec::new("base_url", "Upstream's address", "Empty means the provider's own.", Kind::Text),
+        Spec::new(
+            "base_url",
+            "Base URL",
+            "Address of the upstream. Empty uses the provider's own.",
+            Kind::Text,
+        ),
         Spec::new(
             "groups",
             "Groups",
-            "Nothing chosen means the default group.",
+            "If none is selected, the default group is used.",
             Kind::Many(groups.some()),
         ),
         Spec::new("enabled", "On", "An account that is off gets no requests.", Kind::Flag),
-        Spec::new("priority", "Priority", "Smaller comes first; 100 unless said.", Kind::Number),
-        Spec::new("weight", "Weight", "Share among accounts of one priority.", Kind::Number),
-        Spec::new("max_concurrency", "Requests at a time", "Empty means no bound.", Kind::Count),
+        Spec::new(
+            "priority",
+            "Priority",
+            "Smaller numbers are used first. Default: 100.",
+            Kind::Number,
+        ),
+        Spec::new(
+            "weight",
+            "Weight",
+            "Share of requests among accounts with the same priority.",
+            Kind::Number,
+        ),
+        Spec::new("max_concurrency", "Concurrent requests", "Empty means no limit.", Kind::Count),
         Spec::new(
             "models",
-            "Models it serves",
-            "One a line, * for any characters; empty means all.",
+            "Served models",
+            "One per line, * for any characters. Empty means all models.",
             Kind::Lines,
         ),
-        Spec::new("model_map", "Models it renames", "One a line: asked = served.", Kind::Pairs),
+        Spec::new("model_map", "Model mapping", "One per line: requested = served.", Kind::Pairs),
         Spec::new(
             "speaks_responses",
-            "Speaks the Responses API",
-            "Only asked of OpenAI-compatible upstreams.",
+            "Supports the Responses API",
+            "Only for OpenAI-compatible upstreams.",
             Kind::Flag,
         ),
         Spec::new(
             "cache_domain",
             "Cache domain",
-            "Accounts of one workspace share its prompt cache.",
+            "The same name for all accounts that share a prompt cache, such as those of one workspace.",
             Kind::Maybe,
         ),
         Spec::new(
             "proxy_url",
             "Proxy",
-            "http, https, socks5 or socks5h; the only way to this account.",
+            "A URL with http, https, socks5 or socks5h. All requests to this account use it.",
             Kind::Maybe,
         ),
     ]
@@ -91,17 +106,17 @@ impl Credential {
             Self::ApiKey => "API key",
             Self::Oauth2 => "OAuth 2.0, renewed by Baton",
             Self::WorkloadIdentity => "workload identity, no secret stored",
-            Self::Aws => "AWS role that signs, for Bedrock",
+            Self::Aws => "AWS role, for Bedrock",
         }
     }
 
-    /// What was typed; an API key unless it says otherwise.
+    /// The kind of credential in a submitted form; an API key by default.
     fn of(typed: &Typed) -> Self {
         let named = |kind: &Self| kind.name() == typed.get("credential.type");
         Self::ALL.into_iter().find(named).unwrap_or(Self::ApiKey)
     }
 
-    /// Whether that is what was typed.
+    /// Whether the submitted form has this kind of credential.
     pub(super) fn is_of(self, typed: &Typed) -> bool {
         Self::of(typed) == self
     }
@@ -112,12 +127,12 @@ impl Credential {
                 Spec::new(
                     "credential.value",
                     "API key",
-                    "It is sealed, and never shown again.",
+                    "Stored encrypted and never shown again.",
                     Kind::Secret,
                 ),
                 Spec::new(
                     "credential.header",
-                    "Sent in",
+                    "Header",
                     "",
                     Kind::Choice(vec![
                         ("x-api-key".into(), "x-api-key".into()),
@@ -132,20 +147,20 @@ impl Credential {
                 Spec::new(
                     "credential.refresh_token",
                     "Refresh token",
-                    "Without it the client's own credentials are used.",
+                    "Empty uses the client credentials grant.",
                     Kind::Secret,
                 ),
                 Spec::new("credential.scope", "Scope", "", Kind::Maybe),
             ],
             Self::WorkloadIdentity => vec![
                 Spec::new("credential.federation_rule_id", "Federation rule", "", Kind::Text),
-                Spec::new("credential.organization_id", "Organisation", "", Kind::Text),
+                Spec::new("credential.organization_id", "Organization", "", Kind::Text),
                 Spec::new("credential.service_account_id", "Service account", "", Kind::Text),
                 Spec::new("credential.workspace_id", "Workspace", "", Kind::Maybe),
                 Spec::new(
                     "credential.identity_token_file",
                     "Token file",
-                    "Empty asks AWS STS.",
+                    "Empty gets the token from AWS STS.",
                     Kind::Maybe,
                 ),
                 Spec::new("credential.audience", "Audience", "", Kind::Maybe),
@@ -155,7 +170,7 @@ impl Credential {
                 Spec::new(
                     "credential.role_arn",
                     "Role",
-                    "Empty signs with Baton's own role.",
+                    "Empty uses Baton's own role.",
                     Kind::Maybe,
                 ),
                 Spec::new("credential.external_id", "External id", "", Kind::Maybe),
@@ -164,7 +179,7 @@ impl Credential {
     }
 }
 
-/// The credential that was typed, as the API takes it.
+/// Converts the credential in a submitted form to JSON for the API.
 pub(super) fn read_credential(typed: &Typed) -> Value {
     let kind = Credential::of(typed);
     let mut credential = created(&kind.specs(), typed)["credential"].take();
@@ -186,10 +201,10 @@ pub(super) fn credential_form(
         .hidden("credential.type", kind.name())
         .hidden("version", said(&view["version"]))
         .fields(thing::fields(&kind.specs(), &Value::Null, tried))
-        .error(thing::error(tried))
+        .error(thing::error(&kind.specs(), tried))
 }
 
-/// The page of a new account: a form for each kind of credential, of which the first is open.
+/// The page of a new account with a form for each kind of credential. The first form is open.
 pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -> Vec<Block> {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let form = |kind: Credential| {
@@ -204,7 +219,7 @@ pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -
     };
     let mut blocks = vec![Block::Form(form(Credential::ApiKey))];
     for kind in Credential::ALL.into_iter().skip(1) {
-        let title = format!("Another kind of credential: {}", kind.title());
+        let title = format!("Use another credential: {}", kind.title());
         blocks.push(Block::Fold(format!("new-{}", kind.name()), title, form(kind)));
     }
     blocks

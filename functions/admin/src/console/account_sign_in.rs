@@ -1,5 +1,5 @@
-//! Signing an account in with a browser: the form that begins it, the address to open, and the form
-//! that takes what the browser ends with. The exchange is the API's business.
+//! Browser sign-ins of accounts: the form that starts one, the page with the address to open, and
+//! the form that takes the code. The API exchanges the code.
 
 use super::Desk;
 use super::account_form::specs as account_specs;
@@ -29,18 +29,23 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/accounts/{id}/sign-in", post(start_again))
 }
 
-/// Where to sign in, and as which client.
+/// The fields of the sign-in: endpoints, client and redirect URI.
 fn specs() -> Vec<Spec> {
     let ways = [("client_secret_post", "body"), ("client_secret_basic", "header (Basic)")];
     let ways = ways.map(|(value, name)| (value.to_owned(), name.to_owned()));
     vec![
-        Spec::new("authorization_url", "Sign-in page", "The authorization endpoint.", Kind::Text),
+        Spec::new(
+            "authorization_url",
+            "Authorization endpoint",
+            "The page where you sign in.",
+            Kind::Text,
+        ),
         Spec::new("token_url", "Token endpoint", "", Kind::Text),
         Spec::new("client_id", "Client id", "", Kind::Text),
         Spec::new("client_secret", "Client secret", "Empty for a public client.", Kind::Secret),
         Spec::new(
             "token_endpoint_auth_method",
-            "Client secret sent in",
+            "Client secret is sent in",
             "",
             Kind::Choice(ways.to_vec()),
         ),
@@ -48,31 +53,31 @@ fn specs() -> Vec<Spec> {
         Spec::new(
             "redirect_uri",
             "Redirect URI",
-            "As it is registered there. Nothing has to answer at it.",
+            "As registered with the provider. No server has to listen there.",
             Kind::Text,
         ),
     ]
 }
 
-/// The folded form of a new account that is signed in.
+/// The collapsed form for a new account with a sign-in.
 pub(super) fn new_fold(groups: &Names, tried: Option<&Tried>) -> Block {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let mut all = account_specs(groups);
     let rest = all.split_off(3);
     all.extend(specs());
     all.extend(rest);
-    let form = Form::post("create-sign_in", format!("{HERE}/sign-in"), "Begin the sign-in")
+    let form = Form::post("create-sign_in", format!("{HERE}/sign-in"), "Start the sign-in")
         .fields(thing::fields(&all, &start, tried))
-        .error(thing::error(tried));
-    let title = "Another kind of credential: sign in with a browser";
+        .error(thing::error(&all, tried));
+    let title = "Use another credential: sign in with a browser";
     Block::Fold("new-sign_in".into(), title.into(), form)
 }
 
-/// The folded form that signs an account in, or in anew.
+/// The collapsed form that signs an existing account in.
 pub(super) fn again_fold(id: &str, tried: Option<&Tried>) -> Block {
-    let form = Form::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Begin the sign-in")
+    let form = Form::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Start the sign-in")
         .fields(thing::fields(&specs(), &Value::Null, tried))
-        .error(thing::error(tried));
+        .error(thing::error(&specs(), tried));
     let title = "Replace the credential: sign in with a browser";
     Block::Fold("credential-sign_in".into(), title.into(), form)
 }
@@ -111,19 +116,19 @@ async fn start_again(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
     }
 }
 
-/// The address to open, and where to put what it ends with.
+/// The page with the address to open and the form for the code.
 fn show_way(guest: &Guest, begun: &Value, account: &str) -> Response {
     let url = said(&begun["authorize_url"]);
     let until = moment(&said(&begun["expires_at"]));
     let says = format!(
-        "Open the sign-in page and let Baton in. The browser then goes to the redirect URI: copy \
-         its address, or the code that it shows, and put it here until {until} UTC. If nothing \
-         answers at that address, it is in the browser's address bar all the same."
+        "Open the sign-in page and grant access. The browser then goes to the redirect URI: copy \
+         that address, or the code on the page, and paste it here before {until} UTC. If the page \
+         does not load, copy the address from the browser's address bar."
     );
     let blocks = vec![
         Block::Text(says),
         Block::Row(vec![Piece::Away(Link::new(url.clone(), "Open the sign-in page"))]),
-        Block::Code("authorize-url".into(), "The same, to be copied".into(), url),
+        Block::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
         Block::Form(finish_form(guest, (&said(&begun["state"]), account), None)),
     ];
     guest.show(TITLE, blocks)
@@ -157,7 +162,7 @@ async fn finish(guest: Guest, body: Bytes) -> Outcome {
         Ok(view) => see(&format!("{HERE}/{}?done=signed_in", said(&view["id"]))),
         Err(why) if why.is_of_form() => {
             let page = if account.is_empty() { "new" } else { account };
-            let again = Link::new(format!("{HERE}/{page}"), "Begin again");
+            let again = Link::new(format!("{HERE}/{page}"), "Start again");
             let says = "A sign-in can be finished once, and within ten minutes.";
             let blocks = vec![
                 Block::Notice(Tone::Bad, why.sentence()),
@@ -169,12 +174,12 @@ async fn finish(guest: Guest, body: Bytes) -> Outcome {
     }
 }
 
-/// The code in what was typed: the code itself, or the address that the browser was sent to with
-/// `code` and `state` in its query (RFC 6749 §4.1.2).
+/// Finds the code in the text of a form: the code itself, or the redirect address with `code` and
+/// `state` in its query (RFC 6749 §4.1.2).
 fn code_in(said: &str, state: &str) -> Result<String, String> {
     let said = said.trim();
     if said.is_empty() {
-        return Err("Put in the code, or the address that the browser was sent to.".to_owned());
+        return Err("Enter the code, or the address that the browser was sent to.".to_owned());
     }
     if !said.contains("://") && !said.starts_with('?') {
         return Ok(said.to_owned());
@@ -183,7 +188,7 @@ fn code_in(said: &str, state: &str) -> Result<String, String> {
     let query = Typed::parse(query.split('#').next().unwrap_or_default().as_bytes());
     if !query.get("error").is_empty() {
         let why = format!("{} {}", query.get("error"), query.get("error_description"));
-        return Err(format!("It was refused there: {}", cut(why.trim(), 300)));
+        return Err(format!("The provider refused the sign-in: {}", cut(why.trim(), 300)));
     }
     if query.get("state") != state {
         return Err("This is the address of another sign-in.".to_owned());
@@ -206,7 +211,7 @@ mod tests {
             ("http://localhost/cb?state=s&code=a%2Bb#_=_", Ok("a+b")),
             ("app://cb?code=abc&state=s", Ok("abc")),
             ("?code=abc&state=s", Ok("abc")),
-            ("", Err("Put in")),
+            ("", Err("Enter the code")),
             ("http://localhost/cb?code=abc&state=other", Err("another sign-in")),
             ("http://localhost/cb?code=abc", Err("another sign-in")),
             ("http://localhost/cb?state=s", Err("no code")),

@@ -1,4 +1,4 @@
-//! Accounts: where requests may go, how they are doing, and what can be done about it.
+//! Pages of accounts: list, state, settings and actions.
 
 use super::Desk;
 use super::account_form::{Credential, credential_form, new_blocks, read_credential, specs};
@@ -31,16 +31,16 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/accounts/{id}/delete", post(remove))
 }
 
-/// What people call a state of the API.
+/// The word for an account status of the API.
 pub(super) fn named(status: &str) -> &str {
     match status {
-        "auth_failed" => "refused credential",
+        "auth_failed" => "credential refused",
         "disabled" => "off",
         other => other,
     }
 }
 
-/// An account's state, and why.
+/// A cell with an account's state and its reason.
 pub(super) fn state(view: &Value) -> Cell {
     let status = view["status"].as_str().unwrap_or_default();
     let tone = match status {
@@ -58,7 +58,7 @@ pub(super) fn state(view: &Value) -> Cell {
     cell
 }
 
-/// How much of the upstream's own limits is used.
+/// A cell with the used share of the upstream's own limits.
 fn utilisation(view: &Value) -> Cell {
     let used = view["utilisation"].as_object();
     let meters = used.into_iter().flatten().filter_map(|(name, value)| {
@@ -78,10 +78,10 @@ fn window(name: &str) -> String {
     }
 }
 
-/// The accounts of something, in few columns.
+/// A short table of accounts, for the page of a group.
 pub(super) fn brief(accounts: &[Value]) -> Table {
     let mut table =
-        Table::new("accounts", "Accounts", &["Name", "State", "Until", "Utilisation", "#Priority"]);
+        Table::new("accounts", "Accounts", &["Name", "State", "Until", "Utilization", "#Priority"]);
     let row = |one: &Value| {
         vec![
             link(format!("{HERE}/{}", said(&one["id"])), cut(&said(&one["name"]), 80)),
@@ -107,14 +107,17 @@ async fn list(guest: Guest) -> Outcome {
     blocks.push(thing::filter(&guest, HERE, vec![group]));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Add an account");
-        let says = "No account here. An account is an upstream with a credential of yours.";
+        let says = "No accounts found. An account is the address of an upstream with your credential for it.";
         blocks.push(Block::Empty(says.into(), Some(next)));
         return Ok(guest.show("Accounts", blocks));
     }
     let columns =
-        ["Name", "State", "Until", "Utilisation", "Groups", "#Priority", "Last used", "Test"];
-    let mut table =
-        Table::new("accounts", "Accounts, oldest first; smaller priority first", &columns);
+        ["Name", "State", "Until", "Utilization", "Groups", "#Priority", "Last used", "Test"];
+    let mut table = Table::new(
+        "accounts",
+        "Accounts, oldest first. Smaller priority numbers are used first.",
+        &columns,
+    );
     table.rows = rows
         .iter()
         .map(|one| {
@@ -147,7 +150,8 @@ async fn new(guest: Guest) -> Outcome {
     Ok(guest.show("New account", new_page(&guest, &groups, (None, None))))
 }
 
-/// The forms of a new account, with what was tried of one with a credential, or of a sign-in.
+/// The forms of a new account. `made` and `signed_in` are refused attempts, with a credential or
+/// with a sign-in.
 pub(super) fn new_page(
     guest: &Guest,
     groups: &Names,
@@ -175,7 +179,7 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
     }
 }
 
-/// What was tried on the page of an account.
+/// The refused forms and the message to show on the page of an account.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) edit: Option<Tried>,
@@ -184,7 +188,7 @@ pub(super) struct Told {
     pub(super) said: Option<(Tone, String)>,
 }
 
-/// The page of an account.
+/// The title and the blocks of the page of an account.
 pub(super) async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(String, Vec<Block>)> {
     let path = format!("{API}/{id}");
     let (view, groups) = futures_util::try_join!(guest.get(path), Names::of(guest, "groups"))?;
@@ -194,9 +198,9 @@ pub(super) async fn page(guest: &Guest, id: &str, told: &Told) -> Outcome<(Strin
     let here = format!("{HERE}/{id}");
     let mut buttons = vec![Piece::Button(test_button(id))];
     let act = |name: &str, says: &str| Form::post(name, format!("{here}/{name}"), says);
-    buttons.push(Piece::Button(act("reset", "Forget what is held against it")));
+    buttons.push(Piece::Button(act("reset", "Reset health")));
     if !matches!(view["credential_type"].as_str(), Some("api_key" | "bearer" | "aws")) {
-        buttons.push(Piece::Button(act("refresh", "Renew its token now")));
+        buttons.push(Piece::Button(act("refresh", "Renew token now")));
     }
     blocks.push(Block::Row(buttons));
     blocks.push(Block::Heading("Change".into()));
@@ -219,7 +223,7 @@ fn facts(view: &Value, groups: &Names) -> Block {
     let mut facts = vec![
         ("State".to_owned(), state(view)),
         ("Until".to_owned(), time(&view["cooling_until"])),
-        ("Utilisation".to_owned(), utilisation(view)),
+        ("Utilization".to_owned(), utilisation(view)),
         ("Groups".to_owned(), of.flat_map(|group| groups.link(group)).collect()),
         ("Id".to_owned(), code(said(&view["id"]))),
         ("Provider".to_owned(), text(said(&view["provider"]))),
@@ -276,10 +280,12 @@ async fn test(guest: Guest, Id(id): Id) -> Outcome {
     let took = super::show::millis(&result["duration_ms"]);
     let message = cut(&said(&result["message"]), 300);
     let (tone, said) = match (result["ok"].as_bool(), result["upstream_status"].as_u64()) {
-        (Some(true), _) => (Tone::Good, format!("It answers, after {took}.")),
+        (Some(true), _) => (Tone::Good, format!("The upstream answered in {took}.")),
         (None, _) => (Tone::Warn, format!("Unproven: {message}")),
-        (Some(false), Some(status)) => (Tone::Bad, format!("It answers {status}: {message}")),
-        (Some(false), None) => (Tone::Bad, format!("It does not answer: {message}")),
+        (Some(false), Some(status)) => {
+            (Tone::Bad, format!("The upstream answered {status}: {message}"))
+        }
+        (Some(false), None) => (Tone::Bad, format!("The upstream did not answer: {message}")),
     };
     let told = Told { said: Some((tone, said)), ..Told::default() };
     let (title, blocks) = page(&guest, &id, &told).await?;

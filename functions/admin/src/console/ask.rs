@@ -1,4 +1,5 @@
-//! The console's line to the API, in this process: the same routes, the same checks, the same trail.
+//! Calls of the admin API inside this process, with the same routes, checks and audit rows as other
+//! calls.
 
 use super::Desk;
 use super::session::Visitor;
@@ -10,21 +11,21 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-/// What the API would not do.
+/// An error of the API.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
     pub(super) status: StatusCode,
     pub(super) message: String,
-    /// Under which the log knows it.
+    /// The id of the request in the log.
     pub(super) request_id: String,
 }
 
 pub(super) type Outcome<T = Response> = Result<T, Trouble>;
 
 impl Trouble {
-    /// There is no such page.
+    /// The page does not exist.
     pub(super) fn nowhere() -> Self {
-        let message = "This page does not exist. It may have moved; the navigation has them all.";
+        let message = "This page does not exist. It may have been deleted; use the navigation to find another page.";
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
@@ -36,7 +37,7 @@ impl Trouble {
         Self { status, message: message.to_owned(), request_id: String::new() }
     }
 
-    /// Whether the form can be mended and sent again.
+    /// Whether the error is one of the form's input, so that the form is shown again.
     pub(super) fn is_of_form(&self) -> bool {
         matches!(
             self.status,
@@ -47,11 +48,11 @@ impl Trouble {
         )
     }
 
-    /// In a sentence.
+    /// The message for people.
     pub(super) fn sentence(&self) -> String {
         if self.status == StatusCode::PRECONDITION_FAILED {
-            return "Somebody else has changed this meanwhile. Open the page again to see what it \
-                    is now; what you typed is kept here until then."
+            return "Somebody else has changed this in the meantime. Open the page again to see the \
+                    current values; what you typed stays here until then."
                 .to_owned();
         }
         self.message.clone()
@@ -59,7 +60,7 @@ impl Trouble {
 }
 
 impl IntoResponse for Trouble {
-    /// The page around it is made by `guest::dress`, which knows who visits.
+    /// `guest::dress` adds the page around the message, because it knows the visitor.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -67,7 +68,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-/// A question to the API.
+/// A call of the API.
 pub(super) struct Ask<'a> {
     desk: &'a Desk,
     visitor: &'a Visitor,
@@ -91,7 +92,7 @@ impl<'a> Ask<'a> {
         Self { body: Some(body), ..self }
     }
 
-    /// The version that this is a change of.
+    /// Sends the version that the form was made from as `if-match`.
     pub(super) fn version(mut self, version: &str) -> Self {
         if !version.is_empty() {
             self.headers.push(("if-match", format!("\"{version}\"")));
@@ -99,7 +100,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// What makes a second sending of the same form the same request.
+    /// Sends an idempotency key, so that a form that is sent twice is handled once.
     pub(super) fn once(mut self, name: &str) -> Self {
         if !name.is_empty() {
             self.headers.push(("idempotency-key", name.to_owned()));
@@ -107,9 +108,9 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// Asks; the answer's JSON.
+    /// Sends the call. Returns the JSON of the answer.
     pub(super) async fn send(self) -> Outcome<Value> {
-        let broken = |_| Trouble::new(StatusCode::BAD_REQUEST, "This cannot be asked for.");
+        let broken = |_| Trouble::new(StatusCode::BAD_REQUEST, "This address is not valid.");
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.path)
@@ -117,7 +118,10 @@ impl<'a> Ask<'a> {
             .map_err(broken)?;
         for (name, value) in self.headers {
             let value = HeaderValue::from_str(&value).map_err(|_| {
-                Trouble::new(StatusCode::BAD_REQUEST, "The form is damaged; open its page again.")
+                Trouble::new(
+                    StatusCode::BAD_REQUEST,
+                    "The form is not valid any more; open its page again.",
+                )
             })?;
             request.headers_mut().insert(name, value);
         }

@@ -1,5 +1,5 @@
-//! The one stylesheet and the one script, with their hash in their address, so that a browser keeps
-//! them until they change.
+//! The stylesheet and the script of the console. Their addresses contain a hash of their content,
+//! so browsers can cache them until they change.
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
@@ -8,9 +8,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-/// A file that the binary carries.
+/// A file in the binary.
 pub(super) struct Asset {
-    /// Where it is.
+    /// Its address.
     pub(super) href: String,
     text: &'static str,
     kind: &'static str,
@@ -34,7 +34,7 @@ impl Asset {
     }
 }
 
-/// `GET /console/assets/{name}`; anybody may have them.
+/// `GET /console/assets/{name}`, for everybody.
 pub(super) async fn read(Path(name): Path<String>) -> Response {
     let path = format!("/console/assets/{name}");
     let Some(asset) = [&*CSS, &*JS].into_iter().find(|asset| asset.href == path) else {

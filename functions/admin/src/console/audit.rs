@@ -1,4 +1,4 @@
-//! The audit trail: who changed what, before and after.
+//! The page of the audit trail: who changed what, with the values before and after.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -32,9 +32,9 @@ fn filter(guest: &Guest, users: &Names) -> Block {
     let specs = [
         Spec::new("from", "From", "", Kind::Text),
         Spec::new("to", "To", "", Kind::Text),
-        Spec::new("actor", "Who", "", Kind::Choice(actors)),
-        Spec::new("action", "What", "", Kind::Choice(actions)),
-        Spec::new("target", "Of what (id)", "", Kind::Text),
+        Spec::new("actor", "Actor", "", Kind::Choice(actors)),
+        Spec::new("action", "Action", "", Kind::Choice(actions)),
+        Spec::new("target", "Target (id)", "", Kind::Text),
     ];
     let mut fields: Vec<_> = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
     for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
@@ -53,11 +53,11 @@ async fn list(guest: Guest) -> Outcome {
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
     let mut blocks = vec![filter(&guest, &users)];
     if rows.is_empty() {
-        let says = "No change here in this period (the last 30 days unless said otherwise).";
+        let says = "No changes found in this period (by default, the last 30 days).";
         blocks.push(Block::Empty(says.into(), None));
         return Ok(guest.show("Audit", blocks));
     }
-    let columns = ["Time (UTC)", "Who", "What", "Of what", "Before and after"];
+    let columns = ["Time (UTC)", "Actor", "Action", "Target", "Before and after"];
     let mut table = Table::new("audit", "Changes, latest first", &columns);
     table.rows = rows
         .iter()
@@ -77,7 +77,7 @@ async fn list(guest: Guest) -> Outcome {
     Ok(guest.show("Audit", blocks))
 }
 
-/// What was changed, by its name and id.
+/// A cell with the name and the id of the changed resource.
 fn target(row: &Value) -> Cell {
     let id = said(&row["target"]);
     let name = [&row["after"], &row["before"]].into_iter().find_map(|view| view["name"].as_str());
@@ -112,7 +112,7 @@ fn changes(row: &Value) -> Piece {
     Piece::Changes(summary, different)
 }
 
-/// The fields of a view, those inside others by both names; what is empty is left out.
+/// The fields of a JSON object by their dotted paths. Empty ones are left out.
 fn flat(view: &Value) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     flatten("", view, &mut all);

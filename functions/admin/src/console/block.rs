@@ -1,55 +1,55 @@
-//! What pages are made of. A page is a list of blocks; how each looks is `templates/page.html`'s
-//! business, what is in it the page's.
+//! The parts that pages are made of. A page is a list of blocks, and `templates/page.html` renders
+//! them.
 
 use super::form::Form;
 
-/// One part of a page, from top to bottom.
+/// A part of a page.
 pub(super) enum Block {
-    /// A heading over what follows.
+    /// A heading.
     Heading(String),
     /// A paragraph.
     Text(String),
-    /// Something that has happened, told where a screen reader hears it.
+    /// A message about something that has just happened. Screen readers announce it.
     Notice(Tone, String),
-    /// Numbers to see first.
+    /// Important numbers.
     Tiles(Vec<Tile>),
-    /// Rows and columns.
+    /// A table.
     Table(Table),
-    /// Names and values of one thing.
+    /// Names and values of one resource.
     Facts(Vec<(String, Cell)>),
-    /// A drawing made here (`chart`): its markup, safe as it is.
+    /// A chart as SVG markup of `chart`, which is inserted without escaping.
     Chart(String),
-    /// Text to be copied: its id, what it is, the text.
+    /// Text to copy: id, label, text.
     Code(String, String, String),
-    /// A secret that is shown this once: its id, what it is, the secret.
+    /// A secret that is shown only once: id, label, secret.
     Secret(String, String, String),
-    /// Fields to fill in.
+    /// A form.
     Form(Form),
-    /// Small forms and links beside each other.
+    /// Buttons and links in one row.
     Row(Vec<Piece>),
-    /// What is folded away until it is asked for: its id, its title, a form in it.
+    /// A collapsed form: id, title, form.
     Fold(String, String, Form),
-    /// A table that is folded away.
+    /// A collapsed table with its title.
     FoldedTable(String, Table),
-    /// Nothing is there yet: what that means, and the next step.
+    /// A text for an empty list, with a link to the next step.
     Empty(String, Option<Link>),
 }
 
-/// How something is to be taken.
+/// The meaning of a message or a badge.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// As it is.
+    /// Neutral.
     Plain,
-    /// All is well.
+    /// Success.
     Good,
-    /// Look at it.
+    /// A warning.
     Warn,
-    /// Something has failed.
+    /// A failure.
     Bad,
 }
 
 impl Tone {
-    /// Its class.
+    /// The CSS class.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -60,7 +60,7 @@ impl Tone {
     }
 }
 
-/// Where to go.
+/// A link.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) href: String,
@@ -73,38 +73,38 @@ impl Link {
     }
 }
 
-/// One number to see first, and what it was before.
+/// A number with its value of the day before.
 pub(super) struct Tile {
     pub(super) id: &'static str,
     pub(super) label: &'static str,
     pub(super) value: String,
-    /// All of its digits.
+    /// The number with all digits.
     pub(super) exact: String,
     pub(super) before: String,
 }
 
-/// Rows and columns.
+/// A table.
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) id: &'static str,
     pub(super) caption: String,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Vec<Cell>>,
-    /// Where the next page is.
+    /// The address of the next page.
     pub(super) next: Option<String>,
-    /// Whether this is not the first page.
+    /// The address of the first page, if this is not the first one.
     pub(super) first: Option<String>,
 }
 
-/// The head of a column.
+/// A column.
 pub(super) struct Column {
     pub(super) name: &'static str,
-    /// Numbers stand on the right.
+    /// Whether cells are aligned to the right.
     pub(super) is_number: bool,
 }
 
 impl Table {
-    /// A table with these columns; a name that begins with `#` is of numbers.
+    /// A table with these columns. A name that starts with `#` makes a column of numbers.
     pub(super) fn new(
         id: &'static str,
         caption: impl Into<String>,
@@ -118,70 +118,71 @@ impl Table {
         Self { id, caption: caption.into(), columns, ..Self::default() }
     }
 
-    /// Whether the column at this place is of numbers.
+    /// Whether the column at this index is a column of numbers.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates call it so")]
     pub(super) fn is_number(&self, place: &usize) -> bool {
         self.columns.get(*place).is_some_and(|column| column.is_number)
     }
 }
 
-/// What stands in one field of a table.
+/// The content of a table cell.
 pub(super) type Cell = Vec<Piece>;
 
-/// A part of a field.
+/// A part of a cell.
 pub(super) enum Piece {
     Text(String),
-    /// Text of less weight.
+    /// Text in a lighter color.
     Faint(String),
-    /// An id or a name that programs use.
+    /// An id or a technical name.
     Code(String),
     Link(Link),
-    /// A link to another site, which opens beside this page and is not told where from.
+    /// A link to another site. It opens in a new tab and sends no referrer.
     Away(Link),
-    /// What is shown, and all of its digits.
+    /// A number: the shown text, and all digits.
     Number(String, String),
-    /// A time: as machines read it, and as people do.
+    /// A time: for machines, and for people.
     Time(String, String),
     Badge(Tone, String),
-    /// So many percent of something, which is named.
+    /// A percentage with its name.
     Meter(u8, String),
-    /// What was changed, folded where it is much: in short; each name, before, after.
+    /// The changes of an audit row: a summary, and each field with the values before and after.
+    /// Long lists are collapsed.
     Changes(String, Vec<(String, String, String)>),
-    /// A small form of one button.
+    /// A form that is only a button.
     Button(Form),
 }
 
-/// A field with one part.
+/// A cell with text.
 pub(super) fn text(text: impl Into<String>) -> Cell {
     vec![Piece::Text(text.into())]
 }
 
-/// A field with an id or a name that programs use.
+/// A cell with an id or a technical name.
 pub(super) fn code(text: impl Into<String>) -> Cell {
     vec![Piece::Code(text.into())]
 }
 
-/// A field that leads somewhere.
+/// A cell with a link.
 pub(super) fn link(href: impl Into<String>, text: impl Into<String>) -> Cell {
     vec![Piece::Link(Link::new(href, text))]
 }
 
-/// A field with a number.
+/// A cell with a number.
 pub(super) fn number(shown: impl Into<String>, exact: impl Into<String>) -> Cell {
     vec![Piece::Number(shown.into(), exact.into())]
 }
 
-/// A field with a state.
+/// A cell with a state.
 pub(super) fn badge(tone: Tone, text: impl Into<String>) -> Cell {
     vec![Piece::Badge(tone, text.into())]
 }
 
-/// A field with nothing in it.
+/// An empty cell.
 pub(super) fn none() -> Cell {
     vec![Piece::Faint("–".to_owned())]
 }
 
-/// A field that may have nothing in it.
+/// A cell that is empty if `value` is.
 pub(super) fn maybe(value: Option<&str>) -> Cell {
     value.filter(|value| !value.is_empty()).map_or_else(none, text)
 }

@@ -1,5 +1,5 @@
-//! The chart of days: a bar a day, drawn here. Its colours are marks that the stylesheet turns into
-//! those of light and dark; its exact numbers stand in a table beside it.
+//! The bar chart of daily spend. Its colors are placeholders that the stylesheet replaces for light
+//! and dark mode. A table on the page has the exact numbers.
 
 use plotters::chart::ChartBuilder;
 use plotters::coord::ranged1d::{IntoSegmentedCoord as _, SegmentValue};
@@ -8,7 +8,8 @@ use plotters::element::Rectangle;
 use plotters::prelude::SVGBackend;
 use plotters::style::{Color as _, IntoFont as _, RGBColor, ShapeStyle};
 
-/// What the stylesheet knows the parts by; without it all of them are close to black.
+/// The colors by which the stylesheet recognizes the parts. Without it all of them look almost
+/// black.
 const BAR: RGBColor = RGBColor(1, 0, 0);
 const LAST_BAR: RGBColor = RGBColor(2, 0, 0);
 const LABEL: RGBColor = RGBColor(3, 0, 0);
@@ -16,15 +17,15 @@ const GRID: RGBColor = RGBColor(4, 0, 0);
 
 const SIZE: (u32, u32) = (960, 220);
 
-/// A bar chart of dollars by day, as markup: `title` names it, `description` says what it shows.
-/// Nothing where it cannot be drawn; the table beside it has the numbers.
+/// Draws a bar chart of US dollars by day as SVG markup. `title` and `description` are for screen
+/// readers. Returns an empty text if drawing fails, because the table has the numbers.
 pub(super) fn of_days(days: &[(String, f64)], title: &str, description: &str) -> String {
     let mut svg = String::new();
     if let Err(error) = draw(&mut svg, days) {
-        tracing::warn!("the chart was not drawn: {error}");
+        tracing::warn!("the chart could not be drawn: {error}");
         return String::new();
     }
-    // The library's own first tag has a fixed size and no name.
+    // The tag of the library has a fixed size and no title.
     let inside = svg.split_once('>').map_or("", |(_, inside)| inside);
     let (width, height) = SIZE;
     format!(

@@ -1,4 +1,4 @@
-//! How clients are pointed at Baton: what to paste, with the key where there is one.
+//! The page with the settings and code for connecting clients, with the key if it is known.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -8,9 +8,9 @@ use super::guest::Guest;
 use axum::Router;
 use axum::routing::get;
 
-/// What stands where a key belongs.
+/// The placeholder for a key.
 const NO_KEY: &str = "bt_YOUR_KEY";
-/// The longest address that is shown.
+/// The maximum length of an address.
 const ADDRESS_CHARS_MAX: usize = 200;
 
 pub(super) fn routes() -> Router<Desk> {
@@ -27,8 +27,8 @@ async fn read(guest: Guest) -> Outcome {
     };
     let known: &str = &guest.desk.relay_url;
     let relay = if fits(typed) { typed.trim_end_matches('/') } else { known };
-    let mut field = Spec::new("relay", "The relay's address, as clients see it", "", Kind::Text)
-        .typed(&guest.query);
+    let mut field =
+        Spec::new("relay", "Relay address, as clients use it", "", Kind::Text).typed(&guest.query);
     relay.clone_into(&mut field.value);
     let mut form = Form::get("address", "/console/connect", "Use this address").fields(vec![field]);
     if !typed.is_empty() && !fits(typed) {
@@ -41,14 +41,14 @@ async fn read(guest: Guest) -> Outcome {
         Link::new("/console/keys/new", "Create a key")
     };
     let says = format!(
-        "Put a key in the place of {NO_KEY}. A new key's own page has all of this with the key filled in."
+        "Replace {NO_KEY} with your key. The page of a new key shows all of this with the key filled in."
     );
     let mut blocks = vec![Block::Form(form), Block::Empty(says, Some(next))];
     blocks.extend(snippets(relay, NO_KEY));
     Ok(guest.show("Connect", blocks))
 }
 
-/// What to paste, for each kind of client.
+/// Settings and code for each kind of client.
 pub(super) fn snippets(relay: &str, key: &str) -> Vec<Block> {
     let code = |id: &str, label: &str, text: String| Block::Code(id.into(), label.into(), text);
     vec![
@@ -59,7 +59,7 @@ pub(super) fn snippets(relay: &str, key: &str) -> Vec<Block> {
         ),
         code(
             "claude-code-settings",
-            "Claude Code, for good: ~/.claude/settings.json",
+            "Claude Code, permanently: ~/.claude/settings.json",
             format!(
                 "{{\n  \"env\": {{\n    \"ANTHROPIC_BASE_URL\": \"{relay}\",\n    \
                  \"ANTHROPIC_AUTH_TOKEN\": \"{key}\"\n  }}\n}}"
@@ -107,7 +107,7 @@ pub(super) fn snippets(relay: &str, key: &str) -> Vec<Block> {
         ),
         code(
             "curl",
-            "To see that it works",
+            "Check that it works",
             format!("curl {relay}/v1/usage -H \"authorization: Bearer {key}\""),
         ),
     ]

@@ -1,24 +1,24 @@
-//! Forms: what is asked for, how an answer in HTML's words becomes JSON for the API, and how what
-//! was typed stays where it was typed when the API refuses it.
+//! Forms: their fields, the conversion of submitted values to JSON for the API, and redisplay of
+//! the submitted values if the API refuses them.
 
 use super::block::Tone;
 use serde_json::{Map, Value, json};
 
-/// A form as it is shown.
+/// A form.
 pub(super) struct Form {
     pub(super) id: String,
     pub(super) action: String,
-    /// A form that only asks (`get`) has no CSRF token and changes nothing.
+    /// Forms with the method `get` have no CSRF token and change nothing.
     pub(super) is_get: bool,
     pub(super) hidden: Vec<(String, String)>,
     pub(super) fields: Vec<Field>,
     pub(super) submit: String,
     pub(super) tone: Tone,
-    /// What the script asks before it is sent.
+    /// The question that the script asks before it sends the form.
     pub(super) confirm: Option<String>,
-    /// Why it was refused.
+    /// The error to show.
     pub(super) error: Option<String>,
-    /// The script sends it and puts the answer beside it.
+    /// Whether the script sends the form and shows the result next to it.
     pub(super) is_inline: bool,
 }
 
@@ -39,7 +39,7 @@ impl Form {
         }
     }
 
-    /// A form that asks.
+    /// A form for a search or a filter.
     pub(super) fn get(id: impl Into<String>, action: impl Into<String>, submit: &str) -> Self {
         Self { is_get: true, ..Self::post(id, action, submit) }
     }
@@ -53,12 +53,12 @@ impl Form {
         self
     }
 
-    /// One that cannot be undone.
+    /// Marks a form that cannot be undone. `confirm` is the question to ask first.
     pub(super) fn danger(self, confirm: impl Into<String>) -> Self {
         Self { tone: Tone::Bad, confirm: Some(confirm.into()), ..self }
     }
 
-    /// The one that this page is for.
+    /// Marks the main form of a page.
     pub(super) fn main(self) -> Self {
         Self { tone: Tone::Good, ..self }
     }
@@ -72,7 +72,7 @@ impl Form {
     }
 }
 
-/// A field as it is shown.
+/// A form field.
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) label: &'static str,
@@ -82,58 +82,58 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// Whether it is more than one control.
+    /// Whether the field consists of several controls.
     pub(super) fn is_group(&self) -> bool {
         matches!(self.shape, Shape::Boxes(_))
     }
 }
 
-/// What a field looks like.
+/// The kind of control.
 pub(super) enum Shape {
-    /// A line; its `type`, and what makes the browser's keyboard fit.
+    /// An input with its `type` and its `inputmode`.
     Line(&'static str, &'static str),
     Area,
     Check,
-    /// A choice of values and what they are called.
+    /// A select: values and their names.
     Choice(Vec<(String, String)>),
-    /// Any of some values: the value, what it is called, whether it is chosen.
+    /// Checkboxes: value, name, and whether it is checked.
     Boxes(Vec<(String, String, bool)>),
 }
 
-/// A field of a thing of the API.
+/// A field of a resource of the API.
 pub(super) struct Spec {
-    /// Where it is in the JSON, with a dot for what lies inside.
+    /// The path in the JSON, with dots for nested fields.
     pub(super) path: &'static str,
     pub(super) label: &'static str,
     pub(super) hint: &'static str,
     pub(super) kind: Kind,
 }
 
-/// How a field's text is read.
+/// How the text of a field is converted to JSON.
 pub(super) enum Kind {
-    /// Text that may be empty.
+    /// Text, which can be empty.
     Text,
-    /// Text, or null where it is empty.
+    /// Text; empty becomes null.
     Maybe,
-    /// A secret: nothing is said of it where it is empty, and it is never shown again.
+    /// A secret, which is never shown. Empty leaves it unchanged.
     Secret,
-    /// A number, or null where it is empty.
+    /// A whole number; empty becomes null.
     Count,
-    /// A number that keeps what it was where it is empty.
+    /// A whole number; empty leaves it unchanged.
     Number,
-    /// An amount of dollars, or null where it is empty.
+    /// An amount in US dollars; empty becomes null.
     Usd,
-    /// One entry a line.
+    /// One entry per line.
     Lines,
-    /// One `pattern = model` a line.
+    /// One `pattern = model` per line.
     Pairs,
-    /// Yes or no.
+    /// A checkbox.
     Flag,
-    /// A time in UTC, or null.
+    /// A time in UTC; empty becomes null.
     When,
-    /// One of these; null where it is empty.
+    /// One of these values; empty becomes null.
     Choice(Vec<(String, String)>),
-    /// Any of these.
+    /// Any of these values.
     Many(Vec<(String, String)>),
 }
 
@@ -147,7 +147,7 @@ impl Spec {
         Self { path, label, hint, kind }
     }
 
-    /// The field with what the API says of it.
+    /// The field with the value in an answer of the API.
     pub(super) fn field(&self, view: &Value) -> Field {
         let value = at(view, self.path);
         let text = match (&self.kind, value) {
@@ -169,7 +169,7 @@ impl Spec {
         self.with(text)
     }
 
-    /// The field with what was typed.
+    /// The field with the submitted value.
     pub(super) fn typed(&self, typed: &Typed) -> Field {
         let text = match self.kind {
             Kind::Secret => String::new(),
@@ -178,6 +178,15 @@ impl Spec {
             _ => typed.get(self.path).to_owned(),
         };
         self.with(text)
+    }
+
+    /// Whether a path of the API belongs to this field: the field itself, an entry of it, or the
+    /// object around it.
+    fn is_at(&self, path: &str) -> bool {
+        let is_below = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        path == self.path || is_below(path, self.path) || is_below(self.path, path)
     }
 
     fn with(&self, value: String) -> Field {
@@ -200,7 +209,7 @@ impl Spec {
         Field { name: self.path, label: self.label, hint: self.hint, value, shape }
     }
 
-    /// What was typed, as JSON; `None` says nothing of it.
+    /// The submitted value as JSON; `None` leaves the field out.
     fn read(&self, typed: &Typed) -> Option<Value> {
         let text = typed.get(self.path).trim();
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -218,7 +227,7 @@ impl Spec {
                 Value::Object(lines().map(pair).collect())
             }
             _ if text.is_empty() => Value::Null,
-            // What is no number goes to the API as it is, which says so.
+            // Text that is not a number is sent as it is, so that the API reports it.
             Kind::Count | Kind::Number => {
                 text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
             }
@@ -229,7 +238,22 @@ impl Spec {
     }
 }
 
-/// What was typed, as JSON for a POST: what is empty is left out.
+/// Replaces the JSON paths in a message of the API by the labels of the form: "`limits.usd_daily`:
+/// expected …" becomes "“Daily budget”: expected …".
+pub(super) fn in_labels(message: &str, specs: &[Spec]) -> String {
+    let mut text = String::new();
+    for (place, part) in message.split('`').enumerate() {
+        let is_quoted = place % 2 == 1;
+        match specs.iter().find(|spec| is_quoted && spec.is_at(part)) {
+            Some(spec) => text.extend(["“", spec.label, "”"]),
+            None if is_quoted => text.extend(["`", part, "`"]),
+            None => text.push_str(part),
+        }
+    }
+    text
+}
+
+/// The submitted values as JSON for a POST. Empty ones are left out.
 pub(super) fn created(specs: &[Spec], typed: &Typed) -> Value {
     let mut body = json!({});
     for spec in specs {
@@ -240,12 +264,12 @@ pub(super) fn created(specs: &[Spec], typed: &Typed) -> Value {
     body
 }
 
-/// What was typed, as JSON for a PATCH of what was: only what is different.
+/// The submitted values as JSON for a PATCH: only fields that differ from `before`.
 pub(super) fn changed(specs: &[Spec], typed: &Typed, before: &Value) -> Value {
     let mut after = before.clone();
     for spec in specs {
         let shown = spec.field(before).value;
-        // What shows the same was not touched, whatever its exact spelling is.
+        // A value that is displayed the same was not edited, even if it has more digits.
         let is_same = matches!(spec.kind, Kind::When | Kind::Usd)
             && shown.trim() == typed.get(spec.path).trim();
         if let Some(value) = spec.read(typed).filter(|_| !is_same) {
@@ -282,23 +306,23 @@ fn put(body: &mut Value, path: &str, value: Value) {
     put(&mut body[outer], inner, value);
 }
 
-/// What came in a form or a query.
+/// The values of a submitted form or a query.
 #[derive(Clone, Default)]
 pub(super) struct Typed(pub(super) Vec<(String, String)>);
 
 impl Typed {
-    /// Reads `a=1&b=2`.
+    /// Parses `a=1&b=2`.
     pub(super) fn parse(bytes: &[u8]) -> Self {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
     }
 
-    /// The value of a name; empty where there is none.
+    /// The value of a name, or an empty text.
     pub(super) fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value.as_str())
     }
 
-    /// Whether the name is there, as a checked box is.
+    /// Whether the name is present, as it is for a checked box.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(key, _)| key == name)
     }
@@ -308,7 +332,7 @@ impl Typed {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A query of these names, those that are not empty.
+    /// A query with those of these names that are not empty.
     pub(super) fn query(&self, names: &[&str]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.0 {
@@ -351,6 +375,21 @@ mod tests {
             "map": {"a": "b"}, "enabled": false, "expires_at": "2026-12-31T00:00:00Z",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn messages_name_the_labels() {
+        let specs = [
+            Spec::new("limits.usd_daily", "Daily budget", "", Kind::Usd),
+            Spec::new("models", "Allowed models", "", Kind::Lines),
+        ];
+        for (message, expected) in [
+            ("`limits.usd_daily`: expected a number", "“Daily budget”: expected a number"),
+            ("`models[1]`: expected a pattern", "“Allowed models”: expected a pattern"),
+            ("`limits` is missing; see `name`", "“Daily budget” is missing; see `name`"),
+        ] {
+            assert_eq!(in_labels(message, &specs), expected);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Groups: the sets of accounts that keys draw on.
+//! Pages of groups.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -29,8 +29,8 @@ fn specs() -> Vec<Spec> {
         Spec::new("description", "Description", "", Kind::Text),
         Spec::new("enabled", "On", "Keys of a group that is off are refused.", Kind::Flag),
     ];
-    let says = "One a line: asked = served; clients of the group may ask for either.";
-    specs.push(Spec::new("model_aliases", "Models by another name", says, Kind::Pairs));
+    let says = "One per line: requested = served. Clients can use both names.";
+    specs.push(Spec::new("model_aliases", "Model aliases", says, Kind::Pairs));
     specs.extend(thing::limit_specs(Prefix::Limits));
     specs
 }
@@ -45,7 +45,7 @@ async fn list(guest: Guest) -> Outcome {
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a group");
         blocks.push(Block::Empty(
-            "No group here. Keys draw on the accounts of a group.".into(),
+            "No groups found. A key uses the accounts of its group.".into(),
             Some(next),
         ));
     } else {
@@ -109,7 +109,7 @@ async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String
     blocks.push(Block::Heading("Accounts".into()));
     if accounts.is_empty() {
         let next = Link::new("/console/accounts/new", "Add an account");
-        let says = "This group has no account, so its keys get 503.";
+        let says = "This group has no accounts, so requests with its keys fail with 503.";
         blocks.push(Block::Empty(says.into(), Some(next)));
     } else {
         blocks.push(Block::Table(super::accounts::brief(&accounts)));
@@ -117,7 +117,7 @@ async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String
     blocks.push(Block::Heading("Change".into()));
     let action = format!("{HERE}/{id}");
     blocks.push(Block::Form(thing::edit_form(&action, &view, &specs(), tried)));
-    let means = "it must have no accounts; its keys are refused afterwards";
+    let means = "it must have no accounts and no keys";
     blocks.push(thing::remove_fold(&format!("{action}/delete"), &view, "group", means));
     Ok((cut(&said(&view["name"]), 200), blocks))
 }

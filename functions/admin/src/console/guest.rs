@@ -1,4 +1,4 @@
-//! A visit to the console: who it is, what was asked, and the frame around every page.
+//! A request to the console: the visitor, the query, and the layout of pages.
 
 use super::ask::{Ask, Outcome, Trouble};
 use super::assets::{self, Asset};
@@ -15,14 +15,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
-/// The name of the cookie that says light or dark.
+/// The name of the cookie for light or dark mode.
 pub(super) const THEME: &str = "baton_theme";
 
-/// A visit.
+/// A request of a signed-in visitor.
 pub(super) struct Guest {
     pub(super) desk: Desk,
     pub(super) visitor: Visitor,
-    /// What stands behind the question mark.
+    /// The query of the address.
     pub(super) query: Typed,
     path: String,
     theme: &'static str,
@@ -44,7 +44,7 @@ impl Guest {
         desk: &Desk,
     ) -> Outcome<Self> {
         let visitor = extensions.get::<Visitor>().cloned().ok_or_else(Trouble::forbidden)?;
-        // A nested router shows what is left of the path.
+        // In a nested router `uri` is only the rest of the path.
         let whole =
             extensions.get::<axum::extract::OriginalUri>().map_or(uri, |original| &original.0);
         Ok(Self {
@@ -56,12 +56,12 @@ impl Guest {
         })
     }
 
-    /// Whether it sees only what is its own.
+    /// Whether the visitor has access only to its own keys and usage.
     pub(super) fn is_member(&self) -> bool {
         self.visitor.actor.member().is_some()
     }
 
-    /// Turns members away from a page of administrators before anything is asked.
+    /// Refuses members on pages for administrators before the API is called.
     pub(super) fn admins_only(&self) -> Outcome<()> {
         if self.is_member() { Err(Trouble::forbidden()) } else { Ok(()) }
     }
@@ -70,30 +70,30 @@ impl Guest {
         Ask::new(&self.desk, &self.visitor, method, path)
     }
 
-    /// Reads something of the API.
+    /// Reads from the API.
     pub(super) async fn get(&self, path: impl Into<String>) -> Outcome<Value> {
         self.ask(Method::GET, path).send().await
     }
 
-    /// The rows of a list of the API.
+    /// Reads the rows of a list of the API.
     pub(super) async fn list(&self, path: impl Into<String>) -> Outcome<Vec<Value>> {
         let mut answer = self.get(path).await?;
         Ok(answer["data"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    /// A name that nobody guesses, so that a form that is sent twice is done once.
+    /// A random idempotency key, so that a form that is sent twice is handled once.
     pub(super) fn once(&self) -> String {
         format!("console-{:032x}", self.desk.dice.bits())
     }
 
-    /// The UTC day so many days ago, as the API takes it.
+    /// The UTC day `days` days ago, in the form that the API takes.
     pub(super) fn day_ago(&self, days: i64) -> String {
         let now = self.desk.clock.now();
         let then = now.saturating_sub(jiff::SignedDuration::from_hours(24 * days)).unwrap_or(now);
         then.strftime("%Y-%m-%d").to_string()
     }
 
-    /// The query as it is, with one name set anew.
+    /// The current address with one query parameter replaced.
     pub(super) fn query_with(&self, name: &str, value: &str) -> String {
         let kept = self.query.0.iter().filter(|(key, value)| key != name && !value.is_empty());
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -104,17 +104,17 @@ impl Guest {
         format!("{}?{}", self.path, query.finish())
     }
 
-    /// A page of these parts.
+    /// A page.
     pub(super) fn show(&self, title: &str, blocks: Vec<Block>) -> Response {
         self.page(title, blocks, StatusCode::OK, false)
     }
 
-    /// A page that the script keeps up to date.
+    /// A page that the script refreshes.
     pub(super) fn show_live(&self, title: &str, blocks: Vec<Block>) -> Response {
         self.page(title, blocks, StatusCode::OK, true)
     }
 
-    /// A page of something that was not done.
+    /// A page with a refused form.
     pub(super) fn show_refused(&self, title: &str, blocks: Vec<Block>, why: &Trouble) -> Response {
         self.page(title, blocks, why.status, false)
     }
@@ -151,7 +151,7 @@ impl Guest {
                 response
             }
             Err(error) => {
-                tracing::error!("a page was not made: {error}");
+                tracing::error!("a page could not be rendered: {error}");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }
@@ -160,14 +160,17 @@ impl Guest {
     fn of_trouble(&self, trouble: &Trouble) -> Response {
         let (title, next) = match trouble.status {
             StatusCode::FORBIDDEN => {
-                ("Not for you", Link::new("/console/mine", "Go to your own keys"))
+                ("Access denied", Link::new("/console/mine", "Go to your own keys"))
             }
-            StatusCode::NOT_FOUND => ("Not found", Link::new("/console", "Go to the first page")),
-            _ => ("That did not work", Link::new("/console", "Go to the first page")),
+            StatusCode::NOT_FOUND => ("Not found", Link::new("/console", "Go to the start page")),
+            _ => ("Request failed", Link::new("/console", "Go to the start page")),
         };
         let mut blocks = vec![Block::Empty(trouble.sentence(), Some(next))];
         if !trouble.request_id.is_empty() {
-            blocks.push(Block::Text(format!("The log knows this as {}.", trouble.request_id)));
+            blocks.push(Block::Text(format!(
+                "The request id for the log is {}.",
+                trouble.request_id
+            )));
         }
         self.page(title, blocks, trouble.status, false)
     }
@@ -176,7 +179,7 @@ impl Guest {
 fn is_below(path: &str, href: &str) -> bool {
     let rest = path.strip_prefix(href);
     match rest {
-        // There are other entries below these.
+        // These two have other entries of the navigation below them.
         Some(rest) if ["/console", "/console/mine"].contains(&href) => {
             rest.is_empty() || rest == "/"
         }
@@ -196,7 +199,7 @@ fn theme(headers: &HeaderMap) -> &'static str {
     }
 }
 
-/// Puts the frame around what went wrong.
+/// Renders errors of pages in the layout of the console.
 pub(super) async fn dress(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let guest = Guest::of(&parts.extensions, &parts.uri, &parts.headers, &desk);
@@ -207,7 +210,7 @@ pub(super) async fn dress(State(desk): State<Desk>, request: Request, next: Next
     }
 }
 
-/// One entry of the navigation as it is shown.
+/// An entry of the navigation on a page.
 struct NavEntry {
     href: &'static str,
     text: &'static str,
@@ -229,13 +232,13 @@ struct Page<'a> {
     js: &'a Asset,
 }
 
-/// Goes to another page with GET.
+/// Redirects to another page.
 #[expect(clippy::unnecessary_wraps, reason = "it is the end of handlers that may fail")]
 pub(super) fn see(path: &str) -> Outcome {
     Ok(axum::response::Redirect::to(path).into_response())
 }
 
-/// The id in a page's path; what cannot be one names no page.
+/// The id in the path of a page. If it is malformed, the page does not exist.
 pub(super) struct Id(pub(super) String);
 
 impl FromRequestParts<Desk> for Id {

@@ -1,5 +1,4 @@
-//! Keys: who may ask, for what, and how much. A secret is shown in the answer that made it, and
-//! nowhere else.
+//! Pages of keys. A secret is shown only on the page that follows its creation.
 
 use super::ask::Outcome;
 use super::block::{Block, Link, Piece, Table, Tone, code, link, maybe, text};
@@ -27,7 +26,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/keys/{id}/delete", post(remove))
 }
 
-/// Whose keys may be, and what they may draw on.
+/// The names of the groups and users that keys can have.
 struct Around {
     groups: Names,
     users: Names,
@@ -41,7 +40,7 @@ impl Around {
     }
 }
 
-/// What may be set; a member may rename its key and switch it off.
+/// The fields that can be set. Members can only rename a key and switch it off.
 fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
     let name = Spec::new("name", "Name", "", Kind::Text);
     let on = Spec::new("enabled", "On", "A key that is off is refused.", Kind::Flag);
@@ -49,15 +48,15 @@ fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
         return vec![name, on];
     }
     let estimates = vec![
-        ("most".to_owned(), "the most it can cost: limits hold".to_owned()),
-        ("expected".to_owned(), "what it will likely cost: limits may be overrun".to_owned()),
+        ("most".to_owned(), "the highest possible cost: limits are never exceeded".to_owned()),
+        ("expected".to_owned(), "the expected cost: limits can be exceeded".to_owned()),
     ];
     let mut specs = vec![
         name,
         Spec::new(
             "group_id",
             "Group",
-            "The accounts it draws on.",
+            "The key uses the accounts of this group.",
             Kind::Choice(around.groups.choices("Default group")),
         ),
         Spec::new("user_id", "User", "", Kind::Choice(around.users.choices("Nobody"))),
@@ -65,11 +64,16 @@ fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
         Spec::new("expires_at", "Expires (UTC)", "Empty means never.", Kind::When),
         Spec::new(
             "models",
-            "Models it may ask for",
-            "One a line, * for any characters; empty means all.",
+            "Allowed models",
+            "One per line, * for any characters. Empty means all models.",
             Kind::Lines,
         ),
-        Spec::new("estimate", "A request reserves", "", Kind::Choice(estimates)),
+        Spec::new(
+            "estimate",
+            "Reserved per request",
+            "What a request counts against limits before it runs.",
+            Kind::Choice(estimates),
+        ),
     ];
     specs.extend(thing::limit_specs(Prefix::Limits));
     specs
@@ -90,7 +94,7 @@ async fn list(guest: Guest) -> Outcome {
     blocks.push(thing::filter(&guest, HERE, more));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a key");
-        let says = "No key here. Clients show a key with each request; give everyone their own.";
+        let says = "No keys found. Clients send a key with each request; create one for each person or pipeline.";
         blocks.push(Block::Empty(says.into(), Some(next)));
     } else {
         let mut table = table(&rows, &around.groups, &around.users);
@@ -100,7 +104,7 @@ async fn list(guest: Guest) -> Outcome {
     Ok(guest.show("Keys", blocks))
 }
 
-/// Keys with what they are bound by.
+/// The table of keys with their limits.
 fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
     let columns = ["Name", "State", "User", "Group", "Limits", "Models", "Expires"];
     let mut table = Table::new("keys", "Keys, oldest first", &columns);
@@ -121,7 +125,7 @@ fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
     table
 }
 
-/// A member's own keys.
+/// The table of a user's own keys.
 pub(super) fn own_table(rows: &[Value]) -> Table {
     let mut table =
         Table::new("keys", "Your keys", &["Name", "State", "Limits", "Models", "Expires"]);
@@ -165,7 +169,7 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
     let typed = Typed::parse(&body);
     let around = Around::of(&guest).await?;
     match thing::create(&guest, API, &specs(&guest, &around), &typed).await {
-        Ok(view) => Ok(show_secret(&guest, "The key is made", &view)),
+        Ok(view) => Ok(show_secret(&guest, "Key created", &view)),
         Err(why) if why.is_of_form() => {
             let tried = Tried { typed, why };
             let form = new_form(&guest, &around, Some(&tried));
@@ -175,12 +179,12 @@ async fn create(guest: Guest, body: Bytes) -> Outcome {
     }
 }
 
-/// The page that a secret is on: no GET has it, so no history and no cache.
+/// The page with a new secret. It answers a POST, so neither history nor cache contains it.
 fn show_secret(guest: &Guest, title: &str, view: &Value) -> axum::response::Response {
     let secret = said(&view["secret"]);
     let name = cut(&said(&view["name"]), 80);
     let mut blocks =
-        vec![Block::Secret("secret".into(), format!("The secret of “{name}”."), secret.clone())];
+        vec![Block::Secret("secret".into(), format!("Secret of “{name}”."), secret.clone())];
     blocks.push(Block::Row(vec![Piece::Link(Link::new(
         format!("{HERE}/{}", said(&view["id"])),
         "Go to the key",
@@ -200,7 +204,7 @@ async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String
         ("State".to_owned(), switched(&view)),
         ("Id".to_owned(), code(said(&view["id"]))),
         ("Limits".to_owned(), maybe(Some(&limits(&view["limits"])))),
-        ("May overrun them by".to_owned(), text(said(&view["overshoot"]))),
+        ("Possible overrun".to_owned(), text(said(&view["overshoot"]))),
         ("Models".to_owned(), maybe(Some(&cut(&models(&view), 2000)))),
         ("Expires".to_owned(), time(&view["expires_at"])),
         ("Created".to_owned(), time(&view["created_at"])),
@@ -218,14 +222,14 @@ async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String
     blocks.push(Block::Heading("Change".into()));
     let edit = thing::edit_form(&here, &view, &specs(guest, &around), tried);
     blocks.push(Block::Form(edit));
-    let rotate = Form::post("rotate", format!("{here}/rotate"), "Give it a new secret")
+    let rotate = Form::post("rotate", format!("{here}/rotate"), "Rotate")
         .hidden("version", said(&view["version"]))
         .hidden("once", guest.once())
-        .danger("Give this key a new secret? The old one is refused from then on.");
-    let title = "Give this key a new secret (the old one is refused from then on)";
+        .danger("Rotate this key? The old secret stops working at once.");
+    let title = "Rotate this key (the old secret stops working at once)";
     blocks.push(Block::Fold("rotate-fold".into(), title.into(), rotate));
     if !guest.is_member() {
-        let means = "clients that use it are refused; what it used stays counted";
+        let means = "clients that use it are refused; its usage stays recorded";
         blocks.push(thing::remove_fold(&format!("{here}/delete"), &view, "key", means));
     }
     Ok((cut(&said(&view["name"]), 200), blocks))
@@ -254,7 +258,7 @@ async fn rotate(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
     let typed = Typed::parse(&body);
     let ask = guest.ask(Method::POST, format!("{API}/{id}/rotate")).body(json!({}));
     match ask.version(typed.get("version")).once(typed.get("once")).send().await {
-        Ok(view) => Ok(show_secret(&guest, "The key has a new secret", &view)),
+        Ok(view) => Ok(show_secret(&guest, "Key rotated", &view)),
         Err(why) if why.is_of_form() => {
             let (title, mut blocks) = page(&guest, &id, None).await?;
             blocks.insert(0, Block::Notice(Tone::Bad, why.sentence()));

@@ -1,7 +1,8 @@
-//! Spend limits: the organisation's pool, caps on each person, and who has spent what of them.
+//! The page of limits: spend limits per person, spend per person, and the limits of the whole
+//! organization.
 
 use super::Desk;
-use super::ask::Outcome;
+use super::ask::{Outcome, Trouble};
 use super::block::{Block, Cell, Piece, Table, link, maybe, none, number, text};
 use super::form::{Form, Kind, Spec, Typed};
 use super::guest::{Guest, Id, see};
@@ -27,7 +28,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/limits/{id}/delete", post(remove))
 }
 
-/// A form of this page that was refused.
+/// The refused form of this page.
 enum Refused {
     Cap(Tried),
     Pool(Tried),
@@ -46,47 +47,46 @@ async fn page(guest: &Guest, refused: Option<&Refused>) -> Outcome<Vec<Block>> {
     let (groups, users) =
         futures_util::try_join!(Names::of(guest, "groups"), Names::of(guest, "users"))?;
     let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
-    blocks.push(Block::Heading("Spend limits of each person".into()));
+    blocks.push(Block::Heading("Spend limits per person".into()));
     if caps.is_empty() {
-        let says = "No spend limit. One of the organisation or a group is a default for each person; \
-                    one of a user holds instead of it.";
+        let says = "No spend limits. A limit of the organization or of a group applies to each person; \
+                    a limit of a user replaces it.";
         blocks.push(Block::Empty(says.into(), None));
     } else {
         blocks.push(Block::Table(caps_table(&caps, &groups, &users)));
     }
-    let open = |refused: Option<&Tried>, form: Form| Block::Form(form.error(thing::error(refused)));
     let cap = refused
         .and_then(|refused| if let Refused::Cap(tried) = refused { Some(tried) } else { None });
-    blocks.push(open(cap, cap_form(&groups, &users, cap)));
-    blocks.push(Block::Heading("Who has spent what".into()));
+    blocks.push(Block::Form(cap_form(&groups, &users, cap)));
+    blocks.push(Block::Heading("Spend per person".into()));
     blocks.push(spent_block(guest, &spent));
-    blocks.push(Block::Heading("Limits of the whole organisation".into()));
+    blocks.push(Block::Heading("Limits of the whole organization".into()));
     blocks.push(Block::Text(
-        "A pool: they bound all requests of everybody together. Keys, users and groups have pools of their own.".into(),
+        "These limits apply to all requests of everybody together. Keys, users and groups can have such limits, too.".into(),
     ));
     let tried = refused
         .and_then(|refused| if let Refused::Pool(tried) = refused { Some(tried) } else { None });
     let specs = thing::limit_specs(Prefix::None);
     let form = Form::post("pool", format!("{HERE}/organization"), "Save")
-        .fields(thing::fields(&specs, &pool, tried));
-    blocks.push(open(tried, form.main()));
-    blocks.push(Block::Heading("What is told beside a spent limit".into()));
+        .fields(thing::fields(&specs, &pool, tried))
+        .error(thing::error(&specs, tried));
+    blocks.push(Block::Form(form.main()));
+    blocks.push(Block::Heading("Text added to spend limit errors".into()));
     let tried = refused
         .and_then(|refused| if let Refused::Message(tried) = refused { Some(tried) } else { None });
-    let form = Form::post("message", format!("{HERE}/message"), "Save").fields(thing::fields(
-        &[message_spec()],
-        &message,
-        tried,
-    ));
-    blocks.push(open(tried, form.main()));
+    let specs = [message_spec()];
+    let form = Form::post("message", format!("{HERE}/message"), "Save")
+        .fields(thing::fields(&specs, &message, tried))
+        .error(thing::error(&specs, tried));
+    blocks.push(Block::Form(form.main()));
     Ok(blocks)
 }
 
 fn message_spec() -> Spec {
-    Spec::new("message", "In your own words", "Such as whom to ask for more.", Kind::Maybe)
+    Spec::new("message", "Text", "For example, whom to ask for a higher limit.", Kind::Maybe)
 }
 
-/// Cents of the API as dollars.
+/// Converts cents of the API to dollars.
 fn dollars(cents: &Value) -> Cell {
     let Some(cents) = cents.as_str() else { return text("unlimited") };
     let (whole, part) = cents.split_once('.').unwrap_or((cents, ""));
@@ -101,10 +101,10 @@ fn of_whom(scope: &Value, groups: &Names, users: &Names) -> Cell {
         "user" => users.link(&scope["user_id"]),
         "rbac_group" => {
             let mut cell = groups.link(&scope["rbac_group_id"]);
-            cell.push(Piece::Faint("each person of the group".to_owned()));
+            cell.push(Piece::Faint("each person in the group".to_owned()));
             cell
         }
-        _ => text("Each person of the organisation"),
+        _ => text("Each person in the organization"),
     }
 }
 
@@ -129,24 +129,25 @@ fn caps_table(caps: &[Value], groups: &Names, users: &Names) -> Table {
 
 fn cap_form(groups: &Names, users: &Names, tried: Option<&Tried>) -> Form {
     let mut scopes =
-        vec![("organization".to_owned(), "Each person of the organisation".to_owned())];
+        vec![("organization".to_owned(), "Each person in the organization".to_owned())];
     scopes.extend(
-        groups.some().into_iter().map(|(id, name)| (id, format!("Each person of group {name}"))),
+        groups.some().into_iter().map(|(id, name)| (id, format!("Each person in group {name}"))),
     );
     scopes.extend(users.some().into_iter().map(|(id, name)| (id, format!("User {name}"))));
     let periods = ["monthly", "weekly", "daily"].map(|one| (one.to_owned(), one.to_owned()));
     let specs = vec![
-        Spec::new("who", "For whom", "", Kind::Choice(scopes)),
+        Spec::new("who", "Applies to", "", Kind::Choice(scopes)),
         Spec::new("period", "Period", "", Kind::Choice(periods.to_vec())),
         Spec::new(
             "usd",
-            "US dollars",
-            "Whole cents; 0 blocks everything, empty lifts what is further out.",
+            "Amount per person",
+            "US dollars and whole cents. 0 blocks all requests. Empty means unlimited, even if a wider limit applies.",
             Kind::Usd,
         ),
     ];
     Form::post("cap", HERE, "Set spend limit")
         .fields(thing::fields(&specs, &Value::Null, tried))
+        .error(thing::error(&specs, tried))
         .main()
 }
 
@@ -155,8 +156,8 @@ fn spent_block(guest: &Guest, answer: &Value) -> Block {
     if rows.is_empty() {
         return Block::Text("Nobody has a spend limit.".into());
     }
-    let columns = ["Who", "Period", "#Spent", "#Limit", "Used", "From"];
-    let mut table = Table::new("spent", "What is spent of spend limits", &columns);
+    let columns = ["Who", "Period", "#Spent", "#Limit", "Used", "Set for"];
+    let mut table = Table::new("spent", "Spend in the current period", &columns);
     table.rows = rows
         .iter()
         .map(|row| {
@@ -185,14 +186,14 @@ fn spent_block(guest: &Guest, answer: &Value) -> Block {
     Block::Table(table)
 }
 
-/// How much of a limit is used.
+/// A cell with the used share of a limit.
 fn used(row: &Value) -> Cell {
     let cents = |name: &str| row[name].as_str().and_then(|text| text.parse::<f64>().ok());
     match (cents("period_to_date_spend"), cents("amount")) {
         (Some(spent), Some(amount)) if amount > 0.0 => {
             let percent = (spent / amount * 100.0).clamp(0.0, 100.0).round();
             let percent = format!("{percent:.0}").parse().unwrap_or(100);
-            vec![Piece::Meter(percent, "of the limit".to_owned())]
+            vec![Piece::Meter(percent, "Used".to_owned())]
         }
         _ => none(),
     }
@@ -206,7 +207,7 @@ async fn read(guest: Guest) -> Outcome {
 async fn told(
     guest: &Guest,
     asked: Outcome<Value>,
-    tried: impl FnOnce(super::ask::Trouble) -> Refused,
+    tried: impl FnOnce(Trouble) -> Refused,
 ) -> Outcome {
     match asked {
         Ok(_) => see(&format!("{HERE}?done=saved")),
@@ -230,10 +231,17 @@ async fn set(guest: Guest, body: Bytes) -> Outcome {
     let amount = if usd.is_empty() { Value::Null } else { json!(cents(usd)) };
     let body = json!({ "scope": scope, "period": typed.get("period"), "amount": amount });
     let asked = guest.ask(Method::POST, CAPS).body(body).send().await;
-    told(&guest, asked, |why| Refused::Cap(Tried { typed, why })).await
+    let is_of_amount = |why: &Trouble| why.message.starts_with("`amount`");
+    let refused = |why: Trouble| {
+        // The form has dollars, and the API cents.
+        let message = "`usd`: expected US dollars and whole cents, such as 12.50".to_owned();
+        if is_of_amount(&why) { Trouble { message, ..why } } else { why }
+    };
+    told(&guest, asked.map_err(refused), |why| Refused::Cap(Tried { typed, why })).await
 }
 
-/// Dollars as cents, as far as that can be; the API says what is wrong with the rest.
+/// Converts dollars to cents. Text that is not an amount stays as it is, so that the API reports
+/// it.
 fn cents(usd: &str) -> String {
     let (whole, part) = usd.split_once('.').unwrap_or((usd, ""));
     let text = match part.len() {

@@ -1,5 +1,5 @@
-//! Names for ids, so that people read names. A list of the API has a thousand; what is beyond that
-//! is shown by its id.
+//! Names by id, so that pages show names. Only the first thousand of a list are loaded; others are
+//! shown by their id.
 
 use super::ask::Outcome;
 use super::block::{Cell, Piece, link, none};
@@ -7,7 +7,7 @@ use super::guest::Guest;
 use super::show::{cut, said};
 use serde_json::Value;
 
-/// The names of one kind of thing.
+/// The names of one kind of resource.
 #[derive(Default)]
 pub(super) struct Names {
     kind: &'static str,
@@ -15,7 +15,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// All of a kind (`groups`, `accounts`, `keys`, `users`); members get none but their keys'.
+    /// Loads the names of a kind (`groups`, `accounts`, `keys`, `users`). Members get only the
+    /// names of their own keys.
     pub(super) async fn of(guest: &Guest, kind: &'static str) -> Outcome<Self> {
         if guest.is_member() && kind != "keys" {
             return Ok(Self { kind, all: Vec::new() });
@@ -25,7 +26,7 @@ impl Names {
         Ok(Self { kind, all })
     }
 
-    /// What has this id, by its name.
+    /// A link to the resource with this id, by its name.
     pub(super) fn link(&self, id: &Value) -> Cell {
         let Some(id) = id.as_str() else { return none() };
         let found = self.all.iter().find(|(one, _)| one == id);
@@ -35,18 +36,18 @@ impl Names {
         }
     }
 
-    /// The name of an id, or the id.
+    /// The name for an id, or the id if the name is unknown.
     pub(super) fn name<'a>(&'a self, id: &'a str) -> &'a str {
         self.all.iter().find(|(one, _)| one == id).map_or(id, |(_, name)| name.as_str())
     }
 
-    /// All of them to choose from; `none` is what choosing nothing is called.
+    /// All entries for a select. `none` is the text for choosing nothing.
     pub(super) fn choices(&self, none: &str) -> Vec<(String, String)> {
         let all = self.all.iter().map(|(id, name)| (id.clone(), cut(name, 60)));
         std::iter::once((String::new(), none.to_owned())).chain(all).collect()
     }
 
-    /// All of them, without a way to choose nothing.
+    /// All entries for a select without an empty choice.
     pub(super) fn some(&self) -> Vec<(String, String)> {
         self.all.iter().map(|(id, name)| (id.clone(), cut(name, 60))).collect()
     }

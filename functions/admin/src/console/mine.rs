@@ -1,4 +1,4 @@
-//! What is a visitor's own: its keys, and what they come to.
+//! Pages of the visitor's own keys and usage.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -15,7 +15,7 @@ pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/mine", get(read)).route("/mine/usage", get(usage))
 }
 
-/// The visitor's id, if it is a user.
+/// The visitor's user id, or `None` for the admin token.
 fn own(guest: &Guest) -> Option<String> {
     match &guest.visitor.actor {
         Actor::User { id, .. } => Some(id.to_string()),
@@ -24,7 +24,7 @@ fn own(guest: &Guest) -> Option<String> {
 }
 
 fn nobody(guest: &Guest, title: &str) -> axum::response::Response {
-    let says = "You came with the admin token, which is nobody's: it has no keys of its own.";
+    let says = "You are signed in with the admin token, which has no keys.";
     let next = Link::new("/console/keys", "All keys");
     guest.show(title, vec![Block::Empty(says.into(), Some(next))])
 }
@@ -38,9 +38,8 @@ async fn read(guest: Guest) -> Outcome {
         blocks.push(Block::Empty(says.into(), None));
     } else {
         blocks.push(Block::Table(keys::own_table(&rows)));
-        blocks.push(Block::Text(
-            "Open a key to rename it, to switch it off, or to give it a new secret.".into(),
-        ));
+        blocks
+            .push(Block::Text("Open a key to rename it, to switch it off or to rotate it.".into()));
     }
     Ok(guest.show("My keys", blocks))
 }
@@ -52,7 +51,7 @@ async fn usage(guest: Guest) -> Outcome {
     let mut blocks = Vec::new();
     if rows.is_empty() {
         let next = Link::new("/console/connect", "Connect a client");
-        blocks.push(Block::Empty("Nothing in the last 30 days.".into(), Some(next)));
+        blocks.push(Block::Empty("No requests in the last 30 days.".into(), Some(next)));
         return Ok(guest.show("My usage", blocks));
     }
     let of = |day: &str| {
@@ -61,7 +60,7 @@ async fn usage(guest: Guest) -> Outcome {
     };
     let days = (0..30).rev().map(|ago| guest.day_ago(ago));
     let points: Vec<(String, f64)> = days.map(|day| (day.clone(), of(&day))).collect();
-    let svg = chart::of_days(&points, "Your spend by day in US dollars", "A bar a day.");
+    let svg = chart::of_days(&points, "Your spend by day in US dollars", "One bar per day.");
     blocks.push(Block::Heading("Spend in the last 30 days".into()));
     blocks.push(Block::Chart(svg));
     blocks.push(by_day(&rows));
@@ -71,7 +70,7 @@ async fn usage(guest: Guest) -> Outcome {
 /// Sums by day, latest first.
 pub(super) fn by_day(rows: &[Value]) -> Block {
     if rows.is_empty() {
-        return Block::Text("No request.".into());
+        return Block::Text("No requests.".into());
     }
     let columns = ["Day", "#Spend", "#Requests", "#Errors", "#Tokens", "#Hit rate", "#First token"];
     let mut table = Table::new("by-day", "By day, latest first", &columns);

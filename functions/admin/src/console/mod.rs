@@ -1,5 +1,5 @@
-//! The web console: pages over the API. It is a client of the API in this process, so roles, checks,
-//! versions and the audit trail are the API's; a page has no way of its own to the store.
+//! The web console. Its pages call the admin API inside this process, so the API's roles, checks,
+//! versions and audit trail apply; pages have no other access to the store.
 
 mod account_form;
 mod account_sign_in;
@@ -46,17 +46,17 @@ use baton_cloud::dice::Dice;
 use http::header::SET_COOKIE;
 use std::sync::Arc;
 
-/// What all of its addresses begin with.
+/// The prefix of all addresses.
 const BASE: &str = "/console";
 
-/// What pages work with.
+/// The state that pages share.
 #[derive(Clone)]
 struct Desk {
-    /// The API, which takes whom a request's extension names.
+    /// The API. It takes the caller from a request extension.
     api: Router,
     dice: Dice,
     clock: Clock,
-    /// Where clients find the relay.
+    /// The address of the relay for clients.
     relay_url: Arc<str>,
 }
 
@@ -64,10 +64,10 @@ struct Desk {
 struct Entry {
     href: &'static str,
     text: &'static str,
-    /// What members read, if it is something else.
+    /// The text for members, if it differs.
     member_text: &'static str,
     for_members: bool,
-    /// Whether a new part of the navigation begins here.
+    /// Whether a new section of the navigation starts here.
     is_apart: bool,
 }
 
@@ -96,12 +96,12 @@ static NAVIGATION: [Entry; 14] = [
     Entry { for_members: true, ..entry("/console/mine/usage", "My usage") },
 ];
 
-/// The console: ways in for everybody, and pages for whoever has come in.
+/// The console: sign-in pages for everybody, and the other pages for signed-in visitors.
 pub(crate) fn router(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Office>> {
     sign_in::routes()
         .merge(session::routes())
         .nest(BASE, pages(office, api, relay_url))
-        // Both see whole addresses, since they are put around what is nested.
+        // Layers around the nested router see the whole path.
         .layer(from_fn_with_state(Arc::clone(office), session::guard))
         .layer(from_fn_with_state(Arc::clone(office), session_headers::strict))
 }
@@ -131,19 +131,19 @@ fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Offic
     Router::new().route("/assets/{name}", get(assets::read)).merge(pages)
 }
 
-/// `GET /`: everybody is sent to the console.
+/// `GET /`: redirects every client to the console.
 pub(crate) async fn home() -> Redirect {
     Redirect::to(BASE)
 }
 
-/// `POST /console/theme`: light, dark, or as the system has it.
+/// `POST /console/theme`: sets light mode, dark mode or the system's choice.
 async fn theme(guest: guest::Guest, body: axum::body::Bytes) -> Response {
     let typed = form::Typed::parse(&body);
     let theme = match typed.get("theme") {
         theme @ ("light" | "dark") => theme,
         _ => "auto",
     };
-    // Only back to a page of the console: nobody is sent elsewhere from here.
+    // Only pages of the console are accepted, so that nobody is redirected to another site.
     let back = sign_in::local(typed.get("back"));
     let _known = guest;
     let cookie = format!(

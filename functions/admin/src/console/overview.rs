@@ -1,4 +1,4 @@
-//! The first page: what today comes to, how the last month went, and how the accounts are.
+//! The first page: today's numbers, the last month, and the health of accounts.
 
 use super::ask::Outcome;
 use super::block::{Block, Cell, Link, Piece, Table, Tile, Tone, badge, link, number, text};
@@ -16,12 +16,12 @@ pub(super) async fn read(guest: Guest) -> Outcome {
     let (days, all) = (rows("days"), rows("accounts"));
     if all.is_empty() {
         blocks.push(Block::Empty(
-            "No account yet. An account is an upstream's credential; keys draw on accounts.".into(),
+            "No accounts yet. An account is a credential for an upstream; requests need at least one.".into(),
             Some(Link::new("/console/accounts/new", "Add the first account")),
         ));
     } else if days.iter().all(|day| day["requests"] == 0) {
         blocks.push(Block::Empty(
-            "No request in the last 30 days. Point a client at Baton to see it here.".into(),
+            "No requests in the last 30 days. Connect a client to see its requests here.".into(),
             Some(Link::new("/console/connect", "Connect a client")),
         ));
     }
@@ -92,7 +92,7 @@ fn tiles(today: &Value, before: &Value) -> Vec<Tile> {
     ]
 }
 
-/// Errors of requests, in percent.
+/// The share of failed requests in percent.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, to one place")]
 fn error_rate(row: &Value) -> String {
     let count = |name: &str| row[name].as_u64().unwrap_or_default();
@@ -116,7 +116,10 @@ fn drawn(days: &[Value]) -> String {
     });
     let description = dearest.map_or_else(String::new, |day| {
         let usd = show::usd(day["cost_usd"].as_str().unwrap_or("0"));
-        format!("A bar a day. The dearest day was {} with {usd}.", show::said(&day["day"]))
+        format!(
+            "One bar per day. The most expensive day was {} with {usd}.",
+            show::said(&day["day"])
+        )
     });
     chart::of_days(&points, "Spend by day in US dollars", &description)
 }
@@ -171,7 +174,7 @@ fn by_model(rows: &[Value]) -> Block {
     if rows.is_empty() {
         return Block::Text("No request today.".into());
     }
-    Block::Table(table("models", "Today's models, dearest first", "Model", rows, |row| {
+    Block::Table(table("models", "Today's models, most expensive first", "Model", rows, |row| {
         let model = show::said(&row["model"]);
         let mut query = form_urlencoded::Serializer::new(String::from("/console/requests?"));
         query.append_pair("model", &model);
@@ -183,7 +186,7 @@ fn by_key(rows: &[Value]) -> Block {
     if rows.is_empty() {
         return Block::Text("No request today.".into());
     }
-    Block::Table(table("top-keys", "Today's keys, dearest first", "Key", rows, |row| {
+    Block::Table(table("top-keys", "Today's keys, most expensive first", "Key", rows, |row| {
         let id = show::said(&row["key_id"]);
         match row["name"].as_str() {
             Some(name) => link(format!("/console/keys/{id}"), show::cut(name, 60)),
@@ -192,7 +195,7 @@ fn by_key(rows: &[Value]) -> Block {
     }))
 }
 
-/// How many accounts are how, and those that need somebody.
+/// The number of accounts by state, and the accounts that need attention.
 fn health(all: &[Value]) -> Vec<Block> {
     let with = |status: &str| all.iter().filter(|one| one["status"] == status).count();
     let counts = [
@@ -217,8 +220,11 @@ fn health(all: &[Value]) -> Vec<Block> {
         .collect();
     troubled.truncate(20);
     if !troubled.is_empty() {
-        let mut table =
-            Table::new("trouble", "Accounts that are not used now", &["Account", "State", "Until"]);
+        let mut table = Table::new(
+            "trouble",
+            "Accounts that get no requests now",
+            &["Account", "State", "Until"],
+        );
         table.rows = troubled
             .into_iter()
             .map(|one| {

@@ -1,4 +1,4 @@
-//! Prices: what models cost, built in and set by operators.
+//! Pages of prices, built-in and own.
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
@@ -25,35 +25,45 @@ pub(super) fn routes() -> Router<Desk> {
 
 fn specs() -> Vec<Spec> {
     vec![
-        Spec::new("model", "Model", "Its id, as clients ask for it.", Kind::Text),
+        Spec::new("model", "Model", "Model id, as clients send it.", Kind::Text),
         Spec::new("effective_from", "From (UTC)", "Empty means now.", Kind::When),
         Spec::new("standard.input", "Input", "US dollars per million tokens.", Kind::Usd),
         Spec::new("standard.output", "Output", "", Kind::Usd),
-        Spec::new("standard.cache_read", "Read from the cache", "", Kind::Usd),
-        Spec::new("standard.cache_write_5m", "Written to the cache, 5 minutes", "", Kind::Usd),
-        Spec::new("standard.cache_write_1h", "Written to the cache, an hour", "", Kind::Usd),
+        Spec::new("standard.cache_read", "Cache read", "", Kind::Usd),
+        Spec::new("standard.cache_write_5m", "Cache write, 5 minutes", "", Kind::Usd),
+        Spec::new("standard.cache_write_1h", "Cache write, 1 hour", "", Kind::Usd),
         Spec::new(
             "us_geo",
-            "Dearer where inference stays in the US",
-            "By the list's factor.",
+            "Surcharge for US-only inference",
+            "Multiplies prices by the factor of the price list.",
             Kind::Flag,
         ),
-        Spec::new("fast.input", "Fast mode: input", "All five, or none of them.", Kind::Usd),
+        Spec::new(
+            "fast.input",
+            "Fast mode: input",
+            "Fill in all five fast mode prices, or none.",
+            Kind::Usd,
+        ),
         Spec::new("fast.output", "Fast mode: output", "", Kind::Usd),
-        Spec::new("fast.cache_read", "Fast mode: read from the cache", "", Kind::Usd),
-        Spec::new("fast.cache_write_5m", "Fast mode: written, 5 minutes", "", Kind::Usd),
-        Spec::new("fast.cache_write_1h", "Fast mode: written, an hour", "", Kind::Usd),
+        Spec::new("fast.cache_read", "Fast mode: cache read", "", Kind::Usd),
+        Spec::new("fast.cache_write_5m", "Fast mode: cache write, 5 minutes", "", Kind::Usd),
+        Spec::new("fast.cache_write_1h", "Fast mode: cache write, 1 hour", "", Kind::Usd),
         Spec::new(
             "above.prompt_tokens",
             "Long prompts: longer than (tokens)",
-            "With all five prices below, or none of it.",
+            "Fill in this and all five prices below, or none.",
             Kind::Count,
         ),
         Spec::new("above.rates.input", "Long prompts: input", "", Kind::Usd),
         Spec::new("above.rates.output", "Long prompts: output", "", Kind::Usd),
-        Spec::new("above.rates.cache_read", "Long prompts: read from the cache", "", Kind::Usd),
-        Spec::new("above.rates.cache_write_5m", "Long prompts: written, 5 minutes", "", Kind::Usd),
-        Spec::new("above.rates.cache_write_1h", "Long prompts: written, an hour", "", Kind::Usd),
+        Spec::new("above.rates.cache_read", "Long prompts: cache read", "", Kind::Usd),
+        Spec::new(
+            "above.rates.cache_write_5m",
+            "Long prompts: cache write, 5 minutes",
+            "",
+            Kind::Usd,
+        ),
+        Spec::new("above.rates.cache_write_1h", "Long prompts: cache write, 1 hour", "", Kind::Usd),
     ]
 }
 
@@ -67,11 +77,11 @@ async fn list(guest: Guest) -> Outcome {
     let field = Spec::new("q", "Model contains", "", Kind::Text).typed(&guest.query);
     blocks.push(Block::Form(Form::get("filter", HERE, "Filter").fields(vec![field])));
     blocks.push(Block::Text(
-        "US dollars per million tokens. A model without a price costs the dearest known price of its family.".into(),
+        "US dollars per million tokens. A model without a price is charged at the highest known price of its family.".into(),
     ));
     if rows.is_empty() {
         blocks.push(Block::Empty(
-            "No price of such a model.".into(),
+            "No prices found.".into(),
             Some(Link::new(format!("{HERE}/new"), "Set a price")),
         ));
         return Ok(guest.show("Prices", blocks));
@@ -139,7 +149,8 @@ async fn new(guest: Guest) -> Outcome {
     Ok(guest.show("New price", new_blocks(&guest, &start, None)))
 }
 
-/// The price that the query names, to begin with, but for its date; nothing where it names none.
+/// The price that the query names, without its date, as the start of a new one; empty if it names
+/// none.
 async fn start(guest: &Guest) -> Outcome<Value> {
     let (model, from) = (guest.query.get("model"), guest.query.get("from"));
     if model.is_empty() {
@@ -156,11 +167,11 @@ fn new_blocks(guest: &Guest, start: &Value, tried: Option<&Tried>) -> Vec<Block>
     let form = thing::create_form(guest, HERE, "Set price", (&specs(), start), tried);
     vec![
         Block::Form(form),
-        Block::Text("It holds for requests from then on; what was counted stays. Without a price of their own, fast requests and long prompts cost what others do.".into()),
+        Block::Text("The price applies to requests from that time on; recorded costs do not change. Fast mode and long prompts without separate prices cost the same as other requests.".into()),
     ]
 }
 
-/// A model's id in a path, where a plus is a plus.
+/// A model id for a path, where `+` must stay a plus.
 fn in_path(model: &str) -> String {
     let text: String = form_urlencoded::byte_serialize(model.as_bytes()).collect();
     text.replace('+', "%20")

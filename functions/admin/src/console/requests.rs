@@ -1,4 +1,4 @@
-//! Requests: which there were, and one of them in full.
+//! Pages of requests: the list, and the details of one.
 
 use super::Desk;
 use super::ask::{Outcome, Trouble};
@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/requests", get(list)).route("/requests/{id}", get(read))
 }
 
-/// Whose requests may be asked for.
+/// The names of keys, accounts and users for the filter.
 struct Around {
     keys: Names,
     accounts: Names,
@@ -46,9 +46,9 @@ fn filter(guest: &Guest, around: &Around) -> Block {
     let outcomes = [
         ("", "All"),
         ("complete", "complete"),
-        ("client_disconnected", "client left"),
-        ("upstream_error", "upstream's error"),
-        ("deadline", "out of time"),
+        ("client_disconnected", "client disconnected"),
+        ("upstream_error", "upstream error"),
+        ("deadline", "deadline exceeded"),
         ("stopped", "relay stopped"),
     ];
     let outcomes = outcomes.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec();
@@ -69,7 +69,7 @@ fn filter(guest: &Guest, around: &Around) -> Block {
     for field in &mut form.fields {
         if matches!(field.name, "from" | "to") {
             field.shape = super::form::Shape::Line("date", "text");
-            // A day of a longer time, which the browser's own field would not show.
+            // Only the day of a time, because a date input shows nothing else.
             field.value = field.value.get(..10).unwrap_or_default().to_owned();
         }
     }
@@ -86,7 +86,7 @@ async fn list(guest: Guest) -> Outcome {
     let mut blocks = vec![filter(&guest, &around)];
     if rows.is_empty() {
         let next = Link::new("/console/connect", "Connect a client");
-        let says = "No request here in this period (the last 30 days unless said otherwise).";
+        let says = "No requests found in this period (by default, the last 30 days).";
         blocks.push(Block::Empty(says.into(), Some(next)));
         return Ok(guest.show(title, blocks));
     }
@@ -131,8 +131,8 @@ fn outcome(row: &Value) -> Cell {
     let status = said(&row["status"]);
     let mut cell = match row["outcome"].as_str().unwrap_or_default() {
         "complete" => badge(Tone::Good, "complete"),
-        "client_disconnected" => badge(Tone::Plain, "client left"),
-        "deadline" => badge(Tone::Bad, "out of time"),
+        "client_disconnected" => badge(Tone::Plain, "client disconnected"),
+        "deadline" => badge(Tone::Bad, "deadline exceeded"),
         "stopped" => badge(Tone::Bad, "relay stopped"),
         _ => badge(Tone::Bad, format!("error {status}")),
     };
@@ -142,7 +142,7 @@ fn outcome(row: &Value) -> Cell {
     cell
 }
 
-/// Where one request is: among those of its key in its millisecond.
+/// The API query that finds one request: those of its key within one millisecond.
 fn place(guest: &Guest) -> Outcome<String> {
     let at: Timestamp = guest.query.get("at").parse().map_err(|_| Trouble::nowhere())?;
     let moment = SignedDuration::from_millis(1);
@@ -161,17 +161,17 @@ async fn read(guest: Guest, Id(id): Id) -> Outcome {
     let row = row.ok_or_else(|| {
         Trouble::new(
             http::StatusCode::NOT_FOUND,
-            "This request is not known. Single requests are kept for a time (BATON_EVENT_DAYS); sums stay.",
+            "This request was not found. Single requests are deleted after BATON_EVENT_DAYS days; sums are kept.",
         )
     })?;
     let mut blocks = vec![Block::Facts(facts(&guest, &row, &around))];
     blocks.push(Block::Heading("Tokens and cost".into()));
     blocks.push(Block::Table(cost(&row)));
     if !guest.is_member() {
-        blocks.push(Block::Heading("Accounts that it left".into()));
+        blocks.push(Block::Heading("Failed attempts".into()));
         blocks.push(tried(&row, &around));
     }
-    Ok(guest.show("One request", blocks))
+    Ok(guest.show("Request", blocks))
 }
 
 fn facts(guest: &Guest, row: &Value, around: &Around) -> Vec<(String, Cell)> {
@@ -212,7 +212,7 @@ fn facts(guest: &Guest, row: &Value, around: &Around) -> Vec<(String, Cell)> {
 }
 
 fn cost(row: &Value) -> Table {
-    let mut table = Table::new("cost", "What was billed, at list prices", &["What", "#How much"]);
+    let mut table = Table::new("cost", "Recorded usage", &["Item", "#Amount"]);
     let count = |name: &str| super::show::count(&row["tokens"][name]);
     table.rows = vec![
         vec![text("Input tokens"), count("input")],
@@ -221,23 +221,19 @@ fn cost(row: &Value) -> Table {
         vec![text("Tokens written to the cache for 5 minutes"), count("cache_write_5m")],
         vec![text("Tokens written to the cache for an hour"), count("cache_write_1h")],
         vec![text("Web searches"), super::show::count(&row["web_searches"])],
-        vec![text("Version of the price"), text(said(&row["price_version"]))],
+        vec![text("Price version"), text(said(&row["price_version"]))],
         vec![text("Cost in US dollars, exact"), number(said(&row["cost_usd"]), "")],
     ];
     table
 }
 
-/// Accounts that were tried before the one that answered, and why they were left.
+/// The failed attempts before the account that answered, with their reasons.
 fn tried(row: &Value, around: &Around) -> Block {
     let left = row["tried"].as_array().cloned().unwrap_or_default();
     if left.is_empty() {
-        return Block::Text("None: the first account that was chosen has answered.".into());
+        return Block::Text("None: the first account answered.".into());
     }
-    let mut table = Table::new(
-        "tried",
-        "In the order in which they were tried",
-        &["Account", "Why it was left"],
-    );
+    let mut table = Table::new("tried", "Failed attempts, in order", &["Account", "Reason"]);
     table.rows = left
         .iter()
         .map(|one| {

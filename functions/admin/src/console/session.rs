@@ -1,5 +1,6 @@
-//! Who is at the console: a session stands behind every page, begins at sign-in, ends at sign-out,
-//! unused, old, or with whatever it was founded on. Where people sign in is `sign_in`'s business.
+//! Console sessions: every page needs one. A session begins at sign-in and ends at sign-out, after
+//! a time without use, at its maximum age, or when the credential or user behind it changes.
+//! `sign_in` has the sign-in page.
 
 use super::session_cookie::{Cookie, Front};
 use super::session_csrf::{self, Foreign};
@@ -25,38 +26,38 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Characters of a session's random part: 256 bits in base64.
+/// The length of a session's random part: 256 bits in base64.
 const RANDOM_CHARS: usize = 43;
 
-/// Who is looking at a page.
+/// The visitor of a page.
 #[derive(Clone)]
 pub(crate) struct Visitor {
-    /// Who, with the role of this moment.
+    /// The caller with its current role.
     pub(crate) actor: Actor,
-    /// What forms carry in the hidden field `csrf`, and scripts in `x-csrf-token`.
+    /// The token that forms send in the hidden field `csrf`, and scripts in `x-csrf-token`.
     pub(crate) csrf: String,
-    /// What to call them.
+    /// The name to display.
     pub(crate) name: String,
 }
 
-/// What a session is founded on, at its beginning.
+/// The data that a new session is based on.
 pub(super) struct Founding {
     pub(super) who: Who,
-    /// Its user's round.
+    /// The session round of its user.
     pub(super) round: u64,
-    /// A hash of the secret that was shown.
+    /// A hash of the secret that was entered.
     pub(super) proof: Vec<u8>,
-    /// What the audit trail says of it.
+    /// Details for the audit trail.
     pub(super) said: Value,
 }
 
-/// The session's end.
+/// The route that ends a session.
 pub(super) fn routes() -> Router<Arc<Office>> {
     Router::new().route(&format!("{BASE}/sign-out"), post(sign_out))
 }
 
-/// Lets requests through that come with a session, and changes that were asked for on its pages.
-/// Signing in and assets are for everybody.
+/// Lets requests pass that have a session and, if they change something, come from a page of the
+/// console. Sign-in pages and assets are open to everybody.
 pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
     let uri = request.uri().clone();
@@ -98,7 +99,7 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
-        Err(Foreign::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "That is too long."),
+        Err(Foreign::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large."),
         Err(Foreign::Site | Foreign::Token) => refusal(
             StatusCode::FORBIDDEN,
             "This was not sent from a current page of the console, so nothing was changed. \
@@ -126,7 +127,7 @@ async fn sign_out(State(office): Shared, uri: Uri, visit: Visit, headers: Header
 }
 
 impl Office {
-    /// Who has the session of this cookie, if it is good: one read.
+    /// Returns the visitor of a cookie's session if it is valid. Takes one read.
     async fn visitor(&self, cookie: Option<&str>) -> Answer<Option<Visitor>> {
         let Some((cookie, who)) = cookie.and_then(|it| Some((it, founder(it)?))) else {
             return Ok(None);
@@ -135,7 +136,9 @@ impl Office {
         let hash = key.place(cookie);
         let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
         if !key.has_written(&hash, &seen) {
-            tracing::warn!("a session in the state table was not written by the console");
+            tracing::warn!(
+                "a session was refused: its row in the state table was not written by the console"
+            );
             return Ok(None);
         }
         let Some((actor, name)) = self.holder(&who, &seen) else { return Ok(None) };
@@ -145,14 +148,16 @@ impl Office {
             match self.store.use_session(&row).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return Ok(None),
-                // It may end early; that is no reason to end it now.
-                Err(error) => tracing::warn!("a session's use is not noted: {error}"),
+                // The session may end too early, but it does not have to end now.
+                Err(error) => {
+                    tracing::warn!("the last use of a session could not be stored: {error}")
+                }
             }
         }
         Ok(Some(Visitor { actor, csrf: session_csrf::token(self, cookie), name }))
     }
 
-    /// Whom the session makes its holder, if everything that it was founded on still holds.
+    /// Returns the caller and name of a session if everything that it is based on is still valid.
     fn holder(&self, who: &Who, seen: &SeenSession) -> Option<(Actor, String)> {
         let now = self.store.clock().now();
         let is_proven = |hash: &[u8]| verify_slices_are_equal(hash, &seen.proof).is_ok();
@@ -188,8 +193,8 @@ impl Office {
         }
     }
 
-    /// Begins a session in place of whatever the browser had, with its row of the audit trail and
-    /// everything else in `edit`. Answers the way to `next`.
+    /// Replaces the browser's session by a new one, in one transaction with its audit row and the
+    /// rest of `edit`. Returns the redirect to `next`.
     pub(super) async fn begin_session(
         &self,
         mut edit: Edit,
@@ -209,7 +214,7 @@ impl Office {
             self.store.end_session(&mut edit, &key.place(old));
         }
         let actor = match who.user() {
-            // The role is not noted.
+            // The audit trail stores only the id, so any role will do.
             Some(id) => Actor::User { id: id.clone(), role: Role::Member, key: None },
             None => Actor::Token,
         };
@@ -221,19 +226,19 @@ impl Office {
     }
 }
 
-/// Who a cookie says that it is of. Whether that is true shows when it is looked up: its hash is of
-/// the whole.
+/// The claimed owner of a session cookie. The lookup verifies it, because the stored hash covers
+/// the whole cookie.
 fn founder(cookie: &str) -> Option<Who> {
     let (who, random) = cookie.rsplit_once('.')?;
     if random.len() == RANDOM_CHARS { Who::from_text(who) } else { None }
 }
 
-/// What the audit trail says of a sign-in by `by`.
+/// Details of a sign-in for the audit trail.
 pub(super) fn signed_in_by(by: &str) -> Value {
     json!({ "by": by })
 }
 
-/// 303 with a cookie.
+/// A redirect with status 303 and a cookie.
 pub(super) fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static(BASE));
@@ -248,7 +253,7 @@ struct RefusalPage<'a> {
     message: &'a str,
 }
 
-/// A page that says why there is none.
+/// A page with an error.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
     page(status, &RefusalPage { message })
 }
@@ -257,7 +262,7 @@ pub(super) fn refusal_of(refused: &Refused) -> Response {
     refusal(refused.status(), &refused.to_string())
 }
 
-/// A template as an answer.
+/// Renders a template as an answer.
 pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(text) => (status, Html(text)).into_response(),

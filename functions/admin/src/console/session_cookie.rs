@@ -1,5 +1,5 @@
-//! The console's cookies, and the address under which a browser sees it: which of them may be set
-//! depends on it.
+//! The cookies of the console, and the origin under which browsers see it, which decides the kind
+//! of cookie that can be set.
 
 use crate::Office;
 use http::header::{COOKIE, HOST};
@@ -9,16 +9,16 @@ use std::net::IpAddr;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What a cookie is for.
+/// The purpose of a cookie.
 #[derive(Clone, Copy)]
 pub(super) enum Cookie {
     /// Holds a session.
     Session,
-    /// Ties a form or a sign-in under way to the browser that began it.
+    /// Ties a form or an unfinished sign-in to the browser that started it.
     Door,
 }
 
-/// The console as the browser addresses it.
+/// The console's origin as the browser sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Front {
     /// `https://admin.example.com`
@@ -26,7 +26,7 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// What the operator has set, else what the request says. `None` if that is no address.
+    /// The origin of the settings, or else of the request. `None` if neither is valid.
     pub(super) fn of(office: &Office, headers: &HeaderMap, uri: &Uri) -> Option<Self> {
         if let Some(origin) = &office.porter.origin {
             return Some(Self { origin: origin.clone() });
@@ -39,12 +39,12 @@ impl Front {
         (!host.is_empty() && host.bytes().all(plain)).then_some(Self { origin })
     }
 
-    /// Whether the browser comes by https.
+    /// Whether the browser uses https.
     pub(super) fn is_https(&self) -> bool {
         self.origin.starts_with("https://")
     }
 
-    /// Whether a secret may be typed in here: nobody reads along by https, or on one machine.
+    /// Whether it is safe to enter a secret: the connection is encrypted or stays on one machine.
     pub(super) fn is_private(&self) -> bool {
         let host = self.origin.strip_prefix("http://").unwrap_or_default();
         let name = match host.rsplit_once(':') {
@@ -56,7 +56,8 @@ impl Front {
         self.is_https() || is_loopback || name == "localhost" || name.ends_with(".localhost")
     }
 
-    /// By https the name is one that no neighbouring host and no plain page can set.
+    /// With https the `__Host-` prefix prevents other hosts and unencrypted pages from setting the
+    /// cookie.
     fn name(&self, cookie: Cookie) -> &'static str {
         match (cookie, self.is_https()) {
             (Cookie::Session, true) => "__Host-baton",
@@ -66,7 +67,7 @@ impl Front {
         }
     }
 
-    /// The value that the browser has sent.
+    /// Returns the value that the browser sent.
     pub(super) fn cookie<'a>(&self, cookie: Cookie, headers: &'a HeaderMap) -> Option<&'a str> {
         let name = self.name(cookie);
         let lines = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
@@ -74,9 +75,9 @@ impl Front {
         pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
     }
 
-    /// What sets it; without a `life` the browser forgets it when it ends. `Lax`, not `Strict`:
-    /// the way back from the identity provider begins on another site, and so does a link in a
-    /// message.
+    /// Returns the header that sets the cookie. Without a `life` the browser deletes it when it
+    /// closes. It is `Lax` and not `Strict`, because redirects from the identity provider and links
+    /// in messages start on another site.
     pub(super) fn set(
         &self,
         cookie: Cookie,
@@ -92,13 +93,13 @@ impl Front {
         .ok()
     }
 
-    /// What removes it.
+    /// Returns the header that removes the cookie.
     pub(super) fn remove(&self, cookie: Cookie) -> Option<HeaderValue> {
         self.set(cookie, "", Some(SignedDuration::ZERO))
     }
 }
 
-/// Whether the browser came by https: function URLs and proxies say so in a header.
+/// Whether the browser used https. Function URLs and proxies report that in a header.
 fn is_https(headers: &HeaderMap, uri: &Uri) -> bool {
     let forwarded = headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok());
     match forwarded.and_then(|all| all.split(',').next()) {

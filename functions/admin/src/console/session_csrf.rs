@@ -1,5 +1,5 @@
-//! That a change was asked for on the console's own pages: by a token that only they have, and by
-//! what the browser says of where it comes from.
+//! Protection against cross-site request forgery: by a token in the console's pages, and by the
+//! headers with which browsers report the origin of a request.
 
 use super::session_cookie::Front;
 use crate::Office;
@@ -12,46 +12,46 @@ use baton_cloud::vault::same;
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName};
 
-/// The hidden field of a form.
+/// The hidden form field with the token.
 pub(super) const FIELD: &str = "csrf";
 const HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a change is not made.
+/// Why a change is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Foreign {
-    /// It comes from another site.
+    /// The request comes from another site.
     Site,
-    /// It has no token, or another one.
+    /// The token is missing or wrong.
     Token,
-    /// It is longer than what handlers take.
+    /// The body is larger than handlers accept.
     Body,
 }
 
-/// The token of whoever has this cookie.
+/// The CSRF token for a cookie.
 pub(super) fn token(office: &Office, cookie: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(office.pepper.hash(&format!("csrf\n{cookie}")))
 }
 
-/// Whether `given` is the token of this cookie.
+/// Whether `given` is the CSRF token for this cookie.
 pub(super) fn is_token(office: &Office, cookie: &str, given: &str) -> bool {
     same(&token(office, cookie), given)
 }
 
-/// Whether a browser would send this from our own pages. What no browser leaves out decides; where
-/// both are absent it is no browser of today, and the token has to do.
+/// Whether the headers allow that the request comes from the console's own pages. Every current
+/// browser sends at least one of them. If both are missing, the token decides.
 pub(super) fn is_own(front: &Front, headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let site = text(&FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
     site && text(&ORIGIN).is_none_or(|origin| origin.eq_ignore_ascii_case(&front.origin))
 }
 
-/// Whether the browser was led here by another site.
+/// Whether another site led the browser to this address.
 pub(super) fn is_led(headers: &HeaderMap) -> bool {
     headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site")
 }
 
-/// Lets a change through that was asked for on a page of the session with this cookie.
+/// Accepts a change if it was sent from a page of the session with this cookie.
 pub(super) async fn check(
     office: &Office,
     front: &Front,

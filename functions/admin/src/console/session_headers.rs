@@ -1,5 +1,5 @@
-//! What browsers are told beside every page of the console: to run and show nothing but what comes
-//! from here, to keep nothing, and to tell other sites nothing.
+//! Security headers for all pages of the console: only content of the console is loaded and run,
+//! pages are not cached, and other sites get no referrer.
 
 use super::session_cookie::Front;
 use crate::Shared;
@@ -12,13 +12,13 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-/// `connect-src` is for the console's own script.
+/// `connect-src` is needed by the console's script.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
 img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
 frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// Adds the headers. A handler may have said by itself how long its answer is kept (assets).
+/// Adds the headers. Handlers can set their own cache policy first (assets do).
 pub(super) async fn strict(office: Shared, request: Request, next: Next) -> Response {
     let State(office) = office;
     let front = Front::of(&office, request.headers(), request.uri());
@@ -28,7 +28,7 @@ pub(super) async fn strict(office: Shared, request: Request, next: Next) -> Resp
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        // Not `no-referrer`: forms would be sent with `Origin: null`.
+        // With `no-referrer` browsers would send forms with `Origin: null`.
         (REFERRER_POLICY, "same-origin"),
         (OPENER_POLICY, "same-origin"),
     ] {

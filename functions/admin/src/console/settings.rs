@@ -1,4 +1,4 @@
-//! Settings: what operators set while everything runs.
+//! The page of settings that can be changed at run time.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -18,7 +18,7 @@ pub(super) fn routes() -> Router<Desk> {
 }
 
 fn specs() -> Vec<Spec> {
-    let says = "Whether users may use the API and this console with what is their own.";
+    let says = "Users can use the API and this console for their own keys and usage.";
     vec![Spec::new("member_access", "Members have access", says, Kind::Flag)]
 }
 
@@ -29,7 +29,7 @@ async fn page(guest: &Guest, tried: Option<&Tried>) -> Outcome<Vec<Block>> {
     let changed = super::show::time(&view["updated_at"]);
     blocks.push(Block::Facts(vec![("Changed".into(), changed)]));
     blocks.push(Block::Text(
-        "What a process is started with (BATON_… variables) is set where it is started; the README lists it.".into(),
+        "Environment variables (BATON_…) are set where each process is started; the README lists them.".into(),
     ));
     Ok(blocks)
 }

@@ -1,4 +1,4 @@
-//! How numbers, money and times are shown to people. Exact values stand beside them.
+//! Formats numbers, money and times for people.
 
 use super::block::{Cell, Piece, Tone, number};
 use baton_domain::money::PicoUsd;
@@ -23,7 +23,7 @@ fn grouped_digits(digits: &str) -> String {
     text
 }
 
-/// `1234567` → `1.23 M`; below ten thousand as it is.
+/// `1234567` → `1.23 M`; numbers below ten thousand are not shortened.
 pub(super) fn short(number: u64) -> String {
     let (unit, name) = match number {
         0..10_000 => return grouped(number),
@@ -40,7 +40,7 @@ pub(super) fn short(number: u64) -> String {
     }
 }
 
-/// An exact amount as people read it: cents, and four places more where it is less than ten.
+/// Formats an amount with two decimals, or with more if it is less than ten dollars.
 pub(super) fn usd(exact: &str) -> String {
     let Ok(amount) = exact.parse::<PicoUsd>() else { return exact.to_owned() };
     let pico = amount.pico();
@@ -61,7 +61,7 @@ pub(super) fn usd(exact: &str) -> String {
     format!("${}.{part:0width$}", grouped_digits(&whole.to_string()))
 }
 
-/// An exact amount without the zeros at its end, as it is typed.
+/// Formats an amount for an input field, without trailing zeros.
 pub(super) fn plain_usd(exact: &str) -> String {
     match exact.split_once('.') {
         Some((whole, part)) if !part.trim_end_matches('0').is_empty() => {
@@ -73,12 +73,12 @@ pub(super) fn plain_usd(exact: &str) -> String {
     }
 }
 
-/// A rate of the API (`0.1234`) in percent.
+/// Formats a rate of the API (`0.1234`) as a percentage.
 pub(super) fn percent(rate: &Value) -> String {
     format!("{:.1} %", rate.as_f64().unwrap_or_default() * 100.0)
 }
 
-/// Milliseconds.
+/// Formats milliseconds.
 pub(super) fn millis(value: &Value) -> String {
     match value.as_u64() {
         None | Some(0) => "–".to_owned(),
@@ -87,7 +87,7 @@ pub(super) fn millis(value: &Value) -> String {
     }
 }
 
-/// What a field of the API says, as text; empty where it says nothing.
+/// The text of a JSON value; empty for null.
 pub(super) fn said(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -96,30 +96,30 @@ pub(super) fn said(value: &Value) -> String {
     }
 }
 
-/// A count as a field of a table.
+/// A cell with a count.
 pub(super) fn count(value: &Value) -> Cell {
     let value = value.as_u64().unwrap_or_default();
     number(grouped(value), value.to_string())
 }
 
-/// Tokens as a field of a table.
+/// A cell with a number of tokens.
 pub(super) fn tokens(value: u64) -> Cell {
     number(short(value), format!("{} tokens", grouped(value)))
 }
 
-/// Money as a field of a table.
+/// A cell with an amount of money.
 pub(super) fn money(value: &Value) -> Cell {
     let exact = value.as_str().unwrap_or_default();
     number(usd(exact), format!("{exact} USD"))
 }
 
-/// All tokens of a row.
+/// The sum of all token counts of a row.
 pub(super) fn all_tokens(tokens: &Value) -> u64 {
     let all = tokens.as_object().into_iter().flat_map(|map| map.values());
     all.filter_map(Value::as_u64).sum()
 }
 
-/// A time as a field of a table.
+/// A cell with a time.
 pub(super) fn time(value: &Value) -> Cell {
     let Some(text) = value.as_str() else { return super::block::none() };
     vec![Piece::Time(text.to_owned(), moment(text))]
@@ -131,7 +131,7 @@ pub(super) fn moment(text: &str) -> String {
         .map_or_else(|_| text.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
-/// Whether something is switched on.
+/// A cell that shows whether something is switched on.
 pub(super) fn switched(view: &Value) -> Cell {
     if view["enabled"].as_bool() == Some(false) {
         super::block::badge(Tone::Warn, "off")
@@ -140,25 +140,26 @@ pub(super) fn switched(view: &Value) -> Cell {
     }
 }
 
-/// What is limited, in few words.
+/// Formats limits as a short text.
 pub(super) fn limits(view: &Value) -> String {
     let money = [
         ("usd_daily", "a day"),
         ("usd_weekly", "a week"),
         ("usd_monthly", "a month"),
-        ("usd_total", "in all"),
+        ("usd_total", "in total"),
     ];
     let money = money.iter().filter_map(|(name, period)| {
         view[*name].as_str().map(|usd| format!("${} {period}", plain_usd(usd)))
     });
-    let counts = [("requests_per_minute", "requests a minute"), ("concurrency", "at a time")];
+    let counts =
+        [("requests_per_minute", "requests a minute"), ("concurrency", "concurrent requests")];
     let counts = counts.iter().filter_map(|(name, what)| {
         view[*name].as_u64().map(|count| format!("{} {what}", grouped(count)))
     });
     money.chain(counts).collect::<Vec<_>>().join(", ")
 }
 
-/// At most so many characters of a text.
+/// Cuts a text after `most` characters.
 pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();

@@ -1,5 +1,5 @@
-//! Where people sign in: by the admin token or a key of their own in a form, or by the identity
-//! provider (`sign_in_openid`). What a session is and how it ends is `session`'s business.
+//! The sign-in page: with the admin token or an own key in a form, or with the identity provider
+//! (`sign_in_openid`). `session` has the sessions.
 
 use super::session::{Founding, page, redirect, refusal, refusal_of, signed_in_by};
 use super::session_cookie::{Cookie, Front};
@@ -33,22 +33,23 @@ use std::sync::Arc;
 
 pub(super) const PATH: &str = "/console/sign-in";
 const STYLE: &str = include_str!("../../templates/sign_in.css");
-/// Longer than any credential or address that is taken.
+/// Larger than any credential and address together.
 const FORM_BYTES_MAX: usize = 16 << 10;
 const NEXT_BYTES_MAX: usize = 2000;
 
-/// What the console lets people in by.
+/// The login methods.
 #[derive(Default)]
 pub(crate) struct Porter {
-    /// Where the console is, if that is not as the browser says.
+    /// The console's origin, if the operator has set it.
     pub(super) origin: Option<String>,
     pub(super) openid: Option<OpenId>,
-    /// Sign-ins that came back from the provider: each costs a call of it.
+    /// Counts returns from the identity provider, because each causes a call to it.
     pub(super) returned: Attempts,
 }
 
 impl Porter {
-    /// Reaches the provider as `upstream` reaches upstreams. No I/O.
+    /// Creates the login methods. The provider is reached with the same client as upstreams. No
+    /// I/O.
     pub(crate) fn new(settings: &Settings, upstream: &Upstream, aws: &Aws) -> Self {
         let allow = settings.allow_private_upstreams;
         let secret = LiveSecret::of(aws, settings, &settings.openid_secret_setting());
@@ -58,7 +59,7 @@ impl Porter {
     }
 }
 
-/// What a person is told on the page. It says what to do, and nothing of who exists.
+/// The messages of the sign-in page. They say what to do, but not which users exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Why {
@@ -103,38 +104,38 @@ impl Why {
         match self {
             Self::SignedOut => "You are signed out.",
             Self::Wrong => {
-                "That opens nothing. Enter the admin token (shown at first start, or \
-                 BATON_ADMIN_TOKEN), or a key of an enabled user (bt_…)."
+                "This token or key is not valid here. Enter the admin token (printed at the first \
+                 start, or BATON_ADMIN_TOKEN) or a key (bt_…) that belongs to an enabled user."
             }
-            Self::LockedOut => {
-                "Users are locked out by the setting member_access. Ask an administrator."
-            }
+            Self::LockedOut => "The setting “Members have access” is off. Ask an administrator.",
             Self::TooMany => "Too many attempts. Wait a few seconds, then try again.",
-            Self::Foreign => "The form was too old or came from elsewhere. Please try again.",
+            Self::Foreign => {
+                "The form has expired or was sent from another site. Please try again."
+            }
             Self::Plain => {
-                "This connection is not encrypted. Open the console by https, or on the machine \
+                "This connection is not encrypted. Open the console with https, or on the machine \
                  that it runs on. Behind a proxy, set BATON_CONSOLE_ORIGIN to the console's https \
                  address."
             }
             Self::Declined => "The identity provider did not sign you in. Try again there.",
             Self::Unhelpful => {
-                "The identity provider does not answer as it should; the log says why. Try again \
-                 in a minute, or use the admin token."
+                "The identity provider did not answer as expected; the log has the reason. Try \
+                 again in a minute, or use the admin token."
             }
             Self::Late => {
-                "This sign-in took longer than ten minutes, was finished before, or began in \
-                 another browser. Please begin again."
+                "This sign-in took longer than ten minutes, was already finished, or began in \
+                 another browser. Please start again."
             }
             Self::Unbelievable => {
-                "What the identity provider says does not hold; the log says why. Begin again; if \
-                 that does not help, tell an administrator."
+                "The answer of the identity provider is not valid; the log has the reason. Start \
+                 again; if that does not help, tell an administrator."
             }
             Self::Unverified => {
                 "The identity provider has not verified your e-mail address. Verify it there, \
                  then sign in again."
             }
             Self::Nobody => {
-                "You are known to the identity provider, but not let in here. Ask an \
+                "The identity provider knows you, but you have no access here. Ask an \
                  administrator to add or enable you."
             }
             Self::Again => "Somebody else was signing in at the same moment. Please try again.",
@@ -157,11 +158,11 @@ struct SignInPage<'a> {
     csrf: &'a str,
     next: &'a str,
     message: Option<&'a str>,
-    /// Whether it is bad news.
+    /// Whether the message is an error.
     is_alarm: bool,
-    /// The way to the identity provider, if there is one.
+    /// The link to the identity provider, if one is configured.
     provider: Option<&'a str>,
-    /// Whether secrets can be typed in here.
+    /// Whether it is safe to enter secrets.
     is_private: bool,
 }
 
@@ -171,7 +172,7 @@ struct Asked {
     why: Option<Why>,
 }
 
-/// The form as it comes back.
+/// The submitted form.
 struct Typed {
     csrf: String,
     next: String,
@@ -197,7 +198,7 @@ pub(super) fn routes() -> Router<Arc<Office>> {
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 
-/// The address of the sign-in page that leads to `next` and tells why.
+/// The address of the sign-in page with the page to return to and the message.
 pub(super) fn sign_in_at(next: Option<&str>, why: Option<Why>) -> String {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let next = next.map(local).filter(|next| *next != BASE);
@@ -208,14 +209,14 @@ pub(super) fn sign_in_at(next: Option<&str>, why: Option<Why>) -> String {
     format!("{PATH}{mark}{}", all.join("&"))
 }
 
-/// Where to go after sign-in: a page of the console, whatever was asked for.
+/// The address to go to after sign-in: `next` if it is a page of the console, else the first page.
 pub(super) fn local(next: &str) -> &str {
     let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let is_page = is_at(next, BASE) && !is_at(next, PATH);
     if is_page && is_plain && next.len() <= NEXT_BYTES_MAX { next } else { BASE }
 }
 
-/// Whether the address is this place or one below it.
+/// Whether the address is `place` or below it.
 fn is_at(address: &str, place: &str) -> bool {
     let rest = address.strip_prefix(place);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
@@ -237,12 +238,12 @@ async fn ask(
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
     let mut response = show(&office, &front, &headers, (asked.next.as_deref(), asked.why));
-    // What was told before is no failure of this request.
+    // The message belongs to an earlier request, so this one succeeds.
     *response.status_mut() = StatusCode::OK;
     response
 }
 
-/// The page, with a form that only this browser can send.
+/// Shows the page with a form that only this browser can send.
 fn show(
     office: &Office,
     front: &Front,
@@ -271,7 +272,8 @@ fn show(
     response
 }
 
-/// What ties a form or a sign-in under way to this browser, and the cookie to set if it is new.
+/// Returns the value that ties a form or an unfinished sign-in to this browser, and the cookie to
+/// set if it is new.
 pub(super) fn door(
     office: &Office,
     front: &Front,
@@ -324,7 +326,7 @@ async fn sign_in(
 }
 
 impl Office {
-    /// What the admin token or a key is good for. Wrong ones are counted with those of the API.
+    /// Checks the admin token or key. Wrong ones are counted together with those of the API.
     async fn founding(&self, credential: &str, from: Option<IpAddr>) -> Answer<Option<Founding>> {
         let founding = if self.is_admin_token(credential).await? {
             let said = signed_in_by("admin_token");
@@ -347,7 +349,7 @@ impl Office {
     }
 }
 
-/// Back to the page, saying why.
+/// Redirects back to the sign-in page with a message.
 pub(super) fn back(next: Option<&str>, why: Why) -> Response {
     redirect(&sign_in_at(next, Some(why)), None)
 }

@@ -1,5 +1,5 @@
-//! From an id token to a user: whether the provider has signed it, and which user of ours its
-//! claims are. What claims must say is `domain::identity`'s business.
+//! From an ID token to a user: verifies the provider's signature and finds or creates the user for
+//! the claims. `domain::identity` checks the claims.
 
 use super::session::Founding;
 use super::sign_in::Why;
@@ -19,14 +19,14 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use serde_json::{Value, json};
 
-/// More keys than this are not tried for a token that does not name its key.
+/// The most keys that are tried for a token that does not name its key.
 const KEYS_MAX: usize = 16;
 
-/// Why somebody does not come in by the provider.
+/// Why a sign-in with the provider failed.
 pub(super) enum NotIn {
-    /// For the person.
+    /// A message for the person.
     Told(Why),
-    /// Baton failed.
+    /// An error of Baton.
     Failed(Refused),
 }
 
@@ -44,28 +44,38 @@ impl From<Refused> for NotIn {
 
 impl From<Unhelpful> for NotIn {
     fn from(error: Unhelpful) -> Self {
-        tracing::warn!("a sign-in has failed: {error}");
+        tracing::warn!("a sign-in failed: {error}");
         Self::Told(Why::Unhelpful)
     }
 }
 
-/// Why a token's signature does not count.
+/// Why the signature of a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsigned {
-    /// It is no JWT, or signed in no way that is taken here: RS256 and ES256.
+    /// The token is not a JWT or is not signed with RS256 or ES256.
     Form,
-    /// By a key that the provider does not name.
+    /// The key in the header is not a key of the provider.
     UnknownKey,
-    /// By no key of the provider.
+    /// No key of the provider verifies the signature.
     Forged,
 }
 
-/// What a token says whose signature is good.
+impl Unsigned {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Form => "its signature is not RS256 or ES256",
+            Self::UnknownKey => "its signature is by a key that the provider does not publish",
+            Self::Forged => "its signature does not match any key of the provider",
+        }
+    }
+}
+
+/// Returns the claims of a token with a valid signature.
 fn signed_claims(token: &Secret, keys: &[Value]) -> Result<Claims, Unsigned> {
     let token = token.expose();
     let header = decode_header(token).map_err(|_| Unsigned::Form)?;
     let is_taken = matches!(header.alg, Algorithm::RS256 | Algorithm::ES256);
-    // Nothing that a header may call critical is known here (RFC 7515 §4.1.11).
+    // No critical header parameters are supported (RFC 7515 §4.1.11).
     if !is_taken || header.crit.is_some() {
         return Err(Unsigned::Form);
     }
@@ -73,7 +83,7 @@ fn signed_claims(token: &Secret, keys: &[Value]) -> Result<Claims, Unsigned> {
     if candidates.peek().is_none() {
         return Err(Unsigned::UnknownKey);
     }
-    // The rest is checked by our own clock, in `domain`.
+    // Times are checked in `domain` with Baton's own clock.
     let mut validation = Validation::new(header.alg);
     validation.required_spec_claims.clear();
     (validation.validate_exp, validation.validate_aud) = (false, false);
@@ -87,7 +97,8 @@ fn signed_claims(token: &Secret, keys: &[Value]) -> Result<Claims, Unsigned> {
     Err(Unsigned::Forged)
 }
 
-/// Whether the key is of the token's kind, for signatures, and the one that its header names.
+/// Whether the key fits the token's algorithm, is for signatures, and has the key id in the header,
+/// if there is one.
 fn could_have_signed(key: &Value, header: &Header) -> bool {
     let (kty, crv, alg) = match header.alg {
         Algorithm::ES256 => ("EC", Some("P-256"), "ES256"),
@@ -102,7 +113,7 @@ fn could_have_signed(key: &Value, header: &Header) -> bool {
 }
 
 impl Office {
-    /// What the provider says of whoever has brought the code.
+    /// Returns the verified claims for the code of a sign-in.
     pub(super) async fn claims(
         &self,
         openid: &OpenId,
@@ -117,7 +128,7 @@ impl Office {
             known = openid.known_anew(now).await?;
             signed = signed_claims(&redeemed.id_token, &known.keys);
         }
-        let mut claims = signed.map_err(|why| doubted(&format!("its signature: {why:?}")))?;
+        let mut claims = signed.map_err(|why| doubted(why.reason()))?;
         let (issuer, client_id) = (&*openid.settings.issuer, &*openid.settings.client_id);
         let expected = Expected { issuer, client_id, nonce };
         claims.check(&expected, now).map_err(|doubt: Doubt| doubted(&doubt.to_string()))?;
@@ -125,7 +136,7 @@ impl Office {
         Ok(claims)
     }
 
-    /// Asks for the address where the token leaves it out.
+    /// Reads the e-mail address from the provider if the token does not contain it.
     async fn complete(
         &self,
         openid: &OpenId,
@@ -137,7 +148,7 @@ impl Office {
             return Ok(());
         }
         let more = openid.more(known, redeemed).await?;
-        // It must be of the same person (OpenID Connect Core 1.0, §5.3.2).
+        // The answer must be about the same person (OpenID Connect Core 1.0, §5.3.2).
         if more.get("sub").and_then(Value::as_str) == claims.text("sub") {
             for (name, value) in more {
                 claims.0.entry(name).or_insert(value);
@@ -146,7 +157,7 @@ impl Office {
         Ok(())
     }
 
-    /// Whom the claims let in, with what has to be written for it.
+    /// Returns the user for the claims, with the changes to store.
     pub(super) async fn admit(
         &self,
         openid: &OpenId,
@@ -167,8 +178,9 @@ impl Office {
                 if user.identity.as_ref().is_some_and(|bound| *bound != identity) {
                     tracing::warn!(
                         user_id = %user.id,
-                        "a sign-in has the user's address, but is of another account at the \
-                         provider than the first one; setting the user's email again permits it"
+                        "a sign-in was refused: it has the user's e-mail address, but another \
+                         account at the provider than before; to permit it, set the user's email \
+                         again"
                     );
                     return Err(Why::Nobody.into());
                 }
@@ -186,7 +198,8 @@ impl Office {
             Found::None if policy.creates_users => {
                 let mut user = self.new_user(&email, policy.role(claims, None), claims);
                 user.identity = Some(identity);
-                // People may be called the same; addresses are not.
+                // Names are unique here, but people can have the same name. E-mail addresses are
+                // unique.
                 if self
                     .store
                     .holder_of_name::<User>(&user.name)
@@ -203,7 +216,7 @@ impl Office {
             }
             Found::None => return Err(Why::Nobody.into()),
             Found::Several => {
-                tracing::warn!("several users have the address of somebody who signs in");
+                tracing::warn!("a sign-in was refused: several users have the same e-mail address");
                 return Err(Why::Nobody.into());
             }
         };
@@ -219,7 +232,8 @@ impl Office {
         Ok((edit, Founding { who: Who::User(user.id), round, proof, said }))
     }
 
-    /// The user with this address. Letters beyond ASCII are not folded: some fold to others'.
+    /// Finds the user with this address. Letters beyond ASCII are compared exactly, because
+    /// different letters can have the same lower case.
     async fn user_with(&self, email: &str) -> Answer<Found> {
         let is_it =
             |user: &User| user.email.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(email));
@@ -239,7 +253,8 @@ impl Office {
         })
     }
 
-    /// Two sign-ins at once make the same id of an address, so that only one of them makes a user.
+    /// The id is derived from the address, so that two sign-ins at the same time cannot create two
+    /// users.
     fn new_user(&self, email: &str, role: Role, claims: &Claims) -> User {
         let hash = self.pepper.hash(&format!("user\n{email}"));
         let bits = hash.iter().take(16).fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
@@ -278,8 +293,8 @@ enum Found {
     Several,
 }
 
-/// The log says what the person need not know.
+/// Logs the reason, which the person does not get.
 fn doubted(what: &str) -> NotIn {
-    tracing::warn!("a sign-in is not believed: {what}");
+    tracing::warn!("a sign-in was refused because its ID token is not valid: {what}");
     NotIn::Told(Why::Unbelievable)
 }

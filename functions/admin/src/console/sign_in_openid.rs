@@ -1,6 +1,6 @@
-//! Signing in at the identity provider: OpenID Connect's authorization code flow with PKCE
-//! (RFC 7636), `state` and `nonce`. Each sign-in is good once, for ten minutes, and only in the
-//! browser that began it.
+//! Sign-in with an identity provider: the authorization code flow of OpenID Connect with PKCE (RFC
+//! 7636), `state` and `nonce`. Each sign-in can be finished once, within ten minutes, and only in
+//! the browser that started it.
 
 use super::BASE;
 use super::session::{redirect, refusal, refusal_of};
@@ -29,21 +29,21 @@ use serde::Deserialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// For so long a sign-in may take.
+/// How long a sign-in can take.
 const MINUTES: i64 = 10;
-/// Longer than any state, code or issuer that is taken.
+/// Larger than any accepted state, code or issuer.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// A longer way back than this is left out of `state`: providers bound its length.
+/// Longer return addresses are left out of `state`, because providers limit its length.
 const NEXT_BYTES_MAX: usize = 600;
 const RANDOM_BYTES: usize = 16;
 
-/// A sign-in under way. Nothing of it is kept here until it comes back: its end and the way back
-/// are in `state`, which only Baton can make, for the browser that began it; `nonce` and verifier
-/// follow from both. So however many sign-ins strangers begin, they take nobody's place.
+/// An unfinished sign-in. It is not stored: `state` contains its end and the return address, only
+/// Baton can create it, and it is valid only in the browser that started the sign-in. The nonce and
+/// the verifier are derived from both. So sign-ins that strangers start take no space.
 struct UnderWay<'a> {
     key: &'a SessionKey,
-    /// The cookie of the browser that began it.
+    /// The cookie of the browser that started it.
     door: &'a str,
     state: String,
     next: String,
@@ -54,7 +54,7 @@ struct Wanted {
     next: Option<String>,
 }
 
-/// What the provider sends the browser back with (RFC 6749 §4.1.2, RFC 9207).
+/// The query with which the provider sends the browser back (RFC 6749 §4.1.2, RFC 9207).
 #[derive(Deserialize)]
 struct Returned {
     state: Option<String>,
@@ -69,8 +69,8 @@ pub(super) fn routes() -> Router<Arc<Office>> {
         .route(&format!("{PATH}/openid/callback"), get(finish))
 }
 
-/// The link that begins a sign-in. It is a link and no form, since the provider may lead the
-/// browser on through any number of sites, which `form-action` would have to name.
+/// The link that starts a sign-in. It is not a form, because the provider can redirect through any
+/// number of sites, and `form-action` would have to list them all.
 pub(super) fn begin_at(next: &str) -> String {
     let next: String = byte_serialize(next.as_bytes()).collect();
     format!("{PATH}/openid?next={next}")
@@ -87,7 +87,7 @@ async fn begin(
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
-    // Another site must not begin it, nor where secrets can be read along.
+    // Another site must not start a sign-in, and neither can an unencrypted page.
     if is_led(&headers) || !front.is_private() {
         return redirect(&sign_in_at(Some(next), None), None);
     }
@@ -95,7 +95,7 @@ async fn begin(
     let known = match openid.known(now).await {
         Ok(known) => known,
         Err(error) => {
-            tracing::warn!("a sign-in cannot begin: {error}");
+            tracing::warn!("a sign-in cannot start: {error}");
             return back(Some(next), Why::Unhelpful);
         }
     };
@@ -124,7 +124,7 @@ async fn finish(
     match office.come_in(openid, (&front, &headers, from), &returned).await {
         Ok(response) => response,
         Err(NotIn::Told(why)) => back(None, why),
-        // Two have made the same user, or changed it.
+        // Two sign-ins have created or changed the same user at once.
         Err(NotIn::Failed(refused)) if refused.is_conflict() => back(None, Why::Again),
         Err(NotIn::Failed(refused)) => refusal_of(&refused),
     }
@@ -145,7 +145,7 @@ impl<'a> UnderWay<'a> {
         Self { key, door, state: format!("{payload}.{proof}"), next: next.to_owned() }
     }
 
-    /// The sign-in of this `state`, if it is one of this browser and not over at `now`.
+    /// Reads a `state`. Returns `None` if it is not valid for this browser or has expired at `now`.
     fn read(key: &'a SessionKey, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
         let (payload, proof) = state.split_once('.')?;
         if door.is_empty() || !same(proof, &derive(key, "state", door, payload)) {
@@ -158,22 +158,22 @@ impl<'a> UnderWay<'a> {
         (!is_over).then(|| Self { key, door, state: state.to_owned(), next })
     }
 
-    /// What the provider must repeat.
+    /// The nonce that the ID token must contain.
     fn nonce(&self) -> String {
         derive(self.key, "nonce", self.door, &self.state)
     }
 
-    /// What proves that whoever redeems the code has begun this (RFC 7636).
+    /// The PKCE verifier (RFC 7636).
     fn verifier(&self) -> String {
         derive(self.key, "verifier", self.door, &self.state)
     }
 
-    /// Under which it is noted as used.
+    /// The name under which the sign-in is stored as used.
     fn used_as(&self) -> String {
         format!("console#{}", derive(self.key, "used", "", &self.state))
     }
 
-    /// Where the browser is to go (OpenID Connect Core 1.0, §3.1.2.1).
+    /// The provider's sign-in page (OpenID Connect Core 1.0, §3.1.2.1).
     fn page(&self, openid: &OpenId, known: &Known, front: &Front) -> String {
         let verifier = self.verifier();
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
@@ -190,13 +190,13 @@ impl<'a> UnderWay<'a> {
     }
 }
 
-/// Where the provider sends the browser back to.
+/// The address to which the provider sends the browser back.
 fn redirect_uri(front: &Front) -> String {
     format!("{}{PATH}/openid/callback", front.origin)
 }
 
-/// 43 characters that follow from a browser's cookie and a text, and that nobody else can make: the
-/// secret of sessions is admin's alone.
+/// Derives 43 characters from a browser's cookie and a text. Only the admin function has the secret
+/// for it.
 fn derive(key: &SessionKey, what: &str, door: &str, text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(key.derive(&format!("openid {what}\n{door}\n{text}")))
 }
@@ -214,7 +214,7 @@ impl Office {
         let key = self.session_key().await?;
         let under_way = state.and_then(|state| UnderWay::read(&key, door, state, now));
         let under_way = under_way.ok_or(Why::Late)?;
-        // Each costs a write, and most a call of the provider.
+        // Each return causes a write and usually a call to the provider.
         let mark = self.pepper.hash(door);
         if self.porter.returned.are_too_many(from, (door, &mark), now) {
             return Err(Why::TooMany.into());
@@ -226,7 +226,7 @@ impl Office {
         }
         if let Some(error) = &returned.error {
             let code: String = error.chars().take(60).collect();
-            tracing::info!("the identity provider signs nobody in: {}", code.escape_default());
+            tracing::info!("the identity provider refused a sign-in: {}", code.escape_default());
             return Err(Why::Declined.into());
         }
         let known = openid.known(now).await?;

@@ -1,20 +1,20 @@
-//! What the pages of all things have in common: showing a form with what is there or what was typed,
-//! creating, saving only what was changed, removing, and saying what was done.
+//! Shared parts of the pages of resources: forms with current or submitted values, creating, saving
+//! changes, deleting, and messages.
 
 use super::ask::{Outcome, Trouble};
 use super::block::{Block, Tone};
-use super::form::{Field, Form, Kind, Spec, Typed, changed, created};
+use super::form::{Field, Form, Kind, Spec, Typed, changed, created, in_labels};
 use super::guest::{Guest, see};
 use http::Method;
 use serde_json::{Value, json};
 
-/// What was typed, and why it was refused.
+/// A submitted form and the error of the API.
 pub(super) struct Tried {
     pub(super) typed: Typed,
     pub(super) why: Trouble,
 }
 
-/// The fields, with what was typed if something was, else with what is there.
+/// The fields with the submitted values, or else with the current ones.
 pub(super) fn fields(specs: &[Spec], view: &Value, tried: Option<&Tried>) -> Vec<Field> {
     let field = |spec: &Spec| match tried {
         Some(tried) => spec.typed(&tried.typed),
@@ -23,12 +23,12 @@ pub(super) fn fields(specs: &[Spec], view: &Value, tried: Option<&Tried>) -> Vec
     specs.iter().map(field).collect()
 }
 
-/// What a form says when it was refused.
-pub(super) fn error(tried: Option<&Tried>) -> Option<String> {
-    tried.map(|tried| tried.why.sentence())
+/// The error of a refused form, with labels in the place of JSON paths.
+pub(super) fn error(specs: &[Spec], tried: Option<&Tried>) -> Option<String> {
+    tried.map(|tried| in_labels(&tried.why.sentence(), specs))
 }
 
-/// The form that creates something; a second sending of it creates nothing more.
+/// The form that creates a resource. Sending it twice creates only one.
 pub(super) fn create_form(
     guest: &Guest,
     action: &str,
@@ -36,15 +36,15 @@ pub(super) fn create_form(
     (specs, start): (&[Spec], &Value),
     tried: Option<&Tried>,
 ) -> Form {
-    // What was refused did nothing, so the next try is a new request.
+    // A refused request has changed nothing, so the next attempt gets a new idempotency key.
     Form::post("create", action, submit)
         .hidden("once", guest.once())
         .fields(fields(specs, start, tried))
-        .error(error(tried))
+        .error(error(specs, tried))
         .main()
 }
 
-/// The form that changes something.
+/// The form that changes a resource.
 pub(super) fn edit_form(action: &str, view: &Value, specs: &[Spec], tried: Option<&Tried>) -> Form {
     let version = tried.map_or_else(
         || super::show::said(&view["version"]),
@@ -53,11 +53,11 @@ pub(super) fn edit_form(action: &str, view: &Value, specs: &[Spec], tried: Optio
     Form::post("edit", action, "Save")
         .hidden("version", version)
         .fields(fields(specs, view, tried))
-        .error(error(tried))
+        .error(error(specs, tried))
         .main()
 }
 
-/// Creates what was typed.
+/// Creates a resource from a submitted form.
 pub(super) async fn create(
     guest: &Guest,
     path: &str,
@@ -68,7 +68,7 @@ pub(super) async fn create(
     guest.ask(Method::POST, path).body(body).once(typed.get("once")).send().await
 }
 
-/// Saves what was changed.
+/// Saves the changed fields of a submitted form.
 pub(super) async fn save(
     guest: &Guest,
     path: &str,
@@ -83,7 +83,7 @@ pub(super) async fn save(
     guest.ask(Method::PATCH, path).body(body).version(typed.get("version")).send().await
 }
 
-/// The folded form that removes something.
+/// The collapsed form that deletes a resource.
 pub(super) fn remove_fold(action: &str, view: &Value, what: &str, means: &str) -> Block {
     let form = Form::post("remove", action, &format!("Delete this {what}"))
         .hidden("version", super::show::said(&view["version"]))
@@ -92,27 +92,27 @@ pub(super) fn remove_fold(action: &str, view: &Value, what: &str, means: &str) -
     Block::Fold("remove-fold".into(), title, form)
 }
 
-/// Removes it and goes to the list; where that is refused, goes back with the reason.
+/// Deletes a resource and redirects to its list.
 pub(super) async fn remove(guest: &Guest, path: &str, typed: &Typed, list: &str) -> Outcome {
     guest.ask(Method::DELETE, path).version(typed.get("version")).send().await?;
     see(&format!("{list}?done=deleted"))
 }
 
-/// What has just been done, if anything.
+/// The message about the last action, if there is one.
 pub(super) fn done(guest: &Guest) -> Option<Block> {
     let said = match guest.query.get("done") {
         "saved" => "Saved.",
         "created" => "Created.",
         "deleted" => "Deleted.",
-        "reset" => "What was held against it is forgotten.",
+        "reset" => "Health reset.",
         "signed_in" => "Signed in.",
-        "refreshed" => "It has a new token.",
+        "refreshed" => "Token renewed.",
         _ => return None,
     };
     Some(Block::Notice(Tone::Good, said.to_owned()))
 }
 
-/// The form over a list: a part of the name, and whether it is on.
+/// The filter of a list: by name and state, and by the fields in `more`.
 pub(super) fn filter(guest: &Guest, action: &str, more: Vec<Spec>) -> Block {
     let state = vec![
         (String::new(), "All".to_owned()),
@@ -126,7 +126,7 @@ pub(super) fn filter(guest: &Guest, action: &str, more: Vec<Spec>) -> Block {
     Block::Form(Form::get("filter", action, "Filter").fields(fields))
 }
 
-/// The limits that a key, a user, a group and the organisation may have.
+/// The limits of a key, a user, a group or the organization.
 pub(super) fn limit_specs(prefix: Prefix) -> Vec<Spec> {
     let paths: [&'static str; 6] = match prefix {
         Prefix::Limits => [
@@ -148,25 +148,25 @@ pub(super) fn limit_specs(prefix: Prefix) -> Vec<Spec> {
     };
     let [daily, weekly, monthly, total, rate, concurrency] = paths;
     vec![
-        Spec::new(daily, "US dollars a day", "Empty means no limit.", Kind::Usd),
-        Spec::new(weekly, "US dollars a week", "From Monday, UTC.", Kind::Usd),
-        Spec::new(monthly, "US dollars a month", "", Kind::Usd),
-        Spec::new(total, "US dollars in all", "", Kind::Usd),
-        Spec::new(rate, "Requests a minute", "", Kind::Count),
-        Spec::new(concurrency, "Requests at a time", "", Kind::Count),
+        Spec::new(daily, "Daily budget", "US dollars. Empty means no limit.", Kind::Usd),
+        Spec::new(weekly, "Weekly budget", "US dollars, from Monday (UTC).", Kind::Usd),
+        Spec::new(monthly, "Monthly budget", "US dollars.", Kind::Usd),
+        Spec::new(total, "Total budget", "US dollars, never reset.", Kind::Usd),
+        Spec::new(rate, "Requests per minute", "", Kind::Count),
+        Spec::new(concurrency, "Concurrent requests", "", Kind::Count),
     ]
 }
 
-/// Where limits are in what they belong to.
+/// Where the limits are in the JSON.
 #[derive(Clone, Copy)]
 pub(super) enum Prefix {
-    /// In a field of it.
+    /// In the field `limits`.
     Limits,
-    /// They are all of it.
+    /// At the top level.
     None,
 }
 
-/// The rest of a list, for its table.
+/// The addresses of the next page and of the first page.
 pub(super) fn pages(guest: &Guest, answer: &Value, name: &str) -> (Option<String>, Option<String>) {
     let next = answer[name].as_str().map(|cursor| guest.query_with("cursor", cursor));
     let first = (!guest.query.get("cursor").is_empty()).then(|| guest.query_with("cursor", ""));

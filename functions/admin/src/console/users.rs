@@ -1,4 +1,4 @@
-//! Users: people and pipelines that keys belong to.
+//! Pages of users.
 
 use super::Desk;
 use super::ask::Outcome;
@@ -57,7 +57,8 @@ async fn list(guest: Guest) -> Outcome {
     blocks.push(thing::filter(&guest, HERE, vec![role]));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a user");
-        let says = "No user here. A user may have keys, limits over all of them, and a sign-in.";
+        let says =
+            "No users found. A user can have keys, limits for all of them together, and a sign-in.";
         blocks.push(Block::Empty(says.into(), Some(next)));
     } else {
         let columns = ["Name", "E-mail", "Role", "State", "Limits of all its keys together"];

@@ -1,4 +1,5 @@
-//! Rows as Apache Parquet: a row group a batch, so that no more than a batch is in memory.
+//! Usage records as Apache Parquet. Each batch becomes a row group, so that at most one batch is in
+//! memory.
 //!
 //! Times are `TIMESTAMP(MILLIS, UTC)`, money is `DECIMAL(38, 12)`: whole pico-dollars, exactly.
 
@@ -13,22 +14,22 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
 use std::sync::Arc;
 
-/// Bytes of an `i128`, and the decimal digits that surely fit into them.
+/// The size of an `i128` in bytes, and the number of decimal digits that always fit.
 const MONEY_BYTES: i32 = 16;
 const MONEY_DIGITS: i32 = 38;
 const MONEY_PLACES: i32 = 12;
 
-/// A file that is being written; what is written so far is taken out batch by batch.
+/// A file that is being written. The finished bytes are taken out after each batch.
 pub(super) struct Parquet(SerializedFileWriter<Vec<u8>>);
 
 impl Parquet {
-    /// An empty file.
+    /// Creates an empty file.
     pub(super) fn new() -> Result<Self> {
         let properties = Arc::new(WriterProperties::builder().build());
         Ok(Self(SerializedFileWriter::new(Vec::new(), schema()?, properties)?))
     }
 
-    /// Adds a row group; returns the bytes that are complete.
+    /// Adds a row group. Returns the bytes that are complete.
     pub(super) fn add(&mut self, records: &[UsageRecord]) -> Result<Vec<u8>> {
         let mut group = self.0.next_row_group()?;
         for column in &COLUMNS {
@@ -38,11 +39,11 @@ impl Parquet {
         }
         group.close()?;
         self.0.flush()?;
-        // The writer counts its offsets itself, so what it wrote may be taken away.
+        // The writer counts its offsets itself, so finished bytes can be removed.
         Ok(std::mem::take(self.0.inner_mut()))
     }
 
-    /// The rest: the index at the end of the file.
+    /// Returns the rest: the index at the end of the file.
     pub(super) fn end(mut self) -> Result<Vec<u8>> {
         self.0.finish()?;
         self.0.flush()?;
@@ -98,7 +99,12 @@ fn write(column: &Column, records: &[UsageRecord], writer: &mut ColumnWriter<'_>
             let values: Vec<FixedLenByteArray> = cells.filter_map(money).collect();
             out.write_batch(&values, levels, None)
         }
-        _ => return Err(ParquetError::General(format!("{} is of no kind", column.name))),
+        _ => {
+            return Err(ParquetError::General(format!(
+                "column {} has an unsupported type",
+                column.name
+            )));
+        }
     }
     .map(drop)
 }

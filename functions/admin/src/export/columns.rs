@@ -1,5 +1,4 @@
-//! The columns of an export: the record of contract §4, flat. One table for every format that has
-//! columns; how a format writes them is its own file's business.
+//! The columns of an export: a flattened usage record, for all formats with columns.
 
 use baton_domain::money::PicoUsd;
 use baton_domain::record::UsageRecord;
@@ -15,7 +14,7 @@ pub(super) enum Cell<'a> {
     Money(PicoUsd),
 }
 
-/// What the cells of a column hold.
+/// The type of the cells in a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -25,11 +24,11 @@ pub(super) enum Kind {
     Money,
 }
 
-/// One column: its name, and where its cells come from.
+/// A column: its name, type and source.
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Whether a cell may be empty.
+    /// Whether cells can be empty.
     pub(super) is_optional: bool,
     cell: for<'a> fn(&'a UsageRecord) -> Option<Cell<'a>>,
 }
@@ -51,13 +50,13 @@ impl Column {
         Self { name, kind, is_optional: true, cell }
     }
 
-    /// The cell of `record`; nothing where it is empty.
+    /// The cell of `record`, or `None` if it is empty.
     pub(super) fn cell<'a>(&self, record: &'a UsageRecord) -> Option<Cell<'a>> {
         (self.cell)(record)
     }
 }
 
-/// Every column, in the order of the contract.
+/// All columns. Their order is part of the public interface.
 pub(super) const COLUMNS: [Column; 31] = [
     Column::always("v", Kind::Count, |one| Some(Cell::Count(one.v.into()))),
     Column::always("id", Kind::Text, |one| Some(Cell::Text(one.id.as_str()))),

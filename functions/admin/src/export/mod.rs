@@ -1,7 +1,7 @@
-//! `GET /usage/export`: every event of a period, newest first, as one file.
+//! `GET /usage/export`: all requests of a period, newest first, as one file.
 //!
-//! The file is written while the events are read, a page at a time, so its length does not matter.
-//! A failure in the middle breaks the connection: a file that ends well is whole.
+//! The file is written while the records are read page by page, so its size does not matter. A
+//! failure aborts the connection, so that a truncated file cannot be taken for a complete one.
 
 mod columnar;
 mod columns;
@@ -24,10 +24,11 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use parquet::errors::ParquetError;
 use serde::Deserialize;
 
-/// Events that are in memory at a time.
+/// Records that are read at a time.
 const PAGE: usize = 1000;
 
-/// Events in a row group: large enough to compress repeated texts, small enough for 128 MB.
+/// Records in a row group: large enough to compress repeated texts, small enough for 128 MB of
+/// memory.
 const ROW_GROUP: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -56,7 +57,7 @@ impl Format {
         }
     }
 
-    /// How many events are written at once.
+    /// The number of records that are written at once.
     fn batch(self) -> usize {
         match self {
             Self::Csv | Self::Jsonl => PAGE,
@@ -88,20 +89,20 @@ pub(crate) async fn export(
     Ok((head, body).into_response())
 }
 
-/// Why a file stays a fragment.
+/// The reason why a file is incomplete.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("no line can be made: {0}")]
+    #[error("a CSV line could not be written: {0}")]
     Csv(#[from] csv::Error),
-    #[error("no JSON can be made: {0}")]
+    #[error("a JSON line could not be written: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("no row group can be made: {0}")]
+    #[error("a row group could not be written: {0}")]
     Parquet(#[from] ParquetError),
 }
 
-/// The pieces of the file.
+/// The file as a stream of bytes.
 fn file(
     store: Store,
     filter: EventFilter,
@@ -113,7 +114,7 @@ fn file(
         let (mut records, mut cursor) = (Vec::new(), None);
         loop {
             let page = store.events(&filter, PAGE, cursor.as_deref()).await.inspect_err(|error| {
-                tracing::error!("an export ends in the middle: {error}");
+                tracing::error!("an export was cut off: {error}");
             })?;
             records.extend(page.data);
             cursor = page.next_cursor;
@@ -130,7 +131,7 @@ fn file(
     }
 }
 
-/// A file of one of the formats.
+/// The writer of a format.
 enum Writer {
     Csv,
     Jsonl,

@@ -1,18 +1,19 @@
-//! Rows as comma-separated text (RFC 4180), with a head. Text that would be a formula is guarded.
+//! Usage records as CSV (RFC 4180) with a header line. Texts that a spreadsheet would run as a
+//! formula are escaped.
 
 use super::columns::{COLUMNS, Cell};
 use baton_domain::record::UsageRecord;
 use baton_domain::spreadsheet;
 use std::borrow::Cow;
 
-/// The line with the names.
+/// The header line.
 pub(super) fn head() -> Result<Vec<u8>, csv::Error> {
     let mut lines = csv::Writer::from_writer(Vec::new());
     lines.write_record(COLUMNS.iter().map(|column| column.name))?;
     whole(lines)
 }
 
-/// A line a record; an empty cell is an empty field.
+/// One line per record; an empty cell is an empty field.
 pub(super) fn lines(records: &[UsageRecord]) -> Result<Vec<u8>, csv::Error> {
     let mut lines = csv::Writer::from_writer(Vec::new());
     for record in records {

@@ -1,4 +1,4 @@
-//! What is exported can be read back, cell by cell.
+//! Exported files can be read back, cell by cell.
 
 use super::*;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
