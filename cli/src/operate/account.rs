@@ -5,6 +5,7 @@ use super::names::{ACCOUNT, GROUP};
 use super::{Desk, Sure, all_of_stdin, first_line_of_stdin};
 use crate::Fail;
 use crate::say::{say, text};
+use baton_cloud::settings::table;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ pub enum AccountCommand {
         #[arg(long)]
         name: String,
         /// The upstream's key; `-` reads it from standard input
-        #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true)]
+        #[arg(long, env = table::ANTHROPIC_API_KEY.name, hide_env_values = true)]
         api_key: Option<String>,
         /// Any other credential, as the API takes it; `-` reads the JSON from standard input
         #[arg(long, value_name = "JSON")]
@@ -217,7 +218,9 @@ fn other_credential(said: String) -> Result<Value, Fail> {
     let text = if said == "-" { all_of_stdin()? } else { said };
     // The text may hold a secret, so it is not repeated.
     serde_json::from_str(&text).map_err(|_| {
-        Fail::Usage("--credential: it is no JSON; the README shows the kinds".to_owned())
+        Fail::Usage(
+            "--credential: this is not JSON; see \"Credential\" in the API reference".to_owned(),
+        )
     })
 }
 

@@ -29,7 +29,7 @@ async fn page(guest: &Guest, tried: Option<&Tried>) -> Outcome<Vec<Block>> {
     let changed = super::show::time(&view["updated_at"]);
     blocks.push(Block::Facts(vec![("Changed".into(), changed)]));
     blocks.push(Block::Text(
-        "What a process is started with (BATON_… variables) is set where it is started; the README lists it.".into(),
+        "Environment variables (BATON_…) set everything else where the process starts; see \"Settings\" in the documentation.".into(),
     ));
     Ok(blocks)
 }
