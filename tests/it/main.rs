@@ -55,6 +55,7 @@ mod prices;
 mod proxies;
 mod reconcile;
 mod recovery;
+mod references;
 mod rerate;
 mod retention;
 mod rights;
