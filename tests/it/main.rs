@@ -31,6 +31,7 @@ mod dialects_failures;
 mod dialects_ledger;
 mod dialects_models;
 mod dialects_timers;
+mod documented_commands;
 mod durability;
 mod embedded_metrics;
 mod errors;
