@@ -5,12 +5,15 @@
 //! string `sh run` is executed, too: the blocks of a page in their order, in one shell, which ends at
 //! the first command that fails. Each page gets a Baton with a new data folder and a fake upstream:
 //!
-//! * `baton` is the real program. `baton up` does nothing, since this test has done it.
+//! * `baton` is the real program. `baton up` does nothing, since this test has done it. `remove` gets
+//!   `--yes`, since nobody is there to answer. What it reads from standard input is an API key, a
+//!   relay key, the admin token or the address of a webhook, where the page gives it nothing.
+//! * `curl` fails if the answer is an error. `claude` sends one message to the address and with the
+//!   key that Claude Code would use.
 //! * `BATON_URL`, `BATON_ADMIN_TOKEN` and `BATON_METRICS_TOKEN` are set. The current folder is new and
 //!   holds `.baton`.
-//! * `127.0.0.1:8080` and `127.0.0.1:8081` stand for the addresses in use, `bt_…` for a key, `bta_…`
-//!   for the admin token, and any other `…` for the rest of a word. What `baton` reads from standard
-//!   input is an API key, or the address of a webhook.
+//! * [`Surroundings::replaced`] lists the addresses, folders, secrets and ids in the pages that stand
+//!   for those in use. Any other `…` stands for the rest of a word.
 //! * An account that is added without `--base-url` gets the fake upstream's.
 //! * `<!-- sh run: COMMAND -->` on a line of its own prepares what a page takes for granted.
 //!
@@ -21,18 +24,20 @@ mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use baton::args::Args;
-use baton_tests::house::{House, Launch, baton_binary};
+use baton_tests::collector::Collector;
+use baton_tests::house::{House, Key, Launch, baton_binary};
 use baton_tests::program::Program;
+use baton_tests::token_endpoint::TokenEndpoint;
 use baton_tests::upstream::FakeUpstream;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use pages::{Block, Page, pages};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::tidy::{none, root};
 
@@ -193,78 +198,119 @@ fn pages_whose_commands_are_not_executed_are_listed_with_the_reason() {
 async fn commands_that_are_marked_as_executable_work() {
     let mut failed = Vec::new();
     for page in pages().iter().filter(|page| page.blocks.iter().any(|block| block.is_run)) {
-        if let Err(why) = run(page).await {
+        if let Err(why) = Surroundings::start().await.run(page) {
             failed.push(format!("{}: {why}", page.path));
         }
     }
     none("commands that do not work", failed);
 }
 
-/// Executes a page's commands against a Baton of its own.
-async fn run(page: &Page) -> Result<(), String> {
-    let upstream = FakeUpstream::start();
-    let launch = Launch::new()
-        .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
-        .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
-    let data = launch.home().join(".baton");
-    let mut house = House::launched(launch.data_at(&data)).await;
-    let key = house.key("documents").create().await;
-    let home = house.process().home().to_owned();
-    let programs = home.join("bin");
-    write_program(&programs, &upstream.url());
-    let mut path = programs.clone().into_os_string();
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
-    let (relay, admin) = (house.relay_url(), house.admin_url());
-    let address = |url: &str| url.trim_start_matches("http://").to_owned();
-    let script = page.script(&[
-        ("127.0.0.1:8080", &address(&relay)),
-        ("localhost:8080", &address(&relay)),
-        ("127.0.0.1:8081", &address(&admin)),
-        ("localhost:8081", &address(&admin)),
-        ("bta_…", house.admin_token()),
-        ("bt_…", &key.secret),
-        ("…", "0123456789"),
-    ]);
-    let mut command = Command::new("bash");
-    command
-        .args(["-c", &script])
-        .env_clear()
-        .env("HOME", &home)
-        .env("PATH", path)
-        .env("BATON_LISTEN", address(&relay))
-        .env("BATON_DATA_DIR", &data)
-        .env("BATON_URL", &admin)
-        .env("BATON_ADMIN_TOKEN", house.admin_token())
-        .env("BATON_METRICS_TOKEN", METRICS_TOKEN)
-        .current_dir(&home);
-    let ended = Program::run(&mut command, PATIENCE);
-    match ended.code {
-        Some(0) => Ok(()),
-        code => Err(format!("{code:?}\n{}{}", ended.stdout, ended.stderr)),
-    }
+/// What the commands of one page are executed against.
+struct Surroundings {
+    house: House,
+    upstream: FakeUpstream,
+    identity_provider: TokenEndpoint,
+    webhook: Collector,
+    data: PathBuf,
+    key: Key,
+    user_id: String,
 }
 
-/// A `baton` that leaves `up` to this test, sends new accounts to the fake upstream, and finds an API
-/// key or a webhook's address on standard input where the page itself gives it none.
-fn write_program(folder: &Path, upstream: &str) {
-    let real = baton_binary().display();
-    let script = format!(
-        "#!/usr/bin/env bash\n\
-         said=sk-upstream-documents\n\
-         case \"$*\" in\n\
-         up | up\\ * | '') exit 0 ;;\n\
-         account\\ add\\ *--base-url* | account\\ add\\ *bedrock*) ;;\n\
-         account\\ add\\ *) set -- \"$@\" --base-url {upstream} ;;\n\
-         *--webhook\\ -*) said={upstream} ;;\n\
-         esac\n\
-         if [ /dev/stdin -ef /dev/null ]; then exec {real} \"$@\" <<< \"$said\"; fi\n\
-         exec {real} \"$@\"\n"
-    );
-    std::fs::create_dir_all(folder).expect("a folder for programs");
-    let file = folder.join("baton");
-    std::fs::write(&file, script).expect("written");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("executable");
+impl Surroundings {
+    async fn start() -> Self {
+        let upstream = FakeUpstream::start();
+        let launch = Launch::new()
+            .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
+            .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
+        let data = launch.home().join(".baton");
+        let house = House::launched(launch.data_at(&data)).await;
+        let key = house.key("documents").create().await;
+        let user_id = house.admin().create("/users", &json!({"name": "documents"})).await;
+        let (identity_provider, webhook) = (TokenEndpoint::start(), Collector::start());
+        Self { house, upstream, identity_provider, webhook, data, key, user_id }
+    }
+
+    /// What a page shows, and what stands for it here.
+    fn replaced(&self, home: &Path) -> Vec<(&'static str, String)> {
+        let (relay, admin) = (self.house.relay_url(), self.house.admin_url());
+        let address = |url: &str| url.trim_start_matches("http://").to_owned();
+        vec![
+            ("https://admin.baton.example.com", admin.clone()),
+            ("https://baton.example.com", relay.clone()),
+            ("https://login.example.com/token", self.identity_provider.url()),
+            ("127.0.0.1:8080", address(&relay)),
+            ("127.0.0.1:8081", address(&admin)),
+            ("/var/lib/baton", self.data.display().to_string()),
+            ("/var/backups/", format!("{}/", home.display())),
+            ("usr_PhjZYKmtBkL0JsPf", self.user_id.clone()),
+            ("key_BSmBmN7b4QZ9", self.key.id.clone()),
+            ("put-the-token-here", self.house.admin_token().to_owned()),
+            ("bta_…", self.house.admin_token().to_owned()),
+            ("bt_…", self.key.secret.clone()),
+            ("…", "0123456789".to_owned()),
+        ]
+    }
+
+    /// Executes a page's commands.
+    fn run(&mut self, page: &Page) -> Result<(), String> {
+        let home = self.house.process().home().to_owned();
+        let programs = home.join("bin");
+        self.write_programs(&programs);
+        let mut path = programs.into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", &page.script(&self.replaced(&home))])
+            .env_clear()
+            .env("HOME", &home)
+            .env("PATH", path)
+            .env("BATON_LISTEN", self.house.relay_url().trim_start_matches("http://"))
+            .env("BATON_DATA_DIR", &self.data)
+            .env("BATON_URL", self.house.admin_url())
+            .env("BATON_ADMIN_TOKEN", self.house.admin_token())
+            .env("BATON_METRICS_TOKEN", METRICS_TOKEN)
+            .current_dir(&home);
+        let ended = Program::run(&mut command, PATIENCE);
+        match ended.code {
+            Some(0) => Ok(()),
+            code => Err(format!("{code:?}\n{}{}", ended.stdout, ended.stderr)),
+        }
+    }
+
+    /// The programs that come first in the search path; the head of this file describes them.
+    fn write_programs(&self, folder: &Path) {
+        let (real, upstream) = (baton_binary().display(), self.upstream.url());
+        let webhook = self.webhook.url();
+        let (key, token) = (&self.key.secret, self.house.admin_token());
+        let baton = format!(
+            "said=sk-upstream-documents\n\
+             case \"$*\" in\n\
+             up | up\\ * | '') exit 0 ;;\n\
+             account\\ add\\ *--base-url* | account\\ add\\ *bedrock*) ;;\n\
+             account\\ add\\ *) set -- \"$@\" --base-url {upstream} ;;\n\
+             *--webhook\\ -*) said={webhook} ;;\n\
+             *\\ --yes*) ;;\n\
+             *\\ remove\\ *) set -- \"$@\" --yes ;;\n\
+             doctor\\ *) said={key} ;;\n\
+             *--token\\ -*) said={token} ;;\n\
+             esac\n\
+             if [ /dev/stdin -ef /dev/null ]; then exec {real} \"$@\" <<< \"$said\"; fi\n\
+             exec {real} \"$@\"\n"
+        );
+        let curl =
+            "exec \"$(type -ap curl | tail -n 1)\" --fail-with-body --silent --show-error \"$@\"\n";
+        let claude = "exec curl \"$ANTHROPIC_BASE_URL/v1/messages\" \
+            -H \"authorization: Bearer $ANTHROPIC_AUTH_TOKEN\" -d '{\"model\": \"claude-haiku-4-5\", \
+            \"max_tokens\": 1000, \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}'\n";
+        std::fs::create_dir_all(folder).expect("a folder for programs");
+        for (name, script) in [("baton", baton.as_str()), ("curl", curl), ("claude", claude)] {
+            let file = folder.join(name);
+            std::fs::write(&file, format!("#!/usr/bin/env bash\n{script}")).expect("written");
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&file, executable).expect("executable");
+        }
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Page {
 
     /// The commands to be executed, with `from` replaced by `to` in each. The shell says which of
     /// them fails.
-    pub(super) fn script(&self, replaced: &[(&str, &str)]) -> String {
+    pub(super) fn script(&self, replaced: &[(&str, String)]) -> String {
         let mut script =
             "set -euo pipefail\ntrap 'echo \"this failed: $BASH_COMMAND\" >&2' ERR\n".to_owned();
         for block in self.blocks.iter().filter(|block| block.is_run) {
@@ -93,5 +93,5 @@ fn fences_are_read_as_they_are_written() {
         page.blocks.iter().map(|block| (block.line, block.is_run, block.text.as_str())).collect();
     assert_eq!(blocks, [(2, false, "b\n"), (6, true, "d\n  e\n"), (10, true, "f")]);
     assert_eq!(page.wrong.len(), 1);
-    assert!(page.script(&[("d", "x")]).contains("x\n  e\n\nf\n"));
+    assert!(page.script(&[("d", "x".to_owned())]).contains("x\n  e\n\nf\n"));
 }
