@@ -272,3 +272,19 @@ fn links_in_documents_lead_somewhere() {
     });
     none("links in the documents", broken);
 }
+
+#[test]
+fn the_summary_of_the_book_lists_every_page() {
+    let summary = read(Path::new("docs/SUMMARY.md"));
+    let listed = |path: &Path| {
+        let name = path.strip_prefix("docs").unwrap_or(path).display().to_string();
+        summary.matches(&format!("]({name})")).count()
+    };
+    let pages = files().into_iter().filter(|path| {
+        path.starts_with("docs") && path.extension().is_some_and(|ending| ending == "md")
+    });
+    let pages: Vec<PathBuf> = pages.filter(|path| !path.ends_with("SUMMARY.md")).collect();
+    let wrong = pages.iter().filter(|path| listed(path) != 1);
+    none("docs/SUMMARY.md lists each page once", wrong.map(|path| path.display().to_string()));
+    assert!(pages.len() > 30, "the pages of the book: {pages:?}");
+}
