@@ -51,6 +51,8 @@ const PROGRAMS: &str = "apt-get aws baton caddy cargo cat cd chmod chown claude 
     mkdir mv nginx node npm npx openssl pip pipx podman printf python3 read rm rsync rustup sam scp \
     sed set sha256sum sleep sort source sqlite3 ssh sudo systemctl tail tar tee test touch tr true \
     umask unset useradd wc journalctl .ci/run";
+/// The API key that the fake upstream takes.
+const API_KEY: &str = "sk-upstream-documents";
 const METRICS_TOKEN: &str = "metrics-token-0123456789abcdef";
 /// How long the commands of a page may take together.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -219,6 +221,7 @@ struct Surroundings {
 impl Surroundings {
     async fn start() -> Self {
         let upstream = FakeUpstream::start();
+        upstream.only_takes(&[API_KEY]);
         let launch = Launch::new()
             .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
@@ -284,7 +287,7 @@ impl Surroundings {
         let webhook = self.webhook.url();
         let (key, token) = (&self.key.secret, self.house.admin_token());
         let baton = format!(
-            "said=sk-upstream-documents\n\
+            "said={API_KEY}\n\
              case \"$*\" in\n\
              up | up\\ * | '') exit 0 ;;\n\
              account\\ add\\ *--base-url* | account\\ add\\ *bedrock*) ;;\n\

@@ -12,6 +12,9 @@ use crate::tidy::read;
 const PAGE: &str = "docs/operate/deploy-aws.md";
 const HEADING: &str = "\n## 3. First account and key\n";
 
+/// The API key that the fake upstream takes.
+const API_KEY: &str = "sk-upstream-guide";
+
 /// The commands in the fenced blocks of that section.
 fn commands() -> Vec<String> {
     let page = read(Path::new(PAGE));
@@ -26,11 +29,12 @@ fn commands() -> Vec<String> {
 #[tokio::test]
 async fn commands_of_the_deployment_guide_work() {
     let mut house = House::empty().await;
+    house.upstream.only_takes(&[API_KEY]);
     let mut said = String::new();
     let mut run = 0;
     for line in commands() {
         // Nobody is here who types a key, and the upstream is the fake one.
-        let known = format!("--api-key sk-upstream --base-url {}", house.upstream.url());
+        let known = format!("--api-key {API_KEY} --base-url {}", house.upstream.url());
         let line = line.replace("--api-key -", &known);
         let Some(arguments) = line.strip_prefix("baton ") else { continue };
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
