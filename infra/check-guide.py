@@ -20,17 +20,17 @@ from botocore import xform_name
 from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).resolve().parent.parent
-GUIDES = [ROOT / "README.md", ROOT / "infra" / "README.md"]
+GUIDES = [ROOT / "README.md", ROOT / "infra" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEMPLATES = [ROOT / "template.yaml", *sorted((ROOT / "infra").glob("*.yaml"))]
 # Flags of `aws` itself: AWS CLI Command Reference, "aws", November 2026.
 GLOBAL = {"--query", "--output", "--region", "--profile", "--no-paginate"}
 # Commands of the AWS CLI that are no single operation, with the flags used here.
-WAITERS = {("cloudformation", "wait"), ("ecr", "get-login-password"), ("logs", "tail")}
+WAITERS = {("cloudformation", "wait"), ("dynamodb", "wait"), ("ecr", "get-login-password"), ("logs", "tail")}
 
 
 def commands(text):
     """The commands in fenced `sh` blocks, continued lines joined."""
-    for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
+    for block in re.findall(r"^```sh(?: run)?\n(.*?)^```", text, re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
                 yield line.strip()

@@ -16,7 +16,7 @@ use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
 use crate::profile::ProfileCommand;
-use baton_cloud::settings::{LogFormat, Settings};
+use baton_cloud::settings::{LogFormat, Settings, table};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use std::path::PathBuf;
     name = "baton",
     version,
     after_help = "Without a command, `baton up` is meant. Other settings \
-are environment variables; the README lists them."
+are environment variables; see \"Settings\" in the documentation."
 )]
 pub struct Args {
     /// What to do.
@@ -44,7 +44,7 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
         /// Offer only the stores, over HTTP at BATON_STORES_LISTEN, for `cargo lambda watch`
-        #[arg(long, env = "BATON_ONLY_STORES")]
+        #[arg(long, env = table::ONLY_STORES.name)]
         only_stores: bool,
     },
     /// Run relay and admin API against the AWS resources that the environment names
@@ -54,8 +54,7 @@ pub enum Command {
     },
     /// Ask a relay on this machine whether it serves, for containers that have no `curl`
     Health {
-        /// Where it listens [env: BATON_LISTEN] [default: 127.0.0.1:8080]
-        #[arg(long)]
+        #[arg(long, help = table::LISTEN.flag_help("Where it listens"))]
         listen: Option<SocketAddr>,
     },
     /// Upstream accounts
@@ -154,17 +153,13 @@ impl Default for Command {
 /// Where to listen and to keep files; each overrides the environment variable of the same name.
 #[derive(ClapArgs, Default)]
 pub struct Place {
-    /// Where the relay listens [env: BATON_LISTEN] [default: 127.0.0.1:8080]
-    #[arg(long)]
+    #[arg(long, help = table::LISTEN.flag_help("Where the relay listens"))]
     listen: Option<SocketAddr>,
-    /// Where admin API and console listen [env: BATON_ADMIN_LISTEN] [default: 127.0.0.1:8081]
-    #[arg(long)]
+    #[arg(long, help = table::ADMIN_LISTEN.flag_help("Where admin API and console listen"))]
     admin_listen: Option<SocketAddr>,
-    /// Where the local stores keep their files [env: BATON_DATA_DIR] [default: .baton]
-    #[arg(long)]
+    #[arg(long, help = table::DATA_DIR.flag_help("Where the local stores keep their files"))]
     data_dir: Option<PathBuf>,
-    /// How log lines look: text or json [env: BATON_LOG_FORMAT] [default: text]
-    #[arg(long)]
+    #[arg(long, help = table::LOG_FORMAT.flag_help("How log lines look: text or json"))]
     log_format: Option<LogFormat>,
 }
 

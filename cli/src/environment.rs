@@ -1,6 +1,7 @@
 //! The variables of a person's shell that the operator's commands read, once and here. Baton's own
 //! settings are `cloud::settings`' business.
 
+use baton_cloud::settings::table::{self, Setting};
 use baton_domain::secret::Secret;
 
 /// What the shell says about Baton, about clients of it, and about proxies.
@@ -25,7 +26,7 @@ pub(crate) struct Environment {
 /// `TOKIO_WORKER_THREADS`, which has to be known before anything runs.
 pub(crate) fn threads_asked() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the door of the operator's variables")]
-    std::env::var("TOKIO_WORKER_THREADS").ok()
+    std::env::var(table::WORKER_THREADS.name).ok()
 }
 
 impl Environment {
@@ -38,16 +39,49 @@ impl Environment {
     /// The same by `lookup`.
     pub(crate) fn from(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let text = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let setting = |setting: &Setting| text(setting.name);
         let proxies =
             ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
         Self {
-            url: text("BATON_URL"),
-            admin_token: text("BATON_ADMIN_TOKEN").map(Secret::new),
-            profile: text("BATON_PROFILE"),
-            client_base: text("ANTHROPIC_BASE_URL"),
-            client_bearer: text("ANTHROPIC_AUTH_TOKEN").map(Secret::new),
-            client_api_key: text("ANTHROPIC_API_KEY").map(Secret::new),
+            url: setting(&table::URL),
+            admin_token: setting(&table::ADMIN_TOKEN).map(Secret::new),
+            profile: setting(&table::PROFILE),
+            client_base: setting(&table::CLIENT_BASE_URL),
+            client_bearer: setting(&table::CLIENT_TOKEN).map(Secret::new),
+            client_api_key: setting(&table::ANTHROPIC_API_KEY).map(Secret::new),
             proxies: proxies.into_iter().filter(|name| text(name).is_some()).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Args;
+    use baton_cloud::settings::table::{Reader, SETTINGS};
+    use clap::{Command, CommandFactory as _};
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    /// The variables of this command's arguments and of all below it.
+    fn of_arguments(command: &Command, names: &mut BTreeSet<String>) {
+        let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+        names.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+        command.get_subcommands().for_each(|inner| of_arguments(inner, names));
+    }
+
+    #[test]
+    fn variables_of_the_program_are_those_of_the_table() {
+        let seen = RefCell::new(BTreeSet::from([table::WORKER_THREADS.name.to_owned()]));
+        let _environment = Environment::from(|name| {
+            seen.borrow_mut().insert(name.to_owned());
+            None
+        });
+        let mut seen = seen.into_inner();
+        // These belong to every program that speaks HTTP.
+        seen.retain(|name| !name.to_ascii_uppercase().ends_with("_PROXY"));
+        of_arguments(&Args::command(), &mut seen);
+        let listed = SETTINGS.iter().filter(|setting| setting.readers.contains(&Reader::Program));
+        assert_eq!(seen, listed.map(|setting| setting.name.to_owned()).collect());
     }
 }

@@ -11,7 +11,7 @@ use baton_cloud::clock::Clock;
 use baton_cloud::dice::Dice;
 use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::Settings;
+use baton_cloud::settings::{Settings, table};
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
 use baton_local::Local;
@@ -296,7 +296,7 @@ fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {
 pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
     telemetry::init(settings.log_format, &settings.log);
     let stop_asked = stop_asked()?;
-    let listener = http::bind(settings.stores_listen, "BATON_STORES_LISTEN").await?;
+    let listener = http::bind(settings.stores_listen, table::STORES_LISTEN.name).await?;
     let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
     let address = listener.local_addr().map_err(Fail::because)?;
     let resources = local.resources();
@@ -309,16 +309,16 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
     }
     say("# the stores are open; in another terminal:");
     for (name, value) in [
-        ("AWS_ENDPOINT_URL", format!("http://{address}")),
+        (table::AWS_ENDPOINT_URL.name, format!("http://{address}")),
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("BATON_CONFIG_TABLE", resources.config_table),
-        ("BATON_STATE_TABLE", resources.state_table),
-        ("BATON_USAGE_TABLE", resources.usage_table),
-        ("BATON_USAGE_QUEUE_URL", resources.usage_queue_url),
-        ("BATON_DEAD_LETTER_QUEUE_URL", resources.dead_letter_queue_url),
-        ("BATON_DATA_KEY_ID", resources.data_key_id),
+        (table::CONFIG_TABLE.name, resources.config_table),
+        (table::STATE_TABLE.name, resources.state_table),
+        (table::USAGE_TABLE.name, resources.usage_table),
+        (table::USAGE_QUEUE_URL.name, resources.usage_queue_url),
+        (table::DEAD_LETTER_QUEUE_URL.name, resources.dead_letter_queue_url),
+        (table::DATA_KEY_ID.name, resources.data_key_id),
     ] {
         say(format!("export {name}={value}"));
     }

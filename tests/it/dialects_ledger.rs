@@ -1,6 +1,8 @@
 //! Whatever a client speaks, whatever its account speaks: every request is counted once, with the
 //! upstream's own numbers, and answered in the client's words.
 
+use std::path::Path;
+
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::usage::{Tokens, Usage};
@@ -10,7 +12,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::dialects::{CLIENTS, Client, KINDS, Kind, MODEL, key, pairs};
+use crate::tidy::read;
 
+/// The document with the matrix of clients and accounts.
+const PAGE: &str = "README.md";
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 
 /// Where the upstream is asked.
@@ -91,9 +96,8 @@ async fn every_pair_adds_up_to_the_ledger_of_its_upstream() {
 }
 
 #[test]
-fn the_readme_says_what_is_served() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
-    let readme = readme.expect("the README");
+fn the_matrix_of_protocols_says_what_is_served() {
+    let page = read(Path::new(PAGE));
     for client in CLIENTS {
         let cell = |kind: Kind| match (client, way(client, kind)) {
             (Client::Bedrock, way) if way.starts_with("/model/") => "as it is".to_owned(),
@@ -106,7 +110,7 @@ fn the_readme_says_what_is_served() {
             _ => format!("`POST {}`", client.route(false)),
         };
         let row = format!("| {name} | {} |", KINDS.map(cell).join(" | "));
-        assert!(readme.lines().any(|line| line == row), "the README lacks this row:\n{row}");
+        assert!(page.lines().any(|line| line == row), "{PAGE} lacks this row:\n{row}");
     }
 }
 

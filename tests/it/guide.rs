@@ -1,27 +1,41 @@
-//! The README's path to a deployment: its `baton` commands are run here, in their order, against
-//! the local stack. Its `sam` and `aws` commands are held by `infra/check-guide.py`.
+//! The documented path to a deployment: its `baton` commands are run here, in their order, against
+//! the local stack. Its `sam` and `aws` commands are checked by `infra/check-guide.py`.
+
+use std::path::Path;
 
 use baton_tests::house::{House, Key};
 
-const README: &str = include_str!("../../README.md");
+use crate::tidy::read;
 
-/// The commands in the fenced blocks of a section.
-fn commands(heading: &str) -> Vec<&'static str> {
-    let section = README.split(heading).nth(1).expect("the section");
-    let section = section.split("\n## ").next().unwrap_or(section);
+/// The document with the path to a deployment, and where in it that begins. It ends at the next
+/// heading of the same level.
+const PAGE: &str = "docs/operate/deploy-aws.md";
+const HEADING: &str = "\n## 3. First account and key\n";
+
+/// The API key that the fake upstream takes.
+const API_KEY: &str = "sk-upstream-guide";
+
+/// The commands in the fenced blocks of that section.
+fn commands() -> Vec<String> {
+    let page = read(Path::new(PAGE));
+    let section = page.split(HEADING).nth(1).expect("the section");
+    let level = HEADING.trim_end().split_once(' ').map_or(HEADING, |(level, _)| level);
+    let section = section.split(&format!("{level} ")).next().unwrap_or(section);
     let blocks = section.split("```sh\n").skip(1);
     let inside = blocks.map(|block| block.split("```").next().unwrap_or_default());
-    inside.flat_map(str::lines).collect()
+    inside.flat_map(str::lines).map(str::to_owned).collect()
 }
 
 #[tokio::test]
-async fn what_the_readme_tells_a_deployer_to_type_works() {
+async fn commands_of_the_deployment_guide_work() {
     let mut house = House::empty().await;
+    house.upstream.only_takes(&[API_KEY]);
     let mut said = String::new();
     let mut run = 0;
-    for line in commands("\n## Deploy\n") {
-        // `…` stands for the rest of a secret.
-        let line = line.replace('…', "0123456789");
+    for line in commands() {
+        // Nobody is here who types a key, and the upstream is the fake one.
+        let known = format!("--api-key {API_KEY} --base-url {}", house.upstream.url());
+        let line = line.replace("--api-key -", &known);
         let Some(arguments) = line.strip_prefix("baton ") else { continue };
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let ended = house.process().command(&arguments);

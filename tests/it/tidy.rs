@@ -1,4 +1,4 @@
-//! The shape of the house: what `style.md` calls rules is checked here, on the files as they are.
+//! The shape of the repository: its rules are checked here, on the files as they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 const LINES_MAX: usize = 600;
-/// Rooms, and the things that stand at the top beside them.
+/// What the repository's root may hold.
 const TOP: [&str; 24] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -35,19 +35,13 @@ const TOP: [&str; 24] = [
 ];
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "manager", "common", "misc"];
-/// What a command in the README may begin with.
-const PROGRAMS: [&str; 12] = [
-    "cargo", "baton", "sam", "curl", "export", "claude", "docker", "python3", "pip", "aws", "git",
-    "npm",
-];
-
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     root.to_owned()
 }
 
 /// Every file of the repository but what is built or installed, relative to its root.
-fn files() -> Vec<PathBuf> {
+pub(crate) fn files() -> Vec<PathBuf> {
     let root = root();
     let walk = WalkDir::new(&root).into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
@@ -69,13 +63,13 @@ fn sources() -> impl Iterator<Item = (PathBuf, String)> {
     })
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Fails with every finding at once.
 #[track_caller]
-fn none(rule: &str, findings: impl IntoIterator<Item = String>) {
+pub(crate) fn none(rule: &str, findings: impl IntoIterator<Item = String>) {
     let findings: Vec<String> = findings.into_iter().collect();
     assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
 }
@@ -229,34 +223,68 @@ fn nothing_generated_is_committed() {
     none("nothing generated", found);
 }
 
-#[test]
-fn the_readme_uses_programs_that_exist_here() {
-    let text = read(Path::new("README.md"));
-    let mut inside = false;
-    let mut continued = false;
-    let mut commands = 0;
-    let mut strange = Vec::new();
-    for line in text.lines() {
-        if let Some(language) = line.trim_start().strip_prefix("```") {
-            inside = matches!(language.trim(), "sh" | "bash") && !inside;
-            continue;
-        }
-        let line = line.trim();
-        if !inside || line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if !continued {
-            commands += 1;
-            let assigned = |word: &&str| word.contains('=');
-            let program = line.split_whitespace().find(|word| !assigned(word)).unwrap_or(line);
-            let program = program.rsplit('/').next().unwrap_or(program);
-            if !PROGRAMS.contains(&program) {
-                strange.push(line.to_owned());
-            }
-        }
-        continued = line.ends_with('\\');
+/// What a heading is called in an address: `Rotate secrets` is `rotate-secrets`.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        c if c.is_alphanumeric() => Some(c),
+        _ => None,
+    });
+    kept.collect::<String>().to_lowercase()
+}
+
+/// The text of a document without what is shown as code.
+fn prose(text: &str) -> String {
+    let mut is_code = false;
+    let lines = text.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What is wrong with a link of the document at `page`.
+fn link_complaint(page: &Path, link: &str) -> Option<String> {
+    let (file, place) = link.split_once('#').unwrap_or((link, ""));
+    let target =
+        if file.is_empty() { root().join(page) } else { root().join(page.parent()?).join(file) };
+    if !target.exists() {
+        return Some(format!("{}: there is no {link}", page.display()));
     }
-    none("commands in the README", strange);
-    assert!(commands >= 3, "the README shows how to run, test and deploy");
-    assert!(text.contains("cargo run --release"), "the one command that starts it");
+    let is_page = target.extension().is_some_and(|end| end == "md");
+    let text = prose(&std::fs::read_to_string(&target).unwrap_or_default());
+    let mut headings = text.lines().filter(|line| line.starts_with('#'));
+    let is_there = headings.any(|line| anchor(line.trim_start_matches('#')) == place);
+    let is_missing = is_page && !place.is_empty() && !is_there;
+    is_missing.then(|| format!("{}: there is no heading {link}", page.display()))
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let pages = files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let broken = pages.filter(|path| !path.starts_with("tests/fixtures")).flat_map(|path| {
+        let text = prose(&read(&path));
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+        let local = links.filter(|link| !link.contains("://") && !link.starts_with("mailto:"));
+        local.filter_map(|link| link_complaint(&path, link)).collect::<Vec<_>>()
+    });
+    none("links in the documents", broken);
+}
+
+#[test]
+fn the_summary_of_the_book_lists_every_page() {
+    let summary = read(Path::new("docs/SUMMARY.md"));
+    let listed = |path: &Path| {
+        let name = path.strip_prefix("docs").unwrap_or(path).display().to_string();
+        summary.matches(&format!("]({name})")).count()
+    };
+    let pages = files().into_iter().filter(|path| {
+        path.starts_with("docs") && path.extension().is_some_and(|ending| ending == "md")
+    });
+    let pages: Vec<PathBuf> = pages.filter(|path| !path.ends_with("SUMMARY.md")).collect();
+    let wrong = pages.iter().filter(|path| listed(path) != 1);
+    none("docs/SUMMARY.md lists each page once", wrong.map(|path| path.display().to_string()));
+    assert!(pages.len() > 30, "the pages of the book: {pages:?}");
 }

@@ -11,6 +11,7 @@ use crate::Fail;
 use crate::environment::Environment;
 use crate::operate::{Office, first_line_of_stdin};
 use baton_cloud::clock::Clock;
+use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
 use clap::Args;
 use finding::{Finding, failures, show};
@@ -22,8 +23,10 @@ pub struct Doctor {
     /// The admin API
     #[command(flatten)]
     office: Office,
-    /// The relay's base URL, as clients have it [env: ANTHROPIC_BASE_URL] [default: http://127.0.0.1:8080]
-    #[arg(long)]
+    #[arg(
+        long,
+        help = table::CLIENT_BASE_URL.flag_help("The relay's base URL, as clients have it")
+    )]
     relay: Option<String>,
     /// A key of it; `-` reads it from standard input [env: ANTHROPIC_AUTH_TOKEN, ANTHROPIC_API_KEY]
     #[arg(long)]
@@ -43,7 +46,7 @@ pub struct Doctor {
 pub(crate) async fn run(asked: Doctor) -> Result<(), Fail> {
     let environment = Environment::read();
     let base = asked.relay.clone().or_else(|| environment.client_base.clone());
-    let base = base.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
+    let base = base.unwrap_or_else(|| table::CLIENT_BASE_URL.default.to_owned());
     let key = match asked.key.as_deref() {
         Some("-") => Some(Secret::new(first_line_of_stdin()?)),
         Some(key) => Some(Secret::new(key.to_owned())),

@@ -231,7 +231,9 @@ fn other_credential(said: String) -> Result<Value, Fail> {
     let text = if said == "-" { all_of_stdin()? } else { said };
     // The text may hold a secret, so it is not repeated.
     serde_json::from_str(&text).map_err(|_| {
-        Fail::Usage("--credential: it is no JSON; the README shows the kinds".to_owned())
+        Fail::Usage(
+            "--credential: this is not JSON; see \"Credential\" in the API reference".to_owned(),
+        )
     })
 }
 

@@ -25,6 +25,7 @@ use crate::environment::Environment;
 use crate::profile::aim::{Aim, Said, aim};
 use crate::profile::book::{self, Book};
 use crate::say::{Screen, say, text};
+use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
 use clap::Args;
 use http::Admin;
@@ -36,14 +37,12 @@ use std::io::{IsTerminal as _, Write as _};
 /// the profile in use.
 #[derive(Args)]
 pub struct Office {
-    /// The admin API's address [env: BATON_URL] [default: http://127.0.0.1:8081]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help = table::URL.flag_help("The admin API's address"))]
     url: Option<String>,
     /// The admin token; better kept in a profile or BATON_ADMIN_TOKEN than typed
     #[arg(long, global = true)]
     token: Option<String>,
-    /// The profile with address and token [env: BATON_PROFILE]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help = table::PROFILE.flag_help("The profile with address and token"))]
     profile: Option<String>,
     /// Print the API's JSON instead of a table
     #[arg(long, global = true)]

@@ -2,10 +2,8 @@
 
 use super::book::Book;
 use crate::Fail;
+use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
-
-/// Where `baton up` listens unless told otherwise.
-const HERE: &str = "http://127.0.0.1:8081";
 
 /// What one place says: the command line, or the environment.
 #[derive(Default)]
@@ -46,7 +44,7 @@ pub(crate) fn aim(flags: Said, variables: Said, book: &Book) -> Result<Aim, Fail
     }
     let is_chosen = url.is_some() || token.is_some();
     Ok(Aim {
-        url: url.unwrap_or_else(|| HERE.to_owned()),
+        url: url.unwrap_or_else(|| table::URL.default.to_owned()),
         token: token.unwrap_or_else(|| Secret::new(String::new())),
         is_chosen,
     })
@@ -63,9 +61,10 @@ fn same_place(one: &str, other: &str) -> bool {
 pub(crate) fn checked(url: &str) -> Result<reqwest::Url, Fail> {
     let parsed = reqwest::Url::parse(url).ok();
     let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");
-    parsed
-        .filter(usable)
-        .ok_or_else(|| Fail::Usage(format!("`{url}` is no address; one looks like {HERE}")))
+    parsed.filter(usable).ok_or_else(|| {
+        let example = table::URL.default;
+        Fail::Usage(format!("`{url}` is no address; one looks like {example}"))
+    })
 }
 
 #[cfg(test)]
@@ -99,7 +98,7 @@ mod tests {
                 assert_eq!((aim.url.as_str(), aim.token.expose()), expected);
             };
         let none = Said::default;
-        check(none(), none(), None, (HERE, ""));
+        check(none(), none(), None, (table::URL.default, ""));
         check(none(), none(), Some("a"), ("http://a/", "token-a"));
         check(none(), said("", "", "b"), Some("a"), ("http://b", "token-b"));
         check(none(), said("http://x", "t", ""), Some("a"), ("http://x", "t"));

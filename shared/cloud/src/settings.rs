@@ -1,10 +1,13 @@
-//! The one door to the environment: read once, every bad variable reported at once.
+//! The one door to the environment: read once, every bad variable reported at once. Names and
+//! defaults are in [`table`].
 
 mod bounds;
 mod openid;
+pub mod table;
 
 pub use bounds::InputBounds;
 pub use openid::OpenIdSettings;
+use table::Setting;
 
 use crate::client_address::AddressRanges;
 use baton_domain::secret::Secret;
@@ -250,7 +253,7 @@ pub struct Settings {
 
 /// The environment has bad variables; the message lists them all.
 #[derive(Debug, thiserror::Error)]
-#[error("bad settings:{0} the README lists them all")]
+#[error("bad settings:{0} see \"Settings\" in the documentation")]
 pub struct BadSettings(String);
 
 impl Settings {
@@ -267,61 +270,60 @@ impl Settings {
         let settings = Self {
             local_stores: local_stores(&source),
             resources: Resources {
-                config_table: source.text("BATON_CONFIG_TABLE", ""),
-                state_table: source.text("BATON_STATE_TABLE", ""),
-                usage_table: source.text("BATON_USAGE_TABLE", ""),
-                usage_queue_url: source.text("BATON_USAGE_QUEUE_URL", ""),
-                dead_letter_queue_url: source.text("BATON_DEAD_LETTER_QUEUE_URL", ""),
-                data_key_id: source.text("BATON_DATA_KEY_ID", ""),
+                config_table: source.text(&table::CONFIG_TABLE),
+                state_table: source.text(&table::STATE_TABLE),
+                usage_table: source.text(&table::USAGE_TABLE),
+                usage_queue_url: source.text(&table::USAGE_QUEUE_URL),
+                dead_letter_queue_url: source.text(&table::DEAD_LETTER_QUEUE_URL),
+                data_key_id: source.text(&table::DATA_KEY_ID),
             },
-            pepper: source.secret("BATON_KEY_PEPPER"),
+            pepper: source.secret(&table::KEY_PEPPER),
             admin_token: admin_token(&mut source),
-            session_secret: source.secret("BATON_SESSION_SECRET"),
+            session_secret: source.secret(&table::SESSION_SECRET),
             secret_arns: SecretArns {
-                pepper: source.some_text("BATON_KEY_PEPPER_ARN"),
-                admin_token: source.some_text("BATON_ADMIN_TOKEN_ARN"),
-                session_secret: source.some_text("BATON_SESSION_SECRET_ARN"),
-                openid_client_secret: source.some_text("BATON_OIDC_CLIENT_SECRET_ARN"),
+                pepper: source.some_text(&table::KEY_PEPPER_ARN),
+                admin_token: source.some_text(&table::ADMIN_TOKEN_ARN),
+                session_secret: source.some_text(&table::SESSION_SECRET_ARN),
+                openid_client_secret: source.some_text(&table::OIDC_CLIENT_SECRET_ARN),
             },
-            secret_life: source.seconds("BATON_SECRET_SECONDS", "180"),
-            listen: source.parsed("BATON_LISTEN", "127.0.0.1:8080"),
-            admin_listen: source.parsed("BATON_ADMIN_LISTEN", "127.0.0.1:8081"),
-            stores_listen: source.parsed("BATON_STORES_LISTEN", "127.0.0.1:8000"),
-            data_dir: source.parsed("BATON_DATA_DIR", ".baton"),
-            stack: source.some_text("BATON_STACK"),
-            otlp: Otlp { metrics: source.exports("METRICS"), traces: source.exports("TRACES") },
-            metrics_token: source.secret("BATON_METRICS_TOKEN"),
-            log_format: source.parsed("BATON_LOG_FORMAT", "text"),
-            log: source.text("BATON_LOG", "info"),
-            allow_private_upstreams: source.flag("BATON_ALLOW_PRIVATE_UPSTREAMS"),
-            anthropic_base_url: source
-                .text("BATON_ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
-            anthropic_api_key: source.secret("ANTHROPIC_API_KEY"),
-            body_bytes_max: source.parsed("BATON_BODY_BYTES_MAX", "33554432"),
-            event_days: source.parsed("BATON_EVENT_DAYS", "400"),
+            secret_life: source.seconds(&table::SECRET_SECONDS),
+            listen: source.parsed(&table::LISTEN),
+            admin_listen: source.parsed(&table::ADMIN_LISTEN),
+            stores_listen: source.parsed(&table::STORES_LISTEN),
+            data_dir: source.parsed(&table::DATA_DIR),
+            stack: source.some_text(&table::STACK),
+            otlp: source.otlp(),
+            metrics_token: source.secret(&table::METRICS_TOKEN),
+            log_format: source.parsed(&table::LOG_FORMAT),
+            log: source.text(&table::LOG),
+            allow_private_upstreams: source.flag(&table::ALLOW_PRIVATE_UPSTREAMS),
+            anthropic_base_url: source.text(&table::FIRST_ACCOUNT_BASE_URL),
+            anthropic_api_key: source.secret(&table::ANTHROPIC_API_KEY),
+            body_bytes_max: source.parsed(&table::BODY_BYTES_MAX),
+            event_days: source.parsed(&table::EVENT_DAYS),
             timers: Timers {
-                connect: source.seconds("BATON_CONNECT_SECONDS", "10"),
-                first_byte: source.seconds("BATON_FIRST_BYTE_SECONDS", "300"),
-                idle: source.seconds("BATON_IDLE_SECONDS", "290"),
-                overall: source.seconds("BATON_OVERALL_SECONDS", "3600"),
-                drain: source.seconds("BATON_DRAIN_SECONDS", "30"),
-                token: source.seconds("BATON_TOKEN_SECONDS", "10"),
+                connect: source.seconds(&table::CONNECT_SECONDS),
+                first_byte: source.seconds(&table::FIRST_BYTE_SECONDS),
+                idle: source.seconds(&table::IDLE_SECONDS),
+                overall: source.seconds(&table::OVERALL_SECONDS),
+                drain: source.seconds(&table::DRAIN_SECONDS),
+                token: source.seconds(&table::TOKEN_SECONDS),
             },
             bounds: InputBounds::read(&mut source),
-            utilisation_max: source.parsed("BATON_UTILISATION_MAX", "95"),
+            utilisation_max: source.parsed(&table::UTILISATION_MAX),
             limits_on_outage: LimitsOnOutage {
-                money: source.parsed("BATON_LIMITS_FAIL_MONEY", "closed"),
-                rates: source.parsed("BATON_LIMITS_FAIL_RATES", "open"),
+                money: source.parsed(&table::LIMITS_FAIL_MONEY),
+                rates: source.parsed(&table::LIMITS_FAIL_RATES),
             },
-            limit_wait: source.seconds("BATON_LIMIT_WAIT_SECONDS", "5"),
+            limit_wait: source.seconds(&table::LIMIT_WAIT_SECONDS),
             free_calls: FreeCallLimits {
-                per_minute: source.parsed("BATON_FREE_CALLS_PER_MINUTE", "60"),
-                concurrency: source.parsed("BATON_FREE_CALLS_CONCURRENCY", "8"),
+                per_minute: source.parsed(&table::FREE_CALLS_PER_MINUTE),
+                concurrency: source.parsed(&table::FREE_CALLS_CONCURRENCY),
             },
-            spend_limit_message: source.some_text("BATON_SPEND_LIMIT_MESSAGE"),
-            reservation_margin: source.seconds("BATON_RESERVATION_MARGIN_SECONDS", "420"),
-            trusted_proxies: source.parsed("BATON_TRUSTED_PROXIES", ""),
-            identity_token_dir: source.some_text("BATON_IDENTITY_TOKEN_DIR").map(PathBuf::from),
+            spend_limit_message: source.some_text(&table::SPEND_LIMIT_MESSAGE),
+            reservation_margin: source.seconds(&table::RESERVATION_MARGIN_SECONDS),
+            trusted_proxies: source.parsed(&table::TRUSTED_PROXIES),
+            identity_token_dir: source.some_text(&table::IDENTITY_TOKEN_DIR).map(PathBuf::from),
             console_origin: openid::console_origin(&mut source),
             admin_allowed: admin_allowed(&mut source),
             relay_url: relay_url(&mut source),
@@ -362,10 +364,10 @@ impl Settings {
     /// Complains about resources that are not named, for the forms that run against AWS.
     pub fn require_resources(&self) -> Result<(), BadSettings> {
         let named = [
-            ("BATON_CONFIG_TABLE", &self.resources.config_table),
-            ("BATON_STATE_TABLE", &self.resources.state_table),
-            ("BATON_USAGE_TABLE", &self.resources.usage_table),
-            ("BATON_USAGE_QUEUE_URL", &self.resources.usage_queue_url),
+            (table::CONFIG_TABLE.name, &self.resources.config_table),
+            (table::STATE_TABLE.name, &self.resources.state_table),
+            (table::USAGE_TABLE.name, &self.resources.usage_table),
+            (table::USAGE_QUEUE_URL.name, &self.resources.usage_queue_url),
         ];
         let mut missing = String::new();
         for (name, _) in named.iter().filter(|(_, value)| value.is_empty()) {
@@ -381,60 +383,67 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn text(&self, name: &str, default: &str) -> String {
-        self.some_text(name).unwrap_or_else(|| default.to_owned())
+    fn text(&self, setting: &Setting) -> String {
+        self.some_text(setting).unwrap_or_else(|| setting.default.to_owned())
     }
 
-    fn some_text(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).filter(|text| !text.is_empty())
+    fn some_text(&self, setting: &Setting) -> Option<String> {
+        (self.lookup)(setting.name).filter(|text| !text.is_empty())
     }
 
-    fn secret(&self, name: &str) -> Option<Secret> {
-        self.some_text(name).map(Secret::new)
+    fn secret(&self, setting: &Setting) -> Option<Secret> {
+        self.some_text(setting).map(Secret::new)
     }
 
-    /// Whether the standard variables of OpenTelemetry name a collector for this signal.
-    fn exports(&self, signal: &str) -> bool {
-        let is = |name: &str, value: &str| {
-            self.some_text(name).is_some_and(|text| text.eq_ignore_ascii_case(value))
-        };
-        let endpoint = format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT");
-        let named = ["OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint].map(|name| self.some_text(name));
-        let off = is("OTEL_SDK_DISABLED", "true") || is(&format!("OTEL_{signal}_EXPORTER"), "none");
-        named.iter().any(Option::is_some) && !off
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        match self.text(name, "0").as_str() {
-            "1" | "true" | "yes" => true,
-            "0" | "false" | "no" => false,
-            _ => self.complain(name, "is neither 1 nor 0"),
+    fn otlp(&self) -> Otlp {
+        Otlp {
+            metrics: self.exports(&table::OTLP_METRICS_ENDPOINT, &table::METRICS_EXPORTER),
+            traces: self.exports(&table::OTLP_TRACES_ENDPOINT, &table::TRACES_EXPORTER),
         }
     }
 
-    fn seconds(&mut self, name: &str, default: &str) -> Duration {
-        Duration::from_secs_f64(match self.text(name, default).parse::<f64>() {
+    /// Whether the standard variables of OpenTelemetry name a collector for a signal: `endpoint`
+    /// and `exporter` are those of the signal.
+    fn exports(&self, endpoint: &Setting, exporter: &Setting) -> bool {
+        let is = |setting: &Setting, value: &str| {
+            self.some_text(setting).is_some_and(|text| text.eq_ignore_ascii_case(value))
+        };
+        let named = [&table::OTLP_ENDPOINT, endpoint].map(|setting| self.some_text(setting));
+        let off = [is(&table::SDK_DISABLED, "true"), is(exporter, "none")];
+        named.iter().any(Option::is_some) && !off.contains(&true)
+    }
+
+    fn flag(&mut self, setting: &Setting) -> bool {
+        match self.text(setting).as_str() {
+            "1" | "true" | "yes" => true,
+            "0" | "false" | "no" => false,
+            _ => self.complain(setting, "is neither 1 nor 0"),
+        }
+    }
+
+    fn seconds(&mut self, setting: &Setting) -> Duration {
+        Duration::from_secs_f64(match self.text(setting).parse::<f64>() {
             Ok(seconds) if (0.0..=1e6).contains(&seconds) => seconds,
-            _ => self.complain(name, "is not a number of seconds from 0 to 1000000"),
+            _ => self.complain(setting, "is not a number of seconds from 0 to 1000000"),
         })
     }
 
-    fn parsed<T>(&mut self, name: &str, default: &str) -> T
+    fn parsed<T>(&mut self, setting: &Setting) -> T
     where
         T: Parseable + FromStr<Err: std::fmt::Display>,
     {
-        match self.text(name, default).parse() {
+        match self.text(setting).parse() {
             Ok(value) => value,
             Err(error) => {
                 let what = T::EXPECTED.map_or_else(|| error.to_string(), str::to_owned);
-                self.complain(name, &what)
+                self.complain(setting, &what)
             }
         }
     }
 
     /// Notes the complaint and goes on with any value: the settings are not going to be used.
-    fn complain<T: Parseable>(&mut self, name: &str, what: &str) -> T {
-        let _infallible = write!(self.bad, " {name} {what};");
+    fn complain<T: Parseable>(&mut self, setting: &Setting, what: &str) -> T {
+        let _infallible = write!(self.bad, " {} {what};", setting.name);
         T::placeholder()
     }
 }
@@ -476,13 +485,12 @@ placeholder! {
 
 /// Address ranges; a text without any is a mistake, since it would let nobody in.
 fn admin_allowed(source: &mut Source<'_>) -> Option<AddressRanges> {
-    const NAME: &str = "BATON_ADMIN_ALLOWED_CIDRS";
-    let text = source.some_text(NAME)?;
+    let text = source.some_text(&table::ADMIN_ALLOWED_CIDRS)?;
     match text.parse::<AddressRanges>() {
         Ok(ranges) if ranges != AddressRanges::default() => Some(ranges),
         _ => {
             let what = "is no list of ranges like 203.0.113.0/24,2001:db8::/32";
-            let _unused: bool = source.complain(NAME, what);
+            let _unused: bool = source.complain(&table::ADMIN_ALLOWED_CIDRS, what);
             None
         }
     }
@@ -491,9 +499,9 @@ fn admin_allowed(source: &mut Source<'_>) -> Option<AddressRanges> {
 /// The local stores that `cargo lambda watch` has its functions use. Whoever names tables or an
 /// endpoint means those: cargo-lambda's own settings cannot be overridden from outside.
 fn local_stores(source: &Source<'_>) -> Option<String> {
-    let named = ["BATON_CONFIG_TABLE", "AWS_ENDPOINT_URL"];
-    let is_named = named.iter().any(|name| source.some_text(name).is_some());
-    source.some_text("BATON_LOCAL_STORES").filter(|_| !is_named)
+    let named = [&table::CONFIG_TABLE, &table::AWS_ENDPOINT_URL];
+    let is_named = named.iter().any(|setting| source.some_text(setting).is_some());
+    source.some_text(&table::LOCAL_STORES).filter(|_| !is_named)
 }
 
 /// The shortest admin token that is taken, in characters: it is asked for from the whole internet.
@@ -501,25 +509,24 @@ const ADMIN_TOKEN_MIN: usize = 16;
 
 /// The admin token, if it is set and not one that is quickly guessed.
 fn admin_token(source: &mut Source<'_>) -> Option<Secret> {
-    const NAME: &str = "BATON_ADMIN_TOKEN";
-    let text = source.some_text(NAME)?;
+    let text = source.some_text(&table::ADMIN_TOKEN)?;
     if text.chars().count() < ADMIN_TOKEN_MIN {
         let what = format!(
             "has fewer than {ADMIN_TOKEN_MIN} characters and can be guessed; \
              `openssl rand -base64 32` makes a good one"
         );
-        let _unused: bool = source.complain(NAME, &what);
+        let _unused: bool = source.complain(&table::ADMIN_TOKEN, &what);
     }
     Some(Secret::new(text))
 }
 
 /// An address that clients can be told, without a slash at its end.
 fn relay_url(source: &mut Source<'_>) -> Option<String> {
-    let text = source.some_text("BATON_RELAY_URL")?;
+    let text = source.some_text(&table::RELAY_URL)?;
     let fits = text.starts_with("https://") || text.starts_with("http://");
     if !fits || text.contains(char::is_whitespace) {
         let _unused: bool =
-            source.complain("BATON_RELAY_URL", "is no address like https://llm.example.com");
+            source.complain(&table::RELAY_URL, "is no address like https://llm.example.com");
     }
     Some(text.trim_end_matches('/').to_owned())
 }

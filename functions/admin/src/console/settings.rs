@@ -29,7 +29,7 @@ async fn page(guest: &Guest, tried: Option<&Tried>) -> Outcome<Vec<Block>> {
     let changed = super::show::time(&view["updated_at"]);
     blocks.push(Block::Facts(vec![("Changed".into(), changed)]));
     blocks.push(Block::Text(
-        "Environment variables (BATON_…) are set where each process is started; the README lists them.".into(),
+        "Environment variables (BATON_…) set everything else where the process starts; see \"Settings\" in the documentation.".into(),
     ));
     Ok(blocks)
 }

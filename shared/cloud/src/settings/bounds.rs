@@ -2,7 +2,7 @@
 //!
 //! `docs/reference/bounds.md` has a row for each of them.
 
-use super::Source;
+use super::{Source, table};
 use std::time::Duration;
 
 /// Bounds on what clients and upstreams may send.
@@ -43,21 +43,21 @@ pub struct InputBounds {
 impl InputBounds {
     pub(super) fn read(source: &mut Source<'_>) -> Self {
         Self {
-            head: source.seconds("BATON_HEAD_SECONDS", "30"),
-            keep_alive: source.seconds("BATON_KEEP_ALIVE_SECONDS", "75"),
-            body: source.seconds("BATON_BODY_SECONDS", "300"),
-            body_stall: source.seconds("BATON_BODY_STALL_SECONDS", "20"),
-            body_bytes_per_second: source.parsed("BATON_BODY_BYTES_PER_SECOND", "1024"),
-            unread: source.seconds("BATON_UNREAD_SECONDS", "120"),
-            held_bytes: source.parsed("BATON_HELD_BYTES_MAX", "134217728"),
-            held_bytes_per_key: source.parsed("BATON_HELD_BYTES_PER_KEY", "67108864"),
-            connections: source.parsed("BATON_CONNECTIONS_MAX", "10000"),
-            connections_per_address: source.parsed("BATON_CONNECTIONS_PER_ADDRESS", "4000"),
-            waiting_requests: source.parsed("BATON_WAITING_REQUESTS_MAX", "2048"),
-            wrong_keys_per_minute: source.parsed("BATON_WRONG_KEYS_PER_MINUTE", "60"),
-            answer_bytes: source.parsed("BATON_ANSWER_BYTES_MAX", "33554432"),
-            first_event_bytes: source.parsed("BATON_FIRST_EVENT_BYTES_MAX", "1048576"),
-            stop: source.seconds("BATON_STOP_SECONDS", "60"),
+            head: source.seconds(&table::HEAD_SECONDS),
+            keep_alive: source.seconds(&table::KEEP_ALIVE_SECONDS),
+            body: source.seconds(&table::BODY_SECONDS),
+            body_stall: source.seconds(&table::BODY_STALL_SECONDS),
+            body_bytes_per_second: source.parsed(&table::BODY_BYTES_PER_SECOND),
+            unread: source.seconds(&table::UNREAD_SECONDS),
+            held_bytes: source.parsed(&table::HELD_BYTES_MAX),
+            held_bytes_per_key: source.parsed(&table::HELD_BYTES_PER_KEY),
+            connections: source.parsed(&table::CONNECTIONS_MAX),
+            connections_per_address: source.parsed(&table::CONNECTIONS_PER_ADDRESS),
+            waiting_requests: source.parsed(&table::WAITING_REQUESTS_MAX),
+            wrong_keys_per_minute: source.parsed(&table::WRONG_KEYS_PER_MINUTE),
+            answer_bytes: source.parsed(&table::ANSWER_BYTES_MAX),
+            first_event_bytes: source.parsed(&table::FIRST_EVENT_BYTES_MAX),
+            stop: source.seconds(&table::STOP_SECONDS),
         }
     }
 }

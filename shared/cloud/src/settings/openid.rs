@@ -1,6 +1,6 @@
 //! Variables of the console and of its identity provider.
 
-use super::{Parseable, Source};
+use super::{Parseable, Source, table};
 use baton_domain::identity::{AdminClaim, Allowed, Policy};
 use baton_domain::key::Role;
 use baton_domain::secret::Secret;
@@ -21,39 +21,39 @@ pub struct OpenIdSettings {
 
 /// Reads the provider's variables. Without an issuer there is none.
 pub(super) fn read(source: &mut Source<'_>) -> Option<OpenIdSettings> {
-    let issuer = source.some_text("BATON_OIDC_ISSUER")?;
-    let client_id = source.text("BATON_OIDC_CLIENT_ID", "");
+    let issuer = source.some_text(&table::OIDC_ISSUER)?;
+    let client_id = source.text(&table::OIDC_CLIENT_ID);
     if client_id.is_empty() {
-        let _unused: bool = source.complain("BATON_OIDC_CLIENT_ID", "is not set");
+        let _unused: bool = source.complain(&table::OIDC_CLIENT_ID, "is not set");
     }
-    let allowed: Allowed = source.parsed("BATON_OIDC_ALLOWED", "");
-    let creates_users = source.flag("BATON_OIDC_CREATE_USERS");
+    let allowed: Allowed = source.parsed(&table::OIDC_ALLOWED);
+    let creates_users = source.flag(&table::OIDC_CREATE_USERS);
     if creates_users && allowed.is_empty() {
         let what = "is not set: who may become a user? (`*` is everybody at the issuer)";
-        let _unused: bool = source.complain("BATON_OIDC_ALLOWED", what);
+        let _unused: bool = source.complain(&table::OIDC_ALLOWED, what);
     }
-    let admin_claim = source.some_text("BATON_OIDC_ADMIN_CLAIM");
+    let admin_claim = source.some_text(&table::OIDC_ADMIN_CLAIM);
     let admin_claim = admin_claim.and_then(|text| match text.parse::<AdminClaim>() {
         Ok(claim) => Some(claim),
         Err(why) => {
-            let _unused: bool = source.complain("BATON_OIDC_ADMIN_CLAIM", why);
+            let _unused: bool = source.complain(&table::OIDC_ADMIN_CLAIM, why);
             None
         }
     });
-    let DefaultRole(default_role) = source.parsed("BATON_OIDC_DEFAULT_ROLE", "member");
-    let client_secret = source.secret("BATON_OIDC_CLIENT_SECRET");
+    let DefaultRole(default_role) = source.parsed(&table::OIDC_DEFAULT_ROLE);
+    let client_secret = source.secret(&table::OIDC_CLIENT_SECRET);
     let policy = Policy { allowed, admin_claim, default_role, creates_users };
     Some(OpenIdSettings { issuer, client_id, client_secret, policy })
 }
 
 /// `https://admin.example.com`, without a path.
 pub(super) fn console_origin(source: &mut Source<'_>) -> Option<String> {
-    let text = source.some_text("BATON_CONSOLE_ORIGIN")?;
+    let text = source.some_text(&table::CONSOLE_ORIGIN)?;
     let origin = text.trim_end_matches('/').to_ascii_lowercase();
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
         let what = "is no origin like https://admin.example.com";
-        let _unused: bool = source.complain("BATON_CONSOLE_ORIGIN", what);
+        let _unused: bool = source.complain(&table::CONSOLE_ORIGIN, what);
     }
     Some(origin)
 }

@@ -1,0 +1,117 @@
+//! The generated references: `docs/reference/settings.md`, `cli.md` and `api.md`. Each is compared
+//! with what the code says today. With `BATON_WRITE_DOCS=1` this test writes it instead.
+
+mod api;
+mod cli;
+mod settings;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use baton_cloud::settings::table::SETTINGS;
+use baton_tests::house::House;
+
+use crate::tidy::{files, none, read, root};
+
+const RENEW: &str = "BATON_WRITE_DOCS=1 cargo test -p baton-tests --test it references";
+/// Names of another kind: variables of tests and scripts, of examples for clients, and constants.
+const NO_SETTINGS: [&str; 8] = [
+    "BATON_CI_CACHE",
+    "BATON_KEY",
+    "BATON_REQUEST_ID",
+    "BATON_SEED",
+    "BATON_SEEDS",
+    "BATON_TEST_BINARY",
+    "BATON_TEST_CHILD_DIR",
+    "BATON_WRITE_DOCS",
+];
+
+/// Compares a reference with `wanted`, or writes it.
+#[track_caller]
+fn keep(name: &str, wanted: &str) {
+    let path = root().join("docs/reference").join(name);
+    if std::fs::read_to_string(&path).is_ok_and(|text| text == wanted) {
+        return;
+    }
+    if std::env::var_os("BATON_WRITE_DOCS").is_some() {
+        std::fs::write(&path, wanted).expect("the reference can be written");
+        return;
+    }
+    panic!("docs/reference/{name} is stale. This command renews it:\n{RENEW}");
+}
+
+/// The first lines of a generated page.
+fn head(title: &str, source: &str) -> String {
+    format!("# {title}\n\n<!-- Generated from {source}. Do not edit; renew it:\n{RENEW} -->\n\n")
+}
+
+/// Text that stands in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
+}
+
+#[test]
+fn settings_reference_is_fresh() {
+    keep("settings.md", &settings::page());
+}
+
+#[test]
+fn command_line_reference_is_fresh() {
+    keep("cli.md", &cli::page());
+}
+
+#[tokio::test]
+async fn api_reference_is_fresh() {
+    let house = House::empty().await;
+    let document = house.admin().get("/openapi.json").await.ok().json();
+    keep("api.md", &api::page(&document));
+}
+
+/// The names of variables in a text, of the kinds that Baton's settings are of.
+fn variables(text: &str) -> BTreeSet<&str> {
+    let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let words = text.split(|c| !is_of_name(c));
+    let prefixes = ["BATON_", "OTEL_"];
+    words
+        .filter(|word| {
+            let rest = prefixes.iter().find_map(|prefix| word.strip_prefix(prefix));
+            *word == "ANTHROPIC_API_KEY" || rest.is_some_and(|rest| !rest.is_empty())
+        })
+        .collect()
+}
+
+/// Whether it is deployed, or read by people.
+fn is_of_product(path: &Path) -> bool {
+    let folders = ["shared", "functions", "cli", "infra", "docs"];
+    let is_inside = folders.iter().any(|folder| path.starts_with(folder));
+    let text = ["rs", "md", "yaml", "toml", "html"];
+    let is_text = path.extension().is_some_and(|ending| text.iter().any(|text| ending == *text));
+    is_text && (is_inside || path.parent() == Some(Path::new("")))
+}
+
+#[test]
+fn every_variable_that_is_named_is_in_the_table_of_settings() {
+    let table: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    let unknown = files().into_iter().filter(|path| is_of_product(path)).flat_map(|path| {
+        let text = read(&path);
+        // A name that ends in `_` is the beginning of several.
+        let is_known = |name: &str| {
+            table.contains(name)
+                || NO_SETTINGS.contains(&name)
+                || (name.ends_with('_') && table.iter().any(|known| known.starts_with(name)))
+        };
+        let names = variables(&text).into_iter().filter(|name| !is_known(name));
+        names.map(|name| format!("{}: {name}", path.display())).collect::<Vec<_>>()
+    });
+    none("settings are in shared/cloud/src/settings/table.rs", unknown);
+}
+
+#[test]
+fn the_template_sets_what_the_table_says() {
+    let template = read(Path::new("template.yaml"));
+    let keys = template.lines().filter_map(|line| line.trim().split_once(':'));
+    let set: BTreeSet<&str> =
+        keys.map(|(key, _)| key).filter(|key| key.starts_with("BATON_")).collect();
+    let marked = SETTINGS.iter().filter(|setting| setting.is_set_by_template);
+    assert_eq!(set, marked.map(|setting| setting.name).collect());
+}
