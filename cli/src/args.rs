@@ -3,9 +3,9 @@
 
 #![expect(missing_docs, clippy::doc_markdown, reason = "comments here are help texts")]
 
-use crate::doctor::Doctor;
-use crate::import::Import;
-use crate::operate::Office;
+use crate::doctor::DoctorArgs;
+use crate::import::ImportArgs;
+use crate::operate::AdminTargetArgs;
 use crate::operate::account::AccountCommand;
 use crate::operate::alert::AlertCommand;
 use crate::operate::audit::AuditCommand;
@@ -33,16 +33,16 @@ are environment variables; see \"Settings\" in the documentation."
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<CliCommand>,
 }
 
 /// What the program can do.
 #[derive(Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the whole system on this machine: relay, admin API, stores, queue, stats, refresh
     Up {
         #[command(flatten)]
-        place: Place,
+        place: ServerArgs,
         /// Offer only the stores, over HTTP at BATON_STORES_LISTEN, for `cargo lambda watch`
         #[arg(long, env = table::ONLY_STORES.name)]
         only_stores: bool,
@@ -50,7 +50,7 @@ pub enum Command {
     /// Run relay and admin API against the AWS resources that the environment names
     Serve {
         #[command(flatten)]
-        place: Place,
+        place: ServerArgs,
     },
     /// Ask a relay on this machine whether it serves, for containers that have no `curl`
     Health {
@@ -60,70 +60,70 @@ pub enum Command {
     /// Upstream accounts
     Account {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: AccountCommand,
     },
     /// Groups of accounts
     Group {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: GroupCommand,
     },
     /// Keys for people and pipelines
     Key {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: KeyCommand,
     },
     /// People and pipelines that keys belong to
     User {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: UserCommand,
     },
     /// Spend limits: what each person may spend in a day, a week or a month
     Limit {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: LimitCommand,
     },
     /// Where operators are told of limits and accounts
     Alert {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: AlertCommand,
     },
     /// What was used, summed up or request by request
     Usage {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(flatten)]
         what: UsageCommand,
     },
     /// What models cost
     Price {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: PriceCommand,
     },
     /// Who changed what
     Audit {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         #[command(subcommand)]
         what: AuditCommand,
     },
     /// Look at a deployment from outside, as its clients see it, and say what to do
-    Doctor(Box<Doctor>),
+    Doctor(Box<DoctorArgs>),
     /// Take keys, limits, groups and accounts over from another relay
-    Import(Box<Import>),
+    Import(Box<ImportArgs>),
     /// The Batons that you work with: addresses and tokens by name
     Profile {
         #[command(subcommand)]
@@ -137,22 +137,22 @@ pub enum Command {
     /// Send usage records again that could not be stored, once the cause is removed
     Redrive {
         #[command(flatten)]
-        office: Office,
+        office: AdminTargetArgs,
         /// Records that were written into a log in full instead, as JSON lines or text
         #[arg(long)]
         file: Option<PathBuf>,
     },
 }
 
-impl Default for Command {
+impl Default for CliCommand {
     fn default() -> Self {
-        Self::Up { place: Place::default(), only_stores: false }
+        Self::Up { place: ServerArgs::default(), only_stores: false }
     }
 }
 
 /// Where to listen and to keep files; each overrides the environment variable of the same name.
 #[derive(ClapArgs, Default)]
-pub struct Place {
+pub struct ServerArgs {
     #[arg(long, help = table::LISTEN.flag_help("Where the relay listens"))]
     listen: Option<SocketAddr>,
     #[arg(long, help = table::ADMIN_LISTEN.flag_help("Where admin API and console listen"))]
@@ -163,9 +163,9 @@ pub struct Place {
     log_format: Option<LogFormat>,
 }
 
-impl Place {
+impl ServerArgs {
     /// The settings with what the flags say.
-    pub fn over(self, settings: Settings) -> Settings {
+    pub fn apply_to(self, settings: Settings) -> Settings {
         Settings {
             listen: self.listen.unwrap_or(settings.listen),
             admin_listen: self.admin_listen.unwrap_or(settings.admin_listen),

@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use std::io::Write as _;
 
 /// Prints the script for `shell`.
-pub(crate) fn run(shell: Shell) {
+pub(crate) fn print_completions(shell: Shell) {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "baton", &mut script);
     let _closed = std::io::stdout().lock().write_all(&script);

@@ -5,7 +5,7 @@
 //! the idle are found by [`crate::connections`].
 
 use baton_cloud::client_address::PeerAddress;
-use baton_cloud::peer::Peer;
+use baton_cloud::peer_connection::PeerConnection;
 use bytes::{Buf, Bytes};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -41,20 +41,20 @@ const ABANDONED_MAX: u32 = 100;
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What is known of a connection.
-pub(crate) struct Connection {
+pub(crate) struct ClientConnection {
     /// Its number among those of its listener.
     pub(crate) number: u64,
     address: IpAddr,
-    peer: Peer,
+    peer: PeerConnection,
     opened: Instant,
     is_http1: AtomicBool,
-    traffic: Traffic,
-    answers: Mutex<Vec<Weak<Answering>>>,
+    traffic: ConnectionTraffic,
+    answers: Mutex<Vec<Weak<OpenRequest>>>,
     closed: Notify,
 }
 
 #[derive(Default)]
-struct Traffic {
+struct ConnectionTraffic {
     read: AtomicU64,
     written: AtomicU64,
     /// Of what was read, the bodies.
@@ -72,22 +72,22 @@ struct Traffic {
 
 /// How long a connection may do what.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
+pub(crate) struct ConnectionTimeouts {
     pub(crate) head: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) unread: Duration,
 }
 
-impl Connection {
+impl ClientConnection {
     /// A connection from `address`, just opened.
     pub(crate) fn new(number: u64, address: IpAddr) -> Self {
         Self {
             number,
             address,
-            peer: Peer::default(),
+            peer: PeerConnection::default(),
             opened: Instant::now(),
             is_http1: AtomicBool::new(false),
-            traffic: Traffic::default(),
+            traffic: ConnectionTraffic::default(),
             answers: Mutex::default(),
             closed: Notify::new(),
         }
@@ -105,7 +105,7 @@ impl Connection {
         self.traffic.open.load(Ordering::Relaxed) == 0
     }
 
-    pub(crate) fn is_http1(&self, is_http1: bool) {
+    pub(crate) fn set_http1(&self, is_http1: bool) {
         self.is_http1.store(is_http1, Ordering::Relaxed);
     }
 
@@ -120,13 +120,13 @@ impl Connection {
     }
 
     /// Milliseconds since it was opened, and never 0.
-    fn now(&self) -> u64 {
+    fn millis_since_opened(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Why it is kept no longer, if it is not.
-    pub(crate) fn is_over(&self, times: &Times) -> Option<&'static str> {
-        let now = self.now();
+    pub(crate) fn close_reason(&self, times: &ConnectionTimeouts) -> Option<&'static str> {
+        let now = self.millis_since_opened();
         let is_past =
             |since: u64, time: Duration| u128::from(now.saturating_sub(since)) > time.as_millis();
         let traffic = &self.traffic;
@@ -151,12 +151,12 @@ impl Connection {
         unread.then_some("its client does not read the answer")
     }
 
-    fn has_read(&self, bytes: usize) -> io::Result<()> {
+    fn count_read_bytes(&self, bytes: usize) -> io::Result<()> {
         let traffic = &self.traffic;
         let bytes = bytes as u64;
         let read = traffic.read.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if self.is_idle() && traffic.head_since.load(Ordering::Relaxed) == 0 {
-            traffic.head_since.store(self.now(), Ordering::Relaxed);
+            traffic.head_since.store(self.millis_since_opened(), Ordering::Relaxed);
         }
         let bodies = traffic.bodies.load(Ordering::Relaxed);
         // Most of the time no more has to be looked at. What is announced of bodies is read ahead.
@@ -168,19 +168,19 @@ impl Connection {
         let allowed = OVERHEAD_BYTES
             + requests.saturating_mul(OVERHEAD_BYTES_PER_REQUEST)
             + traffic.written.load(Ordering::Relaxed) / 2
-            + self.now() / 1000 * OVERHEAD_BYTES_PER_SECOND;
+            + self.millis_since_opened() / 1000 * OVERHEAD_BYTES_PER_SECOND;
         if overhead <= allowed {
             return Ok(());
         }
         Err(io::Error::other("the client sends much, and no request comes of it"))
     }
 
-    fn begin(self: &Arc<Self>) -> Arc<Answering> {
+    fn begin_request(self: &Arc<Self>) -> Arc<OpenRequest> {
         let traffic = &self.traffic;
         traffic.requests.fetch_add(1, Ordering::Relaxed);
         traffic.open.fetch_add(1, Ordering::Relaxed);
         traffic.head_since.store(0, Ordering::Relaxed);
-        let answering = Arc::new(Answering {
+        let answering = Arc::new(OpenRequest {
             connection: Arc::clone(self),
             handed_at: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
@@ -194,8 +194,8 @@ impl Connection {
 }
 
 /// A request that is under way.
-pub(crate) struct Answering {
-    connection: Arc<Connection>,
+pub(crate) struct OpenRequest {
+    connection: Arc<ClientConnection>,
     /// When the last piece was handed to the connection, until the next one is asked for.
     handed_at: AtomicU64,
     is_finished: AtomicBool,
@@ -203,10 +203,10 @@ pub(crate) struct Answering {
     is_late: AtomicBool,
 }
 
-impl Drop for Answering {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         let traffic = &self.connection.traffic;
-        traffic.idle_since.store(self.connection.now(), Ordering::Relaxed);
+        traffic.idle_since.store(self.connection.millis_since_opened(), Ordering::Relaxed);
         traffic.open.fetch_sub(1, Ordering::Relaxed);
         if self.is_finished.load(Ordering::Relaxed) {
             traffic.finished.fetch_add(1, Ordering::Relaxed);
@@ -224,15 +224,15 @@ impl Drop for Answering {
 /// A connection's bytes, counted.
 pub(crate) struct CountedStream {
     stream: TcpStream,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
 }
 
 impl CountedStream {
-    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(stream: TcpStream, connection: Arc<ClientConnection>) -> Self {
         Self { stream, connection }
     }
 
-    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn count_written_bytes(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &result {
             self.connection.traffic.written.fetch_add(*count as u64, Ordering::Relaxed);
         }
@@ -249,7 +249,7 @@ impl AsyncRead for CountedStream {
         let this = self.get_mut();
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        Poll::Ready(this.connection.has_read(buffer.filled().len() - before))
+        Poll::Ready(this.connection.count_read_bytes(buffer.filled().len() - before))
     }
 }
 
@@ -261,7 +261,7 @@ impl AsyncWrite for CountedStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.wrote(result)
+        this.count_written_bytes(result)
     }
 
     fn poll_write_vectored(
@@ -271,7 +271,7 @@ impl AsyncWrite for CountedStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
-        this.wrote(result)
+        this.count_written_bytes(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -290,7 +290,7 @@ impl AsyncWrite for CountedStream {
 /// The body of a request, counted, and perhaps bounded in time.
 pub(crate) struct CountedBody {
     body: Incoming,
-    answering: Arc<Answering>,
+    answering: Arc<OpenRequest>,
     late: Option<Pin<Box<Sleep>>>,
 }
 
@@ -339,7 +339,7 @@ impl Body for CountedBody {
 /// A service for one connection, which knows what is under way.
 pub(crate) struct CountedService<S> {
     service: S,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
     /// The time for a body, where the service has none of its own.
     body_time: Option<Duration>,
 }
@@ -347,7 +347,7 @@ pub(crate) struct CountedService<S> {
 impl<S> CountedService<S> {
     pub(crate) fn new(
         service: S,
-        connection: Arc<Connection>,
+        connection: Arc<ClientConnection>,
         body_time: Option<Duration>,
     ) -> Self {
         Self { service, connection, body_time }
@@ -365,7 +365,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let answering = self.connection.begin();
+        let answering = self.connection.begin_request();
         let is_too_large = head_bytes(&request) > HEAD_BYTES_MAX;
         let version = request.version();
         let mut service = self.service.clone();
@@ -391,7 +391,7 @@ where
 
 /// The answer to a head that is too large. A connection of HTTP/1 ends with it, since its body is not
 /// read.
-fn head_too_large<B>(answering: Arc<Answering>, version: Version) -> Response<CountedAnswer<B>> {
+fn head_too_large<B>(answering: Arc<OpenRequest>, version: Version) -> Response<CountedAnswer<B>> {
     let mut answer = Response::new(CountedAnswer { body: None, answering });
     *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     if version <= Version::HTTP_11 {
@@ -414,7 +414,7 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 /// The body of an answer, which knows whether its client reads.
 pub(crate) struct CountedAnswer<B> {
     body: Option<B>,
-    answering: Arc<Answering>,
+    answering: Arc<OpenRequest>,
 }
 
 impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
@@ -434,7 +434,9 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
         };
         match &frame {
             Some(Ok(_)) => {
-                answering.handed_at.store(answering.connection.now(), Ordering::Relaxed);
+                answering
+                    .handed_at
+                    .store(answering.connection.millis_since_opened(), Ordering::Relaxed);
                 if this.body.as_ref().is_none_or(Body::is_end_stream) {
                     answering.is_finished.store(true, Ordering::Relaxed);
                 }
@@ -458,12 +460,12 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
 }
 
 #[cfg(test)]
-impl Connection {
+impl ClientConnection {
     pub(crate) fn authenticate_for_test(&self) {
-        self.peer.authenticate();
+        self.peer.mark_authenticated();
     }
 
-    pub(crate) fn begin_for_test(self: &Arc<Self>) -> Arc<Answering> {
-        self.begin()
+    pub(crate) fn begin_for_test(self: &Arc<Self>) -> Arc<OpenRequest> {
+        self.begin_request()
     }
 }

@@ -3,7 +3,7 @@
 //! Where there is no room, the oldest connection that has shown no valid credential goes, then the
 //! one that is idle. A connection with a valid credential and a request under way is kept.
 
-use crate::connection::{Connection, Times};
+use crate::connection::{ClientConnection, ConnectionTimeouts};
 use baton_cloud::client_address::AddressRanges;
 use baton_cloud::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How many connections a listener keeps, and for how long they may do what.
 #[derive(Debug, Clone)]
-pub(crate) struct Rules {
+pub(crate) struct ConnectionRules {
     pub(crate) in_all: usize,
     pub(crate) per_address: usize,
-    pub(crate) times: Times,
+    pub(crate) times: ConnectionTimeouts,
     /// For the body of a request, where the service has no time of its own.
     pub(crate) body_time: Option<Duration>,
     /// Their connections are many clients'.
@@ -30,14 +30,14 @@ const RELAY_PERCENT: u64 = 45;
 /// The same for the admin API and the console.
 const ADMIN_PERCENT: u64 = 10;
 
-impl Rules {
+impl ConnectionRules {
     /// Those of the relay's listener, in a process that may open `files`.
-    pub(crate) fn of_relay(settings: &Settings, files: u64) -> Self {
+    pub(crate) fn for_relay(settings: &Settings, files: u64) -> Self {
         Self::new(settings, files, RELAY_PERCENT)
     }
 
     /// Those of the admin API's listener.
-    pub(crate) fn of_admin(settings: &Settings, files: u64) -> Self {
+    pub(crate) fn for_admin(settings: &Settings, files: u64) -> Self {
         Self { body_time: Some(settings.bounds.head), ..Self::new(settings, files, ADMIN_PERCENT) }
     }
 
@@ -48,7 +48,7 @@ impl Rules {
         Self {
             in_all: bounds.connections.min(share).max(1),
             per_address: bounds.connections_per_address.max(1),
-            times: Times { head, keep_alive, unread },
+            times: ConnectionTimeouts { head, keep_alive, unread },
             body_time: None,
             trusted_proxies: settings.trusted_proxies.clone(),
         }
@@ -56,7 +56,7 @@ impl Rules {
 
     /// How often connections are looked at: often enough for the shortest time.
     fn interval(&self) -> Duration {
-        let Times { head, keep_alive, unread } = self.times;
+        let ConnectionTimeouts { head, keep_alive, unread } = self.times;
         let shortest = head.min(keep_alive).min(unread);
         (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
     }
@@ -64,33 +64,33 @@ impl Rules {
 
 /// The connections of one listener. Cloning shares them.
 #[derive(Clone)]
-pub(crate) struct Connections(Arc<Shared>);
+pub(crate) struct ConnectionSet(Arc<ConnectionSetInner>);
 
-struct Shared {
-    rules: Rules,
-    state: Mutex<State>,
+struct ConnectionSetInner {
+    rules: ConnectionRules,
+    state: Mutex<OpenConnections>,
 }
 
 #[derive(Default)]
-struct State {
+struct OpenConnections {
     next: u64,
     /// By the order in which they came.
-    open: BTreeMap<u64, Arc<Connection>>,
+    open: BTreeMap<u64, Arc<ClientConnection>>,
     per_address: HashMap<IpAddr, usize>,
 }
 
-impl Connections {
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self(Arc::new(Shared { rules, state: Mutex::default() }))
+impl ConnectionSet {
+    pub(crate) fn new(rules: ConnectionRules) -> Self {
+        Self(Arc::new(ConnectionSetInner { rules, state: Mutex::default() }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OpenConnections> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes room for a connection from `address` and takes it in; `None` where there is none:
     /// all others have a valid credential and a request under way.
-    pub(crate) fn admit(&self, address: IpAddr) -> Option<Arc<Connection>> {
+    pub(crate) fn admit(&self, address: IpAddr) -> Option<Arc<ClientConnection>> {
         let rules = &self.0.rules;
         let address = address.to_canonical();
         let mut state = self.state();
@@ -120,8 +120,8 @@ impl Connections {
     }
 
     /// Forgets one that has ended.
-    pub(crate) fn remove(&self, connection: &Connection) {
-        self.state().remove(connection.number);
+    pub(crate) fn remove_connection(&self, connection: &ClientConnection) {
+        self.state().remove_by_number(connection.number);
     }
 
     /// Closes all of them; how many there were.
@@ -133,7 +133,7 @@ impl Connections {
 
     fn close_overdue(&self) {
         for connection in self.state().open.values() {
-            if let Some(why) = connection.is_over(&self.0.rules.times) {
+            if let Some(why) = connection.close_reason(&self.0.rules.times) {
                 tracing::debug!("a connection is closed: {why}");
                 connection.close();
             }
@@ -154,16 +154,16 @@ impl Connections {
     }
 }
 
-impl State {
-    fn insert(&mut self, address: IpAddr) -> Arc<Connection> {
-        let connection = Arc::new(Connection::new(self.next, address));
+impl OpenConnections {
+    fn insert(&mut self, address: IpAddr) -> Arc<ClientConnection> {
+        let connection = Arc::new(ClientConnection::new(self.next, address));
         *self.per_address.entry(address).or_default() += 1;
         self.open.insert(self.next, Arc::clone(&connection));
         self.next += 1;
         connection
     }
 
-    fn remove(&mut self, number: u64) {
+    fn remove_by_number(&mut self, number: u64) {
         let Some(connection) = self.open.remove(&number) else { return };
         let address = connection.address();
         if let Some(count) = self.per_address.get_mut(&address) {
@@ -175,17 +175,18 @@ impl State {
     }
 
     /// Closes the oldest of those that `is_meant` which may go, if there is one.
-    fn close_one(&mut self, is_meant: impl Fn(&Connection) -> bool) -> bool {
-        let first = |may_go: &dyn Fn(&Connection) -> bool| {
+    fn close_one(&mut self, is_meant: impl Fn(&ClientConnection) -> bool) -> bool {
+        let first = |may_go: &dyn Fn(&ClientConnection) -> bool| {
             let found = self.open.iter().find(|(_, one)| is_meant(one) && may_go(one));
             found.map(|(number, _)| *number)
         };
-        let number = first(&|one| !one.is_authenticated()).or_else(|| first(&Connection::is_idle));
+        let number =
+            first(&|one| !one.is_authenticated()).or_else(|| first(&ClientConnection::is_idle));
         let Some(number) = number else { return false };
         if let Some(connection) = self.open.get(&number) {
             connection.close();
         }
-        self.remove(number);
+        self.remove_by_number(number);
         true
     }
 }
@@ -194,23 +195,23 @@ impl State {
 mod tests {
     use super::*;
 
-    fn connections(in_all: usize, per_address: usize) -> Connections {
+    fn connections(in_all: usize, per_address: usize) -> ConnectionSet {
         let minute = Duration::from_mins(1);
-        Connections::new(Rules {
+        ConnectionSet::new(ConnectionRules {
             in_all,
             per_address,
-            times: Times { head: minute, keep_alive: minute, unread: minute },
+            times: ConnectionTimeouts { head: minute, keep_alive: minute, unread: minute },
             body_time: None,
             trusted_proxies: "10.0.0.0/8".parse().unwrap(),
         })
     }
 
-    fn open(connections: &Connections) -> Vec<u64> {
+    fn open(connections: &ConnectionSet) -> Vec<u64> {
         connections.state().open.keys().copied().collect()
     }
 
     #[tokio::test]
-    async fn the_oldest_without_a_credential_goes_then_the_idle_and_never_who_is_at_work() {
+    async fn oldest_unauthenticated_connection_is_closed_first_and_busy_ones_never() {
         let connections = connections(3, 100);
         let from = |last: u8| IpAddr::from([192, 0, 2, last]);
         let first = connections.admit(from(1)).unwrap();
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_takes_no_room_from_others_and_a_proxy_is_no_address() {
+    async fn connections_are_limited_per_address_but_not_for_proxies() {
         let connections = connections(100, 2);
         let from = |first: u8, last: u8| IpAddr::from([first, 0, 2, last]);
         for _ in 0..5 {

@@ -6,7 +6,7 @@ use baton_domain::secret::Secret;
 
 /// What the shell says about Baton, about clients of it, and about proxies.
 #[derive(Default)]
-pub(crate) struct Environment {
+pub(crate) struct ShellEnvironment {
     /// `BATON_URL`: the admin API.
     pub(crate) url: Option<String>,
     /// `BATON_ADMIN_TOKEN`.
@@ -24,14 +24,14 @@ pub(crate) struct Environment {
 }
 
 /// `TOKIO_WORKER_THREADS`, which has to be known before anything runs.
-pub(crate) fn threads_asked() -> Option<String> {
+pub(crate) fn requested_threads() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the door of the operator's variables")]
     std::env::var(table::WORKER_THREADS.name).ok()
 }
 
-impl Environment {
+impl ShellEnvironment {
     /// Reads the process's environment; an empty variable counts as absent.
-    pub(crate) fn read() -> Self {
+    pub(crate) fn from_process() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the door of the operator's variables")]
         Self::from(|name| std::env::var(name).ok())
     }
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn variables_of_the_program_are_those_of_the_table() {
         let seen = RefCell::new(BTreeSet::from([table::WORKER_THREADS.name.to_owned()]));
-        let _environment = Environment::from(|name| {
+        let _environment = ShellEnvironment::from(|name| {
             seen.borrow_mut().insert(name.to_owned());
             None
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 
-use crate::Fail;
+use crate::CliError;
 
 /// Less than the timeout of any platform's check.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -14,17 +14,19 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When it does not answer in time, or not with success.
-pub(crate) async fn run(listen: SocketAddr) -> Result<(), Fail> {
+pub(crate) async fn check_health(listen: SocketAddr) -> Result<(), CliError> {
     let url = format!("http://{}/health", reachable(listen));
     // A proxy of the environment is for upstreams.
-    let client = Client::builder().no_proxy().timeout(PATIENCE).build().map_err(Fail::because)?;
+    let client =
+        Client::builder().no_proxy().timeout(PATIENCE).build().map_err(CliError::from_cause)?;
     let asked = client.get(&url).send().await;
-    let answer = asked
-        .map_err(|error| Fail::Failed(format!("{url} does not answer: {}", error.without_url())))?;
+    let answer = asked.map_err(|error| {
+        CliError::Failed(format!("{url} does not answer: {}", error.without_url()))
+    })?;
     if answer.status().is_success() {
         Ok(())
     } else {
-        Err(Fail::Failed(format!("{url} answers {}", answer.status())))
+        Err(CliError::Failed(format!("{url} answers {}", answer.status())))
     }
 }
 

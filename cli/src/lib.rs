@@ -8,25 +8,25 @@ mod connections;
 pub mod doctor;
 mod environment;
 mod health;
-mod http;
 pub mod import;
 mod observe;
 pub mod operate;
+mod output;
 pub mod profile;
 mod runtime;
-mod say;
 pub mod serve;
+mod server;
 pub mod up;
 
+pub use output::print_error;
 pub use runtime::runtime;
-pub use say::complain;
 
-use args::{Args, Command};
+use args::{Args, CliCommand};
 use baton_cloud::settings::Settings;
 
 /// Why the program ends badly: one line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
-pub enum Fail {
+pub enum CliError {
     /// Something went wrong; exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -38,7 +38,7 @@ pub enum Fail {
     Usage(String),
 }
 
-impl Fail {
+impl CliError {
     /// The program's exit code.
     pub fn code(&self) -> u8 {
         match self {
@@ -48,7 +48,7 @@ impl Fail {
     }
 
     /// A failure in the words of its cause.
-    pub fn because(cause: impl std::fmt::Display) -> Self {
+    pub fn from_cause(cause: impl std::fmt::Display) -> Self {
         Self::Failed(cause.to_string())
     }
 }
@@ -57,46 +57,62 @@ impl Fail {
 ///
 /// # Errors
 /// One line that says what to do about it.
-pub async fn run(args: Args) -> Result<(), Fail> {
+pub async fn run_command(args: Args) -> Result<(), CliError> {
     match args.command.unwrap_or_default() {
-        Command::Up { place, only_stores } => {
-            let settings =
-                place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
+        CliCommand::Up { place, only_stores } => {
+            let settings = place
+                .apply_to(Settings::from_env().map_err(|bad| CliError::Usage(bad.to_string()))?);
             if only_stores {
-                up::only_stores(&settings).await
+                up::serve_stores(&settings).await
             } else {
-                Box::pin(up::run(settings)).await
+                Box::pin(up::run_up(settings)).await
             }
         }
-        Command::Serve { place } => {
-            let settings =
-                place.over(Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?);
-            serve::run(settings).await
+        CliCommand::Serve { place } => {
+            let settings = place
+                .apply_to(Settings::from_env().map_err(|bad| CliError::Usage(bad.to_string()))?);
+            serve::run_server(settings).await
         }
-        Command::Health { listen } => {
-            let settings = Settings::from_env().map_err(|bad| Fail::Usage(bad.to_string()))?;
-            health::run(listen.unwrap_or(settings.listen)).await
+        CliCommand::Health { listen } => {
+            let settings = Settings::from_env().map_err(|bad| CliError::Usage(bad.to_string()))?;
+            health::check_health(listen.unwrap_or(settings.listen)).await
         }
-        Command::Account { office, what } => operate::account::run(&office.enter()?, what).await,
-        Command::Group { office, what } => operate::group::run(&office.enter()?, what).await,
-        Command::Key { office, what } => operate::key::run(&office.enter()?, what).await,
-        Command::Limit { office, what } => operate::limit::run(&office.enter()?, what).await,
-        Command::User { office, what } => operate::user::run(&office.enter()?, what).await,
-        Command::Price { office, what } => operate::price::run(&office.enter()?, what).await,
-        Command::Audit { office, what } => operate::audit::run(&office.enter()?, what).await,
-        Command::Alert { office, what } => operate::alert::run(&office.enter()?, what).await,
-        Command::Doctor(what) => doctor::run(*what).await,
-        Command::Import(what) => import::run(*what).await,
-        Command::Profile { what } => profile::run(what),
-        Command::Completions { shell } => {
-            completions::run(shell);
+        CliCommand::Account { office, what } => {
+            operate::account::run_account_command(&office.into_context()?, what).await
+        }
+        CliCommand::Group { office, what } => {
+            operate::group::run_group_command(&office.into_context()?, what).await
+        }
+        CliCommand::Key { office, what } => {
+            operate::key::run_key_command(&office.into_context()?, what).await
+        }
+        CliCommand::Limit { office, what } => {
+            operate::limit::run_limit_command(&office.into_context()?, what).await
+        }
+        CliCommand::User { office, what } => {
+            operate::user::run_user_command(&office.into_context()?, what).await
+        }
+        CliCommand::Price { office, what } => {
+            operate::price::run_price_command(&office.into_context()?, what).await
+        }
+        CliCommand::Audit { office, what } => {
+            operate::audit::run_audit_command(&office.into_context()?, what).await
+        }
+        CliCommand::Alert { office, what } => {
+            operate::alert::run_alert_command(&office.into_context()?, what).await
+        }
+        CliCommand::Doctor(what) => doctor::run_doctor(*what).await,
+        CliCommand::Import(what) => import::run_import(*what).await,
+        CliCommand::Profile { what } => profile::run_profile_command(what),
+        CliCommand::Completions { shell } => {
+            completions::print_completions(shell);
             Ok(())
         }
-        Command::Usage { office, what } => {
-            Box::pin(operate::usage::run(&office.enter()?, what)).await
+        CliCommand::Usage { office, what } => {
+            Box::pin(operate::usage::run_usage_command(&office.into_context()?, what)).await
         }
-        Command::Redrive { office, file } => {
-            operate::redrive::run(&office.enter()?, file.as_deref()).await
+        CliCommand::Redrive { office, file } => {
+            operate::redrive::run_redrive(&office.into_context()?, file.as_deref()).await
         }
     }
 }

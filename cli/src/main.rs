@@ -14,7 +14,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     let ended = baton::runtime().and_then(|runtime| {
-        let ended = runtime.block_on(baton::run(args));
+        let ended = runtime.block_on(baton::run_command(args));
         // What a thread still waits for (a name to be resolved) must not hold up the end.
         runtime.shutdown_timeout(Duration::from_millis(500));
         ended
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => {
-            baton::complain(&fail);
+            baton::print_error(&fail);
             ExitCode::from(fail.code())
         }
     }

@@ -1,7 +1,7 @@
 //! The threads that everything runs on: one for each core, or as many as the environment says.
 
-use crate::Fail;
-use crate::environment::threads_asked;
+use crate::CliError;
+use crate::environment::requested_threads;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Runtime};
@@ -14,11 +14,11 @@ use tokio::runtime::{Builder, Runtime};
 ///
 /// # Errors
 /// When the variable is no number of threads, or the system has none to give.
-pub fn runtime() -> Result<Runtime, Fail> {
-    let threads = threads(threads_asked().as_deref())?;
+pub fn runtime() -> Result<Runtime, CliError> {
+    let threads = threads(requested_threads().as_deref())?;
     let mut builder =
         if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    builder.worker_threads(threads).enable_all().build().map_err(Fail::because)
+    builder.worker_threads(threads).enable_all().build().map_err(CliError::from_cause)
 }
 
 /// How many files (connections, too) this process may open: as many as the system allows it to
@@ -29,11 +29,11 @@ pub(crate) fn open_files() -> u64 {
     rlimit::increase_nofile_limit(MOST).unwrap_or(USUAL)
 }
 
-fn threads(asked: Option<&str>) -> Result<usize, Fail> {
+fn threads(asked: Option<&str>) -> Result<usize, CliError> {
     let Some(asked) = asked else { return Ok(available_parallelism().map_or(1, NonZero::get)) };
     let bad = |_| {
         let text = "TOKIO_WORKER_THREADS must be a whole number from 1 on";
-        Fail::Usage(format!("{text}, not {asked:?}"))
+        CliError::Usage(format!("{text}, not {asked:?}"))
     };
     asked.parse::<NonZero<usize>>().map(NonZero::get).map_err(bad)
 }

@@ -2,17 +2,17 @@
 //!
 //! The queue's consumer and the schedule are the deployed functions' business.
 
-use crate::say::say;
-use crate::up::{Doors, Recorded};
-use crate::{Fail, http, observe, up};
-use baton_cloud::aws::Aws;
+use crate::output::print_line;
+use crate::up::{Recorded, ServiceListeners};
+use crate::{CliError, observe, server, up};
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
 use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
+use baton_cloud::usage_queue::UsageQueue;
 use baton_relay::Relay;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -21,25 +21,25 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(settings: Settings) -> Result<(), Fail> {
+pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     telemetry::init(settings.log_format, &settings.log);
-    settings.require_resources().map_err(|bad| Fail::Usage(bad.to_string()))?;
-    let stop_asked = up::stop_asked()?;
-    let exports = observe::begin(&settings)?;
-    let relay_listener = http::bind(settings.listen, "--listen").await?;
-    let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
-    let aws = Aws::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    settings.require_resources().map_err(|bad| CliError::Usage(bad.to_string()))?;
+    let stop_asked = up::listen_for_stop()?;
+    let exports = observe::install_telemetry(&settings)?;
+    let relay_listener = server::bind(settings.listen, "--listen").await?;
+    let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
+    let aws = AwsClients::from_env(&settings).await;
+    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
-    let relay =
-        Relay::new(&settings, pepper.clone(), store.clone(), queue).map_err(Fail::because)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue)
+        .map_err(CliError::from_cause)?;
     let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
-        .map_err(Fail::because)?;
+        .map_err(CliError::from_cause)?;
 
     let stop = CancellationToken::new();
-    observe::look(&settings, &aws, store, stop.clone());
-    say(format!(
+    observe::observe_gauges(&settings, &aws, store, stop.clone());
+    print_line(format!(
         "relay on http://{}, admin API on http://{}",
         settings.listen, settings.admin_listen
     ));
@@ -47,16 +47,16 @@ pub async fn run(settings: Settings) -> Result<(), Fail> {
     let seconds = settings.bounds.stop.as_secs_f64();
     tokio::spawn(async move {
         stop_asked.await;
-        say(format!(
+        print_line(format!(
             "stopping: answers under way may go on for {seconds} s, then they are ended; their usage \
              goes to the queue"
         ));
         signal.cancel();
     });
-    let doors = Doors { relay, relay_listener, admin, admin_listener };
+    let doors = ServiceListeners { relay, relay_listener, admin, admin_listener };
     let recorded = doors.serve(&settings, stop).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
-    say(match recorded {
+    print_line(match recorded {
         Recorded::Sent => "stopped: all usage is in the queue".to_owned(),
         Recorded::Pending => {
             "stopped: all usage is in the queue, or in the store until refresh sends it".to_owned()

@@ -1,21 +1,21 @@
 //! `baton up`: the whole system on one machine, from the same libraries as on AWS.
 
-use crate::connections::{Connections, Rules};
-use crate::http::Stopping;
+use crate::connections::{ConnectionRules, ConnectionSet};
+use crate::output::print_line;
 use crate::runtime::open_files;
-use crate::say::say;
-use crate::{Fail, http, observe};
+use crate::server::ShutdownTokens;
+use crate::{CliError, observe, server};
 use baton_admin::{FirstStart, first_start};
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
 use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::{Settings, table};
 use baton_cloud::store::Store;
 use baton_cloud::telemetry;
-use baton_local::Local;
-use baton_refresh::{Outside, renew_all};
+use baton_cloud::usage_queue::UsageQueue;
+use baton_local::LocalAws;
+use baton_refresh::{OutboundClients, renew_due_tokens};
 use baton_relay::{Relay, UnsentRecords};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -46,52 +46,53 @@ pub(crate) fn only_in_log(count: u64) -> String {
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(settings: Settings) -> Result<(), Fail> {
+pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     let begun = Instant::now();
     telemetry::init(settings.log_format, &settings.log);
-    let stop_asked = stop_asked()?;
-    let exports = observe::begin(&settings)?;
-    say(format!("opening the stores in {}", settings.data_dir.display()));
+    let stop_asked = listen_for_stop()?;
+    let exports = observe::install_telemetry(&settings)?;
+    print_line(format!("opening the stores in {}", settings.data_dir.display()));
     let grace = settings.bounds.stop;
     let ready = Box::pin(prepare(settings)).await?;
     banner(&ready, begun.elapsed());
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(ready.serve(stop.clone()));
+    let serving = tokio::spawn(ready.serve_until(stop.clone()));
     stop_asked.await;
     let seconds = grace.as_secs_f64();
-    say(format!(
+    print_line(format!(
         "stopping: answers under way may go on for {seconds} s, then they are ended; their usage is \
          stored"
     ));
     stop.cancel();
     // What a panic said stays with it: it may quote anything.
-    let served = serving.await.map_err(|_| Fail::Failed("it panicked; the log says where".into()));
+    let served =
+        serving.await.map_err(|_| CliError::Failed("it panicked; the log says where".into()));
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
-    say(match &served {
-        Ok(Left::Nothing) => "stopped: all usage is stored".to_owned(),
-        Ok(Left::Queued) => {
+    print_line(match &served {
+        Ok(UnfinishedWork::Nothing) => "stopped: all usage is stored".to_owned(),
+        Ok(UnfinishedWork::Queued) => {
             "stopped: some usage waits in the queue, and is stored at the next start".to_owned()
         }
-        Ok(Left::Logged(count)) => only_in_log(*count),
-        Ok(Left::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
+        Ok(UnfinishedWork::Logged(count)) => only_in_log(*count),
+        Ok(UnfinishedWork::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
     });
     served.map(drop)
 }
 
 /// A system that has its addresses and stores, and serves nobody yet.
-pub struct Ready {
+pub struct PreparedSystem {
     /// Where the relay listens.
     pub relay: SocketAddr,
     /// Where the admin API listens.
     pub admin: SocketAddr,
     /// What first start has made.
     pub made: FirstStart,
-    doors: Doors,
-    local: Local,
+    doors: ServiceListeners,
+    local: LocalAws,
     store: Store,
     queue: UsageQueue,
-    outside: Outside,
-    aws: Aws,
+    outside: OutboundClients,
+    aws: AwsClients,
     settings: Settings,
 }
 
@@ -99,52 +100,53 @@ pub struct Ready {
 ///
 /// # Errors
 /// When an address is taken or the stores cannot be opened.
-pub async fn prepare(mut settings: Settings) -> Result<Ready, Fail> {
-    let relay_listener = http::bind(settings.listen, "--listen").await?;
-    let admin_listener = http::bind(settings.admin_listen, "--admin-listen").await?;
-    let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
+pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError> {
+    let relay_listener = server::bind(settings.listen, "--listen").await?;
+    let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
+    let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
     settings.resources = local.resources();
 
-    let aws = Aws::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let aws = AwsClients::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
-    let made = first_start(&settings, pepper.clone(), store.clone()).await.map_err(Fail::Failed)?;
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let made =
+        first_start(&settings, pepper.clone(), store.clone()).await.map_err(CliError::Failed)?;
     let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
-        .map_err(Fail::because)?;
+        .map_err(CliError::from_cause)?;
     let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
-        .map_err(Fail::because)?;
-    let address = |listener: &TcpListener| listener.local_addr().map_err(Fail::because);
-    Ok(Ready {
+        .map_err(CliError::from_cause)?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(CliError::from_cause);
+    Ok(PreparedSystem {
         relay: address(&relay_listener)?,
         admin: address(&admin_listener)?,
         made,
-        doors: Doors { relay, relay_listener, admin, admin_listener },
+        doors: ServiceListeners { relay, relay_listener, admin, admin_listener },
         local,
         store,
         queue,
-        outside: Outside::new(&aws, &settings).map_err(Fail::because)?,
+        outside: OutboundClients::new(&aws, &settings).map_err(CliError::from_cause)?,
         aws,
         settings,
     })
 }
 
 /// The two services and where they listen.
-pub(crate) struct Doors {
+pub(crate) struct ServiceListeners {
     pub(crate) relay: Relay,
     pub(crate) relay_listener: TcpListener,
     pub(crate) admin: axum::Router,
     pub(crate) admin_listener: TcpListener,
 }
 
-impl Ready {
+impl PreparedSystem {
     /// Serves until `stop`; then ends things in the order in which they feed each other.
-    pub async fn serve(self, stop: CancellationToken) -> Left {
-        observe::look(&self.settings, &self.aws, self.store.clone(), stop.clone());
+    pub async fn serve_until(self, stop: CancellationToken) -> UnfinishedWork {
+        observe::observe_gauges(&self.settings, &self.aws, self.store.clone(), stop.clone());
         let queue_done = CancellationToken::new();
         let consumer =
-            tokio::spawn(keep_books(self.local.clone(), self.store.clone(), queue_done.clone()));
-        let caretaker = tokio::spawn(take_care(
+            tokio::spawn(feed_stats(self.local.clone(), self.store.clone(), queue_done.clone()));
+        let caretaker = tokio::spawn(run_maintenance(
             self.local,
             (self.store, self.outside),
             self.queue,
@@ -156,17 +158,17 @@ impl Ready {
         let is_stored =
             tokio::time::timeout(LAST_STEPS.saturating_sub(RECORDING), ends).await.is_ok();
         match recorded {
-            Recorded::Sent if is_stored => Left::Nothing,
-            Recorded::Sent | Recorded::Pending => Left::Queued,
-            Recorded::Logged(count) => Left::Logged(count),
-            Recorded::Not => Left::Unrecorded,
+            Recorded::Sent if is_stored => UnfinishedWork::Nothing,
+            Recorded::Sent | Recorded::Pending => UnfinishedWork::Queued,
+            Recorded::Logged(count) => UnfinishedWork::Logged(count),
+            Recorded::Not => UnfinishedWork::Unrecorded,
         }
     }
 }
 
 /// What a stop has left undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum UnfinishedWork {
     /// Nothing.
     Nothing,
     /// Usage that is in the queue, and not yet stored.
@@ -202,12 +204,12 @@ impl Recorded {
     }
 }
 
-impl Doors {
+impl ServiceListeners {
     /// Serves until `stop`, then for the time of a stop, then ends what is still under way.
     pub(crate) async fn serve(self, settings: &Settings, stop: CancellationToken) -> Recorded {
         let Self { relay, relay_listener, admin, admin_listener } = self;
         let (files, grace) = (open_files(), settings.bounds.stop);
-        let stopping = Stopping { asked: stop, ..Stopping::default() };
+        let stopping = ShutdownTokens { asked: stop, ..ShutdownTokens::default() };
         let pending_before = Arc::new(AtomicU64::new(0));
         let ending = {
             let (relay, stopping) = (relay.clone(), stopping.clone());
@@ -221,12 +223,12 @@ impl Doors {
                 stopping.over.cancel();
             })
         };
-        let relays = Connections::new(Rules::of_relay(settings, files));
-        let admins = Connections::new(Rules::of_admin(settings, files));
+        let relays = ConnectionSet::new(ConnectionRules::for_relay(settings, files));
+        let admins = ConnectionSet::new(ConnectionRules::for_admin(settings, files));
         let (of_relay, of_admin) = ((relays.clone(), admins.clone()), (admins, relays));
         tokio::join!(
-            http::serve(relay_listener, relay.clone(), of_relay, stopping.clone()),
-            http::serve(admin_listener, admin, of_admin, stopping.clone()),
+            server::serve_connections(relay_listener, relay.clone(), of_relay, stopping.clone()),
+            server::serve_connections(admin_listener, admin, of_admin, stopping.clone()),
         );
         // Answers whose client has left are read on meanwhile.
         let too_late = async {
@@ -247,18 +249,18 @@ impl Doors {
 }
 
 /// Feeds the usage queue to stats.
-async fn keep_books(local: Local, store: Store, done: CancellationToken) {
+async fn feed_stats(local: LocalAws, store: Store, done: CancellationToken) {
     let handler = move |event| {
         let store = store.clone();
         async move { baton_stats::handle(&store, event).await }
     };
-    complain_of("stats", local.consume_usage(done, handler).await);
+    log_failure("stats", local.consume_usage(done, handler).await);
 }
 
 /// Calls refresh on its schedule.
-async fn take_care(
-    local: Local,
-    (store, outside): (Store, Outside),
+async fn run_maintenance(
+    local: LocalAws,
+    (store, outside): (Store, OutboundClients),
     queue: UsageQueue,
     stop: CancellationToken,
 ) {
@@ -266,24 +268,30 @@ async fn take_care(
     let (asked, endpoint) = (store.clone(), outside.endpoint.clone());
     let prompt = stop.clone().run_until_cancelled_owned(async move {
         loop {
-            asked.renewal_asked().await;
-            complain_of("refresh", renew_all(&asked, &endpoint).await.map(drop));
+            asked.wait_for_renewal_request().await;
+            log_failure("refresh", renew_due_tokens(&asked, &endpoint).await.map(drop));
         }
     });
     let tick = move || {
         let (store, queue, outside) = (store.clone(), queue.clone(), outside.clone());
         async move {
-            complain_of("refresh", baton_refresh::tick(&store, &queue, "local").await.map(drop));
-            complain_of("refresh", baton_refresh::tend(&store, &outside, "local").await.map(drop));
-            let told = baton_refresh::alerts::tell(&store, &outside.herald, "local").await;
-            complain_of("alerts", told.map(drop));
+            log_failure(
+                "refresh",
+                baton_refresh::collect_usage(&store, &queue, "local").await.map(drop),
+            );
+            log_failure(
+                "refresh",
+                baton_refresh::maintain_accounts(&store, &outside, "local").await.map(drop),
+            );
+            let told = baton_refresh::alerts::send_alerts(&store, &outside.herald, "local").await;
+            log_failure("alerts", told.map(drop));
         }
     };
     let (_, scheduled) = tokio::join!(prompt, local.run_schedule(stop, tick));
-    complain_of("refresh", scheduled);
+    log_failure("refresh", scheduled);
 }
 
-fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {
+fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {
     if let Err(error) = result {
         tracing::error!("{part}: {error}");
     }
@@ -293,21 +301,21 @@ fn complain_of(part: &str, result: Result<(), impl std::fmt::Display>) {
 ///
 /// # Errors
 /// When they cannot be opened or the address is taken.
-pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
+pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     telemetry::init(settings.log_format, &settings.log);
-    let stop_asked = stop_asked()?;
-    let listener = http::bind(settings.stores_listen, table::STORES_LISTEN.name).await?;
-    let local = Local::open(Some(&settings.data_dir)).await.map_err(Fail::because)?;
-    let address = listener.local_addr().map_err(Fail::because)?;
+    let stop_asked = listen_for_stop()?;
+    let listener = server::bind(settings.stores_listen, table::STORES_LISTEN.name).await?;
+    let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
+    let address = listener.local_addr().map_err(CliError::from_cause)?;
     let resources = local.resources();
-    let made = begin(settings, &local).await?;
+    let made = prepare_first_start(settings, &local).await?;
     if let Some(token) = &made.admin_token {
-        say(format!("# the admin token, shown this once: {}", token.expose()));
+        print_line(format!("# the admin token, shown this once: {}", token.expose()));
     }
     if let Some(key) = &made.key {
-        say(format!("# the first key, shown this once: {}", key.expose()));
+        print_line(format!("# the first key, shown this once: {}", key.expose()));
     }
-    say("# the stores are open; in another terminal:");
+    print_line("# the stores are open; in another terminal:");
     for (name, value) in [
         (table::AWS_ENDPOINT_URL.name, format!("http://{address}")),
         ("AWS_REGION", "us-east-1".to_owned()),
@@ -320,30 +328,33 @@ pub async fn only_stores(settings: &Settings) -> Result<(), Fail> {
         (table::DEAD_LETTER_QUEUE_URL.name, resources.dead_letter_queue_url),
         (table::DATA_KEY_ID.name, resources.data_key_id),
     ] {
-        say(format!("export {name}={value}"));
+        print_line(format!("export {name}={value}"));
     }
     let stop = CancellationToken::new();
     let serving = local.serve(listener, stop.clone());
     tokio::select! {
-        ended = serving => ended.map_err(Fail::because),
+        ended = serving => ended.map_err(CliError::from_cause),
         () = stop_asked => Ok(()),
     }
 }
 
 /// Makes in new stores what `baton up` makes at its first start: the functions do not.
-async fn begin(settings: &Settings, local: &Local) -> Result<FirstStart, Fail> {
+async fn prepare_first_start(
+    settings: &Settings,
+    local: &LocalAws,
+) -> Result<FirstStart, CliError> {
     let mut settings = settings.clone();
     settings.resources = local.resources();
-    let aws = Aws::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(Fail::because)?;
-    first_start(&settings, pepper, store).await.map_err(Fail::Failed)
+    let aws = AwsClients::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    first_start(&settings, pepper, store).await.map_err(CliError::Failed)
 }
 
 /// Waits for Ctrl-C or SIGTERM; listens from the moment it is called.
-pub(crate) fn stop_asked() -> Result<impl Future<Output = ()>, Fail> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Fail::because)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Fail::because)?;
+pub(crate) fn listen_for_stop() -> Result<impl Future<Output = ()>, CliError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::from_cause)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::from_cause)?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -353,28 +364,31 @@ pub(crate) fn stop_asked() -> Result<impl Future<Output = ()>, Fail> {
 }
 
 /// What somebody who has just started it needs, secrets only when they are new.
-fn banner(ready: &Ready, took: Duration) {
-    say(format!("baton {} is ready in {} ms", env!("CARGO_PKG_VERSION"), took.as_millis()));
-    say(format!("  relay          http://{}", ready.relay));
-    say(format!("  admin API      http://{}/api/v1", ready.admin));
+fn banner(ready: &PreparedSystem, took: Duration) {
+    print_line(format!("baton {} is ready in {} ms", env!("CARGO_PKG_VERSION"), took.as_millis()));
+    print_line(format!("  relay          http://{}", ready.relay));
+    print_line(format!("  admin API      http://{}/api/v1", ready.admin));
     let made = &ready.made;
     if let Some(name) = &made.account {
-        say(format!("  first account  {name}, with the key in ANTHROPIC_API_KEY"));
+        print_line(format!("  first account  {name}, with the key in ANTHROPIC_API_KEY"));
     }
     if let Some(token) = &made.admin_token {
-        say(format!("  admin token    {}", token.expose()));
+        print_line(format!("  admin token    {}", token.expose()));
     }
-    say(format!("  console        http://{}/console (sign in with the admin token)", ready.admin));
+    print_line(format!(
+        "  console        http://{}/console (sign in with the admin token)",
+        ready.admin
+    ));
     if let Some(key) = &made.key {
-        say("\nThe first key is shown this once. Point a client here with:\n");
-        say(format!(
+        print_line("\nThe first key is shown this once. Point a client here with:\n");
+        print_line(format!(
             "export ANTHROPIC_BASE_URL=http://{} ANTHROPIC_AUTH_TOKEN={}",
             ready.relay,
             key.expose()
         ));
     }
     if made.admin_token.is_some() {
-        say(
+        print_line(
             "\nThe admin token is shown this once, too; the operator's commands read BATON_ADMIN_TOKEN.",
         );
     }

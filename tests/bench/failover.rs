@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, MODEL, message};
+use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::{FakeUpstream, Options};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -31,13 +31,13 @@ const ILL: [&str; 3] = [
 ];
 
 /// What the clients saw.
-struct Seen {
+struct FailoverTimes {
     errors: u32,
     first: Histogram<u64>,
 }
 
 /// What the records say.
-struct Told {
+struct RecordedFailovers {
     failovers: usize,
     switches: usize,
     switched: usize,
@@ -73,9 +73,9 @@ pub(crate) async fn run() {
     }
 }
 
-async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (Seen, Told) {
-    let launch = Launch::new().env("BATON_FIRST_BYTE_SECONDS", FIRST_BYTE_SECONDS);
-    let house = House::launched(launch.env("BATON_LOG", "error")).await;
+async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (FailoverTimes, RecordedFailovers) {
+    let launch = LaunchOptions::new().env("BATON_FIRST_BYTE_SECONDS", FIRST_BYTE_SECONDS);
+    let house = TestSystem::launched(launch.env("BATON_LOG", "error")).await;
     let upstreams = scenarios.map(|scenario| {
         let upstream = FakeUpstream::start_with(Options { record: false, ..Options::default() });
         upstream.always(scenario);
@@ -91,7 +91,7 @@ async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (Seen, Told) {
     let clients: Vec<_> = (0..SESSIONS)
         .map(|serial| tokio::spawn(client(key.clone(), serial, Arc::clone(&left))))
         .collect();
-    let mut seen = Seen { errors: 0, first: histogram() };
+    let mut seen = FailoverTimes { errors: 0, first: histogram() };
     for client in clients {
         let one = client.await.expect("a client of the load");
         seen.errors += one.errors;
@@ -101,8 +101,8 @@ async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (Seen, Told) {
 }
 
 /// One conversation: each request says which session it is of.
-async fn client(key: Key, serial: u32, left: Arc<AtomicU32>) -> Seen {
-    let mut seen = Seen { errors: 0, first: histogram() };
+async fn client(key: TestKey, serial: u32, left: Arc<AtomicU32>) -> FailoverTimes {
+    let mut seen = FailoverTimes { errors: 0, first: histogram() };
     let body = message(MODEL, "hi", true).to_string();
     let take = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
     while take().is_ok() {
@@ -133,14 +133,15 @@ async fn is_whole(
     answer.status() == 200 && text.contains("message_stop") && !text.contains("event: error")
 }
 
-async fn told(house: &House) -> Told {
+async fn told(house: &TestSystem) -> RecordedFailovers {
     let mut events = eventually("all records", Duration::from_mins(2), async || {
         let events = all_events(house).await;
         if events.len() == REQUESTS as usize { Ok(events) } else { Err(events.len()) }
     })
     .await;
     events.sort_by_key(|event| event["started_at"].as_str().map(str::to_owned));
-    let mut told = Told { failovers: 0, switches: 0, switched: 0, by_attempts: [0; 3] };
+    let mut told =
+        RecordedFailovers { failovers: 0, switches: 0, switched: 0, by_attempts: [0; 3] };
     let mut last: HashMap<String, (String, usize)> = HashMap::new();
     for event in events.iter().filter(|event| event["status"] == 200) {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
@@ -158,7 +159,7 @@ async fn told(house: &House) -> Told {
     told
 }
 
-async fn all_events(house: &House) -> Vec<Value> {
+async fn all_events(house: &TestSystem) -> Vec<Value> {
     let (mut events, mut cursor) = (Vec::new(), String::new());
     loop {
         let path = format!("/usage/events?limit=1000{cursor}");

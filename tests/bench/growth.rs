@@ -9,20 +9,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::{Edit, Store};
-use baton_cloud::upstream::{Body, NoAnswer, Transport, Upstream};
+use baton_cloud::store::{ConfigEdit, Store};
+use baton_cloud::upstream::{Transport, UpstreamBody, UpstreamCallError, UpstreamClient};
+use baton_cloud::usage_queue::UsageQueue;
 use baton_cloud::vault::Pepper;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::{AccountId, GroupId, KeyId};
-use baton_domain::key::{Estimate, Group, Key, Limits};
+use baton_domain::key::{Group, Key, Limits, ReservationEstimate};
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::secret::Secret;
-use baton_local::Local;
+use baton_local::LocalAws;
 use baton_relay::Relay;
 use baton_tests::house::{MODEL, message};
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
-use crate::process::Figures;
+use crate::process::ProcessFigures;
 
 /// Keys and accounts that there are.
 const SIZES: [(u32, u32); 6] =
@@ -50,38 +50,40 @@ pub(crate) async fn measure() {
     }
 }
 
-type Calls = Arc<Mutex<BTreeMap<String, u32>>>;
+type StoreCallCounts = Arc<Mutex<BTreeMap<String, u32>>>;
 
-fn locked(calls: &Calls) -> MutexGuard<'_, BTreeMap<String, u32>> {
+fn locked(calls: &StoreCallCounts) -> MutexGuard<'_, BTreeMap<String, u32>> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn one(keys: u32, accounts: u32) -> String {
-    let calls = Calls::default();
+    let calls = StoreCallCounts::default();
     let notes = Arc::clone(&calls);
-    let local = Local::open(None).await.expect("stores in memory").with_faults(move |target, _| {
-        let operation = target.rsplit('.').next().unwrap_or_default();
-        *locked(&notes).entry(operation.to_owned()).or_default() += 1;
-        None
-    });
-    let mut settings = Settings::read(|_| None).expect("settings");
+    let local =
+        LocalAws::open(None).await.expect("stores in memory").with_faults(move |target, _| {
+            let operation = target.rsplit('.').next().unwrap_or_default();
+            *locked(&notes).entry(operation.to_owned()).or_default() += 1;
+            None
+        });
+    let mut settings = Settings::from_lookup(|_| None).expect("settings");
     settings.resources = local.resources();
-    let aws = Aws::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), Dice::seeded(1));
+    let aws = AwsClients::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
     let pepper = Secret::new("pepper-of-a-benchmark-0123456789".to_owned());
     fill(&store, &pepper, keys, accounts).await;
 
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let upstream = Upstream::given(Arc::new(AtOnce));
-    let relay = Relay::to(upstream, &settings, &pepper, (store, queue));
+    let upstream = UpstreamClient::with_transport(Arc::new(InstantUpstream));
+    let relay = Relay::with_upstream(upstream, &settings, &pepper, (store, queue));
     ask(&relay, 0).await; // which opens what every process opens once
     locked(&calls).clear();
     let mut dice = StdRng::seed_from_u64(1);
-    let before = Figures::own().cpu();
+    let before = ProcessFigures::own().cpu();
     for _ in 0..REQUESTS {
         ask(&relay, dice.random_range(0..keys)).await;
     }
-    let cpu = Figures::own().cpu().saturating_sub(before).as_secs_f64() * 1e6 / f64::from(REQUESTS);
+    let cpu = ProcessFigures::own().cpu().saturating_sub(before).as_secs_f64() * 1e6
+        / f64::from(REQUESTS);
     let calls = locked(&calls);
     let each = calls
         .iter()
@@ -105,13 +107,14 @@ async fn ask(relay: &Relay, number: u32) {
 }
 
 /// Answers a small message at once.
-struct AtOnce;
+struct InstantUpstream;
 
-impl Transport for AtOnce {
+impl Transport for InstantUpstream {
     fn answer(
         &self,
         _: Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NoAnswer>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamCallError>> + Send + '_>>
+    {
         let body = json!({
             "id": "msg_1", "type": "message", "role": "assistant", "model": MODEL,
             "content": [{ "type": "text", "text": "hello" }], "stop_reason": "end_turn",
@@ -119,7 +122,7 @@ impl Transport for AtOnce {
         });
         let answer = Response::builder()
             .header("content-type", "application/json")
-            .body(Body::from(body.to_string()))
+            .body(UpstreamBody::from(body.to_string()))
             .expect("an answer");
         Box::pin(async { Ok(answer) })
     }
@@ -128,7 +131,7 @@ impl Transport for AtOnce {
 /// A group with so many accounts and keys.
 async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
     let group = GroupId::from_bits(1);
-    let mut edit = Edit::default();
+    let mut edit = ConfigEdit::default();
     let stored = Group {
         id: group.clone(),
         name: "all".into(),
@@ -137,16 +140,16 @@ async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
         model_aliases: Vec::new(),
         limits: Limits::default(),
     };
-    store.save_group(&mut edit, &store.stamp(stored, None)).expect("an item");
+    store.save_group(&mut edit, &store.new_stored(stored, None)).expect("an item");
     store.apply(edit).await.expect("saved");
     let accounts: Vec<u32> = (1..=accounts).collect();
     for some in accounts.chunks(TOGETHER / 2) {
-        let mut edit = Edit::default();
+        let mut edit = ConfigEdit::default();
         for number in some {
             let account = account(*number, &group);
             let credential = Secret::new(format!("sk-{number}"));
             let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
-            let stored = store.stamp(account, Some(sealed));
+            let stored = store.new_stored(account, Some(sealed));
             store.save_account(&mut edit, &stored, &[]).expect("an item");
         }
         store.apply(edit).await.expect("saved");
@@ -154,10 +157,10 @@ async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
     let pepper = Pepper::new(pepper);
     let keys: Vec<u32> = (0..keys).collect();
     for some in keys.chunks(TOGETHER) {
-        let mut edit = Edit::default();
+        let mut edit = ConfigEdit::default();
         for number in some {
             let hash = pepper.hash(secret(*number).expose());
-            let stored = store.stamp(key(*number, &group), Some(hash));
+            let stored = store.new_stored(key(*number, &group), Some(hash));
             store.save_key(&mut edit, &stored).expect("an item");
         }
         store.apply(edit).await.expect("saved");
@@ -173,7 +176,7 @@ fn key(number: u32, group: &GroupId) -> Key {
         models: Vec::new(),
         expires_at: None,
         enabled: true,
-        estimate: Estimate::Most,
+        estimate: ReservationEstimate::Most,
         limits: Limits::default(),
     }
 }

@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Admission, Store};
-use baton_domain::bounds::Bounds;
+use baton_cloud::usage_queue::UsageQueue;
+use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
-use baton_domain::scope::Scope;
-use baton_local::Local;
+use baton_domain::scope::LimitScope;
+use baton_local::LocalAws;
 use tokio_util::sync::CancellationToken;
 
 use crate::times::{Times, histogram, quantile, record};
@@ -49,16 +49,16 @@ pub(crate) async fn measure() {
 
 /// A key, and the lines that its requests use.
 #[derive(Clone)]
-struct Caller {
+struct LimitedCaller {
     store: Store,
     queue: UsageQueue,
-    bounds: Arc<Bounds>,
+    bounds: Arc<EffectiveLimits>,
 }
 
 async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
     let calls = Arc::<Mutex<BTreeMap<String, u64>>>::default();
     let notes = Arc::clone(&calls);
-    let local = Local::open(folder).await.expect("stores").with_faults(move |target, body| {
+    let local = LocalAws::open(folder).await.expect("stores").with_faults(move |target, body| {
         let operation = target.rsplit('.').next().unwrap_or_default();
         if memchr::memmem::find(body, b"StateTable").is_some() {
             let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +87,8 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
     while begun.elapsed() < LENGTH {
         tokio::time::sleep(LOOK_EVERY).await;
         looks += 1;
-        open += caller.store.counted(&caller.bounds.key).await.expect("counted").open.len();
+        open +=
+            caller.store.read_key_counters(&caller.bounds.key).await.expect("counted").open.len();
     }
     let (done, seconds) = (done.load(Ordering::Relaxed).max(1), begun.elapsed().as_secs_f64());
     is_over.store(true, Ordering::Relaxed);
@@ -117,37 +118,37 @@ fn told(done: u64, seconds: f64, open: usize, calls: &BTreeMap<String, u64>) -> 
     format!("{rate:.0} requests/s, {open} open on average; a request: {}", calls.join(", "))
 }
 
-fn caller(local: &Local, pools: usize) -> Caller {
-    let mut settings = Settings::read(|_| None).expect("settings");
+fn caller(local: &LocalAws, pools: usize) -> LimitedCaller {
+    let mut settings = Settings::from_lookup(|_| None).expect("settings");
     settings.resources = local.resources();
-    let aws = Aws::new(&local.sdk_config());
+    let aws = AwsClients::new(&local.sdk_config());
     let limits = Limits {
         usd_daily: Some(PicoUsd::from_micros(1_000_000_000_000)),
         requests_per_minute: Some(1_000_000_000),
         ..Limits::default()
     };
     let scopes = [
-        Scope::Organization,
-        Scope::User(UserId::from_bits(1)),
-        Scope::Group(GroupId::from_bits(1)),
+        LimitScope::Organization,
+        LimitScope::User(UserId::from_bits(1)),
+        LimitScope::Group(GroupId::from_bits(1)),
     ];
-    Caller {
-        store: Store::new(&aws, &settings, Clock::system(), Dice::seeded(1)),
+    LimitedCaller {
+        store: Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1)),
         queue: UsageQueue::new(&aws, &settings.resources.usage_queue_url),
-        bounds: Arc::new(Bounds {
+        bounds: Arc::new(EffectiveLimits {
             pools: scopes.into_iter().take(pools).map(|pool| (pool, limits.clone())).collect(),
-            ..Bounds::of_key(KeyId::from_bits(1), limits.clone())
+            ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits.clone())
         }),
     }
 }
 
 /// Answers how long each admission took.
-async fn client(caller: Caller, is_over: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Times {
-    let Caller { store, queue, bounds } = caller;
+async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Times {
+    let LimitedCaller { store, queue, bounds } = caller;
     let mut times = histogram();
     while !is_over.load(Ordering::Relaxed) {
         let at = store.clock().now();
-        let id = RequestId::at(at, store.dice().bits());
+        let id = RequestId::at(at, store.random_source().bits());
         let wanted = Reservation {
             estimate: PicoUsd::from_micros(2_000_000),
             beyond: PicoUsd::ZERO,

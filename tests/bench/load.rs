@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Barrier;
 
-use crate::process::Figures;
-use crate::road::Road;
+use crate::process::ProcessFigures;
+use crate::request_path::RequestPath;
 use crate::scenario::{Load, Scenario};
 use crate::times::{Times, histogram};
 use crate::wire::{Connection, Stopwatch};
@@ -21,19 +21,19 @@ pub(crate) struct Measured {
     pub(crate) took: Duration,
     /// Of the road's processes, of the stores behind it, and of this process.
     pub(crate) cpu: [Duration; 3],
-    pub(crate) seen: Seen,
+    pub(crate) seen: ClientTimes,
     /// The most resident memory above that after the start.
     pub(crate) grown_kib: u64,
 }
 
 /// The times that clients saw.
-pub(crate) struct Seen {
+pub(crate) struct ClientTimes {
     pub(crate) first: Times,
     whole: Times,
     pub(crate) events: Times,
 }
 
-impl Seen {
+impl ClientTimes {
     fn new() -> Self {
         Self { first: histogram(), whole: histogram(), events: histogram() }
     }
@@ -51,8 +51,8 @@ impl Seen {
 
 /// What each client is told.
 #[derive(Clone)]
-struct Order {
-    road: Arc<Road>,
+struct ClientOrder {
+    road: Arc<RequestPath>,
     request: Arc<[u8]>,
     load: Load,
     stamped: bool,
@@ -61,11 +61,11 @@ struct Order {
 
 /// Puts the scenario's load on the road.
 pub(crate) async fn run(
-    road: &Arc<Road>,
+    road: &Arc<RequestPath>,
     scenario: &Scenario,
     limited: bool,
 ) -> io::Result<Measured> {
-    let order = Order {
+    let order = ClientOrder {
         road: Arc::clone(road),
         request: road.request(&scenario.body, limited).into(),
         load: scenario.load,
@@ -79,12 +79,12 @@ pub(crate) async fn run(
         })
         .collect();
     order.begin.wait().await;
-    let cpu = || [road.cpu(), road.stores_cpu(), Figures::own().cpu()];
+    let cpu = || [road.cpu(), road.stores_cpu(), ProcessFigures::own().cpu()];
     let (start, before) = (Instant::now(), cpu());
     order.begin.wait().await;
     let most = Arc::new(AtomicU64::new(0));
     let watching = tokio::spawn(watch(Arc::clone(road), Arc::clone(&most)));
-    let mut seen = Seen::new();
+    let mut seen = ClientTimes::new();
     for client in clients {
         seen.add(&client.await.expect("a client of the load")?);
     }
@@ -100,7 +100,7 @@ pub(crate) async fn run(
 }
 
 /// Keeps `most` at the most memory seen.
-async fn watch(road: Arc<Road>, most: Arc<AtomicU64>) {
+async fn watch(road: Arc<RequestPath>, most: Arc<AtomicU64>) {
     loop {
         most.fetch_max(road.grown_kib(), Ordering::Relaxed);
         tokio::time::sleep(LOOK_EVERY).await;
@@ -108,13 +108,13 @@ async fn watch(road: Arc<Road>, most: Arc<AtomicU64>) {
 }
 
 /// `share` is this client's place among all, from 0 to 1.
-async fn client(order: Order, share: f64) -> io::Result<Seen> {
+async fn client(order: ClientOrder, share: f64) -> io::Result<ClientTimes> {
     let ready = warmed(&order).await;
     order.begin.wait().await;
     order.begin.wait().await;
     let mut connection = ready?;
     let start = Instant::now();
-    let mut seen = Seen::new();
+    let mut seen = ClientTimes::new();
     match order.load {
         Load::Loop(length) => {
             while start.elapsed() < length {
@@ -130,15 +130,19 @@ async fn client(order: Order, share: f64) -> io::Result<Seen> {
 }
 
 /// A connection that was used once already, if it will be used often.
-async fn warmed(order: &Order) -> io::Result<Connection> {
+async fn warmed(order: &ClientOrder) -> io::Result<Connection> {
     let mut connection = Connection::to(order.road.address).await?;
     if matches!(order.load, Load::Loop(_)) {
-        ask(&mut connection, order, &mut Seen::new()).await?;
+        ask(&mut connection, order, &mut ClientTimes::new()).await?;
     }
     Ok(connection)
 }
 
-async fn ask(connection: &mut Connection, order: &Order, seen: &mut Seen) -> io::Result<()> {
+async fn ask(
+    connection: &mut Connection,
+    order: &ClientOrder,
+    seen: &mut ClientTimes,
+) -> io::Result<()> {
     let mut watch = Stopwatch {
         first: &mut seen.first,
         whole: &mut seen.whole,

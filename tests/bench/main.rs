@@ -6,23 +6,23 @@
 //! what failing upstreams cost with `-- failover` ([`failover`]), what storing events costs with
 //! `-- store` ([`store`]), limits with `-- limited` ([`limited`]), many keys and accounts with
 //! `-- growth` ([`growth`]), the console's first page with `-- overview` ([`overview`]), and what
-//! stays in memory with `-- flat` ([`flat`]). Upstream and roads are processes of their own on
+//! stays in memory with `-- flat` ([`memory`]). Upstream and roads are processes of their own on
 //! loopback, the load is in this one.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot measure stops")]
 
 mod failover;
-mod flat;
 mod growth;
 mod limited;
 mod load;
+mod memory;
 mod options;
 mod overview;
 mod peer;
 mod process;
 mod relay;
 mod report;
-mod road;
+mod request_path;
 mod scenario;
 mod store;
 mod times;
@@ -38,9 +38,9 @@ use baton_tests::house::fake_upstream_binary;
 use baton_tests::program::Program;
 
 use options::Options;
-use relay::Baton;
+use relay::BenchedBaton;
 use report::{Baseline, Table};
-use road::Road;
+use request_path::RequestPath;
 use scenario::Scenario;
 
 fn main() -> Result<(), String> {
@@ -57,7 +57,7 @@ async fn run() -> Result<(), String> {
             return Ok(());
         }
         Some("flat") => {
-            return flat::run(&Options::read(std::env::args().skip(2))?).await;
+            return memory::run(&Options::read(std::env::args().skip(2))?).await;
         }
         Some("limited") => {
             limited::measure().await;
@@ -88,7 +88,7 @@ async fn run() -> Result<(), String> {
         "load average {}",
         std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim()
     );
-    let baton = Baton::prepare(address, options.threads).await?;
+    let baton = BenchedBaton::prepare(address, options.threads).await?;
     let roads = roads(&options, address, &baton).await?;
     for road in &roads {
         if let Some(start) = road.start {
@@ -126,12 +126,14 @@ async fn upstream() -> (Program, SocketAddr) {
 async fn roads(
     options: &Options,
     upstream: SocketAddr,
-    baton: &Baton,
-) -> Result<Vec<Arc<Road>>, String> {
+    baton: &BenchedBaton,
+) -> Result<Vec<Arc<RequestPath>>, String> {
     let hello = scenario::hello();
-    let mut roads = vec![Road::direct(upstream)];
+    let mut roads = vec![RequestPath::direct(upstream)];
     if Command::new("nginx").arg("-v").output().is_ok() {
-        roads.push(Road::open(road::nginx(upstream, options.threads)?, &hello).await?);
+        roads.push(
+            RequestPath::open(request_path::nginx(upstream, options.threads)?, &hello).await?,
+        );
     } else {
         println!("nginx        is not on the PATH: left out");
     }
@@ -141,7 +143,7 @@ async fn roads(
     }
     roads.push(relay::whole(upstream, options.threads, &hello).await?);
     for file in &options.peers {
-        roads.push(Road::open(peer::plan(file, upstream)?, &hello).await?);
+        roads.push(RequestPath::open(peer::plan(file, upstream)?, &hello).await?);
     }
     Ok(roads.into_iter().map(Arc::new).collect())
 }
@@ -150,7 +152,7 @@ async fn roads(
 async fn measure(
     options: &Options,
     scenarios: &[Scenario],
-    roads: &[Arc<Road>],
+    roads: &[Arc<RequestPath>],
 ) -> Result<(), String> {
     let chosen = scenarios.iter().filter(|scenario| scenario.name.contains(&options.only));
     let mut tables: Vec<_> = chosen.map(|scenario| (scenario, Table::of(scenario))).collect();
@@ -174,7 +176,7 @@ async fn measure(
 async fn one(
     scenario: &Scenario,
     table: &mut Table,
-    road: &Arc<Road>,
+    road: &Arc<RequestPath>,
     direct: Option<Baseline>,
 ) -> Result<Baseline, String> {
     let failed = |error| format!("{}, {}: {error}", scenario.name, road.name);

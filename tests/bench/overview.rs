@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::desk::Desk;
+use baton_tests::in_process_console::InProcessConsole;
 
 const PAGES: usize = 100;
 
 /// Measures and prints.
 pub(crate) async fn run() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     desk.company(1_000, 100, 40).await;
     let mut times = Vec::new();
     let (mut calls, mut bytes) = (0, 0);

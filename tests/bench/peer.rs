@@ -7,13 +7,13 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::road::{Plan, folder};
+use crate::request_path::{ProgramPlan, folder};
 use baton_tests::house::free_address;
 
 /// A peer's file. In all values `{port}`, `{upstream}` (a base URL) and `{dir}` are replaced.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Peer {
+struct PeerFile {
     name: String,
     command: Vec<String>,
     #[serde(default)]
@@ -32,13 +32,13 @@ fn messages() -> String {
 }
 
 /// Reads a peer's file.
-pub(crate) fn plan(file: &Path, upstream: SocketAddr) -> Result<Plan, String> {
+pub(crate) fn plan(file: &Path, upstream: SocketAddr) -> Result<ProgramPlan, String> {
     let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     read(&text, upstream).map_err(|why| format!("{}: {why}", file.display()))
 }
 
-fn read(text: &str, upstream: SocketAddr) -> Result<Plan, String> {
-    let peer: Peer = toml::from_str(text).map_err(|e| e.to_string())?;
+fn read(text: &str, upstream: SocketAddr) -> Result<ProgramPlan, String> {
+    let peer: PeerFile = toml::from_str(text).map_err(|e| e.to_string())?;
     let (folder, address) = (folder("peer")?, free_address());
     let place = folder.path().display().to_string();
     let fill = |text: &str| {
@@ -54,7 +54,7 @@ fn read(text: &str, upstream: SocketAddr) -> Result<Plan, String> {
     let mut command = Command::new(words.next().ok_or("an empty command")?);
     command.args(words).envs(peer.env.iter().map(|(name, value)| (name, fill(value))));
     let headers = peer.headers.iter().map(|(name, value)| (name.clone(), fill(value))).collect();
-    Ok(Plan { name: peer.name, address, path: peer.path, headers, command, folder })
+    Ok(ProgramPlan { name: peer.name, address, path: peer.path, headers, command, folder })
 }
 
 #[cfg(test)]

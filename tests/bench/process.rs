@@ -12,9 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program that writes into files, since whoever reads a pipe here would be in the load's way.
 /// It is ended when dropped: told, and after some time killed.
-pub(crate) struct Running(Child);
+pub(crate) struct ChildProgram(Child);
 
-impl Running {
+impl ChildProgram {
     pub(crate) fn start(command: &mut Command, folder: &Path) -> Result<Self, String> {
         let file = |name| File::create(folder.join(name)).map_err(|e| format!("{name}: {e}"));
         command.stdin(Stdio::null()).stdout(file("stdout")?).stderr(file("stderr")?);
@@ -22,8 +22,8 @@ impl Running {
         Ok(Self(child))
     }
 
-    pub(crate) fn figures(&self) -> Figures {
-        Figures::of(self.0.id())
+    pub(crate) fn figures(&self) -> ProcessFigures {
+        ProcessFigures::of(self.0.id())
     }
 
     pub(crate) fn is_over(&mut self) -> bool {
@@ -31,7 +31,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProgram {
     fn drop(&mut self) {
         // nginx ends its workers only when it is told, not when it is killed.
         let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
@@ -46,11 +46,11 @@ impl Drop for Running {
 
 /// A process to look at.
 #[derive(Clone, Copy)]
-pub(crate) struct Figures {
+pub(crate) struct ProcessFigures {
     id: u32,
 }
 
-impl Figures {
+impl ProcessFigures {
     /// This process.
     pub(crate) fn own() -> Self {
         Self { id: std::process::id() }

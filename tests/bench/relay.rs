@@ -7,34 +7,34 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use baton_tests::house::{Admin, baton_binary, free_address};
-use baton_tests::lambda::Stores;
+use baton_tests::house::{OperatorClient, baton_binary, free_address};
+use baton_tests::lambda::StoresProcess;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::{Figures, Running};
-use crate::road::{Plan, Road, folder};
+use crate::process::{ChildProgram, ProcessFigures};
+use crate::request_path::{ProgramPlan, RequestPath, folder};
 
 const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 
 /// Of the two keys that are asked with.
-struct Keys {
+struct BenchKeys {
     free: String,
     limited: String,
 }
 
 /// The stores, and keys in them.
-pub(crate) struct Baton {
-    stores: Stores,
+pub(crate) struct BenchedBaton {
+    stores: StoresProcess,
     threads: u32,
-    keys: Keys,
+    keys: BenchKeys,
 }
 
-impl Baton {
+impl BenchedBaton {
     /// Opens the stores and puts an account and keys into them.
     pub(crate) async fn prepare(upstream: SocketAddr, threads: u32) -> Result<Self, String> {
-        let stores = Stores::start_in(&memory()).await;
-        let nobody = Keys { free: String::new(), limited: String::new() };
+        let stores = StoresProcess::start_in(&memory()).await;
+        let nobody = BenchKeys { free: String::new(), limited: String::new() };
         let mut baton = Self { stores, threads, keys: nobody };
         let (plan, admin) = baton.plan(baton_binary())?;
         baton.keys = furnished(plan, admin, upstream).await?;
@@ -42,20 +42,20 @@ impl Baton {
     }
 
     /// Starts the relay over stores that know account and keys.
-    pub(crate) async fn open(&self, body: &str) -> Result<Road, String> {
+    pub(crate) async fn open(&self, body: &str) -> Result<RequestPath, String> {
         let (plan, _) = self.plan(baton_binary())?;
-        Ok(Road::open(plan, body).await?.with_stores(Figures::of(self.stores.id())))
+        Ok(RequestPath::open(plan, body).await?.with_stores(ProcessFigures::of(self.stores.id())))
     }
 
     /// The same of another build, which the road is named after.
-    pub(crate) async fn open_build(&self, build: &Path, body: &str) -> Result<Road, String> {
+    pub(crate) async fn open_build(&self, build: &Path, body: &str) -> Result<RequestPath, String> {
         let (plan, _) = self.plan(build)?;
         let name = build.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let plan = Plan { name, ..plan };
-        Ok(Road::open(plan, body).await?.with_stores(Figures::of(self.stores.id())))
+        let plan = ProgramPlan { name, ..plan };
+        Ok(RequestPath::open(plan, body).await?.with_stores(ProcessFigures::of(self.stores.id())))
     }
 
-    fn plan(&self, build: &Path) -> Result<(Plan, SocketAddr), String> {
+    fn plan(&self, build: &Path) -> Result<(ProgramPlan, SocketAddr), String> {
         let (relay, admin) = (free_address(), free_address());
         let folder = folder("baton")?;
         let mut command = Command::new(build);
@@ -67,7 +67,7 @@ impl Baton {
             .env("TOKIO_WORKER_THREADS", self.threads.to_string())
             .env("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")
             .env("BATON_ADMIN_TOKEN", ADMIN_TOKEN);
-        let plan = Plan {
+        let plan = ProgramPlan {
             name: "baton".to_owned(),
             address: relay,
             path: "/v1/messages".to_owned(),
@@ -81,16 +81,20 @@ impl Baton {
 
 /// All of Baton in one process, `baton up`: the same stores, and stats that settles what limited
 /// keys reserve. (Where nobody settles, the item of a limited key grows with each request.)
-pub(crate) async fn whole(upstream: SocketAddr, threads: u32, body: &str) -> Result<Road, String> {
+pub(crate) async fn whole(
+    upstream: SocketAddr,
+    threads: u32,
+    body: &str,
+) -> Result<RequestPath, String> {
     let data = TempDir::with_prefix_in("baton-bench-data-", memory());
     let data = data.map_err(|e| format!("a folder: {e}"))?;
     let (plan, admin) = whole_plan(data.path(), threads, "")?;
     let keys = furnished(plan, admin, upstream).await?;
     let (plan, _) = whole_plan(data.path(), threads, &keys.free)?;
-    Ok(Road::open(plan, body).await?.with_limited(headers(&keys.limited), data))
+    Ok(RequestPath::open(plan, body).await?.with_limited(headers(&keys.limited), data))
 }
 
-fn whole_plan(data: &Path, threads: u32, key: &str) -> Result<(Plan, SocketAddr), String> {
+fn whole_plan(data: &Path, threads: u32, key: &str) -> Result<(ProgramPlan, SocketAddr), String> {
     let (relay, admin) = (free_address(), free_address());
     let folder = folder("up")?;
     let mut command = Command::new(baton_binary());
@@ -104,14 +108,18 @@ fn whole_plan(data: &Path, threads: u32, key: &str) -> Result<(Plan, SocketAddr)
         .env("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")
         .env("BATON_ADMIN_TOKEN", ADMIN_TOKEN);
     let (name, path) = ("baton up".to_owned(), "/v1/messages".to_owned());
-    Ok((Plan { name, address: relay, path, headers: headers(key), command, folder }, admin))
+    Ok((ProgramPlan { name, address: relay, path, headers: headers(key), command, folder }, admin))
 }
 
 /// Starts a Baton, puts an account and keys into it, and ends it.
-async fn furnished(plan: Plan, admin: SocketAddr, upstream: SocketAddr) -> Result<Keys, String> {
+async fn furnished(
+    plan: ProgramPlan,
+    admin: SocketAddr,
+    upstream: SocketAddr,
+) -> Result<BenchKeys, String> {
     // It is up when it refuses what has no key.
-    let mut running = Running::start(&mut { plan.command }, plan.folder.path())?;
-    let admin = Admin::at(admin, ADMIN_TOKEN);
+    let mut running = ChildProgram::start(&mut { plan.command }, plan.folder.path())?;
+    let admin = OperatorClient::at(admin, ADMIN_TOKEN);
     while admin.request("GET", "/groups").send().await.is_err() {
         if running.is_over() {
             let said = std::fs::read_to_string(plan.folder.path().join("stderr"));
@@ -130,7 +138,7 @@ async fn furnished(plan: Plan, admin: SocketAddr, upstream: SocketAddr) -> Resul
     let limited = json!({"name": "limited", "group_id": group, "limits": limits});
     let limited = secret(&admin, &limited).await;
     drop(running);
-    Ok(Keys { free, limited })
+    Ok(BenchKeys { free, limited })
 }
 
 fn headers(key: &str) -> Vec<(String, String)> {
@@ -143,7 +151,7 @@ fn memory() -> PathBuf {
     if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
-async fn secret(admin: &Admin, key: &Value) -> String {
+async fn secret(admin: &OperatorClient, key: &Value) -> String {
     let made = admin.post("/keys", key).await.json();
     made["secret"].as_str().expect("a new key's secret").to_owned()
 }

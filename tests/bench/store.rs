@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
-use baton_local::Local;
+use baton_local::LocalAws;
 use serde_json::{Map, Value, json};
 
 const EVENTS: u32 = 20_000;
@@ -18,7 +18,7 @@ const KEYS: u32 = 20;
 
 /// What the line to the store has seen.
 #[derive(Default)]
-struct Seen {
+struct StoreCallTimes {
     transactions: usize,
     puts: usize,
     updates: usize,
@@ -28,19 +28,24 @@ struct Seen {
 /// Stores events and prints how fast, with how many writes, and how large each is.
 pub(crate) async fn measure() {
     let folder = tempfile::TempDir::with_prefix("baton-bench-").expect("a folder");
-    let seen = Arc::<Mutex<Seen>>::default();
+    let seen = Arc::<Mutex<StoreCallTimes>>::default();
     let notes = Arc::clone(&seen);
-    let local = Local::open(Some(folder.path())).await.expect("stores");
+    let local = LocalAws::open(Some(folder.path())).await.expect("stores");
     let watched = local.with_faults(move |target, body| {
         if target.ends_with("TransactWriteItems") {
             note(&mut notes.lock().unwrap_or_else(PoisonError::into_inner), body);
         }
         None
     });
-    let mut settings = Settings::read(|_| None).expect("settings");
+    let mut settings = Settings::from_lookup(|_| None).expect("settings");
     settings.resources = local.resources();
-    let of = |line: &Local| {
-        Store::new(&Aws::new(&line.sdk_config()), &settings, Clock::system(), Dice::seeded(1))
+    let of = |line: &LocalAws| {
+        Store::new(
+            &AwsClients::new(&line.sdk_config()),
+            &settings,
+            Clock::system(),
+            RandomSource::seeded(1),
+        )
     };
     let (plain, watched) = (of(&local), of(&watched));
     store(&watched, 0, 1_000).await;
@@ -94,7 +99,7 @@ fn message(number: u32) -> SqsMessage {
     message
 }
 
-fn note(seen: &mut Seen, body: &[u8]) {
+fn note(seen: &mut StoreCallTimes, body: &[u8]) {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     seen.transactions += 1;
     for action in request["TransactItems"].as_array().into_iter().flatten() {

@@ -1,17 +1,17 @@
 //! From the first start to a rotated key, by what is written on the pages.
 
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch};
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
 
-use crate::window::Window;
+use crate::browser_window::BrowserWindow;
 
 #[tokio::test]
 async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
-    let mut house = House::launched(Launch::new().without_admin_token()).await;
+    let mut house = TestSystem::launched(LaunchOptions::new().without_admin_token()).await;
     let printed = house.process().stdout();
     let token = printed.lines().find(|line| line.trim_start().starts_with("admin token"));
     let token = token.and_then(|line| line.split_whitespace().last()).expect("an admin token");
-    let window = Window::open(&house.admin_url()).await;
+    let window = BrowserWindow::open(&house.admin_url()).await;
 
     sign_in(&window, token).await;
     add_account(&window, &house.upstream.url()).await;
@@ -43,7 +43,7 @@ async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
     window.fill("Daily budget", "").await;
     window.click("Save").await;
     window.sees("Saved.").await;
-    let second = Key::found(&secret, &house.relay_url());
+    let second = TestKey::found(&secret, &house.relay_url());
     eventually("the new secret opens", SOON, async || {
         let answer = second.ask("hi again").await;
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
@@ -65,7 +65,7 @@ async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
 
 const SOON: std::time::Duration = std::time::Duration::from_secs(30);
 
-async fn sign_in(window: &Window, token: &str) {
+async fn sign_in(window: &BrowserWindow, token: &str) {
     window.visit("/").await;
     window.fill("Admin token or your key", "not the token").await;
     window.click("Sign in").await;
@@ -78,7 +78,7 @@ async fn sign_in(window: &Window, token: &str) {
     drop(window.complaints().await);
 }
 
-async fn add_account(window: &Window, upstream: &str) {
+async fn add_account(window: &BrowserWindow, upstream: &str) {
     window.visit("/console/accounts/new").await;
     window.fill("Name", "main").await;
     window.fill("Base URL", upstream).await;
@@ -88,7 +88,7 @@ async fn add_account(window: &Window, upstream: &str) {
     assert!(!window.text().await.contains("sk-upstream-main"));
 }
 
-async fn create_key(window: &Window, relay: &str) -> Key {
+async fn create_key(window: &BrowserWindow, relay: &str) -> TestKey {
     window.visit("/console/keys").await;
     window.click("New key").await;
     window.fill("Name", "ci").await;
@@ -96,11 +96,11 @@ async fn create_key(window: &Window, relay: &str) -> Key {
     window.sees("ANTHROPIC_AUTH_TOKEN=").await;
     let secret = window.text_of("secret").await;
     assert!(window.text().await.contains(&format!("ANTHROPIC_BASE_URL={relay}")));
-    Key::found(&secret, relay)
+    TestKey::found(&secret, relay)
 }
 
 /// The request that was made is on the first page and in the list of requests.
-async fn is_counted(window: &Window) {
+async fn is_counted(window: &BrowserWindow) {
     let seen = eventually("the request is on the first page", SOON, async || {
         window.visit("/console").await;
         let tile = window.text_of("tile-requests").await;

@@ -8,7 +8,7 @@
     reason = "a check that many tests share may fail them where it stands"
 )]
 
-mod company;
+mod browser_window;
+mod demo_company;
 mod journey;
 mod screenshots;
-mod window;

@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_tests::house::{House, target_folder};
+use baton_tests::house::{TestSystem, target_folder};
 
-use crate::company::Company;
-use crate::window::{Screen, Window};
+use crate::browser_window::{BrowserWindow, ScreenSize};
+use crate::demo_company::DemoCompany;
 
 /// How a picture is taken: its name, the screen, and the colours.
-const LOOKS: [(&str, Screen, &str); 3] = [
-    ("light", Screen::Desk, "light"),
-    ("dark", Screen::Desk, "dark"),
-    ("phone", Screen::Phone, "light"),
+const LOOKS: [(&str, ScreenSize, &str); 3] = [
+    ("light", ScreenSize::Desk, "light"),
+    ("dark", ScreenSize::Desk, "dark"),
+    ("phone", ScreenSize::Phone, "light"),
 ];
 
 #[tokio::test]
 async fn no_page_is_wider_than_a_phone_and_the_browser_complains_of_none() {
     let (house, company) = settled().await;
     let window = signed_in(&house, house.admin_token()).await;
-    window.show_on(Screen::Phone, "light").await;
+    window.show_on(ScreenSize::Phone, "light").await;
     for (name, path) in company.pages(&house).await {
         window.visit(&path).await;
         assert_eq!(window.overflow().await, 0, "{name} is wider than the screen");
@@ -50,7 +50,7 @@ async fn every_page_has_its_picture() {
     take(&member, &folder, &named(&[("sign-in", "/console/sign-in")])).await;
     member.close().await;
 
-    let empty = House::empty().await;
+    let empty = TestSystem::empty().await;
     let window = signed_in(&empty, empty.admin_token()).await;
     pages = named(&[
         ("empty-overview", "/console"),
@@ -61,9 +61,9 @@ async fn every_page_has_its_picture() {
     window.close().await;
 }
 
-async fn settled() -> (House, Company) {
-    let mut house = House::empty().await;
-    let company = Company::settle(&house).await;
+async fn settled() -> (TestSystem, DemoCompany) {
+    let mut house = TestSystem::empty().await;
+    let company = DemoCompany::settle(&house).await;
     let again = house.process().again();
     house.process().terminate();
     house.process().ended();
@@ -72,8 +72,8 @@ async fn settled() -> (House, Company) {
     (house, company)
 }
 
-async fn signed_in(house: &House, secret: &str) -> Window {
-    let window = Window::open(&house.admin_url()).await;
+async fn signed_in(house: &TestSystem, secret: &str) -> BrowserWindow {
+    let window = BrowserWindow::open(&house.admin_url()).await;
     window.visit("/console/sign-in").await;
     window.fill("Admin token or your key", secret).await;
     window.click("Sign in").await;
@@ -85,7 +85,7 @@ fn named(pages: &[(&str, &str)]) -> Vec<(String, String)> {
     pages.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect()
 }
 
-async fn take(window: &Window, folder: &Path, pages: &[(String, String)]) {
+async fn take(window: &BrowserWindow, folder: &Path, pages: &[(String, String)]) {
     for (look, screen, scheme) in LOOKS {
         window.show_on(screen, scheme).await;
         for (name, path) in pages {

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{House, Key, Launch, MODEL};
+use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem};
 use baton_tests::program::Program;
 use baton_tests::upstream::{ACCESS_KEY, SECRET_KEY};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Door, install};
+use crate::{ClientTarget, install};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 /// What `claude -p` reports at its end.
-fn claude(house: &House, key: &Key) -> Value {
+fn claude(house: &TestSystem, key: &TestKey) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder().join("node_modules/.bin/claude");
-    let mut command = Door::through(house, key).client(&program, home.path());
+    let mut command = ClientTarget::through(house, key).client(&program, home.path());
     command
         .env_remove("ANTHROPIC_BASE_URL")
         .env("CLAUDE_CODE_USE_BEDROCK", "1")
@@ -33,15 +33,16 @@ fn claude(house: &House, key: &Key) -> Value {
         .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
 }
 
-async fn house() -> House {
-    let launch =
-        Launch::new().env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-    House::launched(launch).await
+async fn house() -> TestSystem {
+    let launch = LaunchOptions::new()
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    TestSystem::launched(launch).await
 }
 
 #[tokio::test]
 async fn it_works_over_accounts_of_both_kinds() {
-    let (bedrock, anthropic) = (house().await, House::open().await);
+    let (bedrock, anthropic) = (house().await, TestSystem::open().await);
     let account = json!({
         "name": "bedrock", "provider": "bedrock", "base_url": bedrock.upstream.url(),
         "credential": {"type": "aws", "region": "us-west-2"},

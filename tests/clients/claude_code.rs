@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{House, SOON, spent_key};
+use baton_tests::house::{SOON, TestSystem, spent_key};
 use baton_tests::program::Program;
-use baton_tests::upstream::{FakeUpstream, Usage};
+use baton_tests::upstream::{FakeUpstream, ServedTokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Door, install};
+use crate::{ClientTarget, install};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What `claude -p` reports at its end.
-pub(crate) fn claude(door: &Door, prompt: &str) -> Value {
+pub(crate) fn claude(door: &ClientTarget, prompt: &str) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder().join("node_modules/.bin/claude");
     let mut command = door.client(&program, home.path());
@@ -34,9 +34,9 @@ fn told(report: &Value) -> Value {
 }
 
 /// The tokens that the client itself counted.
-fn counted(report: &Value) -> Usage {
+fn counted(report: &Value) -> ServedTokens {
     let models = report["modelUsage"].as_object().expect("modelUsage");
-    let mut usage = Usage::default();
+    let mut usage = ServedTokens::default();
     for model in models.values() {
         let number = |name: &str| model[name].as_u64().unwrap_or_default();
         usage.input += number("inputTokens");
@@ -53,7 +53,7 @@ pub(crate) const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 #[test]
 fn it_works_against_the_upstream_itself() {
     let upstream = FakeUpstream::start();
-    let report = claude(&Door::directly(&upstream), TOOL);
+    let report = claude(&ClientTarget::directly(&upstream), TOOL);
     assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
     assert_eq!(report["num_turns"], 2);
     assert_eq!(counted(&report), upstream.ledger().total().usage);
@@ -71,10 +71,10 @@ async fn it_sees_no_difference_through_baton() {
     ];
     for prompt in prompts {
         let upstream = FakeUpstream::start();
-        let direct = claude(&Door::directly(&upstream), prompt);
-        let house = House::open().await;
+        let direct = claude(&ClientTarget::directly(&upstream), prompt);
+        let house = TestSystem::open().await;
         let key = house.key("claude").create().await;
-        let relayed = claude(&Door::through(&house, &key), prompt);
+        let relayed = claude(&ClientTarget::through(&house, &key), prompt);
         assert_eq!(told(&relayed), told(&direct), "{prompt}: {relayed:#}");
         let calls = |u: &FakeUpstream| u.exchanges_on("/v1/messages").len();
         assert_eq!(calls(&house.upstream), calls(&upstream), "{prompt}: as many calls");
@@ -87,10 +87,10 @@ async fn it_sees_no_difference_through_baton() {
 
 #[tokio::test]
 async fn a_spent_budget_is_told_once_and_in_words() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = spent_key(&house, "poor").await;
     let blocked = |expect: &str| {
-        let report = claude(&Door::through(&house, &key), "say hi");
+        let report = claude(&ClientTarget::through(&house, &key), "say hi");
         assert_eq!(report["is_error"], json!(true), "{report:#}");
         let text = report["result"].as_str().unwrap_or_default();
         assert!(text.contains(expect), "{report:#}");

@@ -21,21 +21,21 @@ mod translated;
 use std::path::Path;
 use std::process::Command;
 
-use baton_tests::house::{House, Key};
+use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::upstream::FakeUpstream;
 
 /// A base URL and what opens it.
-struct Door {
+struct ClientTarget {
     url: String,
     credential: String,
 }
 
-impl Door {
+impl ClientTarget {
     fn directly(upstream: &FakeUpstream) -> Self {
         Self { url: upstream.url(), credential: "sk-direct".into() }
     }
 
-    fn through(house: &House, key: &Key) -> Self {
+    fn through(house: &TestSystem, key: &TestKey) -> Self {
         Self { url: house.relay_url(), credential: key.secret.clone() }
     }
 

@@ -4,12 +4,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{House, Key, SOON};
+use baton_tests::house::{SOON, TestKey, TestSystem};
 use baton_tests::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Door, install};
+use crate::{ClientTarget, install};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
@@ -18,8 +18,8 @@ const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 const ACCOUNTS: [(&str, bool); 3] =
     [("anthropic", false), ("openai_compatible", false), ("openai_compatible", true)];
 
-async fn house((provider, speaks_responses): (&str, bool)) -> (House, Key) {
-    let house = House::empty().await;
+async fn house((provider, speaks_responses): (&str, bool)) -> (TestSystem, TestKey) {
+    let house = TestSystem::empty().await;
     let fields = json!({"provider": provider, "speaks_responses": speaks_responses});
     house.account_with("main", &house.upstream.url(), fields).await;
     let key = house.key("sdk").create().await;
@@ -41,7 +41,7 @@ fn typescript() -> Command {
 }
 
 /// What the script prints.
-fn results(mut command: Command, door: &Door) -> Value {
+fn results(mut command: Command, door: &ClientTarget) -> Value {
     let home = TempDir::with_prefix("client-").expect("a home");
     command
         .env_clear()
@@ -58,7 +58,7 @@ async fn same_on_every_account(client: fn() -> Command) {
     let round = json!(["lookup", {"value": "answer"}, "The tool said: 42"]);
     for account in ACCOUNTS {
         let (house, key) = house(account).await;
-        let results = results(client(), &Door::through(&house, &key));
+        let results = results(client(), &ClientTarget::through(&house, &key));
         let expect = json!({
             "chat": HELLO,
             "chat_streamed": [HELLO, false],
@@ -86,7 +86,7 @@ async fn the_typescript_sdk_works_on_accounts_of_either_vendor() {
 }
 
 /// What `codex exec` prints as its last message.
-fn codex(door: &Door, prompt: &str) -> String {
+fn codex(door: &ClientTarget, prompt: &str) -> String {
     let home = TempDir::with_prefix("codex-").expect("a home");
     let config = format!(
         "model = \"claude-sonnet-5-5\"\nmodel_provider = \"baton\"\n\n\
@@ -119,7 +119,7 @@ fn codex(door: &Door, prompt: &str) -> String {
 async fn codex_runs_a_prompt_on_accounts_of_either_vendor() {
     for account in ACCOUNTS {
         let (house, key) = house(account).await;
-        assert_eq!(codex(&Door::through(&house, &key), "say hi"), HELLO, "{account:?}");
+        assert_eq!(codex(&ClientTarget::through(&house, &key), "say hi"), HELLO, "{account:?}");
         house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
     }
 }
@@ -127,7 +127,7 @@ async fn codex_runs_a_prompt_on_accounts_of_either_vendor() {
 #[tokio::test]
 async fn claude_code_runs_a_tool_on_an_openai_account() {
     let (house, key) = house(("openai_compatible", false)).await;
-    let door = Door::through(&house, &key);
+    let door = ClientTarget::through(&house, &key);
     let report = crate::claude_code::claude(&door, crate::claude_code::TOOL);
     assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
     house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;

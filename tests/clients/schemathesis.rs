@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{House, Launch};
+use baton_tests::house::{LaunchOptions, TestSystem};
 use baton_tests::program::Program;
 use tempfile::TempDir;
 
@@ -15,7 +15,8 @@ const TOKEN: &str = "token-of-schemathesis-0123456789";
 
 #[tokio::test]
 async fn the_admin_api_is_what_its_description_says() {
-    let mut house = House::launched(Launch::new().env("BATON_ADMIN_TOKEN", TOKEN)).await;
+    let mut house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_ADMIN_TOKEN", TOKEN)).await;
     let address = house.process().admin;
     let home = TempDir::with_prefix("schemathesis-").expect("a home");
     let mut command = Command::new(install::schemathesis());

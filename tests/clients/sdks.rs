@@ -4,26 +4,26 @@ use std::process::Command;
 use std::time::Duration;
 
 use baton_tests::fixtures;
-use baton_tests::house::House;
+use baton_tests::house::TestSystem;
 use baton_tests::program::Program;
 use baton_tests::upstream::FakeUpstream;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Door, install};
+use crate::{ClientTarget, install};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Every answer that a script must have got, so that two empty results are not taken for equal.
 const CASES: [&str; 8] =
     ["whole", "streamed", "thinking", "tool", "count_tokens", "model", "error", "fixtures"];
 
-fn python(door: &Door) -> Command {
+fn python(door: &ClientTarget) -> Command {
     let mut command = door.client(&install::python(), std::env::temp_dir().as_path());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.py"));
     command
 }
 
-fn typescript(door: &Door) -> Command {
+fn typescript(door: &ClientTarget) -> Command {
     let folder = install::node_folder();
     let mut command = door.client("node".as_ref(), std::env::temp_dir().as_path());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.mjs")).current_dir(folder);
@@ -48,13 +48,13 @@ fn results(mut command: Command) -> Value {
     results
 }
 
-async fn same_both_ways(client: fn(&Door) -> Command) {
+async fn same_both_ways(client: fn(&ClientTarget) -> Command) {
     let upstream = FakeUpstream::start();
-    let mut direct = results(client(&Door::directly(&upstream)));
+    let mut direct = results(client(&ClientTarget::directly(&upstream)));
 
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("sdk").create().await;
-    let mut relayed = results(client(&Door::through(&house, &key)));
+    let mut relayed = results(client(&ClientTarget::through(&house, &key)));
     // Which models there are is the relay's own answer; that there are some is checked.
     for results in [&mut direct, &mut relayed] {
         let models = results["models"].take();
@@ -83,6 +83,6 @@ async fn the_typescript_sdk_sees_no_difference() {
 fn the_sdks_work_against_the_upstream_itself() {
     for client in [python, typescript] {
         let upstream = FakeUpstream::start();
-        results(client(&Door::directly(&upstream)));
+        results(client(&ClientTarget::directly(&upstream)));
     }
 }

@@ -13,7 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Uri, header};
 use baton_tests::fixtures;
 use baton_tests::program::Program;
-use baton_wire::translate::{Client, Options, Speaks, Translation};
+use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -39,16 +39,16 @@ const CHAT: [&str; 4] =
 const CONSTRUCTED: [&str; 3] = ["interleaved", "sequential", "reasoning"];
 
 /// A stream by the name of its source and the dialect in which it is served.
-type Served = BTreeMap<String, Vec<u8>>;
+type ServedBodies = BTreeMap<String, Vec<u8>>;
 
 /// The stream in the words of `client`.
-fn translated(client: Client, upstream: Speaks, source: &[u8]) -> Vec<u8> {
+fn translated(client: ClientApi, upstream: UpstreamProtocol, source: &[u8]) -> Vec<u8> {
     let body = json!({"model":"asked","max_tokens":9,"messages":[],"input":"hi","stream":true,
         "stream_options":{"include_usage":true}});
-    let Some(translation) = Translation::between(client, upstream) else { return source.to_vec() };
-    let options = Options::new("claude-opus-5-5", "req_1");
-    let translated = translation.request(body.to_string().as_bytes(), &options);
-    let mut stream = translated.expect("a request").asked.stream();
+    let Some(translation) = ProtocolPair::between(client, upstream) else { return source.to_vec() };
+    let options = TranslationOptions::new("claude-opus-5-5", "req_1");
+    let translated = translation.translate_request(body.to_string().as_bytes(), &options);
+    let mut stream = translated.expect("a request").asked.stream_translator();
     let mut out = Vec::new();
     source.chunks(7).for_each(|chunk| stream.push(chunk, &mut out));
     assert!(stream.finish(&mut out), "{}", String::from_utf8_lossy(source));
@@ -67,29 +67,29 @@ fn constructed(name: &str) -> Vec<u8> {
 }
 
 /// Every source in every dialect that it can be had in.
-fn everything() -> Served {
-    let mut served = Served::new();
-    let mut add = |name: &str, upstream: Speaks, source: &[u8]| {
-        let clients = [Client::Messages, Client::Chat, Client::Responses];
+fn everything() -> ServedBodies {
+    let mut served = ServedBodies::new();
+    let mut add = |name: &str, upstream: UpstreamProtocol, source: &[u8]| {
+        let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
         for (client, dialect) in clients.into_iter().zip(["messages", "chat", "responses"]) {
             served.insert(format!("{name}.{dialect}"), translated(client, upstream, source));
         }
     };
     let recorded = |name: &str| fixtures::stream(name).expect("a recorded stream").body;
     for name in MESSAGES {
-        add(name, Speaks::Messages, &recorded(name));
+        add(name, UpstreamProtocol::Messages, &recorded(name));
     }
     for name in CHAT {
-        add(name, Speaks::Chat, &recorded(name));
+        add(name, UpstreamProtocol::Chat, &recorded(name));
     }
     for name in CONSTRUCTED {
-        add(name, Speaks::Chat, &constructed(name));
+        add(name, UpstreamProtocol::Chat, &constructed(name));
     }
     served
 }
 
 /// Serves each stream under its name, whatever path follows, in small pieces.
-async fn serve(served: Served) -> String {
+async fn serve(served: ServedBodies) -> String {
     let served = Arc::new(served);
     let answer = move |uri: Uri| {
         let name = uri.path().split('/').nth(1).unwrap_or_default();

@@ -4,13 +4,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, pico, settled};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{TestKey, TestSystem, pico, settled};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::class::Class;
+use crate::class::AttackClass;
 
 const CHAT: &str = "/v1/chat/completions";
 const JSON: &str = "application/json";
@@ -132,12 +132,12 @@ fn chat(text: &str, stream: bool) -> Value {
     })
 }
 
-async fn ask(key: &Key, path: &str, body: &Value) -> Answer {
-    Answer::to(key.request("POST", path).body(body.to_string())).await
+async fn ask(key: &TestKey, path: &str, body: &Value) -> ClientResponse {
+    ClientResponse::to(key.request("POST", path).body(body.to_string())).await
 }
 
 /// A group with the account `bad`, and perhaps one to go to.
-async fn group(house: &House, script: Script, has_spare: bool) -> (String, String) {
+async fn group(house: &TestSystem, script: Script, has_spare: bool) -> (String, String) {
     let (address, group) = (script.start().await, house.group("faults").await);
     let mut ids = Vec::new();
     for (priority, name) in [(1, "bad"), (2, "spare")] {
@@ -154,8 +154,8 @@ async fn group(house: &House, script: Script, has_spare: bool) -> (String, Strin
 }
 
 /// Accounts with restricted keys, which no answer to one tenant may take from another.
-pub(crate) async fn restricted(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn restricted(class: AttackClass) {
+    let house = TestSystem::empty().await;
     let poisons = [
         ("401 scopes", SCOPES_401),
         ("403 scopes", SCOPES_403),
@@ -325,8 +325,8 @@ const FAILURES: [(&str, Reply); 33] = [
 ];
 
 /// One account fails; the client must be served by the other.
-pub(crate) async fn elsewhere(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn elsewhere(class: AttackClass) {
+    let house = TestSystem::empty().await;
     for (name, poison) in FAILURES {
         let list = (200, JSON, r#"{"data":[]}"#);
         let (group, _) = group(&house, Script { poison, list, stranger: BAD_KEY }, true).await;
@@ -423,8 +423,8 @@ const HIDDEN: [(&str, Reply); 9] = [
 ];
 
 /// The cost of what hides its usage, beside that of what does not.
-pub(crate) async fn hidden_usage(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn hidden_usage(class: AttackClass) {
+    let house = TestSystem::empty().await;
     let honest = spent(&house, GOOD_STREAM, true).await;
     let is_complete = honest.1["outcome"] == "complete" && honest.1["estimated"] == false;
     class.check("an honest stream with a length", is_complete, || honest.1.to_string());
@@ -435,7 +435,7 @@ pub(crate) async fn hidden_usage(class: Class) {
 }
 
 /// What a request that is answered so costs its key, and its record.
-async fn spent(house: &House, poison: Reply, stream: bool) -> (i128, Value) {
+async fn spent(house: &TestSystem, poison: Reply, stream: bool) -> (i128, Value) {
     let list = (200, JSON, r#"{"data":[]}"#);
     let (group, _) = group(house, Script { poison, list, stranger: BAD_KEY }, false).await;
     let key = house.key("hiding").group(&group).limit_usd_daily("1000").create().await;

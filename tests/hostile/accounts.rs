@@ -1,9 +1,9 @@
 //! One tenant tries to take the organization's accounts out for all others: by requests that make
 //! upstreams answer as if the account were at fault, and by headers that choose another organization.
 
-use crate::class::Class;
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, MODEL, message};
+use crate::class::AttackClass;
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
@@ -38,11 +38,16 @@ const ANSWERS: [&str; 22] = [
 
 /// Accounts of one group, the tenant that means ill, and another one.
 struct Tenants {
-    evil: Key,
-    victim: Key,
+    evil: TestKey,
+    victim: TestKey,
 }
 
-async fn tenants(house: &House, upstream: &FakeUpstream, provider: &str, count: usize) -> Tenants {
+async fn tenants(
+    house: &TestSystem,
+    upstream: &FakeUpstream,
+    provider: &str,
+    count: usize,
+) -> Tenants {
     let group = house.group("tenants").await;
     for serial in 0..count {
         let fields = json!({
@@ -63,8 +68,8 @@ fn request(path: &str, model: &str, stream: bool) -> Value {
 }
 
 /// Requests of one tenant, and what another gets after them.
-pub(crate) async fn run(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn run(class: AttackClass) {
+    let house = TestSystem::empty().await;
     for provider in PROVIDERS {
         for is_strict in [false, true] {
             let upstream = FakeUpstream::start();
@@ -89,15 +94,15 @@ async fn poison(tenants: &Tenants, path: &str, answer: &str) {
     for stream in [true, false, true, false] {
         let body = request(path, MODEL, stream).to_string();
         let request = tenants.evil.request("POST", path).header("x-scenario", answer);
-        Answer::to(request.body(body)).await;
+        ClientResponse::to(request.body(body)).await;
     }
 }
 
-async fn is_served(victim: &Key, path: &str) -> Result<(), String> {
+async fn is_served(victim: &TestKey, path: &str) -> Result<(), String> {
     for model in [MODEL, "claude-haiku-5-5"] {
         for stream in [true, false] {
             let body = request(path, model, stream).to_string();
-            let answer = Answer::to(victim.request("POST", path).body(body)).await;
+            let answer = ClientResponse::to(victim.request("POST", path).body(body)).await;
             if answer.status != 200 {
                 return Err(format!("{model}: {} {}", answer.status, answer.text()));
             }
@@ -136,8 +141,8 @@ const QUERIES: [&str; 8] = [
 ];
 
 /// Headers and query parameters that choose whose organization, project or workspace is asked.
-pub(crate) async fn run_owners(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn run_owners(class: AttackClass) {
+    let house = TestSystem::empty().await;
     for provider in PROVIDERS {
         let upstream = FakeUpstream::start();
         let tenants = tenants(&house, &upstream, provider, 1).await;
@@ -145,7 +150,7 @@ pub(crate) async fn run_owners(class: Class) {
             let body = request(path, MODEL, false).to_string();
             for name in OWNERS {
                 let request = tenants.evil.request("POST", path).header(name, "bogus-owner");
-                Answer::to(request.body(body.clone())).await;
+                ClientResponse::to(request.body(body.clone())).await;
                 let seen = format!("{:?}", upstream.last().request.headers);
                 class.check(
                     &format!("{provider} {path} {name}"),
@@ -155,7 +160,7 @@ pub(crate) async fn run_owners(class: Class) {
             }
             for query in QUERIES {
                 let request = tenants.evil.request("POST", &format!("{path}?{query}&beta=true"));
-                Answer::to(request.body(body.clone())).await;
+                ClientResponse::to(request.body(body.clone())).await;
                 let seen = upstream.last().request.target.clone();
                 let holds = !seen.contains("=o")
                     && !seen.contains("=p")
@@ -168,8 +173,8 @@ pub(crate) async fn run_owners(class: Class) {
 }
 
 /// Answers that repeat the account's credential, or tell of the organization and its web site.
-pub(crate) async fn run_echoes(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn run_echoes(class: AttackClass) {
+    let house = TestSystem::empty().await;
     for provider in PROVIDERS {
         let upstream = FakeUpstream::start();
         let group = house.group("echoes").await;
@@ -187,7 +192,7 @@ pub(crate) async fn run_echoes(class: Class) {
                         upstream.next(&scenario);
                         let body = request(path, MODEL, stream).to_string();
                         let request = key.request("POST", path).header("accept-encoding", "gzip");
-                        let answer = Answer::to(request.body(body)).await;
+                        let answer = ClientResponse::to(request.body(body)).await;
                         let seen = format!("{} {:?}", answer.text(), answer.headers);
                         let name = format!("{provider} {path} {status}{form} stream={stream}");
                         class.check(&name, !seen.contains(secret), || seen);
@@ -211,7 +216,7 @@ pub(crate) async fn run_echoes(class: Class) {
                 for answer in ["text", "status:400"] {
                     upstream.next(&format!("{answer};header={header}"));
                     let body = request(path, MODEL, false).to_string();
-                    let answer = Answer::to(key.request("POST", path).body(body)).await;
+                    let answer = ClientResponse::to(key.request("POST", path).body(body)).await;
                     let seen = answer.header(name).map(str::to_owned);
                     class.check(&format!("{provider} {path} {name}"), seen.is_none(), || {
                         seen.clone().unwrap_or_default()
@@ -223,7 +228,7 @@ pub(crate) async fn run_echoes(class: Class) {
 }
 
 /// Nothing is held against any account any more.
-async fn reset(house: &House) {
+async fn reset(house: &TestSystem) {
     let accounts = house.admin().get("/accounts").await.ok().json();
     for account in accounts["data"].as_array().cloned().unwrap_or_default() {
         let id = account["id"].as_str().unwrap_or_default();

@@ -1,12 +1,12 @@
 //! Admin tokens that can be guessed are refused when Baton starts, in one line that does not repeat them.
 
-use crate::class::Class;
-use baton_tests::house::Launch;
+use crate::class::AttackClass;
+use baton_tests::house::LaunchOptions;
 
-pub(crate) async fn run(class: Class) {
+pub(crate) async fn run(class: AttackClass) {
     for token in ["a", "admin", "password", "0123456789abcde", "short-token", "ääääääääääääääa"]
     {
-        let mut process = Launch::new().env("BATON_ADMIN_TOKEN", token).spawn();
+        let mut process = LaunchOptions::new().env("BATON_ADMIN_TOKEN", token).spawn();
         let ended = process.ended();
         let lines = ended.stderr.lines().count();
         let says = ended.stderr.contains("BATON_ADMIN_TOKEN") && ended.stderr.contains("16");
@@ -14,7 +14,7 @@ pub(crate) async fn run(class: Class) {
         class.check(token, is_right, || ended.stderr.clone());
     }
     for token in ["lab-admin-token-0123456789abcdef", "0123456789abcdef"] {
-        let process = Launch::new().env("BATON_ADMIN_TOKEN", token).start().await;
+        let process = LaunchOptions::new().env("BATON_ADMIN_TOKEN", token).start().await;
         class.check(token, process.id() > 0, String::new);
     }
 }

@@ -1,14 +1,14 @@
 //! What a client may send to the admin API by mistake or on purpose: every answer is a refusal with a
 //! reason or the right thing, and never a failure of Baton's own.
 
-use crate::class::Class;
-use baton_tests::answer::Answer;
-use baton_tests::house::{Admin, House};
+use crate::class::AttackClass;
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{OperatorClient, TestSystem};
 use serde_json::{Value, json};
 
 struct Tries {
-    class: Class,
-    admin: Admin,
+    class: AttackClass,
+    admin: OperatorClient,
 }
 
 impl Tries {
@@ -19,7 +19,7 @@ impl Tries {
         (method, path): (&str, &str),
         body: Value,
         status: u16,
-    ) -> Answer {
+    ) -> ClientResponse {
         let answer = self.admin.send(method, path, &body).await;
         self.class.check(name, answer.status == status, || {
             format!("{} instead of {status}: {}", answer.status, answer.text())
@@ -35,8 +35,8 @@ impl Tries {
     }
 }
 
-pub(crate) async fn run(class: Class) {
-    let house = House::open().await;
+pub(crate) async fn run(class: AttackClass) {
+    let house = TestSystem::open().await;
     let tries = Tries { class, admin: house.admin() };
     Box::pin(references(&house, &tries)).await;
     Box::pin(limits(&house, &tries)).await;
@@ -46,7 +46,7 @@ pub(crate) async fn run(class: Class) {
     Box::pin(lengths(&tries)).await;
 }
 
-async fn references(house: &House, tries: &Tries) {
+async fn references(house: &TestSystem, tries: &Tries) {
     let group = house.group("twice").await;
     let credential = json!({"type": "api_key", "value": "x"});
     let body = json!({"name": "d", "base_url": house.upstream.url(), "credential": credential,
@@ -88,7 +88,7 @@ async fn references(house: &House, tries: &Tries) {
     }
 }
 
-async fn limits(house: &House, tries: &Tries) {
+async fn limits(house: &TestSystem, tries: &Tries) {
     let first = json!({"usd_daily": "5", "usd_monthly": "50", "concurrency": 3});
     let key = house.key("limited").with("limits", first).create().await;
     let path = format!("/keys/{}", key.id);
@@ -128,7 +128,7 @@ async fn limits(house: &House, tries: &Tries) {
     tries.class.check("alerts: what is not named stays", stays, || after.to_string());
 }
 
-async fn names(house: &House, tries: &Tries) {
+async fn names(house: &TestSystem, tries: &Tries) {
     let account = json!({"name": "same", "base_url": house.upstream.url(),
         "credential": {"type": "api_key", "value": "x"}});
     for (path, body) in [
@@ -148,8 +148,9 @@ async fn names(house: &House, tries: &Tries) {
         let mut other = body.clone();
         other["name"] = json!("other");
         let second = tries.expect(&format!("{path}: another"), ("POST", path), other, 201).await;
-        let at =
-            |made: &Answer| format!("{path}/{}", made.json()["id"].as_str().unwrap_or_default());
+        let at = |made: &ClientResponse| {
+            format!("{path}/{}", made.json()["id"].as_str().unwrap_or_default())
+        };
         let rename = json!({"name": "same"});
         tries.expect("a change to it", ("PATCH", &at(&second)), rename.clone(), 409).await;
         tries.expect("its own name", ("PATCH", &at(&first)), rename.clone(), 200).await;
@@ -217,7 +218,7 @@ async fn queries(tries: &Tries) {
     }
 }
 
-async fn cursors(house: &House, tries: &Tries) {
+async fn cursors(house: &TestSystem, tries: &Tries) {
     let key = house.key("asks").create().await;
     for _ in 0..3 {
         key.ask("hi").await.ok();

@@ -1,31 +1,31 @@
 //! Every route of the admin API with every kind of credential, and what is other people's.
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_tests::house::{Admin, House, Key};
+use baton_tests::house::{OperatorClient, TestKey, TestSystem};
 use serde_json::json;
 
 /// Credentials that open nothing, and what they are called.
-type Closed = Vec<(&'static str, String)>;
+type RefusedCredentials = Vec<(&'static str, String)>;
 
 struct People {
-    ada: (String, Key),
+    ada: (String, TestKey),
     /// A key of hers that may do little.
-    narrow: Key,
-    bob: (String, Key),
+    narrow: TestKey,
+    bob: (String, TestKey),
     /// An administrator's relay key.
-    root: Key,
+    root: TestKey,
 }
 
-async fn person(house: &House, name: &str, role: &str) -> (String, Key) {
+async fn person(house: &TestSystem, name: &str, role: &str) -> (String, TestKey) {
     let id = house.admin().create("/users", &json!({"name": name, "role": role})).await;
     let key = house.key(name).with("user_id", id.as_str()).create().await;
     (id, key)
 }
 
-pub(crate) async fn run(class: Class) {
-    let house = House::open().await;
+pub(crate) async fn run(class: AttackClass) {
+    let house = TestSystem::open().await;
     let admin = house.admin();
     let ada = person(&house, "Ada", "member").await;
     let narrow = house.key("ci").with("user_id", ada.0.as_str());
@@ -39,7 +39,7 @@ pub(crate) async fn run(class: Class) {
     let (off, of_disabled) = person(&house, "Off", "admin").await;
     admin.patch(&format!("/users/{off}"), &json!({"enabled": false})).await.ok();
     let unknown = compose(&KeyId::from_bits(9), &new_secret([1, 2]));
-    let closed: Closed = vec![
+    let closed: RefusedCredentials = vec![
         ("nobody", String::new()),
         ("a wrong token", "bta_wrong".to_owned()),
         ("an unknown key", unknown.expose().to_owned()),
@@ -58,7 +58,12 @@ pub(crate) async fn run(class: Class) {
 }
 
 /// Every route with every credential.
-async fn matrix(class: &Class, admin: &Admin, people: &People, closed: &Closed) {
+async fn matrix(
+    class: &AttackClass,
+    admin: &OperatorClient,
+    people: &People,
+    closed: &RefusedCredentials,
+) {
     let document = admin.with_token("").get("/openapi.json").await.ok().json();
     let ids = [
         ("{key_id}", &*people.bob.1.id),
@@ -101,7 +106,7 @@ async fn matrix(class: &Class, admin: &Admin, people: &People, closed: &Closed) 
 }
 
 /// What is other people's, by ids, filters and bodies.
-async fn of_others(class: &Class, admin: &Admin, people: &People) {
+async fn of_others(class: &AttackClass, admin: &OperatorClient, people: &People) {
     let ada = admin.with_token(&people.ada.1.secret);
     let narrow = admin.with_token(&people.narrow.secret);
     let (bob, bobs) = (&people.bob.0, &people.bob.1.id);
@@ -189,7 +194,7 @@ async fn of_others(class: &Class, admin: &Admin, people: &People) {
 }
 
 /// Other spellings of a path, other methods, further headers.
-async fn spellings(class: &Class, house: &House, people: &People) {
+async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
     let http = baton_tests::house::plain_client();
     let base = house.admin_url();
     for path in [
@@ -233,7 +238,7 @@ async fn spellings(class: &Class, house: &House, people: &People) {
     }
     // The console's session of a relay key is a member's, too.
     let address = base.trim_start_matches("http://").parse().expect("an address");
-    let mut visitor = baton_tests::signing_in::Visitor::at(address);
+    let mut visitor = baton_tests::signing_in::TestBrowser::at(address);
     visitor.sign_in(&people.root.secret).await.leads_to("/console");
     for page in [
         "/accounts",

@@ -5,11 +5,11 @@
 //! and the console must not believe it where it is in the table all the same (written by a role with
 //! a wider policy, or restored from a copy).
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use baton_cloud::vault::Pepper;
 use baton_domain::secret::Secret;
-use baton_tests::lambda::{Cloud, Function, WITHOUT_HURRY, event};
-use baton_tests::rights::Rights;
+use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_tests::table_rights::TableRights;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -18,15 +18,15 @@ const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
 /// What only the admin function has.
 const SESSIONS: &str = "session-secret-of-a-test-0123456789";
 
-struct Forge {
-    cloud: Cloud,
-    admin: Function,
+struct ForgingRole {
+    cloud: LambdaDeployment,
+    admin: FunctionProcess,
     http: reqwest::Client,
     now: i64,
 }
 
 /// A session as somebody writes it.
-struct Forged {
+struct ForgedSession {
     what: &'static str,
     /// Who the cookie says that it is of.
     who: String,
@@ -36,13 +36,13 @@ struct Forged {
     begun: i64,
 }
 
-pub(crate) async fn run(class: Class) {
-    let cloud = Cloud::open().await;
+pub(crate) async fn run(class: AttackClass) {
+    let cloud = LambdaDeployment::open().await;
     let admin = cloud.function_with("admin", "BATON_SESSION_SECRET", SESSIONS).await;
     let root = json!({"name": "Root", "role": "admin"});
-    let root = Cloud::operate(&admin, "POST", "/users", &root).await.status(201).json();
+    let root = LambdaDeployment::operate(&admin, "POST", "/users", &root).await.status(201).json();
     let root = root["id"].as_str().expect("an id").to_owned();
-    let forge = Forge { cloud, admin, http: reqwest::Client::new(), now: now() };
+    let forge = ForgingRole { cloud, admin, http: reqwest::Client::new(), now: now() };
     forge.sessions(&class, &root).await;
     policies(&class);
 }
@@ -53,9 +53,9 @@ fn now() -> i64 {
 }
 
 /// What no role but admin's may write, wherever it is tried.
-fn policies(class: &Class) {
+fn policies(class: &AttackClass) {
     for function in ["Relay", "Stats", "Refresh"] {
-        let rights = Rights::of(function);
+        let rights = TableRights::of(function);
         for action in ["PutItem", "UpdateItem", "DeleteItem"] {
             for (table, key) in [
                 ("StateTable", "session#0"),
@@ -76,9 +76,9 @@ fn policies(class: &Class) {
     }
 }
 
-impl Forge {
-    async fn sessions(&self, class: &Class, root: &str) {
-        let forged = |what, who: &str, place_secret, row_secret| Forged {
+impl ForgingRole {
+    async fn sessions(&self, class: &AttackClass, root: &str) {
+        let forged = |what, who: &str, place_secret, row_secret| ForgedSession {
             what,
             who: who.to_owned(),
             place_secret,
@@ -125,13 +125,13 @@ impl Forge {
     }
 
     /// What the console answers to somebody with this forged session.
-    async fn status(&self, forged: &Forged) -> u16 {
+    async fn status(&self, forged: &ForgedSession) -> u16 {
         let (cookie, item) = self.item(forged, &format!("{}{}", forged.what, forged.who));
         self.put(&item).await;
         self.console(&cookie).await
     }
 
-    fn item(&self, forged: &Forged, seed: &str) -> (String, Value) {
+    fn item(&self, forged: &ForgedSession, seed: &str) -> (String, Value) {
         // The random part is the forger's to choose.
         let random: String = seed
             .bytes()

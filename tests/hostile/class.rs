@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts the inputs of one class and remembers those that did what they must not do.
 #[derive(Clone, Default)]
-pub(crate) struct Class(Arc<Mutex<Tries>>);
+pub(crate) struct AttackClass(Arc<Mutex<AttackTally>>);
 
 #[derive(Default)]
-struct Tries {
+struct AttackTally {
     count: usize,
     failures: Vec<String>,
 }
 
-impl Class {
+impl AttackClass {
     /// Records one input. `outcome` is `Err` with what was seen where the input did harm.
     pub(crate) fn record(&self, input: &str, outcome: Result<(), String>) {
         let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,10 +32,10 @@ impl Class {
 
 /// The outcome of all classes that were run.
 #[derive(Default)]
-pub(crate) struct Results(Vec<(String, usize, Vec<String>)>);
+pub(crate) struct AttackResults(Vec<(String, usize, Vec<String>)>);
 
-impl Results {
-    pub(crate) fn add(&mut self, name: &str, class: &Class) {
+impl AttackResults {
+    pub(crate) fn add(&mut self, name: &str, class: &AttackClass) {
         let tries = class.0.lock().unwrap_or_else(PoisonError::into_inner);
         println!("{name}: {} tried, {} failed", tries.count, tries.failures.len());
         self.0.push((name.to_owned(), tries.count, tries.failures.clone()));

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{House, Launch};
+use baton_tests::house::{LaunchOptions, TestSystem};
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{address, health, send, unknown_key};
 
 const MOST: usize = 100;
 
-pub(crate) async fn run(class: Class) {
-    let launch = Launch::new().env("BATON_CONNECTIONS_MAX", &MOST.to_string());
-    let house = House::launched(launch).await;
+pub(crate) async fn run(class: AttackClass) {
+    let launch = LaunchOptions::new().env("BATON_CONNECTIONS_MAX", &MOST.to_string());
+    let house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     let key = house.key("kept").create().await;
     let (relay, admin) = (address(&house.relay_url()), address(&house.admin_url()));
@@ -62,7 +62,7 @@ pub(crate) async fn run(class: Class) {
 }
 
 /// The process may open no more files.
-async fn no_files(class: &Class, house: &House) {
+async fn no_files(class: &AttackClass, house: &TestSystem) {
     let open =
         std::fs::read_dir(format!("/proc/{}/fd", house.process_id())).map_or(0, Iterator::count);
     let limit = format!("--nofile={0}:{0}", open + 12);

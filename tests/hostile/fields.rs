@@ -1,23 +1,23 @@
 //! Bodies that say two things at once, names of models that are dressed up as others, and bodies that
 //! are no JSON.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{TestKey, TestSystem};
 use serde_json::json;
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{address, health, open_for_counts};
 
 const PATHS: [&str; 4] =
     ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions", "/v1/responses"];
 
-async fn ask(key: &Key, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+async fn ask(key: &TestKey, path: &str, body: impl Into<reqwest::Body>) -> ClientResponse {
     let request = key.request("POST", path).header("content-type", "application/json");
-    Answer::to(request.body(body)).await
+    ClientResponse::to(request.body(body)).await
 }
 
 /// A group with an account of OpenAI's kind, and a key to it.
-async fn openai(house: &House) -> Key {
+async fn openai(house: &TestSystem) -> TestKey {
     let group = house.group("openai").await;
     let fields = json!({"provider": "openai_compatible", "groups": [group]});
     house.account_with("openai", &house.upstream.url(), fields).await;
@@ -25,7 +25,7 @@ async fn openai(house: &House) -> Key {
 }
 
 /// Fields given twice, or once more in other letters.
-pub(crate) async fn twice(class: Class) {
+pub(crate) async fn twice(class: AttackClass) {
     let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
     let known = [
@@ -104,7 +104,7 @@ pub(crate) async fn twice(class: Class) {
 }
 
 /// Settings that a less strict upstream reads out of a value of another type.
-pub(crate) async fn types(class: Class) {
+pub(crate) async fn types(class: AttackClass) {
     let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
     let body = |field: &str| {
@@ -147,7 +147,7 @@ pub(crate) async fn types(class: Class) {
 }
 
 /// Names that hold an allowed one.
-pub(crate) async fn decorations(class: Class) {
+pub(crate) async fn decorations(class: AttackClass) {
     let house = open_for_counts().await;
     let literal = house.key("literal").models(&["claude-haiku-4-5"]).create().await;
     let starred = house.key("starred").models(&["claude-haiku-*"]).create().await;
@@ -200,7 +200,7 @@ pub(crate) async fn decorations(class: Class) {
 }
 
 /// Bodies that are not what they should be.
-pub(crate) async fn malformed(class: Class) {
+pub(crate) async fn malformed(class: AttackClass) {
     let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
     let mut bodies: Vec<Vec<u8>> = [

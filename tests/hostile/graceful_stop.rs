@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, message};
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
 use crate::bad_upstream::{self, ASKED};
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{address, send};
 use crate::response_bombs::ask;
 
 const STOP_SECONDS: u64 = 2;
 
-pub(crate) async fn run(class: Class) {
+pub(crate) async fn run(class: AttackClass) {
     let before = ASKED.load(Ordering::Relaxed);
-    let launch = Launch::new().env("BATON_STOP_SECONDS", &STOP_SECONDS.to_string());
-    let mut house = House::launched(launch).await;
+    let launch = LaunchOptions::new().env("BATON_STOP_SECONDS", &STOP_SECONDS.to_string());
+    let mut house = TestSystem::launched(launch).await;
     let upstream = format!("http://{}", bad_upstream::start().await);
     let group = house.group("anthropic").await;
     house.account_with("a", &upstream, json!({"groups": [group]})).await;
@@ -36,7 +36,7 @@ pub(crate) async fn run(class: Class) {
     let bedrock = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
     let framed = "/model/ticking/invoke-with-response-stream";
     let ticking = message("ticking", "hi", true);
-    let mut cases: Vec<(&str, &Key, &'static str, Value, &str)> = vec![
+    let mut cases: Vec<(&str, &TestKey, &'static str, Value, &str)> = vec![
         ("a stream of an unlimited key", &free, "/v1/messages", ticking.clone(), "event: error"),
         ("a stream of a limited key", &limited, "/v1/messages", ticking.clone(), "event: error"),
         ("a stream as chat", &free, "/v1/chat/completions", chat("ticking"), "\"error\""),
@@ -130,7 +130,7 @@ pub(crate) async fn run(class: Class) {
     drop(held);
 
     house.started_again(again).await;
-    let count = |key: &Key| key.id.clone();
+    let count = |key: &TestKey| key.id.clone();
     for (key, expected) in [(&free, 5 + 60 + 1 + 10), (&limited, 2), (&openai, 2)] {
         let key = key.at(&house);
         let events = house.events(&key).await;

@@ -22,12 +22,12 @@ const HISTORY: u64 = 400_000;
 
 /// A running one.
 #[derive(Clone)]
-pub(crate) struct Greedy {
+pub(crate) struct GreedyUpstream {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
-impl Greedy {
+impl GreedyUpstream {
     /// Starts one on a free port; it serves until the runtime ends.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

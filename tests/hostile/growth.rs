@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{House, Launch, message};
+use baton_tests::house::{LaunchOptions, TestSystem, message};
 
 use crate::bad_upstream;
-use crate::class::Class;
+use crate::class::AttackClass;
 
 const NAMES: usize = 150;
 
 /// Names that nobody has.
-pub(crate) async fn cardinality(class: Class) {
-    let house = House::launched(Launch::new().env("BATON_METRICS_TOKEN", "metrics-token")).await;
+pub(crate) async fn cardinality(class: AttackClass) {
+    let house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", "metrics-token"))
+            .await;
     let key = house.private_key(&format!("http://{}", bad_upstream::start().await)).await;
     for number in 0..NAMES {
         let answer = key.ask_model(&format!("nobody-{number}"), "hi").await;
@@ -28,7 +30,9 @@ pub(crate) async fn cardinality(class: Class) {
         });
     }
     let metrics = reqwest::Client::new().get(format!("{}/metrics", house.admin_url()));
-    let metrics = baton_tests::answer::Answer::to(metrics.bearer_auth("metrics-token")).await;
+    let metrics =
+        baton_tests::client_response::ClientResponse::to(metrics.bearer_auth("metrics-token"))
+            .await;
     let names = metrics.text().matches("nobody-").count();
     class.check("labels", metrics.status == 200 && names == 0, || {
         format!("{} {names}", metrics.status)
@@ -36,8 +40,8 @@ pub(crate) async fn cardinality(class: Class) {
 }
 
 /// Answers that would make long records: they are cut, and counted all the same.
-pub(crate) async fn long_records(class: Class) {
-    let mut house = House::launched(Launch::new()).await;
+pub(crate) async fn long_records(class: AttackClass) {
+    let mut house = TestSystem::launched(LaunchOptions::new()).await;
     let key = house.private_key(&format!("http://{}", bad_upstream::start().await)).await;
     let models = ["big-model", "big-model-stream", "iterations", "long-words", "long-error"];
     for model in models {
@@ -46,7 +50,7 @@ pub(crate) async fn long_records(class: Class) {
             .message(body.to_string())
             .header("x-claude-code-session-id", "s".repeat(5_000))
             .header("x-claude-code-agent-id", "a".repeat(5_000));
-        let answer = baton_tests::answer::Answer::to(request).await;
+        let answer = baton_tests::client_response::ClientResponse::to(request).await;
         class.check(model, answer.status == 200 || model == "long-error", || {
             format!("{} {:.300}", answer.status, answer.text())
         });

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::house::House;
+use baton_tests::house::TestSystem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, address, health, memory_mb};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -63,8 +63,8 @@ struct Flood {
     round: fn(u32) -> Vec<u8>,
 }
 
-pub(crate) async fn run(class: Class) {
-    let house = House::open().await;
+pub(crate) async fn run(class: AttackClass) {
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let floods = [
         Flood {
@@ -196,7 +196,7 @@ async fn flooded(at: SocketAddr, flood: &Flood) -> usize {
 }
 
 /// A client that multiplexes much, and reads and writes much, is served.
-async fn honest(class: &Class, house: &House) {
+async fn honest(class: &AttackClass, house: &TestSystem) {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build();
     let Ok(client) = client else { return };
     let key = house.key("h2").create().await;

@@ -1,18 +1,19 @@
 //! What a limited key is told, limits that nobody can mean, and calls that are free.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, Launch, message, pico, spent_key};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message, pico, spent_key};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-use crate::class::Class;
-use crate::greedy_upstream::Greedy;
+use crate::class::AttackClass;
+use crate::greedy_upstream::GreedyUpstream;
 
-async fn start(variables: &[(&str, &str)]) -> (House, Greedy) {
-    let launch =
-        variables.iter().fold(Launch::new(), |launch, (name, value)| launch.env(name, value));
-    let (house, upstream) = (House::launched(launch).await, Greedy::start().await);
+async fn start(variables: &[(&str, &str)]) -> (TestSystem, GreedyUpstream) {
+    let launch = variables
+        .iter()
+        .fold(LaunchOptions::new(), |launch, (name, value)| launch.env(name, value));
+    let (house, upstream) = (TestSystem::launched(launch).await, GreedyUpstream::start().await);
     house.account("main", &upstream.url()).await;
     (house, upstream)
 }
@@ -23,15 +24,15 @@ fn body(max_tokens: u64) -> String {
     body.to_string()
 }
 
-async fn ask(key: &Key, max_tokens: u64) -> Answer {
-    Answer::to(key.message(body(max_tokens))).await
+async fn ask(key: &TestKey, max_tokens: u64) -> ClientResponse {
+    ClientResponse::to(key.message(body(max_tokens))).await
 }
 
 /// Spent, reserved by others, and too large: three answers.
-pub(crate) async fn truth(class: Class) {
+pub(crate) async fn truth(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
-    let is_final = |answer: &Answer| answer.header("x-should-retry") == Some("false");
-    let told = |answer: &Answer| format!("{} {:?}", answer.status, answer.text());
+    let is_final = |answer: &ClientResponse| answer.header("x-should-retry") == Some("false");
+    let told = |answer: &ClientResponse| format!("{} {:?}", answer.status, answer.text());
 
     let spent = ask(&spent_key(&house, "spent").await, 100).await;
     let holds = spent.status == 429
@@ -52,7 +53,7 @@ pub(crate) async fn truth(class: Class) {
     let large = house.key("large").limit_usd_daily("0.10").create().await;
     let answer = ask(&large, 20_000).await;
     let words = ["may cost", "0.10 USD", "max_tokens", "fits"];
-    let says = |answer: &Answer, words: &[&str]| {
+    let says = |answer: &ClientResponse, words: &[&str]| {
         let message = answer.message();
         words.iter().all(|word| message.contains(word))
     };
@@ -87,7 +88,7 @@ pub(crate) async fn truth(class: Class) {
 }
 
 /// What is said to help does help, and what does not is not said.
-pub(crate) async fn advice(class: Class) {
+pub(crate) async fn advice(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     let search = json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}]);
     let of = |text: &str, max_tokens: u64, tools: &Value| {
@@ -108,7 +109,7 @@ pub(crate) async fn advice(class: Class) {
         ("a search", "1", of("hi", 1, &search), vec![tools]),
     ] {
         let key = house.key(name).limit_usd_daily(limit).create().await;
-        let answer = Answer::to(key.message(body)).await;
+        let answer = ClientResponse::to(key.message(body)).await;
         let text = answer.message();
         let holds = answer.status == 429
             && answer.header("x-should-retry") == Some("false")
@@ -120,20 +121,21 @@ pub(crate) async fn advice(class: Class) {
 }
 
 /// Requests beside each other wait for each other, and are told so if that takes too long.
-pub(crate) async fn waiting(class: Class) {
+pub(crate) async fn waiting(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     // Each costs far less than it reserves, so all of them fit one after the other.
     let key = house.key("parallel").limit_usd_daily("0.60").create().await;
     let lie = json!({"user_id": r#"usage:{"input_tokens":5,"output_tokens":5}"#});
     let mut request: Value = serde_json::from_str(&body(20_000)).expect("a body");
     request["metadata"] = lie;
-    let asking = (0..3).map(|_| Answer::to(key.message(request.to_string())));
+    let asking = (0..3).map(|_| ClientResponse::to(key.message(request.to_string())));
     let statuses: Vec<u16> = join_all(asking).await.iter().map(|answer| answer.status).collect();
     class.check("three where one fits at a time", statuses == [200; 3], || format!("{statuses:?}"));
 
     let (house, _upstream) = start(&[("BATON_LIMIT_WAIT_SECONDS", "0.1")]).await;
     let key = house.key("short").limit_usd_daily("0.60").create().await;
-    let answers = join_all((0..3).map(|_| Answer::to(key.message(request.to_string())))).await;
+    let answers =
+        join_all((0..3).map(|_| ClientResponse::to(key.message(request.to_string())))).await;
     for answer in answers.iter().filter(|answer| answer.status != 200) {
         let seconds = answer.header("retry-after").and_then(|text| text.parse::<u64>().ok());
         let holds = answer.status == 429
@@ -156,7 +158,7 @@ pub(crate) async fn waiting(class: Class) {
 }
 
 /// Amounts that are no limit.
-pub(crate) async fn bad_limits(class: Class) {
+pub(crate) async fn bad_limits(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     let admin = house.admin();
     let key = admin.create("/keys", &json!({"name": "k"})).await;
@@ -216,7 +218,7 @@ pub(crate) async fn bad_limits(class: Class) {
 }
 
 /// Counts of tokens and lists of models by a key that may do nothing.
-pub(crate) async fn free_calls(class: Class) {
+pub(crate) async fn free_calls(class: AttackClass) {
     let (house, upstream) = start(&[("BATON_METRICS_TOKEN", "metrics-token")]).await;
     for (name, method, path) in [
         ("count_tokens", "POST", "/v1/messages/count_tokens"),
@@ -227,7 +229,8 @@ pub(crate) async fn free_calls(class: Class) {
         let key = plan.limit_usd_daily("0").create().await;
         let before = upstream.asked().len();
         let text = if method == "POST" { body(5) } else { String::new() };
-        let asking = (0..300).map(|_| Answer::to(key.request(method, path).body(text.clone())));
+        let asking =
+            (0..300).map(|_| ClientResponse::to(key.request(method, path).body(text.clone())));
         let answers = join_all(asking).await;
         let served = answers.iter().filter(|answer| answer.status == 200).count();
         // The minute may turn once meanwhile.
@@ -247,18 +250,18 @@ pub(crate) async fn free_calls(class: Class) {
     let key = house.key("one").limit("requests_per_minute", 1).create().await;
     for _ in 0..5 {
         let request = key.request("POST", "/v1/messages/count_tokens").body(body(5));
-        let answer = Answer::to(request).await;
+        let answer = ClientResponse::to(request).await;
         class.check("a count beside a limit", answer.status == 200, || answer.text());
     }
     let answer = ask(&key, 5).await;
     class.check("the key's own limit is left", answer.status == 200, || answer.text());
     let metrics = reqwest::Client::new().get(format!("{}/metrics", house.admin_url()));
-    let metrics = Answer::to(metrics.bearer_auth("metrics-token")).await.text();
+    let metrics = ClientResponse::to(metrics.bearer_auth("metrics-token")).await.text();
     class.check("metrics", metrics.contains("models"), || "no word of models".to_owned());
 }
 
 /// An upstream that claims more than a request permitted.
-pub(crate) async fn lies(class: Class) {
+pub(crate) async fn lies(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     let pool = json!({"usd_monthly": "1000"});
     house.admin().send("PUT", "/limits/organization", &pool).await.ok();
@@ -281,7 +284,7 @@ pub(crate) async fn lies(class: Class) {
         let mut request = message("claude-haiku-4-5", "hi", false);
         request["max_tokens"] = json!(5);
         request["metadata"] = json!({"user_id": format!("usage:{claim}")});
-        Answer::to(liar.message(request.to_string())).await;
+        ClientResponse::to(liar.message(request.to_string())).await;
         let events = house.events_within(Duration::from_secs(20), &liar, number + 1).await;
         let capped = events.iter().filter(|event| event["capped"] == true);
         let most = capped.clone().map(|event| pico(&event["cost_usd"])).max().unwrap_or(i128::MAX);

@@ -1,9 +1,9 @@
 //! Guesses: whoever sends them is told to wait, and nobody else is, not even at the same address.
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_tests::house::House;
+use baton_tests::house::TestSystem;
 use serde_json::json;
 
 /// A well-formed key that does not exist.
@@ -11,8 +11,8 @@ fn unknown_key(number: u128) -> String {
     compose(&KeyId::from_bits(number), &new_secret([number, 7])).expose().to_owned()
 }
 
-pub(crate) async fn run(class: Class) {
-    let mut house = House::empty().await;
+pub(crate) async fn run(class: AttackClass) {
+    let mut house = TestSystem::empty().await;
     let admin = house.admin();
     let ada = admin.create("/users", &json!({"name": "Ada"})).await;
     let revoked = house.key("revoked").with("user_id", ada.as_str()).create().await;

@@ -1,8 +1,8 @@
 //! Text of clients and upstreams in logs, files for spreadsheets and the terminal: it never looks like
 //! a line, a command or a formula of its own. And no secret is in a log that shows all there is.
 
-use crate::class::Class;
-use baton_tests::house::{House, Key, Launch, MODEL, message};
+use crate::class::AttackClass;
+use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
 /// What stands in each payload, so that it is found.
@@ -34,7 +34,7 @@ fn payloads() -> Vec<String> {
     .collect()
 }
 
-pub(crate) async fn run(class: Class) {
+pub(crate) async fn run(class: AttackClass) {
     for format in ["text", "json"] {
         for level in ["info", "trace"] {
             Box::pin(logs(&class, format, level)).await;
@@ -43,15 +43,15 @@ pub(crate) async fn run(class: Class) {
     Box::pin(exports(&class)).await;
 }
 
-async fn ask(key: &Key, path: &str, body: &Value) -> u16 {
+async fn ask(key: &TestKey, path: &str, body: &Value) -> u16 {
     let request = key.request("POST", path).header("content-type", "application/json");
     let answer = request.body(body.to_string()).send().await;
     answer.map(|answer| answer.status().as_u16()).unwrap_or_default()
 }
 
-async fn logs(class: &Class, format: &str, level: &str) {
-    let launch = Launch::new().env("BATON_LOG_FORMAT", format).env("BATON_LOG", level);
-    let mut house = House::launched(launch).await;
+async fn logs(class: &AttackClass, format: &str, level: &str) {
+    let launch = LaunchOptions::new().env("BATON_LOG_FORMAT", format).env("BATON_LOG", level);
+    let mut house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     let narrow = house.key("narrow").with("models", json!(["claude-haiku-*"])).create().await;
     let wide = house.key("wide").create().await;
@@ -107,7 +107,7 @@ async fn logs(class: &Class, format: &str, level: &str) {
 }
 
 /// Sends texts that look like fields, and like a usage record, wherever a text may be.
-async fn forge_fields(key: &Key) {
+async fn forge_fields(key: &TestKey) {
     for forged in [
         r#"x forged_field=1 outcome="complete""#,
         r#"x" forged_field=1 y=""#,
@@ -155,8 +155,8 @@ fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-async fn exports(class: &Class) {
-    let house = House::open().await;
+async fn exports(class: &AttackClass) {
+    let house = TestSystem::open().await;
     let key = house.key("asks").create().await;
     let formulas = [
         "=1+1",

@@ -40,16 +40,16 @@ mod unfinished_bodies;
 mod write_only_credentials;
 mod wrong_keys;
 
-use class::{Class, Results};
+use class::{AttackClass, AttackResults};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-type Run = fn(Class) -> Pin<Box<dyn Future<Output = ()>>>;
+type ClassRunner = fn(AttackClass) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every class, in the order of its name.
-const CLASSES: &[(&str, Run)] = &[
+const CLASSES: &[(&str, ClassRunner)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
     ("accounts with restricted keys", |class| Box::pin(account_faults::restricted(class))),
@@ -113,9 +113,9 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime");
-    let mut results = Results::default();
+    let mut results = AttackResults::default();
     for (name, run) in CLASSES.iter().filter(|(name, _)| is_wanted(name)) {
-        let class = Class::default();
+        let class = AttackClass::default();
         runtime.block_on(run(class.clone()));
         results.add(name, &class);
     }

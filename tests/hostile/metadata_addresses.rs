@@ -1,8 +1,8 @@
 //! Addresses where clouds give out credentials, and addresses that hide what is behind them: none of
 //! them becomes an upstream, even where private upstreams are allowed.
 
-use crate::class::Class;
-use baton_tests::house::House;
+use crate::class::AttackClass;
+use baton_tests::house::TestSystem;
 use serde_json::json;
 
 const METADATA: &[&str] = &[
@@ -51,8 +51,8 @@ const ODD_BASES: &[&str] = &[
     "127.0.0.1:9",
 ];
 
-pub(crate) async fn run(class: Class) {
-    let house = House::empty().await;
+pub(crate) async fn run(class: AttackClass) {
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let key = json!({"type": "api_key", "value": "sk-upstream"});
     let refused = async |input: String, body: serde_json::Value| {

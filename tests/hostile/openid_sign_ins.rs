@@ -1,11 +1,11 @@
 //! Sign-ins by OpenID: addresses that look like others, accounts that changed hands, members who are
 //! locked out, strangers who begin sign-ins without end.
 
-use crate::class::Class;
-use baton_tests::signing_in::{FakeProvider, Reception};
+use crate::class::AttackClass;
+use baton_tests::signing_in::{FakeProvider, SignInSystem};
 use serde_json::json;
 
-pub(crate) async fn run(class: Class) {
+pub(crate) async fn run(class: AttackClass) {
     let provider = FakeProvider::start();
     Box::pin(addresses(&class, &provider)).await;
     Box::pin(hands(&class, &provider)).await;
@@ -13,8 +13,8 @@ pub(crate) async fn run(class: Class) {
     Box::pin(crowds(&class, &provider)).await;
 }
 
-async fn addresses(class: &Class, provider: &FakeProvider) {
-    let desk = Reception::with(provider, &[]).await;
+async fn addresses(class: &AttackClass, provider: &FakeProvider) {
+    let desk = SignInSystem::with(provider, &[]).await;
     for (name, email) in
         [("Jack", "jack@example.com"), ("Ike", "ike@example.com"), ("Boss", "boss@example.com")]
     {
@@ -55,8 +55,8 @@ async fn addresses(class: &Class, provider: &FakeProvider) {
     class.check("the address in capitals", page.location() == "/console", || page.location());
 }
 
-async fn hands(class: &Class, provider: &FakeProvider) {
-    let desk = Reception::with(provider, &[]).await;
+async fn hands(class: &AttackClass, provider: &FakeProvider) {
+    let desk = SignInSystem::with(provider, &[]).await;
     let ada = desk.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
     let come = async |sub: &str| {
         provider
@@ -81,8 +81,8 @@ async fn hands(class: &Class, provider: &FakeProvider) {
     class.check("after an administrator has set it again", second == "/console", || second.clone());
 }
 
-async fn locked_out(class: &Class, provider: &FakeProvider) {
-    let desk = Reception::with(provider, &[]).await;
+async fn locked_out(class: &AttackClass, provider: &FakeProvider) {
+    let desk = SignInSystem::with(provider, &[]).await;
     desk.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
     desk.user(json!({"name": "Root", "email": "root@example.com", "role": "admin"})).await;
     let ada = json!({"email": "ada@example.com", "sub": "a", "email_verified": true});
@@ -110,8 +110,8 @@ async fn locked_out(class: &Class, provider: &FakeProvider) {
     class.check("a member who may again", page.location() == "/console", || page.location());
 }
 
-async fn crowds(class: &Class, provider: &FakeProvider) {
-    let desk = Reception::with(provider, &[]).await;
+async fn crowds(class: &AttackClass, provider: &FakeProvider) {
+    let desk = SignInSystem::with(provider, &[]).await;
     desk.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
     let person = json!({"email": "ada@example.com", "sub": "a", "email_verified": true});
     let mut early = desk.visitor();

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{TestKey, TestSystem};
 use serde_json::json;
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{address, open_for_counts, read_to_end, send};
 
 /// Ids that are none, as a client writes them into a path.
@@ -80,7 +80,7 @@ const BASES: [&str; 4] =
     ["/v1/models/", "/anthropic/v1/models/", "/claude-code/v1/models/", "/v1/v1/models/"];
 
 /// The status of a request as it stands; no client's library folds its path.
-async fn raw(house: &House, key: &Key, method: &str, target: &str) -> String {
+async fn raw(house: &TestSystem, key: &TestKey, method: &str, target: &str) -> String {
     let body = "{\"messages\":[],\"max_tokens\":1,\"anthropic_version\":\"bedrock-2023-05-31\"}";
     let length = if method == "POST" { body.len() } else { 0 };
     let request = format!(
@@ -102,7 +102,7 @@ fn is_refused(said: &str) -> bool {
     head.starts_with("HTTP/1.1 400") && (body.is_empty() || body.contains("invalid_request_error"))
 }
 
-pub(crate) async fn run(class: Class) {
+pub(crate) async fn run(class: AttackClass) {
     let house = open_for_counts().await;
     let group = house.group("bedrock").await;
     let bedrock = json!({"provider": "bedrock", "groups": [group]});
@@ -137,7 +137,7 @@ pub(crate) async fn run(class: Class) {
 }
 
 /// A body's model becomes a part of Bedrock's path.
-async fn bodies(class: &Class, house: &House, key: &Key) {
+async fn bodies(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     // Names that an account on Bedrock serves without a map.
     let models = [
         "anthropic.x/../../y",
@@ -165,7 +165,7 @@ async fn bodies(class: &Class, house: &House, key: &Key) {
         for path in ["/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"] {
             let body = json!({"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]});
             let request = key.request("POST", path).header("content-type", "application/json");
-            let answer = Answer::to(request.body(body.to_string())).await;
+            let answer = ClientResponse::to(request.body(body.to_string())).await;
             class.check(&format!("{path} {model:?}"), answer.status == 400, || answer.text());
         }
     }
@@ -174,7 +174,7 @@ async fn bodies(class: &Class, house: &House, key: &Key) {
 }
 
 /// What is a model goes up as one segment.
-async fn good(class: &Class, house: &House, key: &Key) {
+async fn good(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     for (id, target) in [
         ("claude-opus-5-5", "/v1/models/claude-opus-5-5"),
         ("anthropic/claude-opus-5-5", "/v1/models/anthropic%2Fclaude-opus-5-5"),
@@ -190,7 +190,7 @@ async fn good(class: &Class, house: &House, key: &Key) {
 }
 
 /// Of a query only what is documented goes up.
-async fn queries(class: &Class, house: &House, key: &Key) {
+async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     for (query, kept) in [
         ("limit=1", "?limit=1"),
         ("limit=1&after_id=x&beta=true", "?limit=1&after_id=x&beta=true"),
@@ -211,7 +211,7 @@ async fn queries(class: &Class, house: &House, key: &Key) {
 }
 
 /// Ids in the paths of the admin API and the console name a thing of Baton's, or nothing.
-async fn operators(class: &Class, house: &House) {
+async fn operators(class: &AttackClass, house: &TestSystem) {
     let admin = address(&house.admin_url());
     for kind in ["accounts", "keys", "groups", "users", "prices"] {
         for id in BAD {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::house::{House, Launch};
+use baton_tests::house::{LaunchOptions, TestSystem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -68,11 +68,11 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
 }
 
 /// A running Baton with one account, whose keys may count tokens and list models as often as they like.
-pub(crate) async fn open_for_counts() -> House {
-    let launch = Launch::new()
+pub(crate) async fn open_for_counts() -> TestSystem {
+    let launch = LaunchOptions::new()
         .env("BATON_FREE_CALLS_PER_MINUTE", "1000000")
         .env("BATON_FREE_CALLS_CONCURRENCY", "1000");
-    let house = House::launched(launch).await;
+    let house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     house
 }

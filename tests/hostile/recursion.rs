@@ -3,11 +3,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{TestKey, TestSystem};
 use serde_json::{Value, json};
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, address, cpu_seconds, health, memory_mb, open_for_counts};
 
 /// What surrounds a construct, and what repeats.
@@ -125,7 +125,7 @@ const CONSTRUCTS: [Construct; 21] = [
 ];
 
 /// A house whose keys reach each kind of account.
-async fn keys(house: &House) -> Vec<(&'static str, Key)> {
+async fn keys(house: &TestSystem) -> Vec<(&'static str, TestKey)> {
     let mut keys = Vec::new();
     let kinds = [
         ("anthropic", json!({})),
@@ -142,12 +142,12 @@ async fn keys(house: &House) -> Vec<(&'static str, Key)> {
     keys
 }
 
-async fn ask(key: &Key, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+async fn ask(key: &TestKey, path: &str, body: impl Into<reqwest::Body>) -> ClientResponse {
     let request = key.request("POST", path).header("content-type", "application/json");
-    Answer::to(request.body(body)).await
+    ClientResponse::to(request.body(body)).await
 }
 
-pub(crate) async fn requests(class: Class) {
+pub(crate) async fn requests(class: AttackClass) {
     let house = open_for_counts().await;
     let relay = address(&house.relay_url());
     for (kind, key) in keys(&house).await {
@@ -178,7 +178,7 @@ pub(crate) async fn requests(class: Class) {
 }
 
 /// Bodies that open and never close.
-async fn unclosed(class: &Class, key: &Key) {
+async fn unclosed(class: &AttackClass, key: &TestKey) {
     for path in [MESSAGES, CHAT, RESPONSES, "/model/m/invoke"] {
         for open in ["[", r#"{"model":"#, r#"{"a":["#, "[{}, "] {
             let answer = ask(key, path, open.repeat(200_000)).await;
@@ -188,7 +188,7 @@ async fn unclosed(class: &Class, key: &Key) {
 }
 
 /// JSON inside strings.
-async fn strings(class: &Class, key: &Key) {
+async fn strings(class: &AttackClass, key: &TestKey) {
     let deep = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
     let arguments =
         json!([{"id": "a", "type": "function", "function": {"name": "f", "arguments": deep}}]);
@@ -211,7 +211,7 @@ async fn strings(class: &Class, key: &Key) {
 }
 
 /// The admin API's bodies.
-async fn api(class: &Class, house: &House) {
+async fn api(class: &AttackClass, house: &TestSystem) {
     for path in ["accounts", "keys", "groups", "users", "prices", "limits/organization"] {
         for (open, close) in [("[", "]"), (r#"{"name":"#, "}"), (r#"{"limits":"#, "}")] {
             let body = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
@@ -221,7 +221,7 @@ async fn api(class: &Class, house: &House) {
                 .request(method.parse().expect("a method"), url)
                 .bearer_auth(house.admin_token())
                 .header("content-type", "application/json");
-            let answer = Answer::to(request.body(body)).await;
+            let answer = ClientResponse::to(request.body(body)).await;
             class.check(path, (400..500).contains(&answer.status), || answer.text());
         }
     }
@@ -232,7 +232,7 @@ async fn api(class: &Class, house: &House) {
 /// Seconds of CPU that one hostile body may take in an unoptimized build on a slow machine.
 const CPU_SECONDS_MAX: f64 = 12.0;
 
-pub(crate) async fn quadratic(class: Class) {
+pub(crate) async fn quadratic(class: AttackClass) {
     let house = open_for_counts().await;
     let relay = address(&house.relay_url());
     let keys = keys(&house).await;
@@ -266,7 +266,7 @@ pub(crate) async fn quadratic(class: Class) {
 
 /// Large bodies of keys whose requests are read for what they may cost and which models they name: a
 /// limit of requests or of money, or an allow list.
-pub(crate) async fn large_settings(class: Class) {
+pub(crate) async fn large_settings(class: AttackClass) {
     let house = open_for_counts().await;
     let relay = address(&house.relay_url());
     let group = house.group("openai").await;

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, Launch};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
 use serde_json::{Value, json};
 
 use crate::bad_upstream;
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, memory_mb};
 
 /// Memory, for answers that pass or are refused as they are.
-pub(crate) async fn untranslated(class: Class) {
+pub(crate) async fn untranslated(class: AttackClass) {
     let bombs = [
         ("json-endless", false, 502),
         ("text-endless", false, 502),
@@ -53,7 +53,7 @@ pub(crate) async fn untranslated(class: Class) {
 }
 
 /// Memory, for streams that are put in the words of another API, which repeats them at its end.
-pub(crate) async fn translated(class: Class) {
+pub(crate) async fn translated(class: AttackClass) {
     let (house, key) = house("anthropic").await;
     let ask_for =
         |model: &str, stream: bool| json!({"model": model, "input": "hi", "stream": stream});
@@ -97,17 +97,17 @@ pub(crate) async fn translated(class: Class) {
 }
 
 /// An answer that broke off says so, or its connection broke.
-fn unfinished(class: &Class, name: &str, answer: Option<&Answer>) {
+fn unfinished(class: &AttackClass, name: &str, answer: Option<&ClientResponse>) {
     let says_so = answer.is_some_and(|answer| answer.torn || answer.text().contains("error"));
     class.check(&format!("{name}: the end"), says_so, || "a clean end".to_owned());
 }
 
-async fn house(provider: &str) -> (House, Key) {
-    let launch = Launch::new()
+async fn house(provider: &str) -> (TestSystem, TestKey) {
+    let launch = LaunchOptions::new()
         .env("BATON_LOG", "warn")
         .env("BATON_FIRST_BYTE_SECONDS", "10")
         .env("BATON_OVERALL_SECONDS", "15");
-    let house = House::launched(launch).await;
+    let house = TestSystem::launched(launch).await;
     let upstream = format!("http://{}", bad_upstream::start().await);
     house
         .account_with(
@@ -130,7 +130,7 @@ fn message(model: &str, stream: bool) -> Value {
 }
 
 /// The answer, as far as a client reads that does not read for ever.
-pub(crate) async fn ask(key: &Key, path: &str, body: Value) -> Option<Answer> {
+pub(crate) async fn ask(key: &TestKey, path: &str, body: Value) -> Option<ClientResponse> {
     let request = key
         .request("POST", path)
         .header("content-type", "application/json")
@@ -153,14 +153,19 @@ pub(crate) async fn ask(key: &Key, path: &str, body: Value) -> Option<Answer> {
                 Err(_) => break true,
             }
         };
-        Some(Answer { status, headers, body: kept.freeze(), torn })
+        Some(ClientResponse { status, headers, body: kept.freeze(), torn })
     })
     .await
     .ok()
     .flatten()
 }
 
-fn check(class: &Class, house: &House, (name, status): (&str, u16), answer: Option<&Answer>) {
+fn check(
+    class: &AttackClass,
+    house: &TestSystem,
+    (name, status): (&str, u16),
+    answer: Option<&ClientResponse>,
+) {
     let most = memory_mb(house.process_id(), "VmHWM");
     class.check(&format!("{name}: memory"), most < RESIDENT_MB_MAX, || {
         format!("{most} MB resident")
@@ -174,7 +179,7 @@ fn check(class: &Class, house: &House, (name, status): (&str, u16), answer: Opti
 }
 
 /// Waits until a record of that model is there.
-async fn recorded(class: &Class, house: &House, key: &Key, model: &str) {
+async fn recorded(class: &AttackClass, house: &TestSystem, key: &TestKey, model: &str) {
     let found = tokio::time::timeout(Duration::from_secs(20), async {
         loop {
             let events = house.events(key).await;

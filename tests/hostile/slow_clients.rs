@@ -2,26 +2,26 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{House, Launch};
+use baton_tests::house::{LaunchOptions, TestSystem};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::bad_upstream;
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{address, read_to_end, send, unknown_key};
 
 const EACH: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(15);
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
 
-pub(crate) async fn run(class: Class) {
-    let launch = Launch::new()
+pub(crate) async fn run(class: AttackClass) {
+    let launch = LaunchOptions::new()
         .env("BATON_HEAD_SECONDS", "1")
         .env("BATON_KEEP_ALIVE_SECONDS", "1")
         .env("BATON_BODY_SECONDS", "4")
         .env("BATON_BODY_STALL_SECONDS", "1")
         .env("BATON_UNREAD_SECONDS", "2");
-    let house = House::launched(launch).await;
+    let house = TestSystem::launched(launch).await;
     let upstream = bad_upstream::start().await;
     let key = house.private_key(&format!("http://{upstream}")).await;
     let relay = address(&house.relay_url());
@@ -99,7 +99,7 @@ pub(crate) async fn run(class: Class) {
 }
 
 /// A body that comes byte by byte.
-async fn trickled(class: &Class, relay: std::net::SocketAddr, head: &str) {
+async fn trickled(class: &AttackClass, relay: std::net::SocketAddr, head: &str) {
     let Ok(stream) = send(relay, head.as_bytes()).await else { return };
     let (mut reader, mut writer) = stream.into_split();
     let writing = tokio::spawn(async move {
@@ -116,7 +116,7 @@ async fn trickled(class: &Class, relay: std::net::SocketAddr, head: &str) {
 }
 
 /// Answers that nobody reads: their connections are closed, and they are recorded.
-async fn unread(class: &Class, house: &House, secret: &str) {
+async fn unread(class: &AttackClass, house: &TestSystem, secret: &str) {
     let body = r#"{"model":"pouring","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let request = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {secret}\r\ncontent-length: {}\r\n\r\n{body}",

@@ -1,14 +1,14 @@
 //! Spending more than a money limit: every field that multiplies a cost, in every protocol, on every
 //! kind of account, sent many at once; and models that the key may not use, named beside the first.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, Launch, pico};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem, pico};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::class::Class;
-use crate::greedy_upstream::Greedy;
+use crate::class::AttackClass;
+use crate::greedy_upstream::GreedyUpstream;
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
@@ -20,17 +20,17 @@ const GPT: &str = "gpt-5.5";
 const AT_ONCE: usize = 6;
 
 /// A Baton with one account of each kind, each in a group of its own.
-struct Kinds {
-    house: House,
-    upstream: Greedy,
+struct AccountOfEachKind {
+    house: TestSystem,
+    upstream: GreedyUpstream,
     groups: Vec<(&'static str, String)>,
 }
 
-impl Kinds {
+impl AccountOfEachKind {
     async fn start() -> Self {
         // Nobody waits here for what others have reserved.
-        let launch = Launch::new().env("BATON_LIMIT_WAIT_SECONDS", "0");
-        let (house, upstream) = (House::launched(launch).await, Greedy::start().await);
+        let launch = LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0");
+        let (house, upstream) = (TestSystem::launched(launch).await, GreedyUpstream::start().await);
         let mut groups = Vec::new();
         for (name, fields) in [
             ("anthropic", json!({})),
@@ -64,8 +64,8 @@ fn body(path: &str, model: &str, text: &str, fields: &Value) -> Value {
     body
 }
 
-async fn ask(key: &Key, path: &str, body: &Value) -> Answer {
-    Answer::to(key.request("POST", path).body(body.to_string())).await
+async fn ask(key: &TestKey, path: &str, body: &Value) -> ClientResponse {
+    ClientResponse::to(key.request("POST", path).body(body.to_string())).await
 }
 
 /// The fields that multiply, by protocol.
@@ -126,8 +126,8 @@ fn multipliers() -> Vec<(&'static str, Value)> {
 }
 
 /// What was spent of each limit, once everything is over.
-pub(crate) async fn overspending(class: Class) {
-    let kinds = Kinds::start().await;
+pub(crate) async fn overspending(class: AttackClass) {
+    let kinds = AccountOfEachKind::start().await;
     let mut tried = Vec::new();
     for limit in ["0.020000000000", "0.500000000000"] {
         for (kind, group) in &kinds.groups {
@@ -163,8 +163,8 @@ pub(crate) async fn overspending(class: Class) {
 }
 
 /// A small limit, and a bound that only another protocol's upstream would read.
-pub(crate) async fn reservations(class: Class) {
-    let kinds = Kinds::start().await;
+pub(crate) async fn reservations(class: AttackClass) {
+    let kinds = AccountOfEachKind::start().await;
     for (kind, group) in &kinds.groups {
         let model = if *kind == "anthropic" { "claude-opus-4-5" } else { GPT };
         for (number, (path, fields)) in multipliers().into_iter().enumerate() {
@@ -186,8 +186,8 @@ pub(crate) async fn reservations(class: Class) {
 }
 
 /// Models that are named in other places than `model`.
-pub(crate) async fn named_models(class: Class) {
-    let kinds = Kinds::start().await;
+pub(crate) async fn named_models(class: AttackClass) {
+    let kinds = AccountOfEachKind::start().await;
     let opus = "claude-opus-4-1";
     let places = [
         json!({"fallbacks": [{"model": opus}]}),
@@ -314,8 +314,8 @@ fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
 }
 
 /// Keys with a money limit are refused what has no bound, by its name; others may send it.
-pub(crate) async fn undocumented(class: Class) {
-    let kinds = Kinds::start().await;
+pub(crate) async fn undocumented(class: AttackClass) {
+    let kinds = AccountOfEachKind::start().await;
     for (path, kind) in [(MESSAGES, "anthropic"), (CHAT, "chat"), (RESPONSES, "responses")] {
         let model = if kind == "anthropic" { CLAUDE } else { GPT };
         let plan = kinds.house.key(kind).group(kinds.group(kind));
@@ -343,8 +343,8 @@ pub(crate) async fn undocumented(class: Class) {
 }
 
 /// Answers that are made after the answer.
-pub(crate) async fn background(class: Class) {
-    let kinds = Kinds::start().await;
+pub(crate) async fn background(class: AttackClass) {
+    let kinds = AccountOfEachKind::start().await;
     for kind in ["anthropic", "chat", "responses"] {
         let key = kinds.house.key(kind).group(kinds.group(kind)).create().await;
         for (field, path) in [

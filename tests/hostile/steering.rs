@@ -1,12 +1,12 @@
 //! Headers and query parameters that have a server behind Baton read another request than Baton has
 //! read: another path, method, model, tier or charset, or an answer without its usage.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, MODEL, message};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::BEDROCK_KEY;
 use serde_json::json;
 
-use crate::class::Class;
+use crate::class::AttackClass;
 
 const HEADERS: [&str; 38] = [
     "x-original-url",
@@ -68,8 +68,8 @@ fn body() -> String {
     message(MODEL, "hi", false).to_string()
 }
 
-pub(crate) async fn run(class: Class) {
-    let house = House::open().await;
+pub(crate) async fn run(class: AttackClass) {
+    let house = TestSystem::open().await;
     let group = house.group("openai").await;
     let fields = json!({"provider": "openai_compatible", "groups": [group]});
     house.account_with("openai", &house.upstream.url(), fields).await;
@@ -92,12 +92,12 @@ pub(crate) async fn run(class: Class) {
 
 /// The request is served, and what steers has stayed.
 async fn check(
-    class: &Class,
-    house: &House,
+    class: &AttackClass,
+    house: &TestSystem,
     (path, input): (&str, &str),
     request: reqwest::RequestBuilder,
 ) {
-    let answer = Answer::to(request).await;
+    let answer = ClientResponse::to(request).await;
     let seen = house.upstream.last().request;
     let sent = format!("{} {:?}", seen.target, seen.headers);
     let is_clean = answer.status == 200 && !sent.contains("bogus");
@@ -107,7 +107,7 @@ async fn check(
 }
 
 /// The body's form is what Baton has read.
-async fn forms(class: &Class, house: &House, key: &Key) {
+async fn forms(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     let before = house.upstream.exchanges().len();
     for (name, value) in [
         ("content-type", "application/json; charset=utf-7"),
@@ -121,7 +121,7 @@ async fn forms(class: &Class, house: &House, key: &Key) {
         ("content-encoding", "bogus"),
     ] {
         let request = key.request("POST", "/v1/messages").header(name, value);
-        let answer = Answer::to(request.body(body())).await;
+        let answer = ClientResponse::to(request.body(body())).await;
         let is_named = answer.status == 400 && answer.text().contains(name);
         class.check(&format!("{name}: {value}"), is_named, || answer.text());
     }
@@ -129,7 +129,7 @@ async fn forms(class: &Class, house: &House, key: &Key) {
     class.check("no such body went up", asked == 0, || asked.to_string());
     for value in ["application/json; charset=utf-8", "text/plain", "application/x-bogus"] {
         let request = key.request("POST", "/v1/messages").header("content-type", value);
-        let answer = Answer::to(request.body(body())).await;
+        let answer = ClientResponse::to(request.body(body())).await;
         let seen = house.upstream.last().request;
         let kinds: Vec<_> = seen.headers_named("content-type").collect();
         let is_json = answer.status == 200 && kinds == ["application/json"];
@@ -139,7 +139,7 @@ async fn forms(class: &Class, house: &House, key: &Key) {
 
 /// Of a Bedrock client's headers the documented ones go to Bedrock, and those without a price only for
 /// keys that no money limit binds.
-async fn bedrock(class: &Class, house: &House) {
+async fn bedrock(class: &AttackClass, house: &TestSystem) {
     let group = house.group("bedrock").await;
     let account = json!({
         "provider": "bedrock", "groups": [group],
@@ -169,7 +169,8 @@ async fn bedrock(class: &Class, house: &House) {
                 "anthropic_version": "bedrock-2023-05-31", "max_tokens": 9,
                 "messages": [{"role": "user", "content": "hi"}],
             });
-            let answer = Answer::to(request.header(name, value).body(body.to_string())).await;
+            let answer =
+                ClientResponse::to(request.header(name, value).body(body.to_string())).await;
             let asked = house.upstream.exchanges().len() - before;
             if has_limit && !is_priced {
                 let is_named = answer.status == 400 && answer.text().contains(name) && asked == 0;

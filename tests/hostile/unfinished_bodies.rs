@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Launch, MODEL};
+use baton_tests::house::{LaunchOptions, MODEL, TestSystem};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, address, memory_mb};
 
 const MB: usize = 1 << 20;
 
-pub(crate) async fn run(class: Class) {
-    let house = House::launched(Launch::new().env("BATON_BODY_STALL_SECONDS", "4")).await;
+pub(crate) async fn run(class: AttackClass) {
+    let house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_BODY_STALL_SECONDS", "4")).await;
     house.account("main", &house.upstream.url()).await;
     let tight = house.key("tight").limit("concurrency", 1).limit_usd_daily("0.01").create().await;
     let loose = house.key("loose").create().await;
@@ -58,7 +59,7 @@ pub(crate) async fn run(class: Class) {
     let body = format!(
         r#"{{"model":"{MODEL}","max_tokens":9,"stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#
     );
-    let answer = baton_tests::answer::Answer::to(loose.message(body)).await;
+    let answer = baton_tests::client_response::ClientResponse::to(loose.message(body)).await;
     class.check("one body of 31 MB", answer.status == 200, || answer.text());
 }
 

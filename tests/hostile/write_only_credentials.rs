@@ -1,25 +1,25 @@
 //! Credentials go in and never come out: not by a changed address, not by a proxy, not by another
 //! token endpoint, and no file of the machine by the name of an identity token.
 
-use crate::class::Class;
-use baton_tests::house::{Admin, House, Launch};
-use baton_tests::token_endpoint::TokenEndpoint;
+use crate::class::AttackClass;
+use baton_tests::house::{LaunchOptions, OperatorClient, TestSystem};
+use baton_tests::token_endpoint::FakeTokenEndpoint;
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const IDENTITY: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwb2QifQ.c2ln";
 
-pub(crate) async fn run(class: Class) {
+pub(crate) async fn run(class: AttackClass) {
     Box::pin(places(&class)).await;
     Box::pin(files(&class)).await;
 }
 
-async fn places(class: &Class) {
-    let house = House::open().await;
+async fn places(class: &AttackClass) {
+    let house = TestSystem::open().await;
     let (admin, thief) = (house.admin(), FakeUpstream::start());
     let proxy = format!("http://{}", thief.address());
     let account = house.account("plain", &house.upstream.url()).await;
-    let endpoint = TokenEndpoint::start();
+    let endpoint = FakeTokenEndpoint::start();
     let renewed = json!({"type": "oauth2", "token_url": endpoint.url(), "client_id": "c",
         "client_secret": "secret-of-client", "refresh_token": "rt-0"});
     let renewed =
@@ -84,13 +84,13 @@ async fn places(class: &Class) {
 }
 
 /// An account that names this file.
-fn naming(path: &str, endpoint: &TokenEndpoint) -> Value {
+fn naming(path: &str, endpoint: &FakeTokenEndpoint) -> Value {
     json!({"name": format!("file {path}"), "base_url": endpoint.url(), "credential": {
         "type": "workload_identity", "federation_rule_id": "f", "organization_id": "o",
         "service_account_id": "s", "token_url": endpoint.url(), "identity_token_file": path}})
 }
 
-async fn files(class: &Class) {
+async fn files(class: &AttackClass) {
     let home = tempfile::tempdir().expect("a folder");
     let folder = home.path().join("tokens");
     std::fs::create_dir_all(folder.join("folder")).expect("folders");
@@ -129,9 +129,10 @@ async fn files(class: &Class) {
         &outside,
         &climbing,
     ];
-    let endpoint = TokenEndpoint::start();
+    let endpoint = FakeTokenEndpoint::start();
     let at = folder.display().to_string();
-    let mut house = House::launched(Launch::new().env("BATON_IDENTITY_TOKEN_DIR", &at)).await;
+    let mut house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_IDENTITY_TOKEN_DIR", &at)).await;
     let admin = house.admin();
     let mut answers = Vec::new();
     for path in elsewhere {
@@ -170,7 +171,7 @@ async fn files(class: &Class) {
     let answer = house.admin().post(&format!("/accounts/{good}/refresh"), &json!({})).await;
     class.check("a good file", answer.status == 200, || answer.text());
 
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for path in [&outside, "/etc/passwd", "good"] {
         let answer = house.admin().post("/accounts", &naming(path, &endpoint)).await;
         let says = answer.status == 400 && answer.message().contains("BATON_IDENTITY_TOKEN_DIR");
@@ -179,7 +180,7 @@ async fn files(class: &Class) {
 }
 
 /// What a renewal says that brings nothing.
-async fn refresh(admin: &Admin, id: &str) -> String {
+async fn refresh(admin: &OperatorClient, id: &str) -> String {
     admin.post(&format!("/accounts/{id}/refresh"), &json!({})).await.message()
 }
 

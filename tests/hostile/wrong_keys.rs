@@ -3,17 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Launch, message};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{LaunchOptions, TestSystem, message};
 
-use crate::class::Class;
+use crate::class::AttackClass;
 use crate::process::unknown_key;
 
-pub(crate) async fn run(class: Class) {
-    let launch = Launch::new()
+pub(crate) async fn run(class: AttackClass) {
+    let launch = LaunchOptions::new()
         .env("BATON_WRONG_KEYS_PER_MINUTE", "20")
         .env("BATON_TRUSTED_PROXIES", "127.0.0.0/8");
-    let house = House::launched(launch).await;
+    let house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     let known = house.key("known").create().await;
     known.ask("hi").await.ok();
@@ -26,7 +26,7 @@ pub(crate) async fn run(class: Class) {
         for number in 0..60 {
             request = request.header("x-api-key", unknown_key(round * 100 + number));
         }
-        let answer = Answer::to(request).await;
+        let answer = ClientResponse::to(request).await;
         class.check("60 keys in one head", answer.status == 401, || answer.text());
     }
     // Two are looked up of each, so 10 are noted: none has to wait.
@@ -37,14 +37,14 @@ pub(crate) async fn run(class: Class) {
         .request("POST", "/v1/messages")
         .body(message("claude-opus-5-5", "hi", true).to_string());
     let request = request.header("x-api-key", unknown_key(9_000)).bearer_auth(&known.secret);
-    let answer = Answer::to(request).await;
+    let answer = ClientResponse::to(request).await;
     class.check("a wrong key beside a right one", answer.status == 200, || answer.text());
 
     // Many heads with a key each, at the same time.
     let asking = (0..400).map(|number| {
         let request =
             house.request("GET", "/v1/models").header("x-api-key", unknown_key(10_000 + number));
-        Answer::to(request)
+        ClientResponse::to(request)
     });
     let begun = Instant::now();
     let flood = async { (futures_util::future::join_all(asking).await, begun.elapsed()) };
@@ -73,7 +73,7 @@ pub(crate) async fn run(class: Class) {
     // From elsewhere nothing is slowed.
     let request = house.request("GET", "/v1/models").header("x-api-key", unknown_key(77_777));
     let begun = Instant::now();
-    let answer = Answer::to(request.header("x-forwarded-for", "198.51.100.7")).await;
+    let answer = ClientResponse::to(request.header("x-forwarded-for", "198.51.100.7")).await;
     let is_quick = answer.status == 401 && begun.elapsed() < Duration::from_secs(2);
     class.check("a wrong key from elsewhere", is_quick, || answer.text());
 }

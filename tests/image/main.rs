@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use baton_tests::fixtures;
-use baton_tests::lambda::{Cloud, Server};
+use baton_tests::lambda::{LambdaDeployment, ServeProcess};
 use baton_tests::program::Program;
 use file::Containerfile;
 use names::{NAME, NameServer};
@@ -31,13 +31,13 @@ async fn the_image_serves_finds_names_is_healthy_and_drains() {
     let (file, names) = (Containerfile::read(), NameServer::start());
     let root = laid_out(&file);
     let folder = root.path().to_owned();
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let upstream = cloud.upstream.url().replace("127.0.0.1", NAME);
     let key = cloud.furnish_at(&cloud.function("admin").await, &upstream).await;
 
     assert_eq!(file.words("CMD "), ["serve"], "what `Server` adds");
     let serve = inside(&folder, &file.words("ENTRYPOINT "));
-    let mut server = Server::start_as(serve, root, &cloud.variables()).await;
+    let mut server = ServeProcess::start_as(serve, root, &cloud.variables()).await;
     let fixture = fixtures::stream("text").expect("the fixture");
     cloud.upstream.next("fixture:text");
     let answer = server.key(&key).ask("hi").await.ok();

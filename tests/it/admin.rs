@@ -2,13 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{Admin, House};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{OperatorClient, TestSystem};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// Creates, reads, changes, lists and deletes one thing; answers what was created.
-async fn lives_and_dies(admin: &Admin, path: &str, body: Value, change: (&str, Value)) -> Value {
+async fn lives_and_dies(
+    admin: &OperatorClient,
+    path: &str,
+    body: Value,
+    change: (&str, Value),
+) -> Value {
     let created = admin.post(path, &body).await;
     assert!(matches!(created.status, 200 | 201), "{path}: {}", created.text());
     let created = created.json();
@@ -32,7 +37,7 @@ async fn lives_and_dies(admin: &Admin, path: &str, body: Value, change: (&str, V
 
 #[tokio::test]
 async fn groups_accounts_and_keys_live_and_die() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let group = json!({"name": "team", "description": "first"});
     let group = lives_and_dies(&admin, "/groups", group, ("description", "second".into())).await;
@@ -53,8 +58,8 @@ async fn groups_accounts_and_keys_live_and_die() {
 }
 
 #[tokio::test]
-async fn what_is_created_without_a_group_goes_to_default() {
-    let house = House::open().await;
+async fn resources_without_a_group_join_the_default_group() {
+    let house = TestSystem::open().await;
     let groups = house.admin().get("/groups").await.ok().json();
     let default = groups["data"].as_array().expect("data").iter().find(|g| g["name"] == "default");
     let id = default.expect("the default group")["id"].clone();
@@ -67,7 +72,7 @@ async fn what_is_created_without_a_group_goes_to_default() {
 
 #[tokio::test]
 async fn secrets_go_in_and_never_come_out() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let admin = house.admin();
     let key = house.key("ci").create().await;
     let accounts = admin.get("/accounts").await.ok();
@@ -94,20 +99,20 @@ async fn secrets_go_in_and_never_come_out() {
 
 #[tokio::test]
 async fn a_rotated_key_has_a_new_secret_and_the_same_id() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let old = house.key("ci").create().await;
     let answer = house.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
     let body = answer.json();
     assert_eq!(body["id"], old.id.as_str(), "{body}");
     let secret = body["secret"].as_str().expect("a secret");
     assert_ne!(secret, old.secret);
-    let new = baton_tests::house::Key::found(secret, &house.relay_url());
+    let new = baton_tests::house::TestKey::found(secret, &house.relay_url());
     new.ask("hi").await.ok();
 }
 
 #[tokio::test]
 async fn lists_are_read_page_by_page() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let mut expected = BTreeSet::from(["default".to_owned()]);
     for n in 0..7 {
@@ -133,7 +138,7 @@ async fn lists_are_read_page_by_page() {
 
 #[tokio::test]
 async fn only_the_token_opens_the_door() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for token in ["", "wrong", key.secret.as_str()] {
         let admin = house.admin().with_token(token);
@@ -147,9 +152,9 @@ async fn only_the_token_opens_the_door() {
 
 #[tokio::test]
 async fn nonsense_is_refused_with_the_reason() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
-    let refused = |answer: Answer| answer.refused(400, "invalid_request_error");
+    let refused = |answer: ClientResponse| answer.refused(400, "invalid_request_error");
     refused(admin.post("/keys", &json!({})).await);
     refused(admin.post("/keys", &json!({"name": "x", "limits": {"usd_daily": "much"}})).await);
     refused(admin.post("/keys", &json!({"name": "x", "group_id": "grp_none"})).await);
@@ -160,13 +165,13 @@ async fn nonsense_is_refused_with_the_reason() {
     });
     refused(admin.post("/accounts", &account).await);
     let raw = admin.request("POST", "/keys").header("content-type", "application/json").body("{");
-    refused(Answer::to(raw).await);
+    refused(ClientResponse::to(raw).await);
     admin.get("/nothing").await.refused(404, "not_found_error");
 }
 
 #[tokio::test]
 async fn a_test_changes_the_state_that_it_reports() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for (provider, is_public) in [
         ("anthropic", false),
         ("anthropic", true),
@@ -195,7 +200,7 @@ async fn a_test_changes_the_state_that_it_reports() {
 
 #[tokio::test]
 async fn the_root_leads_everybody_to_the_console() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let client = client.build().expect("a client");
     for accept in ["*/*", "application/json", "text/html"] {
@@ -210,7 +215,7 @@ async fn the_root_leads_everybody_to_the_console() {
 
 #[tokio::test]
 async fn an_account_is_tested_with_free_calls() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     house.upstream.only_takes(&["sk-upstream-main"]);
     let id = house.account("main", &house.upstream.url()).await;
     let test = async |id: &str| {

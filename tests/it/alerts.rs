@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use axum::body::Bytes;
 use axum::extract::State;
 use baton_cloud::store::{Admission, Store};
-use baton_domain::bounds::Bounds;
-use baton_domain::health::{Health, State as HealthState};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::effective_limits::EffectiveLimits;
+use baton_domain::health::{AccountHealth, HealthState};
 use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
-use baton_domain::reason::RestReason;
-use baton_domain::scope::Scope;
-use baton_refresh::alerts::{Told, tell};
-use baton_tests::back_office::BackOffice;
-use baton_tests::house::House;
-use baton_tests::inside::reservation;
+use baton_domain::scope::LimitScope;
+use baton_refresh::alerts::{AlertRun, send_alerts};
+use baton_tests::house::TestSystem;
+use baton_tests::in_process_admin::InProcessAdmin;
+use baton_tests::in_process_relay::reservation;
 use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -24,12 +24,12 @@ const SECRET: &str = "signing-secret-of-a-test";
 
 /// What arrived, and what is answered to it.
 #[derive(Clone, Default)]
-struct Receiver {
+struct WebhookReceiver {
     arrived: Arc<Mutex<Vec<(HeaderMap, String)>>>,
     broken: Arc<Mutex<bool>>,
 }
 
-impl Receiver {
+impl WebhookReceiver {
     /// Starts one; answers its address.
     async fn start() -> (Self, String) {
         let receiver = Self::default();
@@ -60,7 +60,11 @@ impl Receiver {
     }
 }
 
-async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn take(
+    State(receiver): State<WebhookReceiver>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     if *receiver.broken.lock().expect("not poisoned") {
         return StatusCode::BAD_GATEWAY;
     }
@@ -70,21 +74,21 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes)
 }
 
 /// A house with a receiver of alerts.
-async fn furnished(form: &str) -> (BackOffice, Receiver) {
-    let office = BackOffice::open().await;
-    let (receiver, url) = Receiver::start().await;
+async fn furnished(form: &str) -> (InProcessAdmin, WebhookReceiver) {
+    let office = InProcessAdmin::open().await;
+    let (receiver, url) = WebhookReceiver::start().await;
     let body = json!({"url": url, "form": form, "signing_secret": SECRET});
     office.admin.send("PUT", "/alerts", &body).await.ok();
     (office, receiver)
 }
 
-async fn told(office: &BackOffice) -> (usize, usize, usize) {
-    let told = tell(&office.store, &office.herald, "test").await.expect("told");
-    let Told { noticed, delivered, failed } = told;
+async fn told(office: &InProcessAdmin) -> (usize, usize, usize) {
+    let told = send_alerts(&office.store, &office.herald, "test").await.expect("told");
+    let AlertRun { noticed, delivered, failed } = told;
     (noticed, delivered, failed)
 }
 
-async fn key(office: &BackOffice, usd: &str) -> (KeyId, Limits) {
+async fn key(office: &InProcessAdmin, usd: &str) -> (KeyId, Limits) {
     let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
     let id = office.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
     let stored = office.store.read::<Key>(&id).await.expect("read").expect("there");
@@ -92,11 +96,11 @@ async fn key(office: &BackOffice, usd: &str) -> (KeyId, Limits) {
 }
 
 /// A request of this key that costs so much, from its admission to its record.
-async fn spend(office: &BackOffice, (key, limits): &(KeyId, Limits), usd: &str) {
-    spend_within(office, &Bounds::of_key(key.clone(), limits.clone()), usd).await;
+async fn spend(office: &InProcessAdmin, (key, limits): &(KeyId, Limits), usd: &str) {
+    spend_within(office, &EffectiveLimits::from_own_limits(key.clone(), limits.clone()), usd).await;
 }
 
-async fn spend_within(office: &BackOffice, bounds: &Bounds, usd: &str) {
+async fn spend_within(office: &InProcessAdmin, bounds: &EffectiveLimits, usd: &str) {
     let at = office.store.clock().now();
     let mut record = office.record(&bounds.key);
     record.cost_usd = usd.parse().expect("an amount");
@@ -110,8 +114,8 @@ async fn spend_within(office: &BackOffice, bounds: &Bounds, usd: &str) {
 }
 
 /// The same within everything that bounds the key.
-async fn pay(office: &BackOffice, key: &Key, usd: &str) {
-    let bounds = office.store.bounds(key).await.expect("bounds");
+async fn pay(office: &InProcessAdmin, key: &Key, usd: &str) {
+    let bounds = office.store.effective_limits(key).await.expect("bounds");
     spend_within(office, &bounds, usd).await;
 }
 
@@ -227,7 +231,7 @@ async fn a_delivery_is_signed_and_names_its_alert() {
 }
 
 #[tokio::test]
-async fn what_does_not_arrive_is_tried_again_with_growing_patience() {
+async fn failed_deliveries_are_retried_with_backoff() {
     let (office, receiver) = furnished("json").await;
     receiver.fail(true);
     office.admin.post("/alerts/test", &json!({})).await.status(202);
@@ -257,7 +261,8 @@ async fn what_does_not_arrive_is_tried_again_with_growing_patience() {
 }
 
 async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
-    let change = |health: &Health| Some(Health { state: state.clone(), ..health.clone() });
+    let change =
+        |health: &AccountHealth| Some(AccountHealth { state: state.clone(), ..health.clone() });
     store.change_health(id, change).await.expect("written");
 }
 
@@ -272,7 +277,7 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
     assert_eq!(told(&office).await, (0, 0, 0), "a new account is no news");
     let failed = || HealthState::AuthFailed {
         since: office.store.clock().now(),
-        reason: RestReason::CredentialRefused,
+        reason: CooldownReason::CredentialRefused,
         detail: None,
     };
     for _ in 0..2 {
@@ -293,13 +298,13 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
 
 #[tokio::test]
 async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let ci = key(&office, "1").await;
     spend(&office, &ci, "0.9").await;
     assert_eq!(told(&office).await, (0, 0, 0));
     office.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
     // Who sets a receiver now is told how things stand.
-    let (receiver, url) = Receiver::start().await;
+    let (receiver, url) = WebhookReceiver::start().await;
     office.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
     assert_eq!(told(&office).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("80 %"));
@@ -309,7 +314,7 @@ async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
 async fn a_limit_that_turns_requests_away_is_told_once_with_its_amount() {
     let (office, receiver) = furnished("json").await;
     let (id, _) = key(&office, "10").await;
-    let scope = Scope::Key(id.clone());
+    let scope = LimitScope::Key(id.clone());
     let usd = |text: &str| text.parse().expect("an amount");
     for _ in 0..3 {
         office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
@@ -335,7 +340,7 @@ async fn a_reservation_alone_is_not_spent() {
     let (id, limits) = key(&office, "10").await;
     let at = office.store.clock().now();
     let wanted = reservation(at, 9_990_000_000_000);
-    let bounds = Bounds::of_key(id.clone(), limits);
+    let bounds = EffectiveLimits::from_own_limits(id.clone(), limits);
     office.store.admit(&bounds, &RequestId::from_bits(1), &wanted).await.expect("admitted");
     spend(&office, &(id, Limits::default()), "0.01").await;
     assert_eq!(told(&office).await, (0, 0, 0));
@@ -343,7 +348,7 @@ async fn a_reservation_alone_is_not_spent() {
 
 #[tokio::test]
 async fn settings_are_checked_and_their_secrets_never_shown() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let admin = house.admin();
     let blank = admin.get("/alerts").await.ok().json();
     assert_eq!(blank["thresholds"], json!([50, 80, 95, 100]));

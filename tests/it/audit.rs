@@ -1,9 +1,9 @@
 //! The audit trail: every change has a row, with who made it, before and after, and no secret.
 
-use baton_tests::house::{Admin, House};
+use baton_tests::house::{OperatorClient, TestSystem};
 use serde_json::{Value, json};
 
-async fn trail(admin: &Admin, query: &str) -> Vec<Value> {
+async fn trail(admin: &OperatorClient, query: &str) -> Vec<Value> {
     let body = admin.get(&format!("/audit?{query}")).await.ok().json();
     body["data"].as_array().unwrap_or_else(|| panic!("no data: {body}")).clone()
 }
@@ -15,7 +15,7 @@ fn short(rows: &[Value]) -> Vec<String> {
 
 #[tokio::test]
 async fn every_change_has_a_row_and_none_has_a_secret() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let group = house.group("team").await;
     let account = house.account("main", &house.upstream.url()).await;
@@ -66,8 +66,8 @@ async fn every_change_has_a_row_and_none_has_a_secret() {
 }
 
 #[tokio::test]
-async fn what_is_refused_leaves_no_row() {
-    let house = House::empty().await;
+async fn refused_changes_leave_no_audit_row() {
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let before = trail(&admin, "").await.len();
     admin.post("/groups", &json!({"name": ""})).await.refused(400, "invalid_request_error");
@@ -77,7 +77,7 @@ async fn what_is_refused_leaves_no_row() {
 
 #[tokio::test]
 async fn the_trail_is_read_page_by_page_and_by_time() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     for n in 0..7 {
         house.group(&format!("group-{n}")).await;

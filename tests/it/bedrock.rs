@@ -1,9 +1,9 @@
 //! Accounts on Amazon Bedrock: a client of the Messages API gets from them what it gets from
 //! Anthropic, and every token is counted.
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::fixtures;
-use baton_tests::house::{House, Key, Launch, MODEL, message};
+use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
 use serde_json::{Value, json};
 
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 pub(crate) const PROFILE: &str = "us.anthropic.claude-opus-5-5-v1:0";
 
 /// Baton in an environment with AWS credentials.
-pub(crate) async fn house_with_role() -> House {
-    let launch = Launch::new()
+pub(crate) async fn house_with_role() -> TestSystem {
+    let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_REGION", "eu-central-1");
-    House::launched(launch).await
+    TestSystem::launched(launch).await
 }
 
 /// An account's fields for Bedrock at `url`.
@@ -28,7 +28,7 @@ pub(crate) fn signed(url: &str) -> Value {
 }
 
 /// A house with one Bedrock account, and its key.
-async fn bedrock() -> (House, Key) {
+async fn bedrock() -> (TestSystem, TestKey) {
     let house = house_with_role().await;
     house.admin().create("/accounts", &signed(&house.upstream.url())).await;
     let key = house.key("ci").create().await;
@@ -36,7 +36,7 @@ async fn bedrock() -> (House, Key) {
 }
 
 /// The events of a stream but for signs of life and what differs from request to request.
-pub(crate) fn told(answer: &Answer) -> Vec<Value> {
+pub(crate) fn told(answer: &ClientResponse) -> Vec<Value> {
     let mut events = answer.events();
     events.retain(|event| event["type"] != "ping");
     for event in &mut events {
@@ -55,7 +55,7 @@ pub(crate) fn told(answer: &Answer) -> Vec<Value> {
 #[tokio::test]
 async fn a_stream_tells_what_anthropics_tells() {
     let (house, key) = bedrock().await;
-    let direct = House::open().await;
+    let direct = TestSystem::open().await;
     let direct_key = direct.key("ci").create().await;
     for ask in ["hi", "[[thinking]]", "[[tool:echo hi]]", "[[text;events=300]]"] {
         let answer = key.ask(ask).await.ok();
@@ -75,8 +75,8 @@ async fn recorded_streams_come_through() {
     for stream in fixtures::streams("anthropic").iter().filter(|one| whole.contains(&&*one.name)) {
         house.upstream.next(&format!("fixture:{}", stream.name));
         let answer = key.ask("hi").await.ok();
-        let body = Answer { body: stream.body.clone(), ..answer.clone() };
-        let without_pings = |answer: &Answer| {
+        let body = ClientResponse { body: stream.body.clone(), ..answer.clone() };
+        let without_pings = |answer: &ClientResponse| {
             let mut events = answer.events();
             events.retain(|event| event["type"] != "ping");
             events
@@ -86,14 +86,14 @@ async fn recorded_streams_come_through() {
 }
 
 #[tokio::test]
-async fn what_goes_out_is_bedrocks() {
+async fn requests_to_bedrock_have_bedrock_form() {
     let (house, key) = bedrock().await;
     let mut body = message(MODEL, "hi", true);
     body["speed"] = json!("fast");
     body["service_tier"] = json!("auto");
     let betas = "claude-code-20250219,interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,fast-mode-2026-02-01";
     let asked = key.message(body.to_string()).header("anthropic-beta", betas);
-    Answer::to(asked.header("x-custom", "kept")).await.ok();
+    ClientResponse::to(asked.header("x-custom", "kept")).await.ok();
     let sent = house.upstream.last().request;
     assert_eq!(
         sent.target,
@@ -121,7 +121,7 @@ async fn an_answer_in_one_piece_and_a_count() {
     assert_eq!(answer.body, house.upstream.last().sent, "nothing to change");
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]});
     let count = key.request("POST", "/v1/messages/count_tokens").body(body.to_string());
-    let count = Answer::to(count).await.ok().json();
+    let count = ClientResponse::to(count).await.ok().json();
     assert!(count["input_tokens"].is_u64(), "{count}");
     assert_eq!(
         house.upstream.last().request.target,
@@ -212,11 +212,11 @@ async fn a_model_that_bedrock_has_no_name_for_goes_elsewhere() {
 #[tokio::test]
 async fn a_key_or_an_assumed_role_opens_it_too() {
     let sts = FakeUpstream::start();
-    let launch = Launch::new()
+    let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_ENDPOINT_URL_STS", &sts.url());
-    let house = House::launched(launch).await;
+    let house = TestSystem::launched(launch).await;
     let arn = "arn:aws:iam::123456789012:role/bedrock";
     let ways = [
         json!({"type": "api_key", "header": "authorization", "value": BEDROCK_KEY}),
@@ -303,8 +303,8 @@ async fn a_profile_without_a_name_costs_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_an_account() {
-    let house = House::empty().await;
+async fn invalid_bedrock_accounts_are_refused() {
+    let house = TestSystem::empty().await;
     let check = async |field: &str, value: Value, part: &str| {
         let mut account = signed("https://bedrock-runtime.us-west-2.amazonaws.com");
         account[field] = value;
@@ -331,10 +331,10 @@ async fn what_cannot_be_an_account() {
 
 #[tokio::test]
 async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_same() {
-    let launch = Launch::new()
+    let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", "another+secret");
-    let mut house = House::launched(launch).await;
+    let mut house = TestSystem::launched(launch).await;
     let url = house.upstream.url();
     let map = format!("{MODEL}={PROFILE}");
     let words =
@@ -350,8 +350,8 @@ async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_sam
 
 #[tokio::test]
 async fn without_credentials_the_operator_is_named() {
-    let launch = Launch::new().env("AWS_EC2_METADATA_DISABLED", "true");
-    let house = House::launched(launch).await;
+    let launch = LaunchOptions::new().env("AWS_EC2_METADATA_DISABLED", "true");
+    let house = TestSystem::launched(launch).await;
     house.admin().create("/accounts", &signed(&house.upstream.url())).await;
     let key = house.key("ci").create().await;
     let message = key.ask("hi").await.refused(502, "api_error").message();

@@ -3,8 +3,8 @@
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, MODEL, message};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
@@ -18,14 +18,15 @@ fn body(text: &str) -> Value {
     })
 }
 
-async fn invoke(key: &Key, action: &str, body: &Value) -> Answer {
+async fn invoke(key: &TestKey, action: &str, body: &Value) -> ClientResponse {
     let model = PROFILE.replace(':', "%3A");
     let request = key.request("POST", &format!("/model/{model}/{action}"));
-    Answer::to(request.header("content-type", "application/json").body(body.to_string())).await
+    ClientResponse::to(request.header("content-type", "application/json").body(body.to_string()))
+        .await
 }
 
 /// The events that an answer's frames hold.
-fn events(answer: &Answer) -> Vec<Value> {
+fn events(answer: &ClientResponse) -> Vec<Value> {
     assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
     let (mut rest, mut events) = (answer.body.clone(), Vec::new());
     while !rest.is_empty() {
@@ -58,7 +59,7 @@ async fn to_bedrock_bytes_pass() {
 
 #[tokio::test]
 async fn to_anthropic_they_are_translated() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = invoke(&key, "invoke-with-response-stream", &body("[[tool:echo]]")).await.ok();
     let sent = house.upstream.last().request;
@@ -72,7 +73,7 @@ async fn to_anthropic_they_are_translated() {
     let plain = key.ask("[[tool:echo]]").await.ok();
     let lines: Vec<String> =
         events(&answer).iter().map(|event| format!("data: {event}\n\n")).collect();
-    let read = Answer { body: lines.concat().into(), ..answer };
+    let read = ClientResponse { body: lines.concat().into(), ..answer };
     assert_eq!(told(&read), told(&plain));
 
     let whole = invoke(&key, "invoke", &body("hi")).await.ok();
@@ -90,7 +91,7 @@ async fn to_anthropic_they_are_translated() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_says_so_in_a_frame() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = invoke(&key, "invoke-with-response-stream", &body("[[cut:4]]")).await;
     let last = events(&answer).pop().expect("an event");

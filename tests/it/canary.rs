@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::answer::Answer;
-use baton_tests::collector::Collector;
+use baton_tests::client_response::ClientResponse;
+use baton_tests::collector::FakeCollector;
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, MODEL, message};
-use baton_tests::lambda::{Cloud, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{FakeProvider, Visitor};
-use baton_tests::token_endpoint::{TokenEndpoint, Trouble};
+use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
+use baton_tests::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
+use baton_tests::signing_in::{FakeProvider, TestBrowser};
+use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ fn clean_files(folder: &Path, hidden: &[&str]) {
 }
 
 /// Every way that a model call can go, well and badly.
-async fn ask_in_every_way(house: &House, key: &Key, account: &str) {
+async fn ask_in_every_way(house: &TestSystem, key: &TestKey, account: &str) {
     let well_again = async || {
         house.admin().post(&format!("/accounts/{account}/reset"), &json!({})).await.ok();
     };
@@ -107,11 +107,11 @@ async fn ask_in_every_way(house: &House, key: &Key, account: &str) {
     drop(key.open(PROMPT).await);
     gate.open();
     let torn = format!("{{\"model\": \"{PROMPT}\", \"messages\": [{PROMPT}");
-    Answer::to(key.message(torn)).await.status(400);
+    ClientResponse::to(key.message(torn)).await.status(400);
     let count = message(MODEL, PROMPT, false).to_string();
-    Answer::to(key.request("POST", "/v1/messages/count_tokens").body(count)).await;
+    ClientResponse::to(key.request("POST", "/v1/messages/count_tokens").body(count)).await;
     for wrong in [BAD_CREDENTIAL.to_owned(), format!("{}x", key.secret)] {
-        Key::found(&wrong, &house.relay_url()).ask(PROMPT).await.status(401);
+        TestKey::found(&wrong, &house.relay_url()).ask(PROMPT).await.status(401);
     }
     key.get("/v1/usage").await.ok();
     key.get("/v1/models").await.ok();
@@ -119,14 +119,14 @@ async fn ask_in_every_way(house: &House, key: &Key, account: &str) {
 
 /// Keys where no key belongs: beside the one in its place, and instead of it. Answers the other forms
 /// that the key has had.
-async fn ask_oddly(house: &House, key: &Key) -> String {
+async fn ask_oddly(house: &TestSystem, key: &TestKey) -> String {
     let (secret, proof) = (&key.secret, proof(&key.secret));
     let body = message(MODEL, "hi", false).to_string();
     for query in [format!("key={secret}"), format!("beta=true&api_key={secret}&x=1")] {
         let request = key.request("POST", &format!("/v1/messages?{query}"));
         let request = request.header("x-custom", secret).header("x-other", format!("b {secret}"));
         let request = request.header("cookie", format!("key={secret}"));
-        Answer::to(request.body(body.clone())).await.ok();
+        ClientResponse::to(request.body(body.clone())).await.ok();
         let seen = house.upstream.last().request;
         assert!(!seen.mentions(proof), "an upstream gets the client's key: {seen:?}");
         assert_eq!(
@@ -146,12 +146,12 @@ async fn ask_oddly(house: &House, key: &Key) -> String {
         ("x-baton-request-id", secret.clone()),
     ] {
         let request = house.request("POST", "/v1/messages").header(name, value);
-        Answer::to(request.body(body.clone())).await.status(401);
+        ClientResponse::to(request.body(body.clone())).await.status(401);
     }
     let keyless = house.request("POST", &format!("/v1/messages?key={secret}")).body(body);
-    Answer::to(keyless).await.status(401);
-    Answer::to(house.request("GET", &format!("/v1/{secret}"))).await.status(404);
-    Answer::to(key.request("GET", &format!("/v1/models/{secret}"))).await.status(400);
+    ClientResponse::to(keyless).await.status(401);
+    ClientResponse::to(house.request("GET", &format!("/v1/{secret}"))).await.status(404);
+    ClientResponse::to(key.request("GET", &format!("/v1/models/{secret}"))).await.status(400);
     key.ask_model(secret, "hi").await.status(400);
     basic
 }
@@ -162,8 +162,8 @@ fn proof(key: &str) -> &str {
 }
 
 /// The console by its form and by its provider; answers the session and what its forms carry.
-async fn visit_the_console(house: &mut House, provider: &FakeProvider) -> [String; 2] {
-    let mut visitor = Visitor::at(house.process().admin);
+async fn visit_the_console(house: &mut TestSystem, provider: &FakeProvider) -> [String; 2] {
+    let mut visitor = TestBrowser::at(house.process().admin);
     assert_eq!(visitor.sign_in(BAD_CREDENTIAL).await.answer.status, 403);
     visitor.sign_in(ADMIN_TOKEN).await.leads_to("/console");
     let session = visitor.cookie("baton").and_then(|it| it.rsplit('.').next());
@@ -180,7 +180,7 @@ async fn visit_the_console(house: &mut House, provider: &FakeProvider) -> [Strin
         assert_eq!(visitor.submit("/console/groups", &fields).await.answer.status, status);
     }
     // The provider does not know this secret, so nobody comes in: failures say most.
-    let mut other = Visitor::at(house.process().admin);
+    let mut other = TestBrowser::at(house.process().admin);
     let page = other.sign_in_at_provider().await;
     assert!(page.location().contains("why="), "{}", page.location());
     assert_eq!(provider.asked("/token"), 1);
@@ -188,7 +188,7 @@ async fn visit_the_console(house: &mut House, provider: &FakeProvider) -> [Strin
 }
 
 /// Sends an alert on its way to a receiver that refuses it.
-async fn alert(house: &House, receiver: &FakeUpstream) {
+async fn alert(house: &TestSystem, receiver: &FakeUpstream) {
     let admin = house.admin();
     let url = format!("{}/{HOOK_PATH}", receiver.url());
     let hook = json!({"url": url, "signing_secret": SIGNING_SECRET});
@@ -213,7 +213,10 @@ async fn alerted(receiver: &FakeUpstream) {
 }
 
 /// The operator's calls, good and bad; answers what was answered.
-async fn operate_in_every_way(house: &House, endpoint: &TokenEndpoint) -> Vec<Answer> {
+async fn operate_in_every_way(
+    house: &TestSystem,
+    endpoint: &FakeTokenEndpoint,
+) -> Vec<ClientResponse> {
     let (admin, url) = (house.admin(), house.upstream.url());
     let mut answers = Vec::new();
     let oauth = json!({
@@ -235,7 +238,7 @@ async fn operate_in_every_way(house: &House, endpoint: &TokenEndpoint) -> Vec<An
     ] {
         let answer = admin.post("/accounts", &account).await;
         if let Some(id) = answer.json()["id"].as_str() {
-            endpoint.next(Trouble::Refuses);
+            endpoint.next(EndpointFault::Refuses);
             for path in ["test", "refresh", "reset"] {
                 answers.push(admin.post(&format!("/accounts/{id}/{path}"), &json!({})).await);
             }
@@ -246,15 +249,17 @@ async fn operate_in_every_way(house: &House, endpoint: &TokenEndpoint) -> Vec<An
         answers.push(admin.get(path).await);
     }
     answers.push(admin.with_token(BAD_CREDENTIAL).get("/accounts").await);
-    answers.push(Answer::to(admin.with_token(METRICS_TOKEN).beside("GET", "/metrics")).await.ok());
+    answers.push(
+        ClientResponse::to(admin.with_token(METRICS_TOKEN).beside("GET", "/metrics")).await.ok(),
+    );
     answers
 }
 
 #[tokio::test]
 async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
-    let (collector, endpoint) = (Collector::start(), TokenEndpoint::start());
+    let (collector, endpoint) = (FakeCollector::start(), FakeTokenEndpoint::start());
     let (provider, receiver) = (FakeProvider::start(), FakeUpstream::start());
-    let launch = Launch::new()
+    let launch = LaunchOptions::new()
         .env("BATON_LOG", "trace")
         .env("BATON_LOG_FORMAT", "json")
         .env("BATON_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -269,7 +274,7 @@ async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={COLLECTOR_KEY}"));
     let home = launch.home().to_owned();
-    let mut house = House::launched(launch).await;
+    let mut house = TestSystem::launched(launch).await;
     house.process().admin_token = ADMIN_TOKEN.to_owned();
     let credential = json!({"type": "api_key", "value": UPSTREAM_KEY});
     let fields = json!({"credential": credential});
@@ -311,14 +316,14 @@ async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
 
 #[tokio::test]
 async fn no_output_of_a_function_holds_one() {
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let talkative = |name| cloud.function_with(name, "BATON_LOG", "trace");
     let admin = talkative("admin").await;
     let key = cloud.furnish(&admin).await;
     let relay = talkative("relay").await;
     for scenario in ["text", "cut:2", "error:overloaded", "error:authentication"] {
         cloud.upstream.next(scenario);
-        Cloud::ask(&relay, &key, PROMPT, WITHOUT_HURRY).await.finish().await;
+        LambdaDeployment::ask(&relay, &key, PROMPT, WITHOUT_HURRY).await.finish().await;
     }
     let (stats, refresh) = (talkative("stats").await, talkative("refresh").await);
     let messages = cloud.stores.receive().await;

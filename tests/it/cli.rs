@@ -1,14 +1,14 @@
 //! The operator's commands, which speak to a running Baton over its admin API.
 
-use baton_tests::house::{House, Key};
-use baton_tests::program::Ended;
+use baton_tests::house::{TestKey, TestSystem};
+use baton_tests::program::ProgramResult;
 
 /// Runs a command against the house, as an operator does who has exported address and token.
-fn baton(house: &mut House, arguments: &[&str]) -> Ended {
+fn baton(house: &mut TestSystem, arguments: &[&str]) -> ProgramResult {
     house.process().command(arguments)
 }
 
-fn succeed(house: &mut House, arguments: &[&str]) -> String {
+fn succeed(house: &mut TestSystem, arguments: &[&str]) -> String {
     let ended = baton(house, arguments);
     assert_eq!(ended.code, Some(0), "baton {arguments:?}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
@@ -22,13 +22,13 @@ fn secret_in(text: &str) -> &str {
 
 #[tokio::test]
 async fn an_account_and_a_key_are_made_and_their_use_is_shown() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let url = house.upstream.url();
     let add = ["account", "add", "--name", "main", "--base-url", &url, "--api-key", "sk-cli"];
     let said = succeed(&mut house, &add);
     assert!(!said.contains("sk-cli"), "{said}");
     let said = succeed(&mut house, &["key", "create", "--name", "ci"]);
-    let key = Key::found(secret_in(&said), &house.relay_url());
+    let key = TestKey::found(secret_in(&said), &house.relay_url());
     key.ask("hi").await.ok();
     assert!(house.upstream.last().request.mentions("sk-cli"));
 
@@ -42,7 +42,7 @@ async fn an_account_and_a_key_are_made_and_their_use_is_shown() {
 
 #[tokio::test]
 async fn a_command_that_fails_says_why_in_one_line() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let ended = baton(&mut house, &["key", "create", "--name", "x", "--group", "no-such-group"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
@@ -52,7 +52,7 @@ async fn a_command_that_fails_says_why_in_one_line() {
 
 #[tokio::test]
 async fn a_spend_limit_is_set_listed_and_removed() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let set = ["limit", "set", "--for", "organization", "--period", "weekly", "--usd", "12.50"];
     let said = succeed(&mut house, &set);
     assert!(said.contains("spl_wo"), "{said}");

@@ -2,31 +2,31 @@
 
 use std::time::Duration;
 
-use baton_refresh::alerts::tell;
-use baton_tests::back_office::BackOffice;
+use baton_refresh::alerts::send_alerts;
 use baton_tests::house::bare_command;
-use baton_tests::program::{Ended, Program};
+use baton_tests::in_process_admin::InProcessAdmin;
+use baton_tests::program::{Program, ProgramResult};
 use serde_json::{Value, json};
 
 /// A command of `baton` with this on its standard input.
-fn run(office: &BackOffice, arguments: &[&str], said: &str) -> Ended {
+fn run(office: &InProcessAdmin, arguments: &[&str], said: &str) -> ProgramResult {
     let home = tempfile::TempDir::new().expect("a home");
     let mut command = bare_command(home.path());
-    command.env("BATON_URL", &office.admin_url).env("BATON_ADMIN_TOKEN", BackOffice::TOKEN);
+    command.env("BATON_URL", &office.admin_url).env("BATON_ADMIN_TOKEN", InProcessAdmin::TOKEN);
     Program::fed(command.args(arguments), said, Duration::from_secs(30))
 }
 
-fn alert(office: &BackOffice, arguments: &[&str], said: &str) -> Ended {
+fn alert(office: &InProcessAdmin, arguments: &[&str], said: &str) -> ProgramResult {
     run(office, &[&["alert"], arguments].concat(), said)
 }
 
-fn shown(office: &BackOffice) -> Value {
+fn shown(office: &InProcessAdmin) -> Value {
     serde_json::from_str(&alert(office, &["show", "--json"], "").stdout).expect("JSON")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_named_stays_as_it_is() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     assert_eq!(shown(&office)["thresholds"], json!([50, 80, 95, 100]));
     let address = "https://hooks.example.com/services/very-secret";
     let set = alert(&office, &["set", "--webhook", "-", "--form", "slack"], address);
@@ -50,7 +50,7 @@ async fn what_is_not_named_stays_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_says_why_nothing_arrives() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let ended = alert(&office, &["test"], "");
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("nowhere to send it"), "{}", ended.stderr);
@@ -58,7 +58,7 @@ async fn a_test_says_why_nothing_arrives() {
     assert_eq!(nobody.code, Some(0), "{}", nobody.stderr);
     let (store, herald) = (office.store.clone(), office.herald.clone());
     let telling = tokio::spawn(async move {
-        while tell(&store, &herald, "test").await.is_ok_and(|told| told.failed == 0) {
+        while send_alerts(&store, &herald, "test").await.is_ok_and(|told| told.failed == 0) {
             tokio::task::yield_now().await;
         }
     });
@@ -72,7 +72,7 @@ async fn a_test_says_why_nothing_arrives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_may_have_as_many_lines_as_its_file() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let credential = "{\n \"type\": \"api_key\",\n \"value\": \"sk-piped\"\n}\n";
     let arguments = ["account", "add", "--name", "piped", "--credential", "-"];
     let ended = run(&office, &arguments, credential);

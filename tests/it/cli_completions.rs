@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::Launch;
+use baton_tests::house::LaunchOptions;
 use baton_tests::program::Program;
 
 fn script(shell: &str) -> String {
-    let launch = Launch::new();
+    let launch = LaunchOptions::new();
     let mut command = Command::new(baton_tests::house::baton_binary());
     command.args(["completions", shell]).current_dir(launch.home());
     let ended = Program::run(&mut command, Duration::from_secs(30));
@@ -27,7 +27,7 @@ fn every_shells_script_knows_the_commands() {
 
 #[test]
 fn bash_accepts_its_script() {
-    let launch = Launch::new();
+    let launch = LaunchOptions::new();
     let file = launch.home().join("baton.bash");
     std::fs::write(&file, script("bash")).expect("write");
     let ended = Program::run(Command::new("bash").arg("-n").arg(&file), Duration::from_secs(30));

@@ -1,12 +1,12 @@
 //! `baton doctor`, against a Baton that is well and against fronts that each do one thing wrong.
 
-use baton_tests::front::{Fault, Front};
-use baton_tests::house::{House, Key, Launch};
+use baton_tests::faulty_proxy::{FaultyProxy, ProxyFault};
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
 use jiff::SignedDuration;
 use serde_json::Value;
 
 /// What it says of a relay: its exit code and its report.
-fn report(house: &mut House, arguments: &[&str]) -> (Option<i32>, Value) {
+fn report(house: &mut TestSystem, arguments: &[&str]) -> (Option<i32>, Value) {
     let all = [&["doctor", "--json"], arguments].concat();
     let ended = house.process().command(&all);
     let value = serde_json::from_str(&ended.stdout);
@@ -23,17 +23,17 @@ fn check<'a>(report: &'a Value, name: &str) -> (&'a str, &'a str, &'a str) {
     (field("state"), field("what"), field("advice"))
 }
 
-async fn house_with_key() -> (House, Key) {
-    let house = House::open().await;
+async fn house_with_key() -> (TestSystem, TestKey) {
+    let house = TestSystem::open().await;
     house.upstream.always("text;events=6;pace=40");
     let key = house.key("doctor").create().await;
     (house, key)
 }
 
 /// The report on a front with this fault, paid.
-async fn behind(fault: Fault) -> (Option<i32>, Value) {
+async fn behind(fault: ProxyFault) -> (Option<i32>, Value) {
     let (mut house, key) = house_with_key().await;
-    let front = Front::before(&house.relay_url(), fault);
+    let front = FaultyProxy::before(&house.relay_url(), fault);
     report(&mut house, &["--relay", &front.url(), "--key", &key.secret, "--paid"])
 }
 
@@ -68,14 +68,14 @@ async fn a_deployment_that_is_well_passes_everything() {
 
 #[tokio::test]
 async fn a_front_that_does_nothing_wrong_passes() {
-    let (code, report) = behind(Fault::None).await;
+    let (code, report) = behind(ProxyFault::None).await;
     assert_eq!(code, Some(0), "{report:#}");
     assert_eq!(check(&report, "body size").1, "32 MB pass");
 }
 
 #[tokio::test]
 async fn a_proxy_that_buffers_is_found() {
-    let (code, report) = behind(Fault::Buffers).await;
+    let (code, report) = behind(ProxyFault::Buffers).await;
     let (state, what, advice) = check(&report, "streaming");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
     assert!(what.contains("at once") && advice.contains("proxy_buffering off"), "{what}: {advice}");
@@ -84,30 +84,30 @@ async fn a_proxy_that_buffers_is_found() {
 #[tokio::test]
 async fn a_clock_that_is_off_is_found_in_either_direction() {
     for (seconds, words) in [(-300, "ahead of"), (300, "behind")] {
-        let (code, report) = behind(Fault::Skewed(SignedDuration::from_secs(seconds))).await;
+        let (code, report) = behind(ProxyFault::Skewed(SignedDuration::from_secs(seconds))).await;
         let (state, what, _) = check(&report, "clock");
         assert_eq!((code, state), (Some(0), "warn"), "{report:#}");
         assert!(what.contains(words), "{what}");
     }
-    let (_, report) = behind(Fault::Skewed(SignedDuration::from_secs(15))).await;
+    let (_, report) = behind(ProxyFault::Skewed(SignedDuration::from_secs(15))).await;
     assert_eq!(check(&report, "clock").0, "ok", "{report:#}");
 }
 
 #[tokio::test]
 async fn a_ceiling_for_bodies_is_found_and_weighed() {
-    let (code, report) = behind(Fault::Ceiling(1 << 20)).await;
+    let (code, report) = behind(ProxyFault::Ceiling(1 << 20)).await;
     let (state, what, advice) = check(&report, "body size");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
     assert!(what.starts_with("1 MB pass, 5 MB do not"), "{what}");
     assert!(advice.contains("client_max_body_size"), "{advice}");
-    let (code, report) = behind(Fault::Ceiling(6_000_000)).await;
+    let (code, report) = behind(ProxyFault::Ceiling(6_000_000)).await;
     assert_eq!((code, check(&report, "body size").0), (Some(0), "warn"), "{report:#}");
 }
 
 #[tokio::test]
 async fn baton_s_own_ceiling_is_found_too() {
-    let launch = Launch::new().env("BATON_BODY_BYTES_MAX", "8000000");
-    let mut house = House::launched(launch).await;
+    let launch = LaunchOptions::new().env("BATON_BODY_BYTES_MAX", "8000000");
+    let mut house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     let (key, relay) = (house.key("k").create().await, house.relay_url());
     let (_, report) = report(&mut house, &["--relay", &relay, "--key", &key.secret]);
@@ -119,13 +119,13 @@ async fn baton_s_own_ceiling_is_found_too() {
 
 #[tokio::test]
 async fn a_redirect_a_page_and_silence_are_told_apart() {
-    let (code, report) = behind(Fault::Redirects).await;
+    let (code, report) = behind(ProxyFault::Redirects).await;
     let (state, what, advice) = check(&report, "relay");
     assert_eq!((code, state, what), (Some(1), "fail", "it redirects to https://elsewhere/"));
     assert!(advice.contains("lose the key"), "{advice}");
     assert_eq!(check(&report, "streaming").0, "skipped");
 
-    let (_, report) = behind(Fault::Page).await;
+    let (_, report) = behind(ProxyFault::Page).await;
     assert!(check(&report, "relay").1.contains("not as Baton does"), "{report:#}");
 
     let (mut house, _) = house_with_key().await;
@@ -140,7 +140,7 @@ async fn a_redirect_a_page_and_silence_are_told_apart() {
 
 #[tokio::test]
 async fn a_key_that_is_wrong_or_eaten_is_found() {
-    let (code, report) = behind(Fault::EatsAuthorization).await;
+    let (code, report) = behind(ProxyFault::EatsAuthorization).await;
     let (state, what, advice) = check(&report, "key");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
     assert!(what.contains("`authorization` only") && advice.contains("strips"), "{what}: {advice}");

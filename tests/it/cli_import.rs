@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use baton_tests::house::{House, Key};
-use baton_tests::program::Ended;
+use baton_tests::house::{TestKey, TestSystem};
+use baton_tests::program::ProgramResult;
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> String {
@@ -12,17 +12,17 @@ fn fixture(name: &str) -> String {
     path.display().to_string()
 }
 
-fn import(house: &mut House, source: &str, file: &str, more: &[&str]) -> Ended {
+fn import(house: &mut TestSystem, source: &str, file: &str, more: &[&str]) -> ProgramResult {
     let all = [&["import", source, "--file", file], more].concat();
     house.process().command(&all)
 }
 
 #[track_caller]
-fn done(ended: &Ended) {
+fn done(ended: &ProgramResult) {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
 }
 
-async fn named(house: &House, route: &str) -> Vec<Value> {
+async fn named(house: &TestSystem, route: &str) -> Vec<Value> {
     let list = house.admin().get(route).await.ok().json();
     let mut rows = list["data"].as_array().cloned().unwrap_or_default();
     rows.retain(|row| row["name"] != "default" && row["name"] != "first");
@@ -32,7 +32,7 @@ async fn named(house: &House, route: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn keys_are_issued_anew_into_a_file_and_only_once() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     house.account("main", &house.upstream.url()).await;
     let before = named(&house, "/keys").await.len();
     let file = fixture("claude-relay-service.json");
@@ -68,7 +68,7 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
         .admin()
         .delete(&format!("/accounts/{}", accounts[0]["id"].as_str().expect("an id")))
         .await;
-    Key::found(secret, &house.relay_url()).ask("hi").await.ok();
+    TestKey::found(secret, &house.relay_url()).ask("hi").await.ok();
 
     let again = import(&mut house, "claude-relay-service", &file, &["--out", &path]);
     done(&again);
@@ -79,7 +79,7 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
 
 #[tokio::test]
 async fn a_dry_run_makes_nothing_and_needs_no_baton() {
-    let house = &mut House::empty().await;
+    let house = &mut TestSystem::empty().await;
     for (source, file) in [
         ("claude-relay-service", "claude-relay-service.json"),
         ("litellm", "litellm.yaml"),
@@ -100,7 +100,7 @@ async fn a_dry_run_makes_nothing_and_needs_no_baton() {
 
 #[tokio::test]
 async fn groups_accounts_and_keys_belong_together() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let text = std::fs::read_to_string(fixture("new-api.json")).expect("the fixture");
     let path = house.process().home().join("new-api.json").display().to_string();
     std::fs::write(&path, text.replace("\"type\": 1,", "\"type\": 14,")).expect("write");
@@ -119,8 +119,8 @@ async fn groups_accounts_and_keys_belong_together() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_made_by_the_same_command_later() {
-    let mut house = House::empty().await;
+async fn rerun_import_creates_previously_refused_items() {
+    let mut house = TestSystem::empty().await;
     let text = std::fs::read_to_string(fixture("litellm.yaml")).expect("the fixture");
     let path = house.process().home().join("broken.yaml").display().to_string();
     let broken = text.replace("\"2099-01-01 00:00:00\"", "\"in a while\"");
@@ -146,7 +146,7 @@ async fn what_was_refused_is_made_by_the_same_command_later() {
 
 #[tokio::test]
 async fn a_file_that_is_no_export_is_one_clear_line() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let path = house.process().home().join("strange").display().to_string();
     for text in ["{}", "{not: [json", ""] {
         std::fs::write(&path, text).expect("write");

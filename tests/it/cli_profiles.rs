@@ -2,16 +2,16 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use baton_tests::house::House;
-use baton_tests::program::Ended;
+use baton_tests::house::TestSystem;
+use baton_tests::program::ProgramResult;
 
-fn run(house: &mut House, variables: &[(&str, &str)], line: &str) -> Ended {
+fn run(house: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> ProgramResult {
     let arguments: Vec<&str> = line.split_whitespace().collect();
     house.process().command_with(variables, &arguments)
 }
 
 #[track_caller]
-fn done(house: &mut House, variables: &[(&str, &str)], line: &str) -> String {
+fn done(house: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> String {
     let ended = run(house, variables, line);
     assert_eq!(ended.code, Some(0), "baton {line}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
@@ -19,7 +19,7 @@ fn done(house: &mut House, variables: &[(&str, &str)], line: &str) -> String {
 
 #[tokio::test]
 async fn a_profile_stands_in_for_address_and_token() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let process = house.process();
     let (url, token) = (format!("http://{}", process.admin), process.admin_token.clone());
     let file = process.home().join(".config/baton/config.toml");
@@ -50,7 +50,7 @@ async fn a_profile_stands_in_for_address_and_token() {
 
 #[tokio::test]
 async fn a_profiles_token_is_not_sent_elsewhere() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let upstream = house.upstream.url();
     done(&mut house, &[], "profile add here --url http://127.0.0.1:1 --token tell-nobody");
     let ended = run(&mut house, &[], &format!("group list --url {upstream}"));
@@ -61,7 +61,7 @@ async fn a_profiles_token_is_not_sent_elsewhere() {
 
 #[tokio::test]
 async fn a_file_that_others_can_read_is_refused() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     done(&mut house, &[], "profile add here --url http://127.0.0.1:1 --token t");
     let file = house.process().home().join(".config/baton/config.toml");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("chmod");

@@ -1,30 +1,30 @@
 //! The operator's commands by resource: added, shown, changed and removed, by id and by name.
 
-use baton_tests::house::{House, Key};
-use baton_tests::program::Ended;
+use baton_tests::house::{TestKey, TestSystem};
+use baton_tests::program::ProgramResult;
 use serde_json::{Value, json};
 
-fn run(house: &mut House, line: &str) -> Ended {
+fn run(house: &mut TestSystem, line: &str) -> ProgramResult {
     let arguments: Vec<&str> = line.split_whitespace().collect();
     house.process().command(&arguments)
 }
 
 #[track_caller]
-fn done(house: &mut House, line: &str) -> String {
+fn done(house: &mut TestSystem, line: &str) -> String {
     let ended = run(house, line);
     assert_eq!(ended.code, Some(0), "baton {line}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
 
 #[track_caller]
-fn json_of(house: &mut House, line: &str) -> Value {
+fn json_of(house: &mut TestSystem, line: &str) -> Value {
     let text = done(house, &format!("{line} --json"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
 }
 
 /// It fails with this code and one line that says all of `words`.
 #[track_caller]
-fn fails(house: &mut House, line: &str, code: i32, words: &[&str]) {
+fn fails(house: &mut TestSystem, line: &str, code: i32, words: &[&str]) {
     let ended = run(house, line);
     assert_eq!(ended.code, Some(code), "baton {line}: {}{}", ended.stdout, ended.stderr);
     let said = ended.stderr.trim();
@@ -37,7 +37,7 @@ fn fails(house: &mut House, line: &str, code: i32, words: &[&str]) {
 
 #[tokio::test]
 async fn a_key_is_shown_changed_rotated_and_removed_by_its_name() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let made = json_of(&mut house, "key create --name ci --usd-daily 5 --concurrency 3");
     let id = made["id"].as_str().expect("an id").to_owned();
     let set = "key set ci --usd-daily none --usd-monthly 40.5 --model claude-* --expires-at \
@@ -50,9 +50,9 @@ async fn a_key_is_shown_changed_rotated_and_removed_by_its_name() {
     let key = json_of(&mut house, "key show other");
     assert_eq!((&key["models"], &key["expires_at"]), (&json!([]), &Value::Null));
 
-    let old = Key::found(made["secret"].as_str().expect("a secret"), &house.relay_url());
+    let old = TestKey::found(made["secret"].as_str().expect("a secret"), &house.relay_url());
     let rotated = json_of(&mut house, "key rotate other");
-    let new = Key::found(rotated["secret"].as_str().expect("a secret"), &house.relay_url());
+    let new = TestKey::found(rotated["secret"].as_str().expect("a secret"), &house.relay_url());
     new.ask("hi").await.ok();
     old.ask("hi").await.refused(401, "authentication_error");
 
@@ -65,7 +65,7 @@ async fn a_key_is_shown_changed_rotated_and_removed_by_its_name() {
 
 #[tokio::test]
 async fn an_account_and_a_group_are_changed_by_their_names() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     done(&mut house, "group add --name night --description batch");
     let group = json_of(&mut house, "group show night");
     let set = "account set main --group night --priority 7 --map claude-a=claude-b --max-concurrency \
@@ -109,7 +109,7 @@ async fn an_account_and_a_group_are_changed_by_their_names() {
 
 #[tokio::test]
 async fn a_user_is_added_changed_given_a_key_and_removed() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let made = json_of(&mut house, "user add --name Ada --email ada@example.com");
     let id = made["id"].as_str().expect("an id").to_owned();
     assert_eq!((&made["role"], &made["enabled"]), (&json!("member"), &json!(true)));
@@ -128,7 +128,7 @@ async fn a_user_is_added_changed_given_a_key_and_removed() {
 
 #[tokio::test]
 async fn a_price_is_set_shown_and_removed() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let rates = "--input 2.50 --output 10 --cache-read 0.25 --cache-write-5m 3 --cache-write-1h 5";
     let made = json_of(&mut house, &format!("price add m-1 --from 2026-12-01 {rates}"));
     assert_eq!(made["effective_from"], "2026-12-01T00:00:00Z");
@@ -152,7 +152,7 @@ async fn a_price_is_set_shown_and_removed() {
 
 #[tokio::test]
 async fn the_audit_trail_says_who_did_what() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let group = json_of(&mut house, "group add --name night");
     done(&mut house, "group set night --description late");
     let id = group["id"].as_str().expect("an id");
@@ -172,14 +172,14 @@ async fn the_audit_trail_says_who_did_what() {
 
 #[tokio::test]
 async fn a_name_means_one_thing() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let id = house.group("twin").await;
     fails(&mut house, "group add --name twin", 1, &[&id, "twin", "choose another name"]);
 }
 
 #[tokio::test]
 async fn a_list_follows_its_cursors_to_the_end() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     for name in 0..1001 {
         house.group(&format!("g{name}")).await;
     }
@@ -192,7 +192,7 @@ async fn a_list_follows_its_cursors_to_the_end() {
 
 #[tokio::test]
 async fn usage_is_summed_up_and_listed_for_one_key() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let (key, other) = (house.key("a").create().await, house.key("b").create().await);
     for text in ["one", "two", "three"] {
         key.ask(text).await.ok();
@@ -212,8 +212,8 @@ async fn usage_is_summed_up_and_listed_for_one_key() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_on_the_way_is_one_line_that_says_what_to_do() {
-    let mut house = House::empty().await;
+async fn transport_errors_print_one_helpful_line() {
+    let mut house = TestSystem::empty().await;
     fails(&mut house, "key list --token wrong", 1, &["token is not accepted", "BATON_ADMIN_TOKEN"]);
     fails(&mut house, "key list --url http://127.0.0.1:1", 1, &["connection refused", "--url"]);
     fails(&mut house, "key list --url 127.0.0.1:1", 2, &["is no address"]);

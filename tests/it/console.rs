@@ -1,7 +1,7 @@
 //! The console: every page, with data and without, for administrators and members; what it costs,
 //! and what must never be on it.
 
-use baton_tests::desk::{Desk, Page, TOKEN};
+use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
 use serde_json::json;
 
 /// Pages that anybody with a session has.
@@ -26,14 +26,14 @@ const ADMINS: [&str; 14] = [
 ];
 const BYTES_MAX: usize = 100_000;
 
-fn assets(page: &Page) -> Vec<String> {
+fn assets(page: &ConsolePage) -> Vec<String> {
     let quoted = page.html.split('"').filter(|part| part.starts_with("/console/assets/"));
     quoted.map(str::to_owned).collect()
 }
 
 #[tokio::test]
 async fn every_page_is_good_html_when_there_is_nothing_yet() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     for path in ["/console"].iter().chain(&OPEN).chain(&ADMINS) {
         let page = desk.get(path).await.ok();
         assert!(page.text().len() > 100, "{path}");
@@ -44,7 +44,7 @@ async fn every_page_is_good_html_when_there_is_nothing_yet() {
 
 #[tokio::test]
 async fn every_page_is_good_html_and_light_with_a_company_in_it() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let staff = desk.company(120, 30, 20).await;
     let group = desk.api("POST", "/groups", &json!({"name": "research"})).await;
     let (user, _, _) = desk.member("Ada").await;
@@ -76,8 +76,8 @@ async fn every_page_is_good_html_and_light_with_a_company_in_it() {
 }
 
 #[tokio::test]
-async fn a_member_has_what_is_its_own_and_nothing_else() {
-    let desk = Desk::open().await;
+async fn member_sees_only_its_own_resources() {
+    let desk = InProcessConsole::open().await;
     let (user, key, secret) = desk.member("Ada").await;
     let (_, other, _) = desk.member("Bob").await;
     let foreign = [format!("/console/users/{user}"), "/console/accounts/acc_1".to_owned()];
@@ -111,7 +111,7 @@ async fn a_member_has_what_is_its_own_and_nothing_else() {
 
 #[tokio::test]
 async fn a_key_is_shown_once() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let once = desk.get("/console/keys/new").await.ok().field("create", "once");
     let fields = [("name", "ci"), ("enabled", "true"), ("limits.usd_daily", "5"), ("once", &*once)];
     let made = desk.post("/console/keys", &fields).await.ok();
@@ -135,8 +135,8 @@ async fn a_key_is_shown_once() {
 }
 
 #[tokio::test]
-async fn what_the_api_refuses_stays_in_the_form_with_the_reason() {
-    let desk = Desk::open().await;
+async fn rejected_form_keeps_its_values_and_shows_the_reason() {
+    let desk = InProcessConsole::open().await;
     let fields = [
         ("name", "main"),
         ("base_url", "nonsense"),
@@ -165,7 +165,7 @@ async fn what_the_api_refuses_stays_in_the_form_with_the_reason() {
 
 #[tokio::test]
 async fn a_change_by_the_console_is_a_change_by_the_api() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let made = desk.post("/console/groups", &[("name", "research"), ("enabled", "true")]).await;
     assert_eq!(made.status, 303, "{}", made.text());
     let here = made.location.split('?').next().expect("a path").to_owned();
@@ -191,7 +191,7 @@ async fn a_change_by_the_console_is_a_change_by_the_api() {
 
 #[tokio::test]
 async fn hostile_names_are_only_names() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let names = [
         "<script>alert(1)</script>".to_owned(),
         "\"><img src=x onerror=alert(1)>'&amp;".to_owned(),
@@ -231,7 +231,7 @@ async fn hostile_names_are_only_names() {
 
 #[tokio::test]
 async fn the_overview_takes_five_calls_whatever_the_size() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     desk.company(1_000, 100, 10).await;
     let page = desk.get("/console").await.ok();
     assert!(page.calls.len() <= 5, "{:?}", page.calls);
@@ -255,7 +255,7 @@ async fn the_overview_takes_five_calls_whatever_the_size() {
 
 #[tokio::test]
 async fn one_request_in_full() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     desk.company(3, 2, 40).await;
     let list = desk.get("/console/requests?outcome=complete").await.ok();
     let href = list.html.split("href=\"").find(|part| part.starts_with("/console/requests/req_"));
@@ -281,7 +281,7 @@ async fn one_request_in_full() {
 
 #[tokio::test]
 async fn alerts_are_set_where_they_are_seen() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let page = desk.get("/console/alerts").await.ok();
     assert!(page.text().contains("No alert is waiting to be delivered."), "{}", page.text());
     let nowhere = desk.post("/console/alerts/test", &[]).await.ok();
@@ -319,7 +319,7 @@ async fn alerts_are_set_where_they_are_seen() {
 
 #[tokio::test]
 async fn browsers_find_it_and_others_are_told_as_before() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let browser = desk.get("/").await;
     assert_eq!((browser.status, &*browser.location), (303, "/console"));
     let dark = desk.post("/console/theme", &[("theme", "dark"), ("back", "/console/keys")]).await;

@@ -1,6 +1,6 @@
 //! Prices are seen and set in the console, those of the fast mode and of long prompts, too.
 
-use baton_tests::desk::Desk;
+use baton_tests::in_process_console::InProcessConsole;
 use serde_json::{Value, json};
 
 const CLASSES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
@@ -17,7 +17,7 @@ fn as_told(first: u32) -> Value {
 
 #[tokio::test]
 async fn a_price_has_its_fast_mode_and_its_long_prompts() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let set = async |fields: &[(String, String)]| {
         let fields: Vec<(&str, &str)> =
             fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
@@ -60,7 +60,7 @@ async fn a_price_has_its_fast_mode_and_its_long_prompts() {
 
 #[tokio::test]
 async fn a_price_without_them_has_none() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let fields = [vec![("model".to_owned(), "plain".to_owned())], rates("standard", 1)].concat();
     let fields: Vec<(&str, &str)> =
         fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();

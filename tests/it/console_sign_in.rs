@@ -1,14 +1,14 @@
 //! An account is signed in with a browser from the console's pages alone.
 
-use baton_tests::desk::{Desk, Page, TOKEN};
-use baton_tests::token_endpoint::{TokenEndpoint, Trouble};
+use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
+use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
 use serde_json::json;
 
 const SECRET: &str = "cs-secret-of-the-client";
 const BACK: &str = "http://localhost/cb";
 
 /// What is put into the form, less what the account itself needs.
-fn client(endpoint: &TokenEndpoint) -> Vec<(&'static str, String)> {
+fn client(endpoint: &FakeTokenEndpoint) -> Vec<(&'static str, String)> {
     [
         ("authorization_url", "http://127.0.0.1:9/authorize".to_owned()),
         ("token_url", endpoint.url()),
@@ -21,13 +21,13 @@ fn client(endpoint: &TokenEndpoint) -> Vec<(&'static str, String)> {
     .to_vec()
 }
 
-async fn send(desk: &Desk, path: &str, fields: &[(&str, String)]) -> Page {
+async fn send(desk: &InProcessConsole, path: &str, fields: &[(&str, String)]) -> ConsolePage {
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, it)| (*name, it.as_str())).collect();
     desk.post(path, &fields).await
 }
 
 /// Sends the form that finishes it, as it stands on the page, with this code.
-async fn finish(desk: &Desk, page: &Page, code: &str) -> Page {
+async fn finish(desk: &InProcessConsole, page: &ConsolePage, code: &str) -> ConsolePage {
     assert!(!page.field("finish", "csrf").is_empty());
     let hidden = ["state", "account", "once"].map(|name| (name, page.field("finish", name)));
     let fields = [hidden.as_slice(), &[("code", code.to_owned())]].concat();
@@ -36,7 +36,7 @@ async fn finish(desk: &Desk, page: &Page, code: &str) -> Page {
 
 #[tokio::test]
 async fn a_new_account_is_signed_in_by_the_address_that_the_browser_ends_at() {
-    let (desk, endpoint) = (Desk::open().await, TokenEndpoint::start());
+    let (desk, endpoint) = (InProcessConsole::open().await, FakeTokenEndpoint::start());
     let offered = desk.get("/console/accounts/new").await.ok();
     assert!(offered.text().contains("sign in with a browser"), "{}", offered.text());
     let mut fields = client(&endpoint);
@@ -83,7 +83,7 @@ async fn a_new_account_is_signed_in_by_the_address_that_the_browser_ends_at() {
 
 #[tokio::test]
 async fn an_account_is_signed_in_anew_by_the_code_alone() {
-    let (desk, endpoint) = (Desk::open().await, TokenEndpoint::start());
+    let (desk, endpoint) = (InProcessConsole::open().await, FakeTokenEndpoint::start());
     let body = json!({
         "name": "main", "base_url": "http://127.0.0.1:9",
         "credential": {"type": "api_key", "value": "sk-upstream"},
@@ -104,7 +104,7 @@ async fn an_account_is_signed_in_anew_by_the_code_alone() {
 
     // A sign-in that the provider refuses is over; another one is begun from the account.
     let page = send(&desk, &start, &client(&endpoint)).await.ok();
-    endpoint.next(Trouble::Refuses);
+    endpoint.next(EndpointFault::Refuses);
     let refused = finish(&desk, &page, "code-1").await.well_formed();
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("invalid_grant"), "{}", refused.text());
@@ -124,7 +124,7 @@ async fn an_account_is_signed_in_anew_by_the_code_alone() {
 
 #[tokio::test]
 async fn members_sign_no_account_in() {
-    let desk = Desk::open().await;
+    let desk = InProcessConsole::open().await;
     let (_, _, secret) = desk.member("Ada").await;
     for path in ["/console/accounts/sign-in", "/console/accounts/sign-in/finish"] {
         let page = desk.ask("POST", path, &secret, "name=x&code=c&state=s").await.well_formed();

@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
-use baton_local::Local;
+use baton_cloud::usage_queue::UsageQueue;
+use baton_local::LocalAws;
 use baton_relay::Relay;
-use baton_tests::cost::{ALONE, STEADY, Units};
+use baton_tests::cost::{ALONE, BilledUnits, STEADY};
 use baton_tests::house::{MODEL, message};
 use baton_tests::upstream::FakeUpstream;
 use http::Request;
@@ -20,17 +20,18 @@ use tokio_util::sync::CancellationToken;
 const PAPER: &str = include_str!("../../infra/cost.md");
 
 /// Asks so often through one relay, lets stats store it, and answers a request's share.
-async fn counted(requests: u64) -> Units {
+async fn counted(requests: u64) -> BilledUnits {
     let upstream = FakeUpstream::start();
-    let (seen, local) = (Arc::<Mutex<Units>>::default(), Local::open(None).await.expect("stores"));
+    let (seen, local) =
+        (Arc::<Mutex<BilledUnits>>::default(), LocalAws::open(None).await.expect("stores"));
     let notes = Arc::clone(&seen);
     let local = local.with_faults(move |target, body| {
         let mut seen = notes.lock().expect("the notes");
-        *seen = seen.plus(Units::of(target, body));
+        *seen = seen.plus(BilledUnits::of(target, body));
         None
     });
     let url = upstream.url();
-    let mut settings = Settings::read(|name| match name {
+    let mut settings = Settings::from_lookup(|name| match name {
         "BATON_ALLOW_PRIVATE_UPSTREAMS" => Some("1".into()),
         "ANTHROPIC_API_KEY" => Some("sk-upstream".into()),
         "BATON_ANTHROPIC_BASE_URL" => Some(url.clone()),
@@ -38,16 +39,16 @@ async fn counted(requests: u64) -> Units {
     })
     .expect("settings");
     settings.resources = local.resources();
-    let aws = Aws::new(&local.sdk_config());
+    let aws = AwsClients::new(&local.sdk_config());
     // The caches go by tokio's time: nothing in them grows old here.
-    let store = || Store::new(&aws, &settings, Clock::system(), Dice::seeded(3));
+    let store = || Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(3));
     let first = store();
     let pepper = first.pepper_or(None).await.expect("a pepper");
     let made = baton_admin::first_start(&settings, &pepper, first).await.expect("first start");
     let key = made.key.expect("a key");
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let relay = Relay::new(&settings, &pepper, store(), queue).expect("a relay");
-    *seen.lock().expect("the notes") = Units::default();
+    *seen.lock().expect("the notes") = BilledUnits::default();
     for _ in 0..requests {
         let request = Request::post("/v1/messages").header("x-api-key", key.expose());
         let body = Full::new(bytes::Bytes::from(message(MODEL, "hi", true).to_string()));
@@ -73,7 +74,7 @@ async fn a_request_asks_of_the_stores_what_the_model_says() {
 }
 
 #[test]
-fn the_paper_says_what_the_model_says() {
+fn cost_document_matches_the_model() {
     let rows =
         [ALONE, STEADY].iter().flat_map(|traffic| [2, 20, 60].map(|seconds| traffic.row(seconds)));
     let missing: Vec<String> = rows.filter(|row| !PAPER.contains(row)).collect();

@@ -1,7 +1,7 @@
 //! A data folder that version 0.1.0 wrote is opened, and everything in it works on.
 
 use baton_tests::fixtures;
-use baton_tests::house::{Admin, House, Key, Launch};
+use baton_tests::house::{LaunchOptions, OperatorClient, TestKey, TestSystem};
 use serde_json::Value;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn copy_folder(to: &Path) {
     }
 }
 
-async fn names(admin: &Admin, path: &str) -> Vec<String> {
+async fn names(admin: &OperatorClient, path: &str) -> Vec<String> {
     let list = admin.get(path).await.ok().json();
     let rows = list["data"].as_array().expect("a list").clone();
     let mut names: Vec<String> =
@@ -34,15 +34,15 @@ async fn names(admin: &Admin, path: &str) -> Vec<String> {
 async fn a_data_folder_of_0_1_0_opens() {
     let text = std::fs::read_to_string(fixture().join("expected.json")).expect("the fixture");
     let expected: Value = serde_json::from_str(&text).expect("JSON");
-    let launch = Launch::new();
+    let launch = LaunchOptions::new();
     let data = launch.home().join("data");
     copy_folder(&data);
     let token = expected["admin_token"].as_str().expect("a token");
-    let house = House::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
+    let house = TestSystem::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
     let admin = house.admin().with_token(token);
 
     for (id, secret) in expected["keys"].as_object().expect("keys") {
-        let key = Key::found(secret.as_str().expect("a secret"), &house.relay_url());
+        let key = TestKey::found(secret.as_str().expect("a secret"), &house.relay_url());
         let shown = admin.get(&format!("/keys/{id}")).await.ok().json();
         let status = if shown["enabled"] == true { 200 } else { 401 };
         assert_eq!(key.get("/v1/usage").await.status, status, "{shown}");

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use baton_tests::eventually::eventually;
 use baton_tests::fixtures;
-use baton_tests::house::{House, SOON};
-use baton_tests::lambda::{Cloud, Server, WITHOUT_HURRY};
+use baton_tests::house::{SOON, TestSystem};
+use baton_tests::lambda::{LambdaDeployment, ServeProcess, WITHOUT_HURRY};
 use serde_json::{Value, json};
 
 fn infra(name: &str) -> String {
@@ -21,7 +21,7 @@ fn sample(name: &str) -> Value {
 
 #[tokio::test]
 async fn the_sample_events_are_events_of_the_functions() {
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let key = cloud.furnish(&admin).await;
 
@@ -35,7 +35,8 @@ async fn the_sample_events_are_events_of_the_functions() {
     let answer = stats.invoke(&sample("batch"), WITHOUT_HURRY).await;
     assert_eq!(answer["batchItemFailures"], json!([]));
     let november = "/usage/summary?from=2026-11-11&to=2026-11-11";
-    let summary = Cloud::operate(&admin, "GET", november, &Value::Null).await.ok().json();
+    let summary =
+        LambdaDeployment::operate(&admin, "GET", november, &Value::Null).await.ok().json();
     assert_eq!(summary["data"][0]["tokens"]["output"], 34, "{summary}");
 
     let refresh = cloud.function("refresh").await;
@@ -47,7 +48,7 @@ async fn the_sample_events_are_events_of_the_functions() {
 /// take a container out, or leave a dead one in.
 #[tokio::test]
 async fn health_is_what_the_relay_is() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let listen = house.process().relay.to_string();
     let ended = house.process().command(&["health", "--listen", &listen]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -72,9 +73,9 @@ fn the_container_file_says_what_runs() {
 
 #[tokio::test]
 async fn serve_drains_when_the_platform_stops_it() {
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
-    let mut server = Server::start(&cloud.variables()).await;
+    let mut server = ServeProcess::start(&cloud.variables()).await;
     let key = server.key(&key);
     let fixture = fixtures::stream("text").expect("the fixture");
     let gate = cloud.upstream.gate("drain");

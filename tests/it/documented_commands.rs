@@ -29,17 +29,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use baton::args::Args;
-use baton_tests::collector::Collector;
-use baton_tests::house::{House, Key, Launch, baton_binary};
+use baton_tests::collector::FakeCollector;
+use baton_tests::house::{LaunchOptions, TestKey, TestSystem, baton_binary};
 use baton_tests::program::Program;
-use baton_tests::token_endpoint::TokenEndpoint;
+use baton_tests::token_endpoint::FakeTokenEndpoint;
 use baton_tests::upstream::FakeUpstream;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use pages::{Block, Page, pages};
 use serde_json::{Value, json};
 
-use crate::tidy::{none, root};
+use crate::repository_shape::{none, root};
 
 /// Where the pages are listed whose commands are not executed.
 const LIST: &str = "docs/develop/testing.md";
@@ -209,12 +209,12 @@ async fn commands_that_are_marked_as_executable_work() {
 
 /// What the commands of one page are executed against.
 struct Surroundings {
-    house: House,
+    house: TestSystem,
     upstream: FakeUpstream,
-    identity_provider: TokenEndpoint,
-    webhook: Collector,
+    identity_provider: FakeTokenEndpoint,
+    webhook: FakeCollector,
     data: PathBuf,
-    key: Key,
+    key: TestKey,
     user_id: String,
 }
 
@@ -222,14 +222,14 @@ impl Surroundings {
     async fn start() -> Self {
         let upstream = FakeUpstream::start();
         upstream.only_takes(&[API_KEY]);
-        let launch = Launch::new()
+        let launch = LaunchOptions::new()
             .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
         let data = launch.home().join(".baton");
-        let house = House::launched(launch.data_at(&data)).await;
+        let house = TestSystem::launched(launch.data_at(&data)).await;
         let key = house.key("documents").create().await;
         let user_id = house.admin().create("/users", &json!({"name": "documents"})).await;
-        let (identity_provider, webhook) = (TokenEndpoint::start(), Collector::start());
+        let (identity_provider, webhook) = (FakeTokenEndpoint::start(), FakeCollector::start());
         Self { house, upstream, identity_provider, webhook, data, key, user_id }
     }
 

@@ -1,10 +1,10 @@
 //! What was acknowledged is kept: over a restart, and over a kill in the worst moment.
 
-use baton_tests::house::{House, Key};
+use baton_tests::house::{TestKey, TestSystem};
 
 #[tokio::test]
 async fn a_restart_keeps_accounts_keys_and_totals() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     key.ask("hi").await.ok();
     house.summary_equals(&house.upstream.ledger().total()).await;
@@ -19,7 +19,7 @@ async fn a_restart_keeps_accounts_keys_and_totals() {
 
 #[tokio::test]
 async fn a_kill_right_after_the_answers_loses_nothing() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let mut key = house.key("ci").create().await;
     let mut asked = 0;
     for round in 0..3 {
@@ -33,7 +33,7 @@ async fn a_kill_right_after_the_answers_loses_nothing() {
 }
 
 /// So many requests at the same time, each read to its end.
-async fn ask_at_once(key: &Key, count: usize) -> usize {
+async fn ask_at_once(key: &TestKey, count: usize) -> usize {
     let asking = (0..count).map(|n| {
         let key = key.clone();
         async move {
@@ -45,7 +45,7 @@ async fn ask_at_once(key: &Key, count: usize) -> usize {
 
 #[tokio::test]
 async fn nothing_is_counted_twice_over_repeated_kills() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     ask_at_once(&key, 25).await;
     // Each start may find messages that were handled but not yet deleted from the queue.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_tests::eventually::eventually;
-use baton_tests::lambda::{Cloud, Function, STACK, WITHOUT_HURRY, event};
+use baton_tests::lambda::{FunctionProcess, LambdaDeployment, STACK, WITHOUT_HURRY, event};
 use serde_json::{Value, json};
 use yaml_serde::Value as Yaml;
 
@@ -65,7 +65,7 @@ fn promised() -> BTreeMap<String, (String, String)> {
 }
 
 /// The values of a metric that a function has written so far.
-fn values(function: &Function, metric: &str, unit: &str) -> Vec<f64> {
+fn values(function: &FunctionProcess, metric: &str, unit: &str) -> Vec<f64> {
     let written = function.stdout();
     let lines = written.lines().map(|line| -> Value {
         serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
@@ -87,7 +87,7 @@ fn values(function: &Function, metric: &str, unit: &str) -> Vec<f64> {
         .collect()
 }
 
-async fn expect(function: &Function, metric: &str, unit: &str, expected: &[f64]) {
+async fn expect(function: &FunctionProcess, metric: &str, unit: &str, expected: &[f64]) {
     eventually("the metric is written", SOON, async || {
         let values = values(function, metric, unit);
         if values == expected { Ok(()) } else { Err(format!("{values:?}, not {expected:?}")) }
@@ -99,15 +99,15 @@ async fn expect(function: &Function, metric: &str, unit: &str, expected: &[f64])
 async fn what_the_template_names_is_written_by_the_function_that_is_said() {
     let promised = promised();
     assert_eq!(named(), promised.keys().cloned().collect(), "template and paper");
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let key = cloud.furnish(&admin).await;
     let relay = cloud.function("relay").await;
-    Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
     // Refused accounts are asked again every five minutes, and this one would be taken back.
     cloud.function("refresh").await.invoke(&event::tick(), WITHOUT_HURRY).await;
     cloud.upstream.only_takes(&[]);
-    Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.status(503);
+    LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.status(503);
     let messages = cloud.stores.receive().await;
     let cost = |message: &Value| -> f64 {
         let record: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();

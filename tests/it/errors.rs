@@ -2,30 +2,32 @@
 
 use std::net::TcpListener;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, MODEL, message};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use serde_json::json;
 
 fn hi() -> String {
     message(MODEL, "hi", false).to_string()
 }
 
-async fn with_credential(house: &House, credential: &str) -> Answer {
-    Answer::to(house.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()))
-        .await
+async fn with_credential(house: &TestSystem, credential: &str) -> ClientResponse {
+    ClientResponse::to(
+        house.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()),
+    )
+    .await
 }
 
 #[track_caller]
-fn never_retried(answer: &Answer) {
+fn never_retried(answer: &ClientResponse) {
     assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", answer.text());
 }
 
 #[tokio::test]
 async fn a_request_without_a_good_key_is_401_and_final() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = house.request("POST", "/v1/messages").body(hi());
-    never_retried(&Answer::to(request).await.refused(401, "authentication_error"));
+    never_retried(&ClientResponse::to(request).await.refused(401, "authentication_error"));
 
     let mut broken = key.secret.clone();
     let last = if broken.pop() == Some('0') { '1' } else { '0' };
@@ -43,7 +45,7 @@ async fn a_request_without_a_good_key_is_401_and_final() {
 
 #[tokio::test]
 async fn disabled_and_expired_keys_are_told_apart() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let disabled = house.key("off").with("enabled", false).create().await;
     let answer = disabled.ask("hi").await.refused(401, "authentication_error");
     never_retried(&answer);
@@ -58,7 +60,7 @@ async fn disabled_and_expired_keys_are_told_apart() {
 
 #[tokio::test]
 async fn a_key_disabled_later_stops_working() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     key.ask("hi").await.ok();
     let path = format!("/keys/{}", key.id);
@@ -72,7 +74,7 @@ async fn a_key_disabled_later_stops_working() {
 
 #[tokio::test]
 async fn a_model_outside_the_keys_list_is_403() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
     key.ask_model("claude-haiku-5-5", "hi").await.ok();
     let answer = key.ask_model(MODEL, "hi").await.refused(403, "permission_error");
@@ -83,10 +85,10 @@ async fn a_model_outside_the_keys_list_is_403() {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_used_is_400() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for body in ["{", "", "[]", "\"text\"", r#"{"messages":[]}"#, r#"{"model":7,"messages":[]}"#] {
-        let answer = Answer::to(key.message(body)).await;
+        let answer = ClientResponse::to(key.message(body)).await;
         never_retried(&answer.refused(400, "invalid_request_error"));
     }
     assert_eq!(house.upstream.exchanges().len(), 0);
@@ -94,7 +96,7 @@ async fn a_body_that_cannot_be_used_is_400() {
 
 #[tokio::test]
 async fn unknown_routes_and_wrong_methods() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     never_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
     never_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
@@ -102,13 +104,13 @@ async fn unknown_routes_and_wrong_methods() {
     never_retried(&answer);
     assert_eq!(answer.header("allow"), Some("POST"));
     let request = key.request("DELETE", "/v1/models").body("");
-    let answer = Answer::to(request).await.refused(405, "invalid_request_error");
+    let answer = ClientResponse::to(request).await.refused(405, "invalid_request_error");
     assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET")));
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_502() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let closed =
         TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("its number");
     let key = house.private_key(&format!("http://{closed}")).await;
@@ -118,7 +120,7 @@ async fn an_upstream_that_is_down_is_502() {
 
 #[tokio::test]
 async fn an_upstream_that_tears_every_answer_before_its_head_is_502() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     house.upstream.next("cut:0");
     key.ask_whole("hi").await.refused(502, "api_error");
@@ -126,7 +128,7 @@ async fn an_upstream_that_tears_every_answer_before_its_head_is_502() {
 
 #[tokio::test]
 async fn a_group_without_accounts_is_503() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let group = house.group("empty").await;
     let key = house.key("ci").group(&group).create().await;
     let answer = key.ask("hi").await.refused(503, "api_error");
@@ -135,7 +137,7 @@ async fn a_group_without_accounts_is_503() {
 
 #[tokio::test]
 async fn a_second_account_takes_over_and_the_client_sees_nothing() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     house.account("second", &house.upstream.url()).await;
     let key = house.key("ci").create().await;
     house.upstream.next("error:overloaded");
@@ -153,7 +155,7 @@ async fn a_second_account_takes_over_and_the_client_sees_nothing() {
 
 #[tokio::test]
 async fn a_websocket_attempt_is_426() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = key
         .request("GET", "/v1/responses")
@@ -161,24 +163,24 @@ async fn a_websocket_attempt_is_426() {
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    Answer::to(request).await.status(426);
+    ClientResponse::to(request).await.status(426);
 }
 
 #[tokio::test]
 async fn the_open_doors_are_cheap_and_need_no_key() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for (method, path) in
         [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello"), ("GET", "/health")]
     {
-        Answer::to(house.request(method, path)).await.status(200);
+        ClientResponse::to(house.request(method, path)).await.status(200);
     }
     assert_eq!(house.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
 async fn models_and_token_counts_are_answered() {
-    let house = House::open().await;
-    let key: Key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+    let house = TestSystem::open().await;
+    let key: TestKey = house.key("haiku").models(&["claude-haiku-*"]).create().await;
     let list = key.get("/v1/models?limit=1000").await.ok().json();
     let ids: Vec<&str> =
         list["data"].as_array().expect("data").iter().filter_map(|m| m["id"].as_str()).collect();
@@ -187,6 +189,6 @@ async fn models_and_token_counts_are_answered() {
 
     let request = key.request("POST", "/v1/messages/count_tokens");
     let body = message("claude-haiku-5-5", "hi", false).to_string();
-    let counted = Answer::to(request.body(body)).await.ok();
+    let counted = ClientResponse::to(request.body(body)).await.ok();
     assert_eq!(counted.body, house.upstream.last().sent);
 }

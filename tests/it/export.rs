@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_domain::id::KeyId;
-use baton_domain::usage::{Iteration, Tokens};
-use baton_local::Fault;
-use baton_tests::answer::Answer;
-use baton_tests::back_office::BackOffice;
-use baton_tests::house::House;
+use baton_domain::usage::{TokenCounts, UsageIteration};
+use baton_local::InjectedFault;
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::TestSystem;
+use baton_tests::in_process_admin::InProcessAdmin;
 use serde_json::{Value, json};
 
-fn lines(answer: &Answer) -> Vec<Value> {
+fn lines(answer: &ClientResponse) -> Vec<Value> {
     answer.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[tokio::test]
 async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let (one, other) = (KeyId::from_bits(1), KeyId::from_bits(2));
     let mut records = Vec::new();
     // More than two pages, over two days.
@@ -27,10 +27,10 @@ async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
         record.attempts = u32::try_from(number).expect("small");
         records.push(record);
     }
-    records[7].iterations = vec![Iteration {
+    records[7].iterations = vec![UsageIteration {
         kind: "advisor_message".into(),
         model: Some("claude-haiku-5-5".into()),
-        tokens: Tokens { input: 40, ..Tokens::default() },
+        tokens: TokenCounts { input: 40, ..TokenCounts::default() },
     }];
     office.store_all(&records).await;
 
@@ -62,11 +62,11 @@ async fn every_event_of_the_period_is_in_the_file_once_and_newest_first() {
 async fn a_file_that_breaks_off_does_not_end_well() {
     let (queries, after) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(usize::MAX)));
     let limit = Arc::clone(&after);
-    let office = BackOffice::behind(move |operation, body| {
+    let office = InProcessAdmin::behind(move |operation, body| {
         let is_page = operation == "Query" && String::from_utf8_lossy(body).contains("by_day");
         let number = if is_page { queries.fetch_add(1, Ordering::SeqCst) } else { 0 };
         let gone = json!({"__type": "ResourceNotFoundException", "message": "gone"});
-        (number >= limit.load(Ordering::SeqCst)).then(|| Fault::answer(400, &gone))
+        (number >= limit.load(Ordering::SeqCst)).then(|| InjectedFault::error_answer(400, &gone))
     })
     .await;
     let records: Vec<_> = (0..1500).map(|_| office.record(&KeyId::from_bits(1))).collect();
@@ -81,8 +81,8 @@ async fn a_file_that_breaks_off_does_not_end_well() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused() {
-    let office = BackOffice::open().await;
+async fn invalid_input_is_refused() {
+    let office = InProcessAdmin::open().await;
     for query in ["format=xml", "outcome=fine", "key_id=acc_1", "from=2026-11-05&to=2026-11-01"] {
         let answer = office.admin.get(&format!("/usage/export?{query}")).await;
         answer.refused(400, "invalid_request_error");
@@ -92,7 +92,7 @@ async fn what_does_not_fit_is_refused() {
 
 #[tokio::test]
 async fn the_command_line_writes_a_whole_file_or_none() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     key.ask("hi").await.ok();
     house.events_of(&key, 1).await;

@@ -4,21 +4,21 @@
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
+use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// Two upstreams behind two accounts of one group; the first is preferred.
-struct Pair {
+struct FailoverSystem {
     first: FakeUpstream,
     second: FakeUpstream,
     ids: [String; 2],
-    key: Key,
+    key: TestKey,
 }
 
-async fn pair_at(house: &House, first_url: Option<String>) -> Pair {
+async fn pair_at(house: &TestSystem, first_url: Option<String>) -> FailoverSystem {
     let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
     let group = house.group("pair").await;
     let account = async |name, url: &str, priority| {
@@ -30,25 +30,25 @@ async fn pair_at(house: &House, first_url: Option<String>) -> Pair {
         account("second", &second.url(), 2).await,
     ];
     let key = house.key("ci").group(&group).create().await;
-    Pair { first, second, ids, key }
+    FailoverSystem { first, second, ids, key }
 }
 
-async fn pair(house: &House) -> Pair {
+async fn pair(house: &TestSystem) -> FailoverSystem {
     pair_at(house, None).await
 }
 
-impl Pair {
+impl FailoverSystem {
     fn counts(&self) -> (usize, usize) {
         (self.first.exchanges().len(), self.second.exchanges().len())
     }
 }
 
-async fn account(house: &House, id: &str) -> Value {
+async fn account(house: &TestSystem, id: &str) -> Value {
     house.admin().get(&format!("/accounts/{id}")).await.ok().json()
 }
 
 /// Waits until the account has this status.
-async fn stands(house: &House, id: &str, status: &str) -> Value {
+async fn stands(house: &TestSystem, id: &str, status: &str) -> Value {
     eventually(&format!("the account is {status}"), SOON, async || {
         let account = account(house, id).await;
         if account["status"] == status { Ok(account) } else { Err(account) }
@@ -57,7 +57,7 @@ async fn stands(house: &House, id: &str, status: &str) -> Value {
 }
 
 /// Waits until the account, or the model that was asked for there, rests; answers until when, and why.
-async fn rests(house: &House, id: &str) -> (jiff::Timestamp, String) {
+async fn rests(house: &TestSystem, id: &str) -> (jiff::Timestamp, String) {
     eventually("it rests", SOON, async || {
         let account = account(house, id).await;
         let model = &account["cooling_models"][MODEL];
@@ -83,7 +83,7 @@ fn in_seconds(seconds: i64) -> jiff::Timestamp {
 
 /// The first account answers so, the client sees the second's answer, and the operator sees the
 /// first one out for so many seconds (from before to after the request) and why.
-async fn cools(house: &House, scenario: &str, seconds: RangeInclusive<i64>, reason: &str) {
+async fn cools(house: &TestSystem, scenario: &str, seconds: RangeInclusive<i64>, reason: &str) {
     let pair = pair(house).await;
     pair.first.next(scenario);
     let before = now();
@@ -102,7 +102,7 @@ async fn cools(house: &House, scenario: &str, seconds: RangeInclusive<i64>, reas
 
 #[tokio::test]
 async fn rate_limits_cool_an_account_for_as_long_as_it_says() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     cools(&house, "error:rate_limit", 7..=7, "rate limited").await;
     cools(&house, "error:rate_limit_final", 1800..=1800, "rate limited").await;
     cools(&house, "status:429", 30..=30, "rate limited").await;
@@ -118,7 +118,7 @@ async fn rate_limits_cool_an_account_for_as_long_as_it_says() {
 
 #[tokio::test]
 async fn a_spend_cap_takes_an_account_out_until_its_reset() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     cools(&house, "error:billing", 600..=600, "spend cap").await;
     cools(&house, "error:spend_cap", 37_800..=37_800, "spend cap").await;
     let credit = "Your credit balance is too low to access the Anthropic API. Please go to Plans";
@@ -134,14 +134,14 @@ async fn a_spend_cap_takes_an_account_out_until_its_reset() {
 
 #[tokio::test]
 async fn a_spent_quota_is_told_at_once_and_as_what_it_is() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let (upstream, group) = (FakeUpstream::start(), house.group("spent").await);
     let fields = json!({"groups": [group], "provider": "openai_compatible"});
     let id = house.account_with("spent", &upstream.url(), fields).await;
     let key = house.key("ci").group(&group).create().await;
     let ask = async |path: &str| {
         let body = message(MODEL, "hi", false).to_string();
-        Answer::to(key.request("POST", path).body(body)).await
+        ClientResponse::to(key.request("POST", path).body(body)).await
     };
     upstream.next("status:402;say=Insufficient Balance");
     for _ in 0..2 {
@@ -159,7 +159,7 @@ async fn a_spent_quota_is_told_at_once_and_as_what_it_is() {
 
 #[tokio::test]
 async fn a_limit_of_fast_speed_leaves_the_standard_one() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
     let key = house.private_key(&upstream.url()).await;
     let fast = "header=anthropic-fast-input-tokens";
@@ -169,7 +169,7 @@ async fn a_limit_of_fast_speed_leaves_the_standard_one() {
         if is_fast {
             body["speed"] = "fast".into();
         }
-        Answer::to(key.message(body.to_string())).await
+        ClientResponse::to(key.message(body.to_string())).await
     };
     upstream
         .next(&format!("status:429;header=retry-after:40;{fast}-remaining:0;{fast}-reset:{reset}"));
@@ -181,14 +181,14 @@ async fn a_limit_of_fast_speed_leaves_the_standard_one() {
 
 #[tokio::test]
 async fn an_overloaded_platform_is_left_alone_for_seconds() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     cools(&house, "error:overloaded", 5..=10, "overloaded").await;
     cools(&house, "fixture:error_first", 5..=10, "overloaded").await;
 }
 
 #[tokio::test]
 async fn a_403_about_a_model_rests_that_model_alone() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     cools(&house, "error:permission", 300..=300, "not available").await;
     let pair = pair(&house).await;
     pair.first.next("error:permission");
@@ -200,7 +200,7 @@ async fn a_403_about_a_model_rests_that_model_alone() {
 
 #[tokio::test]
 async fn a_model_that_an_account_has_not_got_is_looked_for_elsewhere() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     cools(&house, "error:not_found_model", 300..=300, "not available").await;
     let alone = FakeUpstream::start();
     let key = house.private_key(&alone.url()).await;
@@ -213,7 +213,7 @@ async fn a_model_that_an_account_has_not_got_is_looked_for_elsewhere() {
 
 #[tokio::test]
 async fn a_firewalls_403_is_held_against_the_account_only_if_it_forbids_us_too() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     for (serial, scenario) in ["error:text_403_waf", "error:lambda_403"].into_iter().enumerate() {
         pair.first.next(scenario);
@@ -226,7 +226,7 @@ async fn a_firewalls_403_is_held_against_the_account_only_if_it_forbids_us_too()
 
 #[tokio::test]
 async fn a_refused_credential_takes_an_account_out_until_an_operator_acts() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     pair.first.only_takes(&["sk-upstream-new"]);
     pair.key.ask("hi").await.ok();
@@ -245,7 +245,7 @@ async fn a_refused_credential_takes_an_account_out_until_an_operator_acts() {
 
 #[tokio::test]
 async fn the_client_never_sees_a_refused_credential() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
     upstream.only_takes(&[]);
     let key = house.private_key(&upstream.url()).await;
@@ -260,7 +260,7 @@ async fn the_client_never_sees_a_refused_credential() {
 
 #[tokio::test]
 async fn three_server_errors_in_a_minute_open_the_circuit() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for (scenario, streams) in [
         ("error:api_error", true),
         ("error:html_502", true),
@@ -272,7 +272,9 @@ async fn three_server_errors_in_a_minute_open_the_circuit() {
         for count in 1..=3 {
             assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready", "{scenario}");
             pair.first.next(scenario);
-            Answer::to(pair.key.message(message(MODEL, "hi", streams).to_string())).await.ok();
+            ClientResponse::to(pair.key.message(message(MODEL, "hi", streams).to_string()))
+                .await
+                .ok();
             assert_eq!(pair.counts(), (count, count), "{scenario}");
         }
         stands(&house, &pair.ids[0], "cooling").await;
@@ -283,7 +285,7 @@ async fn three_server_errors_in_a_minute_open_the_circuit() {
 
 #[tokio::test]
 async fn a_good_answer_between_failures_keeps_the_circuit_closed() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     for scenario in ["status:500", "status:500", "text", "status:500", "status:500"] {
         pair.first.next(scenario);
@@ -295,7 +297,8 @@ async fn a_good_answer_between_failures_keeps_the_circuit_closed() {
 
 #[tokio::test]
 async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
-    let house = House::launched(Launch::new().env("BATON_FIRST_BYTE_SECONDS", "0.5")).await;
+    let house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_FIRST_BYTE_SECONDS", "0.5")).await;
     let closed = TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr();
     let closed = format!("http://{}", closed.expect("its number"));
     let down = pair_at(&house, Some(closed)).await;
@@ -317,8 +320,8 @@ async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
 }
 
 #[tokio::test]
-async fn what_the_client_caused_passes_and_touches_no_account() {
-    let house = House::empty().await;
+async fn client_errors_are_returned_and_change_no_account() {
+    let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     let scenarios = ["error:invalid_request", "status:404", "status:405"];
     let more = ["error:conflict", "error:too_large", "status:422"];
@@ -336,18 +339,18 @@ async fn what_the_client_caused_passes_and_touches_no_account() {
 
 #[tokio::test]
 async fn counting_tokens_changes_no_health() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let pair = pair_at(&house, Some("http://127.0.0.1:1".to_owned())).await;
     for _ in 0..4 {
         let request = pair.key.request("POST", "/v1/messages/count_tokens");
-        Answer::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
+        ClientResponse::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
     }
     assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
 }
 
 #[tokio::test]
 async fn after_the_first_event_an_error_is_passed_on() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     pair.first.next("fixture:error_midstream");
     let answer = pair.key.ask("hi").await.ok();
@@ -357,7 +360,8 @@ async fn after_the_first_event_an_error_is_passed_on() {
 
 #[tokio::test]
 async fn the_log_says_which_accounts_were_left_and_why() {
-    let mut house = House::launched(Launch::new().env("BATON_LOG_FORMAT", "json")).await;
+    let mut house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_LOG_FORMAT", "json")).await;
     let pair = pair(&house).await;
     pair.first.next("error:overloaded");
     pair.key.ask("hi").await.ok();
@@ -373,7 +377,7 @@ async fn the_log_says_which_accounts_were_left_and_why() {
 
 #[tokio::test]
 async fn each_account_is_tried_once_and_three_at_most() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let upstreams: Vec<FakeUpstream> = (0..5).map(|_| FakeUpstream::start()).collect();
     for (priority, upstream) in upstreams.iter().enumerate() {
         upstream.always("error:overloaded");
@@ -388,7 +392,7 @@ async fn each_account_is_tried_once_and_three_at_most() {
 
 #[tokio::test]
 async fn another_account_of_the_cache_domain_is_preferred() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let [left, right] = [FakeUpstream::start(), FakeUpstream::start()];
     for (upstream, domain) in [(&left, "a"), (&left, "a"), (&right, "b"), (&right, "b")] {
         house.account_with("one", &upstream.url(), json!({"cache_domain": domain})).await;
@@ -398,7 +402,7 @@ async fn another_account_of_the_cache_domain_is_preferred() {
         let session = format!("session {serial}");
         let ask = async || {
             let request = key.message(message(MODEL, "hi", true).to_string());
-            Answer::to(request.header("x-claude-code-session-id", &session)).await.ok();
+            ClientResponse::to(request.header("x-claude-code-session-id", &session)).await.ok();
             (left.exchanges().len(), right.exchanges().len())
         };
         let before = (left.exchanges().len(), right.exchanges().len());
@@ -412,7 +416,7 @@ async fn another_account_of_the_cache_domain_is_preferred() {
 
 #[tokio::test]
 async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let both = pair(&house).await;
     both.first.next("error:spend_cap");
     both.second.next("error:rate_limit_final");
@@ -440,7 +444,7 @@ async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
 
 #[tokio::test]
 async fn the_last_account_is_waited_for_when_it_is_back_at_once() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     house.upstream.next("status:429;header=retry-after:1");
     key.ask("hi").await.status(429);
@@ -450,7 +454,7 @@ async fn the_last_account_is_waited_for_when_it_is_back_at_once() {
 
 #[tokio::test]
 async fn a_limit_of_one_model_family_leaves_the_others() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     let claim = "header=anthropic-ratelimit-unified-representative-claim:seven_day_opus";
     pair.first.next(&format!("status:429;header=retry-after:900;{claim}"));
@@ -468,7 +472,7 @@ async fn a_limit_of_one_model_family_leaves_the_others() {
 
 #[tokio::test]
 async fn utilisation_is_shown() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let unified = "header=anthropic-ratelimit-unified";
     house
@@ -488,7 +492,7 @@ async fn utilisation_is_shown() {
 
 #[tokio::test]
 async fn a_cooling_account_says_so_and_can_be_reset() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let unified = "header=anthropic-ratelimit-unified-status:rejected";
     house.upstream.next(&format!("status:429;header=retry-after:1800;{unified}"));

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use baton_tests::house::{Admin, Key, Launch};
+use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
 use baton_tests::upstream::FakeUpstream;
 
 /// The words of a text that look like a key.
@@ -21,7 +21,7 @@ fn admin_token(text: &str) -> &str {
 #[tokio::test]
 async fn a_first_start_prints_what_is_needed_exactly_once() {
     let upstream = FakeUpstream::start();
-    let launch = Launch::new()
+    let launch = LaunchOptions::new()
         .without_admin_token()
         .env("ANTHROPIC_API_KEY", "sk-ant-from-the-environment")
         .env("BATON_ANTHROPIC_BASE_URL", &upstream.url());
@@ -37,11 +37,11 @@ async fn a_first_start_prints_what_is_needed_exactly_once() {
     assert!(text.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")), "{text}");
 
     // The pasted line works, and the key from the environment is the first account's.
-    Key::found(secret, &base).ask("hi").await.ok();
+    TestKey::found(secret, &base).ask("hi").await.ok();
     let seen = upstream.last().request;
     assert!(seen.mentions("sk-ant-from-the-environment"));
     let token = admin_token(&text);
-    let accounts = Admin::at(process.admin, token).get("/accounts").await.ok().json();
+    let accounts = OperatorClient::at(process.admin, token).get("/accounts").await.ok().json();
     assert_eq!(accounts["data"].as_array().map(Vec::len), Some(1), "{accounts}");
     assert!(!process.stderr().contains(secret), "no secret in the log");
 
@@ -53,23 +53,24 @@ async fn a_first_start_prints_what_is_needed_exactly_once() {
     assert!(keys_in(&text).is_empty(), "a second start prints no key:\n{text}");
     assert!(!text.contains(token), "nor the token:\n{text}");
     assert!(text.contains(&format!("http://{}/console", process.admin)), "{text}");
-    Admin::at(process.admin, token).get("/groups").await.ok();
-    let key = Key::found(secret, &format!("http://{}", process.relay));
+    OperatorClient::at(process.admin, token).get("/groups").await.ok();
+    let key = TestKey::found(secret, &format!("http://{}", process.relay));
     key.ask("hi again").await.ok();
-    let accounts = Admin::at(process.admin, token).get("/accounts").await.ok().json();
+    let accounts = OperatorClient::at(process.admin, token).get("/accounts").await.ok().json();
     assert_eq!(accounts["data"].as_array().map(Vec::len), Some(1), "no second first account");
 }
 
 #[tokio::test]
 async fn private_upstreams_are_off_unless_allowed() {
     let upstream = FakeUpstream::start();
-    let launch = Launch::new().env("BATON_ALLOW_PRIVATE_UPSTREAMS", "0");
+    let launch = LaunchOptions::new().env("BATON_ALLOW_PRIVATE_UPSTREAMS", "0");
     let process = launch.start().await;
     let body = serde_json::json!({
         "name": "local", "provider": "anthropic", "base_url": upstream.url(),
         "credential": {"type": "api_key", "value": "s"},
     });
-    let answer = Admin::at(process.admin, &process.admin_token).post("/accounts", &body).await;
+    let answer =
+        OperatorClient::at(process.admin, &process.admin_token).post("/accounts", &body).await;
     answer.refused(400, "invalid_request_error");
 }
 
@@ -77,7 +78,7 @@ async fn private_upstreams_are_off_unless_allowed() {
 fn a_port_in_use_is_one_clear_line() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = taken.local_addr().expect("its address");
-    let ended = Launch::new().listen(address).spawn().ended();
+    let ended = LaunchOptions::new().listen(address).spawn().ended();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("in use")).collect();
     assert_eq!(lines.len(), 1, "{}", ended.stderr);
@@ -87,7 +88,7 @@ fn a_port_in_use_is_one_clear_line() {
 
 #[test]
 fn a_data_folder_that_cannot_be_used_is_one_clear_line() {
-    let launch = Launch::new();
+    let launch = LaunchOptions::new();
     let file = launch.home().join("a-file");
     std::fs::write(&file, "in the way").expect("write");
     let ended = launch.data_at(&file).spawn().ended();
@@ -98,16 +99,16 @@ fn a_data_folder_that_cannot_be_used_is_one_clear_line() {
 
 #[test]
 fn wrong_usage_is_exit_code_two() {
-    let ended = Launch::new().arg("--no-such-flag").spawn().ended();
+    let ended = LaunchOptions::new().arg("--no-such-flag").spawn().ended();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
-    let ended = Launch::new().arg("--log-format").arg("xml").spawn().ended();
+    let ended = LaunchOptions::new().arg("--log-format").arg("xml").spawn().ended();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
 }
 
 #[tokio::test]
 async fn json_logs_are_json_and_hold_no_secret() {
-    let process = Launch::new().arg("--log-format").arg("json").start().await;
+    let process = LaunchOptions::new().arg("--log-format").arg("json").start().await;
     for line in process.stderr().lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok(), "{line}");

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use baton_tests::house::{House, Key};
+use baton_tests::house::{TestKey, TestSystem};
 
-use crate::tidy::read;
+use crate::repository_shape::read;
 
 /// The document with the path to a deployment, and where in it that begins. It ends at the next
 /// heading of the same level.
@@ -28,7 +28,7 @@ fn commands() -> Vec<String> {
 
 #[tokio::test]
 async fn commands_of_the_deployment_guide_work() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     house.upstream.only_takes(&[API_KEY]);
     let mut said = String::new();
     let mut run = 0;
@@ -45,7 +45,7 @@ async fn commands_of_the_deployment_guide_work() {
     }
     assert!(run >= 3, "an account, a look at it, a key");
     let secret = said.split_whitespace().find(|word| word.starts_with("bt_"));
-    let key = Key::found(secret.expect("a key is made"), &house.relay_url());
+    let key = TestKey::found(secret.expect("a key is made"), &house.relay_url());
     let usage = house.request("GET", "/v1/usage").header("x-api-key", &key.secret);
-    baton_tests::answer::Answer::to(usage).await.ok();
+    baton_tests::client_response::ClientResponse::to(usage).await.ok();
 }

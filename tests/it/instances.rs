@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use baton_admin::first_start;
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::{Edit, Store};
+use baton_cloud::store::{ConfigEdit, Store};
+use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::health::State;
+use baton_domain::health::HealthState;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
-use baton_local::{Fault, Local};
+use baton_local::{InjectedFault, LocalAws};
 use baton_relay::Relay;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{MODEL, SOON, message};
@@ -27,7 +27,7 @@ use jiff::SignedDuration;
 
 /// The stores with two accounts, the first preferred, and a key.
 struct Stack {
-    local: Local,
+    local: LocalAws,
     settings: Settings,
     clock: Clock,
     ids: [AccountId; 2],
@@ -48,9 +48,9 @@ struct Instance {
     is_down: Arc<Mutex<bool>>,
 }
 
-fn settings(local: &Local) -> Settings {
+fn settings(local: &LocalAws) -> Settings {
     let allow = |name: &str| (name == "BATON_ALLOW_PRIVATE_UPSTREAMS").then(|| "1".to_owned());
-    let settings = Settings::read(allow).expect("settings");
+    let settings = Settings::from_lookup(allow).expect("settings");
     Settings { resources: local.resources(), ..settings }
 }
 
@@ -59,10 +59,10 @@ fn pepper() -> Secret {
 }
 
 async fn stack() -> Stack {
-    let local = Local::open(None).await.expect("the stores");
-    let (settings, clock) = (settings(&local), Clock::standing(Clock::system().now()));
-    let aws = Aws::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, clock.clone(), Dice::seeded(1));
+    let local = LocalAws::open(None).await.expect("the stores");
+    let (settings, clock) = (settings(&local), Clock::fixed_at(Clock::system().now()));
+    let aws = AwsClients::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
     let made =
         Box::pin(first_start(&settings, &pepper(), store.clone())).await.expect("first start");
     let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
@@ -72,7 +72,7 @@ async fn stack() -> Stack {
 }
 
 async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
-    let id = AccountId::from_bits(store.dice().bits());
+    let id = AccountId::from_bits(store.random_source().bits());
     let account = Account {
         id: id.clone(),
         name: "one".to_owned(),
@@ -93,8 +93,8 @@ async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
     };
     let credential = Secret::new("sk-upstream".to_owned());
     let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
-    let mut edit = Edit::default();
-    store.save_account(&mut edit, &store.stamp(account, Some(sealed)), &[]).expect("an item");
+    let mut edit = ConfigEdit::default();
+    store.save_account(&mut edit, &store.new_stored(account, Some(sealed)), &[]).expect("an item");
     store.apply(edit).await.expect("stored");
     id
 }
@@ -116,10 +116,10 @@ impl Stack {
                 return None;
             }
             count.fetch_add(1, Ordering::SeqCst);
-            down.lock().expect("a lock").then(Fault::disconnected)
+            down.lock().expect("a lock").then(InjectedFault::connection_lost)
         });
-        let aws = Aws::new(&watched.sdk_config());
-        let store = Store::new(&aws, &self.settings, self.clock.clone(), Dice::seeded(2));
+        let aws = AwsClients::new(&watched.sdk_config());
+        let store = Store::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(2));
         let queue = UsageQueue::new(&aws, &self.settings.resources.usage_queue_url);
         let relay = Relay::new(&self.settings, &pepper(), store.clone(), queue).expect("a relay");
         Instance { relay, store, key: self.key.clone(), writes, moves, is_down }
@@ -261,7 +261,7 @@ async fn one_request_of_all_instances_probes_a_half_open_account() {
     assert_eq!(probe.await.expect("an answer"), 200);
     eventually("it is ready", SOON, async || {
         let states = [&here, &there].map(|one| one.store.health(&stack.ids[0]).state.clone());
-        if states.contains(&State::Ready) { Ok(()) } else { Err(states) }
+        if states.contains(&HealthState::Ready) { Ok(()) } else { Err(states) }
     })
     .await;
     eventually("it is used by both", SOON, async || {
@@ -304,7 +304,7 @@ async fn failures_seen_by_several_instances_add_up() {
     assert_eq!(here.ask().await, 200);
     eventually("the circuit is open", SOON, async || {
         let health = here.store.health(&stack.ids[0]);
-        if matches!(health.state, State::Open { .. }) { Ok(()) } else { Err(health) }
+        if matches!(health.state, HealthState::Open { .. }) { Ok(()) } else { Err(health) }
     })
     .await;
 }

@@ -2,13 +2,13 @@
 //! no time is tried when there is no other.
 
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, SOON};
+use baton_tests::house::{SOON, TestSystem};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::json;
 
 #[tokio::test]
 async fn the_only_account_is_tried_although_it_was_overloaded() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for scenario in ["error:overloaded", "fixture:error_first", "status:429"] {
         let upstream = FakeUpstream::start();
         let key = house.private_key(&upstream.url()).await;
@@ -24,7 +24,7 @@ async fn the_only_account_is_tried_although_it_was_overloaded() {
 
 #[tokio::test]
 async fn the_only_account_is_tried_although_its_circuit_is_open() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for _ in 0..5 {
         house.upstream.next("status:500");
@@ -40,8 +40,8 @@ async fn the_only_account_is_tried_although_its_circuit_is_open() {
 }
 
 #[tokio::test]
-async fn what_the_upstream_has_said_is_believed_before_what_was_guessed() {
-    let house = House::empty().await;
+async fn announced_cooldowns_outrank_guessed_ones() {
+    let house = TestSystem::empty().await;
     let (limited, overloaded) = (FakeUpstream::start(), FakeUpstream::start());
     house.account_with("limited", &limited.url(), json!({"priority": 1})).await;
     house.account_with("overloaded", &overloaded.url(), json!({"priority": 2})).await;

@@ -1,8 +1,8 @@
 //! Limits hold, also under concurrency and over a crash, and are told in the form that clients
 //! understand.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Launch, MODEL, message};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
 use baton_tests::house::{estimate, pico, settled, spend, spent_key, usd};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -10,7 +10,8 @@ use futures_util::stream::FuturesUnordered;
 #[tokio::test]
 async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
     // Those that are too many wait for nobody here.
-    let house = House::launched(Launch::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
+    let house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
     house.account("main", &house.upstream.url()).await;
     let text = "[[text;gate=race]]";
     let each = estimate(&house, &text.replace("[[text;gate=race]]", &"x".repeat(text.len()))).await;
@@ -46,7 +47,7 @@ async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
 
 #[tokio::test]
 async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = spent_key(&house, "poor").await;
     let answer = key.ask("hi").await.blocked("billing_error");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
@@ -72,13 +73,13 @@ async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
 
     let body = message(MODEL, "hi", false).to_string();
     let counting = key.request("POST", "/v1/messages/count_tokens").body(body);
-    Answer::to(counting).await.ok();
+    ClientResponse::to(counting).await.ok();
     assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 1, "nothing more was bought");
 }
 
 #[tokio::test]
 async fn a_key_with_a_budget_sees_its_own_utilization() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("rich").limit_usd_daily("100").create().await;
     key.ask("hi").await.ok();
     settled(&key).await;
@@ -100,7 +101,7 @@ async fn a_key_with_a_budget_sees_its_own_utilization() {
 
 #[tokio::test]
 async fn requests_per_minute() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("slow").limit("requests_per_minute", 3).create().await;
     let mut passed = 0;
     let refused = loop {
@@ -119,7 +120,7 @@ async fn requests_per_minute() {
 
 #[tokio::test]
 async fn requests_at_the_same_time() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("narrow").limit("concurrency", 2).create().await;
     let gate = house.upstream.gate("narrow");
     let asking: Vec<_> = (0..2)
@@ -140,8 +141,8 @@ async fn requests_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn what_never_goes_to_an_upstream_is_not_reserved() {
-    let house = House::open().await;
+async fn local_answers_make_no_reservation() {
+    let house = TestSystem::open().await;
     let group = house.group("empty").await;
     let key = house.key("ci").group(&group).limit_usd_daily("100").create().await;
     key.ask("hi").await.refused(503, "api_error");
@@ -151,10 +152,10 @@ async fn what_never_goes_to_an_upstream_is_not_reserved() {
 
 #[tokio::test]
 async fn a_request_that_dies_with_its_process_is_swept_as_estimated() {
-    let launch = Launch::new()
+    let launch = LaunchOptions::new()
         .env("BATON_OVERALL_SECONDS", "3")
         .env("BATON_RESERVATION_MARGIN_SECONDS", "0");
-    let mut house = House::launched(launch).await;
+    let mut house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     let key = house.key("crash").limit_usd_daily("100").create().await;
     let gate = house.upstream.gate("crash");
@@ -186,7 +187,7 @@ async fn a_request_that_dies_with_its_process_is_swept_as_estimated() {
 
 #[tokio::test]
 async fn a_model_that_an_account_maps_to_a_dearer_one_reserves_as_the_dearer_one() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let asked = "claude-haiku-5-5";
     let reserved = async |group: &str, gate: &str| {
         let key = house.key(gate).group(group).limit_usd_daily("1000").create().await;

@@ -2,25 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, MODEL, SOON, message};
+use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use prometheus_parse::{Sample, Scrape, Value};
 use serde_json::json;
 
 const TOKEN: &str = "metrics-token-0123456789";
 
-async fn house() -> House {
-    House::launched(Launch::new().env("BATON_METRICS_TOKEN", TOKEN)).await
+async fn house() -> TestSystem {
+    TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", TOKEN)).await
 }
 
-async fn asked(house: &House, token: &str) -> Answer {
-    Answer::to(house.admin().with_token(token).beside("GET", "/metrics")).await
+async fn asked(house: &TestSystem, token: &str) -> ClientResponse {
+    ClientResponse::to(house.admin().with_token(token).beside("GET", "/metrics")).await
 }
 
 /// What the page says, once it is found to be in the form.
-async fn scrape(house: &House) -> Vec<Sample> {
+async fn scrape(house: &TestSystem) -> Vec<Sample> {
     let page = asked(house, TOKEN).await.ok();
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = page.text();
@@ -82,7 +82,7 @@ fn requests(samples: &[Sample], status: &str, outcome: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn what_is_served_is_counted() {
+async fn served_requests_are_counted() {
     let house = house().await;
     let second = FakeUpstream::start();
     house.account_with("main", &house.upstream.url(), json!({"priority": 1})).await;
@@ -96,10 +96,10 @@ async fn what_is_served_is_counted() {
     key.ask("hi").await.ok();
     second.next("error:invalid_request");
     key.ask("hi").await.status(400);
-    Key::found("bt_nonsense", &house.relay_url()).ask("hi").await.status(401);
+    TestKey::found("bt_nonsense", &house.relay_url()).ask("hi").await.status(401);
     let count = message(MODEL, "hi", false).to_string();
     let count = key.request("POST", "/v1/messages/count_tokens").body(count);
-    Answer::to(count).await.ok();
+    ClientResponse::to(count).await.ok();
     let events = house.events_of(&key, 3).await;
     let tokens: u64 = events.iter().map(|event| event["tokens"]["output"].as_u64().unwrap()).sum();
     for event in &events {
@@ -161,7 +161,7 @@ async fn an_answer_on_its_way_is_open_until_it_is_over() {
 }
 
 #[tokio::test]
-async fn the_page_is_for_whom_it_is_and_names_nobody() {
+async fn metrics_page_needs_its_token_and_has_no_identities() {
     let house = house().await;
     house.account("main", &house.upstream.url()).await;
     let key = house.key("ci").create().await;
@@ -170,7 +170,7 @@ async fn the_page_is_for_whom_it_is_and_names_nobody() {
     house.events_of(&key, 2).await;
     asked(&house, "wrong").await.refused(401, "authentication_error");
     let token = house.admin();
-    Answer::to(token.beside("GET", "/metrics")).await.ok();
+    ClientResponse::to(token.beside("GET", "/metrics")).await.ok();
     // The token of the page opens nothing else.
     token.with_token(TOKEN).get("/accounts").await.refused(401, "authentication_error");
     let text = asked(&house, TOKEN).await.ok().text();

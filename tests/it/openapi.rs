@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::house::House;
+use baton_tests::house::TestSystem;
 use serde_json::json;
 
 #[tokio::test]
 async fn the_description_and_the_router_are_one() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let document = admin.get("/openapi.json").await.ok().json();
     assert_eq!(document["openapi"], "3.1.0");

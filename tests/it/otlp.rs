@@ -1,8 +1,8 @@
 //! Where the environment names a collector, it gets metrics and spans; what goes upstream stays.
 
-use baton_tests::answer::Answer;
-use baton_tests::collector::{Collector, attribute};
-use baton_tests::house::{House, Launch, MODEL, message};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::collector::{FakeCollector, attribute};
+use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -24,23 +24,24 @@ fn one<'a>(spans: &'a [Span], name: &str, trace: &str) -> &'a Span {
 
 #[tokio::test]
 async fn a_collector_gets_metrics_and_the_rest_of_the_clients_trace() {
-    let collector = Collector::start();
-    let launch = Launch::new()
+    let collector = FakeCollector::start();
+    let launch = LaunchOptions::new()
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=collector-canary-1");
-    let mut house = House::launched(launch).await;
+    let mut house = TestSystem::launched(launch).await;
     house.account("main", &house.upstream.url()).await;
     let key = house.key("ci").create().await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let body = message(MODEL, "prompt-canary-2", true).to_string();
     let request = key.message(body.clone()).header("traceparent", &traceparent);
-    let answer = Answer::to(request).await.ok();
+    let answer = ClientResponse::to(request).await.ok();
     let upstream = house.upstream.last().request;
     assert_eq!(upstream.header("traceparent"), Some(traceparent.as_str()), "as it came");
     assert_eq!(upstream.body, body.as_bytes());
     house.upstream.next("error:overloaded");
     let request = key.message(message(MODEL, "hi", true).to_string());
-    Answer::to(request.header("traceparent", format!("00-{}-{PARENT}-01", "1".repeat(32)))).await;
+    ClientResponse::to(request.header("traceparent", format!("00-{}-{PARENT}-01", "1".repeat(32))))
+        .await;
 
     // What has not been sent yet is sent before the end.
     house.process().terminate();

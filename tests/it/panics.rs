@@ -10,10 +10,10 @@ use baton_cloud::settings::LogFormat;
 use baton_cloud::telemetry;
 use baton_domain::key::Limits;
 use baton_relay::Relay;
-use baton_tests::back_office::BackOffice;
 use baton_tests::house::{MODEL, message};
-use baton_tests::inside::Inside;
-use baton_tests::program::{Ended, Program};
+use baton_tests::in_process_admin::InProcessAdmin;
+use baton_tests::in_process_relay::InProcessRelay;
+use baton_tests::program::{Program, ProgramResult};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -53,7 +53,7 @@ async fn in_the_relay() {
         let mut last = None;
         // While the key is looked up, then while its accounts are.
         for calls in 0..2 {
-            let inside = Inside::new(&[]).await;
+            let inside = InProcessRelay::new(&[]).await;
             let (_, key) = inside.key(Limits::default()).await;
             let (relay, key) = (inside.relay(), key.expose());
             inside.panic_after(calls, &format!("{PANICKED} {key}"));
@@ -79,7 +79,7 @@ async fn in_the_office() {
     telemetry::init(LogFormat::Json, "info");
     let armed = Arc::new(AtomicBool::new(false));
     let trap = Arc::clone(&armed);
-    let office = BackOffice::behind(move |_, body| {
+    let office = InProcessAdmin::behind(move |_, body| {
         let is_over = !trap.swap(false, Ordering::SeqCst);
         assert!(is_over, "{PANICKED} {}", String::from_utf8_lossy(body));
         None
@@ -109,7 +109,7 @@ async fn in_the_office() {
 #[ignore = "run by another one"]
 async fn beside_the_requests() {
     telemetry::init(LogFormat::Json, "info");
-    let inside = Inside::new(&[]).await;
+    let inside = InProcessRelay::new(&[]).await;
     let send = async || inside.queue.send_raw(PANICKED.to_owned()).await;
     // Each call that dies gives its place back, however many do.
     for _ in 0..20 {
@@ -124,7 +124,7 @@ async fn beside_the_requests() {
 }
 
 /// Runs one of these; what it wrote holds nothing of the panics, and names the file of them.
-fn run(name: &str) -> Ended {
+fn run(name: &str) -> ProgramResult {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", &format!("panics::{name}"), "--ignored", "--nocapture"]);
     let ended = Program::run(&mut command, Duration::from_mins(2));
@@ -136,7 +136,7 @@ fn run(name: &str) -> Ended {
 }
 
 /// The lines that tell of panics.
-fn told(ended: &Ended) -> Vec<Value> {
+fn told(ended: &ProgramResult) -> Vec<Value> {
     let lines = ended.stderr.lines().filter(|line| line.contains("\"panicked\""));
     lines.map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
@@ -164,7 +164,7 @@ fn the_office_answers_and_goes_on() {
 }
 
 #[test]
-fn what_runs_beside_requests_goes_on_and_says_no_more() {
+fn background_tasks_survive_panics_without_leaking() {
     let ended = run("beside_the_requests");
     assert!(told(&ended).len() >= 21, "{}", ended.stderr);
 }

@@ -1,6 +1,6 @@
 //! Prices that an operator sets: listed over the built-in ones, used by the relay, recorded.
 
-use baton_tests::house::{House, MODEL};
+use baton_tests::house::{MODEL, TestSystem};
 use serde_json::{Value, json};
 
 fn rates(input: &str, output: &str) -> Value {
@@ -10,13 +10,13 @@ fn rates(input: &str, output: &str) -> Value {
     })
 }
 
-async fn last_event(house: &House, key: &baton_tests::house::Key, count: usize) -> Value {
+async fn last_event(house: &TestSystem, key: &baton_tests::house::TestKey, count: usize) -> Value {
     house.events_of(key, count).await.swap_remove(0)
 }
 
 #[tokio::test]
 async fn the_relay_charges_what_the_operator_has_set() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let (admin, key) = (house.admin(), house.key("ci").create().await);
     key.ask("hi").await.ok();
     let before = last_event(&house, &key, 1).await;
@@ -41,7 +41,7 @@ async fn the_relay_charges_what_the_operator_has_set() {
 
 #[tokio::test]
 async fn own_prices_are_listed_among_the_built_in_ones() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let all = admin.get("/prices?limit=1000").await.ok().json();
     let builtin = all["data"].as_array().expect("data").len();
@@ -75,8 +75,8 @@ async fn own_prices_are_listed_among_the_built_in_ones() {
 }
 
 #[tokio::test]
-async fn what_is_no_price_is_refused() {
-    let house = House::empty().await;
+async fn invalid_price_is_refused() {
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     for bad in [
         json!({"model": MODEL}),

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use baton_cloud::settings::Settings;
-use baton_cloud::upstream::{Address, NoAnswer, Upstream};
+use baton_cloud::upstream::{UpstreamAddress, UpstreamCallError, UpstreamClient};
 use baton_domain::secret::Secret;
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, SOON};
+use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
 use baton_tests::proxy::FakeProxy;
 use baton_tests::upstream::FakeUpstream;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const HIDDEN: &str = "http://upstream.invalid";
 
 /// Creates an account behind the proxy in a group of its own; answers its id and a key.
-async fn behind(house: &House, base_url: &str, proxy: &str) -> (String, Key) {
+async fn behind(house: &TestSystem, base_url: &str, proxy: &str) -> (String, TestKey) {
     let group = house.group("behind").await;
     let fields = json!({"groups": [group], "proxy_url": proxy});
     let id = house.account_with("behind", base_url, fields).await;
@@ -28,7 +28,7 @@ async fn behind(house: &House, base_url: &str, proxy: &str) -> (String, Key) {
 
 #[tokio::test]
 async fn an_account_is_reached_through_its_proxy() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
     let proxy = FakeProxy::before(upstream.address()).await;
     let at = proxy.address();
@@ -67,7 +67,7 @@ async fn an_account_is_reached_through_its_proxy() {
 
 #[tokio::test]
 async fn a_name_behind_socks5_is_resolved_here_and_no_user_is_made_up() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
     let proxy = FakeProxy::before(upstream.address()).await;
     let (_, key) = behind(&house, &upstream.url(), &format!("socks5://{}", proxy.address())).await;
@@ -78,7 +78,7 @@ async fn a_name_behind_socks5_is_resolved_here_and_no_user_is_made_up() {
 
 #[tokio::test]
 async fn a_proxy_that_fails_is_left_for_another_account_never_gone_around() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let (reachable, other) = (FakeUpstream::start(), FakeUpstream::start());
     let closed = TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr();
     let down = format!("http://{}", closed.expect("its number"));
@@ -107,8 +107,8 @@ async fn a_proxy_that_fails_is_left_for_another_account_never_gone_around() {
 }
 
 #[tokio::test]
-async fn what_is_no_proxy_is_refused_at_the_api() {
-    let house = House::empty().await;
+async fn invalid_proxy_is_refused_by_the_api() {
+    let house = TestSystem::empty().await;
     for url in ["proxy:3128", "ftp://proxy", "http://me:pr0xy@", "http://me:pr0xy@proxy/path", ""] {
         let body = json!({"name": "odd", "proxy_url": url,
             "credential": {"type": "api_key", "value": "sk-upstream"}});
@@ -136,23 +136,24 @@ async fn proxies_of_the_environment_are_not_taken() {
     let url = format!("http://{}", proxy.address());
     let names =
         ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    let launch = names.into_iter().fold(Launch::new(), |launch, name| launch.env(name, &url));
-    let house = House::launched(launch).await;
+    let launch =
+        names.into_iter().fold(LaunchOptions::new(), |launch, name| launch.env(name, &url));
+    let house = TestSystem::launched(launch).await;
     house.account("main", &upstream.url()).await;
     house.key("ci").create().await.ask("hi").await.ok();
     assert_eq!((upstream.exchanges().len(), proxy.seen().len()), (1, 0));
 }
 
-fn strict() -> Upstream {
-    let settings = Settings::read(|_| None).expect("settings");
-    Upstream::new(&settings.timers, settings.allow_private_upstreams).expect("a client")
+fn strict() -> UpstreamClient {
+    let settings = Settings::from_lookup(|_| None).expect("settings");
+    UpstreamClient::new(&settings.timers, settings.allow_private_upstreams).expect("a client")
 }
 
-async fn refusal(upstream: &Upstream, url: &str) -> String {
-    let address = Address::new(url, "");
+async fn refusal(upstream: &UpstreamClient, url: &str) -> String {
+    let address = UpstreamAddress::new(url, "");
     let call = upstream.call(Method::GET, &address, HeaderMap::new(), Bytes::new());
     match tokio::time::timeout(Duration::from_secs(20), call).await.expect("an end") {
-        Err(NoAnswer::Unreachable(why) | NoAnswer::BadUrl(why)) => why,
+        Err(UpstreamCallError::Unreachable(why) | UpstreamCallError::BadUrl(why)) => why,
         Err(other) => other.to_string(),
         Ok(answer) => panic!("{url} answers {}", answer.status()),
     }
@@ -167,11 +168,11 @@ async fn a_name_that_points_to_this_machine_is_refused_when_it_is_resolved() {
     assert!(why.contains("localhost has no public address"), "{why}");
     for scheme in ["http", "https", "socks5", "socks5h"] {
         let proxy = Secret::new(format!("{scheme}://localhost:{port}"));
-        let through = straight.through(Some(&proxy)).expect("a client");
+        let through = straight.with_proxy(Some(&proxy)).expect("a client");
         refusal(&through, "https://api.example.com").await;
     }
     let socks5h = Secret::new("socks5h://1.1.1.1:9".to_owned());
-    let through = straight.through(Some(&socks5h)).expect("a client");
+    let through = straight.with_proxy(Some(&socks5h)).expect("a client");
     for literal in ["https://127.0.0.1", "https://169.254.169.254", "https://[::1]"] {
         let why = refusal(&through, literal).await;
         let is_refused = ["is not a public address", "give out credentials"];
@@ -183,7 +184,7 @@ async fn a_name_that_points_to_this_machine_is_refused_when_it_is_resolved() {
 
 #[tokio::test]
 async fn a_redirect_is_followed_by_nobody_and_its_account_is_left() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let (first, second, thief) =
         (FakeUpstream::start(), FakeUpstream::start(), FakeUpstream::start());
     for (priority, upstream) in [&first, &second].into_iter().enumerate() {

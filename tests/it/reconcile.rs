@@ -4,14 +4,14 @@ use std::path::Path;
 
 use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
-use baton_domain::usage::{Iteration, Tokens};
-use baton_tests::back_office::BackOffice;
+use baton_domain::usage::{TokenCounts, UsageIteration};
 use baton_tests::house::bare_command;
-use baton_tests::program::{Ended, Program};
+use baton_tests::in_process_admin::InProcessAdmin;
+use baton_tests::program::{Program, ProgramResult};
 use serde_json::{Value, json};
 
 /// What the fixtures bill: two models on two days, one of them inside a request of the other.
-fn billed(office: &BackOffice) -> Vec<UsageRecord> {
+fn billed(office: &InProcessAdmin) -> Vec<UsageRecord> {
     let of = |model: &str, started_at: &str, tokens, usd: &str| {
         let mut record = office.record(&KeyId::from_bits(1));
         (record.model, record.upstream_model) = ("an-alias".into(), model.into());
@@ -19,20 +19,21 @@ fn billed(office: &BackOffice) -> Vec<UsageRecord> {
         (record.tokens, record.cost_usd) = (tokens, usd.parse().expect("an amount"));
         record
     };
-    let none = Tokens::default();
-    let first = Tokens { input: 1500, output: 150, cache_read: 3000, cache_write_5m: 200, ..none };
+    let none = TokenCounts::default();
+    let first =
+        TokenCounts { input: 1500, output: 150, cache_read: 3000, cache_write_5m: 200, ..none };
     let mut second = of(
         "claude-opus-5-5",
         "2026-11-21T23:59:59Z",
-        Tokens { input: 500, output: 50, ..none },
+        TokenCounts { input: 500, output: 50, ..none },
         "0.01",
     );
     second.web_searches = 1;
-    let haiku = Tokens { input: 600, output: 60, ..none };
-    let advice = Tokens { input: 400, output: 40, cache_write_1h: 400, ..none };
+    let haiku = TokenCounts { input: 600, output: 60, ..none };
+    let advice = TokenCounts { input: 400, output: 40, cache_write_1h: 400, ..none };
     let mut third = of("claude-haiku-5-5-20260901", "2026-11-22T00:00:00Z", haiku, "0.005");
-    third.tokens.add(&advice);
-    third.iterations = vec![Iteration {
+    third.tokens.add_counts(&advice);
+    third.iterations = vec![UsageIteration {
         kind: "advisor_message".into(),
         model: Some("claude-haiku-5-5".into()),
         tokens: advice,
@@ -43,11 +44,18 @@ fn billed(office: &BackOffice) -> Vec<UsageRecord> {
 }
 
 /// `baton usage reconcile` with these arguments; a file is a fixture's name.
-fn run(office: &BackOffice, files: &[&str], further: &[&str]) -> Ended {
+fn run(office: &InProcessAdmin, files: &[&str], further: &[&str]) -> ProgramResult {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reconcile");
     let home = tempfile::TempDir::new().expect("a home");
     let mut command = bare_command(home.path());
-    command.args(["usage", "reconcile", "--url", &office.admin_url, "--token", BackOffice::TOKEN]);
+    command.args([
+        "usage",
+        "reconcile",
+        "--url",
+        &office.admin_url,
+        "--token",
+        InProcessAdmin::TOKEN,
+    ]);
     for file in files {
         command.arg("--file").arg(folder.join(file));
     }
@@ -56,7 +64,7 @@ fn run(office: &BackOffice, files: &[&str], further: &[&str]) -> Ended {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn books_that_agree_say_nothing_in_every_form_of_report() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     office.store_all(&billed(&office)).await;
     for file in ["tokens.csv", "usage_report.json", "cost.csv", "cost_report.json"] {
         let ended = run(&office, &[file], &["--json"]);
@@ -70,7 +78,7 @@ async fn books_that_agree_say_nothing_in_every_form_of_report() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_are_listed_and_fail_beyond_the_tolerance() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let mut records = billed(&office);
     records[0].tokens.input += 20;
     records[2].cost_usd = "0.006".parse().expect("an amount");
@@ -95,8 +103,8 @@ async fn differences_are_listed_and_fail_beyond_the_tolerance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_report_is_refused() {
-    let office = BackOffice::open().await;
+async fn invalid_report_is_refused() {
+    let office = InProcessAdmin::open().await;
     for (files, further, code, word) in [
         (&["none.csv"][..], &[][..], 1, "none.csv"),
         (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),

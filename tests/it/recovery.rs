@@ -1,19 +1,19 @@
 //! Accounts whose credential was refused come back by themselves, and asking them costs nothing.
 
-use baton_cloud::aws::Aws;
-use baton_cloud::store::Edit;
+use baton_cloud::aws::AwsClients;
+use baton_cloud::store::ConfigEdit;
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::health::{Health, Standing, refused};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::{AccountAvailability, AccountHealth, after_refusal};
 use baton_domain::id::{AccountId, GroupId};
-use baton_domain::reason::RestReason;
 use baton_domain::secret::Secret;
-use baton_refresh::{Outside, tend};
-use baton_tests::inside::Inside;
+use baton_refresh::{OutboundClients, maintain_accounts};
+use baton_tests::in_process_relay::InProcessRelay;
 use baton_tests::upstream::FakeUpstream;
 use jiff::SignedDuration;
 
 async fn refused_account(
-    inside: &Inside,
+    inside: &InProcessRelay,
     number: u128,
     (provider, base_url): (Provider, &str),
 ) -> AccountId {
@@ -41,8 +41,8 @@ async fn refused_account(
     };
     let store = &inside.store;
     let sealed = store.seal_credential(&account, &Secret::new("sk-upstream".into())).await;
-    let stored = store.stamp(account, Some(sealed.expect("sealed")));
-    let mut edit = Edit::default();
+    let stored = store.new_stored(account, Some(sealed.expect("sealed")));
+    let mut edit = ConfigEdit::default();
     store.save_account(&mut edit, &stored, &[]).expect("an item");
     store.apply(edit).await.expect("saved");
     condemn(inside, &id).await;
@@ -50,17 +50,17 @@ async fn refused_account(
 }
 
 /// Holds against the account that its credential is refused.
-async fn condemn(inside: &Inside, id: &AccountId) {
-    let (store, reason) = (&inside.store, RestReason::CredentialRefused);
+async fn condemn(inside: &InProcessRelay, id: &AccountId) {
+    let (store, reason) = (&inside.store, CooldownReason::CredentialRefused);
     let now = store.clock().now();
-    let change = |health: &Health| refused(health, reason, None, now);
+    let change = |health: &AccountHealth| after_refusal(health, reason, None, now);
     store.change_health(id, change).await.expect("written");
 }
 
-async fn upstreams_inside() -> (Inside, Outside) {
-    let inside = Inside::new(&[("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")]).await;
-    let aws = Aws::new(&inside.local.sdk_config());
-    let outside = Outside::new(&aws, &inside.settings).expect("clients");
+async fn upstreams_inside() -> (InProcessRelay, OutboundClients) {
+    let inside = InProcessRelay::new(&[("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")]).await;
+    let aws = AwsClients::new(&inside.local.sdk_config());
+    let outside = OutboundClients::new(&aws, &inside.settings).expect("clients");
     (inside, outside)
 }
 
@@ -77,9 +77,9 @@ async fn a_good_answer_to_a_free_call_brings_an_account_back() {
     let good = refused_account(&inside, 1, (Provider::Anthropic, &upstream.url())).await;
     let gone = refused_account(&inside, 2, (Provider::Anthropic, "http://127.0.0.1:9")).await;
     let store = &inside.store;
-    let is_ready = |id| store.health(id).overall(store.clock().now()) == Standing::Ready;
+    let is_ready = |id| store.health(id).overall(store.clock().now()) == AccountAvailability::Ready;
 
-    assert_eq!(tend(store, &outside, "test").await.expect("a tick").recovered, 1);
+    assert_eq!(maintain_accounts(store, &outside, "test").await.expect("a tick").recovered, 1);
     assert!(is_ready(&good) && !is_ready(&gone));
     assert_eq!(
         asked(&upstream),
@@ -90,9 +90,15 @@ async fn a_good_answer_to_a_free_call_brings_an_account_back() {
     // Not before its time, by no process.
     condemn(&inside, &good).await;
     let another = inside.another();
-    assert_eq!(tend(&another, &outside, "another").await.expect("a tick").recovered, 0);
+    assert_eq!(
+        maintain_accounts(&another, &outside, "another").await.expect("a tick").recovered,
+        0
+    );
     store.clock().advance(SignedDuration::from_secs(301));
-    assert_eq!(tend(&another, &outside, "another").await.expect("a tick").recovered, 1);
+    assert_eq!(
+        maintain_accounts(&another, &outside, "another").await.expect("a tick").recovered,
+        1
+    );
     assert_eq!(asked(&upstream).len(), 3, "what the call proves is remembered");
 }
 
@@ -113,13 +119,16 @@ async fn every_kind_of_account_comes_back_and_a_public_list_proves_nothing() {
         let store = &inside.store;
         // A dead key stays out, however often it is looked at.
         for _ in 0..3 {
-            assert_eq!(tend(store, &outside, "test").await.expect("a tick").recovered, 0);
+            assert_eq!(
+                maintain_accounts(store, &outside, "test").await.expect("a tick").recovered,
+                0
+            );
             store.clock().advance(SignedDuration::from_secs(301));
         }
         assert!(asked(&upstream).iter().any(|path| path == call), "{provider:?} {call}");
         upstream.only_takes(&["sk-upstream"]);
-        assert_eq!(tend(store, &outside, "test").await.expect("a tick").recovered, 1);
-        assert_eq!(store.health(&id).overall(store.clock().now()), Standing::Ready);
+        assert_eq!(maintain_accounts(store, &outside, "test").await.expect("a tick").recovered, 1);
+        assert_eq!(store.health(&id).overall(store.clock().now()), AccountAvailability::Ready);
         assert_eq!(upstream.ledger().total().begun, 0, "nothing was paid for");
     }
 }
@@ -130,7 +139,10 @@ async fn where_nothing_proves_anything_an_operator_is_waited_for() {
     let upstream = FakeUpstream::start();
     refused_account(&inside, 1, (Provider::OpenaiCompatible, &upstream.url())).await;
     for _ in 0..3 {
-        assert_eq!(tend(&inside.store, &outside, "test").await.expect("a tick").recovered, 0);
+        assert_eq!(
+            maintain_accounts(&inside.store, &outside, "test").await.expect("a tick").recovered,
+            0
+        );
         inside.store.clock().advance(SignedDuration::from_secs(301));
     }
 }

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use baton_cloud::settings::table::SETTINGS;
-use baton_tests::house::House;
+use baton_tests::house::TestSystem;
 
-use crate::tidy::{files, none, read, root};
+use crate::repository_shape::{files, none, read, root};
 
 const RENEW: &str = "BATON_WRITE_DOCS=1 cargo test -p baton-tests --test it references";
 /// Names of another kind: variables of tests and scripts, of examples for clients, and constants.
@@ -62,7 +62,7 @@ fn command_line_reference_is_fresh() {
 
 #[tokio::test]
 async fn api_reference_is_fresh() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let document = house.admin().get("/openapi.json").await.ok().json();
     keep("api.md", &api::page(&document));
 }

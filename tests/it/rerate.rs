@@ -7,10 +7,10 @@ use baton_domain::id::KeyId;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::record::UsageRecord;
-use baton_domain::usage::Tokens;
-use baton_local::Fault;
-use baton_tests::back_office::BackOffice;
-use baton_tests::house::{House, MODEL};
+use baton_domain::usage::TokenCounts;
+use baton_local::InjectedFault;
+use baton_tests::house::{MODEL, TestSystem};
+use baton_tests::in_process_admin::InProcessAdmin;
 use serde_json::{Value, json};
 
 const PERIOD: [&str; 2] = ["2026-11-01", "2026-11-30"];
@@ -25,7 +25,7 @@ fn true_cost(record: &UsageRecord) -> PicoUsd {
 }
 
 /// So many events of five keys, whose cost is wrong by something else each.
-async fn wrongly_priced(office: &BackOffice, count: i128) -> Vec<UsageRecord> {
+async fn wrongly_priced(office: &InProcessAdmin, count: i128) -> Vec<UsageRecord> {
     let mut records = Vec::new();
     for number in 0..count {
         let key = KeyId::from_bits(u128::try_from(number % 5).expect("small"));
@@ -38,7 +38,7 @@ async fn wrongly_priced(office: &BackOffice, count: i128) -> Vec<UsageRecord> {
     records
 }
 
-async fn cost_by(office: &BackOffice, by: &str) -> PicoUsd {
+async fn cost_by(office: &InProcessAdmin, by: &str) -> PicoUsd {
     let path = format!("/usage/summary?from={}&to={}&by={by}", PERIOD[0], PERIOD[1]);
     let rows = office.admin.get(&path).await.ok().json()["data"].clone();
     let rows = rows.as_array().expect("rows").clone();
@@ -48,7 +48,7 @@ async fn cost_by(office: &BackOffice, by: &str) -> PicoUsd {
 
 #[tokio::test]
 async fn every_event_and_every_sum_has_the_price_in_force() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let records = wrongly_priced(&office, 300).await;
     let (old, new): (PicoUsd, PicoUsd) =
         (records.iter().map(|one| one.cost_usd).sum(), records.iter().map(true_cost).sum());
@@ -96,7 +96,7 @@ async fn every_event_and_every_sum_has_the_price_in_force() {
 
 #[tokio::test]
 async fn an_own_price_set_afterwards_counts_from_its_day_on() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let mut old = office.record(&KeyId::from_bits(1));
     old.started_at -= jiff::SignedDuration::from_hours(48);
     old.id = baton_domain::id::RequestId::from_bits(1);
@@ -118,7 +118,7 @@ async fn an_own_price_set_afterwards_counts_from_its_day_on() {
 
 #[tokio::test]
 async fn two_at_the_same_time_apply_it_once() {
-    let office = BackOffice::open().await;
+    let office = InProcessAdmin::open().await;
     let records = wrongly_priced(&office, 200).await;
     let new: PicoUsd = records.iter().map(true_cost).sum();
     let body = ask(false, 5000);
@@ -139,12 +139,12 @@ fn is_revision(operation: &str, body: &[u8]) -> bool {
 async fn a_change_whose_answer_is_lost_is_applied_once() {
     let losses = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&losses);
-    let office = BackOffice::behind(move |operation, body| {
+    let office = InProcessAdmin::behind(move |operation, body| {
         let is_lost = is_revision(operation, body)
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
-        is_lost.then(|| Fault::disconnected().after())
+        is_lost.then(|| InjectedFault::connection_lost().after())
     })
     .await;
     let records = wrongly_priced(&office, 150).await;
@@ -159,7 +159,7 @@ async fn a_change_whose_answer_is_lost_is_applied_once() {
 async fn a_busy_table_is_waited_for() {
     let conflicts = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&conflicts);
-    let office = BackOffice::behind(move |operation, body| {
+    let office = InProcessAdmin::behind(move |operation, body| {
         let is_busy = is_revision(operation, body)
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
@@ -169,7 +169,7 @@ async fn a_busy_table_is_waited_for() {
             "Message": "Transaction cancelled [TransactionConflict]",
             "CancellationReasons": [{"Code": "TransactionConflict"}],
         });
-        is_busy.then(|| Fault::answer(400, &cancelled))
+        is_busy.then(|| InjectedFault::error_answer(400, &cancelled))
     })
     .await;
     let records = wrongly_priced(&office, 20).await;
@@ -180,10 +180,10 @@ async fn a_busy_table_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_keeps_the_cost_that_was_reserved() {
-    let office = BackOffice::open().await;
+async fn given_up_requests_keep_the_reserved_cost() {
+    let office = InProcessAdmin::open().await;
     let mut record = office.record(&KeyId::from_bits(1));
-    (record.tokens, record.cost_usd) = (Tokens::default(), PicoUsd::new(777));
+    (record.tokens, record.cost_usd) = (TokenCounts::default(), PicoUsd::new(777));
     office.store_all(&[record]).await;
     let told = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
     assert_eq!((&told["examined"], &told["changed"]), (&json!(1), &json!(0)));
@@ -191,8 +191,8 @@ async fn what_was_given_up_keeps_the_cost_that_was_reserved() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused() {
-    let office = BackOffice::open().await;
+async fn invalid_input_is_refused() {
+    let office = InProcessAdmin::open().await;
     for body in [
         json!({}),
         json!({"from": "2026-11-01"}),
@@ -206,7 +206,7 @@ async fn what_does_not_fit_is_refused() {
 
 #[tokio::test]
 async fn the_command_line_says_what_has_changed() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     key.ask("hi").await.ok();
     house.events_of(&key, 1).await;

@@ -1,15 +1,15 @@
 //! Single events are kept for a while, sums for ever.
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::{EventFilter, Period, Store};
+use baton_cloud::store::{EventFilter, RollupPeriod, Store};
+use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::id::{GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
-use baton_local::Local;
+use baton_local::LocalAws;
 use baton_tests::house::MODEL;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -19,15 +19,15 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[tokio::test]
 async fn pruning_every_event_changes_no_total() {
     let begin = "2027-01-31T22:30:00Z".parse().expect("a time");
-    let clock = Clock::standing(begin);
+    let clock = Clock::fixed_at(begin);
     let shown = clock.clone();
-    let machine = baton_local::Clock::new(move || shown.now().as_millisecond());
-    let local = Local::in_step(machine).expect("stores");
+    let machine = baton_local::MillisecondClock::new(move || shown.now().as_millisecond());
+    let local = LocalAws::open_inline(machine).expect("stores");
     let days = |name: &str| (name == "BATON_EVENT_DAYS").then(|| "30".to_owned());
-    let mut settings = Settings::read(days).expect("settings");
+    let mut settings = Settings::from_lookup(days).expect("settings");
     settings.resources = local.resources();
-    let aws = Aws::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, clock.clone(), Dice::seeded(1));
+    let aws = AwsClients::new(&local.sdk_config());
+    let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     for number in 0..60 {
         let reservation = Reservation {
@@ -66,8 +66,8 @@ async fn pruning_every_event_changes_no_total() {
             keys: None,
         };
         let events = store.events(&filter, 1000, None).await.expect("events").data.len();
-        let hours = store.totals(Period::Hour, "2027-01-31T00", "2027-02-02T00").await;
-        let days = store.totals(Period::Day, "2027-01-31", "2027-02-02").await;
+        let hours = store.totals(RollupPeriod::Hour, "2027-01-31T00", "2027-02-02T00").await;
+        let days = store.totals(RollupPeriod::Day, "2027-01-31", "2027-02-02").await;
         let mut cells = store.cells("2027-01-31").await.expect("cells");
         cells.extend(store.cells("2027-02-01").await.expect("cells"));
         (events, hours.expect("hours"), days.expect("days"), cells)
@@ -75,10 +75,10 @@ async fn pruning_every_event_changes_no_total() {
     let before = everything().await;
     assert_eq!((before.0, before.2.len()), (60, 2));
     clock.advance(DAY * 29);
-    local.sweep().await;
+    local.sweep_expired().await;
     assert_eq!(everything().await, before, "their time is not over");
     clock.advance(DAY * 3);
-    local.sweep().await;
+    local.sweep_expired().await;
     let after = everything().await;
     assert_eq!(after.0, 0, "every event is gone");
     assert_eq!(

@@ -4,45 +4,50 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
-use baton_domain::alert::Told;
-use baton_domain::choose::Conversation;
-use baton_domain::health::refused;
+use baton_domain::account_selection::SessionPinKey;
+use baton_domain::alert::ReportedState;
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::after_refusal;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
-use baton_domain::reason::RestReason;
-use baton_domain::scope::Scope;
-use baton_local::Local;
-use baton_tests::rights::Rights;
+use baton_domain::scope::LimitScope;
+use baton_local::LocalAws;
+use baton_tests::table_rights::TableRights;
 use std::time::Duration;
 
 /// Stores, and what each function asked of them that its policy denies.
-struct Watched {
-    local: Local,
+struct WatchedRights {
+    local: LocalAws,
     denied: Arc<Mutex<Vec<String>>>,
 }
 
-impl Watched {
+impl WatchedRights {
     async fn open() -> Self {
-        Self { local: Local::open(None).await.expect("stores"), denied: Arc::default() }
+        Self { local: LocalAws::open(None).await.expect("stores"), denied: Arc::default() }
     }
 
     /// The line of one function to the stores.
     fn store(&self, function: &'static str) -> Store {
-        let (rights, denied) = (Rights::of(function), Arc::clone(&self.denied));
+        let (rights, denied) = (TableRights::of(function), Arc::clone(&self.denied));
         let line = self.local.with_faults(move |target, body| {
             let found = rights.denied(target, body);
             let found = found.into_iter().map(|deed| format!("{function}: {deed}"));
             denied.lock().expect("a lock").extend(found);
             None
         });
-        let settings = Settings::read(|_| None).expect("settings");
+        let settings = Settings::from_lookup(|_| None).expect("settings");
         let settings = Settings { resources: self.local.resources(), ..settings };
-        Store::new(&Aws::new(&line.sdk_config()), &settings, Clock::system(), Dice::seeded(3))
+        Store::new(
+            &AwsClients::new(&line.sdk_config()),
+            &settings,
+            Clock::system(),
+            RandomSource::seeded(3),
+        )
     }
 
     fn holds(&self) {
@@ -57,72 +62,72 @@ fn account() -> AccountId {
 
 #[tokio::test]
 async fn the_relay_asks_for_what_its_policy_allows() {
-    let watched = Watched::open().await;
+    let watched = WatchedRights::open().await;
     let store = watched.store("Relay");
     let (id, now) = (RequestId::at(store.clock().now(), 1), store.clock().now());
-    let which = Conversation { group: GroupId::from_bits(1), session: 3, model: "m".into() };
-    store.take_seat(&account(), 3, (&id, now.as_second() + 60)).await.expect("a seat");
-    store.leave_seat(&account(), &id).await.expect("left");
-    store.put_move(&which, "elsewhere").await.expect("moved");
-    store.moved_to(&which).await.expect("read");
-    store.ask_renewal(&account(), 1).await.expect("asked");
-    store.note_blocked(&Scope::Organization, "day", PicoUsd::default()).await;
+    let which = SessionPinKey { group: GroupId::from_bits(1), session: 3, model: "m".into() };
+    store.acquire_slot(&account(), 3, (&id, now.as_second() + 60)).await.expect("a seat");
+    store.release_slot(&account(), &id).await.expect("left");
+    store.put_session_pin(&which, "elsewhere").await.expect("moved");
+    store.find_session_pin(&which).await.expect("read");
+    store.request_renewal(&account(), 1).await.expect("asked");
+    store.note_blocked(&LimitScope::Organization, "day", PicoUsd::default()).await;
     store.read_health(&[account()]).await.expect("read");
-    let change = |health: &baton_domain::health::Health| {
-        refused(health, RestReason::CredentialRefused, None, now)
+    let change = |health: &baton_domain::health::AccountHealth| {
+        after_refusal(health, CooldownReason::CredentialRefused, None, now)
     };
     store.change_health(&account(), change).await.expect("changed");
     let scopes = [
-        Scope::Key(KeyId::from_bits(1)),
-        Scope::User(UserId::from_bits(1)),
-        Scope::Group(GroupId::from_bits(1)),
-        Scope::Organization,
+        LimitScope::Key(KeyId::from_bits(1)),
+        LimitScope::User(UserId::from_bits(1)),
+        LimitScope::Group(GroupId::from_bits(1)),
+        LimitScope::Organization,
     ];
-    store.counted_in(&scopes, true).await.expect("counted");
+    store.read_counters(&scopes, true).await.expect("counted");
     store.key(&KeyId::from_bits(1)).await.expect("looked up");
     store.pool(&GroupId::from_bits(1)).await.expect("looked up");
     for scope in &scopes {
-        store.terms(scope).await.expect("looked up");
+        store.scope_settings(scope).await.expect("looked up");
     }
     watched.holds();
 }
 
 #[tokio::test]
 async fn stats_asks_for_what_its_policy_allows() {
-    let watched = Watched::open().await;
+    let watched = WatchedRights::open().await;
     let store = watched.store("Stats");
-    store.touch_limits([Scope::Organization].iter()).await;
+    store.touch_limits([LimitScope::Organization].iter()).await;
     store.note_used(&account(), store.clock().now()).await.expect("noted");
     watched.holds();
 }
 
 #[tokio::test]
 async fn refresh_asks_for_what_its_policy_allows() {
-    let watched = Watched::open().await;
-    watched.store("Relay").ask_renewal(&account(), 1).await.expect("asked");
-    watched.store("Stats").touch_limits([Scope::Organization].iter()).await;
+    let watched = WatchedRights::open().await;
+    watched.store("Relay").request_renewal(&account(), 1).await.expect("asked");
+    watched.store("Stats").touch_limits([LimitScope::Organization].iter()).await;
     let store = watched.store("Refresh");
     assert!(store.lease("tick", "me", Duration::from_secs(5)).await.expect("a lease"));
-    store.give_back("tick", "me").await.expect("given back");
+    store.release_lease("tick", "me").await.expect("given back");
     store.tokens().await.expect("listed");
     store.token(&account()).await.expect("looked up");
-    assert_eq!(store.renewals_asked().await.expect("read").len(), 1);
+    assert_eq!(store.requested_renewals().await.expect("read").len(), 1);
     store.forget_renewal(&account()).await.expect("forgotten");
     store.due_limits(1).await.expect("read");
     store.pending().await.expect("read");
     store.remove_pending("req_1").await.expect("removed");
     for touched in store.touched_limits().await.expect("read") {
-        store.looked_at(&touched).await.expect("noted");
+        store.remove_touched(&touched).await.expect("noted");
     }
-    store.survey().await.expect("read");
-    store.told().await.expect("read");
-    let told = baton_cloud::store::LastTold { state: Told::default(), count: 1 };
-    store.put_told(&account(), told).await.expect("noted");
+    store.count_account_states().await.expect("read");
+    store.last_alerts().await.expect("read");
+    let told = baton_cloud::store::LastAlert { state: ReportedState::default(), count: 1 };
+    store.put_last_alert(&account(), told).await.expect("noted");
     store.deliveries().await.expect("read");
     store.alert_settings().await.expect("read");
     let now = store.clock().now();
-    let change = |health: &baton_domain::health::Health| {
-        refused(health, RestReason::CredentialRefused, None, now)
+    let change = |health: &baton_domain::health::AccountHealth| {
+        after_refusal(health, CooldownReason::CredentialRefused, None, now)
     };
     store.change_health(&account(), change).await.expect("changed");
     watched.holds();
@@ -130,12 +135,12 @@ async fn refresh_asks_for_what_its_policy_allows() {
 
 /// What would make the role of one function that of another, or of an operator.
 #[test]
-fn no_role_may_write_what_is_anothers() {
+fn no_role_can_write_items_of_another() {
     let writes = ["PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"];
     let state = ["session#1", "sign_in#1", "replay#1", "rerate", "anything"];
     let config = ["key#1", "user#1", "account#1", "group#1", "setting#data_key", "price#m"];
     for function in ["Relay", "Stats", "Refresh"] {
-        let rights = Rights::of(function);
+        let rights = TableRights::of(function);
         for action in writes {
             for key in state {
                 assert!(!rights.may(action, "StateTable", key), "{function} {action} {key}");
@@ -155,12 +160,12 @@ fn no_role_may_write_what_is_anothers() {
             }
         }
     }
-    let relay = Rights::of("Relay");
+    let relay = TableRights::of("Relay");
     for key in ["alert#1", "outbox", "told", "lease#tick"] {
         assert!(writes.iter().all(|action| !relay.may(action, "StateTable", key)), "{key}");
     }
     assert!(!relay.may("DeleteItem", "StateTable", "limit#key_1"));
     assert!(!relay.may("PutItem", "StateTable", "limit#key_1"), "a limit is changed, not replaced");
     assert!(relay.may("UpdateItem", "StateTable", "limit#key_1"));
-    assert!(Rights::of("Admin").may("PutItem", "StateTable", "session#1"));
+    assert!(TableRights::of("Admin").may("PutItem", "StateTable", "session#1"));
 }

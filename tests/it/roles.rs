@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{Admin, House, Key};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{OperatorClient, TestKey, TestSystem};
 use serde_json::{Value, json};
 
 /// Every route with who may use it. A route that is missing here fails the test.
@@ -73,7 +73,7 @@ const MATRIX: [(&str, &str); 61] = [
     ("DELETE /v1/organizations/spend_limits/{spend_limit_id}", "admin"),
 ];
 
-async fn user(house: &House, name: &str, role: &str) -> (String, Key) {
+async fn user(house: &TestSystem, name: &str, role: &str) -> (String, TestKey) {
     let id = house.admin().create("/users", &json!({"name": name, "role": role})).await;
     let key = house.key(name).with("user_id", id.as_str()).create().await;
     (id, key)
@@ -93,7 +93,7 @@ fn described(document: &Value) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn every_route_has_its_row_and_keeps_to_it() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let (_, member) = user(&house, "member", "member").await;
     let (_, admin) = user(&house, "admin", "admin").await;
     let document = house.admin().with_token("").get("/openapi.json").await.ok().json();
@@ -141,7 +141,7 @@ async fn every_route_has_its_row_and_keeps_to_it() {
 
 #[tokio::test]
 async fn a_member_has_its_own_keys_and_nothing_else() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let (ada, key) = user(&house, "Ada", "member").await;
     let (bob, other) = user(&house, "Bob", "member").await;
     let admin = house.admin().with_token(&key.secret);
@@ -181,7 +181,7 @@ async fn a_member_has_its_own_keys_and_nothing_else() {
 
 #[tokio::test]
 async fn a_member_sees_its_own_usage() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let (ada, key) = user(&house, "Ada", "member").await;
     let (bob, other) = user(&house, "Bob", "member").await;
     for (key, times) in [(&key, 1), (&other, 2)] {
@@ -206,8 +206,8 @@ async fn a_member_sees_its_own_usage() {
 }
 
 #[tokio::test]
-async fn who_may_not_any_more_does_not() {
-    let house = House::empty().await;
+async fn revoked_rights_take_effect() {
+    let house = TestSystem::empty().await;
     let (id, key) = user(&house, "Ada", "admin").await;
     let token = house.admin();
     let ada = token.with_token(&key.secret);
@@ -227,7 +227,7 @@ async fn who_may_not_any_more_does_not() {
 
 #[tokio::test]
 async fn guesses_are_slowed_down_and_operators_are_not() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let guess = async |n: usize| house.admin().with_token(&format!("guess-{n}")).get("/keys").await;
     house.admin().get("/keys").await.ok();
     let mut statuses = Vec::new();
@@ -246,7 +246,7 @@ async fn guesses_are_slowed_down_and_operators_are_not() {
 
 #[tokio::test]
 async fn a_relay_key_changes_itself_and_no_other_key() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let (ada, wide) = user(&house, "Ada", "admin").await;
     let narrow = house.key("ci of Ada").with("user_id", ada.as_str());
     let narrow = narrow.with("models", json!(["claude-haiku-*"])).create().await;
@@ -263,7 +263,7 @@ async fn a_relay_key_changes_itself_and_no_other_key() {
     // What another key of the same user was answered stays its own.
     let again = async |secret: &str| {
         let request = house.admin().with_token(secret).request("POST", &format!("{own}/rotate"));
-        Answer::to(request.header("idempotency-key", "once").body("")).await
+        ClientResponse::to(request.header("idempotency-key", "once").body("")).await
     };
     let rotated = again(&narrow.secret).await.ok().json();
     let secret = rotated["secret"].as_str().expect("a secret");
@@ -273,7 +273,7 @@ async fn a_relay_key_changes_itself_and_no_other_key() {
 
 #[tokio::test]
 async fn switching_a_user_off_stops_its_keys() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let (ada, key) = user(&house, "Ada", "member").await;
     let (_, other) = user(&house, "Bob", "member").await;
     key.ask("hi").await.ok();
@@ -289,8 +289,8 @@ async fn switching_a_user_off_stops_its_keys() {
 
 #[tokio::test]
 async fn settings_have_versions_and_rows() {
-    let house = House::empty().await;
-    let admin: Admin = house.admin();
+    let house = TestSystem::empty().await;
+    let admin: OperatorClient = house.admin();
     let read = admin.get("/settings").await.ok();
     assert_eq!((read.header("etag"), &read.json()["member_access"]), (Some("\"0\""), &json!(true)));
     let changed = admin.patch("/settings", &json!({"member_access": false})).await.ok();

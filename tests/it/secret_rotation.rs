@@ -2,15 +2,15 @@
 
 use baton_tests::eventually::eventually;
 use baton_tests::house::SOON;
-use baton_tests::lambda::{Cloud, Function, WITHOUT_HURRY, event};
-use baton_tests::secrets_manager::SecretsManager;
+use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_tests::secrets_manager::FakeSecretsManager;
 use serde_json::{Value, json};
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:";
 
 /// A deployment whose secrets are in Secrets Manager, and read anew after a tenth of a second.
-async fn deployment() -> (Cloud, SecretsManager, Vec<(String, String)>) {
-    let (cloud, manager) = (Cloud::open().await, SecretsManager::start().await);
+async fn deployment() -> (LambdaDeployment, FakeSecretsManager, Vec<(String, String)>) {
+    let (cloud, manager) = (LambdaDeployment::open().await, FakeSecretsManager::start().await);
     let mut variables = cloud.variables();
     variables.retain(|(name, _)| name != "BATON_ADMIN_TOKEN" && name != "BATON_KEY_PEPPER");
     for (name, value) in [
@@ -28,13 +28,13 @@ async fn deployment() -> (Cloud, SecretsManager, Vec<(String, String)>) {
     (cloud, manager, variables)
 }
 
-async fn status(admin: &Function, token: &str, path: &str) -> u16 {
+async fn status(admin: &FunctionProcess, token: &str, path: &str) -> u16 {
     let authorization = format!("Bearer {token}");
     let event = event::request("GET", path, &[("authorization", &authorization)], "");
     admin.request(&event, WITHOUT_HURRY).await.status
 }
 
-async fn post(admin: &Function, token: &str, path: &str, body: Value) -> Value {
+async fn post(admin: &FunctionProcess, token: &str, path: &str, body: Value) -> Value {
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
     let event = event::request("POST", path, &headers, &body.to_string());
@@ -44,7 +44,7 @@ async fn post(admin: &Function, token: &str, path: &str, body: Value) -> Value {
 #[tokio::test]
 async fn a_new_admin_token_is_good_and_the_old_one_void_without_a_restart() {
     let (_cloud, manager, variables) = deployment().await;
-    let admin = Function::start("admin", &variables).await;
+    let admin = FunctionProcess::start("admin", &variables).await;
     let keys = "/api/v1/keys";
     assert_eq!(status(&admin, "token-one-0123456789", keys).await, 200);
     assert_eq!(status(&admin, "token-two-0123456789", keys).await, 401);
@@ -72,8 +72,8 @@ async fn a_new_admin_token_is_good_and_the_old_one_void_without_a_restart() {
 #[tokio::test]
 async fn keys_of_the_pepper_before_stay_good() {
     let (cloud, manager, variables) = deployment().await;
-    let admin = Function::start("admin", &variables).await;
-    let relay = Function::start("relay", &variables).await;
+    let admin = FunctionProcess::start("admin", &variables).await;
+    let relay = FunctionProcess::start("relay", &variables).await;
     let token = "token-one-0123456789";
     let account = json!({
         "name": "main", "provider": "anthropic", "base_url": cloud.upstream.url(),
@@ -85,18 +85,18 @@ async fn keys_of_the_pepper_before_stay_good() {
         key["secret"].as_str().expect("a secret").to_owned()
     };
     let old = new_key("old").await;
-    Cloud::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    LambdaDeployment::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
     manager.put(&format!("{ARN}pepper"), "pepper-two-0123456789");
     let before = manager.calls();
     // Both functions have the new pepper once a key of it is good at the relay.
     eventually("a key under the new pepper", SOON, async || {
         let key = new_key(&format!("new {}", manager.calls())).await;
-        let answer = Cloud::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await;
+        let answer = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await;
         let is_good = answer.status == 200 && manager.calls() > before + 4;
         if is_good { Ok(()) } else { Err((answer.status, manager.calls())) }
     })
     .await;
-    Cloud::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
+    LambdaDeployment::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
 }
 
 /// On threads of its own, since waiting for a program's end blocks one.
@@ -105,7 +105,7 @@ async fn a_secret_that_cannot_be_read_is_named_at_the_start() {
     let (_cloud, manager, variables) = deployment().await;
     manager.fail(true);
     for name in ["relay", "admin"] {
-        let ended = Function::spawn(name, &variables).await.ended();
+        let ended = FunctionProcess::spawn(name, &variables).await.ended();
         assert_eq!(ended.code, Some(1), "{name}");
         let arn = format!("{ARN}pepper");
         assert!(ended.stderr.contains(&arn), "{name}: {}", ended.stderr);

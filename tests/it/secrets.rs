@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use baton_tests::house::{Admin, Key, Launch};
+use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::json;
 
@@ -24,9 +24,9 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
 #[tokio::test]
 async fn neither_output_nor_files_hold_a_secret() {
     let upstream = FakeUpstream::start();
-    let launch = Launch::new().env("BATON_LOG", "trace");
+    let launch = LaunchOptions::new().env("BATON_LOG", "trace");
     let mut process = launch.start().await;
-    let admin = Admin::at(process.admin, &process.admin_token);
+    let admin = OperatorClient::at(process.admin, &process.admin_token);
     let account = json!({
         "name": "main", "base_url": upstream.url(),
         "credential": {"type": "api_key", "value": CANARY},
@@ -34,7 +34,7 @@ async fn neither_output_nor_files_hold_a_secret() {
     admin.create("/accounts", &account).await;
     let made = admin.post("/keys", &json!({"name": "ci"})).await.json();
     let secret = made["secret"].as_str().expect("a secret").to_owned();
-    let key = Key::found(&secret, &format!("http://{}", process.relay));
+    let key = TestKey::found(&secret, &format!("http://{}", process.relay));
     key.ask("hi").await.ok();
     upstream.next("error:authentication");
     key.ask("hi").await.refused(503, "api_error");

@@ -1,10 +1,10 @@
 //! Sessions of the console: what a page costs, what may change something, and what ends them.
 
-use baton_tests::signing_in::{FakeProvider, Reception, TOKEN, Visitor};
+use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TestBrowser};
 use serde_json::{Value, json};
 
 /// Somebody who is signed in by a key of this user.
-async fn holder(desk: &Reception, user: &str) -> (Visitor, String) {
+async fn holder(desk: &SignInSystem, user: &str) -> (TestBrowser, String) {
     let (id, key) = desk.key_of(user).await;
     let mut visitor = desk.visitor();
     visitor.sign_in(&key).await.leads_to("/console");
@@ -14,7 +14,7 @@ async fn holder(desk: &Reception, user: &str) -> (Visitor, String) {
 #[tokio::test]
 async fn a_page_costs_one_read_and_a_write_now_and_then() {
     let provider = FakeProvider::start();
-    let desk = Reception::with(&provider, &[]).await;
+    let desk = SignInSystem::with(&provider, &[]).await;
     let ada = desk.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
     let (by_key, _) = holder(&desk, &ada).await;
     let mut by_token = desk.visitor();
@@ -39,7 +39,7 @@ async fn a_page_costs_one_read_and_a_write_now_and_then() {
 
 #[tokio::test]
 async fn a_session_is_for_pages_and_names_are_text() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let ada = desk.user(json!({"name": "<script>Ada</script> & \"co\""})).await;
     let (mut visitor, _) = holder(&desk, &ada).await;
     let page = visitor.open("/console/connect").await.answer.ok().text();
@@ -52,7 +52,7 @@ async fn a_session_is_for_pages_and_names_are_text() {
 
 #[tokio::test]
 async fn a_session_ends_unused_and_ends_old() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let mut busy = desk.visitor();
     busy.sign_in(TOKEN).await;
     for minute in (0..720).step_by(30) {
@@ -72,7 +72,7 @@ async fn a_session_ends_unused_and_ends_old() {
 
 #[tokio::test]
 async fn signing_out_ends_the_session_for_every_copy_of_its_cookie() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
     let mut copy = visitor.clone();
@@ -90,7 +90,7 @@ async fn signing_out_ends_the_session_for_every_copy_of_its_cookie() {
 
 #[tokio::test]
 async fn a_session_is_made_at_sign_in_and_never_taken_over() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let planted = format!("token.{}", "a".repeat(43));
     let mut visitor = desk.visitor();
     visitor.plant("baton", &planted);
@@ -108,7 +108,7 @@ async fn a_session_is_made_at_sign_in_and_never_taken_over() {
 
 #[tokio::test]
 async fn a_cookie_that_was_changed_opens_nothing() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let (ada, bob) =
         (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
     let (visitor, key) = holder(&desk, &ada).await;
@@ -132,13 +132,13 @@ async fn a_cookie_that_was_changed_opens_nothing() {
 
 #[tokio::test]
 async fn changes_are_made_from_own_pages_only() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let (mut visitor, mut other) = (desk.visitor(), desk.visitor());
     visitor.sign_in(TOKEN).await;
     other.sign_in(TOKEN).await;
     let csrf = visitor.open("/console/connect").await.field("csrf");
     let foreign = other.open("/console/connect").await.field("csrf");
-    let refused = async |visitor: &Visitor, csrf: &str| {
+    let refused = async |visitor: &TestBrowser, csrf: &str| {
         let page = visitor.clone().submit("/console/sign-out", &[("csrf", csrf)]).await;
         assert_eq!(page.answer.status, 403);
         assert!(page.answer.text().contains("reload the page"), "{}", page.answer.text());
@@ -166,8 +166,8 @@ async fn changes_are_made_from_own_pages_only() {
 }
 
 #[tokio::test]
-async fn whatever_a_session_is_founded_on_ends_it() {
-    let desk = Reception::alone().await;
+async fn session_ends_with_its_basis() {
+    let desk = SignInSystem::alone().await;
     let admin = desk.admin();
     let user = async |fields: &Value, id: &str| {
         admin.patch(&format!("/users/{id}"), fields).await.ok();
@@ -218,7 +218,7 @@ async fn whatever_a_session_is_founded_on_ends_it() {
 
 #[tokio::test]
 async fn another_admin_token_ends_the_sessions_of_the_one_before() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
     let another = desk.again_with_token("another-token-0123456789").await;

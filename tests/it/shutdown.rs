@@ -1,13 +1,13 @@
 //! SIGTERM drains: what is in flight ends as if nothing had happened, then the exit code is 0.
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
 use baton_tests::fixtures;
-use baton_tests::house::{House, SOON};
+use baton_tests::house::{SOON, TestSystem};
 
 #[tokio::test]
 async fn sigterm_lets_a_stream_finish_and_its_usage_be_stored() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let fixture = fixtures::stream("text").expect("the fixture");
     let gate = house.upstream.gate("drain");
@@ -28,7 +28,7 @@ async fn sigterm_lets_a_stream_finish_and_its_usage_be_stored() {
     .await;
     assert!(!house.process().is_over(), "the stream is still open");
     gate.open();
-    let answer: Answer = live.finish().await.ok();
+    let answer: ClientResponse = live.finish().await.ok();
     assert_eq!(answer.body, fixture.body);
     let ended = house.process().ended();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -39,7 +39,7 @@ async fn sigterm_lets_a_stream_finish_and_its_usage_be_stored() {
 
 #[tokio::test]
 async fn sigterm_without_work_is_quick_and_clean() {
-    let mut house = House::open().await;
+    let mut house = TestSystem::open().await;
     let process = house.process();
     process.terminate();
     let ended = process.ended();

@@ -1,15 +1,15 @@
 //! Signing in to the console by a form: what opens it, what the browser is told to keep, and what
 //! is refused.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::House;
-use baton_tests::lambda::{Cloud, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{Reception, TOKEN, Visitor};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::TestSystem;
+use baton_tests::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
+use baton_tests::signing_in::{SignInSystem, TOKEN, TestBrowser};
 use serde_json::json;
 
 #[tokio::test]
 async fn without_a_session_every_page_leads_to_sign_in_and_back() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let mut visitor = desk.visitor();
     for (page, way) in [
         ("/console", "/console/sign-in"),
@@ -34,7 +34,7 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
 
 #[tokio::test]
 async fn nobody_is_led_to_another_site() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     for next in [
         "https://evil.example/",
         "//evil.example",
@@ -57,7 +57,7 @@ async fn nobody_is_led_to_another_site() {
 
 #[tokio::test]
 async fn the_browser_is_told_to_keep_the_session_to_itself() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let cookies = desk.visitor().sign_in(TOKEN).await.cookies();
     let [plain] = cookies.as_slice() else { panic!("{cookies:?}") };
     assert!(plain.starts_with("baton=token."), "{plain}");
@@ -85,7 +85,7 @@ async fn the_browser_is_told_to_keep_the_session_to_itself() {
 
 #[tokio::test]
 async fn pages_are_strict_and_are_not_kept() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let mut visitor = desk.visitor();
     visitor.sign_in(TOKEN).await;
     for path in ["/console/sign-in", "/console/accounts", "/console", "/console/nothing"] {
@@ -122,7 +122,7 @@ async fn pages_are_strict_and_are_not_kept() {
 
 #[tokio::test]
 async fn a_key_signs_in_as_its_user_and_as_a_member() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let ada = desk.user(json!({"name": "Ada", "role": "admin"})).await;
     let (id, key) = desk.key_of(&ada).await;
     let mut visitor = desk.visitor();
@@ -137,8 +137,8 @@ async fn a_key_signs_in_as_its_user_and_as_a_member() {
 }
 
 #[tokio::test]
-async fn whatever_opens_nothing_gets_the_same_answer() {
-    let desk = Reception::alone().await;
+async fn all_invalid_credentials_get_the_same_answer() {
+    let desk = SignInSystem::alone().await;
     let (ada, bob) =
         (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
     let (_, of_disabled_user) = desk.key_of(&ada).await;
@@ -177,7 +177,7 @@ async fn whatever_opens_nothing_gets_the_same_answer() {
 
 #[tokio::test]
 async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     desk.visitor().sign_in(TOKEN).await.leads_to("/console");
     let mut visitor = desk.visitor();
     for n in 0..30 {
@@ -198,11 +198,11 @@ async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
 
 #[tokio::test]
 async fn a_form_from_elsewhere_signs_nobody_in() {
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let page = desk.visitor().open("/console/sign-in").await;
     let stolen = page.field("csrf");
     let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", TOKEN.to_owned())];
-    let refused = async |mut visitor: Visitor, csrf: &str| {
+    let refused = async |mut visitor: TestBrowser, csrf: &str| {
         let fields = fields(csrf);
         let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let page = visitor.submit("/console/sign-in", &fields).await;
@@ -226,8 +226,8 @@ async fn a_form_from_elsewhere_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn nothing_is_typed_in_where_others_can_read_along() {
-    let desk = Reception::alone().await;
+async fn sign_in_form_is_hidden_on_insecure_connections() {
+    let desk = SignInSystem::alone().await;
     let mut visitor = desk.visitor().with("host", "admin.example.com");
     let page = visitor.open("/console/sign-in").await.answer.ok().text();
     assert!(page.contains("BATON_CONSOLE_ORIGIN") && !page.contains("<form"), "{page}");
@@ -238,7 +238,7 @@ async fn nothing_is_typed_in_where_others_can_read_along() {
     // Behind a proxy that says nothing of https, the operator does.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
     let relay = ("RELAY_URL", "https://llm.example.com/");
-    let desk = Reception::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
+    let desk = SignInSystem::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
     let mut visitor = desk.visitor().with("origin", "https://admin.example.com");
     visitor.sign_in(TOKEN).await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
@@ -248,8 +248,8 @@ async fn nothing_is_typed_in_where_others_can_read_along() {
 
 #[tokio::test]
 async fn the_binary_signs_in_and_logs_no_secret() {
-    let mut house = House::open().await;
-    let mut visitor = Visitor::at(house.process().admin);
+    let mut house = TestSystem::open().await;
+    let mut visitor = TestBrowser::at(house.process().admin);
     let page = visitor.sign_in("wrong secret").await;
     assert_eq!(page.answer.status, 403);
     let token = house.process().admin_token.clone();
@@ -264,7 +264,7 @@ async fn the_binary_signs_in_and_logs_no_secret() {
 
 #[tokio::test]
 async fn on_lambda_cookies_come_and_go() {
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let ask =
         async |method: &str, path: &str, headers: &[(&str, &str)], cookies: &[&str], body: &str| {
@@ -272,7 +272,7 @@ async fn on_lambda_cookies_come_and_go() {
             event["cookies"] = json!(cookies);
             admin.request(&event, WITHOUT_HURRY).await
         };
-    let cookie = |answer: &Answer| {
+    let cookie = |answer: &ClientResponse| {
         let line = answer.header("set-cookie").expect("a cookie");
         line.split(';').next().expect("a pair").to_owned()
     };

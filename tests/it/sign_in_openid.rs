@@ -1,18 +1,18 @@
 //! Signing in to the console at an identity provider: whom it lets in, and what is not believed.
 
-use baton_tests::house::Launch;
-use baton_tests::signing_in::{FakeProvider, Forgery, Reception, TOKEN};
+use baton_tests::house::LaunchOptions;
+use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TokenForgery};
 use serde_json::{Value, json};
 
 /// A desk where Ada is a user.
-async fn with_ada(provider: &FakeProvider, variables: &[(&str, &str)]) -> (Reception, String) {
-    let desk = Reception::with(provider, variables).await;
+async fn with_ada(provider: &FakeProvider, variables: &[(&str, &str)]) -> (SignInSystem, String) {
+    let desk = SignInSystem::with(provider, variables).await;
     let ada = desk.user(json!({"name": "Ada", "email": "Ada@example.com"})).await;
     (desk, ada)
 }
 
 /// What the newest visitor sees of whether it may everything.
-async fn is_admin(desk: &Reception) -> bool {
+async fn is_admin(desk: &SignInSystem) -> bool {
     let mut visitor = desk.visitor();
     visitor.sign_in_at_provider().await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
@@ -70,13 +70,13 @@ async fn tokens_that_are_not_as_they_must_be_are_not_believed() {
         assert!(page.cookies().is_empty() && visitor.known_as().await.is_none(), "{what}");
     };
     for forgery in [
-        Forgery::AlgNone,
-        Forgery::Unsigned,
-        Forgery::Tampered,
-        Forgery::OtherKey,
-        Forgery::UnknownKey,
-        Forgery::PublicAsSecret,
-        Forgery::Critical,
+        TokenForgery::AlgNone,
+        TokenForgery::Unsigned,
+        TokenForgery::Tampered,
+        TokenForgery::OtherKey,
+        TokenForgery::UnknownKey,
+        TokenForgery::PublicAsSecret,
+        TokenForgery::Critical,
     ] {
         provider.forge_next(forgery);
         refused(&format!("{forgery:?}")).await;
@@ -100,9 +100,12 @@ async fn tokens_that_are_not_as_they_must_be_are_not_believed() {
     }
     provider.rotate_to_ec("key-2");
     desk.wait_minutes(1);
-    for forgery in
-        [Forgery::Unsigned, Forgery::Tampered, Forgery::OtherKey, Forgery::PublicAsSecret]
-    {
+    for forgery in [
+        TokenForgery::Unsigned,
+        TokenForgery::Tampered,
+        TokenForgery::OtherKey,
+        TokenForgery::PublicAsSecret,
+    ] {
         provider.forge_next(forgery);
         refused(&format!("{forgery:?} of EC")).await;
     }
@@ -175,7 +178,7 @@ async fn a_way_back_is_good_once_in_one_browser_and_for_ten_minutes() {
 }
 
 #[tokio::test]
-async fn what_comes_back_is_of_this_provider() {
+async fn callback_must_come_from_this_provider() {
     let provider = FakeProvider::start();
     provider.describe(json!({"authorization_response_iss_parameter_supported": true}));
     let (desk, _) = with_ada(&provider, &[]).await;
@@ -218,7 +221,7 @@ async fn only_known_people_come_in() {
 async fn people_of_a_domain_become_users_once() {
     let provider = FakeProvider::start();
     let variables = [("OIDC_ALLOWED", "example.com"), ("OIDC_CREATE_USERS", "1")];
-    let desk = Reception::with(&provider, &variables).await;
+    let desk = SignInSystem::with(&provider, &variables).await;
     for _ in 0..2 {
         desk.visitor().sign_in_at_provider().await.leads_to("/console");
     }
@@ -276,13 +279,13 @@ async fn a_provider_that_does_not_help_leaves_the_token() {
     desk.visitor().sign_in(TOKEN).await.leads_to("/console");
 
     // Private addresses are for those who permit them.
-    let desk = Reception::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
+    let desk = SignInSystem::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
     let before = provider.asked("/.well-known/openid-configuration");
     let begun = desk.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
     assert_eq!(provider.asked("/.well-known/openid-configuration"), before);
 
-    let desk = Reception::alone().await;
+    let desk = SignInSystem::alone().await;
     let begun = desk.visitor().open("/console/sign-in/openid").await;
     assert_eq!(begun.answer.status, 404);
     let page = desk.visitor().open("/console/sign-in").await.answer.text();
@@ -290,7 +293,7 @@ async fn a_provider_that_does_not_help_leaves_the_token() {
 }
 
 #[tokio::test]
-async fn sign_ins_are_begun_here_whatever_strangers_begin() {
+async fn strangers_cannot_start_a_sign_in_for_a_browser() {
     let provider = FakeProvider::start();
     let (desk, _) = with_ada(&provider, &[]).await;
     let led = desk.visitor().with("sec-fetch-site", "cross-site");
@@ -322,7 +325,7 @@ async fn the_secret_goes_as_the_provider_takes_it() {
 
 #[tokio::test]
 async fn bad_settings_of_a_provider_are_said_at_start() {
-    let mut house = Launch::new()
+    let mut house = LaunchOptions::new()
         .env("BATON_OIDC_ISSUER", "https://id.example")
         .env("BATON_OIDC_CREATE_USERS", "1")
         .spawn();

@@ -1,27 +1,28 @@
 //! `/v1/organizations/spend_limits`: the wire shape of Anthropic's Admin API, who has which cap,
 //! and that the caps bind.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{House, Key, settled};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{TestKey, TestSystem, settled};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/organizations/spend_limits";
 
-async fn get(house: &House, path: &str) -> Value {
-    let answer = Answer::to(house.admin().beside("GET", &format!("{PATH}{path}"))).await.ok();
+async fn get(house: &TestSystem, path: &str) -> Value {
+    let answer =
+        ClientResponse::to(house.admin().beside("GET", &format!("{PATH}{path}"))).await.ok();
     assert!(answer.header("request-id").is_some_and(|id| id.starts_with("req_")), "{path}");
     answer.json()
 }
 
-async fn set(house: &House, scope: Value, amount: Option<&str>, period: &str) -> Value {
+async fn set(house: &TestSystem, scope: Value, amount: Option<&str>, period: &str) -> Value {
     let body = json!({ "scope": scope, "amount": amount, "period": period });
     let request = house.admin().beside("POST", PATH).body(body.to_string());
-    Answer::to(request).await.ok().json()
+    ClientResponse::to(request).await.ok().json()
 }
 
-async fn remove(house: &House, id: &Value) -> Answer {
+async fn remove(house: &TestSystem, id: &Value) -> ClientResponse {
     let path = format!("{PATH}/{}", id.as_str().expect("an id"));
-    Answer::to(house.admin().beside("DELETE", &path)).await
+    ClientResponse::to(house.admin().beside("DELETE", &path)).await
 }
 
 fn organization() -> Value {
@@ -33,7 +34,7 @@ fn user(id: &str) -> Value {
 }
 
 /// A new user and a key of it.
-async fn users_key(house: &House, name: &str) -> (String, Key) {
+async fn users_key(house: &TestSystem, name: &str) -> (String, TestKey) {
     let user = house.admin().create("/users", &json!({"name": name})).await;
     let key = house.key(name).with("user_id", user.as_str()).create().await;
     (user, key)
@@ -41,7 +42,7 @@ async fn users_key(house: &House, name: &str) -> (String, Key) {
 
 #[tokio::test]
 async fn a_limit_is_set_replaced_listed_and_removed() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let first = set(&house, organization(), Some("50000"), "monthly").await;
     assert_eq!(first["type"], "spend_limit");
     assert_eq!((&first["amount"], &first["currency"]), (&json!("50000"), &json!("USD")));
@@ -51,7 +52,7 @@ async fn a_limit_is_set_replaced_listed_and_removed() {
     assert_eq!(again["amount"], Value::Null);
     let nobody = json!({ "scope": user("usr_1"), "amount": "100", "period": "daily" });
     let request = house.admin().beside("POST", PATH).body(nobody.to_string());
-    Answer::to(request).await.refused(404, "not_found_error");
+    ClientResponse::to(request).await.refused(404, "not_found_error");
     let ada = house.admin().create("/users", &json!({"name": "ada"})).await;
     let mine = set(&house, user(&ada), Some("100"), "daily").await;
     assert_eq!(mine["scope"], user(&ada));
@@ -88,8 +89,8 @@ async fn a_limit_is_set_replaced_listed_and_removed() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused() {
-    let house = House::empty().await;
+async fn invalid_input_is_refused() {
+    let house = TestSystem::empty().await;
     let bad = [
         json!({ "scope": organization(), "amount": "1.5", "period": "daily" }),
         json!({ "scope": organization(), "amount": 5, "period": "daily" }),
@@ -101,19 +102,19 @@ async fn what_does_not_fit_is_refused() {
     ];
     for body in bad {
         let request = house.admin().beside("POST", PATH).body(body.to_string());
-        Answer::to(request).await.refused(400, "invalid_request_error");
+        ClientResponse::to(request).await.refused(400, "invalid_request_error");
     }
     let nobody = house.admin().with_token("wrong");
-    Answer::to(nobody.beside("GET", PATH)).await.refused(401, "authentication_error");
+    ClientResponse::to(nobody.beside("GET", PATH)).await.refused(401, "authentication_error");
     for path in ["/effective?sort=spend_desc", "/effective?period[]=yearly", "?limit=0"] {
         let request = house.admin().beside("GET", &format!("{PATH}{path}"));
-        Answer::to(request).await.refused(400, "invalid_request_error");
+        ClientResponse::to(request).await.refused(400, "invalid_request_error");
     }
 }
 
 #[tokio::test]
 async fn the_nearest_cap_holds_and_is_no_pool() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let (first_id, one) = users_key(&house, "first").await;
     let (second_id, two) = users_key(&house, "second").await;
     let free = house.key("free").create().await;
@@ -169,7 +170,7 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
 
 #[tokio::test]
 async fn of_several_groups_the_most_restrictive_holds_on_every_key() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let tight = house.group("tight").await;
     let (user_id, wide) = users_key(&house, "wide").await;
     let group = json!({ "type": "rbac_group", "rbac_group_id": tight });

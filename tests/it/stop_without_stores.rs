@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use baton_cloud::signed_record;
 use baton_cloud::vault::Pepper;
-use baton_domain::record::Outcome;
+use baton_domain::record::RequestOutcome;
 use baton_domain::secret::Secret;
 use baton_tests::house::SOON;
-use baton_tests::lambda::{Cloud, PEPPER, Server};
+use baton_tests::lambda::{LambdaDeployment, PEPPER, ServeProcess};
 use serde_json::Value;
 
 const STREAMS: usize = 12;
 const STOP_SECONDS: u64 = 1;
 
 /// Sends a signal to the stores.
-fn signal(cloud: &Cloud, name: &str) {
+fn signal(cloud: &LambdaDeployment, name: &str) {
     let id = cloud.stores.id().to_string();
     let status = Command::new("kill").args([name, &id]).status().expect("kill");
     assert!(status.success(), "{name}");
@@ -24,11 +24,11 @@ fn signal(cloud: &Cloud, name: &str) {
 
 /// Stops `baton serve` with open streams after the stores got this signal.
 async fn stop_after(signal_name: &str) {
-    let cloud = Cloud::open().await;
+    let cloud = LambdaDeployment::open().await;
     let secret = cloud.furnish(&cloud.function("admin").await).await;
     let mut variables = cloud.variables();
     variables.push(("BATON_STOP_SECONDS".to_owned(), STOP_SECONDS.to_string()));
-    let mut server = Server::start(&variables).await;
+    let mut server = ServeProcess::start(&variables).await;
     let key = server.key(&secret);
     let mut streams = Vec::new();
     for number in 0..STREAMS {
@@ -61,7 +61,7 @@ async fn stop_after(signal_name: &str) {
     let records: Vec<_> =
         texts.map(|text| signed_record::verify(&pepper, &text).expect("a record")).collect();
     assert_eq!(records.len(), STREAMS);
-    assert!(records.iter().all(|record| record.outcome == Outcome::Stopped));
+    assert!(records.iter().all(|record| record.outcome == RequestOutcome::Stopped));
 }
 
 #[tokio::test]

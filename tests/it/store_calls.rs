@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::{Edit, Store};
+use baton_cloud::store::{ConfigEdit, Store};
+use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::own_price::{OwnPrice, PriceId};
-use baton_domain::price::{Price, Rates};
-use baton_local::Local;
+use baton_domain::price::{ModelPrice, TokenRates};
+use baton_local::LocalAws;
 use baton_relay::Relay;
 use baton_tests::house::{MODEL, message};
 use baton_tests::upstream::FakeUpstream;
@@ -18,25 +18,25 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 
 /// A relay in this process, over stores in memory that note each call.
-struct Watched {
-    local: Local,
+struct WatchedRelay {
+    local: LocalAws,
     settings: Settings,
     relay: Relay,
     key: String,
     calls: Arc<Mutex<Vec<String>>>,
 }
 
-impl Watched {
+impl WatchedRelay {
     async fn start(upstream: &FakeUpstream) -> Self {
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
         let notes = Arc::clone(&calls);
-        let local = Local::open(None).await.expect("stores").with_faults(move |target, _| {
+        let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
             let operation = target.split('.').next_back().unwrap_or_default();
             notes.lock().expect("the notes").push(operation.to_owned());
             None
         });
         let url = upstream.url();
-        let mut settings = Settings::read(|name| match name {
+        let mut settings = Settings::from_lookup(|name| match name {
             "BATON_ALLOW_PRIVATE_UPSTREAMS" => Some("1".into()),
             "ANTHROPIC_API_KEY" => Some("sk-upstream".into()),
             "BATON_ANTHROPIC_BASE_URL" => Some(url.clone()),
@@ -44,8 +44,8 @@ impl Watched {
         })
         .expect("settings");
         settings.resources = local.resources();
-        let aws = Aws::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+        let aws = AwsClients::new(&local.sdk_config());
+        let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
         let pepper = store.pepper_or(None).await.expect("a pepper");
         let made = baton_admin::first_start(&settings, &pepper, store.clone()).await;
@@ -70,19 +70,19 @@ impl Watched {
     }
 }
 
-impl Watched {
+impl WatchedRelay {
     /// Sets a price, as another instance does.
     async fn set_price(&self, model: &str) {
-        let aws = Aws::new(&self.local.sdk_config());
-        let store = Store::new(&aws, &self.settings, Clock::system(), Dice::seeded(8));
+        let aws = AwsClients::new(&self.local.sdk_config());
+        let store = Store::new(&aws, &self.settings, Clock::system(), RandomSource::seeded(8));
         let from = "2026-01-01T00:00:00Z".parse().expect("a time");
         let standard =
-            Rates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };
+            TokenRates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };
         let version = "own".to_owned();
-        let price = Price { from, standard, fast: None, above: None, us_geo: false, version };
+        let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
         let id = PriceId { model: model.to_owned(), from };
-        let mut edit = Edit::default();
-        let stored = store.stamp(OwnPrice { id, price }, None);
+        let mut edit = ConfigEdit::default();
+        let stored = store.new_stored(OwnPrice { id, price }, None);
         store.save_price(&mut edit, &stored).expect("an item");
         store.apply(edit).await.expect("saved");
     }
@@ -103,7 +103,7 @@ impl Watched {
 #[tokio::test]
 async fn models_with_an_own_price_are_listed_once_they_are_known() {
     let upstream = FakeUpstream::start();
-    let watched = Watched::start(&upstream).await;
+    let watched = WatchedRelay::start(&upstream).await;
     watched.set_price("own-model").await;
     let (one, all) = ("/v1/models/own-model", "/v1/models");
     // Prices are in memory once a request was priced. The upstream lists no models any more.
@@ -116,7 +116,7 @@ async fn models_with_an_own_price_are_listed_once_they_are_known() {
 
     // They are not worth a call: where no request was priced, the built-in ones are listed.
     let upstream = FakeUpstream::start();
-    let fresh = Watched::start(&upstream).await;
+    let fresh = WatchedRelay::start(&upstream).await;
     fresh.set_price("own-model").await;
     drop(upstream);
     let (status, list) = fresh.get(all).await;
@@ -128,7 +128,7 @@ async fn models_with_an_own_price_are_listed_once_they_are_known() {
 #[tokio::test]
 async fn a_malformed_key_costs_no_call() {
     let upstream = FakeUpstream::start();
-    let watched = Watched::start(&upstream).await;
+    let watched = WatchedRelay::start(&upstream).await;
     let mut broken = watched.key.clone();
     let last = if broken.pop() == Some('0') { '1' } else { '0' };
     broken.push(last);
@@ -140,7 +140,7 @@ async fn a_malformed_key_costs_no_call() {
 #[tokio::test]
 async fn a_steady_key_writes_nothing_but_its_record() {
     let upstream = FakeUpstream::start();
-    let watched = Watched::start(&upstream).await;
+    let watched = WatchedRelay::start(&upstream).await;
     let (status, first) = watched.ask(&watched.key).await;
     assert_eq!(status, 200);
     assert!(

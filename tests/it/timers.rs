@@ -3,22 +3,22 @@
 
 use std::net::TcpListener;
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
-use baton_tests::house::{House, Key, Launch, SOON};
-use baton_tests::upstream::{Ending, FakeUpstream};
+use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
+use baton_tests::upstream::{FakeUpstream, RecordedEnd};
 use serde_json::{Value, json};
 
 /// A house with this timer set to a third of a second.
-async fn house(timer: &str) -> House {
-    House::launched(Launch::new().env(timer, "0.3")).await
+async fn house(timer: &str) -> TestSystem {
+    TestSystem::launched(LaunchOptions::new().env(timer, "0.3")).await
 }
 
-async fn only_event(house: &House, key: &Key) -> Value {
+async fn only_event(house: &TestSystem, key: &TestKey) -> Value {
     house.events_of(key, 1).await.remove(0)
 }
 
-fn ends_with_a_timeout(answer: &Answer) {
+fn ends_with_a_timeout(answer: &ClientResponse) {
     let text = answer.text();
     let end = text.rsplit("event: ").next().unwrap_or_default();
     assert!(end.starts_with("error\n") && end.contains("timeout_error"), "{text}");
@@ -64,8 +64,12 @@ async fn the_first_byte_is_given_up_and_another_account_is_taken() {
     let refused = events.iter().find(|event| event["status"] == 504).expect("a refused one");
     assert_eq!((&refused["tried"], &refused["outcome"]), (&tried, &json!("upstream_error")));
     let left = eventually("it is left", SOON, async || {
-        let endings: Vec<Ending> = silent.exchanges().iter().map(|each| each.ending).collect();
-        if endings.iter().all(|one| *one == Ending::PeerLeft) { Ok(endings) } else { Err(endings) }
+        let endings: Vec<RecordedEnd> = silent.exchanges().iter().map(|each| each.ending).collect();
+        if endings.iter().all(|one| *one == RecordedEnd::PeerLeft) {
+            Ok(endings)
+        } else {
+            Err(endings)
+        }
     })
     .await;
     assert_eq!(left.len(), 3, "no call is left open");
@@ -121,14 +125,14 @@ async fn an_answer_whose_client_has_left_is_drained_for_a_while() {
     assert_eq!(event["estimated"], true);
     eventually("the upstream is left", SOON, async || {
         let ending = house.upstream.last().ending;
-        if ending == Ending::PeerLeft { Ok(()) } else { Err(ending) }
+        if ending == RecordedEnd::PeerLeft { Ok(()) } else { Err(ending) }
     })
     .await;
 }
 
 #[tokio::test]
 async fn operators_see_when_an_account_was_used_last() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let read = async || house.admin().get("/accounts").await.ok().json()["data"][0].clone();
     assert_eq!(read().await["last_used_at"], Value::Null);
     let key = house.key("ci").create().await;

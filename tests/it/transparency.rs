@@ -1,10 +1,10 @@
 //! Bytes that need not change do not change: requests on their way up, whole answers and errors
 //! on their way down. Event streams have a file of their own.
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::fixtures;
-use baton_tests::house::{House, Key, MODEL, message};
-use baton_tests::upstream::Request;
+use baton_tests::house::{MODEL, TestKey, TestSystem, message};
+use baton_tests::upstream::RecordedRequest;
 use reqwest::RequestBuilder;
 
 /// What a relay answers for itself or what belongs to one connection only.
@@ -13,7 +13,7 @@ const HOP: [&str; 6] =
 const CREDENTIAL: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// A recorded request, sent with this key in place of the credentials it was recorded with.
-fn replay(key: &Key, recorded: &fixtures::Request) -> RequestBuilder {
+fn replay(key: &TestKey, recorded: &fixtures::Request) -> RequestBuilder {
     let mut request = key.request(&recorded.method, &recorded.target);
     for (name, value) in &recorded.headers {
         let lower = name.to_lowercase();
@@ -27,7 +27,7 @@ fn replay(key: &Key, recorded: &fixtures::Request) -> RequestBuilder {
 
 #[tokio::test]
 async fn recorded_requests_reach_the_upstream_unchanged() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let names = [
         "cc_messages_auth_token",
@@ -44,7 +44,7 @@ async fn recorded_requests_reach_the_upstream_unchanged() {
     ];
     for name in names {
         let recorded = fixtures::request(name);
-        Answer::to(replay(&key, &recorded)).await.ok();
+        ClientResponse::to(replay(&key, &recorded)).await.ok();
         let seen = house.upstream.last().request;
         assert!(seen.body == recorded.body, "{name}: the body differs");
         assert_eq!(seen.method, recorded.method);
@@ -75,7 +75,7 @@ fn open_list(recorded: &fixtures::Request) -> impl Iterator<Item = (&str, &str)>
 
 #[tokio::test]
 async fn unknown_headers_and_known_parameters_pass_and_the_version_is_not_touched() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = key
         .request("POST", "/v1/messages?beta=true&x=%20y")
@@ -83,7 +83,7 @@ async fn unknown_headers_and_known_parameters_pass_and_the_version_is_not_touche
         .header("anthropic-future", "yes")
         .header("user-agent", "claude-cli/9.9.9 (external, cli)")
         .body(message(MODEL, "hi", false).to_string());
-    Answer::to(request).await.ok();
+    ClientResponse::to(request).await.ok();
     let seen = house.upstream.last().request;
     assert_eq!(seen.target, "/v1/messages?beta=true");
     assert_eq!(seen.header("x-something-new"), Some("Kept; as=it is"));
@@ -94,7 +94,7 @@ async fn unknown_headers_and_known_parameters_pass_and_the_version_is_not_touche
 
 #[tokio::test]
 async fn no_relay_credential_ever_goes_up() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let body = message(MODEL, "hi", false).to_string();
     let bearer = format!("Bearer {}", key.secret);
@@ -111,13 +111,13 @@ async fn no_relay_credential_ever_goes_up() {
         for (name, value) in &way {
             request = request.header(*name, *value);
         }
-        Answer::to(request).await.ok();
+        ClientResponse::to(request).await.ok();
         let seen = house.upstream.last().request;
         assert_only_the_account(&seen, &key);
     }
 }
 
-fn assert_only_the_account(seen: &Request, key: &Key) {
+fn assert_only_the_account(seen: &RecordedRequest, key: &TestKey) {
     assert!(!seen.mentions(&key.secret), "the key went upstream");
     assert!(!seen.mentions("not-a-key") && !seen.mentions("sk-ant-other"), "{:?}", seen.headers);
     let sent: Vec<&str> = CREDENTIAL.iter().flat_map(|name| seen.headers_named(name)).collect();
@@ -127,7 +127,7 @@ fn assert_only_the_account(seen: &Request, key: &Key) {
 
 #[tokio::test]
 async fn a_whole_answer_and_its_headers_pass() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = key.ask_whole("hi").await.ok();
     let upstream = house.upstream.last();
@@ -143,27 +143,28 @@ async fn a_whole_answer_and_its_headers_pass() {
 
 #[tokio::test]
 async fn a_compressed_answer_is_still_the_upstreams_and_still_counted() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = key.message(message(MODEL, "[[text;gzip]]", false).to_string());
-    let answer = Answer::to(request.header("accept-encoding", "gzip, br")).await.ok();
+    let answer = ClientResponse::to(request.header("accept-encoding", "gzip, br")).await.ok();
     assert_eq!(answer.body, house.upstream.last().sent, "whatever was chosen, it passes as it is");
     let packed = house.upstream.last().headers.iter().any(|(name, _)| name == "content-encoding");
     assert_eq!(answer.header("content-encoding").is_some(), packed);
     // An upstream that compresses although nobody asked it to.
-    Answer::to(key.message(message(MODEL, "[[text;gzip!]]", false).to_string())).await.ok();
+    ClientResponse::to(key.message(message(MODEL, "[[text;gzip!]]", false).to_string())).await.ok();
     house.summary_equals(&house.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
 async fn every_upstream_error_passes_byte_for_byte() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for error in fixtures::errors() {
         for stream in [true, false] {
             // Each its own account: an error may put the account out.
             let key = house.private_key(&house.upstream.url()).await;
             house.upstream.next(&format!("error:{}", error.name));
-            let answer = Answer::to(key.message(message(MODEL, "hi", stream).to_string())).await;
+            let answer =
+                ClientResponse::to(key.message(message(MODEL, "hi", stream).to_string())).await;
             let is_ours = matches!(error.status, 401 | 402) || error.name == "spend_cap";
             if is_ours {
                 // What is wrong with the organization's credential or credit no client can mend.
@@ -178,7 +179,7 @@ async fn every_upstream_error_passes_byte_for_byte() {
     }
 }
 
-fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &Answer) {
+fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &ClientResponse) {
     for (name, value) in &error.headers {
         // Nobody is to sleep for longer than a minute: such an error is final instead.
         let is_long = name == "retry-after" && value.parse().is_ok_and(|seconds: u64| seconds > 60);
@@ -193,30 +194,30 @@ fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &Answer) {
 
 #[tokio::test]
 async fn thirty_one_megabytes_pass_and_more_than_thirty_two_do_not() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let sized = |bytes: usize| {
         let empty = message(MODEL, "", false).to_string().len();
         message(MODEL, &"x".repeat(bytes - empty), false).to_string()
     };
     let body = sized(31 * 1024 * 1024);
-    Answer::to(key.message(body.clone())).await.ok();
+    ClientResponse::to(key.message(body.clone())).await.ok();
     assert!(house.upstream.last().request.body == body);
 
     let asked = house.upstream.exchanges().len();
     let request = key.message(sized(32 * 1024 * 1024 + 1));
-    let answer = Answer::to(request).await.refused(413, "request_too_large");
+    let answer = ClientResponse::to(request).await.refused(413, "request_too_large");
     assert!(answer.message().contains("32"), "the limit is told: {}", answer.message());
     assert_eq!(house.upstream.exchanges().len(), asked, "nothing went up");
 }
 
 #[tokio::test]
 async fn other_bases_lead_to_the_same_routes() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for base in ["", "/claude-code", "/anthropic", "/v1", "/claude-code/v1"] {
         let request = key.request("POST", &format!("{base}/v1/messages?beta=true"));
-        Answer::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
+        ClientResponse::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
         assert_eq!(house.upstream.last().request.target, "/v1/messages?beta=true", "{base}");
         key.get(&format!("{base}/v1/models?limit=1000")).await.ok();
     }
@@ -224,14 +225,14 @@ async fn other_bases_lead_to_the_same_routes() {
 
 #[tokio::test]
 async fn a_mapped_model_changes_just_its_bytes() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let map = serde_json::json!({"model_map": {MODEL: "claude-sonnet-5-5"}});
     house.account_with("mapped", &house.upstream.url(), map).await;
     let key = house.key("ci").create().await;
     let body = format!(
         r#"{{ "messages":[{{"role":"user","content":"model \"{MODEL}\" \u00e9"}}],"max_tokens":5, "model" : "{MODEL}" ,"x":1.50}}"#
     );
-    Answer::to(key.message(body.clone())).await.ok();
+    ClientResponse::to(key.message(body.clone())).await.ok();
     let last = body.rfind(MODEL).expect("the model");
     let mut expected = body.clone();
     expected.replace_range(last..last + MODEL.len(), "claude-sonnet-5-5");

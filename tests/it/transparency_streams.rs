@@ -1,10 +1,15 @@
 //! Event streams pass byte for byte, as they come, and a broken one never ends as if it were whole.
 
-use baton_tests::answer::Answer;
+use baton_tests::client_response::ClientResponse;
 use baton_tests::fixtures::{self, Stream};
-use baton_tests::house::{House, Key};
+use baton_tests::house::{TestKey, TestSystem};
 
-async fn ask_for(house: &House, key: &Key, stream: &Stream, size: usize) -> Answer {
+async fn ask_for(
+    house: &TestSystem,
+    key: &TestKey,
+    stream: &Stream,
+    size: usize,
+) -> ClientResponse {
     house.upstream.next(&format!("fixture:{};size={size}", stream.name));
     key.ask("hi").await
 }
@@ -15,7 +20,7 @@ fn complete_streams() -> impl Iterator<Item = Stream> {
 
 #[tokio::test]
 async fn every_whole_stream_is_identical_at_every_chunk_size() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for stream in complete_streams() {
         let long = stream.body.len() > 100_000;
@@ -33,7 +38,7 @@ async fn every_whole_stream_is_identical_at_every_chunk_size() {
 
 #[tokio::test]
 async fn a_broken_stream_keeps_its_bytes_and_ends_with_an_error() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     for stream in fixtures::streams("anthropic").into_iter().filter(|stream| !stream.complete) {
         // An account of its own: what breaks here may cool the account down.
         let key = house.private_key(&house.upstream.url()).await;
@@ -60,7 +65,7 @@ async fn a_broken_stream_keeps_its_bytes_and_ends_with_an_error() {
 
 #[tokio::test]
 async fn a_torn_connection_is_told_as_an_error_event() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = key.ask("[[cut:4]]").await;
     assert_eq!(answer.status, 200);
@@ -74,7 +79,7 @@ async fn a_torn_connection_is_told_as_an_error_event() {
 #[tokio::test]
 async fn chunks_arrive_as_they_are_sent() {
     const SIZE: usize = 150;
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let stream = fixtures::stream("thinking_text").expect("the fixture");
     let gate = house.upstream.gate("step");
@@ -96,7 +101,7 @@ async fn chunks_arrive_as_they_are_sent() {
 
 #[tokio::test]
 async fn pings_and_comments_pass() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = key.ask("[[pings]]").await.ok();
     assert_eq!(answer.body, house.upstream.last().sent);
@@ -105,7 +110,7 @@ async fn pings_and_comments_pass() {
 
 #[tokio::test]
 async fn a_long_stream_keeps_every_byte() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = key.ask("[[text;events=20000]]").await.ok();
     assert_eq!(answer.body, house.upstream.last().sent);

@@ -1,9 +1,9 @@
 //! The fake upstream itself: what the other tests lean on must hold without Baton.
 
-use baton_tests::answer::{Answer, Live};
+use baton_tests::client_response::{ClientResponse, OpenResponse};
 use baton_tests::fixtures;
 use baton_tests::house::{MODEL, message, plain_client};
-use baton_tests::upstream::{Ending, FakeUpstream, Usage};
+use baton_tests::upstream::{FakeUpstream, RecordedEnd, ServedTokens};
 use reqwest::RequestBuilder;
 
 fn ask(upstream: &FakeUpstream, scenario: &str, stream: bool) -> RequestBuilder {
@@ -17,19 +17,19 @@ fn ask(upstream: &FakeUpstream, scenario: &str, stream: bool) -> RequestBuilder 
 #[tokio::test]
 async fn it_records_requests_and_keeps_a_ledger() {
     let upstream = FakeUpstream::start();
-    let streamed = Answer::to(ask(&upstream, "text", true)).await.ok();
-    let whole = Answer::to(ask(&upstream, "text", false)).await.ok();
+    let streamed = ClientResponse::to(ask(&upstream, "text", true)).await.ok();
+    let whole = ClientResponse::to(ask(&upstream, "text", false)).await.ok();
     assert_eq!(streamed.said(), "Hello wörld 你好 🦀 from the fake upstream.");
     assert_eq!(streamed.said(), whole.said());
 
     let last = upstream.last();
-    assert_eq!((last.request.method.as_str(), last.ending), ("POST", Ending::Complete));
+    assert_eq!((last.request.method.as_str(), last.ending), ("POST", RecordedEnd::Complete));
     assert_eq!(last.request.header("x-api-key"), Some("sk-test"));
     assert_eq!(last.sent, whole.body);
 
-    let mut expected = Usage::default();
+    let mut expected = ServedTokens::default();
     for exchange in upstream.exchanges() {
-        let usage = Usage::of_body(&exchange.request.body);
+        let usage = ServedTokens::of_body(&exchange.request.body);
         expected.input += usage.input;
         expected.cache_write_1h += usage.cache_write_1h;
     }
@@ -45,7 +45,7 @@ async fn a_gate_lets_chunks_pass_one_by_one() {
     let fixture = fixtures::stream("text").expect("the text fixture");
     let gate = upstream.gate("slow");
     gate.release(1);
-    let mut live = Live::to(ask(&upstream, "fixture:text;size=100;gate=slow", true)).await;
+    let mut live = OpenResponse::to(ask(&upstream, "fixture:text;size=100;gate=slow", true)).await;
     for count in 1..=5 {
         let seen = live.read_to(count * 100).await;
         assert_eq!(seen, fixture.body[..count * 100], "after {count} releases");
@@ -61,12 +61,12 @@ async fn every_fixture_comes_out_as_it_is() {
     let upstream = FakeUpstream::start();
     for stream in fixtures::streams("anthropic") {
         let scenario = format!("fixture:{};size=97", stream.name);
-        let answer = Answer::to(ask(&upstream, &scenario, true)).await.ok();
+        let answer = ClientResponse::to(ask(&upstream, &scenario, true)).await.ok();
         assert!(answer.body == stream.body, "{}", stream.name);
     }
     for error in fixtures::errors() {
         let scenario = format!("error:{}", error.name);
-        let answer = Answer::to(ask(&upstream, &scenario, true)).await.status(error.status);
+        let answer = ClientResponse::to(ask(&upstream, &scenario, true)).await.status(error.status);
         assert_eq!(answer.body, error.body, "{}", error.name);
     }
 }
@@ -74,16 +74,16 @@ async fn every_fixture_comes_out_as_it_is() {
 #[tokio::test]
 async fn it_can_hang_up_or_say_nothing() {
     let upstream = FakeUpstream::start();
-    let torn = Answer::to(ask(&upstream, "cut:3", true)).await;
+    let torn = ClientResponse::to(ask(&upstream, "cut:3", true)).await;
     assert!(torn.torn && torn.text().contains("content_block_start"));
-    assert_eq!(upstream.last().ending, Ending::Cut);
+    assert_eq!(upstream.last().ending, RecordedEnd::Cut);
 
-    let mut live = Live::to(ask(&upstream, "hang:2", true)).await;
+    let mut live = OpenResponse::to(ask(&upstream, "hang:2", true)).await;
     let seen = live.read_to(10).await;
     assert!(seen.starts_with(b"event: mes"));
     drop(live);
     let left = async || match upstream.last().ending {
-        Ending::PeerLeft => Ok(()),
+        RecordedEnd::PeerLeft => Ok(()),
         other => Err(other),
     };
     baton_tests::eventually::eventually("it notices", baton_tests::house::SOON, left).await;
@@ -95,14 +95,16 @@ async fn answers_can_be_queued_and_compressed() {
     let upstream = FakeUpstream::start();
     upstream.next("error:overloaded");
     upstream.next("thinking");
-    Answer::to(ask(&upstream, "text", true)).await.status(529);
-    let thought = Answer::to(ask(&upstream, "text", true)).await.ok();
+    ClientResponse::to(ask(&upstream, "text", true)).await.status(529);
+    let thought = ClientResponse::to(ask(&upstream, "text", true)).await.ok();
     assert!(thought.text().contains("signature_delta"));
 
-    let plain = Answer::to(ask(&upstream, "text;gzip", false)).await.ok();
+    let plain = ClientResponse::to(ask(&upstream, "text;gzip", false)).await.ok();
     assert_eq!(plain.header("content-encoding"), None);
     let packed =
-        Answer::to(ask(&upstream, "text;gzip", false).header("accept-encoding", "gzip")).await.ok();
+        ClientResponse::to(ask(&upstream, "text;gzip", false).header("accept-encoding", "gzip"))
+            .await
+            .ok();
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
     assert!(packed.body.starts_with(&[0x1f, 0x8b]));
 }

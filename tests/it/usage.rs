@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_tests::eventually::eventually;
 use baton_tests::fixtures;
-use baton_tests::house::{House, Launch, MODEL, SOON, tokens};
+use baton_tests::house::{LaunchOptions, MODEL, SOON, TestSystem, tokens};
 use serde_json::Value;
 
 /// What the contract promises for statistics on one machine.
@@ -12,13 +12,13 @@ const PROMISE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn one_request_is_one_event_in_the_form_of_the_contract() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = key
         .message(baton_tests::house::message(MODEL, "a secret prompt", true).to_string())
         .header("x-claude-code-session-id", "session-1")
         .header("x-claude-code-agent-id", "agent-1");
-    let answer = baton_tests::answer::Answer::to(request).await.ok();
+    let answer = baton_tests::client_response::ClientResponse::to(request).await.ok();
     let events = house.events_within(PROMISE, &key, 1).await;
     let event = &events[0];
     for (field, expected) in [
@@ -54,7 +54,7 @@ async fn one_request_is_one_event_in_the_form_of_the_contract() {
 
 #[tokio::test]
 async fn streams_and_whole_answers_add_up_to_the_ledger_in_time() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for round in 0..10 {
         key.ask(&format!("stream {}", "x".repeat(round))).await.ok();
@@ -79,7 +79,7 @@ async fn streams_and_whole_answers_add_up_to_the_ledger_in_time() {
 
 #[tokio::test]
 async fn every_recorded_stream_is_metered_as_its_bill_says() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let mut checked = 0;
     for stream in fixtures::streams("anthropic").into_iter().filter(|stream| stream.complete) {
         let key = house.key(&stream.name).create().await;
@@ -95,7 +95,7 @@ async fn every_recorded_stream_is_metered_as_its_bill_says() {
 #[tokio::test]
 async fn a_client_that_hangs_up_is_still_counted() {
     // The upstream is drained for half a second, then given up, and the rest estimated.
-    let house = House::launched(Launch::new().env("BATON_DRAIN_SECONDS", "0.5")).await;
+    let house = TestSystem::launched(LaunchOptions::new().env("BATON_DRAIN_SECONDS", "0.5")).await;
     let key = house.private_key(&house.upstream.url()).await;
     let gate = house.upstream.gate("hangup");
     gate.release(4);
@@ -112,7 +112,7 @@ async fn a_client_that_hangs_up_is_still_counted() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let gate = house.upstream.gate("silent");
     house.upstream.next("fixture:text;gate=silent");
@@ -132,7 +132,7 @@ async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
 
 #[tokio::test]
 async fn an_upstream_failure_is_counted_as_one_error() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     house.upstream.next("error:invalid_request");
     key.ask("hi").await.status(400);
@@ -152,12 +152,12 @@ async fn an_upstream_failure_is_counted_as_one_error() {
 
 #[tokio::test]
 async fn counting_tokens_costs_nothing() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let body = baton_tests::house::message(MODEL, "hi", false).to_string();
     for _ in 0..5 {
         let request = key.request("POST", "/v1/messages/count_tokens").body(body.clone());
-        baton_tests::answer::Answer::to(request).await.ok();
+        baton_tests::client_response::ClientResponse::to(request).await.ok();
     }
     key.ask("hi").await.ok();
     house.events_of(&key, 1).await;
@@ -167,7 +167,7 @@ async fn counting_tokens_costs_nothing() {
 
 #[tokio::test]
 async fn the_key_sees_its_own_usage() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let other = house.key("other").create().await;
     other.ask("hi").await.ok();

@@ -1,12 +1,12 @@
 //! Users, and the filters of every list.
 
-use baton_tests::answer::Answer;
-use baton_tests::house::House;
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::TestSystem;
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn users_live_and_die() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let ada = json!({"name": " Ada ", "email": "ada@example.com"});
     let ada = admin.post("/users", &ada).await.status(201).json();
@@ -38,7 +38,7 @@ async fn users_live_and_die() {
 
 #[tokio::test]
 async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let limited = json!({"name": "Ada", "limits": {"usd_daily": "5"}});
     let ada = admin.create("/users", &limited).await;
@@ -54,7 +54,7 @@ async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
     let cap = json!({"scope": {"type": "user", "user_id": ada}, "amount": "100"});
     let request = admin.with_token("").request("POST", "/organizations/spend_limits");
     let request = request.header("x-api-key", house.admin_token()).body(cap.to_string());
-    let limit = Answer::to(request).await.ok().json();
+    let limit = ClientResponse::to(request).await.ok().json();
 
     admin.delete(&path).await.status(204);
     let left = admin.get("/organizations/spend_limits").await.ok().json();
@@ -73,7 +73,7 @@ async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
 
 #[tokio::test]
 async fn lists_are_filtered() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let team = house.group("team").await;
     let ada = admin
@@ -116,11 +116,11 @@ async fn lists_are_filtered() {
 
 #[tokio::test]
 async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let body = |count: &str| format!(r#"{{"name": "ci", "limits": {{"concurrency": {count}}}}}"#);
     let post = async |count: &str| {
         let request = house.admin().request("POST", "/keys").body(body(count));
-        Answer::to(request).await
+        ClientResponse::to(request).await
     };
     assert_eq!(post("3.0").await.status(201).json()["limits"]["concurrency"], 3);
     post("3.5").await.refused(400, "invalid_request_error");
@@ -129,7 +129,7 @@ async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
 
 #[tokio::test]
 async fn a_list_is_not_taken_for_an_object() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     admin
         .send("PUT", "/limits/organization", &json!(["5"]))

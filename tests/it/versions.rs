@@ -2,23 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::answer::Answer;
-use baton_tests::house::{Admin, House};
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{OperatorClient, TestSystem};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-async fn with(admin: &Admin, header: (&str, &str), call: (&str, &str), body: &Value) -> Answer {
+async fn with(
+    admin: &OperatorClient,
+    header: (&str, &str),
+    call: (&str, &str),
+    body: &Value,
+) -> ClientResponse {
     let request = admin.request(call.0, call.1).header("content-type", "application/json");
-    Answer::to(request.header(header.0, header.1).body(body.to_string())).await
+    ClientResponse::to(request.header(header.0, header.1).body(body.to_string())).await
 }
 
-async fn post_once(admin: &Admin, key: &str, path: &str, body: &Value) -> Answer {
+async fn post_once(admin: &OperatorClient, key: &str, path: &str, body: &Value) -> ClientResponse {
     with(admin, ("idempotency-key", key), ("POST", path), body).await
 }
 
 #[tokio::test]
 async fn a_stale_version_changes_nothing() {
-    let house = House::open().await;
+    let house = TestSystem::open().await;
     let admin = house.admin();
     let user = admin.create("/users", &json!({"name": "Ada"})).await;
     let key = house.key("ci").create().await;
@@ -49,7 +54,7 @@ async fn a_stale_version_changes_nothing() {
 
 #[tokio::test]
 async fn a_repeated_post_gets_the_same_answer_and_makes_nothing() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let keys = async || admin.get("/keys").await.ok().json()["data"].as_array().map(Vec::len);
     let before = keys().await.expect("a list");
@@ -81,7 +86,7 @@ async fn a_repeated_post_gets_the_same_answer_and_makes_nothing() {
 
 #[tokio::test]
 async fn of_many_at_once_one_is_made() {
-    let house = House::empty().await;
+    let house = TestSystem::empty().await;
     let admin = house.admin();
     let body = json!({"name": "ci"});
     let posts = (0..8).map(|_| post_once(&admin, "race", "/keys", &body));
@@ -92,12 +97,12 @@ async fn of_many_at_once_one_is_made() {
 
 #[tokio::test]
 async fn a_repetition_after_a_restart_is_one_still() {
-    let mut house = House::empty().await;
+    let mut house = TestSystem::empty().await;
     let body = json!({"name": "ci"});
     let first = post_once(&house.admin(), "k", "/keys", &body).await.status(201).json();
     let launch = house.process().again();
     house.process().kill();
     let process = launch.start().await;
-    let admin = Admin::at(process.admin, &process.admin_token);
+    let admin = OperatorClient::at(process.admin, &process.admin_token);
     assert_eq!(post_once(&admin, "k", "/keys", &body).await.status(201).json(), first);
 }

@@ -4,13 +4,13 @@
 //! `BATON_SEEDS=100000 cargo test --release -p baton-tests --test simulation` tries many.
 #![expect(clippy::expect_used, clippy::panic, reason = "a check that cannot be made fails there")]
 
-mod doubt;
+mod oracle_checks;
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use baton_tests::simulation::{Report, run};
+use baton_tests::simulation::{RunReport, run};
 
 /// Runs that every `cargo test` tries.
 const SEEDS: u64 = 1_000;
@@ -28,7 +28,7 @@ fn found() -> Vec<u64> {
     lines.filter(|line| !line.is_empty()).map(|line| line.parse().expect("a seed")).collect()
 }
 
-fn replay(report: &Report) -> String {
+fn replay(report: &RunReport) -> String {
     format!(
         "seed {seed}: {findings:#?}\nreplay it: BATON_SEED={seed} cargo test -p baton-tests --test \
          simulation -- --nocapture\n(and add it to tests/simulation/found.txt)",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use baton_tests::fixtures;
 use baton_tests::house::target_folder;
-use baton_tests::lambda::{Cloud, Function, WITHOUT_HURRY, event};
+use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
 use flate2::{Compression, write::DeflateEncoder};
 use serde_json::Value;
 
@@ -25,8 +25,9 @@ const ZIP_FRAME_BYTES: usize = 30 + 9 + 46 + 9 + 22;
 #[tokio::main]
 async fn main() {
     let binaries = Binaries::take(std::env::args().nth(1));
-    let cloud = Cloud::open().await;
-    let admin = Function::spawn_at(&binaries.path("admin"), "admin", &cloud.variables()).await;
+    let cloud = LambdaDeployment::open().await;
+    let admin =
+        FunctionProcess::spawn_at(&binaries.path("admin"), "admin", &cloud.variables()).await;
     admin.ready().await;
     let key = cloud.furnish(&admin).await;
     println!("| function | binary | zip | exec to first poll | resident at work |");
@@ -91,10 +92,10 @@ fn zipped(bytes: &[u8]) -> usize {
 }
 
 /// From the start of the process to its first poll, the median of several.
-async fn median_start(cloud: &Cloud, binary: &Path, name: &str) -> Duration {
+async fn median_start(cloud: &LambdaDeployment, binary: &Path, name: &str) -> Duration {
     let mut took = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
-        let function = Function::spawn_at(binary, name, &cloud.variables()).await;
+        let function = FunctionProcess::spawn_at(binary, name, &cloud.variables()).await;
         took.push(function.ready().await);
     }
     took.sort();
@@ -102,8 +103,8 @@ async fn median_start(cloud: &Cloud, binary: &Path, name: &str) -> Duration {
 }
 
 /// What it has in memory: the relay in the middle of a stream, the others after one event.
-async fn at_work(cloud: &Cloud, binary: &Path, name: &str, key: &str) -> u64 {
-    let function = Function::spawn_at(binary, name, &cloud.variables()).await;
+async fn at_work(cloud: &LambdaDeployment, binary: &Path, name: &str, key: &str) -> u64 {
+    let function = FunctionProcess::spawn_at(binary, name, &cloud.variables()).await;
     function.ready().await;
     match name {
         "relay" => {
@@ -111,7 +112,7 @@ async fn at_work(cloud: &Cloud, binary: &Path, name: &str, key: &str) -> u64 {
             let gate = cloud.upstream.gate("sizes");
             gate.release(8);
             cloud.upstream.next("fixture:text;size=100;gate=sizes");
-            let mut live = Cloud::ask(&function, key, "hi", WITHOUT_HURRY).await;
+            let mut live = LambdaDeployment::ask(&function, key, "hi", WITHOUT_HURRY).await;
             live.read_to(length.min(600)).await;
             let resident = function.resident_bytes();
             gate.open();
@@ -125,7 +126,7 @@ async fn at_work(cloud: &Cloud, binary: &Path, name: &str, key: &str) -> u64 {
         }
         "refresh" => drop(function.invoke(&event::tick(), WITHOUT_HURRY).await),
         "admin" => {
-            Cloud::operate(&function, "GET", "/accounts", &Value::Null).await.ok();
+            LambdaDeployment::operate(&function, "GET", "/accounts", &Value::Null).await.ok();
         }
         other => panic!("no function {other}"),
     }

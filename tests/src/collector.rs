@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
 /// One request as it arrived.
-pub struct Arrived {
+pub struct CollectedRequest {
     /// Its path.
     pub path: String,
     /// Its headers.
@@ -25,20 +25,21 @@ pub struct Arrived {
     pub body: Bytes,
 }
 
-type Post = Arc<Mutex<Vec<Arrived>>>;
+type CollectedRequests = Arc<Mutex<Vec<CollectedRequest>>>;
 
 /// A running collector; it ends with the test's process.
-pub struct Collector {
+pub struct FakeCollector {
     address: SocketAddr,
-    post: Post,
+    post: CollectedRequests,
 }
 
-impl Collector {
+impl FakeCollector {
     /// Starts one.
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         listener.set_nonblocking(true).expect("a non-blocking listener");
-        let (address, post) = (listener.local_addr().expect("its address"), Post::default());
+        let (address, post) =
+            (listener.local_addr().expect("its address"), CollectedRequests::default());
         let router = Router::new().fallback(take).with_state(Arc::clone(&post));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -56,7 +57,7 @@ impl Collector {
     }
 
     /// Looks at everything that has arrived.
-    pub fn each<T>(&self, look: impl FnMut(&Arrived) -> T) -> Vec<T> {
+    pub fn each<T>(&self, look: impl FnMut(&CollectedRequest) -> T) -> Vec<T> {
         self.post.lock().unwrap_or_else(PoisonError::into_inner).iter().map(look).collect()
     }
 
@@ -96,12 +97,12 @@ pub fn attribute(span: &Span, name: &str) -> Option<String> {
 }
 
 async fn take(
-    State(post): State<Post>,
+    State(post): State<CollectedRequests>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, Bytes) {
-    let arrived = Arrived { path: uri.path().to_owned(), headers, body };
+    let arrived = CollectedRequest { path: uri.path().to_owned(), headers, body };
     post.lock().unwrap_or_else(PoisonError::into_inner).push(arrived);
     // An empty message: everything was taken.
     (StatusCode::OK, Bytes::new())

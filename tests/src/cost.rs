@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What a request asks of DynamoDB and SQS, in thousandths of billed units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Units {
+pub struct BilledUnits {
     /// Read units. Each item or page read counts as one; small and eventually consistent ones
     /// are billed as half of that.
     pub reads: u64,
@@ -19,26 +19,26 @@ pub struct Units {
 
 /// Traffic at which requests are counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Traffic {
+pub struct TrafficProfile {
     /// In words.
     pub name: &'static str,
     /// What a request asks of the stores.
-    pub units: Units,
+    pub units: BilledUnits,
     /// Requests in a batch of stats.
     pub batch: u64,
 }
 
 /// Each request finds empty caches and is a batch of its own: the dearest there is.
-pub const ALONE: Traffic = Traffic {
+pub const ALONE: TrafficProfile = TrafficProfile {
     name: "one now and then",
-    units: Units { reads: 7_000, writes: 15_000, sends: 1_000 },
+    units: BilledUnits { reads: 7_000, writes: 15_000, sends: 1_000 },
     batch: 1,
 };
 
 /// Requests follow one another within seconds; ten of them are a batch.
-pub const STEADY: Traffic = Traffic {
+pub const STEADY: TrafficProfile = TrafficProfile {
     name: "ten in a batch",
-    units: Units { reads: 700, writes: 5_100, sends: 1_000 },
+    units: BilledUnits { reads: 700, writes: 5_100, sends: 1_000 },
     batch: 10,
 };
 
@@ -63,7 +63,7 @@ const BATCH_SECONDS: f64 = 0.1;
 /// Lines of ours and of the platform, of relay and stats together.
 const LOG_KB: f64 = 1.5;
 
-impl Traffic {
+impl TrafficProfile {
     /// Dollars for a million requests whose streams last `seconds`, with this memory for the relay.
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     pub fn dollars_per_million(&self, memory_mb: u32, seconds: u32) -> f64 {
@@ -87,7 +87,7 @@ impl Traffic {
     }
 }
 
-impl Units {
+impl BilledUnits {
     /// What one call over the line to the stores is billed.
     pub fn of(target: &str, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();

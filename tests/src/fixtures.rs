@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::upstream::Usage;
+use crate::upstream::ServedTokens;
 
 /// The folder with the recordings.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
@@ -38,13 +38,15 @@ pub struct Stream {
 impl Stream {
     /// The tokens that this stream is billed for: where the answer was made in several passes,
     /// all of them, also those outside its totals.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self) -> ServedTokens {
         let totals = self.totals();
         let passes = self.passes();
         let sum = |name: &str| passes.iter().filter_map(|pass| pass[name].as_u64()).sum();
         match passes.as_slice() {
             [] => totals,
-            _ => Usage { input: sum("input_tokens"), output: sum("output_tokens"), ..totals },
+            _ => {
+                ServedTokens { input: sum("input_tokens"), output: sum("output_tokens"), ..totals }
+            }
         }
     }
 
@@ -56,11 +58,11 @@ impl Stream {
         lists.next_back().unwrap_or_default()
     }
 
-    fn totals(&self) -> Usage {
+    fn totals(&self) -> ServedTokens {
         let number = |name: &str| self.expect[name].as_u64().unwrap_or(0);
         let written = number("cache_creation_input_tokens");
         let hour = number("cache_creation_1h");
-        Usage {
+        ServedTokens {
             input: number("input_tokens"),
             output: number("output_tokens"),
             cache_read: number("cache_read_input_tokens"),

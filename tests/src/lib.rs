@@ -1,6 +1,6 @@
 //! The promises, kept from outside: harness, real clients, benchmarks, tidy.
 //!
-//! Nothing here looks inside Baton, but for [`inside`]: it is started as its users start it and
+//! Nothing here looks inside Baton, but for [`in_process_relay`]: it is started as its users start it and
 //! spoken to over HTTP and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
 #![expect(
     clippy::expect_used,
@@ -13,23 +13,23 @@
     reason = "checks are chained, and the last one is dropped"
 )]
 
-pub mod answer;
-pub mod back_office;
+pub mod client_response;
 pub mod collector;
 pub mod cost;
-pub mod desk;
 pub mod eventually;
+pub mod faulty_proxy;
 pub mod fixtures;
-pub mod front;
 pub mod house;
-pub mod inside;
+pub mod in_process_admin;
+pub mod in_process_console;
+pub mod in_process_relay;
 pub mod lambda;
-pub mod month;
+pub mod month_of_usage;
 pub mod program;
 pub mod proxy;
-pub mod rights;
 pub mod secrets_manager;
 pub mod signing_in;
 pub mod simulation;
+pub mod table_rights;
 pub mod token_endpoint;
 pub mod upstream;

@@ -9,7 +9,7 @@ use crate::eventually::eventually_blocking;
 
 /// How a program ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct ProgramResult {
     /// The exit code; `None` after a signal.
     pub code: Option<i32>,
     /// Everything it wrote to standard output.
@@ -21,8 +21,8 @@ pub struct Ended {
 /// A running program; it is killed when dropped.
 pub struct Program {
     child: Child,
-    stdout: Output,
-    stderr: Output,
+    stdout: CollectedOutput,
+    stderr: CollectedOutput,
 }
 
 impl Program {
@@ -35,19 +35,19 @@ impl Program {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         Self {
-            stdout: Output::collecting(child.stdout.take()),
-            stderr: Output::collecting(child.stderr.take()),
+            stdout: CollectedOutput::collecting(child.stdout.take()),
+            stderr: CollectedOutput::collecting(child.stderr.take()),
             child,
         }
     }
 
     /// Runs it to its end.
-    pub fn run(command: &mut Command, patience: Duration) -> Ended {
+    pub fn run(command: &mut Command, patience: Duration) -> ProgramResult {
         Self::start(command).ended(patience)
     }
 
     /// Runs it to its end with this on its standard input.
-    pub fn fed(command: &mut Command, said: &str, patience: Duration) -> Ended {
+    pub fn fed(command: &mut Command, said: &str, patience: Duration) -> ProgramResult {
         let mut file = tempfile::tempfile().expect("a file to read from");
         file.write_all(said.as_bytes()).expect("written");
         file.rewind().expect("rewound");
@@ -89,7 +89,7 @@ impl Program {
     }
 
     /// Waits until it ends by itself.
-    pub fn ended(&mut self, patience: Duration) -> Ended {
+    pub fn ended(&mut self, patience: Duration) -> ProgramResult {
         let status = eventually_blocking("the program ends", patience, || {
             let status = self.child.try_wait().expect("ask after a child");
             status.ok_or_else(|| format!("{}{}", self.stdout(), self.stderr()))
@@ -98,7 +98,7 @@ impl Program {
             let whole = self.stdout.is_whole() && self.stderr.is_whole();
             if whole { Ok(()) } else { Err("something still holds its output") }
         });
-        Ended { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+        ProgramResult { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
     }
 }
 
@@ -109,9 +109,9 @@ impl Drop for Program {
 }
 
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
+struct CollectedOutput(Arc<Mutex<Vec<u8>>>);
 
-impl Output {
+impl CollectedOutput {
     fn collecting(pipe: Option<impl Read + Send + 'static>) -> Self {
         let output = Self::default();
         let sink = output.clone();

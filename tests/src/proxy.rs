@@ -12,14 +12,14 @@ use tokio::task::JoinHandle;
 /// A running fake proxy; it stops when dropped.
 pub struct FakeProxy {
     address: SocketAddr,
-    seen: Seen,
+    seen: RequestedTargets,
     task: JoinHandle<()>,
 }
 
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<String>>>);
+struct RequestedTargets(Arc<Mutex<Vec<String>>>);
 
-impl Seen {
+impl RequestedTargets {
     fn note(&self, what: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
@@ -30,7 +30,7 @@ impl FakeProxy {
     pub async fn before(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("the proxy's address");
-        let seen = Seen::default();
+        let seen = RequestedTargets::default();
         let notes = seen.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -59,7 +59,11 @@ impl Drop for FakeProxy {
     }
 }
 
-async fn serve(mut client: TcpStream, upstream: SocketAddr, seen: &Seen) -> io::Result<()> {
+async fn serve(
+    mut client: TcpStream,
+    upstream: SocketAddr,
+    seen: &RequestedTargets,
+) -> io::Result<()> {
     let mut first = [0];
     client.peek(&mut first).await?;
     if first[0] == 5 {
@@ -97,7 +101,7 @@ fn origin_form(head: &str) -> String {
 }
 
 /// RFC 1928 with the user and password of RFC 1929.
-async fn socks5(client: &mut TcpStream, seen: &Seen) -> io::Result<()> {
+async fn socks5(client: &mut TcpStream, seen: &RequestedTargets) -> io::Result<()> {
     let mut start = [0; 2];
     client.read_exact(&mut start).await?;
     let methods = bytes(client, start[1]).await?;

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 /// The secrets of an account; dropped with the test's runtime.
 #[derive(Clone)]
-pub struct SecretsManager {
+pub struct FakeSecretsManager {
     /// The endpoint.
     pub url: String,
     shared: Arc<Mutex<Secrets>>,
@@ -27,7 +27,7 @@ struct Secrets {
     calls: usize,
 }
 
-impl SecretsManager {
+impl FakeSecretsManager {
     /// One without secrets.
     pub async fn start() -> Self {
         let shared = Arc::<Mutex<Secrets>>::default();

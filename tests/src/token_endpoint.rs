@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum EndpointFault {
     /// It has no time; nothing is used up.
     Unavailable,
     /// It takes the grant, and its answer is lost.
@@ -29,8 +29,8 @@ pub enum Trouble {
 
 /// What it has seen and given out.
 #[derive(Default)]
-struct Books {
-    troubles: VecDeque<Trouble>,
+struct EndpointLog {
+    troubles: VecDeque<EndpointFault>,
     /// How often each refresh token or code came.
     used: BTreeMap<String, u32>,
     revoked: bool,
@@ -41,9 +41,9 @@ struct Books {
 }
 
 /// A running endpoint; it stops when dropped.
-pub struct TokenEndpoint {
+pub struct FakeTokenEndpoint {
     address: SocketAddr,
-    books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<EndpointLog>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,13 +51,13 @@ pub struct TokenEndpoint {
 /// For how long its tokens live.
 pub const LIFE_SECONDS: i64 = 3600;
 
-impl TokenEndpoint {
+impl FakeTokenEndpoint {
     /// Starts one; the first refresh token of its family is `rt-0`.
     pub fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port for the endpoint");
         listener.set_nonblocking(true).expect("a non-blocking listener");
         let address = listener.local_addr().expect("its address");
-        let books = Arc::<Mutex<Books>>::default();
+        let books = Arc::<Mutex<EndpointLog>>::default();
         let kept = Arc::clone(&books);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -80,7 +80,7 @@ impl TokenEndpoint {
     }
 
     /// The next request meets this.
-    pub fn next(&self, trouble: Trouble) {
+    pub fn next(&self, trouble: EndpointFault) {
         lock(&self.books).troubles.push_back(trouble);
     }
 
@@ -110,7 +110,7 @@ impl TokenEndpoint {
     }
 }
 
-impl Drop for TokenEndpoint {
+impl Drop for FakeTokenEndpoint {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -120,12 +120,12 @@ impl Drop for TokenEndpoint {
     }
 }
 
-fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
+fn lock(books: &Mutex<EndpointLog>) -> MutexGuard<'_, EndpointLog> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn answer(
-    State(books): State<Arc<Mutex<Books>>>,
+    State(books): State<Arc<Mutex<EndpointLog>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -145,14 +145,14 @@ async fn answer(
     books.last.clone_from(&fields);
     let trouble = books.troubles.pop_front();
     match trouble {
-        Some(Trouble::Unavailable) => {
+        Some(EndpointFault::Unavailable) => {
             return said(503, &json!({"error": "temporarily_unavailable"}));
         }
-        Some(Trouble::Refuses) => return said(400, &json!({"error": "invalid_grant"})),
-        Some(Trouble::LosesTheAnswer) | None => {}
+        Some(EndpointFault::Refuses) => return said(400, &json!({"error": "invalid_grant"})),
+        Some(EndpointFault::LosesTheAnswer) | None => {}
     }
     let answer = books.issue(&fields);
-    if trouble == Some(Trouble::LosesTheAnswer) {
+    if trouble == Some(EndpointFault::LosesTheAnswer) {
         let broken = futures_util::stream::iter([
             Ok(Bytes::from_static(b"{\"access")),
             Err(std::io::Error::other("gone")),
@@ -165,7 +165,7 @@ async fn answer(
     }
 }
 
-impl Books {
+impl EndpointLog {
     fn issue(&mut self, fields: &Value) -> Result<Value, &'static str> {
         let grant = fields["grant_type"].as_str().unwrap_or_default();
         let once = match grant {

@@ -2,27 +2,27 @@
 //! about what is wrong. The order of the checks is here; each is judged in the file that makes it.
 #![expect(clippy::doc_markdown, reason = "comments on flags are help texts")]
 
-mod finding;
-mod here;
-mod load;
-mod there;
+mod check_result;
+mod local_checks;
+mod remote_checks;
+mod transfer_checks;
 
-use crate::Fail;
-use crate::environment::Environment;
-use crate::operate::{Office, first_line_of_stdin};
+use crate::CliError;
+use crate::environment::ShellEnvironment;
+use crate::operate::{AdminTargetArgs, read_stdin_line};
 use baton_cloud::clock::Clock;
 use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
+use check_result::{CheckResult, failures, show_results};
 use clap::Args;
-use finding::{Finding, failures, show};
 use reqwest::{Client, Url};
 
 /// What is to be looked at.
 #[derive(Args)]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// The admin API
     #[command(flatten)]
-    office: Office,
+    office: AdminTargetArgs,
     #[arg(
         long,
         help = table::CLIENT_BASE_URL.flag_help("The relay's base URL, as clients have it")
@@ -43,70 +43,78 @@ pub struct Doctor {
 ///
 /// # Errors
 /// When one of them fails.
-pub(crate) async fn run(asked: Doctor) -> Result<(), Fail> {
-    let environment = Environment::read();
+pub(crate) async fn run_doctor(asked: DoctorArgs) -> Result<(), CliError> {
+    let environment = ShellEnvironment::from_process();
     let base = asked.relay.clone().or_else(|| environment.client_base.clone());
     let base = base.unwrap_or_else(|| table::CLIENT_BASE_URL.default.to_owned());
     let key = match asked.key.as_deref() {
-        Some("-") => Some(Secret::new(first_line_of_stdin()?)),
+        Some("-") => Some(Secret::new(read_stdin_line()?)),
         Some(key) => Some(Secret::new(key.to_owned())),
-        None => keys_of_the_shell(&environment),
+        None => key_from_environment(&environment),
     };
-    let (address, base) = here::address(&base);
-    let form = here::key_form(key.as_ref());
+    let (address, base) = local_checks::check_base_url(&base);
+    let form = local_checks::key_form(key.as_ref());
     let key = key.filter(|_| failures(std::slice::from_ref(&form)) == 0);
     let mut findings = vec![address, form];
-    findings.extend(here::variables(&environment, base.as_ref()));
+    findings.extend(local_checks::variables(&environment, base.as_ref()));
     let screen = asked.office.screen();
-    let http = there::client()?;
+    let http = remote_checks::client()?;
     if let Some(base) = &base {
-        let wish = Wish { paid: asked.paid, model: asked.model };
+        let wish = PaidChecks { paid: asked.paid, model: asked.model };
         findings.extend(relay(&http, base, key.as_ref(), wish).await);
     }
-    findings.extend(there::admin(&http, asked.office.aim(environment)?).await);
-    show(screen, &findings);
+    findings.extend(remote_checks::admin(&http, asked.office.resolve_target(environment)?).await);
+    show_results(screen, &findings);
     match failures(&findings) {
         0 => Ok(()),
-        1 => Err(Fail::Failed("one check failed".to_owned())),
-        count => Err(Fail::Failed(format!("{count} checks failed"))),
+        1 => Err(CliError::Failed("one check failed".to_owned())),
+        count => Err(CliError::Failed(format!("{count} checks failed"))),
     }
 }
 
 /// The key that clients of this shell would send; one of somebody else's is none.
-fn keys_of_the_shell(environment: &Environment) -> Option<Secret> {
+fn key_from_environment(environment: &ShellEnvironment) -> Option<Secret> {
     let both = [&environment.client_bearer, &environment.client_api_key];
     both.into_iter().flatten().find(|key| key.expose().starts_with("bt_")).cloned()
 }
 
 /// Which checks that cost something are wanted.
-struct Wish {
+struct PaidChecks {
     paid: bool,
     model: Option<String>,
 }
 
-async fn relay(http: &Client, base: &Url, key: Option<&Secret>, wish: Wish) -> Vec<Finding> {
+async fn relay(
+    http: &Client,
+    base: &Url,
+    key: Option<&Secret>,
+    wish: PaidChecks,
+) -> Vec<CheckResult> {
     let clock = Clock::system();
-    let (is_there, mut findings) = there::relay(http, base, || clock.now()).await;
+    let (is_there, mut findings) = remote_checks::check_address(http, base, || clock.now()).await;
     let (Some(key), true) = (key, is_there) else {
         let why = if is_there { "needs a key that could be one" } else { "needs the relay" };
         let checks = ["key", "models", "body size", "streaming"];
-        findings.extend(checks.map(|check| Finding::skipped(check, why)));
+        findings.extend(checks.map(|check| CheckResult::skipped(check, why)));
         return findings;
     };
-    findings.push(there::key(http, base, key).await);
+    findings.push(remote_checks::check_key(http, base, key).await);
     if failures(&findings) > 0 {
         let checks = ["models", "body size", "streaming"];
-        findings.extend(checks.map(|check| Finding::skipped(check, "needs a key that is taken")));
+        findings
+            .extend(checks.map(|check| CheckResult::skipped(check, "needs a key that is taken")));
         return findings;
     }
-    let (models, ids) = there::models(http, base, key).await;
+    let (models, ids) = remote_checks::models(http, base, key).await;
     findings.push(models);
-    findings.push(load::ceiling(http, base, key).await);
+    findings.push(transfer_checks::check_body_size(http, base, key).await);
     let small = || ids.iter().find(|id| id.contains("haiku")).or(ids.first()).cloned();
     findings.push(match wish.model.or_else(small) {
-        _ if !wish.paid => Finding::skipped("streaming", "costs a few tokens; --paid checks it"),
-        None => Finding::skipped("streaming", "needs a model; --model says which"),
-        Some(model) => load::stream(http, base, key, &model).await,
+        _ if !wish.paid => {
+            CheckResult::skipped("streaming", "costs a few tokens; --paid checks it")
+        }
+        None => CheckResult::skipped("streaming", "needs a model; --model says which"),
+        Some(model) => transfer_checks::check_streaming(http, base, key, &model).await,
     });
     findings
 }

@@ -1,10 +1,10 @@
 //! Makes what a plan says, through the admin API. What is there already, by its name, is left as it
 //! is, so an import that broke off is repeated with the same command.
 
-use super::plan::{Account, DEFAULT, Key, Left, Plan};
-use crate::Fail;
-use crate::operate::Desk;
-use crate::say::{rows, say};
+use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, SkippedItem};
+use crate::CliError;
+use crate::operate::CliContext;
+use crate::output::{print_line, rows};
 use baton_domain::spreadsheet;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -16,19 +16,19 @@ use std::path::Path;
 
 /// What has come of a plan.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct ImportOutcome {
     /// What was made: kind, name, id.
     pub(super) made: Vec<(&'static str, String, String)>,
     /// New keys' secrets, where they are not written to a file: name, secret.
     pub(super) secrets: Vec<(String, String)>,
     /// What the API would not have.
-    pub(super) refused: Vec<Left>,
+    pub(super) refused: Vec<SkippedItem>,
     /// What was there already: kind, name.
     pub(super) kept: Vec<(&'static str, String)>,
 }
 
 /// Where new keys go.
-pub(super) enum Keys {
+pub(super) enum KeyOutput {
     /// To the screen, each as it is made.
     Shown,
     /// Into the result, for `--json`.
@@ -37,11 +37,12 @@ pub(super) enum Keys {
     Written(Box<csv::Writer<File>>),
 }
 
-impl Keys {
+impl KeyOutput {
     /// Opens a file for keys; what it holds already stays.
-    pub(super) fn into_file(path: &Path) -> Result<Self, Fail> {
-        let failed =
-            |error: &dyn std::fmt::Display| Fail::Failed(format!("{}: {error}", path.display()));
+    pub(super) fn open_file(path: &Path) -> Result<Self, CliError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            CliError::Failed(format!("{}: {error}", path.display()))
+        };
         let mut options = File::options();
         options.append(true);
         let (file, is_new) = match options.clone().create_new(true).mode(0o600).open(path) {
@@ -64,18 +65,18 @@ impl Keys {
         Ok(Self::Written(Box::new(keys)))
     }
 
-    fn take(
+    fn output_secret(
         &mut self,
         (name, id, secret): (&str, &str, &str),
-        outcome: &mut Outcome,
-    ) -> Result<(), Fail> {
+        outcome: &mut ImportOutcome,
+    ) -> Result<(), CliError> {
         match self {
-            Self::Shown => say(format!("{name}\t{secret}")),
+            Self::Shown => print_line(format!("{name}\t{secret}")),
             Self::Collected => outcome.secrets.push((name.to_owned(), secret.to_owned())),
             Self::Written(file) => {
                 file.write_record([&*spreadsheet::cell(name), id, secret])
-                    .map_err(Fail::because)?;
-                file.flush().map_err(Fail::because)?;
+                    .map_err(CliError::from_cause)?;
+                file.flush().map_err(CliError::from_cause)?;
             }
         }
         Ok(())
@@ -84,43 +85,48 @@ impl Keys {
 
 /// Makes groups, then accounts, then keys. What was made before a failure is in the outcome, too.
 pub(super) async fn apply(
-    desk: &Desk,
+    desk: &CliContext,
     source: &str,
-    plan: &Plan,
-    (keys, outcome): (&mut Keys, &mut Outcome),
-) -> Result<(), Fail> {
-    let mut making = Making { desk, source, outcome };
+    plan: &ImportPlan,
+    (keys, outcome): (&mut KeyOutput, &mut ImportOutcome),
+) -> Result<(), CliError> {
+    let mut making = ImportRun { desk, source, outcome };
     let total = plan.groups.len() + plan.accounts.len() + plan.keys.len();
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
 
-    let mut groups = making.known("groups").await?;
+    let mut groups = making.ids_by_name("groups").await?;
     for group in &plan.groups {
         let body = json!({ "name": group.name, "description": group.description });
-        if let Some(made) =
-            making.make(("group", "groups"), (&group.name, &group.name), (&groups, body)).await?
+        if let Some(made) = making
+            .create_missing(("group", "groups"), (&group.name, &group.name), (&groups, body))
+            .await?
         {
             groups.insert(group.name.clone(), id_of(&made));
         }
         bar.inc(1);
     }
-    let accounts = making.known("accounts").await?;
+    let accounts = making.ids_by_name("accounts").await?;
     for account in &plan.accounts {
         let body = account_body(plan, account, &groups)?;
         making
-            .make(("account", "accounts"), (&account.name, &account.source), (&accounts, body))
+            .create_missing(
+                ("account", "accounts"),
+                (&account.name, &account.source),
+                (&accounts, body),
+            )
             .await?;
         bar.inc(1);
     }
-    let known = making.known("keys").await?;
+    let known = making.ids_by_name("keys").await?;
     for key in &plan.keys {
         let body = key_body(key, &groups)?;
         if let Some(made) =
-            making.make(("key", "keys"), (&key.name, &key.source), (&known, body)).await?
+            making.create_missing(("key", "keys"), (&key.name, &key.source), (&known, body)).await?
         {
             let secret = made["secret"].as_str().unwrap_or_default();
-            bar.suspend(|| keys.take((&key.name, &id_of(&made), secret), making.outcome))?;
+            bar.suspend(|| keys.output_secret((&key.name, &id_of(&made), secret), making.outcome))?;
         }
         bar.inc(1);
     }
@@ -128,26 +134,26 @@ pub(super) async fn apply(
     Ok(())
 }
 
-struct Making<'a> {
-    desk: &'a Desk,
+struct ImportRun<'a> {
+    desk: &'a CliContext,
     source: &'a str,
-    outcome: &'a mut Outcome,
+    outcome: &'a mut ImportOutcome,
 }
 
-impl Making<'_> {
+impl ImportRun<'_> {
     /// What is there, by name.
-    async fn known(&self, route: &str) -> Result<BTreeMap<String, String>, Fail> {
+    async fn ids_by_name(&self, route: &str) -> Result<BTreeMap<String, String>, CliError> {
         let all = self.desk.admin.all(&[route], &[]).await?;
         let named = |row: &Value| Some((row["name"].as_str()?.to_owned(), id_of(row)));
         Ok(rows(&all).iter().filter_map(named).collect())
     }
 
-    async fn make(
+    async fn create_missing(
         &mut self,
         (kind, route): (&'static str, &str),
         (name, source): (&str, &str),
         (known, body): (&BTreeMap<String, String>, Value),
-    ) -> Result<Option<Value>, Fail> {
+    ) -> Result<Option<Value>, CliError> {
         if known.contains_key(name) {
             self.outcome.kept.push((kind, name.to_owned()));
             return Ok(None);
@@ -161,12 +167,12 @@ impl Making<'_> {
         let made = match self.desk.admin.post_once(&[route], &body, &key).await {
             Ok(made) => made,
             // The rest does not depend on it, and the report names it.
-            Err(Fail::Refused(why)) => {
-                self.outcome.refused.push(Left { what: format!("{kind} {name}"), why });
+            Err(CliError::Refused(why)) => {
+                self.outcome.refused.push(SkippedItem { what: format!("{kind} {name}"), why });
                 return Ok(None);
             }
             Err(fail) => {
-                return Err(Fail::Failed(format!(
+                return Err(CliError::Failed(format!(
                     "{kind} {name}: {fail}. What was made before it stays; the same command goes on from there"
                 )));
             }
@@ -180,15 +186,15 @@ fn id_of(row: &Value) -> String {
     row["id"].as_str().unwrap_or_default().to_owned()
 }
 
-fn id_of_group(groups: &BTreeMap<String, String>, name: &str) -> Result<String, Fail> {
-    groups.get(name).cloned().ok_or_else(|| Fail::Failed(format!("there is no group {name}")))
+fn find_group_id(groups: &BTreeMap<String, String>, name: &str) -> Result<String, CliError> {
+    groups.get(name).cloned().ok_or_else(|| CliError::Failed(format!("there is no group {name}")))
 }
 
 fn account_body(
-    plan: &Plan,
-    account: &Account,
+    plan: &ImportPlan,
+    account: &PlannedAccount,
     groups: &BTreeMap<String, String>,
-) -> Result<Value, Fail> {
+) -> Result<Value, CliError> {
     let mut body = json!({
         "name": account.name, "provider": account.provider, "base_url": account.base_url,
         "credential": { "type": "api_key", "value": account.api_key.expose() },
@@ -197,7 +203,8 @@ fn account_body(
         "max_concurrency": account.max_concurrency,
     });
     let named = account.groups.iter().filter(|name| *name != DEFAULT || groups.contains_key(*name));
-    let ids: Vec<String> = named.map(|name| id_of_group(groups, name)).collect::<Result<_, _>>()?;
+    let ids: Vec<String> =
+        named.map(|name| find_group_id(groups, name)).collect::<Result<_, _>>()?;
     if !ids.is_empty() {
         body["groups"] = json!(ids);
     }
@@ -207,13 +214,13 @@ fn account_body(
     Ok(body)
 }
 
-fn key_body(key: &Key, groups: &BTreeMap<String, String>) -> Result<Value, Fail> {
+fn key_body(key: &PlannedKey, groups: &BTreeMap<String, String>) -> Result<Value, CliError> {
     let mut body = json!({
         "name": key.name, "models": key.models, "enabled": key.enabled,
         "expires_at": key.expires_at, "limits": key.limits.json(),
     });
     if let Some(group) = &key.group {
-        body["group_id"] = json!(id_of_group(groups, group)?);
+        body["group_id"] = json!(find_group_id(groups, group)?);
     }
     Ok(body)
 }

@@ -8,8 +8,10 @@
 //! which hold a static key, are not exported; a list `claudeConsoleAccounts` that was added to the
 //! file by hand, in the form of that service and with keys in the clear, is read.
 
-use super::field::{Row, count, dollars, flag, list, object, rows, text, whole};
-use super::plan::{Account, Key, Limits, Plan, SUBSCRIPTION};
+use super::field::{
+    ExportRow, count, dollars, find_rows, object, read_bool, read_integer, read_list, text,
+};
+use super::plan::{ImportPlan, PlannedAccount, PlannedKey, PlannedLimits, SUBSCRIPTION};
 use baton_domain::secret::Secret;
 use serde_json::Value;
 
@@ -17,32 +19,32 @@ use serde_json::Value;
 ///
 /// # Errors
 /// Why the file is none.
-pub(super) fn plan(file: &Value) -> Result<Plan, String> {
+pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if !file["metadata"].is_object() || !file["data"].is_object() {
         return Err(
             "it has no `metadata` and `data`: make it with `node scripts/data-transfer.js export`"
                 .into(),
         );
     }
-    let mut plan = Plan::default();
-    for row in rows(file, &["/data/claudeConsoleAccounts"]) {
+    let mut plan = ImportPlan::default();
+    for row in find_rows(file, &["/data/claudeConsoleAccounts"]) {
         console(&row, &mut plan);
     }
-    for row in rows(file, &["/data/claudeAccounts"]) {
-        plan.leave(format!("account {}", name(&row)), SUBSCRIPTION);
+    for row in find_rows(file, &["/data/claudeAccounts"]) {
+        plan.skip_item(format!("account {}", row_name(&row)), SUBSCRIPTION);
     }
-    for row in rows(file, &["/data/geminiAccounts"]) {
-        plan.leave(
-            format!("account {}", name(&row)),
+    for row in find_rows(file, &["/data/geminiAccounts"]) {
+        plan.skip_item(
+            format!("account {}", row_name(&row)),
             "a Gemini account: Baton has no such upstream",
         );
     }
-    for row in rows(file, &["/data/apiKeys"]) {
-        key(&row, &mut plan);
+    for row in find_rows(file, &["/data/apiKeys"]) {
+        plan_key(&row, &mut plan);
     }
-    let admins = rows(file, &["/data/admins"]).len();
+    let admins = find_rows(file, &["/data/admins"]).len();
     if admins > 0 {
-        plan.leave(
+        plan.skip_item(
             format!("{admins} admins"),
             "Baton has one admin token; it is shown at first start",
         );
@@ -50,25 +52,25 @@ pub(super) fn plan(file: &Value) -> Result<Plan, String> {
     Ok(plan)
 }
 
-fn name(row: &Row) -> String {
+fn row_name(row: &ExportRow) -> String {
     text(row, "name").or_else(|| text(row, "id")).unwrap_or_else(|| "unnamed".to_owned())
 }
 
-fn console(row: &Row, plan: &mut Plan) {
-    let name = name(row);
+fn console(row: &ExportRow, plan: &mut ImportPlan) {
+    let name = row_name(row);
     let what = format!("account {name}");
     let (Some(base_url), Some(api_key)) = (text(row, "apiUrl"), text(row, "apiKey")) else {
-        return plan.leave(what, "it has no address or no key");
+        return plan.skip_item(what, "it has no address or no key");
     };
     // AES-CBC as `<iv in hex>:<text in hex>`, under a key that the export does not hold.
     let hex = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     if api_key.split_once(':').is_some_and(|(iv, rest)| iv.len() == 32 && hex(iv) && hex(rest)) {
-        return plan.leave(
+        return plan.skip_item(
             what,
             "its key is encrypted; put it into the file in the clear, or add the account by hand",
         );
     }
-    let mut account = Account {
+    let mut account = PlannedAccount {
         source: text(row, "id").unwrap_or_else(|| name.clone()),
         name,
         provider: "anthropic",
@@ -76,81 +78,82 @@ fn console(row: &Row, plan: &mut Plan) {
         api_key: Secret::new(api_key),
         groups: Vec::new(),
         // There, too, a smaller number comes first.
-        rank: -whole(row, "priority").unwrap_or(50),
+        rank: -read_integer(row, "priority").unwrap_or(50),
         weight: None,
-        models: list(row, "supportedModels"),
+        models: read_list(row, "supportedModels"),
         model_map: object(row, "supportedModels"),
         max_concurrency: count(row, "maxConcurrentTasks"),
-        enabled: flag(row, "isActive") != Some(false) && flag(row, "schedulable") != Some(false),
+        enabled: read_bool(row, "isActive") != Some(false)
+            && read_bool(row, "schedulable") != Some(false),
     };
     if !account.model_map.is_empty() {
         account.models = account.model_map.keys().cloned().collect();
         account.model_map.retain(|asked, served| *served != asked.as_str());
     }
     if count(row, "dailyQuota").is_some() {
-        plan.leave(format!("{what}: daily quota"), "Baton limits keys, not accounts");
+        plan.skip_item(format!("{what}: daily quota"), "Baton limits keys, not accounts");
     }
     if text(row, "proxy").is_some() {
         account.enabled = false;
-        plan.leave_proxy(&what);
+        plan.skip_proxy(&what);
     }
     plan.accounts.push(account);
 }
 
-fn key(row: &Row, plan: &mut Plan) {
-    let name = name(row);
+fn plan_key(row: &ExportRow, plan: &mut ImportPlan) {
+    let name = row_name(row);
     let what = format!("key {name}");
-    if flag(row, "isDeleted") == Some(true) {
-        return plan.leave(what, "it was deleted there");
+    if read_bool(row, "isDeleted") == Some(true) {
+        return plan.skip_item(what, "it was deleted there");
     }
-    let services = list(row, "permissions");
+    let services = read_list(row, "permissions");
     if !services.is_empty()
         && !services.iter().any(|service| service == "claude" || service == "all")
     {
-        return plan.leave(what, format!("it may use {} only", services.join(", ")));
+        return plan.skip_item(what, format!("it may use {} only", services.join(", ")));
     }
     let limits = match limits(row, &what, plan) {
         Ok(limits) => limits,
-        Err(amount) => return plan.leave(what, format!("`{amount}` is no amount of money")),
+        Err(amount) => return plan.skip_item(what, format!("`{amount}` is no amount of money")),
     };
-    losses(row, &what, plan);
-    plan.keys.push(Key {
+    report_lost_settings(row, &what, plan);
+    plan.keys.push(PlannedKey {
         source: text(row, "id").unwrap_or_else(|| name.clone()),
         name,
         group: None,
         models: Vec::new(),
         expires_at: text(row, "expiresAt"),
-        enabled: flag(row, "isActive") != Some(false),
+        enabled: read_bool(row, "isActive") != Some(false),
         limits,
     });
 }
 
-fn limits(row: &Row, what: &str, plan: &mut Plan) -> Result<Limits, String> {
+fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
     let weekly = dollars(row, "weeklyOpusCostLimit")?;
     if weekly.is_some() {
         let why = "there it counts Claude models only and may begin on another day; here it counts every model \
                    and begins on Monday 00:00 UTC";
-        plan.leave(format!("{what}: kind of weekly limit"), why);
+        plan.skip_item(format!("{what}: kind of weekly limit"), why);
     }
     let total = dollars(row, "totalCostLimit")?;
     if total.is_some() {
         let why = "the export does not say what was spent: the whole limit is free again; lower it with \
                    `baton key set --usd-total`";
-        plan.leave(format!("{what}: spend so far"), why);
+        plan.skip_item(format!("{what}: spend so far"), why);
     }
     let (window, requests) = (count(row, "rateLimitWindow"), count(row, "rateLimitRequests"));
     if requests.is_some() && window != Some(1) {
         let minutes = window.unwrap_or(0);
         let why = format!("its window is {minutes} minutes; Baton counts requests by the minute");
-        plan.leave(format!("{what}: rate limit"), why);
+        plan.skip_item(format!("{what}: rate limit"), why);
     }
     if dollars(row, "rateLimitCost")?.is_some() {
-        plan.leave(
+        plan.skip_item(
             format!("{what}: money per window"),
             "Baton counts money by day, week, month and in total",
         );
     }
-    Ok(Limits {
+    Ok(PlannedLimits {
         usd_daily: dollars(row, "dailyCostLimit")?,
         usd_weekly: weekly,
         usd_monthly: None,
@@ -161,35 +164,41 @@ fn limits(row: &Row, what: &str, plan: &mut Plan) -> Result<Limits, String> {
 }
 
 /// What a key has there and cannot have here.
-fn losses(row: &Row, what: &str, plan: &mut Plan) {
-    if flag(row, "enableModelRestriction") == Some(true)
-        && !list(row, "restrictedModels").is_empty()
+fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
+    if read_bool(row, "enableModelRestriction") == Some(true)
+        && !read_list(row, "restrictedModels").is_empty()
     {
-        let models = list(row, "restrictedModels").join(", ");
+        let models = read_list(row, "restrictedModels").join(", ");
         let why = format!(
             "there {models} are forbidden; Baton lists what is allowed: `baton key set --model`"
         );
-        plan.leave(format!("{what}: forbidden models"), why);
+        plan.skip_item(format!("{what}: forbidden models"), why);
     }
-    if flag(row, "enableClientRestriction") == Some(true) {
-        plan.leave(format!("{what}: allowed clients"), "Baton does not tell clients apart");
+    if read_bool(row, "enableClientRestriction") == Some(true) {
+        plan.skip_item(format!("{what}: allowed clients"), "Baton does not tell clients apart");
     }
     if count(row, "tokenLimit").is_some() {
-        plan.leave(format!("{what}: token limit"), "Baton limits money and requests, not tokens");
+        plan.skip_item(
+            format!("{what}: token limit"),
+            "Baton limits money and requests, not tokens",
+        );
     }
     if text(row, "expirationMode").as_deref() == Some("activation")
         && text(row, "expiresAt").is_none()
     {
         let why = "it would end some time after its first use; set an end with `baton key set --expires-at`";
-        plan.leave(format!("{what}: end"), why);
+        plan.skip_item(format!("{what}: end"), why);
     }
     let bound = ["claudeAccountId", "claudeConsoleAccountId", "bedrockAccountId"];
     if bound.iter().any(|name| text(row, name).is_some()) {
         let why =
             "it was bound to an account; it is in the default group now: `baton key set --group`";
-        plan.leave(format!("{what}: account"), why);
+        plan.skip_item(format!("{what}: account"), why);
     }
     if text(row, "userId").is_some() {
-        plan.leave(format!("{what}: owner"), "users are not carried over: `baton key set --user`");
+        plan.skip_item(
+            format!("{what}: owner"),
+            "users are not carried over: `baton key set --user`",
+        );
     }
 }

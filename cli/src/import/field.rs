@@ -5,16 +5,16 @@ use baton_domain::money::PicoUsd;
 use serde_json::{Map, Value};
 
 /// A row of an export.
-pub(super) type Row = Map<String, Value>;
+pub(super) type ExportRow = Map<String, Value>;
 
 /// The rows of a list, whatever it is wrapped in: the first of `places` that is a list.
-pub(super) fn rows(value: &Value, places: &[&str]) -> Vec<Row> {
+pub(super) fn find_rows(value: &Value, places: &[&str]) -> Vec<ExportRow> {
     let list = places.iter().find_map(|place| value.pointer(place)?.as_array());
     list.into_iter().flatten().filter_map(Value::as_object).cloned().collect()
 }
 
 /// A text that is not empty; a number reads as its digits.
-pub(super) fn text(row: &Row, name: &str) -> Option<String> {
+pub(super) fn text(row: &ExportRow, name: &str) -> Option<String> {
     match row.get(name)? {
         Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),
@@ -23,7 +23,7 @@ pub(super) fn text(row: &Row, name: &str) -> Option<String> {
 }
 
 /// A boolean, also as text or as 0 and 1.
-pub(super) fn flag(row: &Row, name: &str) -> Option<bool> {
+pub(super) fn read_bool(row: &ExportRow, name: &str) -> Option<bool> {
     match row.get(name)? {
         Value::Bool(flag) => Some(*flag),
         Value::String(text) => match text.as_str() {
@@ -37,17 +37,19 @@ pub(super) fn flag(row: &Row, name: &str) -> Option<bool> {
 }
 
 /// A whole number, also as text.
-pub(super) fn whole(row: &Row, name: &str) -> Option<i64> {
+pub(super) fn read_integer(row: &ExportRow, name: &str) -> Option<i64> {
     text(row, name)?.parse().ok()
 }
 
 /// A whole number above zero: elsewhere zero means that there is no limit.
-pub(super) fn count(row: &Row, name: &str) -> Option<u32> {
-    whole(row, name).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)
+pub(super) fn count(row: &ExportRow, name: &str) -> Option<u32> {
+    read_integer(row, name)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| *number > 0)
 }
 
 /// A list of texts: a JSON list, one inside a text, or texts between commas.
-pub(super) fn list(row: &Row, name: &str) -> Vec<String> {
+pub(super) fn read_list(row: &ExportRow, name: &str) -> Vec<String> {
     let texts = |value: &Value| -> Option<Vec<String>> {
         let items = value.as_array()?.iter().filter_map(Value::as_str);
         Some(items.map(str::to_owned).collect())
@@ -66,14 +68,14 @@ pub(super) fn list(row: &Row, name: &str) -> Vec<String> {
 }
 
 /// An object, also as JSON inside a text.
-pub(super) fn object(row: &Row, name: &str) -> Row {
+pub(super) fn object(row: &ExportRow, name: &str) -> ExportRow {
     match row.get(name) {
         Some(Value::Object(object)) => object.clone(),
         Some(Value::String(text)) => serde_json::from_str::<Value>(text)
             .ok()
             .and_then(|v| v.as_object().cloned())
             .unwrap_or_default(),
-        _ => Row::new(),
+        _ => ExportRow::new(),
     }
 }
 
@@ -81,14 +83,14 @@ pub(super) fn object(row: &Row, name: &str) -> Row {
 ///
 /// # Errors
 /// The digits, when they are no amount.
-pub(super) fn dollars(row: &Row, name: &str) -> Result<Option<PicoUsd>, String> {
+pub(super) fn dollars(row: &ExportRow, name: &str) -> Result<Option<PicoUsd>, String> {
     let Some(text) = text(row, name) else { return Ok(None) };
-    let amount = money(&text).ok_or(text)?;
+    let amount = parse_money(&text).ok_or(text)?;
     Ok(Some(amount).filter(|amount| *amount > PicoUsd::ZERO))
 }
 
 /// Reads an amount, also in scientific notation, which JSON writers use for small numbers.
-pub(super) fn money(text: &str) -> Option<PicoUsd> {
+pub(super) fn parse_money(text: &str) -> Option<PicoUsd> {
     let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() < 30)?;
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
@@ -121,7 +123,11 @@ mod tests {
     #[test]
     fn money_is_read_digit_by_digit() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(money(text).map(|amount| amount.to_string()).as_deref(), expected, "{text}");
+            assert_eq!(
+                parse_money(text).map(|amount| amount.to_string()).as_deref(),
+                expected,
+                "{text}"
+            );
         };
         check("0.1", Some("0.100000000000"));
         check("12", Some("12.000000000000"));
@@ -137,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_json_file_stay_what_they_were() {
+    fn numbers_of_a_json_file_keep_their_digits() {
         for digits in ["0.1", "99.95", "1e-7", "100", "33.333333"] {
-            let row: Row = serde_json::from_str(&format!("{{\"a\": {digits}}}")).unwrap();
-            assert_eq!(dollars(&row, "a").unwrap(), money(digits), "{digits}");
+            let row: ExportRow = serde_json::from_str(&format!("{{\"a\": {digits}}}")).unwrap();
+            assert_eq!(dollars(&row, "a").unwrap(), parse_money(digits), "{digits}");
         }
     }
 
@@ -153,11 +159,11 @@ mod tests {
         let row = row.as_object().cloned().unwrap();
         assert_eq!((count(&row, "one"), count(&row, "zero")), (Some(1), None));
         assert_eq!(
-            (flag(&row, "yes"), flag(&row, "no"), flag(&row, "gone")),
+            (read_bool(&row, "yes"), read_bool(&row, "no"), read_bool(&row, "gone")),
             (Some(true), Some(false), None)
         );
         for name in ["csv", "json", "list"] {
-            assert_eq!(list(&row, name), ["a", "b"], "{name}");
+            assert_eq!(read_list(&row, name), ["a", "b"], "{name}");
         }
         assert_eq!(object(&row, "map")["a"], "b");
         assert_eq!(text(&row, "empty"), None);

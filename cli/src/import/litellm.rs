@@ -7,8 +7,8 @@
 //! JSON with any of `model_list` (config.yaml), `keys` (the answer of `/key/list?return_full_object=true`)
 //! and `teams` (rows of `/team/list`).
 
-use super::field::{Row, count, dollars, flag, list, object, rows, text};
-use super::plan::{Account, DEFAULT, Key, Limits, Plan};
+use super::field::{ExportRow, count, dollars, find_rows, object, read_bool, read_list, text};
+use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, PlannedLimits};
 use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
 use serde_json::Value;
@@ -18,14 +18,14 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// Why the file is none.
-pub(super) fn plan(file: &Value) -> Result<Plan, String> {
+pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     let known = ["model_list", "keys", "teams"];
     if !file.is_array() && !known.iter().any(|name| file[*name].is_array()) {
         return Err(format!("it has none of {}", known.join(", ")));
     }
-    let mut plan = Plan::default();
+    let mut plan = ImportPlan::default();
     let mut teams = BTreeMap::new();
-    for row in rows(file, &["/teams"]) {
+    for row in find_rows(file, &["/teams"]) {
         let id = text(&row, "team_id").unwrap_or_default();
         let name = text(&row, "team_alias").unwrap_or_else(|| id.clone());
         plan.group(&name, &format!("LiteLLM team {id}"));
@@ -34,32 +34,32 @@ pub(super) fn plan(file: &Value) -> Result<Plan, String> {
             .any(|limit| text(&row, limit).is_some())
         {
             let why = "limits of a team are not a group's: `baton limit` or limits of its keys";
-            plan.leave(format!("team {name}: limits"), why);
+            plan.skip_item(format!("team {name}: limits"), why);
         }
         teams.insert(id, name);
     }
     deployments(file, teams.values().cloned().collect(), &mut plan);
-    let mut keys = rows(file, &["/keys"]);
+    let mut keys = find_rows(file, &["/keys"]);
     if file.is_array() {
-        keys = rows(file, &[""]);
+        keys = find_rows(file, &[""]);
     }
     for row in keys {
-        key(&row, &teams, &mut plan);
+        plan_key(&row, &teams, &mut plan);
     }
     let others =
         file["keys"].as_array().into_iter().flatten().filter(|key| key.is_string()).count();
     if others > 0 {
         let why = "the list holds hashes only: ask for `/key/list?return_full_object=true`";
-        plan.leave(format!("{others} keys"), why);
+        plan.skip_item(format!("{others} keys"), why);
     }
     Ok(plan)
 }
 
 /// One account an upstream and key: a deployment is a model of it.
-fn deployments(file: &Value, teams: Vec<String>, plan: &mut Plan) {
+fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
     let mut groups = vec![DEFAULT.to_owned()];
     groups.extend(teams);
-    for row in rows(file, &["/model_list"]) {
+    for row in find_rows(file, &["/model_list"]) {
         let asked = text(&row, "model_name").unwrap_or_default();
         let what = format!("model {asked}");
         let params = object(&row, "litellm_params");
@@ -70,7 +70,7 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut Plan) {
             "" if served.starts_with("claude") => ("anthropic", "https://api.anthropic.com"),
             "openai" => ("openai_compatible", "https://api.openai.com/v1"),
             other => {
-                plan.leave(
+                plan.skip_item(
                     what,
                     format!("its upstream is `{other}`, of which no static key is known here"),
                 );
@@ -80,25 +80,25 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut Plan) {
         let Some(api_key) = text(&params, "api_key").filter(|key| !key.starts_with("os.environ/"))
         else {
             let why = "its key is not in the file (`os.environ/…`): put it there, or add the account by hand";
-            plan.leave(what, why);
+            plan.skip_item(what, why);
             continue;
         };
         if api_key.starts_with("sk-ant-oat") {
-            plan.leave(what, super::plan::SUBSCRIPTION);
+            plan.skip_item(what, super::plan::SUBSCRIPTION);
             continue;
         }
         let base_url = text(&params, "api_base").unwrap_or_else(|| default.to_owned());
         for limit in ["rpm", "tpm"].iter().filter(|limit| text(&params, limit).is_some()) {
-            plan.leave(format!("{what}: {limit}"), "Baton limits keys, not accounts");
+            plan.skip_item(format!("{what}: {limit}"), "Baton limits keys, not accounts");
         }
-        let same = |account: &&mut Account| {
+        let same = |account: &&mut PlannedAccount| {
             account.base_url == base_url && account.api_key.expose() == api_key
         };
         if let Some(account) = plan.accounts.iter_mut().find(same) {
-            serve(account, &asked, served);
+            add_model(account, &asked, served);
             continue;
         }
-        let mut account = Account {
+        let mut account = PlannedAccount {
             source: format!("{base_url} {asked}"),
             name: format!("{provider} {asked}"),
             provider,
@@ -108,16 +108,16 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut Plan) {
             rank: 0,
             weight: count(&params, "weight"),
             models: Vec::new(),
-            model_map: Row::new(),
+            model_map: ExportRow::new(),
             max_concurrency: count(&params, "max_parallel_requests"),
             enabled: true,
         };
-        serve(&mut account, &asked, served);
+        add_model(&mut account, &asked, served);
         plan.accounts.push(account);
     }
 }
 
-fn serve(account: &mut Account, asked: &str, served: &str) {
+fn add_model(account: &mut PlannedAccount, asked: &str, served: &str) {
     if !account.models.iter().any(|model| model == asked) {
         account.models.push(asked.to_owned());
     }
@@ -126,20 +126,20 @@ fn serve(account: &mut Account, asked: &str, served: &str) {
     }
 }
 
-fn key(row: &Row, teams: &BTreeMap<String, String>, plan: &mut Plan) {
+fn plan_key(row: &ExportRow, teams: &BTreeMap<String, String>, plan: &mut ImportPlan) {
     let token = text(row, "token").unwrap_or_default();
     let name = text(row, "key_alias").or_else(|| text(row, "key_name"));
     let name = name.unwrap_or_else(|| token.chars().take(12).collect());
     let what = format!("key {name}");
     let limits = match limits(row, &what, plan) {
         Ok(limits) => limits,
-        Err(amount) => return plan.leave(what, format!("`{amount}` is no amount of money")),
+        Err(amount) => return plan.skip_item(what, format!("`{amount}` is no amount of money")),
     };
-    losses(row, &what, plan);
-    let mut models = list(row, "models");
+    report_lost_settings(row, &what, plan);
+    let mut models = read_list(row, "models");
     if models.iter().any(|model| model.starts_with("all-")) {
         if models.iter().any(|model| model == "all-team-models") {
-            plan.leave(format!("{what}: models"), "`all-team-models` became all models");
+            plan.skip_item(format!("{what}: models"), "`all-team-models` became all models");
         }
         models.clear();
     }
@@ -147,19 +147,19 @@ fn key(row: &Row, teams: &BTreeMap<String, String>, plan: &mut Plan) {
     if let Some(team) = &team {
         plan.group(team, "A LiteLLM team");
     }
-    plan.keys.push(Key {
+    plan.keys.push(PlannedKey {
         source: if token.is_empty() { name.clone() } else { token },
         name,
         group: team,
         models,
-        expires_at: text(row, "expires").map(in_utc),
-        enabled: flag(row, "blocked") != Some(true),
+        expires_at: text(row, "expires").map(with_utc_zone),
+        enabled: read_bool(row, "blocked") != Some(true),
         limits,
     });
 }
 
 /// Times without a zone are UTC there.
-fn in_utc(time: String) -> String {
+fn with_utc_zone(time: String) -> String {
     if time.parse::<jiff::Timestamp>().is_ok() {
         time
     } else {
@@ -167,11 +167,11 @@ fn in_utc(time: String) -> String {
     }
 }
 
-fn limits(row: &Row, what: &str, plan: &mut Plan) -> Result<Limits, String> {
-    let mut limits = Limits {
+fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
+    let mut limits = PlannedLimits {
         requests_per_minute: count(row, "rpm_limit"),
         concurrency: count(row, "max_parallel_requests"),
-        ..Limits::default()
+        ..PlannedLimits::default()
     };
     let Some(budget) = dollars(row, "max_budget")? else {
         if text(row, "max_budget").is_some() {
@@ -190,37 +190,40 @@ fn limits(row: &Row, what: &str, plan: &mut Plan) -> Result<Limits, String> {
             let why = format!(
                 "{budget} USD per {other} is no period of Baton's: `baton key set --usd-daily` or so"
             );
-            plan.leave(format!("{what}: budget"), why);
+            plan.skip_item(format!("{what}: budget"), why);
         }
         // What is left of it: the new key has spent nothing yet.
         None => limits.usd_total = Some((budget - spent).max(PicoUsd::ZERO)),
     }
     if period.is_some() && spent > PicoUsd::ZERO {
-        plan.leave(format!("{what}: spend so far"), "the present period begins anew");
+        plan.skip_item(format!("{what}: spend so far"), "the present period begins anew");
     }
     Ok(limits)
 }
 
 /// What a key has there and cannot have here.
-fn losses(row: &Row, what: &str, plan: &mut Plan) {
+fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     if count(row, "tpm_limit").is_some() {
-        plan.leave(format!("{what}: tpm_limit"), "Baton limits money and requests, not tokens");
+        plan.skip_item(format!("{what}: tpm_limit"), "Baton limits money and requests, not tokens");
     }
     for (name, why) in [
         ("model_max_budget", "Baton's limits count all models together"),
         ("aliases", "other names of models belong to groups: `baton group set --model-alias`"),
     ] {
         if !object(row, name).is_empty() {
-            plan.leave(format!("{what}: {name}"), why);
+            plan.skip_item(format!("{what}: {name}"), why);
         }
     }
     if text(row, "budget_id").is_some() {
-        plan.leave(
+        plan.skip_item(
             format!("{what}: shared budget"),
             "the list does not hold it: `baton key set --usd-…`",
         );
     }
     if text(row, "user_id").is_some_and(|user| user != "default_user_id") {
-        plan.leave(format!("{what}: owner"), "users are not carried over: `baton key set --user`");
+        plan.skip_item(
+            format!("{what}: owner"),
+            "users are not carried over: `baton key set --user`",
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! `baton import`: takes keys, limits, groups and accounts over from other relays. Each export is
-//! read into a [`plan`] by a pure function of its own file; [`apply`] makes it. Keys are issued anew:
+//! read into a [`parse_plan`] by a pure function of its own file; [`apply`] makes it. Keys are issued anew:
 //! the others keep hashes of theirs, and Baton's have a form of their own.
 
 mod apply;
@@ -9,23 +9,23 @@ mod litellm;
 mod new_api;
 mod plan;
 
-use crate::Fail;
-use crate::operate::{Desk, Office};
-use crate::say::{Screen, remark, rows, say};
-use apply::{Keys, Outcome};
+use crate::CliError;
+use crate::operate::{AdminTargetArgs, CliContext};
+use crate::output::{OutputPrinter, print_line, remark, rows};
+use apply::{ImportOutcome, KeyOutput};
 use clap::{Args, ValueEnum};
-use plan::{Left, Plan};
+use plan::{ImportPlan, SkippedItem};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// What is to be taken over.
 #[derive(Args)]
-pub struct Import {
+pub struct ImportArgs {
     /// The admin API
     #[command(flatten)]
-    office: Office,
+    office: AdminTargetArgs,
     /// The relay that the file comes from
-    source: Source,
+    source: ImportSource,
     /// Its export, JSON or YAML
     #[arg(long)]
     file: PathBuf,
@@ -39,7 +39,7 @@ pub struct Import {
 
 /// A relay whose exports are known.
 #[derive(ValueEnum, Clone, Copy)]
-pub enum Source {
+pub enum ImportSource {
     /// `scripts/data-transfer.js export` of claude-relay-service
     ClaudeRelayService,
     /// config.yaml and `/key/list?return_full_object=true` of LiteLLM
@@ -48,7 +48,7 @@ pub enum Source {
     NewApi,
 }
 
-impl Source {
+impl ImportSource {
     fn name(self) -> &'static str {
         match self {
             Self::ClaudeRelayService => "claude-relay-service",
@@ -57,60 +57,61 @@ impl Source {
         }
     }
 
-    fn plan(self, file: &Value) -> Result<Plan, String> {
+    fn parse_plan(self, file: &Value) -> Result<ImportPlan, String> {
         let plan = match self {
-            Self::ClaudeRelayService => crs::plan(file),
-            Self::Litellm => litellm::plan(file),
-            Self::NewApi => new_api::plan(file),
+            Self::ClaudeRelayService => crs::parse_export(file),
+            Self::Litellm => litellm::parse_export(file),
+            Self::NewApi => new_api::parse_export(file),
         };
-        plan.map(Plan::settled)
+        plan.map(ImportPlan::with_distinct_names)
     }
 }
 
 /// Reads, plans, makes and reports.
-pub(crate) async fn run(asked: Import) -> Result<(), Fail> {
+pub(crate) async fn run_import(asked: ImportArgs) -> Result<(), CliError> {
     let shown = asked.file.display();
     let text = std::fs::read_to_string(&asked.file)
-        .map_err(|error| Fail::Failed(format!("{shown}: {error}")))?;
-    let plan = asked.source.plan(
-        &parsed(&text).ok_or_else(|| Fail::Failed(format!("{shown} is neither JSON nor YAML")))?,
+        .map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let plan = asked.source.parse_plan(
+        &parse_json_or_yaml(&text)
+            .ok_or_else(|| CliError::Failed(format!("{shown} is neither JSON nor YAML")))?,
     );
     let plan = plan.map_err(|why| {
-        Fail::Failed(format!("{shown} is no export of {}: {why}", asked.source.name()))
+        CliError::Failed(format!("{shown} is no export of {}: {why}", asked.source.name()))
     })?;
     let screen = asked.office.screen();
     if asked.dry_run {
         report(screen, &planned(&plan), &plan.left);
         return Ok(());
     }
-    let desk: Desk = asked.office.enter()?;
+    let desk: CliContext = asked.office.into_context()?;
     let mut keys = match &asked.out {
-        Some(path) => Keys::into_file(path)?,
-        None if screen.json => Keys::Collected,
-        None => Keys::Shown,
+        Some(path) => KeyOutput::open_file(path)?,
+        None if screen.json => KeyOutput::Collected,
+        None => KeyOutput::Shown,
     };
-    let mut outcome = Outcome::default();
+    let mut outcome = ImportOutcome::default();
     let ended = apply::apply(&desk, asked.source.name(), &plan, (&mut keys, &mut outcome)).await;
     let refused = outcome.refused.len();
     let mut left = std::mem::take(&mut outcome.refused);
     left.extend(plan.left);
-    report(screen, &done(&outcome), &left);
+    report(screen, &imported_rows(&outcome), &left);
     if let Some(path) = &asked.out {
         remark(format!("the new keys are in {}", path.display()));
     }
     ended?;
     if refused > 0 {
         let what = "the report says why; correct the file and give the same command again";
-        return Err(Fail::Failed(format!("{refused} of them could not be made; {what}")));
+        return Err(CliError::Failed(format!("{refused} of them could not be made; {what}")));
     }
     Ok(())
 }
 
-fn parsed(text: &str) -> Option<Value> {
+fn parse_json_or_yaml(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().or_else(|| yaml_serde::from_str(text).ok())
 }
 
-fn planned(plan: &Plan) -> Vec<Value> {
+fn planned(plan: &ImportPlan) -> Vec<Value> {
     let row = |kind: &str, name: &str, detail: Value| json!({ "kind": kind, "name": name, "result": "would be made", "detail": detail });
     let groups =
         plan.groups.iter().map(|group| row("group", &group.name, json!(group.description)));
@@ -131,7 +132,7 @@ fn planned(plan: &Plan) -> Vec<Value> {
     groups.chain(accounts).chain(keys).collect()
 }
 
-fn done(outcome: &Outcome) -> Vec<Value> {
+fn imported_rows(outcome: &ImportOutcome) -> Vec<Value> {
     let made = outcome.made.iter().map(|(kind, name, id)| {
         let secret = outcome.secrets.iter().find(|(of, _)| *kind == "key" && of == name);
         let mut row = json!({ "kind": kind, "name": name, "result": "made", "detail": id });
@@ -146,7 +147,7 @@ fn done(outcome: &Outcome) -> Vec<Value> {
     made.chain(kept).collect()
 }
 
-fn report(screen: Screen, things: &[Value], left: &[Left]) {
+fn report(screen: OutputPrinter, things: &[Value], left: &[SkippedItem]) {
     let left: Vec<Value> =
         left.iter().map(|left| json!({ "what": left.what, "why": left.why })).collect();
     let whole = json!({ "data": things, "left_behind": left });
@@ -154,11 +155,11 @@ fn report(screen: Screen, things: &[Value], left: &[Left]) {
         [("kind", "/kind"), ("name", "/name"), ("result", "/result"), ("detail", "/detail")];
     screen.rows(&whole, &columns);
     if !screen.json && !left.is_empty() {
-        say("\nNot carried over, or not as it was:");
+        print_line("\nNot carried over, or not as it was:");
         screen.rows(&json!({ "data": left }), &[("what", "/what"), ("why", "/why")]);
     }
     if !screen.json && rows(&whole).is_empty() {
-        say("the file holds nothing that can be taken over");
+        print_line("the file holds nothing that can be taken over");
     }
 }
 

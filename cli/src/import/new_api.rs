@@ -7,8 +7,8 @@
 //! made from the database: `{"channels": […], "tokens": […], "options": […]}`, rows of those tables as
 //! `sqlite3 -json` or `json_agg` write them. The API's `{"data": {"items": […]}}` inside is read, too.
 
-use super::field::{Row, count, flag, list, object, rows, text, whole};
-use super::plan::{Account, DEFAULT, Key, Limits, Plan, SUBSCRIPTION};
+use super::field::{ExportRow, count, find_rows, object, read_bool, read_integer, read_list, text};
+use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, PlannedLimits, SUBSCRIPTION};
 use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
 use serde_json::Value;
@@ -22,23 +22,23 @@ const ENABLED: i64 = 1;
 ///
 /// # Errors
 /// Why the file is none.
-pub(super) fn plan(file: &Value) -> Result<Plan, String> {
+pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if file["channels"].is_null() && file["tokens"].is_null() {
         return Err("it has neither `channels` nor `tokens`: rows of those tables, as JSON".into());
     }
     let units = units(file)?;
-    let mut plan = Plan::default();
-    for row in rows(file, &["/channels", "/channels/data/items", "/channels/data"]) {
+    let mut plan = ImportPlan::default();
+    for row in find_rows(file, &["/channels", "/channels/data/items", "/channels/data"]) {
         channel(&row, &mut plan);
     }
-    for row in rows(file, &["/tokens", "/tokens/data/items", "/tokens/data"]) {
+    for row in find_rows(file, &["/tokens", "/tokens/data/items", "/tokens/data"]) {
         token(&row, units, &mut plan);
     }
     Ok(plan)
 }
 
 fn units(file: &Value) -> Result<i64, String> {
-    let options = rows(file, &["/options"]);
+    let options = find_rows(file, &["/options"]);
     let option = options.iter().find(|row| text(row, "key").as_deref() == Some("QuotaPerUnit"));
     let Some(said) = option.and_then(|row| text(row, "value")) else { return Ok(UNITS_PER_DOLLAR) };
     let whole = said.split_once('.').map_or(said.as_str(), |(whole, zeros)| {
@@ -52,82 +52,85 @@ fn units(file: &Value) -> Result<i64, String> {
 }
 
 /// What units are worth. What is finer than a pico-dollar is cut off: never more than there was.
-fn worth(quota: i64, units_per_dollar: i64) -> PicoUsd {
+fn quota_to_usd(quota: i64, units_per_dollar: i64) -> PicoUsd {
     const DOLLAR: i128 = 1_000_000_000_000;
     PicoUsd::new(i128::from(quota.max(0)) * DOLLAR / i128::from(units_per_dollar))
 }
 
-fn channel(row: &Row, plan: &mut Plan) {
+fn channel(row: &ExportRow, plan: &mut ImportPlan) {
     let id = text(row, "id").unwrap_or_default();
     let name = text(row, "name").unwrap_or_else(|| format!("channel {id}"));
     let what = format!("account {name}");
-    let (provider, default) = match whole(row, "type") {
+    let (provider, default) = match read_integer(row, "type") {
         Some(14) => ("anthropic", "https://api.anthropic.com"),
         Some(1) => ("openai_compatible", "https://api.openai.com"),
         Some(20) => ("openai_compatible", "https://openrouter.ai/api"),
         Some(43) => ("openai_compatible", "https://api.deepseek.com"),
         Some(57) => {
-            return plan
-                .leave(what, "a ChatGPT subscription login (Codex): Baton takes static keys here");
+            return plan.skip_item(
+                what,
+                "a ChatGPT subscription login (Codex): Baton takes static keys here",
+            );
         }
         Some(33 | 41) => {
-            return plan.leave(
+            return plan.skip_item(
                 what,
                 "a cloud provider's credential: add it by hand as an account of its own kind",
             );
         }
         Some(other) => {
-            return plan.leave(what, format!("channels of type {other} have no counterpart here"));
+            return plan
+                .skip_item(what, format!("channels of type {other} have no counterpart here"));
         }
-        None => return plan.leave(what, "it says no type"),
+        None => return plan.skip_item(what, "it says no type"),
     };
     let keys = text(row, "key").unwrap_or_default();
     let keys: Vec<&str> = keys.lines().map(str::trim).filter(|key| !key.is_empty()).collect();
     if keys.is_empty() || keys.iter().any(|key| key.contains("**")) {
         let why = "its key is not in the file (the API hides keys): export the table `channels`";
-        return plan.leave(what, why);
+        return plan.skip_item(what, why);
     }
-    let groups: Vec<String> = match list(row, "group") {
+    let groups: Vec<String> = match read_list(row, "group") {
         none if none.is_empty() => vec![DEFAULT.to_owned()],
         groups => groups,
     };
     for group in &groups {
         plan.group(group, "A group of new-api");
     }
-    losses(row, &what, plan);
+    report_lost_settings(row, &what, plan);
     let proxied = text(&object(row, "setting"), "proxy").is_some();
     if proxied {
-        plan.leave_proxy(&what);
+        plan.skip_proxy(&what);
     }
     for (index, key) in keys.iter().enumerate() {
         if key.starts_with("sk-ant-oat") {
-            plan.leave(what.clone(), SUBSCRIPTION);
+            plan.skip_item(what.clone(), SUBSCRIPTION);
             continue;
         }
         let numbered = if keys.len() > 1 { format!("{name} {}", index + 1) } else { name.clone() };
-        plan.accounts.push(Account {
+        plan.accounts.push(PlannedAccount {
             source: format!("channel {id} key {index}"),
             name: numbered,
             provider,
             base_url: text(row, "base_url").unwrap_or_else(|| default.to_owned()),
             api_key: Secret::new((*key).to_owned()),
             groups: groups.clone(),
-            rank: whole(row, "priority").unwrap_or(0),
+            rank: read_integer(row, "priority").unwrap_or(0),
             // A weight of 0 is an equal share there, and no share here.
             weight: count(row, "weight"),
-            models: list(row, "models"),
+            models: read_list(row, "models"),
             model_map: object(row, "model_mapping"),
             max_concurrency: None,
-            enabled: whole(row, "status") == Some(ENABLED) && !proxied,
+            enabled: read_integer(row, "status") == Some(ENABLED) && !proxied,
         });
     }
 }
 
 /// What a channel has there and cannot have here.
-fn losses(row: &Row, what: &str, plan: &mut Plan) {
+fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     for name in ["param_override", "header_override", "status_code_mapping"] {
         if !object(row, name).is_empty() {
-            plan.leave(
+            plan.skip_item(
                 format!("{what}: {name}"),
                 "Baton passes requests and answers on as they are",
             );
@@ -135,31 +138,31 @@ fn losses(row: &Row, what: &str, plan: &mut Plan) {
     }
 }
 
-fn token(row: &Row, units: i64, plan: &mut Plan) {
+fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
     let id = text(row, "id").unwrap_or_default();
     let name = text(row, "name").unwrap_or_else(|| format!("token {id}"));
     let what = format!("key {name}");
     let deleted = ["deleted_at", "DeletedAt"].iter().any(|name| text(row, name).is_some());
     if deleted {
-        return plan.leave(what, "it was deleted there");
+        return plan.skip_item(what, "it was deleted there");
     }
-    let total = if flag(row, "unlimited_quota") == Some(true) {
+    let total = if read_bool(row, "unlimited_quota") == Some(true) {
         None
     } else {
-        let Some(quota) = whole(row, "remain_quota") else {
-            return plan.leave(what, "it says no quota and not that it has none");
+        let Some(quota) = read_integer(row, "remain_quota") else {
+            return plan.skip_item(what, "it says no quota and not that it has none");
         };
-        Some(worth(quota, units))
+        Some(quota_to_usd(quota, units))
     };
-    let allowed = flag(row, "model_limits_enabled") == Some(true);
+    let allowed = read_bool(row, "model_limits_enabled") == Some(true);
     if !text(row, "allow_ips").unwrap_or_default().is_empty() {
-        plan.leave(
+        plan.skip_item(
             format!("{what}: allowed addresses"),
             "Baton does not look at clients' addresses",
         );
     }
     if text(row, "user_id").is_some() {
-        plan.leave(
+        plan.skip_item(
             format!("{what}: owner"),
             "users and their quotas are not carried over: `baton key set --user`",
         );
@@ -168,7 +171,7 @@ fn token(row: &Row, units: i64, plan: &mut Plan) {
     let group = group.filter(|group| {
         let known = group != "auto";
         if !known {
-            plan.leave(
+            plan.skip_item(
                 format!("{what}: group"),
                 "`auto` chooses a group by request; it is in the default group now",
             );
@@ -179,17 +182,17 @@ fn token(row: &Row, units: i64, plan: &mut Plan) {
         plan.group(group, "A group of new-api");
     }
     // 2 is disabled, 3 expired, 4 exhausted: the last two follow from the end and the quota.
-    let enabled = matches!(whole(row, "status"), Some(ENABLED | 3 | 4));
-    let end = whole(row, "expired_time").filter(|end| *end > 0);
+    let enabled = matches!(read_integer(row, "status"), Some(ENABLED | 3 | 4));
+    let end = read_integer(row, "expired_time").filter(|end| *end > 0);
     let end = end.and_then(|end| jiff::Timestamp::from_second(end).ok());
-    plan.keys.push(Key {
+    plan.keys.push(PlannedKey {
         source: format!("token {id}"),
         name,
         group,
-        models: if allowed { list(row, "model_limits") } else { Vec::new() },
+        models: if allowed { read_list(row, "model_limits") } else { Vec::new() },
         expires_at: end.map(|end| end.to_string()),
         enabled,
-        limits: Limits { usd_total: total, ..Limits::default() },
+        limits: PlannedLimits { usd_total: total, ..PlannedLimits::default() },
     });
 }
 
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn quota_becomes_money_exactly() {
         let check = |quota, units, expected: &str| {
-            assert_eq!(worth(quota, units).to_string(), expected, "{quota} of {units}");
+            assert_eq!(quota_to_usd(quota, units).to_string(), expected, "{quota} of {units}");
         };
         check(500_000, UNITS_PER_DOLLAR, "1.000000000000");
         check(1, UNITS_PER_DOLLAR, "0.000002000000");

@@ -13,22 +13,22 @@ workload identity";
 
 /// Everything that will be made, in the order in which it depends on each other.
 #[derive(Default)]
-pub(super) struct Plan {
-    pub(super) groups: Vec<Group>,
-    pub(super) accounts: Vec<Account>,
-    pub(super) keys: Vec<Key>,
+pub(super) struct ImportPlan {
+    pub(super) groups: Vec<PlannedGroup>,
+    pub(super) accounts: Vec<PlannedAccount>,
+    pub(super) keys: Vec<PlannedKey>,
     /// What is not carried over, or not as it was.
-    pub(super) left: Vec<Left>,
+    pub(super) left: Vec<SkippedItem>,
 }
 
 /// A group of accounts.
-pub(super) struct Group {
+pub(super) struct PlannedGroup {
     pub(super) name: String,
     pub(super) description: String,
 }
 
 /// An account with a static key.
-pub(super) struct Account {
+pub(super) struct PlannedAccount {
     /// What it is called in the export: never changes, so an import can be repeated.
     pub(super) source: String,
     pub(super) name: String,
@@ -48,7 +48,7 @@ pub(super) struct Account {
 
 /// A key, to be issued anew.
 #[derive(Default)]
-pub(super) struct Key {
+pub(super) struct PlannedKey {
     /// As of an account.
     pub(super) source: String,
     pub(super) name: String,
@@ -56,12 +56,12 @@ pub(super) struct Key {
     pub(super) models: Vec<String>,
     pub(super) expires_at: Option<String>,
     pub(super) enabled: bool,
-    pub(super) limits: Limits,
+    pub(super) limits: PlannedLimits,
 }
 
 /// A key's limits, in Baton's own units.
 #[derive(Default, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct PlannedLimits {
     pub(super) usd_daily: Option<PicoUsd>,
     pub(super) usd_weekly: Option<PicoUsd>,
     pub(super) usd_monthly: Option<PicoUsd>,
@@ -72,42 +72,43 @@ pub(super) struct Limits {
 
 /// Something that stays behind.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Left {
+pub(super) struct SkippedItem {
     /// What it is: `key ci`, `account main`.
     pub(super) what: String,
     /// Why, and what to do.
     pub(super) why: String,
 }
 
-impl Plan {
-    pub(super) fn leave(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.left.push(Left { what: what.into(), why: why.into() });
+impl ImportPlan {
+    pub(super) fn skip_item(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.left.push(SkippedItem { what: what.into(), why: why.into() });
     }
 
     /// An account that there goes through a proxy must not go without one here unasked.
-    pub(super) fn leave_proxy(&mut self, what: &str) {
+    pub(super) fn skip_proxy(&mut self, what: &str) {
         let why = "the account is switched off until its proxy is decided on: `baton account set --proxy-url … \
                    --enabled true`";
-        self.leave(format!("{what}: proxy"), why);
+        self.skip_item(format!("{what}: proxy"), why);
     }
 
     /// Names a group once.
     pub(super) fn group(&mut self, name: &str, description: &str) {
         if name != DEFAULT && self.groups.iter().all(|group| group.name != name) {
-            self.groups.push(Group { name: name.to_owned(), description: description.to_owned() });
+            self.groups
+                .push(PlannedGroup { name: name.to_owned(), description: description.to_owned() });
         }
     }
 
     /// The plan in its final form: names are made distinct, so that each says which thing is meant
     /// when an import is repeated; ranks become priorities.
-    pub(super) fn settled(mut self) -> Self {
+    pub(super) fn with_distinct_names(mut self) -> Self {
         distinct(self.accounts.iter_mut().map(|account| &mut account.name));
         distinct(self.keys.iter_mut().map(|key| &mut key.name));
         self
     }
 
     /// An account's priority: Baton uses the smallest first.
-    pub(super) fn priority(&self, account: &Account) -> usize {
+    pub(super) fn priority(&self, account: &PlannedAccount) -> usize {
         let above =
             self.accounts.iter().map(|other| other.rank).filter(|rank| *rank > account.rank);
         above.collect::<BTreeSet<i64>>().len()
@@ -131,7 +132,7 @@ fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
     }
 }
 
-impl Limits {
+impl PlannedLimits {
     /// The API's form.
     pub(super) fn json(&self) -> Value {
         let mut map = Map::new();
@@ -166,10 +167,10 @@ mod tests {
 
     #[test]
     fn limits_are_written_in_the_apis_form() {
-        let limits = Limits {
+        let limits = PlannedLimits {
             usd_daily: Some(PicoUsd::from_micros(1_500_000)),
             concurrency: Some(2),
-            ..Limits::default()
+            ..PlannedLimits::default()
         };
         let expected = serde_json::json!({"usd_daily": "1.500000000000", "concurrency": 2});
         assert_eq!(limits.json(), expected);

@@ -1,31 +1,31 @@
 //! What becomes of the exports under `tests/fixtures/import`: everything that was in them is carried
 //! over or named with a reason.
 
-use super::plan::{Account, Key, Plan, SUBSCRIPTION};
-use super::{Source, parsed};
+use super::plan::{ImportPlan, PlannedAccount, PlannedKey, SUBSCRIPTION};
+use super::{ImportSource, parse_json_or_yaml};
 use serde_json::{Value, json};
 
-fn plan(source: Source, text: &str) -> Plan {
-    source.plan(&parsed(text).unwrap()).unwrap()
+fn plan(source: ImportSource, text: &str) -> ImportPlan {
+    source.parse_plan(&parse_json_or_yaml(text).unwrap()).unwrap()
 }
 
-fn key<'a>(plan: &'a Plan, name: &str) -> &'a Key {
+fn key<'a>(plan: &'a ImportPlan, name: &str) -> &'a PlannedKey {
     plan.keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("no key {name}"))
 }
 
-fn account<'a>(plan: &'a Plan, name: &str) -> &'a Account {
+fn account<'a>(plan: &'a ImportPlan, name: &str) -> &'a PlannedAccount {
     let mut accounts = plan.accounts.iter();
     accounts.find(|account| account.name == name).unwrap_or_else(|| panic!("no account {name}"))
 }
 
 /// The limits of a key, without the zeros at the end of an amount.
-fn limits(plan: &Plan, name: &str) -> Value {
+fn limits(plan: &ImportPlan, name: &str) -> Value {
     let text = key(plan, name).limits.json().to_string().replace("0000000000\"", "\"");
     serde_json::from_str(&text).expect("JSON")
 }
 
 #[track_caller]
-fn left(plan: &Plan, expected: &[&str]) {
+fn left(plan: &ImportPlan, expected: &[&str]) {
     let what: Vec<&str> = plan.left.iter().map(|left| left.what.as_str()).collect();
     assert_eq!(what, expected);
     assert!(plan.left.iter().all(|left| left.why.len() > 10), "{:?}", plan.left);
@@ -34,7 +34,7 @@ fn left(plan: &Plan, expected: &[&str]) {
 #[test]
 fn claude_relay_service() {
     let text = include_str!("../../../tests/fixtures/import/claude-relay-service.json");
-    let plan = plan(Source::ClaudeRelayService, text);
+    let plan = plan(ImportSource::ClaudeRelayService, text);
     let expected = json!({
         "concurrency": 4,
         "requests_per_minute": 30,
@@ -81,7 +81,8 @@ fn claude_relay_service() {
 
 #[test]
 fn litellm() {
-    let plan = plan(Source::Litellm, include_str!("../../../tests/fixtures/import/litellm.yaml"));
+    let plan =
+        plan(ImportSource::Litellm, include_str!("../../../tests/fixtures/import/litellm.yaml"));
     let groups: Vec<&str> = plan.groups.iter().map(|group| group.name.as_str()).collect();
     assert_eq!(groups, ["platform"]);
     let check = |name: &str, expected: Value| assert_eq!(limits(&plan, name), expected, "{name}");
@@ -124,7 +125,8 @@ fn litellm() {
 
 #[test]
 fn new_api() {
-    let plan = plan(Source::NewApi, include_str!("../../../tests/fixtures/import/new-api.json"));
+    let plan =
+        plan(ImportSource::NewApi, include_str!("../../../tests/fixtures/import/new-api.json"));
     let groups: Vec<&str> = plan.groups.iter().map(|group| group.name.as_str()).collect();
     assert_eq!(groups, ["vip"]);
     // 1,234,567 units of 1/500,000 dollar.
@@ -173,19 +175,23 @@ fn new_api() {
 }
 
 #[test]
-fn a_file_of_something_else_is_refused() {
-    for source in [Source::ClaudeRelayService, Source::Litellm, Source::NewApi] {
+fn unknown_export_format_is_refused() {
+    for source in [ImportSource::ClaudeRelayService, ImportSource::Litellm, ImportSource::NewApi] {
         for text in ["{}", "a: b", "null", "\"text\""] {
-            assert!(source.plan(&parsed(text).unwrap()).is_err(), "{} {text}", source.name());
+            assert!(
+                source.parse_plan(&parse_json_or_yaml(text).unwrap()).is_err(),
+                "{} {text}",
+                source.name()
+            );
         }
     }
 }
 
 #[test]
-fn the_worth_of_a_unit_is_the_exports_own() {
+fn quota_units_use_the_rate_of_the_export() {
     let text = r#"{"options": [{"key": "QuotaPerUnit", "value": "1000"}], "tokens":
         {"data": {"items": [{"id": 1, "name": "a", "status": 1, "remain_quota": 1500}]}}}"#;
-    assert_eq!(limits(&plan(Source::NewApi, text), "a"), json!({"usd_total":"1.50"}));
+    assert_eq!(limits(&plan(ImportSource::NewApi, text), "a"), json!({"usd_total":"1.50"}));
     let odd = text.replace("\"1000\"", "\"0.5\"");
-    assert!(Source::NewApi.plan(&parsed(&odd).unwrap()).is_err());
+    assert!(ImportSource::NewApi.parse_plan(&parse_json_or_yaml(&odd).unwrap()).is_err());
 }

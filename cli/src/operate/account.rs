@@ -1,11 +1,11 @@
 //! `baton account`: upstream accounts.
 
-use super::body::Body;
-use super::names::{ACCOUNT, GROUP};
-use super::{Desk, Sure, all_of_stdin, first_line_of_stdin};
-use crate::Fail;
-use crate::environment::Environment;
-use crate::say::{say, text};
+use super::json_body::JsonBody;
+use super::resource_names::{ACCOUNT, GROUP};
+use super::{CliContext, ConfirmationArg, read_stdin, read_stdin_line};
+use crate::CliError;
+use crate::environment::ShellEnvironment;
+use crate::output::{print_line, text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ pub enum AccountCommand {
         account: String,
         /// Consent
         #[command(flatten)]
-        sure: Sure,
+        sure: ConfirmationArg,
     },
     /// Make one free call with an account's credential and tell the result
     Test {
@@ -142,60 +142,68 @@ const COLUMNS: [(&str, &str); 9] = [
     ("utilisation", "/utilisation"),
 ];
 
-pub(crate) async fn run(desk: &Desk, what: AccountCommand) -> Result<(), Fail> {
+pub(crate) async fn run_account_command(
+    desk: &CliContext,
+    what: AccountCommand,
+) -> Result<(), CliError> {
     match what {
         AccountCommand::Add { name, api_key, credential, fields } => {
             let is_other = credential.is_some() || fields.region.is_some();
-            let environment = || anthropic_key(fields.provider.as_deref(), &Environment::read());
+            let environment =
+                || anthropic_key(fields.provider.as_deref(), &ShellEnvironment::from_process());
             let api_key = api_key.filter(|_| !is_other);
             let api_key = api_key.or_else(|| environment().filter(|_| !is_other));
-            let given = Given { api_key, credential };
+            let given = CredentialArgs { api_key, credential };
             if given.api_key.is_none() && !is_other {
-                return Err(Fail::Usage("say --api-key, or --credential for another kind".into()));
+                return Err(CliError::Usage(
+                    "say --api-key, or --credential for another kind".into(),
+                ));
             }
-            desk.add(ACCOUNT, &body(desk, Some(name), given, fields).await?).await
+            desk.add(ACCOUNT, &account_body(desk, Some(name), given, fields).await?).await
         }
-        AccountCommand::List => desk.list(ACCOUNT, &COLUMNS).await,
-        AccountCommand::Show { account } => desk.show(ACCOUNT, &account).await,
+        AccountCommand::List => desk.list_resources(ACCOUNT, &COLUMNS).await,
+        AccountCommand::Show { account } => desk.show_resource(ACCOUNT, &account).await,
         AccountCommand::Set { account, name, api_key, credential, fields } => {
-            let given = Given { api_key, credential };
-            desk.change(ACCOUNT, &account, &body(desk, name, given, fields).await?).await
+            let given = CredentialArgs { api_key, credential };
+            desk.change(ACCOUNT, &account, &account_body(desk, name, given, fields).await?).await
         }
-        AccountCommand::Remove { account, sure } => desk.remove(ACCOUNT, &account, sure).await,
+        AccountCommand::Remove { account, sure } => {
+            desk.remove_resource(ACCOUNT, &account, sure).await
+        }
         AccountCommand::Test { account } => test(desk, &account).await,
-        AccountCommand::Reset { account } => act(desk, &account, "reset").await,
-        AccountCommand::Refresh { account } => act(desk, &account, "refresh").await,
+        AccountCommand::Reset { account } => run_account_action(desk, &account, "reset").await,
+        AccountCommand::Refresh { account } => run_account_action(desk, &account, "refresh").await,
     }
 }
 
 /// The key that the environment has for Anthropic's API. It is sent to no other vendor.
-fn anthropic_key(provider: Option<&str>, environment: &Environment) -> Option<String> {
+fn anthropic_key(provider: Option<&str>, environment: &ShellEnvironment) -> Option<String> {
     let is_anthropic = provider.is_none_or(|provider| provider == "anthropic");
     let key = environment.client_api_key.as_ref().filter(|_| is_anthropic);
     key.map(|key| key.expose().to_owned())
 }
 
 /// A credential as it was said.
-struct Given {
+struct CredentialArgs {
     api_key: Option<String>,
     credential: Option<String>,
 }
 
-async fn body(
-    desk: &Desk,
+async fn account_body(
+    desk: &CliContext,
     name: Option<String>,
-    given: Given,
+    given: CredentialArgs,
     fields: AccountFields,
-) -> Result<Value, Fail> {
+) -> Result<Value, CliError> {
     if fields.key_header.is_some() && given.api_key.is_none() {
-        return Err(Fail::Usage("--key-header says where --api-key goes: say both".into()));
+        return Err(CliError::Usage("--key-header says where --api-key goes: say both".into()));
     }
     let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {
-        (Some(text), _) => Some(other_credential(text)?),
+        (Some(text), _) => Some(read_credential(text)?),
         (None, Some(key)) => Some(credential(key, fields.key_header)?),
         (None, None) => None,
     };
-    let body = Body::default()
+    let body = JsonBody::default()
         .set("name", name)
         .set("provider", fields.provider)
         .set("base_url", fields.base_url)
@@ -210,51 +218,55 @@ async fn body(
         .set_number("max_concurrency", fields.max_concurrency)?
         .set_or_empty("proxy_url", fields.proxy_url)
         .set("enabled", fields.enabled);
-    Ok(body.done())
+    Ok(body.into_value())
 }
 
-fn credential(key: String, header: Option<String>) -> Result<Value, Fail> {
-    let value = if key == "-" { first_line_of_stdin()? } else { key };
-    let credential = Body::default().set("type", Some("api_key")).set("value", Some(value));
-    Ok(credential.set("header", header).done())
+fn credential(key: String, header: Option<String>) -> Result<Value, CliError> {
+    let value = if key == "-" { read_stdin_line()? } else { key };
+    let credential = JsonBody::default().set("type", Some("api_key")).set("value", Some(value));
+    Ok(credential.set("header", header).into_value())
 }
 
 /// A role of AWS, as `--credential` would say it.
 fn aws(fields: &AccountFields) -> Option<String> {
     let region = fields.region.clone()?;
-    let role = Body::default().set("type", Some("aws")).set("region", Some(region));
+    let role = JsonBody::default().set("type", Some("aws")).set("region", Some(region));
     let role = role.set("role_arn", fields.role_arn.clone());
-    Some(role.set("external_id", fields.external_id.clone()).done().to_string())
+    Some(role.set("external_id", fields.external_id.clone()).into_value().to_string())
 }
 
-fn other_credential(said: String) -> Result<Value, Fail> {
-    let text = if said == "-" { all_of_stdin()? } else { said };
+fn read_credential(said: String) -> Result<Value, CliError> {
+    let text = if said == "-" { read_stdin()? } else { said };
     // The text may hold a secret, so it is not repeated.
     serde_json::from_str(&text).map_err(|_| {
-        Fail::Usage(
+        CliError::Usage(
             "--credential: this is not JSON; see \"Credential\" in the API reference".to_owned(),
         )
     })
 }
 
-async fn test(desk: &Desk, account: &str) -> Result<(), Fail> {
+async fn test(desk: &CliContext, account: &str) -> Result<(), CliError> {
     let id = desk.id(ACCOUNT, account).await?;
     let result = desk.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
     let message = text(&result["message"]);
-    desk.screen.show(&result, || say(format!("account {account}: {message}")));
+    desk.screen.show(&result, || print_line(format!("account {account}: {message}")));
     match result["ok"].as_bool() {
         Some(true) => Ok(()),
-        Some(false) => Err(Fail::Failed(format!("account {account} cannot be used"))),
-        None => Err(Fail::Failed(format!(
+        Some(false) => Err(CliError::Failed(format!("account {account} cannot be used"))),
+        None => Err(CliError::Failed(format!(
             "nothing shows whether account {account}'s credential is good"
         ))),
     }
 }
 
-async fn act(desk: &Desk, account: &str, action: &str) -> Result<(), Fail> {
+async fn run_account_action(
+    desk: &CliContext,
+    account: &str,
+    action: &str,
+) -> Result<(), CliError> {
     let id = desk.id(ACCOUNT, account).await?;
     let after = desk.admin.post(&[ACCOUNT.route, &id, action], &json!({})).await?;
     let status = text(&after["status"]);
-    desk.screen.show(&after, || say(format!("account {account} is {status}")));
+    desk.screen.show(&after, || print_line(format!("account {account} is {status}")));
     Ok(())
 }

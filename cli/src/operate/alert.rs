@@ -1,9 +1,9 @@
 //! `baton alert`: where operators are told of limits and accounts, and whether it arrives.
 
-use super::body::{Body, NONE};
-use super::{Desk, all_of_stdin};
-use crate::Fail;
-use crate::say::{say, text};
+use super::json_body::{JsonBody, NONE};
+use super::{CliContext, read_stdin};
+use crate::CliError;
+use crate::output::{print_line, text};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub enum AlertCommand {
     /// Show where alerts go and which ones have not arrived
     Show,
     /// Set where alerts go; what is not named stays as it is
-    Set(Box<Settings>),
+    Set(Box<AlertArgs>),
     /// Send one and wait until it has arrived
     Test {
         /// Do not wait
@@ -31,13 +31,13 @@ pub enum AlertCommand {
 
 /// Where alerts go.
 #[derive(Args)]
-pub struct Settings {
+pub struct AlertArgs {
     /// The webhook's address; `-` reads it from standard input, `none` takes it away
     #[arg(long)]
     webhook: Option<String>,
     /// What the webhook takes
     #[arg(long, value_enum)]
-    form: Option<Form>,
+    form: Option<WebhookFormatArg>,
     /// A share of a money limit that is told, in percent; may be repeated; `none` tells no share
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     threshold: Vec<String>,
@@ -51,18 +51,21 @@ pub struct Settings {
 
 /// What a webhook takes.
 #[derive(Clone, Copy, ValueEnum)]
-enum Form {
+enum WebhookFormatArg {
     /// The alert itself
     Json,
     /// An incoming webhook of Slack
     Slack,
 }
 
-pub(crate) async fn run(desk: &Desk, what: AlertCommand) -> Result<(), Fail> {
+pub(crate) async fn run_alert_command(
+    desk: &CliContext,
+    what: AlertCommand,
+) -> Result<(), CliError> {
     match what {
         AlertCommand::Show => {
             let now = desk.admin.get(&[ROUTE], &[]).await?;
-            desk.screen.show(&now, || show(&now));
+            desk.screen.show(&now, || show_settings(&now));
             Ok(())
         }
         AlertCommand::Set(settings) => set(desk, *settings).await,
@@ -70,57 +73,62 @@ pub(crate) async fn run(desk: &Desk, what: AlertCommand) -> Result<(), Fail> {
     }
 }
 
-fn show(now: &Value) {
-    say(format!("webhook at      {} ({})", text(&now["url_host"]), text(&now["form"])));
-    say(format!("SNS topic       {}", text(&now["sns_topic_arn"])));
+fn show_settings(now: &Value) {
+    print_line(format!("webhook at      {} ({})", text(&now["url_host"]), text(&now["form"])));
+    print_line(format!("SNS topic       {}", text(&now["sns_topic_arn"])));
     let shares: Vec<String> =
         now["thresholds"].as_array().into_iter().flatten().map(text).collect();
-    say(format!("shares told     {} %", shares.join(", ")));
+    print_line(format!("shares told     {} %", shares.join(", ")));
     let waiting = now["waiting"].as_array().map_or(&[][..], Vec::as_slice);
-    say(format!("not yet arrived {}", waiting.len()));
+    print_line(format!("not yet arrived {}", waiting.len()));
     for one in waiting {
         let (channel, words, tries) = (text(&one["channel"]), text(&one["text"]), &one["tries"]);
-        say(format!("  {channel}, tried {tries} times ({}): {words}", text(&one["last_error"])));
+        print_line(format!(
+            "  {channel}, tried {tries} times ({}): {words}",
+            text(&one["last_error"])
+        ));
     }
 }
 
-async fn set(desk: &Desk, what: Settings) -> Result<(), Fail> {
-    let piped = |said: String| if said == "-" { all_of_stdin() } else { Ok(said) };
+async fn set(desk: &CliContext, what: AlertArgs) -> Result<(), CliError> {
+    let piped = |said: String| if said == "-" { read_stdin() } else { Ok(said) };
     if what.signing_secret && what.webhook.as_deref() == Some("-") {
         let message = "standard input is one thing only: --webhook - or --signing-secret";
-        return Err(Fail::Usage(message.to_owned()));
+        return Err(CliError::Usage(message.to_owned()));
     }
-    let said = Body::default()
+    let said = JsonBody::default()
         .set_or_empty("url", what.webhook.map(piped).transpose()?)
         .set(
             "form",
             what.form.map(|form| match form {
-                Form::Json => "json",
-                Form::Slack => "slack",
+                WebhookFormatArg::Json => "json",
+                WebhookFormatArg::Slack => "slack",
             }),
         )
         .set("thresholds", thresholds(&what.threshold)?)
         .set_or_empty("sns_topic_arn", what.sns_topic)
-        .set("signing_secret", what.signing_secret.then(all_of_stdin).transpose()?);
+        .set("signing_secret", what.signing_secret.then(read_stdin).transpose()?);
     if said.is_empty() {
-        return Err(Fail::Usage("say what to change; `baton alert set --help` lists it".into()));
+        return Err(CliError::Usage(
+            "say what to change; `baton alert set --help` lists it".into(),
+        ));
     }
     let before = desk.admin.get(&[ROUTE], &[]).await?;
-    let after = desk.admin.put_of(&before, &[ROUTE], &said.done()).await?;
+    let after = desk.admin.put_versioned(&before, &[ROUTE], &said.into_value()).await?;
     desk.screen.show(&after, || {
-        show(&after);
+        show_settings(&after);
         if let Some(made) = after["signing_secret"].as_str() {
-            say(format!("\ncalls are signed with {made}, which is shown this once"));
+            print_line(format!("\ncalls are signed with {made}, which is shown this once"));
         }
     });
     Ok(())
 }
 
-fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, Fail> {
+fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, CliError> {
     let number = |said: &String| {
         let digits = said.trim_end_matches('%').trim();
         digits.parse::<u32>().map_err(|_| {
-            Fail::Usage(format!("--threshold takes percent or `{NONE}`, not `{said}`"))
+            CliError::Usage(format!("--threshold takes percent or `{NONE}`, not `{said}`"))
         })
     };
     match said {
@@ -131,10 +139,10 @@ fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, Fail> {
 }
 
 /// Sends an alert; fails when a channel does not take it.
-async fn test(desk: &Desk, no_wait: bool) -> Result<(), Fail> {
+async fn test(desk: &CliContext, no_wait: bool) -> Result<(), CliError> {
     let sent = desk.admin.post(&[ROUTE, "test"], &json!({})).await?;
     if no_wait {
-        desk.screen.show(&sent, || say(text(&sent["message"])));
+        desk.screen.show(&sent, || print_line(text(&sent["message"])));
         return Ok(());
     }
     let begun = Instant::now();
@@ -143,16 +151,16 @@ async fn test(desk: &Desk, no_wait: bool) -> Result<(), Fail> {
         let mut ours = now["waiting"].as_array().into_iter().flatten();
         let mut ours = ours.by_ref().filter(|one| one["id"] == sent["id"]).peekable();
         if ours.peek().is_none() {
-            desk.screen.show(&sent, || say("it has arrived"));
+            desk.screen.show(&sent, || print_line("it has arrived"));
             return Ok(());
         }
         if let Some(failed) = ours.find(|one| !one["last_error"].is_null()) {
             let (channel, why) = (text(&failed["channel"]), text(&failed["last_error"]));
-            return Err(Fail::Failed(format!("{channel}: {why}; it is tried again for a day")));
+            return Err(CliError::Failed(format!("{channel}: {why}; it is tried again for a day")));
         }
         if begun.elapsed() > PATIENCE {
             let message = "it was not sent: refresh does not run (its log says why)";
-            return Err(Fail::Failed(message.to_owned()));
+            return Err(CliError::Failed(message.to_owned()));
         }
         tokio::time::sleep(PAUSE).await;
     }

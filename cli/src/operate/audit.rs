@@ -1,8 +1,8 @@
 //! `baton audit`: who changed what.
 
-use super::Desk;
-use crate::Fail;
-use crate::say::remark;
+use super::CliContext;
+use crate::CliError;
+use crate::output::remark;
 use clap::Subcommand;
 
 /// What can be asked of the audit trail.
@@ -31,13 +31,16 @@ pub enum AuditCommand {
 const COLUMNS: [(&str, &str); 4] =
     [("at", "/at"), ("actor", "/actor"), ("action", "/action"), ("target", "/target")];
 
-pub(crate) async fn run(desk: &Desk, what: AuditCommand) -> Result<(), Fail> {
+pub(crate) async fn run_audit_command(
+    desk: &CliContext,
+    what: AuditCommand,
+) -> Result<(), CliError> {
     let AuditCommand::List { limit, actor, target, action, from } = what;
     let said = [("actor", actor), ("target", target), ("action", action), ("from", from)];
     let query: Vec<(&str, &str)> =
         said.iter().filter_map(|(name, said)| Some((*name, said.as_deref()?))).collect();
     let max = if limit == 0 { usize::MAX } else { limit };
-    let answer = desk.admin.some(&["audit"], &query, max).await?;
+    let answer = desk.admin.get_pages(&["audit"], &query, max).await?;
     desk.screen.rows(&answer, &COLUMNS);
     if !answer["next_cursor"].is_null() {
         remark(format!("there are more than {max}; --limit shows them"));

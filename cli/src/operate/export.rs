@@ -1,21 +1,21 @@
 //! `baton usage export`: one row a request, as a file. The API writes the rows; here they are only
 //! brought to their place.
 
-use super::Desk;
-use super::names::{ACCOUNT, KEY};
-use super::usage::Query;
-use crate::Fail;
-use crate::say::remark;
+use super::CliContext;
+use super::resource_names::{ACCOUNT, KEY};
+use super::usage::QueryString;
+use crate::CliError;
+use crate::output::remark;
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What is asked of an export.
 #[derive(Args)]
-pub struct Export {
+pub struct ExportArgs {
     /// How rows are written
-    #[arg(long, value_enum, default_value_t = Format::Csv)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ExportFormatArg::Csv)]
+    format: ExportFormatArg,
     /// First day or time [default: 30 days ago]
     #[arg(long)]
     from: Option<String>,
@@ -41,7 +41,7 @@ pub struct Export {
 
 /// How rows are written.
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+enum ExportFormatArg {
     /// Comma-separated, with a head
     Csv,
     /// A JSON object a line
@@ -50,7 +50,7 @@ enum Format {
     Parquet,
 }
 
-impl Format {
+impl ExportFormatArg {
     fn name(self) -> &'static str {
         match self {
             Self::Csv => "csv",
@@ -60,8 +60,8 @@ impl Format {
     }
 }
 
-pub(super) async fn export(desk: &Desk, what: Export) -> Result<(), Fail> {
-    let query = Query::default()
+pub(super) async fn export(desk: &CliContext, what: ExportArgs) -> Result<(), CliError> {
+    let query = QueryString::default()
         .and("format", Some(what.format.name().to_owned()))
         .and("from", what.from)
         .and("to", what.to)
@@ -75,11 +75,11 @@ pub(super) async fn export(desk: &Desk, what: Export) -> Result<(), Fail> {
     let Some(file) = what.out else {
         let mut screen = std::io::stdout().lock();
         desk.admin.download(&path, &query.pairs(), &mut screen).await?;
-        return screen.flush().map_err(Fail::because);
+        return screen.flush().map_err(CliError::from_cause);
     };
     // Until it is whole it has another name.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let failed = |error| Fail::Failed(format!("{}: {error}", file.display()));
+    let failed = |error| CliError::Failed(format!("{}: {error}", file.display()));
     let mut draft = tempfile::Builder::new()
         .prefix(".baton-export-")
         .tempfile_in(folder.unwrap_or(Path::new(".")))

@@ -1,9 +1,9 @@
 //! `baton group`: groups of accounts.
 
-use super::body::Body;
-use super::names::GROUP;
-use super::{Desk, Sure};
-use crate::Fail;
+use super::json_body::JsonBody;
+use super::resource_names::GROUP;
+use super::{CliContext, ConfirmationArg};
+use crate::CliError;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub enum GroupCommand {
         group: String,
         /// Consent
         #[command(flatten)]
-        sure: Sure,
+        sure: ConfirmationArg,
     },
 }
 
@@ -65,23 +65,28 @@ pub struct GroupFields {
 const COLUMNS: [(&str, &str); 4] =
     [("id", "/id"), ("name", "/name"), ("description", "/description"), ("enabled", "/enabled")];
 
-pub(crate) async fn run(desk: &Desk, what: GroupCommand) -> Result<(), Fail> {
+pub(crate) async fn run_group_command(
+    desk: &CliContext,
+    what: GroupCommand,
+) -> Result<(), CliError> {
     match what {
-        GroupCommand::Add { name, fields } => desk.add(GROUP, &body(Some(name), &fields)?).await,
-        GroupCommand::List => desk.list(GROUP, &COLUMNS).await,
-        GroupCommand::Show { group } => desk.show(GROUP, &group).await,
-        GroupCommand::Set { group, name, fields } => {
-            desk.change(GROUP, &group, &body(name, &fields)?).await
+        GroupCommand::Add { name, fields } => {
+            desk.add(GROUP, &group_body(Some(name), &fields)?).await
         }
-        GroupCommand::Remove { group, sure } => desk.remove(GROUP, &group, sure).await,
+        GroupCommand::List => desk.list_resources(GROUP, &COLUMNS).await,
+        GroupCommand::Show { group } => desk.show_resource(GROUP, &group).await,
+        GroupCommand::Set { group, name, fields } => {
+            desk.change(GROUP, &group, &group_body(name, &fields)?).await
+        }
+        GroupCommand::Remove { group, sure } => desk.remove_resource(GROUP, &group, sure).await,
     }
 }
 
-fn body(name: Option<String>, fields: &GroupFields) -> Result<Value, Fail> {
-    let body = Body::default()
+fn group_body(name: Option<String>, fields: &GroupFields) -> Result<Value, CliError> {
+    let body = JsonBody::default()
         .set("name", name)
         .set("description", fields.description.clone())
         .set_pairs(("model_aliases", "--model-alias"), &fields.model_alias)?
         .set("enabled", fields.enabled);
-    Ok(body.done())
+    Ok(body.into_value())
 }

@@ -1,10 +1,10 @@
 //! `baton key`: keys for people and pipelines.
 
-use super::body::Body;
-use super::names::{GROUP, KEY, USER};
-use super::{Desk, Sure};
-use crate::Fail;
-use crate::say::{say, text};
+use super::json_body::JsonBody;
+use super::resource_names::{GROUP, KEY, USER};
+use super::{CliContext, ConfirmationArg};
+use crate::CliError;
+use crate::output::{print_line, text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ pub enum KeyCommand {
         key: String,
         /// Consent
         #[command(flatten)]
-        sure: Sure,
+        sure: ConfirmationArg,
     },
 }
 
@@ -113,25 +113,25 @@ const COLUMNS: [(&str, &str); 8] = [
     ("enabled", "/enabled"),
 ];
 
-pub(crate) async fn run(desk: &Desk, what: KeyCommand) -> Result<(), Fail> {
+pub(crate) async fn run_key_command(desk: &CliContext, what: KeyCommand) -> Result<(), CliError> {
     match what {
         KeyCommand::Create { name, fields, limits } => {
-            let limits = limits.said()?;
-            let body = body(desk, Some(name), fields).await?.set("limits", limits).done();
+            let limits = limits.to_json()?;
+            let body = key_body(desk, Some(name), fields).await?.set("limits", limits).into_value();
             let made = desk.admin.post(&[KEY.route], &body).await?;
             show_secret(desk, &made);
             Ok(())
         }
-        KeyCommand::List => desk.list(KEY, &COLUMNS).await,
-        KeyCommand::Show { key } => desk.show(KEY, &key).await,
+        KeyCommand::List => desk.list_resources(KEY, &COLUMNS).await,
+        KeyCommand::Show { key } => desk.show_resource(KEY, &key).await,
         KeyCommand::Set { key, name, fields, limits } => {
             let id = desk.id(KEY, &key).await?;
-            let mut body = body(desk, name, fields).await?;
-            if !limits.are_said() {
-                return desk.change(KEY, &id, &body.done()).await;
+            let mut body = key_body(desk, name, fields).await?;
+            if !limits.is_any_given() {
+                return desk.change(KEY, &id, &body.into_value()).await;
             }
-            body = body.set("limits", limits.said()?);
-            desk.change(KEY, &id, &body.done()).await
+            body = body.set("limits", limits.to_json()?);
+            desk.change(KEY, &id, &body.into_value()).await
         }
         KeyCommand::Rotate { key } => {
             let id = desk.id(KEY, &key).await?;
@@ -139,16 +139,20 @@ pub(crate) async fn run(desk: &Desk, what: KeyCommand) -> Result<(), Fail> {
             show_secret(desk, &made);
             Ok(())
         }
-        KeyCommand::Remove { key, sure } => desk.remove(KEY, &key, sure).await,
+        KeyCommand::Remove { key, sure } => desk.remove_resource(KEY, &key, sure).await,
     }
 }
 
-async fn body(desk: &Desk, name: Option<String>, fields: KeyFields) -> Result<Body, Fail> {
+async fn key_body(
+    desk: &CliContext,
+    name: Option<String>,
+    fields: KeyFields,
+) -> Result<JsonBody, CliError> {
     let group = match &fields.group {
         Some(group) => Some(desk.id(GROUP, group).await?),
         None => None,
     };
-    Ok(Body::default()
+    Ok(JsonBody::default()
         .set("name", name)
         .set("group_id", group)
         .set("user_id", desk.id_or_null(USER, fields.user.as_deref()).await?)
@@ -157,16 +161,16 @@ async fn body(desk: &Desk, name: Option<String>, fields: KeyFields) -> Result<Bo
         .set("enabled", fields.enabled))
 }
 
-fn show_secret(desk: &Desk, made: &Value) {
+fn show_secret(desk: &CliContext, made: &Value) {
     desk.screen.show(made, || {
         let (id, name) = (text(&made["id"]), text(&made["name"]));
-        say(format!("key {id} ({name}); it is shown this once:\n"));
-        say(text(&made["secret"]));
+        print_line(format!("key {id} ({name}); it is shown this once:\n"));
+        print_line(text(&made["secret"]));
     });
 }
 
 impl LimitFields {
-    fn money(&self) -> [(&'static str, &Option<String>); 4] {
+    fn money_fields(&self) -> [(&'static str, &Option<String>); 4] {
         [
             ("usd_daily", &self.usd_daily),
             ("usd_weekly", &self.usd_weekly),
@@ -175,25 +179,25 @@ impl LimitFields {
         ]
     }
 
-    fn counts(&self) -> [(&'static str, &Option<String>); 2] {
+    fn count_fields(&self) -> [(&'static str, &Option<String>); 2] {
         [("requests_per_minute", &self.requests_per_minute), ("concurrency", &self.concurrency)]
     }
 
-    fn are_said(&self) -> bool {
-        self.money().iter().chain(&self.counts()).any(|(_, said)| said.is_some())
+    fn is_any_given(&self) -> bool {
+        self.money_fields().iter().chain(&self.count_fields()).any(|(_, said)| said.is_some())
     }
 
     /// The limits that were said, `null` for one that is lifted; `None` where none was. The API
     /// keeps those that are not named.
-    fn said(&self) -> Result<Option<Value>, Fail> {
-        let mut said = Body::default();
-        for (name, value) in self.money() {
+    fn to_json(&self) -> Result<Option<Value>, CliError> {
+        let mut said = JsonBody::default();
+        for (name, value) in self.money_fields() {
             said = said.set_or_empty(name, value.clone());
         }
-        for (name, value) in self.counts() {
+        for (name, value) in self.count_fields() {
             said = said.set_number(name, value.clone())?;
         }
-        Ok((!said.is_empty()).then(|| said.done()))
+        Ok((!said.is_empty()).then(|| said.into_value()))
     }
 }
 
@@ -212,6 +216,6 @@ mod tests {
             concurrency: None,
         };
         let sent = json!({"usd_daily": "5", "usd_weekly": null, "requests_per_minute": 60});
-        assert_eq!(said.said().ok().unwrap(), Some(sent));
+        assert_eq!(said.to_json().ok().unwrap(), Some(sent));
     }
 }

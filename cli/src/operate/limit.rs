@@ -1,9 +1,9 @@
 //! `baton limit`: caps on each person, through the spend-limits API.
 
-use super::names::{GROUP, USER};
-use super::{Desk, Sure};
-use crate::Fail;
-use crate::say::{rows, say, table, text};
+use super::resource_names::{GROUP, USER};
+use super::{CliContext, ConfirmationArg};
+use crate::CliError;
+use crate::output::{print_line, rows, table, text};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -32,20 +32,23 @@ pub enum LimitCommand {
         id: String,
         /// Consent
         #[command(flatten)]
-        sure: Sure,
+        sure: ConfirmationArg,
     },
 }
 
-pub(crate) async fn run(desk: &Desk, what: LimitCommand) -> Result<(), Fail> {
+pub(crate) async fn run_limit_command(
+    desk: &CliContext,
+    what: LimitCommand,
+) -> Result<(), CliError> {
     match what {
-        LimitCommand::List => list(desk).await,
+        LimitCommand::List => list_limits(desk).await,
         LimitCommand::Set { whom, period, usd } => {
             let amount = cents(&usd)?;
             let scope = scope(desk, &whom).await?;
             let body = json!({ "scope": scope, "amount": amount, "period": period });
             let made = desk.admin.post(&PATH, &body).await?;
             desk.screen.show(&made, || {
-                say(format!("{period} {usd} each for {whom}: {}", text(&made["id"])));
+                print_line(format!("{period} {usd} each for {whom}: {}", text(&made["id"])));
             });
             Ok(())
         }
@@ -53,13 +56,13 @@ pub(crate) async fn run(desk: &Desk, what: LimitCommand) -> Result<(), Fail> {
             sure.or_ask(&format!("remove spend limit {id}"))?;
             let [first, second] = PATH;
             let gone = desk.admin.delete(&[first, second, &id]).await?;
-            desk.screen.show(&gone, || say(format!("{id} is removed")));
+            desk.screen.show(&gone, || print_line(format!("{id} is removed")));
             Ok(())
         }
     }
 }
 
-async fn list(desk: &Desk) -> Result<(), Fail> {
+async fn list_limits(desk: &CliContext) -> Result<(), CliError> {
     let (mut data, mut after) = (Vec::new(), String::new());
     loop {
         let query = [("limit", "1000"), ("after_id", after.as_str())];
@@ -75,15 +78,20 @@ async fn list(desk: &Desk) -> Result<(), Fail> {
     desk.screen.show(&all, || {
         let mut table = table(["id", "for each person of", "period", "USD"].into_iter());
         for row in rows(&all) {
-            table.add_row([text(&row["id"]), whom(&row["scope"]), text(&row["period"]), usd(row)]);
+            table.add_row([
+                text(&row["id"]),
+                scope_label(&row["scope"]),
+                text(&row["period"]),
+                usd(row),
+            ]);
         }
-        say(table);
+        print_line(table);
     });
     Ok(())
 }
 
 /// The scope in the words of the API: `organization`, or a user or group by id or name.
-async fn scope(desk: &Desk, whom: &str) -> Result<Value, Fail> {
+async fn scope(desk: &CliContext, whom: &str) -> Result<Value, CliError> {
     let user = |id: &str| json!({ "type": "user", "user_id": id });
     let group = |id: &str| json!({ "type": "rbac_group", "rbac_group_id": id });
     if whom == "organization" {
@@ -95,13 +103,13 @@ async fn scope(desk: &Desk, whom: &str) -> Result<Value, Fail> {
     }
 }
 
-fn whom(scope: &Value) -> String {
+fn scope_label(scope: &Value) -> String {
     let id = scope.get("user_id").or_else(|| scope.get("rbac_group_id"));
     id.map_or_else(|| "organization".to_owned(), text)
 }
 
 /// Dollars as whole cents, `unlimited` as `null`.
-fn cents(usd: &str) -> Result<Option<String>, Fail> {
+fn cents(usd: &str) -> Result<Option<String>, CliError> {
     if usd == "unlimited" {
         return Ok(None);
     }
@@ -109,10 +117,10 @@ fn cents(usd: &str) -> Result<Option<String>, Fail> {
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if usd.starts_with('-') {
         let advice = "`0` refuses every request, `unlimited` lifts the limits further out";
-        return Err(Fail::Usage(format!("--usd {usd}: it is below zero; {advice}")));
+        return Err(CliError::Usage(format!("--usd {usd}: it is below zero; {advice}")));
     }
     if dollars.is_empty() || cents.len() > 2 || !digits(dollars) || !digits(cents) {
-        return Err(Fail::Usage(format!("--usd {usd}: say dollars as 12.50, or `unlimited`")));
+        return Err(CliError::Usage(format!("--usd {usd}: say dollars as 12.50, or `unlimited`")));
     }
     let text = format!("{dollars}{cents:0<2}");
     let text = text.trim_start_matches('0');

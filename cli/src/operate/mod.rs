@@ -1,42 +1,42 @@
 //! The operator's commands: clients of the admin API. A file a resource, with its arguments and
-//! what they do; [`http`] speaks to the API, [`names`] finds what is called by name, `say` prints.
+//! what they do; [`admin_client`] speaks to the API, [`resource_names`] finds what is called by name, `say` prints.
 //! A new resource is a file here and a line in `args`.
 #![expect(clippy::doc_markdown, reason = "comments on flags are help texts")]
 
 pub mod account;
+pub(crate) mod admin_client;
 pub mod alert;
 pub mod audit;
-mod body;
 pub mod export;
 pub mod group;
-pub(crate) mod http;
+mod json_body;
 pub mod key;
 pub mod limit;
-mod names;
 pub mod price;
 pub mod reconcile;
 pub(crate) mod redrive;
 pub mod rerate;
+mod resource_names;
 pub mod usage;
 pub mod user;
 
-use crate::Fail;
-use crate::environment::Environment;
-use crate::profile::aim::{Aim, Said, aim};
-use crate::profile::book::{self, Book};
-use crate::say::{Screen, say, text};
+use crate::CliError;
+use crate::environment::ShellEnvironment;
+use crate::output::{OutputPrinter, print_line, text};
+use crate::profile::profile_file::{self, ProfileFile};
+use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
+use admin_client::AdminClient;
 use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
 use clap::Args;
-use http::Admin;
-use names::Kind;
+use resource_names::ResourceKind;
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
 /// Which Baton an operator's command speaks to. A flag comes before a variable, a variable before
 /// the profile in use.
 #[derive(Args)]
-pub struct Office {
+pub struct AdminTargetArgs {
     #[arg(long, global = true, help = table::URL.flag_help("The admin API's address"))]
     url: Option<String>,
     /// The admin token; better kept in a profile or BATON_ADMIN_TOKEN than typed
@@ -49,118 +49,136 @@ pub struct Office {
     json: bool,
 }
 
-impl Office {
+impl AdminTargetArgs {
     /// Decides which Baton is meant.
-    pub(crate) fn aim(self, environment: Environment) -> Result<Aim, Fail> {
+    pub(crate) fn resolve_target(
+        self,
+        environment: ShellEnvironment,
+    ) -> Result<AdminTarget, CliError> {
         let token = self.token.map(Secret::new);
-        let flags = Said { url: self.url, token, profile: self.profile };
-        let Environment { url, admin_token: token, profile, .. } = environment;
-        let variables = Said { url, token, profile };
+        let flags = TargetSource { url: self.url, token, profile: self.profile };
+        let ShellEnvironment { url, admin_token: token, profile, .. } = environment;
+        let variables = TargetSource { url, token, profile };
         // Who says everything on the spot needs no home folder.
-        let book = book::path().map_or_else(|_| Ok(Book::default()), |path| Book::read(&path))?;
-        aim(flags, variables, &book)
+        let book = profile_file::path()
+            .map_or_else(|_| Ok(ProfileFile::default()), |path| ProfileFile::read(&path))?;
+        resolve_target(flags, variables, &book)
     }
 
     /// How results are to be shown.
-    pub(crate) fn screen(&self) -> Screen {
-        Screen { json: self.json }
+    pub(crate) fn screen(&self) -> OutputPrinter {
+        OutputPrinter { json: self.json }
     }
 
-    pub(crate) fn enter(self) -> Result<Desk, Fail> {
+    pub(crate) fn into_context(self) -> Result<CliContext, CliError> {
         let screen = self.screen();
-        Ok(Desk { admin: Admin::new(self.aim(Environment::read())?)?, screen })
+        Ok(CliContext {
+            admin: AdminClient::new(self.resolve_target(ShellEnvironment::from_process())?)?,
+            screen,
+        })
     }
 }
 
 /// What a command works with.
-pub(crate) struct Desk {
-    pub(crate) admin: Admin,
-    pub(crate) screen: Screen,
+pub(crate) struct CliContext {
+    pub(crate) admin: AdminClient,
+    pub(crate) screen: OutputPrinter,
 }
 
-impl Desk {
-    async fn list(&self, kind: Kind, columns: &[(&str, &str)]) -> Result<(), Fail> {
+impl CliContext {
+    async fn list_resources(
+        &self,
+        kind: ResourceKind,
+        columns: &[(&str, &str)],
+    ) -> Result<(), CliError> {
         self.screen.rows(&self.admin.all(&[kind.route], &[]).await?, columns);
         Ok(())
     }
 
-    async fn show(&self, kind: Kind, named: &str) -> Result<(), Fail> {
+    async fn show_resource(&self, kind: ResourceKind, named: &str) -> Result<(), CliError> {
         let id = self.id(kind, named).await?;
         self.screen.fields(&self.admin.get(&[kind.route, &id], &[]).await?);
         Ok(())
     }
 
-    async fn add(&self, kind: Kind, body: &Value) -> Result<(), Fail> {
+    async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let made = self.admin.post(&[kind.route], body).await?;
-        self.screen.show(&made, || say_done(kind, &made, "ready"));
+        self.screen.show(&made, || print_done(kind, &made, "ready"));
         Ok(())
     }
 
-    async fn change(&self, kind: Kind, named: &str, body: &Value) -> Result<(), Fail> {
+    async fn change(&self, kind: ResourceKind, named: &str, body: &Value) -> Result<(), CliError> {
         if body.as_object().is_none_or(serde_json::Map::is_empty) {
-            return Err(Fail::Usage(format!(
+            return Err(CliError::Usage(format!(
                 "say what to change; `baton {} set --help` lists it",
                 kind.noun
             )));
         }
         let id = self.id(kind, named).await?;
         let changed = self.admin.patch(&[kind.route, &id], body).await?;
-        self.screen.show(&changed, || say_done(kind, &changed, "changed"));
+        self.screen.show(&changed, || print_done(kind, &changed, "changed"));
         Ok(())
     }
 
-    async fn remove(&self, kind: Kind, named: &str, sure: Sure) -> Result<(), Fail> {
+    async fn remove_resource(
+        &self,
+        kind: ResourceKind,
+        named: &str,
+        sure: ConfirmationArg,
+    ) -> Result<(), CliError> {
         let id = self.id(kind, named).await?;
         sure.or_ask(&format!("remove {} {named}", kind.noun))?;
         let answer = self.admin.delete(&[kind.route, &id]).await?;
-        self.screen.show(&answer, || say(format!("{} {named} is removed", kind.noun)));
+        self.screen.show(&answer, || print_line(format!("{} {named} is removed", kind.noun)));
         Ok(())
     }
 }
 
 /// Consent to what cannot be undone.
 #[derive(Args, Clone, Copy)]
-pub struct Sure {
+pub struct ConfirmationArg {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
 }
 
-impl Sure {
+impl ConfirmationArg {
     /// Goes on if the person agrees.
     ///
     /// # Errors
     /// The person does not, or nobody is there to be asked.
-    fn or_ask(self, what: &str) -> Result<(), Fail> {
+    fn or_ask(self, what: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Fail::Usage(format!("nobody is here to be asked; to {what}, add --yes")));
+            return Err(CliError::Usage(format!(
+                "nobody is here to be asked; to {what}, add --yes"
+            )));
         }
         let mut screen = std::io::stderr().lock();
         let _closed = write!(screen, "{what}? [y/N] ").and_then(|()| screen.flush());
-        match first_line_of_stdin()?.to_lowercase().as_str() {
+        match read_stdin_line()?.to_lowercase().as_str() {
             "y" | "yes" => Ok(()),
-            _ => Err(Fail::Failed("nothing was done".to_owned())),
+            _ => Err(CliError::Failed("nothing was done".to_owned())),
         }
     }
 }
 
-fn say_done(kind: Kind, object: &Value, done: &str) {
+fn print_done(kind: ResourceKind, object: &Value, done: &str) {
     let (id, name) = (text(&object["id"]), text(&object["name"]));
-    say(format!("{} {id} ({name}) is {done}", kind.noun));
+    print_line(format!("{} {id} ({name}) is {done}", kind.noun));
 }
 
 /// All that a pipe says, without the space around it.
-pub(crate) fn all_of_stdin() -> Result<String, Fail> {
-    let said = std::io::read_to_string(std::io::stdin()).map_err(Fail::because)?;
+pub(crate) fn read_stdin() -> Result<String, CliError> {
+    let said = std::io::read_to_string(std::io::stdin()).map_err(CliError::from_cause)?;
     Ok(said.trim().to_owned())
 }
 
 /// What a person or pipe says, without the end of the line.
-pub(crate) fn first_line_of_stdin() -> Result<String, Fail> {
+pub(crate) fn read_stdin_line() -> Result<String, CliError> {
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(Fail::because)?;
+    std::io::stdin().read_line(&mut line).map_err(CliError::from_cause)?;
     Ok(line.trim().to_owned())
 }

@@ -1,10 +1,10 @@
 //! `baton price`: what models cost, from which moment on. Rating stored usage anew belongs to
 //! `usage`.
 
-use super::body::Body;
-use super::{Desk, Sure};
-use crate::Fail;
-use crate::say::{rows, say, text};
+use super::json_body::JsonBody;
+use super::{CliContext, ConfirmationArg};
+use crate::CliError;
+use crate::output::{print_line, rows, text};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ pub enum PriceCommand {
         from: Option<String>,
         /// Consent
         #[command(flatten)]
-        sure: Sure,
+        sure: ConfirmationArg,
     },
 }
 
@@ -73,7 +73,10 @@ const COLUMNS: [(&str, &str); 8] = [
     ("cache_write_1h", "/standard/cache_write_1h"),
 ];
 
-pub(crate) async fn run(desk: &Desk, what: PriceCommand) -> Result<(), Fail> {
+pub(crate) async fn run_price_command(
+    desk: &CliContext,
+    what: PriceCommand,
+) -> Result<(), CliError> {
     match what {
         PriceCommand::List => {
             desk.screen.rows(&desk.admin.all(&["prices"], &[]).await?, &COLUMNS);
@@ -82,29 +85,33 @@ pub(crate) async fn run(desk: &Desk, what: PriceCommand) -> Result<(), Fail> {
             desk.screen.rows(&desk.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
         }
         PriceCommand::Add { model, from, rates } => {
-            let standard = Body::default()
+            let standard = JsonBody::default()
                 .set("input", Some(rates.input))
                 .set("output", Some(rates.output))
                 .set("cache_read", Some(rates.cache_read))
                 .set("cache_write_5m", Some(rates.cache_write_5m))
                 .set("cache_write_1h", Some(rates.cache_write_1h));
-            let body = Body::default()
+            let body = JsonBody::default()
                 .set("model", Some(model.clone()))
                 .set("effective_from", from)
-                .set("standard", Some(standard.done()));
-            let made = desk.admin.post(&["prices"], &body.done()).await?;
-            desk.screen.show(&made, || say(format!("{model} has a new price")));
+                .set("standard", Some(standard.into_value()));
+            let made = desk.admin.post(&["prices"], &body.into_value()).await?;
+            desk.screen.show(&made, || print_line(format!("{model} has a new price")));
         }
         PriceCommand::Remove { model, from, sure } => {
             sure.or_ask(&format!("remove the prices set for {model}"))?;
-            remove(desk, &model, from).await?;
-            desk.screen.show(&Value::Null, || say(format!("prices of {model} are removed")));
+            remove_prices(desk, &model, from).await?;
+            desk.screen.show(&Value::Null, || print_line(format!("prices of {model} are removed")));
         }
     }
     Ok(())
 }
 
-async fn remove(desk: &Desk, model: &str, from: Option<String>) -> Result<(), Fail> {
+async fn remove_prices(
+    desk: &CliContext,
+    model: &str,
+    from: Option<String>,
+) -> Result<(), CliError> {
     let own: Vec<String> = if let Some(from) = from {
         vec![from]
     } else {
@@ -113,7 +120,9 @@ async fn remove(desk: &Desk, model: &str, from: Option<String>) -> Result<(), Fa
         own.map(|row| text(&row["effective_from"])).collect()
     };
     if own.is_empty() {
-        return Err(Fail::Failed(format!("no price is set for {model}; the built-in ones hold")));
+        return Err(CliError::Failed(format!(
+            "no price is set for {model}; the built-in ones hold"
+        )));
     }
     for from in own {
         desk.admin.delete_where(&["prices", model], &[("effective_from", &from)]).await?;

@@ -3,9 +3,9 @@
 //! A log holds text of clients and upstreams, too. So only what Baton has signed is a record, and the
 //! admin API checks the signature.
 
-use super::Desk;
-use crate::Fail;
-use crate::say::{remark, say};
+use super::CliContext;
+use crate::CliError;
+use crate::output::{print_line, remark};
 use baton_cloud::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -18,13 +18,14 @@ const BYTES_MAX: usize = 256 * 1024;
 const NAMED_MAX: usize = 20;
 
 /// Sends all dead letters back, or the records in a log `file`.
-pub(crate) async fn run(desk: &Desk, file: Option<&Path>) -> Result<(), Fail> {
+pub(crate) async fn run_redrive(desk: &CliContext, file: Option<&Path>) -> Result<(), CliError> {
     let (moved, left, refused) = match file {
-        Some(file) => from_log(desk, file).await?,
-        None => from_dead_letters(desk).await?,
+        Some(file) => redrive_log(desk, file).await?,
+        None => redrive_dead_letters(desk).await?,
     };
     let result = json!({ "moved": moved, "left": left, "refused": refused });
-    desk.screen.show(&result, || say(format!("{moved} sent again, {left} dead letters left")));
+    desk.screen
+        .show(&result, || print_line(format!("{moved} sent again, {left} dead letters left")));
     if refused.is_empty() {
         return Ok(());
     }
@@ -32,15 +33,15 @@ pub(crate) async fn run(desk: &Desk, file: Option<&Path>) -> Result<(), Fail> {
         remark(format!("line {}: {}", line["line"], line["reason"].as_str().unwrap_or_default()));
     }
     let count = refused.len();
-    Err(Fail::Failed(format!("{count} lines with a usage record were not sent again")))
+    Err(CliError::Failed(format!("{count} lines with a usage record were not sent again")))
 }
 
 /// What is there now, and not what comes back meanwhile because it still cannot be stored.
-async fn from_dead_letters(desk: &Desk) -> Result<(u64, u64, Vec<Value>), Fail> {
+async fn redrive_dead_letters(desk: &CliContext) -> Result<(u64, u64, Vec<Value>), CliError> {
     let mut total = 0;
     loop {
         let answer = desk.admin.post(&["usage", "redrive"], &json!({})).await?;
-        let (moved, left) = counts(&answer);
+        let (moved, left) = moved_and_left(&answer);
         total += moved;
         if moved == 0 || left == 0 {
             return Ok((total, left, Vec::new()));
@@ -48,13 +49,13 @@ async fn from_dead_letters(desk: &Desk) -> Result<(u64, u64, Vec<Value>), Fail> 
     }
 }
 
-async fn from_log(desk: &Desk, file: &Path) -> Result<(u64, u64, Vec<Value>), Fail> {
+async fn redrive_log(desk: &CliContext, file: &Path) -> Result<(u64, u64, Vec<Value>), CliError> {
     let bytes = std::fs::read(file)
-        .map_err(|error| Fail::Failed(format!("cannot read {}: {error}", file.display())))?;
+        .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", file.display())))?;
     let text = String::from_utf8_lossy(&bytes);
     let (mut records, mut refused) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
-        match record_in(line) {
+        match find_record(line) {
             Found::Nothing => {}
             Found::Signed(record) => records.push((number, record)),
             Found::Unsigned => refused.push(refusal(
@@ -67,7 +68,7 @@ async fn from_log(desk: &Desk, file: &Path) -> Result<(u64, u64, Vec<Value>), Fa
     for chunk in chunks(&records) {
         let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
         let answer = desk.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
-        let (moved, dead) = counts(&answer);
+        let (moved, dead) = moved_and_left(&answer);
         (total, left) = (total + moved, dead);
         for one in answer["refused"].as_array().into_iter().flatten() {
             let index = one["index"].as_u64().and_then(|index| usize::try_from(index).ok());
@@ -100,7 +101,7 @@ fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
     chunks
 }
 
-fn counts(answer: &Value) -> (u64, u64) {
+fn moved_and_left(answer: &Value) -> (u64, u64) {
     let count = |name: &str| answer[name].as_u64().unwrap_or_default();
     (count("moved"), count("left"))
 }
@@ -116,7 +117,7 @@ enum Found {
 }
 
 /// The record in a line of the log, in either of its formats, whatever was put before the line.
-fn record_in(line: &str) -> Found {
+fn find_record(line: &str) -> Found {
     let object = line.find('{').and_then(|at| line.get(at..));
     let fields = object.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
     let in_json = fields.as_ref().and_then(|fields| fields.get(FIELD));
@@ -196,7 +197,7 @@ mod tests {
             (r#"{"level":"ERROR","usage_record":"{\"v\":1}"}"#, Found::Unsigned),
             (r#"{"level":"ERROR","usage_record":{"v":1}}"#, Found::Unsigned),
         ] {
-            assert_eq!(record_in(line), found, "{line}");
+            assert_eq!(find_record(line), found, "{line}");
         }
     }
 

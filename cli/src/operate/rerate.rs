@@ -1,9 +1,9 @@
 //! `baton usage rerate`: a period at the prices in force. The API rates a part of it a call; here
 //! it is asked until it is done.
 
-use super::Desk;
-use crate::Fail;
-use crate::say::{say, text};
+use super::CliContext;
+use crate::CliError;
+use crate::output::{print_line, text};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// Which period is to be rated anew.
 #[derive(Args)]
-pub struct Rerate {
+pub struct RerateArgs {
     /// First day or time
     #[arg(long)]
     from: String,
@@ -23,7 +23,7 @@ pub struct Rerate {
     dry_run: bool,
 }
 
-pub(super) async fn rerate(desk: &Desk, what: Rerate) -> Result<(), Fail> {
+pub(super) async fn rerate(desk: &CliContext, what: RerateArgs) -> Result<(), CliError> {
     let body = json!({ "from": what.from, "to": what.to, "dry_run": what.dry_run });
     let bar = bar();
     let answer = loop {
@@ -31,14 +31,14 @@ pub(super) async fn rerate(desk: &Desk, what: Rerate) -> Result<(), Fail> {
         if answer["done"] == true {
             break answer;
         }
-        show(&bar, &answer);
+        show_progress(&bar, &answer);
     };
     bar.finish_and_clear();
     desk.screen.show(&answer, || {
         let would = if what.dry_run { "would change" } else { "changed" };
         let (examined, changed) = (text(&answer["examined"]), text(&answer["changed"]));
         let difference = text(&answer["difference_usd"]);
-        say(format!("{changed} of {examined} requests {would}, by {difference} USD in all"));
+        print_line(format!("{changed} of {examined} requests {would}, by {difference} USD in all"));
     });
     Ok(())
 }
@@ -49,7 +49,7 @@ fn bar() -> ProgressBar {
     ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn show(bar: &ProgressBar, answer: &Value) {
+fn show_progress(bar: &ProgressBar, answer: &Value) {
     let time = |name: &str| answer[name].as_str()?.parse::<Timestamp>().ok();
     if let (Some(from), Some(next), Some(to)) = (time("from"), time("next"), time("to")) {
         let seconds = |span: jiff::SignedDuration| u64::try_from(span.as_secs()).unwrap_or(0);

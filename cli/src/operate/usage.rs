@@ -1,13 +1,13 @@
 //! `baton usage`: what was used, summed up and request by request. Files and new rates have their
 //! own files.
 
-use super::Desk;
-use super::export::{Export, export};
-use super::names::{ACCOUNT, GROUP, KEY, Kind, USER};
-use super::reconcile::{Reconcile, reconcile};
-use super::rerate::{Rerate, rerate};
-use crate::Fail;
-use crate::say::remark;
+use super::CliContext;
+use super::export::{ExportArgs, export};
+use super::reconcile::{ReconcileArgs, reconcile};
+use super::rerate::{RerateArgs, rerate};
+use super::resource_names::{ACCOUNT, GROUP, KEY, ResourceKind, USER};
+use crate::CliError;
+use crate::output::remark;
 use clap::{Args, Subcommand};
 
 /// What is asked about usage; a summary unless said otherwise.
@@ -16,30 +16,30 @@ use clap::{Args, Subcommand};
 pub struct UsageCommand {
     /// What is asked
     #[command(subcommand)]
-    what: Option<UsageQuestion>,
+    what: Option<UsageSubcommand>,
     /// How a summary is asked for without saying so
     #[command(flatten)]
-    summary: Summary,
+    summary: SummaryArgs,
 }
 
 /// What can be asked about usage.
 #[derive(Subcommand)]
-pub enum UsageQuestion {
+pub enum UsageSubcommand {
     /// Sums by day, model, key and more
-    Summary(Summary),
+    Summary(SummaryArgs),
     /// One row a request, the newest first
-    Events(Events),
+    Events(EventsArgs),
     /// One row a request, as a file
-    Export(Export),
+    Export(ExportArgs),
     /// Rate a period anew, by the prices in force
-    Rerate(Rerate),
+    Rerate(RerateArgs),
     /// Compare with a provider's own report, figure by figure; fails where they differ
-    Reconcile(Reconcile),
+    Reconcile(ReconcileArgs),
 }
 
 /// What is asked of a summary.
 #[derive(Args)]
-pub struct Summary {
+pub struct SummaryArgs {
     /// Columns to group by: any of hour, day, month, key, user, group, account, model
     #[arg(long, default_value = "day,model")]
     by: String,
@@ -68,7 +68,7 @@ pub struct Summary {
 
 /// What is asked of single requests.
 #[derive(Args)]
-pub struct Events {
+pub struct EventsArgs {
     /// First day or time [default: 30 days ago]
     #[arg(long)]
     from: Option<String>,
@@ -116,21 +116,24 @@ const EVENT_COLUMNS: [(&str, &str); 10] = [
     ("cost USD", "/cost_usd"),
 ];
 
-pub(crate) async fn run(desk: &Desk, command: UsageCommand) -> Result<(), Fail> {
-    match command.what.unwrap_or(UsageQuestion::Summary(command.summary)) {
-        UsageQuestion::Summary(what) => summary(desk, what).await,
-        UsageQuestion::Events(what) => events(desk, what).await,
-        UsageQuestion::Export(what) => export(desk, what).await,
-        UsageQuestion::Rerate(what) => rerate(desk, what).await,
-        UsageQuestion::Reconcile(what) => reconcile(desk, what).await,
+pub(crate) async fn run_usage_command(
+    desk: &CliContext,
+    command: UsageCommand,
+) -> Result<(), CliError> {
+    match command.what.unwrap_or(UsageSubcommand::Summary(command.summary)) {
+        UsageSubcommand::Summary(what) => summary(desk, what).await,
+        UsageSubcommand::Events(what) => events(desk, what).await,
+        UsageSubcommand::Export(what) => export(desk, what).await,
+        UsageSubcommand::Rerate(what) => rerate(desk, what).await,
+        UsageSubcommand::Reconcile(what) => reconcile(desk, what).await,
     }
 }
 
 /// A query that is filled as far as flags were given.
 #[derive(Default)]
-pub(super) struct Query(Vec<(&'static str, String)>);
+pub(super) struct QueryString(Vec<(&'static str, String)>);
 
-impl Query {
+impl QueryString {
     pub(super) fn and(mut self, name: &'static str, value: Option<String>) -> Self {
         self.0.extend(value.map(|value| (name, value)));
         self
@@ -138,10 +141,10 @@ impl Query {
 
     pub(super) async fn and_id(
         self,
-        desk: &Desk,
-        (name, kind): (&'static str, Kind),
+        desk: &CliContext,
+        (name, kind): (&'static str, ResourceKind),
         named: Option<String>,
-    ) -> Result<Self, Fail> {
+    ) -> Result<Self, CliError> {
         let id = match named {
             Some(named) => Some(desk.id(kind, &named).await?),
             None => None,
@@ -154,8 +157,8 @@ impl Query {
     }
 }
 
-async fn summary(desk: &Desk, what: Summary) -> Result<(), Fail> {
-    let query = Query::default()
+async fn summary(desk: &CliContext, what: SummaryArgs) -> Result<(), CliError> {
+    let query = QueryString::default()
         .and("by", Some(what.by.clone()))
         .and("from", what.from)
         .and("to", what.to)
@@ -177,8 +180,8 @@ async fn summary(desk: &Desk, what: Summary) -> Result<(), Fail> {
     Ok(())
 }
 
-async fn events(desk: &Desk, what: Events) -> Result<(), Fail> {
-    let query = Query::default()
+async fn events(desk: &CliContext, what: EventsArgs) -> Result<(), CliError> {
+    let query = QueryString::default()
         .and("from", what.from)
         .and("to", what.to)
         .and("model", what.model)
@@ -188,7 +191,7 @@ async fn events(desk: &Desk, what: Events) -> Result<(), Fail> {
         .and_id(desk, ("account_id", ACCOUNT), what.account)
         .await?;
     let max = if what.limit == 0 { usize::MAX } else { what.limit };
-    let answer = desk.admin.some(&["usage", "events"], &query.pairs(), max).await?;
+    let answer = desk.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
     desk.screen.rows(&answer, &EVENT_COLUMNS);
     if !answer["next_cursor"].is_null() {
         remark(format!("there are more than {max}; --limit shows them"));

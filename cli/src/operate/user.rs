@@ -1,9 +1,9 @@
 //! `baton user`: the people and pipelines that keys belong to.
 
-use super::body::Body;
-use super::names::USER;
-use super::{Desk, Sure};
-use crate::Fail;
+use super::json_body::JsonBody;
+use super::resource_names::USER;
+use super::{CliContext, ConfirmationArg};
+use crate::CliError;
 use clap::{Args, Subcommand};
 
 /// What can be done with users.
@@ -42,7 +42,7 @@ pub enum UserCommand {
         user: String,
         /// Consent
         #[command(flatten)]
-        sure: Sure,
+        sure: ConfirmationArg,
     },
 }
 
@@ -68,18 +68,18 @@ const COLUMNS: [(&str, &str); 5] = [
     ("enabled", "/enabled"),
 ];
 
-pub(crate) async fn run(desk: &Desk, what: UserCommand) -> Result<(), Fail> {
+pub(crate) async fn run_user_command(desk: &CliContext, what: UserCommand) -> Result<(), CliError> {
     let body = |name: Option<String>, fields: UserFields| {
-        let body = Body::default().set("name", name).set_or_empty("email", fields.email);
-        body.set("role", fields.role).set("enabled", fields.enabled).done()
+        let body = JsonBody::default().set("name", name).set_or_empty("email", fields.email);
+        body.set("role", fields.role).set("enabled", fields.enabled).into_value()
     };
     match what {
         UserCommand::Add { name, fields } => desk.add(USER, &body(Some(name), fields)).await,
-        UserCommand::List => desk.list(USER, &COLUMNS).await,
-        UserCommand::Show { user } => desk.show(USER, &user).await,
+        UserCommand::List => desk.list_resources(USER, &COLUMNS).await,
+        UserCommand::Show { user } => desk.show_resource(USER, &user).await,
         UserCommand::Set { user, name, fields } => {
             desk.change(USER, &user, &body(name, fields)).await
         }
-        UserCommand::Remove { user, sure } => desk.remove(USER, &user, sure).await,
+        UserCommand::Remove { user, sure } => desk.remove_resource(USER, &user, sure).await,
     }
 }

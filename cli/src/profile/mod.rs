@@ -1,15 +1,15 @@
 //! `baton profile`: the Batons that an operator works with, by name. Which one a command speaks to
-//! is decided in [`aim`]; the file is [`book`]'s business.
+//! is decided in [`target`]; the file is [`profile_file`]'s business.
 
-pub(crate) mod aim;
-pub(crate) mod book;
+pub(crate) mod profile_file;
+pub(crate) mod target;
 
-use crate::Fail;
-use crate::operate::first_line_of_stdin;
-use crate::say::{Screen, say};
+use crate::CliError;
+use crate::operate::read_stdin_line;
+use crate::output::{OutputPrinter, print_line};
 use baton_domain::secret::Secret;
-use book::{Book, Profile};
 use clap::Subcommand;
+use profile_file::{Profile, ProfileFile};
 use serde_json::{Value, json};
 
 /// What can be done with profiles.
@@ -45,18 +45,18 @@ pub enum ProfileCommand {
 }
 
 /// Reads, changes and writes the file.
-pub(crate) fn run(what: ProfileCommand) -> Result<(), Fail> {
-    let path = book::path()?;
-    let mut book = Book::read(&path)?;
+pub(crate) fn run_profile_command(what: ProfileCommand) -> Result<(), CliError> {
+    let path = profile_file::path()?;
+    let mut book = ProfileFile::read(&path)?;
     match what {
         ProfileCommand::List { json } => {
-            list(&book, Screen { json });
+            list_profiles(&book, OutputPrinter { json });
             return Ok(());
         }
         ProfileCommand::Add { name, url, token } => {
-            aim::checked(&url)?;
+            target::check_address(&url)?;
             let token = match token.as_deref() {
-                Some("-") => Some(first_line_of_stdin()?),
+                Some("-") => Some(read_stdin_line()?),
                 _ => token,
             };
             let profile = Profile { url, token: token.map(Secret::new) };
@@ -74,11 +74,11 @@ pub(crate) fn run(what: ProfileCommand) -> Result<(), Fail> {
         }
     }
     book.write(&path)?;
-    say(format!("{} is written", path.display()));
+    print_line(format!("{} is written", path.display()));
     Ok(())
 }
 
-fn list(book: &Book, screen: Screen) {
+fn list_profiles(book: &ProfileFile, screen: OutputPrinter) {
     let row = |(name, profile): (&String, &Profile)| {
         json!({
             "name": name, "url": profile.url, "has_token": profile.token.is_some(),

@@ -1,19 +1,19 @@
 //! `/accounts`: addresses of upstreams with their credentials. Credentials can be written but are
 //! never returned.
 
-use crate::answer::{Answer, Refused, Told, body, id};
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResponse, ApiResult, body, id};
 use crate::credentials::NewCredential;
-use crate::health::Status;
-use crate::query::{Change, Paging, listed, name, says};
-use crate::visit::{Note, Visit};
-use crate::{Office, Shared};
+use crate::health::AccountStatus;
+use crate::query::{FieldChange, PageQuery, contains_ignoring_case, name, page_json};
+use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{Edit, Stored, Token, of_credential};
+use baton_cloud::store::{AccountToken, ConfigEdit, StoredEntity, credential_binding};
 use baton_cloud::upstream::{ProxyUrl, check_base_url, origin};
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::health::Health;
+use baton_domain::health::AccountHealth;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::model::ModelPattern;
 use baton_domain::secret::Secret;
@@ -40,16 +40,16 @@ pub(crate) struct AccountInput {
     weight: Option<u32>,
     models: Option<Vec<ModelPattern>>,
     model_map: Option<BTreeMap<ModelPatternKey, String>>,
-    cache_domain: Change<String>,
-    max_concurrency: Change<u32>,
-    proxy_url: Change<String>,
+    cache_domain: FieldChange<String>,
+    max_concurrency: FieldChange<u32>,
+    proxy_url: FieldChange<String>,
     speaks_responses: Option<bool>,
     enabled: Option<bool>,
 }
 
 impl AccountInput {
     /// An account with an API key and defaults for everything else.
-    pub(crate) fn first(name: &str, base_url: &str, key: Secret) -> Self {
+    pub(crate) fn with_static_key(name: &str, base_url: &str, key: Secret) -> Self {
         Self {
             name: Some(name.to_owned()),
             base_url: Some(base_url.to_owned()),
@@ -78,25 +78,25 @@ impl AccountFilter {
         self.group_id.is_some() || self.enabled.is_some() || !self.q.is_empty()
     }
 
-    fn wants(&self, account: &Account) -> bool {
+    fn matches_account(&self, account: &Account) -> bool {
         self.group_id.as_ref().is_none_or(|group| account.groups.contains(group))
             && self.enabled.is_none_or(|enabled| account.enabled == enabled)
-            && says(&account.name, &self.q.to_lowercase())
+            && contains_ignoring_case(&account.name, &self.q.to_lowercase())
     }
 }
 
-fn view(
-    stored: &Stored<Account>,
-    health: &Health,
+fn account_json(
+    stored: &StoredEntity<Account>,
+    health: &AccountHealth,
     last_used: Option<Timestamp>,
     now: Timestamp,
 ) -> Value {
     let account = &stored.value;
-    let status = Status::of(account, health, now);
+    let status = AccountStatus::new(account, health, now);
     json!({
         "id": account.id, "name": account.name, "provider": account.provider, "base_url": account.base_url,
         "groups": account.groups, "priority": account.priority, "weight": account.weight,
-        "models": account.models, "model_map": shown(&account.model_map), "cache_domain": account.cache_domain,
+        "models": account.models, "model_map": model_map_json(&account.model_map), "cache_domain": account.cache_domain,
         "max_concurrency": account.max_concurrency, "proxy_url": account.proxy_url,
         "speaks_responses": account.speaks_responses,
         "enabled": account.enabled, "credential_type": account.credential,
@@ -106,118 +106,144 @@ fn view(
     })
 }
 
-pub(crate) async fn list(
-    State(office): Shared,
-    Query(paging): Query<Paging>,
+pub(crate) async fn list_accounts(
+    State(office): SharedAdminState,
+    Query(paging): Query<PageQuery>,
     Query(filter): Query<AccountFilter>,
-) -> Answer<Json<Value>> {
-    let page = office.page::<Account>(&paging, filter.is_any(), &|one| filter.wants(one)).await?;
+) -> ApiResult<Json<Value>> {
+    let page = office
+        .list_page::<Account>(&paging, filter.is_any(), &|one| filter.matches_account(one))
+        .await?;
     let ids: Vec<AccountId> = page.data.iter().map(|stored| stored.value.id.clone()).collect();
     office.store.read_health(&ids).await?;
     let used = office.store.last_used(&ids).await?;
-    Ok(listed(&page, |stored| office.view(stored, used.get(&stored.value.id).copied())))
+    Ok(page_json(&page, |stored| office.view(stored, used.get(&stored.value.id).copied())))
 }
 
-pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
+pub(crate) async fn create_account(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
+    bytes: Bytes,
+) -> ApiResult {
     office.create_account(&visit, body(&bytes)?).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer {
-    office.view_now(&office.find::<Account>(&id(&path)?).await?).await.map(Told::ok)
+pub(crate) async fn get_account(
+    State(office): SharedAdminState,
+    Path(path): Path<String>,
+) -> ApiResult {
+    office
+        .current_account_view(&office.find::<Account>(&id(&path)?).await?)
+        .await
+        .map(ApiResponse::ok)
 }
 
-pub(crate) async fn change(
-    State(office): Shared,
-    visit: Visit,
+pub(crate) async fn update_account(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer {
+) -> ApiResult {
     let input: AccountInput = body(&bytes)?;
     let before = office.find::<Account>(&id(&path)?).await?;
-    visit.agrees(&before)?;
-    let mut stored = office.store.revise(&before);
+    visit.check_version(&before)?;
+    let mut stored = office.store.next_version(&before);
     let has_credential = input.credential.is_some();
-    let has_proxy = matches!(input.proxy_url, Change::To(_));
+    let has_proxy = matches!(input.proxy_url, FieldChange::To(_));
     let is_another = has_credential || input.base_url.is_some() || has_proxy;
-    let token = office.fill(&mut stored, input).await?;
+    let token = office.apply_account_input(&mut stored, input).await?;
     if !has_credential {
-        keeps_place(&before.value, &stored.value)?;
+        check_same_upstream(&before.value, &stored.value)?;
     }
-    let mut edit = Edit::default();
-    office.take_name(&mut edit, Some(&before.value), &stored.value).await?;
+    let mut edit = ConfigEdit::default();
+    office.claim_name(&mut edit, Some(&before.value), &stored.value).await?;
     office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
     let mut after = office.view(&stored, None);
     after["credential_changed"] = json!(has_credential);
     after["proxy_changed"] = json!(stored.value.proxy_sealed != before.value.proxy_sealed);
-    let note = Note::updated(&stored.value.id, office.view(&before, None), &after);
-    office.enact(&visit, edit, note, Told::ok(Value::Null)).await?;
+    let note = AuditNote::updated(&stored.value.id, office.view(&before, None), &after);
+    office.commit_change(&visit, edit, note, ApiResponse::ok(Value::Null)).await?;
     if is_another {
         // The stored health belongs to the previous credential, address or proxy.
         office.reset_health(&stored.value.id).await?;
     }
-    office.view_now(&stored).await.map(Told::ok)
+    office.current_account_view(&stored).await.map(ApiResponse::ok)
 }
 
-pub(crate) async fn remove(
-    State(office): Shared,
-    visit: Visit,
+pub(crate) async fn delete_account(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Path(path): Path<String>,
-) -> Answer {
+) -> ApiResult {
     let stored = office.find::<Account>(&id(&path)?).await?;
-    visit.agrees(&stored)?;
-    let mut edit = Edit::default();
+    visit.check_version(&stored)?;
+    let mut edit = ConfigEdit::default();
     office.store.release_name(&mut edit, &stored.value).await?;
     office.store.remove_account(&mut edit, &stored);
     office.store.remove_token(&mut edit, &stored.value.id);
-    let note = Note::deleted(&stored.value.id, office.view(&stored, None));
-    let told = office.enact(&visit, edit, note, Told::gone()).await?;
+    let note = AuditNote::deleted(&stored.value.id, office.view(&stored, None));
+    let told = office.commit_change(&visit, edit, note, ApiResponse::no_content()).await?;
     office.store.remove_health(&stored.value.id).await?;
     Ok(told)
 }
 
-impl Office {
+impl AdminState {
     /// Returns the account with the health that this process has cached.
-    pub(crate) fn view(&self, stored: &Stored<Account>, last_used: Option<Timestamp>) -> Value {
+    pub(crate) fn view(
+        &self,
+        stored: &StoredEntity<Account>,
+        last_used: Option<Timestamp>,
+    ) -> Value {
         let health = self.store.health(&stored.value.id);
-        view(stored, &health, last_used, self.store.clock().now())
+        account_json(stored, &health, last_used, self.store.clock().now())
     }
 
     /// Returns the account with its health read from the store.
-    pub(crate) async fn view_now(&self, stored: &Stored<Account>) -> Answer<Value> {
+    pub(crate) async fn current_account_view(
+        &self,
+        stored: &StoredEntity<Account>,
+    ) -> ApiResult<Value> {
         let id = std::slice::from_ref(&stored.value.id);
         self.store.read_health(id).await?;
         let used = self.store.last_used(id).await?;
         Ok(self.view(stored, used.get(&stored.value.id).copied()))
     }
 
-    pub(crate) async fn create_account(&self, visit: &Visit, input: AccountInput) -> Answer {
+    pub(crate) async fn create_account(
+        &self,
+        visit: &AdminRequest,
+        input: AccountInput,
+    ) -> ApiResult {
         let (stored, edit) = self.new_account(input).await?;
         let view = self.view(&stored, None);
-        let note = Note::created(&stored.value.id, &view);
-        self.enact(visit, edit, note, Told::created(view)).await
+        let note = AuditNote::created(&stored.value.id, &view);
+        self.commit_change(visit, edit, note, ApiResponse::created(view)).await
     }
 
     /// Builds a new account and the edit that stores it.
-    pub(crate) async fn new_account(&self, input: AccountInput) -> Answer<(Stored<Account>, Edit)> {
+    pub(crate) async fn new_account(
+        &self,
+        input: AccountInput,
+    ) -> ApiResult<(StoredEntity<Account>, ConfigEdit)> {
         check_named(&input)?;
         if input.credential.is_none() {
-            return Err(Refused::bad(
+            return Err(ApiError::bad(
                 "`credential` is missing; for an API key send {\"type\":\"api_key\",\"value\":\"…\"}",
             ));
         }
         // Boxed, because the future holds all fields more than once.
         let draft = Box::pin(self.draft_account(input, CredentialKind::ApiKey));
         let (stored, token) = draft.await?;
-        let mut edit = Edit::default();
-        self.take_name(&mut edit, None, &stored.value).await?;
+        let mut edit = ConfigEdit::default();
+        self.claim_name(&mut edit, None, &stored.value).await?;
         self.put_account(&mut edit, &stored, &[], token.as_ref()).await?;
         Ok((stored, edit))
     }
 
     /// Checks the fields of an account that will get its credential by a sign-in.
-    pub(crate) async fn check_account(&self, input: AccountInput) -> Answer<()> {
+    pub(crate) async fn check_account(&self, input: AccountInput) -> ApiResult<()> {
         if input.credential.is_some() {
-            return Err(Refused::bad(
+            return Err(ApiError::bad(
                 "`account` has a `credential`; leave it out, because the sign-in provides it",
             ));
         }
@@ -231,17 +257,17 @@ impl Office {
         &self,
         input: AccountInput,
         credential: CredentialKind,
-    ) -> Answer<(Stored<Account>, Option<Token>)> {
+    ) -> ApiResult<(StoredEntity<Account>, Option<AccountToken>)> {
         let is_placed = input.base_url.is_some()
             || input.provider != Some(Provider::Bedrock)
             || matches!(input.credential, Some(NewCredential::Aws(_)));
         if !is_placed {
-            return Err(Refused::bad(
+            return Err(ApiError::bad(
                 "`base_url` is missing; for Bedrock it is https://bedrock-runtime.REGION.amazonaws.com",
             ));
         }
         let blank = Account {
-            id: AccountId::from_bits(self.store.dice().bits()),
+            id: AccountId::from_bits(self.store.random_source().bits()),
             name: String::new(),
             provider: Provider::Anthropic,
             base_url: default_base(input.provider).to_owned(),
@@ -258,17 +284,18 @@ impl Office {
             speaks_responses: false,
             enabled: true,
         };
-        let mut stored = self.store.stamp(blank, None);
-        let token = self.fill(&mut stored, AccountInput { groups: None, ..input }).await?;
+        let mut stored = self.store.new_stored(blank, None);
+        let token =
+            self.apply_account_input(&mut stored, AccountInput { groups: None, ..input }).await?;
         Ok((stored, token))
     }
 
     /// Checks `input` and applies it to `stored`. Returns the new token if the credential has one.
-    pub(crate) async fn fill(
+    pub(crate) async fn apply_account_input(
         &self,
-        stored: &mut Stored<Account>,
+        stored: &mut StoredEntity<Account>,
         input: AccountInput,
-    ) -> Answer<Option<Token>> {
+    ) -> ApiResult<Option<AccountToken>> {
         let account = &mut stored.value;
         if let Some(text) = input.name {
             account.name = name(&text)?;
@@ -280,44 +307,44 @@ impl Office {
         };
         if let Some(url) = url {
             check_base_url(&url, self.allow_private_upstreams)
-                .map_err(|why| Refused::bad(format!("`base_url`: {why}")))?;
+                .map_err(|why| ApiError::bad(format!("`base_url`: {why}")))?;
             account.base_url = url;
         }
         if let Some(groups) = input.groups {
             if groups.is_empty() || groups.len() > GROUPS_MAX {
-                return Err(Refused::bad(format!("`groups`: expected 1 to {GROUPS_MAX} groups")));
+                return Err(ApiError::bad(format!("`groups`: expected 1 to {GROUPS_MAX} groups")));
             }
             account.groups = self.groups_or_default(groups).await?;
         }
         if let Some(map) = input.model_map {
-            account.model_map = patterns(map)?;
+            account.model_map = parse_model_map(map)?;
         }
         account.priority = input.priority.unwrap_or(account.priority);
         account.weight = input.weight.unwrap_or(account.weight);
         account.models = input.models.unwrap_or(std::mem::take(&mut account.models));
-        account.cache_domain = input.cache_domain.over(account.cache_domain.take());
-        if let Change::To(Some(0)) = input.max_concurrency {
-            return Err(Refused::bad(
+        account.cache_domain = input.cache_domain.apply_to(account.cache_domain.take());
+        if let FieldChange::To(Some(0)) = input.max_concurrency {
+            return Err(ApiError::bad(
                 "`max_concurrency`: expected 1 or more; to switch the account off, use `enabled`",
             ));
         }
-        account.max_concurrency = input.max_concurrency.over(account.max_concurrency);
+        account.max_concurrency = input.max_concurrency.apply_to(account.max_concurrency);
         account.speaks_responses = input.speaks_responses.unwrap_or(account.speaks_responses);
         account.enabled = input.enabled.unwrap_or(account.enabled);
         match input.proxy_url {
-            Change::Keep => {}
-            Change::To(url) => self.set_proxy(account, url.as_deref()).await?,
+            FieldChange::Keep => {}
+            FieldChange::To(url) => self.set_proxy(account, url.as_deref()).await?,
         }
         let token = match input.credential {
             Some(credential) => self.seal(stored, credential).await?,
             None => None,
         };
         match (stored.value.provider, stored.value.credential) {
-            (Provider::Bedrock, CredentialKind::ApiKey) => Err(Refused::bad(
+            (Provider::Bedrock, CredentialKind::ApiKey) => Err(ApiError::bad(
                 "`credential.header`: Bedrock takes API keys only in the header `authorization`",
             )),
             (Provider::Anthropic | Provider::OpenaiCompatible, CredentialKind::Aws) => {
-                Err(Refused::bad("`credential.type`: `aws` needs the provider `bedrock`"))
+                Err(ApiError::bad("`credential.type`: `aws` needs the provider `bedrock`"))
             }
             _ => Ok(token),
         }
@@ -325,19 +352,19 @@ impl Office {
 
     /// Stores the proxy's URL twice: masked for answers and sealed for use. A masked URL that
     /// equals the stored one leaves it unchanged.
-    async fn set_proxy(&self, account: &mut Account, url: Option<&str>) -> Answer<()> {
+    async fn set_proxy(&self, account: &mut Account, url: Option<&str>) -> ApiResult<()> {
         let Some(url) = url else {
             (account.proxy_url, account.proxy_sealed) = (None, None);
             return Ok(());
         };
         let proxy = ProxyUrl::parse(url, self.allow_private_upstreams)
-            .map_err(|why| Refused::bad(format!("`proxy_url`: {why}")))?;
-        let shown = Some(proxy.shown());
+            .map_err(|why| ApiError::bad(format!("`proxy_url`: {why}")))?;
+        let shown = Some(proxy.masked_url());
         if proxy.is_masked() {
             if account.proxy_url == shown {
                 return Ok(());
             }
-            return Err(Refused::bad(
+            return Err(ApiError::bad(
                 "`proxy_url`: `***` hides the stored password; send the real one",
             ));
         }
@@ -350,11 +377,11 @@ impl Office {
     /// token.
     pub(crate) async fn put_account(
         &self,
-        edit: &mut Edit,
-        stored: &Stored<Account>,
+        edit: &mut ConfigEdit,
+        stored: &StoredEntity<Account>,
         before: &[GroupId],
-        token: Option<&Token>,
-    ) -> Answer<()> {
+        token: Option<&AccountToken>,
+    ) -> ApiResult<()> {
         self.store.save_account(edit, stored, before)?;
         match token {
             Some(token) => self.store.add_token(edit, token).await?,
@@ -367,8 +394,8 @@ impl Office {
 
 /// Refuses a change that would send the stored credential to another place, because a person who
 /// can change an account must not be able to read its credential that way.
-fn keeps_place(before: &Account, after: &Account) -> Answer<()> {
-    if of_credential(before) == of_credential(after) {
+fn check_same_upstream(before: &Account, after: &Account) -> ApiResult<()> {
+    if credential_binding(before) == credential_binding(after) {
         return Ok(());
     }
     let field = if before.provider != after.provider {
@@ -378,14 +405,14 @@ fn keeps_place(before: &Account, after: &Account) -> Answer<()> {
     } else {
         "proxy_url"
     };
-    Err(Refused::bad(format!(
+    Err(ApiError::bad(format!(
         "`{field}` decides where the account's credential is sent; to change it, send `credential` \
          again in the same request"
     )))
 }
 
-fn check_named(input: &AccountInput) -> Answer<()> {
-    let missing = || Refused::bad("`name` is missing");
+fn check_named(input: &AccountInput) -> ApiResult<()> {
+    let missing = || ApiError::bad("`name` is missing");
     input.name.as_ref().map(drop).ok_or_else(missing)
 }
 
@@ -398,19 +425,19 @@ fn default_base(provider: Option<Provider>) -> &'static str {
 }
 
 /// Converts a model map to JSON for answers.
-pub(crate) fn shown(map: &[(ModelPattern, String)]) -> Map<String, Value> {
+pub(crate) fn model_map_json(map: &[(ModelPattern, String)]) -> Map<String, Value> {
     let entry =
         |(pattern, target): &(ModelPattern, String)| (pattern.as_str().to_owned(), json!(target));
     map.iter().map(entry).collect()
 }
 
 /// Reads a model map from a request.
-pub(crate) fn patterns(
+pub(crate) fn parse_model_map(
     map: BTreeMap<ModelPatternKey, String>,
-) -> Answer<Vec<(ModelPattern, String)>> {
+) -> ApiResult<Vec<(ModelPattern, String)>> {
     map.into_iter()
         .map(|(ModelPatternKey(text), target)| {
-            let pattern = ModelPattern::new(text).map_err(Refused::bad)?;
+            let pattern = ModelPattern::new(text).map_err(ApiError::bad)?;
             Ok((pattern, target))
         })
         .collect()

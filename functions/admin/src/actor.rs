@@ -26,7 +26,7 @@ pub(crate) enum Actor {
 
 /// Who can use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum RouteAccess {
     /// Everybody, without a credential.
     Anybody,
     /// Administrators, and members for their own keys and usage, which the handler checks.
@@ -35,7 +35,7 @@ pub(crate) enum Access {
     Admin,
 }
 
-impl Access {
+impl RouteAccess {
     /// The name in the OpenAPI document.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl Access {
 
 impl Actor {
     /// The actor for a relay key of a user.
-    pub(crate) fn by_key(id: UserId, key: KeyId) -> Self {
+    pub(crate) fn from_key(id: UserId, key: KeyId) -> Self {
         Self::User { id, role: Role::Member, key: Some(key) }
     }
 
@@ -79,7 +79,7 @@ impl Actor {
     }
 
     /// Whether the actor can use routes with this access.
-    pub(crate) fn may(&self, access: Access) -> bool {
-        self.member().is_none() || access != Access::Admin
+    pub(crate) fn may(&self, access: RouteAccess) -> bool {
+        self.member().is_none() || access != RouteAccess::Admin
     }
 }

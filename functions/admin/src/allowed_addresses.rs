@@ -1,6 +1,6 @@
 //! Restricts the admin API and the console to clients in the operator's address ranges.
 
-use crate::answer::Refused;
+use crate::api_response::ApiError;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -16,7 +16,7 @@ pub(crate) struct AllowedAddresses {
 impl AllowedAddresses {
     /// Whether the request comes from an allowed address. A request without a known address does
     /// not.
-    fn allow(&self, request: &Request) -> bool {
+    fn allows_request(&self, request: &Request) -> bool {
         let Some(ranges) = &self.ranges else { return true };
         let client = self.proxies.client_of(request.extensions(), request.headers());
         client.is_some_and(|client| ranges.contains(client))
@@ -24,17 +24,17 @@ impl AllowedAddresses {
 }
 
 /// Refuses other clients before anything is read or looked up.
-pub(crate) async fn only(
+pub(crate) async fn require_allowed_address(
     State(allowed): State<Arc<AllowedAddresses>>,
     request: Request,
     next: Next,
 ) -> Response {
-    if allowed.allow(&request) {
+    if allowed.allows_request(&request) {
         return next.run(request).await;
     }
     let why = "requests from this address are not allowed here; \
                the operator's setting BATON_ADMIN_ALLOWED_CIDRS names those that are";
-    Refused::forbidden(why).into_response()
+    ApiError::forbidden(why).into_response()
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
         let mut unreadable = Request::new(Body::empty());
         unreadable.extensions_mut().insert(PeerAddress("10.0.0.1".parse().unwrap()));
         unreadable.headers_mut().insert("x-forwarded-for", "?".parse().unwrap());
-        assert!(!everywhere.allow(&unreadable));
+        assert!(!everywhere.allows_request(&unreadable));
         let ranges = "203.0.113.0/24,2001:db8::/32".parse().ok();
         let allowed = AllowedAddresses { ranges, proxies: "10.0.0.0/8".parse().unwrap() };
         let everybody = AllowedAddresses { ranges: None, proxies: AddressRanges::default() };
@@ -83,8 +83,15 @@ mod tests {
                 let value = http::HeaderValue::from_bytes(&bytes).unwrap();
                 request.headers_mut().insert("x-forwarded-for", value);
             }
-            assert_eq!(allowed.allow(&request), is_allowed, "{peer:?} {forwarded:?}: {why}");
-            assert!(everybody.allow(&request) && !nobody.allow(&request), "{peer:?}");
+            assert_eq!(
+                allowed.allows_request(&request),
+                is_allowed,
+                "{peer:?} {forwarded:?}: {why}"
+            );
+            assert!(
+                everybody.allows_request(&request) && !nobody.allows_request(&request),
+                "{peer:?}"
+            );
         }
     }
 }

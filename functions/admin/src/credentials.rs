@@ -1,12 +1,14 @@
 //! Credentials in requests: the fields of each kind, how they are checked and sealed.
 
-use crate::Office;
-use crate::answer::{Answer, Refused};
-use baton_cloud::store::{Stored, Token, TokenSecrets, of_token};
-use baton_cloud::upstream::{AwsAccess, check_url, trimmed};
+use crate::AdminState;
+use crate::api_response::{ApiError, ApiResult};
+use baton_cloud::store::{AccountToken, StoredEntity, TokenSecrets, token_binding};
+use baton_cloud::upstream::{AwsAccess, check_url, trim_base_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::secret::Secret;
-use baton_domain::token::{Assertion, ClientAuth, Exchange, Grant, Standing};
+use baton_domain::upstream_token::{
+    AssertionSource, ClientAuth, TokenExchange, TokenGrant, TokenStatus,
+};
 use serde::Deserialize;
 
 /// The default audience of identity tokens from AWS: Anthropic's API, as in its workload identity
@@ -41,7 +43,7 @@ pub(crate) enum NewCredential {
     Aws(AwsAccess),
     /// A token that a sign-in has just issued.
     #[serde(skip)]
-    Issued(Box<(Exchange, TokenSecrets, Standing)>),
+    Issued(Box<(TokenExchange, TokenSecrets, TokenStatus)>),
 }
 
 /// The fields for exchanging an identity token for an access token.
@@ -75,13 +77,13 @@ impl NewCredential {
     }
 }
 
-impl Office {
+impl AdminState {
     /// Sets the account's credential. Returns its token if it has one.
     pub(crate) async fn seal(
         &self,
-        stored: &mut Stored<Account>,
+        stored: &mut StoredEntity<Account>,
         credential: NewCredential,
-    ) -> Answer<Option<Token>> {
+    ) -> ApiResult<Option<AccountToken>> {
         let (exchange, mut secrets, standing) = match credential {
             NewCredential::ApiKey { value, header } => {
                 self.seal_key(stored, &value, header).await?;
@@ -106,52 +108,56 @@ impl Office {
                 check_is_given("client_secret", client_secret.as_ref().map(Secret::expose))?;
                 check_is_given("refresh_token", refresh_token.as_ref().map(Secret::expose))?;
                 let grant = match refresh_token {
-                    Some(_) => Grant::RefreshToken { client_id, scope },
+                    Some(_) => TokenGrant::RefreshToken { client_id, scope },
                     None if client_secret.is_none() => {
-                        return Err(Refused::bad(
+                        return Err(ApiError::bad(
                             "`credential` needs a `refresh_token`, or a `client_secret` for the \
                              client credentials grant; to sign in with a browser, use POST \
                              /oauth/start",
                         ));
                     }
-                    None => Grant::ClientCredentials { client_id, scope },
+                    None => TokenGrant::ClientCredentials { client_id, scope },
                 };
                 let secrets =
                     TokenSecrets { refresh_token, client_secret, ..TokenSecrets::default() };
-                (Exchange { token_url, grant, client_auth }, secrets, Standing::default())
+                (TokenExchange { token_url, grant, client_auth }, secrets, TokenStatus::default())
             }
             NewCredential::WorkloadIdentity(identity) => {
                 identity.check()?;
                 let exchange = identity.exchange(&stored.value);
-                (exchange, TokenSecrets::default(), Standing::default())
+                (exchange, TokenSecrets::default(), TokenStatus::default())
             }
             NewCredential::Issued(issued) => *issued,
         };
         check_url(&exchange.token_url, self.allow_private_upstreams)
-            .map_err(|why| Refused::bad(format!("`credential.token_url`: {why}")))?;
-        if let Grant::JwtBearer { assertion: Assertion::File { path }, .. } = &exchange.grant {
-            self.endpoint()?.identity_tokens().check(path).map_err(Refused::bad)?;
+            .map_err(|why| ApiError::bad(format!("`credential.token_url`: {why}")))?;
+        if let TokenGrant::JwtBearer { assertion: AssertionSource::File { path }, .. } =
+            &exchange.grant
+        {
+            self.endpoint()?.identity_tokens().check(path).map_err(ApiError::bad)?;
         }
-        secrets.bound_to = Some(of_token(&stored.value, &exchange.token_url));
+        secrets.bound_to = Some(token_binding(&stored.value, &exchange.token_url));
         stored.value.credential = match exchange.grant {
-            Grant::JwtBearer { .. } => CredentialKind::WorkloadIdentity,
-            Grant::RefreshToken { .. } | Grant::ClientCredentials { .. } => CredentialKind::Oauth2,
+            TokenGrant::JwtBearer { .. } => CredentialKind::WorkloadIdentity,
+            TokenGrant::RefreshToken { .. } | TokenGrant::ClientCredentials { .. } => {
+                CredentialKind::Oauth2
+            }
         };
         stored.secret = None;
         let account = stored.value.id.clone();
         let version = self.store.token(&account).await?.map_or(1, |token| token.version + 1);
-        Ok(Some(Token { account, exchange, standing, secrets, version }))
+        Ok(Some(AccountToken { account, exchange, standing, secrets, version }))
     }
 
     async fn seal_key(
         &self,
-        stored: &mut Stored<Account>,
+        stored: &mut StoredEntity<Account>,
         value: &Secret,
         header: Option<CredentialHeader>,
-    ) -> Answer<()> {
+    ) -> ApiResult<()> {
         let printable = |byte: u8| byte.is_ascii_graphic();
         if value.expose().is_empty() || !value.expose().bytes().all(printable) {
-            return Err(Refused::bad(
+            return Err(ApiError::bad(
                 "`credential.value`: expected a key of printable ASCII characters without spaces",
             ));
         }
@@ -169,7 +175,7 @@ impl Office {
 }
 
 impl WorkloadIdentity {
-    fn check(&self) -> Answer<()> {
+    fn check(&self) -> ApiResult<()> {
         check_is_given("federation_rule_id", Some(&self.federation_rule_id))?;
         check_is_given("organization_id", Some(&self.organization_id))?;
         check_is_given("service_account_id", Some(&self.service_account_id))?;
@@ -178,31 +184,31 @@ impl WorkloadIdentity {
         check_is_given("audience", self.audience.as_deref())
     }
 
-    fn exchange(self, account: &Account) -> Exchange {
+    fn exchange(self, account: &Account) -> TokenExchange {
         let assertion = match self.identity_token_file {
-            Some(path) => Assertion::File { path },
-            None => {
-                Assertion::AwsSts { audience: self.audience.unwrap_or_else(|| AUDIENCE.to_owned()) }
-            }
+            Some(path) => AssertionSource::File { path },
+            None => AssertionSource::AwsSts {
+                audience: self.audience.unwrap_or_else(|| AUDIENCE.to_owned()),
+            },
         };
-        let grant = Grant::JwtBearer {
+        let grant = TokenGrant::JwtBearer {
             federation_rule_id: self.federation_rule_id,
             organization_id: self.organization_id,
             service_account_id: self.service_account_id,
             workspace_id: self.workspace_id,
             assertion,
         };
-        let own = || format!("{}/v1/oauth/token", trimmed(&account.base_url));
+        let own = || format!("{}/v1/oauth/token", trim_base_url(&account.base_url));
         let (token_url, client_auth) = (self.token_url.unwrap_or_else(own), ClientAuth::default());
-        Exchange { token_url, grant, client_auth }
+        TokenExchange { token_url, grant, client_auth }
     }
 }
 
 /// Refuses a field of a credential that is there and empty: it would be stored, and fail when it is
 /// used for the first time.
-fn check_is_given(field: &str, text: Option<&str>) -> Answer<()> {
+fn check_is_given(field: &str, text: Option<&str>) -> ApiResult<()> {
     match text {
-        Some(text) if text.trim().is_empty() => Err(Refused::bad(format!(
+        Some(text) if text.trim().is_empty() => Err(ApiError::bad(format!(
             "`credential.{field}` is empty; give it a value, or leave the field out if it is optional"
         ))),
         _ => Ok(()),
@@ -210,16 +216,18 @@ fn check_is_given(field: &str, text: Option<&str>) -> Answer<()> {
 }
 
 /// Checks values that become part of a host name, a signature or a call of STS.
-fn check_access(access: &AwsAccess) -> Answer<()> {
+fn check_access(access: &AwsAccess) -> ApiResult<()> {
     let region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_role = |arn: &str| arn.starts_with("arn:") && arn.contains(":role/");
     if access.region.is_empty() || !access.region.bytes().all(region) {
-        return Err(Refused::bad(
+        return Err(ApiError::bad(
             "`credential.region`: expected the name of an AWS region, such as us-east-1",
         ));
     }
     if access.role_arn.as_deref().is_some_and(|arn| !is_role(arn)) {
-        return Err(Refused::bad("`credential.role_arn`: expected arn:aws:iam::ACCOUNT:role/NAME"));
+        return Err(ApiError::bad(
+            "`credential.role_arn`: expected arn:aws:iam::ACCOUNT:role/NAME",
+        ));
     }
     check_is_given("external_id", access.external_id.as_deref())
 }

@@ -4,15 +4,15 @@
 //! The content of a message is never returned, because it can contain anything. Only its ids and
 //! the reason are.
 
-use crate::Shared;
-use crate::answer::{Answer, Refused, body};
-use crate::visit::{Note, Visit};
+use crate::SharedAdminState;
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResult, body};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use baton_cloud::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 use baton_cloud::signed_record::{self, NotSigned};
-use baton_cloud::store::Edit;
+use baton_cloud::store::ConfigEdit;
 use baton_domain::id::{KeyId, RequestId};
 use baton_domain::record::UsageRecord;
 use serde::Deserialize;
@@ -27,36 +27,41 @@ pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct Redrive {
+struct RedriveRequest {
     limit: Option<usize>,
     /// Records out of the log, as Baton signed them where they were written in full.
     records: Vec<String>,
 }
 
-pub(crate) async fn peek(State(office): Shared) -> Answer<Json<Value>> {
+pub(crate) async fn peek(State(office): SharedAdminState) -> ApiResult<Json<Value>> {
     let letters = office.letters()?;
     let (count, some) = (letters.count().await?, letters.peek().await?);
-    let data: Vec<Value> = some.iter().map(view).collect();
+    let data: Vec<Value> = some.iter().map(dead_letter_json).collect();
     Ok(Json(json!({ "count": count, "data": data })))
 }
 
 /// Sends dead letters, or records from a log, to the usage queue. It can be repeated at any time,
 /// also after a failure, because storing is idempotent.
 pub(crate) async fn redrive(
-    State(office): Shared,
-    visit: Visit,
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
-    let wanted: Redrive = if bytes.is_empty() { Redrive::default() } else { body(&bytes)? };
+) -> ApiResult<Json<Value>> {
+    let wanted: RedriveRequest =
+        if bytes.is_empty() { RedriveRequest::default() } else { body(&bytes)? };
     let letters = office.letters()?;
     if wanted.records.len() > RECORDS_MAX {
-        return Err(Refused::bad(format!(
+        return Err(ApiError::bad(format!(
             "`records`: expected at most {RECORDS_MAX} records in one request"
         )));
     }
     let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
-    let mut edit = Edit::default();
-    office.note(&visit, &mut edit, Note::did("redrive", &"usage", (Value::Null, asked)))?;
+    let mut edit = ConfigEdit::default();
+    office.add_audit_row(
+        &visit,
+        &mut edit,
+        AuditNote::other_action("redrive", &"usage", (Value::Null, asked)),
+    )?;
     office.store.apply(edit).await?;
     let (records, refused) = office.verified(&wanted.records);
     let moved = if wanted.records.is_empty() {
@@ -67,7 +72,7 @@ pub(crate) async fn redrive(
     Ok(Json(json!({ "moved": moved, "left": letters.count().await?, "refused": refused })))
 }
 
-impl crate::Office {
+impl crate::AdminState {
     /// The records that this deployment has signed, and why others are refused, by their place.
     fn verified(&self, signed: &[String]) -> (Vec<UsageRecord>, Vec<Value>) {
         let (mut records, mut refused) = (Vec::new(), Vec::new());
@@ -75,7 +80,7 @@ impl crate::Office {
             match signed_record::verify(&self.pepper, text) {
                 Ok(record) => records.push(record),
                 Err(NotSigned::Unusable(why)) => {
-                    refused.push(json!({ "index": index, "reason": why.kind() }));
+                    refused.push(json!({ "index": index, "reason": why.kind_text() }));
                 }
                 Err(why) => refused.push(json!({ "index": index, "reason": why.to_string() })),
             }
@@ -83,15 +88,15 @@ impl crate::Office {
         (records, refused)
     }
 
-    fn letters(&self) -> Answer<&DeadLetters> {
+    fn letters(&self) -> ApiResult<&DeadLetters> {
         let none = "no dead-letter queue is configured; set BATON_DEAD_LETTER_QUEUE_URL";
-        self.letters.as_ref().ok_or_else(|| Refused::bad(none))
+        self.letters.as_ref().ok_or_else(|| ApiError::bad(none))
     }
 }
 
 /// The fields of a message that are safe to show: well-formed ids, and why it was not stored.
-fn view(letter: &DeadLetter) -> Value {
-    let reason = UsageRecord::read(&letter.body).err();
+fn dead_letter_json(letter: &DeadLetter) -> Value {
+    let reason = UsageRecord::parse(&letter.body).err();
     let fields: Value = serde_json::from_str(&letter.body).unwrap_or_default();
     let text = |name: &str| fields[name].as_str().unwrap_or_default();
     json!({
@@ -102,13 +107,13 @@ fn view(letter: &DeadLetter) -> Value {
         "bytes": letter.body.len(),
         "reason": reason.map_or_else(
             || "the message is readable, but storing it failed; the log has the reason".to_owned(),
-            |why| why.kind(),
+            |why| why.kind_text(),
         ),
     })
 }
 
-impl From<DeadLetterError> for Refused {
+impl From<DeadLetterError> for ApiError {
     fn from(error: DeadLetterError) -> Self {
-        Self::unreachable(error, "the dead-letter queue")
+        Self::backend_failed(error, "the dead-letter queue")
     }
 }

@@ -2,11 +2,11 @@
 //! the environment has an API key for it. Each of them is created once, even if an earlier start
 //! crashed.
 
-use crate::Office;
+use crate::AdminState;
 use crate::accounts::AccountInput;
-use crate::answer::Refused;
+use crate::admin_request::AdminRequest;
+use crate::api_response::ApiError;
 use crate::keys::KeyInput;
-use crate::visit::Visit;
 use baton_cloud::live_secret::LiveSecret;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Store, StoreError};
@@ -38,9 +38,9 @@ pub async fn first_start(
     store: Store,
 ) -> Result<FirstStart, String> {
     let fixed = settings.admin_token.as_ref().map(LiveSecret::from);
-    let office = Office::new(settings, (pepper.into(), fixed), store, None);
+    let office = AdminState::new(settings, (pepper.into(), fixed), store, None);
     let made = async {
-        Ok::<_, Refused>(FirstStart {
+        Ok::<_, ApiError>(FirstStart {
             key: office.first_key().await?,
             account: office.first_account(settings).await?,
             // The token comes last: once it is stored, no later start returns the secrets.
@@ -50,33 +50,34 @@ pub async fn first_start(
     made.await.map_err(|refused| refused.to_string())
 }
 
-impl Office {
+impl AdminState {
     /// Creates a key if no group exists, which is so only at the first start.
-    async fn first_key(&self) -> Result<Option<Secret>, Refused> {
+    async fn first_key(&self) -> Result<Option<Secret>, ApiError> {
         let group = self.store.read::<Group>(&GroupId::default_group()).await?;
         let any = !self.store.list::<Key>(1, None).await?.data.is_empty();
         if group.is_some() || any {
             return Ok(None);
         }
-        let visit = Visit::of_baton();
-        Ok(Some(self.create_key(&visit, KeyInput::named("first key")).await?))
+        let visit = AdminRequest::from_baton();
+        Ok(Some(self.create_key(&visit, KeyInput::with_name("first key")).await?))
     }
 
-    async fn first_account(&self, settings: &Settings) -> Result<Option<String>, Refused> {
+    async fn first_account(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
         let Some(key) = &settings.anthropic_api_key else { return Ok(None) };
         if !self.store.list::<Account>(1, None).await?.data.is_empty() {
             return Ok(None);
         }
-        let input = AccountInput::first(FIRST_ACCOUNT, &settings.anthropic_base_url, key.clone());
-        self.create_account(&Visit::of_baton(), input).await?;
+        let input =
+            AccountInput::with_static_key(FIRST_ACCOUNT, &settings.anthropic_base_url, key.clone());
+        self.create_account(&AdminRequest::from_baton(), input).await?;
         Ok(Some(FIRST_ACCOUNT.to_owned()))
     }
 
-    async fn first_admin_token(&self) -> Result<Option<Secret>, Refused> {
+    async fn first_admin_token(&self) -> Result<Option<Secret>, ApiError> {
         if self.admin_token.is_some() || self.store.admin_token_hash().await?.is_some() {
             return Ok(None);
         }
-        let (left, right) = (self.store.dice().bits(), self.store.dice().bits());
+        let (left, right) = (self.store.random_source().bits(), self.store.random_source().bits());
         let token = Secret::new(format!("bta_{}{}", base62(left, 21), base62(right, 21)));
         match self.store.put_admin_token_hash(self.pepper.hash(token.expose())).await {
             Ok(()) => Ok(Some(token)),

@@ -1,25 +1,27 @@
 //! The health of accounts for operators; `/accounts/{id}/test`, `/accounts/{id}/reset` and
 //! `/accounts/{id}/refresh`.
 
-use crate::answer::{Answer, Refused, Told, id};
-use crate::visit::{Note, Visit};
-use crate::{Office, Shared};
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResponse, ApiResult, id};
+use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::extract::{Path, State};
-use baton_cloud::sign_in::{Renewal, renew};
-use baton_cloud::store::{Edit, StoreError, Stored};
-use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
+use baton_cloud::store::{ConfigEdit, StoreError, StoredEntity};
+use baton_cloud::token_renewal::{RenewalOutcome, renew};
+use baton_cloud::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
 use baton_domain::account::Account;
-use baton_domain::health::{Health, Rest, Standing, State as HealthState};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::{AccountAvailability, AccountHealth, Cooldown, HealthState};
 use baton_domain::id::AccountId;
-use baton_domain::reason::RestReason;
-use baton_domain::token::Why;
+use baton_domain::upstream_token::RenewalTrigger;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// An account's health as the API returns it.
-pub(crate) struct Status {
+pub(crate) struct AccountStatus {
     pub(crate) name: &'static str,
     pub(crate) reason: Option<String>,
     pub(crate) until: Option<Timestamp>,
@@ -27,27 +29,27 @@ pub(crate) struct Status {
     pub(crate) models: Map<String, Value>,
 }
 
-impl Status {
-    pub(crate) fn of(account: &Account, health: &Health, now: Timestamp) -> Self {
+impl AccountStatus {
+    pub(crate) fn new(account: &Account, health: &AccountHealth, now: Timestamp) -> Self {
         let (name, reason, until) = match health.overall(now) {
             _ if !account.enabled => ("disabled", None, None),
-            Standing::Ready => match limited_model(health, now) {
+            AccountAvailability::Ready => match limited_model(health, now) {
                 Some((name, rest)) => {
                     ("ready", Some(format!("{name}: {}", rest.reason)), Some(rest.until))
                 }
                 None => ("ready", None, None),
             },
-            Standing::HalfOpen => match health.doubt() {
+            AccountAvailability::HalfOpen => match health.doubt() {
                 Some(reason) => {
                     let words = format!("{reason}; the next request shows whether it still does");
                     ("unproven", Some(words), None)
                 }
                 None => ("ready", Some("the next request probes it".to_owned()), None),
             },
-            Standing::Cooling { until, reason, .. } => {
+            AccountAvailability::Cooling { until, reason, .. } => {
                 ("cooling", Some(reason.to_string()), Some(until))
             }
-            Standing::AuthFailed { reason, detail } => {
+            AccountAvailability::AuthFailed { reason, detail } => {
                 let words = detail.map_or_else(|| reason.to_string(), str::to_owned);
                 ("auth_failed", Some(words), None)
             }
@@ -66,8 +68,9 @@ impl Status {
 }
 
 /// Of the models with a rate limit cooldown, the one with the latest end.
-fn limited_model(health: &Health, now: Timestamp) -> Option<(&str, &Rest)> {
-    let is_limited = |rest: &Rest| rest.until > now && rest.reason == RestReason::RateLimited;
+fn limited_model(health: &AccountHealth, now: Timestamp) -> Option<(&str, &Cooldown)> {
+    let is_limited =
+        |rest: &Cooldown| rest.until > now && rest.reason == CooldownReason::RateLimited;
     let parts = health.families.iter().chain(&health.models);
     let parts = parts.map(|(name, rest)| (name.as_str(), rest));
     let fast = health.fast.iter().map(|rest| ("speed: fast", rest));
@@ -76,36 +79,54 @@ fn limited_model(health: &Health, now: Timestamp) -> Option<(&str, &Rest)> {
 
 /// `POST /accounts/{id}/reset`: clears the health of the account. The audit row is written first,
 /// because health has its own conditional write.
-pub(crate) async fn reset(State(office): Shared, visit: Visit, Path(path): Path<String>) -> Answer {
+pub(crate) async fn reset(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
+    Path(path): Path<String>,
+) -> ApiResult {
     let stored = office.find::<Account>(&id(&path)?).await?;
-    let before = office.view_now(&stored).await?;
-    let note = Note::did("reset", &stored.value.id, (before, Value::Null));
-    office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
+    let before = office.current_account_view(&stored).await?;
+    let note = AuditNote::other_action("reset", &stored.value.id, (before, Value::Null));
+    office
+        .commit_change(
+            &visit.without_replay(),
+            ConfigEdit::default(),
+            note,
+            ApiResponse::no_content(),
+        )
+        .await?;
     office.reset_health(&stored.value.id).await?;
-    office.view_now(&stored).await.map(Told::ok)
+    office.current_account_view(&stored).await.map(ApiResponse::ok)
 }
 
 /// `POST /accounts/{id}/refresh`: renews the account's token now.
 pub(crate) async fn refresh(
-    State(office): Shared,
-    visit: Visit,
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Path(path): Path<String>,
-) -> Answer {
+) -> ApiResult {
     let stored = office.find::<Account>(&id(&path)?).await?;
     if !stored.value.credential.is_renewed() {
-        return Err(Refused::bad("the account has a static key, which is not renewed"));
+        return Err(ApiError::bad("the account has a static key, which is not renewed"));
     }
     let (store, endpoint) = (&office.store, office.endpoint()?);
-    let before = office.view_now(&stored).await?;
-    let note = Note::did("refresh", &stored.value.id, (before, Value::Null));
-    office.enact(&visit.unrepeatable(), Edit::default(), note, Told::gone()).await?;
-    match renew(store, endpoint, &stored.value.id, Why::Operator).await? {
-        Renewal::Renewed => office.view_now(&stored).await.map(Told::ok),
-        Renewal::Failed(why) => {
-            Err(Refused::bad(format!("the token endpoint issued no token: {why}")))
+    let before = office.current_account_view(&stored).await?;
+    let note = AuditNote::other_action("refresh", &stored.value.id, (before, Value::Null));
+    office
+        .commit_change(
+            &visit.without_replay(),
+            ConfigEdit::default(),
+            note,
+            ApiResponse::no_content(),
+        )
+        .await?;
+    match renew(store, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
+        RenewalOutcome::Renewed => office.current_account_view(&stored).await.map(ApiResponse::ok),
+        RenewalOutcome::Failed(why) => {
+            Err(ApiError::bad(format!("the token endpoint issued no token: {why}")))
         }
-        Renewal::Elsewhere => Err(StoreError::Conflict.into()),
-        Renewal::NotDue => Err(Refused::bad(
+        RenewalOutcome::LeaseHeld => Err(StoreError::Conflict.into()),
+        RenewalOutcome::NotDue => Err(ApiError::bad(
             "the last renewal failed permanently; give the account a new credential",
         )),
     }
@@ -113,13 +134,16 @@ pub(crate) async fn refresh(
 
 /// `POST /accounts/{id}/test`: makes free calls with the account's credential. Their outcome
 /// changes the account's health, for worse or for better.
-pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Answer<Json<Value>> {
+pub(crate) async fn test_account(
+    State(office): SharedAdminState,
+    Path(path): Path<String>,
+) -> ApiResult<Json<Value>> {
     let stored = office.find::<Account>(&id(&path)?).await?;
     let (id, begun) = (&stored.value.id, office.store.clock().now());
     office.store.read_health(std::slice::from_ref(id)).await?;
-    let proved = office.prove(&stored).await;
+    let proved = office.probe_credential(&stored).await;
     let now = office.store.clock().now();
-    office.store.change_health(id, |health| tested(health, &proved, now)).await?;
+    office.store.change_health(id, |health| health_after_test(health, &proved, now)).await?;
     let (is_ok, message) = result_of(proved.proof, proved.effect.is_some(), proved.status);
     let message = message.unwrap_or(proved.message);
     let millis = now.duration_since(begun).as_millis();
@@ -133,7 +157,7 @@ pub(crate) async fn test(State(office): Shared, Path(path): Path<String>) -> Ans
 /// Whether a test shows that the account can be used (nothing where it shows neither), and the words for
 /// it where they are not the upstream's own.
 fn result_of(
-    proof: Proof,
+    proof: CredentialStatus,
     has_effect: bool,
     status: Option<StatusCode>,
 ) -> (Option<bool>, Option<String>) {
@@ -141,58 +165,71 @@ fn result_of(
     let is_refusal = matches!(number, 401 | 403);
     match (proof, status) {
         _ if has_effect => (Some(false), None),
-        (Proof::Accepted | Proof::Unproven, Some(status)) if status.is_redirection() => {
+        (CredentialStatus::Accepted | CredentialStatus::Unproven, Some(status))
+            if status.is_redirection() =>
+        {
             let words = format!(
                 "it answers with a redirect ({number}), which is not followed; is `base_url` right?"
             );
             (Some(false), Some(words))
         }
-        (Proof::Accepted, Some(_)) if !is_refusal => (Some(true), Some("it answers".to_owned())),
-        (Proof::Accepted | Proof::Unproven, Some(_)) => {
+        (CredentialStatus::Accepted, Some(_)) if !is_refusal => {
+            (Some(true), Some("it answers".to_owned()))
+        }
+        (CredentialStatus::Accepted | CredentialStatus::Unproven, Some(_)) => {
             let words = format!(
                 "it answers {number}, but it answers a made-up credential in the same way: this does \
                  not show whether the account's own is good, and only a request will"
             );
             (None, Some(words))
         }
-        (Proof::Unproven, None) => (None, None),
-        (Proof::Accepted | Proof::Refused(_) | Proof::Unknown, _) => (Some(false), None),
+        (CredentialStatus::Unproven, None) => (None, None),
+        (
+            CredentialStatus::Accepted | CredentialStatus::Refused(_) | CredentialStatus::Unknown,
+            _,
+        ) => (Some(false), None),
     }
 }
 
 /// The health after a test. Rate limits that the upstream has announced stay until they end,
 /// because a free call shows nothing about them.
-fn tested(health: &Health, proved: &Proved, now: Timestamp) -> Option<Health> {
-    let judged = proved.judged(health, now);
+fn health_after_test(
+    health: &AccountHealth,
+    proved: &ProbeOutcome,
+    now: Timestamp,
+) -> Option<AccountHealth> {
+    let judged = proved.apply_to_health(health, now);
     let base = judged.as_ref().unwrap_or(health);
-    let is_good = proved.proof == Proof::Accepted && proved.effect.is_none() && is_over(base);
-    let forgiven = is_good.then(|| base.forgiven(now));
+    let is_good = proved.proof == CredentialStatus::Accepted
+        && proved.effect.is_none()
+        && proves_recovery(base);
+    let forgiven = is_good.then(|| base.reset(now));
     forgiven.or(judged)
 }
 
 /// Whether a successful free call shows that the current state is over.
-fn is_over(health: &Health) -> bool {
+fn proves_recovery(health: &AccountHealth) -> bool {
     match &health.state {
         HealthState::Ready => false,
-        HealthState::Cooling(rest) => rest.reason != RestReason::RateLimited,
+        HealthState::Cooling(rest) => rest.reason != CooldownReason::RateLimited,
         HealthState::Open { .. } | HealthState::AuthFailed { .. } => true,
     }
 }
 
-impl Office {
+impl AdminState {
     /// Clears the account's health, except for the utilization.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
         self.store.read_health(std::slice::from_ref(id)).await?;
         let now = self.store.clock().now();
-        let blank = |health: &Health| {
-            let after = health.forgiven(now);
+        let blank = |health: &AccountHealth| {
+            let after = health.reset(now);
             (after != *health).then_some(after)
         };
         self.store.change_health(id, blank).await
     }
 
     /// Checks with free calls whether the account's upstream accepts the credential.
-    async fn prove(&self, stored: &Stored<Account>) -> Proved {
+    async fn probe_credential(&self, stored: &StoredEntity<Account>) -> ProbeOutcome {
         let account = &stored.value;
         let asked = async {
             let said = |error: StoreError| error.to_string();
@@ -207,17 +244,17 @@ impl Office {
                 credential => credential.map_err(said)?,
             };
             let proxy = self.store.open_proxy(account).await.map_err(said)?;
-            let upstream = Upstream::new(&self.timers, self.allow_private_upstreams)
-                .and_then(|upstream| upstream.through(proxy.as_ref()))
+            let upstream = UpstreamClient::new(&self.timers, self.allow_private_upstreams)
+                .and_then(|upstream| upstream.with_proxy(proxy.as_ref()))
                 .map_err(|error| error.to_string())?;
             let (signer, bits) =
-                (Signer::new(self.store.clock().clone()), self.store.dice().bits());
+                (RequestSigner::new(self.store.clock().clone()), self.store.random_source().bits());
             let (upstream, signer, credential) = (&upstream, &signer, &credential);
-            let subject = Subject { upstream, signer, account, credential, bits };
+            let subject = CredentialProbe { upstream, signer, account, credential, bits };
             let health = self.store.health(&account.id);
-            Ok(subject.prove(&health, self.store.clock().now()).await)
+            Ok(subject.probe_credential(&health, self.store.clock().now()).await)
         };
-        asked.await.unwrap_or_else(Proved::not_asked)
+        asked.await.unwrap_or_else(ProbeOutcome::not_asked)
     }
 }
 
@@ -231,21 +268,28 @@ mod tests {
             let (is_ok, words) = result_of(proof, false, StatusCode::from_u16(status).ok());
             assert_eq!(is_ok, expect, "{proof:?} {status}: {words:?}");
         };
-        let refused = Proof::Refused(RestReason::CredentialRefused);
-        check(Proof::Accepted, 200, Some(true));
-        check(Proof::Accepted, 400, Some(true));
-        check(Proof::Accepted, 403, None);
-        check(Proof::Unproven, 200, None);
-        check(Proof::Unproven, 400, None);
-        check(Proof::Unproven, 403, None);
-        check(Proof::Unproven, 404, None);
-        check(Proof::Unproven, 307, Some(false));
-        check(Proof::Accepted, 302, Some(false));
+        let refused = CredentialStatus::Refused(CooldownReason::CredentialRefused);
+        check(CredentialStatus::Accepted, 200, Some(true));
+        check(CredentialStatus::Accepted, 400, Some(true));
+        check(CredentialStatus::Accepted, 403, None);
+        check(CredentialStatus::Unproven, 200, None);
+        check(CredentialStatus::Unproven, 400, None);
+        check(CredentialStatus::Unproven, 403, None);
+        check(CredentialStatus::Unproven, 404, None);
+        check(CredentialStatus::Unproven, 307, Some(false));
+        check(CredentialStatus::Accepted, 302, Some(false));
         check(refused, 401, Some(false));
-        check(Proof::Unknown, 500, Some(false));
-        assert_eq!(result_of(Proof::Unknown, false, None), (Some(false), None));
-        assert_eq!(result_of(Proof::Unproven, false, None), (None, None), "the message says why");
+        check(CredentialStatus::Unknown, 500, Some(false));
+        assert_eq!(result_of(CredentialStatus::Unknown, false, None), (Some(false), None));
+        assert_eq!(
+            result_of(CredentialStatus::Unproven, false, None),
+            (None, None),
+            "the message says why"
+        );
         // An account without money takes the credential, and cannot be used.
-        assert_eq!(result_of(Proof::Accepted, true, Some(StatusCode::OK)), (Some(false), None));
+        assert_eq!(
+            result_of(CredentialStatus::Accepted, true, Some(StatusCode::OK)),
+            (Some(false), None)
+        );
     }
 }

@@ -5,20 +5,22 @@
 
 mod accounts;
 mod actor;
+mod admin_request;
 mod alerts;
 mod allowed_addresses;
-mod answer;
-mod attempts;
+mod api_response;
 mod audit;
+mod auth_failures;
 mod authorize;
 mod console;
 mod credentials;
 mod dead_letters;
-mod effective;
+mod effective_spend_limits;
 mod export;
 mod first_start;
 mod groups;
 mod health;
+mod idempotency;
 mod keys;
 mod limits;
 mod metrics;
@@ -27,64 +29,62 @@ mod openapi;
 mod overview;
 mod prices;
 mod query;
-mod replay;
 mod rerate;
 mod routes;
-mod runtime;
+mod runtime_settings;
 mod session_seal;
 mod spend_limits;
 mod summary;
 mod summary_turns;
 mod usage;
 mod users;
-mod visit;
 
 pub use first_start::{FirstStart, first_start};
 
-use actor::Access;
+use actor::RouteAccess;
 use allowed_addresses::AllowedAddresses;
-use attempts::Attempts;
+use auth_failures::AuthFailureLimiter;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::client_address::AddressRanges;
 use baton_cloud::dead_letters::DeadLetters;
 use baton_cloud::identity_token::IdentityTokens;
 use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::settings::{Settings, Timers};
+use baton_cloud::settings::{RelayTimeouts, Settings};
 use baton_cloud::store::Store;
 use baton_cloud::token_endpoint::TokenEndpoint;
-use baton_cloud::upstream::{NoAnswer, Upstream};
+use baton_cloud::upstream::{UpstreamCallError, UpstreamClient};
 use baton_cloud::vault::Pepper;
 use session_seal::SessionSeal;
 use std::sync::Arc;
 use summary_turns::SummaryTurns;
 
 /// The state that all handlers share.
-struct Office {
+struct AdminState {
     store: Store,
     pepper: Pepper,
     /// The admin token if it is set outside; otherwise the store has its hash.
     admin_token: Option<LiveSecret>,
     seal: SessionSeal,
-    attempts: Attempts,
+    attempts: AuthFailureLimiter,
     summary_turns: SummaryTurns,
     trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
-    timers: Timers,
+    timers: RelayTimeouts,
     /// The login methods of the console.
-    porter: console::Porter,
+    porter: console::LoginMethods,
     /// The client for token endpoints; `None` during the first start, when there are no sign-ins.
     endpoint: Option<TokenEndpoint>,
     /// The dead-letter queue, if one is configured.
     letters: Option<DeadLetters>,
 }
 
-type Shared = axum::extract::State<Arc<Office>>;
+type SharedAdminState = axum::extract::State<Arc<AdminState>>;
 
-impl Office {
+impl AdminState {
     fn new(
         settings: &Settings,
         (pepper, admin_token): (LiveSecret, Option<LiveSecret>),
@@ -96,12 +96,12 @@ impl Office {
             pepper: Pepper::new(pepper),
             admin_token,
             seal: SessionSeal::default(),
-            attempts: Attempts::default(),
+            attempts: AuthFailureLimiter::default(),
             summary_turns: SummaryTurns::default(),
             trusted_proxies: settings.trusted_proxies.clone(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
-            porter: console::Porter::default(),
+            porter: console::LoginMethods::default(),
             endpoint,
             letters: None,
         }
@@ -116,32 +116,33 @@ pub fn router(
     settings: &Settings,
     pepper: impl Into<LiveSecret>,
     store: Store,
-    aws: &Aws,
-) -> Result<Router, NoAnswer> {
-    let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-    let porter = console::Porter::new(settings, &upstream, aws);
-    let admin_token = LiveSecret::of(aws, settings, &settings.admin_token_setting());
-    let files = IdentityTokens::within(settings.identity_token_dir.clone());
+    aws: &AwsClients,
+) -> Result<Router, UpstreamCallError> {
+    let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
+    let porter = console::LoginMethods::new(settings, &upstream, aws);
+    let admin_token = LiveSecret::from_setting(aws, settings, &settings.admin_token_setting());
+    let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
     let endpoint = TokenEndpoint::new(aws, upstream, files);
-    let mut office = Office::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
+    let mut office = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
     office.seal = SessionSeal::new(aws, settings);
-    (office.porter, office.letters) = (porter, DeadLetters::of(aws, &settings.resources));
+    (office.porter, office.letters) =
+        (porter, DeadLetters::from_resources(aws, &settings.resources));
     let office = Arc::new(office);
-    let gauges = Arc::new(metrics::Gauges::new(settings, aws, Arc::clone(&office)));
-    let guarded = |api: Router<Arc<Office>>| {
-        api.method_not_allowed_fallback(answer::wrong_method)
-            .layer(DefaultBodyLimit::max(replay::BODY_BYTES_MAX))
-            .layer(from_fn_with_state(Arc::clone(&office), replay::once))
-            .layer(from_fn_with_state(Arc::clone(&office), authorize::operator))
+    let gauges = Arc::new(metrics::MetricsState::new(settings, aws, Arc::clone(&office)));
+    let guarded = |api: Router<Arc<AdminState>>| {
+        api.method_not_allowed_fallback(api_response::method_not_allowed)
+            .layer(DefaultBodyLimit::max(idempotency::BODY_BYTES_MAX))
+            .layer(from_fn_with_state(Arc::clone(&office), idempotency::answer_repeated))
+            .layer(from_fn_with_state(Arc::clone(&office), authorize::authorize_request))
     };
-    let api = routes::mounted(|access| access != Access::Anybody).merge(routes::mirrored());
-    let api = guarded(api.fallback(answer::no_such_route));
-    let open = routes::mounted(|access| access == Access::Anybody);
-    let open = open.layer(from_fn(authorize::anybody));
+    let api = routes::mounted(|access| access != RouteAccess::Anybody).merge(routes::mirrored());
+    let api = guarded(api.fallback(api_response::no_such_route));
+    let open = routes::mounted(|access| access == RouteAccess::Anybody);
+    let open = open.layer(from_fn(authorize::check_public_query));
     let api = Router::new().nest(routes::BASE, api.merge(open));
     let inside = api
         .clone()
-        .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
+        .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
         .with_state(Arc::clone(&office));
     let allowed = AllowedAddresses {
         ranges: settings.admin_allowed.clone(),
@@ -154,12 +155,12 @@ pub fn router(
         // Clients of Anthropic's Admin API call these paths.
         .merge(guarded(routes::mirrored()))
         .merge(console::router(&office, inside, &relay_url))
-        .route("/health", get(answer::alive))
-        .route("/metrics", get(metrics::page).with_state(gauges))
-        .method_not_allowed_fallback(answer::wrong_method)
-        .fallback(answer::no_such_route)
-        .layer(from_fn_with_state(Arc::clone(&office), session_seal::with_secrets))
-        .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::only))
-        .layer(from_fn_with_state(Arc::clone(&office), answer::with_request_id))
+        .route("/health", get(api_response::get_health))
+        .route("/metrics", get(metrics::get_metrics).with_state(gauges))
+        .method_not_allowed_fallback(api_response::method_not_allowed)
+        .fallback(api_response::no_such_route)
+        .layer(from_fn_with_state(Arc::clone(&office), session_seal::refresh_secrets_first))
+        .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::require_allowed_address))
+        .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
         .with_state(office))
 }

@@ -3,17 +3,17 @@
 //! It needs the admin token, or a token that gives access to nothing else (`BATON_METRICS_TOKEN`).
 //! The route does not exist where nothing is counted (on Lambda).
 
-use crate::Office;
-use crate::actor::Access;
-use crate::answer::{Refused, no_such_route};
+use crate::AdminState;
+use crate::actor::RouteAccess;
+use crate::api_response::{ApiError, no_such_route};
 use crate::authorize::credential;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use baton_cloud::aws::Aws;
-use baton_cloud::observe::{Levels, Observer};
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::aws::AwsClients;
+use baton_cloud::observe::{GaugeReadings, Observer};
 use baton_cloud::settings::Settings;
-use baton_cloud::vault::same;
+use baton_cloud::usage_queue::UsageQueue;
+use baton_cloud::vault::is_equal_constant_time;
 use baton_domain::secret::Secret;
 use http::header::CONTENT_TYPE;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use std::sync::Arc;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The sources of the gauges.
-pub(crate) struct Gauges {
+pub(crate) struct MetricsState {
     observer: Observer,
     queue: UsageQueue,
     token: Option<Secret>,
-    office: Arc<Office>,
+    office: Arc<AdminState>,
 }
 
-impl Gauges {
-    pub(crate) fn new(settings: &Settings, aws: &Aws, office: Arc<Office>) -> Self {
+impl MetricsState {
+    pub(crate) fn new(settings: &Settings, aws: &AwsClients, office: Arc<AdminState>) -> Self {
         Self {
             observer: Observer::installed(),
             queue: UsageQueue::new(aws, &settings.resources.usage_queue_url),
@@ -40,23 +40,26 @@ impl Gauges {
     }
 }
 
-pub(crate) async fn page(State(gauges): State<Arc<Gauges>>, request: Request) -> Response {
-    if !gauges.observer.counts() {
+pub(crate) async fn get_metrics(
+    State(gauges): State<Arc<MetricsState>>,
+    request: Request,
+) -> Response {
+    if !gauges.observer.is_enabled() {
         return no_such_route().await.into_response();
     }
     let office = &gauges.office;
     let own = gauges.token.as_ref().zip(credential(request.headers()));
-    if !own.is_some_and(|(own, token)| same(token, own.expose())) {
+    if !own.is_some_and(|(own, token)| is_equal_constant_time(token, own.expose())) {
         let from =
             office.trusted_proxies.counted_client_of(request.extensions(), request.headers());
         let actor = office.actor(request.headers(), from);
         match actor.await {
-            Ok(actor) if actor.may(Access::Admin) => {}
-            Ok(_) => return Refused::forbidden("this needs the role `admin`").into_response(),
+            Ok(actor) if actor.may(RouteAccess::Admin) => {}
+            Ok(_) => return ApiError::forbidden("this needs the role `admin`").into_response(),
             Err(refused) => return refused.into_response(),
         }
     }
-    let levels = Levels::read(&office.store, &gauges.queue, office.letters.as_ref()).await;
-    gauges.observer.levels(&levels);
+    let levels = GaugeReadings::read(&office.store, &gauges.queue, office.letters.as_ref()).await;
+    gauges.observer.set_gauges(&levels);
     ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
 }

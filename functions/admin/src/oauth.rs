@@ -2,22 +2,22 @@
 //! code grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
 
 use crate::accounts::AccountInput;
-use crate::answer::{Answer, Refused, Told, body};
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResponse, ApiResult, body};
 use crate::credentials::NewCredential;
-use crate::visit::{Note, Visit};
-use crate::{Office, Shared};
+use crate::{AdminState, SharedAdminState};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use baton_cloud::store::{Edit, Stored, TokenSecrets, of_credential};
-use baton_cloud::token_endpoint::{Code, Issued, TokenEndpoint};
+use baton_cloud::store::{ConfigEdit, StoredEntity, TokenSecrets, credential_binding};
+use baton_cloud::token_endpoint::{AuthorizationCode, IssuedToken, TokenEndpoint};
 use baton_cloud::upstream::check_url;
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
-use baton_domain::token::{ClientAuth, Exchange, Grant, Standing};
+use baton_domain::upstream_token::{ClientAuth, TokenExchange, TokenGrant, TokenStatus};
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -31,7 +31,7 @@ const MINUTES: i64 = 10;
 /// The body of `/oauth/start`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Start {
+struct OauthStart {
     authorization_url: String,
     token_url: String,
     client_id: String,
@@ -48,7 +48,7 @@ struct Start {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Finish {
+struct OauthFinish {
     state: String,
     code: Secret,
 }
@@ -56,8 +56,8 @@ struct Finish {
 /// An unfinished sign-in. It is stored sealed, because it contains the verifier and the client
 /// secret.
 #[derive(Serialize, Deserialize)]
-struct SignIn {
-    exchange: Exchange,
+struct OauthSignIn {
+    exchange: TokenExchange,
     redirect_uri: String,
     verifier: String,
     client_secret: Option<String>,
@@ -68,14 +68,14 @@ struct SignIn {
 }
 
 /// `POST /oauth/start`: returns the page to open in a browser.
-pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
-    let start: Start = body(&bytes)?;
+pub(crate) async fn start(State(office): SharedAdminState, bytes: Bytes) -> ApiResult {
+    let start: OauthStart = body(&bytes)?;
     office.check_start(&start).await?;
     let (state, verifier) = (office.random(), office.random());
-    let url = start.page(&state, &verifier);
-    let grant = Grant::RefreshToken { client_id: start.client_id, scope: None };
-    let sign_in = SignIn {
-        exchange: Exchange {
+    let url = start.authorization_url(&state, &verifier);
+    let grant = TokenGrant::RefreshToken { client_id: start.client_id, scope: None };
+    let sign_in = OauthSignIn {
+        exchange: TokenExchange {
             token_url: start.token_url,
             grant,
             client_auth: start.token_endpoint_auth_method,
@@ -84,20 +84,24 @@ pub(crate) async fn start(State(office): Shared, bytes: Bytes) -> Answer {
         verifier,
         client_secret: start.client_secret,
         account: start.account,
-        bound_to: office.bound_now(start.account_id.as_ref()).await?,
+        bound_to: office.current_binding(start.account_id.as_ref()).await?,
         account_id: start.account_id,
     };
-    let text = serde_json::to_string(&sign_in).map_err(|error| Refused::bad(error.to_string()))?;
+    let text = serde_json::to_string(&sign_in).map_err(|error| ApiError::bad(error.to_string()))?;
     let expires_at = office.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
     let page = json!({ "authorize_url": url, "state": state, "expires_at": expires_at });
-    Ok(Told::created(page))
+    Ok(ApiResponse::created(page))
 }
 
 /// `POST /oauth/finish`: redeems the code and returns the account, signed in.
-pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
-    let finish: Finish = body(&bytes)?;
+pub(crate) async fn finish_sign_in(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
+    bytes: Bytes,
+) -> ApiResult {
+    let finish: OauthFinish = body(&bytes)?;
     let gone = || {
-        Refused::bad(format!(
+        ApiError::bad(format!(
             "`state`: this sign-in is unknown, older than {MINUTES} minutes or already finished; \
              start again with POST /oauth/start"
         ))
@@ -107,34 +111,38 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
         return Err(gone());
     }
     let text = office.store.take_sign_in(&finish.state).await?.ok_or_else(gone)?;
-    let sign_in: SignIn = serde_json::from_str(text.expose()).map_err(|_| gone())?;
+    let sign_in: OauthSignIn = serde_json::from_str(text.expose()).map_err(|_| gone())?;
     let mut secrets = TokenSecrets {
         client_secret: sign_in.client_secret.map(Secret::new),
         ..TokenSecrets::default()
     };
-    let code = Code {
+    let code = AuthorizationCode {
         code: finish.code,
         verifier: Secret::new(sign_in.verifier),
         redirect_uri: sign_in.redirect_uri,
     };
     let issued = office.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
-    let Issued { access_token, refresh_token, life } = issued
-        .map_err(|error| Refused::bad(format!("the token endpoint issued no token: {error}")))?;
+    let IssuedToken { access_token, refresh_token, life } = issued
+        .map_err(|error| ApiError::bad(format!("the token endpoint issued no token: {error}")))?;
     (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
-    let standing = Standing::renewed(life, office.store.dice().byte(), office.store.clock().now());
+    let standing = TokenStatus::after_success(
+        life,
+        office.store.random_source().byte(),
+        office.store.clock().now(),
+    );
     let credential = NewCredential::Issued(Box::new((sign_in.exchange, secrets, standing)));
     let (stored, edit, before) = match (sign_in.account_id, sign_in.account) {
         (Some(id), _) => {
             let before = office.named(&id).await?;
-            if sign_in.bound_to.is_some_and(|bound| bound != of_credential(&before.value)) {
-                return Err(Refused::bad(
+            if sign_in.bound_to.is_some_and(|bound| bound != credential_binding(&before.value)) {
+                return Err(ApiError::bad(
                     "the account's provider, base URL or proxy has changed since the sign-in began; \
                      start again with POST /oauth/start",
                 ));
             }
-            let mut stored = office.store.revise(&before);
+            let mut stored = office.store.next_version(&before);
             let token = office.seal(&mut stored, credential).await?;
-            let mut edit = Edit::default();
+            let mut edit = ConfigEdit::default();
             office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
             (stored, edit, office.view(&before, None))
         }
@@ -147,19 +155,19 @@ pub(crate) async fn finish(State(office): Shared, visit: Visit, bytes: Bytes) ->
         }
     };
     let view = office.view(&stored, None);
-    let note = Note::did("sign_in", &stored.value.id, (before, view.clone()));
-    let told = office.enact(&visit, edit, note, Told::ok(view)).await?;
+    let note = AuditNote::other_action("sign_in", &stored.value.id, (before, view.clone()));
+    let told = office.commit_change(&visit, edit, note, ApiResponse::ok(view)).await?;
     if told.is_repeated {
         return Ok(told);
     }
     // The stored health belongs to the previous credential.
     office.reset_health(&stored.value.id).await?;
-    office.view_now(&stored).await.map(Told::ok)
+    office.current_account_view(&stored).await.map(ApiResponse::ok)
 }
 
-impl Start {
+impl OauthStart {
     /// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
-    fn page(&self, state: &str, verifier: &str) -> String {
+    fn authorization_url(&self, state: &str, verifier: &str) -> String {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let mut query = Serializer::new(String::new());
         query.append_pair("response_type", "code").append_pair("client_id", &self.client_id);
@@ -172,47 +180,47 @@ impl Start {
     }
 }
 
-impl Office {
+impl AdminState {
     /// Checks everything that can be checked before a person signs in.
-    async fn check_start(&self, start: &Start) -> Answer<()> {
+    async fn check_start(&self, start: &OauthStart) -> ApiResult<()> {
         for (name, url) in
             [("authorization_url", &start.authorization_url), ("token_url", &start.token_url)]
         {
             check_url(url, self.allow_private_upstreams)
-                .map_err(|why| Refused::bad(format!("`{name}`: {why}")))?;
+                .map_err(|why| ApiError::bad(format!("`{name}`: {why}")))?;
         }
         match (&start.account_id, &start.account) {
             (Some(id), None) => self.named(id).await.map(drop),
             (None, Some(fields)) => self.check_account(body(fields.get().as_bytes())?).await,
-            _ => Err(Refused::bad("send either `account_id` or the fields of a new `account`")),
+            _ => Err(ApiError::bad("send either `account_id` or the fields of a new `account`")),
         }
     }
 
     /// The current provider, address and proxy of the account that is to be signed in.
-    async fn bound_now(&self, id: Option<&AccountId>) -> Answer<Option<String>> {
+    async fn current_binding(&self, id: Option<&AccountId>) -> ApiResult<Option<String>> {
         match id {
-            Some(id) => Ok(Some(of_credential(&self.named(id).await?.value))),
+            Some(id) => Ok(Some(credential_binding(&self.named(id).await?.value))),
             None => Ok(None),
         }
     }
 
     /// Returns the account that a body names.
-    async fn named(&self, id: &AccountId) -> Answer<Stored<Account>> {
+    async fn named(&self, id: &AccountId) -> ApiResult<StoredEntity<Account>> {
         let found = self.store.read::<Account>(id).await?;
-        found.ok_or_else(|| Refused::bad(format!("account {id} does not exist")))
+        found.ok_or_else(|| ApiError::bad(format!("account {id} does not exist")))
     }
 
     /// The client for token endpoints.
-    pub(crate) fn endpoint(&self) -> Answer<&TokenEndpoint> {
+    pub(crate) fn endpoint(&self) -> ApiResult<&TokenEndpoint> {
         self.endpoint
             .as_ref()
-            .ok_or_else(|| Refused::bad("sign-ins are not available during the first start"))
+            .ok_or_else(|| ApiError::bad("sign-ins are not available during the first start"))
     }
 
     /// A random text of 43 characters (256 bits).
     pub(crate) fn random(&self) -> String {
         let mut bytes = [0; 32];
-        self.store.dice().fill(&mut bytes);
+        self.store.random_source().fill(&mut bytes);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 }

@@ -2,9 +2,9 @@
 //! and parameters from `openapi/components.json`. `tests/clients/schemathesis.rs` compares the
 //! document with real answers.
 
-use crate::actor::Access;
-use crate::answer::{Answer, Refused};
-use crate::routes::{BASE, ROUTES, Route, Verb};
+use crate::actor::RouteAccess;
+use crate::api_response::{ApiError, ApiResult};
+use crate::routes::{ApiRoute, BASE, ROUTES, Verb};
 use axum::Json;
 use serde_json::{Map, Value, json};
 
@@ -24,8 +24,8 @@ const REFUSALS: [(u16, &str); 10] = [
     (500, "Internal error; the log has the reason under the request id."),
 ];
 
-pub(crate) async fn read() -> Answer<Json<Value>> {
-    let components = serde_json::from_str(COMPONENTS).map_err(Refused::broken)?;
+pub(crate) async fn get_openapi() -> ApiResult<Json<Value>> {
+    let components = serde_json::from_str(COMPONENTS).map_err(ApiError::internal_error)?;
     Ok(Json(document(&components)))
 }
 
@@ -51,10 +51,10 @@ fn document(components: &Value) -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &ApiRoute) -> Value {
     let (status, schema) = route.gives;
-    let mut answers = Map::from_iter([(status.to_string(), good(schema, route.media))]);
-    let refusals = REFUSALS.iter().filter(|(status, _)| refuses(route, *status));
+    let mut answers = Map::from_iter([(status.to_string(), success_response(schema, route.media))]);
+    let refusals = REFUSALS.iter().filter(|(status, _)| can_answer(route, *status));
     answers.extend(refusals.map(|(status, meaning)| {
         let answer = json!({ "description": meaning, "content": content("Error") });
         (status.to_string(), answer)
@@ -67,16 +67,16 @@ fn operation(route: &Route) -> Value {
     if let Some(schema) = route.takes {
         operation["requestBody"] = json!({ "required": true, "content": content(schema) });
     }
-    if route.access == Access::Anybody {
+    if route.access == RouteAccess::Anybody {
         operation["security"] = json!([]);
     }
     operation
 }
 
-fn good(schema: Option<&str>, media: &[&str]) -> Value {
+fn success_response(schema: Option<&str>, media: &[&str]) -> Value {
     match schema {
         Some(schema) => {
-            let forms = media.iter().map(|form| ((*form).to_owned(), content_of(schema)));
+            let forms = media.iter().map(|form| ((*form).to_owned(), schema_content(schema)));
             json!({ "description": "Success.", "content": forms.collect::<Map<_, _>>() })
         }
         None => json!({ "description": "Success." }),
@@ -84,36 +84,36 @@ fn good(schema: Option<&str>, media: &[&str]) -> Value {
 }
 
 fn content(schema: &str) -> Value {
-    json!({ "application/json": content_of(schema) })
+    json!({ "application/json": schema_content(schema) })
 }
 
-fn content_of(schema: &str) -> Value {
+fn schema_content(schema: &str) -> Value {
     json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
 }
 
 /// Whether the route can return this error status.
-fn refuses(route: &Route, status: u16) -> bool {
+fn can_answer(route: &ApiRoute, status: u16) -> bool {
     let names_something = route.path.contains('{');
     match status {
         400 | 413 if route.takes.is_some() => true,
         400 => !route.query.is_empty() || route.verb == Verb::Post,
-        401 | 403 | 429 => route.access != Access::Anybody,
+        401 | 403 | 429 => route.access != RouteAccess::Anybody,
         404 => names_something,
         409 => route.verb != Verb::Get,
-        412 => names_version(route),
+        412 => changes_version(route),
         413 | 422 => route.verb == Verb::Post,
         _ => true,
     }
 }
 
 /// Whether the route changes a resource that has a version.
-fn names_version(route: &Route) -> bool {
+fn changes_version(route: &ApiRoute) -> bool {
     matches!(route.verb, Verb::Patch | Verb::Delete)
         || route.path.ends_with("/rotate")
         || (route.verb, route.path) == (Verb::Put, "/alerts")
 }
 
-fn parameters(route: &Route) -> Vec<Value> {
+fn parameters(route: &ApiRoute) -> Vec<Value> {
     let reference = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
     let mut parameters: Vec<Value> =
         path_names(route.path).map(|name| reference(&format!("path_{name}"))).collect();
@@ -121,7 +121,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     if route.verb == Verb::Post {
         parameters.push(reference("idempotency-key"));
     }
-    if names_version(route) {
+    if changes_version(route) {
         parameters.push(reference("if-match"));
     }
     parameters
@@ -133,7 +133,7 @@ fn path_names(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// For example `post_keys_one_rotate`: `one` replaces an id in the path.
-fn operation_id(route: &Route) -> String {
+fn operation_id(route: &ApiRoute) -> String {
     let words = route.path.split('/').filter(|part| !part.is_empty());
     let words = words.map(|part| if part.starts_with('{') { "one" } else { part });
     let path: Vec<&str> = words.collect();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_referred_to_is_there_and_everything_there_is_referred_to() {
+    fn all_schema_references_resolve_and_all_schemas_are_used() {
         let document = document(&serde_json::from_str(COMPONENTS).unwrap());
         let mut found = BTreeSet::new();
         references(&document, &mut found);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_names_of_their_own() {
+    fn operation_ids_are_unique() {
         let ids: BTreeSet<String> = ROUTES.iter().map(operation_id).collect();
         assert_eq!(ids.len(), ROUTES.len());
     }

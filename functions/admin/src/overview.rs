@@ -2,16 +2,16 @@
 //! up to a hundred accounts. A request with a session needs one call more. Details come from
 //! summaries.
 
-use crate::Shared;
-use crate::answer::Answer;
-use crate::query::Paging;
-use crate::summary::measures;
+use crate::SharedAdminState;
+use crate::api_response::ApiResult;
+use crate::query::PageQuery;
+use crate::summary::sums_json;
 use axum::Json;
 use axum::extract::State;
-use baton_cloud::store::Part;
+use baton_cloud::store::DaySumKey;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, KeyId};
-use baton_domain::rollup::{Hour, Sums};
+use baton_domain::rollup::{UsageSums, UtcHour};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -20,40 +20,41 @@ const DAYS: i64 = 30;
 /// The number of most expensive keys and models in the answer.
 const TOP: usize = 10;
 
-pub(crate) async fn read(State(office): Shared) -> Answer<Json<Value>> {
+pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<Json<Value>> {
     let now = office.store.clock().now();
     let days: Vec<String> = (0..DAYS).rev().map(|ago| day(now, ago)).collect();
     let today = days.last().cloned().unwrap_or_default();
-    let paging = Paging { limit: Some(1000), cursor: None };
+    let paging = PageQuery { limit: Some(1000), cursor: None };
     let all = |_: &Account| true;
     let (accounts, parts) =
-        futures_util::try_join!(office.page::<Account>(&paging, false, &all), async {
-            Ok(office.store.parts_of(&today).await?)
+        futures_util::try_join!(office.list_page::<Account>(&paging, false, &all), async {
+            Ok(office.store.read_day_sums(&today).await?)
         },)?;
 
     let (mut keys, mut models) = (Vec::new(), Vec::new());
     for (part, sums) in parts {
         match part {
-            Part::Key(id) => keys.push((id, sums)),
-            Part::Model(model) => models.push((model, sums)),
+            DaySumKey::Key(id) => keys.push((id, sums)),
+            DaySumKey::Model(model) => models.push((model, sums)),
         }
     }
     let keys_active = keys.len();
-    dearest(&mut keys);
-    dearest(&mut models);
+    keep_most_expensive(&mut keys);
+    keep_most_expensive(&mut models);
 
     let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
     let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
-    let seen = office.store.glance(&days, &ids, &named).await?;
+    let seen = office.store.read_overview(&days, &ids, &named).await?;
     let name = |id: &KeyId| seen.keys.get(id).map(|key| key.value.name.clone());
     let of_day = |day: &String| {
         let sums = seen.days.get(day).copied().unwrap_or_default();
-        with(measures(&sums), "day", json!(day))
+        with(sums_json(&sums), "day", json!(day))
     };
-    let of_key = |(id, sums): &(KeyId, Sums)| {
-        with(with(measures(sums), "name", json!(name(id))), "key_id", json!(id))
+    let of_key = |(id, sums): &(KeyId, UsageSums)| {
+        with(with(sums_json(sums), "name", json!(name(id))), "key_id", json!(id))
     };
-    let of_model = |(model, sums): &(String, Sums)| with(measures(sums), "model", json!(model));
+    let of_model =
+        |(model, sums): &(String, UsageSums)| with(sums_json(sums), "model", json!(model));
     Ok(Json(json!({
         "as_of": now,
         "days": days.iter().map(of_day).collect::<Vec<_>>(),
@@ -67,11 +68,11 @@ pub(crate) async fn read(State(office): Shared) -> Answer<Json<Value>> {
 /// The UTC day `ago` days before `now`.
 fn day(now: Timestamp, ago: i64) -> String {
     let then = now.saturating_sub(SignedDuration::from_hours(24 * ago)).unwrap_or(now);
-    Hour::of(then).day().to_owned()
+    UtcHour::from_timestamp(then).day().to_owned()
 }
 
 /// Keeps the most expensive rows, most expensive first; equal costs are sorted by requests.
-fn dearest<T: Ord + Clone>(rows: &mut Vec<(T, Sums)>) {
+fn keep_most_expensive<T: Ord + Clone>(rows: &mut Vec<(T, UsageSums)>) {
     rows.sort_by_key(|(of, sums)| (Reverse((sums.cost, sums.requests)), of.clone()));
     rows.truncate(TOP);
 }

@@ -1,17 +1,17 @@
 //! `POST /prices/rerate`: recalculates the cost of a period's requests with the current prices.
 //! Each call handles a bounded part. The store has the progress, so the same call continues.
 
-use crate::answer::{Answer, Refused, body};
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResult, body};
 use crate::usage::period;
-use crate::visit::{Note, Visit};
-use crate::{Office, Shared};
+use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::store::{Edit, EventFilter, Rerate, Rerated, StoreError};
+use baton_cloud::store::{ConfigEdit, EventFilter, RerateProgress, RerateResult, StoreError};
 use baton_domain::own_price::OwnPrice;
 use baton_domain::price::PriceTable;
-use baton_domain::rerate::{Batch, Revision};
+use baton_domain::rerate::{CostRevision, RevisionBatch};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ask {
+struct RerateRequest {
     from: String,
     to: String,
     /// Only count what would change.
@@ -36,36 +36,36 @@ struct Ask {
 }
 
 /// The re-rating of one period.
-struct Job {
+struct RerateJob {
     name: String,
     filter: EventFilter,
     dry_run: bool,
 }
 
 pub(crate) async fn rerate(
-    State(office): Shared,
-    visit: Visit,
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     bytes: Bytes,
-) -> Answer<Json<Value>> {
-    let ask: Ask = body(&bytes)?;
+) -> ApiResult<Json<Value>> {
+    let ask: RerateRequest = body(&bytes)?;
     let begun = office.store.clock().now();
     let (from, to) = period(Some(&ask.from), Some(&ask.to), begun)?;
     let limit = ask.limit.unwrap_or(CALL);
     if !(1..=CALL).contains(&limit) {
-        return Err(Refused::bad(format!("`limit`: expected a number from 1 to {CALL}")));
+        return Err(ApiError::bad(format!("`limit`: expected a number from 1 to {CALL}")));
     }
     let (key, account, user, model, outcome) = Default::default();
     let filter = EventFilter { from, to, key, account, user, model, outcome, keys: None };
     let kind = if ask.dry_run { "dry" } else { "real" };
-    let job = Job { name: format!("{from}#{to}#{kind}"), filter, dry_run: ask.dry_run };
-    let table = in_force(&office).await?;
-    let start = job.begin(&office, &table).await?;
+    let job = RerateJob { name: format!("{from}#{to}#{kind}"), filter, dry_run: ask.dry_run };
+    let table = current_prices(&office).await?;
+    let start = job.load_progress(&office, &table).await?;
     if start.cursor.is_none() && !job.dry_run {
         // Written before the first change, because a call that is cut off has changed something,
         // too.
-        office.noted(&visit, Value::Null, json!({ "from": from, "to": to })).await?;
+        office.write_audit_row(&visit, Value::Null, json!({ "from": from, "to": to })).await?;
     }
-    let (rerate, is_done) = job.go_on(&office, &table, start, (begun, limit)).await?;
+    let (rerate, is_done) = job.rerate_pages(&office, &table, start, (begun, limit)).await?;
     let view = json!({
         "done": is_done, "dry_run": job.dry_run, "from": from, "to": to,
         "examined": rerate.examined, "changed": rerate.changed,
@@ -73,47 +73,61 @@ pub(crate) async fn rerate(
         "next": rerate.next.filter(|_| !is_done),
     });
     if is_done && !job.dry_run {
-        office.noted(&visit, json!({ "from": from, "to": to }), view.clone()).await?;
+        office.write_audit_row(&visit, json!({ "from": from, "to": to }), view.clone()).await?;
     }
     Ok(Json(view))
 }
 
 /// The prices that are in force now.
-async fn in_force(office: &Office) -> Answer<PriceTable> {
+async fn current_prices(office: &AdminState) -> ApiResult<PriceTable> {
     let own = office.store.own_prices().await?;
     let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
     Ok(PriceTable::builtin().with_own(&own))
 }
 
-impl Office {
+impl AdminState {
     /// Writes a row of the audit trail: one at the start and one at the end.
-    async fn noted(&self, visit: &Visit, before: Value, after: Value) -> Answer<()> {
-        let mut edit = Edit::default();
-        self.note(visit, &mut edit, Note::did("rerate", &"usage", (before, after)))?;
+    async fn write_audit_row(
+        &self,
+        visit: &AdminRequest,
+        before: Value,
+        after: Value,
+    ) -> ApiResult<()> {
+        let mut edit = ConfigEdit::default();
+        self.add_audit_row(
+            visit,
+            &mut edit,
+            AuditNote::other_action("rerate", &"usage", (before, after)),
+        )?;
         Ok(self.store.apply(edit).await?)
     }
 }
 
-impl Job {
+impl RerateJob {
     /// The stored progress, or the start of the period if prices have changed since.
-    async fn begin(&self, office: &Office, table: &PriceTable) -> Result<Rerate, StoreError> {
+    async fn load_progress(
+        &self,
+        office: &AdminState,
+        table: &PriceTable,
+    ) -> Result<RerateProgress, StoreError> {
         let fingerprint = table.fingerprint();
         let known = office.store.rerate(&self.name).await?;
         let known = known.filter(|known| known.table == fingerprint);
-        Ok(known.unwrap_or_else(|| Rerate { table: fingerprint, ..Rerate::default() }))
+        Ok(known
+            .unwrap_or_else(|| RerateProgress { table: fingerprint, ..RerateProgress::default() }))
     }
 
-    async fn go_on(
+    async fn rerate_pages(
         &self,
-        office: &Office,
+        office: &AdminState,
         table: &PriceTable,
-        mut rerate: Rerate,
+        mut rerate: RerateProgress,
         (begun, limit): (Timestamp, u32),
-    ) -> Result<(Rerate, bool), StoreError> {
+    ) -> Result<(RerateProgress, bool), StoreError> {
         let end = rerate.examined + u64::from(limit);
         loop {
             let room = usize::try_from(end - rerate.examined).unwrap_or(PAGE).min(PAGE);
-            self.page(office, table, (&mut rerate, room)).await?;
+            self.rerate_page(office, table, (&mut rerate, room)).await?;
             if rerate.cursor.is_none() {
                 office.store.remove_rerate(&self.name).await?;
                 return Ok((rerate, true));
@@ -127,19 +141,22 @@ impl Job {
     }
 
     /// Re-rates the next `room` records.
-    async fn page(
+    async fn rerate_page(
         &self,
-        office: &Office,
+        office: &AdminState,
         table: &PriceTable,
-        (rerate, room): (&mut Rerate, usize),
+        (rerate, room): (&mut RerateProgress, usize),
     ) -> Result<(), StoreError> {
         let page = office.store.events(&self.filter, room, rerate.cursor.as_deref()).await?;
         rerate.examined += u64::try_from(page.data.len()).unwrap_or_default();
         rerate.next = page.data.last().map_or(rerate.next, |last| Some(last.started_at));
-        let revisions: Vec<Revision> =
-            page.data.into_iter().filter_map(|record| Revision::of(record, table)).collect();
+        let revisions: Vec<CostRevision> = page
+            .data
+            .into_iter()
+            .filter_map(|record| CostRevision::from_record(record, table))
+            .collect();
         let rerated = if self.dry_run {
-            Rerated::of(&Batch::of(revisions))
+            RerateResult::from_batch(&RevisionBatch::from_revisions(revisions))
         } else {
             office.store.revise_events(revisions).await?
         };

@@ -1,16 +1,17 @@
 //! The table of all API routes: who can use them, their handlers and their descriptions. The
 //! router, the access check and `openapi` are built from it.
 
-use crate::actor::Access;
-use crate::answer::{Answer, Refused};
+use crate::actor::RouteAccess;
+use crate::api_response::{ApiError, ApiResult};
 use crate::{
-    Office, accounts, alerts, audit, dead_letters, effective, export, groups, health, keys, limits,
-    oauth, openapi, overview, prices, rerate, runtime, spend_limits, usage, users,
+    AdminState, accounts, alerts, audit, dead_letters, effective_spend_limits, export, groups,
+    health, keys, limits, oauth, openapi, overview, prices, rerate, runtime_settings, spend_limits,
+    usage, users,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
-use baton_domain::printable::escaped;
+use baton_domain::printable::escape_text;
 use http::Method;
 use std::sync::Arc;
 
@@ -45,12 +46,12 @@ impl Verb {
 
 /// One method of one path.
 #[derive(Clone, Copy)]
-pub(crate) struct Route {
+pub(crate) struct ApiRoute {
     pub(crate) verb: Verb,
     /// The path below [`BASE`], in the form that axum and OpenAPI share.
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
-    pub(crate) access: Access,
+    pub(crate) access: RouteAccess,
     /// The query parameters, by their names in `openapi/components.json`.
     pub(crate) query: &'static [&'static str],
     /// The schema of the request body.
@@ -59,20 +60,20 @@ pub(crate) struct Route {
     pub(crate) media: &'static [&'static str],
     /// The status and the schema of a successful answer.
     pub(crate) gives: (u16, Option<&'static str>),
-    handler: Handler,
+    handler: RouteHandler,
 }
 
-type Handler = fn() -> MethodRouter<Arc<Office>>;
+type RouteHandler = fn() -> MethodRouter<Arc<AdminState>>;
 
-impl Route {
+impl ApiRoute {
     const fn new(
         verb: Verb,
         path: &'static str,
         summary: &'static str,
         gives: (u16, Option<&'static str>),
-        handler: Handler,
+        handler: RouteHandler,
     ) -> Self {
-        let (access, query, takes) = (Access::Admin, [].as_slice(), None);
+        let (access, query, takes) = (RouteAccess::Admin, [].as_slice(), None);
         let media = ["application/json"].as_slice();
         Self { verb, path, summary, access, query, takes, media, gives, handler }
     }
@@ -81,7 +82,7 @@ impl Route {
         path: &'static str,
         summary: &'static str,
         gives: &'static str,
-        handler: Handler,
+        handler: RouteHandler,
     ) -> Self {
         Self::new(Verb::Get, path, summary, (200, Some(gives)), handler)
     }
@@ -91,7 +92,7 @@ impl Route {
         path: &'static str,
         summary: &'static str,
         gives: &'static str,
-        handler: Handler,
+        handler: RouteHandler,
     ) -> Self {
         Self::new(Verb::Post, path, summary, (201, Some(gives)), handler)
     }
@@ -101,7 +102,7 @@ impl Route {
         path: &'static str,
         summary: &'static str,
         gives: &'static str,
-        handler: Handler,
+        handler: RouteHandler,
     ) -> Self {
         Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
     }
@@ -111,7 +112,7 @@ impl Route {
         path: &'static str,
         summary: &'static str,
         schema: &'static str,
-        handler: Handler,
+        handler: RouteHandler,
     ) -> Self {
         Self::new(Verb::Put, path, summary, (200, Some(schema)), handler).takes(schema)
     }
@@ -120,12 +121,12 @@ impl Route {
         path: &'static str,
         summary: &'static str,
         gives: &'static str,
-        handler: Handler,
+        handler: RouteHandler,
     ) -> Self {
         Self::new(Verb::Patch, path, summary, (200, Some(gives)), handler)
     }
 
-    const fn remove(path: &'static str, summary: &'static str, handler: Handler) -> Self {
+    const fn remove(path: &'static str, summary: &'static str, handler: RouteHandler) -> Self {
         Self::new(Verb::Delete, path, summary, (204, None), handler)
     }
 
@@ -144,204 +145,248 @@ impl Route {
 
     /// Accessible to everybody, without a credential.
     const fn for_anybody(self) -> Self {
-        Self { access: Access::Anybody, ..self }
+        Self { access: RouteAccess::Anybody, ..self }
     }
 
     /// Accessible to members for their own keys and usage, which the handler checks.
     const fn for_members(self) -> Self {
-        Self { access: Access::Member, ..self }
+        Self { access: RouteAccess::Member, ..self }
     }
 }
 
-pub(crate) static ROUTES: &[Route] = &[
-    Route::get("/groups", "List groups", "GroupList", || get(groups::list))
+pub(crate) static ROUTES: &[ApiRoute] = &[
+    ApiRoute::get("/groups", "List groups", "GroupList", || get(groups::list_groups))
         .query(&["limit", "cursor", "enabled", "q"]),
-    Route::create("/groups", "Create a group", "Group", || post(groups::create)).takes("NewGroup"),
-    Route::get("/groups/{group_id}", "Read a group", "Group", || get(groups::read)),
-    Route::change("/groups/{group_id}", "Change a group", "Group", || patch(groups::change))
-        .takes("GroupChange"),
-    Route::remove("/groups/{group_id}", "Delete a group without accounts", || {
-        delete(groups::remove)
+    ApiRoute::create("/groups", "Create a group", "Group", || post(groups::create_group))
+        .takes("NewGroup"),
+    ApiRoute::get("/groups/{group_id}", "Read a group", "Group", || get(groups::get_group)),
+    ApiRoute::change("/groups/{group_id}", "Change a group", "Group", || {
+        patch(groups::update_group)
+    })
+    .takes("GroupChange"),
+    ApiRoute::remove("/groups/{group_id}", "Delete a group without accounts", || {
+        delete(groups::delete_group)
     }),
-    Route::get("/accounts", "List accounts", "AccountList", || get(accounts::list))
+    ApiRoute::get("/accounts", "List accounts", "AccountList", || get(accounts::list_accounts))
         .query(&["limit", "cursor", "group_id", "enabled", "q"]),
-    Route::create("/accounts", "Create an account", "Account", || post(accounts::create))
-        .takes("NewAccount"),
-    Route::get("/accounts/{account_id}", "Read an account", "Account", || get(accounts::read)),
-    Route::change("/accounts/{account_id}", "Change an account", "Account", || {
-        patch(accounts::change)
+    ApiRoute::create("/accounts", "Create an account", "Account", || {
+        post(accounts::create_account)
+    })
+    .takes("NewAccount"),
+    ApiRoute::get("/accounts/{account_id}", "Read an account", "Account", || {
+        get(accounts::get_account)
+    }),
+    ApiRoute::change("/accounts/{account_id}", "Change an account", "Account", || {
+        patch(accounts::update_account)
     })
     .takes("AccountChange"),
-    Route::remove("/accounts/{account_id}", "Delete an account", || delete(accounts::remove)),
-    Route::act(
+    ApiRoute::remove("/accounts/{account_id}", "Delete an account", || {
+        delete(accounts::delete_account)
+    }),
+    ApiRoute::act(
         "/accounts/{account_id}/test",
         "Test an account with one free request",
         "AccountTest",
-        || post(health::test),
+        || post(health::test_account),
     ),
-    Route::act("/accounts/{account_id}/reset", "Reset the health of an account", "Account", || {
-        post(health::reset)
-    }),
-    Route::act(
+    ApiRoute::act(
+        "/accounts/{account_id}/reset",
+        "Reset the health of an account",
+        "Account",
+        || post(health::reset),
+    ),
+    ApiRoute::act(
         "/accounts/{account_id}/refresh",
         "Renew the token of an account now",
         "Account",
         || post(health::refresh),
     ),
-    Route::create("/oauth/start", "Start a browser sign-in for an account", "SignIn", || {
+    ApiRoute::create("/oauth/start", "Start a browser sign-in for an account", "SignIn", || {
         post(oauth::start)
     })
     .takes("NewSignIn"),
-    Route::act("/oauth/finish", "Finish a browser sign-in", "Account", || post(oauth::finish))
-        .takes("SignInCode"),
-    Route::get("/users", "List users", "UserList", || get(users::list))
+    ApiRoute::act("/oauth/finish", "Finish a browser sign-in", "Account", || {
+        post(oauth::finish_sign_in)
+    })
+    .takes("SignInCode"),
+    ApiRoute::get("/users", "List users", "UserList", || get(users::list_users))
         .query(&["limit", "cursor", "role", "enabled", "q"]),
-    Route::create("/users", "Create a user", "User", || post(users::create)).takes("NewUser"),
-    Route::get("/users/{user_id}", "Read a user", "User", || get(users::read)),
-    Route::change("/users/{user_id}", "Change a user", "User", || patch(users::change))
+    ApiRoute::create("/users", "Create a user", "User", || post(users::create_user))
+        .takes("NewUser"),
+    ApiRoute::get("/users/{user_id}", "Read a user", "User", || get(users::get_user)),
+    ApiRoute::change("/users/{user_id}", "Change a user", "User", || patch(users::update_user))
         .takes("UserChange"),
-    Route::remove("/users/{user_id}", "Delete a user without keys", || delete(users::remove)),
-    Route::get("/keys", "List keys", "KeyList", || get(keys::list))
+    ApiRoute::remove("/users/{user_id}", "Delete a user without keys", || {
+        delete(users::delete_user)
+    }),
+    ApiRoute::get("/keys", "List keys", "KeyList", || get(keys::list_keys))
         .query(&["limit", "cursor", "group_id", "user_id", "enabled", "q"])
         .for_members(),
-    Route::create("/keys", "Create a key", "KeyWithSecret", || post(keys::create)).takes("NewKey"),
-    Route::get("/keys/{key_id}", "Read a key", "Key", || get(keys::read)).for_members(),
-    Route::change("/keys/{key_id}", "Change a key", "Key", || patch(keys::change))
+    ApiRoute::create("/keys", "Create a key", "KeyWithSecret", || post(keys::create_key))
+        .takes("NewKey"),
+    ApiRoute::get("/keys/{key_id}", "Read a key", "Key", || get(keys::get_key)).for_members(),
+    ApiRoute::change("/keys/{key_id}", "Change a key", "Key", || patch(keys::update_key))
         .takes("KeyChange")
         .for_members(),
-    Route::remove("/keys/{key_id}", "Delete a key", || delete(keys::remove)),
-    Route::act(
+    ApiRoute::remove("/keys/{key_id}", "Delete a key", || delete(keys::delete_key)),
+    ApiRoute::act(
         "/keys/{key_id}/rotate",
         "Rotate a key: replace its secret",
         "KeyWithSecret",
         || post(keys::rotate),
     )
     .for_members(),
-    Route::get("/limits/organization", "Read the limits of the organization", "Limits", || {
+    ApiRoute::get("/limits/organization", "Read the limits of the organization", "Limits", || {
         get(limits::organization)
     }),
-    Route::set("/limits/organization", "Set the limits of the organization", "Limits", || {
+    ApiRoute::set("/limits/organization", "Set the limits of the organization", "Limits", || {
         put(limits::set_organization)
     }),
-    Route::get("/limits/message", "Read the text added to spend limit errors", "Message", || {
-        get(limits::message)
-    }),
-    Route::set("/limits/message", "Set the text added to spend limit errors", "Message", || {
+    ApiRoute::get(
+        "/limits/message",
+        "Read the text added to spend limit errors",
+        "Message",
+        || get(limits::message),
+    ),
+    ApiRoute::set("/limits/message", "Set the text added to spend limit errors", "Message", || {
         put(limits::set_message)
     }),
-    Route::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
-        get(spend_limits::list)
+    ApiRoute::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
+        get(spend_limits::list_spend_limits)
     })
     .query(&["limit", "after_id", "before_id", "scope_type"]),
-    Route::act("/organizations/spend_limits", "Set a spend limit", "SpendLimit", || {
-        post(spend_limits::set)
+    ApiRoute::act("/organizations/spend_limits", "Set a spend limit", "SpendLimit", || {
+        post(spend_limits::set_spend_limit)
     })
     .takes("NewSpendLimit"),
-    Route::get(
+    ApiRoute::get(
         "/organizations/spend_limits/effective",
         "List each person's effective spend limit and spend",
         "SpendSummaryList",
-        || get(effective::list),
+        || get(effective_spend_limits::list_effective_limits),
     )
     .query(&["limit", "page", "period", "sort", "user_ids", "q"]),
-    Route::get(
+    ApiRoute::get(
         "/organizations/spend_limits/audit",
         "List changes to spend limits, newest first",
         "SpendLimitAuditList",
-        || get(spend_limits::audit),
+        || get(spend_limits::list_changes),
     )
     .query(&["limit"]),
-    Route::get(
+    ApiRoute::get(
         "/organizations/spend_limits/{spend_limit_id}",
         "Read a spend limit",
         "SpendLimit",
-        || get(spend_limits::read),
+        || get(spend_limits::get_spend_limit),
     ),
-    Route::new(
+    ApiRoute::new(
         Verb::Delete,
         "/organizations/spend_limits/{spend_limit_id}",
         "Delete a spend limit",
         (200, Some("SpendLimitDeleted")),
-        || delete(spend_limits::remove),
+        || delete(spend_limits::delete_spend_limit),
     ),
-    Route::get("/prices", "List built-in and own prices", "PriceList", || get(prices::list))
-        .query(&["limit", "cursor", "q"]),
-    Route::create("/prices", "Set a price from a date", "Price", || post(prices::create))
+    ApiRoute::get("/prices", "List built-in and own prices", "PriceList", || {
+        get(prices::list_prices)
+    })
+    .query(&["limit", "cursor", "q"]),
+    ApiRoute::create("/prices", "Set a price from a date", "Price", || post(prices::create_price))
         .takes("NewPrice"),
-    Route::get("/prices/{model}", "List the prices of a model", "PriceList", || get(prices::read)),
-    Route::remove("/prices/{model}", "Delete an own price", || delete(prices::remove))
+    ApiRoute::get("/prices/{model}", "List the prices of a model", "PriceList", || {
+        get(prices::get_price)
+    }),
+    ApiRoute::remove("/prices/{model}", "Delete an own price", || delete(prices::delete_price))
         .query(&["effective_from"]),
-    Route::act("/prices/rerate", "Recalculate the cost of past requests", "Rerated", || {
+    ApiRoute::act("/prices/rerate", "Recalculate the cost of past requests", "Rerated", || {
         post(rerate::rerate)
     })
     .takes("Rerate"),
-    Route::get("/alerts", "Read the alert settings", "Alerts", || get(alerts::read)),
-    Route::new(
+    ApiRoute::get("/alerts", "Read the alert settings", "Alerts", || {
+        get(alerts::get_alert_settings)
+    }),
+    ApiRoute::new(
         Verb::Put,
         "/alerts",
         "Set the alert settings",
         (200, Some("AlertsWithSecret")),
-        || put(alerts::set),
+        || put(alerts::set_alert_settings),
     )
     .takes("NewAlerts"),
-    Route::new(Verb::Post, "/alerts/test", "Send a test alert", (202, Some("AlertTest")), || {
-        post(alerts::test)
+    ApiRoute::new(
+        Verb::Post,
+        "/alerts/test",
+        "Send a test alert",
+        (202, Some("AlertTest")),
+        || post(alerts::send_test_alert),
+    ),
+    ApiRoute::get("/settings", "Read the settings", "Settings", || {
+        get(runtime_settings::get_settings)
     }),
-    Route::get("/settings", "Read the settings", "Settings", || get(runtime::read)),
-    Route::change("/settings", "Change settings", "Settings", || patch(runtime::change))
-        .takes("SettingsChange"),
-    Route::get(
+    ApiRoute::change("/settings", "Change settings", "Settings", || {
+        patch(runtime_settings::update_settings)
+    })
+    .takes("SettingsChange"),
+    ApiRoute::get(
         "/overview",
         "Read the sums of today and the last 30 days, and account health",
         "Overview",
-        || get(overview::read),
+        || get(overview::get_overview),
     ),
-    Route::get("/usage/summary", "Sum up usage by columns", "Summary", || get(usage::summary))
+    ApiRoute::get("/usage/summary", "Sum up usage by columns", "Summary", || get(usage::summary))
         .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
         .for_members(),
-    Route::get("/usage/events", "List requests, newest first", "EventList", || get(usage::events))
-        .query(&[
-            "from",
-            "to",
-            "limit",
-            "cursor",
-            "key_id",
-            "user_id",
-            "account_id",
-            "model",
-            "outcome",
-        ])
-        .for_members(),
-    Route::get("/usage/export", "Export requests to a file, newest first", "Export", || {
+    ApiRoute::get("/usage/events", "List requests, newest first", "EventList", || {
+        get(usage::events)
+    })
+    .query(&[
+        "from",
+        "to",
+        "limit",
+        "cursor",
+        "key_id",
+        "user_id",
+        "account_id",
+        "model",
+        "outcome",
+    ])
+    .for_members(),
+    ApiRoute::get("/usage/export", "Export requests to a file, newest first", "Export", || {
         get(export::export)
     })
     .query(&["format", "from", "to", "key_id", "user_id", "account_id", "model", "outcome"])
     .file(&["text/csv", "application/jsonl", "application/vnd.apache.parquet"])
     .for_members(),
-    Route::get(
+    ApiRoute::get(
         "/usage/dead-letters",
         "List usage records that could not be stored",
         "DeadLetters",
         || get(dead_letters::peek),
     ),
-    Route::act("/usage/redrive", "Send dead letters to the usage queue again", "Redriven", || {
-        post(dead_letters::redrive).layer(DefaultBodyLimit::max(dead_letters::BODY_BYTES_MAX))
-    })
+    ApiRoute::act(
+        "/usage/redrive",
+        "Send dead letters to the usage queue again",
+        "Redriven",
+        || post(dead_letters::redrive).layer(DefaultBodyLimit::max(dead_letters::BODY_BYTES_MAX)),
+    )
     .takes("Redrive"),
-    Route::get("/audit", "List the audit trail, newest first", "AuditList", || get(audit::list))
-        .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
-    Route::get("/openapi.json", "Read this description", "Description", || get(openapi::read))
-        .for_anybody(),
+    ApiRoute::get("/audit", "List the audit trail, newest first", "AuditList", || {
+        get(audit::list_audit_rows)
+    })
+    .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
+    ApiRoute::get("/openapi.json", "Read this description", "Description", || {
+        get(openapi::get_openapi)
+    })
+    .for_anybody(),
 ];
 
 /// Builds a router with the routes whose access is wanted.
-pub(crate) fn mounted(wants: impl Fn(Access) -> bool) -> Router<Arc<Office>> {
+pub(crate) fn mounted(wants: impl Fn(RouteAccess) -> bool) -> Router<Arc<AdminState>> {
     let wanted = ROUTES.iter().filter(|route| wants(route.access));
     wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
 }
 
 /// The routes that mirror Anthropic's Admin API, at the paths that its clients use.
-pub(crate) fn mirrored() -> Router<Arc<Office>> {
+pub(crate) fn mirrored() -> Router<Arc<AdminState>> {
     let wanted = ROUTES.iter().filter(|route| route.path.starts_with(MIRRORED));
     wanted.fold(Router::new(), |router, route| {
         router.route(&format!("{MIRROR}{}", route.path), (route.handler)())
@@ -350,28 +395,28 @@ pub(crate) fn mirrored() -> Router<Arc<Office>> {
 
 /// The access of the route at this path, which is the pattern that the router has matched. Unknown
 /// routes are for administrators.
-pub(crate) fn access(method: &Method, path: &str) -> Access {
-    found(method, path).map_or(Access::Admin, |route| route.access)
+pub(crate) fn access(method: &Method, path: &str) -> RouteAccess {
+    find_route(method, path).map_or(RouteAccess::Admin, |route| route.access)
 }
 
 /// Refuses unknown query parameters, because a list with a mistyped filter would return everybody's
 /// rows.
-pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> Answer<()> {
-    let Some(route) = found(method, path) else { return Ok(()) };
+pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> ApiResult<()> {
+    let Some(route) = find_route(method, path) else { return Ok(()) };
     // Repeated parameters can also be written as `name[]`.
     let is_known = |name: &str| route.query.contains(&name.strip_suffix("[]").unwrap_or(name));
     let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     let Some(unknown) = names.find(|name| !is_known(name)) else { return Ok(()) };
-    let unknown = escaped(&unknown, 80);
+    let unknown = escape_text(&unknown, 80);
     let known = route.query.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    Err(Refused::bad(if known.is_empty() {
+    Err(ApiError::bad(if known.is_empty() {
         format!("`{unknown}`: unknown query parameter; this route has none")
     } else {
         format!("`{unknown}`: unknown query parameter; this route has {known}")
     }))
 }
 
-fn found(method: &Method, path: &str) -> Option<&'static Route> {
+fn find_route(method: &Method, path: &str) -> Option<&'static ApiRoute> {
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let path = path.strip_prefix(BASE).unwrap_or(path);
     let mirror = path.strip_prefix(MIRROR).filter(|rest| rest.starts_with(MIRRORED));

@@ -1,17 +1,17 @@
 //! The secret that authenticates console sessions. Only the admin function has it. Other functions
 //! can write to the table with the sessions, and the relay among them is open to the internet.
 
-use crate::answer::{Answer, Refused};
-use crate::{Office, Shared};
+use crate::api_response::{ApiError, ApiResult};
+use crate::{AdminState, SharedAdminState};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use baton_cloud::aws::Aws;
-use baton_cloud::live_secret::{LiveSecret, Unreadable};
+use baton_cloud::aws::AwsClients;
+use baton_cloud::live_secret::{LiveSecret, UnreadableSecret};
 use baton_cloud::settings::Settings;
-use baton_cloud::store::SeenSession;
+use baton_cloud::store::SessionContext;
 use baton_cloud::vault::Pepper;
-use baton_domain::session::Session;
+use baton_domain::console_session::ConsoleSession;
 use std::fmt::Write as _;
 use tokio::sync::OnceCell;
 
@@ -24,8 +24,8 @@ pub(crate) struct SessionSeal {
 
 impl SessionSeal {
     /// Reads the settings. No I/O.
-    pub(crate) fn new(aws: &Aws, settings: &Settings) -> Self {
-        let set = LiveSecret::of(aws, settings, &settings.session_setting());
+    pub(crate) fn new(aws: &AwsClients, settings: &Settings) -> Self {
+        let set = LiveSecret::from_setting(aws, settings, &settings.session_setting());
         Self { set, kept: OnceCell::new() }
     }
 }
@@ -46,19 +46,24 @@ impl SessionKey {
     }
 
     /// The proof of a session, over all fields that decide how long it lives.
-    pub(crate) fn proven(&self, place: &[u8], session: &Session, proof: &[u8]) -> Vec<u8> {
-        self.0.hash(&row(place, session, proof))
+    pub(crate) fn session_proof(
+        &self,
+        place: &[u8],
+        session: &ConsoleSession,
+        proof: &[u8],
+    ) -> Vec<u8> {
+        self.0.hash(&session_text(place, session, proof))
     }
 
     /// Whether the console wrote the session in this form.
-    pub(crate) fn has_written(&self, place: &[u8], seen: &SeenSession) -> bool {
-        self.0.matches(&row(place, &seen.session, &seen.proof), &seen.proven)
+    pub(crate) fn is_session_proven(&self, place: &[u8], seen: &SessionContext) -> bool {
+        self.0.verify_secret(&session_text(place, &seen.session, &seen.proof), &seen.proven)
     }
 }
 
 /// A session as text, with times rounded as they are stored.
-fn row(place: &[u8], session: &Session, proof: &[u8]) -> String {
-    let Session { begun_at, used_at, round } = session;
+fn session_text(place: &[u8], session: &ConsoleSession, proof: &[u8]) -> String {
+    let ConsoleSession { begun_at, used_at, round } = session;
     let (begun, used) = (begun_at.as_millisecond(), used_at.as_second());
     let mut text = format!("session row\n{begun}\n{used}\n{round}\n");
     for byte in place.iter().chain(b"\n").chain(proof) {
@@ -67,20 +72,20 @@ fn row(place: &[u8], session: &Session, proof: &[u8]) -> String {
     text
 }
 
-impl Office {
+impl AdminState {
     /// Returns the key that sessions are named and authenticated with.
-    pub(crate) async fn session_key(&self) -> Answer<SessionKey> {
+    pub(crate) async fn session_key(&self) -> ApiResult<SessionKey> {
         if let Some(set) = &self.seal.set {
             return Ok(SessionKey(Pepper::new(set.clone())));
         }
         let kept = self.seal.kept.get_or_try_init(async || {
-            Ok::<_, Refused>(LiveSecret::from(&self.store.session_secret().await?))
+            Ok::<_, ApiError>(LiveSecret::from(&self.store.session_secret().await?))
         });
         Ok(SessionKey(Pepper::new(kept.await?.clone())))
     }
 
     /// Reads secrets again that are due for a refresh.
-    async fn refresh_secrets(&self) -> Result<(), Unreadable> {
+    async fn refresh_secrets(&self) -> Result<(), UnreadableSecret> {
         self.pepper.refresh().await?;
         for secret in self.admin_token.iter().chain(&self.seal.set) {
             secret.refresh().await?;
@@ -90,10 +95,14 @@ impl Office {
 }
 
 /// Runs before every request, so that handlers use current secrets.
-pub(crate) async fn with_secrets(State(office): Shared, request: Request, next: Next) -> Response {
+pub(crate) async fn refresh_secrets_first(
+    State(office): SharedAdminState,
+    request: Request,
+    next: Next,
+) -> Response {
     match office.refresh_secrets().await {
         Ok(()) => next.run(request).await,
-        Err(error) => Refused::broken(error).into_response(),
+        Err(error) => ApiError::internal_error(error).into_response(),
     }
 }
 
@@ -110,32 +119,38 @@ mod tests {
     #[test]
     fn every_part_of_a_session_is_proven() {
         let begun_at = "2026-11-28T12:00:00.123456789Z".parse().unwrap();
-        let session = Session::begun(begun_at, 3);
+        let session = ConsoleSession::new(begun_at, 3);
         let (place, proof) = (vec![1; 32], vec![2; 32]);
-        let proven = key("secret").proven(&place, &session, &proof);
+        let proven = key("secret").session_proof(&place, &session, &proof);
         // The session as the store returns it, in milliseconds and seconds.
-        let read = Session {
+        let read = ConsoleSession {
             begun_at: "2026-11-28T12:00:00.123Z".parse().unwrap(),
             used_at: "2026-11-28T12:00:00Z".parse().unwrap(),
             ..session
         };
-        assert_eq!(key("secret").proven(&place, &read, &proof), proven);
-        let later = |session: &Session| Session {
+        assert_eq!(key("secret").session_proof(&place, &read, &proof), proven);
+        let later = |session: &ConsoleSession| ConsoleSession {
             begun_at: session.begun_at + jiff::SignedDuration::from_millis(1),
             ..*session
         };
-        let used =
-            Session { used_at: session.used_at + jiff::SignedDuration::from_secs(1), ..session };
+        let used = ConsoleSession {
+            used_at: session.used_at + jiff::SignedDuration::from_secs(1),
+            ..session
+        };
         for (what, other) in [
-            ("another secret", key("other").proven(&place, &session, &proof)),
-            ("another place", key("secret").proven(&[3; 32], &session, &proof)),
-            ("another proof", key("secret").proven(&place, &session, &[3; 32])),
-            ("a longer proof", key("secret").proven(&place, &session, &[2; 33])),
-            ("begun later", key("secret").proven(&place, &later(&session), &proof)),
-            ("used later", key("secret").proven(&place, &used, &proof)),
+            ("another secret", key("other").session_proof(&place, &session, &proof)),
+            ("another place", key("secret").session_proof(&[3; 32], &session, &proof)),
+            ("another proof", key("secret").session_proof(&place, &session, &[3; 32])),
+            ("a longer proof", key("secret").session_proof(&place, &session, &[2; 33])),
+            ("begun later", key("secret").session_proof(&place, &later(&session), &proof)),
+            ("used later", key("secret").session_proof(&place, &used, &proof)),
             (
                 "another round",
-                key("secret").proven(&place, &Session { round: 4, ..session }, &proof),
+                key("secret").session_proof(
+                    &place,
+                    &ConsoleSession { round: 4, ..session },
+                    &proof,
+                ),
             ),
         ] {
             assert_ne!(other, proven, "{what}");

@@ -2,14 +2,14 @@
 //! rollups.
 
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
-use baton_domain::rollup::{Cell, Sums};
+use baton_domain::rollup::{RollupCell, UsageSums};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// A column to group by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+enum SummaryColumn {
     Hour,
     Day,
     Month,
@@ -20,18 +20,18 @@ enum By {
     Model,
 }
 
-const NAMES: [(&str, By); 8] = [
-    ("hour", By::Hour),
-    ("day", By::Day),
-    ("month", By::Month),
-    ("key", By::Key),
-    ("user", By::User),
-    ("group", By::Group),
-    ("account", By::Account),
-    ("model", By::Model),
+const NAMES: [(&str, SummaryColumn); 8] = [
+    ("hour", SummaryColumn::Hour),
+    ("day", SummaryColumn::Day),
+    ("month", SummaryColumn::Month),
+    ("key", SummaryColumn::Key),
+    ("user", SummaryColumn::User),
+    ("group", SummaryColumn::Group),
+    ("account", SummaryColumn::Account),
+    ("model", SummaryColumn::Model),
 ];
 
-impl By {
+impl SummaryColumn {
     fn name(self) -> &'static str {
         NAMES.iter().find(|(_, by)| *by == self).map_or("", |(name, _)| name)
     }
@@ -41,7 +41,7 @@ impl By {
     }
 
     /// The value of a time column for the hour `hour` (`2026-11-22T21`). `None` for other columns.
-    fn of_hour(self, hour: &str) -> Option<String> {
+    fn value_from_hour(self, hour: &str) -> Option<String> {
         match self {
             Self::Hour => Some(format!("{hour}:00:00Z")),
             Self::Day => hour.get(..10).map(str::to_owned),
@@ -50,9 +50,9 @@ impl By {
         }
     }
 
-    fn of_cell(self, cell: &Cell) -> Option<String> {
+    fn value_from_cell(self, cell: &RollupCell) -> Option<String> {
         match self {
-            Self::Hour | Self::Day | Self::Month => self.of_hour(cell.hour.as_str()),
+            Self::Hour | Self::Day | Self::Month => self.value_from_hour(cell.hour.as_str()),
             Self::Key => Some(cell.key.to_string()),
             Self::User => cell.user.as_ref().map(UserId::to_string),
             Self::Group => Some(cell.group.to_string()),
@@ -64,9 +64,9 @@ impl By {
 
 /// The columns to group by, in the requested order.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Shape(Vec<By>);
+pub(crate) struct SummaryShape(Vec<SummaryColumn>);
 
-impl Shape {
+impl SummaryShape {
     /// Parses a list such as `day,model`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut columns = Vec::new();
@@ -85,7 +85,7 @@ impl Shape {
 
 /// Filters of a summary. The names of the columns and those of the records are both accepted.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Filter {
+pub(crate) struct SummaryFilter {
     #[serde(alias = "key_id")]
     key: Option<KeyId>,
     #[serde(alias = "user_id")]
@@ -97,7 +97,7 @@ pub(crate) struct Filter {
     model: Option<String>,
 }
 
-impl Filter {
+impl SummaryFilter {
     fn is_empty(&self) -> bool {
         self.key.is_none()
             && self.user.is_none()
@@ -106,7 +106,7 @@ impl Filter {
             && self.model.is_none()
     }
 
-    fn wants(&self, cell: &Cell) -> bool {
+    fn matches_cell(&self, cell: &RollupCell) -> bool {
         self.key.as_ref().is_none_or(|key| *key == cell.key)
             && self.user.as_ref().is_none_or(|user| Some(user) == cell.user.as_ref())
             && self.group.as_ref().is_none_or(|group| *group == cell.group)
@@ -116,18 +116,18 @@ impl Filter {
 }
 
 /// Rows that are being summed up.
-pub(crate) struct Table {
-    shape: Shape,
-    filter: Filter,
-    rows: BTreeMap<Vec<Option<String>>, Sums>,
+pub(crate) struct SummaryTable {
+    shape: SummaryShape,
+    filter: SummaryFilter,
+    rows: BTreeMap<Vec<Option<String>>, UsageSums>,
 }
 
-impl Table {
-    pub(crate) fn new(shape: Shape, filter: Filter) -> Self {
+impl SummaryTable {
+    pub(crate) fn new(shape: SummaryShape, filter: SummaryFilter) -> Self {
         let mut rows = BTreeMap::new();
         if shape.0.is_empty() {
             // Without columns there is always one row, even if it is empty.
-            rows.insert(Vec::new(), Sums::default());
+            rows.insert(Vec::new(), UsageSums::default());
         }
         Self { shape, filter, rows }
     }
@@ -137,15 +137,15 @@ impl Table {
         self.filter.is_empty() && self.shape.0.iter().all(|by| by.is_time())
     }
 
-    pub(crate) fn add_total(&mut self, hour: &str, sums: &Sums) {
-        let row = self.shape.0.iter().map(|by| by.of_hour(hour)).collect();
-        self.rows.entry(row).or_default().add(sums);
+    pub(crate) fn add_total(&mut self, hour: &str, sums: &UsageSums) {
+        let row = self.shape.0.iter().map(|by| by.value_from_hour(hour)).collect();
+        self.rows.entry(row).or_default().add_sums(sums);
     }
 
-    pub(crate) fn add_cell(&mut self, cell: &Cell, sums: &Sums) {
-        if self.filter.wants(cell) {
-            let row = self.shape.0.iter().map(|by| by.of_cell(cell)).collect();
-            self.rows.entry(row).or_default().add(sums);
+    pub(crate) fn add_cell(&mut self, cell: &RollupCell, sums: &UsageSums) {
+        if self.filter.matches_cell(cell) {
+            let row = self.shape.0.iter().map(|by| by.value_from_cell(cell)).collect();
+            self.rows.entry(row).or_default().add_sums(sums);
         }
     }
 
@@ -154,7 +154,7 @@ impl Table {
         self.rows.iter().map(|(row, sums)| self.row(row, sums)).collect()
     }
 
-    fn row(&self, row: &[Option<String>], sums: &Sums) -> Value {
+    fn row(&self, row: &[Option<String>], sums: &UsageSums) -> Value {
         let group: Map<String, Value> = self
             .shape
             .0
@@ -162,21 +162,21 @@ impl Table {
             .zip(row)
             .map(|(by, value)| (by.name().to_owned(), json!(value)))
             .collect();
-        let mut view = measures(sums);
+        let mut view = sums_json(sums);
         view["group"] = Value::Object(group);
         view
     }
 }
 
 /// The fields of a sum in answers.
-pub(crate) fn measures(sums: &Sums) -> Value {
+pub(crate) fn sums_json(sums: &UsageSums) -> Value {
     json!({
         "requests": sums.requests,
         "errors": sums.errors,
         "tokens": sums.tokens,
         "web_searches": sums.web_searches,
         "cost_usd": sums.cost,
-        "cache_hit_rate": ratio(sums.tokens.cache_read, sums.tokens.prompt()),
+        "cache_hit_rate": ratio(sums.tokens.cache_read, sums.tokens.prompt_tokens()),
         "ttft_ms_avg": average(sums.ttft_ms, sums.ttft_count),
         "duration_ms_avg": average(sums.duration_ms, sums.requests),
     })
@@ -196,11 +196,11 @@ fn average(sum: u64, count: u64) -> u64 {
 mod tests {
     use super::*;
     use baton_domain::money::PicoUsd;
-    use baton_domain::rollup::Hour;
+    use baton_domain::rollup::UtcHour;
 
-    fn cell(hour: &str, key: u128, model: &str) -> Cell {
-        Cell {
-            hour: Hour::parse(hour).unwrap(),
+    fn cell(hour: &str, key: u128, model: &str) -> RollupCell {
+        RollupCell {
+            hour: UtcHour::parse(hour).unwrap(),
             key: KeyId::from_bits(key),
             user: None,
             group: GroupId::from_bits(1),
@@ -209,18 +209,18 @@ mod tests {
         }
     }
 
-    fn sums(requests: u64) -> Sums {
-        Sums {
+    fn sums(requests: u64) -> UsageSums {
+        UsageSums {
             requests,
             cost: PicoUsd::new(i128::from(requests)),
             ttft_ms: 3,
             ttft_count: 2,
-            ..Sums::default()
+            ..UsageSums::default()
         }
     }
 
-    fn table(by: &str, filter: Filter) -> Vec<Value> {
-        let mut table = Table::new(Shape::parse(by).unwrap(), filter);
+    fn table(by: &str, filter: SummaryFilter) -> Vec<Value> {
+        let mut table = SummaryTable::new(SummaryShape::parse(by).unwrap(), filter);
         for (hour, key, model, requests) in [
             ("2026-11-22T21", 1, "a", 1),
             ("2026-11-22T22", 1, "b", 2),
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn rows_are_grouped_in_the_order_asked_for() {
-        let rows = table("model,day", Filter::default());
+        let rows = table("model,day", SummaryFilter::default());
         let read = |row: &Value| json!([row["group"], row["requests"]]);
         assert_eq!(
             rows.iter().map(read).collect::<Vec<_>>(),
@@ -250,11 +250,12 @@ mod tests {
 
     #[test]
     fn without_columns_there_is_one_row() {
-        let filter = Filter { key: Some(KeyId::from_bits(2)), ..Filter::default() };
+        let filter = SummaryFilter { key: Some(KeyId::from_bits(2)), ..SummaryFilter::default() };
         assert_eq!(table("", filter)[0]["requests"], 12);
-        let empty = Table::new(Shape::parse("").unwrap(), Filter::default()).rows();
+        let empty =
+            SummaryTable::new(SummaryShape::parse("").unwrap(), SummaryFilter::default()).rows();
         assert_eq!(empty.len(), 1);
         assert_eq!(empty[0]["requests"], 0);
-        assert!(Shape::parse("day,shoe").is_err());
+        assert!(SummaryShape::parse("day,shoe").is_err());
     }
 }

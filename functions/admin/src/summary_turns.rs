@@ -1,7 +1,7 @@
 //! Turns for summaries of long periods: each reads hundreds of partitions, so one caller has one under
 //! way, and a process a few.
 
-use crate::answer::{Answer, Refused};
+use crate::api_response::{ApiError, ApiResult};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl SummaryTurns {
     ///
     /// # Errors
     /// 429 where others of the same actor, or of all, take too long.
-    pub(crate) async fn take(&self, actor: &str) -> Answer<SummaryTurn> {
+    pub(crate) async fn take(&self, actor: &str) -> ApiResult<SummaryTurn> {
         let own = self.own(actor);
         let taking = async {
             let own = own.acquire_owned().await.ok()?;
@@ -44,7 +44,7 @@ impl SummaryTurns {
         };
         let taken = tokio::time::timeout(WAIT_MAX, taking).await;
         taken.ok().flatten().ok_or_else(|| {
-            Refused::too_many_summaries(
+            ApiError::too_many_summaries(
                 "other summaries of long periods are being made; ask for them one after the other, \
                  or for 31 days at most",
             )

@@ -1,16 +1,16 @@
 //! `/usage`: sums of usage, and single requests.
 
-use crate::Shared;
-use crate::answer::{Answer, Refused};
-use crate::query::{Paging, bound};
-use crate::summary::{Filter, Shape, Table};
-use crate::visit::Visit;
+use crate::SharedAdminState;
+use crate::admin_request::AdminRequest;
+use crate::api_response::{ApiError, ApiResult};
+use crate::query::{PageQuery, bound};
+use crate::summary::{SummaryFilter, SummaryShape, SummaryTable};
 use axum::Json;
 use axum::extract::{Query, State};
-use baton_cloud::store::{EventFilter, Period, Store};
+use baton_cloud::store::{EventFilter, RollupPeriod, Store};
 use baton_domain::id::{AccountId, KeyId, UserId};
-use baton_domain::record::Outcome;
-use baton_domain::rollup::Hour;
+use baton_domain::record::RequestOutcome;
+use baton_domain::rollup::UtcHour;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -29,7 +29,7 @@ pub(crate) struct SummaryQuery {
     to: Option<String>,
     by: Option<String>,
     #[serde(flatten)]
-    filter: Filter,
+    filter: SummaryFilter,
 }
 
 #[derive(Deserialize)]
@@ -40,14 +40,18 @@ pub(crate) struct EventQuery {
     account_id: Option<AccountId>,
     user_id: Option<UserId>,
     model: Option<String>,
-    outcome: Option<Outcome>,
+    outcome: Option<RequestOutcome>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
 
 impl EventQuery {
     /// Builds the filter. Members get only their own requests, whatever they ask for.
-    pub(crate) async fn filter(self, visit: &Visit, store: &Store) -> Answer<EventFilter> {
+    pub(crate) async fn filter(
+        self,
+        visit: &AdminRequest,
+        store: &Store,
+    ) -> ApiResult<EventFilter> {
         let now = store.clock().now();
         let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
         let key = self.key_id;
@@ -55,11 +59,11 @@ impl EventQuery {
             from,
             to,
             account: self.account_id,
-            user: visit.narrow(self.user_id)?,
+            user: visit.restrict_to_member(self.user_id)?,
             model: self.model,
             outcome: self.outcome,
             keys: match visit.actor.member() {
-                Some(member) => Some(own_keys(store, member, key.as_ref()).await?),
+                Some(member) => Some(member_keys(store, member, key.as_ref()).await?),
                 None => None,
             },
             key,
@@ -68,37 +72,42 @@ impl EventQuery {
 }
 
 /// The keys whose requests a member can see: all its own keys, or the one that it names.
-async fn own_keys(store: &Store, member: &UserId, named: Option<&KeyId>) -> Answer<Vec<KeyId>> {
-    let mut keys = store.keys_of(member).await?;
+async fn member_keys(
+    store: &Store,
+    member: &UserId,
+    named: Option<&KeyId>,
+) -> ApiResult<Vec<KeyId>> {
+    let mut keys = store.key_ids_of(member).await?;
     keys.retain(|key| named.is_none_or(|named| named == key));
     Ok(keys)
 }
 
 pub(crate) async fn summary(
-    State(office): Shared,
-    visit: Visit,
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Query(mut query): Query<SummaryQuery>,
-) -> Answer<Json<Value>> {
-    query.filter.user = visit.narrow(query.filter.user)?;
+) -> ApiResult<Json<Value>> {
+    query.filter.user = visit.restrict_to_member(query.filter.user)?;
     let now = office.store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
-    let shape = Shape::parse(query.by.as_deref().unwrap_or_default()).map_err(Refused::bad)?;
+    let shape =
+        SummaryShape::parse(query.by.as_deref().unwrap_or_default()).map_err(ApiError::bad)?;
     let days = to.duration_since(from).as_hours() / 24;
     let _turn = if days > DAYS_WITHOUT_TURN {
         Some(office.summary_turns.take(&visit.actor.name()).await?)
     } else {
         None
     };
-    let table = tabulate(&office.store, shape, query.filter, (from, to)).await?;
+    let table = build_table(&office.store, shape, query.filter, (from, to)).await?;
     Ok(Json(json!({ "data": table.rows() })))
 }
 
 pub(crate) async fn events(
-    State(office): Shared,
-    visit: Visit,
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Query(query): Query<EventQuery>,
-) -> Answer<Json<Value>> {
-    let paging = Paging { limit: query.limit, cursor: query.cursor.clone() };
+) -> ApiResult<Json<Value>> {
+    let paging = PageQuery { limit: query.limit, cursor: query.cursor.clone() };
     let filter = query.filter(&visit, &office.store).await?;
     let limit = usize::from(paging.limit()?);
     let page = office.store.events(&filter, limit, paging.cursor()).await?;
@@ -110,7 +119,7 @@ pub(crate) fn period(
     from: Option<&str>,
     to: Option<&str>,
     now: Timestamp,
-) -> Answer<(Timestamp, Timestamp)> {
+) -> ApiResult<(Timestamp, Timestamp)> {
     let hours = |count| SignedDuration::from_hours(count);
     // The default end is an hour in the future, so that recent requests are included although other
     // machines' clocks are ahead.
@@ -121,10 +130,10 @@ pub(crate) fn period(
     let default = || to.saturating_sub(hours(30 * 24)).unwrap_or(Timestamp::MIN);
     let from = from.map_or_else(|| Ok(default()), |text| bound(text, false))?;
     if from > to {
-        return Err(Refused::bad("`from` is later than `to`"));
+        return Err(ApiError::bad("`from` is later than `to`"));
     }
     if to.duration_since(from) > hours(DAYS_MAX * 24) {
-        return Err(Refused::bad(format!(
+        return Err(ApiError::bad(format!(
             "the period is longer than {DAYS_MAX} days; choose a shorter one"
         )));
     }
@@ -133,20 +142,20 @@ pub(crate) fn period(
 
 /// Sums up the rollups of a period. Rollups are hourly, so `from` is rounded down to its hour and
 /// `to` is rounded up.
-async fn tabulate(
+async fn build_table(
     store: &Store,
-    shape: Shape,
-    filter: Filter,
+    shape: SummaryShape,
+    filter: SummaryFilter,
     (from, to): (Timestamp, Timestamp),
-) -> Answer<Table> {
+) -> ApiResult<SummaryTable> {
     let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);
-    let (from, last) = (Hour::of(from), Hour::of(last));
-    let mut table = Table::new(shape, filter);
+    let (from, last) = (UtcHour::from_timestamp(from), UtcHour::from_timestamp(last));
+    let mut table = SummaryTable::new(shape, filter);
     if last < from {
         return Ok(table);
     }
     if table.needs_only_totals() {
-        let hours = store.totals(Period::Hour, from.as_str(), last.as_str()).await?;
+        let hours = store.totals(RollupPeriod::Hour, from.as_str(), last.as_str()).await?;
         for (hour, sums) in &hours {
             table.add_total(hour, sums);
         }
@@ -165,11 +174,11 @@ async fn tabulate(
     Ok(table)
 }
 
-fn days(from: &Hour, last: &Hour) -> Vec<String> {
-    let midnight = |hour: &Hour| format!("{}T00:00:00Z", hour.day()).parse::<Timestamp>().ok();
+fn days(from: &UtcHour, last: &UtcHour) -> Vec<String> {
+    let midnight = |hour: &UtcHour| format!("{}T00:00:00Z", hour.day()).parse::<Timestamp>().ok();
     let (Some(first), Some(end)) = (midnight(from), midnight(last)) else { return Vec::new() };
     std::iter::successors(Some(first), |day| day.checked_add(SignedDuration::from_hours(24)).ok())
         .take_while(|day| *day <= end)
-        .map(|day| Hour::of(day).day().to_owned())
+        .map(|day| UtcHour::from_timestamp(day).day().to_owned())
         .collect()
 }

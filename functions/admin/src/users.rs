@@ -1,16 +1,16 @@
 //! `/users`: people and pipelines that keys belong to. `actor` defines their rights.
 
-use crate::answer::{Answer, Refused, Told, body, id};
-use crate::query::{Change, LimitsChange, Paging, listed, name, says};
-use crate::visit::{Note, Visit};
-use crate::{Office, Shared};
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResponse, ApiResult, body, id};
+use crate::query::{FieldChange, LimitsChange, PageQuery, contains_ignoring_case, name, page_json};
+use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{Edit, Stored};
+use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::id::UserId;
 use baton_domain::key::{Key, Limits, Role, User};
-use baton_domain::scope::Scope;
+use baton_domain::scope::LimitScope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ const EMAIL_BYTES_MAX: usize = 254;
 #[serde(deny_unknown_fields, default)]
 struct UserInput {
     name: Option<String>,
-    email: Change<String>,
+    email: FieldChange<String>,
     role: Option<Role>,
     enabled: Option<bool>,
     limits: LimitsChange,
@@ -43,15 +43,16 @@ impl UserFilter {
         self.role.is_some() || self.enabled.is_some() || !self.q.is_empty()
     }
 
-    fn wants(&self, user: &User) -> bool {
+    fn matches_user(&self, user: &User) -> bool {
         let text = self.q.to_lowercase();
         self.role.is_none_or(|role| user.role == role)
             && self.enabled.is_none_or(|enabled| user.enabled == enabled)
-            && (says(&user.name, &text) || says(user.email.as_deref().unwrap_or_default(), &text))
+            && (contains_ignoring_case(&user.name, &text)
+                || contains_ignoring_case(user.email.as_deref().unwrap_or_default(), &text))
     }
 }
 
-pub(crate) fn view(stored: &Stored<User>) -> Value {
+pub(crate) fn user_json(stored: &StoredEntity<User>) -> Value {
     let user = &stored.value;
     json!({
         "id": user.id, "name": user.name, "email": user.email, "role": user.role,
@@ -60,22 +61,28 @@ pub(crate) fn view(stored: &Stored<User>) -> Value {
     })
 }
 
-pub(crate) async fn list(
-    State(office): Shared,
-    Query(paging): Query<Paging>,
+pub(crate) async fn list_users(
+    State(office): SharedAdminState,
+    Query(paging): Query<PageQuery>,
     Query(filter): Query<UserFilter>,
-) -> Answer<Json<Value>> {
-    let page = office.page::<User>(&paging, filter.is_any(), &|user| filter.wants(user)).await?;
-    Ok(listed(&page, view))
+) -> ApiResult<Json<Value>> {
+    let page = office
+        .list_page::<User>(&paging, filter.is_any(), &|user| filter.matches_user(user))
+        .await?;
+    Ok(page_json(&page, user_json))
 }
 
-pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) -> Answer {
+pub(crate) async fn create_user(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
+    bytes: Bytes,
+) -> ApiResult {
     let input: UserInput = body(&bytes)?;
     if input.name.is_none() {
-        return Err(Refused::bad("`name` is missing"));
+        return Err(ApiError::bad("`name` is missing"));
     }
     let mut user = User {
-        id: UserId::from_bits(office.store.dice().bits()),
+        id: UserId::from_bits(office.store.random_source().bits()),
         name: String::new(),
         email: None,
         role: Role::Member,
@@ -84,89 +91,94 @@ pub(crate) async fn create(State(office): Shared, visit: Visit, bytes: Bytes) ->
         session_round: 0,
         identity: None,
     };
-    fill(&mut user, input)?;
-    let stored = office.store.stamp(user, None);
-    let (mut edit, view) = (Edit::default(), view(&stored));
-    office.take_name(&mut edit, None, &stored.value).await?;
+    apply_user_input(&mut user, input)?;
+    let stored = office.store.new_stored(user, None);
+    let (mut edit, view) = (ConfigEdit::default(), user_json(&stored));
+    office.claim_name(&mut edit, None, &stored.value).await?;
     office.store.save_user(&mut edit, &stored)?;
-    let note = Note::created(&stored.value.id, &view);
-    office.enact(&visit, edit, note, Told::created(view)).await
+    let note = AuditNote::created(&stored.value.id, &view);
+    office.commit_change(&visit, edit, note, ApiResponse::created(view)).await
 }
 
-pub(crate) async fn read(State(office): Shared, Path(path): Path<String>) -> Answer {
-    Ok(Told::ok(view(&office.find::<User>(&id(&path)?).await?)))
+pub(crate) async fn get_user(
+    State(office): SharedAdminState,
+    Path(path): Path<String>,
+) -> ApiResult {
+    Ok(ApiResponse::ok(user_json(&office.find::<User>(&id(&path)?).await?)))
 }
 
-pub(crate) async fn change(
-    State(office): Shared,
-    visit: Visit,
+pub(crate) async fn update_user(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Path(path): Path<String>,
     bytes: Bytes,
-) -> Answer {
+) -> ApiResult {
     let input: UserInput = body(&bytes)?;
     let before = office.find::<User>(&id(&path)?).await?;
-    visit.agrees(&before)?;
-    let mut stored = office.store.revise(&before);
-    fill(&mut stored.value, input)?;
-    let (mut edit, after) = (Edit::default(), view(&stored));
-    office.take_name(&mut edit, Some(&before.value), &stored.value).await?;
+    visit.check_version(&before)?;
+    let mut stored = office.store.next_version(&before);
+    apply_user_input(&mut stored.value, input)?;
+    let (mut edit, after) = (ConfigEdit::default(), user_json(&stored));
+    office.claim_name(&mut edit, Some(&before.value), &stored.value).await?;
     office.store.save_user(&mut edit, &stored)?;
-    let note = Note::updated(&stored.value.id, view(&before), &after);
-    office.enact(&visit, edit, note, Told::ok(after)).await
+    let note = AuditNote::updated(&stored.value.id, user_json(&before), &after);
+    office.commit_change(&visit, edit, note, ApiResponse::ok(after)).await
 }
 
-pub(crate) async fn remove(
-    State(office): Shared,
-    visit: Visit,
+pub(crate) async fn delete_user(
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Path(path): Path<String>,
-) -> Answer {
+) -> ApiResult {
     let stored = office.find::<User>(&id(&path)?).await?;
-    visit.agrees(&stored)?;
+    visit.check_version(&stored)?;
     if office.has_key(&|key| key.user_id.as_ref() == Some(&stored.value.id)).await? {
-        return Err(Refused::conflict(
+        return Err(ApiError::conflict(
             "the user still has keys; first delete the keys or assign them to another user",
         ));
     }
-    let mut edit = Edit::default();
+    let mut edit = ConfigEdit::default();
     office.store.release_name(&mut edit, &stored.value).await?;
     office.store.remove_user(&mut edit, &stored);
-    let note = Note::deleted(&stored.value.id, view(&stored));
-    let scope = Scope::User(stored.value.id);
-    office.drop_spend_limits(&visit, &mut edit, &scope).await?;
-    let told = office.enact(&visit, edit, note, Told::gone()).await?;
+    let note = AuditNote::deleted(&stored.value.id, user_json(&stored));
+    let scope = LimitScope::User(stored.value.id);
+    office.remove_spend_limits_of(&visit, &mut edit, &scope).await?;
+    let told = office.commit_change(&visit, edit, note, ApiResponse::no_content()).await?;
     office.store.retire_limit(&scope).await?;
     Ok(told)
 }
 
 /// Checks `input` and applies it to `user`.
-fn fill(user: &mut User, input: UserInput) -> Answer<()> {
+fn apply_user_input(user: &mut User, input: UserInput) -> ApiResult<()> {
     if let Some(text) = input.name {
         user.name = name(&text)?;
     }
-    if let Change::To(Some(text)) = &input.email {
+    if let FieldChange::To(Some(text)) = &input.email {
         let odd = |c: char| c.is_whitespace() || c.is_control();
         let parts = text.rsplit_once('@');
         let whole = parts.is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
         if !whole || text.len() > EMAIL_BYTES_MAX || text.contains(odd) {
-            return Err(Refused::bad("`email`: expected an address like ada@example.com, or null"));
+            return Err(ApiError::bad(
+                "`email`: expected an address like ada@example.com, or null",
+            ));
         }
     }
-    if matches!(input.email, Change::To(_)) {
+    if matches!(input.email, FieldChange::To(_)) {
         // A new address can belong to a different person at the identity provider.
         user.identity = None;
     }
-    user.email = input.email.over(user.email.take());
+    user.email = input.email.apply_to(user.email.take());
     let before = (user.role, user.enabled);
     user.role = input.role.unwrap_or(user.role);
     user.enabled = input.enabled.unwrap_or(user.enabled);
     user.session_round += u64::from(before != (user.role, user.enabled));
-    user.limits = input.limits.over(&user.limits)?;
+    user.limits = input.limits.apply_to(&user.limits)?;
     Ok(())
 }
 
-impl Office {
+impl AdminState {
     /// Whether a key exists that `is_it` accepts.
-    pub(crate) async fn has_key(&self, is_it: &(dyn Fn(&Key) -> bool + Sync)) -> Answer<bool> {
+    pub(crate) async fn has_key(&self, is_it: &(dyn Fn(&Key) -> bool + Sync)) -> ApiResult<bool> {
         let mut cursor = None;
         loop {
             let page = self.store.list_where::<Key>(1, cursor.as_deref(), is_it).await?;

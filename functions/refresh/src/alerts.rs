@@ -1,12 +1,14 @@
 //! Finds changes of limits and accounts that operators are notified of, stores the alerts, and
 //! delivers them. `domain::alert` decides which changes cause an alert.
 
-use baton_cloud::herald::{Herald, Webhook};
-use baton_cloud::store::{AlertSettings, Delivery, LastTold, Store, StoreError};
+use baton_cloud::notifier::{Notifier, WebhookTarget};
+use baton_cloud::store::{AlertDelivery, AlertSettings, LastAlert, Store, StoreError};
 use baton_domain::account::Account;
-use baton_domain::alert::{Alert, Channel, Event, Looked, of_account, of_limits};
+use baton_domain::alert::{
+    Alert, AlertChannel, AlertEvent, LimitSnapshot, account_news, limit_alerts,
+};
 use baton_domain::key::{Group, Key, Limits, User};
-use baton_domain::scope::Scope;
+use baton_domain::scope::LimitScope;
 use std::time::Duration;
 
 /// Two of these runs must not overlap.
@@ -24,7 +26,7 @@ const TRIES_MAX: u32 = 30;
 
 /// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Told {
+pub struct AlertRun {
     /// New alerts.
     pub noticed: usize,
     /// Successful deliveries.
@@ -37,8 +39,12 @@ pub struct Told {
 ///
 /// # Errors
 /// The store cannot be read. The next tick tries again.
-pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, StoreError> {
-    let mut told = Told::default();
+pub async fn send_alerts(
+    store: &Store,
+    herald: &Notifier,
+    owner: &str,
+) -> Result<AlertRun, StoreError> {
+    let mut told = AlertRun::default();
     if !store.lease("alerts", owner, LEASE).await? {
         return Ok(told);
     }
@@ -46,9 +52,8 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
     if settings.channels().is_empty() {
         return Ok(told);
     }
-    told.noticed =
-        look_at_limits(store, &settings).await? + look_at_accounts(store, &settings).await?;
-    let delivering = deliver(store, herald, &settings, &mut told);
+    told.noticed = check_limits(store, &settings).await? + check_accounts(store, &settings).await?;
+    let delivering = deliver_due(store, herald, &settings, &mut told);
     if let Ok(done) = tokio::time::timeout(PATIENCE, delivering).await {
         done?;
     } else {
@@ -58,7 +63,7 @@ pub async fn tell(store: &Store, herald: &Herald, owner: &str) -> Result<Told, S
 }
 
 /// Checks the limits that have changed since the last run.
-async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+async fn check_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
     let (now, mut noticed) = (store.clock().now(), 0);
     for touched in store.touched_limits().await? {
         if let Some((account_id, day)) = touched.capped_account() {
@@ -67,68 +72,71 @@ async fn look_at_limits(store: &Store, settings: &AlertSettings) -> Result<usize
             let alert = Alert {
                 id: format!("capped#{account_id}#{day}"),
                 at: now,
-                event: Event::UsageCapped {
+                event: AlertEvent::UsageCapped {
                     name: name.unwrap_or_default(),
                     account_id,
                     request_id,
                 },
             };
             noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
-        } else if let Ok(scope) = touched.scope.parse::<Scope>()
-            && let Some((name, limits)) = limits_of(store, &scope).await?
+        } else if let Ok(scope) = touched.scope.parse::<LimitScope>()
+            && let Some((name, limits)) = load_limits(store, &scope).await?
         {
             let counted = store
-                .counted_in(std::slice::from_ref(&scope), true)
+                .read_counters(std::slice::from_ref(&scope), true)
                 .await?
                 .pop()
                 .unwrap_or_default();
             let (limits, counted, blocked) = (&limits, &counted, &touched.blocked);
-            let looked = Looked { scope: &scope, name: &name, limits, counted, blocked };
-            for alert in of_limits(&looked, &settings.shown.value.thresholds, now) {
+            let looked = LimitSnapshot { scope: &scope, name: &name, limits, counted, blocked };
+            for alert in limit_alerts(&looked, &settings.shown.value.thresholds, now) {
                 noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
             }
         }
-        store.looked_at(&touched).await?;
+        store.remove_touched(&touched).await?;
     }
     Ok(noticed)
 }
 
 /// The name of the scope and all limits that are counted there; `None` if the scope does not exist
 /// any more.
-async fn limits_of(store: &Store, scope: &Scope) -> Result<Option<(String, Limits)>, StoreError> {
+async fn load_limits(
+    store: &Store,
+    scope: &LimitScope,
+) -> Result<Option<(String, Limits)>, StoreError> {
     Ok(match scope {
-        Scope::Key(id) => match store.read::<Key>(id).await? {
+        LimitScope::Key(id) => match store.read::<Key>(id).await? {
             Some(key) => {
-                let own = store.bounds(&key.value).await?.own;
+                let own = store.effective_limits(&key.value).await?.own;
                 Some((key.value.name, own))
             }
             None => None,
         },
-        Scope::User(id) => match store.read::<User>(id).await? {
+        LimitScope::User(id) => match store.read::<User>(id).await? {
             Some(user) => {
                 let sources = store.sources(Some(id), None).await?;
-                let limits = sources.capped(scope, sources.of_user());
+                let limits = sources.with_caps(scope, sources.user_limits());
                 Some((user.value.name, limits))
             }
             None => None,
         },
-        Scope::Group(id) => match store.read::<Group>(id).await? {
+        LimitScope::Group(id) => match store.read::<Group>(id).await? {
             Some(group) => {
-                let limits = store.terms(scope).await?.limits.clone();
+                let limits = store.scope_settings(scope).await?.limits.clone();
                 Some((group.value.name, limits))
             }
             None => None,
         },
-        Scope::Organization => {
-            let limits = store.terms(scope).await?.limits.clone();
+        LimitScope::Organization => {
+            let limits = store.scope_settings(scope).await?.limits.clone();
             Some(("organization".to_owned(), limits))
         }
     })
 }
 
 /// Compares the accounts' states with those in the last alerts.
-async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
-    let (now, known) = (store.clock().now(), store.told().await?);
+async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+    let (now, known) = (store.clock().now(), store.last_alerts().await?);
     let (mut noticed, mut cursor) = (0, None);
     loop {
         let page = store.list::<Account>(500, cursor.as_deref()).await?;
@@ -138,14 +146,14 @@ async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usi
         store.read_health(&ids).await?;
         for account in accounts {
             let last = known.get(account.id.as_str()).copied().unwrap_or_default();
-            let Some(news) = of_account(last.state, &store.health(&account.id), now) else {
+            let Some(news) = account_news(last.state, &store.health(&account.id), now) else {
                 continue;
             };
-            let told = LastTold { state: news.state, count: last.count + 1 };
+            let told = LastAlert { state: news.state, count: last.count + 1 };
             let alert = Alert {
                 id: format!("account#{}#{}", account.id, told.count),
                 at: now,
-                event: Event::Account {
+                event: AlertEvent::Account {
                     account_id: account.id.clone(),
                     name: account.name,
                     state: news.state,
@@ -154,7 +162,7 @@ async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usi
                 },
             };
             noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
-            store.put_told(&account.id, told).await?;
+            store.put_last_alert(&account.id, told).await?;
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -165,11 +173,11 @@ async fn look_at_accounts(store: &Store, settings: &AlertSettings) -> Result<usi
 
 /// Delivers the alerts that are due. After a failure a channel is not used again until the next
 /// tick.
-async fn deliver(
+async fn deliver_due(
     store: &Store,
-    herald: &Herald,
+    herald: &Notifier,
     settings: &AlertSettings,
-    told: &mut Told,
+    told: &mut AlertRun,
 ) -> Result<(), StoreError> {
     let now = store.clock().now().as_second();
     let mut broken = Vec::new();
@@ -189,7 +197,7 @@ async fn deliver(
         if delivery.tries >= TRIES_MAX {
             tracing::error!(
                 "an alert is given up after {TRIES_MAX} failed deliveries: {}",
-                delivery.alert.text()
+                delivery.alert.to_text()
             );
             store.remove_delivery(&delivery).await?;
             continue;
@@ -204,19 +212,19 @@ async fn deliver(
 
 async fn send(
     store: &Store,
-    herald: &Herald,
+    herald: &Notifier,
     settings: &AlertSettings,
-    Delivery { alert, channel, .. }: &Delivery,
+    AlertDelivery { alert, channel, .. }: &AlertDelivery,
 ) -> Result<(), String> {
     let sent = match (channel, &settings.url, &settings.shown.value.sns_topic_arn) {
-        (Channel::Webhook, Some(url), _) => {
+        (AlertChannel::Webhook, Some(url), _) => {
             let signing_secret = &settings.signing_secret;
-            let hook = Webhook { url, signing_secret, form: settings.shown.value.form };
+            let hook = WebhookTarget { url, signing_secret, form: settings.shown.value.form };
             herald.call(&hook, alert, store.clock().now()).await
         }
-        (Channel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,
+        (AlertChannel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,
         // The operator has removed the channel.
-        (Channel::Webhook, None, _) | (Channel::Sns, _, None) => Ok(()),
+        (AlertChannel::Webhook, None, _) | (AlertChannel::Sns, _, None) => Ok(()),
     };
     sent.map_err(|why| why.to_string())
 }

@@ -6,19 +6,19 @@
 
 pub mod alerts;
 mod recovery;
-mod sign_in;
 mod sweep;
+mod token_renewal;
 
-pub use sign_in::renew_all;
+pub use token_renewal::renew_due_tokens;
 
-use baton_cloud::aws::Aws;
-use baton_cloud::herald::Herald;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::identity_token::IdentityTokens;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::notifier::Notifier;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::{Store, StoreError};
 use baton_cloud::token_endpoint::TokenEndpoint;
-use baton_cloud::upstream::{NoAnswer, Upstream};
+use baton_cloud::upstream::{UpstreamCallError, UpstreamClient};
+use baton_cloud::usage_queue::UsageQueue;
 use std::time::Duration;
 
 /// Two ticks of the same minute must not overlap. A tick that crashed must not block the next one
@@ -27,7 +27,7 @@ const LEASE: Duration = Duration::from_secs(50);
 
 /// The result of a tick.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Done {
+pub struct MaintenanceReport {
     /// Whether another instance held the lease, so that this one did nothing.
     pub elsewhere: bool,
     /// Pending events that the queue accepted in this tick.
@@ -42,24 +42,24 @@ pub struct Done {
 
 /// The clients for external services: upstreams, token endpoints and the receivers of alerts.
 #[derive(Clone)]
-pub struct Outside {
-    upstream: Upstream,
+pub struct OutboundClients {
+    upstream: UpstreamClient,
     /// The client for token endpoints.
     pub endpoint: TokenEndpoint,
     /// The sender of alerts.
-    pub herald: Herald,
+    pub herald: Notifier,
 }
 
-impl Outside {
+impl OutboundClients {
     /// Makes the clients with the rules for addresses in `settings`. No I/O.
     ///
     /// # Errors
     /// The TLS library cannot be set up.
-    pub fn new(aws: &Aws, settings: &Settings) -> Result<Self, NoAnswer> {
-        let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-        let files = IdentityTokens::within(settings.identity_token_dir.clone());
+    pub fn new(aws: &AwsClients, settings: &Settings) -> Result<Self, UpstreamCallError> {
+        let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
+        let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
         let endpoint = TokenEndpoint::new(aws, upstream.clone(), files);
-        let herald = Herald::new(aws, upstream.clone());
+        let herald = Notifier::new(aws, upstream.clone());
         Ok(Self { upstream, endpoint, herald })
     }
 }
@@ -69,10 +69,14 @@ impl Outside {
 ///
 /// # Errors
 /// The store cannot be read. The next tick tries again.
-pub async fn tend(store: &Store, outside: &Outside, owner: &str) -> Result<Done, StoreError> {
-    let renewed = renew_all(store, &outside.endpoint).await?;
-    let recovered = recovery::look_again(store, &outside.upstream, owner).await?;
-    Ok(Done { renewed, recovered, ..Done::default() })
+pub async fn maintain_accounts(
+    store: &Store,
+    outside: &OutboundClients,
+    owner: &str,
+) -> Result<MaintenanceReport, StoreError> {
+    let renewed = renew_due_tokens(store, &outside.endpoint).await?;
+    let recovered = recovery::retry_refused_accounts(store, &outside.upstream, owner).await?;
+    Ok(MaintenanceReport { renewed, recovered, ..MaintenanceReport::default() })
 }
 
 /// Sends pending usage events and estimated records for expired reservations to the queue.
@@ -82,11 +86,15 @@ pub async fn tend(store: &Store, outside: &Outside, owner: &str) -> Result<Done,
 ///
 /// # Errors
 /// The store cannot be read. The next tick tries again.
-pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done, StoreError> {
+pub async fn collect_usage(
+    store: &Store,
+    queue: &UsageQueue,
+    owner: &str,
+) -> Result<MaintenanceReport, StoreError> {
     if !store.lease("refresh", owner, LEASE).await? {
-        return Ok(Done { elsewhere: true, ..Done::default() });
+        return Ok(MaintenanceReport { elsewhere: true, ..MaintenanceReport::default() });
     }
-    let mut done = Done::default();
+    let mut done = MaintenanceReport::default();
     for pending in store.pending().await? {
         if let Err(error) = queue.send_raw(pending.body).await {
             tracing::warn!(request_id = %pending.id, "cannot send a pending usage event, it stays pending: {error}");
@@ -96,7 +104,7 @@ pub async fn tick(store: &Store, queue: &UsageQueue, owner: &str) -> Result<Done
         done.resent += 1;
     }
     done.swept = sweep::sweep(store, queue).await?;
-    if done != Done::default() {
+    if done != MaintenanceReport::default() {
         tracing::info!(
             resent = done.resent,
             swept = done.swept,

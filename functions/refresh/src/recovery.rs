@@ -5,12 +5,14 @@
 //! accepts an invented credential as well, a free call shows nothing, and the account waits for an
 //! operator.
 
-use baton_cloud::store::{Store, StoreError, Stored};
-use baton_cloud::upstream::{Proof, Proved, Signer, Subject, Upstream};
+use baton_cloud::store::{Store, StoreError, StoredEntity};
+use baton_cloud::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
 use baton_domain::account::Account;
-use baton_domain::health::{Health, Standing};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::AccountId;
-use baton_domain::reason::RestReason;
 use std::time::Duration;
 
 /// The shortest time between two probes of the accounts, over all processes.
@@ -21,13 +23,16 @@ const PAGE: i32 = 100;
 ///
 /// # Errors
 /// The store cannot be read. The next tick tries again.
-pub(crate) async fn look_again(
+pub(crate) async fn retry_refused_accounts(
     store: &Store,
-    upstream: &Upstream,
+    upstream: &UpstreamClient,
     owner: &str,
 ) -> Result<usize, StoreError> {
     // The lease is not released: it makes sure that this happens only once per `PAUSE`.
-    if !store.lease("recovery", &format!("{owner}#{:x}", store.dice().bits()), PAUSE).await? {
+    if !store
+        .lease("recovery", &format!("{owner}#{:x}", store.random_source().bits()), PAUSE)
+        .await?
+    {
         return Ok(0);
     }
     let (mut back, mut cursor) = (0, None);
@@ -35,8 +40,8 @@ pub(crate) async fn look_again(
         let page = store.list::<Account>(PAGE, cursor.as_deref()).await?;
         let ids: Vec<AccountId> = page.data.iter().map(|one| one.value.id.clone()).collect();
         store.read_health(&ids).await?;
-        for stored in page.data.iter().filter(|stored| is_worth_a_call(store, &stored.value)) {
-            back += usize::from(is_back(store, upstream, stored).await?);
+        for stored in page.data.iter().filter(|stored| is_probe_due(store, &stored.value)) {
+            back += usize::from(has_recovered(store, upstream, stored).await?);
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -45,21 +50,21 @@ pub(crate) async fn look_again(
     }
 }
 
-fn is_worth_a_call(store: &Store, account: &Account) -> bool {
+fn is_probe_due(store: &Store, account: &Account) -> bool {
     let health = store.health(&account.id);
     let is_refused = match health.overall(store.clock().now()) {
-        Standing::AuthFailed { .. } => true,
-        Standing::Cooling { reason, .. } => reason == RestReason::Forbidden,
-        Standing::Ready | Standing::HalfOpen => false,
+        AccountAvailability::AuthFailed { .. } => true,
+        AccountAvailability::Cooling { reason, .. } => reason == CooldownReason::Forbidden,
+        AccountAvailability::Ready | AccountAvailability::HalfOpen => false,
     };
     account.enabled && is_refused
 }
 
 /// Probes one account. A good answer removes all failures that count against it.
-async fn is_back(
+async fn has_recovered(
     store: &Store,
-    upstream: &Upstream,
-    stored: &Stored<Account>,
+    upstream: &UpstreamClient,
+    stored: &StoredEntity<Account>,
 ) -> Result<bool, StoreError> {
     let id = &stored.value.id;
     // A token that can no longer be renewed is of no use, even if it is still accepted.
@@ -69,22 +74,24 @@ async fn is_back(
     let before = store.health(id);
     let Ok(credential) = store.credential(stored).await else { return Ok(false) };
     let (proxy, now) = (store.open_proxy(&stored.value).await?, store.clock().now());
-    let proved = match upstream.through(proxy.as_ref()) {
+    let proved = match upstream.with_proxy(proxy.as_ref()) {
         Ok(upstream) => {
-            let (signer, bits) = (Signer::new(store.clock().clone()), store.dice().bits());
+            let (signer, bits) =
+                (RequestSigner::new(store.clock().clone()), store.random_source().bits());
             let (account, upstream, signer) = (&stored.value, &upstream, &signer);
-            let subject = Subject { upstream, signer, account, credential: &credential, bits };
-            subject.prove(&before, now).await
+            let subject =
+                CredentialProbe { upstream, signer, account, credential: &credential, bits };
+            subject.probe_credential(&before, now).await
         }
-        Err(error) => Proved::not_asked(error.to_string()),
+        Err(error) => ProbeOutcome::not_asked(error.to_string()),
     };
-    let is_back = proved.proof == Proof::Accepted && proved.effect.is_none();
-    let change = |health: &Health| {
-        let known = proved.remembered(health);
+    let is_back = proved.proof == CredentialStatus::Accepted && proved.effect.is_none();
+    let change = |health: &AccountHealth| {
+        let known = proved.with_known_probe(health);
         // Only the state that was probed is removed, not a failure that came later.
         let is_same = is_back && health.state == before.state;
         let base = known.as_ref().unwrap_or(health);
-        is_same.then(|| base.forgiven(store.clock().now())).or(known)
+        is_same.then(|| base.reset(store.clock().now())).or(known)
     };
     store.change_health(id, change).await?;
     if is_back {

@@ -5,9 +5,9 @@
 //! and a late real one, only the first to be stored counts. It goes through the queue, behind real
 //! records that are already in it.
 
-use baton_cloud::queue::UsageQueue;
 use baton_cloud::store::{Store, StoreError};
-use baton_domain::usage::Usage;
+use baton_cloud::usage_queue::UsageQueue;
+use baton_domain::usage::BilledUsage;
 
 /// How long a swept reservation can stay open before its record is sent again.
 const PATIENCE_SECONDS: i64 = 600;
@@ -18,13 +18,14 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
     let prices = store.prices().await;
     let mut swept = 0;
     for key in store.due_limits(now).await? {
-        let counted = store.counted(&key).await?;
+        let counted = store.read_key_counters(&key).await?;
         let mut next = None;
         for (id, reservation) in &counted.open {
             let mut due = reservation.expires;
             if due <= now {
                 // The price that the estimate was computed with.
-                let price = prices.cost(&Usage::default(), &reservation.model, reservation.at);
+                let price =
+                    prices.cost(&BilledUsage::default(), &reservation.model, reservation.at);
                 let record = reservation.given_up(id.clone(), key.clone(), &price.version);
                 if let Err(error) = queue.send(&record).await {
                     tracing::warn!(request_id = %id, "cannot settle an expired reservation, it stays open: {error}");
@@ -37,7 +38,7 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
             }
             next = Some(next.map_or(due, |other: i64| other.min(due)));
         }
-        store.look_again(&key, &counted, next).await?;
+        store.schedule_next_sweep(&key, &counted, next).await?;
     }
     Ok(swept)
 }

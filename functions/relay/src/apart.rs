@@ -1,6 +1,6 @@
 //! Work on a long body, apart from the threads that serve others.
 
-use crate::reply::Refusal;
+use crate::client_response::RelayError;
 use tokio::task::spawn_blocking;
 
 /// A body of so many bytes takes milliseconds to read or to translate: other requests do not wait
@@ -15,14 +15,14 @@ pub(crate) const LONG_BYTES: usize = 256 * 1024;
 pub(crate) async fn run_apart<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, RelayError> {
     if bytes < LONG_BYTES {
         return Ok(work());
     }
     spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
         // A panic is this request's, as if the work had been done here.
         Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Refusal::stopping(),
+        Err(_) => RelayError::shutting_down(),
     })
 }
 

@@ -1,48 +1,48 @@
 //! Who asks: the first valid key among the credential headers.
 
-use crate::reply::Refusal;
-use crate::wrong_keys::Crowded;
-use crate::{Asked, Means};
-use baton_cloud::store::Stored;
+use crate::client_response::RelayError;
+use crate::unknown_keys::TooManyUnknownKeys;
+use crate::{RelayState, RequestContext};
+use baton_cloud::store::StoredEntity;
 use baton_domain::id::KeyId;
-use baton_domain::key::{Key, Unusable};
+use baton_domain::key::{Key, KeyRejection};
 use baton_domain::model::allows;
 use baton_domain::money::PicoUsd;
-use baton_domain::relay_key::{RelayKey, is_within};
-use baton_domain::scope::Scope;
-use baton_wire::headers::credentials;
+use baton_domain::relay_key::{RelayKey, contains_key};
+use baton_domain::scope::LimitScope;
+use baton_wire::headers::find_credentials;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The key that a request came with, and what is reserved for the request against its limits.
 #[derive(Clone)]
-pub(crate) struct Caller {
-    stored: Arc<Stored<Key>>,
+pub(crate) struct AuthenticatedKey {
+    stored: Arc<StoredEntity<Key>>,
     pub(crate) reserved_usd: Option<PicoUsd>,
     /// The most that the request can cost, where that was reckoned: an answer that claims more is
     /// settled at it.
     pub(crate) permitted_usd: Option<PicoUsd>,
     /// Whether a limit on money binds the request.
     pub(crate) has_money_limit: bool,
-    pub(crate) reserved_pools: Vec<Scope>,
+    pub(crate) reserved_pools: Vec<LimitScope>,
 }
 
-impl Caller {
+impl AuthenticatedKey {
     pub(crate) fn key(&self) -> &Key {
         &self.stored.value
     }
 
     /// Whether the key may ask for `model`. A relay key is no model: its name would be kept in
     /// records and logs, and go upstream.
-    pub(crate) fn may_use(&self, model: &str) -> Result<(), Refusal> {
-        if is_within(model.as_bytes()) {
-            return Err(Refusal::key_for_model());
+    pub(crate) fn check_model_allowed(&self, model: &str) -> Result<(), RelayError> {
+        if contains_key(model.as_bytes()) {
+            return Err(RelayError::key_for_model());
         }
         if allows(&self.key().models, model) {
             Ok(())
         } else {
-            Err(Refusal::model_not_allowed(model))
+            Err(RelayError::model_not_allowed(model))
         }
     }
 }
@@ -51,19 +51,22 @@ impl Caller {
 /// beside another one's is served; a head full of guesses costs no more than two reads.
 const CANDIDATES_MAX: usize = 2;
 
-impl Means {
+impl RelayState {
     /// Tries the credentials of the request; form and checksum first, so that a mistyped key costs
     /// no I/O. Of several that fail, the one that got furthest explains most.
-    pub(crate) async fn authenticate(&self, asked: &Asked) -> Result<Caller, Refusal> {
+    pub(crate) async fn authenticate_request(
+        &self,
+        asked: &RequestContext,
+    ) -> Result<AuthenticatedKey, RelayError> {
         if let Err(error) = self.pepper.refresh().await {
-            return Err(Refusal::store(&error));
+            return Err(RelayError::store_unavailable(&error));
         }
-        let mut furthest = (Stage::Presented, Refusal::no_key());
+        let mut furthest = (CredentialStage::Presented, RelayError::no_key());
         let mut tried = Vec::new();
-        for candidate in credentials(&asked.head.headers) {
+        for candidate in find_credentials(&asked.head.headers) {
             let Ok(presented) = RelayKey::parse(candidate) else {
-                if furthest.0 <= Stage::Presented {
-                    furthest = (Stage::Presented, Refusal::malformed_key());
+                if furthest.0 <= CredentialStage::Presented {
+                    furthest = (CredentialStage::Presented, RelayError::malformed_key());
                 }
                 continue;
             };
@@ -74,7 +77,7 @@ impl Means {
                 break;
             }
             tried.push(candidate);
-            match self.caller(asked, &presented).await {
+            match self.authenticate_key(asked, &presented).await {
                 Ok(caller) => return Ok(caller),
                 Err(failed) if failed.0 >= furthest.0 => furthest = failed,
                 Err(_) => {}
@@ -83,65 +86,68 @@ impl Means {
         Err(furthest.1)
     }
 
-    async fn caller(
+    async fn authenticate_key(
         &self,
-        asked: &Asked,
+        asked: &RequestContext,
         presented: &RelayKey<'_>,
-    ) -> Result<Caller, (Stage, Refusal)> {
-        let address = self.address(asked);
-        let unknown = || (Stage::WellFormed, Refusal::unknown_key());
-        let is_known = self.store.knows_key(&presented.id);
+    ) -> Result<AuthenticatedKey, (CredentialStage, RelayError)> {
+        let address = self.client_address(asked);
+        let unknown = || (CredentialStage::WellFormed, RelayError::unknown_key());
+        let is_known = self.store.is_key_cached(&presented.id);
         let counted = address.filter(|_| !is_known);
-        let stored = self.look_up(&presented.id, is_known, counted).await;
-        let stored = stored.map_err(|refusal| (Stage::Known, refusal))?;
+        let stored = self.look_up_key(&presented.id, is_known, counted).await;
+        let stored = stored.map_err(|refusal| (CredentialStage::Known, refusal))?;
         let stored = stored.ok_or_else(unknown)?;
         let hash = stored.secret.as_deref().unwrap_or_default();
-        if !self.pepper.matches(presented.secret, hash) {
+        if !self.pepper.verify_secret(presented.secret, hash) {
             return Err(unknown());
         }
         if let Some(address) = counted {
-            self.wrong_keys.forgive(address);
+            self.wrong_keys.uncount_valid_key(address);
         }
-        let user = stored.value.user_id.as_ref().map(|id| Scope::User(id.clone()));
+        let user = stored.value.user_id.as_ref().map(|id| LimitScope::User(id.clone()));
         if let Some(user) = &user {
-            let terms = self.store.terms(user).await;
-            let terms = terms.map_err(|error| (Stage::Known, Refusal::store(&error)))?;
+            let terms = self.store.scope_settings(user).await;
+            let terms = terms
+                .map_err(|error| (CredentialStage::Known, RelayError::store_unavailable(&error)))?;
             if terms.is_disabled {
-                return Err((Stage::Known, Refusal::disabled_user()));
+                return Err((CredentialStage::Known, RelayError::disabled_user()));
             }
         }
         match stored.value.usable(asked.at) {
-            Ok(()) => Ok(Caller {
+            Ok(()) => Ok(AuthenticatedKey {
                 stored,
                 reserved_usd: None,
                 permitted_usd: None,
                 has_money_limit: false,
                 reserved_pools: Vec::new(),
             }),
-            Err(Unusable::Disabled) => Err((Stage::Known, Refusal::disabled_key())),
-            Err(Unusable::Expired) => Err((Stage::Known, Refusal::expired_key())),
+            Err(KeyRejection::Disabled) => {
+                Err((CredentialStage::Known, RelayError::disabled_key()))
+            }
+            Err(KeyRejection::Expired) => Err((CredentialStage::Known, RelayError::expired_key())),
         }
     }
 
     /// Reads the key. One that this process does not know waits for its turn where its address has
     /// shown many wrong ones; and only so many wait for the store at the same time.
-    async fn look_up(
+    async fn look_up_key(
         &self,
         id: &KeyId,
         is_known: bool,
         address: Option<IpAddr>,
-    ) -> Result<Option<Arc<Stored<Key>>>, Refusal> {
-        let store = |error| Refusal::store(&error);
+    ) -> Result<Option<Arc<StoredEntity<Key>>>, RelayError> {
+        let store = |error| RelayError::store_unavailable(&error);
         // Counted apart, so that those who guess do not shut out those who are known.
         let waiting = if is_known { &self.waiting.known } else { &self.waiting.unknown };
-        let _waiting = Waiting::begin(waiting, self.bounds.waiting_requests)
-            .ok_or_else(Refusal::too_many_waiting)?;
+        let _waiting = KeyLookupGuard::try_new(waiting, self.bounds.waiting_requests)
+            .ok_or_else(RelayError::too_many_waiting)?;
         if is_known {
             return self.store.key(id).await.map_err(store);
         }
         if let Some(address) = address {
-            let wait = self.wrong_keys.wait(address);
-            let wait = wait.map_err(|Crowded| Refusal::too_many_wrong_keys())?;
+            let wait = self.wrong_keys.count_unknown_key(address);
+            let wait = wait.map_err(|TooManyUnknownKeys| RelayError::too_many_wrong_keys())?;
             if !wait.is_zero() {
                 Box::pin(tokio::time::sleep(wait)).await;
             }
@@ -150,29 +156,29 @@ impl Means {
     }
 
     /// Where the request comes from, if whoever accepted it knows.
-    fn address(&self, asked: &Asked) -> Option<IpAddr> {
+    fn client_address(&self, asked: &RequestContext) -> Option<IpAddr> {
         self.trusted_proxies.counted_client_of(&asked.head.extensions, &asked.head.headers)
     }
 }
 
 /// How many requests wait for the store to tell their key.
 #[derive(Default)]
-pub(crate) struct WaitingRequests {
+pub(crate) struct PendingKeyLookups {
     known: AtomicUsize,
     unknown: AtomicUsize,
 }
 
 /// A request that waits for the store.
-struct Waiting<'a>(&'a AtomicUsize);
+struct KeyLookupGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
-    fn begin(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+impl<'a> KeyLookupGuard<'a> {
+    fn try_new(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         let guard = Self(waiting);
         (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(guard)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for KeyLookupGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -180,7 +186,7 @@ impl Drop for Waiting<'_> {
 
 /// How far a credential got before it failed.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum CredentialStage {
     Presented,
     WellFormed,
     Known,
@@ -191,12 +197,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_wait_for_the_store_and_no_more() {
+    fn waiting_for_the_store_is_bounded() {
         let waiting = AtomicUsize::new(0);
-        let some: Vec<_> = (0..2).map(|_| Waiting::begin(&waiting, 2).unwrap()).collect();
-        assert!(Waiting::begin(&waiting, 2).is_none());
+        let some: Vec<_> = (0..2).map(|_| KeyLookupGuard::try_new(&waiting, 2).unwrap()).collect();
+        assert!(KeyLookupGuard::try_new(&waiting, 2).is_none());
         drop(some);
-        assert!(Waiting::begin(&waiting, 2).is_some());
+        assert!(KeyLookupGuard::try_new(&waiting, 2).is_some());
         assert_eq!(waiting.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,8 +1,8 @@
 //! The body of an answer: ready bytes, or a stream that is carried on to its end even if the
 //! client leaves.
 
-use crate::burst::Burst;
-use crate::held_bytes::Allowance;
+use crate::chunk_list::ChunkList;
+use crate::memory_budget::MemoryPermit;
 use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
@@ -19,56 +19,57 @@ use tracing::{Instrument as _, Span};
 /// The answer broke off after it had begun; the connection must not end as if it were complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the upstream's answer broke off")]
-pub struct Broken;
+pub struct ResponseAborted;
 
 /// The body of one answer.
-pub struct Body(Kind);
+pub struct RelayBody(BodyKind);
 
-enum Kind {
+enum BodyKind {
     Ready(Option<Bytes>),
-    Gathered {
-        chunks: std::vec::IntoIter<Result<Burst, Broken>>,
+    Buffered {
+        chunks: std::vec::IntoIter<Result<ChunkList, ResponseAborted>>,
         /// Given back when the client has them.
-        _allowance: Option<Allowance>,
+        _allowance: Option<MemoryPermit>,
     },
-    Relayed(Relayed),
+    Streaming(StreamingBody),
 }
 
 /// Pieces for the client.
-pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Burst, Broken>> + Send>>;
+pub(crate) type ChunkStream =
+    Pin<Box<dyn Stream<Item = Result<ChunkList, ResponseAborted>> + Send>>;
 
 /// What the chunks' producer is told about its consumer.
 #[derive(Clone)]
-pub(crate) struct Consumer {
+pub(crate) struct ClientPresence {
     /// The client has left before the end.
     pub(crate) left: Arc<AtomicBool>,
     /// The time for draining is over, or the process is stopped: end it here.
     pub(crate) cut: CancellationToken,
 }
 
-/// Tells that the client has left, if it is dropped before [`Departure::stayed`].
-pub(crate) struct Departure(Option<Consumer>);
+/// Tells that the client has left, if it is dropped before [`DepartureGuard::disarm`].
+pub(crate) struct DepartureGuard(Option<ClientPresence>);
 
-impl Consumer {
+impl ClientPresence {
     /// A consumer that is there, of an answer that ends with `stop`.
     pub(crate) fn new(stop: &CancellationToken) -> Self {
         Self { left: Arc::default(), cut: stop.child_token() }
     }
 
     /// A guard for a future that is dropped when the client leaves.
-    pub(crate) fn departure(&self) -> Departure {
-        Departure(Some(self.clone()))
+    pub(crate) fn departure_guard(&self) -> DepartureGuard {
+        DepartureGuard(Some(self.clone()))
     }
 }
 
-impl Departure {
+impl DepartureGuard {
     /// The future has come to its end.
-    pub(crate) fn stayed(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Departure {
+impl Drop for DepartureGuard {
     fn drop(&mut self) {
         if let Some(consumer) = &self.0 {
             consumer.left.store(true, Ordering::SeqCst);
@@ -76,81 +77,90 @@ impl Drop for Departure {
     }
 }
 
-struct Relayed {
-    chunks: Option<Chunks>,
+struct StreamingBody {
+    chunks: Option<ChunkStream>,
     /// The request's, for the log.
     span: Span,
-    consumer: Consumer,
+    consumer: ClientPresence,
     leftovers: TaskTracker,
     drain: Duration,
 }
 
-impl Body {
-    pub(crate) fn ready(bytes: impl Into<Bytes>) -> Self {
-        Self(Kind::Ready(Some(bytes.into())))
+impl RelayBody {
+    pub(crate) fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(BodyKind::Ready(Some(bytes.into())))
     }
 
     /// A body whose pieces are all there, and which may break after them; `allowance` is what was
     /// taken for them.
-    pub(crate) fn gathered(
-        mut chunks: Vec<Result<Burst, Broken>>,
-        allowance: Option<Allowance>,
+    pub(crate) fn from_chunks(
+        mut chunks: Vec<Result<ChunkList, ResponseAborted>>,
+        allowance: Option<MemoryPermit>,
     ) -> Self {
         chunks.retain(|chunk| !matches!(chunk, Ok(burst) if !burst.has_remaining()));
-        Self(Kind::Gathered { chunks: chunks.into_iter(), _allowance: allowance })
+        Self(BodyKind::Buffered { chunks: chunks.into_iter(), _allowance: allowance })
     }
 
     /// A body that yields `chunks`. If it is dropped before their end they are drained for the
     /// time of `drain`, then cut.
-    pub(crate) fn relayed(
-        chunks: Chunks,
-        consumer: Consumer,
+    pub(crate) fn from_stream(
+        chunks: ChunkStream,
+        consumer: ClientPresence,
         (leftovers, drain): (TaskTracker, Duration),
     ) -> Self {
         let span = Span::current();
-        Self(Kind::Relayed(Relayed { chunks: Some(chunks), span, consumer, leftovers, drain }))
+        Self(BodyKind::Streaming(StreamingBody {
+            chunks: Some(chunks),
+            span,
+            consumer,
+            leftovers,
+            drain,
+        }))
     }
 }
 
-impl http_body::Body for Body {
-    type Data = Burst;
-    type Error = Broken;
+impl http_body::Body for RelayBody {
+    type Data = ChunkList;
+    type Error = ResponseAborted;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Burst>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<ChunkList>, ResponseAborted>>> {
         match &mut self.get_mut().0 {
-            Kind::Ready(bytes) => {
+            BodyKind::Ready(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
-            Kind::Gathered { chunks, .. } => {
+            BodyKind::Buffered { chunks, .. } => {
                 Poll::Ready(chunks.next().map(|chunk| chunk.map(Frame::data)))
             }
-            Kind::Relayed(relayed) => relayed.poll(context),
+            BodyKind::Streaming(relayed) => relayed.poll_chunk(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Ready(bytes) => bytes.is_none(),
-            Kind::Gathered { chunks, .. } => chunks.as_slice().is_empty(),
-            Kind::Relayed(_) => false,
+            BodyKind::Ready(bytes) => bytes.is_none(),
+            BodyKind::Buffered { chunks, .. } => chunks.as_slice().is_empty(),
+            BodyKind::Streaming(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Ready(bytes) => {
+            BodyKind::Ready(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Gathered { .. } | Kind::Relayed(_) => SizeHint::default(),
+            BodyKind::Buffered { .. } | BodyKind::Streaming(_) => SizeHint::default(),
         }
     }
 }
 
-impl Relayed {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Burst>, Broken>>> {
+impl StreamingBody {
+    fn poll_chunk(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<ChunkList>, ResponseAborted>>> {
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
         let _inside = self.span.enter();
         loop {
@@ -158,7 +168,7 @@ impl Relayed {
             // A panic breaks off this answer, and no other one of the connection.
             let Ok(polled) = catch_unwind(polled) else {
                 self.chunks = None;
-                return Poll::Ready(Some(Err(Broken)));
+                return Poll::Ready(Some(Err(ResponseAborted)));
             };
             match std::task::ready!(polled) {
                 Some(Ok(burst)) if !burst.has_remaining() => {}
@@ -172,7 +182,7 @@ impl Relayed {
     }
 }
 
-impl Drop for Relayed {
+impl Drop for StreamingBody {
     /// The client is gone; the accounting goes on without it.
     fn drop(&mut self) {
         let Some(mut chunks) = self.chunks.take() else { return };

@@ -1,14 +1,14 @@
 //! One exchange: a model call from its body to its answer.
 
-use crate::admit::Reserved;
-use crate::authenticate::Caller;
-use crate::body::{Body, Consumer};
-use crate::forward::{Call, Failure};
-use crate::free_calls::FreeCall;
-use crate::read::HeldBody;
-use crate::receipt::Bill;
-use crate::reply::Refusal;
-use crate::{Asked, Means, PlatformDeadline, read};
+use crate::admission::RequestReservation;
+use crate::authenticate::AuthenticatedKey;
+use crate::body::{ClientPresence, RelayBody};
+use crate::client_response::RelayError;
+use crate::forward::{ForwardFailure, OutboundCall};
+use crate::free_calls::FreeCallPermit;
+use crate::pending_usage::Metering;
+use crate::request_body::BufferedBody;
+use crate::{PlatformDeadline, RelayState, RequestContext, request_body};
 use bytes::Bytes;
 use http::Response;
 use std::pin::Pin;
@@ -23,99 +23,103 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
 /// For how long a request may still be admitted after answers were ended in a stop.
 const ADMISSION_TIME_IN_STOP: Duration = Duration::from_millis(1500);
 
-impl Means {
+impl RelayState {
     /// Reads the body, then has the rest done by a task that outlives the client.
-    pub(crate) async fn exchange<B>(
+    pub(crate) async fn handle_model_call<B>(
         self: &Arc<Self>,
-        asked: &Arc<Asked>,
-        caller: Caller,
+        asked: &Arc<RequestContext>,
+        caller: AuthenticatedKey,
         body: Pin<&mut B>,
-        (bill, free_call): (Bill, Option<FreeCall>),
-    ) -> Result<Response<Body>, Refusal>
+        (bill, free_call): (Metering, Option<FreeCallPermit>),
+    ) -> Result<Response<RelayBody>, RelayError>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display + Send,
     {
-        let time = self.time(asked);
-        let body = self.read(asked, (&caller, bill), body).await?;
+        let time = self.time_limit(asked);
+        let body = self.read_body(asked, (&caller, bill), body).await?;
         // From here on money may be reserved or spent: a client that leaves must not stop the
         // counting. Its departure drops this future, not the task; the answer is then drained as
         // any other.
         let (means, asked, consumer) =
-            (Arc::clone(self), Arc::clone(asked), Consumer::new(&self.stop.is_over));
-        let departure = consumer.departure();
+            (Arc::clone(self), Arc::clone(asked), ClientPresence::new(&self.stop.is_over));
+        let departure = consumer.departure_guard();
         let exchange = async move {
-            let answer = means.serve(&asked, caller, (body, bill), (consumer, time)).await;
+            let answer = means.run_model_call(&asked, caller, (body, bill), (consumer, time)).await;
             drop(free_call);
             answer
         };
         // Boxed: a task is moved about while it is made, and this future is large.
         let answer = self.leftovers.spawn(Box::pin(exchange).in_current_span()).await;
-        departure.stayed();
-        answer.unwrap_or_else(|_| Err(Refusal::broken()))
+        departure.disarm();
+        answer.unwrap_or_else(|_| Err(RelayError::internal_error()))
     }
 
     /// The part that goes on without the client: admitted, forwarded, and settled or released.
-    async fn serve(
+    async fn run_model_call(
         self: &Arc<Self>,
-        asked: &Asked,
-        mut caller: Caller,
-        (held, bill): (HeldBody, Bill),
-        (consumer, time): (Consumer, Duration),
-    ) -> Result<Response<Body>, Refusal> {
+        asked: &RequestContext,
+        mut caller: AuthenticatedKey,
+        (held, bill): (BufferedBody, Metering),
+        (consumer, time): (ClientPresence, Duration),
+    ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
         let body = held.bytes.clone();
-        let envelope = read::envelope(asked, &body)?;
-        caller.may_use(&envelope.model)?;
+        let envelope = request_body::read_envelope(asked, &body)?;
+        caller.check_model_allowed(&envelope.model)?;
         let sized = (&envelope, &body);
         let reserved = match bill {
-            Bill::Metered => tokio::select! {
+            Metering::Metered => tokio::select! {
                 biased;
-                admission = self.admit(asked, &caller, sized, time) => admission?,
-                () = self.ended_for(ADMISSION_TIME_IN_STOP) => return Err(Refusal::stopping()),
+                admission = self.admit_request(asked, &caller, sized, time) => admission?,
+                () = self.ended_for(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
             },
-            Bill::Free => None,
+            Metering::Free => None,
         };
-        caller.has_money_limit = reserved.as_ref().is_some_and(Reserved::has_money);
-        if let Some(Reserved { reservation, .. }) = &reserved {
+        caller.has_money_limit = reserved.as_ref().is_some_and(RequestReservation::has_money);
+        if let Some(RequestReservation { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
             caller.permitted_usd = Some(reservation.estimate + reservation.beyond);
             caller.reserved_pools.clone_from(&reservation.pools);
         }
-        let die = u64::try_from(self.store.dice().bits() >> 64).unwrap_or_default();
-        let call = Call::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
-        let forwarded = self.forward(asked, call, deadline).await;
+        let die = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
+        let call = OutboundCall::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
+        let forwarded = self.forward_call(asked, call, deadline).await;
         // Nothing asks for the body again: others may take its room.
         drop(envelope);
         drop((body, held));
         match forwarded {
             Ok(answer) => {
-                let mut answer = self.stream(asked, answer, consumer, deadline).await;
+                let mut answer =
+                    self.build_client_response(asked, answer, consumer, deadline).await;
                 if let Some(reserved) = reserved {
-                    reserved.tell(answer.headers_mut()).await;
+                    reserved.add_limit_headers(answer.headers_mut()).await;
                 }
                 Ok(answer)
             }
             Err(failure) => {
                 if let (None, Some(reserved)) = (&failure.receipt, &reserved) {
-                    Box::pin(self.release(reserved)).await;
+                    Box::pin(self.release_reservation(reserved)).await;
                 }
-                Box::pin(self.give_up(failure)).await
+                Box::pin(self.finish_failed_call(failure)).await
             }
         }
     }
 
     /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.
-    async fn give_up(self: &Arc<Self>, failure: Failure) -> Result<Response<Body>, Refusal> {
+    async fn finish_failed_call(
+        self: &Arc<Self>,
+        failure: ForwardFailure,
+    ) -> Result<Response<RelayBody>, RelayError> {
         if let Some(receipt) = failure.receipt {
             self.settle_before_end(receipt, failure.ending).await;
-            return failure.answer.map_err(Refusal::settled);
+            return failure.answer.map_err(RelayError::mark_recorded);
         }
         failure.answer
     }
 
     /// How long the request may take.
-    fn time(&self, asked: &Asked) -> Duration {
+    fn time_limit(&self, asked: &RequestContext) -> Duration {
         let own = self.timers.overall;
         let platform = asked.head.extensions.get::<PlatformDeadline>().map(|deadline| {
             let left = deadline.0.duration_since(asked.at);
@@ -139,11 +143,11 @@ mod tests {
     /// A call to a store takes 5 to 7 KB, whether it is made or not. Those that few requests make
     /// are boxed where they are made.
     #[test]
-    fn a_request_takes_little_room_while_it_waits() {
-        type Work = (Arc<Means>, Arc<Asked>, Caller, HeldBody);
+    fn waiting_request_uses_little_memory() {
+        type Work = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);
         let serve = |(means, asked, caller, body): Work| async move {
-            let consumer = (Consumer::new(&means.stop.is_over), Duration::ZERO);
-            means.serve(&asked, caller, (body, Bill::Metered), consumer).await
+            let consumer = (ClientPresence::new(&means.stop.is_over), Duration::ZERO);
+            means.run_model_call(&asked, caller, (body, Metering::Metered), consumer).await
         };
         assert!(size(serve) < 8 * 1024, "{} bytes", size(serve));
         let handle = |(relay, request): (Relay, Request<Full<Bytes>>)| async move {

@@ -2,32 +2,34 @@
 //!
 //! Each account is tried once (a renewed token earns one more try), three in all. One try is
 //! [`crate::attempt`]'s; what a failure means is decided by `domain::verdict`; the loop here only acts
-//! on it, and what it says of the account is noted by [`crate::health`] beside the next try.
+//! on it, and what it says of the account is noted by [`crate::health_updates`] beside the next try.
 //!
 //! A request that two accounts refuse with 401 or 403 is not put to a third: it may be the request's
 //! own fault, and only the first of them has anything held against it without a call of our own.
 
-use crate::attempt::{Held, Miss};
-use crate::authenticate::Caller;
-use crate::body::Body;
-use crate::choose::{Chooser, Nobody, Picked, Session};
-use crate::health::Note;
-use crate::receipt::{Bill, Question, Receipt, Seat};
-use crate::reply::Refusal;
-use crate::settle::Ending;
-use crate::speak::Speech;
-use crate::suspicion::Suspicion;
-use crate::unserved::{Unserved, whole_seconds};
-use crate::{Asked, Means};
+use crate::account_selection::{
+    AccountSelector, NoEligibleAccount, SelectedAccount, SessionAffinity,
+};
+use crate::attempt::{AttemptError, BufferedResponse};
+use crate::authenticate::AuthenticatedKey;
+use crate::body::RelayBody;
+use crate::client_response::RelayError;
+use crate::credential_checks::PendingCheck;
+use crate::health_updates::PendingHealthUpdate;
+use crate::pending_usage::{ConcurrencySlot, Metering, ModelCall, PendingUsage};
+use crate::request_conversion::ConversionPlan;
+use crate::settle::RequestEnd;
+use crate::unserved_request::{UnservedRequest, seconds_until};
+use crate::{RelayState, RequestContext};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::Proof;
-use baton_domain::choose::Ineligible;
-use baton_domain::reason::RestReason;
-use baton_domain::record::{Outcome, Tried};
-use baton_domain::relay_key::masked;
-use baton_domain::verdict::{Effect, Next, RequestFacts, Verdict, classify};
+use baton_cloud::upstream::CredentialStatus;
+use baton_domain::account_selection::IneligibleReason;
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::record::{RequestOutcome, TriedAccount};
+use baton_domain::relay_key::mask_keys;
+use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict, classify};
+use baton_wire::conversation_hash::session_seed;
 use baton_wire::envelope::{Envelope, replace_model};
-use baton_wire::session::session_seed;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use std::ops::Range;
@@ -40,45 +42,46 @@ const ACCOUNTS_MAX: usize = 3;
 const REFUSALS_MAX: usize = 2;
 
 /// A model call, ready to be sent to whichever account is chosen.
-pub(crate) struct Call {
-    pub(crate) question: Arc<Question>,
+pub(crate) struct OutboundCall {
+    pub(crate) question: Arc<ModelCall>,
     pub(crate) body: Bytes,
     model_span: Range<usize>,
-    session: Session,
+    session: SessionAffinity,
 }
 
 /// An upstream's good answer, held at its first event.
-pub(crate) struct Answer {
-    pub(crate) receipt: Receipt,
-    pub(crate) held: Held,
+pub(crate) struct UpstreamResponse {
+    pub(crate) receipt: PendingUsage,
+    pub(crate) held: BufferedResponse,
 }
 
 /// No good answer. The receipt is there if an upstream was tried.
-pub(crate) struct Failure {
-    pub(crate) receipt: Option<Receipt>,
+pub(crate) struct ForwardFailure {
+    pub(crate) receipt: Option<PendingUsage>,
     /// How the last try ended.
-    pub(crate) ending: Ending,
-    pub(crate) answer: Result<Response<Body>, Refusal>,
+    pub(crate) ending: RequestEnd,
+    pub(crate) answer: Result<Response<RelayBody>, RelayError>,
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let ending = Ending::without_answer(Outcome::UpstreamError);
+impl From<RelayError> for ForwardFailure {
+    fn from(refusal: RelayError) -> Self {
+        let ending = RequestEnd::without_answer(RequestOutcome::UpstreamError);
         Self { receipt: None, ending, answer: Err(refusal) }
     }
 }
 
-impl Call {
+impl OutboundCall {
     pub(crate) fn new(
-        asked: &Asked,
-        caller: Caller,
+        asked: &RequestContext,
+        caller: AuthenticatedKey,
         envelope: &Envelope<'_>,
         body: Bytes,
-        (bill, die): (Bill, u64),
+        (bill, die): (Metering, u64),
     ) -> Self {
         let session_id = session_id(&asked.head.headers, envelope);
-        let session = Session::new(session_seed(session_id.as_deref(), &envelope.prefix), die);
-        let question = Question {
+        let session =
+            SessionAffinity::new(session_seed(session_id.as_deref(), &envelope.prefix), die);
+        let question = ModelCall {
             id: asked.id.clone(),
             at: asked.at,
             bill,
@@ -90,7 +93,7 @@ impl Call {
             is_fast: envelope.is_fast,
             body_bytes: body.len() as u64,
             session_id,
-            agent_id: header(&asked.head.headers, "x-claude-code-agent-id"),
+            agent_id: header_text(&asked.head.headers, "x-claude-code-agent-id"),
         };
         let model_span = envelope.model_span.clone();
         Self { question: Arc::new(question), body, model_span, session }
@@ -113,64 +116,78 @@ const TEXT_CHARACTERS_MAX: usize = 200;
 
 /// The client's own name for the conversation, in the order of how much it says.
 fn session_id(headers: &HeaderMap, envelope: &Envelope<'_>) -> Option<String> {
-    header(headers, "x-claude-code-session-id")
-        .or_else(|| header(headers, "x-session-affinity"))
-        .or_else(|| envelope.session.as_deref().map(kept))
+    header_text(headers, "x-claude-code-session-id")
+        .or_else(|| header_text(headers, "x-session-affinity"))
+        .or_else(|| envelope.session.as_deref().map(sanitize_text))
 }
 
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(kept)
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(sanitize_text)
 }
 
 /// A client's text as records keep it: without relay keys, and not too long.
-fn kept(text: &str) -> String {
-    masked(text, KEY_MASK).chars().take(TEXT_CHARACTERS_MAX).collect()
+fn sanitize_text(text: &str) -> String {
+    mask_keys(text, KEY_MASK).chars().take(TEXT_CHARACTERS_MAX).collect()
 }
 
-impl Means {
+impl RelayState {
     /// Tries accounts until one answers, the client's own fault is told, or none is left.
-    pub(crate) async fn forward(
+    pub(crate) async fn forward_call(
         &self,
-        asked: &Asked,
-        call: Call,
+        asked: &RequestContext,
+        call: OutboundCall,
         deadline: Instant,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UpstreamResponse, ForwardFailure> {
         let question = &call.question;
-        let mut chooser =
-            self.chooser(&question.caller, question.want(), &question.model, call.session).await?;
-        let mut course = Course::default();
+        let mut chooser = self
+            .load_account_selector(
+                &question.caller,
+                question.operation(),
+                &question.model,
+                call.session,
+            )
+            .await?;
+        let mut course = AttemptHistory::default();
         while chooser.accounts_tried() < ACCOUNTS_MAX && course.refusals < REFUSALS_MAX {
             let picked = self.next_account(&mut chooser, question, deadline).await;
-            let Picked { at, seat } = match picked {
+            let SelectedAccount { at, seat } = match picked {
                 Ok(picked) => picked,
-                Err(nobody) => return Err(self.give_up_on(asked, &chooser, course, nobody).await),
+                Err(nobody) => {
+                    return Err(self.conclude_failed_call(asked, &chooser, course, nobody).await);
+                }
             };
             if let Some(missed) = course.last.take() {
-                self.observer.failed_over(missed.miss.cause());
-                self.leave_seat(&missed.receipt).await;
+                self.observer.record_failover(missed.miss.cause_label());
+                self.release_slot(&missed.receipt).await;
             }
             let pool = chooser.pool().clone();
             let member = &pool.members[at];
-            let speech = Speech::between(asked, question.stream, &member.account);
-            let upstream_model = speech.model(member, chooser.model());
-            let mut receipt = course.receipt(question, member, &chooser, (upstream_model, seat));
+            let speech = ConversionPlan::for_account(asked, question.stream, &member.account);
+            let upstream_model = speech.upstream_model(member, chooser.model());
+            let mut receipt =
+                course.new_pending_usage(question, member, &chooser, (upstream_model, seat));
             let model = &receipt.upstream_model;
-            match self.attempt(asked, member, (speech, &call, model), deadline).await {
+            match self.attempt_account(asked, member, (speech, &call, model), deadline).await {
                 Ok(held) => {
                     receipt.status = held.head.status.as_u16();
                     receipt.first_byte_at = Some(self.store.clock().now());
                     self.note_answer(&chooser, at, &held);
-                    return Ok(Answer { receipt, held });
+                    return Ok(UpstreamResponse { receipt, held });
                 }
                 Err(miss) => {
-                    if matches!(miss, Miss::BadRequest(_)) {
-                        self.leave_seat(&receipt).await;
-                        receipt.seat = Seat::NotNeeded;
+                    if matches!(miss, AttemptError::Untranslatable(_)) {
+                        self.release_slot(&receipt).await;
+                        receipt.seat = ConcurrencySlot::NotNeeded;
                     } else {
                         course.was_asked = true;
                     }
-                    let missed = self.judge(member, &mut chooser, &mut course, (receipt, miss));
-                    let is_over = missed.verdict.request == Next::PassOn;
+                    let missed = self.judge_attempt_error(
+                        member,
+                        &mut chooser,
+                        &mut course,
+                        (receipt, miss),
+                    );
+                    let is_over = missed.verdict.request == RetryDecision::ReturnToClient;
                     course.last = Some(missed);
                     if is_over || Instant::now() >= deadline {
                         break;
@@ -178,79 +195,80 @@ impl Means {
                 }
             }
         }
-        Err(self.give_up_on(asked, &chooser, course, None).await)
+        Err(self.conclude_failed_call(asked, &chooser, course, None).await)
     }
 
     /// The next account to try; nobody where the process is being stopped.
     async fn next_account(
         &self,
-        chooser: &mut Chooser,
-        question: &Question,
+        chooser: &mut AccountSelector,
+        question: &ModelCall,
         deadline: Instant,
-    ) -> Result<Picked, Option<Nobody>> {
+    ) -> Result<SelectedAccount, Option<NoEligibleAccount>> {
         tokio::select! {
             biased;
             () = self.stop.is_over.cancelled() => Err(None),
-            picked = self.pick(chooser, question, deadline) => picked.map_err(Some),
+            picked = self.pick_account(chooser, question, deadline) => picked.map_err(Some),
         }
     }
 
     /// No account is tried any more: what the last one said, or why none was tried.
-    async fn give_up_on(
+    async fn conclude_failed_call(
         &self,
-        asked: &Asked,
-        chooser: &Chooser,
-        mut course: Course,
-        nobody: Option<Nobody>,
-    ) -> Failure {
+        asked: &RequestContext,
+        chooser: &AccountSelector,
+        mut course: AttemptHistory,
+        nobody: Option<NoEligibleAccount>,
+    ) -> ForwardFailure {
         match (course.last.take(), nobody) {
             // Boxed, so that requests that are served stay small.
             (Some(missed), nobody) => {
-                Box::pin(self.end(asked, chooser, course, (missed, nobody))).await
+                Box::pin(self.answer_failed_attempt(asked, chooser, course, (missed, nobody))).await
             }
             (None, Some(nobody)) => {
                 let now = self.store.clock().now();
-                nobody.refusal(&unserved(asked, chooser), now).into()
+                nobody.to_relay_error(&unserved_request(asked, chooser), now).into()
             }
-            (None, None) => Refusal::stopping().into(),
+            (None, None) => RelayError::shutting_down().into(),
         }
     }
 
     /// Notes what a good answer says of the account, where it is a paid one.
-    fn note_answer(&self, chooser: &Chooser, at: usize, held: &Held) {
+    fn note_answer(&self, chooser: &AccountSelector, at: usize, held: &BufferedResponse) {
         let account = &chooser.pool().members[at].account;
         if chooser.is_paid() {
-            let model = account.upstream_name(chooser.model());
-            self.note_served(&account.id, model, &held.head.headers);
-            self.note_move(chooser, at);
+            let model = account.upstream_model(chooser.model());
+            self.note_success(&account.id, model, &held.head.headers);
+            self.store_session_pin(chooser, at);
         }
     }
 
     /// Decides what a miss means, for the request and (where it is a paid one) for the account.
-    fn judge(
+    fn judge_attempt_error(
         &self,
         member: &PoolMember,
-        chooser: &mut Chooser,
-        course: &mut Course,
-        (receipt, miss): (Receipt, Miss),
-    ) -> Missed {
+        chooser: &mut AccountSelector,
+        course: &mut AttemptHistory,
+        (receipt, miss): (PendingUsage, AttemptError),
+    ) -> FailedAttempt {
         let now = self.store.clock().now();
-        let told = miss.told(now);
+        let told = miss.read_upstream_error(now);
         let id = &member.account.id;
         let token_issue = member.token.as_ref().map(|token| token.standing.issue());
         let facts = RequestFacts {
             provider: member.account.provider,
             credential: member.account.credential,
             token_issue,
-            model: member.account.upstream_name(chooser.model()),
+            model: member.account.upstream_model(chooser.model()),
             is_fast: receipt.question.is_fast,
         };
-        let mut verdict = classify(&miss.failure(&told), &facts, now, self.store.dice().byte());
+        let mut verdict =
+            classify(&miss.to_call_failure(&told), &facts, now, self.store.random_source().byte());
         let is_first = course.refusals == 0;
-        let is_stale =
-            verdict.asks_renewal && !self.checks.may_renew(id, token_issue.unwrap_or_default());
+        let is_stale = verdict.asks_renewal
+            && !self.checks.should_renew_token(id, token_issue.unwrap_or_default());
         if is_stale || (verdict.is_refusal && !is_first) {
-            suspect_only(&mut verdict);
+            limit_to_suspicion(&mut verdict);
         }
         course.refusals += usize::from(verdict.is_refusal && !verdict.asks_renewal);
         tracing::warn!(
@@ -258,86 +276,86 @@ impl Means {
             "upstream: {miss}; {}; {}", verdict.request, verdict.account
         );
         let note = match receipt.question.bill {
-            Bill::Metered => self.note_verdict(member, course, &verdict, is_first),
-            Bill::Free => Note::nothing(),
+            Metering::Metered => self.apply_verdict(member, course, &verdict, is_first),
+            Metering::Free => PendingHealthUpdate::no_change(),
         };
         if verdict.asks_renewal {
-            self.ask_renewal(member);
+            self.request_renewal(member);
             let was_waited_for = course.tried.iter().any(|tried| tried.account_id == *id);
             if let Some(issue) = token_issue.filter(|_| !was_waited_for) {
                 chooser.refused_tokens.push((id.clone(), issue));
             }
         }
-        if let Some(why) = ineligible(&verdict.account) {
-            chooser.learn(id, why);
+        if let Some(why) = ineligible_reason(&verdict.account) {
+            chooser.mark_ineligible(id, why);
         }
-        course.tried.push(Tried { account_id: id.clone(), reason: miss.to_string() });
+        course.tried.push(TriedAccount { account_id: id.clone(), reason: miss.to_string() });
         let mut receipt = receipt;
-        if verdict.request == Next::TryAnother {
+        if verdict.request == RetryDecision::TryAnother {
             receipt.tried.clone_from(&course.tried);
         }
-        Missed { receipt, miss, note, verdict }
+        FailedAttempt { receipt, miss, note, verdict }
     }
 
     /// Holds against the account what is its own.
-    fn note_verdict(
+    fn apply_verdict(
         &self,
         member: &PoolMember,
-        course: &mut Course,
+        course: &mut AttemptHistory,
         verdict: &Verdict,
         is_first: bool,
-    ) -> Note {
-        let Effect::Suspect { reason } = verdict.account else {
-            return self.note_miss(&member.account.id, verdict.account.clone());
+    ) -> PendingHealthUpdate {
+        let AccountEffect::Suspect { reason } = verdict.account else {
+            return self.note_failure(&member.account.id, verdict.account.clone());
         };
         course.suspicions.push(self.check_credential(member));
-        if is_first && reason == RestReason::CredentialRefused {
+        if is_first && reason == CooldownReason::CredentialRefused {
             self.note_unproven(member, self.check_credential(member))
         } else {
-            Note::nothing()
+            PendingHealthUpdate::no_change()
         }
     }
 
     /// The end of a request that got no good answer: what the client is told, once the account's
     /// health is noted. Of the organization's credential and money it is told only that they fail.
-    async fn end(
+    async fn answer_failed_attempt(
         &self,
-        asked: &Asked,
-        chooser: &Chooser,
-        course: Course,
-        (missed, nobody): (Missed, Option<Nobody>),
-    ) -> Failure {
-        let Missed { mut receipt, mut miss, note, verdict } = missed;
+        asked: &RequestContext,
+        chooser: &AccountSelector,
+        course: AttemptHistory,
+        (missed, nobody): (FailedAttempt, Option<NoEligibleAccount>),
+    ) -> ForwardFailure {
+        let FailedAttempt { mut receipt, mut miss, note, verdict } = missed;
         let was_checked = !course.suspicions.is_empty();
         let mut is_accepted = was_checked;
-        if matches!(verdict.account, Effect::Suspect { .. }) {
+        if matches!(verdict.account, AccountEffect::Suspect { .. }) {
             for suspicion in course.suspicions {
-                is_accepted &=
-                    suspicion.outcome(Instant::now() + PATIENCE).await == Proof::Accepted;
+                is_accepted &= suspicion.wait_for_status(Instant::now() + PATIENCE).await
+                    == CredentialStatus::Accepted;
             }
         }
-        note.written().await;
-        let ending = miss.ending(receipt.question.body_bytes);
+        note.wait_until_stored().await;
+        let ending = miss.take_request_end(receipt.question.body_bytes);
         let now = self.store.clock().now();
-        let nobody = || nobody.or_else(|| chooser.next(&self.store, now).err());
+        let nobody = || nobody.or_else(|| chooser.select_account(&self.store, now).err());
         let answer = if !verdict.is_private || (is_accepted && !verdict.names_credential) {
-            let ready = [rest_until(&verdict.account), nobody().and_then(|it| it.ready_at(now))];
+            let ready = [cooldown_end(&verdict.account), nobody().and_then(|it| it.ready_at(now))];
             let ready = ready.into_iter().flatten().min();
-            miss.into_answer(asked, ready.map(|at| whole_seconds(at, now)))
-        } else if is_accepted && matches!(verdict.account, Effect::Suspect { .. }) {
-            Err(Refusal::contradictory())
+            miss.into_client_response(asked, ready.map(|at| seconds_until(at, now)))
+        } else if is_accepted && matches!(verdict.account, AccountEffect::Suspect { .. }) {
+            Err(RelayError::contradictory_credential())
         } else {
-            let unserved = unserved(asked, chooser);
+            let unserved = unserved_request(asked, chooser);
             Err(match nobody() {
-                Some(nobody) => nobody.refusal(&unserved, now),
-                None => Refusal::busy(),
+                Some(nobody) => nobody.to_relay_error(&unserved, now),
+                None => RelayError::accounts_busy(),
             })
         };
         receipt.status = match &answer {
             Ok(answer) => answer.status().as_u16(),
             Err(refusal) => refusal.status().as_u16(),
         };
-        Failure { receipt: course.was_asked.then_some(receipt), ending, answer }
+        ForwardFailure { receipt: course.was_asked.then_some(receipt), ending, answer }
     }
 }
 
@@ -346,32 +364,32 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What has happened to a request so far.
 #[derive(Default)]
-struct Course {
-    tried: Vec<Tried>,
-    last: Option<Missed>,
+struct AttemptHistory {
+    tried: Vec<TriedAccount>,
+    last: Option<FailedAttempt>,
     /// Whether any account was asked; what none was asked leaves no record.
     was_asked: bool,
     /// Accounts that have refused the request with 401 or 403.
     refusals: usize,
     /// What is being found out about their credentials.
-    suspicions: Vec<Suspicion>,
+    suspicions: Vec<PendingCheck>,
 }
 
-impl Course {
+impl AttemptHistory {
     /// What will become the record of this try.
-    fn receipt(
+    fn new_pending_usage(
         &self,
-        question: &Arc<Question>,
+        question: &Arc<ModelCall>,
         member: &PoolMember,
-        chooser: &Chooser,
-        (upstream_model, seat): (String, Seat),
-    ) -> Receipt {
-        Receipt {
+        chooser: &AccountSelector,
+        (upstream_model, seat): (String, ConcurrencySlot),
+    ) -> PendingUsage {
+        PendingUsage {
             question: Arc::clone(question),
             account: member.account.id.clone(),
             provider: member.account.provider.as_str(),
             upstream_model,
-            attempts: u32::try_from(chooser.attempts()).unwrap_or(u32::MAX),
+            attempts: u32::try_from(chooser.attempt_count()).unwrap_or(u32::MAX),
             tried: self.tried.clone(),
             seat,
             status: 0,
@@ -381,47 +399,56 @@ impl Course {
 }
 
 /// One account that gave no good answer.
-struct Missed {
-    receipt: Receipt,
-    miss: Miss,
-    note: Note,
+struct FailedAttempt {
+    receipt: PendingUsage,
+    miss: AttemptError,
+    note: PendingHealthUpdate,
     verdict: Verdict,
 }
 
 /// What may be the request's own fault is held against nobody without a call of our own.
-fn suspect_only(verdict: &mut Verdict) {
+fn limit_to_suspicion(verdict: &mut Verdict) {
     verdict.asks_renewal = false;
     verdict.account = match &verdict.account {
-        Effect::Rest { reason: RestReason::TokenRefused, .. } => {
-            Effect::Suspect { reason: RestReason::CredentialRefused }
+        AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
+            AccountEffect::Suspect { reason: CooldownReason::CredentialRefused }
         }
-        Effect::Rest { reason, .. } if reason.needs_operator() => verdict.account.clone(),
-        Effect::Suspect { reason } => Effect::Suspect { reason: *reason },
-        _ => Effect::Nothing,
+        AccountEffect::Cooldown { reason, .. } if reason.needs_operator() => {
+            verdict.account.clone()
+        }
+        AccountEffect::Suspect { reason } => AccountEffect::Suspect { reason: *reason },
+        _ => AccountEffect::Nothing,
     };
 }
 
 /// Why an account with this effect will not do for the same request.
-fn ineligible(effect: &Effect) -> Option<Ineligible> {
+fn ineligible_reason(effect: &AccountEffect) -> Option<IneligibleReason> {
     match effect {
-        Effect::Rest { reason: RestReason::TokenRefused, .. } => Some(Ineligible::SignedOut),
-        Effect::Rest { reason: RestReason::ModelUnavailable, .. } => Some(Ineligible::Model),
-        Effect::Rest { until, reason, .. } => {
-            Some(Ineligible::Cooling { until: *until, reason: *reason })
+        AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
+            Some(IneligibleReason::TokenExpired)
         }
-        Effect::Suspect { reason } => Some(Ineligible::AuthFailed(*reason)),
-        Effect::NotPermitted => Some(Ineligible::Protocol),
-        Effect::Nothing | Effect::Strike { .. } => None,
+        AccountEffect::Cooldown { reason: CooldownReason::ModelUnavailable, .. } => {
+            Some(IneligibleReason::Model)
+        }
+        AccountEffect::Cooldown { until, reason, .. } => {
+            Some(IneligibleReason::Cooling { until: *until, reason: *reason })
+        }
+        AccountEffect::Suspect { reason } => Some(IneligibleReason::AuthFailed(*reason)),
+        AccountEffect::NotPermitted => Some(IneligibleReason::Protocol),
+        AccountEffect::Nothing | AccountEffect::Strike { .. } => None,
     }
 }
 
-fn rest_until(effect: &Effect) -> Option<jiff::Timestamp> {
+fn cooldown_end(effect: &AccountEffect) -> Option<jiff::Timestamp> {
     match effect {
-        Effect::Rest { until, .. } => Some(*until),
+        AccountEffect::Cooldown { until, .. } => Some(*until),
         _ => None,
     }
 }
 
-fn unserved<'a>(asked: &Asked, chooser: &'a Chooser) -> Unserved<'a> {
-    Unserved { model: chooser.model(), want: chooser.want(), dialect: asked.dialect }
+fn unserved_request<'a>(
+    asked: &RequestContext,
+    chooser: &'a AccountSelector,
+) -> UnservedRequest<'a> {
+    UnservedRequest { model: chooser.model(), want: chooser.operation(), dialect: asked.dialect }
 }

@@ -4,7 +4,7 @@
 //! They are counted in this process only: an instance more admits as many again. The key's own
 //! limits do not count here, and these calls do not use them up.
 
-use crate::reply::Refusal;
+use crate::client_response::RelayError;
 use baton_domain::id::KeyId;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -23,13 +23,13 @@ const WAITING_MAX: usize = 64;
 const KEYS_MAX: usize = 10_000;
 
 /// What each key may do.
-pub(crate) struct FreeCalls {
+pub(crate) struct FreeCallLimiter {
     per_minute: u32,
     at_once: usize,
-    keys: Mutex<HashMap<KeyId, Counts>>,
+    keys: Mutex<HashMap<KeyId, FreeCallCounters>>,
 }
 
-struct Counts {
+struct FreeCallCounters {
     minute: i64,
     calls: u32,
     places: Arc<Semaphore>,
@@ -37,9 +37,9 @@ struct Counts {
 }
 
 /// A call that is under way; its place is free again when this is dropped.
-pub(crate) struct FreeCall(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+pub(crate) struct FreeCallPermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
-impl FreeCalls {
+impl FreeCallLimiter {
     pub(crate) fn new(per_minute: u32, at_once: u32) -> Self {
         let at_once = usize::try_from(at_once).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self { per_minute, at_once, keys: Mutex::default() }
@@ -49,32 +49,37 @@ impl FreeCalls {
     ///
     /// # Errors
     /// The key has made too many calls in this minute, or too many stand in the queue.
-    pub(crate) async fn enter(&self, key: &KeyId, now: Timestamp) -> Result<FreeCall, Refusal> {
-        let (places, waiting) = self.count(key, now)?;
+    pub(crate) async fn admit_call(
+        &self,
+        key: &KeyId,
+        now: Timestamp,
+    ) -> Result<FreeCallPermit, RelayError> {
+        let (places, waiting) = self.count_call(key, now)?;
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            return Ok(FreeCall(place));
+            return Ok(FreeCallPermit(place));
         }
-        let queued = Queued::new(&waiting).ok_or_else(|| Refusal::free_calls(1))?;
+        let queued =
+            QueuePosition::new(&waiting).ok_or_else(|| RelayError::too_many_free_calls(1))?;
         let place = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
         drop(queued);
         match place {
-            Ok(Ok(place)) => Ok(FreeCall(place)),
-            _ => Err(Refusal::free_calls(1)),
+            Ok(Ok(place)) => Ok(FreeCallPermit(place)),
+            _ => Err(RelayError::too_many_free_calls(1)),
         }
     }
 
     /// Counts a call against its minute.
-    fn count(
+    fn count_call(
         &self,
         key: &KeyId,
         now: Timestamp,
-    ) -> Result<(Arc<Semaphore>, Arc<AtomicUsize>), Refusal> {
+    ) -> Result<(Arc<Semaphore>, Arc<AtomicUsize>), RelayError> {
         let minute = now.as_second().div_euclid(60);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= KEYS_MAX && !keys.contains_key(key) {
             keys.retain(|_, counts| counts.places.available_permits() < self.at_once);
         }
-        let counts = keys.entry(key.clone()).or_insert_with(|| Counts {
+        let counts = keys.entry(key.clone()).or_insert_with(|| FreeCallCounters {
             minute,
             calls: 0,
             places: Arc::new(Semaphore::new(self.at_once)),
@@ -85,7 +90,7 @@ impl FreeCalls {
         }
         if counts.calls >= self.per_minute {
             let left = 60 - now.as_second().rem_euclid(60);
-            return Err(Refusal::free_calls(u64::try_from(left).unwrap_or(60)));
+            return Err(RelayError::too_many_free_calls(u64::try_from(left).unwrap_or(60)));
         }
         counts.calls += 1;
         Ok((Arc::clone(&counts.places), Arc::clone(&counts.waiting)))
@@ -93,9 +98,9 @@ impl FreeCalls {
 }
 
 /// A place in the queue.
-struct Queued(Arc<AtomicUsize>);
+struct QueuePosition(Arc<AtomicUsize>);
 
-impl Queued {
+impl QueuePosition {
     fn new(waiting: &Arc<AtomicUsize>) -> Option<Self> {
         let before = waiting.fetch_add(1, Ordering::Relaxed);
         let queued = Self(Arc::clone(waiting));
@@ -103,7 +108,7 @@ impl Queued {
     }
 }
 
-impl Drop for Queued {
+impl Drop for QueuePosition {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -118,32 +123,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_minute_has_so_many_calls() {
-        let calls = FreeCalls::new(3, 8);
+    async fn calls_per_minute_are_limited() {
+        let calls = FreeCallLimiter::new(3, 8);
         let (key, now) = (KeyId::from_bits(1), at("2026-11-22T21:05:30Z"));
         for _ in 0..3 {
-            assert!(calls.enter(&key, now).await.is_ok());
+            assert!(calls.admit_call(&key, now).await.is_ok());
         }
-        let refused = calls.enter(&key, now).await.err().map(|refused| refused.to_string());
+        let refused = calls.admit_call(&key, now).await.err().map(|refused| refused.to_string());
         assert!(refused.unwrap_or_default().contains("rate_limit_error"));
-        assert!(calls.enter(&KeyId::from_bits(2), now).await.is_ok(), "another key has its own");
-        assert!(calls.enter(&key, at("2026-11-22T21:06:00Z")).await.is_ok());
+        assert!(
+            calls.admit_call(&KeyId::from_bits(2), now).await.is_ok(),
+            "another key has its own"
+        );
+        assert!(calls.admit_call(&key, at("2026-11-22T21:06:00Z")).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn some_go_at_once_and_others_wait_a_moment() {
-        let calls = Arc::new(FreeCalls::new(1_000, 2));
+    async fn concurrent_calls_are_limited_and_queued() {
+        let calls = Arc::new(FreeCallLimiter::new(1_000, 2));
         let (key, now) = (KeyId::from_bits(1), at("2026-11-22T21:05:30Z"));
-        let first = calls.enter(&key, now).await.ok();
-        let _second = calls.enter(&key, now).await.unwrap_or_else(|_| panic!("a place"));
+        let first = calls.admit_call(&key, now).await.ok();
+        let _second = calls.admit_call(&key, now).await.unwrap_or_else(|_| panic!("a place"));
         let waiting = tokio::spawn({
             let (calls, key) = (Arc::clone(&calls), key.clone());
-            async move { calls.enter(&key, now).await.is_ok() }
+            async move { calls.admit_call(&key, now).await.is_ok() }
         });
         tokio::task::yield_now().await;
         drop(first);
         assert!(waiting.await.unwrap());
-        let _third = calls.enter(&key, now).await.unwrap_or_else(|_| panic!("a place"));
-        assert!(calls.enter(&key, now).await.is_err(), "nobody leaves within the patience");
+        let _third = calls.admit_call(&key, now).await.unwrap_or_else(|_| panic!("a place"));
+        assert!(calls.admit_call(&key, now).await.is_err(), "nobody leaves within the patience");
     }
 }

@@ -4,80 +4,82 @@
 //! byte means is `wire`'s business, what a fact implies is `domain`'s, and every side effect goes
 //! through a door of `cloud`.
 
-mod admit;
+mod account_selection;
+mod admission;
 mod apart;
 mod attempt;
 mod authenticate;
 mod body;
-mod bound;
-mod burst;
-mod choose;
-mod deadline;
+mod body_transform;
+mod chunk_list;
+mod client_response;
+mod concurrency_slots;
+mod cost_bound;
+mod credential_checks;
 mod exchange;
 mod forward;
 mod free_calls;
-mod health;
-mod hear;
-mod held_bytes;
+mod health_updates;
 mod limit_wait;
+mod memory_budget;
+mod metered_body;
 mod model_lists;
 mod models;
-mod moves;
 mod own_usage;
-mod read;
-mod receipt;
-mod reply;
-mod seats;
+mod pending_usage;
+mod platform_deadline;
+mod request_body;
+mod request_conversion;
+mod response_conversion;
+mod response_source;
+mod response_stream;
+mod session_pins;
 mod settle;
-mod source;
-mod speak;
-mod stop;
-mod stream;
-mod suspicion;
-mod tokens;
-mod turn;
-mod unserved;
-mod watch;
-mod wrong_keys;
+mod shutdown;
+mod token_wait;
+mod unknown_keys;
+mod unserved_request;
 
-use authenticate::WaitingRequests;
-pub use body::{Body, Broken};
-pub use burst::Burst;
-pub use deadline::PlatformDeadline;
+use authenticate::PendingKeyLookups;
+pub use body::{RelayBody, ResponseAborted};
+pub use chunk_list::ChunkList;
+pub use platform_deadline::PlatformDeadline;
 pub use settle::UnsentRecords;
 
-use authenticate::Caller;
+use authenticate::AuthenticatedKey;
 use baton_cloud::client_address::AddressRanges;
 use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::observe::{Observer, Trace};
-use baton_cloud::peer::Peer;
-use baton_cloud::queue::UsageQueue;
-use baton_cloud::settings::{InputBounds, LimitsOnOutage, Settings, Timers};
+use baton_cloud::observe::{Observer, RequestTrace};
+use baton_cloud::peer_connection::PeerConnection;
+use baton_cloud::settings::{InputBounds, LimitOutagePolicy, RelayTimeouts, Settings};
 use baton_cloud::store::Store;
-use baton_cloud::upstream::{NoAnswer, Signer, Upstream};
+use baton_cloud::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
+use baton_cloud::usage_queue::UsageQueue;
 use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
-use baton_domain::printable::escaped;
-use baton_domain::protocol::Protocol;
-use baton_domain::record::Outcome;
-use baton_wire::bedrock::Action;
-use baton_wire::error::Dialect;
+use baton_domain::printable::escape_text;
+use baton_domain::protocol::ClientProtocol;
+use baton_domain::record::RequestOutcome;
+use baton_wire::bedrock::BedrockAction;
+use baton_wire::error::ApiFamily;
 use baton_wire::model_path::call_query;
-use baton_wire::route::{NoRoute, Route, resolve, with_query};
+use baton_wire::route::{RelayRoute, RouteError, resolve_route, with_query};
 use bytes::Bytes;
-use free_calls::{FreeCall, FreeCalls};
+use client_response::RelayError;
+use credential_checks::CredentialChecks;
+use free_calls::{FreeCallLimiter, FreeCallPermit};
 use futures_util::FutureExt as _;
-use held_bytes::{HeldBytes, Most};
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
 use jiff::Timestamp;
 use limit_wait::LimitWaiters;
-use model_lists::ModelLists;
-use receipt::Bill;
-use reply::Refusal;
+use memory_budget::{MemoryBudget, MemoryLimits};
+use model_lists::ModelListCache;
+use pending_usage::Metering;
 use settle::UnsentCounts;
+use shutdown::ShutdownSignal;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -86,51 +88,49 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use stop::Stop;
-use suspicion::CredentialChecks;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
-use wrong_keys::WrongKeys;
+use unknown_keys::UnknownKeyLimiter;
 
 /// Characters of a refusal in the log: it may repeat words of the client.
 const REFUSAL_CHARACTERS_MAX: usize = 240;
 
 /// The relay, as a service. Cloning shares everything.
 #[derive(Clone)]
-pub struct Relay(Arc<Means>);
+pub struct Relay(Arc<RelayState>);
 
 /// What the relay works with.
-struct Means {
+struct RelayState {
     store: Store,
     queue: UsageQueue,
-    upstream: Upstream,
-    signer: Signer,
+    upstream: UpstreamClient,
+    signer: RequestSigner,
     checks: CredentialChecks,
     pepper: Pepper,
-    timers: Timers,
+    timers: RelayTimeouts,
     utilisation_max: Option<u32>,
-    on_outage: LimitsOnOutage,
+    on_outage: LimitOutagePolicy,
     /// What a client is told beside a spent limit, unless the organisation's terms say something.
     spend_limit_message: Option<String>,
     /// Requests that wait for what others have reserved.
     limit_waiters: LimitWaiters,
     /// For how long they do.
     limit_wait: Duration,
-    free_calls: FreeCalls,
-    model_lists: ModelLists,
+    free_calls: FreeCallLimiter,
+    model_lists: ModelListCache,
     /// How long a reservation outlives its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
     bounds: InputBounds,
     trusted_proxies: AddressRanges,
     /// Of requests' bodies.
-    held: HeldBytes,
+    held: MemoryBudget,
     /// Of answers that are gathered before any of it leaves.
-    gathered: HeldBytes,
-    wrong_keys: WrongKeys,
+    gathered: MemoryBudget,
+    wrong_keys: UnknownKeyLimiter,
     /// Requests that wait for the store to tell their key.
-    waiting: WaitingRequests,
-    stop: Stop,
+    waiting: PendingKeyLookups,
+    stop: ShutdownSignal,
     observer: Observer,
     /// Exchanges that outlive their connection: answers whose client has left.
     leftovers: TaskTracker,
@@ -138,21 +138,21 @@ struct Means {
 }
 
 /// A request as it came in: when, as what, and its head.
-struct Asked {
+struct RequestContext {
     id: RequestId,
     at: Timestamp,
-    dialect: Dialect,
-    protocol: Protocol,
+    dialect: ApiFamily,
+    protocol: ClientProtocol,
     head: Parts,
     /// The path without aliases; what an upstream is asked for.
     path: String,
     /// The model and the action that a client of Bedrock names in the path.
-    bedrock: Option<(String, Action)>,
+    bedrock: Option<(String, BedrockAction)>,
     /// Its span, where it is a model call and somebody records them.
-    trace: Trace,
+    trace: RequestTrace,
 }
 
-impl Asked {
+impl RequestContext {
     /// What to append to an upstream's base: the path without aliases, and of the query the
     /// parameters that vendors document.
     fn path_and_query(&self) -> String {
@@ -180,21 +180,21 @@ impl Relay {
         pepper: impl Into<LiveSecret>,
         store: Store,
         queue: UsageQueue,
-    ) -> Result<Self, NoAnswer> {
-        let upstream = Upstream::new(&settings.timers, settings.allow_private_upstreams)?;
-        Ok(Self::to(upstream, settings, pepper, (store, queue)))
+    ) -> Result<Self, UpstreamCallError> {
+        let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
+        Ok(Self::with_upstream(upstream, settings, pepper, (store, queue)))
     }
 
     /// A relay to `upstream`, over `store` and `queue`. No I/O.
-    pub fn to(
-        upstream: Upstream,
+    pub fn with_upstream(
+        upstream: UpstreamClient,
         settings: &Settings,
         pepper: impl Into<LiveSecret>,
         (store, queue): (Store, UsageQueue),
     ) -> Self {
-        let signer = Signer::new(store.clock().clone());
+        let signer = RequestSigner::new(store.clock().clone());
         let bounds = settings.bounds.clone();
-        Self(Arc::new(Means {
+        Self(Arc::new(RelayState {
             store,
             queue,
             upstream,
@@ -207,26 +207,26 @@ impl Relay {
             spend_limit_message: settings.spend_limit_message.clone(),
             limit_waiters: LimitWaiters::default(),
             limit_wait: settings.limit_wait,
-            free_calls: FreeCalls::new(
+            free_calls: FreeCallLimiter::new(
                 settings.free_calls.per_minute,
                 settings.free_calls.concurrency,
             ),
-            model_lists: ModelLists::default(),
+            model_lists: ModelListCache::default(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
-            held: HeldBytes::new(Most {
+            held: MemoryBudget::new(MemoryLimits {
                 in_all: bounds.held_bytes,
                 per_key: bounds.held_bytes_per_key,
                 least: 16 * 1024,
             }),
-            gathered: HeldBytes::new(Most {
+            gathered: MemoryBudget::new(MemoryLimits {
                 in_all: bounds.answer_bytes.saturating_mul(2),
                 per_key: bounds.answer_bytes,
                 least: 0,
             }),
-            wrong_keys: WrongKeys::new(bounds.wrong_keys_per_minute),
-            waiting: WaitingRequests::default(),
-            stop: Stop::default(),
+            wrong_keys: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
+            waiting: PendingKeyLookups::default(),
+            stop: ShutdownSignal::default(),
             trusted_proxies: settings.trusted_proxies.clone(),
             bounds,
             observer: Observer::installed(),
@@ -236,52 +236,54 @@ impl Relay {
     }
 
     /// Answers one request. The answer's body ends after its usage record is with the queue.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<RelayBody>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display + Send,
     {
         let (head, body) = request.into_parts();
         let at = self.0.store.clock().now();
-        let id = RequestId::at(at, self.0.store.dice().bits());
-        let route = resolve(&head.method, head.uri.path()).and_then(|route| {
-            let path = route.upstream_path().map_err(NoRoute::BadId)?.into_owned();
+        let id = RequestId::at(at, self.0.store.random_source().bits());
+        let route = resolve_route(&head.method, head.uri.path()).and_then(|route| {
+            let path = route.upstream_path().map_err(RouteError::BadId)?.into_owned();
             Ok((route, path))
         });
         let (route, path) = match route {
             Ok((route, path)) => (Ok(route), path),
             Err(none) => (Err(none), String::new()),
         };
-        let dialect = Dialect::of_path(head.uri.path());
+        let dialect = ApiFamily::from_path(head.uri.path());
         let protocol = match &route {
-            Ok(Route::ChatCompletions) => Protocol::OpenaiChat,
-            Ok(Route::Responses) => Protocol::OpenaiResponses,
-            Ok(Route::Bedrock(..)) => Protocol::BedrockInvokeModel,
-            _ => Protocol::AnthropicMessages,
+            Ok(RelayRoute::ChatCompletions) => ClientProtocol::OpenaiChat,
+            Ok(RelayRoute::Responses) => ClientProtocol::OpenaiResponses,
+            Ok(RelayRoute::Bedrock(..)) => ClientProtocol::BedrockInvokeModel,
+            _ => ClientProtocol::AnthropicMessages,
         };
         let bedrock = match &route {
-            Ok(Route::Bedrock(model, action)) => Some((model.clone(), *action)),
+            Ok(RelayRoute::Bedrock(model, action)) => Some((model.clone(), *action)),
             _ => None,
         };
         let trace = match &route {
             Ok(
-                Route::Messages
-                | Route::CountTokens
-                | Route::ChatCompletions
-                | Route::Responses
-                | Route::Bedrock(..),
+                RelayRoute::Messages
+                | RelayRoute::CountTokens
+                | RelayRoute::ChatCompletions
+                | RelayRoute::Responses
+                | RelayRoute::Bedrock(..),
             ) => self.0.observer.trace(&head.headers, &id),
-            _ => Trace::default(),
+            _ => RequestTrace::default(),
         };
         // Every line that is logged on the way names the request, that of a panic, too.
         let span = tracing::error_span!("request", request_id = %id);
-        let asked = Arc::new(Asked { id, at, dialect, protocol, head, path, bedrock, trace });
-        let answer = self.0.answer(&asked, route.map_err(Refusal::from), body).instrument(span);
+        let asked =
+            Arc::new(RequestContext { id, at, dialect, protocol, head, path, bedrock, trace });
+        let answer =
+            self.0.answer_request(&asked, route.map_err(RelayError::from), body).instrument(span);
         // A panic is one request's end: what it left half done is that request's own.
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
-        match answer.unwrap_or_else(|_| Err(Refusal::broken())) {
+        match answer.unwrap_or_else(|_| Err(RelayError::internal_error())) {
             Ok(answer) => answer,
-            Err(refusal) => self.0.refuse(&asked, refusal),
+            Err(refusal) => self.0.refuse_request(&asked, refusal),
         }
     }
 
@@ -310,104 +312,113 @@ impl Relay {
     }
 }
 
-impl Means {
-    fn refuse(&self, asked: &Asked, refusal: Refusal) -> Response<Body> {
+impl RelayState {
+    fn refuse_request(&self, asked: &RequestContext, refusal: RelayError) -> Response<RelayBody> {
         let status = refusal.status().as_u16();
         let reason = refusal.to_string();
-        let reason = escaped(&reason, REFUSAL_CHARACTERS_MAX);
+        let reason = escape_text(&reason, REFUSAL_CHARACTERS_MAX);
         tracing::info!(request_id = %asked.id, status, "{reason}");
         if !refusal.is_settled {
-            self.observer.over(asked.protocol.as_str(), status, REFUSED);
-            asked.trace.ended(status);
+            self.observer.record_request_end(asked.protocol.as_str(), status, REFUSED);
+            asked.trace.end_with_status(status);
         }
         refusal.into_response(asked)
     }
 
-    async fn answer<B>(
+    async fn answer_request<B>(
         self: &Arc<Self>,
-        asked: &Arc<Asked>,
-        route: Result<Route, Refusal>,
+        asked: &Arc<RequestContext>,
+        route: Result<RelayRoute, RelayError>,
         body: B,
-    ) -> Result<Response<Body>, Refusal>
+    ) -> Result<Response<RelayBody>, RelayError>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display + Send,
     {
         let mut body = std::pin::pin!(body);
         let caller = match route {
-            Ok(Route::Alive) => return Ok(reply::alive()),
-            Ok(_) if self.stop.is_asked.load(Ordering::Relaxed) => Err(Refusal::stopping()),
-            Ok(route) => self.authenticate(asked).await.map(|caller| (route, caller)),
+            Ok(RelayRoute::Alive) => return Ok(client_response::health_response()),
+            Ok(_) if self.stop.is_asked.load(Ordering::Relaxed) => Err(RelayError::shutting_down()),
+            Ok(route) => self.authenticate_request(asked).await.map(|caller| (route, caller)),
             Err(refusal) => Err(refusal),
         };
         let (route, caller) = match caller {
             Ok(known) => known,
             Err(refusal) => {
                 // A client that is still sending would see a broken connection, not the reason.
-                self.discard(body.as_mut(), self.body_bytes_max).await;
+                self.discard_body(body.as_mut(), self.body_bytes_max).await;
                 return Err(refusal);
             }
         };
-        if let Some(peer) = asked.head.extensions.get::<Peer>() {
-            peer.authenticate();
+        if let Some(peer) = asked.head.extensions.get::<PeerConnection>() {
+            peer.mark_authenticated();
         }
-        let free_call = match self.enter_free(asked, &route, &caller).await {
+        let free_call = match self.admit_free_call(asked, &route, &caller).await {
             Ok(free_call) => free_call,
             Err(refusal) => {
-                self.discard(body.as_mut(), self.body_bytes_max).await;
+                self.discard_body(body.as_mut(), self.body_bytes_max).await;
                 return Err(refusal);
             }
         };
         match route {
-            Route::CountTokens | Route::Bedrock(_, Action::CountTokens) => {
-                self.exchange(asked, caller, body, (Bill::Free, free_call)).await
+            RelayRoute::CountTokens | RelayRoute::Bedrock(_, BedrockAction::CountTokens) => {
+                self.handle_model_call(asked, caller, body, (Metering::Free, free_call)).await
             }
-            Route::Messages | Route::ChatCompletions | Route::Responses | Route::Bedrock(..) => {
-                self.exchange(asked, caller, body, (Bill::Metered, None)).await
+            RelayRoute::Messages
+            | RelayRoute::ChatCompletions
+            | RelayRoute::Responses
+            | RelayRoute::Bedrock(..) => {
+                self.handle_model_call(asked, caller, body, (Metering::Metered, None)).await
             }
             // Boxed, so that model calls stay small.
-            Route::InferenceProfiles => {
-                self.counted_as_free(Box::pin(self.inference_profiles(&caller))).await
+            RelayRoute::InferenceProfiles => {
+                self.count_free_call(Box::pin(self.list_inference_profiles(&caller))).await
             }
-            Route::Models => self.counted_as_free(Box::pin(self.models(asked, &caller))).await,
-            Route::Model(id) => {
-                self.counted_as_free(Box::pin(self.model(asked, &caller, &id))).await
+            RelayRoute::Models => {
+                self.count_free_call(Box::pin(self.list_models(asked, &caller))).await
             }
-            Route::Usage => Box::pin(self.own_usage(asked, &caller)).await,
-            Route::Alive => Ok(reply::alive()),
+            RelayRoute::Model(id) => {
+                self.count_free_call(Box::pin(self.get_model(asked, &caller, &id))).await
+            }
+            RelayRoute::Usage => Box::pin(self.get_key_usage(asked, &caller)).await,
+            RelayRoute::Alive => Ok(client_response::health_response()),
         }
     }
 }
 
-impl Means {
+impl RelayState {
     /// Holds a call that is free upstream to the limits of such calls.
-    async fn enter_free(
+    async fn admit_free_call(
         &self,
-        asked: &Asked,
-        route: &Route,
-        caller: &Caller,
-    ) -> Result<Option<FreeCall>, Refusal> {
+        asked: &RequestContext,
+        route: &RelayRoute,
+        caller: &AuthenticatedKey,
+    ) -> Result<Option<FreeCallPermit>, RelayError> {
         let is_free = matches!(
             route,
-            Route::CountTokens
-                | Route::Bedrock(_, Action::CountTokens)
-                | Route::InferenceProfiles
-                | Route::Models
-                | Route::Model(_)
+            RelayRoute::CountTokens
+                | RelayRoute::Bedrock(_, BedrockAction::CountTokens)
+                | RelayRoute::InferenceProfiles
+                | RelayRoute::Models
+                | RelayRoute::Model(_)
         );
         if !is_free {
             return Ok(None);
         }
-        self.free_calls.enter(&caller.key().id, asked.at).await.map(Some)
+        self.free_calls.admit_call(&caller.key().id, asked.at).await.map(Some)
     }
 
     /// Counts a good answer about models in the metrics; a refusal is counted where it is told.
-    async fn counted_as_free(
+    async fn count_free_call(
         &self,
-        answering: impl Future<Output = Result<Response<Body>, Refusal>>,
-    ) -> Result<Response<Body>, Refusal> {
+        answering: impl Future<Output = Result<Response<RelayBody>, RelayError>>,
+    ) -> Result<Response<RelayBody>, RelayError> {
         let answer = answering.await?;
-        self.observer.over("models", answer.status().as_u16(), Outcome::Complete.as_str());
+        self.observer.record_request_end(
+            "models",
+            answer.status().as_u16(),
+            RequestOutcome::Complete.as_str(),
+        );
         Ok(answer)
     }
 }
@@ -417,9 +428,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display + Send,
 {
-    type Response = Response<Body>;
+    type Response = Response<RelayBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<RelayBody>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))

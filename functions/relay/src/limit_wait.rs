@@ -19,16 +19,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Who waits, by key.
 #[derive(Clone, Default)]
-pub(crate) struct LimitWaiters(Arc<Mutex<HashMap<KeyId, Waiters>>>);
+pub(crate) struct LimitWaiters(Arc<Mutex<HashMap<KeyId, KeyWaiters>>>);
 
 #[derive(Default)]
-struct Waiters {
+struct KeyWaiters {
     count: usize,
     settled: Arc<Notify>,
 }
 
 /// A place among the waiting requests of a key; it is free again when this is dropped.
-pub(crate) struct WaitPlace {
+pub(crate) struct WaitSlot {
     waiters: LimitWaiters,
     key: KeyId,
     settled: Arc<Notify>,
@@ -36,13 +36,13 @@ pub(crate) struct WaitPlace {
 }
 
 impl LimitWaiters {
-    fn all(&self) -> MutexGuard<'_, HashMap<KeyId, Waiters>> {
+    fn lock_waiters(&self) -> MutexGuard<'_, HashMap<KeyId, KeyWaiters>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a place, if there is one.
-    pub(crate) fn enter(&self, key: &KeyId) -> Option<WaitPlace> {
-        let mut all = self.all();
+    pub(crate) fn acquire_place(&self, key: &KeyId) -> Option<WaitSlot> {
+        let mut all = self.lock_waiters();
         let waiters = all.entry(key.clone()).or_default();
         if waiters.count >= WAITING_MAX {
             return None;
@@ -51,20 +51,20 @@ impl LimitWaiters {
         let settled = Arc::clone(&waiters.settled);
         drop(all);
         let (waiters, key) = (self.clone(), key.clone());
-        Some(WaitPlace { waiters, key, settled, pause: FIRST_PAUSE })
+        Some(WaitSlot { waiters, key, settled, pause: FIRST_PAUSE })
     }
 
     /// A request of this key is over: its reservation will be settled soon.
-    pub(crate) fn wake(&self, key: &KeyId) {
-        if let Some(waiters) = self.all().get(key) {
+    pub(crate) fn wake_waiters(&self, key: &KeyId) {
+        if let Some(waiters) = self.lock_waiters().get(key) {
             waiters.settled.notify_waiters();
         }
     }
 }
 
-impl Drop for WaitPlace {
+impl Drop for WaitSlot {
     fn drop(&mut self) {
-        let mut all = self.waiters.all();
+        let mut all = self.waiters.lock_waiters();
         if let Some(waiters) = all.get_mut(&self.key) {
             waiters.count -= 1;
             if waiters.count == 0 {
@@ -74,11 +74,11 @@ impl Drop for WaitPlace {
     }
 }
 
-impl WaitPlace {
+impl WaitSlot {
     /// Waits a moment, longer from time to time, or until a request of the key ends in this process.
     /// Answers whether it is worth looking again: not after `until`. `chance` spreads those that
     /// came together.
-    pub(crate) async fn pause(&mut self, until: Instant, chance: u8) -> bool {
+    pub(crate) async fn wait_for_change(&mut self, until: Instant, chance: u8) -> bool {
         let now = Instant::now();
         if now >= until {
             return false;
@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn looks_are_few_and_end_in_time() {
+    async fn rechecks_are_few_and_end_at_the_deadline() {
         for chance in [0, 128, 255] {
-            let mut place = LimitWaiters::default().enter(&key()).expect("a place");
+            let mut place = LimitWaiters::default().acquire_place(&key()).expect("a place");
             let start = Instant::now();
             let (until, mut looks) = (start + Duration::from_secs(5), Vec::new());
-            while place.pause(until, chance).await {
+            while place.wait_for_change(until, chance).await {
                 looks.push(start.elapsed());
             }
             assert_eq!(looks.last(), Some(&Duration::from_secs(5)));
@@ -116,36 +116,36 @@ mod tests {
             // Whatever becomes free is seen a moment later.
             let longest = looks.windows(2).map(|pair| pair[1].abs_diff(pair[0])).max();
             assert!(longest <= Some(Duration::from_millis(1_500)), "{looks:?}");
-            assert!(!place.pause(until, chance).await, "there is no time left");
+            assert!(!place.wait_for_change(until, chance).await, "there is no time left");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_ends_in_this_process_wakes_those_that_wait() {
+    async fn finished_request_wakes_waiting_requests_of_its_key() {
         let waiters = LimitWaiters::default();
-        let mut place = waiters.enter(&key()).expect("a place");
+        let mut place = waiters.acquire_place(&key()).expect("a place");
         let start = Instant::now();
         let waking = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            waiters.wake(&key());
+            waiters.wake_waiters(&key());
         };
         let until = start + Duration::from_secs(5);
-        let (is_worth_a_look, ()) = tokio::join!(place.pause(until, 255), waking);
+        let (is_worth_a_look, ()) = tokio::join!(place.wait_for_change(until, 255), waking);
         assert!(is_worth_a_look);
         assert_eq!(start.elapsed(), Duration::from_millis(10));
     }
 
     #[test]
-    fn a_key_has_so_many_places_and_no_more() {
+    fn waiting_places_per_key_are_bounded() {
         let waiters = LimitWaiters::default();
-        let mut places: Vec<WaitPlace> =
-            (0..WAITING_MAX).filter_map(|_| waiters.enter(&key())).collect();
+        let mut places: Vec<WaitSlot> =
+            (0..WAITING_MAX).filter_map(|_| waiters.acquire_place(&key())).collect();
         assert_eq!(places.len(), WAITING_MAX);
-        assert!(waiters.enter(&key()).is_none());
-        assert!(waiters.enter(&KeyId::from_bits(2)).is_some(), "another key has its own");
+        assert!(waiters.acquire_place(&key()).is_none());
+        assert!(waiters.acquire_place(&KeyId::from_bits(2)).is_some(), "another key has its own");
         places.pop();
-        assert!(waiters.enter(&key()).is_some());
+        assert!(waiters.acquire_place(&key()).is_some());
         drop(places);
-        assert!(waiters.all().is_empty());
+        assert!(waiters.lock_waiters().is_empty());
     }
 }

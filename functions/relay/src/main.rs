@@ -1,12 +1,12 @@
 //! The relay on Lambda: a function URL with response streaming.
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
 use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
+use baton_cloud::usage_queue::UsageQueue;
 use baton_cloud::{lambda, telemetry};
 use baton_relay::{PlatformDeadline, Relay};
 use lambda_http::{Error, Request, RequestExt as _, service_fn};
@@ -19,18 +19,19 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let aws = Aws::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
+    let aws = AwsClients::from_env(&settings).await;
+    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let clock = store.clock().clone();
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = LiveSecret::pepper(&aws, &settings, &store).await?;
     let relay = Relay::new(&settings, pepper, store, queue)?;
-    tokio::spawn(end_with_the_environment(relay.clone()));
+    tokio::spawn(drain_on_sigterm(relay.clone()));
     lambda::run(service_fn(move |mut request: Request| {
         let (relay, clock) = (relay.clone(), clock.clone());
         async move {
             let told = request.lambda_context_ref().map(|context| context.deadline);
-            let deadline = told.and_then(|told| PlatformDeadline::told(told, clock.now()));
+            let deadline =
+                told.and_then(|told| PlatformDeadline::from_unix_millis(told, clock.now()));
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(deadline);
             }
@@ -43,7 +44,7 @@ async fn main() -> Result<(), Error> {
 /// Before it ends an environment, the platform sends SIGTERM where somebody has asked it to
 /// (an extension) and allows half a second: answers that are read on without a client end and are
 /// recorded.
-async fn end_with_the_environment(relay: Relay) {
+async fn drain_on_sigterm(relay: Relay) {
     let Ok(mut asked) = signal(SignalKind::terminate()) else { return };
     asked.recv().await;
     relay.end_answers();

@@ -18,15 +18,15 @@ const ENTRIES_MAX: usize = 512;
 
 /// Good answers, by account and address.
 #[derive(Default)]
-pub(crate) struct ModelLists(Mutex<HashMap<(AccountId, String), Known>>);
+pub(crate) struct ModelListCache(Mutex<HashMap<(AccountId, String), CachedModelList>>);
 
-struct Known {
+struct CachedModelList {
     until: Instant,
     head: Parts,
     body: Bytes,
 }
 
-impl ModelLists {
+impl ModelListCache {
     /// The answer, if it was given lately.
     pub(crate) fn get(&self, account: &AccountId, url: &str) -> Option<(Parts, Bytes)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ impl ModelLists {
         if kept + body.len() > BYTES_MAX || all.len() >= ENTRIES_MAX {
             all.clear();
         }
-        let known = Known { until: now + FRESH, head: head.clone(), body: body.clone() };
+        let known = CachedModelList { until: now + FRESH, head: head.clone(), body: body.clone() };
         all.insert((account.clone(), url.to_owned()), known);
     }
 }
@@ -61,8 +61,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_holds_for_some_minutes() {
-        let (lists, account) = (ModelLists::default(), AccountId::from_bits(1));
+    async fn model_list_expires_after_some_minutes() {
+        let (lists, account) = (ModelListCache::default(), AccountId::from_bits(1));
         let (head, body) = answer(3);
         lists.put(&account, "/v1/models", (&head, &body));
         assert!(lists.get(&account, "/v1/models").is_some());
@@ -73,8 +73,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_take_so_much_memory_and_no_more() {
-        let (lists, account) = (ModelLists::default(), AccountId::from_bits(1));
+    async fn memory_of_model_lists_is_bounded() {
+        let (lists, account) = (ModelListCache::default(), AccountId::from_bits(1));
         let (head, body) = answer(1 << 20);
         for number in 0..50 {
             lists.put(&account, &format!("/v1/models/{number}"), (&head, &body));

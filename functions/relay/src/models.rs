@@ -5,19 +5,19 @@
 //! Where the group has accounts of one vendor, and the client is that vendor's, the list of one of
 //! them passes as it is. Otherwise lists are merged, in the client's form.
 
-use crate::authenticate::Caller;
-use crate::body::Body;
-use crate::choose::Session;
-use crate::reply::{self, Refusal};
-use crate::unserved::Unserved;
-use crate::{Asked, Means, attempt};
+use crate::account_selection::SessionAffinity;
+use crate::authenticate::AuthenticatedKey;
+use crate::body::RelayBody;
+use crate::client_response::{self, RelayError};
+use crate::unserved_request::UnservedRequest;
+use crate::{RelayState, RequestContext, attempt};
 use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::Address;
+use baton_cloud::upstream::UpstreamAddress;
 use baton_domain::account::Provider;
 use baton_domain::model::{allows, map};
-use baton_domain::protocol::Want;
-use baton_wire::error::Dialect;
-use baton_wire::model_path::models_query;
+use baton_domain::protocol::UpstreamOperation;
+use baton_wire::error::ApiFamily;
+use baton_wire::model_path::filter_models_query;
 use baton_wire::route::with_query;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -36,71 +36,100 @@ const LIST_BYTES_MAX: usize = 4 << 20;
 /// So many accounts are asked for one list.
 const LISTS_MAX: usize = 8;
 
-impl Means {
+impl RelayState {
     /// `GET /v1/models`
-    pub(crate) async fn models(
+    pub(crate) async fn list_models(
         &self,
-        asked: &Asked,
-        caller: &Caller,
-    ) -> Result<Response<Body>, Refusal> {
-        let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
-        let form = Form::of(asked);
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
+    ) -> Result<Response<RelayBody>, RelayError> {
+        let chooser = self
+            .load_account_selector(
+                caller,
+                UpstreamOperation::Models,
+                "",
+                SessionAffinity::Random(0),
+            )
+            .await?;
+        let form = ModelListFormat::from_request(asked);
         let members = &chooser.pool().members;
         let is_other = |member: &PoolMember| member.account.provider != form.vendor();
         if members.iter().any(|member| member.account.enabled && is_other(member)) {
-            return Ok(self.merged(asked, caller, members, form).await);
+            return Ok(self.merge_model_lists(asked, caller, members, form).await);
         }
-        let Ok(at) = chooser.next(&self.store, self.store.clock().now()) else {
-            return Ok(self.catalogue(caller, members, form));
+        let Ok(at) = chooser.select_account(&self.store, self.store.clock().now()) else {
+            return Ok(self.list_priced_models(caller, members, form));
         };
         let member = &members[at];
-        match self.ask_upstream(asked, member).await {
-            Some((head, body)) => Ok(self.narrowed(asked, caller, member, (head, body))),
-            None => Ok(self.catalogue(caller, from_ref(member), form)),
+        match self.fetch_model_list(asked, member).await {
+            Some((head, body)) => Ok(self.filter_model_list(asked, caller, member, (head, body))),
+            None => Ok(self.list_priced_models(caller, from_ref(member), form)),
         }
     }
 
     /// `GET /v1/models/{id}`
-    pub(crate) async fn model(
+    pub(crate) async fn get_model(
         &self,
-        asked: &Asked,
-        caller: &Caller,
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
         id: &str,
-    ) -> Result<Response<Body>, Refusal> {
-        caller.may_use(id)?;
+    ) -> Result<Response<RelayBody>, RelayError> {
+        caller.check_model_allowed(id)?;
         let (chooser, now) = (
-            self.chooser(caller, Want::Models, id, Session::Drawn(0)).await?,
+            self.load_account_selector(
+                caller,
+                UpstreamOperation::Models,
+                id,
+                SessionAffinity::Random(0),
+            )
+            .await?,
             self.store.clock().now(),
         );
-        let unserved = Unserved { model: id, want: Want::Models, dialect: asked.dialect };
-        let at = chooser.next(&self.store, now).map_err(|nobody| nobody.refusal(&unserved, now))?;
-        let (member, form) = (&chooser.pool().members[at], Form::of(asked));
-        if let Some((head, body)) = self.ask_upstream(asked, member).await {
+        let unserved =
+            UnservedRequest { model: id, want: UpstreamOperation::Models, dialect: asked.dialect };
+        let at = chooser
+            .select_account(&self.store, now)
+            .map_err(|nobody| nobody.to_relay_error(&unserved, now))?;
+        let (member, form) = (&chooser.pool().members[at], ModelListFormat::from_request(asked));
+        if let Some((head, body)) = self.fetch_model_list(asked, member).await {
             if member.account.provider != form.vendor() {
-                return Ok(reply::json(StatusCode::OK, form.entry(id).to_string()));
+                return Ok(client_response::json_response(
+                    StatusCode::OK,
+                    form.model_entry(id).to_string(),
+                ));
             }
-            let head = reply::relayed_head(asked, &head);
-            return Ok(Response::from_parts(head, Body::ready(body)));
+            let head = client_response::relayed_head(asked, &head);
+            return Ok(Response::from_parts(head, RelayBody::from_bytes(body)));
         }
         let is_alias = chooser.model() != id;
-        let prices = self.store.prices_held();
+        let prices = self.store.cached_prices();
         if is_alias || prices.models().any(|(model, _)| model == id) {
-            return Ok(reply::json(StatusCode::OK, form.entry(id).to_string()));
+            return Ok(client_response::json_response(
+                StatusCode::OK,
+                form.model_entry(id).to_string(),
+            ));
         }
-        Err(Refusal::unknown_model(id))
+        Err(RelayError::unknown_model(id))
     }
 
     /// `GET /inference-profiles`: the same in Bedrock's words. Of Bedrock accounts these are the
     /// profiles that models are mapped to, of others the models under Bedrock's name.
-    pub(crate) async fn inference_profiles(
+    pub(crate) async fn list_inference_profiles(
         &self,
-        caller: &Caller,
-    ) -> Result<Response<Body>, Refusal> {
-        let chooser = self.chooser(caller, Want::Models, "", Session::Drawn(0)).await?;
-        let (mut ids, prices) = (BTreeSet::new(), self.store.prices_held());
+        caller: &AuthenticatedKey,
+    ) -> Result<Response<RelayBody>, RelayError> {
+        let chooser = self
+            .load_account_selector(
+                caller,
+                UpstreamOperation::Models,
+                "",
+                SessionAffinity::Random(0),
+            )
+            .await?;
+        let (mut ids, prices) = (BTreeSet::new(), self.store.cached_prices());
         for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
             let models = prices.models().map(|(id, _)| id);
-            for id in models.filter(|id| may_see(caller, from_ref(member), id)) {
+            for id in models.filter(|id| is_visible(caller, from_ref(member), id)) {
                 // Bedrock's name of what others make is not known.
                 let own = || id.starts_with("claude-").then(|| format!("anthropic.{id}"));
                 ids.extend(map(&member.account.model_map, id).map(str::to_owned).or_else(own));
@@ -115,26 +144,34 @@ impl Means {
         let list: Vec<Value> =
             ids.iter().filter(|id| id.contains("anthropic.")).map(profile).collect();
         let list = json!({ "inferenceProfileSummaries": list });
-        Ok(reply::json(StatusCode::OK, list.to_string()))
+        Ok(client_response::json_response(StatusCode::OK, list.to_string()))
     }
 
     /// The upstream's good answer to the same question, if it comes in time.
-    async fn ask_upstream(&self, asked: &Asked, member: &PoolMember) -> Option<(Parts, Bytes)> {
+    async fn fetch_model_list(
+        &self,
+        asked: &RequestContext,
+        member: &PoolMember,
+    ) -> Option<(Parts, Bytes)> {
         if member.account.provider == Provider::Bedrock {
             return None;
         }
-        let query = models_query(asked.head.uri.query().unwrap_or_default());
-        let address = Address::new(&member.account.base_url, &with_query(&asked.path, &query));
+        let query = filter_models_query(asked.head.uri.query().unwrap_or_default());
+        let address =
+            UpstreamAddress::new(&member.account.base_url, &with_query(&asked.path, &query));
         let (id, place) = (&member.account.id, address.as_str().to_owned());
         if let Some(known) = self.model_lists.get(id, &place) {
             return Some(known);
         }
-        let headers = attempt::headers(asked, member, true).ok()?;
+        let headers = attempt::build_upstream_headers(asked, member, true).ok()?;
         let call = async {
-            let upstream = self.upstream.through(member.proxy.as_ref()).ok()?;
+            let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;
             let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
             let (mut head, body) = answer.into_parts();
-            attempt::mask_headers(&mut head.headers, member.credential.expose().as_bytes());
+            attempt::remove_headers_with_credential(
+                &mut head.headers,
+                member.credential.expose().as_bytes(),
+            );
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             head.status.is_success().then_some((head, body))
         };
@@ -145,25 +182,25 @@ impl Means {
 
     /// The lists of several accounts as one, each model once; those of accounts that do not
     /// answer in time are left out.
-    async fn merged(
+    async fn merge_model_lists(
         &self,
-        asked: &Asked,
-        caller: &Caller,
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
         members: &[PoolMember],
-        form: Form,
-    ) -> Response<Body> {
+        form: ModelListFormat,
+    ) -> Response<RelayBody> {
         let enabled = members.iter().filter(|member| member.account.enabled);
-        let prices = self.store.prices_held();
+        let prices = self.store.cached_prices();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         for member in enabled.clone().filter(|member| member.account.provider == Provider::Bedrock)
         {
             let known = prices.models().map(|(id, _)| id);
-            for id in known.filter(|id| may_see(caller, from_ref(member), id)) {
-                found.insert(id.to_owned(), form.entry(id));
+            for id in known.filter(|id| is_visible(caller, from_ref(member), id)) {
+                found.insert(id.to_owned(), form.model_entry(id));
             }
         }
         let lists = enabled.take(LISTS_MAX).map(|member| async move {
-            let (_, body) = self.ask_upstream(asked, member).await?;
+            let (_, body) = self.fetch_model_list(asked, member).await?;
             let mut list = serde_json::from_slice::<Value>(&body).ok()?;
             let models = list["data"].as_array_mut().map(std::mem::take)?;
             Some((member, models))
@@ -172,114 +209,121 @@ impl Means {
             let is_own = member.account.provider == form.vendor();
             for model in models {
                 let Some(id) = model["id"].as_str().map(str::to_owned) else { continue };
-                if !may_see(caller, from_ref(member), &id) {
+                if !is_visible(caller, from_ref(member), &id) {
                     continue;
                 }
                 // The client's own vendor says more of a model.
                 if is_own {
                     found.insert(id, model);
                 } else {
-                    found.entry(id).or_insert_with_key(|id| form.entry(id));
+                    found.entry(id).or_insert_with_key(|id| form.model_entry(id));
                 }
             }
         }
         if found.is_empty() {
-            return self.catalogue(caller, members, form);
+            return self.list_priced_models(caller, members, form);
         }
-        let list = form.list(&found.into_values().collect::<Vec<_>>());
-        reply::json(StatusCode::OK, list.to_string())
+        let list = form.model_list(&found.into_values().collect::<Vec<_>>());
+        client_response::json_response(StatusCode::OK, list.to_string())
     }
 
     /// The upstream's list as it is, unless there is something to leave out.
-    fn narrowed(
+    fn filter_model_list(
         &self,
-        asked: &Asked,
-        caller: &Caller,
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
         member: &PoolMember,
         (head, body): (Parts, Bytes),
-    ) -> Response<Body> {
-        let (mut head, form) = (reply::relayed_head(asked, &head), Form::of(asked));
+    ) -> Response<RelayBody> {
+        let (mut head, form) =
+            (client_response::relayed_head(asked, &head), ModelListFormat::from_request(asked));
         let unrestricted = caller.key().models.is_empty()
             && member.account.models.is_empty()
             && member.account.model_map.is_empty();
         if unrestricted {
-            return Response::from_parts(head, Body::ready(body));
+            return Response::from_parts(head, RelayBody::from_bytes(body));
         }
         let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
-            return self.catalogue(caller, from_ref(member), form);
+            return self.list_priced_models(caller, from_ref(member), form);
         };
         if let Some(data) = list["data"].as_array_mut() {
             data.retain(|model| {
-                model["id"].as_str().is_some_and(|id| may_see(caller, from_ref(member), id))
+                model["id"].as_str().is_some_and(|id| is_visible(caller, from_ref(member), id))
             });
-            if form.0 == Dialect::Anthropic {
-                let ends = ends(data);
+            if form.0 == ApiFamily::Anthropic {
+                let ends = first_and_last_id(data);
                 (list["first_id"], list["last_id"]) = ends;
             }
         }
         head.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(head, Body::ready(list.to_string()))
+        Response::from_parts(head, RelayBody::from_bytes(list.to_string()))
     }
 
     /// The models of the price table, for accounts that do not list their own.
-    fn catalogue(&self, caller: &Caller, members: &[PoolMember], form: Form) -> Response<Body> {
-        let prices = self.store.prices_held();
+    fn list_priced_models(
+        &self,
+        caller: &AuthenticatedKey,
+        members: &[PoolMember],
+        form: ModelListFormat,
+    ) -> Response<RelayBody> {
+        let prices = self.store.cached_prices();
         let known = prices.models().map(|(id, _)| id);
-        let known = known.filter(|id| may_see(caller, members, id));
-        let list = form.list(&known.map(|id| form.entry(id)).collect::<Vec<_>>());
-        reply::json(StatusCode::OK, list.to_string())
+        let known = known.filter(|id| is_visible(caller, members, id));
+        let list = form.model_list(&known.map(|id| form.model_entry(id)).collect::<Vec<_>>());
+        client_response::json_response(StatusCode::OK, list.to_string())
     }
 }
 
 /// Whether one of the accounts serves it (if there are any), and the key may ask for it.
-fn may_see(caller: &Caller, members: &[PoolMember], id: &str) -> bool {
-    let is_served = members.is_empty() || members.iter().any(|member| member.account.serves(id));
+fn is_visible(caller: &AuthenticatedKey, members: &[PoolMember], id: &str) -> bool {
+    let is_served =
+        members.is_empty() || members.iter().any(|member| member.account.serves_model(id));
     is_served && allows(&caller.key().models, id)
 }
 
-fn ends(data: &[Value]) -> (Value, Value) {
+fn first_and_last_id(data: &[Value]) -> (Value, Value) {
     let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
     (id(data.first()), id(data.last()))
 }
 
 /// The form of a list: both vendors have the same route.
 #[derive(Clone, Copy)]
-struct Form(Dialect);
+struct ModelListFormat(ApiFamily);
 
-impl Form {
+impl ModelListFormat {
     /// OpenAI's clients send a bearer token and nothing of Anthropic's; Anthropic's always name a
     /// version.
-    fn of(asked: &Asked) -> Self {
+    fn from_request(asked: &RequestContext) -> Self {
         let has = |name: &str| asked.head.headers.contains_key(name);
         let is_openai = has("authorization") && !has("anthropic-version") && !has("x-api-key");
-        Self(if is_openai { Dialect::OpenAi } else { Dialect::Anthropic })
+        Self(if is_openai { ApiFamily::OpenAi } else { ApiFamily::Anthropic })
     }
 
     fn vendor(self) -> Provider {
         match self.0 {
-            Dialect::Anthropic => Provider::Anthropic,
-            Dialect::OpenAi => Provider::OpenaiCompatible,
+            ApiFamily::Anthropic => Provider::Anthropic,
+            ApiFamily::OpenAi => Provider::OpenaiCompatible,
         }
     }
 
-    fn entry(self, id: &str) -> Value {
+    fn model_entry(self, id: &str) -> Value {
         match self.0 {
-            Dialect::Anthropic => json!({
+            ApiFamily::Anthropic => json!({
                 "type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z",
             }),
-            Dialect::OpenAi => {
+            ApiFamily::OpenAi => {
                 json!({"id": id, "object": "model", "created": 0, "owned_by": "baton"})
             }
         }
     }
 
-    fn list(self, data: &[Value]) -> Value {
+    fn model_list(self, data: &[Value]) -> Value {
         match self.0 {
-            Dialect::Anthropic => {
-                let (first, last) = ends(data);
+            ApiFamily::Anthropic => {
+                let (first, last) = first_and_last_id(data);
                 json!({ "data": data, "first_id": first, "last_id": last, "has_more": false })
             }
-            Dialect::OpenAi => json!({ "object": "list", "data": data }),
+            ApiFamily::OpenAi => json!({ "object": "list", "data": data }),
         }
     }
 }

@@ -2,40 +2,44 @@
 //!
 //! The relay may not read the usage table, so a key that nothing limits sees no amounts here.
 
-use crate::authenticate::Caller;
-use crate::body::Body;
-use crate::reply::{self, Refusal};
-use crate::{Asked, Means};
+use crate::authenticate::AuthenticatedKey;
+use crate::body::RelayBody;
+use crate::client_response::{self, RelayError};
+use crate::{RelayState, RequestContext};
 use baton_domain::key::Limits;
-use baton_domain::limit::{Period, utilization};
+use baton_domain::limit::{LimitPeriod, utilization};
 use baton_domain::money::PicoUsd;
-use baton_domain::reservation::Counted;
+use baton_domain::reservation::LimitCounters;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-impl Means {
+impl RelayState {
     /// `GET /v1/usage`
-    pub(crate) async fn own_usage(
+    pub(crate) async fn get_key_usage(
         &self,
-        asked: &Asked,
-        caller: &Caller,
-    ) -> Result<Response<Body>, Refusal> {
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
+    ) -> Result<Response<RelayBody>, RelayError> {
         let key = caller.key();
         let mut view = json!({
             "id": key.id, "name": key.name, "group_id": key.group_id, "models": key.models,
             "expires_at": key.expires_at, "limits": key.limits, "estimate": key.estimate,
             "scopes": [],
         });
-        let bounds = self.store.bounds(key).await.map_err(|error| Refusal::store(&error))?;
-        if bounds.any() {
-            let counted = self.store.counted_in(&bounds.scopes(), true).await;
-            let counted = counted.map_err(|error| Refusal::store(&error))?;
+        let bounds = self
+            .store
+            .effective_limits(key)
+            .await
+            .map_err(|error| RelayError::store_unavailable(&error))?;
+        if bounds.has_limits() {
+            let counted = self.store.read_counters(&bounds.scopes(), true).await;
+            let counted = counted.map_err(|error| RelayError::store_unavailable(&error))?;
             let mut scopes = Vec::new();
-            for ((scope, limits), counted) in bounds.all().zip(&counted) {
-                let mut row = amounts(counted, limits, asked.at);
+            for ((scope, limits), counted) in bounds.scoped_limits().zip(&counted) {
+                let mut row = scope_usage_json(counted, limits, asked.at);
                 if scopes.is_empty() {
-                    merge(&mut view, row.clone());
+                    merge_fields(&mut view, row.clone());
                 } else {
                     // A pool does not know its requests one by one.
                     row.remove("overshoot_usd_max");
@@ -47,22 +51,27 @@ impl Means {
             }
             view["scopes"] = json!(scopes);
         }
-        Ok(reply::json(StatusCode::OK, view.to_string()))
+        Ok(client_response::json_response(StatusCode::OK, view.to_string()))
     }
 }
 
 /// What is counted of one scope.
-fn amounts(counted: &Counted, limits: &Limits, at: Timestamp) -> Map<String, Value> {
-    let spend = Period::ALL.map(|period| spend(counted, limits, period, at));
+fn scope_usage_json(counted: &LimitCounters, limits: &Limits, at: Timestamp) -> Map<String, Value> {
+    let spend = LimitPeriod::ALL.map(|period| spend_json(counted, limits, period, at));
     Map::from_iter([
         ("spend".to_owned(), json!(spend)),
         ("requests_this_minute".to_owned(), json!(counted.requests_in_minute(at))),
-        ("open_requests".to_owned(), json!(counted.under_way())),
+        ("open_requests".to_owned(), json!(counted.open_requests())),
         ("overshoot_usd_max".to_owned(), json!(counted.beyond())),
     ])
 }
 
-fn spend(counted: &Counted, limits: &Limits, period: Period, at: Timestamp) -> Value {
+fn spend_json(
+    counted: &LimitCounters,
+    limits: &Limits,
+    period: LimitPeriod,
+    at: Timestamp,
+) -> Value {
     let (spent, limit) = (counted.spent(period, at), limits.money(period));
     let window = period.window(at);
     let committed = counted.committed(&window);
@@ -77,7 +86,7 @@ fn spend(counted: &Counted, limits: &Limits, period: Period, at: Timestamp) -> V
     })
 }
 
-fn merge(view: &mut Value, row: Map<String, Value>) {
+fn merge_fields(view: &mut Value, row: Map<String, Value>) {
     if let Some(view) = view.as_object_mut() {
         view.extend(row);
     }

@@ -1,12 +1,12 @@
 //! The record of a request that is over: made once, sent once, never lost.
 
-use crate::Means;
-use crate::receipt::{Bill, Receipt};
+use crate::RelayState;
+use crate::pending_usage::{Metering, PendingUsage};
 use baton_cloud::signed_record;
 use baton_domain::price::PriceTable;
-use baton_domain::record::{Outcome, UsageRecord, VERSION};
-use baton_domain::usage::{MODEL_CHARS_MAX, cut};
-use baton_wire::meter::Reading;
+use baton_domain::record::{RequestOutcome, UsageRecord, VERSION};
+use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
+use baton_wire::meter::MeterReading;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,14 +25,14 @@ const PRICES_TIME_IN_STOP: Duration = Duration::from_millis(500);
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a request ended, and what the meter read.
-pub(crate) struct Ending {
-    pub(crate) outcome: Outcome,
-    pub(crate) reading: Option<Reading>,
+pub(crate) struct RequestEnd {
+    pub(crate) outcome: RequestOutcome,
+    pub(crate) reading: Option<MeterReading>,
 }
 
-impl Ending {
+impl RequestEnd {
     /// There was nothing to read: no answer, or an error.
-    pub(crate) fn without_answer(outcome: Outcome) -> Self {
+    pub(crate) fn without_answer(outcome: RequestOutcome) -> Self {
         Self { outcome, reading: None }
     }
 }
@@ -82,12 +82,16 @@ impl UnsentCounts {
     }
 }
 
-impl Means {
+impl RelayState {
     /// Settles before the answer ends. Where answers are being ended in a stop, the client gets the
     /// end at once and a task goes on: a store that hangs must not tear the answer.
-    pub(crate) async fn settle_before_end(self: &Arc<Self>, receipt: Receipt, ending: Ending) {
+    pub(crate) async fn settle_before_end(
+        self: &Arc<Self>,
+        receipt: PendingUsage,
+        ending: RequestEnd,
+    ) {
         let means = Arc::clone(self);
-        let settling = async move { means.settle(&receipt, &ending).await };
+        let settling = async move { means.finish_request(&receipt, &ending).await };
         let mut settling = Box::pin(settling.in_current_span());
         tokio::select! {
             biased;
@@ -118,7 +122,7 @@ impl Means {
         tokio::time::sleep(time).await;
     }
 
-    /// The result of a call to the store as by [`Means::in_time`], whose failure is a text.
+    /// The result of a call to the store as by [`RelayState::in_time`], whose failure is a text.
     pub(crate) async fn in_store_time<T, E: std::fmt::Display>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -129,27 +133,31 @@ impl Means {
     }
 
     /// Ends an exchange, once: its place at the account is left, and its record is safe.
-    async fn settle(&self, receipt: &Receipt, ending: &Ending) {
+    async fn finish_request(&self, receipt: &PendingUsage, ending: &RequestEnd) {
         let _under_way = UnderWay::begin(&self.unsent.under_way);
-        tokio::join!(self.leave_seat(receipt), self.send_record(receipt, ending));
+        tokio::join!(self.release_slot(receipt), self.send_usage_record(receipt, ending));
     }
 
     /// Sends the usage record; returns when it is safe: in the queue, else among the pending
     /// events, else in the log in full.
-    async fn send_record(&self, receipt: &Receipt, ending: &Ending) {
+    async fn send_usage_record(&self, receipt: &PendingUsage, ending: &RequestEnd) {
         let question = &receipt.question;
-        if question.bill == Bill::Free {
-            self.observer.over(question.protocol.as_str(), receipt.status, ending.outcome.as_str());
-            question.trace.ended(receipt.status);
+        if question.bill == Metering::Free {
+            self.observer.record_request_end(
+                question.protocol.as_str(),
+                receipt.status,
+                ending.outcome.as_str(),
+            );
+            question.trace.end_with_status(receipt.status);
             return;
         }
         let prices = self.in_time(PRICES_TIME_IN_STOP, self.store.prices()).await;
-        let prices = prices.unwrap_or_else(|| self.store.prices_held());
-        let record = self.record(receipt, ending, &prices).within_bounds();
-        self.observer.served(question.protocol.as_str(), &record);
-        question.trace.served(&record);
+        let prices = prices.unwrap_or_else(|| self.store.cached_prices());
+        let record = self.build_usage_record(receipt, ending, &prices).within_bounds();
+        self.observer.record_usage(question.protocol.as_str(), &record);
+        question.trace.end_with_usage(&record);
         if record.is_capped {
-            Box::pin(self.note_capped(&record)).await;
+            Box::pin(self.alert_capped_usage(&record)).await;
         }
         let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
@@ -161,7 +169,7 @@ impl Means {
             "served"
         );
         let sent = self.in_time(QUEUE_TIME_IN_STOP, self.queue.send(&record)).await;
-        self.limit_waiters.wake(&record.key_id);
+        self.limit_waiters.wake_waiters(&record.key_id);
         let error = match sent {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),
@@ -191,7 +199,7 @@ impl Means {
     }
 
     /// Has operators told that an upstream claimed more than a request permitted.
-    async fn note_capped(&self, record: &UsageRecord) {
+    async fn alert_capped_usage(&self, record: &UsageRecord) {
         tracing::error!(
             request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
@@ -204,14 +212,20 @@ impl Means {
         }
     }
 
-    fn record(&self, receipt: &Receipt, ending: &Ending, prices: &PriceTable) -> UsageRecord {
+    fn build_usage_record(
+        &self,
+        receipt: &PendingUsage,
+        ending: &RequestEnd,
+        prices: &PriceTable,
+    ) -> UsageRecord {
         let question = &receipt.question;
         let key = question.caller.key();
         let reading = ending.reading.as_ref();
-        let usage = reading.map(|reading| reading.usage.clone().bounded()).unwrap_or_default();
+        let usage =
+            reading.map(|reading| reading.usage.clone().fit_to_record()).unwrap_or_default();
         let served = reading
             .and_then(|reading| reading.model.as_deref())
-            .map(|name| cut(name, MODEL_CHARS_MAX));
+            .map(|name| clean_text(name, MODEL_CHARS_MAX));
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
         // Of an application inference profile only its operator knows the model: the one asked for.
         let is_opaque = upstream_model.starts_with("arn:")

@@ -4,7 +4,7 @@
 //! were not stored are reported as failed: the queue delivers them again, and in the end moves them
 //! to the dead-letter queue. `domain::rollup` decides which rollups a record adds to.
 
-mod plan;
+mod transaction_plan;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use baton_cloud::store::{ACTIONS_MAX, CommitError, Store, StoreError};
@@ -12,18 +12,18 @@ use baton_domain::id::{AccountId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Settlement;
-use baton_domain::scope::Scope;
+use baton_domain::scope::LimitScope;
 use jiff::Timestamp;
-use plan::Transaction;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
+use transaction_plan::UsageTransaction;
 
 /// The number of tries before a busy table is left to the queue's redelivery.
 const TRIES_MAX: u32 = 6;
 
 /// The result of a batch.
 #[derive(Debug)]
-pub struct Kept {
+pub struct BatchOutcome {
     /// The answer to Lambda, with the messages that must be delivered again.
     pub answer: SqsBatchResponse,
     /// The cost of the events that this batch stored; events that were stored before do not count.
@@ -32,16 +32,16 @@ pub struct Kept {
 
 /// Stores the batch and returns the messages that must be delivered again.
 pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
-    keep(store, event).await.answer
+    store_event(store, event).await.answer
 }
 
 /// Stores the batch and returns the complete result.
-pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
+pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
     let mut answer = SqsBatchResponse::default();
     let (mut messages, mut records) = (Vec::new(), Vec::new());
     for message in event.records {
         let id = message.message_id.unwrap_or_default();
-        match UsageRecord::read(message.body.as_deref().unwrap_or_default()) {
+        match UsageRecord::parse(message.body.as_deref().unwrap_or_default()) {
             Ok(record) => {
                 messages.push((id, record.id.clone()));
                 records.push(record);
@@ -52,30 +52,30 @@ pub async fn keep(store: &Store, event: SqsEvent) -> Kept {
             }
         }
     }
-    let Books { failed, spent } = store_all(store, &records).await;
+    let StoredBatch { failed, spent } = store_records(store, &records).await;
     let stored = || records.iter().filter(|record| !failed.contains(&record.id));
     note_used(store, stored()).await;
     // Includes records that an earlier delivery stored, because a crash may have come before this
     // step.
-    let settled: BTreeSet<Scope> = stored().flat_map(Settlement::scopes_of).collect();
+    let settled: BTreeSet<LimitScope> = stored().flat_map(Settlement::settled_scopes).collect();
     store.touch_limits(settled.iter()).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
         answer.add_failure(message);
     }
-    Kept { answer, spent }
+    BatchOutcome { answer, spent }
 }
 
 /// The records that failed, and the cost of those that were stored.
 #[derive(Default)]
-struct Books {
+struct StoredBatch {
     failed: HashSet<RequestId>,
     spent: PicoUsd,
 }
 
 /// Stores as many records as possible.
-async fn store_all(store: &Store, records: &[UsageRecord]) -> Books {
-    let mut books = Books::default();
-    for transaction in plan::transactions(records, ACTIONS_MAX) {
+async fn store_records(store: &Store, records: &[UsageRecord]) -> StoredBatch {
+    let mut books = StoredBatch::default();
+    for transaction in transaction_plan::transactions(records, ACTIONS_MAX) {
         let together = transaction.records.clone();
         let error = match commit(store, transaction).await {
             Ok(spent) => {
@@ -85,14 +85,14 @@ async fn store_all(store: &Store, records: &[UsageRecord]) -> Books {
             Err(error) => error,
         };
         if together.len() == 1 || !matches!(error, CommitError::Refused(_)) {
-            give_back(&mut books.failed, &together, &error);
+            mark_failed(&mut books.failed, &together, &error);
             continue;
         }
         // One record that the table refuses must not keep the others from being stored.
         for record in together {
-            match commit(store, Transaction::of(vec![record])).await {
+            match commit(store, UsageTransaction::from_records(vec![record])).await {
                 Ok(spent) => books.spent = books.spent.saturating_add(spent),
-                Err(error) => give_back(&mut books.failed, &[record], &error),
+                Err(error) => mark_failed(&mut books.failed, &[record], &error),
             }
         }
     }
@@ -114,7 +114,7 @@ async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
     }
 }
 
-fn give_back(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &CommitError) {
+fn mark_failed(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &CommitError) {
     for record in records {
         tracing::error!(request_id = %record.id, "cannot store a usage record, the queue will deliver it again: {error}");
         failed.insert(record.id.clone());
@@ -123,17 +123,20 @@ fn give_back(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error: &
 
 /// Commits one transaction. Records that are already stored are removed from it, and conflicts are
 /// tried again. Returns the cost of the records that this call stored.
-async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoUsd, CommitError> {
+async fn commit(
+    store: &Store,
+    mut transaction: UsageTransaction<'_>,
+) -> Result<PicoUsd, CommitError> {
     let mut tries = 0;
     while !transaction.records.is_empty() {
-        let Transaction { records, sums, settlements } = &transaction;
+        let UsageTransaction { records, sums, settlements } = &transaction;
         match store.commit(records, sums, settlements).await {
             Ok(()) => return Ok(records.iter().map(|record| record.cost_usd).sum()),
-            Err(CommitError::Stored(at)) => {
+            Err(CommitError::AlreadyStored(at)) => {
                 settle_late(store, records, &at).await?;
-                transaction = without(transaction, &at);
+                transaction = remove_stored(transaction, &at);
             }
-            Err(CommitError::Unreserved(gone)) if !gone.is_empty() => {
+            Err(CommitError::LimitItemMissing(gone)) if !gone.is_empty() => {
                 let scopes: Vec<String> = gone.iter().map(ToString::to_string).collect();
                 tracing::error!(
                     gone = %scopes.join(", "),
@@ -143,7 +146,7 @@ async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<PicoU
             }
             Err(CommitError::Busy) if tries < TRIES_MAX => {
                 tries += 1;
-                tokio::time::sleep(backoff(tries, store.dice().byte())).await;
+                tokio::time::sleep(backoff(tries, store.random_source().byte())).await;
             }
             Err(error) => return Err(error),
         }
@@ -162,14 +165,16 @@ async fn settle_late(
 ) -> Result<(), StoreError> {
     let late = stored.iter().filter_map(|at| records.get(*at));
     for record in late.filter(|record| record.is_given_up()) {
-        store.settle_stored(record).await?;
+        store.settle_given_up(record).await?;
     }
     Ok(())
 }
 
-fn without<'a>(transaction: Transaction<'a>, stored: &[usize]) -> Transaction<'a> {
+fn remove_stored<'a>(transaction: UsageTransaction<'a>, stored: &[usize]) -> UsageTransaction<'a> {
     let rest = transaction.records.into_iter().enumerate();
-    Transaction::of(rest.filter(|(at, _)| !stored.contains(at)).map(|(_, record)| record).collect())
+    UsageTransaction::from_records(
+        rest.filter(|(at, _)| !stored.contains(at)).map(|(_, record)| record).collect(),
+    )
 }
 
 /// 10, 20, 40, … ms plus a random part of up to the same length, so that two consumers do not

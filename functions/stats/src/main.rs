@@ -1,10 +1,10 @@
 //! The stats function on Lambda, invoked with batches of the usage queue.
 
 use aws_lambda_events::sqs::SqsEvent;
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
 use baton_cloud::emf::LogMetrics;
+use baton_cloud::random::RandomSource;
 
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
@@ -17,11 +17,11 @@ async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources()?;
-    let aws = Aws::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), Dice::system());
-    let metrics = LogMetrics::of(&settings);
+    let aws = AwsClients::from_env(&settings).await;
+    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let metrics = LogMetrics::from_settings(&settings);
     run(service_fn(|event: LambdaEvent<SqsEvent>| async {
-        let kept = baton_stats::keep(&store, event.payload).await;
+        let kept = baton_stats::store_event(&store, event.payload).await;
         metrics.usd(store.clock().now(), LogMetric::SpendUsd, kept.spent);
         Ok::<_, Error>(kept.answer)
     }))

@@ -10,9 +10,9 @@ use std::{
 
 /// Returns the time in milliseconds since 1970. Tests provide their own.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
+pub struct MillisecondClock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
-impl Clock {
+impl MillisecondClock {
     /// A clock that returns the values of `now` (milliseconds since 1970).
     pub fn new(now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
@@ -36,7 +36,7 @@ impl Clock {
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for MillisecondClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }

@@ -25,15 +25,15 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
-use crate::stores::Stores;
+use crate::stores::LocalStores;
 
 #[derive(Clone)]
-struct Connector(Stores);
+struct InProcessConnector(LocalStores);
 
 /// A configuration whose clients reach `stores` and nothing else. With a `name` (in step), retries
 /// do not depend on chance or on other stacks: the SDK keeps a retry quota for each service and
 /// region.
-pub(crate) fn sdk_config(stores: Stores, name: Option<&str>) -> SdkConfig {
+pub(crate) fn sdk_config(stores: LocalStores, name: Option<&str>) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "baton-local");
     // Clients retry as on AWS, but with short waits, because the service is in the same process.
     let retries = RetryConfig::standard()
@@ -47,18 +47,18 @@ pub(crate) fn sdk_config(stores: Stores, name: Option<&str>) -> SdkConfig {
         .endpoint_url("http://local.invalid")
         .retry_config(retries)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .http_client(Connector(stores))
+        .http_client(InProcessConnector(stores))
         .build()
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for InProcessConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let stores = self.0.clone();
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-            let body = read(request.into_body()).await?;
+            let body = read_body(request.into_body()).await?;
             let reply = stores
-                .call(&target, body)
+                .call_target(&target, body)
                 .await
                 .map_err(|cause| ConnectorError::io(Box::new(cause)))?;
             let status = StatusCode::try_from(reply.status)
@@ -68,14 +68,14 @@ impl HttpConnector for Connector {
     }
 }
 
-async fn read(body: SdkBody) -> Result<Bytes, ConnectorError> {
+async fn read_body(body: SdkBody) -> Result<Bytes, ConnectorError> {
     match body.bytes() {
         Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
         None => Ok(body.collect().await.map_err(ConnectorError::user)?.to_bytes()),
     }
 }
 
-impl HttpClient for Connector {
+impl HttpClient for InProcessConnector {
     fn http_connector(
         &self,
         _: &HttpConnectorSettings,
@@ -85,7 +85,7 @@ impl HttpClient for Connector {
     }
 }
 
-impl fmt::Debug for Connector {
+impl fmt::Debug for InProcessConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connector(local)")
     }

@@ -12,26 +12,26 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    Clock, LocalError,
-    hands::Hands,
-    reply::{Refusal, Reply},
-    template::{Index, Table},
+    LocalError, MillisecondClock,
+    executor::StoreExecutor,
+    store_reply::{StoreRefusal, StoreReply},
+    template::{SecondaryIndex, TableDefinition},
 };
 
 /// The embedded DynamoDB.
 #[derive(Clone)]
-pub(crate) struct Dynamo {
+pub(crate) struct EmbeddedDynamo {
     database: Database,
-    hands: Hands,
+    hands: StoreExecutor,
 }
 
-impl Dynamo {
+impl EmbeddedDynamo {
     /// Opens the file, or an empty database in memory. Only the database in memory uses `clock`; a
     /// file uses the machine's time.
     pub(crate) fn open(
         file: Option<&Path>,
-        clock: Clock,
-        hands: Hands,
+        clock: MillisecondClock,
+        hands: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let database = match file {
             Some(path) => Database::new(&path.to_string_lossy()),
@@ -43,7 +43,7 @@ impl Dynamo {
 
     /// Creates the tables that do not exist yet. Indexes are added and removed as the template
     /// says.
-    pub(crate) fn provision(&self, tables: &[Table]) -> Result<(), LocalError> {
+    pub(crate) fn provision(&self, tables: &[TableDefinition]) -> Result<(), LocalError> {
         for table in tables {
             self.provision_table(table).map_err(|cause| {
                 LocalError::store("DynamoDB", format!("{}: {cause}", table.name))
@@ -53,71 +53,77 @@ impl Dynamo {
     }
 
     /// Answers one request.
-    pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Reply {
+    pub(crate) async fn call_operation(&self, operation: &str, body: Bytes) -> StoreReply {
         let (this, operation) = (self.clone(), operation.to_owned());
-        let reply = self.hands.run(move || this.answer(&operation, &body)).await;
-        reply.unwrap_or_else(Reply::from)
+        let reply = self.hands.run_work(move || this.answer_request(&operation, &body)).await;
+        reply.unwrap_or_else(StoreReply::from)
     }
 
     /// Deletes expired items. DynamoDB does that itself, within days.
-    pub(crate) async fn sweep_ttl(&self) -> Result<usize, Refusal> {
+    pub(crate) async fn sweep_ttl(&self) -> Result<usize, StoreRefusal> {
         let database = self.database.clone();
-        self.hands.run(move || database.sweep_ttl()).await?.map_err(Refusal::server)
+        self.hands.run_work(move || database.sweep_ttl()).await?.map_err(StoreRefusal::server)
     }
 
-    fn answer(&self, operation: &str, body: &[u8]) -> Reply {
-        match self.dispatch(operation, body) {
-            Some(Ok(body)) => Reply::new(200, body),
-            Some(Err(error)) => Reply::new(error.status_code(), error.to_json()),
-            None => Refusal::unknown_operation(operation).into(),
+    fn answer_request(&self, operation: &str, body: &[u8]) -> StoreReply {
+        match self.dispatch_operation(operation, body) {
+            Some(Ok(body)) => StoreReply::new(200, body),
+            Some(Err(error)) => StoreReply::new(error.status_code(), error.to_json()),
+            None => StoreRefusal::unknown_operation(operation).into(),
         }
     }
 
-    fn dispatch(&self, operation: &str, body: &[u8]) -> Option<Result<Vec<u8>, DynoxideError>> {
+    fn dispatch_operation(
+        &self,
+        operation: &str,
+        body: &[u8],
+    ) -> Option<Result<Vec<u8>, DynoxideError>> {
         let db = &self.database;
         Some(match operation {
-            "GetItem" => run(body, |request| db.get_item(request)),
-            "PutItem" => run(body, |request| db.put_item(request)),
-            "UpdateItem" => run(body, |request| db.update_item(request)),
-            "DeleteItem" => run(body, |request| db.delete_item(request)),
-            "Query" => run(body, |request| db.query(request)),
-            "Scan" => run(body, |request| db.scan(request)),
-            "BatchGetItem" => run(body, |request| db.batch_get_item(request)),
-            "BatchWriteItem" => run(body, |request| db.batch_write_item(request)),
-            "TransactGetItems" => run(body, |request| db.transact_get_items(request)),
-            "TransactWriteItems" => run(body, |request| db.transact_write_items(request)),
-            "CreateTable" => run(body, |request| db.create_table(request)),
-            "UpdateTable" => run(body, |request| db.update_table(request)),
-            "DescribeTable" => run(body, |request| db.describe_table(request)),
-            "ListTables" => run(body, |request| db.list_tables(request)),
-            "UpdateTimeToLive" => run(body, |request| db.update_time_to_live(request)),
-            "DescribeTimeToLive" => run(body, |request| db.describe_time_to_live(request)),
+            "GetItem" => run_operation(body, |request| db.get_item(request)),
+            "PutItem" => run_operation(body, |request| db.put_item(request)),
+            "UpdateItem" => run_operation(body, |request| db.update_item(request)),
+            "DeleteItem" => run_operation(body, |request| db.delete_item(request)),
+            "Query" => run_operation(body, |request| db.query(request)),
+            "Scan" => run_operation(body, |request| db.scan(request)),
+            "BatchGetItem" => run_operation(body, |request| db.batch_get_item(request)),
+            "BatchWriteItem" => run_operation(body, |request| db.batch_write_item(request)),
+            "TransactGetItems" => run_operation(body, |request| db.transact_get_items(request)),
+            "TransactWriteItems" => run_operation(body, |request| db.transact_write_items(request)),
+            "CreateTable" => run_operation(body, |request| db.create_table(request)),
+            "UpdateTable" => run_operation(body, |request| db.update_table(request)),
+            "DescribeTable" => run_operation(body, |request| db.describe_table(request)),
+            "ListTables" => run_operation(body, |request| db.list_tables(request)),
+            "UpdateTimeToLive" => run_operation(body, |request| db.update_time_to_live(request)),
+            "DescribeTimeToLive" => {
+                run_operation(body, |request| db.describe_time_to_live(request))
+            }
             _ => return None,
         })
     }
 
     /// Runs a request of the local stack itself, in the same way as a client's.
-    fn ask(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
-        let answer = self.dispatch(operation, request.to_string().as_bytes());
+    fn send_own_request(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
+        let answer = self.dispatch_operation(operation, request.to_string().as_bytes());
         let unknown = || DynoxideError::InternalServerError(format!("no operation {operation}"));
         let answer = answer.ok_or_else(unknown)??;
         serde_json::from_slice(&answer)
             .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
     }
 
-    fn provision_table(&self, table: &Table) -> Result<(), DynoxideError> {
+    fn provision_table(&self, table: &TableDefinition) -> Result<(), DynoxideError> {
         let name = &table.name;
-        match self.ask("DescribeTable", &json!({ "TableName": name })) {
-            Ok(found) => self.adapt(table, &found["Table"])?,
+        match self.send_own_request("DescribeTable", &json!({ "TableName": name })) {
+            Ok(found) => self.update_indexes(table, &found["Table"])?,
             Err(DynoxideError::ResourceNotFoundException(_)) => {
                 let mut request = json!(table.properties);
                 request["TableName"] = json!(name);
-                self.ask("CreateTable", &request)?;
+                self.send_own_request("CreateTable", &request)?;
             }
             Err(other) => return Err(other),
         }
         let Some(wanted) = &table.properties.time_to_live_specification else { return Ok(()) };
-        let found = self.ask("DescribeTimeToLive", &json!({ "TableName": name }))?;
+        let found = self.send_own_request("DescribeTimeToLive", &json!({ "TableName": name }))?;
         let found = &found["TimeToLiveDescription"];
         let is_on = found["TimeToLiveStatus"] == "ENABLED";
         if is_on == wanted.enabled && (!is_on || found["AttributeName"] == wanted.attribute_name) {
@@ -126,14 +132,14 @@ impl Dynamo {
         if is_on && wanted.enabled {
             let off = json!({ "AttributeName": found["AttributeName"], "Enabled": false });
             let off = json!({ "TableName": name, "TimeToLiveSpecification": off });
-            self.ask("UpdateTimeToLive", &off)?;
+            self.send_own_request("UpdateTimeToLive", &off)?;
         }
         let request = json!({ "TableName": name, "TimeToLiveSpecification": wanted });
-        self.ask("UpdateTimeToLive", &request).map(drop)
+        self.send_own_request("UpdateTimeToLive", &request).map(drop)
     }
 
     /// Brings the indexes of an existing table to the template's state, as a deployment does.
-    fn adapt(&self, table: &Table, found: &Value) -> Result<(), DynoxideError> {
+    fn update_indexes(&self, table: &TableDefinition, found: &Value) -> Result<(), DynoxideError> {
         let wanted = &table.properties;
         if found["KeySchema"] != json!(wanted.key_schema) {
             let why = "its key differs from the template's, and a key cannot be changed";
@@ -141,7 +147,7 @@ impl Dynamo {
         }
         let none = Vec::new();
         let found = found["GlobalSecondaryIndexes"].as_array().unwrap_or(&none);
-        let is_same = |index: &Index, found: &Value| {
+        let is_same = |index: &SecondaryIndex, found: &Value| {
             found["IndexName"] == index.index_name && found["KeySchema"] == json!(index.key_schema)
         };
         let update = |change: Value| {
@@ -154,19 +160,19 @@ impl Dynamo {
         for index in found {
             if !wanted.global_secondary_indexes.iter().any(|wanted| is_same(wanted, index)) {
                 let change = json!({ "Delete": { "IndexName": index["IndexName"] } });
-                self.ask("UpdateTable", &update(change))?;
+                self.send_own_request("UpdateTable", &update(change))?;
             }
         }
         for index in &wanted.global_secondary_indexes {
             if !found.iter().any(|found| is_same(index, found)) {
-                self.ask("UpdateTable", &update(json!({ "Create": index })))?;
+                self.send_own_request("UpdateTable", &update(json!({ "Create": index })))?;
             }
         }
         Ok(())
     }
 }
 
-impl storage_backend::Clock for Clock {
+impl storage_backend::Clock for MillisecondClock {
     fn now_unix_secs(&self) -> u64 {
         u64::try_from(self.now_ms() / 1000).unwrap_or_default()
     }
@@ -178,11 +184,12 @@ impl storage_backend::Clock for Clock {
 }
 
 /// Reads the request, runs it and writes the answer.
-fn run<Q: DeserializeOwned, A: Serialize>(
+fn run_operation<Q: DeserializeOwned, A: Serialize>(
     body: &[u8],
     operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
 ) -> Result<Vec<u8>, DynoxideError> {
-    let request = serde_json::from_slice(body).map_err(|cause| refused(&cause.to_string()))?;
+    let request =
+        serde_json::from_slice(body).map_err(|cause| request_error(&cause.to_string()))?;
     let answer = operation(request)?;
     serde_json::to_vec(&answer)
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
@@ -190,7 +197,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
 
 /// Removes the prefix by which the database marks errors of its request types, and the position
 /// that the JSON reader adds.
-fn refused(message: &str) -> DynoxideError {
+fn request_error(message: &str) -> DynoxideError {
     let message = message.split(" at line ").next().unwrap_or(message);
     match message.split_once(':') {
         Some(("VALIDATION" | "VALIDATION_REQUEST" | "VALIDATION_AS_READ", rest)) => {

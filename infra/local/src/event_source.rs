@@ -15,7 +15,7 @@ use aws_sdk_sqs::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::{self, Queues};
+use crate::queue::{self, QueueService};
 
 /// The longest time of a drain.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -23,21 +23,21 @@ const POLL_SECONDS: i32 = 20;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 
 /// A queue that feeds a function.
-pub(crate) struct EventSource {
+pub(crate) struct QueuePoller {
     pub(crate) client: Client,
     pub(crate) queue: String,
     pub(crate) batch_size: usize,
     /// Used to end a long poll early at shutdown.
-    pub(crate) queues: Queues,
+    pub(crate) queues: QueueService,
 }
 
 /// The data of a message that is needed after the function has taken it.
-struct Delivery {
+struct InFlightMessage {
     id: String,
     receipt: String,
 }
 
-impl EventSource {
+impl QueuePoller {
     /// Feeds `handler` until `shutdown`, and then until the queue is empty or the time for that is
     /// over. If a handler panics or reports an unknown id, its whole batch has failed. Failed
     /// messages come again after the queue's visibility timeout.
@@ -64,11 +64,11 @@ impl EventSource {
         Fut: Future<Output = SqsBatchResponse> + Send + 'static,
     {
         while !shutdown.is_cancelled() {
-            let batch = self.gather_until(shutdown).await;
+            let batch = self.receive_batch_until(shutdown).await;
             self.handle(batch, handler).await;
         }
         loop {
-            let batch = self.gather(0).await;
+            let batch = self.receive_batch(0).await;
             if batch.is_empty() {
                 return;
             }
@@ -79,8 +79,8 @@ impl EventSource {
     /// Receives one batch. At shutdown it returns at once, possibly without messages. The receive
     /// is ended early but never dropped, because messages that a dropped one had taken would be
     /// hidden for minutes.
-    async fn gather_until(&self, shutdown: &CancellationToken) -> Vec<Message> {
-        let mut batch = pin!(self.gather(POLL_SECONDS));
+    async fn receive_batch_until(&self, shutdown: &CancellationToken) -> Vec<Message> {
+        let mut batch = pin!(self.receive_batch(POLL_SECONDS));
         tokio::select! {
             batch = &mut batch => return batch,
             () = shutdown.cancelled() => {}
@@ -97,18 +97,18 @@ impl EventSource {
 
     /// Receives up to one batch: the first messages to arrive, and others that are there at that
     /// time.
-    async fn gather(&self, wait_seconds: i32) -> Vec<Message> {
-        let mut messages = self.receive(wait_seconds, self.batch_size).await;
+    async fn receive_batch(&self, wait_seconds: i32) -> Vec<Message> {
+        let mut messages = self.receive_messages(wait_seconds, self.batch_size).await;
         let mut is_full = messages.len() >= 10;
         while is_full && messages.len() < self.batch_size {
-            let more = self.receive(0, self.batch_size - messages.len()).await;
+            let more = self.receive_messages(0, self.batch_size - messages.len()).await;
             is_full = more.len() >= 10;
             messages.extend(more);
         }
         messages
     }
 
-    async fn receive(&self, wait_seconds: i32, count: usize) -> Vec<Message> {
+    async fn receive_messages(&self, wait_seconds: i32, count: usize) -> Vec<Message> {
         let received = self
             .client
             .receive_message()
@@ -138,12 +138,12 @@ impl EventSource {
         if messages.is_empty() {
             return;
         }
-        let delivered: Vec<_> = messages.iter().map(Delivery::of).collect();
+        let delivered: Vec<_> = messages.iter().map(InFlightMessage::from_message).collect();
         let mut event = SqsEvent::default();
         event.records = messages.into_iter().map(|message| self.record(message)).collect();
         // A separate task, so that a panic ends the handler but not the consumer.
         let done = if let Ok(response) = tokio::spawn(handler(event)).await {
-            succeeded(delivered, &response)
+            successful_messages(delivered, &response)
         } else {
             // The panic hook has logged the place. The panic's message is left out because it can
             // quote the batch.
@@ -151,7 +151,7 @@ impl EventSource {
             Vec::new()
         };
         for chunk in done.chunks(10) {
-            self.delete(chunk).await;
+            self.delete_messages(chunk).await;
         }
     }
 
@@ -170,12 +170,12 @@ impl EventSource {
             attribute.string_value = value.string_value;
         }
         record.event_source = Some("aws:sqs".to_owned());
-        record.event_source_arn = Some(queue::arn(&self.queue));
+        record.event_source_arn = Some(queue::queue_arn(&self.queue));
         record.aws_region = Some("us-east-1".to_owned());
         record
     }
 
-    async fn delete(&self, done: &[Delivery]) {
+    async fn delete_messages(&self, done: &[InFlightMessage]) {
         let entries = done.iter().enumerate().filter_map(|(index, delivery)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(index.to_string())
@@ -197,8 +197,8 @@ impl EventSource {
     }
 }
 
-impl Delivery {
-    fn of(message: &Message) -> Self {
+impl InFlightMessage {
+    fn from_message(message: &Message) -> Self {
         Self {
             id: message.message_id.clone().unwrap_or_default(),
             receipt: message.receipt_handle.clone().unwrap_or_default(),
@@ -207,7 +207,10 @@ impl Delivery {
 }
 
 /// The messages that were not reported as failed; none if an unknown id was reported, as in Lambda.
-fn succeeded(delivered: Vec<Delivery>, response: &SqsBatchResponse) -> Vec<Delivery> {
+fn successful_messages(
+    delivered: Vec<InFlightMessage>,
+    response: &SqsBatchResponse,
+) -> Vec<InFlightMessage> {
     let failed: HashSet<_> =
         response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
     let (failed_here, done): (Vec<_>, Vec<_>) =

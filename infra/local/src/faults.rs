@@ -7,16 +7,16 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::reply::Reply;
+use crate::store_reply::StoreReply;
 
 /// Decides from the `x-amz-target` and the body of a request whether the request fails.
-pub(crate) type Injector = Arc<dyn Fn(&str, &[u8]) -> Option<Fault> + Send + Sync>;
+pub(crate) type FaultInjector = Arc<dyn Fn(&str, &[u8]) -> Option<InjectedFault> + Send + Sync>;
 
 /// One failure. By default the operation is not executed.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct InjectedFault {
     pub(crate) is_executed: bool,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: FaultOutcome,
     /// Delays before and after the operation.
     pub(crate) before: Duration,
     pub(crate) after: Duration,
@@ -24,8 +24,8 @@ pub struct Fault {
 
 /// The answer that the client gets.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
-    Told(Result<Reply, Disconnected>),
+pub(crate) enum FaultOutcome {
+    Answer(Result<StoreReply, Disconnected>),
     /// The store's own answer.
     Whatever,
     /// No answer, ever.
@@ -36,41 +36,50 @@ pub(crate) enum Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Disconnected;
 
-impl Fault {
-    fn new(outcome: Outcome) -> Self {
+impl InjectedFault {
+    fn new(outcome: FaultOutcome) -> Self {
         let none = Duration::ZERO;
         Self { is_executed: false, outcome, before: none, after: none }
     }
 
     /// Executes the operation and returns its answer, with a delay before and after it.
     pub fn slow(before: Duration, after: Duration) -> Self {
-        Self { is_executed: true, before, after, ..Self::new(Outcome::Whatever) }
+        Self { is_executed: true, before, after, ..Self::new(FaultOutcome::Whatever) }
     }
 
     /// Never answers, as after a crash of the client or on a dead connection.
-    pub fn silence() -> Self {
-        Self::new(Outcome::Silence)
+    pub fn no_answer() -> Self {
+        Self::new(FaultOutcome::Silence)
     }
 
     /// An error with the given HTTP status and JSON body (`__type`, `message`, …).
-    pub fn answer(status: u16, body: &Value) -> Self {
-        Self::new(Outcome::Told(Ok(Reply::json(status, body))))
+    pub fn error_answer(status: u16, body: &Value) -> Self {
+        Self::new(FaultOutcome::Answer(Ok(StoreReply::json(status, body))))
     }
 
     /// `ThrottlingException`, which the SDKs retry.
     pub fn throttled() -> Self {
-        Self::answer(400, &json!({ "__type": "ThrottlingException", "message": "Rate exceeded" }))
+        Self::error_answer(
+            400,
+            &json!({ "__type": "ThrottlingException", "message": "Rate exceeded" }),
+        )
     }
 
     /// A 500 of the service, which the SDKs retry.
     pub fn internal() -> Self {
-        Self::answer(500, &json!({ "__type": "InternalServerError", "message": "Internal error" }))
+        Self::error_answer(
+            500,
+            &json!({ "__type": "InternalServerError", "message": "Internal error" }),
+        )
     }
 
     /// `TransactionConflictException`: a transaction uses the item that a single write needs.
     pub fn conflict() -> Self {
         let message = "Transaction is ongoing for the item";
-        Self::answer(400, &json!({ "__type": "TransactionConflictException", "message": message }))
+        Self::error_answer(
+            400,
+            &json!({ "__type": "TransactionConflictException", "message": message }),
+        )
     }
 
     /// `TransactionCanceledException` with one reason per action, such as `["None",
@@ -86,12 +95,12 @@ impl Fault {
             "Message": message,
             "CancellationReasons": reasons,
         });
-        Self::answer(400, &body)
+        Self::error_answer(400, &body)
     }
 
     /// The connection breaks.
-    pub fn disconnected() -> Self {
-        Self::new(Outcome::Told(Err(Disconnected)))
+    pub fn connection_lost() -> Self {
+        Self::new(FaultOutcome::Answer(Err(Disconnected)))
     }
 
     /// Executes the operation before the failure, so that only its answer is lost.

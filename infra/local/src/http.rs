@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     LocalError,
     faults::Disconnected,
-    reply::{Refusal, Reply},
-    stores::Stores,
+    store_reply::{StoreRefusal, StoreReply},
+    stores::LocalStores,
 };
 
 /// DynamoDB's own limit for a request.
@@ -32,8 +32,8 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Answers requests on `listener` until `shutdown`. Open requests are finished within a time limit.
-pub(crate) async fn serve(
-    stores: Stores,
+pub(crate) async fn serve_stores(
+    stores: LocalStores,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), LocalError> {
@@ -42,10 +42,10 @@ pub(crate) async fn serve(
         return Err(LocalError::NotLoopback(address));
     }
     let graceful = GracefulShutdown::new();
-    while let Some(stream) = next(&listener, &shutdown).await {
+    while let Some(stream) = accept_connection(&listener, &shutdown).await {
         let _ = stream.set_nodelay(true);
         let stores = stores.clone();
-        let service = service_fn(move |request| answer(stores.clone(), request));
+        let service = service_fn(move |request| answer_request(stores.clone(), request));
         let server = auto::Builder::new(TokioExecutor::new());
         let connection = server.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
@@ -63,7 +63,10 @@ pub(crate) async fn serve(
 }
 
 /// The next connection; `None` after `shutdown`.
-async fn next(listener: &TcpListener, shutdown: &CancellationToken) -> Option<TcpStream> {
+async fn accept_connection(
+    listener: &TcpListener,
+    shutdown: &CancellationToken,
+) -> Option<TcpStream> {
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return None,
@@ -79,24 +82,26 @@ async fn next(listener: &TcpListener, shutdown: &CancellationToken) -> Option<Tc
     }
 }
 
-async fn answer(
-    stores: Stores,
+async fn answer_request(
+    stores: LocalStores,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Disconnected> {
     let (parts, body) = request.into_parts();
     let target = text(&parts.headers, "x-amz-target").to_owned();
     let reply = if !is_local(text(&parts.headers, "host"), parts.uri.host()) {
-        Refusal::client(
+        StoreRefusal::client(
             "AccessDeniedException",
             "the local stores accept requests to this machine only",
         )
         .into()
     } else if target.is_empty() {
-        Refusal::unknown_operation(&target).into()
+        StoreRefusal::unknown_operation(&target).into()
     } else {
         match Limited::new(body, BODY_BYTES_MAX).collect().await {
-            Ok(body) => stores.call(&target, body.to_bytes()).await?,
-            Err(_) => Refusal::client("RequestEntityTooLarge", "the request is too large").into(),
+            Ok(body) => stores.call_target(&target, body.to_bytes()).await?,
+            Err(_) => {
+                StoreRefusal::client("RequestEntityTooLarge", "the request is too large").into()
+            }
         }
     };
     let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
@@ -107,7 +112,7 @@ async fn answer(
     Ok(response)
 }
 
-fn response(reply: Reply) -> Response<Full<Bytes>> {
+fn response(reply: StoreReply) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -12,7 +12,7 @@ use yaml_serde::Value as Yaml;
 use crate::LocalError;
 
 /// A resource whose properties hold plain values only.
-pub(crate) struct Resource {
+pub(crate) struct ResolvedResource {
     pub(crate) kind: String,
     pub(crate) properties: Value,
 }
@@ -23,10 +23,12 @@ const PLAYED: [&str; 4] =
     ["AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Serverless::Function"];
 
 /// The resources of `template` by logical id.
-pub(crate) fn resolve_template(template: &str) -> Result<BTreeMap<String, Resource>, LocalError> {
+pub(crate) fn resolve_template(
+    template: &str,
+) -> Result<BTreeMap<String, ResolvedResource>, LocalError> {
     let template: Yaml =
         yaml_serde::from_str(template).map_err(|cause| LocalError::Template(cause.to_string()))?;
-    let names = Names { template: &template };
+    let names = LogicalNames { template: &template };
     let Some(Yaml::Mapping(resources)) = template.get("Resources") else {
         return Err(LocalError::Template("the section Resources is missing".to_owned()));
     };
@@ -43,7 +45,7 @@ pub(crate) fn resolve_template(template: &str) -> Result<BTreeMap<String, Resour
         let properties = resource.get("Properties").map_or(Ok(Value::Null), |p| names.resolve(p));
         let properties =
             properties.map_err(|why| LocalError::Template(format!("{name}: {why}")))?;
-        resolved.insert(name.to_owned(), Resource { kind: kind.to_owned(), properties });
+        resolved.insert(name.to_owned(), ResolvedResource { kind: kind.to_owned(), properties });
     }
     Ok(resolved)
 }
@@ -57,14 +59,14 @@ fn is_no_value(value: &Value) -> bool {
     value.as_str() == Some("AWS::NoValue")
 }
 
-struct Names<'a> {
+struct LogicalNames<'a> {
     template: &'a Yaml,
 }
 
-impl Names<'_> {
+impl LogicalNames<'_> {
     fn resolve(&self, yaml: &Yaml) -> Result<Value, String> {
         match yaml {
-            Yaml::Tagged(tagged) => self.call(&tagged.tag.to_string(), &tagged.value),
+            Yaml::Tagged(tagged) => self.call_intrinsic(&tagged.tag.to_string(), &tagged.value),
             Yaml::Sequence(items) => {
                 let items = items.iter().map(|item| self.resolve(item));
                 items.filter(|item| !item.as_ref().is_ok_and(is_no_value)).collect()
@@ -84,16 +86,16 @@ impl Names<'_> {
         }
     }
 
-    fn call(&self, tag: &str, argument: &Yaml) -> Result<Value, String> {
+    fn call_intrinsic(&self, tag: &str, argument: &Yaml) -> Result<Value, String> {
         let text = argument.as_str();
         match (tag, text) {
-            ("!Ref", Some(name)) => self.lookup(name),
-            ("!GetAtt", Some(path)) => self.lookup(path.split('.').next().unwrap_or(path)),
+            ("!Ref", Some(name)) => self.look_up_name(name),
+            ("!GetAtt", Some(path)) => self.look_up_name(path.split('.').next().unwrap_or(path)),
             ("!Sub", Some(text)) => self.substitute(text).map(Value::String),
             ("!If", None) => match argument.as_sequence().map(Vec::as_slice) {
                 Some([condition, yes, no]) => {
                     let holds = condition.as_str().ok_or("!If without the name of a condition")?;
-                    self.resolve(if self.holds(holds)? { yes } else { no })
+                    self.resolve(if self.is_condition_true(holds)? { yes } else { no })
                 }
                 _ => Err("!If takes a condition and two values".to_owned()),
             },
@@ -102,25 +104,29 @@ impl Names<'_> {
     }
 
     /// Whether the condition of this name holds.
-    fn holds(&self, name: &str) -> Result<bool, String> {
+    fn is_condition_true(&self, name: &str) -> Result<bool, String> {
         let condition = self.template.get("Conditions").and_then(|all| all.get(name));
-        self.test(condition.ok_or_else(|| format!("!If: no condition is named {name}"))?)
+        self.evaluate_condition(
+            condition.ok_or_else(|| format!("!If: no condition is named {name}"))?,
+        )
     }
 
-    fn test(&self, condition: &Yaml) -> Result<bool, String> {
+    fn evaluate_condition(&self, condition: &Yaml) -> Result<bool, String> {
         let Yaml::Tagged(tagged) = condition else {
             return Err(format!("not a condition: {condition:?}"));
         };
         let tag = tagged.tag.to_string();
         match (tag.as_str(), tagged.value.as_sequence().map(Vec::as_slice)) {
-            ("!Not", Some([inner])) => self.test(inner).map(|holds| !holds),
-            ("!Equals", Some([left, right])) => Ok(self.word(left)? == self.word(right)?),
+            ("!Not", Some([inner])) => self.evaluate_condition(inner).map(|holds| !holds),
+            ("!Equals", Some([left, right])) => {
+                Ok(self.resolve_text(left)? == self.resolve_text(right)?)
+            }
             _ => Err(format!("{tag} is not supported by the local stack")),
         }
     }
 
     /// A value as `CloudFormation` compares it: the number 0 and the text "0" are equal.
-    fn word(&self, yaml: &Yaml) -> Result<String, String> {
+    fn resolve_text(&self, yaml: &Yaml) -> Result<String, String> {
         Ok(match self.resolve(yaml)? {
             Value::String(text) => text,
             other => other.to_string(),
@@ -128,7 +134,7 @@ impl Names<'_> {
     }
 
     /// A parameter's default, a resource's logical id, or the name of a pseudo parameter.
-    fn lookup(&self, name: &str) -> Result<Value, String> {
+    fn look_up_name(&self, name: &str) -> Result<Value, String> {
         let parameter = self.template.get("Parameters").and_then(|all| all.get(name));
         if let Some(parameter) = parameter {
             let default = parameter.get("Default");
@@ -153,7 +159,7 @@ impl Names<'_> {
             let (name, rest) = piece
                 .split_once('}')
                 .ok_or_else(|| format!("a closing brace is missing in {text:?}"))?;
-            match self.lookup(name.split('.').next().unwrap_or(name))? {
+            match self.look_up_name(name.split('.').next().unwrap_or(name))? {
                 Value::String(value) => result.push_str(&value),
                 other => result.push_str(&other.to_string()),
             }

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     LocalError,
-    reply::{Refusal, Reply, read},
+    store_reply::{StoreRefusal, StoreReply, parse_request},
 };
 
 const ARN_PREFIX: &str = "arn:aws:kms:us-east-1:000000000000:key/";
@@ -39,7 +39,7 @@ pub(crate) struct Kms {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Request {
+struct KmsRequest {
     key_id: Option<String>,
     plaintext: Option<String>,
     ciphertext_blob: Option<String>,
@@ -57,7 +57,7 @@ impl Kms {
         names: &[String],
     ) -> Result<Self, LocalError> {
         let key = match file {
-            Some(path) => key_in(path, has_data)?,
+            Some(path) => load_or_create_key(path, has_data)?,
             None => new_key()?,
         };
         let master = RandomizedNonceKey::new(&AES_256_GCM, &key)
@@ -66,43 +66,44 @@ impl Kms {
     }
 
     /// Answers one request without blocking.
-    pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Reply {
-        let outcome = read(body).and_then(|request: Request| match operation {
+    pub(crate) fn call_operation(&self, operation: &str, body: &[u8]) -> StoreReply {
+        let outcome = parse_request(body).and_then(|request: KmsRequest| match operation {
             "Encrypt" => self.encrypt(&request),
             "Decrypt" => self.decrypt(&request),
             "GenerateDataKey" => self.generate_data_key(&request),
             "DescribeKey" => self.describe(&request),
-            _ => Err(Refusal::unknown_operation(operation)),
+            _ => Err(StoreRefusal::unknown_operation(operation)),
         });
         outcome.into()
     }
 
-    fn encrypt(&self, request: &Request) -> Result<Value, Refusal> {
+    fn encrypt(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
         let name = self.name(request)?;
         let plaintext = decode(request.plaintext.as_deref())?;
         if !(1..=4096).contains(&plaintext.len()) {
             let message = "Plaintext must have 1 to 4096 bytes";
-            return Err(Refusal::client("ValidationException", message));
+            return Err(StoreRefusal::client("ValidationException", message));
         }
         let sealed = self.seal(name, request, plaintext)?;
         Ok(json!({
             "CiphertextBlob": sealed,
-            "KeyId": arn(name),
+            "KeyId": key_arn(name),
             "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
         }))
     }
 
-    fn generate_data_key(&self, request: &Request) -> Result<Value, Refusal> {
+    fn generate_data_key(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
         let name = self.name(request)?;
         let mut key = vec![0; request.number_of_bytes.unwrap_or(32).clamp(1, 1024)];
-        rand::fill(&mut key).map_err(Refusal::server)?;
+        rand::fill(&mut key).map_err(StoreRefusal::server)?;
         let plaintext = BASE64_STANDARD.encode(&key);
         let sealed = self.seal(name, request, key)?;
-        Ok(json!({ "CiphertextBlob": sealed, "Plaintext": plaintext, "KeyId": arn(name) }))
+        Ok(json!({ "CiphertextBlob": sealed, "Plaintext": plaintext, "KeyId": key_arn(name) }))
     }
 
-    fn decrypt(&self, request: &Request) -> Result<Value, Refusal> {
-        let refused = || Refusal::client("InvalidCiphertextException", "it cannot be decrypted");
+    fn decrypt(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
+        let refused =
+            || StoreRefusal::client("InvalidCiphertextException", "it cannot be decrypted");
         let mut blob = decode(request.ciphertext_blob.as_deref())?;
         let (head, sealed) = blob.split_at_mut_checked(1 + NONCE_LEN).ok_or_else(refused)?;
         let nonce = Nonce::try_assume_unique_for_key(&head[1..]).map_err(|_| refused())?;
@@ -122,51 +123,57 @@ impl Kms {
             .map_err(|_| refused())?;
         Ok(json!({
             "Plaintext": BASE64_STANDARD.encode(plaintext),
-            "KeyId": arn(name),
+            "KeyId": key_arn(name),
             "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
         }))
     }
 
-    fn describe(&self, request: &Request) -> Result<Value, Refusal> {
+    fn describe(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
         let name = self.name(request)?;
         let about =
-            json!({ "KeyId": name, "Arn": arn(name), "Enabled": true, "KeyState": "Enabled" });
+            json!({ "KeyId": name, "Arn": key_arn(name), "Enabled": true, "KeyState": "Enabled" });
         Ok(json!({ "KeyMetadata": about }))
     }
 
-    fn seal(&self, name: &str, request: &Request, mut data: Vec<u8>) -> Result<String, Refusal> {
+    fn seal(
+        &self,
+        name: &str,
+        request: &KmsRequest,
+        mut data: Vec<u8>,
+    ) -> Result<String, StoreRefusal> {
         let context = context(name, request);
         let nonce = self
             .master
             .seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut data)
-            .map_err(Refusal::server)?;
+            .map_err(StoreRefusal::server)?;
         let blob = [&[LAYOUT], nonce.as_ref().as_slice(), &data].concat();
         Ok(BASE64_STANDARD.encode(blob))
     }
 
     /// The name of the key that a request names by its id or its ARN.
-    fn name(&self, request: &Request) -> Result<&String, Refusal> {
+    fn name(&self, request: &KmsRequest) -> Result<&String, StoreRefusal> {
         let asked = request.key_id.as_deref().unwrap_or_default();
         let asked = asked.strip_prefix(ARN_PREFIX).unwrap_or(asked);
-        let missing = || Refusal::client("NotFoundException", format!("there is no key {asked:?}"));
+        let missing =
+            || StoreRefusal::client("NotFoundException", format!("there is no key {asked:?}"));
         self.names.iter().find(|name| *name == asked).ok_or_else(missing)
     }
 }
 
-fn arn(name: &str) -> String {
+fn key_arn(name: &str) -> String {
     format!("{ARN_PREFIX}{name}")
 }
 
 /// The data that is authenticated with the ciphertext: JSON of sorted pairs, so that different
 /// contexts never have the same text.
-fn context(name: &str, request: &Request) -> String {
+fn context(name: &str, request: &KmsRequest) -> String {
     json!([name, request.encryption_context]).to_string()
 }
 
-fn decode(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
+fn decode(text: Option<&str>) -> Result<Vec<u8>, StoreRefusal> {
     BASE64_STANDARD
         .decode(text.unwrap_or_default())
-        .map_err(|cause| Refusal::client("SerializationException", cause.to_string()))
+        .map_err(|cause| StoreRefusal::client("SerializationException", cause.to_string()))
 }
 
 fn new_key() -> Result<[u8; 32], LocalError> {
@@ -176,7 +183,7 @@ fn new_key() -> Result<[u8; 32], LocalError> {
 }
 
 /// The key in `path`, or a new one if there is neither a file nor data.
-fn key_in(path: &Path, has_data: bool) -> Result<[u8; 32], LocalError> {
+fn load_or_create_key(path: &Path, has_data: bool) -> Result<[u8; 32], LocalError> {
     let metadata = match fs::metadata(path) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => {
             if has_data {

@@ -1,7 +1,7 @@
 //! AWS on one machine: stores, queue, key service, event source and schedule, as template.yaml
 //! defines them.
 //!
-//! The real AWS clients use it in process (`Local::sdk_config`) or over loopback (`Local::serve`).
+//! The real AWS clients use it in process (`LocalAws::sdk_config`) or over loopback (`LocalAws::serve`).
 //! The callers pass the functions as closures: of Baton this crate knows only the names of the
 //! resources.
 
@@ -11,14 +11,14 @@ mod data_dir;
 mod dynamo;
 mod error;
 mod event_source;
+mod executor;
 mod faults;
-mod hands;
 mod http;
 mod intrinsics;
 mod kms;
 mod queue;
-mod reply;
 mod schedule;
+mod store_reply;
 mod stores;
 pub mod template;
 
@@ -34,17 +34,17 @@ use std::{
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use baton_cloud::settings::Resources;
+use baton_cloud::settings::ResourceNames;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use clock::Clock;
+pub use clock::MillisecondClock;
 pub use error::LocalError;
-use event_source::EventSource;
-pub use faults::{Disconnected, Fault};
-use hands::Hands;
-use stores::Stores;
-use template::Plan;
+use event_source::QueuePoller;
+use executor::StoreExecutor;
+pub use faults::{Disconnected, InjectedFault};
+use stores::LocalStores;
+use template::TemplatePlan;
 
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const USAGE_QUEUE: &str = "UsageQueue";
@@ -53,38 +53,41 @@ const REFRESH: &str = "RefreshFunction";
 /// The local stack; clones share it. The lock of the data directory is released with the last
 /// clone.
 #[derive(Clone)]
-pub struct Local {
-    stores: Stores,
-    plan: Arc<Plan>,
+pub struct LocalAws {
+    stores: LocalStores,
+    plan: Arc<TemplatePlan>,
     /// For a stack in step: a name that keeps its clients' retries separate from those of other
     /// stacks.
     name: Option<Arc<str>>,
 }
 
-impl Local {
+impl LocalAws {
     /// Opens or creates everything that the template defines, under `dir` or in memory.
     ///
     /// # Errors
     /// The data cannot be opened, for example because another process has the directory open. The
     /// error is one line for the user.
     pub async fn open(dir: Option<&Path>) -> Result<Self, LocalError> {
-        Self::open_with_clock(dir, Clock::system()).await
+        Self::open_with_clock(dir, MillisecondClock::system()).await
     }
 
     /// Like `open`, with another clock for the queue and for tables in memory.
     ///
     /// # Errors
     /// As `open`.
-    pub async fn open_with_clock(dir: Option<&Path>, clock: Clock) -> Result<Self, LocalError> {
-        let plan = Arc::new(Plan::read(template::TEMPLATE)?);
+    pub async fn open_with_clock(
+        dir: Option<&Path>,
+        clock: MillisecondClock,
+    ) -> Result<Self, LocalError> {
+        let plan = Arc::new(TemplatePlan::parse(template::TEMPLATE)?);
         let dir = dir.map(Path::to_owned);
         let opening = {
             let plan = Arc::clone(&plan);
-            let means = (clock, Hands::OffThread);
-            tokio::task::spawn_blocking(move || Stores::open(dir.as_deref(), &plan, means))
+            let means = (clock, StoreExecutor::OffThread);
+            tokio::task::spawn_blocking(move || LocalStores::open(dir.as_deref(), &plan, means))
         };
         let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
-        tokio::spawn(sweep_while_used(Arc::downgrade(stores.inner())));
+        tokio::spawn(sweep_periodically(Arc::downgrade(stores.inner())));
         Ok(Self { stores, plan, name: None })
     }
 
@@ -93,17 +96,17 @@ impl Local {
     ///
     /// # Errors
     /// As `open`.
-    pub fn in_step(clock: Clock) -> Result<Self, LocalError> {
+    pub fn open_inline(clock: MillisecondClock) -> Result<Self, LocalError> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let name = format!("in-step-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let plan = Arc::new(Plan::read(template::TEMPLATE)?);
-        let stores = Stores::open(None, &plan, (clock, Hands::InStep))?;
+        let plan = Arc::new(TemplatePlan::parse(template::TEMPLATE)?);
+        let stores = LocalStores::open(None, &plan, (clock, StoreExecutor::Inline))?;
         Ok(Self { stores, plan, name: Some(name.into()) })
     }
 
     /// Deletes expired items and messages. Except in step, the stack does that once a minute.
-    pub async fn sweep(&self) {
-        self.stores.inner().sweep().await;
+    pub async fn sweep_expired(&self) {
+        self.stores.inner().sweep_expired().await;
     }
 
     /// A configuration with which real AWS clients reach these stores and nothing else.
@@ -116,14 +119,14 @@ impl Local {
     #[must_use]
     pub fn with_faults(
         &self,
-        faults: impl Fn(&str, &[u8]) -> Option<Fault> + Send + Sync + 'static,
+        faults: impl Fn(&str, &[u8]) -> Option<InjectedFault> + Send + Sync + 'static,
     ) -> Self {
-        Self { stores: self.stores.behind(Arc::new(faults)), ..self.clone() }
+        Self { stores: self.stores.with_faults(Arc::new(faults)), ..self.clone() }
     }
 
     /// The template's resources by their local names.
-    pub fn resources(&self) -> Resources {
-        Resources::local()
+    pub fn resources(&self) -> ResourceNames {
+        ResourceNames::local()
     }
 
     /// Serves all stores on a loopback listener until `shutdown`.
@@ -135,7 +138,7 @@ impl Local {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), LocalError> {
-        http::serve(self.stores.clone(), listener, shutdown).await
+        http::serve_stores(self.stores.clone(), listener, shutdown).await
     }
 
     /// Feeds the usage queue to `handler` as Lambda does. After `shutdown` it continues until the
@@ -152,7 +155,7 @@ impl Local {
         F: Fn(SqsEvent) -> Fut,
         Fut: Future<Output = SqsBatchResponse> + Send + 'static,
     {
-        let source = EventSource {
+        let source = QueuePoller {
             client: aws_sdk_sqs::Client::new(&self.sdk_config()),
             queue: USAGE_QUEUE.to_owned(),
             batch_size: self.plan.source_of(USAGE_QUEUE)?.batch_size,
@@ -175,16 +178,16 @@ impl Local {
         F: Fn() -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        schedule::run(self.plan.schedule_of(REFRESH)?.every, shutdown, tick).await;
+        schedule::run_at_rate(self.plan.schedule_of(REFRESH)?.every, shutdown, tick).await;
         Ok(())
     }
 }
 
 /// Deletes expired items and messages once a minute while the stores are in use.
-async fn sweep_while_used(stores: Weak<stores::Inner>) {
+async fn sweep_periodically(stores: Weak<stores::StoresInner>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let Some(stores) = stores.upgrade() else { return };
-        stores.sweep().await;
+        stores.sweep_expired().await;
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Calls `tick` at once and then at the rate, one call at a time, until `shutdown`. A running tick
 /// is finished. A tick that panics is logged, and the schedule continues.
-pub(crate) async fn run<F, Fut>(every: Duration, shutdown: CancellationToken, tick: F)
+pub(crate) async fn run_at_rate<F, Fut>(every: Duration, shutdown: CancellationToken, tick: F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn ticks_at_the_rate_until_told_to_stop() {
+    async fn schedule_runs_at_its_rate_until_shutdown() {
         let shutdown = CancellationToken::new();
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
@@ -46,7 +46,7 @@ mod tests {
             let number = counted.fetch_add(1, Ordering::SeqCst);
             async move { assert_ne!(number, 1, "the second tick fails") }
         };
-        let running = tokio::spawn(run(Duration::from_mins(1), shutdown.clone(), tick));
+        let running = tokio::spawn(run_at_rate(Duration::from_mins(1), shutdown.clone(), tick));
         tokio::time::sleep(Duration::from_secs(150)).await;
         shutdown.cancel();
         running.await.unwrap();

@@ -7,15 +7,15 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    Clock, LocalError,
+    LocalError, MillisecondClock,
     data_dir::DataDir,
-    dynamo::Dynamo,
-    faults::{Disconnected, Injector, Outcome},
-    hands::Hands,
+    dynamo::EmbeddedDynamo,
+    executor::StoreExecutor,
+    faults::{Disconnected, FaultInjector, FaultOutcome},
     kms::Kms,
-    queue::Queues,
-    reply::{Refusal, Reply},
-    template::Plan,
+    queue::QueueService,
+    store_reply::{StoreRefusal, StoreReply},
+    template::TemplatePlan,
 };
 
 const TABLES: &str = "dynamodb.sqlite";
@@ -23,74 +23,84 @@ const MESSAGES: &str = "queue.sqlite";
 
 /// The stores; clones share them.
 #[derive(Clone)]
-pub(crate) struct Stores {
-    inner: Arc<Inner>,
-    faults: Option<Injector>,
+pub(crate) struct LocalStores {
+    inner: Arc<StoresInner>,
+    faults: Option<FaultInjector>,
 }
 
-pub(crate) struct Inner {
-    dynamo: Dynamo,
-    queues: Queues,
+pub(crate) struct StoresInner {
+    dynamo: EmbeddedDynamo,
+    queues: QueueService,
     kms: Kms,
     /// The last field, so that the directory is released after the stores are closed.
     _dir: Option<DataDir>,
 }
 
-impl Stores {
+impl LocalStores {
     /// Opens or creates the stores of `plan`, under `dir` or in memory. Blocks.
     pub(crate) fn open(
         dir: Option<&Path>,
-        plan: &Plan,
-        (clock, hands): (Clock, Hands),
+        plan: &TemplatePlan,
+        (clock, hands): (MillisecondClock, StoreExecutor),
     ) -> Result<Self, LocalError> {
         let dir = dir.map(DataDir::open).transpose()?;
         let key = dir.as_ref().map(|dir| dir.join("master.key"));
         let has_data = dir.as_ref().is_some_and(|dir| dir.join(TABLES).exists());
         let kms = Kms::open(key.as_deref(), has_data, &plan.keys)?;
         let file = |name| dir.as_ref().map(|dir| dir.private_file(name)).transpose();
-        let dynamo = Dynamo::open(file(TABLES)?.as_deref(), clock.clone(), hands)?;
+        let dynamo = EmbeddedDynamo::open(file(TABLES)?.as_deref(), clock.clone(), hands)?;
         dynamo.provision(&plan.tables)?;
         let messages = file(MESSAGES)?;
-        let queues = Queues::open(messages.as_deref(), &plan.queues, clock, hands)?;
-        let inner = Inner { dynamo, queues, kms, _dir: dir };
+        let queues = QueueService::open(messages.as_deref(), &plan.queues, clock, hands)?;
+        let inner = StoresInner { dynamo, queues, kms, _dir: dir };
         Ok(Self { inner: Arc::new(inner), faults: None })
     }
 
     /// The same stores with failures that `faults` injects.
-    pub(crate) fn behind(&self, faults: Injector) -> Self {
+    pub(crate) fn with_faults(&self, faults: FaultInjector) -> Self {
         Self { inner: Arc::clone(&self.inner), faults: Some(faults) }
     }
 
-    pub(crate) fn queues(&self) -> &Queues {
+    pub(crate) fn queues(&self) -> &QueueService {
         &self.inner.queues
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<StoresInner> {
         &self.inner
     }
 
     /// Answers one request.
-    pub(crate) async fn call(&self, target: &str, body: Bytes) -> Result<Reply, Disconnected> {
+    pub(crate) async fn call_target(
+        &self,
+        target: &str,
+        body: Bytes,
+    ) -> Result<StoreReply, Disconnected> {
         let fault = self.faults.as_ref().and_then(|faults| faults(target, &body));
-        let Some(fault) = fault else { return Ok(self.inner.answer(target, body).await) };
-        pause(fault.before).await;
-        let answer =
-            if fault.is_executed { Some(self.inner.answer(target, body).await) } else { None };
-        pause(fault.after).await;
+        let Some(fault) = fault else { return Ok(self.inner.answer_request(target, body).await) };
+        sleep_for(fault.before).await;
+        let answer = if fault.is_executed {
+            Some(self.inner.answer_request(target, body).await)
+        } else {
+            None
+        };
+        sleep_for(fault.after).await;
         match (fault.outcome, answer) {
-            (Outcome::Told(told), _) => told,
-            (Outcome::Whatever, Some(answer)) => Ok(answer),
-            (Outcome::Silence, _) | (Outcome::Whatever, None) => std::future::pending().await,
+            (FaultOutcome::Answer(told), _) => told,
+            (FaultOutcome::Whatever, Some(answer)) => Ok(answer),
+            (FaultOutcome::Silence, _) | (FaultOutcome::Whatever, None) => {
+                std::future::pending().await
+            }
         }
     }
 }
 
-impl Inner {
+impl StoresInner {
     /// Deletes expired items and messages.
-    pub(crate) async fn sweep(&self) {
-        for (store, swept) in
-            [("DynamoDB", self.dynamo.sweep_ttl().await), ("queue", self.queues.sweep().await)]
-        {
+    pub(crate) async fn sweep_expired(&self) {
+        for (store, swept) in [
+            ("DynamoDB", self.dynamo.sweep_ttl().await),
+            ("queue", self.queues.delete_expired().await),
+        ] {
             match swept {
                 Ok(count) => tracing::debug!(store, count, "expired items deleted"),
                 Err(refusal) => {
@@ -100,17 +110,19 @@ impl Inner {
         }
     }
 
-    async fn answer(&self, target: &str, body: Bytes) -> Reply {
+    async fn answer_request(&self, target: &str, body: Bytes) -> StoreReply {
         match target.split_once('.') {
-            Some(("DynamoDB_20120810", operation)) => self.dynamo.call(operation, body).await,
-            Some(("AmazonSQS", operation)) => self.queues.call(operation, body).await,
-            Some(("TrentService", operation)) => self.kms.call(operation, &body),
-            _ => Refusal::unknown_operation(target).into(),
+            Some(("DynamoDB_20120810", operation)) => {
+                self.dynamo.call_operation(operation, body).await
+            }
+            Some(("AmazonSQS", operation)) => self.queues.call_operation(operation, body).await,
+            Some(("TrentService", operation)) => self.kms.call_operation(operation, &body),
+            _ => StoreRefusal::unknown_operation(target).into(),
         }
     }
 }
 
-async fn pause(time: Duration) {
+async fn sleep_for(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
@@ -123,21 +135,21 @@ mod tests {
     use super::*;
     use crate::template::TEMPLATE;
 
-    fn open(dir: &Path, template: &str) -> Result<Stores, LocalError> {
-        let means = (Clock::system(), Hands::OffThread);
-        Stores::open(Some(dir), &Plan::read(template)?, means)
+    fn open(dir: &Path, template: &str) -> Result<LocalStores, LocalError> {
+        let means = (MillisecondClock::system(), StoreExecutor::OffThread);
+        LocalStores::open(Some(dir), &TemplatePlan::parse(template)?, means)
     }
 
-    async fn ask(stores: &Stores, operation: &str, request: Value) -> Value {
+    async fn ask(stores: &LocalStores, operation: &str, request: Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
-        let reply = stores.call(&target, request.to_string().into()).await.unwrap();
+        let reply = stores.call_target(&target, request.to_string().into()).await.unwrap();
         let answer = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!(reply.status, 200, "{operation}: {answer}");
         answer
     }
 
     #[tokio::test]
-    async fn a_changed_template_changes_what_is_there_and_keeps_the_data() {
+    async fn changed_template_updates_indexes_and_keeps_data() {
         let dir = tempfile::tempdir().unwrap();
         let before = TEMPLATE
             .replace("IndexName: by_kind", "IndexName: by_sort")

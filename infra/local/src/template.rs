@@ -16,22 +16,22 @@ pub const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// The resources of the template that the local stack supports.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct TemplatePlan {
     /// `AWS::DynamoDB::Table`
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableDefinition>,
     /// `AWS::SQS::Queue`
-    pub queues: Vec<Queue>,
+    pub queues: Vec<QueueDefinition>,
     /// `AWS::KMS::Key`, by name
     pub keys: Vec<String>,
     /// Functions that a queue feeds.
-    pub event_sources: Vec<EventSource>,
+    pub event_sources: Vec<EventSourceMapping>,
     /// Functions that are called at a rate.
-    pub schedules: Vec<Schedule>,
+    pub schedules: Vec<ScheduleDefinition>,
 }
 
 /// A table. Its properties go into `CreateTable` unchanged.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Table {
+pub struct TableDefinition {
     /// Its name.
     pub name: String,
     /// Its properties.
@@ -48,7 +48,7 @@ pub struct TableProperties {
     pub key_schema: Vec<KeyElement>,
     /// Its indexes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub global_secondary_indexes: Vec<Index>,
+    pub global_secondary_indexes: Vec<SecondaryIndex>,
     /// The billing mode.
     #[serde(default = "on_demand")]
     pub billing_mode: String,
@@ -80,7 +80,7 @@ pub struct KeyElement {
 /// A global secondary index.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Index {
+pub struct SecondaryIndex {
     /// Its name.
     pub index_name: String,
     /// Its key.
@@ -101,7 +101,7 @@ pub struct TimeToLive {
 
 /// A queue; all times are in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queue {
+pub struct QueueDefinition {
     /// Its name.
     pub name: String,
     /// Its properties.
@@ -138,7 +138,7 @@ pub struct RedrivePolicy {
 
 /// A function that a queue feeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventSource {
+pub struct EventSourceMapping {
     /// The function.
     pub function: String,
     /// The queue.
@@ -149,7 +149,7 @@ pub struct EventSource {
 
 /// A function that is called at a rate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule {
+pub struct ScheduleDefinition {
     /// The function.
     pub function: String,
     /// The time between two calls.
@@ -160,12 +160,12 @@ pub struct Schedule {
 #[serde(rename_all = "PascalCase")]
 struct FunctionProperties {
     #[serde(default)]
-    events: BTreeMap<String, Event>,
+    events: BTreeMap<String, FunctionEvent>,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "Type", content = "Properties")]
-enum Event {
+enum FunctionEvent {
     #[serde(rename = "SQS", rename_all = "PascalCase")]
     Queue {
         queue: String,
@@ -178,12 +178,12 @@ enum Event {
     Schedule { schedule: String },
 }
 
-impl Plan {
+impl TemplatePlan {
     /// Reads a template.
     ///
     /// # Errors
     /// A resource is not supported. The error names the resource and the reason.
-    pub fn read(template: &str) -> Result<Self, LocalError> {
+    pub fn parse(template: &str) -> Result<Self, LocalError> {
         let template = intrinsics::resolve_template(template)?;
         let mut plan = Self::default();
         for (name, resource) in template {
@@ -193,7 +193,7 @@ impl Plan {
     }
 
     /// The function that `queue` feeds.
-    pub(crate) fn source_of(&self, queue: &str) -> Result<&EventSource, LocalError> {
+    pub(crate) fn source_of(&self, queue: &str) -> Result<&EventSourceMapping, LocalError> {
         self.event_sources
             .iter()
             .find(|source| source.queue == queue)
@@ -201,7 +201,7 @@ impl Plan {
     }
 
     /// The schedule of `function`.
-    pub(crate) fn schedule_of(&self, function: &str) -> Result<&Schedule, LocalError> {
+    pub(crate) fn schedule_of(&self, function: &str) -> Result<&ScheduleDefinition, LocalError> {
         self.schedules
             .iter()
             .find(|schedule| schedule.function == function)
@@ -211,15 +211,17 @@ impl Plan {
     fn add(&mut self, name: String, kind: &str, properties: Value) -> Result<(), LocalError> {
         match kind {
             "AWS::DynamoDB::Table" => {
-                let properties = typed(&name, properties)?;
-                self.tables.push(Table { name, properties });
+                let properties = parse_properties(&name, properties)?;
+                self.tables.push(TableDefinition { name, properties });
             }
             "AWS::SQS::Queue" => {
-                let properties = typed(&name, properties)?;
-                self.queues.push(Queue { name, properties });
+                let properties = parse_properties(&name, properties)?;
+                self.queues.push(QueueDefinition { name, properties });
             }
             "AWS::KMS::Key" => self.keys.push(name),
-            "AWS::Serverless::Function" => self.add_events(&name, typed(&name, properties)?)?,
+            "AWS::Serverless::Function" => {
+                self.add_events(&name, parse_properties(&name, properties)?)?;
+            }
             _ => {}
         }
         Ok(())
@@ -229,17 +231,17 @@ impl Plan {
         let function = function.to_owned();
         for event in of.events.into_values() {
             match event {
-                Event::Queue { queue, batch_size } => {
+                FunctionEvent::Queue { queue, batch_size } => {
                     let function = function.clone();
-                    self.event_sources.push(EventSource { function, queue, batch_size });
+                    self.event_sources.push(EventSourceMapping { function, queue, batch_size });
                 }
-                Event::ScheduleV2 { schedule_expression: rate }
-                | Event::Schedule { schedule: rate } => {
+                FunctionEvent::ScheduleV2 { schedule_expression: rate }
+                | FunctionEvent::Schedule { schedule: rate } => {
                     let function = function.clone();
-                    let every = period(&rate).ok_or_else(|| {
+                    let every = parse_rate(&rate).ok_or_else(|| {
                         LocalError::Template(format!("{function}: not a rate: {rate:?}"))
                     })?;
-                    self.schedules.push(Schedule { function, every });
+                    self.schedules.push(ScheduleDefinition { function, every });
                 }
             }
         }
@@ -247,14 +249,14 @@ impl Plan {
     }
 }
 
-fn typed<T: DeserializeOwned>(name: &str, properties: Value) -> Result<T, LocalError> {
+fn parse_properties<T: DeserializeOwned>(name: &str, properties: Value) -> Result<T, LocalError> {
     let properties = if properties.is_null() { Value::Object(<_>::default()) } else { properties };
     serde_json::from_value(properties)
         .map_err(|cause| LocalError::Template(format!("{name}: {cause}")))
 }
 
 /// The duration of `rate(5 minutes)`; `EventBridge` supports minutes, hours and days.
-fn period(expression: &str) -> Option<Duration> {
+fn parse_rate(expression: &str) -> Option<Duration> {
     let (count, unit) = expression.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
     let seconds = match unit {
         "minute" | "minutes" => 60,
@@ -286,14 +288,14 @@ fn lambda_batch() -> usize {
 mod tests {
     use super::*;
 
-    fn plan_with(from: &str, to: &str) -> Result<Plan, LocalError> {
+    fn plan_with(from: &str, to: &str) -> Result<TemplatePlan, LocalError> {
         assert!(TEMPLATE.contains(from), "{from:?} is not in the template");
-        Plan::read(&TEMPLATE.replacen(from, to, 1))
+        TemplatePlan::parse(&TEMPLATE.replacen(from, to, 1))
     }
 
     #[test]
     fn the_template_is_understood() {
-        let plan = Plan::read(TEMPLATE).unwrap();
+        let plan = TemplatePlan::parse(TEMPLATE).unwrap();
         let names: Vec<_> = plan.tables.iter().map(|table| table.name.as_str()).collect();
         assert_eq!(names, ["ConfigTable", "StateTable", "UsageTable"]);
         assert_eq!(plan.keys, ["DataKey"]);
@@ -309,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_text_says_the_plan_says() {
-        let before = Plan::read(TEMPLATE).unwrap();
+    fn template_is_parsed_into_a_plan() {
+        let before = TemplatePlan::parse(TEMPLATE).unwrap();
         for (from, to) in [
             ("IndexName: by_kind", "IndexName: by_sort"),
             ("AttributeName: ttl", "AttributeName: expires"),
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_played_is_named() {
+    fn unsupported_resource_is_named_in_the_error() {
         let says = |from, to| plan_with(from, to).unwrap_err().to_string();
         assert!(
             says("rate(1 minute)", "cron(0 * * * ? *)").contains("RefreshFunction: not a rate")
@@ -353,7 +355,8 @@ mod tests {
 
     #[test]
     fn hidden_for_six_timeouts() {
-        let visible_after = Plan::read(TEMPLATE).unwrap().queues[1].properties.visibility_timeout;
+        let visible_after =
+            TemplatePlan::parse(TEMPLATE).unwrap().queues[1].properties.visibility_timeout;
         let stats = TEMPLATE.split("  StatsFunction:").nth(1).unwrap();
         let timeout = stats.split("Timeout: ").nth(1).unwrap().lines().next().unwrap();
         assert!(visible_after >= 6 * timeout.parse::<i64>().unwrap());

@@ -17,7 +17,7 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// Clients for the services that Baton uses. Cloning is cheap.
 #[derive(Clone)]
-pub struct Aws {
+pub struct AwsClients {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) kms: aws_sdk_kms::Client,
@@ -26,7 +26,7 @@ pub struct Aws {
     pub(crate) sts: aws_sdk_sts::Client,
 }
 
-impl Aws {
+impl AwsClients {
     /// Clients that follow `config`. No I/O.
     pub fn new(config: &SdkConfig) -> Self {
         Self {
@@ -58,7 +58,7 @@ fn local(loader: ConfigLoader, url: &str) -> ConfigLoader {
 }
 
 /// The environment's configuration.
-pub(crate) async fn environment() -> SdkConfig {
+pub(crate) async fn load_sdk_config() -> SdkConfig {
     loader().load().await
 }
 

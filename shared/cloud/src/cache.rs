@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// How long an entry is good.
 #[derive(Clone, Copy)]
-pub struct Lifetime {
+pub struct CacheLifetime {
     /// Served without a look at the store.
     pub fresh: Duration,
     /// Served while it is read anew, once for all who ask; older entries are waited for.
@@ -23,7 +23,7 @@ pub struct Lifetime {
     pub outage: Duration,
 }
 
-struct Entry<V> {
+struct CacheEntry<V> {
     value: V,
     read_at: Instant,
     /// Somebody is reading it anew; all others go on with this one.
@@ -32,8 +32,8 @@ struct Entry<V> {
 
 /// Values by key. Cloning shares the entries.
 pub struct Cache<K, V> {
-    entries: Arc<Entries<K, Arc<Entry<V>>>>,
-    lifetime: Lifetime,
+    entries: Arc<Entries<K, Arc<CacheEntry<V>>>>,
+    lifetime: CacheLifetime,
 }
 
 impl<K, V> Clone for Cache<K, V> {
@@ -48,7 +48,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// An empty cache for about `capacity` entries.
-    pub fn new(capacity: usize, lifetime: Lifetime) -> Self {
+    pub fn new(capacity: usize, lifetime: CacheLifetime) -> Self {
         Self { entries: Arc::new(Entries::new(capacity)), lifetime }
     }
 
@@ -63,7 +63,7 @@ where
     {
         // Reading is rare, and boxed, so that the futures of those who only look stay small.
         let Some(entry) = self.entries.get(key) else {
-            return Box::pin(read()).await.map(|value| self.keep(key, value));
+            return Box::pin(read()).await.map(|value| self.insert_entry(key, value));
         };
         let age = entry.read_at.elapsed();
         if age < self.lifetime.fresh {
@@ -75,7 +75,7 @@ where
                 let stale = Arc::clone(&entry);
                 tokio::spawn(async move {
                     match reading.await {
-                        Ok(value) => drop(cache.keep(&key, value)),
+                        Ok(value) => drop(cache.insert_entry(&key, value)),
                         Err(_) => stale.is_read_anew.store(false, Ordering::Relaxed),
                     }
                 });
@@ -83,14 +83,14 @@ where
             return Ok(entry.value.clone());
         }
         match Box::pin(read()).await {
-            Ok(value) => Ok(self.keep(key, value)),
+            Ok(value) => Ok(self.insert_entry(key, value)),
             Err(_) if age < self.lifetime.outage => Ok(entry.value.clone()),
             Err(error) => Err(error),
         }
     }
 
     /// What is there of `key`, if it is young enough to bridge an outage. Nothing is read.
-    pub fn held(&self, key: &K) -> Option<V> {
+    pub fn get_for_outage(&self, key: &K) -> Option<V> {
         let entry = self.entries.get(key)?;
         (entry.read_at.elapsed() < self.lifetime.outage).then(|| entry.value.clone())
     }
@@ -100,9 +100,9 @@ where
         self.entries.remove(key);
     }
 
-    fn keep(&self, key: &K, value: V) -> V {
+    fn insert_entry(&self, key: &K, value: V) -> V {
         let (read_at, is_read_anew) = (Instant::now(), AtomicBool::new(false));
-        let entry = Entry { value: value.clone(), read_at, is_read_anew };
+        let entry = CacheEntry { value: value.clone(), read_at, is_read_anew };
         self.entries.insert(key.clone(), Arc::new(entry));
         value
     }
@@ -115,7 +115,10 @@ mod tests {
 
     fn cache() -> Cache<&'static str, u32> {
         let seconds = Duration::from_secs;
-        Cache::new(10, Lifetime { fresh: seconds(2), stale: seconds(30), outage: seconds(300) })
+        Cache::new(
+            10,
+            CacheLifetime { fresh: seconds(2), stale: seconds(30), outage: seconds(300) },
+        )
     }
 
     /// Each read yields the next number; `None` is a store that is down.
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_stale_is_read_anew_once_however_many_ask() {
+    async fn stale_entry_is_read_once_for_concurrent_callers() {
         let (cache, up, down) = (cache(), Arc::new(Some(AtomicU32::new(1))), Arc::new(None));
         assert_eq!(read(&cache, &up).await, Ok(1));
         tokio::time::advance(Duration::from_secs(3)).await;
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn entries_are_fresh_then_stale_then_read_anew() {
+    async fn entry_becomes_stale_and_is_then_reread() {
         let (cache, up, down) = (cache(), Arc::new(Some(AtomicU32::new(1))), Arc::new(None));
         assert_eq!(read(&cache, &up).await, Ok(1));
         assert_eq!(read(&cache, &up).await, Ok(1), "fresh");
@@ -157,9 +160,9 @@ mod tests {
         assert_eq!(read(&cache, &up).await, Ok(3), "too old to serve");
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(read(&cache, &down).await, Ok(3), "bridges an outage");
-        assert_eq!(cache.held(&"k"), Some(3), "held, without a look at the store");
+        assert_eq!(cache.get_for_outage(&"k"), Some(3), "held, without a look at the store");
         tokio::time::advance(Duration::from_mins(5)).await;
-        assert_eq!(cache.held(&"k"), None, "too old even for that");
+        assert_eq!(cache.get_for_outage(&"k"), None, "too old even for that");
         assert_eq!(read(&cache, &down).await, Err(()), "but not for ever");
         cache.forget(&"k");
         assert_eq!(read(&cache, &up).await, Ok(4), "forgotten");

@@ -16,11 +16,11 @@ pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// Addresses and ranges of them, such as those of the proxies whose `x-forwarded-for` is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AddressRanges(Vec<Range>);
+pub struct AddressRanges(Vec<AddressRange>);
 
 /// Addresses that begin with the same bits. IPv4 addresses are held as mapped IPv6 ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
+struct AddressRange {
     network: u128,
     prefix: u32,
 }
@@ -42,7 +42,7 @@ impl AddressRanges {
         let mut client = peer.to_canonical();
         while self.contains(client) {
             let Some(hop) = hops.next() else { break };
-            client = read_hop(hop)?.to_canonical();
+            client = parse_hop(hop)?.to_canonical();
         }
         Some(client)
     }
@@ -73,7 +73,7 @@ pub fn holder(address: IpAddr) -> IpAddr {
 }
 
 /// An address with or without a port, in brackets or not.
-fn read_hop(hop: &[u8]) -> Option<IpAddr> {
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
     let with_port = || text.parse().ok().map(|at: std::net::SocketAddr| at.ip());
     let in_brackets = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -93,11 +93,11 @@ impl FromStr for AddressRanges {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
-        all.map(Range::from_str).collect::<Result<_, _>>().map(Self)
+        all.map(AddressRange::from_str).collect::<Result<_, _>>().map(Self)
     }
 }
 
-impl FromStr for Range {
+impl FromStr for AddressRange {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_trusted_proxies_add_is_believed() {
+    fn only_hops_of_trusted_proxies_are_believed() {
         for (trusted, peer, lines, expected) in [
             ("", "192.0.2.1", &["203.0.113.9"][..], "192.0.2.1"),
             ("10.0.0.0/8", "192.0.2.1", &["203.0.113.9"], "192.0.2.1"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn invalid_range_is_refused() {
         for text in ["10.0.0.0/33", "fd00::/129", "proxy.example", "10.0.0.0/", "10.0.0/8", "/8"] {
             assert!(text.parse::<AddressRanges>().is_err(), "{text}");
         }

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 /// Tells the time: the system's, or one that a test sets.
 #[derive(Clone, Default)]
-pub struct Clock(Kind);
+pub struct Clock(ClockKind);
 
 #[derive(Clone, Default)]
-enum Kind {
+enum ClockKind {
     #[default]
     System,
-    Standing(Arc<AtomicI64>),
+    Fixed(Arc<AtomicI64>),
     /// Shows the number at the moment, and goes on as tokio's time does.
     Running(Arc<AtomicI64>, Instant),
 }
@@ -21,37 +21,37 @@ enum Kind {
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self(Kind::System)
+        Self(ClockKind::System)
     }
 
     /// A clock that stands at `at` until [`Clock::advance`] moves it, for every clone of it.
-    pub fn standing(at: Timestamp) -> Self {
-        Self(Kind::Standing(Arc::new(AtomicI64::new(at.as_millisecond()))))
+    pub fn fixed_at(at: Timestamp) -> Self {
+        Self(ClockKind::Fixed(Arc::new(AtomicI64::new(at.as_millisecond()))))
     }
 
     /// A clock that shows `at` now and goes as tokio's time goes, which a test may have paused;
     /// [`Clock::advance`] makes it jump.
     pub fn running(at: Timestamp) -> Self {
-        Self(Kind::Running(Arc::new(AtomicI64::new(at.as_millisecond())), Instant::now()))
+        Self(ClockKind::Running(Arc::new(AtomicI64::new(at.as_millisecond())), Instant::now()))
     }
 
     /// Now, in whole milliseconds.
     pub fn now(&self) -> Timestamp {
         let millis = match &self.0 {
-            Kind::Standing(set) => set.load(Ordering::SeqCst),
-            Kind::Running(set, since) => {
+            ClockKind::Fixed(set) => set.load(Ordering::SeqCst),
+            ClockKind::Running(set, since) => {
                 let passed = i64::try_from(since.elapsed().as_millis()).unwrap_or_default();
                 set.load(Ordering::SeqCst).saturating_add(passed)
             }
             #[expect(clippy::disallowed_methods, reason = "this is the door")]
-            Kind::System => Timestamp::now().as_millisecond(),
+            ClockKind::System => Timestamp::now().as_millisecond(),
         };
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Moves a clock that a test has set; the system's clock stays as it is.
     pub fn advance(&self, by: SignedDuration) {
-        if let Kind::Standing(set) | Kind::Running(set, _) = &self.0 {
+        if let ClockKind::Fixed(set) | ClockKind::Running(set, _) = &self.0 {
             set.fetch_add(i64::try_from(by.as_millis()).unwrap_or_default(), Ordering::SeqCst);
         }
     }

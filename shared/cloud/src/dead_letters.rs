@@ -2,9 +2,9 @@
 //!
 //! What makes a message a usage record is `domain::record`'s business.
 
-use crate::aws::Aws;
-use crate::queue::{UsageQueue, depth};
-use crate::settings::Resources;
+use crate::aws::AwsClients;
+use crate::settings::ResourceNames;
+use crate::usage_queue::{UsageQueue, depth};
 use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use baton_domain::record::UsageRecord;
@@ -41,7 +41,7 @@ pub struct DeadLetterError(String);
 
 impl DeadLetters {
     /// The queues that `resources` name, if they name one for dead letters. No I/O.
-    pub fn of(aws: &Aws, resources: &Resources) -> Option<Self> {
+    pub fn from_resources(aws: &AwsClients, resources: &ResourceNames) -> Option<Self> {
         let (queue, url) = (&resources.usage_queue_url, &resources.dead_letter_queue_url);
         let queue = UsageQueue::new(aws, queue);
         (!url.is_empty()).then(|| Self { sqs: aws.sqs.clone(), url: url.clone(), queue })
@@ -55,7 +55,7 @@ impl DeadLetters {
     /// Some of them, ten at most. They stay where they are.
     pub async fn peek(&self) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let messages = self.receive(RECEIVE_MAX, 0).await?;
-        Ok(messages.into_iter().map(DeadLetter::of).collect())
+        Ok(messages.into_iter().map(DeadLetter::from_message).collect())
     }
 
     /// Sends up to `most` of them back to the queue that they came from; returns how many were.
@@ -104,7 +104,7 @@ impl DeadLetters {
 }
 
 impl DeadLetter {
-    fn of(message: Message) -> Self {
+    fn from_message(message: Message) -> Self {
         let sent = message.attributes.as_ref();
         let sent = sent.and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
         Self {

@@ -19,21 +19,21 @@ pub struct LogMetrics {
 
 impl LogMetrics {
     /// As the settings say.
-    pub fn of(settings: &Settings) -> Self {
+    pub fn from_settings(settings: &Settings) -> Self {
         Self { stack: settings.stack.clone() }
     }
 
     /// Tells a number of things.
     pub fn count(&self, at: Timestamp, metric: LogMetric, count: u64) {
-        self.tell(at, metric, &count.to_string());
+        self.write_metric(at, metric, &count.to_string());
     }
 
     /// Tells an amount, digit by digit.
     pub fn usd(&self, at: Timestamp, metric: LogMetric, amount: PicoUsd) {
-        self.tell(at, metric, &amount.to_string());
+        self.write_metric(at, metric, &amount.to_string());
     }
 
-    fn tell(&self, at: Timestamp, metric: LogMetric, number: &str) {
+    fn write_metric(&self, at: Timestamp, metric: LogMetric, number: &str) {
         let Some(stack) = &self.stack else { return };
         let Some(line) = line(stack, at, metric, number) else { return };
         // A log that takes no more lines has no place for this complaint either.

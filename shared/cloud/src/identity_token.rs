@@ -22,7 +22,7 @@ pub struct IdentityTokens {
 
 /// Why no token is read. It tells nothing of the files that exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoIdentityToken {
+pub enum IdentityTokenError {
     /// No folder is configured.
     #[error(
         "identity tokens are not read from files here: BATON_IDENTITY_TOKEN_DIR names no folder; \
@@ -45,7 +45,7 @@ pub enum NoIdentityToken {
 
 impl IdentityTokens {
     /// Reads files of this folder, or none.
-    pub fn within(folder: Option<PathBuf>) -> Self {
+    pub fn in_folder(folder: Option<PathBuf>) -> Self {
         Self { folder }
     }
 
@@ -53,11 +53,11 @@ impl IdentityTokens {
     ///
     /// # Errors
     /// The reason why not.
-    pub fn check(&self, path: &str) -> Result<(), NoIdentityToken> {
-        let whole = self.whole(path)?;
-        match self.located(&whole) {
-            Err(Missing::NotThere) | Ok(_) => Ok(()),
-            Err(Missing::Refused(why)) => Err(why),
+    pub fn check(&self, path: &str) -> Result<(), IdentityTokenError> {
+        let whole = self.full_path(path)?;
+        match self.resolve_path(&whole) {
+            Err(LocateError::NotFound) | Ok(_) => Ok(()),
+            Err(LocateError::Refused(why)) => Err(why),
         }
     }
 
@@ -65,69 +65,70 @@ impl IdentityTokens {
     ///
     /// # Errors
     /// The reason why not.
-    pub async fn read(&self, path: &str) -> Result<Secret, NoIdentityToken> {
-        let whole = self.whole(path)?;
+    pub async fn read(&self, path: &str) -> Result<Secret, IdentityTokenError> {
+        let whole = self.full_path(path)?;
         let tokens = self.clone();
-        let reading = tokio::task::spawn_blocking(move || tokens.read_now(&whole));
+        let reading = tokio::task::spawn_blocking(move || tokens.read_token_blocking(&whole));
         match tokio::time::timeout(PATIENCE, reading).await {
             Ok(Ok(read)) => read,
-            _ => Err(NoIdentityToken::Unreadable),
+            _ => Err(IdentityTokenError::Unreadable),
         }
     }
 
-    fn read_now(&self, whole: &Path) -> Result<Secret, NoIdentityToken> {
-        let unreadable = |_| NoIdentityToken::Unreadable;
-        let real = self.located(whole).map_err(|missing| match missing {
-            Missing::NotThere => NoIdentityToken::Unreadable,
-            Missing::Refused(why) => why,
+    fn read_token_blocking(&self, whole: &Path) -> Result<Secret, IdentityTokenError> {
+        let unreadable = |_| IdentityTokenError::Unreadable;
+        let real = self.resolve_path(whole).map_err(|missing| match missing {
+            LocateError::NotFound => IdentityTokenError::Unreadable,
+            LocateError::Refused(why) => why,
         })?;
         let file = std::fs::File::open(real).map_err(unreadable)?;
         // It may have been replaced between the two looks.
         if !file.metadata().is_ok_and(|found| found.is_file()) {
-            return Err(NoIdentityToken::Unreadable);
+            return Err(IdentityTokenError::Unreadable);
         }
         let mut text = String::new();
         let bytes_max = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
         file.take(bytes_max.saturating_add(1)).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() > BYTES_MAX {
-            return Err(NoIdentityToken::Unreadable);
+            return Err(IdentityTokenError::Unreadable);
         }
         Ok(Secret::new(text))
     }
 
     /// The whole path as it is written; a relative one is below the folder.
-    fn whole(&self, path: &str) -> Result<PathBuf, NoIdentityToken> {
-        let folder = self.folder.as_ref().ok_or(NoIdentityToken::NoFolder)?;
+    fn full_path(&self, path: &str) -> Result<PathBuf, IdentityTokenError> {
+        let folder = self.folder.as_ref().ok_or(IdentityTokenError::NoFolder)?;
         let whole = folder.join(path);
         let is_odd = |part: Component<'_>| matches!(part, Component::ParentDir);
         let is_inside = whole.starts_with(folder) && whole != *folder;
         if path.contains('\0') || !is_inside || Path::new(path).components().any(is_odd) {
-            return Err(NoIdentityToken::Elsewhere);
+            return Err(IdentityTokenError::Elsewhere);
         }
         Ok(whole)
     }
 
     /// The file itself, behind all symbolic links, if it is a regular one and inside the folder.
-    fn located(&self, whole: &Path) -> Result<PathBuf, Missing> {
-        let folder = self.folder.as_ref().ok_or(Missing::Refused(NoIdentityToken::NoFolder))?;
-        let not_there = |_| Missing::NotThere;
+    fn resolve_path(&self, whole: &Path) -> Result<PathBuf, LocateError> {
+        let folder =
+            self.folder.as_ref().ok_or(LocateError::Refused(IdentityTokenError::NoFolder))?;
+        let not_there = |_| LocateError::NotFound;
         let folder = folder.canonicalize().map_err(not_there)?;
         let real = whole.canonicalize().map_err(not_there)?;
         if !real.starts_with(&folder) {
-            return Err(Missing::Refused(NoIdentityToken::Elsewhere));
+            return Err(LocateError::Refused(IdentityTokenError::Elsewhere));
         }
         let found = real.metadata().map_err(not_there)?;
         if !found.is_file() || usize::try_from(found.len()).is_ok_and(|len| len > BYTES_MAX) {
-            return Err(Missing::Refused(NoIdentityToken::Unreadable));
+            return Err(LocateError::Refused(IdentityTokenError::Unreadable));
         }
         Ok(real)
     }
 }
 
 /// Why a file is not located.
-enum Missing {
-    NotThere,
-    Refused(NoIdentityToken),
+enum LocateError {
+    NotFound,
+    Refused(IdentityTokenError),
 }
 
 #[cfg(test)]
@@ -151,7 +152,7 @@ mod tests {
         std::os::unix::fs::symlink(home.path().join("outside"), folder.join("leads-out")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", folder.join("zero")).unwrap();
         std::os::unix::fs::symlink("loop", folder.join("loop")).unwrap();
-        let tokens = IdentityTokens::within(Some(folder.clone()));
+        let tokens = IdentityTokens::in_folder(Some(folder.clone()));
         for path in ["token", "full", "..data/real"] {
             assert_eq!(tokens.check(path), Ok(()), "{path}");
             assert!(tokens.read(path).await.is_ok(), "{path}");
@@ -173,31 +174,43 @@ mod tests {
             &home.path().join("outside").display().to_string(),
             &format!("{}/../outside", folder.display()),
         ] {
-            assert_eq!(tokens.check(path), Err(NoIdentityToken::Elsewhere), "{path}");
-            assert_eq!(tokens.read(path).await.err(), Some(NoIdentityToken::Elsewhere), "{path}");
+            assert_eq!(tokens.check(path), Err(IdentityTokenError::Elsewhere), "{path}");
+            assert_eq!(
+                tokens.read(path).await.err(),
+                Some(IdentityTokenError::Elsewhere),
+                "{path}"
+            );
         }
         for path in ["folder", "huge"] {
-            assert_eq!(tokens.check(path), Err(NoIdentityToken::Unreadable), "{path}");
-            assert_eq!(tokens.read(path).await.err(), Some(NoIdentityToken::Unreadable), "{path}");
+            assert_eq!(tokens.check(path), Err(IdentityTokenError::Unreadable), "{path}");
+            assert_eq!(
+                tokens.read(path).await.err(),
+                Some(IdentityTokenError::Unreadable),
+                "{path}"
+            );
         }
         // One that comes later may be named; what is read until then says nothing of it.
         for path in ["later", "loop", "binary"] {
             assert_eq!(tokens.check(path), Ok(()), "{path}");
-            assert_eq!(tokens.read(path).await.err(), Some(NoIdentityToken::Unreadable), "{path}");
+            assert_eq!(
+                tokens.read(path).await.err(),
+                Some(IdentityTokenError::Unreadable),
+                "{path}"
+            );
         }
         let none = IdentityTokens::default();
-        assert_eq!(none.check("token"), Err(NoIdentityToken::NoFolder));
-        assert_eq!(none.read(&whole).await.err(), Some(NoIdentityToken::NoFolder));
+        assert_eq!(none.check("token"), Err(IdentityTokenError::NoFolder));
+        assert_eq!(none.read(&whole).await.err(), Some(IdentityTokenError::NoFolder));
     }
 
     #[tokio::test]
-    async fn a_pipe_holds_nobody_up() {
+    async fn named_pipe_does_not_block_reading() {
         let home = tempfile::tempdir().unwrap();
         let pipe = home.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.is_ok_and(|status| status.success()));
-        let tokens = IdentityTokens::within(Some(home.path().to_owned()));
-        assert_eq!(tokens.check("pipe"), Err(NoIdentityToken::Unreadable));
-        assert_eq!(tokens.read("pipe").await.err(), Some(NoIdentityToken::Unreadable));
+        let tokens = IdentityTokens::in_folder(Some(home.path().to_owned()));
+        assert_eq!(tokens.check("pipe"), Err(IdentityTokenError::Unreadable));
+        assert_eq!(tokens.read("pipe").await.err(), Some(IdentityTokenError::Unreadable));
     }
 }

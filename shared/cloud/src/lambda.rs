@@ -150,7 +150,7 @@ where
     let prelude =
         [Bytes::from(serde_json::to_vec(&prelude(head))?), Bytes::from_static(PRELUDE_END)];
     let prelude = stream::iter(prelude.map(|bytes| Ok(Frame::data(bytes))));
-    let body = StreamBody::new(prelude.chain(until_broken(body)));
+    let body = StreamBody::new(prelude.chain(frames_with_error_trailers(body)));
     let request = Request::post(format!("/2018-06-01/runtime/invocation/{request_id}/response"))
         .header(TRANSFER_ENCODING, "chunked")
         .header(RESPONSE_MODE, "streaming")
@@ -172,7 +172,9 @@ fn prelude(head: http::response::Parts) -> MetadataPrelude {
 }
 
 /// The pieces of a body; after a failure come the trailers that tell of it, and the end.
-fn until_broken<B>(body: B) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send
+fn frames_with_error_trailers<B>(
+    body: B,
+) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send
 where
     B: http_body::Body<Data: Into<Bytes> + Send> + Unpin + Send + 'static,
     B::Error: Display + Send,
@@ -185,14 +187,14 @@ where
             Ok(frame) => Some((Ok(frame.map_data(Into::into)), Some(body))),
             Err(error) => {
                 tracing::warn!("an answer ends broken: {error}");
-                Some((Ok(Frame::trailers(broken(&error.to_string()))), None))
+                Some((Ok(Frame::trailers(error_trailers(&error.to_string()))), None))
             }
         }
     })
 }
 
 /// The trailers of an answer that did not come to its end.
-fn broken(why: &str) -> HeaderMap {
+fn error_trailers(why: &str) -> HeaderMap {
     let words = json!({ "errorType": "Function.AnswerBroke", "errorMessage": why });
     let encoded = HeaderValue::from_str(&BASE64_STANDARD.encode(words.to_string())).ok();
     let kind = (ERROR_TYPE, HeaderValue::from_static("Function.AnswerBroke"));
@@ -206,7 +208,8 @@ mod tests {
     /// What a body sends: its bytes, and the type of error in its trailers.
     async fn sent(pieces: Vec<Result<Bytes, &'static str>>) -> (Bytes, Option<String>) {
         let pieces = stream::iter(pieces).map(|piece| piece.map(Frame::data));
-        let mut body = Box::pin(StreamBody::new(until_broken(StreamBody::new(pieces))));
+        let mut body =
+            Box::pin(StreamBody::new(frames_with_error_trailers(StreamBody::new(pieces))));
         let (mut bytes, mut kind) = (Vec::new(), None);
         while let Some(Ok(frame)) = body.frame().await {
             match frame.into_data() {

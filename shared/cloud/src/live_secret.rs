@@ -7,7 +7,7 @@
 //! Lambda is frozen between requests, so a request that finds a value too old reads it anew. While
 //! it does, and where Secrets Manager fails, the value that is known stays good.
 
-use crate::aws::Aws;
+use crate::aws::AwsClients;
 use crate::settings::{SecretSetting, Settings};
 use crate::store::{Store, StoreError};
 use aws_lc_rs::hmac;
@@ -31,28 +31,28 @@ const PREVIOUS: &str = "AWSPREVIOUS";
     "the secret {id} cannot be read from AWS Secrets Manager: {why}; check that it exists and that \
      the function's role may call secretsmanager:GetSecretValue on it"
 )]
-pub struct Unreadable {
+pub struct UnreadableSecret {
     id: String,
     why: String,
 }
 
 /// Why the pepper is not known.
 #[derive(Debug, thiserror::Error)]
-pub enum NoSecret {
+pub enum PepperError {
     /// Secrets Manager failed.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    Unreadable(#[from] UnreadableSecret),
     /// The store failed, which keeps it where nothing else is set.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// The values of a secret that are good at this moment.
-pub struct Values {
+pub struct SecretValues {
     all: Vec<(Secret, hmac::Key)>,
 }
 
-impl Values {
+impl SecretValues {
     fn new(texts: impl IntoIterator<Item = Secret>) -> Self {
         let key = |text: &Secret| hmac::Key::new(hmac::HMAC_SHA256, text.expose().as_bytes());
         let all = texts.into_iter().map(|text| (text.clone(), key(&text))).collect();
@@ -77,15 +77,15 @@ impl Values {
 
 /// A secret, with the values that are good now. Cloning shares them.
 #[derive(Clone)]
-pub struct LiveSecret(Arc<Inner>);
+pub struct LiveSecret(Arc<LiveSecretInner>);
 
-struct Inner {
-    values: RwLock<Arc<Values>>,
-    source: Option<Source>,
+struct LiveSecretInner {
+    values: RwLock<Arc<SecretValues>>,
+    source: Option<SecretSource>,
 }
 
 /// Where values are read anew.
-struct Source {
+struct SecretSource {
     client: aws_sdk_secretsmanager::Client,
     id: String,
     keeps_previous: bool,
@@ -97,25 +97,29 @@ struct Source {
 impl From<&Secret> for LiveSecret {
     /// A secret that stays as it is.
     fn from(text: &Secret) -> Self {
-        let values = RwLock::new(Arc::new(Values::new([text.clone()])));
-        Self(Arc::new(Inner { values, source: None }))
+        let values = RwLock::new(Arc::new(SecretValues::new([text.clone()])));
+        Self(Arc::new(LiveSecretInner { values, source: None }))
     }
 }
 
 impl LiveSecret {
     /// The secret of this `setting`, if it is set. No I/O: what is in Secrets Manager is read at the
     /// first [`refresh`](Self::refresh).
-    pub fn of(aws: &Aws, settings: &Settings, setting: &SecretSetting) -> Option<Self> {
+    pub fn from_setting(
+        aws: &AwsClients,
+        settings: &Settings,
+        setting: &SecretSetting,
+    ) -> Option<Self> {
         let Some(id) = &setting.arn else { return setting.text.as_ref().map(Self::from) };
-        let source = Source {
+        let source = SecretSource {
             client: aws_sdk_secretsmanager::Client::new(&aws.config),
             id: id.clone(),
             keeps_previous: setting.keeps_previous,
             life: settings.secret_life,
             due: tokio::sync::Mutex::default(),
         };
-        let values = RwLock::new(Arc::new(Values::new([])));
-        Some(Self(Arc::new(Inner { values, source: Some(source) })))
+        let values = RwLock::new(Arc::new(SecretValues::new([])));
+        Some(Self(Arc::new(LiveSecretInner { values, source: Some(source) })))
     }
 
     /// The pepper that key secrets are hashed under, read for the first time: what is set, else
@@ -123,8 +127,12 @@ impl LiveSecret {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn pepper(aws: &Aws, settings: &Settings, store: &Store) -> Result<Self, NoSecret> {
-        match Self::of(aws, settings, &settings.pepper_setting()) {
+    pub async fn pepper(
+        aws: &AwsClients,
+        settings: &Settings,
+        store: &Store,
+    ) -> Result<Self, PepperError> {
+        match Self::from_setting(aws, settings, &settings.pepper_setting()) {
             Some(pepper) => {
                 pepper.refresh().await?;
                 Ok(pepper)
@@ -134,7 +142,7 @@ impl LiveSecret {
     }
 
     /// What is good now.
-    pub fn values(&self) -> Arc<Values> {
+    pub fn values(&self) -> Arc<SecretValues> {
         Arc::clone(&self.0.values.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -143,7 +151,7 @@ impl LiveSecret {
     ///
     /// # Errors
     /// When nothing is known yet and it cannot be read.
-    pub async fn refresh(&self) -> Result<(), Unreadable> {
+    pub async fn refresh(&self) -> Result<(), UnreadableSecret> {
         let Some(source) = &self.0.source else { return Ok(()) };
         let is_known = self.values().current().is_some();
         let mut due = match source.due.try_lock() {
@@ -171,11 +179,11 @@ impl LiveSecret {
     }
 }
 
-impl Source {
+impl SecretSource {
     /// The current value, and the one before it where that is to stay good. A value may have
     /// several lines, of which each counts.
-    async fn read(&self) -> Result<Values, Unreadable> {
-        let unreadable = |why: String| Unreadable { id: self.id.clone(), why };
+    async fn read(&self) -> Result<SecretValues, UnreadableSecret> {
+        let unreadable = |why: String| UnreadableSecret { id: self.id.clone(), why };
         let current = self.read_stage(CURRENT).await?;
         let current = current.ok_or_else(|| unreadable("it has no value".to_owned()))?;
         let previous = if self.keeps_previous { self.read_stage(PREVIOUS).await? } else { None };
@@ -184,17 +192,17 @@ impl Source {
         if lines.is_empty() {
             return Err(unreadable("its value is empty".to_owned()));
         }
-        Ok(Values::new(lines))
+        Ok(SecretValues::new(lines))
     }
 
-    async fn read_stage(&self, stage: &str) -> Result<Option<Secret>, Unreadable> {
+    async fn read_stage(&self, stage: &str) -> Result<Option<Secret>, UnreadableSecret> {
         let call = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
         match call.send().await {
             Ok(answer) => Ok(answer.secret_string.map(Secret::new)),
             Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
             Err(error) => {
                 let why = DisplayErrorContext(&error).to_string();
-                Err(Unreadable { id: self.id.clone(), why })
+                Err(UnreadableSecret { id: self.id.clone(), why })
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::live_secret::LiveSecret;
 use crate::settings::OpenIdSettings;
-use crate::upstream::{Address, Upstream, check_url};
+use crate::upstream::{UpstreamAddress, UpstreamClient, check_url};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_domain::secret::Secret;
@@ -29,20 +29,20 @@ const FRESH: SignedDuration = SignedDuration::from_mins(60);
 const KEYS_ANEW: SignedDuration = SignedDuration::from_secs(10);
 
 /// An OpenID provider.
-pub struct OpenId {
+pub struct OpenIdClient {
     /// Who it is and who we are.
     pub settings: OpenIdSettings,
     /// What proves who we are; a public client has none.
     secret: Option<LiveSecret>,
-    upstream: Upstream,
+    upstream: UpstreamClient,
     allow_private: bool,
-    known: Mutex<Option<Arc<Known>>>,
+    known: Mutex<Option<Arc<CachedProvider>>>,
 }
 
 /// What it has said of itself.
-pub struct Known {
+pub struct CachedProvider {
     /// Its description.
-    pub provider: Provider,
+    pub provider: ProviderMetadata,
     /// The keys that it signs with: JWKs (RFC 7517), as they came.
     pub keys: Vec<Value>,
     at: Timestamp,
@@ -50,7 +50,7 @@ pub struct Known {
 
 /// What is read of a provider's description (OpenID Connect Discovery 1.0, §3; RFC 9207).
 #[derive(Deserialize)]
-pub struct Provider {
+pub struct ProviderMetadata {
     issuer: String,
     /// Where the browser is sent to.
     pub authorization_endpoint: String,
@@ -65,19 +65,19 @@ pub struct Provider {
 
 /// What a code was good for.
 #[derive(Deserialize)]
-pub struct Redeemed {
+pub struct RedeemedCode {
     /// Who has signed in, as the provider signs it.
     pub id_token: Secret,
     access_token: Option<Secret>,
 }
 
 #[derive(Deserialize)]
-struct Keys {
+struct JwksDocument {
     keys: Vec<Value>,
 }
 
 /// What an authorization code is redeemed with (RFC 6749 §4.1.3, RFC 7636 §4.5).
-pub struct Grant<'a> {
+pub struct CodeGrant<'a> {
     /// The code.
     pub code: &'a str,
     /// The verifier whose hash went ahead.
@@ -89,33 +89,36 @@ pub struct Grant<'a> {
 /// The provider did not do its part. A sentence for the log; no secret is in it.
 #[derive(Debug, thiserror::Error)]
 #[error("the identity provider: {0}")]
-pub struct Unhelpful(String);
+pub struct OpenIdError(String);
 
-impl OpenId {
+impl OpenIdClient {
     /// A provider that is reached as upstreams are, with the same rules for addresses. No I/O.
     pub fn new(
         (settings, secret): (OpenIdSettings, Option<LiveSecret>),
-        upstream: Upstream,
+        upstream: UpstreamClient,
         allow_private: bool,
     ) -> Self {
         Self { settings, secret, upstream, allow_private, known: Mutex::default() }
     }
 
     /// What it says of itself, from memory where that is good at `now`.
-    pub async fn known(&self, now: Timestamp) -> Result<Arc<Known>, Unhelpful> {
-        self.known_for(FRESH, now).await
+    pub async fn load_provider(&self, now: Timestamp) -> Result<Arc<CachedProvider>, OpenIdError> {
+        self.load_provider_for(FRESH, now).await
     }
 
     /// The same after it has signed with a key that is not among its keys.
-    pub async fn known_anew(&self, now: Timestamp) -> Result<Arc<Known>, Unhelpful> {
-        self.known_for(KEYS_ANEW, now).await
+    pub async fn reload_provider(
+        &self,
+        now: Timestamp,
+    ) -> Result<Arc<CachedProvider>, OpenIdError> {
+        self.load_provider_for(KEYS_ANEW, now).await
     }
 
-    async fn known_for(
+    async fn load_provider_for(
         &self,
         time: SignedDuration,
         now: Timestamp,
-    ) -> Result<Arc<Known>, Unhelpful> {
+    ) -> Result<Arc<CachedProvider>, OpenIdError> {
         // Held while it is asked, so that many visitors ask once.
         let mut known = self.known.lock().await;
         if let Some(known) = known.as_ref().filter(|it| now.duration_since(it.at) < time) {
@@ -126,36 +129,41 @@ impl OpenId {
         Ok(fresh)
     }
 
-    async fn discover(&self, now: Timestamp) -> Result<Known, Unhelpful> {
+    async fn discover(&self, now: Timestamp) -> Result<CachedProvider, OpenIdError> {
         let issuer = &self.settings.issuer;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let provider: Provider = self.ask(Method::GET, &url, HeaderMap::new(), None).await?;
+        let provider: ProviderMetadata =
+            self.send_request(Method::GET, &url, HeaderMap::new(), None).await?;
         if provider.issuer != *issuer {
-            return Err(Unhelpful(format!(
+            return Err(OpenIdError(format!(
                 "it calls itself {}, BATON_OIDC_ISSUER calls it {issuer}",
                 provider.issuer
             )));
         }
-        check_url(&provider.authorization_endpoint, self.allow_private).map_err(Unhelpful)?;
-        let Keys { keys } =
-            self.ask(Method::GET, &provider.jwks_uri, HeaderMap::new(), None).await?;
-        Ok(Known { provider, keys, at: now })
+        check_url(&provider.authorization_endpoint, self.allow_private).map_err(OpenIdError)?;
+        let JwksDocument { keys } =
+            self.send_request(Method::GET, &provider.jwks_uri, HeaderMap::new(), None).await?;
+        Ok(CachedProvider { provider, keys, at: now })
     }
 
     /// Redeems a code.
-    pub async fn redeem(&self, known: &Known, grant: &Grant<'_>) -> Result<Redeemed, Unhelpful> {
+    pub async fn redeem(
+        &self,
+        known: &CachedProvider,
+        grant: &CodeGrant<'_>,
+    ) -> Result<RedeemedCode, OpenIdError> {
         if let Some(secret) = &self.secret {
-            secret.refresh().await.map_err(|error| Unhelpful(error.to_string()))?;
+            secret.refresh().await.map_err(|error| OpenIdError(error.to_string()))?;
         }
         let (headers, form) = self.redemption(known, grant)?;
-        self.ask(Method::POST, &known.provider.token_endpoint, headers, Some(form)).await
+        self.send_request(Method::POST, &known.provider.token_endpoint, headers, Some(form)).await
     }
 
     fn redemption(
         &self,
-        known: &Known,
-        grant: &Grant<'_>,
-    ) -> Result<(HeaderMap, String), Unhelpful> {
+        known: &CachedProvider,
+        grant: &CodeGrant<'_>,
+    ) -> Result<(HeaderMap, String), OpenIdError> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code").append_pair("code", grant.code);
         form.append_pair("redirect_uri", grant.redirect_uri);
@@ -178,42 +186,43 @@ impl OpenId {
 
     /// What it tells of the person beside the id token, for providers that keep those small
     /// (OpenID Connect Core 1.0, §5.3).
-    pub async fn more(
+    pub async fn fetch_userinfo(
         &self,
-        known: &Known,
-        redeemed: &Redeemed,
-    ) -> Result<Map<String, Value>, Unhelpful> {
+        known: &CachedProvider,
+        redeemed: &RedeemedCode,
+    ) -> Result<Map<String, Value>, OpenIdError> {
         let (Some(url), Some(token)) = (&known.provider.userinfo_endpoint, &redeemed.access_token)
         else {
             return Ok(Map::new());
         };
         let headers = HeaderMap::from_iter([(AUTHORIZATION, secret_header("Bearer", token)?)]);
-        self.ask(Method::GET, url, headers, None).await
+        self.send_request(Method::GET, url, headers, None).await
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn send_request<T: DeserializeOwned>(
         &self,
         method: Method,
         url: &str,
         mut headers: HeaderMap,
         form: Option<String>,
-    ) -> Result<T, Unhelpful> {
+    ) -> Result<T, OpenIdError> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let body = form.map(Bytes::from).unwrap_or_default();
         let call = async {
-            let answer = self.upstream.call(method, &Address::from(url), headers, body).await;
-            let answer = answer.map_err(|error| Unhelpful(format!("{url}: {error}")))?;
+            let answer =
+                self.upstream.call(method, &UpstreamAddress::from(url), headers, body).await;
+            let answer = answer.map_err(|error| OpenIdError(format!("{url}: {error}")))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| Unhelpful(format!("{url}: its answer broke off")))?;
-            read(url, head.status.as_u16(), &body.to_bytes())
+            let body = body.map_err(|_| OpenIdError(format!("{url}: its answer broke off")))?;
+            parse_answer(url, head.status.as_u16(), &body.to_bytes())
         };
-        let late = || Err(Unhelpful(format!("{url}: no answer in time")));
+        let late = || Err(OpenIdError(format!("{url}: no answer in time")));
         tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
     }
 }
 
-impl Provider {
+impl ProviderMetadata {
     /// Whether the client's secret goes into a header: what holds where nothing is said, too.
     fn takes_basic(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_ref();
@@ -222,26 +231,30 @@ impl Provider {
 }
 
 /// RFC 6749 §2.3.1: both parts are form-encoded first.
-fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, Unhelpful> {
+fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
     let part = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let both = format!("{}:{}", part(client_id), part(secret.expose()));
     secret_header("Basic", &Secret::new(BASE64_STANDARD.encode(both)))
 }
 
-fn secret_header(scheme: &str, secret: &Secret) -> Result<HeaderValue, Unhelpful> {
+fn secret_header(scheme: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
     let value = HeaderValue::from_str(&format!("{scheme} {}", secret.expose()));
-    let mut value = value.map_err(|_| Unhelpful("its token is no header value".to_owned()))?;
+    let mut value = value.map_err(|_| OpenIdError("its token is no header value".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// Of an error only its code is told: descriptions may hold anything, as may what does not parse.
-fn read<T: DeserializeOwned>(url: &str, status: u16, body: &[u8]) -> Result<T, Unhelpful> {
+fn parse_answer<T: DeserializeOwned>(
+    url: &str,
+    status: u16,
+    body: &[u8],
+) -> Result<T, OpenIdError> {
     if !(200..300).contains(&status) {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let code: String = body["error"].as_str().unwrap_or_default().chars().take(60).collect();
-        return Err(Unhelpful(format!("{url} answers {status} {}", code.escape_default())));
+        return Err(OpenIdError(format!("{url} answers {status} {}", code.escape_default())));
     }
     serde_json::from_slice(body)
-        .map_err(|_| Unhelpful(format!("{url} does not answer what it should")))
+        .map_err(|_| OpenIdError(format!("{url} does not answer what it should")))
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Names of the deployed resources, as `template.yaml` passes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Resources {
+pub struct ResourceNames {
     /// Table of keys, groups, accounts, users, prices.
     pub config_table: String,
     /// Table of limits, health, leases, pending events.
@@ -34,7 +34,7 @@ pub struct Resources {
     pub data_key_id: String,
 }
 
-impl Resources {
+impl ResourceNames {
     /// As `baton up --only-stores` names them, which are the template's logical names.
     pub fn local() -> Self {
         let queue = |name: &str| format!("http://127.0.0.1/000000000000/{name}");
@@ -72,7 +72,7 @@ impl FromStr for LogFormat {
 
 /// How long the relay waits for what (design §3.5).
 #[derive(Debug, Clone, Copy)]
-pub struct Timers {
+pub struct RelayTimeouts {
     /// For a connection to the upstream.
     pub connect: Duration,
     /// For the first byte of its answer's body.
@@ -89,14 +89,14 @@ pub struct Timers {
 
 /// What becomes of a limited request while its limits cannot be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnOutage {
+pub enum OutagePolicy {
     /// It goes on.
     Open,
     /// It is refused.
     Closed,
 }
 
-impl FromStr for OnOutage {
+impl FromStr for OutagePolicy {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -110,11 +110,11 @@ impl FromStr for OnOutage {
 
 /// The same by the kind of the limit.
 #[derive(Debug, Clone, Copy)]
-pub struct LimitsOnOutage {
+pub struct LimitOutagePolicy {
     /// Money.
-    pub money: OnOutage,
+    pub money: OutagePolicy,
     /// Requests per minute, and at the same time.
-    pub rates: OnOutage,
+    pub rates: OutagePolicy,
 }
 
 /// What a key may do of what costs nothing upstream: counts of tokens, lists of models.
@@ -128,7 +128,7 @@ pub struct FreeCallLimits {
 
 /// What is sent to a collector of OpenTelemetry. Where it is, the exporter reads itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Otlp {
+pub struct OtlpSettings {
     /// Counts and times.
     pub metrics: bool,
     /// Spans.
@@ -137,9 +137,9 @@ pub struct Otlp {
 
 /// From how much of an upstream's limit on an account is taken only if no other serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UtilisationMax(pub Option<u32>);
+pub struct UtilizationMax(pub Option<u32>);
 
-impl FromStr for UtilisationMax {
+impl FromStr for UtilizationMax {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -179,7 +179,7 @@ pub struct SecretArns {
 #[derive(Clone)]
 pub struct Settings {
     /// The deployed resources; filled in by the local stack on one machine.
-    pub resources: Resources,
+    pub resources: ResourceNames,
     /// Where the local stores are that stand in for AWS, unless the environment names others.
     pub local_stores: Option<String>,
     /// What key secrets are hashed under. Always there on AWS; on one machine it is in a file.
@@ -204,7 +204,7 @@ pub struct Settings {
     /// Under which name the functions tell metrics in their logs, if at all.
     pub stack: Option<String>,
     /// What is sent to a collector.
-    pub otlp: Otlp,
+    pub otlp: OtlpSettings,
     /// What `/metrics` is read with, besides the admin token.
     pub metrics_token: Option<Secret>,
     /// How log lines look.
@@ -222,13 +222,13 @@ pub struct Settings {
     /// For how many days single usage events are kept.
     pub event_days: u32,
     /// How long to wait for what.
-    pub timers: Timers,
+    pub timers: RelayTimeouts,
     /// How much of each input is taken, and for how long.
     pub bounds: InputBounds,
     /// In percent of the 5-hour or 7-day limit.
-    pub utilisation_max: UtilisationMax,
+    pub utilisation_max: UtilizationMax,
     /// What becomes of limited requests while the store is out of reach.
-    pub limits_on_outage: LimitsOnOutage,
+    pub limits_on_outage: LimitOutagePolicy,
     /// How long a request waits for what others have reserved of a money limit.
     pub limit_wait: Duration,
     /// What each key may do of what is free.
@@ -254,22 +254,22 @@ pub struct Settings {
 /// The environment has bad variables; the message lists them all.
 #[derive(Debug, thiserror::Error)]
 #[error("bad settings:{0} see \"Settings\" in the documentation")]
-pub struct BadSettings(String);
+pub struct SettingsError(String);
 
 impl Settings {
     /// Reads the process's environment.
-    pub fn from_env() -> Result<Self, BadSettings> {
+    pub fn from_env() -> Result<Self, SettingsError> {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
-        Self::read(|name| std::env::var(name).ok())
+        Self::from_lookup(|name| std::env::var(name).ok())
     }
 
     /// Reads variables by `lookup`; an empty one counts as absent.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, BadSettings> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut bad = String::new();
-        let mut source = Source { lookup: &lookup, bad: &mut bad };
+        let mut source = SettingsSource { lookup: &lookup, bad: &mut bad };
         let settings = Self {
             local_stores: local_stores(&source),
-            resources: Resources {
+            resources: ResourceNames {
                 config_table: source.text(&table::CONFIG_TABLE),
                 state_table: source.text(&table::STATE_TABLE),
                 usage_table: source.text(&table::USAGE_TABLE),
@@ -287,21 +287,21 @@ impl Settings {
                 openid_client_secret: source.some_text(&table::OIDC_CLIENT_SECRET_ARN),
             },
             secret_life: source.seconds(&table::SECRET_SECONDS),
-            listen: source.parsed(&table::LISTEN),
-            admin_listen: source.parsed(&table::ADMIN_LISTEN),
-            stores_listen: source.parsed(&table::STORES_LISTEN),
-            data_dir: source.parsed(&table::DATA_DIR),
+            listen: source.parse_or_default(&table::LISTEN),
+            admin_listen: source.parse_or_default(&table::ADMIN_LISTEN),
+            stores_listen: source.parse_or_default(&table::STORES_LISTEN),
+            data_dir: source.parse_or_default(&table::DATA_DIR),
             stack: source.some_text(&table::STACK),
             otlp: source.otlp(),
             metrics_token: source.secret(&table::METRICS_TOKEN),
-            log_format: source.parsed(&table::LOG_FORMAT),
+            log_format: source.parse_or_default(&table::LOG_FORMAT),
             log: source.text(&table::LOG),
             allow_private_upstreams: source.flag(&table::ALLOW_PRIVATE_UPSTREAMS),
             anthropic_base_url: source.text(&table::FIRST_ACCOUNT_BASE_URL),
             anthropic_api_key: source.secret(&table::ANTHROPIC_API_KEY),
-            body_bytes_max: source.parsed(&table::BODY_BYTES_MAX),
-            event_days: source.parsed(&table::EVENT_DAYS),
-            timers: Timers {
+            body_bytes_max: source.parse_or_default(&table::BODY_BYTES_MAX),
+            event_days: source.parse_or_default(&table::EVENT_DAYS),
+            timers: RelayTimeouts {
                 connect: source.seconds(&table::CONNECT_SECONDS),
                 first_byte: source.seconds(&table::FIRST_BYTE_SECONDS),
                 idle: source.seconds(&table::IDLE_SECONDS),
@@ -309,20 +309,20 @@ impl Settings {
                 drain: source.seconds(&table::DRAIN_SECONDS),
                 token: source.seconds(&table::TOKEN_SECONDS),
             },
-            bounds: InputBounds::read(&mut source),
-            utilisation_max: source.parsed(&table::UTILISATION_MAX),
-            limits_on_outage: LimitsOnOutage {
-                money: source.parsed(&table::LIMITS_FAIL_MONEY),
-                rates: source.parsed(&table::LIMITS_FAIL_RATES),
+            bounds: InputBounds::from_source(&mut source),
+            utilisation_max: source.parse_or_default(&table::UTILISATION_MAX),
+            limits_on_outage: LimitOutagePolicy {
+                money: source.parse_or_default(&table::LIMITS_FAIL_MONEY),
+                rates: source.parse_or_default(&table::LIMITS_FAIL_RATES),
             },
             limit_wait: source.seconds(&table::LIMIT_WAIT_SECONDS),
             free_calls: FreeCallLimits {
-                per_minute: source.parsed(&table::FREE_CALLS_PER_MINUTE),
-                concurrency: source.parsed(&table::FREE_CALLS_CONCURRENCY),
+                per_minute: source.parse_or_default(&table::FREE_CALLS_PER_MINUTE),
+                concurrency: source.parse_or_default(&table::FREE_CALLS_CONCURRENCY),
             },
             spend_limit_message: source.some_text(&table::SPEND_LIMIT_MESSAGE),
             reservation_margin: source.seconds(&table::RESERVATION_MARGIN_SECONDS),
-            trusted_proxies: source.parsed(&table::TRUSTED_PROXIES),
+            trusted_proxies: source.parse_or_default(&table::TRUSTED_PROXIES),
             identity_token_dir: source.some_text(&table::IDENTITY_TOKEN_DIR).map(PathBuf::from),
             console_origin: openid::console_origin(&mut source),
             admin_allowed: admin_allowed(&mut source),
@@ -330,9 +330,9 @@ impl Settings {
             openid: openid::read(&mut source),
         };
         if !bad.is_empty() {
-            return Err(BadSettings(bad));
+            return Err(SettingsError(bad));
         }
-        let resources = settings.local_stores.as_ref().map(|_| Resources::local());
+        let resources = settings.local_stores.as_ref().map(|_| ResourceNames::local());
         Ok(Self { resources: resources.unwrap_or(settings.resources), ..settings })
     }
 
@@ -362,7 +362,7 @@ impl Settings {
     }
 
     /// Complains about resources that are not named, for the forms that run against AWS.
-    pub fn require_resources(&self) -> Result<(), BadSettings> {
+    pub fn require_resources(&self) -> Result<(), SettingsError> {
         let named = [
             (table::CONFIG_TABLE.name, &self.resources.config_table),
             (table::STATE_TABLE.name, &self.resources.state_table),
@@ -373,16 +373,16 @@ impl Settings {
         for (name, _) in named.iter().filter(|(_, value)| value.is_empty()) {
             let _infallible = write!(missing, " {name} is not set;");
         }
-        if missing.is_empty() { Ok(()) } else { Err(BadSettings(missing)) }
+        if missing.is_empty() { Ok(()) } else { Err(SettingsError(missing)) }
     }
 }
 
-struct Source<'a> {
+struct SettingsSource<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     bad: &'a mut String,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     fn text(&self, setting: &Setting) -> String {
         self.some_text(setting).unwrap_or_else(|| setting.default.to_owned())
     }
@@ -395,16 +395,16 @@ impl Source<'_> {
         self.some_text(setting).map(Secret::new)
     }
 
-    fn otlp(&self) -> Otlp {
-        Otlp {
-            metrics: self.exports(&table::OTLP_METRICS_ENDPOINT, &table::METRICS_EXPORTER),
-            traces: self.exports(&table::OTLP_TRACES_ENDPOINT, &table::TRACES_EXPORTER),
+    fn otlp(&self) -> OtlpSettings {
+        OtlpSettings {
+            metrics: self.has_exporter(&table::OTLP_METRICS_ENDPOINT, &table::METRICS_EXPORTER),
+            traces: self.has_exporter(&table::OTLP_TRACES_ENDPOINT, &table::TRACES_EXPORTER),
         }
     }
 
     /// Whether the standard variables of OpenTelemetry name a collector for a signal: `endpoint`
     /// and `exporter` are those of the signal.
-    fn exports(&self, endpoint: &Setting, exporter: &Setting) -> bool {
+    fn has_exporter(&self, endpoint: &Setting, exporter: &Setting) -> bool {
         let is = |setting: &Setting, value: &str| {
             self.some_text(setting).is_some_and(|text| text.eq_ignore_ascii_case(value))
         };
@@ -417,39 +417,39 @@ impl Source<'_> {
         match self.text(setting).as_str() {
             "1" | "true" | "yes" => true,
             "0" | "false" | "no" => false,
-            _ => self.complain(setting, "is neither 1 nor 0"),
+            _ => self.add_complaint(setting, "is neither 1 nor 0"),
         }
     }
 
     fn seconds(&mut self, setting: &Setting) -> Duration {
         Duration::from_secs_f64(match self.text(setting).parse::<f64>() {
             Ok(seconds) if (0.0..=1e6).contains(&seconds) => seconds,
-            _ => self.complain(setting, "is not a number of seconds from 0 to 1000000"),
+            _ => self.add_complaint(setting, "is not a number of seconds from 0 to 1000000"),
         })
     }
 
-    fn parsed<T>(&mut self, setting: &Setting) -> T
+    fn parse_or_default<T>(&mut self, setting: &Setting) -> T
     where
-        T: Parseable + FromStr<Err: std::fmt::Display>,
+        T: HasPlaceholder + FromStr<Err: std::fmt::Display>,
     {
         match self.text(setting).parse() {
             Ok(value) => value,
             Err(error) => {
                 let what = T::EXPECTED.map_or_else(|| error.to_string(), str::to_owned);
-                self.complain(setting, &what)
+                self.add_complaint(setting, &what)
             }
         }
     }
 
     /// Notes the complaint and goes on with any value: the settings are not going to be used.
-    fn complain<T: Parseable>(&mut self, setting: &Setting, what: &str) -> T {
+    fn add_complaint<T: HasPlaceholder>(&mut self, setting: &Setting, what: &str) -> T {
         let _infallible = write!(self.bad, " {} {what};", setting.name);
         T::placeholder()
     }
 }
 
 /// A value that a variable may have.
-trait Parseable {
+trait HasPlaceholder {
     /// What is wrong with a text that is no such value, in the words of the person who set it. Without
     /// these words the parser's own say so.
     const EXPECTED: Option<&'static str> = None;
@@ -460,7 +460,7 @@ trait Parseable {
 
 macro_rules! placeholder {
     ($($type:ty, $expected:expr => $value:expr),+ $(,)?) => {
-        $(impl Parseable for $type {
+        $(impl HasPlaceholder for $type {
             const EXPECTED: Option<&'static str> = $expected;
 
             fn placeholder() -> Self {
@@ -477,20 +477,20 @@ placeholder! {
     usize, Some("is not a whole number from 0 on") => 0,
     PathBuf, Some("is not a path") => Self::new(),
     LogFormat, None => Self::Text,
-    OnOutage, None => Self::Closed,
+    OutagePolicy, None => Self::Closed,
     AddressRanges, None => Self::default(),
-    UtilisationMax, None => Self(None),
+    UtilizationMax, None => Self(None),
     SocketAddr, Some("is not an IP address and a port, as 127.0.0.1:8080") => Self::from(([127, 0, 0, 1], 0)),
 }
 
 /// Address ranges; a text without any is a mistake, since it would let nobody in.
-fn admin_allowed(source: &mut Source<'_>) -> Option<AddressRanges> {
+fn admin_allowed(source: &mut SettingsSource<'_>) -> Option<AddressRanges> {
     let text = source.some_text(&table::ADMIN_ALLOWED_CIDRS)?;
     match text.parse::<AddressRanges>() {
         Ok(ranges) if ranges != AddressRanges::default() => Some(ranges),
         _ => {
             let what = "is no list of ranges like 203.0.113.0/24,2001:db8::/32";
-            let _unused: bool = source.complain(&table::ADMIN_ALLOWED_CIDRS, what);
+            let _unused: bool = source.add_complaint(&table::ADMIN_ALLOWED_CIDRS, what);
             None
         }
     }
@@ -498,7 +498,7 @@ fn admin_allowed(source: &mut Source<'_>) -> Option<AddressRanges> {
 
 /// The local stores that `cargo lambda watch` has its functions use. Whoever names tables or an
 /// endpoint means those: cargo-lambda's own settings cannot be overridden from outside.
-fn local_stores(source: &Source<'_>) -> Option<String> {
+fn local_stores(source: &SettingsSource<'_>) -> Option<String> {
     let named = [&table::CONFIG_TABLE, &table::AWS_ENDPOINT_URL];
     let is_named = named.iter().any(|setting| source.some_text(setting).is_some());
     source.some_text(&table::LOCAL_STORES).filter(|_| !is_named)
@@ -508,25 +508,25 @@ fn local_stores(source: &Source<'_>) -> Option<String> {
 const ADMIN_TOKEN_MIN: usize = 16;
 
 /// The admin token, if it is set and not one that is quickly guessed.
-fn admin_token(source: &mut Source<'_>) -> Option<Secret> {
+fn admin_token(source: &mut SettingsSource<'_>) -> Option<Secret> {
     let text = source.some_text(&table::ADMIN_TOKEN)?;
     if text.chars().count() < ADMIN_TOKEN_MIN {
         let what = format!(
             "has fewer than {ADMIN_TOKEN_MIN} characters and can be guessed; \
              `openssl rand -base64 32` makes a good one"
         );
-        let _unused: bool = source.complain(&table::ADMIN_TOKEN, &what);
+        let _unused: bool = source.add_complaint(&table::ADMIN_TOKEN, &what);
     }
     Some(Secret::new(text))
 }
 
 /// An address that clients can be told, without a slash at its end.
-fn relay_url(source: &mut Source<'_>) -> Option<String> {
+fn relay_url(source: &mut SettingsSource<'_>) -> Option<String> {
     let text = source.some_text(&table::RELAY_URL)?;
     let fits = text.starts_with("https://") || text.starts_with("http://");
     if !fits || text.contains(char::is_whitespace) {
         let _unused: bool =
-            source.complain(&table::RELAY_URL, "is no address like https://llm.example.com");
+            source.add_complaint(&table::RELAY_URL, "is no address like https://llm.example.com");
     }
     Some(text.trim_end_matches('/').to_owned())
 }
@@ -535,8 +535,8 @@ fn relay_url(source: &mut Source<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Settings, BadSettings> {
-        Settings::read(|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::from_lookup(|name| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn local_stores_stand_in_where_nothing_else_is_named() {
+    fn local_stores_are_used_when_no_tables_are_named() {
         let local = ("BATON_LOCAL_STORES", "http://127.0.0.1:8000");
         let stores = |variables: &[(&str, &str)]| {
             let settings = read(variables).unwrap_or_else(|bad| panic!("{bad}"));

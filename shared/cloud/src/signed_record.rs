@@ -8,7 +8,7 @@ use crate::vault::Pepper;
 use aws_lc_rs::constant_time;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use baton_domain::record::{Unusable, UsageRecord};
+use baton_domain::record::{RecordError, UsageRecord};
 
 /// The field of the log's line.
 pub const FIELD: &str = "usage_record";
@@ -35,7 +35,7 @@ pub enum NotSigned {
     Signature,
     /// It cannot be stored.
     #[error(transparent)]
-    Unusable(#[from] Unusable),
+    Unusable(#[from] RecordError),
 }
 
 /// The record as one word of ASCII, signed.
@@ -63,7 +63,7 @@ pub fn verify(pepper: &Pepper, text: &str) -> Result<UsageRecord, NotSigned> {
         return Err(NotSigned::Signature);
     }
     let record = String::from_utf8(record).map_err(|_| NotSigned::Form)?;
-    Ok(UsageRecord::read(&record)?)
+    Ok(UsageRecord::parse(&record)?)
 }
 
 fn signed_text(body: &str) -> String {

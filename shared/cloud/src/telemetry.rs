@@ -7,8 +7,8 @@
 
 use crate::settings::LogFormat;
 use crate::signed_record;
-use baton_domain::printable::{escaped, is_plain};
-use baton_domain::relay_key::masked;
+use baton_domain::printable::{escape_text, is_plain};
+use baton_domain::relay_key::mask_keys;
 use std::borrow::Cow;
 use std::fmt::{Debug, Write as _};
 use std::io::{self, IsTerminal as _, Write};
@@ -36,7 +36,7 @@ const BEGINNING_CHARACTERS: usize = 2048;
 /// its message, which may quote what the program was working on.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
-    let log = tracing_subscriber::registry().with(filter).with(FilterFn::new(is_harmless));
+    let log = tracing_subscriber::registry().with(filter).with(FilterFn::new(is_allowed_line));
     let lines = tracing_subscriber::fmt::layer().with_target(false);
     let _already_set = match format {
         LogFormat::Json => {
@@ -60,7 +60,7 @@ pub fn init(format: LogFormat, filter: &str) {
 /// Whether a line may be written, however much the operator wants to see. Libraries write whole
 /// requests and answers at their lower levels: prompts, credentials, and the data key in KMS's
 /// answer.
-fn is_harmless(line: &Metadata<'_>) -> bool {
+fn is_allowed_line(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("baton")
 }
 
@@ -74,12 +74,12 @@ fn write_field(out: &mut impl std::fmt::Write, name: &str, value: &dyn Debug) ->
         return if value.contains(['=', '"']) {
             write!(out, "\"{}\"", quoted(&value))
         } else {
-            out.write_str(&escaped(&value, FIELD_CHARACTERS_MAX))
+            out.write_str(&escape_text(&value, FIELD_CHARACTERS_MAX))
         };
     }
     let is_short = value.len() <= FIELD_CHARACTERS_MAX;
     if is_short && (is_word(&value) || is_quoted(&value)) {
-        write!(out, "{name}={}", escaped(&value, FIELD_CHARACTERS_MAX))
+        write!(out, "{name}={}", escape_text(&value, FIELD_CHARACTERS_MAX))
     } else {
         write!(out, "{name}=\"{}\"", quoted(&value))
     }
@@ -110,7 +110,7 @@ fn is_quoted(value: &str) -> bool {
 /// The inside of a quoted string.
 fn quoted(value: &str) -> String {
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-    escaped(&value, FIELD_CHARACTERS_MAX).into_owned()
+    escape_text(&value, FIELD_CHARACTERS_MAX).into_owned()
 }
 
 /// Where lines in JSON go.
@@ -132,11 +132,11 @@ impl<W: Write> Write for JsonLines<W> {
 /// The line with everything that is not plain as an escape of JSON. Control characters are escaped
 /// already.
 fn safe_json(line: &str) -> Cow<'_, str> {
-    let line = masked(line, "bt_***");
+    let line = mask_keys(line, "bt_***");
     let holds_record =
         line.len() <= signed_record::BYTES_MAX + LINE_BYTES_MAX && line.contains(RECORD_IN_JSON);
     if line.len() > LINE_BYTES_MAX && !holds_record {
-        let beginning = escaped(&line, BEGINNING_CHARACTERS);
+        let beginning = escape_text(&line, BEGINNING_CHARACTERS);
         let message = format!("a line of {} bytes was cut off", line.len());
         let cut = serde_json::json!({ "level": "WARN", "message": message, "line": beginning });
         return Cow::Owned(format!("{cut}\n"));

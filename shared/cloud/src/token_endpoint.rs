@@ -1,15 +1,17 @@
 //! The one door to token endpoints: a grant goes in, a short-lived token comes out, or what became
 //! of the grant. What that means is decided in `domain::token`.
 
-use crate::aws::Aws;
-use crate::identity_token::{self, IdentityTokens, NoIdentityToken};
+use crate::aws::AwsClients;
+use crate::identity_token::{self, IdentityTokenError, IdentityTokens};
 use crate::store::TokenSecrets;
-use crate::upstream::{Address, NoAnswer, Upstream};
+use crate::upstream::{UpstreamAddress, UpstreamCallError, UpstreamClient};
 use aws_sdk_sts::error::DisplayErrorContext;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use baton_domain::secret::{Secret, without_secrets};
-use baton_domain::token::{Assertion, ClientAuth, Exchange, Grant, Miss};
+use baton_domain::upstream_token::{
+    AssertionSource, ClientAuth, ExchangeFailure, TokenExchange, TokenGrant,
+};
 use bytes::Bytes;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -30,13 +32,13 @@ const ASSERTION_SECONDS: i32 = 900;
 /// Asks token endpoints. Cloning is cheap.
 #[derive(Clone)]
 pub struct TokenEndpoint {
-    upstream: Upstream,
+    upstream: UpstreamClient,
     files: IdentityTokens,
     sts: aws_sdk_sts::Client,
 }
 
 /// A token that was had.
-pub struct Issued {
+pub struct IssuedToken {
     /// What goes upstream.
     pub access_token: Secret,
     /// What the next one is had for, if that has changed.
@@ -48,14 +50,14 @@ pub struct Issued {
 /// None was had: what became of the grant, and a sentence for the log. No secret is in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{said}")]
-pub struct NotIssued {
+pub struct TokenRequestError {
     /// What became of the grant.
-    pub miss: Miss,
+    pub miss: ExchangeFailure,
     said: String,
 }
 
 /// An authorization code and what proves that it is ours (RFC 7636).
-pub struct Code {
+pub struct AuthorizationCode {
     /// The code.
     pub code: Secret,
     /// The verifier whose hash went ahead.
@@ -65,14 +67,14 @@ pub struct Code {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     access_token: Secret,
     refresh_token: Option<Secret>,
     expires_in: Option<i64>,
 }
 
 #[derive(Deserialize)]
-struct Trouble {
+struct TokenErrorResponse {
     error: serde_json::Value,
     error_description: Option<String>,
 }
@@ -80,7 +82,7 @@ struct Trouble {
 impl TokenEndpoint {
     /// Reaches endpoints as `upstream` reaches upstreams, with the same rules for addresses.
     /// Identity tokens in files are `files`.
-    pub fn new(aws: &Aws, upstream: Upstream, files: IdentityTokens) -> Self {
+    pub fn new(aws: &AwsClients, upstream: UpstreamClient, files: IdentityTokens) -> Self {
         Self { upstream, files, sts: aws.sts.clone() }
     }
 
@@ -90,57 +92,69 @@ impl TokenEndpoint {
     }
 
     /// The same by way of an account's proxy.
-    pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
-        Ok(Self { upstream: self.upstream.through(proxy)?, ..self.clone() })
+    pub fn with_proxy(&self, proxy: Option<&Secret>) -> Result<Self, UpstreamCallError> {
+        Ok(Self { upstream: self.upstream.with_proxy(proxy)?, ..self.clone() })
     }
 
     /// Has a token for the exchange's grant.
-    pub async fn renew(
+    pub async fn request_token(
         &self,
-        exchange: &Exchange,
+        exchange: &TokenExchange,
         secrets: &TokenSecrets,
-    ) -> Result<Issued, NotIssued> {
+    ) -> Result<IssuedToken, TokenRequestError> {
         match &exchange.grant {
-            Grant::RefreshToken { client_id, scope } => {
+            TokenGrant::RefreshToken { client_id, scope } => {
                 let Some(token) = &secrets.refresh_token else {
-                    return Err(NotIssued::refused("there is no refresh token"));
+                    return Err(TokenRequestError::refused("there is no refresh token"));
                 };
                 let fields = [("refresh_token", token.expose())];
-                self.ask_form(exchange, ("refresh_token", client_id, scope), &fields, secrets).await
+                self.request_with_form(
+                    exchange,
+                    ("refresh_token", client_id, scope),
+                    &fields,
+                    secrets,
+                )
+                .await
             }
-            Grant::ClientCredentials { client_id, scope } => {
-                self.ask_form(exchange, ("client_credentials", client_id, scope), &[], secrets)
-                    .await
+            TokenGrant::ClientCredentials { client_id, scope } => {
+                self.request_with_form(
+                    exchange,
+                    ("client_credentials", client_id, scope),
+                    &[],
+                    secrets,
+                )
+                .await
             }
-            Grant::JwtBearer { .. } => self.ask_for_assertion(exchange).await,
+            TokenGrant::JwtBearer { .. } => self.request_with_assertion(exchange).await,
         }
     }
 
     /// Has the first token for an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5).
     pub async fn redeem(
         &self,
-        exchange: &Exchange,
+        exchange: &TokenExchange,
         secrets: &TokenSecrets,
-        code: &Code,
-    ) -> Result<Issued, NotIssued> {
-        let Grant::RefreshToken { client_id, .. } = &exchange.grant else {
-            return Err(NotIssued::refused("a code is redeemed for a refresh token only"));
+        code: &AuthorizationCode,
+    ) -> Result<IssuedToken, TokenRequestError> {
+        let TokenGrant::RefreshToken { client_id, .. } = &exchange.grant else {
+            return Err(TokenRequestError::refused("a code is redeemed for a refresh token only"));
         };
         let fields = [
             ("code", code.code.expose()),
             ("code_verifier", code.verifier.expose()),
             ("redirect_uri", code.redirect_uri.as_str()),
         ];
-        self.ask_form(exchange, ("authorization_code", client_id, &None), &fields, secrets).await
+        self.request_with_form(exchange, ("authorization_code", client_id, &None), &fields, secrets)
+            .await
     }
 
-    async fn ask_form(
+    async fn request_with_form(
         &self,
-        exchange: &Exchange,
+        exchange: &TokenExchange,
         (grant_type, client_id, scope): (&str, &str, &Option<String>),
         fields: &[(&str, &str)],
         secrets: &TokenSecrets,
-    ) -> Result<Issued, NotIssued> {
+    ) -> Result<IssuedToken, TokenRequestError> {
         let mut all = vec![("grant_type", grant_type)];
         let mut headers = HeaderMap::new();
         match (&secrets.client_secret, exchange.client_auth) {
@@ -160,11 +174,14 @@ impl TokenEndpoint {
         let own = [&secrets.client_secret, &secrets.refresh_token].into_iter().flatten();
         let plain = own.map(Secret::expose).chain(fields.iter().map(|(_, value)| *value));
         let sent: Vec<String> = plain.flat_map(sent_forms).collect();
-        self.ask(&exchange.token_url, headers, body, &sent).await
+        self.send_request(&exchange.token_url, headers, body, &sent).await
     }
 
-    async fn ask_for_assertion(&self, exchange: &Exchange) -> Result<Issued, NotIssued> {
-        let Grant::JwtBearer {
+    async fn request_with_assertion(
+        &self,
+        exchange: &TokenExchange,
+    ) -> Result<IssuedToken, TokenRequestError> {
+        let TokenGrant::JwtBearer {
             federation_rule_id,
             organization_id,
             service_account_id,
@@ -172,7 +189,7 @@ impl TokenEndpoint {
             assertion,
         } = &exchange.grant
         else {
-            return Err(NotIssued::refused("the grant is not an assertion"));
+            return Err(TokenRequestError::refused("the grant is not an assertion"));
         };
         let assertion = self.assertion(assertion).await?;
         let mut body = json!({
@@ -186,27 +203,31 @@ impl TokenEndpoint {
         let kind = HeaderValue::from_static("application/json");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
         let sent = sent_forms(assertion.expose());
-        self.ask(&exchange.token_url, headers, body.to_string(), &sent).await
+        self.send_request(&exchange.token_url, headers, body.to_string(), &sent).await
     }
 
     /// The signed statement of who we are. Not having it uses nothing up.
-    async fn assertion(&self, from: &Assertion) -> Result<Secret, NotIssued> {
+    async fn assertion(&self, from: &AssertionSource) -> Result<Secret, TokenRequestError> {
         let text = match from {
-            Assertion::File { path } => {
+            AssertionSource::File { path } => {
                 let read = self.files.read(path).await;
-                let read = read.map_err(|error| NotIssued::not_taken(error.to_string()))?;
+                let read =
+                    read.map_err(|error| TokenRequestError::not_accepted(error.to_string()))?;
                 // No more is said of a file that holds something else.
                 if !is_jwt(read.expose().trim()) {
-                    let error = NoIdentityToken::Unreadable;
-                    return Err(NotIssued::not_taken(error.to_string()));
+                    let error = IdentityTokenError::Unreadable;
+                    return Err(TokenRequestError::not_accepted(error.to_string()));
                 }
                 read.expose().to_owned()
             }
-            Assertion::AwsSts { audience } => {
+            AssertionSource::AwsSts { audience } => {
                 let call = self.sts.get_web_identity_token().audience(audience);
                 let call = call.signing_algorithm("RS256").duration_seconds(ASSERTION_SECONDS);
                 let answer = call.send().await.map_err(|error| {
-                    NotIssued::not_taken(format!("AWS STS: {}", DisplayErrorContext(&error)))
+                    TokenRequestError::not_accepted(format!(
+                        "AWS STS: {}",
+                        DisplayErrorContext(&error)
+                    ))
                 })?;
                 answer.web_identity_token.unwrap_or_default()
             }
@@ -214,31 +235,32 @@ impl TokenEndpoint {
         let text = text.trim();
         // Nothing but an identity token leaves by this door, whatever file is named.
         if text.len() > ASSERTION_BYTES_MAX || !is_jwt(text) {
-            return Err(NotIssued::not_taken(format!(
+            return Err(TokenRequestError::not_accepted(format!(
                 "the identity token is no signed JWT of at most {ASSERTION_BYTES_MAX} bytes"
             )));
         }
         Ok(Secret::new(text.to_owned()))
     }
 
-    async fn ask(
+    async fn send_request(
         &self,
         url: &str,
         mut headers: HeaderMap,
         body: String,
         secrets: &[String],
-    ) -> Result<Issued, NotIssued> {
+    ) -> Result<IssuedToken, TokenRequestError> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let call = async {
-            let address = Address::from(url);
+            let address = UpstreamAddress::from(url);
             let answer =
                 self.upstream.call(Method::POST, &address, headers, Bytes::from(body)).await;
-            let (head, body) = answer.map_err(NotIssued::of)?.into_parts();
+            let (head, body) =
+                answer.map_err(TokenRequestError::from_transport_error)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| NotIssued::unanswered("its answer broke off"))?;
-            read(head.status.as_u16(), &body.to_bytes(), secrets)
+            let body = body.map_err(|_| TokenRequestError::unanswered("its answer broke off"))?;
+            parse_answer(head.status.as_u16(), &body.to_bytes(), secrets)
         };
-        let late = || Err(NotIssued::unanswered("no answer in time"));
+        let late = || Err(TokenRequestError::unanswered("no answer in time"));
         tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
     }
 }
@@ -272,16 +294,20 @@ fn sent_forms(secret: &str) -> Vec<String> {
 
 /// What an endpoint's answer means (RFC 6749 §5). Its words are kept without the `secrets` that it
 /// was sent.
-fn read(status: u16, body: &[u8], secrets: &[String]) -> Result<Issued, NotIssued> {
+fn parse_answer(
+    status: u16,
+    body: &[u8],
+    secrets: &[String],
+) -> Result<IssuedToken, TokenRequestError> {
     if (200..300).contains(&status) {
         // Whatever the grant was, it may be used up.
-        let answer: Answer = serde_json::from_slice(body)
-            .map_err(|_| NotIssued::unanswered("its answer has no `access_token`"))?;
+        let answer: TokenResponse = serde_json::from_slice(body)
+            .map_err(|_| TokenRequestError::unanswered("its answer has no `access_token`"))?;
         let life = answer.expires_in.map(SignedDuration::from_secs);
-        let Answer { access_token, refresh_token, .. } = answer;
-        return Ok(Issued { access_token, refresh_token, life });
+        let TokenResponse { access_token, refresh_token, .. } = answer;
+        return Ok(IssuedToken { access_token, refresh_token, life });
     }
-    let trouble = serde_json::from_slice::<Trouble>(body).ok();
+    let trouble = serde_json::from_slice::<TokenErrorResponse>(body).ok();
     let text = |value: &serde_json::Value| {
         let nested = value.get("type").unwrap_or(value);
         nested.as_str().unwrap_or_default().chars().take(100).collect::<String>()
@@ -293,37 +319,39 @@ fn read(status: u16, body: &[u8], secrets: &[String]) -> Result<Issued, NotIssue
     let said = without_secrets(format!("{status} {code} {more}").trim(), &secrets);
     let said: String = said.chars().take(300).collect();
     match code.as_str() {
-        "invalid_grant" | "invalid_client" | "unauthorized_client" => Err(NotIssued::refused(
-            format!("the token endpoint refuses the grant ({said}); sign in again"),
-        )),
-        _ => Err(NotIssued::not_taken(format!("the token endpoint answers {said}"))),
+        "invalid_grant" | "invalid_client" | "unauthorized_client" => {
+            Err(TokenRequestError::refused(format!(
+                "the token endpoint refuses the grant ({said}); sign in again"
+            )))
+        }
+        _ => Err(TokenRequestError::not_accepted(format!("the token endpoint answers {said}"))),
     }
 }
 
-impl NotIssued {
+impl TokenRequestError {
     fn refused(reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self { said: reason.clone(), miss: Miss::Refused { reason } }
+        Self { said: reason.clone(), miss: ExchangeFailure::Refused { reason } }
     }
 
-    fn not_taken(said: impl Into<String>) -> Self {
-        Self { miss: Miss::NotTaken, said: said.into() }
+    fn not_accepted(said: impl Into<String>) -> Self {
+        Self { miss: ExchangeFailure::NotAccepted, said: said.into() }
     }
 
     /// The endpoint cannot even be called.
-    pub fn not_sent(error: &NoAnswer) -> Self {
-        Self::not_taken(format!("the token endpoint: {error}"))
+    pub fn from_call_error(error: &UpstreamCallError) -> Self {
+        Self::not_accepted(format!("the token endpoint: {error}"))
     }
 
     fn unanswered(said: &str) -> Self {
-        Self { miss: Miss::Unanswered, said: format!("the token endpoint: {said}") }
+        Self { miss: ExchangeFailure::Unanswered, said: format!("the token endpoint: {said}") }
     }
 
     /// Without a connection nothing was sent; after that nobody knows.
-    fn of(error: NoAnswer) -> Self {
+    fn from_transport_error(error: UpstreamCallError) -> Self {
         match error {
-            NoAnswer::Unreachable(why) => Self::unanswered(&why),
-            error => Self::not_sent(&error),
+            UpstreamCallError::Unreachable(why) => Self::unanswered(&why),
+            error => Self::from_call_error(&error),
         }
     }
 }
@@ -362,9 +390,9 @@ mod tests {
         ] {
             for error in ["invalid_grant", "invalid_request", "client-secret-0123"] {
                 let body = json!({ "error": error, "error_description": description });
-                let told = read(400, body.to_string().as_bytes(), &secrets).err().unwrap();
+                let told = parse_answer(400, body.to_string().as_bytes(), &secrets).err().unwrap();
                 let reason = match &told.miss {
-                    Miss::Refused { reason } => reason.clone(),
+                    ExchangeFailure::Refused { reason } => reason.clone(),
                     _ => String::new(),
                 };
                 for text in [told.to_string(), reason] {
@@ -377,11 +405,12 @@ mod tests {
     #[test]
     fn an_answer_means() {
         let check = |status, body: &str, expect: Option<&str>| {
-            let miss = read(status, body.as_bytes(), &[]).err().map(|error| match error.miss {
-                Miss::Refused { .. } => "refused",
-                Miss::NotTaken => "not taken",
-                Miss::Unanswered => "unanswered",
-            });
+            let miss =
+                parse_answer(status, body.as_bytes(), &[]).err().map(|error| match error.miss {
+                    ExchangeFailure::Refused { .. } => "refused",
+                    ExchangeFailure::NotAccepted => "not taken",
+                    ExchangeFailure::Unanswered => "unanswered",
+                });
             assert_eq!(miss, expect, "{status} {body}");
         };
         check(200, r#"{"access_token":"a","expires_in":60}"#, None);

@@ -4,8 +4,8 @@
 //! table, wrapped by KMS; it is unwrapped once, at first use. The place of a sealed value (table,
 //! item, attribute) is authenticated with it, so a value copied elsewhere does not open.
 
-use crate::dice::Dice;
-use crate::live_secret::{LiveSecret, Unreadable};
+use crate::live_secret::{LiveSecret, UnreadableSecret};
+use crate::random::RandomSource;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{constant_time, hmac};
 use baton_domain::secret::Secret;
@@ -21,35 +21,40 @@ const NONCE_BYTES: usize = 12;
 #[error(
     "a stored secret does not open: the data key is another one, or the item was tampered with"
 )]
-pub struct Sealed;
+pub struct VaultError;
 
 /// Seals and opens values.
 pub struct Vault {
     key: LessSafeKey,
-    dice: Dice,
+    dice: RandomSource,
 }
 
 impl Vault {
     /// A vault under `data_key`, 32 bytes.
-    pub(crate) fn new(data_key: &[u8], dice: Dice) -> Result<Self, Sealed> {
-        let key = UnboundKey::new(&AES_256_GCM, data_key).map_err(|_| Sealed)?;
+    pub(crate) fn new(data_key: &[u8], dice: RandomSource) -> Result<Self, VaultError> {
+        let key = UnboundKey::new(&AES_256_GCM, data_key).map_err(|_| VaultError)?;
         Ok(Self { key: LessSafeKey::new(key), dice })
     }
 
     /// Seals `secret` for its `place`.
-    pub fn seal(&self, secret: &Secret, place: &str) -> Result<Vec<u8>, Sealed> {
+    pub fn seal(&self, secret: &Secret, place: &str) -> Result<Vec<u8>, VaultError> {
         let mut nonce = [0; NONCE_BYTES];
         self.dice.fill(&mut nonce);
         let mut text = secret.expose().as_bytes().to_vec();
         let aad = Aad::from(place.as_bytes());
         self.key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text)
-            .map_err(|_| Sealed)?;
+            .map_err(|_| VaultError)?;
         Ok([&[VERSION][..], &nonce, &text].concat())
     }
 
     /// Seals `secret` for its `place` and for one use of it: what it is `bound` to.
-    pub fn seal_bound(&self, secret: &Secret, place: &str, bound: &str) -> Result<Vec<u8>, Sealed> {
+    pub fn seal_bound(
+        &self,
+        secret: &Secret,
+        place: &str,
+        bound: &str,
+    ) -> Result<Vec<u8>, VaultError> {
         let mut sealed = self.seal(secret, &bound_place(place, bound))?;
         sealed.iter_mut().take(1).for_each(|version| *version = VERSION_BOUND);
         Ok(sealed)
@@ -57,7 +62,12 @@ impl Vault {
 
     /// Opens what was sealed for the same `place` and use. What Baton 0.1.0 has sealed is bound to
     /// its place only.
-    pub fn open_bound(&self, sealed: &[u8], place: &str, bound: &str) -> Result<Secret, Sealed> {
+    pub fn open_bound(
+        &self,
+        sealed: &[u8],
+        place: &str,
+        bound: &str,
+    ) -> Result<Secret, VaultError> {
         match sealed.split_first() {
             Some((&VERSION_BOUND, body)) => self.open_body(body, &bound_place(place, bound)),
             _ => self.open(sealed, place),
@@ -65,19 +75,19 @@ impl Vault {
     }
 
     /// Opens what was sealed for the same `place`.
-    pub fn open(&self, sealed: &[u8], place: &str) -> Result<Secret, Sealed> {
-        self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(Sealed)?, place)
+    pub fn open(&self, sealed: &[u8], place: &str) -> Result<Secret, VaultError> {
+        self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(VaultError)?, place)
     }
 
-    fn open_body(&self, body: &[u8], place: &str) -> Result<Secret, Sealed> {
-        let (nonce, text) = body.split_at_checked(NONCE_BYTES).ok_or(Sealed)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Sealed)?;
+    fn open_body(&self, body: &[u8], place: &str) -> Result<Secret, VaultError> {
+        let (nonce, text) = body.split_at_checked(NONCE_BYTES).ok_or(VaultError)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError)?;
         let mut text = zeroize::Zeroizing::new(text.to_vec());
         let open = self
             .key
             .open_in_place(nonce, Aad::from(place.as_bytes()), &mut text)
-            .map_err(|_| Sealed)?;
-        std::str::from_utf8(open).map(|text| Secret::new(text.to_owned())).map_err(|_| Sealed)
+            .map_err(|_| VaultError)?;
+        std::str::from_utf8(open).map(|text| Secret::new(text.to_owned())).map_err(|_| VaultError)
     }
 }
 
@@ -115,19 +125,19 @@ impl Pepper {
     }
 
     /// Whether `secret` has the stored `hash`, in constant time.
-    pub fn matches(&self, secret: &str, hash: &[u8]) -> bool {
+    pub fn verify_secret(&self, secret: &str, hash: &[u8]) -> bool {
         let values = self.0.values();
         values.keys().any(|key| hmac::verify(key, secret.as_bytes(), hash).is_ok())
     }
 
     /// Reads the pepper anew, if it is time; see [`LiveSecret::refresh`].
-    pub async fn refresh(&self) -> Result<(), Unreadable> {
+    pub async fn refresh(&self) -> Result<(), UnreadableSecret> {
         self.0.refresh().await
     }
 }
 
 /// Compares two secrets in constant time (for equal lengths).
-pub fn same(left: &str, right: &str) -> bool {
+pub fn is_equal_constant_time(left: &str, right: &str) -> bool {
     constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
 }
 
@@ -136,8 +146,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_opens_only_in_its_place() {
-        let vault = Vault::new(&[7; 32], Dice::seeded(1)).unwrap();
+    fn secret_can_be_opened_only_at_its_item() {
+        let vault = Vault::new(&[7; 32], RandomSource::seeded(1)).unwrap();
         let secret = Secret::new("sk-ant-1".into());
         let sealed = vault.seal(&secret, "config/account#1/credential").unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"sk-ant"));
@@ -146,7 +156,7 @@ mod tests {
         assert!(vault.open(&sealed, "config/account#2/credential").is_err());
         assert!(vault.open(&sealed[..20], "config/account#1/credential").is_err());
         assert!(
-            Vault::new(&[8; 32], Dice::seeded(1))
+            Vault::new(&[8; 32], RandomSource::seeded(1))
                 .unwrap()
                 .open(&sealed, "config/account#1/credential")
                 .is_err()
@@ -154,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_secret_opens_only_for_its_use() {
-        let vault = Vault::new(&[7; 32], Dice::seeded(1)).unwrap();
+    fn bound_secret_can_be_opened_only_for_its_use() {
+        let vault = Vault::new(&[7; 32], RandomSource::seeded(1)).unwrap();
         let secret = Secret::new("sk-ant-1".into());
         let sealed = vault.seal_bound(&secret, "place", "https://a.example").unwrap();
         let opens = |bound| vault.open_bound(&sealed, "place", bound).is_ok();
@@ -177,8 +187,8 @@ mod tests {
         let hash = Pepper::new(&Secret::new("a".into())).hash("secret");
         let hashes = Pepper::new(&Secret::new("a".into())).hashes("secret");
         assert_eq!(hashes, std::slice::from_ref(&hash));
-        assert!(Pepper::new(&Secret::new("a".into())).matches("secret", &hash));
-        assert!(!Pepper::new(&Secret::new("b".into())).matches("secret", &hash));
-        assert!(!Pepper::new(&Secret::new("a".into())).matches("other", &hash));
+        assert!(Pepper::new(&Secret::new("a".into())).verify_secret("secret", &hash));
+        assert!(!Pepper::new(&Secret::new("b".into())).verify_secret("secret", &hash));
+        assert!(!Pepper::new(&Secret::new("a".into())).verify_secret("other", &hash));
     }
 }

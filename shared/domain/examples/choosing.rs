@@ -5,10 +5,12 @@
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::choose::{Candidates, Lot, Wish, choose};
-use baton_domain::health::Health;
+use baton_domain::account_selection::{
+    AccountCandidates, HashedAccount, SelectionCriteria, choose_account,
+};
+use baton_domain::health::AccountHealth;
 use baton_domain::id::{AccountId, GroupId};
-use baton_domain::protocol::{Protocol, Want};
+use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
 use jiff::Timestamp;
 use std::hint::black_box;
 use std::time::Instant;
@@ -43,15 +45,15 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
         speaks_responses: false,
     };
     let accounts: Vec<Account> = (0..count).map(account).collect();
-    let (health, group) = (Health::default(), GroupId::default_group());
-    let lots: Vec<Lot> = accounts.iter().map(Lot::of).collect();
-    let candidates = Candidates { accounts: &accounts, lots: &lots };
+    let (health, group) = (AccountHealth::default(), GroupId::default_group());
+    let lots: Vec<HashedAccount> = accounts.iter().map(HashedAccount::from_account).collect();
+    let candidates = AccountCandidates { accounts: &accounts, lots: &lots };
     let mut nanos: Vec<u128> = (0..CHOICES)
         .map(|session| {
-            let wish = Wish {
+            let wish = SelectionCriteria {
                 is_fast: false,
                 group: &group,
-                want: Want::Answer(Protocol::AnthropicMessages),
+                want: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
                 model: "claude-opus-5-5",
                 session: session.wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 moved_to: None,
@@ -61,7 +63,12 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
                 utilisation_max: Some(95),
             };
             let begun = Instant::now();
-            black_box(choose(black_box(&candidates), |_| &health, &wish, Timestamp::UNIX_EPOCH));
+            black_box(choose_account(
+                black_box(&candidates),
+                |_| &health,
+                &wish,
+                Timestamp::UNIX_EPOCH,
+            ));
             begun.elapsed().as_nanos()
         })
         .collect();

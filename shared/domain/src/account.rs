@@ -56,7 +56,7 @@ impl AsRef<Self> for Account {
 impl Account {
     /// Whether the account serves a request for `model`. Bedrock does not know the model names of
     /// the Messages API: they must be mapped, or the request must use Bedrock's own name.
-    pub fn serves(&self, model: &str) -> bool {
+    pub fn serves_model(&self, model: &str) -> bool {
         let is_named = self.provider != Provider::Bedrock
             || model.contains("anthropic.")
             || model.starts_with("arn:")
@@ -65,14 +65,14 @@ impl Account {
     }
 
     /// The upstream's name for `model`, as the client requested it.
-    pub fn upstream_name<'a>(&'a self, model: &'a str) -> &'a str {
+    pub fn upstream_model<'a>(&'a self, model: &'a str) -> &'a str {
         map(&self.model_map, model).unwrap_or(model)
     }
 
     /// Whether the account is called through `InvokeModel`. For newer models Bedrock also offers
     /// the Messages API itself, under `/anthropic` (Bedrock user guide, "Inference using Anthropic
     /// Messages API", 2026-10). In that case only the signature is Amazon's.
-    pub fn takes_invoke_model(&self) -> bool {
+    pub fn uses_invoke_model(&self) -> bool {
         let base = self.base_url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
         self.provider == Provider::Bedrock && !base.ends_with("/anthropic")
@@ -110,9 +110,9 @@ pub enum CredentialKind {
     ApiKey,
     /// A static token, sent as `Authorization: Bearer`.
     Bearer,
-    /// A short-lived token, renewed at an OAuth 2.0 token endpoint; see [`crate::token`].
+    /// A short-lived token, renewed at an OAuth 2.0 token endpoint; see [`crate::upstream_token`].
     Oauth2,
-    /// A short-lived token, issued for a signed statement of identity; see [`crate::token`].
+    /// A short-lived token, issued for a signed statement of identity; see [`crate::upstream_token`].
     WorkloadIdentity,
     /// An AWS role that signs each request (Signature Version 4): the process's own or an assumed
     /// one.

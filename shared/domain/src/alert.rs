@@ -3,13 +3,13 @@
 //! The functions here are pure. Refresh decides when to check limits and accounts; `cloud` stores
 //! and delivers alerts.
 
-use crate::health::{Health, Rest, Standing, State};
+use crate::health::{AccountAvailability, AccountHealth, Cooldown, HealthState};
 use crate::id::AccountId;
 use crate::key::Limits;
-use crate::limit::Period;
+use crate::limit::LimitPeriod;
 use crate::money::PicoUsd;
-use crate::reservation::Counted;
-use crate::scope::Scope;
+use crate::reservation::LimitCounters;
+use crate::scope::LimitScope;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -30,7 +30,7 @@ const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
 /// Where alerts are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Channel {
+pub enum AlertChannel {
     /// A POST to the operator's URL.
     Webhook,
     /// An Amazon SNS topic.
@@ -40,7 +40,7 @@ pub enum Channel {
 /// The format of a webhook's body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Form {
+pub enum WebhookFormat {
     /// The alert itself as JSON.
     #[default]
     Json,
@@ -50,18 +50,18 @@ pub enum Form {
 
 /// The operator's settings. The webhook's URL and signing secret are stored separately, encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct AlertPreferences {
     /// The format of the webhook's body.
-    pub form: Form,
+    pub form: WebhookFormat,
     /// The thresholds that cause an alert, in percent of a limit, smallest first.
     pub thresholds: Vec<u32>,
     /// The SNS topic, if one is set.
     pub sns_topic_arn: Option<String>,
 }
 
-impl Default for Settings {
+impl Default for AlertPreferences {
     fn default() -> Self {
-        Self { form: Form::Json, thresholds: THRESHOLDS.to_vec(), sns_topic_arn: None }
+        Self { form: WebhookFormat::Json, thresholds: THRESHOLDS.to_vec(), sns_topic_arn: None }
     }
 }
 
@@ -74,13 +74,13 @@ pub struct Alert {
     pub at: Timestamp,
     /// What happened.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: AlertEvent,
 }
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Event {
+pub enum AlertEvent {
     /// Spending has reached a threshold of a money limit.
     Limit(LimitReached),
     /// A request was refused because too little of a money limit was left.
@@ -92,7 +92,7 @@ pub enum Event {
         /// The account's name.
         name: String,
         /// The new state.
-        state: Told,
+        state: ReportedState,
         /// The reason, as text for people.
         reason: Option<String>,
         /// The end of the cooldown.
@@ -116,7 +116,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitReached {
     /// The scope of the limit.
-    pub scope: Scope,
+    pub scope: LimitScope,
     /// The scope's name.
     pub name: String,
     /// `daily`, `weekly`, `monthly`, `total`
@@ -134,7 +134,7 @@ pub struct LimitReached {
 /// The account state in the last alert.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum ReportedState {
     /// The account can be used.
     #[default]
     Ready,
@@ -146,9 +146,9 @@ pub enum Told {
 
 /// A change of an account's state that causes an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
+pub struct AccountNews {
     /// The new state.
-    pub state: Told,
+    pub state: ReportedState,
     /// The reason, as text for people.
     pub reason: Option<String>,
     /// The end of the cooldown.
@@ -157,74 +157,81 @@ pub struct News {
 
 impl Alert {
     /// The alert as one line for people.
-    pub fn text(&self) -> String {
+    pub fn to_text(&self) -> String {
         match &self.event {
-            Event::Limit(limit) => {
+            AlertEvent::Limit(limit) => {
                 let LimitReached { percent, period, .. } = limit;
-                let (whose, amounts) = (limit.whose(), limit.amounts());
+                let (whose, amounts) = (limit.scope_label(), limit.amounts_text());
                 format!("{whose}: {percent} % of the {period} limit is spent ({amounts})")
             }
-            Event::LimitBlocks(limit) => {
-                let (whose, period, amounts) = (limit.whose(), &limit.period, limit.amounts());
+            AlertEvent::LimitBlocks(limit) => {
+                let (whose, period, amounts) =
+                    (limit.scope_label(), &limit.period, limit.amounts_text());
                 format!("{whose}: requests are refused because of the {period} limit ({amounts})")
             }
-            Event::Account { name, state, reason, until, .. } => {
+            AlertEvent::Account { name, state, reason, until, .. } => {
                 let state = match state {
-                    Told::Ready => "is ready again",
-                    Told::Cooling => "is not used",
-                    Told::AuthFailed => "cannot be used; it needs another credential",
+                    ReportedState::Ready => "is ready again",
+                    ReportedState::Cooling => "is not used",
+                    ReportedState::AuthFailed => "cannot be used; it needs another credential",
                 };
                 let until = until.map(|at| at.strftime(" until %Y-%m-%d %H:%M UTC").to_string());
                 let reason = reason.as_ref().map(|reason| format!(" ({reason})"));
                 let (until, reason) = (until.unwrap_or_default(), reason.unwrap_or_default());
                 format!("account {name} {state}{until}{reason}")
             }
-            Event::UsageCapped { name, request_id, .. } => format!(
+            AlertEvent::UsageCapped { name, request_id, .. } => format!(
                 "account {name} reports more usage than its requests permit (first: {request_id}); \
                  these requests are charged with the most that they permit"
             ),
-            Event::Test => "this is a test alert".to_owned(),
+            AlertEvent::Test => "this is a test alert".to_owned(),
         }
     }
 
     /// The body of the webhook request.
-    pub fn body(&self, form: Form) -> String {
+    pub fn webhook_body(&self, form: WebhookFormat) -> String {
         match form {
-            Form::Json => {
+            WebhookFormat::Json => {
                 // The alert has plain fields only, so serialization does not fail.
                 let mut body = serde_json::to_value(self).unwrap_or_default();
-                body["text"] = json!(self.text());
+                body["text"] = json!(self.to_text());
                 body.to_string()
             }
-            Form::Slack => json!({ "text": format!("Baton: {}", slack(&self.text())) }).to_string(),
+            WebhookFormat::Slack => {
+                json!({ "text": format!("Baton: {}", escape_slack(&self.to_text())) }).to_string()
+            }
         }
     }
 }
 
 impl LimitReached {
-    fn whose(&self) -> String {
+    fn scope_label(&self) -> String {
         match &self.scope {
-            Scope::Organization => "the organization".to_owned(),
+            LimitScope::Organization => "the organization".to_owned(),
             scope => format!("{} {}", scope.kind(), self.name),
         }
     }
 
-    fn amounts(&self) -> String {
+    fn amounts_text(&self) -> String {
         let resets = self.resets_at.map(|at| at.strftime("; resets %Y-%m-%d %H:%M UTC"));
         let resets = resets.map(|text| text.to_string()).unwrap_or_default();
-        format!("{} of {} USD{resets}", dollars(self.spent_usd), dollars(self.limit_usd))
+        format!(
+            "{} of {} USD{resets}",
+            format_dollars(self.spent_usd),
+            format_dollars(self.limit_usd)
+        )
     }
 }
 
 /// The amount for people: in dollars, cut off after the cents.
-fn dollars(amount: PicoUsd) -> String {
+fn format_dollars(amount: PicoUsd) -> String {
     let text = amount.to_string();
     let cents = text.find('.').map_or(text.len(), |point| point + 3);
     text.get(..cents).unwrap_or(&text).to_owned()
 }
 
 /// The largest threshold that `spent` reaches. A limit of 0 is always fully spent.
-pub fn reached(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32> {
+pub fn reached_threshold(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32> {
     let is_reached = |percent: &u32| {
         spent.pico().saturating_mul(100) >= limit.pico().saturating_mul(i128::from(*percent))
     };
@@ -233,27 +240,27 @@ pub fn reached(spent: PicoUsd, limit: PicoUsd, thresholds: &[u32]) -> Option<u32
 
 /// Escapes the three characters that start links, mentions and entities in Slack, so that the text
 /// appears unchanged (Slack, "Formatting text for app surfaces", 2026-11).
-fn slack(text: &str) -> String {
+fn escape_slack(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The limits of a scope and the amounts that count against them.
 #[derive(Debug)]
-pub struct Looked<'a> {
+pub struct LimitSnapshot<'a> {
     /// The scope of the limits.
-    pub scope: &'a Scope,
+    pub scope: &'a LimitScope,
     /// The scope's name.
     pub name: &'a str,
     /// The limits.
     pub limits: &'a Limits,
     /// The counters of these limits.
-    pub counted: &'a Counted,
+    pub counted: &'a LimitCounters,
     /// The names of the windows in which a request was refused because of a money limit.
     pub blocked: &'a BTreeSet<String>,
 }
 
 /// The percentage spent, rounded down. A limit of 0 is always fully spent.
-fn share(spent: PicoUsd, limit: PicoUsd) -> u32 {
+fn spent_percent(spent: PicoUsd, limit: PicoUsd) -> u32 {
     let hundred = spent.pico().max(0).saturating_mul(100);
     hundred.checked_div(limit.pico()).map_or(100, |share| u32::try_from(share).unwrap_or(u32::MAX))
 }
@@ -261,17 +268,17 @@ fn share(spent: PicoUsd, limit: PicoUsd) -> u32 {
 /// The alerts for these limits: for each window the largest threshold reached, and one more if
 /// requests were refused. The id of an alert contains window, limit and threshold, so operators get
 /// each alert once per period, and again after a change of the limit.
-pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec<Alert> {
-    let Looked { scope, name, limits, counted, blocked } = *looked;
+pub fn limit_alerts(looked: &LimitSnapshot<'_>, thresholds: &[u32], now: Timestamp) -> Vec<Alert> {
+    let LimitSnapshot { scope, name, limits, counted, blocked } = *looked;
     let before = now.saturating_sub(AFTERMATH).unwrap_or(now);
     let mut alerts = BTreeMap::new();
-    for (period, limit) in limits.monies() {
+    for (period, limit) in limits.money_limits() {
         for at in [before, now] {
             let (window, spent) = (period.window(at), counted.spent(period, at));
             let of = |percent| LimitReached {
                 scope: scope.clone(),
                 name: name.to_owned(),
-                period: Period::as_str(period).to_owned(),
+                period: LimitPeriod::as_str(period).to_owned(),
                 percent,
                 spent_usd: spent,
                 limit_usd: limit,
@@ -281,11 +288,11 @@ pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec
                 let id = format!("limit#{scope}#{}#{}#{mark}", window.name, limit.pico());
                 alerts.insert(id.clone(), Alert { id, at: now, event });
             };
-            if let Some(percent) = reached(spent, limit, thresholds) {
-                tell(percent.to_string(), Event::Limit(of(percent)));
+            if let Some(percent) = reached_threshold(spent, limit, thresholds) {
+                tell(percent.to_string(), AlertEvent::Limit(of(percent)));
             }
             if blocked.contains(&window.name) {
-                tell("blocks".to_owned(), Event::LimitBlocks(of(share(spent, limit))));
+                tell("blocks".to_owned(), AlertEvent::LimitBlocks(of(spent_percent(spent, limit))));
             }
         }
     }
@@ -294,33 +301,47 @@ pub fn of_limits(looked: &Looked<'_>, thresholds: &[u32], now: Timestamp) -> Vec
 
 /// The alert for an account whose last alert said `told`, if its state has changed. Short cooldowns
 /// and circuits that wait for their probe do not cause an alert.
-pub fn of_account(told: Told, health: &Health, now: Timestamp) -> Option<News> {
+pub fn account_news(
+    told: ReportedState,
+    health: &AccountHealth,
+    now: Timestamp,
+) -> Option<AccountNews> {
     let news = match health.overall(now) {
         // Baton's own estimate of the cooldown is over, but no request has succeeded since. The
         // next request may fail as the last one did.
-        Standing::Ready if awaits_operator(&health.state) && told != Told::Ready => return None,
-        Standing::Ready => News { state: Told::Ready, reason: None, until: None },
-        Standing::AuthFailed { reason, detail } => {
+        AccountAvailability::Ready
+            if needs_operator(&health.state) && told != ReportedState::Ready =>
+        {
+            return None;
+        }
+        AccountAvailability::Ready => {
+            AccountNews { state: ReportedState::Ready, reason: None, until: None }
+        }
+        AccountAvailability::AuthFailed { reason, detail } => {
             let reason = detail.map_or_else(|| reason.to_string(), str::to_owned);
-            News { state: Told::AuthFailed, reason: Some(reason), until: None }
+            AccountNews { state: ReportedState::AuthFailed, reason: Some(reason), until: None }
         }
-        Standing::Cooling { until, reason, .. } if is_long(&health.state, now) => {
-            News { state: Told::Cooling, reason: Some(reason.to_string()), until: Some(until) }
+        AccountAvailability::Cooling { until, reason, .. } if lasts_long(&health.state, now) => {
+            AccountNews {
+                state: ReportedState::Cooling,
+                reason: Some(reason.to_string()),
+                until: Some(until),
+            }
         }
-        Standing::Cooling { .. } | Standing::HalfOpen => return None,
+        AccountAvailability::Cooling { .. } | AccountAvailability::HalfOpen => return None,
     };
     (news.state != told).then_some(news)
 }
 
-fn awaits_operator(state: &State) -> bool {
-    matches!(state, State::Cooling(rest) if rest.reason.needs_operator())
+fn needs_operator(state: &HealthState) -> bool {
+    matches!(state, HealthState::Cooling(rest) if rest.reason.needs_operator())
 }
 
-fn is_long(state: &State, now: Timestamp) -> bool {
+fn lasts_long(state: &HealthState, now: Timestamp) -> bool {
     match state {
-        State::Cooling(Rest { until, .. }) => until.duration_since(now) >= LONG,
-        State::Open { seconds, .. } => *seconds >= LONG_OPEN_SECONDS,
-        State::Ready | State::AuthFailed { .. } => false,
+        HealthState::Cooling(Cooldown { until, .. }) => until.duration_since(now) >= LONG,
+        HealthState::Open { seconds, .. } => *seconds >= LONG_OPEN_SECONDS,
+        HealthState::Ready | HealthState::AuthFailed { .. } => false,
     }
 }
 

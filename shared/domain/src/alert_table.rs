@@ -1,9 +1,9 @@
 //! Tables of changes that cause an alert and changes that do not.
 
-use super::Told::{AuthFailed, Cooling, Ready};
+use super::ReportedState::{AuthFailed, Cooling, Ready};
 use super::*;
+use crate::cooldown_reason::CooldownReason;
 use crate::id::{GroupId, KeyId, RequestId};
-use crate::reason::RestReason;
 use crate::reservation::Reservation;
 use proptest::prelude::*;
 
@@ -18,9 +18,9 @@ fn later(seconds: i64) -> Timestamp {
 }
 
 #[test]
-fn the_largest_threshold_reached_is_told() {
+fn largest_reached_threshold_is_alerted() {
     let check = |spent, limit, expect| {
-        let found = reached(PicoUsd::new(spent), PicoUsd::new(limit), &THRESHOLDS);
+        let found = reached_threshold(PicoUsd::new(spent), PicoUsd::new(limit), &THRESHOLDS);
         assert_eq!(found, expect, "{spent} of {limit}");
     };
     check(0, 100, None);
@@ -35,9 +35,9 @@ fn the_largest_threshold_reached_is_told() {
     check(-5, 100, None);
 }
 
-fn counted(windows: &[(&str, i128)]) -> Counted {
+fn counted(windows: &[(&str, i128)]) -> LimitCounters {
     let windows = windows.iter().map(|(name, pico)| ((*name).to_owned(), *pico)).collect();
-    Counted { windows, ..Counted::default() }
+    LimitCounters { windows, ..LimitCounters::default() }
 }
 
 fn limits(daily: i128, monthly: i128) -> Limits {
@@ -45,28 +45,28 @@ fn limits(daily: i128, monthly: i128) -> Limits {
     Limits { usd_daily: usd(daily), usd_monthly: usd(monthly), ..Limits::default() }
 }
 
-fn key() -> Scope {
-    Scope::Key(KeyId::from_bits(1))
+fn key() -> LimitScope {
+    LimitScope::Key(KeyId::from_bits(1))
 }
 
-fn ids(limits: &Limits, counted: &Counted, now: Timestamp) -> Vec<String> {
+fn ids(limits: &Limits, counted: &LimitCounters, now: Timestamp) -> Vec<String> {
     blocked_ids(limits, counted, &[], now)
 }
 
 fn blocked_ids(
     limits: &Limits,
-    counted: &Counted,
+    counted: &LimitCounters,
     blocked: &[&str],
     now: Timestamp,
 ) -> Vec<String> {
     let blocked = blocked.iter().map(|name| (*name).to_owned()).collect();
     let scope = key();
-    let looked = Looked { scope: &scope, name: "ci", limits, counted, blocked: &blocked };
-    of_limits(&looked, &THRESHOLDS, now).into_iter().map(|alert| alert.id).collect()
+    let looked = LimitSnapshot { scope: &scope, name: "ci", limits, counted, blocked: &blocked };
+    limit_alerts(&looked, &THRESHOLDS, now).into_iter().map(|alert| alert.id).collect()
 }
 
 #[test]
-fn each_window_is_told_by_itself_and_a_changed_limit_anew() {
+fn each_window_and_each_changed_limit_alert_separately() {
     let counted = counted(&[("d#2026-11-22", 81), ("m#2026-11", 500), ("t", 9999)]);
     assert_eq!(
         ids(&limits(100, 1000), &counted, now()),
@@ -80,7 +80,7 @@ fn each_window_is_told_by_itself_and_a_changed_limit_anew() {
 }
 
 #[test]
-fn a_window_that_turns_requests_away_is_told_however_little_is_spent() {
+fn blocked_requests_alert_regardless_of_spend() {
     let counted = counted(&[("d#2026-11-22", 30), ("m#2026-11", 96)]);
     let check = |blocked: &[&str], expect: &[&str]| {
         assert_eq!(blocked_ids(&limits(100, 100), &counted, blocked, now()), expect, "{blocked:?}");
@@ -94,7 +94,7 @@ fn a_window_that_turns_requests_away_is_told_however_little_is_spent() {
 }
 
 #[test]
-fn what_is_reserved_is_not_spent() {
+fn reserved_amounts_do_not_count_as_spent() {
     let mut counted = counted(&[("d#2026-11-22", 100), ("m#2026-11", 100)]);
     let open = Reservation {
         estimate: PicoUsd::new(60),
@@ -121,24 +121,27 @@ fn a_window_that_has_just_ended_is_still_looked_at() {
 }
 
 #[test]
-fn an_account_is_told_when_it_changes_for_long() {
-    let rest = |seconds| State::Cooling(Rest::new(later(seconds), RestReason::RateLimited, false));
-    let open = |seconds, until| State::Open {
+fn only_long_account_changes_are_alerted() {
+    let rest = |seconds| {
+        HealthState::Cooling(Cooldown::new(later(seconds), CooldownReason::RateLimited, false))
+    };
+    let open = |seconds, until| HealthState::Open {
         until: later(until),
         seconds,
-        reason: RestReason::ServerError,
+        reason: CooldownReason::ServerError,
         probe_until: None,
     };
-    let reason = RestReason::CredentialRefused;
-    let failed = State::AuthFailed { since: now(), reason, detail: None };
-    let spent =
-        |seconds| State::Cooling(Rest::new(later(seconds), RestReason::CreditUsedUp, false));
-    let check = |told, state: &State, expect: Option<Told>| {
-        let health = Health { state: state.clone(), ..Health::default() };
-        let news = of_account(told, &health, now());
+    let reason = CooldownReason::CredentialRefused;
+    let failed = HealthState::AuthFailed { since: now(), reason, detail: None };
+    let spent = |seconds| {
+        HealthState::Cooling(Cooldown::new(later(seconds), CooldownReason::CreditUsedUp, false))
+    };
+    let check = |told, state: &HealthState, expect: Option<ReportedState>| {
+        let health = AccountHealth { state: state.clone(), ..AccountHealth::default() };
+        let news = account_news(told, &health, now());
         assert_eq!(news.map(|news| news.state), expect, "{told:?}, then {state:?}");
     };
-    check(Ready, &State::Ready, None);
+    check(Ready, &HealthState::Ready, None);
     check(Ready, &rest(299), None);
     check(Ready, &rest(300), Some(Cooling));
     check(Cooling, &rest(300), None);
@@ -150,11 +153,11 @@ fn an_account_is_told_when_it_changes_for_long() {
     check(Ready, &failed, Some(AuthFailed));
     check(Cooling, &failed, Some(AuthFailed));
     check(AuthFailed, &failed, None);
-    check(AuthFailed, &State::Ready, Some(Ready));
+    check(AuthFailed, &HealthState::Ready, Some(Ready));
     check(AuthFailed, &rest(1000), Some(Cooling));
     check(Ready, &spent(600), Some(Cooling));
     check(Cooling, &spent(-1), None);
-    check(Cooling, &State::Ready, Some(Ready));
+    check(Cooling, &HealthState::Ready, Some(Ready));
 }
 
 #[test]
@@ -169,38 +172,41 @@ fn words_for_people() {
         resets_at: "2026-11-23T00:00:00Z".parse().ok(),
     };
     let blocks = LimitReached { name: "<!channel> & co".into(), ..reached.clone() };
-    let alert = Alert { id: "x".into(), at: now(), event: Event::LimitBlocks(blocks) };
-    let slack: serde_json::Value = serde_json::from_str(&alert.body(Form::Slack)).unwrap();
+    let alert = Alert { id: "x".into(), at: now(), event: AlertEvent::LimitBlocks(blocks) };
+    let slack: serde_json::Value =
+        serde_json::from_str(&alert.webhook_body(WebhookFormat::Slack)).unwrap();
     let text = "Baton: key &lt;!channel&gt; &amp; co: requests are refused because of the daily limit \
         (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(slack, json!({ "text": text }), "a name mentions nobody");
-    let alert = Alert { id: "x".into(), at: now(), event: Event::Limit(reached) };
+    let alert = Alert { id: "x".into(), at: now(), event: AlertEvent::Limit(reached) };
     let text =
         "key ci: 80 % of the daily limit is spent (8.09 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
-    assert_eq!(alert.text(), text);
-    let body: serde_json::Value = serde_json::from_str(&alert.body(Form::Json)).unwrap();
+    assert_eq!(alert.to_text(), text);
+    let body: serde_json::Value =
+        serde_json::from_str(&alert.webhook_body(WebhookFormat::Json)).unwrap();
     assert_eq!((&body["kind"], &body["percent"]), (&json!("limit"), &json!(80)));
     assert_eq!((&body["text"], &body["at"]), (&json!(text), &json!(NOW)));
-    let slack: serde_json::Value = serde_json::from_str(&alert.body(Form::Slack)).unwrap();
+    let slack: serde_json::Value =
+        serde_json::from_str(&alert.webhook_body(WebhookFormat::Slack)).unwrap();
     assert_eq!(slack, json!({ "text": format!("Baton: {text}") }));
     let again: Alert = serde_json::from_str(&serde_json::to_string(&alert).unwrap()).unwrap();
     assert_eq!(again, alert);
 
-    let event = Event::Account {
+    let event = AlertEvent::Account {
         account_id: AccountId::from_bits(1),
         name: "main".into(),
-        state: Told::Cooling,
+        state: ReportedState::Cooling,
         reason: Some("spend cap".into()),
         until: Some(later(0)),
     };
     let alert = Alert { id: "x".into(), at: now(), event };
-    assert_eq!(alert.text(), "account main is not used until 2026-11-22 21:05 UTC (spend cap)");
+    assert_eq!(alert.to_text(), "account main is not used until 2026-11-22 21:05 UTC (spend cap)");
 }
 
 proptest! {
     #[test]
     fn a_threshold_once_reached_stays_reached(spent in 0_i128..1000, more in 0_i128..1000, limit in 1_i128..1000) {
-        let at = |pico| reached(PicoUsd::new(pico), PicoUsd::new(limit), &THRESHOLDS);
+        let at = |pico| reached_threshold(PicoUsd::new(pico), PicoUsd::new(limit), &THRESHOLDS);
         prop_assert!(at(spent + more) >= at(spent));
     }
 }

@@ -1,9 +1,9 @@
-//! Properties of [`super::choose`].
+//! Properties of [`super::account_selection`].
 
 use super::*;
 use crate::account::{CredentialKind, Provider};
-use crate::health::{Rest, State};
-use crate::protocol::Protocol;
+use crate::health::{Cooldown, HealthState};
+use crate::protocol::ClientProtocol;
 use proptest::prelude::*;
 
 pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
@@ -27,10 +27,10 @@ pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account 
     }
 }
 
-pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
-    Wish {
+pub(super) fn wish(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
+    SelectionCriteria {
         group,
-        want: Want::Answer(Protocol::AnthropicMessages),
+        want: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
         model: "claude-opus-5-5",
         session,
         moved_to: None,
@@ -45,20 +45,21 @@ pub(super) fn wish(group: &GroupId, session: u64) -> Wish<'_> {
 /// Calls `ask` with these accounts as candidates and returns its result.
 pub(super) fn among<T>(
     accounts: &[&Account],
-    ask: impl FnOnce(&Candidates<'_, &Account>) -> T,
+    ask: impl FnOnce(&AccountCandidates<'_, &Account>) -> T,
 ) -> T {
-    let lots: Vec<Lot> = accounts.iter().map(|account| Lot::of(account)).collect();
-    ask(&Candidates { accounts, lots: &lots })
+    let lots: Vec<HashedAccount> =
+        accounts.iter().map(|account| HashedAccount::from_account(account)).collect();
+    ask(&AccountCandidates { accounts, lots: &lots })
 }
 
 fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<AccountId> {
-    let health = Health::default();
+    let health = AccountHealth::default();
     let candidates: Vec<_> = accounts.iter().collect();
     let group = GroupId::from_bits(1);
-    let wish = Wish { tried, ..wish(&group, session) };
-    match among(&candidates, |all| choose(all, |_| &health, &wish, Timestamp::UNIX_EPOCH)) {
-        Choice::Chosen(index) => Some(accounts[index].id.clone()),
-        Choice::Nobody(_) => None,
+    let wish = SelectionCriteria { tried, ..wish(&group, session) };
+    match among(&candidates, |all| choose_account(all, |_| &health, &wish, Timestamp::UNIX_EPOCH)) {
+        SelectionResult::Chosen(index) => Some(accounts[index].id.clone()),
+        SelectionResult::NoneEligible(_) => None,
     }
 }
 
@@ -102,32 +103,35 @@ fn the_smallest_priority_is_used_first() {
 }
 
 #[test]
-fn nobody_says_why() {
+fn no_eligible_account_reports_reasons() {
     let mut off = account(1, 1, None);
     off.enabled = false;
     let mut other = account(2, 1, None);
     other.models = vec!["claude-haiku-*".parse().unwrap()];
-    let rest = Rest::new(Timestamp::MAX, RestReason::Overloaded, false);
-    let cooling = Health { state: State::Cooling(rest), ..Health::default() };
+    let rest = Cooldown::new(Timestamp::MAX, CooldownReason::Overloaded, false);
+    let cooling = AccountHealth { state: HealthState::Cooling(rest), ..AccountHealth::default() };
     let since = Timestamp::UNIX_EPOCH;
-    let state = State::AuthFailed { since, reason: RestReason::CredentialRefused, detail: None };
-    let refused = Health { state, ..Health::default() };
+    let state =
+        HealthState::AuthFailed { since, reason: CooldownReason::CredentialRefused, detail: None };
+    let refused = AccountHealth { state, ..AccountHealth::default() };
     let (third, fourth) = (account(3, 1, None), account(4, 1, None));
-    let ready = Health::default();
+    let ready = AccountHealth::default();
     let candidates = [&off, &other, &third, &fourth];
     let health = |at: usize| [&ready, &ready, &cooling, &refused][at];
     let group = GroupId::from_bits(1);
     let wish = wish(&group, 0);
-    let choice = among(&candidates, |all| choose(all, health, &wish, Timestamp::UNIX_EPOCH));
-    let Choice::Nobody(reasons) = choice else {
+    let choice =
+        among(&candidates, |all| choose_account(all, health, &wish, Timestamp::UNIX_EPOCH));
+    let SelectionResult::NoneEligible(reasons) = choice else {
         panic!("somebody");
     };
-    let cooling = Ineligible::Cooling { until: Timestamp::MAX, reason: RestReason::Overloaded };
+    let cooling =
+        IneligibleReason::Cooling { until: Timestamp::MAX, reason: CooldownReason::Overloaded };
     let expect = [
-        (off.id.clone(), Ineligible::Disabled),
-        (other.id.clone(), Ineligible::Model),
+        (off.id.clone(), IneligibleReason::Disabled),
+        (other.id.clone(), IneligibleReason::Model),
         (third.id.clone(), cooling),
-        (fourth.id.clone(), Ineligible::AuthFailed(RestReason::CredentialRefused)),
+        (fourth.id.clone(), IneligibleReason::AuthFailed(CooldownReason::CredentialRefused)),
     ];
     assert_eq!(reasons, expect);
     assert_eq!(ready_at(&reasons), Some(Timestamp::MAX));
@@ -161,7 +165,7 @@ proptest! {
         }
     }
     #[test]
-    fn every_instance_agrees_and_an_account_that_is_back_has_its_sessions_again(
+    fn instances_agree_and_recovered_account_gets_its_sessions_back(
         weights in prop::collection::vec((1_u32..9, 0_u8..4), 2..8),
         gone in any::<prop::sample::Index>(),
         sessions in prop::collection::vec(any::<u64>(), 50),
@@ -172,8 +176,8 @@ proptest! {
             .enumerate()
             .map(|(at, &(weight, domain))| account(at as u128, weight, names.get(usize::from(domain)).copied()))
             .collect();
-        let (rest, now) = (Rest::new(Timestamp::MAX, RestReason::RateLimited, false), Timestamp::UNIX_EPOCH);
-        let (out, ready) = (Health { state: State::Cooling(rest), ..Health::default() }, Health::default());
+        let (rest, now) = (Cooldown::new(Timestamp::MAX, CooldownReason::RateLimited, false), Timestamp::UNIX_EPOCH);
+        let (out, ready) = (AccountHealth { state: HealthState::Cooling(rest), ..AccountHealth::default() }, AccountHealth::default());
         let gone = &accounts[gone.index(accounts.len())].id;
         let group = GroupId::from_bits(1);
         for session in sessions {
@@ -181,9 +185,9 @@ proptest! {
             let chosen = |order: &[Account], is_out: bool| {
                 let health = |at: usize| if is_out && order[at].id == *gone { &out } else { &ready };
                 let candidates: Vec<_> = order.iter().collect();
-                match among(&candidates, |all| choose(all, health, &wish, now)) {
-                    Choice::Chosen(at) => Some(order[at].id.clone()),
-                    Choice::Nobody(_) => None,
+                match among(&candidates, |all| choose_account(all, health, &wish, now)) {
+                    SelectionResult::Chosen(at) => Some(order[at].id.clone()),
+                    SelectionResult::NoneEligible(_) => None,
                 }
             };
             let turned: Vec<Account> = accounts.iter().rev().cloned().collect();
@@ -242,7 +246,7 @@ proptest! {
     }
 
     #[test]
-    fn a_logarithm_is_not_below_its_bound(u: u64, shift in 0..64_u32) {
+    fn logarithm_is_at_least_its_lower_bound(u: u64, shift in 0..64_u32) {
         prop_assert!(neg_log2_min(u >> shift) <= neg_log2(u >> shift));
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! `cloud::store` stores the health. The effect of a failure is decided in [`crate::verdict`].
 
-use crate::reason::RestReason;
-use crate::verdict::{Effect, RestScope};
+use crate::cooldown_reason::CooldownReason;
+use crate::verdict::{AccountEffect, CooldownScope};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,27 +31,27 @@ const MODEL_BYTES_MAX: usize = 256;
 
 /// What is known about the state of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
+pub struct AccountHealth {
     /// The account as a whole.
-    pub state: State,
+    pub state: HealthState,
     /// Cooldowns of single model families, by their name in model ids (`opus`).
     #[serde(default)]
-    pub families: BTreeMap<String, Rest>,
+    pub families: BTreeMap<String, Cooldown>,
     /// Cooldowns of single models, by their name at the upstream.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub models: BTreeMap<String, Rest>,
+    pub models: BTreeMap<String, Cooldown>,
     /// The cooldown of requests with `speed: fast`, which have a separate limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fast: Option<Rest>,
+    pub fast: Option<Cooldown>,
     /// The free call by which this upstream refuses an invented credential, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<KnownProof>,
+    pub proof: Option<KnownProbe>,
     /// The latest failures of the kind that opens the circuit.
     #[serde(default)]
     pub strikes: Vec<Timestamp>,
     /// How much of the upstream's limits is used.
     #[serde(default)]
-    pub utilisation: Utilisation,
+    pub utilisation: UpstreamUtilization,
     /// The end of the last or current outage. Sessions may have moved because of it.
     #[serde(default)]
     pub out_until: Option<Timestamp>,
@@ -60,12 +60,12 @@ pub struct Health {
 /// The state of the account as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum State {
+pub enum HealthState {
     /// No failure counts against the account.
     #[default]
     Ready,
     /// Not used until the cooldown ends.
-    Cooling(Rest),
+    Cooling(Cooldown),
     /// It failed repeatedly: not used for a while, and after that tested by one request.
     Open {
         /// When a request can test the account.
@@ -73,7 +73,7 @@ pub enum State {
         /// How long the circuit was opened for, in seconds.
         seconds: u32,
         /// The reason of the last failure.
-        reason: RestReason,
+        reason: CooldownReason,
         /// The time until which a request is testing the account.
         probe_until: Option<Timestamp>,
     },
@@ -82,7 +82,7 @@ pub enum State {
         /// When the upstream first refused it.
         since: Timestamp,
         /// The reason.
-        reason: RestReason,
+        reason: CooldownReason,
         /// The token endpoint's own message, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
@@ -92,7 +92,7 @@ pub enum State {
 /// A free call, by which a credential is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FreeCall {
+pub enum ProbeCall {
     /// A request for the list of models.
     ListModels,
     /// A token count.
@@ -103,24 +103,24 @@ pub enum FreeCall {
 
 /// What is known about the free calls of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownProof {
+pub struct KnownProbe {
     /// The upstream's base URL.
     pub base_url: String,
     /// The call that refuses an invented credential; `None` if no call does.
-    pub call: Option<FreeCall>,
+    pub call: Option<ProbeCall>,
 }
 
 /// A cooldown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rest {
+pub struct Cooldown {
     /// The end of the cooldown.
     pub until: Timestamp,
     /// The reason.
-    pub reason: RestReason,
+    pub reason: CooldownReason,
     /// Whether the length is an estimate because the upstream has not named a time.
     #[serde(default)]
     pub is_guess: bool,
-    /// The number of the refused token, see [`crate::token::Standing::issue`]. A token with another
+    /// The number of the refused token, see [`crate::upstream_token::AccountAvailability::issue`]. A token with another
     /// number ends the cooldown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_issue: Option<u64>,
@@ -128,16 +128,16 @@ pub struct Rest {
 
 /// How much of the upstream's unified limits is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Utilisation {
+pub struct UpstreamUtilization {
     /// The window of five hours.
-    pub five_hour: Option<Window>,
+    pub five_hour: Option<UtilizationWindow>,
     /// The window of seven days.
-    pub seven_day: Option<Window>,
+    pub seven_day: Option<UtilizationWindow>,
 }
 
 /// One window of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub struct UtilizationWindow {
     /// The percentage used; it can be above 100.
     pub percent: u32,
     /// When the window is reset.
@@ -146,7 +146,7 @@ pub struct Window {
 
 /// The meaning of an account's health at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing<'a> {
+pub enum AccountAvailability<'a> {
     /// The account can be used.
     Ready,
     /// One request can test the account; see [`probing`].
@@ -156,25 +156,30 @@ pub enum Standing<'a> {
         /// The end of the cooldown.
         until: Timestamp,
         /// The reason.
-        reason: RestReason,
+        reason: CooldownReason,
         /// Whether the time is an estimate: the account can be used earlier if there is no other.
         is_guess: bool,
     },
     /// Not used at all.
     AuthFailed {
         /// The reason.
-        reason: RestReason,
+        reason: CooldownReason,
         /// The token endpoint's own message, if any.
         detail: Option<&'a str>,
     },
 }
 
-impl Health {
+impl AccountHealth {
     /// The standing at `now` for a request for `model`, by its name at the account's upstream, with
     /// or without fast speed.
-    pub fn standing(&self, model: &str, is_fast: bool, now: Timestamp) -> Standing<'_> {
+    pub fn availability(
+        &self,
+        model: &str,
+        is_fast: bool,
+        now: Timestamp,
+    ) -> AccountAvailability<'_> {
         match self.overall(now) {
-            Standing::Ready => {}
+            AccountAvailability::Ready => {}
             other => return other,
         }
         let family = self.families.iter().filter(|(family, _)| is_of(family, model));
@@ -183,85 +188,89 @@ impl Health {
         // A time that the upstream named outranks an estimate.
         let longest =
             rests.filter(|rest| rest.until > now).max_by_key(|rest| (!rest.is_guess, rest.until));
-        longest.map_or(Standing::Ready, Rest::standing)
+        longest.map_or(AccountAvailability::Ready, Cooldown::to_availability)
     }
 
     /// Whether requests must check the model that they ask for.
-    pub fn has_partial_rests(&self) -> bool {
+    pub fn has_partial_cooldowns(&self) -> bool {
         !self.families.is_empty() || !self.models.is_empty() || self.fast.is_some()
     }
 
     /// The health once the account has this token: cooldowns because of another token end. `None`
     /// if there were none.
     pub fn with_token(&self, issue: u64) -> Option<Self> {
-        let is_over = |rest: &Rest| rest.token_issue.is_some_and(|refused| refused != issue);
+        let is_over = |rest: &Cooldown| rest.token_issue.is_some_and(|refused| refused != issue);
         match &self.state {
-            State::Cooling(rest) if is_over(rest) => Some(self.with(State::Ready)),
+            HealthState::Cooling(rest) if is_over(rest) => Some(self.with(HealthState::Ready)),
             _ => None,
         }
     }
 
     /// Why the upstream last refused the account, where only the next request shows whether it still
     /// does: a free call proves nothing there, and no rest is left to run out.
-    pub fn doubt(&self) -> Option<RestReason> {
+    pub fn doubt(&self) -> Option<CooldownReason> {
         match &self.state {
-            State::Open { reason, .. } if reason.needs_operator() => Some(*reason),
+            HealthState::Open { reason, .. } if reason.needs_operator() => Some(*reason),
             _ => None,
         }
     }
 
     /// What it means at `now` for the account as a whole.
-    pub fn overall(&self, now: Timestamp) -> Standing<'_> {
+    pub fn overall(&self, now: Timestamp) -> AccountAvailability<'_> {
         match &self.state {
-            State::Cooling(rest) if rest.until > now => rest.standing(),
-            State::Open { until, reason, .. } if *until > now => {
-                Standing::Cooling { until: *until, reason: *reason, is_guess: true }
+            HealthState::Cooling(rest) if rest.until > now => rest.to_availability(),
+            HealthState::Open { until, reason, .. } if *until > now => {
+                AccountAvailability::Cooling { until: *until, reason: *reason, is_guess: true }
             }
-            State::Open { probe_until: Some(until), reason, .. } if *until > now => {
-                Standing::Cooling { until: *until, reason: *reason, is_guess: true }
+            HealthState::Open { probe_until: Some(until), reason, .. } if *until > now => {
+                AccountAvailability::Cooling { until: *until, reason: *reason, is_guess: true }
             }
-            State::Open { .. } => Standing::HalfOpen,
-            State::AuthFailed { reason, detail, .. } => {
-                Standing::AuthFailed { reason: *reason, detail: detail.as_deref() }
+            HealthState::Open { .. } => AccountAvailability::HalfOpen,
+            HealthState::AuthFailed { reason, detail, .. } => {
+                AccountAvailability::AuthFailed { reason: *reason, detail: detail.as_deref() }
             }
-            State::Ready | State::Cooling(_) => Standing::Ready,
+            HealthState::Ready | HealthState::Cooling(_) => AccountAvailability::Ready,
         }
     }
 
     /// Whether the account was out at any time in the last `within`. If so, some of its sessions
     /// may have moved.
-    pub fn was_out(&self, within: SignedDuration, now: Timestamp) -> bool {
-        matches!(self.state, State::AuthFailed { .. })
+    pub fn was_unavailable_within(&self, within: SignedDuration, now: Timestamp) -> bool {
+        matches!(self.state, HealthState::AuthFailed { .. })
             || self.out_until.is_some_and(|until| now.duration_since(until) < within)
     }
 
     /// Whether the account is out or ever was.
-    pub fn was_ever_out(&self) -> bool {
-        self.out_until.is_some() || matches!(self.state, State::AuthFailed { .. })
+    pub fn was_ever_unavailable(&self) -> bool {
+        self.out_until.is_some() || matches!(self.state, HealthState::AuthFailed { .. })
     }
 
     /// The health without any failure; the utilization is kept.
     #[must_use]
-    pub fn forgiven(&self, now: Timestamp) -> Self {
-        let is_out = !matches!(self.overall(now), Standing::Ready);
+    pub fn reset(&self, now: Timestamp) -> Self {
+        let is_out = !matches!(self.overall(now), AccountAvailability::Ready);
         let out_until = if is_out { Some(now) } else { self.out_until };
         let proof = self.proof.clone();
         Self { utilisation: self.utilisation, out_until, proof, ..Self::default() }
     }
 
-    fn with(&self, state: State) -> Self {
+    fn with(&self, state: HealthState) -> Self {
         Self { state, ..self.clone() }
     }
 }
 
-impl Rest {
+impl Cooldown {
     /// A cooldown that does not depend on a token.
-    pub fn new(until: Timestamp, reason: RestReason, is_guess: bool) -> Self {
+    pub fn new(until: Timestamp, reason: CooldownReason, is_guess: bool) -> Self {
         Self { until, reason, is_guess, token_issue: None }
     }
 
-    fn standing(&self) -> Standing<'_> {
-        Standing::Cooling { until: self.until, reason: self.reason, is_guess: self.is_guess }
+    fn to_availability(&self) -> AccountAvailability<'_> {
+        AccountAvailability::Cooling {
+            until: self.until,
+            reason: self.reason,
+            is_guess: self.is_guess,
+        }
     }
 }
 
@@ -271,74 +280,92 @@ fn is_of(family: &str, model: &str) -> bool {
 }
 
 /// The health after a failure that had `effect`.
-pub fn after(health: &Health, effect: &Effect, now: Timestamp) -> Option<Health> {
-    if matches!(health.state, State::AuthFailed { .. }) {
+pub fn after(
+    health: &AccountHealth,
+    effect: &AccountEffect,
+    now: Timestamp,
+) -> Option<AccountHealth> {
+    if matches!(health.state, HealthState::AuthFailed { .. }) {
         return None;
     }
     let (after, until) = match effect {
         // A suspicion holds nothing against anybody until a call of our own has confirmed it.
-        Effect::Nothing | Effect::NotPermitted | Effect::Suspect { .. } => return None,
-        Effect::Rest { scope, until, reason, is_guess, token_issue } => {
+        AccountEffect::Nothing | AccountEffect::NotPermitted | AccountEffect::Suspect { .. } => {
+            return None;
+        }
+        AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue } => {
             let (until, token_issue) = (*until, *token_issue);
-            let rest = Rest { until, reason: *reason, is_guess: *is_guess, token_issue };
+            let rest = Cooldown { until, reason: *reason, is_guess: *is_guess, token_issue };
             let after = match scope {
-                RestScope::Account => cooled(health, rest, now),
-                RestScope::Family(family) => family_cooled(health, family, rest, now),
-                RestScope::Model(model) => model_cooled(health, model, rest, now),
-                RestScope::Fast => fast_cooled(health, rest, now),
+                CooldownScope::Account => cool_account(health, rest, now),
+                CooldownScope::Family(family) => cool_family(health, family, rest, now),
+                CooldownScope::Model(model) => cool_model(health, model, rest, now),
+                CooldownScope::Fast => cool_fast_mode(health, rest, now),
             };
             // Sessions need not avoid an account because of a model name that a client has
             // invented.
-            if matches!(scope, RestScope::Model(_)) && *is_guess {
+            if matches!(scope, CooldownScope::Model(_)) && *is_guess {
                 return after;
             }
             (after?, until)
         }
-        Effect::Strike { reason } => {
-            let after = struck(health, *reason, now)?;
-            let State::Open { until, .. } = after.state else { return Some(after) };
+        AccountEffect::Strike { reason } => {
+            let after = after_server_error(health, *reason, now)?;
+            let HealthState::Open { until, .. } = after.state else { return Some(after) };
             (after, until)
         }
     };
     let out_until = after.out_until.max(Some(until));
-    Some(Health { out_until, ..after })
+    Some(AccountHealth { out_until, ..after })
 }
 
 /// The health after the upstream refused the credential, for this reason and with the endpoint's
 /// own message.
-pub fn refused(
-    health: &Health,
-    reason: RestReason,
+pub fn after_refusal(
+    health: &AccountHealth,
+    reason: CooldownReason,
     detail: Option<&str>,
     now: Timestamp,
-) -> Option<Health> {
+) -> Option<AccountHealth> {
     match health.state {
-        State::AuthFailed { reason: RestReason::Unknown, .. } if reason != RestReason::Unknown => {}
-        State::AuthFailed { .. } => return None,
+        HealthState::AuthFailed { reason: CooldownReason::Unknown, .. }
+            if reason != CooldownReason::Unknown => {}
+        HealthState::AuthFailed { .. } => return None,
         _ => {}
     }
     let detail = detail.map(str::to_owned);
-    let after = health.with(State::AuthFailed { since: now, reason, detail });
-    Some(Health { out_until: after.out_until.max(Some(now)), ..after })
+    let after = health.with(HealthState::AuthFailed { since: now, reason, detail });
+    Some(AccountHealth { out_until: after.out_until.max(Some(now)), ..after })
 }
 
-fn cooled(health: &Health, rest: Rest, now: Timestamp) -> Option<Health> {
+fn cool_account(health: &AccountHealth, rest: Cooldown, now: Timestamp) -> Option<AccountHealth> {
     let known = match &health.state {
         // The probe met another failure than the one that opened the circuit.
-        State::Open { probe_until: Some(_), .. } => None,
+        HealthState::Open { probe_until: Some(_), .. } => None,
         // A time that the upstream named outranks an estimate.
-        State::Cooling(Rest { is_guess: true, .. }) | State::Open { .. } if !rest.is_guess => None,
-        State::Cooling(known) if known.until > now && !known.is_guess && rest.is_guess => {
+        HealthState::Cooling(Cooldown { is_guess: true, .. }) | HealthState::Open { .. }
+            if !rest.is_guess =>
+        {
+            None
+        }
+        HealthState::Cooling(known) if known.until > now && !known.is_guess && rest.is_guess => {
             return None;
         }
-        State::Cooling(Rest { until, .. }) | State::Open { until, .. } => Some(*until),
-        State::Ready | State::AuthFailed { .. } => Some(now),
+        HealthState::Cooling(Cooldown { until, .. }) | HealthState::Open { until, .. } => {
+            Some(*until)
+        }
+        HealthState::Ready | HealthState::AuthFailed { .. } => Some(now),
     };
     let is_news = known.is_none_or(|known| is_later(rest.until, known.max(now)));
-    is_news.then(|| health.with(State::Cooling(rest)))
+    is_news.then(|| health.with(HealthState::Cooling(rest)))
 }
 
-fn family_cooled(health: &Health, family: &str, rest: Rest, now: Timestamp) -> Option<Health> {
+fn cool_family(
+    health: &AccountHealth,
+    family: &str,
+    rest: Cooldown,
+    now: Timestamp,
+) -> Option<AccountHealth> {
     let known = health.families.get(family).map_or(now, |known| known.until.max(now));
     is_later(rest.until, known).then(|| {
         let mut after = health.clone();
@@ -348,7 +375,12 @@ fn family_cooled(health: &Health, family: &str, rest: Rest, now: Timestamp) -> O
     })
 }
 
-fn model_cooled(health: &Health, model: &str, rest: Rest, now: Timestamp) -> Option<Health> {
+fn cool_model(
+    health: &AccountHealth,
+    model: &str,
+    rest: Cooldown,
+    now: Timestamp,
+) -> Option<AccountHealth> {
     if model.len() > MODEL_BYTES_MAX {
         return None;
     }
@@ -363,7 +395,7 @@ fn model_cooled(health: &Health, model: &str, rest: Rest, now: Timestamp) -> Opt
     }
     let mut after = health.clone();
     after.models.retain(|_, rest| rest.until > now);
-    let is_unavailable = |rest: &Rest| rest.reason == RestReason::ModelUnavailable;
+    let is_unavailable = |rest: &Cooldown| rest.reason == CooldownReason::ModelUnavailable;
     let unavailable = is_unavailable(&rest);
     after.models.insert(model.to_owned(), rest);
     let count = after.models.values().filter(|rest| is_unavailable(rest) == unavailable).count();
@@ -376,52 +408,58 @@ fn model_cooled(health: &Health, model: &str, rest: Rest, now: Timestamp) -> Opt
     Some(after)
 }
 
-fn fast_cooled(health: &Health, rest: Rest, now: Timestamp) -> Option<Health> {
+fn cool_fast_mode(health: &AccountHealth, rest: Cooldown, now: Timestamp) -> Option<AccountHealth> {
     let known = health.fast.as_ref().map_or(now, |known| known.until.max(now));
-    is_later(rest.until, known).then(|| Health { fast: Some(rest), ..health.clone() })
+    is_later(rest.until, known).then(|| AccountHealth { fast: Some(rest), ..health.clone() })
 }
 
 fn is_later(until: Timestamp, known: Timestamp) -> bool {
     until.duration_since(known) >= SAME
 }
 
-fn struck(health: &Health, reason: RestReason, now: Timestamp) -> Option<Health> {
+fn after_server_error(
+    health: &AccountHealth,
+    reason: CooldownReason,
+    now: Timestamp,
+) -> Option<AccountHealth> {
     let seconds = match (&health.state, health.overall(now)) {
         // A failed probe, reported by it or noticed by another request.
-        (State::Open { until, seconds, .. }, _) if *until <= now => {
+        (HealthState::Open { until, seconds, .. }, _) if *until <= now => {
             seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
         }
-        (_, Standing::Cooling { .. } | Standing::AuthFailed { .. }) => return None,
+        (_, AccountAvailability::Cooling { .. } | AccountAvailability::AuthFailed { .. }) => {
+            return None;
+        }
         _ => {
             let recent = |at: &Timestamp| now.duration_since(*at) < STRIKE_WINDOW;
             let mut strikes: Vec<_> = health.strikes.iter().copied().filter(recent).collect();
             strikes.push(now);
             if strikes.len() < STRIKES_MAX {
-                return Some(Health { strikes, ..health.with(State::Ready) });
+                return Some(AccountHealth { strikes, ..health.with(HealthState::Ready) });
             }
             OPEN_SECONDS_MIN
         }
     };
     let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
     let until = until.unwrap_or(Timestamp::MAX);
-    let open = State::Open { until, seconds, reason, probe_until: None };
-    Some(Health { strikes: Vec::new(), ..health.with(open) })
+    let open = HealthState::Open { until, seconds, reason, probe_until: None };
+    Some(AccountHealth { strikes: Vec::new(), ..health.with(open) })
 }
 
 /// The health after a good answer for `model` with this `utilisation`.
-pub fn served(
-    health: &Health,
+pub fn after_success(
+    health: &AccountHealth,
     model: &str,
-    utilisation: Utilisation,
+    utilisation: UpstreamUtilization,
     now: Timestamp,
-) -> Option<Health> {
+) -> Option<AccountHealth> {
     let mut after = health.clone();
     after.strikes.clear();
     match &health.state {
-        State::Open { until, .. } if *until <= now => after.state = State::Ready,
+        HealthState::Open { until, .. } if *until <= now => after.state = HealthState::Ready,
         // Only a good answer shows that the operator has solved the problem.
-        State::Cooling(rest) if rest.until <= now && rest.reason.needs_operator() => {
-            after.state = State::Ready;
+        HealthState::Cooling(rest) if rest.until <= now && rest.reason.needs_operator() => {
+            after.state = HealthState::Ready;
         }
         _ => {}
     }
@@ -429,7 +467,7 @@ pub fn served(
         after.models.remove(model);
     }
     if utilisation.is_news_after(health.utilisation) {
-        after.utilisation = Utilisation {
+        after.utilisation = UpstreamUtilization {
             five_hour: utilisation.five_hour.or(health.utilisation.five_hour),
             seven_day: utilisation.seven_day.or(health.utilisation.seven_day),
         };
@@ -439,29 +477,30 @@ pub fn served(
 
 /// The health while one request tests an account whose circuit is half open; `None` if no test is
 /// due. The process that stores this health first sends the test.
-pub fn probing(health: &Health, now: Timestamp) -> Option<Health> {
-    let Standing::HalfOpen = health.overall(now) else { return None };
+pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> {
+    let AccountAvailability::HalfOpen = health.overall(now) else { return None };
     let mut after = health.clone();
-    if let State::Open { probe_until, .. } = &mut after.state {
+    if let HealthState::Open { probe_until, .. } = &mut after.state {
         *probe_until = Some(now.saturating_add(PROBE).unwrap_or(Timestamp::MAX));
     }
     Some(after)
 }
 
-impl Utilisation {
+impl UpstreamUtilization {
     /// The highest percentage used of any limit that has not been reset since.
     pub fn percent(&self, now: Timestamp) -> u32 {
-        let running = |window: &Window| window.resets_at.is_none_or(|reset| reset > now);
+        let running = |window: &UtilizationWindow| window.resets_at.is_none_or(|reset| reset > now);
         let windows = [self.five_hour, self.seven_day].into_iter().flatten().filter(running);
         windows.map(|window| window.percent).max().unwrap_or_default()
     }
 
     fn is_news_after(self, known: Self) -> bool {
-        let moved = |new: Option<Window>, known: Option<Window>| match (new, known) {
-            (Some(new), Some(known)) => new.percent.abs_diff(known.percent) >= POINTS_MIN,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
+        let moved =
+            |new: Option<UtilizationWindow>, known: Option<UtilizationWindow>| match (new, known) {
+                (Some(new), Some(known)) => new.percent.abs_diff(known.percent) >= POINTS_MIN,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
         moved(self.five_hour, known.five_hour) || moved(self.seven_day, known.seven_day)
     }
 }

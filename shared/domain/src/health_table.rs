@@ -6,40 +6,46 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
 }
 
-fn resting(scope: RestScope, seconds: i64, reason: RestReason, is_guess: bool) -> Effect {
-    Effect::Rest { scope, until: at(seconds), reason, is_guess, token_issue: None }
+fn resting(
+    scope: CooldownScope,
+    seconds: i64,
+    reason: CooldownReason,
+    is_guess: bool,
+) -> AccountEffect {
+    AccountEffect::Cooldown { scope, until: at(seconds), reason, is_guess, token_issue: None }
 }
 
-fn cool(seconds: i64) -> Effect {
-    resting(RestScope::Account, seconds, RestReason::RateLimited, false)
+fn cool(seconds: i64) -> AccountEffect {
+    resting(CooldownScope::Account, seconds, CooldownReason::RateLimited, false)
 }
 
-fn strike() -> Effect {
-    Effect::Strike { reason: RestReason::ServerError }
+fn strike() -> AccountEffect {
+    AccountEffect::Strike { reason: CooldownReason::ServerError }
 }
 
 /// An account whose credential was refused at second 0.
-fn condemned() -> Health {
-    refused(&Health::default(), RestReason::CredentialRefused, None, at(0)).unwrap()
+fn condemned() -> AccountHealth {
+    after_refusal(&AccountHealth::default(), CooldownReason::CredentialRefused, None, at(0))
+        .unwrap()
 }
 
 const OPUS: &str = "claude-opus-5-5";
 
-fn used(five_hour: u32) -> Utilisation {
-    let window = |percent| Some(Window { percent, resets_at: None });
-    Utilisation { five_hour: window(five_hour), seven_day: None }
+fn used(five_hour: u32) -> UpstreamUtilization {
+    let window = |percent| Some(UtilizationWindow { percent, resets_at: None });
+    UpstreamUtilization { five_hour: window(five_hour), seven_day: None }
 }
 
 /// Applies each effect at its second. An effect that changes nothing leaves the health as it is.
-fn run(steps: &[(i64, Effect)]) -> Health {
-    steps.iter().fold(Health::default(), |health, (second, effect)| {
+fn run(steps: &[(i64, AccountEffect)]) -> AccountHealth {
+    steps.iter().fold(AccountHealth::default(), |health, (second, effect)| {
         after(&health, effect, at(*second)).unwrap_or(health)
     })
 }
 
-fn out_until(health: &Health, second: i64) -> Option<i64> {
+fn out_until(health: &AccountHealth, second: i64) -> Option<i64> {
     match health.overall(at(second)) {
-        Standing::Cooling { until, .. } => Some(until.duration_since(at(0)).as_secs()),
+        AccountAvailability::Cooling { until, .. } => Some(until.duration_since(at(0)).as_secs()),
         _ => None,
     }
 }
@@ -59,19 +65,26 @@ fn cooling_lasts_until_it_is_over_and_the_later_end_counts() {
 }
 
 #[test]
-fn what_is_known_already_changes_nothing() {
+fn known_failure_changes_nothing() {
     let cooling = run(&[(0, cool(30))]);
     assert_eq!(after(&cooling, &cool(30), at(1)), None);
     assert_eq!(after(&cooling, &strike(), at(1)), None, "of requests that were under way");
-    assert_eq!(after(&cooling, &Effect::Nothing, at(1)), None);
-    assert_eq!(served(&cooling, OPUS, Utilisation::default(), at(1)), None, "it stays out");
-    assert_eq!(served(&Health::default(), OPUS, Utilisation::default(), at(1)), None);
+    assert_eq!(after(&cooling, &AccountEffect::Nothing, at(1)), None);
+    assert_eq!(
+        after_success(&cooling, OPUS, UpstreamUtilization::default(), at(1)),
+        None,
+        "it stays out"
+    );
+    assert_eq!(
+        after_success(&AccountHealth::default(), OPUS, UpstreamUtilization::default(), at(1)),
+        None
+    );
     for effect in [cool(30), strike()] {
         assert_eq!(after(&condemned(), &effect, at(1)), None, "{effect:?}");
     }
-    assert_eq!(refused(&condemned(), RestReason::TokenEnded, None, at(1)), None);
-    let suspect = Effect::Suspect { reason: RestReason::CredentialRefused };
-    assert_eq!(after(&Health::default(), &suspect, at(1)), None);
+    assert_eq!(after_refusal(&condemned(), CooldownReason::TokenEnded, None, at(1)), None);
+    let suspect = AccountEffect::Suspect { reason: CooldownReason::CredentialRefused };
+    assert_eq!(after(&AccountHealth::default(), &suspect, at(1)), None);
 }
 
 #[test]
@@ -88,20 +101,20 @@ fn three_strikes_in_a_minute_open_the_circuit() {
 #[test]
 fn a_good_answer_clears_the_strikes() {
     let two = run(&[(0, strike()), (1, strike())]);
-    let clear = served(&two, OPUS, Utilisation::default(), at(2)).unwrap();
-    assert_eq!(clear, Health::default());
-    assert_eq!(served(&clear, OPUS, Utilisation::default(), at(3)), None);
+    let clear = after_success(&two, OPUS, UpstreamUtilization::default(), at(2)).unwrap();
+    assert_eq!(clear, AccountHealth::default());
+    assert_eq!(after_success(&clear, OPUS, UpstreamUtilization::default(), at(3)), None);
 }
 
 #[test]
 fn an_account_that_was_refused_last_is_in_doubt_until_a_request_is_served() {
-    let refusal = Effect::Strike { reason: RestReason::CredentialRefused };
+    let refusal = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
     let health = run(&[(0, refusal.clone()), (0, refusal.clone()), (0, refusal)]);
-    assert_eq!(health.overall(at(31)), Standing::HalfOpen);
-    assert_eq!(health.doubt(), Some(RestReason::CredentialRefused));
+    assert_eq!(health.overall(at(31)), AccountAvailability::HalfOpen);
+    assert_eq!(health.doubt(), Some(CooldownReason::CredentialRefused));
     let failing = run(&[(0, strike()), (0, strike()), (0, strike())]);
     assert_eq!(failing.doubt(), None, "its own failures say nothing of the credential");
-    let good = served(&health, OPUS, Utilisation::default(), at(32)).unwrap();
+    let good = after_success(&health, OPUS, UpstreamUtilization::default(), at(32)).unwrap();
     assert_eq!(good.doubt(), None);
 }
 
@@ -111,120 +124,139 @@ fn one_request_probes_and_a_failed_probe_doubles_the_time() {
     assert_eq!(probing(&health, at(29)), None);
     let mut end = 30;
     for seconds in [60, 120, 240, 300, 300] {
-        assert_eq!(health.overall(at(end)), Standing::HalfOpen);
+        assert_eq!(health.overall(at(end)), AccountAvailability::HalfOpen);
         let claimed = probing(&health, at(end)).unwrap();
         assert_eq!(probing(&claimed, at(end + 1)), None, "one at a time");
-        assert_eq!(claimed.overall(at(end + 60)), Standing::HalfOpen, "the prober is gone");
+        assert_eq!(
+            claimed.overall(at(end + 60)),
+            AccountAvailability::HalfOpen,
+            "the prober is gone"
+        );
         health = after(&claimed, &strike(), at(end + 1)).unwrap();
         assert_eq!(out_until(&health, end + 1), Some(end + 1 + seconds));
         end += 1 + seconds;
     }
     let claimed = probing(&health, at(end)).unwrap();
-    let closed = served(&claimed, OPUS, Utilisation::default(), at(end + 1)).unwrap();
-    assert_eq!(closed, Health { out_until: Some(at(end)), ..Health::default() });
+    let closed =
+        after_success(&claimed, OPUS, UpstreamUtilization::default(), at(end + 1)).unwrap();
+    assert_eq!(closed, AccountHealth { out_until: Some(at(end)), ..AccountHealth::default() });
     let limited = after(&claimed, &cool(end + 5), at(end + 1)).unwrap();
     assert_eq!(out_until(&limited, end + 1), Some(end + 5), "the probe found something else");
 }
 
 #[test]
 fn a_family_cools_alone() {
-    let (until, reason) = (at(600), RestReason::RateLimited);
-    let effect = resting(RestScope::Family("opus".to_owned()), 600, reason, false);
-    let health = after(&Health::default(), &effect, at(0)).unwrap();
-    let cooling = Standing::Cooling { until, reason, is_guess: false };
-    assert_eq!(health.standing(OPUS, false, at(1)), cooling);
-    assert_eq!(health.standing("claude-haiku-5-5", false, at(1)), Standing::Ready);
-    assert_eq!(health.standing(OPUS, false, at(600)), Standing::Ready);
-    assert_eq!(health.overall(at(1)), Standing::Ready);
+    let (until, reason) = (at(600), CooldownReason::RateLimited);
+    let effect = resting(CooldownScope::Family("opus".to_owned()), 600, reason, false);
+    let health = after(&AccountHealth::default(), &effect, at(0)).unwrap();
+    let cooling = AccountAvailability::Cooling { until, reason, is_guess: false };
+    assert_eq!(health.availability(OPUS, false, at(1)), cooling);
+    assert_eq!(health.availability("claude-haiku-5-5", false, at(1)), AccountAvailability::Ready);
+    assert_eq!(health.availability(OPUS, false, at(600)), AccountAvailability::Ready);
+    assert_eq!(health.overall(at(1)), AccountAvailability::Ready);
     assert_eq!(after(&health, &effect, at(1)), None);
 }
 
 #[test]
 fn a_model_and_fast_speed_cool_alone() {
-    let reason = RestReason::RateLimited;
-    let model = resting(RestScope::Model(OPUS.to_owned()), 40, reason, false);
-    let health = after(&Health::default(), &model, at(0)).unwrap();
-    assert_eq!(health.overall(at(1)), Standing::Ready);
-    assert_eq!(health.standing("claude-opus-5-5-fast", false, at(1)), Standing::Ready);
-    assert!(matches!(health.standing(OPUS, false, at(1)), Standing::Cooling { .. }));
-    assert_eq!(health.standing(OPUS, false, at(40)), Standing::Ready);
+    let reason = CooldownReason::RateLimited;
+    let model = resting(CooldownScope::Model(OPUS.to_owned()), 40, reason, false);
+    let health = after(&AccountHealth::default(), &model, at(0)).unwrap();
+    assert_eq!(health.overall(at(1)), AccountAvailability::Ready);
+    assert_eq!(
+        health.availability("claude-opus-5-5-fast", false, at(1)),
+        AccountAvailability::Ready
+    );
+    assert!(matches!(health.availability(OPUS, false, at(1)), AccountAvailability::Cooling { .. }));
+    assert_eq!(health.availability(OPUS, false, at(40)), AccountAvailability::Ready);
     assert_eq!(after(&health, &model, at(1)), None, "it is known");
-    let guess = resting(RestScope::Model(OPUS.to_owned()), 90, reason, true);
+    let guess = resting(CooldownScope::Model(OPUS.to_owned()), 90, reason, true);
     assert_eq!(after(&health, &guess, at(1)), None, "a guess says nothing new");
-    let fast = after(&health, &resting(RestScope::Fast, 90, reason, false), at(1)).unwrap();
-    assert_eq!(fast.standing("claude-haiku-5-5", false, at(2)), Standing::Ready);
-    assert!(matches!(fast.standing("claude-haiku-5-5", true, at(2)), Standing::Cooling { .. }));
+    let fast = after(&health, &resting(CooldownScope::Fast, 90, reason, false), at(1)).unwrap();
+    assert_eq!(fast.availability("claude-haiku-5-5", false, at(2)), AccountAvailability::Ready);
+    assert!(matches!(
+        fast.availability("claude-haiku-5-5", true, at(2)),
+        AccountAvailability::Cooling { .. }
+    ));
 }
 
 #[test]
-fn a_good_answer_ends_what_was_guessed_of_its_model() {
-    let scope = || RestScope::Model(OPUS.to_owned());
-    let guess = resting(scope(), 300, RestReason::ModelUnavailable, true);
-    let health = after(&Health::default(), &guess, at(0)).unwrap();
+fn success_ends_guessed_cooldown_of_its_model() {
+    let scope = || CooldownScope::Model(OPUS.to_owned());
+    let guess = resting(scope(), 300, CooldownReason::ModelUnavailable, true);
+    let health = after(&AccountHealth::default(), &guess, at(0)).unwrap();
     assert_eq!(health.out_until, None, "no session stays away for it");
-    let after_it = served(&health, OPUS, Utilisation::default(), at(1)).unwrap();
-    assert_eq!(after_it, Health::default());
-    assert_eq!(served(&health, "claude-haiku-5-5", Utilisation::default(), at(1)), None);
+    let after_it = after_success(&health, OPUS, UpstreamUtilization::default(), at(1)).unwrap();
+    assert_eq!(after_it, AccountHealth::default());
+    assert_eq!(
+        after_success(&health, "claude-haiku-5-5", UpstreamUtilization::default(), at(1)),
+        None
+    );
 }
 
 #[test]
 fn names_that_clients_make_up_neither_pile_up_nor_push_real_limits_out() {
-    let (limit, missing) = (RestReason::RateLimited, RestReason::ModelUnavailable);
-    let mut health = run(&[(0, resting(RestScope::Model(OPUS.into()), 40, limit, false))]);
+    let (limit, missing) = (CooldownReason::RateLimited, CooldownReason::ModelUnavailable);
+    let mut health = run(&[(0, resting(CooldownScope::Model(OPUS.into()), 40, limit, false))]);
     for number in 0..10_000 {
-        let scope = RestScope::Model(format!("made-up-{number}"));
+        let scope = CooldownScope::Model(format!("made-up-{number}"));
         let effect = resting(scope, 300 + number, missing, true);
         health = after(&health, &effect, at(1)).unwrap_or(health);
     }
     assert!(health.models.len() <= UNAVAILABLE_MAX + 1, "{}", health.models.len());
-    assert!(matches!(health.standing(OPUS, false, at(2)), Standing::Cooling { .. }));
-    let long = resting(RestScope::Model("x".repeat(10_000)), 300, missing, true);
+    assert!(matches!(health.availability(OPUS, false, at(2)), AccountAvailability::Cooling { .. }));
+    let long = resting(CooldownScope::Model("x".repeat(10_000)), 300, missing, true);
     assert_eq!(after(&health, &long, at(1)), None);
 }
 
 #[test]
-fn a_newer_token_ends_what_was_held_against_an_older_one() {
-    let effect = Effect::Rest {
-        scope: RestScope::Account,
+fn newer_token_clears_cooldowns_of_the_older_one() {
+    let effect = AccountEffect::Cooldown {
+        scope: CooldownScope::Account,
         until: at(60),
-        reason: RestReason::TokenRefused,
+        reason: CooldownReason::TokenRefused,
         is_guess: false,
         token_issue: Some(3),
     };
     let health = run(&[(0, effect)]);
     assert_eq!(health.with_token(3), None);
-    assert_eq!(health.with_token(4).unwrap().overall(at(1)), Standing::Ready);
+    assert_eq!(health.with_token(4).unwrap().overall(at(1)), AccountAvailability::Ready);
     assert_eq!(run(&[(0, cool(60))]).with_token(4), None, "a limit is not the token's");
 }
 
 #[test]
-fn money_comes_back_with_a_good_answer() {
-    let reason = RestReason::CreditUsedUp;
-    let health = run(&[(0, resting(RestScope::Account, 600, reason, false))]);
-    assert_eq!(served(&health, OPUS, Utilisation::default(), at(1)), None);
-    let back = served(&health, OPUS, Utilisation::default(), at(600)).unwrap();
-    assert_eq!(back.state, State::Ready);
+fn success_ends_a_money_cooldown() {
+    let reason = CooldownReason::CreditUsedUp;
+    let health = run(&[(0, resting(CooldownScope::Account, 600, reason, false))]);
+    assert_eq!(after_success(&health, OPUS, UpstreamUtilization::default(), at(1)), None);
+    let back = after_success(&health, OPUS, UpstreamUtilization::default(), at(600)).unwrap();
+    assert_eq!(back.state, HealthState::Ready);
 }
 
 #[test]
 fn utilisation_is_news_when_it_moved_by_five_points() {
-    let known = served(&Health::default(), OPUS, used(40), at(0)).unwrap();
+    let known = after_success(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
     assert_eq!(known.utilisation, used(40));
     for (percent, is_news) in [(40, false), (44, false), (45, true), (36, false), (35, true)] {
-        assert_eq!(served(&known, OPUS, used(percent), at(1)).is_some(), is_news, "{percent}");
+        assert_eq!(
+            after_success(&known, OPUS, used(percent), at(1)).is_some(),
+            is_news,
+            "{percent}"
+        );
     }
     assert_eq!(
-        served(&known, OPUS, Utilisation::default(), at(1)),
+        after_success(&known, OPUS, UpstreamUtilization::default(), at(1)),
         None,
         "an answer without headers"
     );
 }
 
 #[test]
-fn what_the_upstream_says_outranks_a_guess() {
-    let guess = |seconds| resting(RestScope::Account, seconds, RestReason::RateLimited, true);
-    let is_guess = |steps: &[(i64, Effect)]| match run(steps).overall(at(5)) {
-        Standing::Cooling { is_guess, .. } => is_guess,
+fn upstream_reset_time_replaces_a_guess() {
+    let guess =
+        |seconds| resting(CooldownScope::Account, seconds, CooldownReason::RateLimited, true);
+    let is_guess = |steps: &[(i64, AccountEffect)]| match run(steps).overall(at(5)) {
+        AccountAvailability::Cooling { is_guess, .. } => is_guess,
         other => panic!("{other:?}"),
     };
     assert!(is_guess(&[(0, guess(30))]));
@@ -236,45 +268,47 @@ fn what_the_upstream_says_outranks_a_guess() {
 #[test]
 fn that_it_was_out_is_remembered_after_it_is_over() {
     let hour = SignedDuration::from_hours(1);
-    let was = |steps: &[(i64, Effect)], second| run(steps).was_out(hour, at(second));
-    assert!(!Health::default().was_out(hour, at(0)));
+    let was = |steps: &[(i64, AccountEffect)], second| {
+        run(steps).was_unavailable_within(hour, at(second))
+    };
+    assert!(!AccountHealth::default().was_unavailable_within(hour, at(0)));
     assert!(was(&[(0, cool(600))], 10));
     assert!(was(&[(0, cool(600))], 600 + 3599));
     assert!(!was(&[(0, cool(600))], 600 + 3600));
     assert!(!was(&[(0, strike()), (0, strike())], 1), "a strike is not out yet");
     assert!(was(&[(0, strike()), (0, strike()), (0, strike())], 30 + 3599));
     let refused = condemned();
-    assert!(refused.was_out(hour, at(99_999)), "it still is");
-    let back = refused.forgiven(at(99_999));
-    assert_eq!(back.overall(at(99_999)), Standing::Ready);
-    assert!(back.was_out(hour, at(99_999 + 3599)));
+    assert!(refused.was_unavailable_within(hour, at(99_999)), "it still is");
+    let back = refused.reset(at(99_999));
+    assert_eq!(back.overall(at(99_999)), AccountAvailability::Ready);
+    assert!(back.was_unavailable_within(hour, at(99_999 + 3599)));
 }
 
 #[test]
 fn utilisation_is_that_of_the_fullest_limit_still_running() {
-    let window = |percent, reset| Some(Window { percent, resets_at: Some(at(reset)) });
-    let used = Utilisation { five_hour: window(97, 10), seven_day: window(40, 1000) };
+    let window = |percent, reset| Some(UtilizationWindow { percent, resets_at: Some(at(reset)) });
+    let used = UpstreamUtilization { five_hour: window(97, 10), seven_day: window(40, 1000) };
     assert_eq!([0, 9, 10, 999, 1000].map(|second| used.percent(at(second))), [97, 97, 40, 40, 0]);
 }
 
 #[test]
-fn it_is_stored_and_read_back() {
+fn health_survives_a_round_trip() {
     let strikes = [(0, strike()), (0, strike()), (0, strike())];
-    let model = resting(RestScope::Model("a".into()), 30, RestReason::RateLimited, true);
-    let fast = resting(RestScope::Fast, 30, RestReason::RateLimited, true);
+    let model = resting(CooldownScope::Model("a".into()), 30, CooldownReason::RateLimited, true);
+    let fast = resting(CooldownScope::Fast, 30, CooldownReason::RateLimited, true);
     let (model, fast) = ([(0, model)], [(0, fast)]);
     let steps = [&[][..], &[(0, cool(30))], &strikes, &model, &fast];
     for health in steps.map(run).into_iter().chain([condemned()]) {
         let text = serde_json::to_string(&health).unwrap();
-        assert_eq!(serde_json::from_str::<Health>(&text).unwrap(), health, "{text}");
+        assert_eq!(serde_json::from_str::<AccountHealth>(&text).unwrap(), health, "{text}");
     }
 }
 
 #[test]
-fn what_0_1_0_has_stored_is_read() {
-    let check = |text: &str, standing: &Standing<'_>| {
-        let health: Health = serde_json::from_str(text).unwrap();
-        assert_eq!(health.standing(OPUS, false, at(0)), *standing, "{text}");
+fn health_stored_by_0_1_0_can_be_read() {
+    let check = |text: &str, standing: &AccountAvailability<'_>| {
+        let health: AccountHealth = serde_json::from_str(text).unwrap();
+        assert_eq!(health.availability(OPUS, false, at(0)), *standing, "{text}");
     };
     let until = at(60);
     let state = |state: &str| {
@@ -287,24 +321,25 @@ fn what_0_1_0_has_stored_is_read() {
             r#"{{"is":"cooling","until":"{until}","reason":"{reason}","is_guess":false}}"#
         ))
     };
-    let rest = |reason| Standing::Cooling { until, reason, is_guess: false };
-    check(&cooling("rate limited (429)"), &rest(RestReason::RateLimited));
-    check(&cooling("forbidden (403)"), &rest(RestReason::Forbidden));
-    check(&cooling("something else"), &rest(RestReason::Unknown));
+    let rest = |reason| AccountAvailability::Cooling { until, reason, is_guess: false };
+    check(&cooling("rate limited (429)"), &rest(CooldownReason::RateLimited));
+    check(&cooling("forbidden (403)"), &rest(CooldownReason::Forbidden));
+    check(&cooling("something else"), &rest(CooldownReason::Unknown));
     let failed = |reason: &str| {
         state(&format!(r#"{{"is":"auth_failed","since":"{until}","reason":"{reason}"}}"#))
     };
-    let refused = |reason| Standing::AuthFailed { reason, detail: None };
+    let refused = |reason| AccountAvailability::AuthFailed { reason, detail: None };
     let text = "the upstream refuses the credential (401)";
-    check(&failed(text), &refused(RestReason::CredentialRefused));
-    check(&failed("invalid_grant: revoked"), &refused(RestReason::Unknown));
+    check(&failed(text), &refused(CooldownReason::CredentialRefused));
+    check(&failed("invalid_grant: revoked"), &refused(CooldownReason::Unknown));
     let open = format!(
         r#"{{"is":"open","until":"{until}","seconds":30,"reason":"server error","probe_until":null}}"#
     );
-    let standing = Standing::Cooling { until, reason: RestReason::ServerError, is_guess: true };
+    let standing =
+        AccountAvailability::Cooling { until, reason: CooldownReason::ServerError, is_guess: true };
     check(&state(&open), &standing);
     let family = format!(
         r#"{{"state":{{"is":"ready"}},"families":{{"opus":{{"until":"{until}","reason":"rate limited (429)","is_guess":false}}}}}}"#
     );
-    check(&family, &rest(RestReason::RateLimited));
+    check(&family, &rest(CooldownReason::RateLimited));
 }

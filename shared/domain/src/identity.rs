@@ -13,11 +13,11 @@ const EMAIL_BYTES_MAX: usize = 254;
 
 /// The claims of an id token whose signature has been verified.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claims(pub Map<String, Value>);
+pub struct IdTokenClaims(pub Map<String, Value>);
 
 /// The expected values of the claims.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
+pub struct ExpectedClaims<'a> {
     /// The issuer, compared character by character.
     pub issuer: &'a str,
     /// Baton's client id, which the token must be issued for.
@@ -28,7 +28,7 @@ pub struct Expected<'a> {
 
 /// Why an id token is rejected. This is for the log; clients get fewer details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub enum ClaimError {
     /// Another issuer.
     #[error("`iss` is not the configured issuer")]
     Issuer,
@@ -46,14 +46,14 @@ pub enum Doubt {
     Subject,
 }
 
-impl Claims {
+impl IdTokenClaims {
     /// Checks the claims against the expected values at `now`.
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn check(&self, expected: &Expected<'_>, now: Timestamp) -> Result<(), Doubt> {
+    pub fn check(&self, expected: &ExpectedClaims<'_>, now: Timestamp) -> Result<(), ClaimError> {
         if self.text("iss") != Some(expected.issuer) {
-            return Err(Doubt::Issuer);
+            return Err(ClaimError::Issuer);
         }
         let client = Some(expected.client_id);
         let is_for_us = match self.0.get("aud") {
@@ -65,19 +65,19 @@ impl Claims {
             one => one.and_then(Value::as_str) == client,
         };
         if !is_for_us || self.text("azp").is_some_and(|azp| Some(azp) != client) {
-            return Err(Doubt::Audience);
+            return Err(ClaimError::Audience);
         }
         if self.text("nonce") != Some(expected.nonce) {
-            return Err(Doubt::Nonce);
+            return Err(ClaimError::Nonce);
         }
         let now = now.as_second();
         let has_come = |at: i64| at <= now + LEEWAY_SECONDS;
         let is_over = self.second("exp").is_none_or(|at| at <= now - LEEWAY_SECONDS);
         let nbf = !self.0.contains_key("nbf") || self.second("nbf").is_some_and(has_come);
         if is_over || !nbf || !self.second("iat").is_some_and(has_come) {
-            return Err(Doubt::Time);
+            return Err(ClaimError::Time);
         }
-        if self.text("sub").is_none_or(str::is_empty) { Err(Doubt::Subject) } else { Ok(()) }
+        if self.text("sub").is_none_or(str::is_empty) { Err(ClaimError::Subject) } else { Ok(()) }
     }
 
     /// The email address that the provider has verified, in lower case. Some providers write the
@@ -115,22 +115,22 @@ impl Claims {
 /// The email addresses and domains that can sign in to the console through the provider. `*` means
 /// everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowed(Vec<String>);
+pub struct AllowedEmails(Vec<String>);
 
-impl Allowed {
+impl AllowedEmails {
     /// Whether nobody can sign in.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether this address (in lower case) can sign in. A domain does not include its subdomains.
-    pub fn admits(&self, email: &str) -> bool {
+    pub fn admits_email(&self, email: &str) -> bool {
         let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
         self.0.iter().any(|one| one == "*" || one == email || one == domain)
     }
 }
 
-impl FromStr for Allowed {
+impl FromStr for AllowedEmails {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -157,7 +157,7 @@ pub struct AdminClaim {
 
 impl AdminClaim {
     /// Whether the claims contain it. Claim names can contain dots, and a colon if they are URLs.
-    pub fn is_in(&self, claims: &Claims) -> bool {
+    pub fn is_in(&self, claims: &IdTokenClaims) -> bool {
         let is_it = |value: &Value| match value {
             Value::String(text) => *text == self.value,
             Value::Bool(truth) => truth.to_string() == self.value,
@@ -186,9 +186,9 @@ impl FromStr for AdminClaim {
 
 /// The rules for people whom the provider has authenticated.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub struct SignInPolicy {
     /// The people who can sign in.
-    pub allowed: Allowed,
+    pub allowed: AllowedEmails,
     /// The claim that makes administrators. If it is set, it decides the role at each sign-in.
     pub admin_claim: Option<AdminClaim>,
     /// The role of all others.
@@ -197,10 +197,10 @@ pub struct Policy {
     pub creates_users: bool,
 }
 
-impl Policy {
+impl SignInPolicy {
     /// The role of a person with these claims; `now` is the current role if the person is a user
     /// already.
-    pub fn role(&self, claims: &Claims, now: Option<Role>) -> Role {
+    pub fn role(&self, claims: &IdTokenClaims, now: Option<Role>) -> Role {
         match &self.admin_claim {
             Some(claim) if claim.is_in(claims) => Role::Admin,
             Some(_) => self.default_role,
@@ -216,7 +216,7 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    fn claims(change: &Value) -> Claims {
+    fn claims(change: &Value) -> IdTokenClaims {
         let mut all = json!({
             "iss": "https://id.example", "aud": "baton", "nonce": "n", "sub": "1",
             "exp": NOW + 300, "iat": NOW,
@@ -228,14 +228,14 @@ mod tests {
                 all[name] = value.clone();
             }
         }
-        Claims(all.as_object().unwrap().clone())
+        IdTokenClaims(all.as_object().unwrap().clone())
     }
 
     #[test]
     fn claims_are_believed_if_nothing_is_odd() {
-        let check = |change: Value, expect: Result<(), Doubt>| {
+        let check = |change: Value, expect: Result<(), ClaimError>| {
             let expected =
-                Expected { issuer: "https://id.example", client_id: "baton", nonce: "n" };
+                ExpectedClaims { issuer: "https://id.example", client_id: "baton", nonce: "n" };
             let now = Timestamp::from_second(NOW).unwrap();
             assert_eq!(claims(&change).check(&expected, now), expect, "{change}");
         };
@@ -245,14 +245,14 @@ mod tests {
         check(json!({"exp": NOW - 59, "iat": NOW + 60, "nbf": NOW + 60}), Ok(()));
         check(json!({"exp": 1_800_000_300.5}), Ok(()));
         for iss in [json!("https://id.example/"), json!(null), json!(["https://id.example"])] {
-            check(json!({"iss": iss}), Err(Doubt::Issuer));
+            check(json!({"iss": iss}), Err(ClaimError::Issuer));
         }
         for aud in [json!("other"), json!(null), json!([]), json!(["baton", "other"]), json!(1)] {
-            check(json!({"aud": aud}), Err(Doubt::Audience));
+            check(json!({"aud": aud}), Err(ClaimError::Audience));
         }
-        check(json!({"azp": "other"}), Err(Doubt::Audience));
-        check(json!({"nonce": "m"}), Err(Doubt::Nonce));
-        check(json!({"nonce": null}), Err(Doubt::Nonce));
+        check(json!({"azp": "other"}), Err(ClaimError::Audience));
+        check(json!({"nonce": "m"}), Err(ClaimError::Nonce));
+        check(json!({"nonce": null}), Err(ClaimError::Nonce));
         for time in [
             json!({"exp": NOW - 60}),
             json!({"exp": null}),
@@ -264,10 +264,10 @@ mod tests {
             json!({"nbf": NOW + 61}),
             json!({"nbf": "soon"}),
         ] {
-            check(time, Err(Doubt::Time));
+            check(time, Err(ClaimError::Time));
         }
-        check(json!({"sub": ""}), Err(Doubt::Subject));
-        check(json!({"sub": null}), Err(Doubt::Subject));
+        check(json!({"sub": ""}), Err(ClaimError::Subject));
+        check(json!({"sub": null}), Err(ClaimError::Subject));
     }
 
     #[test]
@@ -297,22 +297,22 @@ mod tests {
 
     #[test]
     fn a_domain_admits_its_addresses_and_no_others() {
-        let allowed: Allowed = "Example.com, bob@other.org".parse().unwrap();
+        let allowed: AllowedEmails = "Example.com, bob@other.org".parse().unwrap();
         for email in ["ada@example.com", "bob@other.org"] {
-            assert!(allowed.admits(email), "{email}");
+            assert!(allowed.admits_email(email), "{email}");
         }
         for email in ["ada@sub.example.com", "ada@badexample.com", "eve@other.org"] {
-            assert!(!allowed.admits(email), "{email}");
+            assert!(!allowed.admits_email(email), "{email}");
         }
-        assert!(!Allowed::default().admits("ada@example.com"));
-        assert!("*".parse::<Allowed>().unwrap().admits("ada@example.com"));
-        assert!("@example.com".parse::<Allowed>().is_err());
+        assert!(!AllowedEmails::default().admits_email("ada@example.com"));
+        assert!("*".parse::<AllowedEmails>().unwrap().admits_email("ada@example.com"));
+        assert!("@example.com".parse::<AllowedEmails>().is_err());
     }
 
     #[test]
     fn a_claim_decides_the_role_where_it_is_asked_for() {
-        let policy = |claim: Option<&str>| Policy {
-            allowed: Allowed::default(),
+        let policy = |claim: Option<&str>| SignInPolicy {
+            allowed: AllowedEmails::default(),
             admin_claim: claim.map(|claim| claim.parse().unwrap()),
             default_role: Role::Member,
             creates_users: false,

@@ -27,13 +27,13 @@ pub struct Key {
     pub limits: Limits,
     /// What its requests reserve against money limits.
     #[serde(default)]
-    pub estimate: Estimate,
+    pub estimate: ReservationEstimate,
 }
 
 /// What a request reserves against money limits before it is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Estimate {
+pub enum ReservationEstimate {
     /// The highest cost that the request can have: limits are never exceeded.
     #[default]
     Most,
@@ -44,7 +44,7 @@ pub enum Estimate {
 
 /// Why an existing key is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unusable {
+pub enum KeyRejection {
     /// An operator has disabled it.
     Disabled,
     /// Its `expires_at` has passed.
@@ -56,11 +56,11 @@ impl Key {
     ///
     /// # Errors
     /// The reason for which the key is refused.
-    pub fn usable(&self, now: Timestamp) -> Result<(), Unusable> {
+    pub fn usable(&self, now: Timestamp) -> Result<(), KeyRejection> {
         if !self.enabled {
-            Err(Unusable::Disabled)
+            Err(KeyRejection::Disabled)
         } else if self.expires_at.is_some_and(|end| end <= now) {
-            Err(Unusable::Expired)
+            Err(KeyRejection::Expired)
         } else {
             Ok(())
         }
@@ -160,13 +160,13 @@ pub struct User {
     /// The identity at the provider that first signed in as this user. The email address alone is
     /// not enough, because it can later belong to another person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<Identity>,
+    pub identity: Option<ProviderIdentity>,
 }
 
 /// The identity of a person at an identity provider (OpenID Connect Core 1.0, §5.7: only both
 /// fields together are unique and permanent).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct ProviderIdentity {
     /// The provider.
     pub issuer: String,
     /// The person's id at the provider.
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_ends_when_it_says() {
+    fn key_is_rejected_after_its_expiry() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let key = |enabled, expires_at| Key {
             id: KeyId::from_bits(1),
@@ -219,11 +219,11 @@ mod tests {
             expires_at,
             enabled,
             limits: Limits::default(),
-            estimate: Estimate::Most,
+            estimate: ReservationEstimate::Most,
         };
         assert_eq!(key(true, None).usable(at(5)), Ok(()));
         assert_eq!(key(true, Some(at(6))).usable(at(5)), Ok(()));
-        assert_eq!(key(true, Some(at(5))).usable(at(5)), Err(Unusable::Expired));
-        assert_eq!(key(false, Some(at(4))).usable(at(5)), Err(Unusable::Disabled));
+        assert_eq!(key(true, Some(at(5))).usable(at(5)), Err(KeyRejection::Expired));
+        assert_eq!(key(false, Some(at(4))).usable(at(5)), Err(KeyRejection::Disabled));
     }
 }

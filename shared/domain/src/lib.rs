@@ -6,10 +6,12 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod account;
+pub mod account_selection;
 pub mod alert;
-pub mod bounds;
-pub mod choose;
-pub mod demand;
+pub mod console_session;
+pub mod cooldown_reason;
+pub mod cost_factors;
+pub mod effective_limits;
 pub mod health;
 pub mod id;
 pub mod identity;
@@ -22,7 +24,6 @@ pub mod own_price;
 pub mod price;
 pub mod printable;
 pub mod protocol;
-pub mod reason;
 pub mod reconcile;
 pub mod record;
 pub mod reduction;
@@ -30,12 +31,11 @@ pub mod relay_key;
 pub mod rerate;
 pub mod reservation;
 pub mod rollup;
-pub mod runtime;
+pub mod runtime_settings;
 pub mod scope;
 pub mod secret;
-pub mod session;
 pub mod spend_limit;
 pub mod spreadsheet;
-pub mod token;
+pub mod upstream_token;
 pub mod usage;
 pub mod verdict;

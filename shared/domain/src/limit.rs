@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The period of a money limit, shortest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Period {
+pub enum LimitPeriod {
     /// A calendar day.
     Daily,
     /// A week, from Monday.
@@ -25,14 +25,14 @@ pub enum Period {
 
 /// The window of one period: the name of its counter and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
+pub struct LimitWindow {
     /// `d#2026-11-22`, `w#2026-11-16`, `m#2026-11`, `t`; `r#2026-11-22T21:05` for a minute.
     pub name: String,
     /// The start of the next window; `None` for all time.
     pub resets_at: Option<Timestamp>,
 }
 
-impl Period {
+impl LimitPeriod {
     /// Every period.
     pub const ALL: [Self; 4] = [Self::Daily, Self::Weekly, Self::Monthly, Self::Total];
 
@@ -47,7 +47,7 @@ impl Period {
     }
 
     /// The window that contains `at`.
-    pub fn window(self, at: Timestamp) -> Window {
+    pub fn window(self, at: Timestamp) -> LimitWindow {
         let day = at.to_zoned(TimeZone::UTC).date();
         let (letter, first, next) = match self {
             Self::Daily => ("d", day, day.tomorrow().ok()),
@@ -58,10 +58,10 @@ impl Period {
                 ("w", monday, monday.checked_add(days(7)).ok())
             }
             Self::Monthly => ("m", day.first_of_month(), day.last_of_month().tomorrow().ok()),
-            Self::Total => return Window { name: "t".to_owned(), resets_at: None },
+            Self::Total => return LimitWindow { name: "t".to_owned(), resets_at: None },
         };
         let form = if self == Self::Monthly { "%Y-%m" } else { "%Y-%m-%d" };
-        Window {
+        LimitWindow {
             name: format!("{letter}#{}", first.strftime(form)),
             resets_at: next.and_then(midnight),
         }
@@ -69,9 +69,9 @@ impl Period {
 }
 
 /// The minute that contains `at`, for limits of requests per minute.
-pub fn minute(at: Timestamp) -> Window {
+pub fn minute(at: Timestamp) -> LimitWindow {
     let next = Timestamp::from_second((at.as_second().div_euclid(60) + 1) * 60);
-    Window { name: format!("r#{}", at.strftime("%Y-%m-%dT%H:%M")), resets_at: next.ok() }
+    LimitWindow { name: format!("r#{}", at.strftime("%Y-%m-%dT%H:%M")), resets_at: next.ok() }
 }
 
 fn midnight(day: Date) -> Option<Timestamp> {
@@ -85,7 +85,7 @@ const KEPT_SECONDS: i64 = 35 * 24 * 3600;
 const MINUTE_KEPT_SECONDS: i64 = 120;
 
 /// Whether the counter of this window can be deleted at `now`, long after the window's end.
-pub fn is_bygone(name: &str, now: Timestamp) -> bool {
+pub fn is_long_ended(name: &str, now: Timestamp) -> bool {
     let start = match name.split_once('#') {
         Some(("r", minute)) => format!("{minute}:00Z"),
         Some(("d" | "w", day)) => format!("{day}T00:00:00Z"),
@@ -95,41 +95,41 @@ pub fn is_bygone(name: &str, now: Timestamp) -> bool {
     let Ok(start) = start.parse::<Timestamp>() else { return false };
     let (end, kept) = match name.as_bytes().first() {
         Some(b'r') => (minute(start).resets_at, MINUTE_KEPT_SECONDS),
-        Some(b'd') => (Period::Daily.window(start).resets_at, KEPT_SECONDS),
-        Some(b'w') => (Period::Weekly.window(start).resets_at, KEPT_SECONDS),
-        _ => (Period::Monthly.window(start).resets_at, KEPT_SECONDS),
+        Some(b'd') => (LimitPeriod::Daily.window(start).resets_at, KEPT_SECONDS),
+        Some(b'w') => (LimitPeriod::Weekly.window(start).resets_at, KEPT_SECONDS),
+        _ => (LimitPeriod::Monthly.window(start).resets_at, KEPT_SECONDS),
     };
     end.is_some_and(|end| now.as_second() - end.as_second() > kept)
 }
 
 impl Limits {
     /// The money limit of a period.
-    pub fn money(&self, period: Period) -> Option<PicoUsd> {
+    pub fn money(&self, period: LimitPeriod) -> Option<PicoUsd> {
         match period {
-            Period::Daily => self.usd_daily,
-            Period::Weekly => self.usd_weekly,
-            Period::Monthly => self.usd_monthly,
-            Period::Total => self.usd_total,
+            LimitPeriod::Daily => self.usd_daily,
+            LimitPeriod::Weekly => self.usd_weekly,
+            LimitPeriod::Monthly => self.usd_monthly,
+            LimitPeriod::Total => self.usd_total,
         }
     }
 
     /// Every money limit that is set, shortest period first.
-    pub fn monies(&self) -> impl Iterator<Item = (Period, PicoUsd)> {
-        Period::ALL.into_iter().filter_map(|period| Some((period, self.money(period)?)))
+    pub fn money_limits(&self) -> impl Iterator<Item = (LimitPeriod, PicoUsd)> {
+        LimitPeriod::ALL.into_iter().filter_map(|period| Some((period, self.money(period)?)))
     }
 
     /// Whether any limit is set.
-    pub fn any(&self) -> bool {
+    pub fn has_any(&self) -> bool {
         *self != Self::default()
     }
 
     /// Lowers the limit of a period to `amount`, unless it is lower already.
-    pub fn tighten(&mut self, period: Period, amount: PicoUsd) {
+    pub fn tighten(&mut self, period: LimitPeriod, amount: PicoUsd) {
         let limit = match period {
-            Period::Daily => &mut self.usd_daily,
-            Period::Weekly => &mut self.usd_weekly,
-            Period::Monthly => &mut self.usd_monthly,
-            Period::Total => &mut self.usd_total,
+            LimitPeriod::Daily => &mut self.usd_daily,
+            LimitPeriod::Weekly => &mut self.usd_weekly,
+            LimitPeriod::Monthly => &mut self.usd_monthly,
+            LimitPeriod::Total => &mut self.usd_total,
         };
         *limit = Some(limit.map_or(amount, |limit| limit.min(amount)));
     }
@@ -141,7 +141,7 @@ impl Limits {
 
     /// Whether there is a money limit.
     pub fn has_money(&self) -> bool {
-        self.monies().next().is_some()
+        self.money_limits().next().is_some()
     }
 }
 
@@ -160,22 +160,22 @@ mod tests {
 
     #[test]
     fn windows_are_named_by_their_start_and_reset_at_the_next() {
-        let check = |at: &str, period: Period, name: &str, resets: &str| {
+        let check = |at: &str, period: LimitPeriod, name: &str, resets: &str| {
             let window = period.window(at.parse().unwrap());
             let resets_at = window.resets_at.map(|at| at.to_string()).unwrap_or_default();
             assert_eq!((window.name.as_str(), resets_at.as_str()), (name, resets), "{at}");
         };
         let late = "2026-11-22T23:59:59.999Z"; // a Sunday
-        check(late, Period::Daily, "d#2026-11-22", "2026-11-23T00:00:00Z");
-        check(late, Period::Weekly, "w#2026-11-16", "2026-11-23T00:00:00Z");
-        check(late, Period::Monthly, "m#2026-11", "2026-12-01T00:00:00Z");
-        check(late, Period::Total, "t", "");
+        check(late, LimitPeriod::Daily, "d#2026-11-22", "2026-11-23T00:00:00Z");
+        check(late, LimitPeriod::Weekly, "w#2026-11-16", "2026-11-23T00:00:00Z");
+        check(late, LimitPeriod::Monthly, "m#2026-11", "2026-12-01T00:00:00Z");
+        check(late, LimitPeriod::Total, "t", "");
         let monday = "2026-11-23T00:00:00Z";
-        check(monday, Period::Daily, "d#2026-11-23", "2026-11-24T00:00:00Z");
-        check(monday, Period::Weekly, "w#2026-11-23", "2026-11-30T00:00:00Z");
-        check("2028-02-29T12:00:00Z", Period::Daily, "d#2028-02-29", "2028-03-01T00:00:00Z");
-        check("2026-12-31T12:00:00Z", Period::Weekly, "w#2026-12-28", "2027-01-04T00:00:00Z");
-        check("2026-12-31T12:00:00Z", Period::Monthly, "m#2026-12", "2027-01-01T00:00:00Z");
+        check(monday, LimitPeriod::Daily, "d#2026-11-23", "2026-11-24T00:00:00Z");
+        check(monday, LimitPeriod::Weekly, "w#2026-11-23", "2026-11-30T00:00:00Z");
+        check("2028-02-29T12:00:00Z", LimitPeriod::Daily, "d#2028-02-29", "2028-03-01T00:00:00Z");
+        check("2026-12-31T12:00:00Z", LimitPeriod::Weekly, "w#2026-12-28", "2027-01-04T00:00:00Z");
+        check("2026-12-31T12:00:00Z", LimitPeriod::Monthly, "m#2026-12", "2027-01-01T00:00:00Z");
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
     fn bygone_windows() {
         let check = |name: &str, expect| {
             let now = "2026-11-22T21:05:30Z".parse().unwrap();
-            assert_eq!(is_bygone(name, now), expect, "{name}");
+            assert_eq!(is_long_ended(name, now), expect, "{name}");
         };
         check("r#2026-11-22T21:05", false);
         check("r#2026-11-22T21:03", false);
@@ -225,10 +225,10 @@ mod tests {
             second in 0_i64..4_000_000_000,
         ) {
             let at = Timestamp::from_second(second).unwrap();
-            let windows = Period::ALL.map(|period| (period.window(at), Some(period)));
+            let windows = LimitPeriod::ALL.map(|period| (period.window(at), Some(period)));
             for (window, period) in windows.into_iter().chain([(minute(at), None)]) {
                 let again = |at| period.map_or_else(|| minute(at), |period| period.window(at));
-                prop_assert!(!is_bygone(&window.name, at));
+                prop_assert!(!is_long_ended(&window.name, at));
                 let Some(reset) = window.resets_at else { continue };
                 prop_assert!(reset > at);
                 let last = Timestamp::from_second(reset.as_second() - 1).unwrap();

@@ -3,10 +3,10 @@
 //! The counters themselves are in `cloud`.
 
 use crate::account::Account;
-use crate::health::{Health, Standing};
+use crate::health::{AccountAvailability, AccountHealth};
 use crate::price::PriceTable;
-use crate::usage::Tokens;
-use crate::verdict::Failure;
+use crate::usage::TokenCounts;
+use crate::verdict::CallFailure;
 use jiff::Timestamp;
 
 /// The namespace of the metrics that the functions write into their logs (`template.yaml`).
@@ -62,13 +62,13 @@ impl AccountState {
         [Self::Ready, Self::Unproven, Self::Cooling, Self::AuthFailed, Self::Disabled];
 
     /// The state of `account` at `now`.
-    pub fn of(account: &Account, health: &Health, now: Timestamp) -> Self {
+    pub fn from_health(account: &Account, health: &AccountHealth, now: Timestamp) -> Self {
         match health.overall(now) {
             _ if !account.enabled => Self::Disabled,
-            Standing::HalfOpen if health.doubt().is_some() => Self::Unproven,
-            Standing::Ready | Standing::HalfOpen => Self::Ready,
-            Standing::Cooling { .. } => Self::Cooling,
-            Standing::AuthFailed { .. } => Self::AuthFailed,
+            AccountAvailability::HalfOpen if health.doubt().is_some() => Self::Unproven,
+            AccountAvailability::Ready | AccountAvailability::HalfOpen => Self::Ready,
+            AccountAvailability::Cooling { .. } => Self::Cooling,
+            AccountAvailability::AuthFailed { .. } => Self::AuthFailed,
         }
     }
 
@@ -86,51 +86,57 @@ impl AccountState {
 
 /// A metric's name and description.
 #[derive(Debug, Clone, Copy)]
-pub struct Named {
+pub struct MetricName {
     /// The name, with dots between its words; `/metrics` writes underscores.
     pub name: &'static str,
     /// The description in one sentence.
     pub help: &'static str,
 }
 
-const fn named(name: &'static str, help: &'static str) -> Named {
-    Named { name, help }
+const fn new_metric(name: &'static str, help: &'static str) -> MetricName {
+    MetricName { name, help }
 }
 
 /// By `dialect` (the client's protocol), `status` and `outcome`.
-pub const REQUESTS: Named =
-    named("baton.requests", "Finished requests, by the client's protocol, status and outcome.");
+pub const REQUESTS: MetricName = new_metric(
+    "baton.requests",
+    "Finished requests, by the client's protocol, status and outcome.",
+);
 /// By kind and model.
-pub const TOKENS: Named = named("baton.tokens", "Tokens as billed.");
+pub const TOKENS: MetricName = new_metric("baton.tokens", "Tokens as billed.");
 /// By model.
-pub const SPEND_USD: Named = named("baton.spend.usd", "List price of the usage, in US dollars.");
+pub const SPEND_USD: MetricName =
+    new_metric("baton.spend.usd", "List price of the usage, in US dollars.");
 /// In seconds.
-pub const TTFT: Named =
-    named("baton.ttft", "Seconds from a request's acceptance to the answer's first byte.");
+pub const TTFT: MetricName =
+    new_metric("baton.ttft", "Seconds from a request's acceptance to the answer's first byte.");
 /// In seconds.
-pub const DURATION: Named =
-    named("baton.duration", "Seconds from a request's acceptance to its end.");
+pub const DURATION: MetricName =
+    new_metric("baton.duration", "Seconds from a request's acceptance to its end.");
 /// By provider and result.
-pub const ATTEMPTS: Named = named("baton.upstream.attempts", "Calls to upstreams.");
+pub const ATTEMPTS: MetricName = new_metric("baton.upstream.attempts", "Calls to upstreams.");
 /// By cause.
-pub const FAILOVERS: Named =
-    named("baton.failovers", "Failovers to another account, by the cause of the failed attempt.");
+pub const FAILOVERS: MetricName = new_metric(
+    "baton.failovers",
+    "Failovers to another account, by the cause of the failed attempt.",
+);
 /// A gauge.
-pub const OPEN_STREAMS: Named = named("baton.streams.open", "Answers that are being sent now.");
+pub const OPEN_STREAMS: MetricName =
+    new_metric("baton.streams.open", "Answers that are being sent now.");
 /// A gauge, by state.
-pub const ACCOUNTS: Named = named("baton.accounts", "Upstream accounts by their state.");
+pub const ACCOUNTS: MetricName = new_metric("baton.accounts", "Upstream accounts by their state.");
 /// A gauge.
-pub const PENDING: Named = named(
+pub const PENDING: MetricName = new_metric(
     "baton.usage.pending",
     "Usage records that the queue did not accept and that will be sent again.",
 );
 /// A gauge.
-pub const QUEUED: Named = named("baton.usage.queued", "Usage records in the queue.");
+pub const QUEUED: MetricName = new_metric("baton.usage.queued", "Usage records in the queue.");
 /// A gauge.
-pub const DEAD_LETTERS: Named =
-    named("baton.usage.dead_letters", "Usage records that could not be stored.");
+pub const DEAD_LETTERS: MetricName =
+    new_metric("baton.usage.dead_letters", "Usage records that could not be stored.");
 /// Always 1, by version.
-pub const BUILD_INFO: Named = named("baton.build.info", "The running version.");
+pub const BUILD_INFO: MetricName = new_metric("baton.build.info", "The running version.");
 
 /// The upper bounds of the histograms' buckets in milliseconds, from a quick refusal to a long
 /// answer.
@@ -142,8 +148,8 @@ pub const BUCKETS_MS: [u32; 14] = [
 pub const REFUSED: &str = "refused";
 
 /// The token counts by kind, with the names that usage records use.
-pub fn token_kinds(tokens: &Tokens) -> [(&'static str, u64); 5] {
-    let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = *tokens;
+pub fn token_kinds(tokens: &TokenCounts) -> [(&'static str, u64); 5] {
+    let TokenCounts { input, output, cache_read, cache_write_5m, cache_write_1h } = *tokens;
     [
         ("input", input),
         ("output", output),
@@ -160,19 +166,19 @@ pub fn model_label(model: &str) -> &'static str {
 }
 
 /// The cause of a failed upstream call, as one of a few words.
-pub fn cause(failure: &Failure<'_>) -> &'static str {
+pub fn cause(failure: &CallFailure<'_>) -> &'static str {
     match failure {
-        Failure::Status(answer) => match answer.status {
+        CallFailure::Status(answer) => match answer.status {
             401 | 403 => "credential",
             402 | 429 => "rate_limit",
             529 => "overloaded",
             500.. => "server_error",
             _ => "client_error",
         },
-        Failure::FirstEvent(_) => "first_event",
-        Failure::Unreachable => "unreachable",
-        Failure::Timeout => "timeout",
-        Failure::NotAsked => "not_asked",
+        CallFailure::FirstEvent(_) => "first_event",
+        CallFailure::Unreachable => "unreachable",
+        CallFailure::Timeout => "timeout",
+        CallFailure::NotAsked => "not_asked",
     }
 }
 
@@ -181,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_are_few_whatever_clients_call_them() {
+    fn model_labels_are_bounded() {
         assert_eq!(model_label("claude-opus-4-5-20251101"), "claude-opus-4-5");
         assert_eq!(model_label("us.anthropic.claude-opus-4-5-20251101-v1:0"), "claude-opus-4-5");
         assert_eq!(model_label("my secret project"), "other");
@@ -193,13 +199,13 @@ mod tests {
             let (announced, error) = <_>::default();
             let answer =
                 crate::verdict::UpstreamError { status, announced: &announced, error: &error };
-            assert_eq!(cause(&Failure::Status(answer)), word, "{status}");
+            assert_eq!(cause(&CallFailure::Status(answer)), word, "{status}");
         };
         check(400, "client_error");
         check(401, "credential");
         check(429, "rate_limit");
         check(503, "server_error");
         check(529, "overloaded");
-        assert_eq!(cause(&Failure::Timeout), "timeout");
+        assert_eq!(cause(&CallFailure::Timeout), "timeout");
     }
 }

@@ -54,9 +54,9 @@ const GEOGRAPHIES: [&str; 10] =
 /// Each is removed only in exactly this form, so the rest is the model that an upstream serves. An
 /// id without any of these is returned unchanged. Forms from the providers' model pages, 2026-08.
 pub fn base_id(model: &str) -> &str {
-    let name = unwrapped(model);
-    let name = bedrock_name(name).map_or(name, |name| unversioned(name.trim_vendor()));
-    let base = undated(without_mark(name));
+    let name = strip_wrapping(model);
+    let name = bedrock_name(name).map_or(name, |name| strip_version(name.trim_vendor()));
+    let base = strip_date(strip_mark(name));
     let base = base.strip_suffix("-latest").unwrap_or(base);
     if base.is_empty() { model } else { base }
 }
@@ -64,19 +64,19 @@ pub fn base_id(model: &str) -> &str {
 /// The id of a Bedrock model at Anthropic's own API: without area, vendor and version, but with its
 /// date. Other ids are returned unchanged. Forms from Bedrock's model pages, 2026-11.
 pub fn anthropic_id(model: &str) -> &str {
-    bedrock_name(unwrapped(model)).map_or(model, |name| unversioned(name.trim_vendor()))
+    bedrock_name(strip_wrapping(model)).map_or(model, |name| strip_version(name.trim_vendor()))
 }
 
 /// The foundation model of a system-defined Bedrock inference profile (`us.anthropic.…`,
 /// `global.anthropic.…`), because `CountTokens` accepts no other id. Other ids are returned
 /// unchanged.
 pub fn foundation_id(model: &str) -> &str {
-    bedrock_name(unwrapped(model)).map_or(model, |name| name.0)
+    bedrock_name(strip_wrapping(model)).map_or(model, |name| name.0)
 }
 
 /// The part of an id after the names of vendors or inside an ARN. Other ids are returned unchanged.
-fn unwrapped(model: &str) -> &str {
-    if let Some(name) = of_arn(model) {
+fn strip_wrapping(model: &str) -> &str {
+    if let Some(name) = model_from_arn(model) {
         return name;
     }
     let Some((path, name)) = model.rsplit_once('/') else { return model };
@@ -87,7 +87,7 @@ fn unwrapped(model: &str) -> &str {
 }
 
 /// The model or profile that a Bedrock ARN names.
-fn of_arn(model: &str) -> Option<&str> {
+fn model_from_arn(model: &str) -> Option<&str> {
     let mut parts = model.splitn(6, ':');
     let is_bedrock = parts.next() == Some("arn")
         && matches!(parts.next(), Some("aws" | "aws-cn" | "aws-us-gov"))
@@ -123,7 +123,7 @@ fn bedrock_name(name: &str) -> Option<BedrockName<'_>> {
 }
 
 /// Removes Bedrock's `-v1`, `-v1:0`, `-v2:0:200k`.
-fn unversioned(name: &str) -> &str {
+fn strip_version(name: &str) -> &str {
     let Some((head, tail)) = name.rsplit_once("-v") else { return name };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let mut parts = tail.split(':');
@@ -141,7 +141,7 @@ fn is_window(text: &str) -> bool {
 }
 
 /// Removes Vertex AI's version (`@20250929`, `@default`) and Claude Code's context window (`[1m]`).
-fn without_mark(name: &str) -> &str {
+fn strip_mark(name: &str) -> &str {
     let window = name.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
     let name = window.filter(|(_, text)| is_window(text)).map_or(name, |(head, _)| head);
     let is_version = |text: &str| {
@@ -153,7 +153,7 @@ fn without_mark(name: &str) -> &str {
 }
 
 /// Removes `-20250929` or `-2024-08-06`.
-fn undated(name: &str) -> &str {
+fn strip_date(name: &str) -> &str {
     ["-dddddddd", "-dddd-dd-dd"]
         .into_iter()
         .find_map(|form| {
@@ -179,18 +179,18 @@ const PATTERN_BYTES_MAX: usize = 256;
 /// The text is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a model pattern must have 1 to 256 printable characters; `*` stands for any characters")]
-pub struct NotAPattern;
+pub struct PatternError;
 
 impl ModelPattern {
     /// Checks the text and makes a pattern of it.
     ///
     /// # Errors
     /// The text is empty, longer than 256 bytes, or has spaces or control characters.
-    pub fn new(text: impl Into<String>) -> Result<Self, NotAPattern> {
+    pub fn new(text: impl Into<String>) -> Result<Self, PatternError> {
         let text = text.into();
         let odd = |c: char| c.is_whitespace() || c.is_control();
         if text.is_empty() || text.len() > PATTERN_BYTES_MAX || text.contains(odd) {
-            return Err(NotAPattern);
+            return Err(PatternError);
         }
         Ok(Self(text))
     }
@@ -214,17 +214,17 @@ impl ModelPattern {
 }
 
 impl str::FromStr for ModelPattern {
-    type Err = NotAPattern;
+    type Err = PatternError;
 
-    fn from_str(text: &str) -> Result<Self, NotAPattern> {
+    fn from_str(text: &str) -> Result<Self, PatternError> {
         Self::new(text)
     }
 }
 
 impl TryFrom<String> for ModelPattern {
-    type Error = NotAPattern;
+    type Error = PatternError;
 
-    fn try_from(text: String) -> Result<Self, NotAPattern> {
+    fn try_from(text: String) -> Result<Self, PatternError> {
         Self::new(text)
     }
 }
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn decorations_reach_no_other_model() {
+    fn stripping_an_id_never_reaches_another_model() {
         let decorations = [
             "claude-opus-4-5/claude-haiku-4-5",
             "anthropic/claude-opus-4-5/claude-haiku-4-5",
@@ -492,9 +492,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_pattern() {
+    fn invalid_patterns_are_refused() {
         for text in ["", " ", "a b", "a\n", &"x".repeat(257)] {
-            assert_eq!(ModelPattern::new(text), Err(NotAPattern), "{text:?}");
+            assert_eq!(ModelPattern::new(text), Err(PatternError), "{text:?}");
         }
         assert!(serde_json::from_str::<ModelPattern>("\"\"").is_err());
         let read: ModelPattern = serde_json::from_str("\"claude-*\"").unwrap();

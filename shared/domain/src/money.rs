@@ -39,7 +39,7 @@ impl PicoUsd {
 
     /// The cost of `tokens` at `micros_per_million` micro-dollars per million tokens. The product
     /// is exactly the number of pico-dollars.
-    pub fn of_tokens(micros_per_million: u64, tokens: u64) -> Self {
+    pub fn from_tokens(micros_per_million: u64, tokens: u64) -> Self {
         let pico = u128::from(micros_per_million) * u128::from(tokens);
         Self(i128::try_from(pico).unwrap_or(i128::MAX))
     }
@@ -74,7 +74,7 @@ impl PicoUsd {
     /// The amount times `numerator / denominator`. Fractions of a pico-dollar are rounded away from
     /// zero, so that a bill is never too low. A denominator of 0 counts as 1.
     #[must_use]
-    pub fn scaled(self, numerator: u32, denominator: u32) -> Self {
+    pub fn scale(self, numerator: u32, denominator: u32) -> Self {
         let product = self.0.saturating_mul(i128::from(numerator));
         let divisor = i128::from(denominator.max(1));
         let rest = product % divisor;
@@ -120,7 +120,7 @@ impl fmt::Display for PicoUsd {
 
 /// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotMoney {
+pub enum ParseMoneyError {
     /// It is not a decimal number.
     #[error("an amount is a decimal number such as \"12.50\"")]
     Form,
@@ -133,25 +133,25 @@ pub enum NotMoney {
 }
 
 impl str::FromStr for PicoUsd {
-    type Err = NotMoney;
+    type Err = ParseMoneyError;
 
     /// Reads `-?digits(.digits)?` with at most twelve digits after the point.
-    fn from_str(text: &str) -> Result<Self, NotMoney> {
+    fn from_str(text: &str) -> Result<Self, ParseMoneyError> {
         let (negative, size) = match text.strip_prefix('-') {
             Some(size) => (true, size),
             None => (false, text),
         };
         let (whole, fraction) = match size.split_once('.') {
-            Some((_, "")) => return Err(NotMoney::Form),
+            Some((_, "")) => return Err(ParseMoneyError::Form),
             Some(parts) => parts,
             None => (size, ""),
         };
         let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
         if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
-            return Err(NotMoney::Form);
+            return Err(ParseMoneyError::Form);
         }
         if fraction.len() > PLACES {
-            return Err(NotMoney::TooFine);
+            return Err(ParseMoneyError::TooFine);
         }
         let padding = iter::repeat_n(b'0', PLACES - fraction.len());
         let sign = if negative { -1 } else { 1 };
@@ -163,7 +163,7 @@ impl str::FromStr for PicoUsd {
                 pico.checked_mul(10)?.checked_add(sign * i128::from(digit - b'0'))
             })
             .map(Self)
-            .ok_or(NotMoney::TooLarge)
+            .ok_or(ParseMoneyError::TooLarge)
     }
 }
 
@@ -175,8 +175,8 @@ impl Serialize for PicoUsd {
 
 impl<'de> Deserialize<'de> for PicoUsd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl de::Visitor<'_> for Text {
+        struct MoneyVisitor;
+        impl de::Visitor<'_> for MoneyVisitor {
             type Value = PicoUsd;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,7 +187,7 @@ impl<'de> Deserialize<'de> for PicoUsd {
                 text.parse().map_err(E::custom)
             }
         }
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(MoneyVisitor)
     }
 }
 
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_money() {
+    fn invalid_amounts_are_refused() {
         let check = |text: &str, why| assert_eq!(text.parse::<PicoUsd>(), Err(why), "{text:?}");
         for text in ["", ".", "1.", ".5", "+1", "1e3", " 1", "1,0", "--1", "1.2.3", "$1", "٣", "-"]
         {
-            check(text, NotMoney::Form);
+            check(text, ParseMoneyError::Form);
         }
-        check("0.0000000000001", NotMoney::TooFine);
-        check("170141183460469231731687303.715884105728", NotMoney::TooLarge);
+        check("0.0000000000001", ParseMoneyError::TooFine);
+        check("170141183460469231731687303.715884105728", ParseMoneyError::TooLarge);
     }
 
     #[test]
@@ -242,17 +242,17 @@ mod tests {
     #[test]
     fn tokens_times_a_rate_need_no_division() {
         // One token at 0.125 USD per million is 0.000000125 USD.
-        assert_eq!(PicoUsd::of_tokens(125_000, 1).to_string(), "0.000000125000");
-        assert_eq!(PicoUsd::of_tokens(u64::MAX, u64::MAX), PicoUsd::MAX);
+        assert_eq!(PicoUsd::from_tokens(125_000, 1).to_string(), "0.000000125000");
+        assert_eq!(PicoUsd::from_tokens(u64::MAX, u64::MAX), PicoUsd::MAX);
         assert_eq!(PicoUsd::from_micros(10_000).to_string(), "0.010000000000");
     }
 
     #[test]
     fn scaling_rounds_away_from_zero() {
-        assert_eq!(PicoUsd::new(10).scaled(11, 10), PicoUsd::new(11));
-        assert_eq!(PicoUsd::new(1).scaled(11, 10), PicoUsd::new(2));
-        assert_eq!(PicoUsd::new(-1).scaled(1, 2), PicoUsd::new(-1));
-        assert_eq!(PicoUsd::new(3).scaled(2, 0), PicoUsd::new(6));
+        assert_eq!(PicoUsd::new(10).scale(11, 10), PicoUsd::new(11));
+        assert_eq!(PicoUsd::new(1).scale(11, 10), PicoUsd::new(2));
+        assert_eq!(PicoUsd::new(-1).scale(1, 2), PicoUsd::new(-1));
+        assert_eq!(PicoUsd::new(3).scale(2, 0), PicoUsd::new(6));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! From an operator's first price of a model on, the built-in prices of that model no longer count:
 //! an agreed price holds until another one is agreed.
 
-use crate::price::{Price, PriceTable};
+use crate::price::{ModelPrice, PriceTable};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct OwnPrice {
     /// The model and the start date.
     pub id: PriceId,
     /// The price; its `from` is that of the id.
-    pub price: Price,
+    pub price: ModelPrice,
 }
 
 impl PriceTable {
@@ -50,8 +50,8 @@ impl PriceTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::Rates;
-    use crate::usage::{Tokens, Usage};
+    use crate::price::TokenRates;
+    use crate::usage::{BilledUsage, TokenCounts};
 
     fn at(day: &str) -> Timestamp {
         format!("{day}T00:00:00Z").parse().unwrap()
@@ -59,17 +59,17 @@ mod tests {
 
     fn own(model: &str, from: &str, input: u64) -> OwnPrice {
         let standard =
-            Rates { input, output: 0, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0 };
+            TokenRates { input, output: 0, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0 };
         let from = at(from);
         let version = format!("own-{input}");
-        let price = Price { from, standard, fast: None, above: None, us_geo: false, version };
+        let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
         OwnPrice { id: PriceId { model: model.to_owned(), from }, price }
     }
 
     /// Checks the version and the micro-dollars per million prompt tokens.
     fn check(table: &PriceTable, model: &str, day: &str, version: &str, micros: u64) {
-        let tokens = Tokens { input: 1_000_000, ..Tokens::default() };
-        let usage = Usage { tokens, ..Usage::default() };
+        let tokens = TokenCounts { input: 1_000_000, ..TokenCounts::default() };
+        let usage = BilledUsage { tokens, ..BilledUsage::default() };
         let cost = table.cost(&usage, model, at(day));
         let found = (cost.version.as_str(), cost.amount.pico());
         assert_eq!(found, (version, i128::from(micros) * 1_000_000), "{model} on {day}");

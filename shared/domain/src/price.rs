@@ -5,7 +5,7 @@
 
 use crate::model::base_id;
 use crate::money::PicoUsd;
-use crate::usage::{Tokens, Usage};
+use crate::usage::{BilledUsage, TokenCounts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 /// of pico-dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rates {
+pub struct TokenRates {
     /// Prompt tokens that were neither read from nor written to a cache.
     pub input: u64,
     /// Tokens of the answer.
@@ -28,9 +28,9 @@ pub struct Rates {
     pub cache_write_1h: u64,
 }
 
-impl Rates {
+impl TokenRates {
     /// The cost of `tokens`.
-    pub fn charge(&self, tokens: &Tokens) -> PicoUsd {
+    pub fn charge_tokens(&self, tokens: &TokenCounts) -> PicoUsd {
         [
             (self.input, tokens.input),
             (self.output, tokens.output),
@@ -39,12 +39,12 @@ impl Rates {
             (self.cache_write_1h, tokens.cache_write_1h),
         ]
         .into_iter()
-        .map(|(rate, count)| PicoUsd::of_tokens(rate, count))
+        .map(|(rate, count)| PicoUsd::from_tokens(rate, count))
         .sum()
     }
 
     /// The higher rate of the two, class by class.
-    fn or_dearer(self, other: Self) -> Self {
+    fn higher_of(self, other: Self) -> Self {
         Self {
             input: self.input.max(other.input),
             output: self.output.max(other.output),
@@ -58,27 +58,27 @@ impl Rates {
 /// The rates for long prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Above {
+pub struct LongPromptRates {
     /// The longest prompt, in tokens of all classes, that still has the standard rates.
     pub prompt_tokens: u64,
     /// The rates of all tokens of a longer request, including its answer.
-    pub rates: Rates,
+    pub rates: TokenRates,
 }
 
 /// The price of one model from a start date on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Price {
+pub struct ModelPrice {
     /// The start date; the earliest price also applies before it.
     pub from: Timestamp,
     /// The usual rates.
-    pub standard: Rates,
+    pub standard: TokenRates,
     /// The rates of `speed: fast`, if the model has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fast: Option<Rates>,
+    pub fast: Option<TokenRates>,
     /// The rates of long prompts, if the model has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub above: Option<Above>,
+    pub above: Option<LongPromptRates>,
     /// Whether `inference_geo: us` costs a tenth more: models 4.6 and later.
     #[serde(default)]
     pub us_geo: bool,
@@ -89,14 +89,14 @@ pub struct Price {
 
 /// The properties besides the model that decide the rates.
 #[derive(Debug, Clone, Copy, Default)]
-struct Terms {
+struct RateModifiers {
     fast: bool,
     us: bool,
     batch: bool,
 }
 
-impl Terms {
-    fn of(usage: &Usage) -> Self {
+impl RateModifiers {
+    fn from_usage(usage: &BilledUsage) -> Self {
         let is = |field: &Option<String>, word| field.as_deref() == Some(word);
         Self {
             fast: is(&usage.speed, "fast"),
@@ -106,16 +106,16 @@ impl Terms {
     }
 }
 
-impl Price {
+impl ModelPrice {
     /// The highest rates, class by class, of a request whose prompt has at most `prompt_tokens`.
-    pub(crate) fn dearest(&self, may_be_fast: bool, prompt_tokens: u64) -> Rates {
+    pub(crate) fn highest_rates(&self, may_be_fast: bool, prompt_tokens: u64) -> TokenRates {
         let fast = self.fast.filter(|_| may_be_fast);
         let above = self.above.filter(|above| prompt_tokens > above.prompt_tokens);
         let others = fast.into_iter().chain(above.map(|above| above.rates));
-        others.fold(self.standard, Rates::or_dearer)
+        others.fold(self.standard, TokenRates::higher_of)
     }
 
-    pub(crate) fn rates(&self, fast: bool, prompt_tokens: u64) -> &Rates {
+    pub(crate) fn rates(&self, fast: bool, prompt_tokens: u64) -> &TokenRates {
         if let (true, Some(rates)) = (fast, &self.fast) {
             return rates;
         }
@@ -129,16 +129,16 @@ impl Price {
     /// is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
     /// multiple of 20 pico-dollars. With an operator's odd rate the sum is rounded up by less than
     /// a pico-dollar.
-    fn charge(&self, tokens: &Tokens, terms: Terms) -> PicoUsd {
-        let list = self.rates(terms.fast, tokens.prompt()).charge(tokens);
+    fn charge_pass(&self, tokens: &TokenCounts, terms: RateModifiers) -> PicoUsd {
+        let list = self.rates(terms.fast, tokens.prompt_tokens()).charge_tokens(tokens);
         let (times, per) = if terms.us && self.us_geo { (11, 10) } else { (1, 1) };
-        list.scaled(times, if terms.batch { per * 2 } else { per })
+        list.scale(times, if terms.batch { per * 2 } else { per })
     }
 }
 
 /// A cost and the price table that it was computed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cost {
+pub struct UsageCost {
     /// The list price.
     pub amount: PicoUsd,
     /// The version of the price of the model that served the request; ends in `?` unless `known`.
@@ -158,16 +158,16 @@ pub struct PriceTable {
     /// Micro-dollars per search.
     web_search: u64,
     /// The rates of a model of no known family.
-    unknown: Rates,
+    unknown: TokenRates,
     /// The prices of each model, by start date.
-    models: BTreeMap<String, Vec<Price>>,
+    models: BTreeMap<String, Vec<ModelPrice>>,
     aliases: BTreeMap<String, String>,
     /// The context windows in tokens of the models for which they are known.
     contexts: BTreeMap<String, u64>,
 }
 
 /// 5 and 25 dollars with the usual cache ratios.
-const UNKNOWN: Rates = Rates {
+const UNKNOWN: TokenRates = TokenRates {
     input: 5_000_000,
     output: 25_000_000,
     cache_read: 500_000,
@@ -190,27 +190,27 @@ static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
 /// The format of `prices.json`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct PriceFile {
     version: String,
     #[serde(rename = "source")]
     _source: String,
     #[serde(rename = "unit")]
     _unit: String,
     web_search: u64,
-    unknown: Rates,
-    models: BTreeMap<String, Row>,
+    unknown: TokenRates,
+    models: BTreeMap<String, PriceFileModel>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct PriceFileModel {
     us_geo: bool,
     /// The context window, in tokens.
     #[serde(default)]
     context_tokens: Option<u64>,
     #[serde(default)]
     aliases: Vec<String>,
-    periods: Vec<Price>,
+    periods: Vec<ModelPrice>,
 }
 
 impl PriceTable {
@@ -224,7 +224,7 @@ impl PriceTable {
     /// # Errors
     /// The text has another format.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let File { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
+        let PriceFile { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
         let contexts = BTreeMap::new();
         let mut table = Self { version, web_search, unknown, models, aliases, contexts };
@@ -233,7 +233,7 @@ impl PriceTable {
             table.aliases.extend(row.aliases.into_iter().map(|alias| (alias, model.clone())));
             for price in row.periods {
                 let version = table.version.clone();
-                table.set(&model, Price { us_geo: row.us_geo, version, ..price });
+                table.set(&model, ModelPrice { us_geo: row.us_geo, version, ..price });
             }
         }
         Ok(table)
@@ -245,7 +245,7 @@ impl PriceTable {
     }
 
     /// Sets a model's price from `price.from` on. It replaces a price with the same start date.
-    pub fn set(&mut self, model: &str, price: Price) {
+    pub fn set(&mut self, model: &str, price: ModelPrice) {
         let prices = self.models.entry(model.to_owned()).or_default();
         prices.retain(|old| old.from != price.from);
         let place = prices.partition_point(|old| old.from < price.from);
@@ -255,32 +255,32 @@ impl PriceTable {
     /// Removes a model's prices that start at `at` or later. A name without prices first gets a
     /// copy of the prices that it is an alias of.
     pub(crate) fn end(&mut self, model: &str, at: Timestamp) {
-        let mut prices = self.prices_of(model).map(<[Price]>::to_vec).unwrap_or_default();
+        let mut prices = self.prices_of(model).map(<[ModelPrice]>::to_vec).unwrap_or_default();
         prices.retain(|price| price.from < at);
         self.models.insert(model.to_owned(), prices);
     }
 
     /// Every model with its prices, earliest first.
-    pub fn models(&self) -> impl Iterator<Item = (&str, &[Price])> {
+    pub fn models(&self) -> impl Iterator<Item = (&str, &[ModelPrice])> {
         self.models.iter().map(|(model, prices)| (model.as_str(), prices.as_slice()))
     }
 
     /// The price of `model` at a moment, if the table has one: by the id as given, else by its base
     /// ([`base_id`]), else by the model that the base is an alias of.
-    pub fn price(&self, model: &str, at: Timestamp) -> Option<&Price> {
+    pub fn price(&self, model: &str, at: Timestamp) -> Option<&ModelPrice> {
         current(self.prices_of(model)?, at)
     }
 
-    fn prices_of(&self, model: &str) -> Option<&[Price]> {
-        self.row(model).map(|(_, prices)| prices)
+    fn prices_of(&self, model: &str) -> Option<&[ModelPrice]> {
+        self.find_row(model).map(|(_, prices)| prices)
     }
 
     /// The id under which the table has `model`. There are only a few of these ids.
     pub fn known(&self, model: &str) -> Option<&str> {
-        self.row(model).map(|(id, _)| id)
+        self.find_row(model).map(|(id, _)| id)
     }
 
-    fn row(&self, model: &str) -> Option<(&str, &[Price])> {
+    fn find_row(&self, model: &str) -> Option<(&str, &[ModelPrice])> {
         let base = base_id(model);
         let found = self
             .models
@@ -293,18 +293,18 @@ impl PriceTable {
     /// The cost of `usage`: each iteration at the price of its model, the rest at the price of
     /// `model`, which served the request, plus web searches. The length of a prompt is that of a
     /// single pass.
-    pub fn cost(&self, usage: &Usage, model: &str, at: Timestamp) -> Cost {
-        let terms = Terms::of(usage);
+    pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
+        let terms = RateModifiers::from_usage(usage);
         let (price, mut known) = self.price_or_guess(model, at);
         let searches = self.web_searches(usage.web_searches);
-        let mut amount = searches + price.charge(&usage.beyond_iterations(), terms);
+        let mut amount = searches + price.charge_pass(&usage.outside_iterations(), terms);
         for iteration in &usage.iterations {
             let ran = iteration.model.as_deref().unwrap_or(model);
             let (price, is_known) = self.price_or_guess(ran, at);
             known &= is_known;
-            amount += price.charge(&iteration.tokens, terms);
+            amount += price.charge_pass(&iteration.tokens, terms);
         }
-        Cost { amount, version: version(&price, known), known }
+        UsageCost { amount, version: version_label(&price, known), known }
     }
 
     /// The cost of this number of web searches.
@@ -318,7 +318,7 @@ impl PriceTable {
     }
 
     /// The model's price and `true`, or an estimate that is never free and `false`.
-    pub(crate) fn price_or_guess(&self, model: &str, at: Timestamp) -> (Price, bool) {
+    pub(crate) fn price_or_guess(&self, model: &str, at: Timestamp) -> (ModelPrice, bool) {
         match self.price(model, at) {
             Some(price) => (price.clone(), true),
             None => (self.guess(model, at), false),
@@ -327,7 +327,7 @@ impl PriceTable {
 
     /// The highest rates of the family, class by class; 5 and 25 dollars for a model of no known
     /// family.
-    fn guess(&self, model: &str, at: Timestamp) -> Price {
+    fn guess(&self, model: &str, at: Timestamp) -> ModelPrice {
         let lower = model.to_ascii_lowercase();
         let family = FAMILIES.into_iter().find(|family| lower.contains(family));
         let kin = self
@@ -335,9 +335,10 @@ impl PriceTable {
             .iter()
             .filter(|(id, _)| family.is_some_and(|family| id.contains(family)))
             .filter_map(|(_, prices)| current(prices, at));
-        let dearest = |all: &mut dyn Iterator<Item = Rates>| all.reduce(Rates::or_dearer);
-        let usual = |price: &Price| [Some(price.standard), price.above.map(|above| above.rates)];
-        Price {
+        let dearest = |all: &mut dyn Iterator<Item = TokenRates>| all.reduce(TokenRates::higher_of);
+        let usual =
+            |price: &ModelPrice| [Some(price.standard), price.above.map(|above| above.rates)];
+        ModelPrice {
             from: at,
             standard: dearest(&mut kin.clone().flat_map(usual).flatten()).unwrap_or(self.unknown),
             fast: dearest(&mut kin.filter_map(|price| price.fast)),
@@ -348,10 +349,10 @@ impl PriceTable {
     }
 }
 
-fn current(prices: &[Price], at: Timestamp) -> Option<&Price> {
+fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
     prices.iter().rev().find(|price| price.from <= at).or(prices.first())
 }
 
-pub(crate) fn version(price: &Price, known: bool) -> String {
+pub(crate) fn version_label(price: &ModelPrice, known: bool) -> String {
     if known { price.version.clone() } else { format!("{}?", price.version) }
 }

@@ -45,13 +45,13 @@ fn is_invisible(character: char) -> bool {
 
 /// The text with everything that is not plain written as an escape (`\n`, `\u{1b}`), relay keys
 /// masked, and cut after `characters_max` characters.
-pub fn escaped(text: &str, characters_max: usize) -> Cow<'_, str> {
+pub fn escape_text(text: &str, characters_max: usize) -> Cow<'_, str> {
     let is_short = text.len() <= characters_max;
-    if is_short && text.chars().all(is_plain) && !relay_key::is_within(text.as_bytes()) {
+    if is_short && text.chars().all(is_plain) && !relay_key::contains_key(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::new();
-    let masked = relay_key::masked(text, MASK);
+    let masked = relay_key::mask_keys(text, MASK);
     for (place, character) in masked.chars().enumerate() {
         if place == characters_max {
             escaped.push('…');
@@ -63,7 +63,7 @@ pub fn escaped(text: &str, characters_max: usize) -> Cow<'_, str> {
 }
 
 /// The text with everything that is not plain written as an escape, for a terminal.
-pub fn plain(text: &str) -> Cow<'_, str> {
+pub fn escape_for_terminal(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
@@ -90,7 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_more_than_text_is_escaped() {
+    fn control_and_invisible_characters_are_escaped() {
         for (text, shown) in [
             ("claude-opus-5-5", "claude-opus-5-5"),
             ("größer, 日本語, 👍", "größer, 日本語, 👍"),
@@ -101,23 +101,23 @@ mod tests {
             ("\u{feff}a\u{200b}\0\t", "\\u{feff}a\\u{200b}\\u{0}\\t"),
             ("a\\nb", "a\\nb"),
         ] {
-            assert_eq!(escaped(text, 100), shown);
+            assert_eq!(escape_text(text, 100), shown);
         }
-        assert_eq!(escaped("abcdef", 3), "abc…");
-        assert_eq!(escaped("äöü", 3), "äöü");
+        assert_eq!(escape_text("abcdef", 3), "abc…");
+        assert_eq!(escape_text("äöü", 3), "äöü");
     }
 
     #[test]
     fn a_relay_key_is_masked() {
         let key = compose(&KeyId::from_bits(7), &new_secret([1, 2]));
         let text = format!("session {} of {0}", key.expose());
-        assert_eq!(escaped(&text, 1000), "session bt_*** of bt_***");
+        assert_eq!(escape_text(&text, 1000), "session bt_*** of bt_***");
     }
 
     proptest! {
         #[test]
-        fn nothing_else_is_left(text in any::<String>(), characters_max in 0_usize..40) {
-            let shown = escaped(&text, characters_max);
+        fn escaped_text_is_plain(text in any::<String>(), characters_max in 0_usize..40) {
+            let shown = escape_text(&text, characters_max);
             prop_assert!(shown.chars().all(is_plain), "{shown:?}");
             // An escape has at most ten characters.
             prop_assert!(shown.chars().count() <= characters_max * 10 + 1);

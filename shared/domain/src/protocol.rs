@@ -4,7 +4,7 @@ use crate::account::Provider;
 
 /// The protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
+pub enum ClientProtocol {
     /// Anthropic Messages.
     AnthropicMessages,
     /// OpenAI Chat Completions.
@@ -17,16 +17,16 @@ pub enum Protocol {
 
 /// The kind of a request to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Want {
+pub enum UpstreamOperation {
     /// A model's answer, in the client's protocol.
-    Answer(Protocol),
+    Answer(ClientProtocol),
     /// A token count, which only the Messages API has.
     Count,
     /// A list or description of models, which is not translated.
     Models,
 }
 
-impl Protocol {
+impl ClientProtocol {
     /// The name in usage records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,8 +39,8 @@ impl Protocol {
 }
 
 /// Whether an upstream of this provider can serve the request, directly or by translation.
-pub fn serves(provider: Provider, want: Want) -> bool {
-    !matches!((provider, want), (Provider::OpenaiCompatible, Want::Count))
+pub fn provider_serves(provider: Provider, want: UpstreamOperation) -> bool {
+    !matches!((provider, want), (Provider::OpenaiCompatible, UpstreamOperation::Count))
 }
 
 #[cfg(test)]
@@ -48,19 +48,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_serves_what() {
-        use Protocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
+    fn providers_and_the_operations_they_serve() {
+        use ClientProtocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
         let providers = [Provider::Anthropic, Provider::OpenaiCompatible, Provider::Bedrock];
         let table = [
-            (Want::Answer(AnthropicMessages), [true, true, true]),
-            (Want::Answer(OpenaiChat), [true, true, true]),
-            (Want::Answer(OpenaiResponses), [true, true, true]),
-            (Want::Answer(BedrockInvokeModel), [true, true, true]),
-            (Want::Count, [true, false, true]),
-            (Want::Models, [true, true, true]),
+            (UpstreamOperation::Answer(AnthropicMessages), [true, true, true]),
+            (UpstreamOperation::Answer(OpenaiChat), [true, true, true]),
+            (UpstreamOperation::Answer(OpenaiResponses), [true, true, true]),
+            (UpstreamOperation::Answer(BedrockInvokeModel), [true, true, true]),
+            (UpstreamOperation::Count, [true, false, true]),
+            (UpstreamOperation::Models, [true, true, true]),
         ];
         for (want, expect) in table {
-            assert_eq!(providers.map(|provider| serves(provider, want)), expect, "{want:?}");
+            assert_eq!(
+                providers.map(|provider| provider_serves(provider, want)),
+                expect,
+                "{want:?}"
+            );
         }
     }
 }

@@ -5,23 +5,23 @@
 use crate::model::base_id;
 use crate::money::PicoUsd;
 use crate::record::UsageRecord;
-use crate::usage::Tokens;
+use crate::usage::TokenCounts;
 use std::collections::BTreeMap;
 
 /// The usage of one model on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct UsageEntry {
     /// Tokens as billed.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
     /// Web searches as billed.
     pub web_searches: u64,
     /// The list price.
     pub cost: PicoUsd,
 }
 
-impl Entry {
-    fn add(&mut self, other: &Self) {
-        self.tokens.add(&other.tokens);
+impl UsageEntry {
+    fn add_entry(&mut self, other: &Self) {
+        self.tokens.add_counts(&other.tokens);
         self.web_searches = self.web_searches.saturating_add(other.web_searches);
         self.cost += other.cost;
     }
@@ -29,11 +29,11 @@ impl Entry {
 
 /// Usage by UTC day (`2026-11-22`) and model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Book(BTreeMap<(String, String), Entry>);
+pub struct UsageStatement(BTreeMap<(String, String), UsageEntry>);
 
 /// The figures that a report contains; others are not compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stated {
+pub struct StatedFigures {
     /// Tokens by class, and web searches.
     pub tokens: bool,
     /// Money.
@@ -52,16 +52,16 @@ pub struct Difference {
     /// The model; empty if the provider does not report by model.
     pub model: String,
     /// The figure.
-    pub figure: Figure,
+    pub figure: UsageFigure,
     /// Baton's value: a count, or pico-dollars.
     pub ours: i128,
     /// The provider's value.
     pub theirs: i128,
 }
 
-/// One of the figures of an [`Entry`].
+/// One of the figures of an [`UsageEntry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Figure {
+pub enum UsageFigure {
     /// Prompt tokens that were neither read from nor written to a cache.
     Input,
     /// Tokens of answers.
@@ -78,7 +78,7 @@ pub enum Figure {
     Cost,
 }
 
-impl Figure {
+impl UsageFigure {
     const ALL: [Self; 7] = [
         Self::Input,
         Self::Output,
@@ -102,7 +102,7 @@ impl Figure {
         }
     }
 
-    fn of(self, entry: &Entry) -> i128 {
+    fn value_in(self, entry: &UsageEntry) -> i128 {
         let tokens = &entry.tokens;
         match self {
             Self::Input => tokens.input.into(),
@@ -115,7 +115,7 @@ impl Figure {
         }
     }
 
-    fn is_stated(self, stated: Stated) -> bool {
+    fn is_stated(self, stated: StatedFigures) -> bool {
         if self == Self::Cost { stated.cost } else { stated.tokens }
     }
 }
@@ -130,17 +130,17 @@ impl Tolerance {
         (pico % step == 0 && millionths <= 1_000_000).then_some(Self(millionths))
     }
 
-    fn admits(self, ours: i128, theirs: i128) -> bool {
+    fn admits_difference(self, ours: i128, theirs: i128) -> bool {
         let larger = ours.saturating_abs().max(theirs.saturating_abs());
         let gap = ours.saturating_sub(theirs).saturating_abs();
         gap.saturating_mul(1_000_000) <= larger.saturating_mul(self.0.into())
     }
 }
 
-impl Book {
+impl UsageStatement {
     /// Adds usage to a day and model. Names with the same [`canonical`] form count as one model.
-    pub fn add(&mut self, day: &str, model: &str, entry: &Entry) {
-        self.0.entry((day.to_owned(), canonical(model))).or_default().add(entry);
+    pub fn add_entry(&mut self, day: &str, model: &str, entry: &UsageEntry) {
+        self.0.entry((day.to_owned(), canonical(model))).or_default().add_entry(entry);
     }
 
     /// Adds a record: the tokens of each pass to the model that ran it, everything else to the
@@ -148,17 +148,17 @@ impl Book {
     pub fn add_record(&mut self, record: &UsageRecord) {
         let day = record.started_at.strftime("%Y-%m-%d").to_string();
         let usage = record.usage();
-        let tokens = |tokens| Entry { tokens, ..Entry::default() };
+        let tokens = |tokens| UsageEntry { tokens, ..UsageEntry::default() };
         for pass in &usage.iterations {
             let model = pass.model.as_deref().unwrap_or(&record.upstream_model);
-            self.add(&day, model, &tokens(pass.tokens));
+            self.add_entry(&day, model, &tokens(pass.tokens));
         }
-        let rest = Entry {
-            tokens: usage.beyond_iterations(),
+        let rest = UsageEntry {
+            tokens: usage.outside_iterations(),
             web_searches: record.web_searches,
             cost: record.cost_usd,
         };
-        self.add(&day, &record.upstream_model, &rest);
+        self.add_entry(&day, &record.upstream_model, &rest);
     }
 
     /// The first and the last day.
@@ -172,12 +172,12 @@ impl Book {
     fn by_day(&self) -> Self {
         let mut book = Self::default();
         for ((day, _), entry) in &self.0 {
-            book.add(day, "", entry);
+            book.add_entry(day, "", entry);
         }
         book
     }
 
-    fn knows_models(&self) -> bool {
+    fn has_models(&self) -> bool {
         self.0.keys().any(|(_, model)| !model.is_empty())
     }
 }
@@ -185,13 +185,13 @@ impl Book {
 /// The figures that differ by more than `tolerance`. A missing figure counts as 0. If the provider
 /// does not report by model, days are compared.
 pub fn compare(
-    ours: &Book,
-    theirs: &Book,
-    stated: Stated,
+    ours: &UsageStatement,
+    theirs: &UsageStatement,
+    stated: StatedFigures,
     tolerance: Tolerance,
 ) -> Vec<Difference> {
     let folded;
-    let ours = if theirs.knows_models() {
+    let ours = if theirs.has_models() {
         ours
     } else {
         folded = ours.by_day();
@@ -200,13 +200,13 @@ pub fn compare(
     let mut keys: Vec<&(String, String)> = ours.0.keys().chain(theirs.0.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
-    let entry = |book: &Book, key| book.0.get(key).copied().unwrap_or_default();
+    let entry = |book: &UsageStatement, key| book.0.get(key).copied().unwrap_or_default();
     let mut differences = Vec::new();
     for key in keys {
         let (mine, other) = (entry(ours, key), entry(theirs, key));
-        for figure in Figure::ALL.into_iter().filter(|figure| figure.is_stated(stated)) {
-            let (ours, theirs) = (figure.of(&mine), figure.of(&other));
-            if !tolerance.admits(ours, theirs) {
+        for figure in UsageFigure::ALL.into_iter().filter(|figure| figure.is_stated(stated)) {
+            let (ours, theirs) = (figure.value_in(&mine), figure.value_in(&other));
+            if !tolerance.admits_difference(ours, theirs) {
                 let (day, model) = key.clone();
                 differences.push(Difference { day, model, figure, ours, theirs });
             }
@@ -226,20 +226,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry(input: u64, output: u64, pico: i128) -> Entry {
-        let tokens = Tokens { input, output, ..Tokens::default() };
-        Entry { tokens, web_searches: 0, cost: PicoUsd::new(pico) }
+    fn entry(input: u64, output: u64, pico: i128) -> UsageEntry {
+        let tokens = TokenCounts { input, output, ..TokenCounts::default() };
+        UsageEntry { tokens, web_searches: 0, cost: PicoUsd::new(pico) }
     }
 
-    fn book(rows: &[(&str, &str, Entry)]) -> Book {
-        let mut book = Book::default();
+    fn book(rows: &[(&str, &str, UsageEntry)]) -> UsageStatement {
+        let mut book = UsageStatement::default();
         for (day, model, entry) in rows {
-            book.add(day, model, entry);
+            book.add_entry(day, model, entry);
         }
         book
     }
 
-    const ALL: Stated = Stated { tokens: true, cost: true };
+    const ALL: StatedFigures = StatedFigures { tokens: true, cost: true };
 
     #[test]
     fn models_have_one_name() {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs() {
+    fn differing_figures_are_reported() {
         let exact = Tolerance::default();
         let ours = book(&[
             ("2026-11-21", "claude-opus-5-5", entry(100, 10, 7)),
@@ -281,19 +281,19 @@ mod tests {
             "22 claude-haiku-5-5 output 1 0",
             "22 claude-opus-5-5 output 10 11",
         ];
-        assert_eq!(told(Stated { tokens: true, cost: false }), tokens);
+        assert_eq!(told(StatedFigures { tokens: true, cost: false }), tokens);
         assert_eq!(
-            told(Stated { tokens: false, cost: true }),
+            told(StatedFigures { tokens: false, cost: true }),
             ["22 claude-haiku-5-5 cost_usd 1 0"]
         );
     }
 
     #[test]
-    fn days_are_compared_where_models_are_not_told() {
+    fn reports_without_models_are_compared_by_day() {
         let ours =
             book(&[("2026-11-22", "a", entry(1, 0, 3)), ("2026-11-22", "b", entry(1, 0, 4))]);
         let theirs = book(&[("2026-11-22", "", entry(0, 0, 7))]);
-        let stated = Stated { tokens: false, cost: true };
+        let stated = StatedFigures { tokens: false, cost: true };
         assert_eq!(compare(&ours, &theirs, stated, Tolerance::default()), []);
     }
 
@@ -301,7 +301,11 @@ mod tests {
     fn tolerance_is_a_share_of_the_larger_figure() {
         let check = |percent, ours, theirs, expect| {
             let tolerance = Tolerance::of_percent(percent).unwrap();
-            assert_eq!(tolerance.admits(ours, theirs), expect, "{percent} {ours} {theirs}");
+            assert_eq!(
+                tolerance.admits_difference(ours, theirs),
+                expect,
+                "{percent} {ours} {theirs}"
+            );
         };
         check("0", 1, 1, true);
         check("0", 1, 2, false);
@@ -320,8 +324,8 @@ mod tests {
         fn books_that_agree_do_so_both_ways(ours: i64, theirs: i64, millionths in 0_u32..1_000_000) {
             let tolerance = Tolerance(millionths);
             let (ours, theirs) = (i128::from(ours), i128::from(theirs));
-            prop_assert_eq!(tolerance.admits(ours, theirs), tolerance.admits(theirs, ours));
-            prop_assert!(tolerance.admits(ours, ours));
+            prop_assert_eq!(tolerance.admits_difference(ours, theirs), tolerance.admits_difference(theirs, ours));
+            prop_assert!(tolerance.admits_difference(ours, ours));
         }
     }
 }

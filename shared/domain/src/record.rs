@@ -5,8 +5,8 @@
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
-use crate::scope::Scope;
-use crate::usage::{Iteration, Tokens, Usage};
+use crate::scope::LimitScope;
+use crate::usage::{BilledUsage, TokenCounts, UsageIteration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -43,11 +43,11 @@ pub struct UsageRecord {
     /// The HTTP status that the client got.
     pub status: u16,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// Whether any number below is an estimate.
     pub estimated: bool,
     /// Tokens as billed.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
     /// Web searches as billed.
     pub web_searches: u64,
     /// What the upstream said of the tier.
@@ -68,7 +68,7 @@ pub struct UsageRecord {
     pub attempts: u32,
     /// The accounts that were tried and left, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tried: Vec<Tried>,
+    pub tried: Vec<TriedAccount>,
     /// The client's session, if the client sent one.
     pub session_id: Option<String>,
     /// The client's subagent, if the client sent one.
@@ -76,7 +76,7 @@ pub struct UsageRecord {
     /// The passes inside the request, if the upstream lists them. Each was billed at the price of
     /// its own model, so re-rating needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub iterations: Vec<Iteration>,
+    pub iterations: Vec<UsageIteration>,
     /// Whether the upstream claimed more than the request permitted: the cost is then the most that
     /// it permitted, and the tokens are what was claimed.
     #[serde(default, rename = "capped", skip_serializing_if = "std::ops::Not::not")]
@@ -87,19 +87,19 @@ pub struct UsageRecord {
     pub reserved_usd: Option<PicoUsd>,
     /// The pools that it was reserved in besides its key's item. Only on its way, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reserved_pools: Vec<Scope>,
+    pub reserved_pools: Vec<LimitScope>,
 }
 
 /// An account that was left for another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct TriedAccount {
     /// Which.
     pub account_id: AccountId,
     /// Why, in words.
     pub reason: String,
 }
 
-impl std::fmt::Display for Tried {
+impl std::fmt::Display for TriedAccount {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{} {}", self.account_id, self.reason)
     }
@@ -107,7 +107,7 @@ impl std::fmt::Display for Tried {
 
 /// Why a message cannot be stored as a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum RecordError {
     /// It is not JSON, or fields of a record are missing.
     #[error("not a usage record: {0}")]
     Form(String),
@@ -119,9 +119,9 @@ pub enum Unusable {
     Value(&'static str),
 }
 
-impl Unusable {
+impl RecordError {
     /// The same error without any text of the message.
-    pub fn kind(&self) -> String {
+    pub fn kind_text(&self) -> String {
         match self {
             Self::Form(_) => "it is not a usage record".to_owned(),
             Self::Newer(_) | Self::Value(_) => self.to_string(),
@@ -144,13 +144,13 @@ impl UsageRecord {
     ///
     /// # Errors
     /// Why it cannot be stored; trying again does not help.
-    pub fn read(message: &str) -> Result<Self, Unusable> {
+    pub fn parse(message: &str) -> Result<Self, RecordError> {
         let record: Self =
-            serde_json::from_str(message).map_err(|error| Unusable::Form(error.to_string()))?;
+            serde_json::from_str(message).map_err(|error| RecordError::Form(error.to_string()))?;
         if record.v > VERSION {
-            return Err(Unusable::Newer(record.v));
+            return Err(RecordError::Newer(record.v));
         }
-        record.odd_value().map_or(Ok(record), |field| Err(Unusable::Value(field)))
+        record.find_invalid_value().map_or(Ok(record), |field| Err(RecordError::Value(field)))
     }
 
     /// Whether it stands for a request that was never settled; see `reservation`.
@@ -169,7 +169,7 @@ impl UsageRecord {
         };
         let passes = self.iterations.iter_mut().map(|pass| &mut pass.tokens);
         for tokens in passes.chain([&mut self.tokens]) {
-            let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = tokens;
+            let TokenCounts { input, output, cache_read, cache_write_5m, cache_write_1h } = tokens;
             for count in [input, output, cache_read, cache_write_5m, cache_write_1h] {
                 bound(count);
             }
@@ -183,8 +183,8 @@ impl UsageRecord {
         self
     }
 
-    fn odd_value(&self) -> Option<&'static str> {
-        let Tokens { input, output, cache_read, cache_write_5m, cache_write_1h } = self.tokens;
+    fn find_invalid_value(&self) -> Option<&'static str> {
+        let TokenCounts { input, output, cache_read, cache_write_5m, cache_write_1h } = self.tokens;
         let tokens = [input, output, cache_read, cache_write_5m, cache_write_1h];
         let is_money = |amount: PicoUsd, most| (PicoUsd::ZERO..=most).contains(&amount);
         let is_reservation = |amount| is_money(amount, RESERVED_MAX);
@@ -205,8 +205,8 @@ impl UsageRecord {
 
 impl UsageRecord {
     /// What is billed, as the price table takes it.
-    pub fn usage(&self) -> Usage {
-        Usage {
+    pub fn usage(&self) -> BilledUsage {
+        BilledUsage {
             tokens: self.tokens,
             web_searches: self.web_searches,
             service_tier: self.service_tier.clone(),
@@ -221,7 +221,7 @@ impl UsageRecord {
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// The upstream sent its complete answer.
     Complete,
     /// The client left before the end.
@@ -234,7 +234,7 @@ pub enum Outcome {
     Stopped,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// The name in the API and in records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -286,19 +286,19 @@ mod tests {
             (record.tokens.input, record.iterations[0].tokens.input),
             (COUNT_MAX, COUNT_MAX)
         );
-        assert_eq!(UsageRecord::read(&serde_json::to_string(&record).unwrap()), Ok(record));
+        assert_eq!(UsageRecord::parse(&serde_json::to_string(&record).unwrap()), Ok(record));
         let usual: UsageRecord = serde_json::from_value(good()).unwrap();
         assert_eq!(usual.clone().within_bounds(), usual);
     }
 
     #[test]
     fn a_message_is_a_record_that_can_be_stored_or_says_why_not() {
-        assert!(UsageRecord::read(&good().to_string()).is_ok());
+        assert!(UsageRecord::parse(&good().to_string()).is_ok());
         let check = |path: &str, value: Value, expect: &str| {
             let mut message = good();
             *message.pointer_mut(path).unwrap() = value;
-            let why = UsageRecord::read(&message.to_string()).unwrap_err();
-            assert!(why.kind().contains(expect), "{path}: {why}");
+            let why = UsageRecord::parse(&message.to_string()).unwrap_err();
+            assert!(why.kind_text().contains(expect), "{path}: {why}");
         };
         check("/v", json!(2), "version 2");
         check("/id", json!("secret"), "it is not a usage record");

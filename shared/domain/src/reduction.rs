@@ -1,9 +1,9 @@
 //! How a request that a money limit does not admit could be made cheaper. A client is told of a change
 //! only where that change makes the request fit.
 
-use crate::demand::Demand;
+use crate::cost_factors::CostFactors;
 use crate::money::PicoUsd;
-use crate::protocol::Protocol;
+use crate::protocol::ClientProtocol;
 
 /// A change of a request that can make it cheaper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,32 +37,32 @@ impl Reduction {
     ];
 
     /// The demand after this change and no other.
-    pub fn apply(self, demand: &Demand) -> Demand {
+    pub fn apply(self, demand: &CostFactors) -> CostFactors {
         let demand = demand.clone();
         match self {
-            Self::ShorterAnswer => Demand { output_tokens: Some(1), ..demand },
-            Self::ShorterPrompt => Demand { prompt_bytes: 0, ..demand },
-            Self::NothingBesideText => Demand { prompt_tokens: 0, ..demand },
-            Self::OneChoice => Demand { choices: 1, ..demand },
+            Self::ShorterAnswer => CostFactors { output_tokens: Some(1), ..demand },
+            Self::ShorterPrompt => CostFactors { prompt_bytes: 0, ..demand },
+            Self::NothingBesideText => CostFactors { prompt_tokens: 0, ..demand },
+            Self::OneChoice => CostFactors { choices: 1, ..demand },
             Self::NothingBeyondBody if demand.reads_beyond_body.is_some() => {
                 // Fallbacks and compaction make passes, too, and are left as they are.
                 let is_alone = demand.models.is_empty() && !demand.has_unbounded_pass;
                 let passes = if is_alone { 1 } else { demand.passes };
-                Demand { reads_beyond_body: None, searches: 0, passes, ..demand }
+                CostFactors { reads_beyond_body: None, searches: 0, passes, ..demand }
             }
             Self::NothingBeyondBody => demand,
-            Self::UsualSpeed => Demand { is_fast: false, ..demand },
-            Self::ShorterCache => Demand { caches_for_an_hour: false, ..demand },
+            Self::UsualSpeed => CostFactors { is_fast: false, ..demand },
+            Self::ShorterCache => CostFactors { caches_for_an_hour: false, ..demand },
         }
     }
 
     /// The change in the words of a client of `protocol`, whose own demand is `own`.
-    fn words(self, protocol: Protocol, own: &Demand) -> String {
+    fn words(self, protocol: ClientProtocol, own: &CostFactors) -> String {
         match self {
             Self::ShorterAnswer => {
                 let field = match protocol {
-                    Protocol::OpenaiChat => "max_completion_tokens",
-                    Protocol::OpenaiResponses => "max_output_tokens",
+                    ClientProtocol::OpenaiChat => "max_completion_tokens",
+                    ClientProtocol::OpenaiResponses => "max_output_tokens",
                     _ => "max_tokens",
                 };
                 format!("a smaller `{field}`")
@@ -93,7 +93,7 @@ pub struct ReducedCosts {
 
 impl ReducedCosts {
     /// Adds a demand that the request may become, where `cost` prices one: the dearest counts.
-    pub fn add(&mut self, demand: &Demand, cost: impl Fn(&Demand) -> PicoUsd) {
+    pub fn add(&mut self, demand: &CostFactors, cost: impl Fn(&CostFactors) -> PicoUsd) {
         for (most, reduction) in self.alone.iter_mut().zip(Reduction::ALL) {
             *most = (*most).max(cost(&reduction.apply(demand)));
         }
@@ -106,8 +106,8 @@ impl ReducedCosts {
     pub fn advice(
         &self,
         (needed, room): (PicoUsd, PicoUsd),
-        protocol: Protocol,
-        own: &Demand,
+        protocol: ClientProtocol,
+        own: &CostFactors,
     ) -> Option<String> {
         let which = |holds: &dyn Fn(PicoUsd) -> bool| -> Vec<String> {
             let each = self.alone.iter().zip(Reduction::ALL);
@@ -127,26 +127,26 @@ impl ReducedCosts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demand::Unbounded;
+    use crate::cost_factors::UnboundedField;
     use crate::price::PriceTable;
     use jiff::Timestamp;
 
     const CENT: i128 = 10_000_000_000;
 
-    fn advice(demand: &Demand, cents: i128) -> String {
+    fn advice(demand: &CostFactors, cents: i128) -> String {
         let at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let prices = PriceTable::builtin();
-        let cost = |demand: &Demand| prices.estimate(demand, "claude-opus-5-5", at).amount;
+        let cost = |demand: &CostFactors| prices.highest_cost(demand, "claude-opus-5-5", at).amount;
         let mut costs = ReducedCosts::default();
         costs.add(demand, cost);
         let amounts = (cost(demand), PicoUsd::new(cents * CENT));
-        let advice = costs.advice(amounts, Protocol::AnthropicMessages, demand);
+        let advice = costs.advice(amounts, ClientProtocol::AnthropicMessages, demand);
         advice.unwrap_or_default()
     }
 
-    fn demand(prompt_bytes: u64, output_tokens: u64) -> Demand {
+    fn demand(prompt_bytes: u64, output_tokens: u64) -> CostFactors {
         let output_tokens = Some(output_tokens);
-        Demand { prompt_bytes, output_tokens, choices: 1, passes: 1, ..Demand::default() }
+        CostFactors { prompt_bytes, output_tokens, choices: 1, passes: 1, ..CostFactors::default() }
     }
 
     /// Prices per million: 5 dollars of input, 20 of output, and a tenth more.
@@ -160,21 +160,21 @@ mod tests {
         assert_eq!(advice(&demand(100_000, 20_000), 60), either);
         assert_eq!(advice(&demand(10, 1), 0), "");
         assert_eq!(advice(&demand(100_000, 20_000), 1), "");
-        let field = Unbounded { field: "tools[0]".into(), advice: "" };
+        let field = UnboundedField { field: "tools[0]".into(), advice: "" };
         let search =
-            Demand { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
+            CostFactors { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
         let leave_out = "leaving out `tools[0]` and what else reads more than the body helps";
         assert_eq!(advice(&search, 10), leave_out);
-        assert_eq!(advice(&Demand { choices: 8, ..demand(10, 2_000) }, 10), {
+        assert_eq!(advice(&CostFactors { choices: 8, ..demand(10, 2_000) }, 10), {
             "a smaller `max_tokens` or a smaller `n` helps"
         });
-        let images = Demand { prompt_tokens: 100_000, ..demand(10, 1) };
+        let images = CostFactors { prompt_tokens: 100_000, ..demand(10, 1) };
         assert_eq!(advice(&images, 10), "fewer images, files and built-in tools helps");
     }
 
     #[test]
     fn a_pass_that_no_field_bounds_is_not_cut_by_a_smaller_bound() {
-        let compacting = Demand { has_unbounded_pass: true, passes: 2, ..demand(10, 1_000) };
+        let compacting = CostFactors { has_unbounded_pass: true, passes: 2, ..demand(10, 1_000) };
         assert_eq!(advice(&compacting, 10), "");
     }
 }

@@ -25,38 +25,38 @@ pub struct RelayKey<'a> {
 /// The text is not a Baton key: its length, alphabet or checksum is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a key of the form bt_<id>_<secret>: it is cut short or mistyped")]
-pub struct Malformed;
+pub struct MalformedKey;
 
 impl<'a> RelayKey<'a> {
     /// Parses a key without I/O, and without allocations except for the id.
     ///
     /// # Errors
-    /// [`Malformed`] if the format or the checksum is wrong.
-    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+    /// [`MalformedKey`] if the format or the checksum is wrong.
+    pub fn parse(text: &'a str) -> Result<Self, MalformedKey> {
         if text.len() != LENGTH || !text.is_ascii() {
-            return Err(Malformed);
+            return Err(MalformedKey);
         }
         let (body, crc) = text.split_at(LENGTH - CRC_DIGITS);
         let (id, secret) =
-            body.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(Malformed)?;
+            body.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(MalformedKey)?;
         let well_formed = id.len() == ID_DIGITS && is_base62(id) && is_base62(secret);
         if !well_formed || crc != checksum(body) {
-            return Err(Malformed);
+            return Err(MalformedKey);
         }
-        let id = format!("{}{id}", KeyId::PREFIX).parse().map_err(|_| Malformed)?;
+        let id = format!("{}{id}", KeyId::PREFIX).parse().map_err(|_| MalformedKey)?;
         Ok(Self { id, secret })
     }
 }
 
 /// Whether the text contains a well-formed key.
-pub fn is_within(text: &[u8]) -> bool {
-    first_within(text).is_some()
+pub fn contains_key(text: &[u8]) -> bool {
+    find_first_key(text).is_some()
 }
 
 /// The text with `mask` in place of each well-formed key.
-pub fn masked<'a>(text: &'a str, mask: &str) -> Cow<'a, str> {
+pub fn mask_keys<'a>(text: &'a str, mask: &str) -> Cow<'a, str> {
     let mut masked = Cow::Borrowed(text);
-    while let Some(place) = first_within(masked.as_bytes()) {
+    while let Some(place) = find_first_key(masked.as_bytes()) {
         // A key is ASCII, so both ends are character boundaries.
         masked.to_mut().replace_range(place..place + LENGTH, mask);
     }
@@ -64,7 +64,7 @@ pub fn masked<'a>(text: &'a str, mask: &str) -> Cow<'a, str> {
 }
 
 /// Where the first well-formed key begins.
-fn first_within(text: &[u8]) -> Option<usize> {
+fn find_first_key(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     // Most headers are shorter than a key.
     while let Some(rest) = text.get(from..).filter(|rest| rest.len() >= LENGTH) {
@@ -106,10 +106,10 @@ mod tests {
         for text in
             [&key, &format!("key={key}&x=bt_"), &format!("bt_bt_{key}"), &format!("ä {key}")]
         {
-            assert!(is_within(text.as_bytes()), "{text}");
+            assert!(contains_key(text.as_bytes()), "{text}");
         }
         for text in ["", "bt_", "bt_x bt_", &key[1..], &key[..53], &key.replace('_', "-")] {
-            assert!(!is_within(text.as_bytes()), "{text}");
+            assert!(!contains_key(text.as_bytes()), "{text}");
         }
     }
 

@@ -3,27 +3,27 @@
 //! `cloud::store` reads the records of a period and writes the changes.
 
 use crate::money::PicoUsd;
-use crate::price::{Cost, PriceTable};
+use crate::price::{PriceTable, UsageCost};
 use crate::record::UsageRecord;
-use crate::rollup::{Rollup, Sums, touched_by};
+use crate::rollup::{Rollup, UsageSums, rollups_of};
 use std::collections::HashMap;
 
 /// A stored record whose cost changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision {
+pub struct CostRevision {
     /// The record as it was read.
     pub record: UsageRecord,
     /// The new cost.
-    pub cost: Cost,
+    pub cost: UsageCost,
 }
 
-impl Revision {
+impl CostRevision {
     /// The revision of `record` by `table`; `None` if its cost stays.
     ///
     /// A record without tokens has nothing to be priced by: an error, or a reservation that was
     /// given up and costs what was reserved. It stays, and so does one whose tokens are more than its
     /// request permitted, and one that was settled at what was reserved since its usage is not known.
-    pub fn of(record: UsageRecord, table: &PriceTable) -> Option<Self> {
+    pub fn from_record(record: UsageRecord, table: &PriceTable) -> Option<Self> {
         let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
         let is_unknown = record.estimated
             && record
@@ -44,19 +44,19 @@ impl Revision {
 
 /// Revisions that are written together, with the changes of the sums.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct RevisionBatch {
     /// The revisions.
-    pub revisions: Vec<Revision>,
+    pub revisions: Vec<CostRevision>,
     /// The change of each rollup.
-    pub sums: HashMap<Rollup, Sums>,
+    pub sums: HashMap<Rollup, UsageSums>,
 }
 
-impl Batch {
+impl RevisionBatch {
     /// Makes one batch of `revisions`.
-    pub fn of(revisions: Vec<Revision>) -> Self {
+    pub fn from_revisions(revisions: Vec<CostRevision>) -> Self {
         let mut batch = Self::default();
         for revision in revisions {
-            batch.add(revision);
+            batch.add_revision(revision);
         }
         batch
     }
@@ -65,37 +65,41 @@ impl Batch {
     #[must_use]
     pub fn without(self, positions: &[usize]) -> Self {
         let rest = self.revisions.into_iter().enumerate();
-        Self::of(rest.filter(|(at, _)| !positions.contains(at)).map(|(_, one)| one).collect())
+        Self::from_revisions(
+            rest.filter(|(at, _)| !positions.contains(at)).map(|(_, one)| one).collect(),
+        )
     }
 
     /// The change of the cost by the whole batch.
     pub fn difference(&self) -> PicoUsd {
-        self.revisions.iter().map(Revision::difference).sum()
+        self.revisions.iter().map(CostRevision::difference).sum()
     }
 
-    fn add(&mut self, revision: Revision) {
-        let sums = Sums { cost: revision.difference(), ..Sums::default() };
-        for rollup in touched_by(&revision.record) {
-            self.sums.entry(rollup).or_default().add(&sums);
+    fn add_revision(&mut self, revision: CostRevision) {
+        let sums = UsageSums { cost: revision.difference(), ..UsageSums::default() };
+        for rollup in rollups_of(&revision.record) {
+            self.sums.entry(rollup).or_default().add_sums(&sums);
         }
         self.revisions.push(revision);
     }
 
     /// The number of actions of the transaction with `revision` added: one update for each item.
-    fn actions_with(&self, revision: &Revision) -> usize {
-        let touched = touched_by(&revision.record);
+    fn actions_with(&self, revision: &CostRevision) -> usize {
+        let touched = rollups_of(&revision.record);
         let new = touched.iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
         self.revisions.len() + self.sums.len() + 1 + new
     }
 }
 
 /// Cuts `revisions` into batches of at most `actions_max` actions.
-pub fn batches(revisions: Vec<Revision>, actions_max: usize) -> Vec<Batch> {
-    let mut all: Vec<Batch> = Vec::new();
+pub fn batches(revisions: Vec<CostRevision>, actions_max: usize) -> Vec<RevisionBatch> {
+    let mut all: Vec<RevisionBatch> = Vec::new();
     for revision in revisions {
         match all.last_mut() {
-            Some(last) if last.actions_with(&revision) <= actions_max => last.add(revision),
-            _ => all.push(Batch::of(vec![revision])),
+            Some(last) if last.actions_with(&revision) <= actions_max => {
+                last.add_revision(revision);
+            }
+            _ => all.push(RevisionBatch::from_revisions(vec![revision])),
         }
     }
     all
@@ -115,16 +119,17 @@ impl PriceTable {
 mod tests {
     use super::*;
     use crate::id::{AccountId, GroupId, KeyId, RequestId};
-    use crate::price::{Price, Rates};
-    use crate::record::Outcome;
-    use crate::usage::{Iteration, Tokens};
+    use crate::price::{ModelPrice, TokenRates};
+    use crate::record::RequestOutcome;
+    use crate::usage::{TokenCounts, UsageIteration};
     use jiff::Timestamp;
     use proptest::prelude::*;
 
     const MODEL: &str = "claude-opus-5-5";
 
     fn record(number: u8, key: u8) -> UsageRecord {
-        let tokens = Tokens { input: 100 + u64::from(number), output: 10, ..Tokens::default() };
+        let tokens =
+            TokenCounts { input: 100 + u64::from(number), output: 10, ..TokenCounts::default() };
         UsageRecord {
             v: 1,
             id: RequestId::from_bits(u128::from(number)),
@@ -139,7 +144,7 @@ mod tests {
             upstream_model: MODEL.into(),
             stream: true,
             status: 200,
-            outcome: Outcome::Complete,
+            outcome: RequestOutcome::Complete,
             estimated: false,
             tokens,
             web_searches: 0,
@@ -162,7 +167,7 @@ mod tests {
     }
 
     fn table(micros: u64) -> PriceTable {
-        let rates = Rates {
+        let rates = TokenRates {
             input: micros,
             output: micros,
             cache_read: micros,
@@ -170,7 +175,7 @@ mod tests {
             cache_write_1h: micros,
         };
         let mut table = PriceTable::builtin().clone();
-        let price = Price {
+        let price = ModelPrice {
             from: Timestamp::from_second(1_799_000_000).unwrap(),
             standard: rates,
             fast: None,
@@ -184,22 +189,22 @@ mod tests {
 
     #[test]
     fn a_revision_is_the_new_price_and_there_is_none_without_a_change() {
-        let revision = Revision::of(record(0, 1), &table(1000)).unwrap();
+        let revision = CostRevision::from_record(record(0, 1), &table(1000)).unwrap();
         assert_eq!(revision.cost.amount, PicoUsd::new(110_000));
         assert_eq!(revision.cost.version, "at-1000");
         assert_eq!(revision.difference(), PicoUsd::new(109_999));
         let mut done = record(0, 1);
         done.cost_usd = revision.cost.amount;
-        assert_eq!(Revision::of(done, &table(1000)), None);
+        assert_eq!(CostRevision::from_record(done, &table(1000)), None);
     }
 
     #[test]
-    fn what_has_nothing_to_be_priced_by_stays() {
+    fn records_without_usage_keep_their_cost() {
         let mut given_up = record(0, 1);
-        given_up.tokens = Tokens::default();
-        assert_eq!(Revision::of(given_up.clone(), &table(1000)), None);
+        given_up.tokens = TokenCounts::default();
+        assert_eq!(CostRevision::from_record(given_up.clone(), &table(1000)), None);
         given_up.web_searches = 1;
-        assert!(Revision::of(given_up, &table(1000)).is_some());
+        assert!(CostRevision::from_record(given_up, &table(1000)).is_some());
     }
 
     #[test]
@@ -209,7 +214,7 @@ mod tests {
             record.estimated = true;
             (record.reserved_usd, record.cost_usd) =
                 (Some(PicoUsd::new(reserved)), PicoUsd::new(cost));
-            Revision::of(record, &table(1000)).is_none()
+            CostRevision::from_record(record, &table(1000)).is_none()
         };
         assert!(reserved(5, 5) && reserved(5, 9));
         assert!(!reserved(5, 4), "its cost was estimated by what was seen");
@@ -220,14 +225,14 @@ mod tests {
     fn passes_of_other_models_keep_their_own_price() {
         let mut advised = record(0, 1);
         let haiku = "claude-haiku-5-5";
-        advised.iterations = vec![Iteration {
+        advised.iterations = vec![UsageIteration {
             kind: "advisor_message".into(),
             model: Some(haiku.into()),
-            tokens: Tokens { input: 40, ..Tokens::default() },
+            tokens: TokenCounts { input: 40, ..TokenCounts::default() },
         }];
-        let cost = Revision::of(advised.clone(), &table(1000)).unwrap().cost.amount;
+        let cost = CostRevision::from_record(advised.clone(), &table(1000)).unwrap().cost.amount;
         let rate = table(0).price(haiku, advised.started_at).unwrap().standard.input;
-        assert_eq!(cost, PicoUsd::of_tokens(1000, 70) + PicoUsd::of_tokens(rate, 40));
+        assert_eq!(cost, PicoUsd::from_tokens(1000, 70) + PicoUsd::from_tokens(rate, 40));
     }
 
     #[test]
@@ -243,13 +248,13 @@ mod tests {
             actions_max in 6_usize..100,
             dropped in 0_usize..5,
         ) {
-            let revise = |(number, key)| Revision::of(record(number, key), &table(7));
-            let revisions: Vec<Revision> = drawn.into_iter().filter_map(revise).collect();
-            let whole: PicoUsd = revisions.iter().map(Revision::difference).sum();
+            let revise = |(number, key)| CostRevision::from_record(record(number, key), &table(7));
+            let revisions: Vec<CostRevision> = drawn.into_iter().filter_map(revise).collect();
+            let whole: PicoUsd = revisions.iter().map(CostRevision::difference).sum();
             let count = revisions.len();
             let all = batches(revisions, actions_max);
             prop_assert_eq!(all.iter().map(|batch| batch.revisions.len()).sum::<usize>(), count);
-            prop_assert_eq!(all.iter().map(Batch::difference).sum::<PicoUsd>(), whole);
+            prop_assert_eq!(all.iter().map(RevisionBatch::difference).sum::<PicoUsd>(), whole);
             for batch in all {
                 prop_assert!(batch.revisions.len() + batch.sums.len() <= actions_max);
                 let rest = batch.without(&[dropped]);

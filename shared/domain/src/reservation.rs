@@ -3,14 +3,14 @@
 //! Each window keeps one number, the sum of spent and reserved amounts, and the open reservations
 //! are stored with it. `cloud::store` writes both atomically.
 
-use crate::bounds::Bounds;
+use crate::effective_limits::EffectiveLimits;
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::key::Limits;
-use crate::limit::{Period, Window, minute};
+use crate::limit::{LimitPeriod, LimitWindow, minute};
 use crate::money::PicoUsd;
-use crate::record::{COST_MAX, Outcome, UsageRecord, VERSION};
-use crate::scope::Scope;
-use crate::usage::Tokens;
+use crate::record::{COST_MAX, RequestOutcome, UsageRecord, VERSION};
+use crate::scope::LimitScope;
+use crate::usage::TokenCounts;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub struct Reservation {
     pub user: Option<UserId>,
     /// The pools that it is counted in besides its key's item.
     #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
-    pub pools: Vec<Scope>,
+    pub pools: Vec<LimitScope>,
 }
 
 impl Reservation {
@@ -68,9 +68,9 @@ impl Reservation {
             upstream_model: self.model.clone(),
             stream: self.stream,
             status: 0,
-            outcome: Outcome::Deadline,
+            outcome: RequestOutcome::Deadline,
             estimated: true,
-            tokens: Tokens::default(),
+            tokens: TokenCounts::default(),
             web_searches: 0,
             service_tier: None,
             inference_geo: None,
@@ -97,19 +97,19 @@ fn is_nothing(amount: &PicoUsd) -> bool {
 
 /// Everything counted against the limits of one scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct LimitCounters {
     /// Windows by name: pico-dollars spent and reserved, or requests.
     pub windows: BTreeMap<String, i128>,
     /// Of a key: its requests under way.
     pub open: BTreeMap<RequestId, Reservation>,
     /// For a scope with shared limits: only the sums, because each request is stored in its key's
     /// item.
-    pub pooled: Pooled,
+    pub pooled: OpenRequestTotals,
 }
 
 /// A pool's requests under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pooled {
+pub struct OpenRequestTotals {
     /// How many.
     pub requests: u64,
     /// What is reserved for them.
@@ -118,29 +118,29 @@ pub struct Pooled {
 
 /// Why a request is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocked {
+pub enum BlockReason {
     /// A money limit is spent, or less of it is left than the request may cost.
     Spent {
         /// Which one.
-        period: Period,
+        period: LimitPeriod,
         /// When the next window begins.
         resets_at: Option<Timestamp>,
         /// The amounts.
-        amounts: Amounts,
+        amounts: BlockedAmounts,
     },
     /// The request alone may cost more than a money limit can ever hold.
     TooLarge {
         /// Which one.
-        period: Period,
+        period: LimitPeriod,
         /// The amounts.
-        amounts: Amounts,
+        amounts: BlockedAmounts,
     },
     /// Enough of a money limit is left, but requests under way have reserved it.
     Reserved {
         /// Which one.
-        period: Period,
+        period: LimitPeriod,
         /// The amounts; nothing of what is left is reserved.
-        amounts: Amounts,
+        amounts: BlockedAmounts,
     },
     /// Too many requests in this minute.
     Rate {
@@ -156,7 +156,7 @@ pub enum Blocked {
 
 /// The highest cost of a request, compared with a money limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Amounts {
+pub struct BlockedAmounts {
     /// The most that the request may cost.
     pub needed: PicoUsd,
     /// What is not spent of the limit.
@@ -165,10 +165,10 @@ pub struct Amounts {
     pub limit: PicoUsd,
 }
 
-impl Blocked {
+impl BlockReason {
     /// The rank of a reason; the highest of several is reported. Reasons that waiting does not
     /// remove come first, then the money limit with the latest reset, then the rate.
-    fn rank(&self) -> (u8, bool, Option<Timestamp>, Option<Period>) {
+    fn severity(&self) -> (u8, bool, Option<Timestamp>, Option<LimitPeriod>) {
         match *self {
             Self::TooLarge { period, .. } => (4, false, None, Some(period)),
             // A month can end before the week that contains its last day.
@@ -183,8 +183,8 @@ impl Blocked {
 
     /// The reason for which a money limit blocks a request of this amount; `None` if the request
     /// fits.
-    fn by_money(
-        (period, limit): (Period, PicoUsd),
+    fn from_money_limit(
+        (period, limit): (LimitPeriod, PicoUsd),
         (spent, committed): (PicoUsd, PicoUsd),
         needed: PicoUsd,
         at: Timestamp,
@@ -193,7 +193,7 @@ impl Blocked {
             return None;
         }
         let left = (limit - spent).max(PicoUsd::ZERO);
-        let amounts = Amounts { needed, left, limit };
+        let amounts = BlockedAmounts { needed, left, limit };
         let resets_at = period.window(at).resets_at;
         // A reset changes nothing about a limit of nothing.
         let allows_nothing = limit <= PicoUsd::ZERO;
@@ -205,12 +205,12 @@ impl Blocked {
             Self::Spent { period, resets_at, amounts }
         } else {
             let left = (limit - committed).max(PicoUsd::ZERO);
-            Self::Reserved { period, amounts: Amounts { left, ..amounts } }
+            Self::Reserved { period, amounts: BlockedAmounts { left, ..amounts } }
         })
     }
 }
 
-impl Blocked {
+impl BlockReason {
     /// What the request may cost, and what it has to fit into; nothing where money is not the cause, or
     /// nothing would fit.
     pub fn needed_and_room(&self) -> Option<(PicoUsd, PicoUsd)> {
@@ -225,7 +225,7 @@ impl Blocked {
     }
 }
 
-impl fmt::Display for Blocked {
+impl fmt::Display for BlockReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spent { resets_at, .. } => {
@@ -245,9 +245,9 @@ impl fmt::Display for Blocked {
             Self::TooLarge { period, amounts } => write!(
                 out,
                 "this request may cost {}, more than the {} limit of {} can ever hold",
-                dollars(amounts.needed),
+                format_dollars(amounts.needed),
                 period.as_str(),
-                dollars(amounts.limit)
+                format_dollars(amounts.limit)
             ),
             Self::Reserved { period, .. } => {
                 write!(out, "requests under way have reserved the {} limit", period.as_str())
@@ -260,23 +260,23 @@ impl fmt::Display for Blocked {
 }
 
 /// An amount for people: dollars and cents, and further digits where there are some.
-pub fn dollars(amount: PicoUsd) -> String {
+pub fn format_dollars(amount: PicoUsd) -> String {
     let text = amount.to_string();
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let kept = fraction.trim_end_matches('0').len().max(2);
     format!("{whole}.{} USD", fraction.get(..kept).unwrap_or(fraction))
 }
 
-impl Counted {
+impl LimitCounters {
     /// What is spent and reserved in a window.
-    pub fn committed(&self, window: &Window) -> PicoUsd {
+    pub fn committed(&self, window: &LimitWindow) -> PicoUsd {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
 
     /// The amount reserved in the window of `period` that contains `at`. A scope with shared limits
     /// does not know which of its requests began before the window, so the amount can be too high
     /// for a moment.
-    pub fn reserved(&self, period: Period, at: Timestamp) -> PicoUsd {
+    pub fn reserved(&self, period: LimitPeriod, at: Timestamp) -> PicoUsd {
         let window = period.window(at);
         let inside = self.open.values().filter(|one| period.window(one.at) == window);
         let each: PicoUsd = inside.map(|one| one.estimate).sum();
@@ -284,7 +284,7 @@ impl Counted {
     }
 
     /// What is spent in it and settled.
-    pub fn spent(&self, period: Period, at: Timestamp) -> PicoUsd {
+    pub fn spent(&self, period: LimitPeriod, at: Timestamp) -> PicoUsd {
         self.committed(&period.window(at)) - self.reserved(period, at)
     }
 
@@ -295,7 +295,7 @@ impl Counted {
     }
 
     /// How many requests are under way.
-    pub fn under_way(&self) -> u64 {
+    pub fn open_requests(&self) -> u64 {
         self.pooled.requests.saturating_add(self.open.len() as u64)
     }
 
@@ -304,24 +304,29 @@ impl Counted {
         self.windows.get(&minute(at).name).copied().unwrap_or_default()
     }
 
-    /// The limit that blocks a request of this estimate; see [`Blocked`] for the choice among
+    /// The limit that blocks a request of this estimate; see [`BlockReason`] for the choice among
     /// several.
-    pub fn blocked(&self, limits: &Limits, estimate: PicoUsd, at: Timestamp) -> Option<Blocked> {
-        let money = limits.monies().filter_map(|(period, limit)| {
+    pub fn block_reason(
+        &self,
+        limits: &Limits,
+        estimate: PicoUsd,
+        at: Timestamp,
+    ) -> Option<BlockReason> {
+        let money = limits.money_limits().filter_map(|(period, limit)| {
             let counts = (self.spent(period, at), self.committed(&period.window(at)));
-            Blocked::by_money((period, limit), counts, estimate, at)
+            BlockReason::from_money_limit((period, limit), counts, estimate, at)
         });
         let requests = self.requests_in_minute(at);
         let is_over = limits.requests_per_minute.is_some_and(|most| requests >= i128::from(most));
-        let rate = is_over.then(|| Blocked::Rate { resets_at: minute(at).resets_at });
-        let over = |most: u32| self.under_way() >= u64::from(most);
-        let concurrency = limits.concurrency.is_some_and(over).then_some(Blocked::Concurrency);
-        money.chain(rate).chain(concurrency).max_by_key(Blocked::rank)
+        let rate = is_over.then(|| BlockReason::Rate { resets_at: minute(at).resets_at });
+        let over = |most: u32| self.open_requests() >= u64::from(most);
+        let concurrency = limits.concurrency.is_some_and(over).then_some(BlockReason::Concurrency);
+        money.chain(rate).chain(concurrency).max_by_key(BlockReason::severity)
     }
 
     /// Each money limit with what is spent of it.
-    fn spends(&self, limits: &Limits, at: Timestamp) -> impl Iterator<Item = Spend> {
-        limits.monies().map(move |(period, limit)| Spend {
+    fn spends(&self, limits: &Limits, at: Timestamp) -> impl Iterator<Item = LimitSpend> {
+        limits.money_limits().map(move |(period, limit)| LimitSpend {
             period,
             spent: self.spent(period, at),
             limit,
@@ -331,34 +336,34 @@ impl Counted {
 
 /// A money limit and what is spent of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spend {
+pub struct LimitSpend {
     /// The period of the limit.
-    pub period: Period,
+    pub period: LimitPeriod,
     /// The amount spent and settled.
     pub spent: PicoUsd,
     /// The limit.
     pub limit: PicoUsd,
 }
 
-impl Bounds {
+impl EffectiveLimits {
     /// The limit that blocks a request of this estimate, with its scope. `counted` has the counters
-    /// of each scope, in the order of [`Bounds::all`].
+    /// of each scope, in the order of [`EffectiveLimits::scoped_limits`].
     pub fn blocked(
         &self,
-        counted: &[Counted],
+        counted: &[LimitCounters],
         estimate: PicoUsd,
         at: Timestamp,
-    ) -> Option<(Scope, Blocked)> {
-        let each = self.all().zip(counted);
+    ) -> Option<(LimitScope, BlockReason)> {
+        let each = self.scoped_limits().zip(counted);
         let blocked = each.filter_map(|((scope, limits), counted)| {
-            Some((scope, counted.blocked(limits, estimate, at)?))
+            Some((scope, counted.block_reason(limits, estimate, at)?))
         });
-        blocked.max_by_key(|(_, why)| why.rank())
+        blocked.max_by_key(|(_, why)| why.severity())
     }
 
     /// The money limit of which the largest share is spent, of all scopes.
-    pub fn tightest(&self, counted: &[Counted], at: Timestamp) -> Option<Spend> {
-        let each = self.all().zip(counted);
+    pub fn tightest(&self, counted: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
+        let each = self.scoped_limits().zip(counted);
         let spends = each.flat_map(|((_, limits), counted)| counted.spends(limits, at));
         spends.max_by(|one, other| {
             let share = |part: PicoUsd, whole: PicoUsd| part.pico().saturating_mul(whole.pico());
@@ -380,16 +385,16 @@ pub struct Settlement {
 
 impl Settlement {
     /// The items in which `record` settles a reservation: none if it was not reserved.
-    pub fn scopes_of(record: &UsageRecord) -> impl Iterator<Item = Scope> {
-        let own = record.reserved_usd.map(|_| Scope::Key(record.key_id.clone()));
+    pub fn settled_scopes(record: &UsageRecord) -> impl Iterator<Item = LimitScope> {
+        let own = record.reserved_usd.map(|_| LimitScope::Key(record.key_id.clone()));
         let pools = own.is_some().then(|| record.reserved_pools.iter().cloned());
         own.into_iter().chain(pools.into_iter().flatten())
     }
 
     /// Adds what `record` settles, if it was reserved.
-    pub fn add(&mut self, record: &UsageRecord) {
+    pub fn add_record(&mut self, record: &UsageRecord) {
         let Some(reserved) = record.reserved_usd else { return };
-        for period in Period::ALL {
+        for period in LimitPeriod::ALL {
             let change = self.changes.entry(period.window(record.started_at).name).or_default();
             *change += record.cost_usd - reserved;
         }

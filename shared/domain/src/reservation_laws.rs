@@ -27,21 +27,21 @@ fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
 }
 
 /// Counters with these amounts spent and reserved in each window.
-fn counted(spent: &str, reserved: &str, now: Timestamp) -> Counted {
+fn counted(spent: &str, reserved: &str, now: Timestamp) -> LimitCounters {
     let all = usd(spent) + usd(reserved);
-    Counted {
-        windows: Period::ALL.map(|period| (period.window(now).name, all.pico())).into(),
+    LimitCounters {
+        windows: LimitPeriod::ALL.map(|period| (period.window(now).name, all.pico())).into(),
         open: [(RequestId::from_bits(1), reservation(usd(reserved), now))].into(),
-        ..Counted::default()
+        ..LimitCounters::default()
     }
 }
 
 #[test]
-fn the_limit_that_begins_anew_last_blocks() {
+fn limit_with_the_latest_reset_is_reported() {
     let now = at("2026-11-30T12:00:00Z"); // Monday, and the month's last day
     let counted = counted("5", "0", now);
     let check = |limits: Limits, expect: &str| {
-        let blocked = counted.blocked(&limits, usd("1"), now).map(|why| why.to_string());
+        let blocked = counted.block_reason(&limits, usd("1"), now).map(|why| why.to_string());
         assert_eq!(blocked.unwrap_or_default(), expect);
     };
     let (low, high) = (Some(usd("5.999999999999")), Some(usd("6")));
@@ -63,13 +63,13 @@ fn a_money_limit_blocks_in_one_of_three_ways() {
     let now = at("2026-11-22T21:05:30Z");
     let check = |limit: &str, (spent, reserved): (&str, &str), needed: &str, expect: &str| {
         let limits = Limits { usd_daily: Some(usd(limit)), ..Limits::default() };
-        let blocked = counted(spent, reserved, now).blocked(&limits, usd(needed), now);
+        let blocked = counted(spent, reserved, now).block_reason(&limits, usd(needed), now);
         let kind = match blocked {
             None => "fits",
-            Some(Blocked::Spent { amounts, .. }) if amounts.left == PicoUsd::ZERO => "spent",
-            Some(Blocked::Spent { .. }) => "too little left",
-            Some(Blocked::TooLarge { .. }) => "too large",
-            Some(Blocked::Reserved { .. }) => "reserved",
+            Some(BlockReason::Spent { amounts, .. }) if amounts.left == PicoUsd::ZERO => "spent",
+            Some(BlockReason::Spent { .. }) => "too little left",
+            Some(BlockReason::TooLarge { .. }) => "too large",
+            Some(BlockReason::Reserved { .. }) => "reserved",
             Some(_) => "another",
         };
         assert_eq!(kind, expect, "limit {limit}, {spent} spent, {reserved} reserved, {needed}");
@@ -91,64 +91,64 @@ fn a_money_limit_blocks_in_one_of_three_ways() {
 }
 
 #[test]
-fn what_no_waiting_cures_is_told_first() {
+fn too_large_requests_are_reported_first() {
     let now = at("2026-11-22T21:05:30Z");
     let counted = counted("0.5", "0.4", now);
     let some = |text: &str| Some(usd(text));
     let check = |daily: &str, monthly: &str, expect: &str| {
         let limits =
             Limits { usd_daily: some(daily), usd_monthly: some(monthly), ..Limits::default() };
-        let why = counted.blocked(&limits, usd("0.3"), now).map(|why| why.to_string());
+        let why = counted.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
         assert_eq!(why.unwrap_or_default(), expect);
     };
     check("1", "5", "requests under way have reserved the daily limit");
     check("1", "0.7", "spend limit reached · resets Dec 1");
     check("0.2", "5", "spend limit reached · resets Nov 23");
-    let fresh = Counted::default();
+    let fresh = LimitCounters::default();
     let limits = Limits { usd_daily: some("0.2"), usd_monthly: some("5"), ..Limits::default() };
-    let why = fresh.blocked(&limits, usd("0.3"), now).map(|why| why.to_string());
+    let why = fresh.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
     let expect =
         "this request may cost 0.30 USD, more than the daily limit of 0.20 USD can ever hold";
     assert_eq!(why.as_deref(), Some(expect));
-    assert_eq!(dollars(usd("1.2345")), "1.2345 USD");
-    assert_eq!(dollars(usd("0.000001")), "0.000001 USD");
+    assert_eq!(format_dollars(usd("1.2345")), "1.2345 USD");
+    assert_eq!(format_dollars(usd("0.000001")), "0.000001 USD");
 }
 
 #[test]
 fn rate_and_concurrency_block_after_money() {
     let now = at("2026-11-22T21:05:30Z");
-    let counted = Counted {
+    let counted = LimitCounters {
         windows: [(minute(now).name, 3)].into(),
         open: [(RequestId::from_bits(1), reservation(usd("1"), now))].into(),
-        ..Counted::default()
+        ..LimitCounters::default()
     };
     let check = |rate, concurrency, expect| {
         let limits = Limits { requests_per_minute: rate, concurrency, ..Limits::default() };
-        assert_eq!(counted.blocked(&limits, PicoUsd::ZERO, now), expect);
+        assert_eq!(counted.block_reason(&limits, PicoUsd::ZERO, now), expect);
     };
-    let rate = Blocked::Rate { resets_at: Some(at("2026-11-22T21:06:00Z")) };
+    let rate = BlockReason::Rate { resets_at: Some(at("2026-11-22T21:06:00Z")) };
     check(Some(4), Some(2), None);
     check(Some(3), Some(2), Some(rate));
     check(Some(3), Some(1), Some(rate));
-    check(Some(4), Some(1), Some(Blocked::Concurrency));
-    check(None, Some(0), Some(Blocked::Concurrency));
+    check(Some(4), Some(1), Some(BlockReason::Concurrency));
+    check(None, Some(0), Some(BlockReason::Concurrency));
 }
 
 #[test]
 fn the_tightest_limit_is_the_one_with_the_largest_share() {
     let now = at("2026-11-22T21:05:30Z");
-    let counted = Counted {
+    let counted = LimitCounters {
         windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),
-        ..Counted::default()
+        ..LimitCounters::default()
     };
     let some = |pico| Some(PicoUsd::new(pico));
     let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
     let tightest = |limits| {
-        let bounds = Bounds::of_key(KeyId::from_bits(1), limits);
+        let bounds = EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits);
         bounds.tightest(std::slice::from_ref(&counted), now).map(|spend| spend.period)
     };
-    assert_eq!(tightest(limits.clone()), Some(Period::Monthly));
-    assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(Period::Daily));
+    assert_eq!(tightest(limits.clone()), Some(LimitPeriod::Monthly));
+    assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(LimitPeriod::Daily));
     assert_eq!(tightest(Limits::default()), None);
 }
 
@@ -157,19 +157,19 @@ proptest! {
     /// limit as long as none costs more than its estimate. In the end exactly the costs are
     /// counted.
     #[test]
-    fn a_limit_holds_and_settling_leaves_the_costs(
+    fn limits_hold_and_settlement_leaves_only_costs(
         requests in prop::collection::vec((0_i128..100, 0_i128..100, any::<bool>(), 0_i64..200_000), 1..60),
         limit in 0_i128..2000,
     ) {
         let limits = Limits { usd_weekly: Some(PicoUsd::new(limit)), ..Limits::default() };
-        let (mut counted, mut costs) = (Counted::default(), BTreeMap::<String, i128>::new());
-        let settle = |counted: &mut Counted, id: &RequestId, cost: i128, costs: &mut BTreeMap<String, i128>| {
+        let (mut counted, mut costs) = (LimitCounters::default(), BTreeMap::<String, i128>::new());
+        let settle = |counted: &mut LimitCounters, id: &RequestId, cost: i128, costs: &mut BTreeMap<String, i128>| {
             let Some(open) = counted.open.remove(id) else { return };
             let mut record = open.given_up(id.clone(), KeyId::from_bits(1), "t");
             record.cost_usd = PicoUsd::new(cost.min(open.estimate.pico()));
-            *costs.entry(Period::Weekly.window(open.at).name).or_default() += record.cost_usd.pico();
+            *costs.entry(LimitPeriod::Weekly.window(open.at).name).or_default() += record.cost_usd.pico();
             let mut settlement = Settlement::default();
-            settlement.add(&record);
+            settlement.add_record(&record);
             for (name, change) in settlement.changes {
                 *counted.windows.entry(name).or_default() += change.pico();
             }
@@ -177,13 +177,13 @@ proptest! {
         for (number, (estimate, cost, settles_now, second)) in requests.iter().enumerate() {
             let now = Timestamp::from_second(1_790_000_000 + second).unwrap();
             let id = RequestId::from_bits(number as u128);
-            if counted.blocked(&limits, PicoUsd::new(*estimate), now).is_none() {
-                for period in Period::ALL {
+            if counted.block_reason(&limits, PicoUsd::new(*estimate), now).is_none() {
+                for period in LimitPeriod::ALL {
                     *counted.windows.entry(period.window(now).name).or_default() += estimate;
                 }
                 counted.open.insert(id.clone(), reservation(PicoUsd::new(*estimate), now));
             }
-            prop_assert!(counted.committed(&Period::Weekly.window(now)).pico() <= limit);
+            prop_assert!(counted.committed(&LimitPeriod::Weekly.window(now)).pico() <= limit);
             if *settles_now {
                 settle(&mut counted, &id, *cost, &mut costs);
             }
@@ -205,12 +205,12 @@ proptest! {
         limit in 0_i128..500,
     ) {
         let now = at("2026-11-22T21:05:30Z");
-        let window = Period::Total.window(now);
+        let window = LimitPeriod::Total.window(now);
         let limits = Limits { usd_total: Some(PicoUsd::new(limit)), ..Limits::default() };
-        let mut counted = Counted::default();
+        let mut counted = LimitCounters::default();
         let mut bound = limit;
         for (number, (estimate, beyond, settles)) in requests.iter().enumerate() {
-            if counted.blocked(&limits, PicoUsd::new(*estimate), now).is_none() {
+            if counted.block_reason(&limits, PicoUsd::new(*estimate), now).is_none() {
                 *counted.windows.entry(window.name.clone()).or_default() += estimate;
                 let beyond = PicoUsd::new(*beyond);
                 let open = Reservation { beyond, ..reservation(PicoUsd::new(*estimate), now) };
@@ -226,15 +226,18 @@ proptest! {
 }
 
 #[test]
-fn of_several_scopes_the_limit_that_begins_anew_last_is_told() {
+fn scope_with_the_latest_reset_is_reported() {
     let now = at("2026-11-22T21:05:30Z");
     let organization =
-        (Scope::Organization, Limits { usd_monthly: Some(usd("5")), ..Limits::default() });
+        (LimitScope::Organization, Limits { usd_monthly: Some(usd("5")), ..Limits::default() });
     let own = Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
-    let bounds = Bounds { pools: vec![organization], ..Bounds::of_key(KeyId::from_bits(1), own) };
-    let spent = |pico: i128| Counted {
-        windows: Period::ALL.map(|period| (period.window(now).name, pico)).into(),
-        ..Counted::default()
+    let bounds = EffectiveLimits {
+        pools: vec![organization],
+        ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own)
+    };
+    let spent = |pico: i128| LimitCounters {
+        windows: LimitPeriod::ALL.map(|period| (period.window(now).name, pico)).into(),
+        ..LimitCounters::default()
     };
     let check = |key, organization, expect: Option<(&str, &str)>| {
         let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
@@ -252,6 +255,6 @@ fn of_several_scopes_the_limit_that_begins_anew_last_is_told() {
         let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
         bounds.tightest(&counted, now).map(|spend| spend.period)
     };
-    assert_eq!(tightest("4", "3"), Some(Period::Daily));
-    assert_eq!(tightest("3", "4"), Some(Period::Monthly));
+    assert_eq!(tightest("4", "3"), Some(LimitPeriod::Daily));
+    assert_eq!(tightest("3", "4"), Some(LimitPeriod::Monthly));
 }

@@ -12,7 +12,7 @@
 use crate::id::{AccountId, GroupId, KeyId, UserId};
 use crate::money::PicoUsd;
 use crate::record::UsageRecord;
-use crate::usage::Tokens;
+use crate::usage::TokenCounts;
 use jiff::Timestamp;
 
 /// The number of partitions that totals and cube are spread over.
@@ -25,18 +25,18 @@ pub const DAY_SHARDS: u64 = 3;
 
 /// A UTC hour, as `2026-11-22T21`; its first ten characters are the day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hour(String);
+pub struct UtcHour(String);
 
-impl Hour {
+impl UtcHour {
     /// The hour that contains `at`.
-    pub fn of(at: Timestamp) -> Self {
+    pub fn from_timestamp(at: Timestamp) -> Self {
         Self(at.strftime("%Y-%m-%dT%H").to_string())
     }
 
-    /// Parses an hour that [`Hour::as_str`] wrote.
+    /// Parses an hour that [`UtcHour::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let whole = format!("{text}:00:00Z").parse::<Timestamp>().ok()?;
-        let hour = Self::of(whole);
+        let hour = Self::from_timestamp(whole);
         (hour.0 == text).then_some(hour)
     }
 
@@ -59,7 +59,7 @@ pub enum Rollup {
         /// The shard, below [`SHARDS`].
         shard: u64,
         /// The hour.
-        hour: Hour,
+        hour: UtcHour,
     },
     /// One shard of everything in a day.
     TotalDay {
@@ -89,15 +89,15 @@ pub enum Rollup {
         /// The shard, below [`SHARDS`].
         shard: u64,
         /// The cell.
-        cell: Cell,
+        cell: RollupCell,
     },
 }
 
 /// A cell of the cube: the finest sum that is kept forever.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Cell {
+pub struct RollupCell {
     /// The hour.
-    pub hour: Hour,
+    pub hour: UtcHour,
     /// The key.
     pub key: KeyId,
     /// The user that the key belonged to.
@@ -110,15 +110,15 @@ pub struct Cell {
     pub model: String,
 }
 
-impl Cell {
-    fn of(record: &UsageRecord, hour: Hour) -> Self {
+impl RollupCell {
+    fn from_record(record: &UsageRecord, hour: UtcHour) -> Self {
         Self {
             hour,
             key: record.key_id.clone(),
             user: record.user_id.clone(),
             group: record.group_id.clone(),
             account: record.account_id.clone(),
-            model: model_of(record).to_owned(),
+            model: rollup_model(record).to_owned(),
         }
     }
 }
@@ -128,21 +128,21 @@ pub const OTHER_MODELS: &str = "other";
 
 /// The model under which a record is summed. Sums are kept forever, so a model without a price and
 /// without usage (mostly a typing error that the upstream refused) does not get a separate sum.
-pub fn model_of(record: &UsageRecord) -> &str {
+pub fn rollup_model(record: &UsageRecord) -> &str {
     let is_unknown = record.price_version.ends_with('?');
-    let came_to_nothing = record.status >= 400 && record.tokens == Tokens::default();
+    let came_to_nothing = record.status >= 400 && record.tokens == TokenCounts::default();
     if is_unknown && came_to_nothing { OTHER_MODELS } else { &record.model }
 }
 
 /// The summed values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
+pub struct UsageSums {
     /// Records.
     pub requests: u64,
     /// Records whose outcome is an error.
     pub errors: u64,
     /// Tokens as billed.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
     /// Web searches as billed.
     pub web_searches: u64,
     /// The list price.
@@ -155,9 +155,9 @@ pub struct Sums {
     pub duration_ms: u64,
 }
 
-impl Sums {
+impl UsageSums {
     /// The values of one record.
-    pub fn of(record: &UsageRecord) -> Self {
+    pub fn from_record(record: &UsageRecord) -> Self {
         Self {
             requests: 1,
             errors: u64::from(record.outcome.is_error()),
@@ -171,10 +171,10 @@ impl Sums {
     }
 
     /// Adds another sum to this one.
-    pub fn add(&mut self, other: &Self) {
+    pub fn add_sums(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
-        self.tokens.add(&other.tokens);
+        self.tokens.add_counts(&other.tokens);
         self.web_searches += other.web_searches;
         self.cost += other.cost;
         self.ttft_ms += other.ttft_ms;
@@ -183,22 +183,22 @@ impl Sums {
     }
 }
 
-/// All rollups that the [`Sums::of`] a record are added to.
-pub fn touched_by(record: &UsageRecord) -> [Rollup; 5] {
-    let hour = Hour::of(record.started_at);
+/// All rollups that the [`UsageSums::of`] a record are added to.
+pub fn rollups_of(record: &UsageRecord) -> [Rollup; 5] {
+    let hour = UtcHour::from_timestamp(record.started_at);
     let day = hour.day().to_owned();
-    let spread = spread_of(record);
+    let spread = total_shard(record);
     let shard = spread % SHARDS;
     [
         Rollup::TotalHour { shard, hour: hour.clone() },
         Rollup::KeyDay { day: day.clone(), key: record.key_id.clone() },
-        Rollup::ModelDay { shard, day: day.clone(), model: model_of(record).to_owned() },
+        Rollup::ModelDay { shard, day: day.clone(), model: rollup_model(record).to_owned() },
         Rollup::TotalDay { shard: spread % DAY_SHARDS, day },
-        Rollup::Cell { shard, cell: Cell::of(record, hour) },
+        Rollup::Cell { shard, cell: RollupCell::from_record(record, hour) },
     ]
 }
 
 /// The shard depends on the key only, so that a batch of one key's records touches one total.
-fn spread_of(record: &UsageRecord) -> u64 {
+fn total_shard(record: &UsageRecord) -> u64 {
     u64::from(crc32fast::hash(record.key_id.as_str().as_bytes()))
 }

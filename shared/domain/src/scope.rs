@@ -11,7 +11,7 @@ const ORGANIZATION: &str = "organization";
 
 /// What a limit applies to. As text it is the id, or `organization`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
+pub enum LimitScope {
     /// One key.
     Key(KeyId),
     /// All keys of a user.
@@ -22,7 +22,7 @@ pub enum Scope {
     Organization,
 }
 
-impl Scope {
+impl LimitScope {
     /// `key`, `user`, `group`, `organization`
     pub fn kind(&self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for LimitScope {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => id.fmt(out),
@@ -45,7 +45,7 @@ impl fmt::Display for Scope {
     }
 }
 
-impl FromStr for Scope {
+impl FromStr for LimitScope {
     type Err = MalformedId;
 
     fn from_str(text: &str) -> Result<Self, MalformedId> {
@@ -61,13 +61,13 @@ impl FromStr for Scope {
     }
 }
 
-impl Serialize for Scope {
+impl Serialize for LimitScope {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Scope {
+impl<'de> Deserialize<'de> for LimitScope {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         <Cow<'de, str>>::deserialize(input)?.parse().map_err(de::Error::custom)
     }
@@ -80,15 +80,15 @@ mod tests {
     #[test]
     fn a_scope_is_written_as_what_it_is() {
         let all = [
-            (Scope::Key(KeyId::from_bits(1)), "key_000000000001"),
-            (Scope::User(UserId::from_bits(1)), "usr_0000000000000001"),
-            (Scope::Group(GroupId::default_group()), "grp_default"),
-            (Scope::Organization, "organization"),
+            (LimitScope::Key(KeyId::from_bits(1)), "key_000000000001"),
+            (LimitScope::User(UserId::from_bits(1)), "usr_0000000000000001"),
+            (LimitScope::Group(GroupId::default_group()), "grp_default"),
+            (LimitScope::Organization, "organization"),
         ];
         for (scope, text) in all {
             assert_eq!(scope.to_string(), text);
             assert_eq!(text.parse(), Ok(scope));
         }
-        assert!("acc_1".parse::<Scope>().is_err());
+        assert!("acc_1".parse::<LimitScope>().is_err());
     }
 }

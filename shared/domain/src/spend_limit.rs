@@ -5,9 +5,9 @@
 //! `bounds` combines a person's caps with the shared limits.
 
 use crate::id::{GroupId, UserId, is_base62};
-use crate::limit::Period;
+use crate::limit::LimitPeriod;
 use crate::money::PicoUsd;
-use crate::scope::Scope;
+use crate::scope::LimitScope;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::str::FromStr;
 /// A cap: an amount, or explicitly unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cap {
+pub enum SpendCap {
     /// This amount per period; 0 blocks everything.
     Usd(PicoUsd),
     /// Unlimited, and caps of wider scopes do not apply either.
@@ -25,7 +25,7 @@ pub enum Cap {
 }
 
 /// The caps of one scope, by period.
-pub type Caps = BTreeMap<Period, Cap>;
+pub type SpendCaps = BTreeMap<LimitPeriod, SpendCap>;
 
 /// The id of a spend limit. There is one for each scope and period, and the id names both: `spl_`,
 /// the first letter of the period, the first letter of the scope, and the id of the scope without
@@ -33,9 +33,9 @@ pub type Caps = BTreeMap<Period, Cap>;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpendLimitId {
     /// A user, a group or the organization.
-    scope: Scope,
+    scope: LimitScope,
     /// Day, week or month.
-    period: Period,
+    period: LimitPeriod,
 }
 
 /// A configured spend limit.
@@ -44,7 +44,7 @@ pub struct SpendLimit {
     /// The scope and the period.
     pub id: SpendLimitId,
     /// The cap.
-    pub cap: Cap,
+    pub cap: SpendCap,
 }
 
 /// The text is not the id of a spend limit.
@@ -53,25 +53,26 @@ pub struct SpendLimit {
 pub struct NotSpendLimit;
 
 /// The periods that a cap can have.
-pub const PERIODS: [Period; 3] = [Period::Daily, Period::Weekly, Period::Monthly];
+pub const PERIODS: [LimitPeriod; 3] =
+    [LimitPeriod::Daily, LimitPeriod::Weekly, LimitPeriod::Monthly];
 
 impl SpendLimitId {
     /// The id for this scope and period.
     ///
     /// # Errors
     /// The scope is a key or the period is all time: neither can have a spend limit.
-    pub fn new(scope: Scope, period: Period) -> Result<Self, NotSpendLimit> {
-        let fits = !matches!(scope, Scope::Key(_)) && PERIODS.contains(&period);
+    pub fn new(scope: LimitScope, period: LimitPeriod) -> Result<Self, NotSpendLimit> {
+        let fits = !matches!(scope, LimitScope::Key(_)) && PERIODS.contains(&period);
         if fits { Ok(Self { scope, period }) } else { Err(NotSpendLimit) }
     }
 
     /// The scope.
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &LimitScope {
         &self.scope
     }
 
     /// The period.
-    pub fn period(&self) -> Period {
+    pub fn period(&self) -> LimitPeriod {
         self.period
     }
 }
@@ -79,9 +80,9 @@ impl SpendLimitId {
 impl fmt::Display for SpendLimitId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (letter, bare) = match &self.scope {
-            Scope::User(id) => ("u", id.bare()),
-            Scope::Group(id) => ("g", id.bare()),
-            Scope::Key(_) | Scope::Organization => ("o", ""),
+            LimitScope::User(id) => ("u", id.bare()),
+            LimitScope::Group(id) => ("g", id.bare()),
+            LimitScope::Key(_) | LimitScope::Organization => ("o", ""),
         };
         let period = self.period.as_str().get(..1).unwrap_or_default();
         write!(out, "spl_{period}{letter}{bare}")
@@ -97,9 +98,9 @@ impl FromStr for SpendLimitId {
         let (letter, id) = rest.split_at_checked(1).ok_or(NotSpendLimit)?;
         let period = PERIODS.into_iter().find(|one| one.as_str().starts_with(period));
         let scope = match letter {
-            "u" => format!("{}{id}", UserId::PREFIX).parse().ok().map(Scope::User),
-            "g" => format!("{}{id}", GroupId::PREFIX).parse().ok().map(Scope::Group),
-            "o" if id.is_empty() => Some(Scope::Organization),
+            "u" => format!("{}{id}", UserId::PREFIX).parse().ok().map(LimitScope::User),
+            "g" => format!("{}{id}", GroupId::PREFIX).parse().ok().map(LimitScope::Group),
+            "o" if id.is_empty() => Some(LimitScope::Organization),
             _ => None,
         };
         Self::new(scope.ok_or(NotSpendLimit)?, period.ok_or(NotSpendLimit)?)
@@ -118,7 +119,7 @@ impl<'de> Deserialize<'de> for SpendLimitId {
     }
 }
 
-impl Cap {
+impl SpendCap {
     /// The amount; `None` if unlimited.
     pub fn amount(self) -> Option<PicoUsd> {
         match self {
@@ -131,15 +132,15 @@ impl Cap {
 /// The cap that applies to a person in a period, and the scope that set it: the user's own cap,
 /// else the lowest of the user's groups, else the organization's.
 pub fn resolve<'a>(
-    period: Period,
-    user: Option<(&Scope, &Caps)>,
-    groups: impl IntoIterator<Item = (&'a Scope, &'a Caps)>,
-    organization: &Caps,
-) -> Option<(Scope, Cap)> {
-    let of = |(scope, caps): (&Scope, &Caps)| Some((scope.clone(), *caps.get(&period)?));
+    period: LimitPeriod,
+    user: Option<(&LimitScope, &SpendCaps)>,
+    groups: impl IntoIterator<Item = (&'a LimitScope, &'a SpendCaps)>,
+    organization: &SpendCaps,
+) -> Option<(LimitScope, SpendCap)> {
+    let of = |(scope, caps): (&LimitScope, &SpendCaps)| Some((scope.clone(), *caps.get(&period)?));
     user.and_then(of)
         .or_else(|| groups.into_iter().filter_map(of).min_by_key(|(_, cap)| *cap))
-        .or_else(|| of((&Scope::Organization, organization)))
+        .or_else(|| of((&LimitScope::Organization, organization)))
 }
 
 #[cfg(test)]
@@ -149,11 +150,11 @@ mod tests {
 
     #[test]
     fn an_id_says_whom_and_what_period_it_is_for() {
-        let user = Scope::User("usr_Ab1".parse().unwrap());
+        let user = LimitScope::User("usr_Ab1".parse().unwrap());
         let all = [
-            (user, Period::Daily, "spl_duAb1"),
-            (Scope::Group(GroupId::default_group()), Period::Weekly, "spl_wgdefault"),
-            (Scope::Organization, Period::Monthly, "spl_mo"),
+            (user, LimitPeriod::Daily, "spl_duAb1"),
+            (LimitScope::Group(GroupId::default_group()), LimitPeriod::Weekly, "spl_wgdefault"),
+            (LimitScope::Organization, LimitPeriod::Monthly, "spl_mo"),
         ];
         for (scope, period, text) in all {
             let id = SpendLimitId::new(scope, period).unwrap();
@@ -163,14 +164,14 @@ mod tests {
         for bad in ["spl_", "spl_d", "spl_xo", "spl_to", "spl_dox", "spl_du", "spl_du-1", "sp_do"] {
             assert!(bad.parse::<SpendLimitId>().is_err(), "{bad}");
         }
-        assert!(SpendLimitId::new(Scope::Organization, Period::Total).is_err());
+        assert!(SpendLimitId::new(LimitScope::Organization, LimitPeriod::Total).is_err());
     }
 
-    fn cap() -> impl Strategy<Value = Option<Cap>> {
+    fn cap() -> impl Strategy<Value = Option<SpendCap>> {
         prop_oneof![
             Just(None),
-            Just(Some(Cap::Unlimited)),
-            (0_i128..100).prop_map(|pico| Some(Cap::Usd(PicoUsd::new(pico)))),
+            Just(Some(SpendCap::Unlimited)),
+            (0_i128..100).prop_map(|pico| Some(SpendCap::Usd(PicoUsd::new(pico)))),
         ]
     }
 
@@ -182,12 +183,12 @@ mod tests {
             groups in prop::collection::vec(cap(), 0..4),
             organization in cap(),
         ) {
-            let period = Period::Daily;
-            let caps = |cap: &Option<Cap>| cap.iter().map(|cap| (period, *cap)).collect::<Caps>();
-            let person = Scope::User(UserId::from_bits(1));
-            let teams: Vec<(Scope, Caps)> = (0_u128..)
+            let period = LimitPeriod::Daily;
+            let caps = |cap: &Option<SpendCap>| cap.iter().map(|cap| (period, *cap)).collect::<SpendCaps>();
+            let person = LimitScope::User(UserId::from_bits(1));
+            let teams: Vec<(LimitScope, SpendCaps)> = (0_u128..)
                 .zip(&groups)
-                .map(|(bits, cap)| (Scope::Group(GroupId::from_bits(bits)), caps(cap)))
+                .map(|(bits, cap)| (LimitScope::Group(GroupId::from_bits(bits)), caps(cap)))
                 .collect();
             let found = resolve(
                 period,
@@ -195,19 +196,19 @@ mod tests {
                 teams.iter().map(|(scope, caps)| (scope, caps)),
                 &caps(&organization),
             );
-            prop_assert_eq!(resolve(Period::Weekly, None, [], &caps(&organization)), None);
-            let said: Vec<Cap> = groups.iter().copied().flatten().collect();
+            prop_assert_eq!(resolve(LimitPeriod::Weekly, None, [], &caps(&organization)), None);
+            let said: Vec<SpendCap> = groups.iter().copied().flatten().collect();
             match (user, said.iter().min(), organization) {
                 (Some(cap), ..) => prop_assert_eq!(found, Some((person, cap))),
                 (None, Some(least), _) => {
                     let (scope, cap) = found.expect("a cap");
-                    prop_assert!(matches!(scope, Scope::Group(_)));
+                    prop_assert!(matches!(scope, LimitScope::Group(_)));
                     prop_assert_eq!(cap, *least);
-                    let amounts = said.iter().copied().filter_map(Cap::amount);
+                    let amounts = said.iter().copied().filter_map(SpendCap::amount);
                     prop_assert_eq!(cap.amount(), amounts.min());
                 }
                 (None, None, Some(cap)) => {
-                    prop_assert_eq!(found, Some((Scope::Organization, cap)));
+                    prop_assert_eq!(found, Some((LimitScope::Organization, cap)));
                 }
                 (None, None, None) => prop_assert_eq!(found, None),
             }

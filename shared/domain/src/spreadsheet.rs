@@ -39,7 +39,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_begins_like_a_formula_does_not() {
+    fn formula_like_cells_are_escaped() {
         for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "'=1"] {
             assert_eq!(cell(text), format!("'{text}"));
         }
@@ -71,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_apostrophe_less_is_what_it_was(text in "['=+@\\-\\t\\ra]{0,4}.{0,8}") {
+        fn removing_the_apostrophe_restores_the_text(text in "['=+@\\-\\t\\ra]{0,4}.{0,8}") {
             let written = cell(&text);
             prop_assert!(!written.starts_with(FORMULA));
             prop_assert_eq!(written.strip_prefix(GUARD).unwrap_or(&written), &*text);

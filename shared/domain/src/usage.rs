@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tokens {
+pub struct TokenCounts {
     /// Prompt tokens that were neither read from nor written to a cache.
     pub input: u64,
     /// Tokens of the answer, including thinking.
@@ -21,20 +21,20 @@ pub struct Tokens {
     pub cache_write_1h: u64,
 }
 
-impl Tokens {
+impl TokenCounts {
     /// Adds `other`, class by class.
-    pub fn add(&mut self, other: &Self) {
-        *self = self.each(other, u64::saturating_add);
+    pub fn add_counts(&mut self, other: &Self) {
+        *self = self.combine_with(other, u64::saturating_add);
     }
 
     /// The remainder of each class after subtracting `other`, at least 0.
     #[must_use]
-    pub fn less(&self, other: &Self) -> Self {
-        self.each(other, u64::saturating_sub)
+    pub fn minus(&self, other: &Self) -> Self {
+        self.combine_with(other, u64::saturating_sub)
     }
 
     /// All prompt tokens, whatever their class.
-    pub fn prompt(&self) -> u64 {
+    pub fn prompt_tokens(&self) -> u64 {
         [self.cache_read, self.cache_write_5m, self.cache_write_1h]
             .into_iter()
             .fold(self.input, u64::saturating_add)
@@ -42,10 +42,10 @@ impl Tokens {
 
     /// All tokens.
     pub fn total(&self) -> u64 {
-        self.prompt().saturating_add(self.output)
+        self.prompt_tokens().saturating_add(self.output)
     }
 
-    fn each(&self, other: &Self, op: impl Fn(u64, u64) -> u64) -> Self {
+    fn combine_with(&self, other: &Self, op: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             input: op(self.input, other.input),
             output: op(self.output, other.output),
@@ -58,7 +58,7 @@ impl Tokens {
 
 /// One sampling pass inside a request: `usage.iterations[]` (SDK 1.12 types, 2026-11-22).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Iteration {
+pub struct UsageIteration {
     /// The upstream's name for the kind: `message`, `fallback_message`, `compaction`,
     /// `advisor_message`, ….
     pub kind: String,
@@ -66,10 +66,10 @@ pub struct Iteration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The tokens of this pass.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
 }
 
-impl Iteration {
+impl UsageIteration {
     /// Whether the upstream leaves these tokens out of its top-level totals. That is so for
     /// compaction (SDK 1.12 doc comment) and for the advisor, which another model runs.
     pub fn outside_totals(&self) -> bool {
@@ -85,7 +85,7 @@ const WORD_CHARS_MAX: usize = 64;
 pub const MODEL_CHARS_MAX: usize = 200;
 
 /// The first `most` characters of an upstream's text, without terminal control characters.
-pub fn cut(text: &str, most: usize) -> String {
+pub fn clean_text(text: &str, most: usize) -> String {
     text.chars().filter(|char| !char.is_control()).take(most).collect()
 }
 
@@ -93,11 +93,11 @@ pub fn cut(text: &str, most: usize) -> String {
 ///
 /// `tokens` is the *billed* sum: every iteration, plus the part of the upstream's totals that
 /// exceeds its iterations. In each class `tokens ≥ Σ iterations`. The difference
-/// ([`Usage::beyond_iterations`]) is billed at the price of the model that served the request.
+/// ([`BilledUsage::outside_iterations`]) is billed at the price of the model that served the request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct BilledUsage {
     /// Tokens as billed.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
     /// Web searches by the upstream.
     pub web_searches: u64,
     /// `standard`, `priority`, `batch`, …; `None` if the upstream does not name it.
@@ -107,31 +107,31 @@ pub struct Usage {
     /// `fast` or `standard`.
     pub speed: Option<String>,
     /// The passes, if the upstream lists them.
-    pub iterations: Vec<Iteration>,
+    pub iterations: Vec<UsageIteration>,
     /// Whether any number is Baton's estimate.
     pub estimated: bool,
 }
 
-impl Usage {
+impl BilledUsage {
     /// The same usage with texts and passes cut to the size limits of a record. Further passes are
     /// added to an equal one; the tokens of those without an equal one stay in the totals.
     #[must_use]
-    pub fn bounded(mut self) -> Self {
+    pub fn fit_to_record(mut self) -> Self {
         let words = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
         for word in words.into_iter().flatten() {
-            *word = cut(word, WORD_CHARS_MAX);
+            *word = clean_text(word, WORD_CHARS_MAX);
         }
         for iteration in &mut self.iterations {
-            iteration.kind = cut(&iteration.kind, WORD_CHARS_MAX);
+            iteration.kind = clean_text(&iteration.kind, WORD_CHARS_MAX);
             if let Some(model) = &mut iteration.model {
-                *model = cut(model, MODEL_CHARS_MAX);
+                *model = clean_text(model, MODEL_CHARS_MAX);
             }
         }
         let room = ITERATIONS_MAX.min(self.iterations.len());
         for more in self.iterations.split_off(room) {
-            let same = |one: &&mut Iteration| one.kind == more.kind && one.model == more.model;
+            let same = |one: &&mut UsageIteration| one.kind == more.kind && one.model == more.model;
             if let Some(same) = self.iterations.iter_mut().find(same) {
-                same.tokens.add(&more.tokens);
+                same.tokens.add_counts(&more.tokens);
             }
         }
         self
@@ -144,25 +144,25 @@ impl Usage {
     /// * The totals of the other passes can be their sum (compaction), or only those of the last
     ///   pass (a fallback reports the tokens of the model that finished). Therefore the sum of the
     ///   passes counts, plus the part of the totals that exceeds it in each class.
-    pub fn billed(totals: Tokens, iterations: Vec<Iteration>) -> Self {
-        let (mut inside, mut tokens) = (Tokens::default(), Tokens::default());
+    pub fn from_iterations(totals: TokenCounts, iterations: Vec<UsageIteration>) -> Self {
+        let (mut inside, mut tokens) = (TokenCounts::default(), TokenCounts::default());
         for iteration in &iterations {
-            tokens.add(&iteration.tokens);
+            tokens.add_counts(&iteration.tokens);
             if !iteration.outside_totals() {
-                inside.add(&iteration.tokens);
+                inside.add_counts(&iteration.tokens);
             }
         }
-        tokens.add(&totals.less(&inside));
+        tokens.add_counts(&totals.minus(&inside));
         Self { tokens, iterations, ..Self::default() }
     }
 
     /// The billed tokens that belong to no iteration.
-    pub fn beyond_iterations(&self) -> Tokens {
-        let mut listed = Tokens::default();
+    pub fn outside_iterations(&self) -> TokenCounts {
+        let mut listed = TokenCounts::default();
         for iteration in &self.iterations {
-            listed.add(&iteration.tokens);
+            listed.add_counts(&iteration.tokens);
         }
-        self.tokens.less(&listed)
+        self.tokens.minus(&listed)
     }
 }
 
@@ -170,21 +170,21 @@ impl Usage {
 mod tests {
     use super::*;
 
-    fn tokens(input: u64, output: u64) -> Tokens {
-        Tokens { input, output, ..Tokens::default() }
+    fn tokens(input: u64, output: u64) -> TokenCounts {
+        TokenCounts { input, output, ..TokenCounts::default() }
     }
 
-    fn pass(kind: &str, input: u64, output: u64) -> Iteration {
-        Iteration { kind: kind.into(), model: None, tokens: tokens(input, output) }
+    fn pass(kind: &str, input: u64, output: u64) -> UsageIteration {
+        UsageIteration { kind: kind.into(), model: None, tokens: tokens(input, output) }
     }
 
     #[test]
-    fn what_is_billed() {
-        let check = |totals, passes: &[Iteration], billed, beyond| {
-            let usage = Usage::billed(totals, passes.to_vec());
-            assert_eq!((usage.tokens, usage.beyond_iterations()), (billed, beyond), "{passes:?}");
+    fn billed_usage_by_totals_and_iterations() {
+        let check = |totals, passes: &[UsageIteration], billed, beyond| {
+            let usage = BilledUsage::from_iterations(totals, passes.to_vec());
+            assert_eq!((usage.tokens, usage.outside_iterations()), (billed, beyond), "{passes:?}");
         };
-        let none = Tokens::default();
+        let none = TokenCounts::default();
         check(tokens(25, 7), &[], tokens(25, 7), tokens(25, 7));
         let both = [pass("compaction", 150_000, 3_000), pass("message", 4_000, 50)];
         check(tokens(4_000, 50), &both, tokens(154_000, 3_050), none);
@@ -200,37 +200,43 @@ mod tests {
 
     #[test]
     fn prompt_is_everything_but_output() {
-        let all =
-            Tokens { input: 1, output: 2, cache_read: 4, cache_write_5m: 8, cache_write_1h: 16 };
-        assert_eq!((all.prompt(), all.total()), (29, 31));
+        let all = TokenCounts {
+            input: 1,
+            output: 2,
+            cache_read: 4,
+            cache_write_5m: 8,
+            cache_write_1h: 16,
+        };
+        assert_eq!((all.prompt_tokens(), all.total()), (29, 31));
     }
 
     #[test]
     fn the_record_s_names() {
         let json = r#"{"input":1,"output":2,"cache_read":3,"cache_write_5m":4,"cache_write_1h":5}"#;
-        let read: Tokens = serde_json::from_str(json).unwrap();
+        let read: TokenCounts = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), json);
     }
 
     #[test]
-    fn what_an_upstream_says_is_cut_to_the_room_of_a_record_and_still_counted() {
-        let pass = |number: usize| Iteration {
+    fn long_upstream_usage_is_shortened_without_losing_counts() {
+        let pass = |number: usize| UsageIteration {
             kind: "message".into(),
             model: Some(format!("{}{}", "m".repeat(300), number % 3)),
-            tokens: Tokens { input: 1, output: 1, ..Tokens::default() },
+            tokens: TokenCounts { input: 1, output: 1, ..TokenCounts::default() },
         };
-        let usage = Usage {
+        let usage = BilledUsage {
             service_tier: Some("T".repeat(500_000)),
             speed: Some("fast\u{1b}[2J".into()),
-            ..Usage::billed(Tokens::default(), (0..20_000).map(pass).collect())
+            ..BilledUsage::from_iterations(TokenCounts::default(), (0..20_000).map(pass).collect())
         };
-        let bounded = usage.clone().bounded();
+        let bounded = usage.clone().fit_to_record();
         assert_eq!(bounded.tokens, usage.tokens);
         assert_eq!(bounded.iterations.len(), 64);
-        assert_eq!(bounded.beyond_iterations(), Tokens::default(), "every pass is in one");
+        assert_eq!(bounded.outside_iterations(), TokenCounts::default(), "every pass is in one");
         assert_eq!(bounded.service_tier.map(|tier| tier.len()), Some(64));
         assert_eq!(bounded.speed.as_deref(), Some("fast[2J"));
-        let usual = Usage::billed(Tokens::default(), vec![Iteration::default()]);
-        assert_eq!(usual.clone().bounded(), usual);
+        let usual =
+            BilledUsage::from_iterations(TokenCounts::default(), vec![UsageIteration::default()]);
+        assert_eq!(usual.clone().fit_to_record(), usual);
     }
 }

@@ -4,20 +4,20 @@
 //! This module is pure: it reaches a [`Verdict`], and the relay acts on it. The vendors' names for
 //! errors are in [`vendors`].
 
-mod fault;
+mod error_fields;
 mod vendors;
 
-pub use fault::ErrorFields;
+pub use error_fields::ErrorFields;
 
 use crate::account::{CredentialKind, Provider};
-use crate::reason::RestReason;
+use crate::cooldown_reason::CooldownReason;
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
-use vendors::{Meaning, Seen, meaning};
+use vendors::{ErrorMeaning, SeenError, meaning};
 
 /// How an upstream call failed, before anything was sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure<'a> {
+pub enum CallFailure<'a> {
     /// The upstream answered with an error status.
     Status(UpstreamError<'a>),
     /// The stream's first event was an error. The status is the one that it stands for.
@@ -78,9 +78,9 @@ pub struct RequestFacts<'a> {
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact of the answer")]
 pub struct Verdict {
     /// What happens to the request.
-    pub request: Next,
+    pub request: RetryDecision,
     /// What happens to the account.
-    pub account: Effect,
+    pub account: AccountEffect,
     /// Whether a new token must be requested.
     pub asks_renewal: bool,
     /// Whether the upstream's message is about the organization's credential or money, which
@@ -95,16 +95,16 @@ pub struct Verdict {
 
 /// What happens to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum RetryDecision {
     /// The client caused it or must see it.
-    PassOn,
+    ReturnToClient,
     /// Another account may do better.
     TryAnother,
 }
 
 /// For which requests an account rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RestScope {
+pub enum CooldownScope {
     /// For all.
     Account,
     /// For models of this family.
@@ -117,17 +117,17 @@ pub enum RestScope {
 
 /// What happens to the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub enum AccountEffect {
     /// Nothing is held against it.
     Nothing,
     /// Not before `until`.
-    Rest {
+    Cooldown {
         /// For which requests.
-        scope: RestScope,
+        scope: CooldownScope,
         /// When it may be used again.
         until: Timestamp,
         /// Why.
-        reason: RestReason,
+        reason: CooldownReason,
         /// The upstream has named no time and may answer earlier.
         is_guess: bool,
         /// Another token than this one ends it.
@@ -137,27 +137,27 @@ pub enum Effect {
     /// the account only after a credential probe has failed too.
     Suspect {
         /// What is suspected.
-        reason: RestReason,
+        reason: CooldownReason,
     },
     /// Nothing is held against it, but its credential does not permit this operation.
     NotPermitted,
     /// One more failure of the kind that opens the circuit after three in a minute.
     Strike {
         /// Why.
-        reason: RestReason,
+        reason: CooldownReason,
     },
 }
 
-impl fmt::Display for Next {
+impl fmt::Display for RetryDecision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::PassOn => "the client is told",
+            Self::ReturnToClient => "the client is told",
             Self::TryAnother => "another account may do better",
         })
     }
 }
 
-impl fmt::Display for Effect {
+impl fmt::Display for AccountEffect {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scope, until, reason) = match self {
             Self::Nothing => return out.write_str("nothing is held against the account"),
@@ -166,14 +166,14 @@ impl fmt::Display for Effect {
             }
             Self::Suspect { reason } => return write!(out, "to be confirmed: {reason}"),
             Self::Strike { reason } => return write!(out, "a strike: {reason}"),
-            Self::Rest { scope, until, reason, .. } => (scope, until, reason),
+            Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),
         };
         let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
         match scope {
-            RestScope::Account => write!(out, "the account rests until {until}: {reason}"),
-            RestScope::Family(family) => write!(out, "{family} rests until {until}: {reason}"),
-            RestScope::Model(_) => write!(out, "the model rests until {until}: {reason}"),
-            RestScope::Fast => write!(out, "fast speed rests until {until}: {reason}"),
+            CooldownScope::Account => write!(out, "the account rests until {until}: {reason}"),
+            CooldownScope::Family(family) => write!(out, "{family} rests until {until}: {reason}"),
+            CooldownScope::Model(_) => write!(out, "the model rests until {until}: {reason}"),
+            CooldownScope::Fast => write!(out, "fast speed rests until {until}: {reason}"),
         }
     }
 }
@@ -191,31 +191,31 @@ const REST_SECONDS_MAX: i64 = 31 * 24 * 3600;
 /// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
 /// overloaded accounts.
 pub fn classify(
-    failure: &Failure<'_>,
+    failure: &CallFailure<'_>,
     facts: &RequestFacts<'_>,
     now: Timestamp,
     jitter: u8,
 ) -> Verdict {
     match failure {
-        Failure::Status(error) => of_error(error, facts, now, jitter),
-        Failure::FirstEvent(error) => {
+        CallFailure::Status(error) => of_error(error, facts, now, jitter),
+        CallFailure::FirstEvent(error) => {
             let verdict = of_error(error, facts, now, jitter);
             match verdict.account {
-                Effect::Strike { .. } => strike(RestReason::StreamError),
+                AccountEffect::Strike { .. } => strike(CooldownReason::StreamError),
                 _ => verdict,
             }
         }
-        Failure::NotAsked => elsewhere(Effect::Nothing),
-        Failure::Unreachable => strike(RestReason::Unreachable),
-        Failure::Timeout => strike(RestReason::TimedOut),
+        CallFailure::NotAsked => try_another_account(AccountEffect::Nothing),
+        CallFailure::Unreachable => strike(CooldownReason::Unreachable),
+        CallFailure::Timeout => strike(CooldownReason::TimedOut),
     }
 }
 
 /// The effect of a confirmed suspicion: a free call with the credential has failed with this
 /// status.
-pub fn confirmed(reason: RestReason, now: Timestamp) -> Option<Effect> {
-    let rest = |scope| rest(scope, later(now, FORBIDDEN_SECONDS), reason, false);
-    (reason == RestReason::Forbidden).then(|| rest(RestScope::Account))
+pub fn confirm_suspicion(reason: CooldownReason, now: Timestamp) -> Option<AccountEffect> {
+    let rest = |scope| cool_until(scope, later(now, FORBIDDEN_SECONDS), reason, false);
+    (reason == CooldownReason::Forbidden).then(|| rest(CooldownScope::Account))
 }
 
 fn of_error(
@@ -226,22 +226,35 @@ fn of_error(
 ) -> Verdict {
     let UpstreamError { status, error, .. } = *answer;
     let is_refusal = matches!(status, 401 | 403);
-    let seen = Seen { status, error, model: facts.model };
+    let seen = SeenError { status, error, model: facts.model };
     let verdict = match meaning(facts.provider, &seen) {
-        Some(Meaning::TooMuch) => elsewhere(Effect::Nothing),
-        Some(Meaning::Unavailable) => elsewhere(unavailable(facts, now)),
+        Some(ErrorMeaning::RequestTooLarge) => try_another_account(AccountEffect::Nothing),
+        Some(ErrorMeaning::Unavailable) => try_another_account(unavailable(facts, now)),
         // Other accounts of the request may well permit it, however many do not.
-        Some(Meaning::NotPermitted) => return private(Effect::NotPermitted),
-        Some(Meaning::Out(reason, until)) => private(out(answer, (reason, until), now)),
-        Some(Meaning::Refused) => named(refused(facts, RestReason::CredentialRefused, now)),
-        Some(Meaning::Blocked) => named(refused(facts, RestReason::Forbidden, now)),
-        Some(Meaning::WrongPlace) => {
+        Some(ErrorMeaning::NotPermitted) => {
+            return try_another_privately(AccountEffect::NotPermitted);
+        }
+        Some(ErrorMeaning::AccountUnavailable(reason, until)) => {
+            try_another_privately(account_unavailable(answer, (reason, until), now))
+        }
+        Some(ErrorMeaning::Refused) => {
+            named(credential_refused(facts, CooldownReason::CredentialRefused, now))
+        }
+        Some(ErrorMeaning::Blocked) => {
+            named(credential_refused(facts, CooldownReason::Forbidden, now))
+        }
+        Some(ErrorMeaning::WrongPlace) => {
             let until = later(now, FORBIDDEN_SECONDS);
-            private(rest(RestScope::Account, until, RestReason::Forbidden, true))
+            try_another_privately(cool_until(
+                CooldownScope::Account,
+                until,
+                CooldownReason::Forbidden,
+                true,
+            ))
         }
         None => of_status(answer, facts, now, jitter),
     };
-    let names_credential = verdict.names_credential || error.names_credential();
+    let names_credential = verdict.names_credential || error.blames_credential();
     Verdict { is_refusal, names_credential, ..verdict }
 }
 
@@ -253,7 +266,7 @@ fn of_status(
     now: Timestamp,
     jitter: u8,
 ) -> Verdict {
-    let is_overloaded = answer.error.is_any(&[
+    let is_overloaded = answer.error.has_name_in(&[
         "overloaded_error",
         "server_is_overloaded",
         "engine_overloaded",
@@ -261,37 +274,44 @@ fn of_status(
     ]);
     let error = answer.error;
     match answer.status {
-        401 => refused(facts, RestReason::CredentialRefused, now),
-        402 => private(out(answer, (RestReason::SpendCapReached, None), now)),
-        403 if error.is_any(&["authentication_error", "UNAUTHENTICATED"]) => {
-            refused(facts, RestReason::CredentialRefused, now)
+        401 => credential_refused(facts, CooldownReason::CredentialRefused, now),
+        402 => try_another_privately(account_unavailable(
+            answer,
+            (CooldownReason::SpendCapReached, None),
+            now,
+        )),
+        403 if error.has_name_in(&["authentication_error", "UNAUTHENTICATED"]) => {
+            credential_refused(facts, CooldownReason::CredentialRefused, now)
         }
-        403 if error.is_named() => elsewhere(unavailable(facts, now)),
+        403 if error.has_name() => try_another_account(unavailable(facts, now)),
         // A firewall, or a proxy: it may be the request's words, or the account's address.
-        403 => elsewhere(Effect::Suspect { reason: RestReason::Forbidden }),
-        529 => elsewhere(overloaded(now, jitter)),
-        429 | 500 | 503 if is_overloaded => elsewhere(overloaded(now, jitter)),
-        429 => elsewhere(rate_limited(answer, facts, now)),
+        403 => try_another_account(AccountEffect::Suspect { reason: CooldownReason::Forbidden }),
+        529 => try_another_account(overloaded(now, jitter)),
+        429 | 500 | 503 if is_overloaded => try_another_account(overloaded(now, jitter)),
+        429 => try_another_account(rate_limited(answer, facts, now)),
         // A page in the place of an error is a proxy's whose backend is gone. An error that names
         // nothing may be a router's: another account may have the route.
-        404 | 405 | 410 | 501 if error.is_silent() => strike(RestReason::ServerError),
-        404 | 405 if !error.is_named() => elsewhere(Effect::Nothing),
-        501 => elsewhere(Effect::Nothing),
-        410 => elsewhere(unavailable(facts, now)),
+        404 | 405 | 410 | 501 if error.is_silent() => strike(CooldownReason::ServerError),
+        404 | 405 if !error.has_name() => try_another_account(AccountEffect::Nothing),
+        501 => try_another_account(AccountEffect::Nothing),
+        410 => try_another_account(unavailable(facts, now)),
         // The account's own proxy wants to know who asks.
-        407 => strike(RestReason::Unreachable),
-        408 => strike(RestReason::TimedOut),
+        407 => strike(CooldownReason::Unreachable),
+        408 => strike(CooldownReason::TimedOut),
         // Sent to the wrong server, too early, or given up by somebody between: never by this side.
-        421 | 425 | 499 => strike(RestReason::ServerError),
+        421 | 425 | 499 => strike(CooldownReason::ServerError),
         // 520 to 527 and 530 are Cloudflare's, for an origin that is not there; 561 is a balancer's.
-        500..=599 => strike(RestReason::ServerError),
-        _ => Verdict { request: Next::PassOn, ..elsewhere(Effect::Nothing) },
+        500..=599 => strike(CooldownReason::ServerError),
+        _ => Verdict {
+            request: RetryDecision::ReturnToClient,
+            ..try_another_account(AccountEffect::Nothing)
+        },
     }
 }
 
 /// Another account is tried. If there is none, the client gets the upstream's message.
-fn elsewhere(account: Effect) -> Verdict {
-    let request = Next::TryAnother;
+fn try_another_account(account: AccountEffect) -> Verdict {
+    let request = RetryDecision::TryAnother;
     Verdict {
         request,
         account,
@@ -302,66 +322,73 @@ fn elsewhere(account: Effect) -> Verdict {
     }
 }
 
-fn strike(reason: RestReason) -> Verdict {
-    elsewhere(Effect::Strike { reason })
+fn strike(reason: CooldownReason) -> Verdict {
+    try_another_account(AccountEffect::Strike { reason })
 }
 
 fn named(verdict: Verdict) -> Verdict {
     Verdict { names_credential: true, ..verdict }
 }
 
-fn private(account: Effect) -> Verdict {
-    Verdict { is_private: true, ..elsewhere(account) }
+fn try_another_privately(account: AccountEffect) -> Verdict {
+    Verdict { is_private: true, ..try_another_account(account) }
 }
 
-fn refused(facts: &RequestFacts<'_>, reason: RestReason, now: Timestamp) -> Verdict {
+fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Timestamp) -> Verdict {
     if !facts.credential.is_renewed() {
-        return private(Effect::Suspect { reason });
+        return try_another_privately(AccountEffect::Suspect { reason });
     }
     let until = later(now, RENEWAL_SECONDS);
-    let account = Effect::Rest {
-        scope: RestScope::Account,
+    let account = AccountEffect::Cooldown {
+        scope: CooldownScope::Account,
         until,
-        reason: RestReason::TokenRefused,
+        reason: CooldownReason::TokenRefused,
         is_guess: false,
         token_issue: facts.token_issue,
     };
-    Verdict { asks_renewal: true, ..private(account) }
+    Verdict { asks_renewal: true, ..try_another_privately(account) }
 }
 
 /// An estimated cooldown, because clients choose models and features: the account still serves if
 /// there is no other.
-fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
-    let scope =
-        if facts.is_fast { RestScope::Fast } else { RestScope::Model(facts.model.to_owned()) };
-    rest(scope, later(now, FORBIDDEN_SECONDS), RestReason::ModelUnavailable, true)
+fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
+    let scope = if facts.is_fast {
+        CooldownScope::Fast
+    } else {
+        CooldownScope::Model(facts.model.to_owned())
+    };
+    cool_until(scope, later(now, FORBIDDEN_SECONDS), CooldownReason::ModelUnavailable, true)
 }
 
-fn out(
+fn account_unavailable(
     answer: &UpstreamError<'_>,
-    (reason, named): (RestReason, Option<Timestamp>),
+    (reason, named): (CooldownReason, Option<Timestamp>),
     now: Timestamp,
-) -> Effect {
+) -> AccountEffect {
     let announced = until_reset(answer, answer.announced.reset, now);
     let named = named.filter(|until| *until > now);
     let until = named.or(announced).unwrap_or_else(|| later(now, MONEY_SECONDS));
-    rest(RestScope::Account, bounded(now, until), reason, false)
+    cool_until(CooldownScope::Account, limit_cooldown(now, until), reason, false)
 }
 
-fn rate_limited(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> Effect {
+fn rate_limited(
+    answer: &UpstreamError<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+) -> AccountEffect {
     let announced = answer.announced;
     let is_fast = facts.is_fast && announced.is_fast_spent;
     let scope = match &announced.family {
-        _ if is_fast => RestScope::Fast,
-        Some(family) => RestScope::Family(family.clone()),
-        None if announced.is_whole_account => RestScope::Account,
-        None => RestScope::Model(facts.model.to_owned()),
+        _ if is_fast => CooldownScope::Fast,
+        Some(family) => CooldownScope::Family(family.clone()),
+        None if announced.is_whole_account => CooldownScope::Account,
+        None => CooldownScope::Model(facts.model.to_owned()),
     };
     let reset = if is_fast { announced.fast_reset } else { announced.reset };
     let until = until_reset(answer, reset, now);
     let is_guess = until.is_none();
     let until = until.unwrap_or_else(|| later(now, RATE_SECONDS));
-    rest(scope, bounded(now, until), RestReason::RateLimited, is_guess)
+    cool_until(scope, limit_cooldown(now, until), CooldownReason::RateLimited, is_guess)
 }
 
 /// The moment that the answer names, if it is in the future.
@@ -380,21 +407,26 @@ fn until_reset(
 }
 
 /// The platform is overloaded, not the account: 5 to 10 seconds, whatever the answer says.
-fn overloaded(now: Timestamp, jitter: u8) -> Effect {
+fn overloaded(now: Timestamp, jitter: u8) -> AccountEffect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
-    rest(RestScope::Account, until, RestReason::Overloaded, true)
+    cool_until(CooldownScope::Account, until, CooldownReason::Overloaded, true)
 }
 
-fn rest(scope: RestScope, until: Timestamp, reason: RestReason, is_guess: bool) -> Effect {
-    Effect::Rest { scope, until, reason, is_guess, token_issue: None }
+fn cool_until(
+    scope: CooldownScope,
+    until: Timestamp,
+    reason: CooldownReason,
+    is_guess: bool,
+) -> AccountEffect {
+    AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue: None }
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
     now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-fn bounded(now: Timestamp, until: Timestamp) -> Timestamp {
+fn limit_cooldown(now: Timestamp, until: Timestamp) -> Timestamp {
     until.clamp(now, later(now, REST_SECONDS_MAX))
 }
 

@@ -1,10 +1,10 @@
 //! The list price of every model and class, written by hand, and the rules for applying it.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-use baton_domain::demand::Demand;
+use baton_domain::cost_factors::CostFactors;
 use baton_domain::money::PicoUsd;
-use baton_domain::price::{Price, PriceTable, Rates};
-use baton_domain::usage::{Iteration, Tokens, Usage};
+use baton_domain::price::{ModelPrice, PriceTable, TokenRates};
+use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -14,19 +14,19 @@ fn now() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-fn usage(tokens: Tokens) -> Usage {
-    Usage { tokens, ..Usage::default() }
+fn usage(tokens: TokenCounts) -> BilledUsage {
+    BilledUsage { tokens, ..BilledUsage::default() }
 }
 
-/// `count` tokens of each class separately, in the order of [`Tokens`].
-fn each_class(count: u64) -> [Tokens; 5] {
-    let none = Tokens::default();
+/// `count` tokens of each class separately, in the order of [`TokenCounts`].
+fn each_class(count: u64) -> [TokenCounts; 5] {
+    let none = TokenCounts::default();
     [
-        Tokens { input: count, ..none },
-        Tokens { output: count, ..none },
-        Tokens { cache_read: count, ..none },
-        Tokens { cache_write_5m: count, ..none },
-        Tokens { cache_write_1h: count, ..none },
+        TokenCounts { input: count, ..none },
+        TokenCounts { output: count, ..none },
+        TokenCounts { cache_read: count, ..none },
+        TokenCounts { cache_write_5m: count, ..none },
+        TokenCounts { cache_write_1h: count, ..none },
     ]
 }
 
@@ -34,7 +34,7 @@ fn usd(text: &str) -> PicoUsd {
     text.parse().unwrap()
 }
 
-fn amount(usage: &Usage, model: &str, at: Timestamp) -> PicoUsd {
+fn amount(usage: &BilledUsage, model: &str, at: Timestamp) -> PicoUsd {
     PriceTable::builtin().cost(usage, model, at).amount
 }
 
@@ -42,9 +42,9 @@ fn amount(usage: &Usage, model: &str, at: Timestamp) -> PicoUsd {
 fn check(model: &str, speed: Option<&str>, prices: [&str; 5]) {
     // A thousand tokens keep the prompt below every threshold for long prompts.
     for (tokens, price) in each_class(1_000).into_iter().zip(prices) {
-        let usage = Usage { speed: speed.map(str::to_owned), ..usage(tokens) };
+        let usage = BilledUsage { speed: speed.map(str::to_owned), ..usage(tokens) };
         let cost = PriceTable::builtin().cost(&usage, model, now());
-        assert_eq!(cost.amount.scaled(1_000, 1), usd(price), "{model} {speed:?} {tokens:?}");
+        assert_eq!(cost.amount.scale(1_000, 1), usd(price), "{model} {speed:?} {tokens:?}");
         assert!(cost.known, "{model}");
     }
 }
@@ -118,35 +118,35 @@ fn the_client_computes_the_same() {
         // The test uses 100,000 tokens, which are not above any threshold.
         for (tokens, name) in each_class(100_000).into_iter().zip(names) {
             let ours = amount(&usage(tokens), model, now());
-            assert_eq!(ours.scaled(10, 1), seen(name), "{model} {name}");
+            assert_eq!(ours.scale(10, 1), seen(name), "{model} {name}");
         }
-        let long = usage(Tokens { input: 300_000, ..Tokens::default() });
-        assert_eq!(amount(&long, model, now()).scaled(10, 3), seen("input_at_300k_prompt"));
-        let searches = Usage { web_searches: 1_000, ..Usage::default() };
+        let long = usage(TokenCounts { input: 300_000, ..TokenCounts::default() });
+        assert_eq!(amount(&long, model, now()).scale(10, 3), seen("input_at_300k_prompt"));
+        let searches = BilledUsage { web_searches: 1_000, ..BilledUsage::default() };
         assert_eq!(amount(&searches, model, now()), seen("web_search_per_1000"));
         the_client_s_fast_and_geo(model, seen("fast_input"), seen("inference_geo_us_input"));
     }
 }
 
 fn the_client_s_fast_and_geo(model: &str, fast_input: PicoUsd, us_input: PicoUsd) {
-    let tokens = Tokens { input: 100_000, ..Tokens::default() };
+    let tokens = TokenCounts { input: 100_000, ..TokenCounts::default() };
     // The client alone has a fast price for Opus 4.6; the pages of August 2026 have none.
     if model != "claude-opus-4-6" {
-        let fast = Usage { speed: Some("fast".into()), ..usage(tokens) };
-        assert_eq!(amount(&fast, model, now()).scaled(10, 1), fast_input, "{model}");
+        let fast = BilledUsage { speed: Some("fast".into()), ..usage(tokens) };
+        assert_eq!(amount(&fast, model, now()).scale(10, 1), fast_input, "{model}");
     }
     // The client adds the tenth to every model, the pages from 4.6 on.
     if !model.ends_with("-4-5") {
-        let us = Usage { inference_geo: Some("us".into()), ..usage(tokens) };
-        assert_eq!(amount(&us, model, now()).scaled(10, 1), us_input, "{model}");
+        let us = BilledUsage { inference_geo: Some("us".into()), ..usage(tokens) };
+        assert_eq!(amount(&us, model, now()).scale(10, 1), us_input, "{model}");
     }
 }
 
 #[test]
 fn one_token_is_exact_under_every_factor() {
-    let one = Tokens { cache_read: 1, ..Tokens::default() };
+    let one = TokenCounts { cache_read: 1, ..TokenCounts::default() };
     let check = |model, geo: &str, tier: &str, expect| {
-        let terms = Usage {
+        let terms = BilledUsage {
             inference_geo: Some(geo.into()),
             service_tier: Some(tier.into()),
             ..usage(one)
@@ -163,8 +163,8 @@ fn one_token_is_exact_under_every_factor() {
 
 #[test]
 fn factors_divide_every_built_in_rate() {
-    let all = |rates: &Rates| {
-        let Rates { input, output, cache_read, cache_write_5m, cache_write_1h } = *rates;
+    let all = |rates: &TokenRates| {
+        let TokenRates { input, output, cache_read, cache_write_5m, cache_write_1h } = *rates;
         [input, output, cache_read, cache_write_5m, cache_write_1h]
     };
     for (model, prices) in PriceTable::builtin().models() {
@@ -180,7 +180,7 @@ fn factors_divide_every_built_in_rate() {
 #[test]
 fn long_prompts() {
     let check = |cache_read, expect| {
-        let tokens = Tokens { input: 1_000, output: 10, cache_read, ..Tokens::default() };
+        let tokens = TokenCounts { input: 1_000, output: 10, cache_read, ..TokenCounts::default() };
         let usage = usage(tokens);
         assert_eq!(amount(&usage, "claude-haiku-5-5", now()).to_string(), expect);
     };
@@ -192,7 +192,7 @@ fn long_prompts() {
 
 #[test]
 fn a_price_holds_from_its_day() {
-    let read = usage(Tokens { cache_read: MILLION, ..Tokens::default() });
+    let read = usage(TokenCounts { cache_read: MILLION, ..TokenCounts::default() });
     let check = |at: &str, expect| {
         assert_eq!(amount(&read, "claude-sonnet-5-5", at.parse().unwrap()), usd(expect), "{at}");
     };
@@ -204,7 +204,7 @@ fn a_price_holds_from_its_day() {
 
 #[test]
 fn ids_of_every_form_find_their_row() {
-    let input = usage(Tokens { input: MILLION, ..Tokens::default() });
+    let input = usage(TokenCounts { input: MILLION, ..TokenCounts::default() });
     let check = |model, expect| {
         let cost = PriceTable::builtin().cost(&input, model, now());
         assert_eq!((cost.amount, cost.known), (usd(expect), true), "{model}");
@@ -238,14 +238,14 @@ fn an_unknown_model_is_never_free() {
 
 #[test]
 fn iterations_cost_their_own_model() {
-    let pass = |kind: &str, model: Option<&str>, input, output| Iteration {
+    let pass = |kind: &str, model: Option<&str>, input, output| UsageIteration {
         kind: kind.into(),
         model: model.map(str::to_owned),
-        tokens: Tokens { input, output, ..Tokens::default() },
+        tokens: TokenCounts { input, output, ..TokenCounts::default() },
     };
-    let totals = |input, output| Tokens { input, output, ..Tokens::default() };
-    let check = |totals, passes: Vec<Iteration>, expect| {
-        let usage = Usage::billed(totals, passes);
+    let totals = |input, output| TokenCounts { input, output, ..TokenCounts::default() };
+    let check = |totals, passes: Vec<UsageIteration>, expect| {
+        let usage = BilledUsage::from_iterations(totals, passes);
         let cost = PriceTable::builtin().cost(&usage, "claude-opus-5-5", now());
         assert_eq!((cost.amount.to_string().as_str(), cost.known), (expect, true));
     };
@@ -263,14 +263,14 @@ fn iterations_cost_their_own_model() {
 fn an_operator_s_price_holds_over_the_built_in_one() {
     let mut table = PriceTable::builtin().clone();
     let rate = 7 * MILLION;
-    let standard = Rates {
+    let standard = TokenRates {
         input: rate,
         output: rate,
         cache_read: rate,
         cache_write_5m: rate,
         cache_write_1h: rate,
     };
-    let price = Price {
+    let price = ModelPrice {
         from: "2026-11-01T00:00:00Z".parse().unwrap(),
         standard,
         fast: None,
@@ -282,7 +282,7 @@ fn an_operator_s_price_holds_over_the_built_in_one() {
         table.set(model, price.clone());
         table.set(model, price.clone());
     }
-    let input = usage(Tokens { input: MILLION, ..Tokens::default() });
+    let input = usage(TokenCounts { input: MILLION, ..TokenCounts::default() });
     let check = |model, at: &str, expect, version| {
         let cost = table.cost(&input, model, at.parse().unwrap());
         assert_eq!((cost.amount, cost.version.as_str()), (usd(expect), version), "{model} {at}");
@@ -291,7 +291,7 @@ fn an_operator_s_price_holds_over_the_built_in_one() {
     check("claude-opus-5-5", "2026-11-01T00:00:00Z", "7", "ours-1");
     check("house-model", "2026-01-01T00:00:00Z", "7", "ours-1");
     let json = serde_json::to_string(&price).unwrap();
-    assert_eq!(serde_json::from_str::<Price>(&json).unwrap(), price);
+    assert_eq!(serde_json::from_str::<ModelPrice>(&json).unwrap(), price);
 }
 
 proptest! {
@@ -311,23 +311,23 @@ proptest! {
         let model = if stranger { "claude-opus-99" } else { model };
         let [input, cache_read, five, hour] = parts.map(u64::from);
         let tokens =
-            Tokens { input, output, cache_read, cache_write_5m: five, cache_write_1h: hour };
+            TokenCounts { input, output, cache_read, cache_write_5m: five, cache_write_1h: hour };
         let word = |is: bool, word: &str| is.then(|| word.to_owned());
-        let usage = Usage {
+        let usage = BilledUsage {
             speed: word(fast, "fast"),
             inference_geo: word(us, "us"),
             service_tier: word(batch, "batch"),
             ..usage(tokens)
         };
-        let demand = Demand {
-            prompt_bytes: tokens.prompt(),
+        let demand = CostFactors {
+            prompt_bytes: tokens.prompt_tokens(),
             output_tokens: Some(output),
             is_fast: fast,
             caches_for_an_hour: hour > 0,
-            ..Demand::default()
+            ..CostFactors::default()
         };
         let table = PriceTable::builtin();
-        let reserved = table.estimate(&demand, model, now()).amount;
+        let reserved = table.highest_cost(&demand, model, now()).amount;
         prop_assert!(table.cost(&usage, model, now()).amount <= reserved);
     }
 }

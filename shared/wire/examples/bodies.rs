@@ -4,8 +4,8 @@
 //! number is taken only of a request that names no session.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
+use baton_wire::conversation_hash::session_seed;
 use baton_wire::envelope::Envelope;
-use baton_wire::session::session_seed;
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::time::Instant;
@@ -50,7 +50,7 @@ fn turns(text: &str, bytes: usize) -> Value {
 fn row(name: &str, messages: &Value) {
     let body = json!({"model": "claude-opus-5-5", "max_tokens": 1024, "messages": messages});
     let body = body.to_string();
-    let read = || Envelope::read(black_box(body.as_bytes()));
+    let read = || Envelope::parse(black_box(body.as_bytes()));
     let Ok(envelope) = read() else { return };
     let number = || session_seed(None, black_box(&envelope.prefix));
     println!("| {name} | {} | {} |", median(read), median(number));

@@ -4,10 +4,10 @@
 //! The scan checks that the whole body is JSON, that it is not nested too deeply, and that no field
 //! is given twice or under a name that some server takes for one that the relay reads. Which account
 //! serves the model is `domain`'s business; the session of a request that names none is
-//! [`crate::session`]'s.
+//! [`crate::conversation_hash`]'s.
 
-use crate::json::{self, BadJson, CONTAINERS_MAX, DEPTH_MAX, FIELDS_MAX};
-use crate::session::{Opening, Prefix, written};
+use crate::conversation_hash::{ConversationPrefix, OpeningMessages, strip_quotes};
+use crate::json::{self, CONTAINERS_MAX, DEPTH_MAX, FIELDS_MAX, JsonError};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,12 +31,12 @@ pub struct Envelope<'a> {
     /// `session_id` (or any other text, taken whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
     /// What a conversation is known by that names no session.
-    pub prefix: Prefix<'a>,
+    pub prefix: ConversationPrefix<'a>,
 }
 
 /// Why a body cannot be relayed. The texts are for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadBody {
+pub enum EnvelopeError {
     /// Not JSON, or JSON with something after it.
     #[error("the request body is not valid JSON (line {line}, column {column})")]
     NotJson {
@@ -88,27 +88,29 @@ pub enum BadBody {
     ManyFields,
 }
 
-impl BadBody {
-    fn new(error: BadJson, body: &[u8]) -> Self {
+impl EnvelopeError {
+    fn new(error: JsonError, body: &[u8]) -> Self {
         match error {
-            BadJson::Syntax(at) => {
+            JsonError::Syntax(at) => {
                 let before = body.get(..at).unwrap_or(body);
                 let line = memchr::memchr_iter(b'\n', before).count() + 1;
                 let start = memchr::memrchr(b'\n', before).map_or(0, |feed| feed + 1);
                 Self::NotJson { line, column: before.len() - start + 1 }
             }
-            BadJson::NotAnObject => Self::NotAnObject,
-            BadJson::TooDeep => Self::TooDeep,
-            BadJson::Twice(name) => Self::Twice(shown(&name)),
-            BadJson::OtherCase { name, known } => Self::OtherCase { name: shown(&name), known },
-            BadJson::ManyFields => Self::ManyFields,
-            BadJson::ManyContainers => Self::ManyContainers,
+            JsonError::NotAnObject => Self::NotAnObject,
+            JsonError::TooDeep => Self::TooDeep,
+            JsonError::Twice(name) => Self::Twice(printable_name(&name)),
+            JsonError::OtherCase { name, known } => {
+                Self::OtherCase { name: printable_name(&name), known }
+            }
+            JsonError::ManyFields => Self::ManyFields,
+            JsonError::ManyContainers => Self::ManyContainers,
         }
     }
 }
 
 /// A name of the client's as an error may repeat it: short, and without control characters.
-fn shown(name: &str) -> String {
+fn printable_name(name: &str) -> String {
     name.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
@@ -117,39 +119,47 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// It is not a JSON object with one `model` that is a string.
-    pub fn read(body: &'a [u8]) -> Result<Self, BadBody> {
-        let fields = fields(body)?;
-        let raw = fields.get(Field::Model).ok_or(BadBody::NoModel)?;
-        let model = text(raw).ok_or(BadBody::ModelNotAString)?;
+    pub fn parse(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let fields = read_fields(body)?;
+        let raw = fields.get(EnvelopeField::Model).ok_or(EnvelopeError::NoModel)?;
+        let model = parse_text(raw).ok_or(EnvelopeError::ModelNotAString)?;
         if model.is_empty() {
-            return Err(BadBody::NoModel);
+            return Err(EnvelopeError::NoModel);
         }
-        let stream = fields.get(Field::Stream) == Some("true");
-        Ok(Self { model_span: span(body, raw), ..Self::of(fields, model, stream) })
+        let stream = fields.get(EnvelopeField::Stream) == Some("true");
+        Ok(Self { model_span: find_span(body, raw), ..Self::from_fields(fields, model, stream) })
     }
 
     /// Reads a body whose model and stream are said by the path. Its `model_span` is empty.
     ///
     /// # Errors
     /// It is not a JSON object.
-    pub fn beside(body: &'a [u8], model: &'a str, stream: bool) -> Result<Self, BadBody> {
-        Ok(Self::of(fields(body)?, Cow::Borrowed(model), stream))
+    pub fn parse_with_model(
+        body: &'a [u8],
+        model: &'a str,
+        stream: bool,
+    ) -> Result<Self, EnvelopeError> {
+        Ok(Self::from_fields(read_fields(body)?, Cow::Borrowed(model), stream))
     }
 
-    fn of(fields: Fields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
-        let session = fields.get(Field::Metadata).and_then(session_of_metadata);
+    fn from_fields(fields: RawFields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
+        let session = fields.get(EnvelopeField::Metadata).and_then(parse_metadata_session);
         Self {
             model,
             model_span: 0..0,
             stream,
-            is_fast: fields.get(Field::Speed).and_then(text).is_some_and(|speed| speed == "fast"),
+            is_fast: fields
+                .get(EnvelopeField::Speed)
+                .and_then(parse_text)
+                .is_some_and(|speed| speed == "fast"),
             later: fields.later(),
-            session: session.or_else(|| fields.get(Field::PromptCacheKey).and_then(text)),
-            prefix: Prefix {
-                tools: fields.get(Field::Tools),
-                system: fields.get(Field::System),
-                instructions: fields.get(Field::Instructions),
-                input: fields.get(Field::Input),
+            session: session
+                .or_else(|| fields.get(EnvelopeField::PromptCacheKey).and_then(parse_text)),
+            prefix: ConversationPrefix {
+                tools: fields.get(EnvelopeField::Tools),
+                system: fields.get(EnvelopeField::System),
+                instructions: fields.get(EnvelopeField::Instructions),
+                input: fields.get(EnvelopeField::Input),
                 messages: fields.messages,
             },
         }
@@ -169,24 +179,25 @@ pub fn replace_model(body: &Bytes, span: Range<usize>, model: &str) -> Bytes {
 }
 
 /// The session in `metadata.user_id` (recorded requests of Claude Code, 2026-11-22).
-fn session_of_metadata(raw: &str) -> Option<Cow<'_, str>> {
+fn parse_metadata_session(raw: &str) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
-    struct Metadata<'a> {
+    struct RequestMetadata<'a> {
         #[serde(borrow)]
         user_id: Option<Cow<'a, str>>,
     }
     #[derive(serde::Deserialize)]
-    struct UserId {
+    struct MetadataUserId {
         session_id: Option<String>,
     }
-    let user_id = serde_json::from_str::<Metadata>(raw).ok()?.user_id?;
-    let session = serde_json::from_str::<UserId>(&user_id).ok().and_then(|user| user.session_id);
+    let user_id = serde_json::from_str::<RequestMetadata>(raw).ok()?.user_id?;
+    let session =
+        serde_json::from_str::<MetadataUserId>(&user_id).ok().and_then(|user| user.session_id);
     Some(session.map_or(user_id, Cow::Owned)).filter(|session| !session.is_empty())
 }
 
 /// A JSON string, borrowed unless it has escapes.
-fn text(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = written(raw)?;
+fn parse_text(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = strip_quotes(raw)?;
     if inner.contains('\\') {
         serde_json::from_str(raw).ok().map(Cow::Owned)
     } else {
@@ -195,14 +206,14 @@ fn text(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Where `part`, a piece of `whole`, stands in it.
-fn span(whole: &[u8], part: &str) -> Range<usize> {
+fn find_span(whole: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
 }
 
 /// The fields that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+enum EnvelopeField {
     Model,
     Stream,
     MaxTokens,
@@ -265,7 +276,7 @@ impl Type {
     }
 }
 
-impl Field {
+impl EnvelopeField {
     /// Fields that decide whether an answer is a stream, what it may cost, or who serves it must have
     /// the type that every server reads alike.
     fn documented(self) -> Type {
@@ -292,88 +303,90 @@ impl Field {
     }
 }
 
-const NAMES: [(&str, Field); 20] = [
-    ("model", Field::Model),
-    ("stream", Field::Stream),
-    ("max_tokens", Field::MaxTokens),
-    ("max_completion_tokens", Field::MaxCompletionTokens),
-    ("max_output_tokens", Field::MaxOutputTokens),
-    ("speed", Field::Speed),
-    ("metadata", Field::Metadata),
-    ("prompt_cache_key", Field::PromptCacheKey),
-    ("tools", Field::Tools),
-    ("system", Field::System),
-    ("instructions", Field::Instructions),
-    ("input", Field::Input),
-    ("messages", Field::Messages),
-    ("background", Field::Background),
-    ("deferred", Field::Deferred),
-    ("stream_options", Field::StreamOptions),
-    ("n", Field::N),
-    ("best_of", Field::BestOf),
-    ("service_tier", Field::ServiceTier),
-    ("thinking", Field::Thinking),
+const NAMES: [(&str, EnvelopeField); 20] = [
+    ("model", EnvelopeField::Model),
+    ("stream", EnvelopeField::Stream),
+    ("max_tokens", EnvelopeField::MaxTokens),
+    ("max_completion_tokens", EnvelopeField::MaxCompletionTokens),
+    ("max_output_tokens", EnvelopeField::MaxOutputTokens),
+    ("speed", EnvelopeField::Speed),
+    ("metadata", EnvelopeField::Metadata),
+    ("prompt_cache_key", EnvelopeField::PromptCacheKey),
+    ("tools", EnvelopeField::Tools),
+    ("system", EnvelopeField::System),
+    ("instructions", EnvelopeField::Instructions),
+    ("input", EnvelopeField::Input),
+    ("messages", EnvelopeField::Messages),
+    ("background", EnvelopeField::Background),
+    ("deferred", EnvelopeField::Deferred),
+    ("stream_options", EnvelopeField::StreamOptions),
+    ("n", EnvelopeField::N),
+    ("best_of", EnvelopeField::BestOf),
+    ("service_tier", EnvelopeField::ServiceTier),
+    ("thinking", EnvelopeField::Thinking),
 ];
 
 /// The raw values of the fields that are read, in the order of [`NAMES`].
 #[derive(Default)]
-struct Fields<'a> {
+struct RawFields<'a> {
     raw: [Option<&'a str>; NAMES.len()],
-    messages: Option<Opening<'a>>,
+    messages: Option<OpeningMessages<'a>>,
 }
 
-impl<'a> Fields<'a> {
-    fn get(&self, field: Field) -> Option<&'a str> {
+impl<'a> RawFields<'a> {
+    fn get(&self, field: EnvelopeField) -> Option<&'a str> {
         self.raw[field as usize]
     }
 
     fn later(&self) -> Option<&'static str> {
         let asks = |field| self.get(field).is_some_and(|value| !matches!(value, "false" | "null"));
-        let fields = [("background", Field::Background), ("deferred", Field::Deferred)];
+        let fields =
+            [("background", EnvelopeField::Background), ("deferred", EnvelopeField::Deferred)];
         fields.into_iter().find(|(_, field)| asks(*field)).map(|(name, _)| name)
     }
 }
 
-fn fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
-    let mut fields = Fields::default();
-    let read = json::fields(body, |name, span| {
-        let Some((known, field)) = NAMES.iter().find(|(known, _)| is_alike(known, name)) else {
+fn read_fields(body: &[u8]) -> Result<RawFields<'_>, EnvelopeError> {
+    let mut fields = RawFields::default();
+    let read = json::for_each_field(body, |name, span| {
+        let Some((known, field)) = NAMES.iter().find(|(known, _)| is_confusable(known, name))
+        else {
             return Ok(());
         };
         if known != name {
-            return Err(BadJson::OtherCase { name: name.to_string(), known });
+            return Err(JsonError::OtherCase { name: name.to_string(), known });
         }
         let value = body.get(span.clone()).unwrap_or_default();
-        if *field == Field::Messages {
+        if *field == EnvelopeField::Messages {
             // Messages of another form are for the upstream to refuse.
-            fields.messages = Opening::read(value);
+            fields.messages = OpeningMessages::parse(value);
         } else {
-            let raw = std::str::from_utf8(value).map_err(|_| BadJson::Syntax(span.start))?;
+            let raw = std::str::from_utf8(value).map_err(|_| JsonError::Syntax(span.start))?;
             fields.raw[*field as usize] = Some(raw);
         }
         Ok(())
     });
-    read.map_err(|error| BadBody::new(error, body))?;
+    read.map_err(|error| EnvelopeError::new(error, body))?;
     for (name, field) in NAMES {
         if fields.get(field).is_some_and(|raw| !field.documented().is_of(raw)) {
-            return Err(BadBody::OtherType { name, expected: field.documented().name() });
+            return Err(EnvelopeError::OtherType { name, expected: field.documented().name() });
         }
     }
-    fields.get(Field::StreamOptions).map_or(Ok(()), check_stream_options)?;
+    fields.get(EnvelopeField::StreamOptions).map_or(Ok(()), check_stream_options)?;
     Ok(fields)
 }
 
 /// Checks that a server can read `include_usage` in one way only.
-fn check_stream_options(raw: &str) -> Result<(), BadBody> {
+fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     const KNOWN: &str = "include_usage";
-    let options = json::Value::of_checked(raw.as_bytes());
+    let options = json::JsonValue::from_checked(raw.as_bytes());
     for (name, value) in options.fields().into_iter().flatten() {
-        if *name != *KNOWN && is_alike(KNOWN, &name) {
-            return Err(BadBody::OtherCase { name: shown(&name), known: KNOWN });
+        if *name != *KNOWN && is_confusable(KNOWN, &name) {
+            return Err(EnvelopeError::OtherCase { name: printable_name(&name), known: KNOWN });
         }
         if name == KNOWN && !Type::Boolean.is_of(value.raw()) {
             let name = "stream_options.include_usage";
-            return Err(BadBody::OtherType { name, expected: Type::Boolean.name() });
+            return Err(EnvelopeError::OtherType { name, expected: Type::Boolean.name() });
         }
     }
     Ok(())
@@ -382,7 +395,7 @@ fn check_stream_options(raw: &str) -> Result<(), BadBody> {
 /// Whether some server may take `name` for the field `known`. Go's and others compare names without
 /// regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some accept
 /// `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
-pub(crate) fn is_alike(known: &str, name: &str) -> bool {
+pub(crate) fn is_confusable(known: &str, name: &str) -> bool {
     if known == name {
         return true;
     }

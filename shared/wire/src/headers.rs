@@ -1,10 +1,10 @@
-//! Which headers go on and which come back. What an upstream's limits say is [`crate::limits`]'s.
+//! Which headers go on and which come back. What an upstream's limits say is [`crate::rate_limit_headers`]'s.
 //!
 //! Both directions are open lists: headers that are not known pass, unless their name is of a kind that
 //! steers a server. The account's credential and the
 //! relay's own headers are the relay's to add.
 
-use baton_domain::relay_key::is_within;
+use baton_domain::relay_key::contains_key;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -200,7 +200,7 @@ pub fn names_owner(name: &str) -> bool {
 /// relay key, headers that choose another organization, path, method, model or tier, and those that
 /// belong to the client's connection. Nothing is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
-    passed(headers, |name, value| steers(name) || is_within(value.as_bytes()))
+    filter_headers(headers, |name, value| steers(name) || contains_key(value.as_bytes()))
 }
 
 /// Whether a request header of this name, in lower case, stays at the relay.
@@ -235,15 +235,17 @@ pub fn to_client(headers: &HeaderMap) -> HeaderMap {
             || names_owner(name)
             || NOT_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
-    passed(headers, drops)
+    filter_headers(headers, drops)
 }
 
 /// What is neither dropped nor of the connection alone.
-fn passed(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> bool) -> HeaderMap {
+fn filter_headers(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> bool) -> HeaderMap {
     let mut passed = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         let text = name.as_str();
-        if !HOP_BY_HOP.contains(&text) && !drops(text, value) && !named_by_connection(headers, name)
+        if !HOP_BY_HOP.contains(&text)
+            && !drops(text, value)
+            && !is_connection_header(headers, name)
         {
             passed.append(name.clone(), value.clone());
         }
@@ -252,7 +254,7 @@ fn passed(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> bool) -> He
 }
 
 /// Whether a `connection` header declares `name` to be of the connection.
-fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+fn is_connection_header(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
         .get_all(CONNECTION)
         .iter()
@@ -262,19 +264,19 @@ fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// Every text that may be the caller's key, in the order in which they are tried.
-pub fn credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub fn find_credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     CREDENTIALS
         .into_iter()
         .flat_map(|name| headers.get_all(name).iter().map(move |v| (name, v)))
         .filter_map(|(name, value)| {
             let text = value.to_str().ok()?.trim();
-            let text = if name == AUTHORIZATION.as_str() { bearer(text)? } else { text };
+            let text = if name == AUTHORIZATION.as_str() { bearer_token(text)? } else { text };
             (!text.is_empty()).then_some(text)
         })
 }
 
 /// The token after `Bearer`, in any case (RFC 6750; RFC 9110, §11.1).
-fn bearer(value: &str) -> Option<&str> {
+fn bearer_token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -496,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back() {
+    fn response_headers_for_the_client() {
         let all = headers(&[
             ("content-type", "text/event-stream"),
             ("request-id", "r"),
@@ -540,7 +542,7 @@ mod tests {
     fn keys_in_order() {
         let check = |pairs: &[(&str, &str)], expect: &[&str]| {
             let headers = headers(pairs);
-            assert_eq!(credentials(&headers).collect::<Vec<_>>(), expect, "{pairs:?}");
+            assert_eq!(find_credentials(&headers).collect::<Vec<_>>(), expect, "{pairs:?}");
         };
         check(&[], &[]);
         let all = [

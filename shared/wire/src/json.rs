@@ -5,7 +5,7 @@
 
 mod document;
 
-pub(crate) use document::{Document, Items, Value};
+pub(crate) use document::{ArrayItems, JsonDocument, JsonValue};
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub const CHECKED_LEVELS: usize = 3;
 
 /// Why a text was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BadJson {
+pub(crate) enum JsonError {
     /// It is not JSON; the offset of the byte that is wrong.
     Syntax(usize),
     /// It is JSON, but no object.
@@ -51,88 +51,92 @@ pub(crate) enum BadJson {
 }
 
 /// What a pass over a text tells as it goes.
-trait Events<'a> {
+trait JsonVisitor<'a> {
     /// An object or array begins at `at`; it is number `depth` of those that are open.
-    fn open(&mut self, _depth: usize, _at: usize) -> Result<(), BadJson> {
+    fn on_open(&mut self, _depth: usize, _at: usize) -> Result<(), JsonError> {
         Ok(())
     }
 
     /// The container number `depth` has ended before `end`.
-    fn close(&mut self, _depth: usize, _end: usize) -> Result<(), BadJson> {
+    fn on_close(&mut self, _depth: usize, _end: usize) -> Result<(), JsonError> {
         Ok(())
     }
 
     /// A name in the object number `depth`, without its quotes.
-    fn name(&mut self, _depth: usize, _span: Range<usize>) -> Result<(), BadJson> {
+    fn on_name(&mut self, _depth: usize, _span: Range<usize>) -> Result<(), JsonError> {
         Ok(())
     }
 
     /// A value of the outermost container has ended.
-    fn value(&mut self, _span: Range<usize>) -> Result<(), BadJson> {
+    fn on_value(&mut self, _span: Range<usize>) -> Result<(), JsonError> {
         Ok(())
     }
 }
 
 /// Checks that `text` is one JSON value, with at most `depth_max` (up to 128) containers inside
 /// each other, and tells `events` what it sees.
-fn scan<'a, E: Events<'a>>(
+fn scan_json<'a, E: JsonVisitor<'a>>(
     text: &'a [u8],
     depth_max: usize,
     events: &mut E,
-) -> Result<(), BadJson> {
-    let mut cursor = Cursor { text, at: 0 };
+) -> Result<(), JsonError> {
+    let mut cursor = TextCursor { text, at: 0 };
     // The open containers, the innermost in the lowest bit: 1 is an object.
     let (mut open, mut depth, mut start) = (0_u128, 0, 0);
     loop {
-        let first = cursor.token();
+        let first = cursor.peek_token();
         if depth == 1 {
             start = cursor.at;
         }
         if let Some(bracket @ (b'{' | b'[')) = first {
             if depth >= depth_max.min(DEPTH_MAX) {
-                return Err(BadJson::TooDeep);
+                return Err(JsonError::TooDeep);
             }
             depth += 1;
             let is_object = bracket == b'{';
             open = open << 1 | u128::from(is_object);
-            events.open(depth, cursor.at)?;
+            events.on_open(depth, cursor.at)?;
             cursor.at += 1;
-            if cursor.token() != Some(if is_object { b'}' } else { b']' }) {
+            if cursor.peek_token() != Some(if is_object { b'}' } else { b']' }) {
                 if is_object {
-                    events.name(depth, cursor.name()?)?;
+                    events.on_name(depth, cursor.read_name()?)?;
                 }
                 continue;
             }
         } else {
-            cursor.scalar(first)?;
+            cursor.skip_scalar(first)?;
             if depth == 1 {
-                events.value(start..cursor.at)?;
+                events.on_value(start..cursor.at)?;
             }
         }
         // A value is over, or a container is empty. Whatever ends with it, ends here.
         loop {
             if depth == 0 {
-                return if cursor.token().is_none() { Ok(()) } else { Err(cursor.wrong()) };
+                return if cursor.peek_token().is_none() {
+                    Ok(())
+                } else {
+                    Err(cursor.syntax_error())
+                };
             }
             let is_object = open & 1 == 1;
-            match cursor.token() {
+            match cursor.peek_token() {
                 Some(b',') => {
                     cursor.at += 1;
                     if is_object {
-                        events.name(depth, cursor.name()?)?;
+                        events.on_name(depth, cursor.read_name()?)?;
                     }
                     break;
                 }
                 Some(b'}') if is_object => {}
                 Some(b']') if !is_object => {}
-                _ => return Err(cursor.wrong()),
+                _ => return Err(cursor.syntax_error()),
             }
             cursor.at += 1;
-            events.close(depth, cursor.at)?;
+            events.on_close(depth, cursor.at)?;
             depth -= 1;
             open >>= 1;
             if depth == 1 {
-                events.value(start..cursor.at)?;
+                events.on_value(start..cursor.at)?;
             }
         }
     }
@@ -140,7 +144,7 @@ fn scan<'a, E: Events<'a>>(
 
 /// A place in a text.
 #[derive(Debug, Clone, Copy)]
-struct Cursor<'a> {
+struct TextCursor<'a> {
     text: &'a [u8],
     at: usize,
 }
@@ -152,12 +156,12 @@ fn is_special(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < b' '
 }
 
-impl<'a> Cursor<'a> {
-    fn wrong(&self) -> BadJson {
-        BadJson::Syntax(self.at)
+impl<'a> TextCursor<'a> {
+    fn syntax_error(&self) -> JsonError {
+        JsonError::Syntax(self.at)
     }
 
-    fn rest(&self) -> &'a [u8] {
+    fn remaining_bytes(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
@@ -166,7 +170,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next byte that is no white space.
-    fn token(&mut self) -> Option<u8> {
+    fn peek_token(&mut self) -> Option<u8> {
         while let Some(byte) = self.peek() {
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
                 return Some(byte);
@@ -177,71 +181,71 @@ impl<'a> Cursor<'a> {
     }
 
     /// A name and its colon; where the name stands, without its quotes.
-    fn name(&mut self) -> Result<Range<usize>, BadJson> {
-        if self.token() != Some(b'"') {
-            return Err(self.wrong());
+    fn read_name(&mut self) -> Result<Range<usize>, JsonError> {
+        if self.peek_token() != Some(b'"') {
+            return Err(self.syntax_error());
         }
         let start = self.at + 1;
-        self.string()?;
+        self.skip_string()?;
         let end = self.at - 1;
-        if self.token() != Some(b':') {
-            return Err(self.wrong());
+        if self.peek_token() != Some(b':') {
+            return Err(self.syntax_error());
         }
         self.at += 1;
         Ok(start..end)
     }
 
-    fn scalar(&mut self, first: Option<u8>) -> Result<(), BadJson> {
+    fn skip_scalar(&mut self, first: Option<u8>) -> Result<(), JsonError> {
         match first {
-            Some(b'"') => self.string(),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.literal(b"true"),
-            Some(b'f') => self.literal(b"false"),
-            Some(b'n') => self.literal(b"null"),
-            _ => Err(self.wrong()),
+            Some(b'"') => self.skip_string(),
+            Some(b'-' | b'0'..=b'9') => self.skip_number(),
+            Some(b't') => self.skip_literal(b"true"),
+            Some(b'f') => self.skip_literal(b"false"),
+            Some(b'n') => self.skip_literal(b"null"),
+            _ => Err(self.syntax_error()),
         }
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), BadJson> {
+    fn skip_literal(&mut self, word: &[u8]) -> Result<(), JsonError> {
         for byte in word {
             if self.peek() != Some(*byte) {
-                return Err(self.wrong());
+                return Err(self.syntax_error());
             }
             self.at += 1;
         }
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), BadJson> {
-        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+    fn skip_digits(&mut self) -> Result<(), JsonError> {
+        let count = self.remaining_bytes().iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at += count;
-        if count == 0 { Err(self.wrong()) } else { Ok(()) }
+        if count == 0 { Err(self.syntax_error()) } else { Ok(()) }
     }
 
-    fn number(&mut self) -> Result<(), BadJson> {
+    fn skip_number(&mut self) -> Result<(), JsonError> {
         self.at += usize::from(self.peek() == Some(b'-'));
         if self.peek() == Some(b'0') {
             self.at += 1;
             if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-                return Err(self.wrong());
+                return Err(self.syntax_error());
             }
         } else {
-            self.digits()?;
+            self.skip_digits()?;
         }
         if self.peek() == Some(b'.') {
             self.at += 1;
-            self.digits()?;
+            self.skip_digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
             self.at += 1;
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
-            self.digits()?;
+            self.skip_digits()?;
         }
         Ok(())
     }
 
     /// A string, from quote to quote.
-    fn string(&mut self) -> Result<(), BadJson> {
+    fn skip_string(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         loop {
             self.skip_plain();
@@ -250,13 +254,13 @@ impl<'a> Cursor<'a> {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => self.escape()?,
-                _ => return Err(self.wrong()),
+                Some(b'\\') => self.skip_escape()?,
+                _ => return Err(self.syntax_error()),
             }
         }
     }
 
-    fn escape(&mut self) -> Result<(), BadJson> {
+    fn skip_escape(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
@@ -264,12 +268,12 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
                 for _ in 0..4 {
                     if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                        return Err(self.wrong());
+                        return Err(self.syntax_error());
                     }
                     self.at += 1;
                 }
             }
-            _ => return Err(self.wrong()),
+            _ => return Err(self.syntax_error()),
         }
         Ok(())
     }
@@ -277,7 +281,7 @@ impl<'a> Cursor<'a> {
     /// Goes on to the next quote, backslash or control character: in steps of 32 bytes, which the
     /// compiler turns into vector instructions, then of eight. Most of a body is plain text.
     fn skip_plain(&mut self) {
-        let mut rest = self.rest();
+        let mut rest = self.remaining_bytes();
         while let Some((chunk, tail)) = rest.split_first_chunk::<32>() {
             if chunk.iter().fold(false, |found, byte| found | is_special(*byte)) {
                 break;
@@ -306,7 +310,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// A name as it is meant, its escapes undone. `None` where it is no Unicode.
-fn decoded(name: &[u8]) -> Option<Cow<'_, str>> {
+fn decode_name(name: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(name).ok()?;
     if memchr::memchr(b'\\', name).is_none() {
         return Some(Cow::Borrowed(text));
@@ -318,17 +322,21 @@ fn decoded(name: &[u8]) -> Option<Cow<'_, str>> {
 ///
 /// No object of the first [`CHECKED_LEVELS`] levels may have a name twice: which of the two counts
 /// is for each parser to say, so the relay might go by one and the upstream by the other.
-pub(crate) fn fields<'a>(
+pub(crate) fn for_each_field<'a>(
     text: &'a [u8],
-    on: impl FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), BadJson>,
-) -> Result<(), BadJson> {
-    let mut cursor = Cursor { text, at: 0 };
-    if cursor.token() != Some(b'{') {
+    on: impl FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), JsonError>,
+) -> Result<(), JsonError> {
+    let mut cursor = TextCursor { text, at: 0 };
+    if cursor.peek_token() != Some(b'{') {
         // What is no JSON at all is told as such.
-        scan(text, DEPTH_MAX, &mut Nothing)?;
-        return Err(BadJson::NotAnObject);
+        scan_json(text, DEPTH_MAX, &mut NoopVisitor)?;
+        return Err(JsonError::NotAnObject);
     }
-    scan(text, DEPTH_MAX, &mut Names { text, given: Vec::new(), begins: [0; CHECKED_LEVELS], on })
+    scan_json(
+        text,
+        DEPTH_MAX,
+        &mut OpenNames { text, given: Vec::new(), begins: [0; CHECKED_LEVELS], on },
+    )
 }
 
 /// Whether a text is JSON, nested no deeper than the bound.
@@ -338,15 +346,15 @@ pub(crate) fn is_json(text: &[u8]) -> bool {
 
 /// Whether a text is JSON with at most `depth_max` levels.
 pub(crate) fn is_json_within(text: &[u8], depth_max: usize) -> bool {
-    scan(text, depth_max, &mut Nothing).is_ok()
+    scan_json(text, depth_max, &mut NoopVisitor).is_ok()
 }
 
-struct Nothing;
+struct NoopVisitor;
 
-impl Events<'_> for Nothing {}
+impl JsonVisitor<'_> for NoopVisitor {}
 
 /// The names of the objects that are open in the first levels.
-struct Names<'a, F> {
+struct OpenNames<'a, F> {
     text: &'a [u8],
     given: Vec<Cow<'a, str>>,
     /// Where in `given` those of each level begin.
@@ -354,39 +362,39 @@ struct Names<'a, F> {
     on: F,
 }
 
-impl<'a, F> Events<'a> for Names<'a, F>
+impl<'a, F> JsonVisitor<'a> for OpenNames<'a, F>
 where
-    F: FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), BadJson>,
+    F: FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), JsonError>,
 {
-    fn open(&mut self, depth: usize, _: usize) -> Result<(), BadJson> {
+    fn on_open(&mut self, depth: usize, _: usize) -> Result<(), JsonError> {
         if let Some(begin) = self.begins.get_mut(depth - 1) {
             *begin = self.given.len();
         }
         Ok(())
     }
 
-    fn close(&mut self, depth: usize, _: usize) -> Result<(), BadJson> {
+    fn on_close(&mut self, depth: usize, _: usize) -> Result<(), JsonError> {
         let Some(begin) = self.begins.get(depth - 1) else { return Ok(()) };
-        let twice = first_twice(self.given.get_mut(*begin..).unwrap_or_default());
+        let twice = find_duplicate(self.given.get_mut(*begin..).unwrap_or_default());
         if let Some(name) = twice {
-            return Err(BadJson::Twice(name));
+            return Err(JsonError::Twice(name));
         }
         self.given.truncate(*begin);
         Ok(())
     }
 
-    fn name(&mut self, depth: usize, span: Range<usize>) -> Result<(), BadJson> {
+    fn on_name(&mut self, depth: usize, span: Range<usize>) -> Result<(), JsonError> {
         let Some(begin) = self.begins.get(depth - 1) else { return Ok(()) };
         if self.given.len() - begin >= FIELDS_MAX {
-            return Err(BadJson::ManyFields);
+            return Err(JsonError::ManyFields);
         }
         let start = span.start;
-        let name = self.text.get(span).and_then(decoded).ok_or(BadJson::Syntax(start))?;
+        let name = self.text.get(span).and_then(decode_name).ok_or(JsonError::Syntax(start))?;
         self.given.push(name);
         Ok(())
     }
 
-    fn value(&mut self, span: Range<usize>) -> Result<(), BadJson> {
+    fn on_value(&mut self, span: Range<usize>) -> Result<(), JsonError> {
         match self.given.last() {
             Some(name) => (self.on)(name, span),
             None => Ok(()),
@@ -395,7 +403,7 @@ where
 }
 
 /// A name that is there twice. Few names are compared each with each, many are sorted first.
-fn first_twice(names: &mut [Cow<'_, str>]) -> Option<String> {
+fn find_duplicate(names: &mut [Cow<'_, str>]) -> Option<String> {
     const FEW: usize = 24;
     if names.len() > FEW {
         names.sort_unstable();
@@ -417,7 +425,7 @@ mod tests {
     use proptest::prelude::*;
     use serde::de::IgnoredAny;
 
-    fn full(value: Value<'_>) -> serde_json::Value {
+    fn full(value: JsonValue<'_>) -> serde_json::Value {
         if let Some(fields) = value.fields() {
             return fields.map(|(name, value)| (name.into_owned(), full(value))).collect();
         }
@@ -433,10 +441,10 @@ mod tests {
     #[test]
     fn the_depth_is_exact() {
         for (text, depth) in [("7", 0), ("[]", 1), ("{\"a\":[{}]}", 3), ("[[],[[]],[]]", 3)] {
-            assert!(Document::read(text.as_bytes(), depth).is_ok(), "{text}");
+            assert!(JsonDocument::parse(text.as_bytes(), depth).is_ok(), "{text}");
             if depth > 0 {
-                let error = Document::read(text.as_bytes(), depth - 1).unwrap_err();
-                assert_eq!(error, BadJson::TooDeep, "{text}");
+                let error = JsonDocument::parse(text.as_bytes(), depth - 1).unwrap_err();
+                assert_eq!(error, JsonError::TooDeep, "{text}");
             }
         }
     }
@@ -503,7 +511,7 @@ mod tests {
         fn no_bytes_panic(text: Vec<u8>) {
             let expect = serde_json::from_slice::<IgnoredAny>(&text).is_ok();
             prop_assert_eq!(is_json(&text), expect);
-            for (_, value) in Value::of_checked(&text).fields().into_iter().flatten() {
+            for (_, value) in JsonValue::from_checked(&text).fields().into_iter().flatten() {
                 value.items().into_iter().flatten().for_each(|item| { item.text(); });
             }
         }
@@ -515,9 +523,9 @@ mod tests {
             } else {
                 serde_json::to_string(&value)
             }.unwrap();
-            let document = Document::read(text.as_bytes(), DEPTH_MAX).unwrap();
+            let document = JsonDocument::parse(text.as_bytes(), DEPTH_MAX).unwrap();
             prop_assert_eq!(full(document.root()), value.clone());
-            prop_assert_eq!(full(Value::of_checked(text.as_bytes())), value);
+            prop_assert_eq!(full(JsonValue::from_checked(text.as_bytes())), value);
         }
     }
 }

@@ -5,17 +5,17 @@
 
 pub mod bedrock;
 pub mod body_form;
-pub mod demand;
-pub mod encoding;
+pub mod conversation_hash;
+pub mod cost_scan;
 pub mod envelope;
 pub mod error;
+pub mod gzip;
 pub mod headers;
 pub mod json;
-pub mod limits;
 pub mod meter;
 pub mod model_path;
+pub mod rate_limit_headers;
 pub mod route;
-pub mod session;
 pub mod sse;
 pub mod translate;
 pub mod usage_chunk;

@@ -4,7 +4,7 @@
 //! never name anything but a model: no `..`, nothing that a server could take for one, and no second
 //! level of escapes that a server behind the first might undo.
 
-use baton_domain::relay_key::is_within;
+use baton_domain::relay_key::contains_key;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The longest id: longer ones are nobody's, and would not fit a sort key.
@@ -31,7 +31,7 @@ const SEGMENT: &AsciiSet = &UNRESERVED
 
 /// Why a text is no model's id. The texts are for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadId {
+pub enum ModelIdError {
     /// Its escapes are broken, or no UTF-8.
     #[error("the model's id in the path is not percent-encoded UTF-8")]
     Escapes,
@@ -58,17 +58,17 @@ pub enum BadId {
 /// The id that a part of a path stands for, its escapes undone once.
 ///
 /// # Errors
-/// [`BadId`]
-pub fn read_id(written: &str) -> Result<String, BadId> {
+/// [`ModelIdError`]
+pub fn decode_id(written: &str) -> Result<String, ModelIdError> {
     // The decoder leaves a broken escape as it is; a client that means a `%` writes `%25`.
     let mut escapes = written.split('%').skip(1);
     let is_escape = |text: &str| {
         text.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
     };
     if !escapes.all(is_escape) {
-        return Err(BadId::Escapes);
+        return Err(ModelIdError::Escapes);
     }
-    let id = percent_decode_str(written).decode_utf8().map_err(|_| BadId::Escapes)?;
+    let id = percent_decode_str(written).decode_utf8().map_err(|_| ModelIdError::Escapes)?;
     check_id(&id)?;
     Ok(id.into_owned())
 }
@@ -76,32 +76,32 @@ pub fn read_id(written: &str) -> Result<String, BadId> {
 /// Whether a text may be a model's id in a path.
 ///
 /// # Errors
-/// [`BadId`]
-pub fn check_id(id: &str) -> Result<(), BadId> {
+/// [`ModelIdError`]
+pub fn check_id(id: &str) -> Result<(), ModelIdError> {
     if id.len() > ID_BYTES_MAX {
-        return Err(BadId::TooLong);
+        return Err(ModelIdError::TooLong);
     }
-    if id.contains(is_odd) || id.contains(['\\', '?', '#']) {
-        return Err(BadId::Character);
+    if id.contains(is_forbidden_char) || id.contains(['\\', '?', '#']) {
+        return Err(ModelIdError::Character);
     }
     let is_escape = |text: &str| {
         text.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
     };
     if id.split('%').skip(1).any(is_escape) {
-        return Err(BadId::EncodedTwice);
+        return Err(ModelIdError::EncodedTwice);
     }
     // Java's servers cut a segment at `;`, Windows' drop spaces and dots at its end.
     let means_nothing = |segment: &str| {
         let name = segment.split(';').next().unwrap_or_default();
         name.trim_matches(|c: char| c == '.' || c.is_whitespace()).is_empty()
     };
-    if id.split('/').any(means_nothing) { Err(BadId::Segments) } else { Ok(()) }
+    if id.split('/').any(means_nothing) { Err(ModelIdError::Segments) } else { Ok(()) }
 }
 
 /// Whether a character has no place in a model's id, in a path or in a log: control characters,
 /// characters that are not shown, and characters that Unicode's compatibility forms (NFKC) make a
 /// `.`, `/`, `\`, `%`, `?` or `#` of (NFKC data, Unicode 17).
-pub fn is_odd(c: char) -> bool {
+pub fn is_forbidden_char(c: char) -> bool {
     c.is_control()
         || is_hidden(c)
         || matches!(c,
@@ -129,20 +129,20 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// An id as one segment of a path, `/` as `%2F`.
-pub(crate) fn segment(id: &str) -> impl std::fmt::Display + '_ {
+pub(crate) fn encode_segment(id: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(id, SEGMENT)
 }
 
 /// The same for Bedrock, whose signature is over this very text: all but unreserved characters are
 /// encoded. Ids may be ARNs, with colons and slashes.
-pub(crate) fn bedrock_segment(id: &str) -> impl std::fmt::Display + '_ {
+pub(crate) fn encode_bedrock_segment(id: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(id, UNRESERVED)
 }
 
 /// Those parameters of a query that the vendors document for lists of models and single ones (API
 /// references of Anthropic and OpenAI, 2026-11). What nobody documents might mean anything to an
 /// upstream that is asked with the organization's credential.
-pub fn models_query(query: &str) -> String {
+pub fn filter_models_query(query: &str) -> String {
     known_parameters(query, &["limit", "after_id", "before_id", "beta", "after", "order"])
 }
 
@@ -162,7 +162,7 @@ fn known_parameters(query: &str, known: &[&str]) -> String {
         known.contains(&name)
             && value.len() <= ID_BYTES_MAX
             && value.chars().all(is_plain)
-            && !is_within(value.as_bytes())
+            && !contains_key(value.as_bytes())
     };
     query.split('&').filter(is_known).collect::<Vec<_>>().join("&")
 }
@@ -188,20 +188,22 @@ mod tests {
             ("x..y", "x..y", "x..y"),
             ("a;b", "a;b", "a%3Bb"),
         ] {
-            assert_eq!(read_id(written).as_deref(), Ok(id), "{written}");
-            assert_eq!(super::segment(id).to_string(), segment);
+            assert_eq!(decode_id(written).as_deref(), Ok(id), "{written}");
+            assert_eq!(super::encode_segment(id).to_string(), segment);
         }
         let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.x-v1:0";
         let written =
             "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.anthropic.x-v1%3A0";
-        assert_eq!(read_id(written).as_deref(), Ok(arn));
-        assert_eq!(bedrock_segment(arn).to_string(), written);
+        assert_eq!(decode_id(written).as_deref(), Ok(arn));
+        assert_eq!(encode_bedrock_segment(arn).to_string(), written);
     }
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_is_no_id() {
-        let check = |written: &str, why: BadId| assert_eq!(read_id(written), Err(why), "{written}");
+        let check = |written: &str, why: ModelIdError| {
+            assert_eq!(decode_id(written), Err(why), "{written}");
+        };
         for written in [
             "",
             ".",
@@ -232,7 +234,8 @@ mod tests {
             "x/. ./y",
             "%09",
         ] {
-            let why = if written == "%09" { BadId::Character } else { BadId::Segments };
+            let why =
+                if written == "%09" { ModelIdError::Character } else { ModelIdError::Segments };
             check(written, why);
         }
         for written in [
@@ -261,18 +264,18 @@ mod tests {
             "..%C2%AD%2Fb",
             "a%2F..%F3%A0%80%A1%2Fb",
         ] {
-            check(written, BadId::Character);
+            check(written, ModelIdError::Character);
         }
         for written in ["%252e%252e", "x%252Fy", "..%252f", "a%2541", "%25%32%66", "a%25%34%31"] {
-            assert!(read_id(written).is_err(), "{written}");
+            assert!(decode_id(written).is_err(), "{written}");
         }
-        check("x%252Fy", BadId::EncodedTwice);
-        check("x%25%32%66", BadId::EncodedTwice);
+        check("x%252Fy", ModelIdError::EncodedTwice);
+        check("x%25%32%66", ModelIdError::EncodedTwice);
         for written in ["%", "%2", "%zz", "%ff", "a%c0%ae", "%c0%af", "%u002e", "%ed%a0%80", "x%2 "]
         {
-            check(written, BadId::Escapes);
+            check(written, ModelIdError::Escapes);
         }
-        check(&"x".repeat(ID_BYTES_MAX + 1), BadId::TooLong);
+        check(&"x".repeat(ID_BYTES_MAX + 1), ModelIdError::TooLong);
     }
 
     #[test]
@@ -307,14 +310,14 @@ mod tests {
         ];
         for c in hidden.into_iter().flat_map(|(first, last)| first..=last) {
             let c = char::from_u32(c).unwrap();
-            assert!(is_odd(c), "{c:?}");
-            assert_eq!(check_id(&format!("a/..{c}/b")), Err(BadId::Character), "{c:?}");
+            assert!(is_forbidden_char(c), "{c:?}");
+            assert_eq!(check_id(&format!("a/..{c}/b")), Err(ModelIdError::Character), "{c:?}");
         }
         for c in (0..0x20).chain(0x7F..0xA0).filter_map(char::from_u32) {
-            assert!(is_odd(c), "{c:?}");
+            assert!(is_forbidden_char(c), "{c:?}");
         }
         for c in "azAZ09-._~:@/é中文한日".chars() {
-            assert!(!is_odd(c), "{c:?}");
+            assert!(!is_forbidden_char(c), "{c:?}");
         }
     }
 
@@ -354,7 +357,7 @@ mod tests {
             ("limit=1;path=2&after_id=a%0d%0ab", "after_id=a%0d%0ab"),
             ("limit=\"", ""),
         ] {
-            assert_eq!(models_query(query), kept, "{query}");
+            assert_eq!(filter_models_query(query), kept, "{query}");
         }
     }
 
@@ -362,9 +365,9 @@ mod tests {
         #[test]
         fn an_id_that_passes_is_one_segment_and_comes_back(id in "[ -~é]{1,30}|(\\.|/|%|2|e|f|;|a){1,8}") {
             if check_id(&id).is_ok() {
-                for written in [segment(&id).to_string(), bedrock_segment(&id).to_string()] {
+                for written in [encode_segment(&id).to_string(), encode_bedrock_segment(&id).to_string()] {
                     prop_assert!(!written.contains(['/', '?', '#', '\\', ';']), "{}", written);
-                    prop_assert_eq!(read_id(&written), Ok(id.clone()));
+                    prop_assert_eq!(decode_id(&written), Ok(id.clone()));
                 }
             }
         }

@@ -1,13 +1,13 @@
 //! Which route a request means, whatever base URL its client was given.
 
-use crate::bedrock::Action;
-use crate::model_path::{BadId, check_id, read_id, segment};
+use crate::bedrock::BedrockAction;
+use crate::model_path::{ModelIdError, check_id, decode_id, encode_segment};
 use http::Method;
 use std::borrow::Cow;
 
 /// What the relay serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
+pub enum RelayRoute {
     /// `POST /v1/messages`
     Messages,
     /// `POST /v1/messages/count_tokens`
@@ -23,32 +23,32 @@ pub enum Route {
     /// `GET /v1/usage`
     Usage,
     /// `POST /model/{id}/invoke` and its like: a client that speaks Bedrock. The id decoded.
-    Bedrock(String, Action),
+    Bedrock(String, BedrockAction),
     /// `GET /inference-profiles`: Bedrock's list of models.
     InferenceProfiles,
     /// `/`, `/api/hello`, `/health`: whether anybody is there.
     Alive,
 }
 
-impl Route {
+impl RelayRoute {
     /// The path that an upstream is asked for, without aliases. The query stays the client's.
     ///
     /// # Errors
     /// The model's id is none that a path may hold.
-    pub fn upstream_path(&self) -> Result<Cow<'static, str>, BadId> {
+    pub fn upstream_path(&self) -> Result<Cow<'static, str>, ModelIdError> {
         Ok(Cow::Borrowed(match self {
             Self::Messages => "/v1/messages",
             Self::CountTokens => "/v1/messages/count_tokens",
             Self::Models => "/v1/models",
             Self::Model(id) => {
                 check_id(id)?;
-                return Ok(Cow::Owned(format!("/v1/models/{}", segment(id))));
+                return Ok(Cow::Owned(format!("/v1/models/{}", encode_segment(id))));
             }
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Responses => "/v1/responses",
             Self::Usage => "/v1/usage",
             Self::Bedrock(model, action) => {
-                return crate::bedrock::path(model, *action).map(Cow::Owned);
+                return crate::bedrock::build_path(model, *action).map(Cow::Owned);
             }
             Self::InferenceProfiles => "/inference-profiles",
             Self::Alive => "/",
@@ -64,7 +64,7 @@ pub fn with_query(path: &str, query: &str) -> String {
 
 /// Why there is no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoRoute {
+pub enum RouteError {
     /// Nothing is served at this path.
     Unknown,
     /// Something is, but not by this method.
@@ -76,39 +76,39 @@ pub enum NoRoute {
     /// requests of Codex, 2026-11-22).
     UpgradeRequired,
     /// The path has no model's id where one should be.
-    BadId(BadId),
+    BadId(ModelIdError),
 }
 
 /// The route of a method and a path without its query.
 ///
 /// # Errors
 /// There is none.
-pub fn resolve(method: &Method, path: &str) -> Result<Route, NoRoute> {
-    let plain = plain_path(path);
+pub fn resolve_route(method: &Method, path: &str) -> Result<RelayRoute, RouteError> {
+    let plain = normalize_path(path);
     let (route, allow) = match plain.as_str() {
-        "/v1/messages" => (Route::Messages, "POST"),
-        "/v1/messages/count_tokens" => (Route::CountTokens, "POST"),
-        "/v1/chat/completions" => (Route::ChatCompletions, "POST"),
-        "/v1/responses" if method == Method::GET => return Err(NoRoute::UpgradeRequired),
-        "/v1/responses" => (Route::Responses, "POST"),
-        "/v1/models" => (Route::Models, "GET, HEAD"),
-        "/v1/usage" => (Route::Usage, "GET, HEAD"),
-        "/" | "/api/hello" | "/health" => (Route::Alive, "GET, HEAD"),
-        "/inference-profiles" => (Route::InferenceProfiles, "GET, HEAD"),
-        other if let Some((model, action)) = Action::of_path(other) => {
-            (Route::Bedrock(id_of(path, model)?, action), "POST")
+        "/v1/messages" => (RelayRoute::Messages, "POST"),
+        "/v1/messages/count_tokens" => (RelayRoute::CountTokens, "POST"),
+        "/v1/chat/completions" => (RelayRoute::ChatCompletions, "POST"),
+        "/v1/responses" if method == Method::GET => return Err(RouteError::UpgradeRequired),
+        "/v1/responses" => (RelayRoute::Responses, "POST"),
+        "/v1/models" => (RelayRoute::Models, "GET, HEAD"),
+        "/v1/usage" => (RelayRoute::Usage, "GET, HEAD"),
+        "/" | "/api/hello" | "/health" => (RelayRoute::Alive, "GET, HEAD"),
+        "/inference-profiles" => (RelayRoute::InferenceProfiles, "GET, HEAD"),
+        other if let Some((model, action)) = BedrockAction::parse_path(other) => {
+            (RelayRoute::Bedrock(decode_model_id(path, model)?, action), "POST")
         }
         other => {
-            let id = other.strip_prefix("/v1/models/").ok_or(NoRoute::Unknown)?;
-            (Route::Model(id_of(path, id)?), "GET, HEAD")
+            let id = other.strip_prefix("/v1/models/").ok_or(RouteError::Unknown)?;
+            (RelayRoute::Model(decode_model_id(path, id)?), "GET, HEAD")
         }
     };
     let allowed = allow.split(", ").any(|name| name == method.as_str());
-    if allowed { Ok(route) } else { Err(NoRoute::Method { allow }) }
+    if allowed { Ok(route) } else { Err(RouteError::Method { allow }) }
 }
 
 /// The path without aliases, empty segments and doubled `/v1`.
-pub(crate) fn plain_path(path: &str) -> String {
+pub(crate) fn normalize_path(path: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty()).peekable();
     let _ = segments.next_if(|first| ["claude-code", "anthropic"].contains(first));
     let mut plain = String::with_capacity(path.len() + 1);
@@ -127,14 +127,14 @@ pub(crate) fn plain_path(path: &str) -> String {
 
 /// The id that `written`, a part of the plain form of `path`, stands for. The plain form has no empty
 /// segments, so those are looked for in the path itself.
-fn id_of(path: &str, written: &str) -> Result<String, NoRoute> {
+fn decode_model_id(path: &str, written: &str) -> Result<String, RouteError> {
     let is_whole = path.trim_end_matches('/').contains(written)
         && !path.contains("/models//")
         && !path.contains("/model//");
     if !is_whole {
-        return Err(NoRoute::BadId(BadId::Segments));
+        return Err(RouteError::BadId(ModelIdError::Segments));
     }
-    read_id(written).map_err(NoRoute::BadId)
+    decode_id(written).map_err(RouteError::BadId)
 }
 
 #[cfg(test)]
@@ -142,21 +142,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(method: &str, path: &str, expect: &Result<Route, NoRoute>) {
+    fn check(method: &str, path: &str, expect: &Result<RelayRoute, RouteError>) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        assert_eq!(&resolve(&method, path), expect, "{method} {path}");
+        assert_eq!(&resolve_route(&method, path), expect, "{method} {path}");
     }
 
     #[test]
     fn every_route_under_every_base() {
         let routes = [
-            ("POST", "/v1/messages", Route::Messages),
-            ("POST", "/v1/messages/count_tokens", Route::CountTokens),
-            ("GET", "/v1/models", Route::Models),
-            ("GET", "/v1/models/claude-opus-5-5", Route::Model("claude-opus-5-5".into())),
-            ("POST", "/v1/chat/completions", Route::ChatCompletions),
-            ("POST", "/v1/responses", Route::Responses),
-            ("GET", "/v1/usage", Route::Usage),
+            ("POST", "/v1/messages", RelayRoute::Messages),
+            ("POST", "/v1/messages/count_tokens", RelayRoute::CountTokens),
+            ("GET", "/v1/models", RelayRoute::Models),
+            ("GET", "/v1/models/claude-opus-5-5", RelayRoute::Model("claude-opus-5-5".into())),
+            ("POST", "/v1/chat/completions", RelayRoute::ChatCompletions),
+            ("POST", "/v1/responses", RelayRoute::Responses),
+            ("GET", "/v1/usage", RelayRoute::Usage),
         ];
         let bases =
             ["", "/claude-code", "/anthropic", "/v1", "/anthropic/v1", "/", "/claude-code/"];
@@ -172,40 +172,44 @@ mod tests {
     #[test]
     fn bedrocks_routes() {
         let (raw, encoded) = ("/model/a.b-v1:0/invoke", "/model/a.b-v1%3A0/invoke");
-        let route = Route::Bedrock("a.b-v1:0".into(), Action::Invoke);
+        let route = RelayRoute::Bedrock("a.b-v1:0".into(), BedrockAction::Invoke);
         for path in [raw, encoded, "/anthropic/model/a.b-v1%3A0/invoke"] {
             check("POST", path, &Ok(route.clone()));
         }
         assert_eq!(route.upstream_path().as_deref(), Ok(encoded));
         let arn = "/model/arn%3Aaws%3Abedrock%3A%3Aprofile%2Fx/invoke-with-response-stream";
-        let route = Route::Bedrock("arn:aws:bedrock::profile/x".into(), Action::Stream);
+        let route = RelayRoute::Bedrock("arn:aws:bedrock::profile/x".into(), BedrockAction::Stream);
         check("POST", arn, &Ok(route));
-        check("GET", raw, &Err(NoRoute::Method { allow: "POST" }));
-        check("GET", "/inference-profiles", &Ok(Route::InferenceProfiles));
-        check("POST", "/model/%zz/invoke", &Err(NoRoute::BadId(BadId::Escapes)));
+        check("GET", raw, &Err(RouteError::Method { allow: "POST" }));
+        check("GET", "/inference-profiles", &Ok(RelayRoute::InferenceProfiles));
+        check("POST", "/model/%zz/invoke", &Err(RouteError::BadId(ModelIdError::Escapes)));
         for id in ["..", "%2e%2e", "a//b", "a/../b", "/a", "..%2F..%2Fx"] {
-            check("POST", &format!("/model/{id}/invoke"), &Err(NoRoute::BadId(BadId::Segments)));
+            check(
+                "POST",
+                &format!("/model/{id}/invoke"),
+                &Err(RouteError::BadId(ModelIdError::Segments)),
+            );
         }
     }
 
     #[test]
     fn signs_of_life() {
         for path in ["", "/", "/api/hello", "/health", "/claude-code", "/claude-code/api/hello/"] {
-            check("HEAD", path, &Ok(Route::Alive));
-            check("GET", path, &Ok(Route::Alive));
+            check("HEAD", path, &Ok(RelayRoute::Alive));
+            check("GET", path, &Ok(RelayRoute::Alive));
         }
-        check("POST", "/", &Err(NoRoute::Method { allow: "GET, HEAD" }));
+        check("POST", "/", &Err(RouteError::Method { allow: "GET, HEAD" }));
     }
 
     #[test]
     fn wrong_methods() {
-        check("GET", "/v1/messages", &Err(NoRoute::Method { allow: "POST" }));
-        check("OPTIONS", "/anthropic/v1/messages", &Err(NoRoute::Method { allow: "POST" }));
-        check("POST", "/v1/models", &Err(NoRoute::Method { allow: "GET, HEAD" }));
-        check("DELETE", "/v1/models/x", &Err(NoRoute::Method { allow: "GET, HEAD" }));
-        check("GET", "/v1/responses", &Err(NoRoute::UpgradeRequired));
-        check("GET", "/claude-code/v1/v1/responses/", &Err(NoRoute::UpgradeRequired));
-        check("PUT", "/v1/responses", &Err(NoRoute::Method { allow: "POST" }));
+        check("GET", "/v1/messages", &Err(RouteError::Method { allow: "POST" }));
+        check("OPTIONS", "/anthropic/v1/messages", &Err(RouteError::Method { allow: "POST" }));
+        check("POST", "/v1/models", &Err(RouteError::Method { allow: "GET, HEAD" }));
+        check("DELETE", "/v1/models/x", &Err(RouteError::Method { allow: "GET, HEAD" }));
+        check("GET", "/v1/responses", &Err(RouteError::UpgradeRequired));
+        check("GET", "/claude-code/v1/v1/responses/", &Err(RouteError::UpgradeRequired));
+        check("PUT", "/v1/responses", &Err(RouteError::Method { allow: "POST" }));
     }
 
     #[test]
@@ -223,16 +227,16 @@ mod tests {
             "/v1/responses/resp_1",
         ];
         for path in paths {
-            check("POST", path, &Err(NoRoute::Unknown));
+            check("POST", path, &Err(RouteError::Unknown));
         }
-        check("GET", "/v1/messages/../models", &Err(NoRoute::Unknown));
+        check("GET", "/v1/messages/../models", &Err(RouteError::Unknown));
     }
 
     #[test]
     fn model_ids() {
         let read = |path: &str, id: &str, upstream: &str| {
-            let route = resolve(&Method::GET, path).unwrap();
-            assert_eq!(route, Route::Model(id.into()));
+            let route = resolve_route(&Method::GET, path).unwrap();
+            assert_eq!(route, RelayRoute::Model(id.into()));
             assert_eq!(route.upstream_path().as_deref(), Ok(upstream));
         };
         read("/v1/models/a:b@c", "a:b@c", "/v1/models/a:b@c");
@@ -240,23 +244,23 @@ mod tests {
         read("/v1/models/a%2Fb%20%C3%A9", "a/b é", "/v1/models/a%2Fb%20%C3%A9");
         read("/anthropic//v1/models/x/", "x", "/v1/models/x");
         for (path, why) in [
-            ("/v1/models/..", BadId::Segments),
-            ("/v1/models/../files/x", BadId::Segments),
-            ("/v1/models/..%2f..%2ffiles", BadId::Segments),
-            ("/anthropic/v1/v1/models/%2e%2e/files", BadId::Segments),
-            ("/v1/models/a//b", BadId::Segments),
-            ("/v1/models//a", BadId::Segments),
-            ("/v1/models/a/%2F/b", BadId::Segments),
-            ("/v1/models/a%5Cb", BadId::Character),
-            ("/v1/models/a%3Fb", BadId::Character),
-            ("/v1/models/%252e%252e%252ffiles", BadId::EncodedTwice),
-            ("/v1/models/%zz", BadId::Escapes),
-            ("/v1/models/%ff", BadId::Escapes),
-            ("/v1/models/%2", BadId::Escapes),
+            ("/v1/models/..", ModelIdError::Segments),
+            ("/v1/models/../files/x", ModelIdError::Segments),
+            ("/v1/models/..%2f..%2ffiles", ModelIdError::Segments),
+            ("/anthropic/v1/v1/models/%2e%2e/files", ModelIdError::Segments),
+            ("/v1/models/a//b", ModelIdError::Segments),
+            ("/v1/models//a", ModelIdError::Segments),
+            ("/v1/models/a/%2F/b", ModelIdError::Segments),
+            ("/v1/models/a%5Cb", ModelIdError::Character),
+            ("/v1/models/a%3Fb", ModelIdError::Character),
+            ("/v1/models/%252e%252e%252ffiles", ModelIdError::EncodedTwice),
+            ("/v1/models/%zz", ModelIdError::Escapes),
+            ("/v1/models/%ff", ModelIdError::Escapes),
+            ("/v1/models/%2", ModelIdError::Escapes),
         ] {
-            check("GET", path, &Err(NoRoute::BadId(why)));
+            check("GET", path, &Err(RouteError::BadId(why)));
         }
-        assert!(Route::Model("..".into()).upstream_path().is_err());
+        assert!(RelayRoute::Model("..".into()).upstream_path().is_err());
     }
 
     #[test]
@@ -268,15 +272,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_path_panics(path in "\\PC{0,60}") {
-            if let Ok(route) = resolve(&Method::GET, &path) {
+            if let Ok(route) = resolve_route(&Method::GET, &path) {
                 prop_assert!(route.upstream_path().unwrap().is_ascii());
             }
         }
 
         #[test]
         fn ids_survive(id in "[^\\p{C}]{1,20}") {
-            if let Ok(path) = Route::Model(id.clone()).upstream_path() {
-                prop_assert_eq!(resolve(&Method::GET, &path), Ok(Route::Model(id)));
+            if let Ok(path) = RelayRoute::Model(id.clone()).upstream_path() {
+                prop_assert_eq!(resolve_route(&Method::GET, &path), Ok(RelayRoute::Model(id)));
             }
         }
     }

@@ -22,7 +22,7 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// One event. It borrows from the chunk that was pushed, or from what was held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct SseEvent<'a> {
     /// The `event:` line; empty when there was none.
     pub name: &'a [u8],
     /// The `data:` lines, joined by LF; empty when there was none, or when it was too long.
@@ -33,7 +33,7 @@ pub struct Event<'a> {
 
 /// What an event is, as far as metering cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     /// `message_start`
     MessageStart,
     /// `message_delta`
@@ -56,8 +56,8 @@ pub enum Kind {
     Unnamed,
 }
 
-impl Kind {
-    fn of(name: &[u8]) -> Self {
+impl EventKind {
+    fn from_name(name: &[u8]) -> Self {
         match name {
             b"message_start" => Self::MessageStart,
             b"message_delta" => Self::MessageDelta,
@@ -74,13 +74,15 @@ impl Kind {
     }
 }
 
-impl Event<'_> {
+impl SseEvent<'_> {
     /// What it is: by its name, or without one (or with the standard's default, `message`) by the
     /// `type` that its data begins with.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         match self.name {
-            b"" | b"message" => leading_type(self.data).map_or(Kind::Unnamed, Kind::of),
-            name => Kind::of(name),
+            b"" | b"message" => {
+                leading_type(self.data).map_or(EventKind::Unnamed, EventKind::from_name)
+            }
+            name => EventKind::from_name(name),
         }
     }
 }
@@ -96,11 +98,11 @@ fn leading_type(data: &[u8]) -> Option<&[u8]> {
 
 /// Takes a stream apart, however it is cut.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct SseDecoder {
     /// The unfinished event, when it began in an earlier chunk. A line end may be any.
     held: Vec<u8>,
     /// What its finished lines said; ranges count from the event's first byte.
-    fields: Fields,
+    fields: EventFields,
     /// Where in the event the unfinished line begins.
     line: usize,
     /// How much of the event was dropped; what `held` has then is the name.
@@ -114,22 +116,22 @@ pub struct Decoder {
 }
 
 #[derive(Debug, Default)]
-struct Fields {
+struct EventFields {
     name: Range<usize>,
-    data: Option<Data>,
+    data: Option<EventData>,
     /// The data, when it had more than one line. Kept for its allocation.
     joined: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Data {
+enum EventData {
     Line(Range<usize>),
     Joined,
 }
 
-impl Fields {
+impl EventFields {
     /// Takes in the line at `line` of the event's bytes.
-    fn take(&mut self, event: &[u8], line: Range<usize>) {
+    fn take_line(&mut self, event: &[u8], line: Range<usize>) {
         let bytes = &event[line.clone()];
         let value = |name: &[u8]| {
             let rest = bytes.strip_prefix(name)?;
@@ -150,12 +152,12 @@ impl Fields {
 
     fn take_data(&mut self, event: &[u8], value: Range<usize>) {
         match &self.data {
-            None => self.data = Some(Data::Line(value)),
+            None => self.data = Some(EventData::Line(value)),
             Some(first) => {
-                if let Data::Line(first) = first {
+                if let EventData::Line(first) = first {
                     self.joined.clear();
                     self.joined.extend_from_slice(&event[first.clone()]);
-                    self.data = Some(Data::Joined);
+                    self.data = Some(EventData::Joined);
                 }
                 self.joined.push(b'\n');
                 self.joined.extend_from_slice(&event[value]);
@@ -165,7 +167,7 @@ impl Fields {
 
     /// The event, unless its lines said nothing (comments, ids). One with a name and no data is
     /// told too, other than the standard has it: the upstream did say something.
-    fn tell(&mut self, event: &[u8], dropped: usize, on: &mut impl FnMut(Event<'_>)) {
+    fn emit_event(&mut self, event: &[u8], dropped: usize, on: &mut impl FnMut(SseEvent<'_>)) {
         let name = std::mem::take(&mut self.name);
         let data = self.data.take();
         if name.is_empty() && data.is_none() && dropped == 0 {
@@ -173,10 +175,10 @@ impl Fields {
         }
         let data = match &data {
             None => &[],
-            Some(Data::Line(line)) => &event[line.clone()],
-            Some(Data::Joined) => self.joined.as_slice(),
+            Some(EventData::Line(line)) => &event[line.clone()],
+            Some(EventData::Joined) => self.joined.as_slice(),
         };
-        on(Event { name: &event[name], data, dropped });
+        on(SseEvent { name: &event[name], data, dropped });
         if self.joined.capacity() > KEPT_BUFFER_BYTES {
             self.joined = Vec::new();
         }
@@ -192,7 +194,7 @@ fn line_end(chunk: &[u8], at: usize) -> (usize, bool) {
     }
 }
 
-impl Decoder {
+impl SseDecoder {
     /// A decoder at the start of a stream.
     pub fn new() -> Self {
         Self::default()
@@ -200,7 +202,7 @@ impl Decoder {
 
     /// Takes the next bytes and tells every event that they complete. Nothing is copied of an
     /// event that lies within `chunk`.
-    pub fn push(&mut self, chunk: &[u8], mut on: impl FnMut(Event<'_>)) {
+    pub fn push(&mut self, chunk: &[u8], mut on: impl FnMut(SseEvent<'_>)) {
         let mut rest = chunk;
         if let (true, Some(first)) = (self.after_cr, rest.first()) {
             self.after_cr = false;
@@ -212,27 +214,27 @@ impl Decoder {
             rest = self.continue_held(rest, &mut on);
         }
         if !rest.is_empty() {
-            self.walk(rest, &mut on);
+            self.decode_events(rest, &mut on);
         }
     }
 
     /// Ends the stream: tells what an unfinished last event would be if its line and its blank
     /// line had come. The standard drops it; whoever wants it should check that it is whole.
-    pub fn finish(mut self, mut on: impl FnMut(Event<'_>)) {
+    pub fn finish(mut self, mut on: impl FnMut(SseEvent<'_>)) {
         if self.dropped == 0 {
             let end = self.held.len();
-            self.fields.take(&self.held, self.line..end);
+            self.fields.take_line(&self.held, self.line..end);
         }
-        self.fields.tell(&self.held, self.dropped, &mut on);
+        self.fields.emit_event(&self.held, self.dropped, &mut on);
     }
 
     /// The bytes of the unfinished event; which line ends they have depends on the cuts.
-    pub fn rest(&self) -> &[u8] {
+    pub fn unfinished_bytes(&self) -> &[u8] {
         &self.held
     }
 
     /// The name of the unfinished event, once its line is whole.
-    pub fn name_so_far(&self) -> Option<&[u8]> {
+    pub fn unfinished_name(&self) -> Option<&[u8]> {
         self.held.get(self.fields.name.clone()).filter(|name| !name.is_empty())
     }
 
@@ -257,7 +259,7 @@ impl Decoder {
     }
 
     /// Walks over the events of `chunk`, in which the current one begins.
-    fn walk(&mut self, chunk: &[u8], on: &mut impl FnMut(Event<'_>)) {
+    fn decode_events(&mut self, chunk: &[u8], on: &mut impl FnMut(SseEvent<'_>)) {
         let (mut begin, mut at) = (0, 0);
         while let Some(offset) = memchr2(b'\n', b'\r', &chunk[at..]) {
             let end = at + offset;
@@ -265,27 +267,31 @@ impl Decoder {
             self.after_cr = may_follow;
             let start = self.line_start(at - begin, chunk[begin..end].starts_with(BOM));
             if start == end - begin {
-                self.fields.tell(&chunk[begin..], 0, on);
+                self.fields.emit_event(&chunk[begin..], 0, on);
                 begin = end + length;
             } else {
-                self.fields.take(&chunk[begin..], start..end - begin);
+                self.fields.take_line(&chunk[begin..], start..end - begin);
             }
             at = end + length;
         }
         self.line = at - begin;
-        self.hold(&chunk[begin..]);
+        self.hold_bytes(&chunk[begin..]);
     }
 
     /// Takes up the held event again; what is left of `chunk` after its end is returned.
-    fn continue_held<'a>(&mut self, chunk: &'a [u8], on: &mut impl FnMut(Event<'_>)) -> &'a [u8] {
+    fn continue_held<'a>(
+        &mut self,
+        chunk: &'a [u8],
+        on: &mut impl FnMut(SseEvent<'_>),
+    ) -> &'a [u8] {
         let mut rest = chunk;
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
             let (length, may_follow) = line_end(rest, end);
             self.after_cr = may_follow;
-            self.hold(&rest[..end]);
+            self.hold_bytes(&rest[..end]);
             rest = &rest[end + length..];
             if self.end_held_line() {
-                self.fields.tell(&self.held, self.dropped, on);
+                self.fields.emit_event(&self.held, self.dropped, on);
                 if self.held.capacity() > KEPT_BUFFER_BYTES {
                     self.held = Vec::new();
                 }
@@ -294,7 +300,7 @@ impl Decoder {
                 return rest;
             }
         }
-        self.hold(rest);
+        self.hold_bytes(rest);
         &[]
     }
 
@@ -306,7 +312,7 @@ impl Decoder {
         let end = self.held.len();
         let start = self.line_start(self.line, self.held.starts_with(BOM));
         if start < end {
-            self.fields.take(&self.held, start..end);
+            self.fields.take_line(&self.held, start..end);
         }
         self.held.push(b'\n');
         self.line = self.held.len();
@@ -320,7 +326,7 @@ impl Decoder {
     }
 
     /// Keeps more of the unfinished event, or drops it when it gets too long.
-    fn hold(&mut self, bytes: &[u8]) {
+    fn hold_bytes(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -342,7 +348,7 @@ impl Decoder {
         let name = event.get(self.fields.name.clone()).unwrap_or_default();
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec();
         self.dropped = event.len();
-        self.fields = Fields { name: 0..name.len(), ..Fields::default() };
+        self.fields = EventFields { name: 0..name.len(), ..EventFields::default() };
         self.held = name;
     }
 }

@@ -28,43 +28,43 @@
 //! ```
 //!
 //! * **Usage** is read by [`crate::meter`] from the *upstream's* bytes, never from ours.
-//! * **Models**: `Options::model` goes upstream, the client hears the name that it asked for.
+//! * **Models**: `TranslationOptions::model` goes upstream, the client hears the name that it asked for.
 //! * **Comments** of an upstream tell nothing and yield nothing: whoever relays keeps the client
 //!   alive itself. A `ping` becomes a `ping` event or a comment, as the client knows it.
 //! * **Headers** are not known here. A translated body is JSON or `text/event-stream`, always
 //!   identity-encoded; the client's `anthropic-*` headers mean nothing to a chat upstream.
-//! * **Bedrock** speaks Messages: `Speaks::Messages` with the model moved by its own code, and
-//!   `Options::caches_prompts` off where top-level cache control is not known.
+//! * **Bedrock** speaks Messages: `UpstreamProtocol::Messages` with the model moved by its own code, and
+//!   `TranslationOptions::caches_prompts` off where top-level cache control is not known.
 //!
 //! # How it is made
 //!
 //! Each dialect has a module with one file a direction: `ask_in`, `ask_out`, `answer_in`,
-//! `answer_out`. Between them stand a request and an answer in nobody's words ([`ask`],
-//! [`answer`]), so two readers and three writers make four pairs, and a stream is put together by
+//! `answer_out`. Between them stand a request and an answer in nobody's words ([`neutral_request`],
+//! [`neutral_response`]), so two readers and three writers make four pairs, and a stream is put together by
 //! the same steps as a whole body. A Responses upstream would be one more pair of files.
 
-mod answer;
-mod ask;
 mod chat;
 mod error;
+mod json_reader;
+mod json_writer;
 mod messages;
-mod read;
+mod neutral_request;
+mod neutral_response;
 mod responses;
-mod stream;
-mod write;
+mod stream_translator;
 
-pub use stream::Stream;
+pub use stream_translator::StreamTranslator;
 
-use crate::json::{BadJson, CONTAINERS_MAX};
-use answer::Answer;
-use ask::Aliases;
-use error::Fault;
-use read::Object;
+use crate::json::{CONTAINERS_MAX, JsonError};
+use error::NeutralError;
+use json_reader::ObjectReader;
+use neutral_request::ToolAliases;
+use neutral_response::NeutralResponse;
 use thiserror::Error;
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Client {
+pub enum ClientApi {
     /// Anthropic's Messages.
     Messages,
     /// OpenAI's Chat Completions.
@@ -75,14 +75,14 @@ pub enum Client {
 
 /// What an upstream speaks, as far as we translate for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Speaks {
+pub enum UpstreamProtocol {
     /// Anthropic's Messages.
     Messages,
     /// OpenAI's Chat Completions, as many vendors have it.
     Chat,
 }
 
-impl Speaks {
+impl UpstreamProtocol {
     /// The longest name of a tool (references of both APIs, 2026-11).
     fn tool_name_max(self) -> usize {
         match self {
@@ -94,14 +94,14 @@ impl Speaks {
 
 /// A pair of dialects that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Translation {
-    client: Client,
-    upstream: Speaks,
+pub struct ProtocolPair {
+    client: ClientApi,
+    upstream: UpstreamProtocol,
 }
 
 /// Which field bounds the answer's length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MaxTokens {
+pub enum MaxTokensField {
     /// `max_tokens`: what most vendors know.
     #[default]
     Plain,
@@ -111,7 +111,7 @@ pub enum MaxTokens {
 
 /// What the account and the moment add to a request.
 #[derive(Debug, Clone)]
-pub struct Options<'a> {
+pub struct TranslationOptions<'a> {
     /// The model to ask the upstream for.
     pub model: &'a str,
     /// The request's id: an error names it, and an answer without an id of its own takes it.
@@ -119,7 +119,7 @@ pub struct Options<'a> {
     /// Now, in Unix seconds: OpenAI's answers carry it.
     pub created: u64,
     /// The field that bounds the answer of a chat upstream.
-    pub max_tokens: MaxTokens,
+    pub max_tokens: MaxTokensField,
     /// The most that the model may be asked to answer with; a client's larger wish is cut to it.
     pub output_tokens_max: Option<u64>,
     /// Whether a chat upstream's model takes `reasoning_effort`.
@@ -131,14 +131,14 @@ pub struct Options<'a> {
     pub caches_prompts: bool,
 }
 
-impl<'a> Options<'a> {
+impl<'a> TranslationOptions<'a> {
     /// What suits most upstreams: effort is told, earlier thinking is not, prompts are cached.
     pub fn new(model: &'a str, id: &'a str) -> Self {
         Self {
             model,
             id,
             created: 0,
-            max_tokens: MaxTokens::Plain,
+            max_tokens: MaxTokensField::Plain,
             output_tokens_max: None,
             takes_effort: true,
             takes_reasoning: false,
@@ -149,7 +149,7 @@ impl<'a> Options<'a> {
 
 /// A request in the upstream's words.
 #[derive(Debug)]
-pub struct Translated {
+pub struct TranslatedRequest {
     /// The body, as JSON.
     pub body: Vec<u8>,
     /// Where it goes, without the account's base.
@@ -157,12 +157,12 @@ pub struct Translated {
     /// Fields that found no place, as `tools[].cache_control`: names only, never values.
     pub dropped: Vec<String>,
     /// What the answer needs to know of the request.
-    pub asked: Asked,
+    pub asked: ResponseContext,
 }
 
 /// Why a request cannot be put in the upstream's words. The text is for the client, as a 400.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Untranslatable {
+pub enum TranslationError {
     /// The body is no JSON object.
     #[error("the request body is not a JSON object")]
     NotAnObject,
@@ -175,7 +175,7 @@ pub enum Untranslatable {
     /// Arrays and objects inside each other.
     #[error(
         "the request body is nested too deeply for this model: at most {} levels are accepted",
-        read::DEPTH_MAX
+        json_reader::DEPTH_MAX
     )]
     TooDeep,
     /// Arrays and objects, in all.
@@ -188,7 +188,7 @@ pub enum Untranslatable {
     #[error(
         "content blocks or tools are nested too deeply for this model: at most {} inside each \
          other are accepted",
-        read::NESTED_CONTENT_MAX
+        json_reader::NESTED_CONTENT_MAX
     )]
     NestedContent,
     /// The upstream has nothing like it, and the answer would mean something else without.
@@ -201,7 +201,7 @@ pub enum Untranslatable {
     },
 }
 
-impl Untranslatable {
+impl TranslationError {
     fn field(name: &'static str, advice: &'static str) -> Self {
         Self::Field { name, advice }
     }
@@ -210,28 +210,29 @@ impl Untranslatable {
 /// The upstream's answer is none in its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the upstream's answer is not one in its dialect")]
-pub struct NoAnswer;
+pub struct InvalidResponse;
 
 /// What an answer must know of its request.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    translation: Translation,
+pub struct ResponseContext {
+    translation: ProtocolPair,
     model: String,
     id: String,
     created: u64,
     include_usage: bool,
     stops: Vec<String>,
-    aliases: Aliases,
+    aliases: ToolAliases,
     /// Fields that a response repeats, as JSON.
     echo: Vec<(&'static str, String)>,
 }
 
-impl Translation {
+impl ProtocolPair {
     /// The translation between two dialects; `None` when they are the same.
-    pub fn between(client: Client, upstream: Speaks) -> Option<Self> {
+    pub fn between(client: ClientApi, upstream: UpstreamProtocol) -> Option<Self> {
         let same = matches!(
             (client, upstream),
-            (Client::Messages, Speaks::Messages) | (Client::Chat, Speaks::Chat)
+            (ClientApi::Messages, UpstreamProtocol::Messages)
+                | (ClientApi::Chat, UpstreamProtocol::Chat)
         );
         (!same).then_some(Self { client, upstream })
     }
@@ -240,29 +241,39 @@ impl Translation {
     ///
     /// # Errors
     /// When the body is no request, or asks for what the upstream has nothing like.
-    pub fn request(self, body: &[u8], options: &Options<'_>) -> Result<Translated, Untranslatable> {
-        let text = std::str::from_utf8(body).map_err(|_| Untranslatable::NotAnObject)?;
-        let document = read::parse(text.as_bytes()).map_err(|error| match error {
-            BadJson::TooDeep => Untranslatable::TooDeep,
-            BadJson::ManyContainers => Untranslatable::ManyContainers,
-            _ => Untranslatable::NotAnObject,
-        })?;
-        let object = Object::of(document.root()).ok_or(Untranslatable::NotAnObject)?;
+    pub fn translate_request(
+        self,
+        body: &[u8],
+        options: &TranslationOptions<'_>,
+    ) -> Result<TranslatedRequest, TranslationError> {
+        let text = std::str::from_utf8(body).map_err(|_| TranslationError::NotAnObject)?;
+        let document =
+            json_reader::parse_document(text.as_bytes()).map_err(|error| match error {
+                JsonError::TooDeep => TranslationError::TooDeep,
+                JsonError::ManyContainers => TranslationError::ManyContainers,
+                _ => TranslationError::NotAnObject,
+            })?;
+        let object =
+            ObjectReader::from_value(document.root()).ok_or(TranslationError::NotAnObject)?;
         let mut ask = match self.client {
-            Client::Messages => messages::ask_in::read(object),
-            Client::Chat => chat::ask_in::read(object),
-            Client::Responses => responses::ask_in::read(object),
+            ClientApi::Messages => messages::read_request::read_request(object),
+            ClientApi::Chat => chat::read_request::read_request(object),
+            ClientApi::Responses => responses::read_request::read_request(object),
         }?;
         if let (Some(asked), Some(max)) = (ask.max_tokens, options.output_tokens_max) {
             ask.max_tokens = Some(asked.min(max));
         }
         ask.shorten_names(self.upstream.tool_name_max());
         let (body, path) = match self.upstream {
-            Speaks::Messages => (messages::ask_out::write(&mut ask, options), "/v1/messages"),
-            Speaks::Chat => (chat::ask_out::write(&mut ask, options), "/v1/chat/completions"),
+            UpstreamProtocol::Messages => {
+                (messages::write_request::write_request(&mut ask, options), "/v1/messages")
+            }
+            UpstreamProtocol::Chat => {
+                (chat::write_request::write_request(&mut ask, options), "/v1/chat/completions")
+            }
         };
         let echo = ask.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
-        let asked = Asked {
+        let asked = ResponseContext {
             translation: self,
             model: ask.model,
             id: options.id.to_owned(),
@@ -272,47 +283,53 @@ impl Translation {
             aliases: ask.aliases,
             echo,
         };
-        Ok(Translated { body, path, dropped: ask.dropped.into_paths(), asked })
+        Ok(TranslatedRequest { body, path, dropped: ask.dropped.into_paths(), asked })
     }
 }
 
-impl Asked {
+impl ResponseContext {
     /// Puts a whole answer in the client's words.
     ///
     /// # Errors
     /// When the body is no answer in the upstream's dialect; it may be an error or HTML.
-    pub fn response(&self, body: &[u8]) -> Result<Vec<u8>, NoAnswer> {
-        let text = std::str::from_utf8(body).map_err(|_| NoAnswer)?;
-        let mut answer = Answer::default();
-        let mut take = |step: answer::Step<'_>| answer.take(&step);
+    pub fn translate_response(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
+        let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
+        let mut answer = NeutralResponse::default();
+        let mut take = |step: neutral_response::ResponseStep<'_>| answer.apply_step(&step);
         let is_answer = match self.translation.upstream {
-            Speaks::Messages => messages::answer_in::Reader::whole(text, &mut take),
-            Speaks::Chat => chat::answer_in::Reader::whole(text, &mut take),
+            UpstreamProtocol::Messages => {
+                messages::read_response::MessagesReader::read_message(text, &mut take)
+            }
+            UpstreamProtocol::Chat => {
+                chat::read_response::ChatReader::read_completion(text, &mut take)
+            }
         };
         if !is_answer {
-            return Err(NoAnswer);
+            return Err(InvalidResponse);
         }
         Ok(match self.translation.client {
-            Client::Messages => messages::answer_out::whole(self, &answer),
-            Client::Chat => chat::answer_out::whole(self, &answer),
-            Client::Responses => responses::answer_out::whole(self, &answer),
+            ClientApi::Messages => messages::write_response::write_message(self, &answer),
+            ClientApi::Chat => chat::write_response::write_completion(self, &answer),
+            ClientApi::Responses => responses::write_response::write_whole_response(self, &answer),
         })
     }
 
     /// Puts an error in the client's words: its text as it is, its type as the client knows it.
     /// The status stays the upstream's. OpenAI's dialects have their errors in common, so those
     /// pass as they are.
-    pub fn error(&self, status: u16, body: &[u8]) -> Vec<u8> {
-        let Translation { client, upstream } = self.translation;
-        if (client, upstream) == (Client::Responses, Speaks::Chat) && error::is_openai(body) {
+    pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
+        let ProtocolPair { client, upstream } = self.translation;
+        if (client, upstream) == (ClientApi::Responses, UpstreamProtocol::Chat)
+            && error::is_openai_error(body)
+        {
             return body.to_vec();
         }
-        Fault::read(Some(status), body).body(client, &self.id)
+        NeutralError::from_body(Some(status), body).to_body(client, &self.id)
     }
 
     /// A translator for the answer's event stream.
-    pub fn stream(&self) -> Stream {
-        Stream::new(self.clone())
+    pub fn stream_translator(&self) -> StreamTranslator {
+        StreamTranslator::new(self.clone())
     }
 
     /// The name that the client gave a tool.

@@ -3,8 +3,8 @@
 //!
 //! Every other byte stays, in requests and in streams. What usage means is `meter`'s business.
 
-use crate::json::{self, Value, is_json};
-use crate::sse::Decoder;
+use crate::json::{self, JsonValue, is_json};
+use crate::sse::SseDecoder;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -19,7 +19,7 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
     const ASKED: &str = r#""include_usage":true"#;
     let mut options = None;
-    json::fields(body, |name, span| {
+    json::for_each_field(body, |name, span| {
         if name == "stream_options" {
             options = Some(span);
         }
@@ -31,9 +31,9 @@ pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
         let rest = body.get(start..)?.trim_ascii_start();
         let comma = if rest.starts_with(b"}") { "" } else { "," };
         let added = format!(r#""stream_options":{{{ASKED}}}{comma}"#);
-        return Some(spliced(body, start..start, &added));
+        return Some(splice(body, start..start, &added));
     };
-    let given = Value::of_checked(body.get(span.clone())?);
+    let given = JsonValue::from_checked(body.get(span.clone())?);
     let mut changed = format!("{{{ASKED}");
     if !given.is_null() {
         for (name, value) in given.fields()? {
@@ -48,17 +48,17 @@ pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
         }
     }
     changed.push('}');
-    Some(spliced(body, span, &changed))
+    Some(splice(body, span, &changed))
 }
 
-fn spliced(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
+fn splice(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
     let (before, after) = (body.get(..span.start), body.get(span.end..));
     [before.unwrap_or_default(), with.as_bytes(), after.unwrap_or_default()].concat().into()
 }
 
 /// Takes the usage chunk out of a stream, however it is cut. What it yields is whole events.
 #[derive(Debug, Default)]
-pub struct WithoutUsage {
+pub struct UsageChunkFilter {
     held: BytesMut,
     /// The line that is being read has nothing in it yet.
     is_blank: bool,
@@ -68,16 +68,16 @@ pub struct WithoutUsage {
     passes: bool,
 }
 
-impl WithoutUsage {
+impl UsageChunkFilter {
     /// Takes the upstream's next bytes; what the client gets for them.
     pub fn push(&mut self, chunk: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(chunk.len() + self.held.len());
         let mut rest = chunk;
-        while let Some(end) = self.end_of_event(rest) {
+        while let Some(end) = self.find_event_end(rest) {
             let is_halved = self.after_return && rest.get(end) == Some(&b'\n');
             let (event, after) = rest.split_at(end + usize::from(is_halved));
             self.held.extend_from_slice(event);
-            self.flush(&mut out);
+            self.flush_held(&mut out);
             rest = after;
         }
         self.held.extend_from_slice(rest);
@@ -90,12 +90,12 @@ impl WithoutUsage {
 
     /// What is left when the stream is over: a last event whose blank line is missing, which it
     /// then gets. Half an event is nothing.
-    pub fn end(&mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         let mut event = self.held.split();
         if self.passes {
             return event.freeze();
         }
-        if !is_whole(&event) || is_usage(&event) {
+        if !is_complete_chunk(&event) || is_usage_chunk(&event) {
             return Bytes::new();
         }
         event.extend_from_slice(b"\n\n");
@@ -107,16 +107,16 @@ impl WithoutUsage {
         self.passes
     }
 
-    fn flush(&mut self, out: &mut BytesMut) {
+    fn flush_held(&mut self, out: &mut BytesMut) {
         let event = self.held.split();
-        if self.passes || !is_usage(&event) {
+        if self.passes || !is_usage_chunk(&event) {
             out.extend_from_slice(&event);
         }
         self.passes = false;
     }
 
     /// Where the event ends in `bytes`: after its blank line.
-    fn end_of_event(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn find_event_end(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             let is_second_half = self.after_return && *byte == b'\n';
             self.after_return = *byte == b'\r';
@@ -134,28 +134,28 @@ impl WithoutUsage {
 }
 
 /// Whether an event's data, cut or not, is a whole chunk or the end mark.
-fn is_whole(event: &[u8]) -> bool {
-    any_data(event, |data| data == b"[DONE]" || is_json(data))
+fn is_complete_chunk(event: &[u8]) -> bool {
+    any_data_line(event, |data| data == b"[DONE]" || is_json(data))
 }
 
 /// Whether an event is a chunk with usage and without a choice.
-fn is_usage(event: &[u8]) -> bool {
+fn is_usage_chunk(event: &[u8]) -> bool {
     #[derive(Deserialize)]
-    struct Chunk {
+    struct ChatChunk {
         choices: Vec<IgnoredAny>,
         usage: Option<IgnoredAny>,
     }
     if memchr::memmem::find(event, b"\"usage\"").is_none() {
         return false;
     }
-    any_data(event, |data| {
-        serde_json::from_slice::<Chunk>(data)
+    any_data_line(event, |data| {
+        serde_json::from_slice::<ChatChunk>(data)
             .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
     })
 }
 
-fn any_data(event: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
-    let (mut decoder, mut any) = (Decoder::new(), false);
+fn any_data_line(event: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    let (mut decoder, mut any) = (SseDecoder::new(), false);
     decoder.push(event, |event| any |= is(event.data.trim_ascii()));
     decoder.finish(|event| any |= is(event.data.trim_ascii()));
     any
@@ -206,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_usage_chunk_goes_however_the_stream_is_cut(
+        fn only_the_usage_chunk_is_removed_for_any_cut(
             line in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
             kinds in prop::collection::vec(0..5_usize, 0..12),
             cuts in prop::collection::vec(1..40_usize, 1..20),
@@ -216,14 +216,14 @@ mod tests {
                 let kept = kinds.iter().filter(|kind| keep(**kind));
                 kept.flat_map(|kind| [events[*kind], line, line]).collect()
             };
-            let (stream, mut filter, mut out) = (whole(&|_| true), WithoutUsage::default(), Vec::new());
+            let (stream, mut filter, mut out) = (whole(&|_| true), UsageChunkFilter::default(), Vec::new());
             let (mut rest, mut cuts) = (stream.as_bytes(), cuts.iter().cycle());
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
                 out.extend_from_slice(&filter.push(piece));
                 rest = after;
             }
-            out.extend_from_slice(&filter.end());
+            out.extend_from_slice(&filter.finish());
             let (out, expect) = (String::from_utf8(out).unwrap(), whole(&|kind| kind != 0));
             // The feed of a `\r\n` that ends a dropped event may go or stay; it is no line.
             if line == "\r\n" {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_long_event_is_not_held() {
-        let mut filter = WithoutUsage::default();
+        let mut filter = UsageChunkFilter::default();
         let long = format!("data: {{\"choices\":[],\"usage\":\"{}", "x".repeat(EVENT_BYTES_MAX));
         assert_eq!(filter.push(long.as_bytes()), long.as_bytes());
         assert!(filter.is_mid_event());
@@ -247,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn an_end_without_its_blank_line_is_told() {
-        let mut filter = WithoutUsage::default();
+    fn end_without_blank_line_is_forwarded() {
+        let mut filter = UsageChunkFilter::default();
         for (last, expect) in [
             (TEXT, format!("{TEXT}\n\n")),
             ("data: [DONE]", "data: [DONE]\n\n".to_owned()),
@@ -257,10 +257,10 @@ mod tests {
             ("data: {\"choices\":[{\"del", String::new()),
         ] {
             assert!(filter.push(last.as_bytes()).is_empty());
-            assert_eq!(filter.end(), expect.as_bytes(), "{last}");
+            assert_eq!(filter.finish(), expect.as_bytes(), "{last}");
             assert!(!filter.is_mid_event());
         }
         let value: Value = json!({"choices": [], "usage": null});
-        assert!(!is_usage(format!("data: {value}\n\n").as_bytes()));
+        assert!(!is_usage_chunk(format!("data: {value}\n\n").as_bytes()));
     }
 }

@@ -1,14 +1,14 @@
 //! Request bodies of real clients, and bodies that nobody should send.
 
-use baton_wire::envelope::{BadBody, Envelope, replace_model};
+use baton_wire::envelope::{Envelope, EnvelopeError, replace_model};
 use baton_wire::json::{DEPTH_MAX, FIELDS_MAX};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
 
-fn read(body: &str) -> Result<Envelope<'_>, BadBody> {
-    Envelope::read(body.as_bytes())
+fn read(body: &str) -> Result<Envelope<'_>, EnvelopeError> {
+    Envelope::parse(body.as_bytes())
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn every_recorded_request() {
         }
         let body = Bytes::copy_from_slice(text.as_bytes());
         let changed = replace_model(&body, envelope.model_span.clone(), "x\"\\é");
-        let reread = Envelope::read(&changed).unwrap();
+        let reread = Envelope::parse(&changed).unwrap();
         assert_eq!(reread.model, "x\"\\é");
         let back = replace_model(&changed, reread.model_span.clone(), model);
         assert_eq!(back, body);
@@ -109,11 +109,11 @@ fn fields_that_decide_the_cost_have_their_documented_type() {
                     assert!(found.is_ok(), "{body}: {found:?}");
                 } else {
                     assert!(
-                        matches!(found, Err(BadBody::OtherType { name: found, .. }) if found == name),
+                        matches!(found, Err(EnvelopeError::OtherType { name: found, .. }) if found == name),
                         "{body}: {found:?}"
                     );
                 }
-                let beside = Envelope::beside(body.as_bytes(), "m", true);
+                let beside = Envelope::parse_with_model(body.as_bytes(), "m", true);
                 assert_eq!(beside.is_ok(), kind == other, "{body}");
             }
         }
@@ -138,13 +138,13 @@ fn a_borrowed_model_is_not_copied() {
 
 #[test]
 fn bodies_that_cannot_be_relayed() {
-    let check = |body: &str, why: BadBody| assert_eq!(read(body), Err(why), "{body}");
-    check("{}", BadBody::NoModel);
-    check(r#"{"model":""}"#, BadBody::NoModel);
-    check(r#"{"model":null}"#, BadBody::ModelNotAString);
-    check(r#"{"model":["m"]}"#, BadBody::ModelNotAString);
+    let check = |body: &str, why: EnvelopeError| assert_eq!(read(body), Err(why), "{body}");
+    check("{}", EnvelopeError::NoModel);
+    check(r#"{"model":""}"#, EnvelopeError::NoModel);
+    check(r#"{"model":null}"#, EnvelopeError::ModelNotAString);
+    check(r#"{"model":["m"]}"#, EnvelopeError::ModelNotAString);
     for body in ["[]", "1", "\"model\"", "null"] {
-        check(body, BadBody::NotAnObject);
+        check(body, EnvelopeError::NotAnObject);
     }
     let broken = [
         "",
@@ -163,9 +163,13 @@ fn bodies_that_cannot_be_relayed() {
         "\u{FEFF}{\"model\":\"m\"}",
     ];
     for body in broken {
-        assert!(matches!(read(body), Err(BadBody::NotJson { .. })), "{body:?}: {:?}", read(body));
+        assert!(
+            matches!(read(body), Err(EnvelopeError::NotJson { .. })),
+            "{body:?}: {:?}",
+            read(body)
+        );
     }
-    assert!(matches!(Envelope::read(b"{\"model\":\"\xFF\"}"), Err(BadBody::NotJson { .. })));
+    assert!(matches!(Envelope::parse(b"{\"model\":\"\xFF\"}"), Err(EnvelopeError::NotJson { .. })));
     let position = read("{\"model\":\n  x}").unwrap_err().to_string();
     assert_eq!(position, "the request body is not valid JSON (line 2, column 3)");
 }
@@ -190,7 +194,7 @@ fn a_name_given_twice_is_refused_wherever_it_may_be_a_setting() {
         (r#"{"model":"a","messages":[{"role":"user","role":"system"}]}"#, "role"),
         (r#"{"model":"a","text":{"format":{"type":"a","type":"b"}}}"#, "type"),
     ] {
-        assert_eq!(read(body), Err(BadBody::Twice(name.into())), "{body}");
+        assert_eq!(read(body), Err(EnvelopeError::Twice(name.into())), "{body}");
     }
     let deeper =
         r#"{"model":"m","tools":[{"input_schema":{"a":1,"a":1}}],"x":[[[{"a":1,"a":2}]]]}"#;
@@ -205,11 +209,11 @@ fn many_fields_are_compared_as_few_are() {
     let mut names: Vec<String> = (0..1000).map(|number| format!("field{number}")).collect();
     assert!(read(&body(&names)).is_ok());
     names[700] = "field3".to_owned();
-    assert_eq!(read(&body(&names)), Err(BadBody::Twice("field3".into())));
+    assert_eq!(read(&body(&names)), Err(EnvelopeError::Twice("field3".into())));
     let names: Vec<String> = (0..FIELDS_MAX - 1).map(|number| format!("a{number}")).collect();
     assert!(read(&body(&names)).is_ok());
     let names: Vec<String> = (0..FIELDS_MAX).map(|number| format!("a{number}")).collect();
-    assert_eq!(read(&body(&names)), Err(BadBody::ManyFields));
+    assert_eq!(read(&body(&names)), Err(EnvelopeError::ManyFields));
 }
 
 #[test]
@@ -228,7 +232,11 @@ fn a_name_that_some_server_takes_for_a_field_is_refused() {
         (r#"{"model":"a","Tools":[]}"#, "Tools", "tools"),
         (r#"{"model":"a","mess_ages":[]}"#, "mess_ages", "messages"),
     ] {
-        assert_eq!(read(body), Err(BadBody::OtherCase { name: name.into(), known }), "{body}");
+        assert_eq!(
+            read(body),
+            Err(EnvelopeError::OtherCase { name: name.into(), known }),
+            "{body}"
+        );
     }
     for name in ["models", "mode", "odel", "model ", "", "max_tokens_to_sample", "Not_known"] {
         assert!(read(&format!(r#"{{"model":"m","{name}":1}}"#)).is_ok(), "{name}");
@@ -243,11 +251,11 @@ fn nesting_has_a_bound() {
     };
     assert_eq!(read(&deep(DEPTH_MAX)).unwrap().model, "m");
     for levels in [DEPTH_MAX + 1, 1_000, 1_000_000] {
-        assert_eq!(read(&deep(levels)), Err(BadBody::TooDeep));
+        assert_eq!(read(&deep(levels)), Err(EnvelopeError::TooDeep));
     }
     let objects = format!(r#"{{"model":"m","a":{}"#, r#"{"a":"#.repeat(1_000_000));
-    assert_eq!(read(&objects), Err(BadBody::TooDeep), "before its end is looked for");
-    assert!(BadBody::TooDeep.to_string().contains("at most 128 levels"));
+    assert_eq!(read(&objects), Err(EnvelopeError::TooDeep), "before its end is looked for");
+    assert!(EnvelopeError::TooDeep.to_string().contains("at most 128 levels"));
 }
 
 #[test]
@@ -263,23 +271,23 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(body: Vec<u8>) {
-        let _ = Envelope::read(&body);
+        let _ = Envelope::parse(&body);
     }
 
     #[test]
     fn any_cut_is_an_error(at: prop::sample::Index) {
         let body = r#"{"messages":[{"role":"user","content":"é\n"}],"model":"m","max_tokens":9}"#;
         let at = at.index(body.len());
-        prop_assert!(Envelope::read(&body.as_bytes()[..at]).is_err());
+        prop_assert!(Envelope::parse(&body.as_bytes()[..at]).is_err());
     }
 
     #[test]
     fn any_model_survives(model in "\\PC{1,30}", other in "\\PC{1,30}") {
         let body = Bytes::from(serde_json::json!({"a": [1], "model": model, "z": 1}).to_string());
-        let read = Envelope::read(&body).unwrap();
+        let read = Envelope::parse(&body).unwrap();
         prop_assert_eq!(&*read.model, &model);
         let changed = replace_model(&body, read.model_span.clone(), &other);
-        let reread = Envelope::read(&changed).unwrap();
+        let reread = Envelope::parse(&changed).unwrap();
         prop_assert_eq!(&*reread.model, &other);
         prop_assert_eq!(replace_model(&changed, reread.model_span.clone(), &model), body.clone());
     }

@@ -4,8 +4,8 @@
 
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
-use baton_domain::usage::{Iteration, Tokens, Usage};
-use baton_wire::demand::{Reads, read};
+use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
+use baton_wire::cost_scan::{BodyProtocol, read_cost_factors};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -154,12 +154,14 @@ fn bound(body: &Value, name: &str) -> Option<u64> {
 
 /// The most prompt tokens, and whether the upstream reads as much as the model can take. `None`:
 /// it has no list price.
-fn prompt(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<(u64, bool)> {
+fn prompt(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Option<(u64, bool)> {
     let (mut tokens, mut is_whole) = (length + 346, false);
     for part in parts {
         match part["type"].as_str().unwrap() {
             "input_audio" => return None,
-            "image" | "image_url" | "input_image" if reads == Reads::Messages => tokens += 4_784,
+            "image" | "image_url" | "input_image" if reads == BodyProtocol::Messages => {
+                tokens += 4_784;
+            }
             "image" | "image_url" | "input_image" => tokens += 48_169,
             "document" | "input_file" => is_whole = true,
             _ => {}
@@ -167,31 +169,31 @@ fn prompt(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<(u
     }
     let stored = ["previous_response_id", "conversation", "prompt"];
     let is_stored = match reads {
-        Reads::Messages => body["thread"]["type"] == "continue",
-        Reads::Chat => false,
-        Reads::Responses => stored.iter().any(|name| !body[*name].is_null()),
+        BodyProtocol::Messages => body["thread"]["type"] == "continue",
+        BodyProtocol::Chat => false,
+        BodyProtocol::Responses => stored.iter().any(|name| !body[*name].is_null()),
     };
     Some((tokens, is_whole || is_stored))
 }
 
 /// The most tokens of one answer.
-fn answer(reads: Reads, body: &Value) -> u64 {
+fn answer(reads: BodyProtocol, body: &Value) -> u64 {
     let bound = |name| bound(body, name);
     let own = match reads {
-        Reads::Messages => bound("max_tokens"),
-        Reads::Chat => match (bound("max_tokens"), bound("max_completion_tokens")) {
+        BodyProtocol::Messages => bound("max_tokens"),
+        BodyProtocol::Chat => match (bound("max_tokens"), bound("max_completion_tokens")) {
             (Some(one), Some(other)) => Some(one.max(other)),
             (Some(one), None) if body["max_completion_tokens"].is_null() => Some(one),
             (None, Some(one)) if body["max_tokens"].is_null() => Some(one),
             _ => None,
         },
-        Reads::Responses => bound("max_output_tokens"),
+        BodyProtocol::Responses => bound("max_output_tokens"),
     };
     let own = own.unwrap_or(OUTPUT_MAX);
     let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or_default();
     match reads {
-        Reads::Messages if budget >= own => own + budget,
-        Reads::Chat => {
+        BodyProtocol::Messages if budget >= own => own + budget,
+        BodyProtocol::Chat => {
             let choices = bound("n").unwrap_or(1) * bound("best_of").unwrap_or(1);
             let predicted = body["prediction"]["content"].as_str().map_or(0, str::len);
             let thinking = [
@@ -202,26 +204,30 @@ fn answer(reads: Reads, body: &Value) -> u64 {
             let thinking: u64 = thinking.iter().filter_map(|tokens| tokens.as_u64()).sum();
             (own + thinking) * choices + predicted as u64
         }
-        Reads::Responses => own + body["reasoning"]["max_tokens"].as_u64().unwrap_or_default(),
-        Reads::Messages => own,
+        BodyProtocol::Responses => {
+            own + body["reasoning"]["max_tokens"].as_u64().unwrap_or_default()
+        }
+        BodyProtocol::Messages => own,
     }
 }
 
 /// Whether a field of the request, tools apart, has no list price.
-fn has_no_price(reads: Reads, body: &Value) -> bool {
+fn has_no_price(reads: BodyProtocol, body: &Value) -> bool {
     let is_there = |name: &str| !body[name].is_null();
     let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
     let is_on = |name: &str| !body[name].is_null() && body[name] != false;
     body["service_tier"] == "priority"
         || is_there("x_new")
         || match reads {
-            Reads::Messages => is_there("container") || is_there("mcp_servers"),
-            Reads::Chat => {
+            BodyProtocol::Messages => is_there("container") || is_there("mcp_servers"),
+            BodyProtocol::Chat => {
                 has_audio
                     || is_there("web_search_options")
                     || is_on("enable_thinking") && !is_there("thinking_budget")
             }
-            Reads::Responses => is_there("multi_agent") || body["reasoning"]["mode"] == "pro",
+            BodyProtocol::Responses => {
+                is_there("multi_agent") || body["reasoning"]["mode"] == "pro"
+            }
         }
 }
 
@@ -230,20 +236,22 @@ type Pass<'a> = (Option<&'a str>, bool);
 
 /// The passes that tools cause: the model that runs, and whether it reads all that it can. `None`:
 /// nothing bounds them.
-fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
+fn tool_passes(reads: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     let (mut passes, mut searches) = (Vec::new(), 0);
     for tool in body["tools"].as_array().into_iter().flatten() {
         match (reads, tool["type"].as_str().unwrap_or("custom")) {
             (_, "custom") if !tool["google_search"].is_null() => return None,
             (_, "custom" | "function")
-            | (Reads::Messages, "bash_20250124")
-            | (Reads::Responses, "tool_search") => {}
-            (Reads::Messages, "web_search_20250305") => {
+            | (BodyProtocol::Messages, "bash_20250124")
+            | (BodyProtocol::Responses, "tool_search") => {}
+            (BodyProtocol::Messages, "web_search_20250305") => {
                 searches = tool["max_uses"].as_u64()?;
                 passes.extend((0..searches).map(|_| (None, true)));
             }
-            (Reads::Messages, "web_fetch_20260309") => passes.extend((0..10).map(|_| (None, true))),
-            (Reads::Messages, "advisor_20260301") => {
+            (BodyProtocol::Messages, "web_fetch_20260309") => {
+                passes.extend((0..10).map(|_| (None, true)));
+            }
+            (BodyProtocol::Messages, "advisor_20260301") => {
                 passes.extend((0..10).map(|_| (tool["model"].as_str(), false)));
                 passes.extend((0..10).map(|_| (None, false)));
             }
@@ -255,7 +263,7 @@ fn tool_passes(reads: Reads, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
 
 /// What the request permits at most, read independently of what is tested: as each vendor's
 /// documentation has it. `None`: nothing in the request bounds it, or it has no list price.
-fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usage> {
+fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Option<BilledUsage> {
     if has_no_price(reads, body) {
         return None;
     }
@@ -270,7 +278,7 @@ fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usag
     let edits = &body["context_management"];
     let edits = edits["edits"].as_array().or(edits.as_array());
     let compacts = |edit: &Value| edit["type"].as_str().unwrap().starts_with("compact");
-    let is_compaction = reads == Reads::Messages && !body["compaction"].is_null();
+    let is_compaction = reads == BodyProtocol::Messages && !body["compaction"].is_null();
     if is_compaction || edits.into_iter().flatten().any(compacts) {
         passes.push((None, OUTPUT_MAX, is_whole));
     }
@@ -281,47 +289,51 @@ fn most(reads: Reads, body: &Value, parts: &[Value], length: u64) -> Option<Usag
     let is = |name: &str, word: &str| (body[name] == word).then(|| word.to_owned());
     // A fallback may be fast where the request is not.
     let is_fast = body["fallbacks"].to_string().contains("fast");
-    let mut usage = Usage {
+    let mut usage = BilledUsage {
         speed: is("speed", "fast").or_else(|| is_fast.then(|| "fast".to_owned())),
         inference_geo: is("inference_geo", "us"),
         web_searches: searches,
-        ..Usage::default()
+        ..BilledUsage::default()
     };
     let everything = format!("{body}{parts:?}");
-    let caches_for_an_hour = reads == Reads::Messages && everything.contains("1h");
+    let caches_for_an_hour = reads == BodyProtocol::Messages && everything.contains("1h");
     for (model, output, reads_all) in passes {
         let window =
             PriceTable::builtin().context_tokens(model.or(body["model"].as_str()).unwrap());
         // No model reads more than its context window.
         let prompt = if reads_all { window? } else { prompt.min(window.unwrap_or(prompt)) };
         let (five, hour) = if caches_for_an_hour { (0, prompt) } else { (prompt, 0) };
-        let tokens =
-            Tokens { output, cache_write_5m: five, cache_write_1h: hour, ..Tokens::default() };
-        usage.tokens.add(&tokens);
+        let tokens = TokenCounts {
+            output,
+            cache_write_5m: five,
+            cache_write_1h: hour,
+            ..TokenCounts::default()
+        };
+        usage.tokens.add_counts(&tokens);
         let model = model.map(str::to_owned);
-        usage.iterations.push(Iteration { kind: "message".to_owned(), model, tokens });
+        usage.iterations.push(UsageIteration { kind: "message".to_owned(), model, tokens });
     }
     Some(usage)
 }
 
 /// What clients of each protocol send: Claude Code, the SDKs, Codex.
-fn ordinary(reads: Reads, model: &str, tokens: u64) -> Value {
+fn ordinary(reads: BodyProtocol, model: &str, tokens: u64) -> Value {
     let said = json!([{"role": "user", "content": "hi"}]);
     match reads {
-        Reads::Messages => json!({
+        BodyProtocol::Messages => json!({
             "model": model, "max_tokens": tokens, "stream": true, "messages": said,
             "metadata": {"user_id": "u", "model": "m"}, "tool_choice": {"type": "auto"},
             "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"},
             "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
             "service_tier": "auto", "temperature": 1, "safeguards": {}, "thread": {"type": "create"},
         }),
-        Reads::Chat => json!({
+        BodyProtocol::Chat => json!({
             "model": model, "max_completion_tokens": tokens, "stream": true, "messages": said,
             "stream_options": {"include_usage": true}, "n": 1, "reasoning_effort": "high",
             "parallel_tool_calls": true, "store": false, "user": "u", "seed": 1, "top_p": 1,
             "response_format": {"type": "json_object"}, "service_tier": "auto",
         }),
-        Reads::Responses => json!({
+        BodyProtocol::Responses => json!({
             "model": model, "max_output_tokens": tokens, "stream": true, "input": said,
             "reasoning": {"effort": "high", "summary": "auto"}, "parallel_tool_calls": true,
             "store": false, "include": ["reasoning.encrypted_content"], "client_metadata": {"a": "b"},
@@ -341,20 +353,20 @@ proptest! {
     #[test]
     fn no_request_costs_more_than_is_reserved(
         (mut body, parts) in request(),
-        reads in select(vec![Reads::Messages, Reads::Chat, Reads::Responses]),
+        reads in select(vec![BodyProtocol::Messages, BodyProtocol::Chat, BodyProtocol::Responses]),
     ) {
         let messages = json!([{"role": "user", "content": parts}]);
-        let name = if reads == Reads::Responses { "input" } else { "messages" };
+        let name = if reads == BodyProtocol::Responses { "input" } else { "messages" };
         body[name] = messages;
         let text = body.to_string();
-        let demand = read(text.as_bytes(), reads).unwrap();
+        let demand = read_cost_factors(text.as_bytes(), reads).unwrap();
         let (table, model) = (PriceTable::builtin(), body["model"].as_str().unwrap());
         let refused = table.unbounded(&demand, model, now());
         match most(reads, &body, &parts, text.len() as u64) {
             None => prop_assert!(refused.is_some(), "nothing bounds this: {text}"),
             Some(usage) => {
                 let cost = table.cost(&usage, model, now()).amount;
-                let reserved = table.estimate(&demand, model, now()).amount;
+                let reserved = table.highest_cost(&demand, model, now()).amount;
                 prop_assert!(refused.is_some() || cost <= reserved, "{cost} > {reserved}: {text}");
             }
         }
@@ -364,14 +376,14 @@ proptest! {
     #[test]
     fn an_ordinary_request_is_bounded(
         model in select(MODELS.to_vec()),
-        reads in select(vec![Reads::Messages, Reads::Chat, Reads::Responses]),
+        reads in select(vec![BodyProtocol::Messages, BodyProtocol::Chat, BodyProtocol::Responses]),
         tokens in 1_u64..100_000,
     ) {
         let body = ordinary(reads, model, tokens);
-        let demand = read(body.to_string().as_bytes(), reads).unwrap();
+        let demand = read_cost_factors(body.to_string().as_bytes(), reads).unwrap();
         let table = PriceTable::builtin();
         prop_assert_eq!(table.unbounded(&demand, model, now()), None);
-        prop_assert!(table.estimate(&demand, model, now()).amount > PicoUsd::ZERO);
+        prop_assert!(table.highest_cost(&demand, model, now()).amount > PicoUsd::ZERO);
     }
 }
 
@@ -386,13 +398,13 @@ fn recorded_requests_are_bounded() {
         let target = request["target"].as_str().unwrap();
         let route = target.split('?').next().unwrap();
         let reads = match route.rsplit('/').next().unwrap() {
-            "messages" => Reads::Messages,
-            "completions" => Reads::Chat,
-            "responses" if request["body"].is_object() => Reads::Responses,
+            "messages" => BodyProtocol::Messages,
+            "completions" => BodyProtocol::Chat,
+            "responses" if request["body"].is_object() => BodyProtocol::Responses,
             _ => continue,
         };
         count += 1;
-        let demand = read(request["body"].to_string().as_bytes(), reads).unwrap();
+        let demand = read_cost_factors(request["body"].to_string().as_bytes(), reads).unwrap();
         // Codex and Cline offer OpenAI's own web search and image generation.
         let tools = request["body"]["tools"].to_string();
         let is_hosted = ["\"web_search\"", "\"image_generation\""].map(|kind| tools.contains(kind));

@@ -1,7 +1,7 @@
 //! Every recorded stream means what `manifest.json` says, however it is cut.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
-use baton_wire::meter::{Ended, First, Meter, Reading};
+use baton_wire::meter::{AnswerEnd, AnswerStart, MeterReading, UsageMeter};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -44,18 +44,18 @@ fn long_line(text: &[u8]) -> Vec<u8> {
     text.replace(r#""output_tokens":7"#, r#""output_tokens":30"#).into_bytes()
 }
 
-fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Reading {
-    let mut meter = Meter::stream();
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> MeterReading {
+    let mut meter = UsageMeter::for_stream();
     for chunk in chunks {
         meter.observe(chunk);
     }
     meter.finish(REQUEST_BYTES)
 }
 
-fn check(fixture: &Fixture, reading: &Reading) {
+fn check(fixture: &Fixture, reading: &MeterReading) {
     let Fixture { name, says, .. } = fixture;
     let expect = &says["expect"];
-    let ended_well = reading.ended == Ended::Complete;
+    let ended_well = reading.ended == AnswerEnd::Complete;
     assert_eq!(ended_well, says["complete"] == true, "{name}: {:?}", reading.ended);
     check_tokens(name, says, reading);
     check_words(name, expect, reading);
@@ -65,7 +65,7 @@ fn check(fixture: &Fixture, reading: &Reading) {
     }
 }
 
-fn check_tokens(name: &str, says: &Value, reading: &Reading) {
+fn check_tokens(name: &str, says: &Value, reading: &MeterReading) {
     let (expect, proto) = (&says["expect"], &says["proto"]);
     let count = |field: &str| expect[field].as_u64();
     let (tokens, usage) = (&reading.usage.tokens, &reading.usage);
@@ -97,7 +97,7 @@ fn check_tokens(name: &str, says: &Value, reading: &Reading) {
     }
 }
 
-fn check_words(name: &str, expect: &Value, reading: &Reading) {
+fn check_words(name: &str, expect: &Value, reading: &MeterReading) {
     let usage = &reading.usage;
     let same = |field: &str, ours: Option<&str>| {
         if let Some(told) = expect[field].as_str() {
@@ -116,7 +116,7 @@ fn check_words(name: &str, expect: &Value, reading: &Reading) {
 }
 
 /// Characters of text, thinking and tool input; none is lost, whatever else a delta counts.
-fn check_text(name: &str, expect: &Value, reading: &Reading) {
+fn check_text(name: &str, expect: &Value, reading: &MeterReading) {
     let chars = |field: &str| expect[field].as_str().map_or(0, |text| text.chars().count());
     let told = chars("text") + chars("thinking") + chars("text_prefix");
     assert!(reading.output_chars >= told as u64, "{name}: {}", reading.output_chars);
@@ -130,8 +130,8 @@ fn check_text(name: &str, expect: &Value, reading: &Reading) {
     }
 }
 
-fn check_error(name: &str, error: &str, reading: &Reading) {
-    let Ended::Error(failure) = &reading.ended else { panic!("{name}: {:?}", reading.ended) };
+fn check_error(name: &str, error: &str, reading: &MeterReading) {
+    let AnswerEnd::Error(failure) = &reading.ended else { panic!("{name}: {:?}", reading.ended) };
     match error {
         "(not JSON)" => {
             assert_eq!((failure.kind.as_deref(), &*failure.message), (None, "upstream exploded"));
@@ -142,7 +142,7 @@ fn check_error(name: &str, error: &str, reading: &Reading) {
             "{name}: {failure:?}"
         ),
     }
-    let is_first = matches!(reading.first, First::Error(_));
+    let is_first = matches!(reading.first, AnswerStart::Error(_));
     assert_eq!(is_first, name == "error_first", "{name}: {:?}", reading.first);
 }
 
@@ -201,32 +201,32 @@ fn what_is_estimated() {
 
 #[test]
 fn the_first_event() {
-    let check = |chunks: &[&str], expect: First| {
-        let mut meter = Meter::stream();
+    let check = |chunks: &[&str], expect: AnswerStart| {
+        let mut meter = UsageMeter::for_stream();
         for chunk in chunks {
             meter.observe(chunk.as_bytes());
         }
-        assert_eq!(meter.first(), &expect, "{chunks:?}");
+        assert_eq!(meter.first_event(), &expect, "{chunks:?}");
     };
-    check(&[], First::Nothing);
-    check(&[": hi\n\n", "\n"], First::Nothing);
-    check(&["event: ping\ndata: {}"], First::Nothing);
-    check(&["event: ping\ndata: {}\n\n"], First::Nothing);
+    check(&[], AnswerStart::Nothing);
+    check(&[": hi\n\n", "\n"], AnswerStart::Nothing);
+    check(&["event: ping\ndata: {}"], AnswerStart::Nothing);
+    check(&["event: ping\ndata: {}\n\n"], AnswerStart::Nothing);
     let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
     let filter = "data: {\"choices\":[],\"prompt_filter_results\":[{}]}\n\n";
     let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
     let done = "data: [DONE]\n\n";
-    check(&[filter, role], First::Nothing);
-    check(&[filter, role, text], First::Event);
-    check(&[role, done], First::Event);
-    check(&["event: keep-alive\n\n", "data:\n\n", filter], First::Nothing);
-    check(&["event: keep-alive\n\n", text], First::Event);
-    check(&["event: message_start\ndata: {}\n\n", "event: error\ndata: x\n\n"], First::Event);
+    check(&[filter, role], AnswerStart::Nothing);
+    check(&[filter, role, text], AnswerStart::Event);
+    check(&[role, done], AnswerStart::Event);
+    check(&["event: keep-alive\n\n", "data:\n\n", filter], AnswerStart::Nothing);
+    check(&["event: keep-alive\n\n", text], AnswerStart::Event);
+    check(&["event: message_start\ndata: {}\n\n", "event: error\ndata: x\n\n"], AnswerStart::Event);
     let error =
         "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n";
-    check(&[error], First::Nothing);
+    check(&[error], AnswerStart::Nothing);
     let told = |kind: Option<&str>, code: Option<&str>, message: &str| {
-        First::Error(baton_wire::meter::Failure {
+        AnswerStart::Error(baton_wire::meter::UpstreamFailure {
             kind: kind.map(str::to_owned),
             code: code.map(str::to_owned),
             message: message.to_owned(),
@@ -247,22 +247,22 @@ fn the_first_event() {
         );
     }
     check(&[done], told(None, None, "the stream was done before it began"));
-    let failure = baton_wire::meter::Failure {
+    let failure = baton_wire::meter::UpstreamFailure {
         kind: Some("overloaded_error".into()),
         code: None,
         message: "m".into(),
     };
-    check(&[error, "\n"], First::Error(failure));
+    check(&[error, "\n"], AnswerStart::Error(failure));
 }
 
 #[test]
 fn bytes_that_are_no_stream() {
     let check = |body: &str, kind: Option<&str>, message: &str| {
         let reading = read([body.as_bytes()]);
-        let Ended::Error(failure) = reading.ended else { panic!("{body}") };
+        let AnswerEnd::Error(failure) = reading.ended else { panic!("{body}") };
         assert_eq!((failure.kind.as_deref(), &*failure.message), (kind, message));
         assert_eq!(reading.usage.tokens.total(), 0);
-        assert!(matches!(reading.first, First::Error(_)));
+        assert!(matches!(reading.first, AnswerStart::Error(_)));
     };
     check("upstream exploded", None, "upstream exploded");
     let error = r#"{"type":"error","error":{"type":"api_error","message":"no"}}"#;
@@ -274,7 +274,7 @@ fn whether_the_client_knows() {
     for fixture in FIXTURES.iter() {
         let reading = read([fixture.bytes.as_slice()]);
         // An error without an `event:` line is overlooked by Anthropic's SDKs.
-        let knows = reading.ended != Ended::Cut && fixture.name != "error_openai_shape";
+        let knows = reading.ended != AnswerEnd::Truncated && fixture.name != "error_openai_shape";
         assert_eq!(reading.told, knows, "{}", fixture.name);
     }
 }
@@ -304,7 +304,7 @@ proptest! {
     fn no_bytes_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
         let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
         read([left, right]);
-        let mut whole = Meter::whole();
+        let mut whole = UsageMeter::for_whole_body();
         whole.observe(&bytes);
         whole.finish(u64::MAX);
     }

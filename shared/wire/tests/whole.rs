@@ -2,22 +2,22 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use baton_domain::price::PriceTable;
-use baton_wire::meter::{Ended, Meter, Reading};
+use baton_wire::meter::{AnswerEnd, MeterReading, UsageMeter};
 use serde_json::{Value, json};
 use std::path::Path;
 
 const REQUEST_BYTES: u64 = 4_000;
 
-fn whole(body: &[u8]) -> Reading {
-    let mut meter = Meter::whole();
+fn whole(body: &[u8]) -> MeterReading {
+    let mut meter = UsageMeter::for_whole_body();
     for chunk in body.chunks(100) {
         meter.observe(chunk);
     }
     meter.finish(REQUEST_BYTES)
 }
 
-fn streamed(bytes: &[u8]) -> Reading {
-    let mut meter = Meter::stream();
+fn streamed(bytes: &[u8]) -> MeterReading {
+    let mut meter = UsageMeter::for_stream();
     meter.observe(bytes);
     meter.finish(REQUEST_BYTES)
 }
@@ -68,7 +68,7 @@ fn streamed_or_not_the_usage_and_the_cost_are_the_same() {
         assert_eq!(one.usage, other.usage, "{name}");
         assert_eq!((&one.model, &one.ended), (&other.model, &other.ended), "{name}");
         assert_eq!(one.stop_reason, other.stop_reason, "{name}");
-        let cost = |reading: &Reading| {
+        let cost = |reading: &MeterReading| {
             let at = "2026-11-22T00:00:00Z".parse().unwrap();
             PriceTable::builtin().cost(&reading.usage, reading.model.as_deref().unwrap(), at)
         };
@@ -83,7 +83,7 @@ fn every_form_of_body() {
     let check = |body: &str, complete, tokens: (u64, u64, u64), estimated| {
         let reading = whole(body.as_bytes());
         let ours = reading.usage.tokens;
-        assert_eq!(reading.ended == Ended::Complete, complete, "{body}: {:?}", reading.ended);
+        assert_eq!(reading.ended == AnswerEnd::Complete, complete, "{body}: {:?}", reading.ended);
         assert_eq!((ours.input, ours.cache_read, ours.output), tokens, "{body}");
         assert_eq!(reading.usage.estimated, estimated, "{body}");
     };
@@ -94,7 +94,7 @@ fn every_form_of_body() {
     // What was written to a cache is no plain input either.
     let written = r#"{"object":"chat.completion","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":2}}}"#;
     check(written, true, (5, 4, 7), false);
-    assert_eq!(whole(written.as_bytes()).usage.tokens.prompt(), 11);
+    assert_eq!(whole(written.as_bytes()).usage.tokens.prompt_tokens(), 11);
     let response = r#"{"object":"response","status":"incomplete","usage":{"input_tokens":11,"input_tokens_details":{"cached_tokens":4},"output_tokens":7},"error":null}"#;
     check(response, true, (7, 4, 7), false);
     let failed = r#"{"object":"response","status":"failed","usage":null,"error":{"code":"c","message":"m"}}"#;
@@ -117,5 +117,5 @@ fn every_form_of_body() {
 #[test]
 fn a_message_that_speaks_of_errors_is_none() {
     let content = json!({"type":"message","message":"error","error":"no","usage":{"output_tokens":1,"input_tokens":2}});
-    assert_eq!(whole(content.to_string().as_bytes()).ended, Ended::Complete);
+    assert_eq!(whole(content.to_string().as_bytes()).ended, AnswerEnd::Complete);
 }

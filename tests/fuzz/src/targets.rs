@@ -3,13 +3,15 @@
 
 use baton_domain::price::PriceTable;
 use baton_wire::bedrock;
-use baton_wire::envelope::{BadBody, Envelope, replace_model};
-use baton_wire::meter::{Meter, Reading};
-use baton_wire::model_path::{models_query, read_id};
-use baton_wire::route::{Route, resolve};
-use baton_wire::session::session_seed;
-use baton_wire::sse::Decoder;
-use baton_wire::translate::{Asked, Client, Options, Speaks, Translation};
+use baton_wire::conversation_hash::session_seed;
+use baton_wire::envelope::{Envelope, EnvelopeError, replace_model};
+use baton_wire::meter::{MeterReading, UsageMeter};
+use baton_wire::model_path::{decode_id, filter_models_query};
+use baton_wire::route::{RelayRoute, resolve_route};
+use baton_wire::sse::SseDecoder;
+use baton_wire::translate::{
+    ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
+};
 use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use serde_json::Value;
@@ -34,7 +36,7 @@ pub(crate) fn sse(input: &[u8]) {
 
 fn events(chunks: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>, usize)> {
     let mut events = Vec::new();
-    let mut decoder = Decoder::new();
+    let mut decoder = SseDecoder::new();
     for chunk in chunks {
         decoder.push(chunk, |event| {
             events.push((event.name.to_vec(), event.data.to_vec(), event.dropped));
@@ -50,12 +52,12 @@ fn events(chunks: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>, usize)> {
 
 /// A reading does not depend on how the answer is cut, and what it says can be priced.
 pub(crate) fn meter(input: &[u8]) {
-    for new in [Meter::stream, Meter::whole] {
+    for new in [UsageMeter::for_stream, UsageMeter::for_whole_body] {
         let reading = read(new(), &[input]);
         assert_eq!(reading, read(new(), &cut(input)));
-        let mut listed = baton_domain::usage::Tokens::default();
-        reading.usage.iterations.iter().for_each(|pass| listed.add(&pass.tokens));
-        assert_eq!(listed.less(&reading.usage.tokens).total(), 0, "a pass is not billed");
+        let mut listed = baton_domain::usage::TokenCounts::default();
+        reading.usage.iterations.iter().for_each(|pass| listed.add_counts(&pass.tokens));
+        assert_eq!(listed.minus(&reading.usage.tokens).total(), 0, "a pass is not billed");
         let at = jiff::Timestamp::UNIX_EPOCH;
         let model = reading.model.as_deref().unwrap_or("claude-opus-5-5");
         let cost = PriceTable::builtin().cost(&reading.usage, model, at);
@@ -66,7 +68,7 @@ pub(crate) fn meter(input: &[u8]) {
     }
 }
 
-fn read(mut meter: Meter, chunks: &[&[u8]]) -> Reading {
+fn read(mut meter: UsageMeter, chunks: &[&[u8]]) -> MeterReading {
     for chunk in chunks {
         meter.observe(chunk);
     }
@@ -76,11 +78,11 @@ fn read(mut meter: Meter, chunks: &[&[u8]]) -> Reading {
 /// An envelope agrees with a full parse, and replacing the model changes nothing else.
 pub(crate) fn envelope(input: &[u8]) {
     let full = serde_json::from_slice::<Value>(input).ok();
-    match Envelope::read(input) {
+    match Envelope::parse(input) {
         Ok(envelope) => {
             let body = Bytes::copy_from_slice(input);
             let changed = replace_model(&body, envelope.model_span.clone(), "\"x\"");
-            let reread = Envelope::read(&changed).map(|envelope| envelope.model.into_owned());
+            let reread = Envelope::parse(&changed).map(|envelope| envelope.model.into_owned());
             assert_eq!(reread, Ok("\"x\"".to_owned()));
             if let Some(mut full) = full {
                 assert_eq!(full["model"], *envelope.model);
@@ -89,36 +91,37 @@ pub(crate) fn envelope(input: &[u8]) {
                 assert_eq!(serde_json::from_slice::<Value>(&changed).ok(), Some(full));
             }
         }
-        Err(BadBody::NotJson { .. }) => assert_eq!(full, None),
-        Err(BadBody::NotAnObject) => assert!(full.is_none_or(|full| !full.is_object())),
-        Err(BadBody::NoModel) => {
+        Err(EnvelopeError::NotJson { .. }) => assert_eq!(full, None),
+        Err(EnvelopeError::NotAnObject) => assert!(full.is_none_or(|full| !full.is_object())),
+        Err(EnvelopeError::NoModel) => {
             assert!(full.is_none_or(|full| full["model"] == "" || full.get("model").is_none()));
         }
-        Err(BadBody::ModelNotAString) => {
+        Err(EnvelopeError::ModelNotAString) => {
             assert!(full.is_none_or(|full| !full["model"].is_string()));
         }
         // Stricter than a full parse.
         Err(
-            BadBody::Twice(_)
-            | BadBody::OtherCase { .. }
-            | BadBody::OtherType { .. }
-            | BadBody::TooDeep
-            | BadBody::ManyFields
-            | BadBody::ManyContainers,
+            EnvelopeError::Twice(_)
+            | EnvelopeError::OtherCase { .. }
+            | EnvelopeError::OtherType { .. }
+            | EnvelopeError::TooDeep
+            | EnvelopeError::ManyFields
+            | EnvelopeError::ManyContainers,
         ) => {}
     }
 }
 
 /// Every pair of dialects that differ, with a request that asks for nothing special.
-fn pairs() -> Vec<(Translation, Asked)> {
-    let clients = [Client::Messages, Client::Chat, Client::Responses];
+fn pairs() -> Vec<(ProtocolPair, ResponseContext)> {
+    let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
     let pairs = clients.into_iter().flat_map(|client| {
-        let upstreams = [Speaks::Messages, Speaks::Chat];
-        upstreams.into_iter().filter_map(move |upstream| Translation::between(client, upstream))
+        let upstreams = [UpstreamProtocol::Messages, UpstreamProtocol::Chat];
+        upstreams.into_iter().filter_map(move |upstream| ProtocolPair::between(client, upstream))
     });
     let ask = br#"{"model":"m","messages":[],"input":[],"tools":[{"type":"custom","name":"f"}]}"#;
-    let options = Options::new("claude-opus-5-5", "req_1");
-    let asked = |pair: Translation| Some((pair, pair.request(ask, &options).ok()?.asked));
+    let options = TranslationOptions::new("claude-opus-5-5", "req_1");
+    let asked =
+        |pair: ProtocolPair| Some((pair, pair.translate_request(ask, &options).ok()?.asked));
     pairs.filter_map(asked).collect()
 }
 
@@ -128,13 +131,13 @@ fn is_json(bytes: &[u8]) -> bool {
 
 /// A request, a whole answer or an error becomes JSON, or is refused.
 pub(crate) fn translate(input: &[u8]) {
-    let options = Options::new("claude-opus-5-5", "req_1");
+    let options = TranslationOptions::new("claude-opus-5-5", "req_1");
     for (pair, asked) in pairs() {
-        if let Ok(translated) = pair.request(input, &options) {
+        if let Ok(translated) = pair.translate_request(input, &options) {
             assert!(is_json(&translated.body));
         }
-        assert!(is_json(&asked.error(500, input)));
-        if let Ok(answer) = asked.response(input) {
+        assert!(is_json(&asked.translate_error(500, input)));
+        if let Ok(answer) = asked.translate_response(input) {
             assert!(is_json(&answer));
         }
     }
@@ -145,14 +148,14 @@ pub(crate) fn translate_stream(input: &[u8]) {
     for (_, asked) in pairs() {
         let whole = translated(&asked, &[input]);
         assert_eq!(whole, translated(&asked, &cut(input)));
-        Decoder::new().push(&whole.0, |event| {
+        SseDecoder::new().push(&whole.0, |event| {
             assert!(event.data == b"[DONE]" || is_json(event.data));
         });
     }
 }
 
-fn translated(asked: &Asked, chunks: &[&[u8]]) -> (Vec<u8>, bool) {
-    let (mut stream, mut out) = (asked.stream(), Vec::new());
+fn translated(asked: &ResponseContext, chunks: &[&[u8]]) -> (Vec<u8>, bool) {
+    let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
     for chunk in chunks {
         stream.push(chunk, &mut out);
     }
@@ -162,37 +165,37 @@ fn translated(asked: &Asked, chunks: &[&[u8]]) -> (Vec<u8>, bool) {
 
 /// What the relay does to a request that it passes on: whatever was read stays readable.
 pub(crate) fn passed_on(input: &[u8]) {
-    let Ok(envelope) = Envelope::beside(input, "m", true) else { return };
+    let Ok(envelope) = Envelope::parse_with_model(input, "m", true) else { return };
     session_seed(envelope.session.as_deref(), &envelope.prefix);
     session_seed(None, &envelope.prefix);
     if let Some(asking) = ask_for_usage(&Bytes::copy_from_slice(input)) {
-        assert!(Envelope::beside(&asking, "m", true).is_ok());
+        assert!(Envelope::parse_with_model(&asking, "m", true).is_ok());
         assert_eq!(ask_for_usage(&asking), None, "it asks now");
     }
     let changed = [
-        bedrock::to_invoke(input, ["a,b"].into_iter()).map(Vec::from),
-        bedrock::to_count(input, [].into_iter()).map(Vec::from),
-        bedrock::to_messages(input, "m", true).map(|message| message.body.to_vec()),
+        bedrock::messages_to_invoke_model(input, ["a,b"].into_iter()).map(Vec::from),
+        bedrock::count_tokens_to_bedrock(input, [].into_iter()).map(Vec::from),
+        bedrock::invoke_model_to_messages(input, "m", true).map(|message| message.body.to_vec()),
     ];
     for body in changed {
-        assert!(Envelope::beside(&body.unwrap_or_default(), "m", true).is_ok());
+        assert!(Envelope::parse_with_model(&body.unwrap_or_default(), "m", true).is_ok());
     }
-    let _ = bedrock::to_count_messages(input, "m");
+    let _ = bedrock::count_tokens_from_bedrock(input, "m");
 }
 
 /// A path names a route or none, and no route's path upstream has a segment of dots.
 pub(crate) fn route(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     for method in [http::Method::GET, http::Method::POST] {
-        let Ok(route) = resolve(&method, &text) else { continue };
+        let Ok(route) = resolve_route(&method, &text) else { continue };
         let path = route.upstream_path().unwrap_or_else(|error| panic!("{text}: {error}"));
         assert!(path.is_ascii() && !path.contains(['\\', '?', '#', ';']), "{path}");
         let is_dots = |segment: &str| segment.is_empty() || segment.chars().all(|c| c == '.');
         assert!(path == "/" || !path[1..].split('/').any(is_dots), "{path}");
-        if let Route::Model(id) = route {
-            assert_eq!(read_id(&path["/v1/models/".len()..]), Ok(id));
+        if let RelayRoute::Model(id) = route {
+            assert_eq!(decode_id(&path["/v1/models/".len()..]), Ok(id));
         }
     }
-    let query = models_query(&text);
+    let query = filter_models_query(&text);
     assert!(query.is_ascii() && !query.contains(char::is_control));
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::tidy::{files, read};
+use crate::repository_shape::{files, read};
 
 /// A document.
 pub(super) struct Page {

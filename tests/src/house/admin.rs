@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
-use crate::answer::Answer;
+use crate::client_response::ClientResponse;
 
 /// Tells things of one name apart.
 static SERIAL: AtomicUsize = AtomicUsize::new(2);
 
 /// A client of the admin API.
 #[derive(Clone)]
-pub struct Admin {
+pub struct OperatorClient {
     http: Client,
     base: String,
     token: String,
 }
 
-impl Admin {
+impl OperatorClient {
     pub(super) fn new(http: Client, address: SocketAddr, token: &str) -> Self {
         Self { http, base: format!("http://{address}/api/v1"), token: token.to_owned() }
     }
@@ -50,29 +50,29 @@ impl Admin {
     }
 
     /// `GET`.
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::to(self.request("GET", path)).await
+    pub async fn get(&self, path: &str) -> ClientResponse {
+        ClientResponse::to(self.request("GET", path)).await
     }
 
     /// `POST` of a JSON body.
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> ClientResponse {
         self.send("POST", path, body).await
     }
 
     /// `PATCH` of a JSON body.
-    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub async fn patch(&self, path: &str, body: &Value) -> ClientResponse {
         self.send("PATCH", path, body).await
     }
 
     /// `DELETE`.
-    pub async fn delete(&self, path: &str) -> Answer {
-        Answer::to(self.request("DELETE", path)).await
+    pub async fn delete(&self, path: &str) -> ClientResponse {
+        ClientResponse::to(self.request("DELETE", path)).await
     }
 
     /// Any method with a JSON body.
-    pub async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> ClientResponse {
         let request = self.request(method, path).header("content-type", "application/json");
-        Answer::to(request.body(body.to_string())).await
+        ClientResponse::to(request.body(body.to_string())).await
     }
 
     /// Creates something; where its name is taken, with a number behind it.

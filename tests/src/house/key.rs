@@ -3,8 +3,8 @@
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{House, plain_client};
-use crate::answer::{Answer, Live};
+use super::{TestSystem, plain_client};
+use crate::client_response::{ClientResponse, OpenResponse};
 
 /// The model that is asked for unless a test says otherwise.
 pub const MODEL: &str = "claude-opus-5-5";
@@ -20,12 +20,12 @@ pub fn message(model: &str, text: &str, stream: bool) -> Value {
 /// A key to be created.
 #[must_use]
 pub struct KeyPlan<'a> {
-    house: &'a House,
+    house: &'a TestSystem,
     body: Value,
 }
 
 impl<'a> KeyPlan<'a> {
-    pub(super) fn new(house: &'a House, name: &str) -> Self {
+    pub(super) fn new(house: &'a TestSystem, name: &str) -> Self {
         Self { house, body: json!({"name": name}) }
     }
 
@@ -57,10 +57,10 @@ impl<'a> KeyPlan<'a> {
     }
 
     /// Creates it.
-    pub async fn create(self) -> Key {
+    pub async fn create(self) -> TestKey {
         let body = self.house.admin().create_named("/keys", &self.body).await;
         let text = |name: &str| body[name].as_str().expect("a text field").to_owned();
-        Key {
+        TestKey {
             id: text("id"),
             secret: text("secret"),
             base: self.house.relay_url(),
@@ -71,7 +71,7 @@ impl<'a> KeyPlan<'a> {
 
 /// A key in its owner's hands.
 #[derive(Clone)]
-pub struct Key {
+pub struct TestKey {
     /// The id, `key_…`.
     pub id: String,
     /// The secret, `bt_…`.
@@ -80,7 +80,7 @@ pub struct Key {
     http: Client,
 }
 
-impl Key {
+impl TestKey {
     /// A key with this secret at a base URL.
     pub fn found(secret: &str, base: &str) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Key {
 
     /// The same key at the address that the house has now.
     #[must_use]
-    pub fn at(&self, house: &House) -> Self {
+    pub fn at(&self, house: &TestSystem) -> Self {
         Self { base: house.relay_url(), ..self.clone() }
     }
 
@@ -112,27 +112,27 @@ impl Key {
     }
 
     /// Asks for a streamed answer and reads it all.
-    pub async fn ask(&self, text: &str) -> Answer {
+    pub async fn ask(&self, text: &str) -> ClientResponse {
         self.ask_model(MODEL, text).await
     }
 
     /// The same of another model.
-    pub async fn ask_model(&self, model: &str, text: &str) -> Answer {
-        Answer::to(self.message(message(model, text, true).to_string())).await
+    pub async fn ask_model(&self, model: &str, text: &str) -> ClientResponse {
+        ClientResponse::to(self.message(message(model, text, true).to_string())).await
     }
 
     /// Asks for an answer in one piece.
-    pub async fn ask_whole(&self, text: &str) -> Answer {
-        Answer::to(self.message(message(MODEL, text, false).to_string())).await
+    pub async fn ask_whole(&self, text: &str) -> ClientResponse {
+        ClientResponse::to(self.message(message(MODEL, text, false).to_string())).await
     }
 
     /// Asks for a streamed answer and reads nothing yet.
-    pub async fn open(&self, text: &str) -> Live {
-        Live::to(self.message(message(MODEL, text, true).to_string())).await
+    pub async fn open(&self, text: &str) -> OpenResponse {
+        OpenResponse::to(self.message(message(MODEL, text, true).to_string())).await
     }
 
     /// `GET` with the key.
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::to(self.request("GET", path)).await
+    pub async fn get(&self, path: &str) -> ClientResponse {
+        ClientResponse::to(self.request("GET", path)).await
     }
 }

@@ -1,7 +1,7 @@
 //! A house: Baton, the fake upstream behind it, and the operator's key to its admin API.
 //!
-//! [`Process`] starts the real binary, so what is tested is what is shipped. A start inside the
-//! test's own process can stand beside it as another variant of [`Engine`].
+//! [`BatonProcess`] starts the real binary, so what is tested is what is shipped. A start inside the
+//! test's own process can stand beside it as another variant of [`BatonRunner`].
 
 mod admin;
 mod binary;
@@ -17,30 +17,30 @@ use std::time::Duration;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::client_response::ClientResponse;
 use crate::upstream::FakeUpstream;
 
-pub use admin::Admin;
+pub use admin::OperatorClient;
 pub use binary::{
     baton_binary, bench_binary, fake_upstream_binary, function_binary, target_folder,
 };
-pub use key::{Key, KeyPlan, MODEL, message};
-pub use process::{Launch, Process};
+pub use key::{KeyPlan, MODEL, TestKey, message};
+pub use process::{BatonProcess, LaunchOptions};
 pub use process::{bare_command, free_address};
 pub use spend::{TINY_USD, estimate, period, pico, scope, settled, spend, spent_key, usd};
 pub use usage::{SOON, tokens};
 
 /// What runs Baton.
-pub enum Engine {
+pub enum BatonRunner {
     /// The binary, as a child process.
-    Process(Process),
+    Process(BatonProcess),
 }
 
 /// Baton with its surroundings. Dropping it kills what it started.
-pub struct House {
+pub struct TestSystem {
     /// The upstream that its first account points to.
     pub upstream: FakeUpstream,
-    engine: Engine,
+    engine: BatonRunner,
     http: Client,
     serial: AtomicUsize,
 }
@@ -58,7 +58,7 @@ pub fn plain_client() -> Client {
         .expect("an HTTP client")
 }
 
-impl House {
+impl TestSystem {
     /// Baton with one account, `main`, in the default group.
     pub async fn open() -> Self {
         let house = Self::empty().await;
@@ -68,15 +68,15 @@ impl House {
 
     /// Baton without any account.
     pub async fn empty() -> Self {
-        Self::launched(Launch::new()).await
+        Self::launched(LaunchOptions::new()).await
     }
 
     /// Baton started this way.
-    pub async fn launched(launch: Launch) -> Self {
+    pub async fn launched(launch: LaunchOptions) -> Self {
         let process = launch.start().await;
         Self {
             upstream: FakeUpstream::start(),
-            engine: Engine::Process(process),
+            engine: BatonRunner::Process(process),
             http: plain_client(),
             serial: AtomicUsize::new(1),
         }
@@ -84,7 +84,7 @@ impl House {
 
     fn addresses(&self) -> (SocketAddr, SocketAddr) {
         match &self.engine {
-            Engine::Process(process) => (process.relay, process.admin),
+            BatonRunner::Process(process) => (process.relay, process.admin),
         }
     }
 
@@ -101,21 +101,21 @@ impl House {
     /// The admin token.
     pub fn admin_token(&self) -> &str {
         match &self.engine {
-            Engine::Process(process) => &process.admin_token,
+            BatonRunner::Process(process) => &process.admin_token,
         }
     }
 
     /// The child process.
-    pub fn process(&mut self) -> &mut Process {
+    pub fn process(&mut self) -> &mut BatonProcess {
         match &mut self.engine {
-            Engine::Process(process) => process,
+            BatonRunner::Process(process) => process,
         }
     }
 
     /// The id of the process that Baton runs in.
     pub fn process_id(&self) -> u32 {
         match &self.engine {
-            Engine::Process(process) => process.id(),
+            BatonRunner::Process(process) => process.id(),
         }
     }
 
@@ -126,9 +126,9 @@ impl House {
     }
 
     /// The operator.
-    pub fn admin(&self) -> Admin {
-        let Engine::Process(process) = &self.engine;
-        Admin::new(self.http.clone(), self.addresses().1, &process.admin_token)
+    pub fn admin(&self) -> OperatorClient {
+        let BatonRunner::Process(process) = &self.engine;
+        OperatorClient::new(self.http.clone(), self.addresses().1, &process.admin_token)
     }
 
     /// Creates an account with a static key in the default group; answers its id.
@@ -160,7 +160,7 @@ impl House {
 
     /// A key in a group of its own whose only account points to this upstream: what happens to
     /// that account touches nobody else.
-    pub async fn private_key(&self, base_url: &str) -> Key {
+    pub async fn private_key(&self, base_url: &str) -> TestKey {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let name = format!("private-{serial}");
         let group = self.group(&name).await;
@@ -184,13 +184,13 @@ impl House {
     }
 
     /// Starts Baton again after it ended.
-    pub async fn started_again(&mut self, launch: Launch) {
-        self.engine = Engine::Process(launch.start().await);
+    pub async fn started_again(&mut self, launch: LaunchOptions) {
+        self.engine = BatonRunner::Process(launch.start().await);
     }
 
     /// Asks without a key: an answer to `GET` on the data plane.
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::to(self.request("GET", path)).await
+    pub async fn get(&self, path: &str) -> ClientResponse {
+        ClientResponse::to(self.request("GET", path)).await
     }
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{baton_binary, plain_client};
 use crate::eventually::eventually;
-use crate::program::{Ended, Program};
+use crate::program::{Program, ProgramResult};
 
 const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 const START: Duration = Duration::from_secs(20);
@@ -19,7 +19,7 @@ const END: Duration = Duration::from_secs(30);
 
 /// How Baton is to be started.
 #[derive(Clone)]
-pub struct Launch {
+pub struct LaunchOptions {
     home: Arc<TempDir>,
     data: PathBuf,
     relay: SocketAddr,
@@ -29,13 +29,13 @@ pub struct Launch {
     arguments: Vec<String>,
 }
 
-impl Default for Launch {
+impl Default for LaunchOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Launch {
+impl LaunchOptions {
     /// `baton up` on free ports with a new data folder and a known admin token.
     pub fn new() -> Self {
         let home = TempDir::with_prefix("baton-test-").expect("a folder for its data");
@@ -91,7 +91,7 @@ impl Launch {
     }
 
     /// Starts it without waiting for anything.
-    pub fn spawn(&self) -> Process {
+    pub fn spawn(&self) -> BatonProcess {
         let mut command = bare_command(self.home());
         command
             .args(["up", "--listen", &self.relay.to_string()])
@@ -104,7 +104,7 @@ impl Launch {
             command.env("BATON_ADMIN_TOKEN", token);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        Process {
+        BatonProcess {
             relay: self.relay,
             admin: self.admin,
             admin_token: self.admin_token.clone().unwrap_or_default(),
@@ -114,7 +114,7 @@ impl Launch {
     }
 
     /// Starts it and waits until both of its doors answer.
-    pub async fn start(&self) -> Process {
+    pub async fn start(&self) -> BatonProcess {
         let mut process = self.spawn();
         let http = plain_client();
         let doors = [
@@ -170,7 +170,7 @@ pub fn free_address() -> SocketAddr {
 }
 
 /// A running `baton`.
-pub struct Process {
+pub struct BatonProcess {
     /// Where the relay listens.
     pub relay: SocketAddr,
     /// Where the admin API listens.
@@ -178,10 +178,10 @@ pub struct Process {
     /// The token that it was started with; empty when it made one.
     pub admin_token: String,
     program: Program,
-    launch: Launch,
+    launch: LaunchOptions,
 }
 
-impl Process {
+impl BatonProcess {
     /// What it wrote to standard output so far.
     pub fn stdout(&self) -> String {
         self.program.stdout()
@@ -198,12 +198,12 @@ impl Process {
     }
 
     /// The same start once more: same data, new ports.
-    pub fn again(&self) -> Launch {
-        Launch { relay: free_address(), admin: free_address(), ..self.launch.clone() }
+    pub fn again(&self) -> LaunchOptions {
+        LaunchOptions { relay: free_address(), admin: free_address(), ..self.launch.clone() }
     }
 
     /// Runs another command of the binary, with this process as the Baton it speaks to.
-    pub fn command(&self, arguments: &[&str]) -> Ended {
+    pub fn command(&self, arguments: &[&str]) -> ProgramResult {
         let mut command = bare_command(self.launch.home());
         command
             .args(arguments)
@@ -215,7 +215,7 @@ impl Process {
 
     /// Runs a command of the binary with these variables and no others: what it does not say
     /// itself comes from the file of profiles in this process's home folder.
-    pub fn command_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    pub fn command_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> ProgramResult {
         let mut command = bare_command(self.launch.home());
         command.args(arguments).envs(variables.iter().copied());
         Program::run(&mut command, END)
@@ -242,7 +242,7 @@ impl Process {
     }
 
     /// Waits until it ends by itself.
-    pub fn ended(&mut self) -> Ended {
+    pub fn ended(&mut self) -> ProgramResult {
         self.program.ended(END)
     }
 }

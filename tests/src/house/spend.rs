@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{House, Key, SOON};
+use super::{SOON, TestKey, TestSystem};
 use crate::eventually::eventually;
 
 /// What `GET /v1/usage` says of a period.
-pub async fn spend(key: &Key, period: &str) -> Value {
+pub async fn spend(key: &TestKey, period: &str) -> Value {
     let usage = key.get("/v1/usage").await.ok().json();
     let rows = usage["spend"].as_array().unwrap_or_else(|| panic!("no spend: {usage}"));
     rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{usage}")).clone()
@@ -24,7 +24,7 @@ pub fn usd(pico: i128) -> String {
 }
 
 /// Waits until nothing of the key is under way or unsettled.
-pub async fn settled(key: &Key) -> Value {
+pub async fn settled(key: &TestKey) -> Value {
     eventually("everything is settled", SOON, async || {
         let usage = key.get("/v1/usage").await.ok().json();
         if usage["open_requests"] == 0 { Ok(()) } else { Err(usage) }
@@ -34,7 +34,7 @@ pub async fn settled(key: &Key) -> Value {
 }
 
 /// A key whose daily limit is spent: the limit was lowered to less than the key's one request cost.
-pub async fn spent_key(house: &House, name: &str) -> Key {
+pub async fn spent_key(house: &TestSystem, name: &str) -> TestKey {
     let key = house.key(name).limit_usd_daily("100").create().await;
     key.ask("hi").await.ok();
     settled(&key).await;
@@ -47,7 +47,7 @@ pub async fn spent_key(house: &House, name: &str) -> Key {
 pub const TINY_USD: &str = "0.000000000001";
 
 /// Holds one request open and reads what is reserved for it.
-pub async fn estimate(house: &House, text: &str) -> i128 {
+pub async fn estimate(house: &TestSystem, text: &str) -> i128 {
     let probe = house.key("probe").limit_usd_daily("1000").create().await;
     let gate = house.upstream.gate("probe");
     house.upstream.next("text;gate=probe");
@@ -63,7 +63,7 @@ pub async fn estimate(house: &House, text: &str) -> i128 {
 }
 
 /// What `GET /v1/usage` says of the limits of a scope that binds the key.
-pub async fn scope(key: &Key, kind: &str) -> Value {
+pub async fn scope(key: &TestKey, kind: &str) -> Value {
     let usage = key.get("/v1/usage").await.ok().json();
     let scopes = usage["scopes"].as_array().unwrap_or_else(|| panic!("no scopes: {usage}"));
     scopes.iter().find(|row| row["scope"] == kind).unwrap_or_else(|| panic!("{usage}")).clone()

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{House, Key};
+use super::{TestKey, TestSystem};
 use crate::eventually::eventually;
-use crate::upstream::{Row, Usage};
+use crate::upstream::{LedgerRow, ServedTokens};
 
 /// How long usage may take to show up where no promise of time is tested.
 pub const SOON: Duration = Duration::from_secs(20);
 
-impl House {
+impl TestSystem {
     /// The rows of `GET /usage/summary` as they are now.
     pub async fn summary(&self, query: &str) -> Vec<Value> {
         self.rows(&format!("/usage/summary?{query}")).await
     }
 
     /// The newest page of `GET /usage/events` for a key, as it is now.
-    pub async fn events(&self, key: &Key) -> Vec<Value> {
+    pub async fn events(&self, key: &TestKey) -> Vec<Value> {
         self.rows(&format!("/usage/events?key_id={}&limit=1000", key.id)).await
     }
 
@@ -28,12 +28,17 @@ impl House {
     }
 
     /// Waits until the key has exactly so many events.
-    pub async fn events_of(&self, key: &Key, count: usize) -> Vec<Value> {
+    pub async fn events_of(&self, key: &TestKey, count: usize) -> Vec<Value> {
         self.events_within(SOON, key, count).await
     }
 
     /// The same with a promise of time.
-    pub async fn events_within(&self, patience: Duration, key: &Key, count: usize) -> Vec<Value> {
+    pub async fn events_within(
+        &self,
+        patience: Duration,
+        key: &TestKey,
+        count: usize,
+    ) -> Vec<Value> {
         eventually(&format!("{count} usage events"), patience, async || {
             let events = self.events(key).await;
             if events.len() == count { Ok(events) } else { Err(events) }
@@ -43,12 +48,12 @@ impl House {
 
     /// Waits until the whole house's one-row summary says what the upstream's ledger says. Where
     /// a request had several attempts or an answer was cut, the two differ rightly.
-    pub async fn summary_equals(&self, row: &Row) {
+    pub async fn summary_equals(&self, row: &LedgerRow) {
         self.summary_equals_within(SOON, row).await;
     }
 
     /// The same with a promise of time.
-    pub async fn summary_equals_within(&self, patience: Duration, row: &Row) {
+    pub async fn summary_equals_within(&self, patience: Duration, row: &LedgerRow) {
         eventually("the summary equals the upstream's ledger", patience, async || {
             let rows = self.summary("").await;
             let [only] = rows.as_slice() else { return Err((format!("{rows:?}"), *row)) };
@@ -60,11 +65,11 @@ impl House {
 }
 
 /// The tokens of a usage event or of a summary row.
-pub fn tokens(row: &Value) -> Usage {
+pub fn tokens(row: &Value) -> ServedTokens {
     let class = |name: &str| {
         row["tokens"][name].as_u64().unwrap_or_else(|| panic!("tokens.{name} is missing: {row}"))
     };
-    Usage {
+    ServedTokens {
         input: class("input"),
         output: class("output"),
         cache_read: class("cache_read"),

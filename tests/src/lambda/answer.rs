@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::runtime_api::{Part, Parts};
-use crate::answer::Answer;
+use crate::client_response::ClientResponse;
 
 /// The content type that makes the platform read a prelude.
 const WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-response";
@@ -62,7 +62,7 @@ fn headers(value: &Value) -> HeaderMap {
 }
 
 /// An HTTP answer whose head has come and whose body is still on its way.
-pub struct Streamed {
+pub struct StreamedResponse {
     /// The status in the prelude.
     pub status: u16,
     /// The headers in the prelude.
@@ -73,7 +73,7 @@ pub struct Streamed {
     end: Option<Part>,
 }
 
-impl Streamed {
+impl StreamedResponse {
     /// Waits for the head.
     pub(super) async fn begin(mut parts: Parts) -> Self {
         match next(&mut parts).await {
@@ -126,7 +126,7 @@ impl Streamed {
     }
 
     /// Reads to the end.
-    pub async fn finish(mut self) -> Answer {
+    pub async fn finish(mut self) -> ClientResponse {
         while self.read().await {}
         if let Some(Part::Broken { error_type }) = &self.end {
             // AWS Lambda Developer Guide, "Building a custom runtime" (November 2026): a category and
@@ -134,6 +134,11 @@ impl Streamed {
             assert!(error_type.split_once('.').is_some(), "{error_type}");
         }
         let torn = !matches!(self.end, Some(Part::End));
-        Answer { status: self.status, headers: self.headers, body: self.so_far.freeze(), torn }
+        ClientResponse {
+            status: self.status,
+            headers: self.headers,
+            body: self.so_far.freeze(),
+            torn,
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Function, Stores, Streamed, event};
-use crate::answer::Answer;
+use super::{FunctionProcess, StoresProcess, StreamedResponse, event};
+use crate::client_response::ClientResponse;
 use crate::house::{MODEL, message};
 use crate::upstream::FakeUpstream;
 
@@ -20,17 +20,17 @@ pub const STACK: &str = "test-stack";
 pub const WITHOUT_HURRY: Duration = Duration::from_mins(2);
 
 /// A deployment without functions; they are started one by one, as the platform does.
-pub struct Cloud {
+pub struct LambdaDeployment {
     /// The upstream of its accounts.
     pub upstream: FakeUpstream,
     /// Its tables, queue and key.
-    pub stores: Stores,
+    pub stores: StoresProcess,
 }
 
-impl Cloud {
+impl LambdaDeployment {
     /// Empty stores and an upstream.
     pub async fn open() -> Self {
-        Self { upstream: FakeUpstream::start(), stores: Stores::start().await }
+        Self { upstream: FakeUpstream::start(), stores: StoresProcess::start().await }
     }
 
     /// The variables of every function, those of the template included.
@@ -47,20 +47,25 @@ impl Cloud {
     }
 
     /// Starts a function.
-    pub async fn function(&self, name: &str) -> Function {
-        Function::start(name, &self.variables()).await
+    pub async fn function(&self, name: &str) -> FunctionProcess {
+        FunctionProcess::start(name, &self.variables()).await
     }
 
     /// Starts a function with one variable set otherwise.
-    pub async fn function_with(&self, name: &str, variable: &str, value: &str) -> Function {
+    pub async fn function_with(&self, name: &str, variable: &str, value: &str) -> FunctionProcess {
         let mut variables = self.variables();
         variables.retain(|(known, _)| known != variable);
         variables.push((variable.to_owned(), value.to_owned()));
-        Function::start(name, &variables).await
+        FunctionProcess::start(name, &variables).await
     }
 
     /// Asks the admin function; `path` is below `/api/v1`.
-    pub async fn operate(admin: &Function, method: &str, path: &str, body: &Value) -> Answer {
+    pub async fn operate(
+        admin: &FunctionProcess,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> ClientResponse {
         let authorization = format!("Bearer {ADMIN_TOKEN}");
         let headers = [("authorization", authorization.as_str())];
         let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -69,12 +74,12 @@ impl Cloud {
     }
 
     /// Creates an account at the upstream and a key; answers the key's secret.
-    pub async fn furnish(&self, admin: &Function) -> String {
+    pub async fn furnish(&self, admin: &FunctionProcess) -> String {
         self.furnish_at(admin, &self.upstream.url()).await
     }
 
     /// The same with an account at this base URL.
-    pub async fn furnish_at(&self, admin: &Function, base_url: &str) -> String {
+    pub async fn furnish_at(&self, admin: &FunctionProcess, base_url: &str) -> String {
         let account = json!({
             "name": "main", "provider": "anthropic", "base_url": base_url,
             "credential": {"type": "api_key", "value": "sk-upstream-main"},
@@ -85,17 +90,22 @@ impl Cloud {
     }
 
     /// Asks the relay for a streamed message.
-    pub async fn ask(relay: &Function, key: &str, text: &str, left: Duration) -> Streamed {
+    pub async fn ask(
+        relay: &FunctionProcess,
+        key: &str,
+        text: &str,
+        left: Duration,
+    ) -> StreamedResponse {
         Self::ask_with(relay, &[("x-api-key", key)], text, left).await
     }
 
     /// The same with these headers.
     pub async fn ask_with(
-        relay: &Function,
+        relay: &FunctionProcess,
         headers: &[(&str, &str)],
         text: &str,
         left: Duration,
-    ) -> Streamed {
+    ) -> StreamedResponse {
         let body = message(MODEL, text, true).to_string();
         relay.stream(&event::request("POST", "/v1/messages", headers, &body), left).await
     }

@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::answer::{Streamed, whole};
+use super::answer::{StreamedResponse, whole};
 use super::runtime_api::RuntimeApi;
-use crate::answer::Answer;
+use crate::client_response::ClientResponse;
 use crate::house::function_binary;
-use crate::program::{Ended, Program};
+use crate::program::{Program, ProgramResult};
 
 const START: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(20);
 
 /// A running function; it is killed when dropped.
-pub struct Function {
+pub struct FunctionProcess {
     program: Program,
     api: RuntimeApi,
     begun: Instant,
     _home: TempDir,
 }
 
-impl Function {
+impl FunctionProcess {
     /// Starts the function with these variables besides the platform's, without waiting.
     pub async fn spawn(name: &str, variables: &[(String, String)]) -> Self {
         Self::spawn_at(&function_binary(name), name, variables).await
@@ -78,13 +78,13 @@ impl Function {
     }
 
     /// Invokes it with a request to its URL and reads its answer to the end.
-    pub async fn request(&self, event: &Value, left: Duration) -> Answer {
+    pub async fn request(&self, event: &Value, left: Duration) -> ClientResponse {
         self.stream(event, left).await.finish().await
     }
 
     /// Invokes it with a request to its URL and waits for the head of its answer, which it streams.
-    pub async fn stream(&self, event: &Value, left: Duration) -> Streamed {
-        Streamed::begin(self.api.invoke(event.to_string(), left)).await
+    pub async fn stream(&self, event: &Value, left: Duration) -> StreamedResponse {
+        StreamedResponse::begin(self.api.invoke(event.to_string(), left)).await
     }
 
     /// What it has in memory now, in bytes (`VmRSS`, proc(5)).
@@ -112,7 +112,7 @@ impl Function {
     }
 
     /// Waits until it ends by itself.
-    pub fn ended(&mut self) -> Ended {
+    pub fn ended(&mut self) -> ProgramResult {
         self.program.ended(END)
     }
 }

@@ -12,31 +12,31 @@ use reqwest::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::Stores;
+use super::StoresProcess;
 use crate::house::plain_client;
-use crate::upstream::Gate;
+use crate::upstream::ScriptGate;
 
 /// An endpoint for SQS that passes calls on to the stores, one for each release of the gate.
 pub struct HeldQueue {
     /// Where the calls wait.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<ScriptGate>,
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
 #[derive(Clone)]
-struct Way {
-    gate: Arc<Gate>,
+struct QueueGate {
+    gate: Arc<ScriptGate>,
     http: Client,
     to: String,
 }
 
 impl HeldQueue {
     /// Starts one before these stores, closed.
-    pub async fn before(stores: &Stores) -> Self {
-        let gate = Arc::new(Gate::new());
+    pub async fn before(stores: &StoresProcess) -> Self {
+        let gate = Arc::new(ScriptGate::new());
         let to = stores.variable("AWS_ENDPOINT_URL").to_owned();
-        let way = Way { gate: Arc::clone(&gate), http: plain_client(), to };
+        let way = QueueGate { gate: Arc::clone(&gate), http: plain_client(), to };
         let router = Router::new().fallback(pass_on).with_state(way);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -58,7 +58,7 @@ impl Drop for HeldQueue {
     }
 }
 
-async fn pass_on(State(way): State<Way>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+async fn pass_on(State(way): State<QueueGate>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     way.gate.pass().await;
     let mut request = way.http.post(&way.to).body(body);
     for name in ["x-amz-target", "content-type"] {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::eventually::eventually;
-use crate::house::{Key, bare_command, free_address, plain_client};
+use crate::house::{TestKey, bare_command, free_address, plain_client};
 use crate::program::Program;
 
 const START: Duration = Duration::from_secs(20);
 
 /// A running `baton serve`; it is killed when dropped.
-pub struct Server {
+pub struct ServeProcess {
     /// Where its relay listens.
     pub relay: SocketAddr,
     /// The process.
@@ -21,7 +21,7 @@ pub struct Server {
     _home: TempDir,
 }
 
-impl Server {
+impl ServeProcess {
     /// Starts it with these variables on free ports, and waits until its relay answers.
     pub async fn start(variables: &[(String, String)]) -> Self {
         let home = TempDir::with_prefix("baton-serve-").expect("a folder to run in");
@@ -51,7 +51,7 @@ impl Server {
     }
 
     /// A key by its secret, to ask with.
-    pub fn key(&self, secret: &str) -> Key {
-        Key::found(secret, &format!("http://{}", self.relay))
+    pub fn key(&self, secret: &str) -> TestKey {
+        TestKey::found(secret, &format!("http://{}", self.relay))
     }
 }

@@ -14,7 +14,7 @@ use crate::program::Program;
 const START: Duration = Duration::from_secs(20);
 
 /// `baton up --only-stores`; it is killed when dropped.
-pub struct Stores {
+pub struct StoresProcess {
     /// The variables that it printed for other programs.
     pub variables: Vec<(String, String)>,
     http: Client,
@@ -22,7 +22,7 @@ pub struct Stores {
     _home: TempDir,
 }
 
-impl Stores {
+impl StoresProcess {
     /// Starts them empty, on a free port.
     pub async fn start() -> Self {
         Self::open(&std::env::temp_dir(), None).await
@@ -88,7 +88,7 @@ impl Stores {
             .header("x-amz-target", format!("AmazonSQS.{operation}"))
             .header("content-type", "application/x-amz-json-1.0")
             .body(body.to_string());
-        crate::answer::Answer::to(request).await.ok().json()
+        crate::client_response::ClientResponse::to(request).await.ok().json()
     }
 }
 

@@ -1,46 +1,46 @@
 //! Signing in to the console: the admin API and console on a port of its own, where time stands;
-//! an identity provider ([`FakeProvider`]); and a browser without scripts ([`Visitor`]).
+//! an identity provider ([`FakeProvider`]); and a browser without scripts ([`TestBrowser`]).
 
 mod provider;
 mod signature;
-mod visitor;
+mod test_browser;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
+use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
 use baton_cloud::store::Store;
 use baton_domain::secret::Secret;
-use baton_local::Local;
+use baton_local::LocalAws;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use provider::FakeProvider;
-pub use signature::Forgery;
-pub use visitor::{Page, Visitor};
+pub use signature::TokenForgery;
+pub use test_browser::{BrowserPage, TestBrowser};
 
-use crate::house::Admin;
+use crate::house::OperatorClient;
 
-/// The admin token of each [`Reception`].
+/// The admin token of each [`SignInSystem`].
 pub const TOKEN: &str = "token-of-a-test-0123456789";
 
 /// The admin API and the console over stores in memory.
-pub struct Reception {
+pub struct SignInSystem {
     /// Where it listens.
     pub address: SocketAddr,
     /// Stands until it is moved.
     pub clock: Clock,
-    local: Local,
+    local: LocalAws,
     settings: Settings,
     calls: Arc<Mutex<Vec<String>>>,
     _running: DropGuard,
 }
 
-impl Reception {
+impl SignInSystem {
     /// Without a provider.
     pub async fn alone() -> Self {
         Self::start(standing(), &[]).await
@@ -63,12 +63,12 @@ impl Reception {
     pub async fn start(clock: Clock, variables: &[(&str, &str)]) -> Self {
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
         let notes = Arc::clone(&calls);
-        let local = Local::open(None).await.expect("stores").with_faults(move |target, _| {
+        let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
             let operation = target.split('.').next_back().unwrap_or_default();
             notes.lock().expect("the notes").push(operation.to_owned());
             None
         });
-        let mut settings = Settings::read(|name| {
+        let mut settings = Settings::from_lookup(|name| {
             let name = name.strip_prefix("BATON_")?;
             let found = variables.iter().find(|(known, _)| *known == name);
             let token = (name == "ADMIN_TOKEN").then_some(TOKEN);
@@ -80,13 +80,13 @@ impl Reception {
     }
 
     async fn over(
-        local: Local,
+        local: LocalAws,
         settings: Settings,
         clock: Clock,
         calls: Arc<Mutex<Vec<String>>>,
     ) -> Self {
-        let aws = Aws::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), Dice::system());
+        let aws = AwsClients::new(&local.sdk_config());
+        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::system());
         let pepper = Secret::new("pepper-of-a-test".to_owned());
         let router = baton_admin::router(&settings, &pepper, store, &aws).expect("a router");
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -109,13 +109,13 @@ impl Reception {
     }
 
     /// The API with the admin token.
-    pub fn admin(&self) -> Admin {
-        Admin::at(self.address, TOKEN)
+    pub fn admin(&self) -> OperatorClient {
+        OperatorClient::at(self.address, TOKEN)
     }
 
     /// Somebody with an empty browser.
-    pub fn visitor(&self) -> Visitor {
-        Visitor::at(self.address)
+    pub fn visitor(&self) -> TestBrowser {
+        TestBrowser::at(self.address)
     }
 
     /// Lets so many minutes pass.
@@ -150,5 +150,5 @@ impl Reception {
 
 /// The time at which each test begins.
 pub fn standing() -> Clock {
-    Clock::standing("2026-11-22T21:05:30Z".parse().expect("a time"))
+    Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"))
 }

@@ -20,7 +20,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::signature::{Forgery, SigningKey, encode};
+use super::signature::{SigningKey, TokenForgery, encode};
 
 /// Whom it knows.
 pub(super) const CLIENT_ID: &str = "baton console";
@@ -28,13 +28,13 @@ pub(super) const CLIENT_ID: &str = "baton console";
 pub(super) const CLIENT_SECRET: &str = "cs:secret+%";
 
 /// What it has seen and given out.
-struct Books {
+struct ProviderLog {
     keys: Vec<SigningKey>,
     /// What it says of whoever signs in.
     person: Value,
     /// Laid over the claims of the next token; `null` takes one out.
     changes: Value,
-    forgery: Option<Forgery>,
+    forgery: Option<TokenForgery>,
     /// Claims that only `/userinfo` tells.
     beside: Value,
     /// By code: what the browser came with. A code is good once.
@@ -49,7 +49,7 @@ pub struct FakeProvider {
     /// Its clock.
     pub clock: Clock,
     address: SocketAddr,
-    books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<ProviderLog>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -58,7 +58,7 @@ pub struct FakeProvider {
 struct Shared {
     clock: Clock,
     issuer: String,
-    books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<ProviderLog>>,
 }
 
 impl FakeProvider {
@@ -68,7 +68,7 @@ impl FakeProvider {
         listener.set_nonblocking(true).expect("a non-blocking listener");
         let address = listener.local_addr().expect("its address");
         let clock = super::standing();
-        let books = Arc::new(Mutex::new(Books {
+        let books = Arc::new(Mutex::new(ProviderLog {
             keys: vec![SigningKey::rsa("key-1")],
             person: json!({"sub": "ada-1", "email": "ada@example.com", "email_verified": true, "name": "Ada"}),
             changes: json!({}),
@@ -112,7 +112,7 @@ impl FakeProvider {
     }
 
     /// Spoils the next token.
-    pub fn forge_next(&self, forgery: Forgery) {
+    pub fn forge_next(&self, forgery: TokenForgery) {
         lock(&self.books).forgery = Some(forgery);
     }
 
@@ -152,7 +152,7 @@ impl Drop for FakeProvider {
     }
 }
 
-fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
+fn lock(books: &Mutex<ProviderLog>) -> MutexGuard<'_, ProviderLog> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -197,7 +197,7 @@ async fn answer(
 }
 
 /// Somebody has signed in: a code is given, if the client has asked as it must.
-fn authorize(issuer: &str, books: &mut Books, query: &str) -> Response {
+fn authorize(issuer: &str, books: &mut ProviderLog, query: &str) -> Response {
     let asked = fields(query.as_bytes());
     let is = |name: &str, value: &str| asked.get(name).is_some_and(|it| it == value);
     let long = |name: &str| asked.get(name).is_some_and(|it| it.len() >= 43);
@@ -223,7 +223,7 @@ fn authorize(issuer: &str, books: &mut Books, query: &str) -> Response {
 
 fn token(
     shared: &Shared,
-    books: &mut Books,
+    books: &mut ProviderLog,
     headers: &HeaderMap,
     form: &BTreeMap<String, String>,
 ) -> Response {

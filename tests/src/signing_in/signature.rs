@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// What is wrong with a token's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forgery {
+pub enum TokenForgery {
     /// `alg` is `none`, and there is no signature.
     AlgNone,
     /// The signature is cut off.
@@ -98,27 +98,27 @@ impl SigningKey {
     }
 
     /// A token that says these claims.
-    pub(super) fn token(&self, claims: &Value, forgery: Option<Forgery>) -> String {
+    pub(super) fn token(&self, claims: &Value, forgery: Option<TokenForgery>) -> String {
         let mut header = json!({"typ": "JWT", "alg": self.alg(), "kid": self.kid});
         match forgery {
-            Some(Forgery::AlgNone) => header["alg"] = "none".into(),
-            Some(Forgery::PublicAsSecret) => header["alg"] = "HS256".into(),
-            Some(Forgery::Critical) => {
+            Some(TokenForgery::AlgNone) => header["alg"] = "none".into(),
+            Some(TokenForgery::PublicAsSecret) => header["alg"] = "HS256".into(),
+            Some(TokenForgery::Critical) => {
                 header["crit"] = json!(["odd"]);
                 header["odd"] = json!(true);
             }
-            Some(Forgery::UnknownKey) => header["kid"] = "nobody".into(),
+            Some(TokenForgery::UnknownKey) => header["kid"] = "nobody".into(),
             _ => {}
         }
         let part = |value: &Value| encode(value.to_string().as_bytes());
         let message = format!("{}.{}", part(&header), part(claims));
         let signature = match forgery {
-            Some(Forgery::AlgNone | Forgery::Unsigned) => Vec::new(),
-            Some(Forgery::OtherKey | Forgery::UnknownKey) => match self.kind {
+            Some(TokenForgery::AlgNone | TokenForgery::Unsigned) => Vec::new(),
+            Some(TokenForgery::OtherKey | TokenForgery::UnknownKey) => match self.kind {
                 Kind::Rsa(_) => Self::rsa("other").sign(message.as_bytes()),
                 Kind::Ec(_) => Self::ec("other").sign(message.as_bytes()),
             },
-            Some(Forgery::PublicAsSecret) => {
+            Some(TokenForgery::PublicAsSecret) => {
                 let public = self.public_der();
                 hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &public), message.as_bytes())
                     .as_ref()
@@ -126,7 +126,7 @@ impl SigningKey {
             }
             _ => self.sign(message.as_bytes()),
         };
-        if forgery == Some(Forgery::Tampered) {
+        if forgery == Some(TokenForgery::Tampered) {
             let mut claims = claims.clone();
             claims["email"] = "root@example.com".into();
             return format!("{}.{}.{}", part(&header), part(&claims), encode(&signature));

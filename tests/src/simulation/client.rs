@@ -3,29 +3,29 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use baton_relay::Body;
+use baton_relay::RelayBody;
 use bytes::{BufMut as _, Bytes};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::life::Life;
-use super::oracle::Asked;
-use super::plan::{Ask, Patience};
+use super::instance_life::InstanceLife;
+use super::oracle::ClientRequest;
+use super::plan::{ClientPatience, PlannedRequest};
+use super::simulated_world::{SimulatedWorld, locked};
 use super::upstream::MODEL;
-use super::world::{World, locked};
 
 /// Longer than anything may take.
 const FOR_EVER: Duration = Duration::from_secs(1000);
 
 /// Does what the plan says of request `number`.
-pub(crate) async fn ask(world: &World, number: usize) {
+pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
     let ask = &world.plan.asks[number];
     let key = &world.keys[ask.key];
     let instance = world.instance(ask.slot);
     let body = body(ask);
-    let mut asked = Asked {
+    let mut asked = ClientRequest {
         number,
         key: key.id.clone(),
         at: world.clock.now(),
@@ -50,7 +50,7 @@ pub(crate) async fn ask(world: &World, number: usize) {
 }
 
 /// Notes the end of the instance, if it comes before the request can be over.
-async fn watch(world: &World, number: usize, life: &Life) {
+async fn watch(world: &SimulatedWorld, number: usize, life: &InstanceLife) {
     if timeout(Duration::from_secs(200), life.ended()).await.is_ok() {
         let mut asked = locked(&world.asked);
         asked.iter_mut().filter(|one| one.number == number).for_each(|one| one.died = true);
@@ -58,15 +58,19 @@ async fn watch(world: &World, number: usize, life: &Life) {
 }
 
 /// Returns whether the answer came whole and was a good one.
-async fn talk(relay: &baton_relay::Relay, request: Request<Full<Bytes>>, ask: &Ask) -> bool {
+async fn talk(
+    relay: &baton_relay::Relay,
+    request: Request<Full<Bytes>>,
+    ask: &PlannedRequest,
+) -> bool {
     let begin = match ask.patience {
-        Patience::For(time) => time,
+        ClientPatience::For(time) => time,
         _ => FOR_EVER,
     };
     let Ok(answer) = timeout(begin, relay.handle(request)).await else { return false };
     let is_good = answer.status().is_success();
     let bytes = match ask.patience {
-        Patience::Bytes(bytes) => bytes,
+        ClientPatience::Bytes(bytes) => bytes,
         _ => usize::MAX,
     };
     let heard = read(answer.into_body(), bytes).await;
@@ -74,7 +78,7 @@ async fn talk(relay: &baton_relay::Relay, request: Request<Full<Bytes>>, ask: &A
 }
 
 /// The whole body, or nothing if it broke or was left.
-async fn read(body: Body, bytes: usize) -> Option<String> {
+async fn read(body: RelayBody, bytes: usize) -> Option<String> {
     let mut body = pin!(body);
     let mut heard = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -86,7 +90,7 @@ async fn read(body: Body, bytes: usize) -> Option<String> {
     Some(String::from_utf8_lossy(&heard).into_owned())
 }
 
-fn body(ask: &Ask) -> Bytes {
+fn body(ask: &PlannedRequest) -> Bytes {
     let body = json!({
         "model": MODEL, "max_tokens": ask.max_tokens, "stream": ask.stream,
         "messages": [{ "role": "user", "content": "simulated" }],

@@ -2,38 +2,38 @@
 
 use std::sync::Arc;
 
-use baton_cloud::aws::Aws;
-use baton_cloud::dice::Dice;
-use baton_cloud::queue::UsageQueue;
+use baton_cloud::aws::AwsClients;
+use baton_cloud::random::RandomSource;
 use baton_cloud::store::Store;
-use baton_cloud::upstream::Upstream;
-use baton_local::Local;
+use baton_cloud::upstream::UpstreamClient;
+use baton_cloud::usage_queue::UsageQueue;
+use baton_local::LocalAws;
 use baton_relay::Relay;
 
-use super::life::Life;
-use super::upstream::Way;
-use super::world::World;
-use crate::rights::Rights;
+use super::instance_life::InstanceLife;
+use super::simulated_world::SimulatedWorld;
+use super::upstream::UpstreamLink;
+use crate::table_rights::TableRights;
 
-pub(crate) struct Instance {
+pub(crate) struct RelayInstance {
     pub(crate) relay: Relay,
-    pub(crate) life: Life,
+    pub(crate) life: InstanceLife,
 }
 
-impl Instance {
+impl RelayInstance {
     /// The `number`-th of its world: no two of them make the same ids.
-    pub(crate) fn new(world: &World, life: Life, number: u64) -> Self {
-        let aws = Aws::new(&line(world, &life, &world.rights.relay).sdk_config());
-        let dice = Dice::seeded(world.seed ^ number << 32);
+    pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
+        let aws = AwsClients::new(&line(world, &life, &world.rights.relay).sdk_config());
+        let dice = RandomSource::seeded(world.seed ^ number << 32);
         let store = Store::new(&aws, &world.settings, world.clock.clone(), dice);
         let queue = UsageQueue::new(&aws, &world.settings.resources.usage_queue_url);
-        let upstream = Way {
+        let upstream = UpstreamLink {
             ledger: world.ledger.clone(),
             asks: Arc::clone(&world.plan.asks),
             life: life.clone(),
         };
-        let upstream = Upstream::given(Arc::new(upstream));
-        let relay = Relay::to(upstream, &world.settings, &world.pepper, (store, queue));
+        let upstream = UpstreamClient::with_transport(Arc::new(upstream));
+        let relay = Relay::with_upstream(upstream, &world.settings, &world.pepper, (store, queue));
         Self { relay, life }
     }
 }
@@ -43,7 +43,7 @@ impl Instance {
 /// # Panics
 ///
 /// Where somebody asks for more than the template's policy lets it.
-pub(crate) fn line(world: &World, life: &Life, rights: &Rights) -> Local {
+pub(crate) fn line(world: &SimulatedWorld, life: &InstanceLife, rights: &TableRights) -> LocalAws {
     let (weather, life, rights) = (world.weather.clone(), life.clone(), rights.clone());
     world.local.with_faults(move |target, body| {
         let denied = rights.denied(target, body);

@@ -7,16 +7,16 @@
 //! milliseconds; all work is done on one thread, in order, so that a seed always does the same.
 //! Afterwards [`oracle`] compares what is stored with what the upstream's own ledger says.
 
-mod books;
+mod background_functions;
 mod client;
 mod instance;
-mod life;
+mod instance_life;
 pub mod oracle;
-mod paper;
 mod plan;
+mod record_log;
 mod run;
+mod simulated_world;
+mod store_conditions;
 mod upstream;
-mod weather;
-mod world;
 
-pub use run::{Report, account_of, run};
+pub use run::{RunReport, account_of, run};

@@ -2,38 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use baton_domain::demand::Demand;
+use baton_domain::cost_factors::CostFactors;
 use baton_domain::id::KeyId;
 use baton_domain::key::Limits;
-use baton_domain::limit::Period;
+use baton_domain::limit::LimitPeriod;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::record::UsageRecord;
-use baton_domain::reservation::Counted;
-use baton_domain::rollup::{Cell, Sums};
-use baton_domain::usage::Usage;
+use baton_domain::reservation::LimitCounters;
+use baton_domain::rollup::{RollupCell, UsageSums};
+use baton_domain::usage::BilledUsage;
 use jiff::Timestamp;
 
-pub use super::upstream::Call;
 use super::upstream::MODEL;
+pub use super::upstream::ServedCall;
 
 /// Everything that is known at the end of a run.
 #[derive(Debug, Clone)]
-pub struct Account {
+pub struct RunFacts {
     /// What is stored.
     pub events: Vec<UsageRecord>,
     /// Its totals by hour; an hour occurs once a shard.
-    pub hours: Vec<(String, Sums)>,
+    pub hours: Vec<(String, UsageSums)>,
     /// Its totals by day.
-    pub days: Vec<(String, Sums)>,
+    pub days: Vec<(String, UsageSums)>,
     /// The cube.
-    pub cells: Vec<(Cell, Sums)>,
+    pub cells: Vec<(RollupCell, UsageSums)>,
     /// What is counted against limits.
-    pub limits: Vec<Limited>,
+    pub limits: Vec<LimitedKey>,
     /// What clients asked.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<ClientRequest>,
     /// What reached an upstream, in its own books.
-    pub calls: Vec<Call>,
+    pub calls: Vec<ServedCall>,
     /// Records that still wait for the queue.
     pub pending: usize,
     /// Messages among the dead letters.
@@ -44,18 +44,18 @@ pub struct Account {
 
 /// A key's limits, and what is counted against them.
 #[derive(Debug, Clone)]
-pub struct Limited {
+pub struct LimitedKey {
     /// Whose.
     pub key: KeyId,
     /// Which.
     pub limits: Limits,
     /// How much.
-    pub counted: Counted,
+    pub counted: LimitCounters,
 }
 
 /// A request as its client knows it.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ClientRequest {
     /// Its number.
     pub number: usize,
     /// Whose it was.
@@ -72,22 +72,22 @@ pub struct Asked {
     pub heard_whole: bool,
 }
 
-impl Asked {
+impl ClientRequest {
     /// The most that it can cost.
     fn estimate(&self) -> PicoUsd {
-        let demand = Demand {
+        let demand = CostFactors {
             prompt_bytes: self.body_bytes,
             output_tokens: Some(self.max_tokens),
             choices: 1,
             passes: 1,
-            ..Demand::default()
+            ..CostFactors::default()
         };
-        PriceTable::builtin().estimate(&demand, MODEL, self.at).amount
+        PriceTable::builtin().highest_cost(&demand, MODEL, self.at).amount
     }
 }
 
 /// All that is not as it must be.
-pub fn findings(account: &Account) -> Vec<String> {
+pub fn findings(account: &RunFacts) -> Vec<String> {
     let mut found = Vec::new();
     if account.pending > 0 || account.dead > 0 {
         found.push(format!("left: {} pending, {} dead", account.pending, account.dead));
@@ -97,7 +97,8 @@ pub fn findings(account: &Account) -> Vec<String> {
         request(account, asked, &mut found);
     }
     for event in &account.events {
-        let known = |asked: &&Asked| asked.key == event.key_id && asked.at == event.started_at;
+        let known =
+            |asked: &&ClientRequest| asked.key == event.key_id && asked.at == event.started_at;
         if account.asked.iter().filter(known).count() != 1 {
             found.push(format!("nobody asked for {}", event.id));
         }
@@ -109,15 +110,18 @@ pub fn findings(account: &Account) -> Vec<String> {
 }
 
 /// Sums equal events, in each family of rollups.
-fn sums(account: &Account, found: &mut Vec<String>) {
+fn sums(account: &RunFacts, found: &mut Vec<String>) {
     let mut check =
-        |what: &str, by: &dyn Fn(&UsageRecord) -> String, rollups: Vec<(String, Sums)>| {
+        |what: &str, by: &dyn Fn(&UsageRecord) -> String, rollups: Vec<(String, UsageSums)>| {
             let (mut events, mut stored) = (BTreeMap::new(), BTreeMap::new());
             for event in &account.events {
-                events.entry(by(event)).or_insert_with(Sums::default).add(&Sums::of(event));
+                events
+                    .entry(by(event))
+                    .or_insert_with(UsageSums::default)
+                    .add_sums(&UsageSums::from_record(event));
             }
             for (name, sums) in rollups {
-                stored.entry(name).or_insert_with(Sums::default).add(&sums);
+                stored.entry(name).or_insert_with(UsageSums::default).add_sums(&sums);
             }
             if events != stored {
                 found.push(format!("{what}: events say {events:?}, rollups {stored:?}"));
@@ -133,15 +137,15 @@ fn sums(account: &Account, found: &mut Vec<String>) {
         let UsageRecord { key_id, user_id, group_id, account_id, model, .. } = event;
         format!("{hour} {key_id} {user_id:?} {group_id} {account_id} {model}")
     };
-    let name = |cell: &Cell| {
-        let Cell { hour, key, user, group, account, model } = cell;
+    let name = |cell: &RollupCell| {
+        let RollupCell { hour, key, user, group, account, model } = cell;
         format!("{} {key} {user:?} {group} {account} {model}", hour.as_str())
     };
     check("cells", &cell, account.cells.iter().map(|(cell, sums)| (name(cell), *sums)).collect());
 }
 
 /// One request is one record, with the numbers of the upstream.
-fn request(account: &Account, asked: &Asked, found: &mut Vec<String>) {
+fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
     let mut wrong = |what: String| found.push(format!("request {}: {what}", asked.number));
     let mine = |event: &&UsageRecord| event.key_id == asked.key && event.started_at == asked.at;
     let events: Vec<&UsageRecord> = account.events.iter().filter(mine).collect();
@@ -159,7 +163,7 @@ fn request(account: &Account, asked: &Asked, found: &mut Vec<String>) {
         wrong(format!("costs {}, more than {estimate}", event.cost_usd));
     }
     if event.attempts == 0 {
-        let may_be = limits.any() && !account.is_calm;
+        let may_be = limits.has_any() && !account.is_calm;
         if !may_be || !event.estimated || event.cost_usd != estimate {
             wrong(format!("given up without need, or wrongly: {event:?}"));
         }
@@ -169,7 +173,7 @@ fn request(account: &Account, asked: &Asked, found: &mut Vec<String>) {
         None => wrong("a record, but no upstream was reached".to_owned()),
         Some(None) => {}
         Some(Some(tokens)) => {
-            let usage = Usage { tokens, ..Usage::default() };
+            let usage = BilledUsage { tokens, ..BilledUsage::default() };
             let cost = PriceTable::builtin().cost(&usage, MODEL, asked.at).amount;
             if event.tokens != tokens || event.cost_usd != cost || event.estimated {
                 wrong(format!("served {tokens:?} for {cost}, recorded {event:?}"));
@@ -179,15 +183,15 @@ fn request(account: &Account, asked: &Asked, found: &mut Vec<String>) {
 }
 
 /// `committed` is settled cost plus open reservations, and never above the limit.
-fn limit(account: &Account, limited: &Limited, found: &mut Vec<String>) {
-    let Limited { key, limits, counted } = limited;
+fn limit(account: &RunFacts, limited: &LimitedKey, found: &mut Vec<String>) {
+    let LimitedKey { key, limits, counted } = limited;
     if !counted.open.is_empty() {
         found.push(format!("{key}: still open: {:?}", counted.open));
     }
     let own = || account.events.iter().filter(|event| event.key_id == *key);
     let mut windows: BTreeMap<String, PicoUsd> = BTreeMap::new();
     for event in own() {
-        for period in Period::ALL {
+        for period in LimitPeriod::ALL {
             *windows.entry(period.window(event.started_at).name).or_default() += event.cost_usd;
         }
     }
@@ -199,7 +203,7 @@ fn limit(account: &Account, limited: &Limited, found: &mut Vec<String>) {
         if !is_right {
             found.push(format!("{key} {name}: committed {committed}, events cost {cost}"));
         }
-        let period = Period::ALL.into_iter().find(|period| name.starts_with(&letter(*period)));
+        let period = LimitPeriod::ALL.into_iter().find(|period| name.starts_with(&letter(*period)));
         let most = period.and_then(|period| limits.money(period));
         if most.is_some_and(|most| committed > most) {
             found.push(format!("{key} {name}: {committed} is above its limit"));
@@ -212,6 +216,6 @@ fn limit(account: &Account, limited: &Limited, found: &mut Vec<String>) {
 }
 
 /// What the names of a period's windows begin with.
-fn letter(period: Period) -> String {
+fn letter(period: LimitPeriod) -> String {
     period.as_str().chars().take(1).collect()
 }

@@ -13,11 +13,11 @@ const MINUTES: u64 = 5;
 
 /// Everything that is decided before a run begins.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct RunPlan {
     pub(crate) begins: Timestamp,
-    pub(crate) asks: Arc<Vec<Ask>>,
-    pub(crate) deeds: Vec<(Duration, Deed)>,
-    pub(crate) spells: Vec<Spell>,
+    pub(crate) asks: Arc<Vec<PlannedRequest>>,
+    pub(crate) deeds: Vec<(Duration, PlannedEvent)>,
+    pub(crate) spells: Vec<OutageWindow>,
     /// After how many calls and chunks each next instance dies; the last ones live on.
     pub(crate) deaths: Vec<u32>,
     /// Nothing goes wrong that would excuse a number.
@@ -26,21 +26,21 @@ pub(crate) struct Plan {
 
 /// One request of a client.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct PlannedRequest {
     pub(crate) at: Duration,
     pub(crate) key: usize,
     pub(crate) slot: usize,
     pub(crate) stream: bool,
     pub(crate) max_tokens: u64,
-    pub(crate) patience: Patience,
+    pub(crate) patience: ClientPatience,
     /// What its upstreams do, one after the other.
-    pub(crate) acts: Vec<Act>,
-    pub(crate) served: Served,
+    pub(crate) acts: Vec<UpstreamBehavior>,
+    pub(crate) served: ServedUsage,
 }
 
 /// How long a client stays.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Patience {
+pub(crate) enum ClientPatience {
     ToTheEnd,
     /// Until the answer begins, but no longer than this.
     For(Duration),
@@ -50,7 +50,7 @@ pub(crate) enum Patience {
 
 /// What one upstream call comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Act {
+pub(crate) enum UpstreamBehavior {
     Whole,
     Refuse,
     Hang,
@@ -64,7 +64,7 @@ pub(crate) enum Act {
 
 /// What a whole answer is billed for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Served {
+pub(crate) struct ServedUsage {
     pub(crate) input: u64,
     pub(crate) cache_read: u64,
     pub(crate) cache_write: u64,
@@ -75,7 +75,7 @@ pub(crate) struct Served {
 
 /// What happens besides requests.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Deed {
+pub(crate) enum PlannedEvent {
     /// A consumer of the queue, one of three, takes what is there.
     Consume {
         consumer: usize,
@@ -90,16 +90,16 @@ pub(crate) enum Deed {
 
 /// A time in which the line to the stores is bad.
 #[derive(Debug, Clone)]
-pub(crate) struct Spell {
+pub(crate) struct OutageWindow {
     pub(crate) time: Range<Duration>,
-    pub(crate) kind: Bad,
+    pub(crate) kind: OutageKind,
     /// Of a hundred calls.
     pub(crate) share: u8,
 }
 
 /// How a line can be bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bad {
+pub(crate) enum OutageKind {
     Throttled,
     Internal,
     Conflict,
@@ -112,12 +112,13 @@ pub(crate) enum Bad {
     BothDown,
 }
 
-impl Plan {
+impl RunPlan {
     pub(crate) fn of(seed: u64) -> Self {
         let dice = &mut StdRng::seed_from_u64(seed);
         let is_calm = dice.random_ratio(1, 8);
         let count = dice.random_range(3..14_u32);
-        let asks = (0..count).map(|number| Ask::draw(dice, is_calm, number.into())).collect();
+        let asks =
+            (0..count).map(|number| PlannedRequest::draw(dice, is_calm, number.into())).collect();
         let deaths = if is_calm || dice.random_bool(0.4) { 0 } else { dice.random_range(1..4_u32) };
         Self {
             begins: begin(dice),
@@ -144,57 +145,57 @@ fn moment(dice: &mut StdRng) -> Duration {
     Duration::from_millis(dice.random_range(0..MINUTES * 60_000))
 }
 
-fn deeds(dice: &mut StdRng, is_calm: bool) -> Vec<(Duration, Deed)> {
+fn deeds(dice: &mut StdRng, is_calm: bool) -> Vec<(Duration, PlannedEvent)> {
     let mut deeds = Vec::new();
     let polls =
         |dice: &mut StdRng| (!is_calm && dice.random_ratio(1, 4)).then(|| dice.random_range(1..40));
     for _ in 0..dice.random_range(2..7_u32) {
         let consumer = dice.random_range(0..3);
         let polls = polls(dice);
-        deeds.push((moment(dice), Deed::Consume { consumer, polls }));
+        deeds.push((moment(dice), PlannedEvent::Consume { consumer, polls }));
     }
     // With consumers this lazy, a caretaker would rightly give up on requests.
     let ticks = if is_calm { 0 } else { dice.random_range(1..4_u32) };
     for _ in 0..ticks {
         let polls = polls(dice);
-        deeds.push((moment(dice), Deed::Tick { polls }));
+        deeds.push((moment(dice), PlannedEvent::Tick { polls }));
     }
     if !is_calm && dice.random_ratio(1, 3) {
         let seconds = [61, 300, 3600, 86_400][dice.random_range(0..4)];
-        deeds.push((moment(dice), Deed::Jump(seconds)));
+        deeds.push((moment(dice), PlannedEvent::Jump(seconds)));
     }
     if !is_calm && dice.random_ratio(1, 4) {
-        deeds.push((moment(dice), Deed::Kill(dice.random_range(0..2))));
+        deeds.push((moment(dice), PlannedEvent::Kill(dice.random_range(0..2))));
     }
     deeds
 }
 
-fn spells(dice: &mut StdRng) -> Vec<Spell> {
-    const KINDS: [Bad; 7] = [
-        Bad::Throttled,
-        Bad::Internal,
-        Bad::Conflict,
-        Bad::Lost,
-        Bad::Unanswered,
-        Bad::QueueDown,
-        Bad::BothDown,
+fn spells(dice: &mut StdRng) -> Vec<OutageWindow> {
+    const KINDS: [OutageKind; 7] = [
+        OutageKind::Throttled,
+        OutageKind::Internal,
+        OutageKind::Conflict,
+        OutageKind::Lost,
+        OutageKind::Unanswered,
+        OutageKind::QueueDown,
+        OutageKind::BothDown,
     ];
     let mut draw = || {
         let from = moment(dice);
         let length = Duration::from_secs(dice.random_range(5..240));
         let kind = KINDS[dice.random_range(0..KINDS.len())];
-        Spell { time: from..from + length, kind, share: dice.random_range(5..90) }
+        OutageWindow { time: from..from + length, kind, share: dice.random_range(5..90) }
     };
     (0..3).map(|_| draw()).collect()
 }
 
-impl Ask {
+impl PlannedRequest {
     fn draw(dice: &mut StdRng, is_calm: bool, number: u64) -> Self {
         let max_tokens = dice.random_range(16..600);
         let patience = match dice.random_range(0..10) {
-            0 if !is_calm => Patience::For(Duration::from_millis(dice.random_range(0..3000))),
-            1 | 2 if !is_calm => Patience::Bytes(dice.random_range(1..1500)),
-            _ => Patience::ToTheEnd,
+            0 if !is_calm => ClientPatience::For(Duration::from_millis(dice.random_range(0..3000))),
+            1 | 2 if !is_calm => ClientPatience::Bytes(dice.random_range(1..1500)),
+            _ => ClientPatience::ToTheEnd,
         };
         Self {
             // No two begin in the same millisecond, which is how a record is known.
@@ -204,8 +205,8 @@ impl Ask {
             stream: dice.random_bool(0.75),
             max_tokens,
             patience,
-            acts: (0..3).map(|_| Act::draw(dice, is_calm)).collect(),
-            served: Served {
+            acts: (0..3).map(|_| UpstreamBehavior::draw(dice, is_calm)).collect(),
+            served: ServedUsage {
                 input: dice.random_range(1..400),
                 cache_read: dice.random_range(0..300),
                 cache_write: dice.random_range(0..300),
@@ -217,7 +218,7 @@ impl Ask {
     }
 }
 
-impl Act {
+impl UpstreamBehavior {
     fn draw(dice: &mut StdRng, is_calm: bool) -> Self {
         let place = dice.random_range(0..1000);
         match dice.random_range(0..24) {

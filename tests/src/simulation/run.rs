@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::dead_letters::DeadLetters;
-use baton_cloud::dice::Dice;
-use baton_cloud::store::{EventFilter, Period, Store};
+use baton_cloud::random::RandomSource;
+use baton_cloud::store::{EventFilter, RollupPeriod, Store};
 use baton_domain::record::UsageRecord;
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::books::Books;
-use super::oracle::{Account, Limited, findings};
-use super::plan::Deed;
-use super::world::{World, locked};
-use super::{client, paper};
+use super::background_functions::BackgroundFunctions;
+use super::oracle::{LimitedKey, RunFacts, findings};
+use super::plan::PlannedEvent;
+use super::simulated_world::{SimulatedWorld, locked};
+use super::{client, record_log};
 
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct RunReport {
     /// The seed.
     pub seed: u64,
     /// What is wrong; nothing, if all is well.
@@ -36,10 +36,10 @@ pub struct Report {
 /// # Panics
 ///
 /// When the harness itself cannot do its work.
-pub fn run(seed: u64) -> Report {
+pub fn run(seed: u64) -> RunReport {
     let account = account_of(seed);
     let findings = findings(&account);
-    Report { seed, findings, calls: account.calls.len(), events: account.events }
+    RunReport { seed, findings, calls: account.calls.len(), events: account.events }
 }
 
 /// The books at the end of the story of `seed`.
@@ -47,17 +47,17 @@ pub fn run(seed: u64) -> Report {
 /// # Panics
 ///
 /// As [`run`].
-pub fn account_of(seed: u64) -> Account {
-    paper::listen();
-    drop(paper::records());
+pub fn account_of(seed: u64) -> RunFacts {
+    record_log::listen();
+    drop(record_log::records());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let world = Arc::new(World::new(seed).await);
-        let books = Arc::new(Books::new(&world));
+        let world = Arc::new(SimulatedWorld::new(seed).await);
+        let books = Arc::new(BackgroundFunctions::new(&world));
         tell(&world, &books).await;
         world.weather.clear();
         world.let_live();
@@ -67,7 +67,7 @@ pub fn account_of(seed: u64) -> Account {
 }
 
 /// Everything that the plan says, each at its time.
-async fn tell(world: &Arc<World>, books: &Arc<Books>) {
+async fn tell(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
     let begin = Instant::now();
     let mut all = JoinSet::new();
     for number in 0..world.plan.asks.len() {
@@ -82,10 +82,12 @@ async fn tell(world: &Arc<World>, books: &Arc<Books>) {
         all.spawn(async move {
             sleep_until(begin + at).await;
             match deed {
-                Deed::Consume { consumer, polls } => books.consume(consumer, polls).await,
-                Deed::Tick { polls } => books.tick(polls).await,
-                Deed::Jump(seconds) => world.clock.advance(SignedDuration::from_secs(seconds)),
-                Deed::Kill(slot) => world.instance(slot).life.end(),
+                PlannedEvent::Consume { consumer, polls } => books.consume(consumer, polls).await,
+                PlannedEvent::Tick { polls } => books.tick(polls).await,
+                PlannedEvent::Jump(seconds) => {
+                    world.clock.advance(SignedDuration::from_secs(seconds));
+                }
+                PlannedEvent::Kill(slot) => world.instance(slot).life.end(),
             }
         });
     }
@@ -97,10 +99,11 @@ async fn tell(world: &Arc<World>, books: &Arc<Books>) {
 }
 
 /// Everything that the oracle wants to know.
-async fn account(world: &World) -> Account {
-    let aws = Aws::new(&world.local.sdk_config());
-    let letters = DeadLetters::of(&aws, &world.settings.resources).expect("dead letters");
-    let store = Store::new(&aws, &world.settings, world.clock.clone(), Dice::seeded(1));
+async fn account(world: &SimulatedWorld) -> RunFacts {
+    let aws = AwsClients::new(&world.local.sdk_config());
+    let letters =
+        DeadLetters::from_resources(&aws, &world.settings.resources).expect("dead letters");
+    let store = Store::new(&aws, &world.settings, world.clock.clone(), RandomSource::seeded(1));
     let (from, to) = (world.plan.begins, world.clock.now());
     let filter = EventFilter {
         from,
@@ -115,8 +118,8 @@ async fn account(world: &World) -> Account {
     let events = store.events(&filter, 1000, None).await.expect("the store is up").data;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let hour = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H").to_string();
-    let hours = store.totals(Period::Hour, &hour(from), &hour(to)).await.expect("hours");
-    let days = store.totals(Period::Day, &day(from), &day(to)).await.expect("days");
+    let hours = store.totals(RollupPeriod::Hour, &hour(from), &hour(to)).await.expect("hours");
+    let days = store.totals(RollupPeriod::Day, &day(from), &day(to)).await.expect("days");
     let mut cells = Vec::new();
     for (day, _) in &days {
         if !cells.iter().any(|(seen, _)| seen == day) {
@@ -126,10 +129,10 @@ async fn account(world: &World) -> Account {
     let asked = locked(&world.asked).clone();
     let mut limits = Vec::new();
     for key in &world.keys {
-        let counted = store.counted(&key.id).await.expect("counted");
-        limits.push(Limited { key: key.id.clone(), limits: key.limits.clone(), counted });
+        let counted = store.read_key_counters(&key.id).await.expect("counted");
+        limits.push(LimitedKey { key: key.id.clone(), limits: key.limits.clone(), counted });
     }
-    Account {
+    RunFacts {
         events,
         hours,
         days,

@@ -4,62 +4,63 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use baton_cloud::upstream::{Body, NoAnswer, Transport};
-use baton_domain::usage::Tokens;
+use baton_cloud::upstream::{Transport, UpstreamBody, UpstreamCallError};
+use baton_domain::usage::TokenCounts;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::life::Life;
-use super::plan::{Act, Ask, Served};
+use super::instance_life::InstanceLife;
+use super::plan::{PlannedRequest, ServedUsage, UpstreamBehavior};
 
 /// The model that everybody asks for.
 pub(crate) const MODEL: &str = "claude-opus-5-5";
 
 /// One call that reached the upstream.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct ServedCall {
     /// The request, by the number that its client gave it.
     pub ask: usize,
     /// What it is billed for, if the answer was handed out whole.
-    pub whole: Option<Tokens>,
+    pub whole: Option<TokenCounts>,
 }
 
 /// What the upstream has served, in its own books.
 #[derive(Clone, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Vec<Call>>>);
+pub(crate) struct CallLedger(Arc<Mutex<Vec<ServedCall>>>);
 
-impl Ledger {
-    pub(crate) fn calls(&self) -> Vec<Call> {
+impl CallLedger {
+    pub(crate) fn calls(&self) -> Vec<ServedCall> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn begin(&self, ask: usize) -> (usize, usize) {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = calls.iter().filter(|call| call.ask == ask).count();
-        calls.push(Call { ask, whole: None });
+        calls.push(ServedCall { ask, whole: None });
         (calls.len() - 1, attempt)
     }
 
-    fn finish(&self, call: usize, tokens: Tokens) {
+    fn finish(&self, call: usize, tokens: TokenCounts) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[call].whole = Some(tokens);
     }
 }
 
 /// An instance's way to the upstream; it ends with the instance.
-pub(crate) struct Way {
-    pub(crate) ledger: Ledger,
-    pub(crate) asks: Arc<Vec<Ask>>,
-    pub(crate) life: Life,
+pub(crate) struct UpstreamLink {
+    pub(crate) ledger: CallLedger,
+    pub(crate) asks: Arc<Vec<PlannedRequest>>,
+    pub(crate) life: InstanceLife,
 }
 
-impl Transport for Way {
+impl Transport for UpstreamLink {
     fn answer(
         &self,
         request: Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NoAnswer>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamCallError>> + Send + '_>>
+    {
         Box::pin(async move {
             if !self.life.step() {
                 return std::future::pending().await;
@@ -72,23 +73,26 @@ impl Transport for Way {
     }
 }
 
-impl Way {
-    async fn serve(&self, number: usize) -> Result<Response<Body>, NoAnswer> {
+impl UpstreamLink {
+    async fn serve(&self, number: usize) -> Result<Response<UpstreamBody>, UpstreamCallError> {
         let ask = &self.asks[number];
         let (call, attempt) = self.ledger.begin(number);
         let act = ask.acts[attempt.min(ask.acts.len() - 1)];
         sleep(ask.served.pace).await;
         match act {
-            Act::Refuse => return Err(NoAnswer::Unreachable("refused".to_owned())),
-            Act::Hang => return std::future::pending().await,
-            Act::Status(status) => return Ok(error(status)),
-            Act::ErrorFirst if ask.stream => {
+            UpstreamBehavior::Refuse => {
+                return Err(UpstreamCallError::Unreachable("refused".to_owned()));
+            }
+            UpstreamBehavior::Hang => return std::future::pending().await,
+            UpstreamBehavior::Status(status) => return Ok(error(status)),
+            UpstreamBehavior::ErrorFirst if ask.stream => {
                 let text = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\
                             \"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
-                return Ok(answer("text/event-stream", Body::from(text)));
+                return Ok(answer("text/event-stream", UpstreamBody::from(text)));
             }
-            Act::ErrorFirst => return Ok(error(529)),
-            Act::Whole | Act::CutAt(_) | Act::StallAt(_) => {}
+            UpstreamBehavior::ErrorFirst => return Ok(error(529)),
+            UpstreamBehavior::Whole | UpstreamBehavior::CutAt(_) | UpstreamBehavior::StallAt(_) => {
+            }
         }
         let (kind, text) = if ask.stream {
             ("text/event-stream", events(number, ask.served))
@@ -97,31 +101,32 @@ impl Way {
         };
         let place = |thousandth| text.len() * thousandth / 1000;
         let (upto, end) = match act {
-            Act::CutAt(thousandth) => (place(thousandth), End::Cut),
-            Act::StallAt(thousandth) => (place(thousandth), End::Stall),
-            _ => (text.len(), End::Whole(self.ledger.clone(), call, tokens(ask.served))),
+            UpstreamBehavior::CutAt(thousandth) => (place(thousandth), BodyEnd::Cut),
+            UpstreamBehavior::StallAt(thousandth) => (place(thousandth), BodyEnd::Stall),
+            _ => (text.len(), BodyEnd::Whole(self.ledger.clone(), call, tokens(ask.served))),
         };
         let bytes = Bytes::from(text).slice(..upto);
-        let pour = Pour { bytes, end: Some(end), served: ask.served, life: self.life.clone() };
-        Ok(answer(kind, Body::wrap_stream(poured(pour).fuse())))
+        let pour =
+            BodyStream { bytes, end: Some(end), served: ask.served, life: self.life.clone() };
+        Ok(answer(kind, UpstreamBody::wrap_stream(poured(pour).fuse())))
     }
 }
 
 /// How a body ends.
-enum End {
-    Whole(Ledger, usize, Tokens),
+enum BodyEnd {
+    Whole(CallLedger, usize, TokenCounts),
     Cut,
     Stall,
 }
 
-struct Pour {
+struct BodyStream {
     bytes: Bytes,
-    end: Option<End>,
-    served: Served,
-    life: Life,
+    end: Option<BodyEnd>,
+    served: ServedUsage,
+    life: InstanceLife,
 }
 
-fn poured(pour: Pour) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+fn poured(pour: BodyStream) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     stream::unfold(pour, |mut pour| async {
         if !pour.bytes.is_empty() {
             sleep(pour.served.pace).await;
@@ -129,7 +134,7 @@ fn poured(pour: Pour) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Sen
                 return std::future::pending().await;
             }
             let chunk = pour.bytes.split_to(pour.served.chunk.min(pour.bytes.len()));
-            if let (true, Some(End::Whole(ledger, call, tokens))) =
+            if let (true, Some(BodyEnd::Whole(ledger, call, tokens))) =
                 (pour.bytes.is_empty(), &pour.end)
             {
                 ledger.finish(*call, *tokens);
@@ -137,18 +142,18 @@ fn poured(pour: Pour) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Sen
             return Some((Ok(chunk), pour));
         }
         match pour.end.take()? {
-            End::Whole(..) => None,
-            End::Cut => Some((Err(std::io::Error::other("the connection broke")), pour)),
-            End::Stall => std::future::pending().await,
+            BodyEnd::Whole(..) => None,
+            BodyEnd::Cut => Some((Err(std::io::Error::other("the connection broke")), pour)),
+            BodyEnd::Stall => std::future::pending().await,
         }
     })
 }
 
-fn answer(kind: &'static str, body: Body) -> Response<Body> {
+fn answer(kind: &'static str, body: UpstreamBody) -> Response<UpstreamBody> {
     Response::builder().header("content-type", kind).body(body).expect("an answer")
 }
 
-fn error(status: u16) -> Response<Body> {
+fn error(status: u16) -> Response<UpstreamBody> {
     let kind = match status {
         400 => "invalid_request_error",
         429 => "rate_limit_error",
@@ -156,7 +161,7 @@ fn error(status: u16) -> Response<Body> {
         _ => "api_error",
     };
     let body = json!({ "type": "error", "error": { "type": kind, "message": "simulated" } });
-    let mut answer = answer("application/json", Body::from(body.to_string()));
+    let mut answer = answer("application/json", UpstreamBody::from(body.to_string()));
     *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
     if status == 429 {
         answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("2"));
@@ -164,8 +169,8 @@ fn error(status: u16) -> Response<Body> {
     answer
 }
 
-fn tokens(served: Served) -> Tokens {
-    Tokens {
+fn tokens(served: ServedUsage) -> TokenCounts {
+    TokenCounts {
         input: served.input,
         output: served.output,
         cache_read: served.cache_read,
@@ -174,7 +179,7 @@ fn tokens(served: Served) -> Tokens {
     }
 }
 
-fn usage(served: Served, output: u64) -> serde_json::Value {
+fn usage(served: ServedUsage, output: u64) -> serde_json::Value {
     json!({
         "input_tokens": served.input, "output_tokens": output,
         "cache_read_input_tokens": served.cache_read,
@@ -185,7 +190,7 @@ fn usage(served: Served, output: u64) -> serde_json::Value {
     })
 }
 
-fn message(number: usize, served: Served) -> serde_json::Value {
+fn message(number: usize, served: ServedUsage) -> serde_json::Value {
     json!({
         "id": format!("msg_{number}"), "type": "message", "role": "assistant", "model": MODEL,
         "content": [{ "type": "text", "text": "simulated" }], "stop_reason": "end_turn",
@@ -193,7 +198,7 @@ fn message(number: usize, served: Served) -> serde_json::Value {
     })
 }
 
-fn events(number: usize, served: Served) -> String {
+fn events(number: usize, served: ServedUsage) -> String {
     let mut begin = message(number, served);
     begin["content"] = json!([]);
     begin["stop_reason"] = json!(null);

@@ -8,10 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::reply::{Body, Reply, Step};
+use super::reply::{Body, Reply, ReplyStep};
 use super::serve::Shared;
 use super::signature::check_signature;
-use super::{Request, Usage, routes};
+use super::{RecordedRequest, ServedTokens, routes};
 
 /// A Bedrock API key that is taken.
 pub const API_KEY: &str = "bedrock-api-key-of-a-test";
@@ -38,7 +38,7 @@ const FIELDS: [&str; 12] = [
 ];
 
 /// The answer to a request under `/model/`.
-pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn answer(shared: &Shared, request: &RecordedRequest, serial: u64) -> Reply {
     let refused = |status, exception: &str, message: &str| {
         Reply::json(status, &json!({"message": message}))
             .with("x-amzn-errortype", format!("{exception}:http://internal.amazon.com/"))
@@ -52,14 +52,14 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
 }
 
 /// The answer to a request of the Messages API, which Bedrock speaks too.
-pub(super) fn natively(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn natively(shared: &Shared, request: &RecordedRequest, serial: u64) -> Reply {
     match authorized(request) {
         Ok(()) => routes::message(shared, request, serial),
         Err(why) => Reply::error(403, "permission_error", &why),
     }
 }
 
-fn authorized(request: &Request) -> Result<(), String> {
+fn authorized(request: &RecordedRequest) -> Result<(), String> {
     match request.header("authorization") {
         Some(value) if value == format!("Bearer {API_KEY}") => Ok(()),
         Some(_) => check_signature(request),
@@ -67,7 +67,7 @@ fn authorized(request: &Request) -> Result<(), String> {
     }
 }
 
-fn act(shared: &Shared, request: &Request, serial: u64) -> Result<Reply, String> {
+fn act(shared: &Shared, request: &RecordedRequest, serial: u64) -> Result<Reply, String> {
     let rest = request.path().strip_prefix("/model/").unwrap_or_default();
     let (model, action) = rest.split_once('/').ok_or("no action")?;
     let model = model.replace("%3A", ":").replace("%2F", "/");
@@ -82,7 +82,7 @@ fn act(shared: &Shared, request: &Request, serial: u64) -> Result<Reply, String>
             let body: Value = serde_json::from_slice(&inner).map_err(|error| error.to_string())?;
             check_body(&body)?;
             shared.book(|ledger| ledger.count_tokens += 1);
-            Ok(Reply::json(200, &json!({"inputTokens": Usage::of_body(&inner).input})))
+            Ok(Reply::json(200, &json!({"inputTokens": ServedTokens::of_body(&inner).input})))
         }
         "count-tokens" => Err("The provided model doesn't support counting tokens.".to_owned()),
         "invoke" | "invoke-with-response-stream" => {
@@ -92,7 +92,7 @@ fn act(shared: &Shared, request: &Request, serial: u64) -> Result<Reply, String>
                 .inspect_err(|_| shared.book(|ledger| ledger.row(name).errors += 1))?;
             body["model"] = name.into();
             body["stream"] = (action != "invoke").into();
-            let asked = Request { body: body.to_string().into(), ..request.clone() };
+            let asked = RecordedRequest { body: body.to_string().into(), ..request.clone() };
             Ok(turned(routes::message(shared, &asked, serial)))
         }
         _ => Err(format!("unknown action {action}")),
@@ -147,10 +147,10 @@ fn error(reply: &Reply) -> Reply {
 }
 
 /// Whole events become frames, however the chunks were cut. Bedrock sends no signs of life.
-fn framed(steps: Vec<Step>) -> Vec<Step> {
+fn framed(steps: Vec<ReplyStep>) -> Vec<ReplyStep> {
     let (mut framed, mut held) = (Vec::new(), String::new());
     for step in steps {
-        let Step::Write(bytes) = step else {
+        let ReplyStep::Write(bytes) = step else {
             framed.push(step);
             continue;
         };
@@ -160,7 +160,7 @@ fn framed(steps: Vec<Step>) -> Vec<Step> {
             let frame = data.and_then(frame).unwrap_or_default();
             held = rest.to_owned();
             framed.extend(
-                frame.chunks(PIECE).map(|piece| Step::Write(Bytes::copy_from_slice(piece))),
+                frame.chunks(PIECE).map(|piece| ReplyStep::Write(Bytes::copy_from_slice(piece))),
             );
         }
     }

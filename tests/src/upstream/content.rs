@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Usage;
+use super::ServedTokens;
 
 /// What every plain answer says; it has letters of one, two, three and four bytes.
 pub(super) const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
@@ -22,7 +22,7 @@ pub(super) struct Message {
     pub(super) id: String,
     pub(super) model: String,
     pub(super) blocks: Vec<Block>,
-    pub(super) usage: Usage,
+    pub(super) usage: ServedTokens,
 }
 
 impl Message {

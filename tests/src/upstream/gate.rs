@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, Semaphore};
 
 /// One named gate.
-pub struct Gate {
+pub struct ScriptGate {
     permits: Semaphore,
     arrived: AtomicUsize,
     arrival: Notify,
 }
 
-impl Gate {
+impl ScriptGate {
     pub(crate) fn new() -> Self {
         Self { permits: Semaphore::new(0), arrived: AtomicUsize::new(0), arrival: Notify::new() }
     }

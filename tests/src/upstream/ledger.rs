@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// The tokens of one answer, by the class they are billed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct ServedTokens {
     /// Uncached input tokens.
     pub input: u64,
     /// Output tokens.
@@ -22,7 +22,7 @@ pub struct Usage {
     pub web_searches: u64,
 }
 
-impl Usage {
+impl ServedTokens {
     /// Numbers that depend on the body's length alone: the same request costs the same, directly
     /// and relayed, and no class is zero or equal to another.
     pub fn of_body(body: &[u8]) -> Self {
@@ -65,7 +65,7 @@ impl Usage {
 
 /// One model's line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
+pub struct LedgerRow {
     /// Answers with status 200 that were begun.
     pub begun: u64,
     /// Those of them that were written to their last byte.
@@ -73,22 +73,22 @@ pub struct Row {
     /// Answers with an error status.
     pub errors: u64,
     /// Tokens of the complete answers.
-    pub usage: Usage,
+    pub usage: ServedTokens,
 }
 
 /// What was served, by model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
+pub struct UsageLedger {
     /// The lines; the model as the upstream was asked for it.
-    pub models: BTreeMap<String, Row>,
+    pub models: BTreeMap<String, LedgerRow>,
     /// Calls of `count_tokens`, which cost nothing.
     pub count_tokens: u64,
 }
 
-impl Ledger {
+impl UsageLedger {
     /// All models together.
-    pub fn total(&self) -> Row {
-        let mut total = Row::default();
+    pub fn total(&self) -> LedgerRow {
+        let mut total = LedgerRow::default();
         for row in self.models.values() {
             total.begun += row.begun;
             total.complete += row.complete;
@@ -98,7 +98,7 @@ impl Ledger {
         total
     }
 
-    pub(super) fn row(&mut self, model: &str) -> &mut Row {
+    pub(super) fn row(&mut self, model: &str) -> &mut LedgerRow {
         self.models.entry(model.to_owned()).or_default()
     }
 }

@@ -10,8 +10,8 @@ mod content;
 mod gate;
 mod ledger;
 mod openai;
-mod ready;
-mod record;
+mod prepared_answers;
+mod recorded;
 mod reply;
 mod routes;
 mod scenario;
@@ -27,9 +27,9 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 pub use bedrock::API_KEY as BEDROCK_KEY;
-pub use gate::Gate;
-pub use ledger::{Ledger, Row, Usage};
-pub use record::{Ending, Exchange, Request};
+pub use gate::ScriptGate;
+pub use ledger::{LedgerRow, ServedTokens, UsageLedger};
+pub use recorded::{RecordedEnd, RecordedExchange, RecordedRequest};
 pub use scenario::{Kind, Scenario};
 pub use signature::{ACCESS_KEY, ROLE, SECRET_KEY};
 
@@ -106,12 +106,12 @@ impl FakeUpstream {
     }
 
     /// Everything that was asked and answered so far, oldest first.
-    pub fn exchanges(&self) -> Vec<Exchange> {
+    pub fn exchanges(&self) -> Vec<RecordedExchange> {
         self.shared.exchanges()
     }
 
     /// The exchanges on a path (without the query).
-    pub fn exchanges_on(&self, path: &str) -> Vec<Exchange> {
+    pub fn exchanges_on(&self, path: &str) -> Vec<RecordedExchange> {
         self.exchanges().into_iter().filter(|exchange| exchange.request.path() == path).collect()
     }
 
@@ -120,12 +120,12 @@ impl FakeUpstream {
     /// # Panics
     ///
     /// When nothing was asked yet.
-    pub fn last(&self) -> Exchange {
+    pub fn last(&self) -> RecordedExchange {
         self.exchanges().pop().expect("the upstream was asked")
     }
 
     /// What it served, by model.
-    pub fn ledger(&self) -> Ledger {
+    pub fn ledger(&self) -> UsageLedger {
         self.shared.ledger()
     }
 
@@ -152,7 +152,7 @@ impl FakeUpstream {
     }
 
     /// The gate of that name; scenarios with `gate=<name>` pass it once per chunk.
-    pub fn gate(&self, name: &str) -> Arc<Gate> {
+    pub fn gate(&self, name: &str) -> Arc<ScriptGate> {
         self.shared.gate(name)
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::content::{Block, Message, THOUGHT, words};
-use super::{Request, Usage};
+use super::{RecordedRequest, ServedTokens};
 
 /// The form in which an upstream is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &RecordedRequest) -> Self {
         match request.path() {
             "/v1/chat/completions" => Self::Chat,
             "/v1/responses" => Self::Responses,
@@ -25,11 +25,13 @@ impl Form {
     }
 
     /// What the answer to a body costs: OpenAI bills no writing into the cache.
-    pub(super) fn usage(self, body: &[u8]) -> Usage {
-        let usage = Usage::of_body(body);
+    pub(super) fn usage(self, body: &[u8]) -> ServedTokens {
+        let usage = ServedTokens::of_body(body);
         match self {
             Self::Messages => usage,
-            Self::Chat | Self::Responses => Usage { cache_write_5m: 0, cache_write_1h: 0, ..usage },
+            Self::Chat | Self::Responses => {
+                ServedTokens { cache_write_5m: 0, cache_write_1h: 0, ..usage }
+            }
         }
     }
 
@@ -86,7 +88,7 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-fn usage(usage: Usage) -> Value {
+fn usage(usage: ServedTokens) -> Value {
     let prompt = usage.input + usage.cache_read;
     json!({
         "prompt_tokens": prompt, "completion_tokens": usage.output,

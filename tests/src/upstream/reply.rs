@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Gate, Usage};
+use super::{ScriptGate, ServedTokens};
 
 /// One step of writing a body.
-pub(super) enum Step {
+pub(super) enum ReplyStep {
     /// Write these bytes as one chunk.
     Write(Bytes),
     /// Wait at the gate.
-    Gate(Arc<Gate>),
+    Gate(Arc<ScriptGate>),
     /// Wait this long (benchmarks pace their events; tests use gates).
     Pause(Duration),
     /// Tear the connection.
@@ -25,22 +25,22 @@ pub(super) enum Step {
 /// A body of known length, or one written step by step in chunks.
 pub(super) enum Body {
     Whole(Bytes),
-    Steps(Vec<Step>),
+    Steps(Vec<ReplyStep>),
 }
 
 /// What is booked when the answer is done.
-pub(super) struct Bill {
+pub(super) struct LedgerEntry {
     pub(super) model: String,
-    pub(super) usage: Usage,
+    pub(super) usage: ServedTokens,
 }
 
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     /// Steps before the head is written: a gate or a hang of an answer that is not streamed.
-    pub(super) before: Vec<Step>,
+    pub(super) before: Vec<ReplyStep>,
     pub(super) body: Body,
-    pub(super) bill: Option<Bill>,
+    pub(super) bill: Option<LedgerEntry>,
 }
 
 impl Reply {

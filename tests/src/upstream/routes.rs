@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::content::{self, Block, HELLO, Message};
 use super::openai::{Form, tool_result};
-use super::ready::STAMP;
-use super::reply::{Bill, Body, Reply, Step};
+use super::prepared_answers::STAMP;
+use super::reply::{Body, LedgerEntry, Reply, ReplyStep};
 use super::scenario::last_user_message;
 use super::serve::Shared;
-use super::{Kind, Request, Scenario, Usage, bedrock, sts};
+use super::{Kind, RecordedRequest, Scenario, ServedTokens, bedrock, sts};
 use crate::fixtures;
 
 const MODELS: [(&str, &str); 6] = [
@@ -26,7 +26,7 @@ const MODELS: [(&str, &str); 6] = [
 ];
 
 /// The answer to any request.
-pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn answer(shared: &Shared, request: &RecordedRequest, serial: u64) -> Reply {
     let path = request.path();
     if path.starts_with("/_") {
         return about_itself(shared, request);
@@ -55,7 +55,7 @@ pub(super) fn answer(shared: &Shared, request: &Request, serial: u64) -> Reply {
         }
         ("POST", "/v1/messages/count_tokens") => {
             shared.book(|ledger| ledger.count_tokens += 1);
-            let tokens = Usage::of_body(&request.body).input;
+            let tokens = ServedTokens::of_body(&request.body).input;
             Reply::json(200, &json!({"input_tokens": tokens}))
         }
         ("GET", "/v1/models") => models(),
@@ -79,7 +79,7 @@ fn with_upstream_headers(mut reply: Reply, serial: u64) -> Reply {
 }
 
 /// The side door for other processes: what `FakeUpstream`'s methods are for tests in this one.
-fn about_itself(shared: &Shared, request: &Request) -> Reply {
+fn about_itself(shared: &Shared, request: &RecordedRequest) -> Reply {
     let path = request.path();
     if path == "/_ledger" {
         return Reply::json(200, &json!(shared.ledger()));
@@ -128,7 +128,7 @@ fn model_row(id: &str, name: &str) -> Value {
     json!({"type": "model", "id": id, "display_name": name, "created_at": "2026-01-01T00:00:00Z"})
 }
 
-pub(super) fn message(shared: &Shared, request: &Request, serial: u64) -> Reply {
+pub(super) fn message(shared: &Shared, request: &RecordedRequest, serial: u64) -> Reply {
     let scenario = match shared.take_queued().map(Ok).or_else(|| Scenario::named_by(request)) {
         Some(Ok(scenario)) => scenario,
         Some(Err(problem)) => return Reply::error(400, "invalid_request_error", &problem),
@@ -148,8 +148,8 @@ pub(super) fn message(shared: &Shared, request: &Request, serial: u64) -> Reply 
         Kind::Fixture(name) => recorded_stream(shared, &scenario, name),
         Kind::FirstError(kind) => {
             let event = Form::of(request).error_event(kind, &scenario.say);
-            let bill = Bill { model: String::new(), usage: Usage::default() };
-            Reply { bill: None, ..stream_of(vec![Step::Write(event)], bill) }
+            let bill = LedgerEntry { model: String::new(), usage: ServedTokens::default() };
+            Reply { bill: None, ..stream_of(vec![ReplyStep::Write(event)], bill) }
         }
         _ => made_up(shared, &scenario, request, &body, serial),
     };
@@ -163,7 +163,7 @@ pub(super) fn message(shared: &Shared, request: &Request, serial: u64) -> Reply 
         reply = gzipped(reply);
     }
     if let (Body::Whole(_), Some(gate)) = (&reply.body, &scenario.gate) {
-        reply.before.push(Step::Gate(shared.gate(gate)));
+        reply.before.push(ReplyStep::Gate(shared.gate(gate)));
     }
     reply
 }
@@ -199,14 +199,14 @@ fn recorded_stream(shared: &Shared, scenario: &Scenario, name: &str) -> Reply {
         return Reply::error(400, "invalid_request_error", &format!("no stream fixture {name}"));
     };
     let size = scenario.size.unwrap_or(stream.body.len().max(1));
-    let bill = Bill { model: "claude-opus-5-5".into(), usage: stream.usage() };
+    let bill = LedgerEntry { model: "claude-opus-5-5".into(), usage: stream.usage() };
     stream_of(steps(shared, scenario, chunks(&stream.body, size)), bill)
 }
 
 fn made_up(
     shared: &Shared,
     scenario: &Scenario,
-    request: &Request,
+    request: &RecordedRequest,
     body: &Value,
     serial: u64,
 ) -> Reply {
@@ -218,14 +218,14 @@ fn made_up(
         blocks: blocks(scenario, body),
         usage: form.usage(&request.body),
     };
-    let bill = Bill { model, usage: message.usage };
+    let bill = LedgerEntry { model, usage: message.usage };
     if body["stream"] != true {
         let mut reply = Reply::json(200, &form.whole(&message));
         if matches!(scenario.kind, Kind::Hang | Kind::HangAfter(_)) {
-            reply.before.push(Step::Hang);
+            reply.before.push(ReplyStep::Hang);
         }
         if matches!(scenario.kind, Kind::Cut(_)) {
-            reply.before.push(Step::Cut);
+            reply.before.push(ReplyStep::Cut);
         }
         return Reply { bill: Some(bill), ..reply };
     }
@@ -244,9 +244,9 @@ fn made_up(
     }
     let mut reply = stream_of(steps(shared, scenario, events), bill);
     match (&scenario.kind, &mut reply.body) {
-        (Kind::Hang, _) => reply.before.push(Step::Hang),
-        (Kind::HangAfter(_), Body::Steps(steps)) => steps.push(Step::Hang),
-        (Kind::Cut(_), Body::Steps(steps)) => steps.push(Step::Cut),
+        (Kind::Hang, _) => reply.before.push(ReplyStep::Hang),
+        (Kind::HangAfter(_), Body::Steps(steps)) => steps.push(ReplyStep::Hang),
+        (Kind::Cut(_), Body::Steps(steps)) => steps.push(ReplyStep::Cut),
         _ => {}
     }
     reply
@@ -299,7 +299,7 @@ fn tool_name(tool: &Value) -> Option<&str> {
     tool["name"].as_str().or_else(|| tool["function"]["name"].as_str())
 }
 
-fn stream_of(steps: Vec<Step>, bill: Bill) -> Reply {
+fn stream_of(steps: Vec<ReplyStep>, bill: LedgerEntry) -> Reply {
     Reply {
         status: 200,
         headers: vec![
@@ -316,21 +316,21 @@ fn chunks(body: &Bytes, size: usize) -> Vec<Bytes> {
     (0..body.len()).step_by(size).map(|at| body.slice(at..body.len().min(at + size))).collect()
 }
 
-fn steps(shared: &Shared, scenario: &Scenario, chunks: Vec<Bytes>) -> Vec<Step> {
+fn steps(shared: &Shared, scenario: &Scenario, chunks: Vec<Bytes>) -> Vec<ReplyStep> {
     let mut steps = Vec::new();
     for (index, chunk) in chunks.into_iter().enumerate() {
         if let Some(gate) = &scenario.gate {
-            steps.push(Step::Gate(shared.gate(gate)));
+            steps.push(ReplyStep::Gate(shared.gate(gate)));
         }
         if index > 0 && scenario.pace > Duration::ZERO {
-            steps.push(Step::Pause(scenario.pace));
+            steps.push(ReplyStep::Pause(scenario.pace));
         }
-        steps.push(Step::Write(chunk));
+        steps.push(ReplyStep::Write(chunk));
     }
     steps
 }
 
-fn accepts_gzip(request: &Request) -> bool {
+fn accepts_gzip(request: &RecordedRequest) -> bool {
     request.headers_named("accept-encoding").any(|value| value.contains("gzip"))
 }
 
@@ -345,11 +345,11 @@ fn gzipped(mut reply: Reply) -> Reply {
         Body::Steps(steps) => {
             let mut whole = Vec::new();
             for step in steps {
-                if let Step::Write(bytes) = step {
+                if let ReplyStep::Write(bytes) = step {
                     whole.extend_from_slice(&bytes);
                 }
             }
-            Body::Steps(vec![Step::Write(pack(&whole.into()))])
+            Body::Steps(vec![ReplyStep::Write(pack(&whole.into()))])
         }
     };
     reply.with("content-encoding", "gzip").with("vary", "accept-encoding")

@@ -7,13 +7,13 @@
 //! the answer when the request allows it), `gzip!` (compress it in any case), `header=NAME:VALUE`
 //! (send that header, too), `say=TEXT` (the message of a made-up error), `chance=N`
 //! (so many of a thousand requests; the others get a text), `stamp` (each delta tells when it was
-//! written) and `burst=N` (so many events a write), both where the answer is [`super::ready`].
+//! written) and `burst=N` (so many events a write), both where the answer is [`super::prepared_answers`].
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Request;
+use super::RecordedRequest;
 
 /// What kind of answer is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Scenario {
     }
 
     /// The scenario that the request names itself, if any.
-    pub(super) fn named_by(request: &Request) -> Option<Result<Self, String>> {
+    pub(super) fn named_by(request: &RecordedRequest) -> Option<Result<Self, String>> {
         if let Some(header) = request.header("x-scenario") {
             return Some(Self::try_parse(header));
         }
@@ -188,11 +188,11 @@ fn last_user_text(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn asking(content: &Value) -> Request {
+    fn asking(content: &Value) -> RecordedRequest {
         let body = serde_json::json!({"messages": [
             {"role": "user", "content": content}, {"role": "system", "content": "reminder [[hang]]"},
         ]});
-        Request {
+        RecordedRequest {
             method: "POST".into(),
             target: "/v1/messages".into(),
             headers: Vec::new(),

@@ -8,29 +8,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::ready::{Ready, Shelf};
-use super::record::{Ending, Exchange, Request};
-use super::reply::{Bill, Body, Reply, Step};
+use super::prepared_answers::{PreparedAnswer, PreparedAnswers};
+use super::recorded::{RecordedEnd, RecordedExchange, RecordedRequest};
+use super::reply::{Body, LedgerEntry, Reply, ReplyStep};
 use super::routes;
 use super::wire::Connection;
-use super::{Gate, Ledger, Scenario};
+use super::{Scenario, ScriptGate, UsageLedger};
 
 /// What connections and the test share.
 pub(super) struct Shared {
     record: bool,
     serial: AtomicU64,
-    exchanges: Mutex<Vec<Exchange>>,
-    ledger: Mutex<Ledger>,
+    exchanges: Mutex<Vec<RecordedExchange>>,
+    ledger: Mutex<UsageLedger>,
     queued: Mutex<VecDeque<Scenario>>,
     default: Mutex<Scenario>,
-    shelf: Shelf,
-    gates: Mutex<HashMap<String, Arc<Gate>>>,
-    doors: Mutex<Doors>,
+    shelf: PreparedAnswers,
+    gates: Mutex<HashMap<String, Arc<ScriptGate>>>,
+    doors: Mutex<ListenerSettings>,
 }
 
 /// Who is let in, and where.
 #[derive(Default)]
-pub(super) struct Doors {
+pub(super) struct ListenerSettings {
     /// The credentials that are taken; all without it.
     pub(super) takes: Option<Vec<String>>,
     /// Whether anybody gets the list of models.
@@ -50,21 +50,21 @@ impl Shared {
             ledger: Mutex::default(),
             queued: Mutex::default(),
             default: Mutex::new(Scenario::text()),
-            shelf: Shelf::default(),
+            shelf: PreparedAnswers::default(),
             gates: Mutex::default(),
             doors: Mutex::default(),
         }
     }
 
-    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+    pub(super) fn exchanges(&self) -> Vec<RecordedExchange> {
         lock(&self.exchanges).clone()
     }
 
-    pub(super) fn ledger(&self) -> Ledger {
+    pub(super) fn ledger(&self) -> UsageLedger {
         lock(&self.ledger).clone()
     }
 
-    pub(super) fn book(&self, entry: impl FnOnce(&mut Ledger)) {
+    pub(super) fn book(&self, entry: impl FnOnce(&mut UsageLedger)) {
         entry(&mut lock(&self.ledger));
     }
 
@@ -84,12 +84,12 @@ impl Shared {
         *lock(&self.default) = scenario;
     }
 
-    pub(super) fn set_doors(&self, change: impl FnOnce(&mut Doors)) {
+    pub(super) fn set_doors(&self, change: impl FnOnce(&mut ListenerSettings)) {
         change(&mut lock(&self.doors));
     }
 
     /// Whether the request's credential opens this door.
-    pub(super) fn takes(&self, request: &Request) -> bool {
+    pub(super) fn takes(&self, request: &RecordedRequest) -> bool {
         let doors = lock(&self.doors);
         let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
         let credential = request.header("x-api-key").or(bearer).unwrap_or_default();
@@ -98,19 +98,19 @@ impl Shared {
             || doors.takes.as_ref().is_none_or(|takes| takes.iter().any(|one| one == credential))
     }
 
-    pub(super) fn gate(&self, name: &str) -> Arc<Gate> {
+    pub(super) fn gate(&self, name: &str) -> Arc<ScriptGate> {
         let mut gates = lock(&self.gates);
-        Arc::clone(gates.entry(name.to_owned()).or_insert_with(|| Arc::new(Gate::new())))
+        Arc::clone(gates.entry(name.to_owned()).or_insert_with(|| Arc::new(ScriptGate::new())))
     }
 
     /// An answer that needs only to be written.
-    fn ready(&self, request: &Request) -> Option<Arc<Ready>> {
+    fn ready(&self, request: &RecordedRequest) -> Option<Arc<PreparedAnswer>> {
         let may = !self.record && lock(&self.queued).is_empty();
         let make = || routes::answer(self, request, 0);
         if may { self.shelf.find(request, make) } else { None }
     }
 
-    fn begin(&self, request: Request, reply: &Reply) -> Option<usize> {
+    fn begin(&self, request: RecordedRequest, reply: &Reply) -> Option<usize> {
         if let Some(bill) = &reply.bill {
             self.book(|ledger| ledger.row(&bill.model).begun += 1);
         }
@@ -118,12 +118,12 @@ impl Shared {
             return None;
         }
         let mut exchanges = lock(&self.exchanges);
-        exchanges.push(Exchange {
+        exchanges.push(RecordedExchange {
             request,
             status: reply.status,
             headers: reply.headers.clone(),
             sent: Vec::new(),
-            ending: Ending::Open,
+            ending: RecordedEnd::Open,
         });
         Some(exchanges.len() - 1)
     }
@@ -134,8 +134,8 @@ impl Shared {
         }
     }
 
-    fn end(&self, exchange: Option<usize>, ending: Ending, bill: Option<Bill>) {
-        if let (Ending::Complete, Some(bill)) = (ending, bill) {
+    fn end(&self, exchange: Option<usize>, ending: RecordedEnd, bill: Option<LedgerEntry>) {
+        if let (RecordedEnd::Complete, Some(bill)) = (ending, bill) {
             self.book(|ledger| {
                 let row = ledger.row(&bill.model);
                 row.complete += 1;
@@ -175,10 +175,11 @@ async fn converse(connection: &mut Connection, shared: &Shared) -> io::Result<()
         let serial = if side_door { 0 } else { shared.serial.fetch_add(1, Ordering::Relaxed) };
         let mut reply = routes::answer(shared, &request, serial);
         let exchange = if side_door { None } else { shared.begin(request, &reply) };
-        let mut answering = Answering { connection, shared, exchange, bill: reply.bill.take() };
-        let ending = answering.carry_out(reply, head_only).await.unwrap_or(Ending::PeerLeft);
+        let mut answering =
+            AnswerInProgress { connection, shared, exchange, bill: reply.bill.take() };
+        let ending = answering.carry_out(reply, head_only).await.unwrap_or(RecordedEnd::PeerLeft);
         answering.end(ending);
-        if ending != Ending::Complete || close {
+        if ending != RecordedEnd::Complete || close {
             return Ok(());
         }
     }
@@ -187,15 +188,15 @@ async fn converse(connection: &mut Connection, shared: &Shared) -> io::Result<()
 
 /// One answer on its way out. Everything is booked before the bytes that tell of it leave, so
 /// that a test which has seen the end of an answer finds it in the ledger.
-struct Answering<'a> {
+struct AnswerInProgress<'a> {
     connection: &'a mut Connection,
     shared: &'a Shared,
     exchange: Option<usize>,
-    bill: Option<Bill>,
+    bill: Option<LedgerEntry>,
 }
 
-impl Answering<'_> {
-    async fn carry_out(&mut self, reply: Reply, head_only: bool) -> io::Result<Ending> {
+impl AnswerInProgress<'_> {
+    async fn carry_out(&mut self, reply: Reply, head_only: bool) -> io::Result<RecordedEnd> {
         for step in reply.before {
             if let Some(ending) = self.take(step).await? {
                 return Ok(ending);
@@ -205,7 +206,7 @@ impl Answering<'_> {
             Body::Whole(bytes) => {
                 let body = if head_only { &[][..] } else { &bytes };
                 self.shared.note_sent(self.exchange, body);
-                self.end(Ending::Complete);
+                self.end(RecordedEnd::Complete);
                 self.connection.write_whole(reply.status, &reply.headers, &bytes, body).await?;
             }
             Body::Steps(steps) => {
@@ -215,39 +216,39 @@ impl Answering<'_> {
                         return Ok(ending);
                     }
                 }
-                self.end(Ending::Complete);
+                self.end(RecordedEnd::Complete);
                 self.connection.write_chunk(&Bytes::new()).await?;
             }
         }
-        Ok(Ending::Complete)
+        Ok(RecordedEnd::Complete)
     }
 
     /// Does one step; an ending means that it was the last.
-    async fn take(&mut self, step: Step) -> io::Result<Option<Ending>> {
+    async fn take(&mut self, step: ReplyStep) -> io::Result<Option<RecordedEnd>> {
         match step {
-            Step::Write(bytes) => {
+            ReplyStep::Write(bytes) => {
                 self.shared.note_sent(self.exchange, &bytes);
                 self.connection.write_chunk(&bytes).await?;
             }
-            Step::Gate(gate) => {
+            ReplyStep::Gate(gate) => {
                 tokio::select! {
                     biased;
                     () = gate.pass() => {}
-                    () = self.connection.peer_left() => return Ok(Some(Ending::PeerLeft)),
+                    () = self.connection.peer_left() => return Ok(Some(RecordedEnd::PeerLeft)),
                 }
             }
-            Step::Pause(time) => tokio::time::sleep(time).await,
-            Step::Cut => return Ok(Some(Ending::Cut)),
-            Step::Hang => {
+            ReplyStep::Pause(time) => tokio::time::sleep(time).await,
+            ReplyStep::Cut => return Ok(Some(RecordedEnd::Cut)),
+            ReplyStep::Hang => {
                 self.connection.peer_left().await;
-                return Ok(Some(Ending::PeerLeft));
+                return Ok(Some(RecordedEnd::PeerLeft));
             }
         }
         Ok(None)
     }
 
     /// Books the ending, once.
-    fn end(&mut self, ending: Ending) {
+    fn end(&mut self, ending: RecordedEnd) {
         self.shared.end(self.exchange.take(), ending, self.bill.take());
     }
 }

@@ -4,7 +4,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 
-use super::Request;
+use super::RecordedRequest;
 
 /// The access key that is known here.
 pub const ACCESS_KEY: &str = "AKIATESTACCESSKEY000";
@@ -27,7 +27,7 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 /// Fails with what is wrong.
-pub(super) fn check_signature(request: &Request) -> Result<(), String> {
+pub(super) fn check_signature(request: &RecordedRequest) -> Result<(), String> {
     let header = |name: &str| request.header(name).ok_or(format!("no {name}"));
     let value = header("authorization")?;
     let rest = value.strip_prefix("AWS4-HMAC-SHA256 ").ok_or("another algorithm")?;

@@ -1,13 +1,13 @@
 //! AWS's token service, as far as it is asked: `AssumeRole` of one role.
 
 use super::reply::{Body, Reply};
-use super::{ROLE, Request};
+use super::{ROLE, RecordedRequest};
 
 /// The role that may be assumed, by whoever knows the external id.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::123456789012:role/bedrock";
 
 /// The answer to a query-protocol call.
-pub(super) fn answer(request: &Request) -> Reply {
+pub(super) fn answer(request: &RecordedRequest) -> Reply {
     let asked = String::from_utf8_lossy(&request.body).into_owned();
     let role = ROLE_ARN.replace(':', "%3A").replace('/', "%2F");
     let is_known = ["Action=AssumeRole", &format!("RoleArn={role}"), "ExternalId=tenant-7"];

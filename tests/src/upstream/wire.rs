@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::Request;
+use super::RecordedRequest;
 
 /// A connection with a client.
 pub(super) struct Connection {
@@ -24,7 +24,7 @@ impl Connection {
     }
 
     /// The next request; `None` when the client has closed the connection between two.
-    pub(super) async fn read_request(&mut self) -> Result<Option<Request>> {
+    pub(super) async fn read_request(&mut self) -> Result<Option<RecordedRequest>> {
         let Some(first) = self.read_line().await? else { return Ok(None) };
         let mut words = first.split(' ');
         let (Some(method), Some(target)) = (words.next(), words.next()) else {
@@ -40,7 +40,7 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| bad("header line"))?;
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut request = Request { method, target, headers, body: Bytes::new() };
+        let mut request = RecordedRequest { method, target, headers, body: Bytes::new() };
         if request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue")) {
             self.writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
@@ -57,7 +57,7 @@ impl Connection {
         Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
-    async fn read_body(&mut self, request: &Request) -> Result<Bytes> {
+    async fn read_body(&mut self, request: &RecordedRequest) -> Result<Bytes> {
         if request.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
             return self.read_chunks().await;
         }

@@ -4,22 +4,22 @@
 mod ledger;
 mod report;
 
-use super::Desk;
-use super::names::ACCOUNT;
-use super::usage::Query;
-use crate::Fail;
-use crate::say::say;
+use super::CliContext;
+use super::resource_names::ACCOUNT;
+use super::usage::QueryString;
+use crate::CliError;
+use crate::output::print_line;
 use baton_domain::money::PicoUsd;
-use baton_domain::reconcile::{Difference, Figure, Tolerance, compare};
+use baton_domain::reconcile::{Difference, Tolerance, UsageFigure, compare};
 use clap::Args;
-use ledger::Ledger;
-use report::Report;
+use ledger::LedgerReader;
+use report::ProviderReport;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Which report is to be compared.
 #[derive(Args)]
-pub struct Reconcile {
+pub struct ReconcileArgs {
     /// The report: a token or cost file of the Anthropic Console (CSV), or an answer of its Usage
     /// and Cost API (JSON); several of one kind are taken as one
     #[arg(long, required = true)]
@@ -44,40 +44,45 @@ const COLUMNS: [(&str, &str); 6] = [
     ("difference", "/difference"),
 ];
 
-pub(super) async fn reconcile(desk: &Desk, what: Reconcile) -> Result<(), Fail> {
+pub(super) async fn reconcile(desk: &CliContext, what: ReconcileArgs) -> Result<(), CliError> {
     let tolerance = Tolerance::of_percent(&what.tolerance).ok_or_else(|| {
-        Fail::Usage("--tolerance is a percentage such as 0.5, with four places at most".to_owned())
+        CliError::Usage(
+            "--tolerance is a percentage such as 0.5, with four places at most".to_owned(),
+        )
     })?;
-    let report = Report::read(&what.file)?;
+    let report = ProviderReport::read(&what.file)?;
     let Some((first, last)) = report.book.days() else {
-        return Err(Fail::Failed("the report has no figures".to_owned()));
+        return Err(CliError::Failed("the report has no figures".to_owned()));
     };
-    let query = Query::default()
+    let query = QueryString::default()
         .and("format", Some("jsonl".to_owned()))
         .and("from", Some(first.to_owned()))
         .and("to", Some(last.to_owned()))
         .and_id(desk, ("account_id", ACCOUNT), what.account)
         .await?;
-    let mut ledger = Ledger::of(&what.provider);
+    let mut ledger = LedgerReader::for_provider(&what.provider);
     desk.admin.download(&["usage", "export"], &query.pairs(), &mut ledger).await?;
-    let ours = ledger.book()?;
+    let ours = ledger.into_statement()?;
     let differences = compare(&ours, &report.book, report.stated, tolerance);
     let rows: Vec<Value> = differences.iter().map(row).collect();
     let answer = json!({ "data": rows });
     if differences.is_empty() {
-        desk.screen.show(&answer, || say(format!("nothing differs between {first} and {last}")));
+        desk.screen
+            .show(&answer, || print_line(format!("nothing differs between {first} and {last}")));
         return Ok(());
     }
     desk.screen.rows(&answer, &COLUMNS);
     match differences.len() {
-        1 => Err(Fail::Failed(format!("one figure differs between {first} and {last}"))),
-        count => Err(Fail::Failed(format!("{count} figures differ between {first} and {last}"))),
+        1 => Err(CliError::Failed(format!("one figure differs between {first} and {last}"))),
+        count => {
+            Err(CliError::Failed(format!("{count} figures differ between {first} and {last}")))
+        }
     }
 }
 
 fn row(one: &Difference) -> Value {
     let figure = |value: i128| match one.figure {
-        Figure::Cost => PicoUsd::new(value).to_string(),
+        UsageFigure::Cost => PicoUsd::new(value).to_string(),
         _ => value.to_string(),
     };
     json!({

@@ -3,38 +3,38 @@
 //! The forms: platform.claude.com/docs, "Get Messages Usage Report" and "Get Cost Report"
 //! (2026-11), and the heads of the files as the Console has written them since 2026-03.
 
-use crate::Fail;
-use baton_domain::money::{NotMoney, PicoUsd};
-use baton_domain::reconcile::{Book, Entry, Stated};
-use baton_domain::usage::Tokens;
+use crate::CliError;
+use baton_domain::money::{ParseMoneyError, PicoUsd};
+use baton_domain::reconcile::{StatedFigures, UsageEntry, UsageStatement};
+use baton_domain::usage::TokenCounts;
 use csv::StringRecord;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// What a provider says was used.
 #[derive(Default)]
-pub(super) struct Report {
-    pub(super) book: Book,
-    pub(super) stated: Stated,
+pub(super) struct ProviderReport {
+    pub(super) book: UsageStatement,
+    pub(super) stated: StatedFigures,
 }
 
 /// An answer of the Usage or of the Cost API.
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<Bucket>,
+struct ReportResponse {
+    data: Vec<ReportBucket>,
     #[serde(default)]
     has_more: bool,
 }
 
 #[derive(Deserialize)]
-struct Bucket {
+struct ReportBucket {
     starting_at: String,
-    results: Vec<Row>,
+    results: Vec<ReportRow>,
 }
 
 /// A row of either; which one it is shows in `amount`.
 #[derive(Deserialize)]
-struct Row {
+struct ReportRow {
     model: Option<String>,
     /// In cents.
     amount: Option<String>,
@@ -42,12 +42,12 @@ struct Row {
     uncached_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
-    cache_creation: Option<Written>,
-    server_tool_use: Option<Tools>,
+    cache_creation: Option<CacheCreationTokens>,
+    server_tool_use: Option<ServerToolCounts>,
 }
 
 #[derive(Deserialize, Default)]
-struct Written {
+struct CacheCreationTokens {
     #[serde(default)]
     ephemeral_5m_input_tokens: u64,
     #[serde(default)]
@@ -55,22 +55,22 @@ struct Written {
 }
 
 #[derive(Deserialize, Default)]
-struct Tools {
+struct ServerToolCounts {
     #[serde(default)]
     web_search_requests: u64,
 }
 
-impl Report {
+impl ProviderReport {
     /// All of these files as one report.
-    pub(super) fn read(files: &[PathBuf]) -> Result<Self, Fail> {
+    pub(super) fn read(files: &[PathBuf]) -> Result<Self, CliError> {
         let mut whole = Self::default();
         for file in files {
-            let failed = |why: String| Fail::Failed(format!("{}: {why}", file.display()));
+            let failed = |why: String| CliError::Failed(format!("{}: {why}", file.display()));
             let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
             let before = whole.stated;
-            whole.stated = Stated::default();
+            whole.stated = StatedFigures::default();
             whole.add(&text, file).map_err(failed)?;
-            if before != Stated::default() && before != whole.stated {
+            if before != StatedFigures::default() && before != whole.stated {
                 return Err(failed("it is of another kind than the file before".to_owned()));
             }
         }
@@ -89,23 +89,23 @@ impl Report {
         if !is_cost && !names.contains(&"usage_input_tokens_no_cache") {
             return Err("it is neither a token nor a cost file of the Anthropic Console".to_owned());
         }
-        self.stated = Stated { tokens: !is_cost, cost: is_cost };
+        self.stated = StatedFigures { tokens: !is_cost, cost: is_cost };
         for (number, row) in (2..).zip(reader.records()) {
             let row = row.map_err(|error| error.to_string())?;
-            let cells = Cells { names: &names, row: &row };
-            let entry = if is_cost { cells.cost() } else { cells.tokens() };
+            let cells = CsvRow { names: &names, row: &row };
+            let entry = if is_cost { cells.cost() } else { cells.to_token_entry() };
             let entry = entry.map_err(|why| format!("line {number}: {why}"))?;
-            let model = cells.first_of(&["model", "model_version"]);
-            self.book.add(day(cells.first_of(&["usage_date_utc"]))?, model, &entry);
+            let model = cells.first_column(&["model", "model_version"]);
+            self.book.add_entry(day(cells.first_column(&["usage_date_utc"]))?, model, &entry);
         }
         Ok(())
     }
 
     fn add_json(&mut self, text: &str, file: &Path) -> Result<(), String> {
-        let answer: Answer = serde_json::from_str(text)
+        let answer: ReportResponse = serde_json::from_str(text)
             .map_err(|error| format!("it is no answer of the Usage or Cost API: {error}"))?;
         if answer.has_more {
-            crate::say::remark(format!(
+            crate::output::remark(format!(
                 "{} is one page of several (`has_more`); name the others with --file, too",
                 file.display()
             ));
@@ -116,22 +116,22 @@ impl Report {
                 self.stated.tokens |= !is_cost;
                 self.stated.cost |= is_cost;
                 let model = row.model.as_deref().unwrap_or_default();
-                self.book.add(day(&bucket.starting_at)?, model, &row.entry()?);
+                self.book.add_entry(day(&bucket.starting_at)?, model, &row.entry()?);
             }
         }
         Ok(())
     }
 }
 
-impl Row {
-    fn entry(&self) -> Result<Entry, String> {
+impl ReportRow {
+    fn entry(&self) -> Result<UsageEntry, String> {
         if let Some(currency) = self.currency.as_deref().filter(|currency| *currency != "USD") {
             return Err(format!("it is in {currency}, not in USD"));
         }
         let cents = self.amount.as_deref().map_or(Ok(PicoUsd::ZERO), money)?;
         let written = self.cache_creation.as_ref();
-        Ok(Entry {
-            tokens: Tokens {
+        Ok(UsageEntry {
+            tokens: TokenCounts {
                 input: self.uncached_input_tokens.unwrap_or_default(),
                 output: self.output_tokens.unwrap_or_default(),
                 cache_read: self.cache_read_input_tokens.unwrap_or_default(),
@@ -145,28 +145,28 @@ impl Row {
 }
 
 /// A line of a file, by the names of its columns.
-struct Cells<'a> {
+struct CsvRow<'a> {
     names: &'a [&'a str],
     row: &'a StringRecord,
 }
 
-impl Cells<'_> {
+impl CsvRow<'_> {
     /// The first of these columns that is there; nothing if none is.
-    fn first_of(&self, wanted: &[&str]) -> &str {
+    fn first_column(&self, wanted: &[&str]) -> &str {
         let place = self.names.iter().position(|name| wanted.contains(name));
         place.and_then(|place| self.row.get(place)).unwrap_or_default().trim()
     }
 
     fn count(&self, name: &str) -> Result<u64, String> {
-        match self.first_of(&[name]) {
+        match self.first_column(&[name]) {
             "" => Ok(0),
             digits => digits.parse().map_err(|_| format!("`{name}` is no count: {digits}")),
         }
     }
 
-    fn tokens(&self) -> Result<Entry, String> {
-        Ok(Entry {
-            tokens: Tokens {
+    fn to_token_entry(&self) -> Result<UsageEntry, String> {
+        Ok(UsageEntry {
+            tokens: TokenCounts {
                 input: self.count("usage_input_tokens_no_cache")?,
                 output: self.count("usage_output_tokens")?,
                 cache_read: self.count("usage_input_tokens_cache_read")?,
@@ -179,10 +179,10 @@ impl Cells<'_> {
     }
 
     /// The list price where the file tells it, since that is what Baton counts.
-    fn cost(&self) -> Result<Entry, String> {
-        let list = self.first_of(&["list_price_usd"]);
-        let amount = if list.is_empty() { self.first_of(&["cost_usd"]) } else { list };
-        Ok(Entry { cost: money(amount)?, ..Entry::default() })
+    fn cost(&self) -> Result<UsageEntry, String> {
+        let list = self.first_column(&["list_price_usd"]);
+        let amount = if list.is_empty() { self.first_column(&["cost_usd"]) } else { list };
+        Ok(UsageEntry { cost: money(amount)?, ..UsageEntry::default() })
     }
 }
 
@@ -199,5 +199,5 @@ fn day(text: &str) -> Result<&str, String> {
 fn money(text: &str) -> Result<PicoUsd, String> {
     let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 13));
     let amount = text.get(..end).unwrap_or(text);
-    amount.parse().map_err(|error: NotMoney| format!("`{text}` is no amount: {error}"))
+    amount.parse().map_err(|error: ParseMoneyError| format!("`{text}` is no amount: {error}"))
 }

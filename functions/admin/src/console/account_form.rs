@@ -1,74 +1,89 @@
 //! The form fields of an account, and of each kind of credential.
 
 use super::accounts::HERE;
-use super::block::Block;
-use super::form::{Form, Kind, Spec, Typed, created};
-use super::guest::Guest;
-use super::lookup::Names;
-use super::show::said;
-use super::thing::{self, Tried};
+use super::formatting::field_text;
+use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
+use super::name_lookup::NameLookup;
+use super::page_blocks::PageBlock;
+use super::page_request::PageRequest;
+use super::resource_pages::{self, RejectedInput};
 use serde_json::{Value, json};
 
 /// The fields of an account other than its credential.
-pub(super) fn specs(groups: &Names) -> Vec<Spec> {
+pub(super) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
     vec![
-        Spec::new("name", "Name", "", Kind::Text),
-        Spec::new("provider", "Provider", "", Kind::Choice(providers())),
-        Spec::new(
+        FieldSpec::new("name", "Name", "", FieldKind::Text),
+        FieldSpec::new("provider", "Provider", "", FieldKind::Choice(provider_choices())),
+        FieldSpec::new(
             "base_url",
             "Base URL",
             "Address of the upstream. Empty uses the provider's own.",
-            Kind::Text,
+            FieldKind::Text,
         ),
-        Spec::new(
+        FieldSpec::new(
             "groups",
             "Groups",
             "If none is selected, the default group is used.",
-            Kind::Many(groups.some()),
+            FieldKind::MultipleChoice(groups.choices_only()),
         ),
-        Spec::new("enabled", "On", "An account that is off gets no requests.", Kind::Flag),
-        Spec::new(
+        FieldSpec::new(
+            "enabled",
+            "On",
+            "An account that is off gets no requests.",
+            FieldKind::Flag,
+        ),
+        FieldSpec::new(
             "priority",
             "Priority",
             "Smaller numbers are used first. Default: 100.",
-            Kind::Number,
+            FieldKind::Number,
         ),
-        Spec::new(
+        FieldSpec::new(
             "weight",
             "Weight",
             "Share of requests among accounts with the same priority.",
-            Kind::Number,
+            FieldKind::Number,
         ),
-        Spec::new("max_concurrency", "Concurrent requests", "Empty means no limit.", Kind::Count),
-        Spec::new(
+        FieldSpec::new(
+            "max_concurrency",
+            "Concurrent requests",
+            "Empty means no limit.",
+            FieldKind::Count,
+        ),
+        FieldSpec::new(
             "models",
             "Served models",
             "One per line, * for any characters. Empty means all models.",
-            Kind::Lines,
+            FieldKind::Lines,
         ),
-        Spec::new("model_map", "Model mapping", "One per line: requested = served.", Kind::Pairs),
-        Spec::new(
+        FieldSpec::new(
+            "model_map",
+            "Model mapping",
+            "One per line: requested = served.",
+            FieldKind::Pairs,
+        ),
+        FieldSpec::new(
             "speaks_responses",
             "Supports the Responses API",
             "Only for OpenAI-compatible upstreams.",
-            Kind::Flag,
+            FieldKind::Flag,
         ),
-        Spec::new(
+        FieldSpec::new(
             "cache_domain",
             "Cache domain",
             "The same name for all accounts that share a prompt cache, such as those of one workspace.",
-            Kind::Maybe,
+            FieldKind::OptionalText,
         ),
-        Spec::new(
+        FieldSpec::new(
             "proxy_url",
             "Proxy",
             "A URL with http, https, socks5 or socks5h. All requests to this account use it.",
-            Kind::Maybe,
+            FieldKind::OptionalText,
         ),
     ]
 }
 
-fn providers() -> Vec<(String, String)> {
+fn provider_choices() -> Vec<(String, String)> {
     [
         ("anthropic", "Anthropic"),
         ("openai_compatible", "OpenAI-compatible"),
@@ -80,14 +95,14 @@ fn providers() -> Vec<(String, String)> {
 
 /// A kind of credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Credential {
+pub(super) enum CredentialChoice {
     ApiKey,
     Oauth2,
     WorkloadIdentity,
     Aws,
 }
 
-impl Credential {
+impl CredentialChoice {
     pub(super) const ALL: [Self; 4] =
         [Self::ApiKey, Self::Oauth2, Self::WorkloadIdentity, Self::Aws];
 
@@ -111,78 +126,99 @@ impl Credential {
     }
 
     /// The kind of credential in a submitted form; an API key by default.
-    fn of(typed: &Typed) -> Self {
+    fn from_form(typed: &FormValues) -> Self {
         let named = |kind: &Self| kind.name() == typed.get("credential.type");
         Self::ALL.into_iter().find(named).unwrap_or(Self::ApiKey)
     }
 
     /// Whether the submitted form has this kind of credential.
-    pub(super) fn is_of(self, typed: &Typed) -> bool {
-        Self::of(typed) == self
+    pub(super) fn is_chosen_in(self, typed: &FormValues) -> bool {
+        Self::from_form(typed) == self
     }
 
-    fn specs(self) -> Vec<Spec> {
+    #[expect(clippy::too_many_lines, reason = "a table of fields")]
+    fn credential_fields(self) -> Vec<FieldSpec> {
         match self {
             Self::ApiKey => vec![
-                Spec::new(
+                FieldSpec::new(
                     "credential.value",
                     "API key",
                     "Stored encrypted and never shown again.",
-                    Kind::Secret,
+                    FieldKind::Secret,
                 ),
-                Spec::new(
+                FieldSpec::new(
                     "credential.header",
                     "Header",
                     "",
-                    Kind::Choice(vec![
+                    FieldKind::Choice(vec![
                         ("x-api-key".into(), "x-api-key".into()),
                         ("authorization".into(), "authorization (bearer)".into()),
                     ]),
                 ),
             ],
             Self::Oauth2 => vec![
-                Spec::new("credential.token_url", "Token endpoint", "", Kind::Text),
-                Spec::new("credential.client_id", "Client id", "", Kind::Text),
-                Spec::new("credential.client_secret", "Client secret", "", Kind::Secret),
-                Spec::new(
+                FieldSpec::new("credential.token_url", "Token endpoint", "", FieldKind::Text),
+                FieldSpec::new("credential.client_id", "Client id", "", FieldKind::Text),
+                FieldSpec::new("credential.client_secret", "Client secret", "", FieldKind::Secret),
+                FieldSpec::new(
                     "credential.refresh_token",
                     "Refresh token",
                     "Empty uses the client credentials grant.",
-                    Kind::Secret,
+                    FieldKind::Secret,
                 ),
-                Spec::new("credential.scope", "Scope", "", Kind::Maybe),
+                FieldSpec::new("credential.scope", "Scope", "", FieldKind::OptionalText),
             ],
             Self::WorkloadIdentity => vec![
-                Spec::new("credential.federation_rule_id", "Federation rule", "", Kind::Text),
-                Spec::new("credential.organization_id", "Organization", "", Kind::Text),
-                Spec::new("credential.service_account_id", "Service account", "", Kind::Text),
-                Spec::new("credential.workspace_id", "Workspace", "", Kind::Maybe),
-                Spec::new(
+                FieldSpec::new(
+                    "credential.federation_rule_id",
+                    "Federation rule",
+                    "",
+                    FieldKind::Text,
+                ),
+                FieldSpec::new("credential.organization_id", "Organization", "", FieldKind::Text),
+                FieldSpec::new(
+                    "credential.service_account_id",
+                    "Service account",
+                    "",
+                    FieldKind::Text,
+                ),
+                FieldSpec::new("credential.workspace_id", "Workspace", "", FieldKind::OptionalText),
+                FieldSpec::new(
                     "credential.identity_token_file",
                     "Token file",
                     "Empty gets the token from AWS STS.",
-                    Kind::Maybe,
+                    FieldKind::OptionalText,
                 ),
-                Spec::new("credential.audience", "Audience", "", Kind::Maybe),
+                FieldSpec::new("credential.audience", "Audience", "", FieldKind::OptionalText),
             ],
             Self::Aws => vec![
-                Spec::new("credential.region", "Region", "Such as us-east-1.", Kind::Text),
-                Spec::new(
+                FieldSpec::new(
+                    "credential.region",
+                    "Region",
+                    "Such as us-east-1.",
+                    FieldKind::Text,
+                ),
+                FieldSpec::new(
                     "credential.role_arn",
                     "Role",
                     "Empty uses Baton's own role.",
-                    Kind::Maybe,
+                    FieldKind::OptionalText,
                 ),
-                Spec::new("credential.external_id", "External id", "", Kind::Maybe),
+                FieldSpec::new(
+                    "credential.external_id",
+                    "External id",
+                    "",
+                    FieldKind::OptionalText,
+                ),
             ],
         }
     }
 }
 
 /// Converts the credential in a submitted form to JSON for the API.
-pub(super) fn read_credential(typed: &Typed) -> Value {
-    let kind = Credential::of(typed);
-    let mut credential = created(&kind.specs(), typed)["credential"].take();
+pub(super) fn read_credential(typed: &FormValues) -> Value {
+    let kind = CredentialChoice::from_form(typed);
+    let mut credential = collect_new_values(&kind.credential_fields(), typed)["credential"].take();
     if !credential.is_object() {
         credential = json!({});
     }
@@ -192,35 +228,39 @@ pub(super) fn read_credential(typed: &Typed) -> Value {
 
 /// The form that replaces the credential of an account.
 pub(super) fn credential_form(
-    kind: Credential,
+    kind: CredentialChoice,
     action: &str,
     view: &Value,
-    tried: Option<&Tried>,
-) -> Form {
-    Form::post(format!("replace-{}", kind.name()), action, "Replace")
+    tried: Option<&RejectedInput>,
+) -> HtmlForm {
+    HtmlForm::post(format!("replace-{}", kind.name()), action, "Replace")
         .hidden("credential.type", kind.name())
-        .hidden("version", said(&view["version"]))
-        .fields(thing::fields(&kind.specs(), &Value::Null, tried))
-        .error(thing::error(&kind.specs(), tried))
+        .hidden("version", field_text(&view["version"]))
+        .fields(resource_pages::fields(&kind.credential_fields(), &Value::Null, tried))
+        .error(resource_pages::rejection_text(&kind.credential_fields(), tried))
 }
 
 /// The page of a new account with a form for each kind of credential. The first form is open.
-pub(super) fn new_blocks(guest: &Guest, groups: &Names, tried: Option<&Tried>) -> Vec<Block> {
+pub(super) fn new_blocks(
+    guest: &PageRequest,
+    groups: &NameLookup,
+    tried: Option<&RejectedInput>,
+) -> Vec<PageBlock> {
     let start = json!({ "enabled": true, "provider": "anthropic" });
-    let form = |kind: Credential| {
-        let tried = tried.filter(|tried| kind.is_of(&tried.typed));
-        let mut specs = specs(groups);
+    let form = |kind: CredentialChoice| {
+        let tried = tried.filter(|tried| kind.is_chosen_in(&tried.typed));
+        let mut specs = account_fields(groups);
         let rest = specs.split_off(3);
-        specs.extend(kind.specs());
+        specs.extend(kind.credential_fields());
         specs.extend(rest);
-        let form = thing::create_form(guest, HERE, "Add account", (&specs, &start), tried);
-        Form { id: format!("create-{}", kind.name()), ..form }
+        let form = resource_pages::create_form(guest, HERE, "Add account", (&specs, &start), tried);
+        HtmlForm { id: format!("create-{}", kind.name()), ..form }
             .hidden("credential.type", kind.name())
     };
-    let mut blocks = vec![Block::Form(form(Credential::ApiKey))];
-    for kind in Credential::ALL.into_iter().skip(1) {
+    let mut blocks = vec![PageBlock::Form(form(CredentialChoice::ApiKey))];
+    for kind in CredentialChoice::ALL.into_iter().skip(1) {
         let title = format!("Use another credential: {}", kind.title());
-        blocks.push(Block::Fold(format!("new-{}", kind.name()), title, form(kind)));
+        blocks.push(PageBlock::Fold(format!("new-{}", kind.name()), title, form(kind)));
     }
     blocks
 }

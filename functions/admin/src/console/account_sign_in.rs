@@ -1,16 +1,16 @@
 //! Browser sign-ins of accounts: the form that starts one, the page with the address to open, and
 //! the form that takes the code. The API exchanges the code.
 
-use super::Desk;
-use super::account_form::specs as account_specs;
-use super::accounts::{self, HERE, Told, new_page};
-use super::ask::{Outcome, Trouble};
-use super::block::{Block, Link, Piece, Tone};
-use super::form::{Form, Kind, Spec, Typed, created};
-use super::guest::{Guest, Id, see};
-use super::lookup::Names;
-use super::show::{cut, moment, said};
-use super::thing::{self, Tried};
+use super::ConsoleState;
+use super::account_form::account_fields as account_specs;
+use super::accounts::{self, AccountPageResult, HERE, new_page};
+use super::api_call::{ConsoleApiError, ConsoleResult};
+use super::formatting::{field_text, format_time, truncate_text};
+use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
+use super::name_lookup::NameLookup;
+use super::page_blocks::{CellPart, Link, PageBlock, Tone};
+use super::page_request::{PageRequest, PathId, redirect_to};
+use super::resource_pages::{self, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::Response;
@@ -22,153 +22,166 @@ const START: &str = "/api/v1/oauth/start";
 const FINISH: &str = "/api/v1/oauth/finish";
 const TITLE: &str = "Sign an account in";
 
-pub(super) fn routes() -> Router<Desk> {
+pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
         .route("/accounts/sign-in", post(start_new))
-        .route("/accounts/sign-in/finish", post(finish))
-        .route("/accounts/{id}/sign-in", post(start_again))
+        .route("/accounts/sign-in/finish", post(finish_sign_in))
+        .route("/accounts/{id}/sign-in", post(start_for_account))
 }
 
 /// The fields of the sign-in: endpoints, client and redirect URI.
-fn specs() -> Vec<Spec> {
+fn sign_in_fields() -> Vec<FieldSpec> {
     let ways = [("client_secret_post", "body"), ("client_secret_basic", "header (Basic)")];
     let ways = ways.map(|(value, name)| (value.to_owned(), name.to_owned()));
     vec![
-        Spec::new(
+        FieldSpec::new(
             "authorization_url",
             "Authorization endpoint",
             "The page where you sign in.",
-            Kind::Text,
+            FieldKind::Text,
         ),
-        Spec::new("token_url", "Token endpoint", "", Kind::Text),
-        Spec::new("client_id", "Client id", "", Kind::Text),
-        Spec::new("client_secret", "Client secret", "Empty for a public client.", Kind::Secret),
-        Spec::new(
+        FieldSpec::new("token_url", "Token endpoint", "", FieldKind::Text),
+        FieldSpec::new("client_id", "Client id", "", FieldKind::Text),
+        FieldSpec::new(
+            "client_secret",
+            "Client secret",
+            "Empty for a public client.",
+            FieldKind::Secret,
+        ),
+        FieldSpec::new(
             "token_endpoint_auth_method",
             "Client secret is sent in",
             "",
-            Kind::Choice(ways.to_vec()),
+            FieldKind::Choice(ways.to_vec()),
         ),
-        Spec::new("scope", "Scope", "", Kind::Maybe),
-        Spec::new(
+        FieldSpec::new("scope", "Scope", "", FieldKind::OptionalText),
+        FieldSpec::new(
             "redirect_uri",
             "Redirect URI",
             "As registered with the provider. No server has to listen there.",
-            Kind::Text,
+            FieldKind::Text,
         ),
     ]
 }
 
 /// The collapsed form for a new account with a sign-in.
-pub(super) fn new_fold(groups: &Names, tried: Option<&Tried>) -> Block {
+pub(super) fn new_account_block(groups: &NameLookup, tried: Option<&RejectedInput>) -> PageBlock {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let mut all = account_specs(groups);
     let rest = all.split_off(3);
-    all.extend(specs());
+    all.extend(sign_in_fields());
     all.extend(rest);
-    let form = Form::post("create-sign_in", format!("{HERE}/sign-in"), "Start the sign-in")
-        .fields(thing::fields(&all, &start, tried))
-        .error(thing::error(&all, tried));
+    let form = HtmlForm::post("create-sign_in", format!("{HERE}/sign-in"), "Start the sign-in")
+        .fields(resource_pages::fields(&all, &start, tried))
+        .error(resource_pages::rejection_text(&all, tried));
     let title = "Use another credential: sign in with a browser";
-    Block::Fold("new-sign_in".into(), title.into(), form)
+    PageBlock::Fold("new-sign_in".into(), title.into(), form)
 }
 
 /// The collapsed form that signs an existing account in.
-pub(super) fn again_fold(id: &str, tried: Option<&Tried>) -> Block {
-    let form = Form::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Start the sign-in")
-        .fields(thing::fields(&specs(), &Value::Null, tried))
-        .error(thing::error(&specs(), tried));
+pub(super) fn renew_account_block(id: &str, tried: Option<&RejectedInput>) -> PageBlock {
+    let form =
+        HtmlForm::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Start the sign-in")
+            .fields(resource_pages::fields(&sign_in_fields(), &Value::Null, tried))
+            .error(resource_pages::rejection_text(&sign_in_fields(), tried));
     let title = "Replace the credential: sign in with a browser";
-    Block::Fold("credential-sign_in".into(), title.into(), form)
+    PageBlock::Fold("credential-sign_in".into(), title.into(), form)
 }
 
-async fn start_new(guest: Guest, body: Bytes) -> Outcome {
-    guest.admins_only()?;
-    let typed = Typed::parse(&body);
-    let groups = Names::of(&guest, "groups").await?;
-    let mut body = created(&specs(), &typed);
-    body["account"] = created(&account_specs(&groups), &typed);
-    match guest.ask(Method::POST, START).body(body).send().await {
-        Ok(begun) => Ok(show_way(&guest, &begun, "")),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
+async fn start_new(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    guest.require_admin()?;
+    let typed = FormValues::parse(&body);
+    let groups = NameLookup::load(&guest, "groups").await?;
+    let mut body = collect_new_values(&sign_in_fields(), &typed);
+    body["account"] = collect_new_values(&account_specs(&groups), &typed);
+    match guest.call(Method::POST, START).body(body).send().await {
+        Ok(begun) => Ok(show_sign_in_link(&guest, &begun, "")),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
             let blocks = new_page(&guest, &groups, (None, Some(&tried)));
-            Ok(guest.show_refused("New account", blocks, &tried.why))
+            Ok(guest.render_rejected_page("New account", blocks, &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn start_again(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    guest.admins_only()?;
-    let typed = Typed::parse(&body);
-    let mut body = created(&specs(), &typed);
+async fn start_for_account(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    guest.require_admin()?;
+    let typed = FormValues::parse(&body);
+    let mut body = collect_new_values(&sign_in_fields(), &typed);
     body["account_id"] = json!(id);
-    match guest.ask(Method::POST, START).body(body).send().await {
-        Ok(begun) => Ok(show_way(&guest, &begun, &id)),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why: why.clone() };
-            let told = Told { sign_in: Some(tried), ..Told::default() };
-            let (title, blocks) = accounts::page(&guest, &id, &told).await?;
-            Ok(guest.show_refused(&title, blocks, &why))
+    match guest.call(Method::POST, START).body(body).send().await {
+        Ok(begun) => Ok(show_sign_in_link(&guest, &begun, &id)),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why: why.clone() };
+            let told = AccountPageResult { sign_in: Some(tried), ..AccountPageResult::default() };
+            let (title, blocks) = accounts::account_page(&guest, &id, &told).await?;
+            Ok(guest.render_rejected_page(&title, blocks, &why))
         }
         Err(why) => Err(why),
     }
 }
 
 /// The page with the address to open and the form for the code.
-fn show_way(guest: &Guest, begun: &Value, account: &str) -> Response {
-    let url = said(&begun["authorize_url"]);
-    let until = moment(&said(&begun["expires_at"]));
+fn show_sign_in_link(guest: &PageRequest, begun: &Value, account: &str) -> Response {
+    let url = field_text(&begun["authorize_url"]);
+    let until = format_time(&field_text(&begun["expires_at"]));
     let says = format!(
         "Open the sign-in page and grant access. The browser then goes to the redirect URI: copy \
          that address, or the code on the page, and paste it here before {until} UTC. If the page \
          does not load, copy the address from the browser's address bar."
     );
     let blocks = vec![
-        Block::Text(says),
-        Block::Row(vec![Piece::Away(Link::new(url.clone(), "Open the sign-in page"))]),
-        Block::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
-        Block::Form(finish_form(guest, (&said(&begun["state"]), account), None)),
+        PageBlock::Text(says),
+        PageBlock::Row(vec![CellPart::ExternalLink(Link::new(
+            url.clone(),
+            "Open the sign-in page",
+        ))]),
+        PageBlock::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
+        PageBlock::Form(finish_form(guest, (&field_text(&begun["state"]), account), None)),
     ];
-    guest.show(TITLE, blocks)
+    guest.render_page(TITLE, blocks)
 }
 
-fn finish_form(guest: &Guest, (state, account): (&str, &str), error: Option<String>) -> Form {
-    let code = Spec::new("code", "Code, or the whole address", "", Kind::Secret);
-    Form::post("finish", format!("{HERE}/sign-in/finish"), "Finish the sign-in")
+fn finish_form(
+    guest: &PageRequest,
+    (state, account): (&str, &str),
+    error: Option<String>,
+) -> HtmlForm {
+    let code = FieldSpec::new("code", "Code, or the whole address", "", FieldKind::Secret);
+    HtmlForm::post("finish", format!("{HERE}/sign-in/finish"), "Finish the sign-in")
         .hidden("state", state)
         .hidden("account", account)
-        .hidden("once", guest.once())
+        .hidden("once", guest.new_idempotency_key())
         .fields(vec![code.field(&Value::Null)])
         .error(error)
         .main()
 }
 
-async fn finish(guest: Guest, body: Bytes) -> Outcome {
-    guest.admins_only()?;
-    let typed = Typed::parse(&body);
+async fn finish_sign_in(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    guest.require_admin()?;
+    let typed = FormValues::parse(&body);
     let (state, account) = (typed.get("state"), typed.get("account"));
-    let code = match code_in(typed.get("code"), state) {
+    let code = match extract_code(typed.get("code"), state) {
         Ok(code) => code,
         Err(why) => {
-            let why = Trouble::new(StatusCode::BAD_REQUEST, &why);
+            let why = ConsoleApiError::new(StatusCode::BAD_REQUEST, &why);
             let form = finish_form(&guest, (state, account), Some(why.sentence()));
-            return Ok(guest.show_refused(TITLE, vec![Block::Form(form)], &why));
+            return Ok(guest.render_rejected_page(TITLE, vec![PageBlock::Form(form)], &why));
         }
     };
-    let asked = guest.ask(Method::POST, FINISH).body(json!({ "state": state, "code": code }));
-    match asked.once(typed.get("once")).send().await {
-        Ok(view) => see(&format!("{HERE}/{}?done=signed_in", said(&view["id"]))),
-        Err(why) if why.is_of_form() => {
+    let asked = guest.call(Method::POST, FINISH).body(json!({ "state": state, "code": code }));
+    match asked.with_idempotency_key(typed.get("once")).send().await {
+        Ok(view) => redirect_to(&format!("{HERE}/{}?done=signed_in", field_text(&view["id"]))),
+        Err(why) if why.is_form_error() => {
             let page = if account.is_empty() { "new" } else { account };
             let again = Link::new(format!("{HERE}/{page}"), "Start again");
             let says = "A sign-in can be finished once, and within ten minutes.";
             let blocks = vec![
-                Block::Notice(Tone::Bad, why.sentence()),
-                Block::Empty(says.into(), Some(again)),
+                PageBlock::Notice(Tone::Bad, why.sentence()),
+                PageBlock::Empty(says.into(), Some(again)),
             ];
-            Ok(guest.show_refused(TITLE, blocks, &why))
+            Ok(guest.render_rejected_page(TITLE, blocks, &why))
         }
         Err(why) => Err(why),
     }
@@ -176,7 +189,7 @@ async fn finish(guest: Guest, body: Bytes) -> Outcome {
 
 /// Finds the code in the text of a form: the code itself, or the redirect address with `code` and
 /// `state` in its query (RFC 6749 §4.1.2).
-fn code_in(said: &str, state: &str) -> Result<String, String> {
+fn extract_code(said: &str, state: &str) -> Result<String, String> {
     let said = said.trim();
     if said.is_empty() {
         return Err("Enter the code, or the address that the browser was sent to.".to_owned());
@@ -185,10 +198,13 @@ fn code_in(said: &str, state: &str) -> Result<String, String> {
         return Ok(said.to_owned());
     }
     let query = said.split_once('?').map_or("", |(_, query)| query);
-    let query = Typed::parse(query.split('#').next().unwrap_or_default().as_bytes());
+    let query = FormValues::parse(query.split('#').next().unwrap_or_default().as_bytes());
     if !query.get("error").is_empty() {
         let why = format!("{} {}", query.get("error"), query.get("error_description"));
-        return Err(format!("The provider refused the sign-in: {}", cut(why.trim(), 300)));
+        return Err(format!(
+            "The provider refused the sign-in: {}",
+            truncate_text(why.trim(), 300)
+        ));
     }
     if query.get("state") != state {
         return Err("This is the address of another sign-in.".to_owned());
@@ -204,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_found_however_it_is_put_in() {
+    fn code_is_extracted_from_every_input_form() {
         for (said, expect) in [
             (" abc-1 ", Ok("abc-1")),
             ("http://localhost/cb?code=abc&state=s", Ok("abc")),
@@ -217,7 +233,7 @@ mod tests {
             ("http://localhost/cb?state=s", Err("no code")),
             ("http://localhost/cb?error=access_denied&state=s", Err("access_denied")),
         ] {
-            match (code_in(said, "s"), expect) {
+            match (extract_code(said, "s"), expect) {
                 (Ok(code), Ok(expected)) => assert_eq!(code, expected),
                 (Err(why), Err(expected)) => assert!(why.contains(expected), "{said}: {why}"),
                 (found, _) => panic!("{said}: {found:?}"),

@@ -1,12 +1,12 @@
 //! The page of alerts: channels, format, thresholds and undelivered alerts.
 
-use super::Desk;
-use super::ask::{Outcome, Trouble};
-use super::block::{Block, Piece, Table, Tone, maybe, number, text};
-use super::form::{Form, Kind, Spec, Typed, in_labels};
-use super::guest::{Guest, see};
-use super::show::{cut, said};
-use super::thing::{self, Tried};
+use super::ConsoleState;
+use super::api_call::{ConsoleApiError, ConsoleResult};
+use super::formatting::{field_text, truncate_text};
+use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, in_labels};
+use super::page_blocks::{CellPart, PageBlock, PageTable, Tone, number, optional_text_cell, text};
+use super::page_request::{PageRequest, redirect_to};
+use super::resource_pages::{self, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -20,40 +20,52 @@ const NO_WEBHOOK: &str = "no_webhook";
 /// The field with the thresholds as text.
 const PERCENTS: &str = "percents";
 
-pub(super) fn routes() -> Router<Desk> {
-    Router::new().route("/alerts", get(read).post(save)).route("/alerts/test", post(test))
+pub(super) fn routes() -> Router<ConsoleState> {
+    Router::new()
+        .route("/alerts", get(show_alerts).post(save_alerts))
+        .route("/alerts/test", post(send_test_alert))
 }
 
-fn specs() -> Vec<Spec> {
+fn alert_fields() -> Vec<FieldSpec> {
     let forms = [("json", "JSON, signed"), ("slack", "Slack")];
     let forms = forms.map(|(value, name)| (value.to_owned(), name.to_owned())).to_vec();
     vec![
-        Spec::new(
+        FieldSpec::new(
             "url",
             "Webhook address",
             "Stored encrypted; only the host is shown. Empty keeps the current address.",
-            Kind::Secret,
+            FieldKind::Secret,
         ),
-        Spec::new(NO_WEBHOOK, "Remove the webhook", "Deletes the stored address.", Kind::Flag),
-        Spec::new("form", "Message format", "", Kind::Choice(forms)),
-        Spec::new(
+        FieldSpec::new(
+            NO_WEBHOOK,
+            "Remove the webhook",
+            "Deletes the stored address.",
+            FieldKind::Flag,
+        ),
+        FieldSpec::new("form", "Message format", "", FieldKind::Choice(forms)),
+        FieldSpec::new(
             "signing_secret",
             "Signing secret",
             "16 characters or more. Empty keeps the current secret, or creates one and shows it once.",
-            Kind::Secret,
+            FieldKind::Secret,
         ),
-        Spec::new(
+        FieldSpec::new(
             PERCENTS,
             "Thresholds",
             "Percentages of a limit, separated by commas.",
-            Kind::Text,
+            FieldKind::Text,
         ),
-        Spec::new("sns_topic_arn", "SNS topic", "ARN of the topic. Empty means none.", Kind::Maybe),
+        FieldSpec::new(
+            "sns_topic_arn",
+            "SNS topic",
+            "ARN of the topic. Empty means none.",
+            FieldKind::OptionalText,
+        ),
     ]
 }
 
 /// Converts a submitted form to JSON for the API.
-fn body(typed: &Typed) -> Value {
+fn body(typed: &FormValues) -> Value {
     let mut body = json!({ "form": typed.get("form") });
     let mut say = |name: &str, value: Value| body[name] = value;
     // The field shows the stored topic, so an empty field means that there is none.
@@ -75,79 +87,87 @@ fn body(typed: &Typed) -> Value {
     body
 }
 
-async fn page(guest: &Guest, tried: Option<&Tried>) -> Outcome<Vec<Block>> {
+async fn alerts_page(
+    guest: &PageRequest,
+    tried: Option<&RejectedInput>,
+) -> ConsoleResult<Vec<PageBlock>> {
     let mut view = guest.get(API).await?;
     let percents = view["thresholds"].as_array().into_iter().flatten().map(Value::to_string);
     view[PERCENTS] = json!(percents.collect::<Vec<_>>().join(", "));
-    let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
-    blocks.push(Block::Facts(vec![
-        ("Webhook host".into(), maybe(view["url_host"].as_str())),
-        ("SNS topic".into(), maybe(view["sns_topic_arn"].as_str())),
+    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    blocks.push(PageBlock::Facts(vec![
+        ("Webhook host".into(), optional_text_cell(view["url_host"].as_str())),
+        ("SNS topic".into(), optional_text_cell(view["sns_topic_arn"].as_str())),
     ]));
-    let send = Form::post("test", format!("{HERE}/test"), "Send a test").inline();
-    blocks.push(Block::Row(vec![Piece::Button(send)]));
-    blocks.push(Block::Form(thing::edit_form(HERE, &view, &specs(), tried)));
-    blocks.push(Block::Heading("Undelivered alerts".into()));
-    blocks.push(waiting(&view["waiting"]));
+    let send = HtmlForm::post("test", format!("{HERE}/test"), "Send a test").inline();
+    blocks.push(PageBlock::Row(vec![CellPart::Button(send)]));
+    blocks.push(PageBlock::Form(resource_pages::edit_form(HERE, &view, &alert_fields(), tried)));
+    blocks.push(PageBlock::Heading("Undelivered alerts".into()));
+    blocks.push(deliveries_block(&view["waiting"]));
     Ok(blocks)
 }
 
-fn waiting(list: &Value) -> Block {
+fn deliveries_block(list: &Value) -> PageBlock {
     let rows: Vec<_> = list.as_array().into_iter().flatten().map(row).collect();
     if rows.is_empty() {
-        return Block::Text("No alert is waiting to be delivered.".into());
+        return PageBlock::Text("No alert is waiting to be delivered.".into());
     }
     let columns = ["Alert", "Channel", "#Attempts", "Last error"];
-    Block::Table(Table {
+    PageBlock::Table(PageTable {
         rows,
-        ..Table::new("waiting", "Undelivered alerts, oldest first", &columns)
+        ..PageTable::new("waiting", "Undelivered alerts, oldest first", &columns)
     })
 }
 
-fn row(one: &Value) -> Vec<super::block::Cell> {
-    let tries = said(&one["tries"]);
+fn row(one: &Value) -> Vec<super::page_blocks::TableCell> {
+    let tries = field_text(&one["tries"]);
     vec![
-        text(cut(&said(&one["text"]), 200)),
-        text(said(&one["channel"])),
+        text(truncate_text(&field_text(&one["text"]), 200)),
+        text(field_text(&one["channel"])),
         number(tries.clone(), tries),
-        maybe(Some(&cut(&said(&one["last_error"]), 200))),
+        optional_text_cell(Some(&truncate_text(&field_text(&one["last_error"]), 200))),
     ]
 }
 
-async fn read(guest: Guest) -> Outcome {
-    guest.admins_only()?;
-    let blocks = page(&guest, None).await?;
-    Ok(guest.show("Alerts", blocks))
+async fn show_alerts(guest: PageRequest) -> ConsoleResult {
+    guest.require_admin()?;
+    let blocks = alerts_page(&guest, None).await?;
+    Ok(guest.render_page("Alerts", blocks))
 }
 
-async fn save(guest: Guest, bytes: Bytes) -> Outcome {
-    let typed = Typed::parse(&bytes);
-    let ask = guest.ask(Method::PUT, API).body(body(&typed)).version(typed.get("version"));
+async fn save_alerts(guest: PageRequest, bytes: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&bytes);
+    let ask = guest.call(Method::PUT, API).body(body(&typed)).version(typed.get("version"));
     match ask.send().await {
         Ok(made) if made["signing_secret"].is_string() => {
-            let secret = said(&made["signing_secret"]);
+            let secret = field_text(&made["signing_secret"]);
             let says = "Signing secret of alerts.".to_owned();
-            let shown = Block::Secret("secret".into(), says, secret);
-            let back = super::block::Link::new(HERE, "Go to the alerts");
-            Ok(guest.show("Alerts saved", vec![shown, Block::Row(vec![Piece::Link(back)])]))
+            let shown = PageBlock::Secret("secret".into(), says, secret);
+            let back = super::page_blocks::Link::new(HERE, "Go to the alerts");
+            Ok(guest.render_page(
+                "Alerts saved",
+                vec![shown, PageBlock::Row(vec![CellPart::Link(back)])],
+            ))
         }
-        Ok(_) => see(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_of_form() => {
+        Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
+        Err(why) if why.is_form_error() => {
             let message = why.message.replace("`thresholds", &format!("`{PERCENTS}"));
-            let tried = Tried { typed, why: Trouble { message, ..why } };
-            let blocks = page(&guest, Some(&tried)).await?;
-            Ok(guest.show_refused("Alerts", blocks, &tried.why))
+            let tried = RejectedInput { typed, why: ConsoleApiError { message, ..why } };
+            let blocks = alerts_page(&guest, Some(&tried)).await?;
+            Ok(guest.render_rejected_page("Alerts", blocks, &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn test(guest: Guest) -> Outcome {
-    let said = match guest.ask(Method::POST, format!("{API}/test")).send().await {
-        Ok(told) => Block::Notice(Tone::Good, said(&told["message"])),
-        Err(Trouble { message, .. }) => Block::Notice(Tone::Bad, in_labels(&message, &specs())),
+async fn send_test_alert(guest: PageRequest) -> ConsoleResult {
+    let said = match guest.call(Method::POST, format!("{API}/test")).send().await {
+        Ok(told) => PageBlock::Notice(Tone::Good, field_text(&told["message"])),
+        Err(ConsoleApiError { message, .. }) => {
+            PageBlock::Notice(Tone::Bad, in_labels(&message, &alert_fields()))
+        }
     };
     let mut blocks = vec![said];
-    blocks.extend(page(&guest, None).await?);
-    Ok(guest.show("Alerts", blocks))
+    blocks.extend(alerts_page(&guest, None).await?);
+    Ok(guest.render_page("Alerts", blocks))
 }

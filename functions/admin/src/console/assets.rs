@@ -35,7 +35,7 @@ impl Asset {
 }
 
 /// `GET /console/assets/{name}`, for everybody.
-pub(super) async fn read(Path(name): Path<String>) -> Response {
+pub(super) async fn serve_asset(Path(name): Path<String>) -> Response {
     let path = format!("/console/assets/{name}");
     let Some(asset) = [&*CSS, &*JS].into_iter().find(|asset| asset.href == path) else {
         return StatusCode::NOT_FOUND.into_response();

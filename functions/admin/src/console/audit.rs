@@ -1,13 +1,13 @@
 //! The page of the audit trail: who changed what, with the values before and after.
 
-use super::Desk;
-use super::ask::Outcome;
-use super::block::{Block, Cell, Piece, Table, code, text};
-use super::form::{Form, Kind, Shape, Spec};
-use super::guest::Guest;
-use super::lookup::Names;
-use super::show::{cut, said, time};
-use super::thing;
+use super::ConsoleState;
+use super::api_call::ConsoleResult;
+use super::formatting::{field_text, time, truncate_text};
+use super::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm};
+use super::name_lookup::NameLookup;
+use super::page_blocks::{CellPart, PageBlock, PageTable, TableCell, code, text};
+use super::page_request::PageRequest;
+use super::resource_pages;
 use axum::Router;
 use axum::routing::get;
 use serde_json::Value;
@@ -15,105 +15,106 @@ use std::collections::BTreeMap;
 
 const HERE: &str = "/console/audit";
 
-pub(super) fn routes() -> Router<Desk> {
-    Router::new().route("/audit", get(list))
+pub(super) fn routes() -> Router<ConsoleState> {
+    Router::new().route("/audit", get(list_audit_rows))
 }
 
-fn filter(guest: &Guest, users: &Names) -> Block {
+fn filter(guest: &PageRequest, users: &NameLookup) -> PageBlock {
     let mut actors = vec![
         (String::new(), "Everybody".to_owned()),
         ("admin_token".to_owned(), "the admin token".to_owned()),
         ("baton".to_owned(), "Baton itself".to_owned()),
     ];
-    actors.extend(users.some());
+    actors.extend(users.choices_only());
     let actions = ["create", "update", "delete", "rotate", "reset", "refresh", "sign_in"];
     let actions = actions.iter().map(|one| ((*one).to_owned(), one.replace('_', " ")));
     let actions = std::iter::once((String::new(), "All".to_owned())).chain(actions).collect();
     let specs = [
-        Spec::new("from", "From", "", Kind::Text),
-        Spec::new("to", "To", "", Kind::Text),
-        Spec::new("actor", "Actor", "", Kind::Choice(actors)),
-        Spec::new("action", "Action", "", Kind::Choice(actions)),
-        Spec::new("target", "Target (id)", "", Kind::Text),
+        FieldSpec::new("from", "From", "", FieldKind::Text),
+        FieldSpec::new("to", "To", "", FieldKind::Text),
+        FieldSpec::new("actor", "Actor", "", FieldKind::Choice(actors)),
+        FieldSpec::new("action", "Action", "", FieldKind::Choice(actions)),
+        FieldSpec::new("target", "Target (id)", "", FieldKind::Text),
     ];
     let mut fields: Vec<_> = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
     for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
-        field.shape = Shape::Line("date", "text");
+        field.shape = FieldControl::Line("date", "text");
     }
-    Block::Form(Form::get("filter", HERE, "Filter").fields(fields))
+    PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(fields))
 }
 
-async fn list(guest: Guest) -> Outcome {
-    guest.admins_only()?;
+async fn list_audit_rows(guest: PageRequest) -> ConsoleResult {
+    guest.require_admin()?;
     let query = guest.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
     let (answer, users) = futures_util::try_join!(
         guest.get(format!("/api/v1/audit?limit=50&{query}")),
-        Names::of(&guest, "users"),
+        NameLookup::load(&guest, "users"),
     )?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
     let mut blocks = vec![filter(&guest, &users)];
     if rows.is_empty() {
         let says = "No changes found in this period (by default, the last 30 days).";
-        blocks.push(Block::Empty(says.into(), None));
-        return Ok(guest.show("Audit", blocks));
+        blocks.push(PageBlock::Empty(says.into(), None));
+        return Ok(guest.render_page("Audit", blocks));
     }
     let columns = ["Time (UTC)", "Actor", "Action", "Target", "Before and after"];
-    let mut table = Table::new("audit", "Changes, latest first", &columns);
+    let mut table = PageTable::new("audit", "Changes, latest first", &columns);
     table.rows = rows
         .iter()
         .map(|row| {
-            let actor = said(&row["actor"]);
+            let actor = field_text(&row["actor"]);
             vec![
                 time(&row["at"]),
-                text(cut(users.name(&actor), 60).replace("admin_token", "admin token")),
-                text(said(&row["action"])),
+                text(truncate_text(users.name(&actor), 60).replace("admin_token", "admin token")),
+                text(field_text(&row["action"])),
                 target(row),
                 vec![changes(row)],
             ]
         })
         .collect();
-    (table.next, table.first) = thing::pages(&guest, &answer, "next_cursor");
-    blocks.push(Block::Table(table));
-    Ok(guest.show("Audit", blocks))
+    (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+    blocks.push(PageBlock::Table(table));
+    Ok(guest.render_page("Audit", blocks))
 }
 
 /// A cell with the name and the id of the changed resource.
-fn target(row: &Value) -> Cell {
-    let id = said(&row["target"]);
+fn target(row: &Value) -> TableCell {
+    let id = field_text(&row["target"]);
     let name = [&row["after"], &row["before"]].into_iter().find_map(|view| view["name"].as_str());
     let kinds = [("key_", "keys"), ("acc_", "accounts"), ("grp_", "groups"), ("usr_", "users")];
     let kind = kinds.iter().find(|(prefix, _)| id.starts_with(prefix));
     match (kind, name) {
         (Some((_, kind)), Some(name)) => {
-            let mut cell = super::block::link(format!("/console/{kind}/{id}"), cut(name, 60));
-            cell.push(Piece::Code(id));
+            let mut cell =
+                super::page_blocks::link(format!("/console/{kind}/{id}"), truncate_text(name, 60));
+            cell.push(CellPart::Code(id));
             cell
         }
-        _ => code(cut(&id, 100)),
+        _ => code(truncate_text(&id, 100)),
     }
 }
 
-fn changes(row: &Value) -> Piece {
-    let (before, after) = (flat(&row["before"]), flat(&row["after"]));
+fn changes(row: &Value) -> CellPart {
+    let (before, after) = (flatten_view(&row["before"]), flatten_view(&row["after"]));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
     let of = |all: &BTreeMap<String, String>, name: &String| {
-        all.get(name).map_or_else(String::new, |text| cut(text, 300))
+        all.get(name).map_or_else(String::new, |text| truncate_text(text, 300))
     };
     let different: Vec<(String, String, String)> = names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
         .filter(|name| !matches!(name.as_str(), "version" | "updated_at"))
-        .map(|name| (cut(name, 80), of(&before, name), of(&after, name)))
+        .map(|name| (truncate_text(name, 80), of(&before, name), of(&after, name)))
         .collect();
     let count = different.len();
     let summary = if count == 1 { "1 field".to_owned() } else { format!("{count} fields") };
-    Piece::Changes(summary, different)
+    CellPart::Changes(summary, different)
 }
 
 /// The fields of a JSON object by their dotted paths. Empty ones are left out.
-fn flat(view: &Value) -> BTreeMap<String, String> {
+fn flatten_view(view: &Value) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     flatten("", view, &mut all);
     all
@@ -129,13 +130,13 @@ fn flatten(name: &str, value: &Value, all: &mut BTreeMap<String, String>) {
             }
         }
         Value::Array(list) => {
-            let words: Vec<String> = list.iter().map(said).collect();
+            let words: Vec<String> = list.iter().map(field_text).collect();
             if !words.is_empty() {
                 all.insert(name.to_owned(), words.join(", "));
             }
         }
         other => {
-            all.insert(name.to_owned(), said(other));
+            all.insert(name.to_owned(), field_text(other));
         }
     }
 }
@@ -146,12 +147,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_change_is_told_field_by_field() {
+    fn audit_row_lists_changed_fields() {
         let row = json!({
             "before": {"name": "a", "version": 1, "limits": {"usd_daily": null, "rpm": 5}, "models": ["x"]},
             "after": {"name": "b", "version": 2, "limits": {"usd_daily": "1", "rpm": 5}, "models": []},
         });
-        let Piece::Changes(summary, changes) = changes(&row) else { panic!("changes") };
+        let CellPart::Changes(summary, changes) = changes(&row) else { panic!("changes") };
         assert_eq!(summary, "3 fields");
         let expected = [("limits.usd_daily", "", "1"), ("models", "x", ""), ("name", "a", "b")];
         let expected =

@@ -19,7 +19,7 @@ const SIZE: (u32, u32) = (960, 220);
 
 /// Draws a bar chart of US dollars by day as SVG markup. `title` and `description` are for screen
 /// readers. Returns an empty text if drawing fails, because the table has the numbers.
-pub(super) fn of_days(days: &[(String, f64)], title: &str, description: &str) -> String {
+pub(super) fn daily_cost_chart(days: &[(String, f64)], title: &str, description: &str) -> String {
     let mut svg = String::new();
     if let Err(error) = draw(&mut svg, days) {
         tracing::warn!("the chart could not be drawn: {error}");
@@ -32,8 +32,8 @@ pub(super) fn of_days(days: &[(String, f64)], title: &str, description: &str) ->
         "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
          aria-labelledby=\"chart-title chart-desc\"><title id=\"chart-title\">{}</title>\
          <desc id=\"chart-desc\">{}</desc>{inside}",
-        escaped(title),
-        escaped(description)
+        escape_xml(title),
+        escape_xml(description)
     )
 }
 
@@ -93,7 +93,7 @@ fn month_and_day(day: &str) -> String {
     day.get(5..).unwrap_or(day).to_owned()
 }
 
-fn escaped(text: &str) -> String {
+fn escape_xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -105,7 +105,7 @@ mod tests {
     fn a_bar_a_day_and_a_name() {
         let days: Vec<(String, f64)> =
             (1..=30).map(|day| (format!("2026-11-{day:02}"), f64::from(day % 3))).collect();
-        let svg = of_days(&days, "Spend <by> day", "from a & to b");
+        let svg = daily_cost_chart(&days, "Spend <by> day", "from a & to b");
         assert_eq!(svg.matches("<rect").count(), 20, "days without spend have no bar: {svg}");
         assert!(svg.contains("Spend &lt;by&gt; day") && svg.contains("from a &amp; to b"));
         assert!(svg.trim_end().ends_with("</svg>"), "{svg}");
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn nothing_yet_is_drawn_too() {
-        assert!(of_days(&[], "t", "d").ends_with("</svg>\n"));
-        assert!(of_days(&[("2026-11-22".into(), 0.0)], "t", "d").contains("</svg>"));
+        assert!(daily_cost_chart(&[], "t", "d").ends_with("</svg>\n"));
+        assert!(daily_cost_chart(&[("2026-11-22".into(), 0.0)], "t", "d").contains("</svg>"));
     }
 }

@@ -1,10 +1,10 @@
 //! The page with the settings and code for connecting clients, with the key if it is known.
 
-use super::Desk;
-use super::ask::Outcome;
-use super::block::{Block, Link};
-use super::form::{Form, Kind, Spec};
-use super::guest::Guest;
+use super::ConsoleState;
+use super::api_call::ConsoleResult;
+use super::html_form::{FieldKind, FieldSpec, HtmlForm};
+use super::page_blocks::{Link, PageBlock};
+use super::page_request::PageRequest;
 use axum::Router;
 use axum::routing::get;
 
@@ -13,11 +13,11 @@ const NO_KEY: &str = "bt_YOUR_KEY";
 /// The maximum length of an address.
 const ADDRESS_CHARS_MAX: usize = 200;
 
-pub(super) fn routes() -> Router<Desk> {
-    Router::new().route("/connect", get(read))
+pub(super) fn routes() -> Router<ConsoleState> {
+    Router::new().route("/connect", get(show_connect))
 }
 
-async fn read(guest: Guest) -> Outcome {
+async fn show_connect(guest: PageRequest) -> ConsoleResult {
     let typed = guest.query.get("relay").trim();
     let fits = |text: &str| {
         let fits = |c: char| c.is_ascii_alphanumeric() || ":/.-_[]~%".contains(c);
@@ -28,9 +28,11 @@ async fn read(guest: Guest) -> Outcome {
     let known: &str = &guest.desk.relay_url;
     let relay = if fits(typed) { typed.trim_end_matches('/') } else { known };
     let mut field =
-        Spec::new("relay", "Relay address, as clients use it", "", Kind::Text).typed(&guest.query);
+        FieldSpec::new("relay", "Relay address, as clients use it", "", FieldKind::Text)
+            .typed(&guest.query);
     relay.clone_into(&mut field.value);
-    let mut form = Form::get("address", "/console/connect", "Use this address").fields(vec![field]);
+    let mut form =
+        HtmlForm::get("address", "/console/connect", "Use this address").fields(vec![field]);
     if !typed.is_empty() && !fits(typed) {
         form = form
             .error(Some("An address begins with https:// or http:// and has no spaces.".into()));
@@ -43,14 +45,14 @@ async fn read(guest: Guest) -> Outcome {
     let says = format!(
         "Replace {NO_KEY} with your key. The page of a new key shows all of this with the key filled in."
     );
-    let mut blocks = vec![Block::Form(form), Block::Empty(says, Some(next))];
+    let mut blocks = vec![PageBlock::Form(form), PageBlock::Empty(says, Some(next))];
     blocks.extend(snippets(relay, NO_KEY));
-    Ok(guest.show("Connect", blocks))
+    Ok(guest.render_page("Connect", blocks))
 }
 
 /// Settings and code for each kind of client.
-pub(super) fn snippets(relay: &str, key: &str) -> Vec<Block> {
-    let code = |id: &str, label: &str, text: String| Block::Code(id.into(), label.into(), text);
+pub(super) fn snippets(relay: &str, key: &str) -> Vec<PageBlock> {
+    let code = |id: &str, label: &str, text: String| PageBlock::Code(id.into(), label.into(), text);
     vec![
         code(
             "claude-code",

@@ -1,12 +1,12 @@
 //! Pages of groups.
 
-use super::Desk;
-use super::ask::Outcome;
-use super::block::{Block, Link, Piece, Table, link, maybe};
-use super::form::{Kind, Spec, Typed};
-use super::guest::{Guest, Id, see};
-use super::show::{cut, limits, said, switched};
-use super::thing::{self, Prefix, Tried};
+use super::ConsoleState;
+use super::api_call::ConsoleResult;
+use super::formatting::{enabled_cell, field_text, limits, truncate_text};
+use super::html_form::{FieldKind, FieldSpec, FormValues};
+use super::page_blocks::{CellPart, Link, PageBlock, PageTable, link, optional_text_cell};
+use super::page_request::{PageRequest, PathId, redirect_to};
+use super::resource_pages::{self, LimitsPrefix, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -15,41 +15,47 @@ use serde_json::{Value, json};
 const API: &str = "/api/v1/groups";
 const HERE: &str = "/console/groups";
 
-pub(super) fn routes() -> Router<Desk> {
+pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
-        .route("/groups", get(list).post(create))
-        .route("/groups/new", get(new))
-        .route("/groups/{id}", get(read).post(save))
-        .route("/groups/{id}/delete", post(remove))
+        .route("/groups", get(list_groups).post(create_group))
+        .route("/groups/new", get(show_new_group))
+        .route("/groups/{id}", get(show_group).post(update_group))
+        .route("/groups/{id}/delete", post(delete_group))
 }
 
-fn specs() -> Vec<Spec> {
+fn group_fields() -> Vec<FieldSpec> {
     let mut specs = vec![
-        Spec::new("name", "Name", "", Kind::Text),
-        Spec::new("description", "Description", "", Kind::Text),
-        Spec::new("enabled", "On", "Keys of a group that is off are refused.", Kind::Flag),
+        FieldSpec::new("name", "Name", "", FieldKind::Text),
+        FieldSpec::new("description", "Description", "", FieldKind::Text),
+        FieldSpec::new(
+            "enabled",
+            "On",
+            "Keys of a group that is off are refused.",
+            FieldKind::Flag,
+        ),
     ];
     let says = "One per line: requested = served. Clients can use both names.";
-    specs.push(Spec::new("model_aliases", "Model aliases", says, Kind::Pairs));
-    specs.extend(thing::limit_specs(Prefix::Limits));
+    specs.push(FieldSpec::new("model_aliases", "Model aliases", says, FieldKind::Pairs));
+    specs.extend(resource_pages::limit_specs(LimitsPrefix::Limits));
     specs
 }
 
-async fn list(guest: Guest) -> Outcome {
+async fn list_groups(guest: PageRequest) -> ConsoleResult {
     let query = guest.query.query(&["q", "enabled", "cursor"]);
     let answer = guest.get(format!("{API}?{query}")).await?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<Block> = thing::done(&guest).into_iter().collect();
-    blocks.push(Block::Row(vec![Piece::Link(Link::new(format!("{HERE}/new"), "New group"))]));
-    blocks.push(thing::filter(&guest, HERE, Vec::new()));
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
+    blocks
+        .push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New group"))]));
+    blocks.push(resource_pages::filter(&guest, HERE, Vec::new()));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a group");
-        blocks.push(Block::Empty(
+        blocks.push(PageBlock::Empty(
             "No groups found. A key uses the accounts of its group.".into(),
             Some(next),
         ));
     } else {
-        let mut table = Table::new(
+        let mut table = PageTable::new(
             "groups",
             "Groups, oldest first",
             &["Name", "Description", "State", "Limits of all its keys together"],
@@ -57,89 +63,102 @@ async fn list(guest: Guest) -> Outcome {
         table.rows = rows
             .iter()
             .map(|row| {
-                let href = format!("{HERE}/{}", said(&row["id"]));
+                let href = format!("{HERE}/{}", field_text(&row["id"]));
                 vec![
-                    link(href, cut(&said(&row["name"]), 80)),
-                    maybe(Some(&cut(&said(&row["description"]), 120))),
-                    switched(row),
-                    maybe(Some(&limits(&row["limits"]))),
+                    link(href, truncate_text(&field_text(&row["name"]), 80)),
+                    optional_text_cell(Some(&truncate_text(&field_text(&row["description"]), 120))),
+                    enabled_cell(row),
+                    optional_text_cell(Some(&limits(&row["limits"]))),
                 ]
             })
             .collect();
-        (table.next, table.first) = thing::pages(&guest, &answer, "next_cursor");
-        blocks.push(Block::Table(table));
+        (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+        blocks.push(PageBlock::Table(table));
     }
-    Ok(guest.show("Groups", blocks))
+    Ok(guest.render_page("Groups", blocks))
 }
 
-async fn new(guest: Guest) -> Outcome {
-    guest.admins_only()?;
-    Ok(guest.show("New group", vec![new_form(&guest, None)]))
+async fn show_new_group(guest: PageRequest) -> ConsoleResult {
+    guest.require_admin()?;
+    Ok(guest.render_page("New group", vec![new_form(&guest, None)]))
 }
 
-fn new_form(guest: &Guest, tried: Option<&Tried>) -> Block {
+fn new_form(guest: &PageRequest, tried: Option<&RejectedInput>) -> PageBlock {
     let start = json!({ "enabled": true });
-    Block::Form(thing::create_form(guest, HERE, "Create group", (&specs(), &start), tried))
+    PageBlock::Form(resource_pages::create_form(
+        guest,
+        HERE,
+        "Create group",
+        (&group_fields(), &start),
+        tried,
+    ))
 }
 
-async fn create(guest: Guest, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    match thing::create(&guest, API, &specs(), &typed).await {
-        Ok(view) => see(&format!("{HERE}/{}?done=created", said(&view["id"]))),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
+async fn create_group(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    match resource_pages::create_resource(&guest, API, &group_fields(), &typed).await {
+        Ok(view) => redirect_to(&format!("{HERE}/{}?done=created", field_text(&view["id"]))),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
             let form = new_form(&guest, Some(&tried));
-            Ok(guest.show_refused("New group", vec![form], &tried.why))
+            Ok(guest.render_rejected_page("New group", vec![form], &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String, Vec<Block>)> {
+async fn group_page(
+    guest: &PageRequest,
+    id: &str,
+    tried: Option<&RejectedInput>,
+) -> ConsoleResult<(String, Vec<PageBlock>)> {
     let view = guest.get(format!("{API}/{id}")).await?;
     let accounts: Vec<Value> =
-        guest.list(format!("/api/v1/accounts?limit=1000&group_id={id}")).await?;
-    let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
-    blocks.push(Block::Facts(vec![
-        ("Id".into(), super::block::code(said(&view["id"]))),
-        ("State".into(), switched(&view)),
-        ("Changed".into(), super::show::time(&view["updated_at"])),
+        guest.get_list(format!("/api/v1/accounts?limit=1000&group_id={id}")).await?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    blocks.push(PageBlock::Facts(vec![
+        ("Id".into(), super::page_blocks::code(field_text(&view["id"]))),
+        ("State".into(), enabled_cell(&view)),
+        ("Changed".into(), super::formatting::time(&view["updated_at"])),
         ("Keys".into(), link(format!("/console/keys?group_id={id}"), "Keys of this group")),
     ]));
-    blocks.push(Block::Heading("Accounts".into()));
+    blocks.push(PageBlock::Heading("Accounts".into()));
     if accounts.is_empty() {
         let next = Link::new("/console/accounts/new", "Add an account");
         let says = "This group has no accounts, so requests with its keys fail with 503.";
-        blocks.push(Block::Empty(says.into(), Some(next)));
+        blocks.push(PageBlock::Empty(says.into(), Some(next)));
     } else {
-        blocks.push(Block::Table(super::accounts::brief(&accounts)));
+        blocks.push(PageBlock::Table(super::accounts::brief(&accounts)));
     }
-    blocks.push(Block::Heading("Change".into()));
+    blocks.push(PageBlock::Heading("Change".into()));
     let action = format!("{HERE}/{id}");
-    blocks.push(Block::Form(thing::edit_form(&action, &view, &specs(), tried)));
+    blocks.push(PageBlock::Form(resource_pages::edit_form(&action, &view, &group_fields(), tried)));
     let means = "it must have no accounts and no keys";
-    blocks.push(thing::remove_fold(&format!("{action}/delete"), &view, "group", means));
-    Ok((cut(&said(&view["name"]), 200), blocks))
+    blocks.push(resource_pages::remove_fold(&format!("{action}/delete"), &view, "group", means));
+    Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
 }
 
-async fn read(guest: Guest, Id(id): Id) -> Outcome {
-    let (title, blocks) = page(&guest, &id, None).await?;
-    Ok(guest.show(&title, blocks))
+async fn show_group(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = group_page(&guest, &id, None).await?;
+    Ok(guest.render_page(&title, blocks))
 }
 
-async fn save(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    match thing::save(&guest, &format!("{API}/{id}"), &specs(), &typed).await {
-        Ok(_) => see(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
-            let (title, blocks) = page(&guest, &id, Some(&tried)).await?;
-            Ok(guest.show_refused(&title, blocks, &tried.why))
+async fn update_group(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    match resource_pages::save_resource(&guest, &format!("{API}/{id}"), &group_fields(), &typed)
+        .await
+    {
+        Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
+            let (title, blocks) = group_page(&guest, &id, Some(&tried)).await?;
+            Ok(guest.render_rejected_page(&title, blocks, &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn remove(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    thing::remove(&guest, &format!("{API}/{id}"), &Typed::parse(&body), HERE).await
+async fn delete_group(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
+        .await
 }

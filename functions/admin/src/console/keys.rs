@@ -1,13 +1,15 @@
 //! Pages of keys. A secret is shown only on the page that follows its creation.
 
-use super::ask::Outcome;
-use super::block::{Block, Link, Piece, Table, Tone, code, link, maybe, text};
-use super::form::{Form, Kind, Spec, Typed};
-use super::guest::{Guest, Id, see};
-use super::lookup::Names;
-use super::show::{cut, limits, said, switched, time};
-use super::thing::{self, Prefix, Tried};
-use super::{Desk, connect};
+use super::api_call::ConsoleResult;
+use super::formatting::{enabled_cell, field_text, limits, time, truncate_text};
+use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
+use super::name_lookup::NameLookup;
+use super::page_blocks::{
+    CellPart, Link, PageBlock, PageTable, Tone, code, link, optional_text_cell, text,
+};
+use super::page_request::{PageRequest, PathId, redirect_to};
+use super::resource_pages::{self, LimitsPrefix, RejectedInput};
+use super::{ConsoleState, connect};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -17,33 +19,35 @@ use serde_json::{Value, json};
 const API: &str = "/api/v1/keys";
 const HERE: &str = "/console/keys";
 
-pub(super) fn routes() -> Router<Desk> {
+pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
-        .route("/keys", get(list).post(create))
-        .route("/keys/new", get(new))
-        .route("/keys/{id}", get(read).post(save))
+        .route("/keys", get(list_keys).post(create_key))
+        .route("/keys/new", get(show_new_key))
+        .route("/keys/{id}", get(show_key).post(update_key))
         .route("/keys/{id}/rotate", post(rotate))
-        .route("/keys/{id}/delete", post(remove))
+        .route("/keys/{id}/delete", post(delete_key))
 }
 
 /// The names of the groups and users that keys can have.
-struct Around {
-    groups: Names,
-    users: Names,
+struct KeyFormChoices {
+    groups: NameLookup,
+    users: NameLookup,
 }
 
-impl Around {
-    async fn of(guest: &Guest) -> Outcome<Self> {
-        let (groups, users) =
-            futures_util::try_join!(Names::of(guest, "groups"), Names::of(guest, "users"))?;
+impl KeyFormChoices {
+    async fn load(guest: &PageRequest) -> ConsoleResult<Self> {
+        let (groups, users) = futures_util::try_join!(
+            NameLookup::load(guest, "groups"),
+            NameLookup::load(guest, "users")
+        )?;
         Ok(Self { groups, users })
     }
 }
 
 /// The fields that can be set. Members can only rename a key and switch it off.
-fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
-    let name = Spec::new("name", "Name", "", Kind::Text);
-    let on = Spec::new("enabled", "On", "A key that is off is refused.", Kind::Flag);
+fn key_fields(guest: &PageRequest, around: &KeyFormChoices) -> Vec<FieldSpec> {
+    let name = FieldSpec::new("name", "Name", "", FieldKind::Text);
+    let on = FieldSpec::new("enabled", "On", "A key that is off is refused.", FieldKind::Flag);
     if guest.is_member() {
         return vec![name, on];
     }
@@ -53,71 +57,74 @@ fn specs(guest: &Guest, around: &Around) -> Vec<Spec> {
     ];
     let mut specs = vec![
         name,
-        Spec::new(
+        FieldSpec::new(
             "group_id",
             "Group",
             "The key uses the accounts of this group.",
-            Kind::Choice(around.groups.choices("Default group")),
+            FieldKind::Choice(around.groups.choices("Default group")),
         ),
-        Spec::new("user_id", "User", "", Kind::Choice(around.users.choices("Nobody"))),
+        FieldSpec::new("user_id", "User", "", FieldKind::Choice(around.users.choices("Nobody"))),
         on,
-        Spec::new("expires_at", "Expires (UTC)", "Empty means never.", Kind::When),
-        Spec::new(
+        FieldSpec::new("expires_at", "Expires (UTC)", "Empty means never.", FieldKind::DateTime),
+        FieldSpec::new(
             "models",
             "Allowed models",
             "One per line, * for any characters. Empty means all models.",
-            Kind::Lines,
+            FieldKind::Lines,
         ),
-        Spec::new(
+        FieldSpec::new(
             "estimate",
             "Reserved per request",
             "What a request counts against limits before it runs.",
-            Kind::Choice(estimates),
+            FieldKind::Choice(estimates),
         ),
     ];
-    specs.extend(thing::limit_specs(Prefix::Limits));
+    specs.extend(resource_pages::limit_specs(LimitsPrefix::Limits));
     specs
 }
 
-async fn list(guest: Guest) -> Outcome {
-    guest.admins_only()?;
+async fn list_keys(guest: PageRequest) -> ConsoleResult {
+    guest.require_admin()?;
     let query = guest.query.query(&["q", "enabled", "group_id", "user_id", "cursor"]);
     let (answer, around) =
-        futures_util::try_join!(guest.get(format!("{API}?{query}")), Around::of(&guest))?;
+        futures_util::try_join!(guest.get(format!("{API}?{query}")), KeyFormChoices::load(&guest))?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<Block> = thing::done(&guest).into_iter().collect();
-    blocks.push(Block::Row(vec![Piece::Link(Link::new(format!("{HERE}/new"), "New key"))]));
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New key"))]));
     let more = vec![
-        Spec::new("group_id", "Group", "", Kind::Choice(around.groups.choices("All"))),
-        Spec::new("user_id", "User", "", Kind::Choice(around.users.choices("All"))),
+        FieldSpec::new("group_id", "Group", "", FieldKind::Choice(around.groups.choices("All"))),
+        FieldSpec::new("user_id", "User", "", FieldKind::Choice(around.users.choices("All"))),
     ];
-    blocks.push(thing::filter(&guest, HERE, more));
+    blocks.push(resource_pages::filter(&guest, HERE, more));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a key");
         let says = "No keys found. Clients send a key with each request; create one for each person or pipeline.";
-        blocks.push(Block::Empty(says.into(), Some(next)));
+        blocks.push(PageBlock::Empty(says.into(), Some(next)));
     } else {
         let mut table = table(&rows, &around.groups, &around.users);
-        (table.next, table.first) = thing::pages(&guest, &answer, "next_cursor");
-        blocks.push(Block::Table(table));
+        (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+        blocks.push(PageBlock::Table(table));
     }
-    Ok(guest.show("Keys", blocks))
+    Ok(guest.render_page("Keys", blocks))
 }
 
 /// The table of keys with their limits.
-fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
+fn table(rows: &[Value], groups: &NameLookup, users: &NameLookup) -> PageTable {
     let columns = ["Name", "State", "User", "Group", "Limits", "Models", "Expires"];
-    let mut table = Table::new("keys", "Keys, oldest first", &columns);
+    let mut table = PageTable::new("keys", "Keys, oldest first", &columns);
     table.rows = rows
         .iter()
         .map(|row| {
             vec![
-                link(format!("{HERE}/{}", said(&row["id"])), cut(&said(&row["name"]), 80)),
-                switched(row),
+                link(
+                    format!("{HERE}/{}", field_text(&row["id"])),
+                    truncate_text(&field_text(&row["name"]), 80),
+                ),
+                enabled_cell(row),
                 users.link(&row["user_id"]),
                 groups.link(&row["group_id"]),
-                maybe(Some(&limits(&row["limits"]))),
-                maybe(Some(&cut(&models(row), 100))),
+                optional_text_cell(Some(&limits(&row["limits"]))),
+                optional_text_cell(Some(&truncate_text(&models(row), 100))),
                 time(&row["expires_at"]),
             ]
         })
@@ -126,17 +133,20 @@ fn table(rows: &[Value], groups: &Names, users: &Names) -> Table {
 }
 
 /// The table of a user's own keys.
-pub(super) fn own_table(rows: &[Value]) -> Table {
+pub(super) fn own_table(rows: &[Value]) -> PageTable {
     let mut table =
-        Table::new("keys", "Your keys", &["Name", "State", "Limits", "Models", "Expires"]);
+        PageTable::new("keys", "Your keys", &["Name", "State", "Limits", "Models", "Expires"]);
     table.rows = rows
         .iter()
         .map(|row| {
             vec![
-                link(format!("{HERE}/{}", said(&row["id"])), cut(&said(&row["name"]), 80)),
-                switched(row),
-                maybe(Some(&limits(&row["limits"]))),
-                maybe(Some(&cut(&models(row), 100))),
+                link(
+                    format!("{HERE}/{}", field_text(&row["id"])),
+                    truncate_text(&field_text(&row["name"]), 80),
+                ),
+                enabled_cell(row),
+                optional_text_cell(Some(&limits(&row["limits"]))),
+                optional_text_cell(Some(&truncate_text(&models(row), 100))),
                 time(&row["expires_at"]),
             ]
         })
@@ -149,63 +159,71 @@ fn models(row: &Value) -> String {
     models.collect::<Vec<_>>().join(", ")
 }
 
-async fn new(guest: Guest) -> Outcome {
-    guest.admins_only()?;
-    let around = Around::of(&guest).await?;
-    Ok(guest.show("New key", vec![new_form(&guest, &around, None)]))
+async fn show_new_key(guest: PageRequest) -> ConsoleResult {
+    guest.require_admin()?;
+    let around = KeyFormChoices::load(&guest).await?;
+    Ok(guest.render_page("New key", vec![new_form(&guest, &around, None)]))
 }
 
-fn new_form(guest: &Guest, around: &Around, tried: Option<&Tried>) -> Block {
+fn new_form(
+    guest: &PageRequest,
+    around: &KeyFormChoices,
+    tried: Option<&RejectedInput>,
+) -> PageBlock {
     let start = json!({
         "enabled": true, "estimate": "most",
         "group_id": guest.query.get("group_id"), "user_id": guest.query.get("user_id"),
     });
-    let specs = specs(guest, around);
-    Block::Form(thing::create_form(guest, HERE, "Create key", (&specs, &start), tried))
+    let specs = key_fields(guest, around);
+    PageBlock::Form(resource_pages::create_form(guest, HERE, "Create key", (&specs, &start), tried))
 }
 
-async fn create(guest: Guest, body: Bytes) -> Outcome {
-    guest.admins_only()?;
-    let typed = Typed::parse(&body);
-    let around = Around::of(&guest).await?;
-    match thing::create(&guest, API, &specs(&guest, &around), &typed).await {
+async fn create_key(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    guest.require_admin()?;
+    let typed = FormValues::parse(&body);
+    let around = KeyFormChoices::load(&guest).await?;
+    match resource_pages::create_resource(&guest, API, &key_fields(&guest, &around), &typed).await {
         Ok(view) => Ok(show_secret(&guest, "Key created", &view)),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
             let form = new_form(&guest, &around, Some(&tried));
-            Ok(guest.show_refused("New key", vec![form], &tried.why))
+            Ok(guest.render_rejected_page("New key", vec![form], &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
 /// The page with a new secret. It answers a POST, so neither history nor cache contains it.
-fn show_secret(guest: &Guest, title: &str, view: &Value) -> axum::response::Response {
-    let secret = said(&view["secret"]);
-    let name = cut(&said(&view["name"]), 80);
+fn show_secret(guest: &PageRequest, title: &str, view: &Value) -> axum::response::Response {
+    let secret = field_text(&view["secret"]);
+    let name = truncate_text(&field_text(&view["name"]), 80);
     let mut blocks =
-        vec![Block::Secret("secret".into(), format!("Secret of “{name}”."), secret.clone())];
-    blocks.push(Block::Row(vec![Piece::Link(Link::new(
-        format!("{HERE}/{}", said(&view["id"])),
+        vec![PageBlock::Secret("secret".into(), format!("Secret of “{name}”."), secret.clone())];
+    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(
+        format!("{HERE}/{}", field_text(&view["id"])),
         "Go to the key",
     ))]));
-    blocks.push(Block::Heading("Connect a client with it".into()));
+    blocks.push(PageBlock::Heading("Connect a client with it".into()));
     blocks.extend(connect::snippets(&guest.desk.relay_url, &secret));
-    guest.show(title, blocks)
+    guest.render_page(title, blocks)
 }
 
-async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String, Vec<Block>)> {
+async fn key_page(
+    guest: &PageRequest,
+    id: &str,
+    tried: Option<&RejectedInput>,
+) -> ConsoleResult<(String, Vec<PageBlock>)> {
     let (view, around) =
-        futures_util::try_join!(guest.get(format!("{API}/{id}")), Around::of(guest))?;
-    let week = format!("/api/v1/usage/summary?key={id}&by=day&from={}", guest.day_ago(6));
-    let days = guest.list(week).await?;
-    let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
+        futures_util::try_join!(guest.get(format!("{API}/{id}")), KeyFormChoices::load(guest))?;
+    let week = format!("/api/v1/usage/summary?key={id}&by=day&from={}", guest.day_before(6));
+    let days = guest.get_list(week).await?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
     let mut facts = vec![
-        ("State".to_owned(), switched(&view)),
-        ("Id".to_owned(), code(said(&view["id"]))),
-        ("Limits".to_owned(), maybe(Some(&limits(&view["limits"])))),
-        ("Possible overrun".to_owned(), text(said(&view["overshoot"]))),
-        ("Models".to_owned(), maybe(Some(&cut(&models(&view), 2000)))),
+        ("State".to_owned(), enabled_cell(&view)),
+        ("Id".to_owned(), code(field_text(&view["id"]))),
+        ("Limits".to_owned(), optional_text_cell(Some(&limits(&view["limits"])))),
+        ("Possible overrun".to_owned(), text(field_text(&view["overshoot"]))),
+        ("Models".to_owned(), optional_text_cell(Some(&truncate_text(&models(&view), 2000)))),
         ("Expires".to_owned(), time(&view["expires_at"])),
         ("Created".to_owned(), time(&view["created_at"])),
     ];
@@ -215,59 +233,67 @@ async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String
     }
     let used = format!("/console/requests?key_id={id}");
     facts.push(("Requests".to_owned(), link(used, "Requests with this key")));
-    blocks.push(Block::Facts(facts));
-    blocks.push(Block::Heading("The last seven days".into()));
-    blocks.push(super::mine::by_day(&days));
+    blocks.push(PageBlock::Facts(facts));
+    blocks.push(PageBlock::Heading("The last seven days".into()));
+    blocks.push(super::my_keys::daily_usage_block(&days));
     let here = format!("{HERE}/{id}");
-    blocks.push(Block::Heading("Change".into()));
-    let edit = thing::edit_form(&here, &view, &specs(guest, &around), tried);
-    blocks.push(Block::Form(edit));
-    let rotate = Form::post("rotate", format!("{here}/rotate"), "Rotate")
-        .hidden("version", said(&view["version"]))
-        .hidden("once", guest.once())
-        .danger("Rotate this key? The old secret stops working at once.");
+    blocks.push(PageBlock::Heading("Change".into()));
+    let edit = resource_pages::edit_form(&here, &view, &key_fields(guest, &around), tried);
+    blocks.push(PageBlock::Form(edit));
+    let rotate = HtmlForm::post("rotate", format!("{here}/rotate"), "Rotate")
+        .hidden("version", field_text(&view["version"]))
+        .hidden("once", guest.new_idempotency_key())
+        .with_confirmation("Rotate this key? The old secret stops working at once.");
     let title = "Rotate this key (the old secret stops working at once)";
-    blocks.push(Block::Fold("rotate-fold".into(), title.into(), rotate));
+    blocks.push(PageBlock::Fold("rotate-fold".into(), title.into(), rotate));
     if !guest.is_member() {
         let means = "clients that use it are refused; its usage stays recorded";
-        blocks.push(thing::remove_fold(&format!("{here}/delete"), &view, "key", means));
+        blocks.push(resource_pages::remove_fold(&format!("{here}/delete"), &view, "key", means));
     }
-    Ok((cut(&said(&view["name"]), 200), blocks))
+    Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
 }
 
-async fn read(guest: Guest, Id(id): Id) -> Outcome {
-    let (title, blocks) = page(&guest, &id, None).await?;
-    Ok(guest.show(&title, blocks))
+async fn show_key(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = key_page(&guest, &id, None).await?;
+    Ok(guest.render_page(&title, blocks))
 }
 
-async fn save(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    let around = Around::of(&guest).await?;
-    match thing::save(&guest, &format!("{API}/{id}"), &specs(&guest, &around), &typed).await {
-        Ok(_) => see(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
-            let (title, blocks) = page(&guest, &id, Some(&tried)).await?;
-            Ok(guest.show_refused(&title, blocks, &tried.why))
+async fn update_key(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    let around = KeyFormChoices::load(&guest).await?;
+    match resource_pages::save_resource(
+        &guest,
+        &format!("{API}/{id}"),
+        &key_fields(&guest, &around),
+        &typed,
+    )
+    .await
+    {
+        Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
+            let (title, blocks) = key_page(&guest, &id, Some(&tried)).await?;
+            Ok(guest.render_rejected_page(&title, blocks, &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn rotate(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    let ask = guest.ask(Method::POST, format!("{API}/{id}/rotate")).body(json!({}));
-    match ask.version(typed.get("version")).once(typed.get("once")).send().await {
+async fn rotate(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    let ask = guest.call(Method::POST, format!("{API}/{id}/rotate")).body(json!({}));
+    match ask.version(typed.get("version")).with_idempotency_key(typed.get("once")).send().await {
         Ok(view) => Ok(show_secret(&guest, "Key rotated", &view)),
-        Err(why) if why.is_of_form() => {
-            let (title, mut blocks) = page(&guest, &id, None).await?;
-            blocks.insert(0, Block::Notice(Tone::Bad, why.sentence()));
-            Ok(guest.show_refused(&title, blocks, &why))
+        Err(why) if why.is_form_error() => {
+            let (title, mut blocks) = key_page(&guest, &id, None).await?;
+            blocks.insert(0, PageBlock::Notice(Tone::Bad, why.sentence()));
+            Ok(guest.render_rejected_page(&title, blocks, &why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn remove(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    thing::remove(&guest, &format!("{API}/{id}"), &Typed::parse(&body), HERE).await
+async fn delete_key(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
+        .await
 }

@@ -1,14 +1,16 @@
 //! The page of limits: spend limits per person, spend per person, and the limits of the whole
 //! organization.
 
-use super::Desk;
-use super::ask::{Outcome, Trouble};
-use super::block::{Block, Cell, Piece, Table, link, maybe, none, number, text};
-use super::form::{Form, Kind, Spec, Typed};
-use super::guest::{Guest, Id, see};
-use super::lookup::Names;
-use super::show::{cut, said, usd};
-use super::thing::{self, Prefix, Tried};
+use super::ConsoleState;
+use super::api_call::{ConsoleApiError, ConsoleResult};
+use super::formatting::{field_text, truncate_text, usd};
+use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
+use super::name_lookup::NameLookup;
+use super::page_blocks::{
+    CellPart, PageBlock, PageTable, TableCell, empty_cell, link, number, optional_text_cell, text,
+};
+use super::page_request::{PageRequest, PathId, redirect_to};
+use super::resource_pages::{self, LimitsPrefix, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -20,74 +22,88 @@ const MESSAGE: &str = "/api/v1/limits/message";
 const CAPS: &str = "/api/v1/organizations/spend_limits";
 const HERE: &str = "/console/limits";
 
-pub(super) fn routes() -> Router<Desk> {
+pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
-        .route("/limits", get(read).post(set))
-        .route("/limits/organization", post(set_pool))
+        .route("/limits", get(show_limits).post(set_spend_limit))
+        .route("/limits/organization", post(set_organization_limits))
         .route("/limits/message", post(set_message))
-        .route("/limits/{id}/delete", post(remove))
+        .route("/limits/{id}/delete", post(delete_spend_limit))
 }
 
 /// The refused form of this page.
-enum Refused {
-    Cap(Tried),
-    Pool(Tried),
-    Message(Tried),
+enum RejectedForm {
+    Cap(RejectedInput),
+    SharedLimit(RejectedInput),
+    Message(RejectedInput),
 }
 
-async fn page(guest: &Guest, refused: Option<&Refused>) -> Outcome<Vec<Block>> {
-    guest.admins_only()?;
+async fn limits_page(
+    guest: &PageRequest,
+    refused: Option<&RejectedForm>,
+) -> ConsoleResult<Vec<PageBlock>> {
+    guest.require_admin()?;
     let page = guest.query.query(&["page"]);
     let (caps, spent, pool, message) = futures_util::try_join!(
-        guest.list(format!("{CAPS}?limit=1000")),
+        guest.get_list(format!("{CAPS}?limit=1000")),
         guest.get(format!("{CAPS}/effective?limit=100&{page}")),
         guest.get(POOL),
         guest.get(MESSAGE),
     )?;
-    let (groups, users) =
-        futures_util::try_join!(Names::of(guest, "groups"), Names::of(guest, "users"))?;
-    let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
-    blocks.push(Block::Heading("Spend limits per person".into()));
+    let (groups, users) = futures_util::try_join!(
+        NameLookup::load(guest, "groups"),
+        NameLookup::load(guest, "users")
+    )?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    blocks.push(PageBlock::Heading("Spend limits per person".into()));
     if caps.is_empty() {
         let says = "No spend limits. A limit of the organization or of a group applies to each person; \
                     a limit of a user replaces it.";
-        blocks.push(Block::Empty(says.into(), None));
+        blocks.push(PageBlock::Empty(says.into(), None));
     } else {
-        blocks.push(Block::Table(caps_table(&caps, &groups, &users)));
+        blocks.push(PageBlock::Table(caps_table(&caps, &groups, &users)));
     }
-    let cap = refused
-        .and_then(|refused| if let Refused::Cap(tried) = refused { Some(tried) } else { None });
-    blocks.push(Block::Form(cap_form(&groups, &users, cap)));
-    blocks.push(Block::Heading("Spend per person".into()));
+    let cap =
+        refused.and_then(
+            |refused| if let RejectedForm::Cap(tried) = refused { Some(tried) } else { None },
+        );
+    blocks.push(PageBlock::Form(cap_form(&groups, &users, cap)));
+    blocks.push(PageBlock::Heading("Spend per person".into()));
     blocks.push(spent_block(guest, &spent));
-    blocks.push(Block::Heading("Limits of the whole organization".into()));
-    blocks.push(Block::Text(
+    blocks.push(PageBlock::Heading("Limits of the whole organization".into()));
+    blocks.push(PageBlock::Text(
         "These limits apply to all requests of everybody together. Keys, users and groups can have such limits, too.".into(),
     ));
-    let tried = refused
-        .and_then(|refused| if let Refused::Pool(tried) = refused { Some(tried) } else { None });
-    let specs = thing::limit_specs(Prefix::None);
-    let form = Form::post("pool", format!("{HERE}/organization"), "Save")
-        .fields(thing::fields(&specs, &pool, tried))
-        .error(thing::error(&specs, tried));
-    blocks.push(Block::Form(form.main()));
-    blocks.push(Block::Heading("Text added to spend limit errors".into()));
-    let tried = refused
-        .and_then(|refused| if let Refused::Message(tried) = refused { Some(tried) } else { None });
+    let tried = refused.and_then(|refused| {
+        if let RejectedForm::SharedLimit(tried) = refused { Some(tried) } else { None }
+    });
+    let specs = resource_pages::limit_specs(LimitsPrefix::None);
+    let form = HtmlForm::post("pool", format!("{HERE}/organization"), "Save")
+        .fields(resource_pages::fields(&specs, &pool, tried))
+        .error(resource_pages::rejection_text(&specs, tried));
+    blocks.push(PageBlock::Form(form.main()));
+    blocks.push(PageBlock::Heading("Text added to spend limit errors".into()));
+    let tried = refused.and_then(|refused| {
+        if let RejectedForm::Message(tried) = refused { Some(tried) } else { None }
+    });
     let specs = [message_spec()];
-    let form = Form::post("message", format!("{HERE}/message"), "Save")
-        .fields(thing::fields(&specs, &message, tried))
-        .error(thing::error(&specs, tried));
-    blocks.push(Block::Form(form.main()));
+    let form = HtmlForm::post("message", format!("{HERE}/message"), "Save")
+        .fields(resource_pages::fields(&specs, &message, tried))
+        .error(resource_pages::rejection_text(&specs, tried));
+    blocks.push(PageBlock::Form(form.main()));
     Ok(blocks)
 }
 
-fn message_spec() -> Spec {
-    Spec::new("message", "Text", "For example, whom to ask for a higher limit.", Kind::Maybe)
+fn message_spec() -> FieldSpec {
+    FieldSpec::new(
+        "message",
+        "Text",
+        "For example, whom to ask for a higher limit.",
+        FieldKind::OptionalText,
+    )
 }
 
 /// Converts cents of the API to dollars.
-fn dollars(cents: &Value) -> Cell {
+fn cents_to_cell(cents: &Value) -> TableCell {
     let Some(cents) = cents.as_str() else { return text("unlimited") };
     let (whole, part) = cents.split_once('.').unwrap_or((cents, ""));
     let whole = format!("{whole:0>3}");
@@ -96,85 +112,90 @@ fn dollars(cents: &Value) -> Cell {
     number(usd(&exact), format!("{exact} USD"))
 }
 
-fn of_whom(scope: &Value, groups: &Names, users: &Names) -> Cell {
+fn scope_cell(scope: &Value, groups: &NameLookup, users: &NameLookup) -> TableCell {
     match scope["type"].as_str().unwrap_or_default() {
         "user" => users.link(&scope["user_id"]),
         "rbac_group" => {
             let mut cell = groups.link(&scope["rbac_group_id"]);
-            cell.push(Piece::Faint("each person in the group".to_owned()));
+            cell.push(CellPart::Muted("each person in the group".to_owned()));
             cell
         }
         _ => text("Each person in the organization"),
     }
 }
 
-fn caps_table(caps: &[Value], groups: &Names, users: &Names) -> Table {
-    let mut table = Table::new("caps", "Spend limits", &["Who", "Period", "#Limit", "Delete"]);
+fn caps_table(caps: &[Value], groups: &NameLookup, users: &NameLookup) -> PageTable {
+    let mut table = PageTable::new("caps", "Spend limits", &["Who", "Period", "#Limit", "Delete"]);
     table.rows = caps
         .iter()
         .map(|cap| {
-            let id = said(&cap["id"]);
-            let form = Form::post(format!("delete-{id}"), format!("{HERE}/{id}/delete"), "Delete")
-                .danger("Delete this spend limit?");
+            let id = field_text(&cap["id"]);
+            let form =
+                HtmlForm::post(format!("delete-{id}"), format!("{HERE}/{id}/delete"), "Delete")
+                    .with_confirmation("Delete this spend limit?");
             vec![
-                of_whom(&cap["scope"], groups, users),
-                text(said(&cap["period"])),
-                dollars(&cap["amount"]),
-                vec![Piece::Button(form)],
+                scope_cell(&cap["scope"], groups, users),
+                text(field_text(&cap["period"])),
+                cents_to_cell(&cap["amount"]),
+                vec![CellPart::Button(form)],
             ]
         })
         .collect();
     table
 }
 
-fn cap_form(groups: &Names, users: &Names, tried: Option<&Tried>) -> Form {
+fn cap_form(groups: &NameLookup, users: &NameLookup, tried: Option<&RejectedInput>) -> HtmlForm {
     let mut scopes =
         vec![("organization".to_owned(), "Each person in the organization".to_owned())];
     scopes.extend(
-        groups.some().into_iter().map(|(id, name)| (id, format!("Each person in group {name}"))),
+        groups
+            .choices_only()
+            .into_iter()
+            .map(|(id, name)| (id, format!("Each person in group {name}"))),
     );
-    scopes.extend(users.some().into_iter().map(|(id, name)| (id, format!("User {name}"))));
+    scopes.extend(users.choices_only().into_iter().map(|(id, name)| (id, format!("User {name}"))));
     let periods = ["monthly", "weekly", "daily"].map(|one| (one.to_owned(), one.to_owned()));
     let specs = vec![
-        Spec::new("who", "Applies to", "", Kind::Choice(scopes)),
-        Spec::new("period", "Period", "", Kind::Choice(periods.to_vec())),
-        Spec::new(
+        FieldSpec::new("who", "Applies to", "", FieldKind::Choice(scopes)),
+        FieldSpec::new("period", "Period", "", FieldKind::Choice(periods.to_vec())),
+        FieldSpec::new(
             "usd",
             "Amount per person",
             "US dollars and whole cents. 0 blocks all requests. Empty means unlimited, even if a wider limit applies.",
-            Kind::Usd,
+            FieldKind::Usd,
         ),
     ];
-    Form::post("cap", HERE, "Set spend limit")
-        .fields(thing::fields(&specs, &Value::Null, tried))
-        .error(thing::error(&specs, tried))
+    HtmlForm::post("cap", HERE, "Set spend limit")
+        .fields(resource_pages::fields(&specs, &Value::Null, tried))
+        .error(resource_pages::rejection_text(&specs, tried))
         .main()
 }
 
-fn spent_block(guest: &Guest, answer: &Value) -> Block {
+fn spent_block(guest: &PageRequest, answer: &Value) -> PageBlock {
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
     if rows.is_empty() {
-        return Block::Text("Nobody has a spend limit.".into());
+        return PageBlock::Text("Nobody has a spend limit.".into());
     }
     let columns = ["Who", "Period", "#Spent", "#Limit", "Used", "Set for"];
-    let mut table = Table::new("spent", "Spend in the current period", &columns);
+    let mut table = PageTable::new("spent", "Spend in the current period", &columns);
     table.rows = rows
         .iter()
         .map(|row| {
             let actor = &row["actor"];
-            let name = actor["name"].as_str().map_or_else(String::new, |name| cut(name, 60));
+            let name =
+                actor["name"].as_str().map_or_else(String::new, |name| truncate_text(name, 60));
             let who = match (actor["user_id"].as_str(), actor["api_key_id"].as_str()) {
                 (Some(id), _) => link(format!("/console/users/{id}"), name),
                 (None, Some(id)) => link(format!("/console/keys/{id}"), name),
-                (None, None) => none(),
+                (None, None) => empty_cell(),
             };
             vec![
                 who,
-                text(said(&row["period"])),
-                dollars(&row["period_to_date_spend"]),
-                dollars(&row["amount"]),
+                text(field_text(&row["period"])),
+                cents_to_cell(&row["period_to_date_spend"]),
+                cents_to_cell(&row["amount"]),
                 used(row),
-                maybe(
+                optional_text_cell(
                     row["source"]["type"]
                         .as_str()
                         .map(|kind| if kind == "rbac_group" { "group" } else { kind }),
@@ -183,44 +204,44 @@ fn spent_block(guest: &Guest, answer: &Value) -> Block {
         })
         .collect();
     table.next = answer["next_page"].as_str().map(|page| guest.query_with("page", page));
-    Block::Table(table)
+    PageBlock::Table(table)
 }
 
 /// A cell with the used share of a limit.
-fn used(row: &Value) -> Cell {
+fn used(row: &Value) -> TableCell {
     let cents = |name: &str| row[name].as_str().and_then(|text| text.parse::<f64>().ok());
     match (cents("period_to_date_spend"), cents("amount")) {
         (Some(spent), Some(amount)) if amount > 0.0 => {
             let percent = (spent / amount * 100.0).clamp(0.0, 100.0).round();
             let percent = format!("{percent:.0}").parse().unwrap_or(100);
-            vec![Piece::Meter(percent, "Used".to_owned())]
+            vec![CellPart::Meter(percent, "Used".to_owned())]
         }
-        _ => none(),
+        _ => empty_cell(),
     }
 }
 
-async fn read(guest: Guest) -> Outcome {
-    let blocks = page(&guest, None).await?;
-    Ok(guest.show("Spend limits", blocks))
+async fn show_limits(guest: PageRequest) -> ConsoleResult {
+    let blocks = limits_page(&guest, None).await?;
+    Ok(guest.render_page("Spend limits", blocks))
 }
 
-async fn told(
-    guest: &Guest,
-    asked: Outcome<Value>,
-    tried: impl FnOnce(Trouble) -> Refused,
-) -> Outcome {
+async fn finish_change(
+    guest: &PageRequest,
+    asked: ConsoleResult<Value>,
+    tried: impl FnOnce(ConsoleApiError) -> RejectedForm,
+) -> ConsoleResult {
     match asked {
-        Ok(_) => see(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_of_form() => {
-            let blocks = page(guest, Some(&tried(why.clone()))).await?;
-            Ok(guest.show_refused("Spend limits", blocks, &why))
+        Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
+        Err(why) if why.is_form_error() => {
+            let blocks = limits_page(guest, Some(&tried(why.clone()))).await?;
+            Ok(guest.render_rejected_page("Spend limits", blocks, &why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn set(guest: Guest, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
+async fn set_spend_limit(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
     let who = typed.get("who");
     let scope = match who.get(..4) {
         Some("usr_") => json!({ "type": "user", "user_id": who }),
@@ -230,14 +251,17 @@ async fn set(guest: Guest, body: Bytes) -> Outcome {
     let usd = typed.get("usd").trim();
     let amount = if usd.is_empty() { Value::Null } else { json!(cents(usd)) };
     let body = json!({ "scope": scope, "period": typed.get("period"), "amount": amount });
-    let asked = guest.ask(Method::POST, CAPS).body(body).send().await;
-    let is_of_amount = |why: &Trouble| why.message.starts_with("`amount`");
-    let refused = |why: Trouble| {
+    let asked = guest.call(Method::POST, CAPS).body(body).send().await;
+    let is_of_amount = |why: &ConsoleApiError| why.message.starts_with("`amount`");
+    let refused = |why: ConsoleApiError| {
         // The form has dollars, and the API cents.
         let message = "`usd`: expected US dollars and whole cents, such as 12.50".to_owned();
-        if is_of_amount(&why) { Trouble { message, ..why } } else { why }
+        if is_of_amount(&why) { ConsoleApiError { message, ..why } } else { why }
     };
-    told(&guest, asked.map_err(refused), |why| Refused::Cap(Tried { typed, why })).await
+    finish_change(&guest, asked.map_err(refused), |why| {
+        RejectedForm::Cap(RejectedInput { typed, why })
+    })
+    .await
 }
 
 /// Converts dollars to cents. Text that is not an amount stays as it is, so that the API reports
@@ -252,24 +276,28 @@ fn cents(usd: &str) -> String {
     if digits.is_empty() && !text.is_empty() { "0".to_owned() } else { digits.to_owned() }
 }
 
-async fn set_pool(guest: Guest, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    let limits = super::form::created(&thing::limit_specs(Prefix::None), &typed);
-    let asked = guest.ask(Method::PUT, POOL).body(limits).send().await;
-    told(&guest, asked, |why| Refused::Pool(Tried { typed, why })).await
+async fn set_organization_limits(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    let limits = super::html_form::collect_new_values(
+        &resource_pages::limit_specs(LimitsPrefix::None),
+        &typed,
+    );
+    let asked = guest.call(Method::PUT, POOL).body(limits).send().await;
+    finish_change(&guest, asked, |why| RejectedForm::SharedLimit(RejectedInput { typed, why }))
+        .await
 }
 
-async fn set_message(guest: Guest, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
+async fn set_message(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
     let message = typed.get("message").trim();
     let body = json!({ "message": (!message.is_empty()).then_some(message) });
-    let asked = guest.ask(Method::PUT, MESSAGE).body(body).send().await;
-    told(&guest, asked, |why| Refused::Message(Tried { typed, why })).await
+    let asked = guest.call(Method::PUT, MESSAGE).body(body).send().await;
+    finish_change(&guest, asked, |why| RejectedForm::Message(RejectedInput { typed, why })).await
 }
 
-async fn remove(guest: Guest, Id(id): Id) -> Outcome {
-    guest.ask(Method::DELETE, format!("{CAPS}/{id}")).send().await?;
-    see(&format!("{HERE}?done=deleted"))
+async fn delete_spend_limit(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    guest.call(Method::DELETE, format!("{CAPS}/{id}")).send().await?;
+    redirect_to(&format!("{HERE}?done=deleted"))
 }
 
 #[cfg(test)]

@@ -5,44 +5,44 @@ mod account_form;
 mod account_sign_in;
 mod accounts;
 mod alerts;
-mod ask;
+mod api_call;
 mod assets;
 mod audit;
-mod block;
 mod chart;
 mod connect;
-mod form;
+mod formatting;
 mod groups;
-mod guest;
+mod html_form;
 mod keys;
 mod limits;
-mod lookup;
-mod mine;
+mod my_keys;
+mod name_lookup;
 mod overview;
+mod page_blocks;
+mod page_request;
 mod prices;
 mod requests;
+mod resource_pages;
 mod session;
 mod session_cookie;
 mod session_csrf;
 mod session_headers;
 mod settings;
-mod show;
 mod sign_in;
 mod sign_in_claims;
 mod sign_in_openid;
-mod thing;
 mod users;
 
-pub(crate) use sign_in::Porter;
+pub(crate) use sign_in::LoginMethods;
 
-use crate::Office;
-use ask::Trouble;
+use crate::AdminState;
+use api_call::ConsoleApiError;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use baton_cloud::clock::Clock;
-use baton_cloud::dice::Dice;
+use baton_cloud::random::RandomSource;
 use http::header::SET_COOKIE;
 use std::sync::Arc;
 
@@ -51,17 +51,17 @@ const BASE: &str = "/console";
 
 /// The state that pages share.
 #[derive(Clone)]
-struct Desk {
+struct ConsoleState {
     /// The API. It takes the caller from a request extension.
     api: Router,
-    dice: Dice,
+    dice: RandomSource,
     clock: Clock,
     /// The address of the relay for clients.
     relay_url: Arc<str>,
 }
 
 /// An entry of the navigation.
-struct Entry {
+struct NavigationItem {
     href: &'static str,
     text: &'static str,
     /// The text for members, if it differs.
@@ -71,46 +71,54 @@ struct Entry {
     is_apart: bool,
 }
 
-const fn entry(href: &'static str, text: &'static str) -> Entry {
-    Entry { href, text, member_text: "", for_members: false, is_apart: false }
+const fn entry(href: &'static str, text: &'static str) -> NavigationItem {
+    NavigationItem { href, text, member_text: "", for_members: false, is_apart: false }
 }
 
-static NAVIGATION: [Entry; 14] = [
+static NAVIGATION: [NavigationItem; 14] = [
     entry("/console", "Overview"),
-    Entry {
+    NavigationItem {
         member_text: "My requests",
         for_members: true,
         ..entry("/console/requests", "Requests")
     },
-    Entry { is_apart: true, ..entry("/console/accounts", "Accounts") },
+    NavigationItem { is_apart: true, ..entry("/console/accounts", "Accounts") },
     entry("/console/groups", "Groups"),
     entry("/console/keys", "Keys"),
     entry("/console/users", "Users"),
-    Entry { is_apart: true, ..entry("/console/limits", "Spend limits") },
+    NavigationItem { is_apart: true, ..entry("/console/limits", "Spend limits") },
     entry("/console/prices", "Prices"),
     entry("/console/alerts", "Alerts"),
-    Entry { is_apart: true, ..entry("/console/audit", "Audit") },
+    NavigationItem { is_apart: true, ..entry("/console/audit", "Audit") },
     entry("/console/settings", "Settings"),
-    Entry { for_members: true, is_apart: true, ..entry("/console/connect", "Connect") },
-    Entry { for_members: true, ..entry("/console/mine", "My keys") },
-    Entry { for_members: true, ..entry("/console/mine/usage", "My usage") },
+    NavigationItem { for_members: true, is_apart: true, ..entry("/console/connect", "Connect") },
+    NavigationItem { for_members: true, ..entry("/console/mine", "My keys") },
+    NavigationItem { for_members: true, ..entry("/console/mine/usage", "My usage") },
 ];
 
 /// The console: sign-in pages for everybody, and the other pages for signed-in visitors.
-pub(crate) fn router(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Office>> {
+pub(crate) fn router(
+    office: &Arc<AdminState>,
+    api: Router,
+    relay_url: &str,
+) -> Router<Arc<AdminState>> {
     sign_in::routes()
         .merge(session::routes())
-        .nest(BASE, pages(office, api, relay_url))
+        .nest(BASE, console_router(office, api, relay_url))
         // Layers around the nested router see the whole path.
-        .layer(from_fn_with_state(Arc::clone(office), session::guard))
-        .layer(from_fn_with_state(Arc::clone(office), session_headers::strict))
+        .layer(from_fn_with_state(Arc::clone(office), session::require_session))
+        .layer(from_fn_with_state(Arc::clone(office), session_headers::add_security_headers))
 }
 
-fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Office>> {
-    let (dice, clock) = (office.store.dice().clone(), office.store.clock().clone());
-    let desk = Desk { api, dice, clock, relay_url: relay_url.into() };
+fn console_router(
+    office: &Arc<AdminState>,
+    api: Router,
+    relay_url: &str,
+) -> Router<Arc<AdminState>> {
+    let (dice, clock) = (office.store.random_source().clone(), office.store.clock().clone());
+    let desk = ConsoleState { api, dice, clock, relay_url: relay_url.into() };
     let pages = Router::new()
-        .route("/", get(overview::read))
+        .route("/", get(overview::show_overview))
         .route("/theme", post(theme))
         .merge(accounts::routes())
         .merge(account_sign_in::routes())
@@ -124,11 +132,11 @@ fn pages(office: &Arc<Office>, api: Router, relay_url: &str) -> Router<Arc<Offic
         .merge(settings::routes())
         .merge(audit::routes())
         .merge(connect::routes())
-        .merge(mine::routes())
-        .fallback(|| async { Trouble::nowhere() })
-        .layer(from_fn_with_state(desk.clone(), guest::dress))
+        .merge(my_keys::routes())
+        .fallback(|| async { ConsoleApiError::page_not_found() })
+        .layer(from_fn_with_state(desk.clone(), page_request::render_failures))
         .with_state(desk);
-    Router::new().route("/assets/{name}", get(assets::read)).merge(pages)
+    Router::new().route("/assets/{name}", get(assets::serve_asset)).merge(pages)
 }
 
 /// `GET /`: redirects every client to the console.
@@ -137,18 +145,18 @@ pub(crate) async fn home() -> Redirect {
 }
 
 /// `POST /console/theme`: sets light mode, dark mode or the system's choice.
-async fn theme(guest: guest::Guest, body: axum::body::Bytes) -> Response {
-    let typed = form::Typed::parse(&body);
+async fn theme(guest: page_request::PageRequest, body: axum::body::Bytes) -> Response {
+    let typed = html_form::FormValues::parse(&body);
     let theme = match typed.get("theme") {
         theme @ ("light" | "dark") => theme,
         _ => "auto",
     };
     // Only pages of the console are accepted, so that nobody is redirected to another site.
-    let back = sign_in::local(typed.get("back"));
+    let back = sign_in::to_console_path(typed.get("back"));
     let _known = guest;
     let cookie = format!(
         "{}={theme}; Path=/console; Max-Age=31536000; SameSite=Lax; HttpOnly",
-        guest::THEME
+        page_request::THEME
     );
     ([(SET_COOKIE, cookie)], Redirect::to(back)).into_response()
 }

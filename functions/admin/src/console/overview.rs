@@ -1,54 +1,59 @@
 //! The first page: today's numbers, the last month, and the health of accounts.
 
-use super::ask::Outcome;
-use super::block::{Block, Cell, Link, Piece, Table, Tile, Tone, badge, link, number, text};
-use super::guest::Guest;
-use super::{accounts, chart, show};
+use super::api_call::ConsoleResult;
+use super::page_blocks::{
+    CellPart, Link, PageBlock, PageTable, TableCell, Tile, Tone, badge, link, number, text,
+};
+use super::page_request::PageRequest;
+use super::{accounts, chart, formatting};
 use serde_json::Value;
 
-pub(super) async fn read(guest: Guest) -> Outcome {
+pub(super) async fn show_overview(guest: PageRequest) -> ConsoleResult {
     if guest.is_member() {
-        return super::guest::see("/console/mine");
+        return super::page_request::redirect_to("/console/mine");
     }
     let view = guest.get("/api/v1/overview").await?;
     let mut blocks = Vec::new();
     let rows = |name: &str| view[name].as_array().cloned().unwrap_or_default();
     let (days, all) = (rows("days"), rows("accounts"));
     if all.is_empty() {
-        blocks.push(Block::Empty(
+        blocks.push(PageBlock::Empty(
             "No accounts yet. An account is a credential for an upstream; requests need at least one.".into(),
             Some(Link::new("/console/accounts/new", "Add the first account")),
         ));
     } else if days.iter().all(|day| day["requests"] == 0) {
-        blocks.push(Block::Empty(
+        blocks.push(PageBlock::Empty(
             "No requests in the last 30 days. Connect a client to see its requests here.".into(),
             Some(Link::new("/console/connect", "Connect a client")),
         ));
     }
     let mut latest = days.iter().rev();
     let (today, before) = (latest.next(), latest.next());
-    blocks.push(Block::Tiles(tiles(today.unwrap_or(&Value::Null), before.unwrap_or(&Value::Null))));
-    blocks.push(Block::Heading("Spend in the last 30 days".into()));
-    blocks.push(Block::Chart(drawn(&days)));
-    blocks.push(Block::FoldedTable("Exact numbers by day".into(), by_day(&days)));
-    blocks.push(Block::Heading("Today by model".into()));
+    blocks.push(PageBlock::Tiles(tiles(
+        today.unwrap_or(&Value::Null),
+        before.unwrap_or(&Value::Null),
+    )));
+    blocks.push(PageBlock::Heading("Spend in the last 30 days".into()));
+    blocks.push(PageBlock::Chart(daily_cost_svg(&days)));
+    blocks.push(PageBlock::FoldedTable("Exact numbers by day".into(), by_day(&days)));
+    blocks.push(PageBlock::Heading("Today by model".into()));
     blocks.push(by_model(&rows("models")));
-    let active = show::count(&view["keys_active"]);
+    let active = formatting::count(&view["keys_active"]);
     let active = active.first().map_or(String::new(), |piece| match piece {
-        Piece::Number(shown, _) => shown.clone(),
+        CellPart::Number(shown, _) => shown.clone(),
         _ => String::new(),
     });
-    blocks.push(Block::Heading(format!("Today's top keys ({active} in use)")));
+    blocks.push(PageBlock::Heading(format!("Today's top keys ({active} in use)")));
     blocks.push(by_key(&rows("keys")));
-    blocks.push(Block::Heading("Account health".into()));
+    blocks.push(PageBlock::Heading("Account health".into()));
     blocks.extend(health(&all));
-    let at = show::moment(&show::said(&view["as_of"]));
-    blocks.push(Block::Text(format!("As of {at} UTC. Days are UTC days.")));
-    Ok(guest.show_live("Overview", blocks))
+    let at = formatting::format_time(&formatting::field_text(&view["as_of"]));
+    blocks.push(PageBlock::Text(format!("As of {at} UTC. Days are UTC days.")));
+    Ok(guest.render_live_page("Overview", blocks))
 }
 
 fn tiles(today: &Value, before: &Value) -> Vec<Tile> {
-    let tokens = |day: &Value| show::all_tokens(&day["tokens"]);
+    let tokens = |day: &Value| formatting::total_tokens(&day["tokens"]);
     let usd = |day: &Value| day["cost_usd"].as_str().unwrap_or("0").to_owned();
     let requests = |day: &Value| day["requests"].as_u64().unwrap_or_default();
     let tile = |id, label, value, exact, before| Tile { id, label, value, exact, before };
@@ -56,38 +61,38 @@ fn tiles(today: &Value, before: &Value) -> Vec<Tile> {
         tile(
             "spend",
             "Spend today",
-            show::usd(&usd(today)),
+            formatting::usd(&usd(today)),
             format!("{} USD", usd(today)),
-            show::usd(&usd(before)),
+            formatting::usd(&usd(before)),
         ),
         tile(
             "requests",
             "Requests",
-            show::short(requests(today)),
-            show::grouped(requests(today)),
-            show::short(requests(before)),
+            formatting::abbreviate_number(requests(today)),
+            formatting::group_digits(requests(today)),
+            formatting::abbreviate_number(requests(before)),
         ),
         tile(
             "tokens",
             "Tokens",
-            show::short(tokens(today)),
-            show::grouped(tokens(today)),
-            show::short(tokens(before)),
+            formatting::abbreviate_number(tokens(today)),
+            formatting::group_digits(tokens(today)),
+            formatting::abbreviate_number(tokens(before)),
         ),
         tile("errors", "Error rate", error_rate(today), failed(today), error_rate(before)),
         tile(
             "cache",
             "Cache hit rate",
-            show::percent(&today["cache_hit_rate"]),
+            formatting::percent(&today["cache_hit_rate"]),
             "of prompt tokens were read from the cache".into(),
-            show::percent(&before["cache_hit_rate"]),
+            formatting::percent(&before["cache_hit_rate"]),
         ),
         tile(
             "ttft",
             "Time to first token",
-            show::millis(&today["ttft_ms_avg"]),
+            formatting::millis(&today["ttft_ms_avg"]),
             "mean".into(),
-            show::millis(&before["ttft_ms_avg"]),
+            formatting::millis(&before["ttft_ms_avg"]),
         ),
     ]
 }
@@ -101,40 +106,46 @@ fn error_rate(row: &Value) -> String {
 }
 
 fn failed(row: &Value) -> String {
-    let count = |name: &str| show::grouped(row[name].as_u64().unwrap_or_default());
+    let count = |name: &str| formatting::group_digits(row[name].as_u64().unwrap_or_default());
     format!("{} of {} failed", count("errors"), count("requests"))
 }
 
-fn drawn(days: &[Value]) -> String {
+fn daily_cost_svg(days: &[Value]) -> String {
     let points: Vec<(String, f64)> = days
         .iter()
-        .map(|day| (show::said(&day["day"]), show::said(&day["cost_usd"]).parse().unwrap_or(0.0)))
+        .map(|day| {
+            (
+                formatting::field_text(&day["day"]),
+                formatting::field_text(&day["cost_usd"]).parse().unwrap_or(0.0),
+            )
+        })
         .collect();
     let dearest = days.iter().max_by(|a, b| {
-        let usd = |day: &Value| show::said(&day["cost_usd"]).parse::<f64>().unwrap_or(0.0);
+        let usd =
+            |day: &Value| formatting::field_text(&day["cost_usd"]).parse::<f64>().unwrap_or(0.0);
         usd(a).total_cmp(&usd(b))
     });
     let description = dearest.map_or_else(String::new, |day| {
-        let usd = show::usd(day["cost_usd"].as_str().unwrap_or("0"));
+        let usd = formatting::usd(day["cost_usd"].as_str().unwrap_or("0"));
         format!(
             "One bar per day. The most expensive day was {} with {usd}.",
-            show::said(&day["day"])
+            formatting::field_text(&day["day"])
         )
     });
-    chart::of_days(&points, "Spend by day in US dollars", &description)
+    chart::daily_cost_chart(&points, "Spend by day in US dollars", &description)
 }
 
-fn measures(row: &Value) -> Vec<Cell> {
-    let tokens = |name: &str| show::tokens(row["tokens"][name].as_u64().unwrap_or_default());
+fn usage_cells(row: &Value) -> Vec<TableCell> {
+    let tokens = |name: &str| formatting::tokens(row["tokens"][name].as_u64().unwrap_or_default());
     vec![
-        show::money(&row["cost_usd"]),
-        show::count(&row["requests"]),
+        formatting::money(&row["cost_usd"]),
+        formatting::count(&row["requests"]),
         number(error_rate(row), failed(row)),
         tokens("input"),
         tokens("output"),
         tokens("cache_read"),
-        number(show::percent(&row["cache_hit_rate"]), ""),
-        number(show::millis(&row["ttft_ms_avg"]), ""),
+        number(formatting::percent(&row["cache_hit_rate"]), ""),
+        number(formatting::millis(&row["ttft_ms_avg"]), ""),
     ]
 }
 
@@ -154,49 +165,57 @@ fn table(
     caption: &str,
     first: &'static str,
     rows: &[Value],
-    name: impl Fn(&Value) -> Cell,
-) -> Table {
+    name: impl Fn(&Value) -> TableCell,
+) -> PageTable {
     let columns: Vec<&'static str> = std::iter::once(first).chain(COLUMNS).collect();
-    let mut table = Table::new(id, caption, &columns);
-    table.rows =
-        rows.iter().map(|row| std::iter::once(name(row)).chain(measures(row)).collect()).collect();
+    let mut table = PageTable::new(id, caption, &columns);
+    table.rows = rows
+        .iter()
+        .map(|row| std::iter::once(name(row)).chain(usage_cells(row)).collect())
+        .collect();
     table
 }
 
-fn by_day(days: &[Value]) -> Table {
+fn by_day(days: &[Value]) -> PageTable {
     let latest: Vec<Value> = days.iter().rev().cloned().collect();
     table("days", "The last 30 days, latest first", "Day", &latest, |row| {
-        text(show::said(&row["day"]))
+        text(formatting::field_text(&row["day"]))
     })
 }
 
-fn by_model(rows: &[Value]) -> Block {
+fn by_model(rows: &[Value]) -> PageBlock {
     if rows.is_empty() {
-        return Block::Text("No request today.".into());
+        return PageBlock::Text("No request today.".into());
     }
-    Block::Table(table("models", "Today's models, most expensive first", "Model", rows, |row| {
-        let model = show::said(&row["model"]);
-        let mut query = form_urlencoded::Serializer::new(String::from("/console/requests?"));
-        query.append_pair("model", &model);
-        link(query.finish(), show::cut(&model, 60))
-    }))
+    PageBlock::Table(table(
+        "models",
+        "Today's models, most expensive first",
+        "Model",
+        rows,
+        |row| {
+            let model = formatting::field_text(&row["model"]);
+            let mut query = form_urlencoded::Serializer::new(String::from("/console/requests?"));
+            query.append_pair("model", &model);
+            link(query.finish(), formatting::truncate_text(&model, 60))
+        },
+    ))
 }
 
-fn by_key(rows: &[Value]) -> Block {
+fn by_key(rows: &[Value]) -> PageBlock {
     if rows.is_empty() {
-        return Block::Text("No request today.".into());
+        return PageBlock::Text("No request today.".into());
     }
-    Block::Table(table("top-keys", "Today's keys, most expensive first", "Key", rows, |row| {
-        let id = show::said(&row["key_id"]);
+    PageBlock::Table(table("top-keys", "Today's keys, most expensive first", "Key", rows, |row| {
+        let id = formatting::field_text(&row["key_id"]);
         match row["name"].as_str() {
-            Some(name) => link(format!("/console/keys/{id}"), show::cut(name, 60)),
-            None => vec![Piece::Code(id), Piece::Faint("deleted".into())],
+            Some(name) => link(format!("/console/keys/{id}"), formatting::truncate_text(name, 60)),
+            None => vec![CellPart::Code(id), CellPart::Muted("deleted".into())],
         }
     }))
 }
 
 /// The number of accounts by state, and the accounts that need attention.
-fn health(all: &[Value]) -> Vec<Block> {
+fn health(all: &[Value]) -> Vec<PageBlock> {
     let with = |status: &str| all.iter().filter(|one| one["status"] == status).count();
     let counts = [
         (Tone::Good, "ready"),
@@ -206,12 +225,12 @@ fn health(all: &[Value]) -> Vec<Block> {
         (Tone::Plain, "disabled"),
     ];
     let counted = counts.into_iter().filter(|(_, status)| with(status) > 0);
-    let row: Vec<Piece> = counted
+    let row: Vec<CellPart> = counted
         .flat_map(|(tone, status)| {
-            badge(tone, format!("{} {}", with(status), accounts::named(status)))
+            badge(tone, format!("{} {}", with(status), accounts::status_label(status)))
         })
         .collect();
-    let mut blocks = vec![Block::Row(row)];
+    let mut blocks = vec![PageBlock::Row(row)];
     let mut troubled: Vec<&Value> = all
         .iter()
         .filter(|one| {
@@ -220,7 +239,7 @@ fn health(all: &[Value]) -> Vec<Block> {
         .collect();
     troubled.truncate(20);
     if !troubled.is_empty() {
-        let mut table = Table::new(
+        let mut table = PageTable::new(
             "trouble",
             "Accounts that get no requests now",
             &["Account", "State", "Until"],
@@ -228,12 +247,16 @@ fn health(all: &[Value]) -> Vec<Block> {
         table.rows = troubled
             .into_iter()
             .map(|one| {
-                let href = format!("/console/accounts/{}", show::said(&one["id"]));
-                let name = show::cut(&show::said(&one["name"]), 60);
-                vec![link(href, name), accounts::state(one), show::time(&one["cooling_until"])]
+                let href = format!("/console/accounts/{}", formatting::field_text(&one["id"]));
+                let name = formatting::truncate_text(&formatting::field_text(&one["name"]), 60);
+                vec![
+                    link(href, name),
+                    accounts::state(one),
+                    formatting::time(&one["cooling_until"]),
+                ]
             })
             .collect();
-        blocks.push(Block::Table(table));
+        blocks.push(PageBlock::Table(table));
     }
     blocks
 }

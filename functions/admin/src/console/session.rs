@@ -2,14 +2,14 @@
 //! a time without use, at its maximum age, or when the credential or user behind it changes.
 //! `sign_in` has the sign-in page.
 
-use super::session_cookie::{Cookie, Front};
-use super::session_csrf::{self, Foreign};
-use super::sign_in::{Why, sign_in_at};
+use super::session_cookie::{ConsoleOrigin, CookieKind};
+use super::session_csrf::{self, CsrfError};
+use super::sign_in::{SignInNotice, sign_in_url};
 use super::{BASE, session_csrf::check};
 use crate::actor::Actor;
-use crate::answer::{Answer, Refused};
-use crate::visit::{Note, Visit};
-use crate::{Office, Shared};
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResult};
+use crate::{AdminState, SharedAdminState};
 use askama::Template;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
@@ -17,10 +17,10 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
-use baton_cloud::peer::Peer;
-use baton_cloud::store::{Edit, SeenSession, SessionRow, StoreError};
+use baton_cloud::peer_connection::PeerConnection;
+use baton_cloud::store::{ConfigEdit, SessionContext, SessionRow, StoreError};
+use baton_domain::console_session::{ConsoleSession, LIFE, SessionSubject};
 use baton_domain::key::{Role, User};
-use baton_domain::session::{LIFE, Session, Who};
 use http::header::{LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ const RANDOM_CHARS: usize = 43;
 
 /// The visitor of a page.
 #[derive(Clone)]
-pub(crate) struct Visitor {
+pub(crate) struct ConsoleUser {
     /// The caller with its current role.
     pub(crate) actor: Actor,
     /// The token that forms send in the hidden field `csrf`, and scripts in `x-csrf-token`.
@@ -41,8 +41,8 @@ pub(crate) struct Visitor {
 }
 
 /// The data that a new session is based on.
-pub(super) struct Founding {
-    pub(super) who: Who,
+pub(super) struct SessionBasis {
+    pub(super) who: SessionSubject,
     /// The session round of its user.
     pub(super) round: u64,
     /// A hash of the secret that was entered.
@@ -52,37 +52,41 @@ pub(super) struct Founding {
 }
 
 /// The route that ends a session.
-pub(super) fn routes() -> Router<Arc<Office>> {
+pub(super) fn routes() -> Router<Arc<AdminState>> {
     Router::new().route(&format!("{BASE}/sign-out"), post(sign_out))
 }
 
 /// Lets requests pass that have a session and, if they change something, come from a page of the
 /// console. Sign-in pages and assets are open to everybody.
-pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Response {
+pub(super) async fn require_session(
+    office: SharedAdminState,
+    request: Request,
+    next: Next,
+) -> Response {
     let State(office) = office;
     let uri = request.uri().clone();
     let path = uri.path().strip_prefix(BASE).unwrap_or_default();
     if path == "/sign-in" || path.starts_with("/sign-in/") || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let Some(front) = Front::of(&office, request.headers(), &uri) else {
+    let Some(front) = ConsoleOrigin::from_request(&office, request.headers(), &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let cookie = front.cookie(Cookie::Session, request.headers()).map(str::to_owned);
-    let (cookie, visitor) = match office.visitor(cookie.as_deref()).await {
+    let cookie = front.cookie(CookieKind::Session, request.headers()).map(str::to_owned);
+    let (cookie, visitor) = match office.load_user(cookie.as_deref()).await {
         Ok(Some(visitor)) => {
-            if let Some(peer) = request.extensions().get::<Peer>() {
-                peer.authenticate();
+            if let Some(peer) = request.extensions().get::<PeerConnection>() {
+                peer.mark_authenticated();
             }
             (cookie.unwrap_or_default(), visitor)
         }
         Ok(None) => {
             let wanted = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
             let next = wanted.filter(|_| request.method().is_safe());
-            let stale = cookie.and_then(|_| front.remove(Cookie::Session));
-            return redirect(&sign_in_at(next, None), stale);
+            let stale = cookie.and_then(|_| front.remove_cookie(CookieKind::Session));
+            return redirect(&sign_in_url(next, None), stale);
         }
-        Err(refused) => return refusal_of(&refused),
+        Err(refused) => return error_page(&refused),
     };
     let checked = if request.method().is_safe() {
         Ok(request)
@@ -91,16 +95,16 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
     };
     match checked {
         Ok(mut request) => {
-            if let Some(peer) = request.extensions().get::<Peer>() {
-                peer.authenticate();
+            if let Some(peer) = request.extensions().get::<PeerConnection>() {
+                peer.mark_authenticated();
             }
-            let visit = Visit::new(visitor.actor.clone(), request.headers());
+            let visit = AdminRequest::new(visitor.actor.clone(), request.headers());
             request.extensions_mut().insert(visit);
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
-        Err(Foreign::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large."),
-        Err(Foreign::Site | Foreign::Token) => refusal(
+        Err(CsrfError::Body) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large."),
+        Err(CsrfError::Site | CsrfError::Token) => refusal(
             StatusCode::FORBIDDEN,
             "This was not sent from a current page of the console, so nothing was changed. \
              Go back, reload the page and try again.",
@@ -108,57 +112,69 @@ pub(super) async fn guard(office: Shared, request: Request, next: Next) -> Respo
     }
 }
 
-async fn sign_out(State(office): Shared, uri: Uri, visit: Visit, headers: HeaderMap) -> Response {
-    let Some(front) = Front::of(&office, &headers, &uri) else {
+async fn sign_out(
+    State(office): SharedAdminState,
+    uri: Uri,
+    visit: AdminRequest,
+    headers: HeaderMap,
+) -> Response {
+    let Some(front) = ConsoleOrigin::from_request(&office, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let cookie = front.cookie(Cookie::Session, &headers).unwrap_or_default();
-    let mut edit = Edit::default();
-    let note = Note::did("sign_out", &visit.actor.name(), (Value::Null, Value::Null));
+    let cookie = front.cookie(CookieKind::Session, &headers).unwrap_or_default();
+    let mut edit = ConfigEdit::default();
+    let note = AuditNote::other_action("sign_out", &visit.actor.name(), (Value::Null, Value::Null));
     let ended = async {
         office.store.end_session(&mut edit, &office.session_key().await?.place(cookie));
-        office.note(&visit, &mut edit, note)?;
-        office.store.apply(edit).await.map_err(Refused::from)
+        office.add_audit_row(&visit, &mut edit, note)?;
+        office.store.apply(edit).await.map_err(ApiError::from)
     };
     match ended.await {
-        Ok(()) => redirect(&sign_in_at(None, Some(Why::SignedOut)), front.remove(Cookie::Session)),
-        Err(refused) => refusal_of(&refused),
+        Ok(()) => redirect(
+            &sign_in_url(None, Some(SignInNotice::SignedOut)),
+            front.remove_cookie(CookieKind::Session),
+        ),
+        Err(refused) => error_page(&refused),
     }
 }
 
-impl Office {
+impl AdminState {
     /// Returns the visitor of a cookie's session if it is valid. Takes one read.
-    async fn visitor(&self, cookie: Option<&str>) -> Answer<Option<Visitor>> {
-        let Some((cookie, who)) = cookie.and_then(|it| Some((it, founder(it)?))) else {
+    async fn load_user(&self, cookie: Option<&str>) -> ApiResult<Option<ConsoleUser>> {
+        let Some((cookie, who)) = cookie.and_then(|it| Some((it, subject_of_cookie(it)?))) else {
             return Ok(None);
         };
         let key = self.session_key().await?;
         let hash = key.place(cookie);
         let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
-        if !key.has_written(&hash, &seen) {
+        if !key.is_session_proven(&hash, &seen) {
             tracing::warn!(
                 "a session was refused: its row in the state table was not written by the console"
             );
             return Ok(None);
         }
-        let Some((actor, name)) = self.holder(&who, &seen) else { return Ok(None) };
-        if let Some(used) = seen.session.used(self.store.clock().now()) {
-            let (proof, proven) = (&*seen.proof, &*key.proven(&hash, &used, &seen.proof));
+        let Some((actor, name)) = self.verify_session(&who, &seen) else { return Ok(None) };
+        if let Some(used) = seen.session.after_use(self.store.clock().now()) {
+            let (proof, proven) = (&*seen.proof, &*key.session_proof(&hash, &used, &seen.proof));
             let row = SessionRow { hash: &hash, session: &used, proof, proven };
             match self.store.use_session(&row).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return Ok(None),
                 // The session may end too early, but it does not have to end now.
                 Err(error) => {
-                    tracing::warn!("the last use of a session could not be stored: {error}")
+                    tracing::warn!("the last use of a session could not be stored: {error}");
                 }
             }
         }
-        Ok(Some(Visitor { actor, csrf: session_csrf::token(self, cookie), name }))
+        Ok(Some(ConsoleUser { actor, csrf: session_csrf::token(self, cookie), name }))
     }
 
     /// Returns the caller and name of a session if everything that it is based on is still valid.
-    fn holder(&self, who: &Who, seen: &SeenSession) -> Option<(Actor, String)> {
+    fn verify_session(
+        &self,
+        who: &SessionSubject,
+        seen: &SessionContext,
+    ) -> Option<(Actor, String)> {
         let now = self.store.clock().now();
         let is_proven = |hash: &[u8]| verify_slices_are_equal(hash, &seen.proof).is_ok();
         let is_member = |user: &&User| user.enabled && user.session_round == seen.session.round;
@@ -168,7 +184,7 @@ impl Office {
         let user = seen.user.as_ref().filter(is_member);
         let of = |user: &User, actor| (actor, user.name.clone());
         match who {
-            Who::Token => {
+            SessionSubject::Token => {
                 let is_good = match &self.admin_token {
                     Some(fixed) => fixed.values().texts().any(|fixed| {
                         self.pepper.hashes(fixed.expose()).iter().any(|hash| is_proven(hash))
@@ -177,17 +193,17 @@ impl Office {
                 };
                 is_good.then(|| (Actor::Token, "Admin token".to_owned()))
             }
-            Who::User(id) => {
+            SessionSubject::User(id) => {
                 let may = |user: &&User| user.role == Role::Admin || seen.runtime.member_access;
                 let actor = |role| Actor::User { id: id.clone(), role, key: None };
                 user.filter(may).map(|user| of(user, actor(user.role)))
             }
-            Who::Key { user: id, key: key_id } => {
+            SessionSubject::Key { user: id, key: key_id } => {
                 let key = seen.key.as_ref().filter(|_| seen.runtime.member_access)?;
                 let is_good = key.value.usable(now).is_ok()
                     && key.value.user_id.as_ref() == Some(id)
                     && is_proven(key.secret.as_deref().unwrap_or_default());
-                let actor = Actor::by_key(id.clone(), key_id.clone());
+                let actor = Actor::from_key(id.clone(), key_id.clone());
                 user.filter(|_| is_good).map(|user| of(user, actor))
             }
         }
@@ -197,20 +213,20 @@ impl Office {
     /// rest of `edit`. Returns the redirect to `next`.
     pub(super) async fn begin_session(
         &self,
-        mut edit: Edit,
-        founding: Founding,
-        (front, headers): (&Front, &HeaderMap),
+        mut edit: ConfigEdit,
+        founding: SessionBasis,
+        (front, headers): (&ConsoleOrigin, &HeaderMap),
         next: &str,
-    ) -> Answer<Response> {
-        let Founding { who, round, proof, said } = founding;
+    ) -> ApiResult<Response> {
+        let SessionBasis { who, round, proof, said } = founding;
         let cookie = format!("{}.{}", who.to_text(), self.random());
-        let session = Session::begun(self.store.clock().now(), round);
+        let session = ConsoleSession::new(self.store.clock().now(), round);
         let key = self.session_key().await?;
         let hash = key.place(&cookie);
-        let (proof, proven) = (&*proof, &*key.proven(&hash, &session, &proof));
+        let (proof, proven) = (&*proof, &*key.session_proof(&hash, &session, &proof));
         let row = SessionRow { hash: &hash, session: &session, proof, proven };
         self.store.begin_session(&mut edit, &row);
-        if let Some(old) = front.cookie(Cookie::Session, headers) {
+        if let Some(old) = front.cookie(CookieKind::Session, headers) {
             self.store.end_session(&mut edit, &key.place(old));
         }
         let actor = match who.user() {
@@ -218,23 +234,23 @@ impl Office {
             Some(id) => Actor::User { id: id.clone(), role: Role::Member, key: None },
             None => Actor::Token,
         };
-        let visit = Visit::new(actor, &HeaderMap::new());
-        let note = Note::did("sign_in", &visit.actor.name(), (Value::Null, said));
-        self.note(&visit, &mut edit, note)?;
+        let visit = AdminRequest::new(actor, &HeaderMap::new());
+        let note = AuditNote::other_action("sign_in", &visit.actor.name(), (Value::Null, said));
+        self.add_audit_row(&visit, &mut edit, note)?;
         self.store.apply(edit).await?;
-        Ok(redirect(next, front.set(Cookie::Session, &cookie, Some(LIFE))))
+        Ok(redirect(next, front.set(CookieKind::Session, &cookie, Some(LIFE))))
     }
 }
 
 /// The claimed owner of a session cookie. The lookup verifies it, because the stored hash covers
 /// the whole cookie.
-fn founder(cookie: &str) -> Option<Who> {
+fn subject_of_cookie(cookie: &str) -> Option<SessionSubject> {
     let (who, random) = cookie.rsplit_once('.')?;
-    if random.len() == RANDOM_CHARS { Who::from_text(who) } else { None }
+    if random.len() == RANDOM_CHARS { SessionSubject::from_text(who) } else { None }
 }
 
 /// Details of a sign-in for the audit trail.
-pub(super) fn signed_in_by(by: &str) -> Value {
+pub(super) fn sign_in_audit_json(by: &str) -> Value {
     json!({ "by": by })
 }
 
@@ -255,17 +271,17 @@ struct RefusalPage<'a> {
 
 /// A page with an error.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
-    page(status, &RefusalPage { message })
+    render_template(status, &RefusalPage { message })
 }
 
-pub(super) fn refusal_of(refused: &Refused) -> Response {
+pub(super) fn error_page(refused: &ApiError) -> Response {
     refusal(refused.status(), &refused.to_string())
 }
 
 /// Renders a template as an answer.
-pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+pub(super) fn render_template(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(text) => (status, Html(text)).into_response(),
-        Err(error) => Refused::broken(error).into_response(),
+        Err(error) => ApiError::internal_error(error).into_response(),
     }
 }

@@ -1,7 +1,7 @@
 //! The cookies of the console, and the origin under which browsers see it, which decides the kind
 //! of cookie that can be set.
 
-use crate::Office;
+use crate::AdminState;
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use jiff::SignedDuration;
@@ -11,23 +11,27 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// The purpose of a cookie.
 #[derive(Clone, Copy)]
-pub(super) enum Cookie {
+pub(super) enum CookieKind {
     /// Holds a session.
     Session,
     /// Ties a form or an unfinished sign-in to the browser that started it.
-    Door,
+    SignIn,
 }
 
 /// The console's origin as the browser sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Front {
+pub(super) struct ConsoleOrigin {
     /// `https://admin.example.com`
     pub(super) origin: String,
 }
 
-impl Front {
+impl ConsoleOrigin {
     /// The origin of the settings, or else of the request. `None` if neither is valid.
-    pub(super) fn of(office: &Office, headers: &HeaderMap, uri: &Uri) -> Option<Self> {
+    pub(super) fn from_request(
+        office: &AdminState,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Option<Self> {
         if let Some(origin) = &office.porter.origin {
             return Some(Self { origin: origin.clone() });
         }
@@ -58,17 +62,17 @@ impl Front {
 
     /// With https the `__Host-` prefix prevents other hosts and unencrypted pages from setting the
     /// cookie.
-    fn name(&self, cookie: Cookie) -> &'static str {
+    fn name(&self, cookie: CookieKind) -> &'static str {
         match (cookie, self.is_https()) {
-            (Cookie::Session, true) => "__Host-baton",
-            (Cookie::Session, false) => "baton",
-            (Cookie::Door, true) => "__Host-baton-door",
-            (Cookie::Door, false) => "baton-door",
+            (CookieKind::Session, true) => "__Host-baton",
+            (CookieKind::Session, false) => "baton",
+            (CookieKind::SignIn, true) => "__Host-baton-door",
+            (CookieKind::SignIn, false) => "baton-door",
         }
     }
 
     /// Returns the value that the browser sent.
-    pub(super) fn cookie<'a>(&self, cookie: Cookie, headers: &'a HeaderMap) -> Option<&'a str> {
+    pub(super) fn cookie<'a>(&self, cookie: CookieKind, headers: &'a HeaderMap) -> Option<&'a str> {
         let name = self.name(cookie);
         let lines = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|it| it.split_once('='));
@@ -80,7 +84,7 @@ impl Front {
     /// in messages start on another site.
     pub(super) fn set(
         &self,
-        cookie: Cookie,
+        cookie: CookieKind,
         value: &str,
         life: Option<SignedDuration>,
     ) -> Option<HeaderValue> {
@@ -94,7 +98,7 @@ impl Front {
     }
 
     /// Returns the header that removes the cookie.
-    pub(super) fn remove(&self, cookie: Cookie) -> Option<HeaderValue> {
+    pub(super) fn remove_cookie(&self, cookie: CookieKind) -> Option<HeaderValue> {
         self.set(cookie, "", Some(SignedDuration::ZERO))
     }
 }
@@ -114,7 +118,7 @@ mod tests {
 
     #[test]
     fn secrets_are_typed_in_privately() {
-        let is_private = |origin: &str| Front { origin: origin.into() }.is_private();
+        let is_private = |origin: &str| ConsoleOrigin { origin: origin.into() }.is_private();
         for origin in [
             "https://admin.example.com",
             "http://127.0.0.1:8081",
@@ -143,8 +147,8 @@ mod tests {
         let header = "baton=a; __Host-baton=b; __Host-baton-door=c".parse().unwrap();
         let headers = HeaderMap::from_iter([(COOKIE, header)]);
         let value = |origin: &str| {
-            let front = Front { origin: origin.into() };
-            front.cookie(Cookie::Session, &headers).map(str::to_owned)
+            let front = ConsoleOrigin { origin: origin.into() };
+            front.cookie(CookieKind::Session, &headers).map(str::to_owned)
         };
         assert_eq!(value("https://x").as_deref(), Some("b"));
         assert_eq!(value("http://127.0.0.1").as_deref(), Some("a"));

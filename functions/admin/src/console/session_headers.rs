@@ -1,8 +1,8 @@
 //! Security headers for all pages of the console: only content of the console is loaded and run,
 //! pages are not cached, and other sites get no referrer.
 
-use super::session_cookie::Front;
-use crate::Shared;
+use super::session_cookie::ConsoleOrigin;
+use crate::SharedAdminState;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -19,9 +19,13 @@ frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// Adds the headers. Handlers can set their own cache policy first (assets do).
-pub(super) async fn strict(office: Shared, request: Request, next: Next) -> Response {
+pub(super) async fn add_security_headers(
+    office: SharedAdminState,
+    request: Request,
+    next: Next,
+) -> Response {
     let State(office) = office;
-    let front = Front::of(&office, request.headers(), request.uri());
+    let front = ConsoleOrigin::from_request(&office, request.headers(), request.uri());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [

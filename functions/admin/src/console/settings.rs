@@ -1,11 +1,11 @@
 //! The page of settings that can be changed at run time.
 
-use super::Desk;
-use super::ask::Outcome;
-use super::block::Block;
-use super::form::{Kind, Spec, Typed};
-use super::guest::{Guest, see};
-use super::thing::{self, Tried};
+use super::ConsoleState;
+use super::api_call::ConsoleResult;
+use super::html_form::{FieldKind, FieldSpec, FormValues};
+use super::page_blocks::PageBlock;
+use super::page_request::{PageRequest, redirect_to};
+use super::resource_pages::{self, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::get;
@@ -13,40 +13,43 @@ use axum::routing::get;
 const API: &str = "/api/v1/settings";
 const HERE: &str = "/console/settings";
 
-pub(super) fn routes() -> Router<Desk> {
-    Router::new().route("/settings", get(read).post(save))
+pub(super) fn routes() -> Router<ConsoleState> {
+    Router::new().route("/settings", get(show_settings).post(save_settings))
 }
 
-fn specs() -> Vec<Spec> {
+fn settings_fields() -> Vec<FieldSpec> {
     let says = "Users can use the API and this console for their own keys and usage.";
-    vec![Spec::new("member_access", "Members have access", says, Kind::Flag)]
+    vec![FieldSpec::new("member_access", "Members have access", says, FieldKind::Flag)]
 }
 
-async fn page(guest: &Guest, tried: Option<&Tried>) -> Outcome<Vec<Block>> {
+async fn settings_page(
+    guest: &PageRequest,
+    tried: Option<&RejectedInput>,
+) -> ConsoleResult<Vec<PageBlock>> {
     let view = guest.get(API).await?;
-    let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
-    blocks.push(Block::Form(thing::edit_form(HERE, &view, &specs(), tried)));
-    let changed = super::show::time(&view["updated_at"]);
-    blocks.push(Block::Facts(vec![("Changed".into(), changed)]));
-    blocks.push(Block::Text(
+    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    blocks.push(PageBlock::Form(resource_pages::edit_form(HERE, &view, &settings_fields(), tried)));
+    let changed = super::formatting::time(&view["updated_at"]);
+    blocks.push(PageBlock::Facts(vec![("Changed".into(), changed)]));
+    blocks.push(PageBlock::Text(
         "Environment variables (BATON_…) set everything else where the process starts; see \"Settings\" in the documentation.".into(),
     ));
     Ok(blocks)
 }
 
-async fn read(guest: Guest) -> Outcome {
-    let blocks = page(&guest, None).await?;
-    Ok(guest.show("Settings", blocks))
+async fn show_settings(guest: PageRequest) -> ConsoleResult {
+    let blocks = settings_page(&guest, None).await?;
+    Ok(guest.render_page("Settings", blocks))
 }
 
-async fn save(guest: Guest, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    match thing::save(&guest, API, &specs(), &typed).await {
-        Ok(_) => see(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
-            let blocks = page(&guest, Some(&tried)).await?;
-            Ok(guest.show_refused("Settings", blocks, &tried.why))
+async fn save_settings(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    match resource_pages::save_resource(&guest, API, &settings_fields(), &typed).await {
+        Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
+            let blocks = settings_page(&guest, Some(&tried)).await?;
+            Ok(guest.render_rejected_page("Settings", blocks, &tried.why))
         }
         Err(why) => Err(why),
     }

@@ -1,29 +1,31 @@
 //! The sign-in page: with the admin token or an own key in a form, or with the identity provider
 //! (`sign_in_openid`). `session` has the sessions.
 
-use super::session::{Founding, page, redirect, refusal, refusal_of, signed_in_by};
-use super::session_cookie::{Cookie, Front};
-use super::session_csrf::{FIELD, is_own, is_token, token};
+use super::session::{
+    SessionBasis, error_page, redirect, refusal, render_template, sign_in_audit_json,
+};
+use super::session_cookie::{ConsoleOrigin, CookieKind};
+use super::session_csrf::{FIELD, is_same_site, is_token, token};
 use super::{BASE, sign_in_openid};
-use crate::answer::Answer;
-use crate::attempts::Attempts;
+use crate::api_response::ApiResult;
+use crate::auth_failures::AuthFailureLimiter;
 use crate::authorize::ClientAddress;
-use crate::{Office, Shared};
+use crate::{AdminState, SharedAdminState};
 use askama::Template;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use baton_cloud::aws::Aws;
+use baton_cloud::aws::AwsClients;
 use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::openid::OpenId;
+use baton_cloud::openid::OpenIdClient;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::Edit;
-use baton_cloud::upstream::Upstream;
+use baton_cloud::store::ConfigEdit;
+use baton_cloud::upstream::UpstreamClient;
+use baton_domain::console_session::SessionSubject;
 use baton_domain::relay_key::RelayKey;
 use baton_domain::secret::Secret;
-use baton_domain::session::Who;
 use form_urlencoded::byte_serialize;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -39,30 +41,34 @@ const NEXT_BYTES_MAX: usize = 2000;
 
 /// The login methods.
 #[derive(Default)]
-pub(crate) struct Porter {
+pub(crate) struct LoginMethods {
     /// The console's origin, if the operator has set it.
     pub(super) origin: Option<String>,
-    pub(super) openid: Option<OpenId>,
+    pub(super) openid: Option<OpenIdClient>,
     /// Counts returns from the identity provider, because each causes a call to it.
-    pub(super) returned: Attempts,
+    pub(super) returned: AuthFailureLimiter,
 }
 
-impl Porter {
+impl LoginMethods {
     /// Creates the login methods. The provider is reached with the same client as upstreams. No
     /// I/O.
-    pub(crate) fn new(settings: &Settings, upstream: &Upstream, aws: &Aws) -> Self {
+    pub(crate) fn new(settings: &Settings, upstream: &UpstreamClient, aws: &AwsClients) -> Self {
         let allow = settings.allow_private_upstreams;
-        let secret = LiveSecret::of(aws, settings, &settings.openid_secret_setting());
+        let secret = LiveSecret::from_setting(aws, settings, &settings.openid_secret_setting());
         let openid = settings.openid.clone();
-        let openid = openid.map(|it| OpenId::new((it, secret), upstream.clone(), allow));
-        Self { origin: settings.console_origin.clone(), openid, returned: Attempts::default() }
+        let openid = openid.map(|it| OpenIdClient::new((it, secret), upstream.clone(), allow));
+        Self {
+            origin: settings.console_origin.clone(),
+            openid,
+            returned: AuthFailureLimiter::default(),
+        }
     }
 }
 
 /// The messages of the sign-in page. They say what to do, but not which users exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Why {
+pub(super) enum SignInNotice {
     SignedOut,
     Wrong,
     LockedOut,
@@ -80,7 +86,7 @@ pub(super) enum Why {
     Unknown,
 }
 
-impl Why {
+impl SignInNotice {
     fn name(self) -> &'static str {
         match self {
             Self::SignedOut => "signed_out",
@@ -100,7 +106,7 @@ impl Why {
         }
     }
 
-    fn says(self) -> &'static str {
+    fn notice_text(self) -> &'static str {
         match self {
             Self::SignedOut => "You are signed out.",
             Self::Wrong => {
@@ -167,20 +173,20 @@ struct SignInPage<'a> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct SignInQuery {
     next: Option<String>,
-    why: Option<Why>,
+    why: Option<SignInNotice>,
 }
 
 /// The submitted form.
-struct Typed {
+struct SignInForm {
     csrf: String,
     next: String,
     credential: Secret,
 }
 
-impl Typed {
-    fn read(form: &[u8]) -> Self {
+impl SignInForm {
+    fn parse_form(form: &[u8]) -> Self {
         let text = |name: &str| {
             let found = form_urlencoded::parse(form).find(|(key, _)| key == name);
             found.map(|(_, value)| value.into_owned()).unwrap_or_default()
@@ -190,18 +196,18 @@ impl Typed {
     }
 }
 
-pub(super) fn routes() -> Router<Arc<Office>> {
+pub(super) fn routes() -> Router<Arc<AdminState>> {
     Router::new()
-        .route(PATH, get(ask).post(sign_in))
+        .route(PATH, get(show_sign_in).post(sign_in))
         .route(&format!("{PATH}/style.css"), get(style))
         .merge(sign_in_openid::routes())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 
 /// The address of the sign-in page with the page to return to and the message.
-pub(super) fn sign_in_at(next: Option<&str>, why: Option<Why>) -> String {
+pub(super) fn sign_in_url(next: Option<&str>, why: Option<SignInNotice>) -> String {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let next = next.map(local).filter(|next| *next != BASE);
+    let next = next.map(to_console_path).filter(|next| *next != BASE);
     let next = next.map(|next| format!("next={}", encode(next)));
     let all: Vec<String> =
         next.into_iter().chain(why.map(|why| format!("why={}", why.name()))).collect();
@@ -210,7 +216,7 @@ pub(super) fn sign_in_at(next: Option<&str>, why: Option<Why>) -> String {
 }
 
 /// The address to go to after sign-in: `next` if it is a page of the console, else the first page.
-pub(super) fn local(next: &str) -> &str {
+pub(super) fn to_console_path(next: &str) -> &str {
     let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let is_page = is_at(next, BASE) && !is_at(next, PATH);
     if is_page && is_plain && next.len() <= NEXT_BYTES_MAX { next } else { BASE }
@@ -228,45 +234,46 @@ async fn style() -> Response {
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, day)], STYLE).into_response()
 }
 
-async fn ask(
-    State(office): Shared,
+async fn show_sign_in(
+    State(office): SharedAdminState,
     uri: Uri,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<SignInQuery>,
 ) -> Response {
-    let Some(front) = Front::of(&office, &headers, &uri) else {
+    let Some(front) = ConsoleOrigin::from_request(&office, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let mut response = show(&office, &front, &headers, (asked.next.as_deref(), asked.why));
+    let mut response = sign_in_page(&office, &front, &headers, (asked.next.as_deref(), asked.why));
     // The message belongs to an earlier request, so this one succeeds.
     *response.status_mut() = StatusCode::OK;
     response
 }
 
 /// Shows the page with a form that only this browser can send.
-fn show(
-    office: &Office,
-    front: &Front,
+fn sign_in_page(
+    office: &AdminState,
+    front: &ConsoleOrigin,
     headers: &HeaderMap,
-    (next, why): (Option<&str>, Option<Why>),
+    (next, why): (Option<&str>, Option<SignInNotice>),
 ) -> Response {
-    let why = if front.is_private() { why } else { Some(Why::Plain) };
-    let (door, cookie) = door(office, front, headers);
-    let next = local(next.unwrap_or_default());
-    let way = sign_in_openid::begin_at(next);
-    let page = page(
-        why.map_or(StatusCode::OK, Why::status),
+    let why = if front.is_private() { why } else { Some(SignInNotice::Plain) };
+    let (door, cookie) = browser_token(office, front, headers);
+    let next = to_console_path(next.unwrap_or_default());
+    let way = sign_in_openid::start_url(next);
+    let page = render_template(
+        why.map_or(StatusCode::OK, SignInNotice::status),
         &SignInPage {
             csrf: &token(office, &door),
             next,
-            message: why.map(Why::says),
+            message: why.map(SignInNotice::notice_text),
             is_alarm: why.is_some_and(|why| why.status() != StatusCode::OK),
             provider: office.porter.openid.as_ref().map(|_| way.as_str()),
             is_private: front.is_private(),
         },
     );
     let mut response = page;
-    let wait = (why == Some(Why::TooMany)).then(|| (RETRY_AFTER, HeaderValue::from_static("5")));
+    let wait =
+        (why == Some(SignInNotice::TooMany)).then(|| (RETRY_AFTER, HeaderValue::from_static("5")));
     response.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
     response.headers_mut().extend(wait);
     response
@@ -274,84 +281,95 @@ fn show(
 
 /// Returns the value that ties a form or an unfinished sign-in to this browser, and the cookie to
 /// set if it is new.
-pub(super) fn door(
-    office: &Office,
-    front: &Front,
+pub(super) fn browser_token(
+    office: &AdminState,
+    front: &ConsoleOrigin,
     headers: &HeaderMap,
 ) -> (String, Option<HeaderValue>) {
-    match front.cookie(Cookie::Door, headers) {
+    match front.cookie(CookieKind::SignIn, headers) {
         Some(door) if !door.is_empty() => (door.to_owned(), None),
         _ => {
             let door = office.random();
-            let cookie = front.set(Cookie::Door, &door, None);
+            let cookie = front.set(CookieKind::SignIn, &door, None);
             (door, cookie)
         }
     }
 }
 
 async fn sign_in(
-    State(office): Shared,
+    State(office): SharedAdminState,
     ClientAddress(from): ClientAddress,
     uri: Uri,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
-    let Some(front) = Front::of(&office, &headers, &uri) else {
+    let Some(front) = ConsoleOrigin::from_request(&office, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let typed = Typed::read(&bytes);
-    let again = |why| show(&office, &front, &headers, (Some(&typed.next), Some(why)));
+    let typed = SignInForm::parse_form(&bytes);
+    let again = |why| sign_in_page(&office, &front, &headers, (Some(&typed.next), Some(why)));
     if !front.is_private() {
-        return again(Why::Plain);
+        return again(SignInNotice::Plain);
     }
-    let door = front.cookie(Cookie::Door, &headers).unwrap_or_default();
+    let door = front.cookie(CookieKind::SignIn, &headers).unwrap_or_default();
     let is_ours = !door.is_empty() && is_token(&office, door, &typed.csrf);
-    if !is_ours || !is_own(&front, &headers) {
-        return again(Why::Foreign);
+    if !is_ours || !is_same_site(&front, &headers) {
+        return again(SignInNotice::Foreign);
     }
-    let founding = match office.founding(typed.credential.expose(), from).await {
+    let founding = match office.session_basis(typed.credential.expose(), from).await {
         Ok(Some(founding)) => founding,
-        Ok(None) => return again(Why::Wrong),
+        Ok(None) => return again(SignInNotice::Wrong),
         Err(refused) if refused.status() == StatusCode::TOO_MANY_REQUESTS => {
-            return again(Why::TooMany);
+            return again(SignInNotice::TooMany);
         }
-        Err(refused) if refused.status() == StatusCode::FORBIDDEN => return again(Why::LockedOut),
-        Err(refused) => return refusal_of(&refused),
+        Err(refused) if refused.status() == StatusCode::FORBIDDEN => {
+            return again(SignInNotice::LockedOut);
+        }
+        Err(refused) => return error_page(&refused),
     };
-    let (next, place) = (local(&typed.next), (&front, &headers));
-    match office.begin_session(Edit::default(), founding, place, next).await {
+    let (next, place) = (to_console_path(&typed.next), (&front, &headers));
+    match office.begin_session(ConfigEdit::default(), founding, place, next).await {
         Ok(response) => response,
-        Err(refused) => refusal_of(&refused),
+        Err(refused) => error_page(&refused),
     }
 }
 
-impl Office {
+impl AdminState {
     /// Checks the admin token or key. Wrong ones are counted together with those of the API.
-    async fn founding(&self, credential: &str, from: Option<IpAddr>) -> Answer<Option<Founding>> {
+    async fn session_basis(
+        &self,
+        credential: &str,
+        from: Option<IpAddr>,
+    ) -> ApiResult<Option<SessionBasis>> {
         let founding = if self.is_admin_token(credential).await? {
-            let said = signed_in_by("admin_token");
-            Some(Founding { who: Who::Token, round: 0, proof: self.pepper.hash(credential), said })
+            let said = sign_in_audit_json("admin_token");
+            Some(SessionBasis {
+                who: SessionSubject::Token,
+                round: 0,
+                proof: self.pepper.hash(credential),
+                said,
+            })
         } else if let Ok(given) = RelayKey::parse(credential) {
-            self.held(&given).await?.map(|(key, user)| {
-                let mut said = signed_in_by("key");
+            self.find_valid_key(&given).await?.map(|(key, user)| {
+                let mut said = sign_in_audit_json("key");
                 said["key_id"] = serde_json::json!(key.value.id);
-                let who = Who::Key { key: key.value.id, user: user.id };
+                let who = SessionSubject::Key { key: key.value.id, user: user.id };
                 let proof = key.secret.unwrap_or_default();
-                Founding { who, round: user.session_round, proof, said }
+                SessionBasis { who, round: user.session_round, proof, said }
             })
         } else {
             None
         };
         if founding.is_none() {
-            self.failed_too_often(credential, from)?;
+            self.count_failed_attempt(credential, from)?;
         }
         Ok(founding)
     }
 }
 
 /// Redirects back to the sign-in page with a message.
-pub(super) fn back(next: Option<&str>, why: Why) -> Response {
-    redirect(&sign_in_at(next, Some(why)), None)
+pub(super) fn redirect_to_sign_in(next: Option<&str>, why: SignInNotice) -> Response {
+    redirect(&sign_in_url(next, Some(why)), None)
 }
 
 #[cfg(test)]
@@ -359,9 +377,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_led_away() {
+    fn sign_in_redirects_only_to_console_pages() {
         for page in ["/console", "/console/keys", "/console?tab=1", "/console/keys?q=a%2Fb&x=//y"] {
-            assert_eq!(local(page), page);
+            assert_eq!(to_console_path(page), page);
         }
         for other in [
             "",
@@ -380,17 +398,17 @@ mod tests {
             "/console/sign-in/openid",
             "console",
         ] {
-            assert_eq!(local(other), BASE, "{other}");
+            assert_eq!(to_console_path(other), BASE, "{other}");
         }
-        assert_eq!(local(&format!("/console/{}", "a".repeat(NEXT_BYTES_MAX))), BASE);
+        assert_eq!(to_console_path(&format!("/console/{}", "a".repeat(NEXT_BYTES_MAX))), BASE);
     }
 
     #[test]
     fn the_way_back_is_encoded() {
-        assert_eq!(sign_in_at(None, None), "/console/sign-in");
-        assert_eq!(sign_in_at(Some("/console"), None), "/console/sign-in");
+        assert_eq!(sign_in_url(None, None), "/console/sign-in");
+        assert_eq!(sign_in_url(Some("/console"), None), "/console/sign-in");
         assert_eq!(
-            sign_in_at(Some("/console/keys?a=1&b=2"), Some(Why::Wrong)),
+            sign_in_url(Some("/console/keys?a=1&b=2"), Some(SignInNotice::Wrong)),
             "/console/sign-in?next=%2Fconsole%2Fkeys%3Fa%3D1%26b%3D2&why=wrong"
         );
     }

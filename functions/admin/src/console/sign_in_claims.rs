@@ -1,20 +1,20 @@
 //! From an ID token to a user: verifies the provider's signature and finds or creates the user for
 //! the claims. `domain::identity` checks the claims.
 
-use super::session::Founding;
-use super::sign_in::Why;
-use crate::Office;
-use crate::answer::{Answer, Refused};
+use super::session::SessionBasis;
+use super::sign_in::SignInNotice;
+use crate::AdminState;
+use crate::admin_request::{AdminRequest, AuditNote};
+use crate::api_response::{ApiError, ApiResult};
 use crate::query::name;
-use crate::users::view;
-use crate::visit::{Note, Visit};
-use baton_cloud::openid::{Grant, Known, OpenId, Unhelpful};
-use baton_cloud::store::{Edit, Stored};
+use crate::users::user_json;
+use baton_cloud::openid::{CachedProvider, CodeGrant, OpenIdClient, OpenIdError};
+use baton_cloud::store::{ConfigEdit, StoredEntity};
+use baton_domain::console_session::SessionSubject;
 use baton_domain::id::UserId;
-use baton_domain::identity::{Claims, Doubt, Expected};
-use baton_domain::key::{Identity, Limits, Role, User};
+use baton_domain::identity::{ClaimError, ExpectedClaims, IdTokenClaims};
+use baton_domain::key::{Limits, ProviderIdentity, Role, User};
 use baton_domain::secret::Secret;
-use baton_domain::session::Who;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use serde_json::{Value, json};
@@ -23,35 +23,35 @@ use serde_json::{Value, json};
 const KEYS_MAX: usize = 16;
 
 /// Why a sign-in with the provider failed.
-pub(super) enum NotIn {
+pub(super) enum SignInError {
     /// A message for the person.
-    Told(Why),
+    Denied(SignInNotice),
     /// An error of Baton.
-    Failed(Refused),
+    Failed(ApiError),
 }
 
-impl From<Why> for NotIn {
-    fn from(why: Why) -> Self {
-        Self::Told(why)
+impl From<SignInNotice> for SignInError {
+    fn from(why: SignInNotice) -> Self {
+        Self::Denied(why)
     }
 }
 
-impl From<Refused> for NotIn {
-    fn from(refused: Refused) -> Self {
+impl From<ApiError> for SignInError {
+    fn from(refused: ApiError) -> Self {
         Self::Failed(refused)
     }
 }
 
-impl From<Unhelpful> for NotIn {
-    fn from(error: Unhelpful) -> Self {
+impl From<OpenIdError> for SignInError {
+    fn from(error: OpenIdError) -> Self {
         tracing::warn!("a sign-in failed: {error}");
-        Self::Told(Why::Unhelpful)
+        Self::Denied(SignInNotice::Unhelpful)
     }
 }
 
 /// Why the signature of a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unsigned {
+enum SignatureError {
     /// The token is not a JWT or is not signed with RS256 or ES256.
     Form,
     /// The key in the header is not a key of the provider.
@@ -60,7 +60,7 @@ enum Unsigned {
     Forged,
 }
 
-impl Unsigned {
+impl SignatureError {
     fn reason(self) -> &'static str {
         match self {
             Self::Form => "its signature is not RS256 or ES256",
@@ -71,17 +71,17 @@ impl Unsigned {
 }
 
 /// Returns the claims of a token with a valid signature.
-fn signed_claims(token: &Secret, keys: &[Value]) -> Result<Claims, Unsigned> {
+fn verify_claims(token: &Secret, keys: &[Value]) -> Result<IdTokenClaims, SignatureError> {
     let token = token.expose();
-    let header = decode_header(token).map_err(|_| Unsigned::Form)?;
+    let header = decode_header(token).map_err(|_| SignatureError::Form)?;
     let is_taken = matches!(header.alg, Algorithm::RS256 | Algorithm::ES256);
     // No critical header parameters are supported (RFC 7515 §4.1.11).
     if !is_taken || header.crit.is_some() {
-        return Err(Unsigned::Form);
+        return Err(SignatureError::Form);
     }
-    let mut candidates = keys.iter().filter(|key| could_have_signed(key, &header)).peekable();
+    let mut candidates = keys.iter().filter(|key| is_signing_key(key, &header)).peekable();
     if candidates.peek().is_none() {
-        return Err(Unsigned::UnknownKey);
+        return Err(SignatureError::UnknownKey);
     }
     // Times are checked in `domain` with Baton's own clock.
     let mut validation = Validation::new(header.alg);
@@ -91,15 +91,15 @@ fn signed_claims(token: &Secret, keys: &[Value]) -> Result<Claims, Unsigned> {
         let key = serde_json::from_value::<Jwk>(key.clone()).ok();
         let Some(key) = key.and_then(|key| DecodingKey::from_jwk(&key).ok()) else { continue };
         if let Ok(good) = decode(token, &key, &validation) {
-            return Ok(Claims(good.claims));
+            return Ok(IdTokenClaims(good.claims));
         }
     }
-    Err(Unsigned::Forged)
+    Err(SignatureError::Forged)
 }
 
 /// Whether the key fits the token's algorithm, is for signatures, and has the key id in the header,
 /// if there is one.
-fn could_have_signed(key: &Value, header: &Header) -> bool {
+fn is_signing_key(key: &Value, header: &Header) -> bool {
     let (kty, crv, alg) = match header.alg {
         Algorithm::ES256 => ("EC", Some("P-256"), "ES256"),
         _ => ("RSA", None, "RS256"),
@@ -112,42 +112,44 @@ fn could_have_signed(key: &Value, header: &Header) -> bool {
         && header.kid.as_ref().is_none_or(|kid| key["kid"] == kid.as_str())
 }
 
-impl Office {
+impl AdminState {
     /// Returns the verified claims for the code of a sign-in.
     pub(super) async fn claims(
         &self,
-        openid: &OpenId,
-        grant: &Grant<'_>,
+        openid: &OpenIdClient,
+        grant: &CodeGrant<'_>,
         nonce: &str,
-    ) -> Result<Claims, NotIn> {
+    ) -> Result<IdTokenClaims, SignInError> {
         let now = self.store.clock().now();
-        let mut known = openid.known(now).await?;
+        let mut known = openid.load_provider(now).await?;
         let redeemed = openid.redeem(&known, grant).await?;
-        let mut signed = signed_claims(&redeemed.id_token, &known.keys);
-        if signed == Err(Unsigned::UnknownKey) {
-            known = openid.known_anew(now).await?;
-            signed = signed_claims(&redeemed.id_token, &known.keys);
+        let mut signed = verify_claims(&redeemed.id_token, &known.keys);
+        if signed == Err(SignatureError::UnknownKey) {
+            known = openid.reload_provider(now).await?;
+            signed = verify_claims(&redeemed.id_token, &known.keys);
         }
-        let mut claims = signed.map_err(|why| doubted(why.reason()))?;
+        let mut claims = signed.map_err(|why| reject_sign_in(why.reason()))?;
         let (issuer, client_id) = (&*openid.settings.issuer, &*openid.settings.client_id);
-        let expected = Expected { issuer, client_id, nonce };
-        claims.check(&expected, now).map_err(|doubt: Doubt| doubted(&doubt.to_string()))?;
-        self.complete(openid, &known, &redeemed, &mut claims).await?;
+        let expected = ExpectedClaims { issuer, client_id, nonce };
+        claims
+            .check(&expected, now)
+            .map_err(|doubt: ClaimError| reject_sign_in(&doubt.to_string()))?;
+        self.add_userinfo_claims(openid, &known, &redeemed, &mut claims).await?;
         Ok(claims)
     }
 
     /// Reads the e-mail address from the provider if the token does not contain it.
-    async fn complete(
+    async fn add_userinfo_claims(
         &self,
-        openid: &OpenId,
-        known: &Known,
-        redeemed: &baton_cloud::openid::Redeemed,
-        claims: &mut Claims,
-    ) -> Result<(), NotIn> {
+        openid: &OpenIdClient,
+        known: &CachedProvider,
+        redeemed: &baton_cloud::openid::RedeemedCode,
+        claims: &mut IdTokenClaims,
+    ) -> Result<(), SignInError> {
         if claims.text("email").is_some() {
             return Ok(());
         }
-        let more = openid.more(known, redeemed).await?;
+        let more = openid.fetch_userinfo(known, redeemed).await?;
         // The answer must be about the same person (OpenID Connect Core 1.0, §5.3.2).
         if more.get("sub").and_then(Value::as_str) == claims.text("sub") {
             for (name, value) in more {
@@ -160,20 +162,20 @@ impl Office {
     /// Returns the user for the claims, with the changes to store.
     pub(super) async fn admit(
         &self,
-        openid: &OpenId,
-        claims: &Claims,
-    ) -> Result<(Edit, Founding), NotIn> {
+        openid: &OpenIdClient,
+        claims: &IdTokenClaims,
+    ) -> Result<(ConfigEdit, SessionBasis), SignInError> {
         let policy = &openid.settings.policy;
-        let email = claims.verified_email().ok_or(Why::Unverified)?;
-        if !policy.allowed.is_empty() && !policy.allowed.admits(&email) {
-            return Err(Why::Nobody.into());
+        let email = claims.verified_email().ok_or(SignInNotice::Unverified)?;
+        if !policy.allowed.is_empty() && !policy.allowed.admits_email(&email) {
+            return Err(SignInNotice::Nobody.into());
         }
         let issuer = openid.settings.issuer.clone();
         let subject = claims.text("sub").unwrap_or_default().to_owned();
-        let identity = Identity { issuer, subject };
-        let mut edit = Edit::default();
-        let user = match self.user_with(&email).await? {
-            Found::One(before) => {
+        let identity = ProviderIdentity { issuer, subject };
+        let mut edit = ConfigEdit::default();
+        let user = match self.find_user(&email).await? {
+            UserMatch::One(before) => {
                 let user = &before.value;
                 if user.identity.as_ref().is_some_and(|bound| *bound != identity) {
                     tracing::warn!(
@@ -182,11 +184,11 @@ impl Office {
                          account at the provider than before; to permit it, set the user's email \
                          again"
                     );
-                    return Err(Why::Nobody.into());
+                    return Err(SignInNotice::Nobody.into());
                 }
                 let role = policy.role(claims, Some(user.role));
                 if user.enabled && (user.role != role || user.identity.is_none()) {
-                    let mut after = self.store.revise(&before);
+                    let mut after = self.store.next_version(&before);
                     after.value.session_round += u64::from(user.role != role);
                     (after.value.role, after.value.identity) = (role, Some(identity));
                     self.put_user(&mut edit, Some(&before), &after)?;
@@ -195,7 +197,7 @@ impl Office {
                     before.value
                 }
             }
-            Found::None if policy.creates_users => {
+            UserMatch::None if policy.creates_users => {
                 let mut user = self.new_user(&email, policy.role(claims, None), claims);
                 user.identity = Some(identity);
                 // Names are unique here, but people can have the same name. E-mail addresses are
@@ -204,37 +206,37 @@ impl Office {
                     .store
                     .holder_of_name::<User>(&user.name)
                     .await
-                    .map_err(Refused::from)?
+                    .map_err(ApiError::from)?
                     .is_some()
                 {
                     user.name.clone_from(&email);
                 }
-                let user = self.store.stamp(user, None);
-                self.take_name(&mut edit, None, &user.value).await?;
+                let user = self.store.new_stored(user, None);
+                self.claim_name(&mut edit, None, &user.value).await?;
                 self.put_user(&mut edit, None, &user)?;
                 user.value
             }
-            Found::None => return Err(Why::Nobody.into()),
-            Found::Several => {
+            UserMatch::None => return Err(SignInNotice::Nobody.into()),
+            UserMatch::Several => {
                 tracing::warn!("a sign-in was refused: several users have the same e-mail address");
-                return Err(Why::Nobody.into());
+                return Err(SignInNotice::Nobody.into());
             }
         };
         if !user.enabled {
-            return Err(Why::Nobody.into());
+            return Err(SignInNotice::Nobody.into());
         }
-        if user.role == Role::Member && !self.runtime().await?.value.member_access {
-            return Err(Why::LockedOut.into());
+        if user.role == Role::Member && !self.load_settings().await?.value.member_access {
+            return Err(SignInNotice::LockedOut.into());
         }
         let (issuer, subject) = (&openid.settings.issuer, claims.text("sub"));
         let said = json!({ "by": "openid", "issuer": issuer, "subject": subject });
         let (round, proof) = (user.session_round, Vec::new());
-        Ok((edit, Founding { who: Who::User(user.id), round, proof, said }))
+        Ok((edit, SessionBasis { who: SessionSubject::User(user.id), round, proof, said }))
     }
 
     /// Finds the user with this address. Letters beyond ASCII are compared exactly, because
     /// different letters can have the same lower case.
-    async fn user_with(&self, email: &str) -> Answer<Found> {
+    async fn find_user(&self, email: &str) -> ApiResult<UserMatch> {
         let is_it =
             |user: &User| user.email.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(email));
         let (mut found, mut cursor) = (Vec::new(), None);
@@ -247,15 +249,15 @@ impl Office {
             }
         }
         Ok(match (found.pop(), found.is_empty()) {
-            (Some(user), true) => Found::One(Box::new(user)),
-            (Some(_), false) => Found::Several,
-            (None, _) => Found::None,
+            (Some(user), true) => UserMatch::One(Box::new(user)),
+            (Some(_), false) => UserMatch::Several,
+            (None, _) => UserMatch::None,
         })
     }
 
     /// The id is derived from the address, so that two sign-ins at the same time cannot create two
     /// users.
-    fn new_user(&self, email: &str, role: Role, claims: &Claims) -> User {
+    fn new_user(&self, email: &str, role: Role, claims: &IdTokenClaims) -> User {
         let hash = self.pepper.hash(&format!("user\n{email}"));
         let bits = hash.iter().take(16).fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
         let called = claims.name().and_then(|text| name(text).ok());
@@ -273,28 +275,28 @@ impl Office {
 
     fn put_user(
         &self,
-        edit: &mut Edit,
-        before: Option<&Stored<User>>,
-        after: &Stored<User>,
-    ) -> Answer<()> {
+        edit: &mut ConfigEdit,
+        before: Option<&StoredEntity<User>>,
+        after: &StoredEntity<User>,
+    ) -> ApiResult<()> {
         self.store.save_user(edit, after)?;
-        let (id, is_now) = (&after.value.id, view(after));
+        let (id, is_now) = (&after.value.id, user_json(after));
         let note = match before {
-            Some(before) => Note::updated(id, view(before), &is_now),
-            None => Note::created(id, &is_now),
+            Some(before) => AuditNote::updated(id, user_json(before), &is_now),
+            None => AuditNote::created(id, &is_now),
         };
-        self.note(&Visit::of_baton(), edit, note)
+        self.add_audit_row(&AdminRequest::from_baton(), edit, note)
     }
 }
 
-enum Found {
+enum UserMatch {
     None,
-    One(Box<Stored<User>>),
+    One(Box<StoredEntity<User>>),
     Several,
 }
 
 /// Logs the reason, which the person does not get.
-fn doubted(what: &str) -> NotIn {
+fn reject_sign_in(what: &str) -> SignInError {
     tracing::warn!("a sign-in was refused because its ID token is not valid: {what}");
-    NotIn::Told(Why::Unbelievable)
+    SignInError::Denied(SignInNotice::Unbelievable)
 }

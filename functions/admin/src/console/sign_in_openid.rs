@@ -3,15 +3,17 @@
 //! the browser that started it.
 
 use super::BASE;
-use super::session::{redirect, refusal, refusal_of};
-use super::session_cookie::{Cookie, Front};
-use super::session_csrf::is_led;
-use super::sign_in::{PATH, Why, back, door, local, sign_in_at};
-use super::sign_in_claims::NotIn;
-use crate::answer::Refused;
+use super::session::{error_page, redirect, refusal};
+use super::session_cookie::{ConsoleOrigin, CookieKind};
+use super::session_csrf::is_cross_site_navigation;
+use super::sign_in::{
+    PATH, SignInNotice, browser_token, redirect_to_sign_in, sign_in_url, to_console_path,
+};
+use super::sign_in_claims::SignInError;
+use crate::api_response::ApiError;
 use crate::authorize::ClientAddress;
 use crate::session_seal::SessionKey;
-use crate::{Office, Shared};
+use crate::{AdminState, SharedAdminState};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::extract::{Query, State};
@@ -19,9 +21,9 @@ use axum::response::Response;
 use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use baton_cloud::openid::{Grant, Known, OpenId};
+use baton_cloud::openid::{CachedProvider, CodeGrant, OpenIdClient};
 use baton_cloud::store::StoreError;
-use baton_cloud::vault::same;
+use baton_cloud::vault::is_equal_constant_time;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::{HeaderMap, StatusCode, Uri};
 use jiff::Timestamp;
@@ -41,7 +43,7 @@ const RANDOM_BYTES: usize = 16;
 /// An unfinished sign-in. It is not stored: `state` contains its end and the return address, only
 /// Baton can create it, and it is valid only in the browser that started the sign-in. The nonce and
 /// the verifier are derived from both. So sign-ins that strangers start take no space.
-struct UnderWay<'a> {
+struct PendingSignIn<'a> {
     key: &'a SessionKey,
     /// The cookie of the browser that started it.
     door: &'a str,
@@ -50,88 +52,92 @@ struct UnderWay<'a> {
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct StartQuery {
     next: Option<String>,
 }
 
 /// The query with which the provider sends the browser back (RFC 6749 §4.1.2, RFC 9207).
 #[derive(Deserialize)]
-struct Returned {
+struct CallbackQuery {
     state: Option<String>,
     code: Option<String>,
     iss: Option<String>,
     error: Option<String>,
 }
 
-pub(super) fn routes() -> Router<Arc<Office>> {
+pub(super) fn routes() -> Router<Arc<AdminState>> {
     Router::new()
-        .route(&format!("{PATH}/openid"), get(begin))
-        .route(&format!("{PATH}/openid/callback"), get(finish))
+        .route(&format!("{PATH}/openid"), get(start_sign_in))
+        .route(&format!("{PATH}/openid/callback"), get(handle_callback))
 }
 
 /// The link that starts a sign-in. It is not a form, because the provider can redirect through any
 /// number of sites, and `form-action` would have to list them all.
-pub(super) fn begin_at(next: &str) -> String {
+pub(super) fn start_url(next: &str) -> String {
     let next: String = byte_serialize(next.as_bytes()).collect();
     format!("{PATH}/openid?next={next}")
 }
 
-async fn begin(
-    State(office): Shared,
+async fn start_sign_in(
+    State(office): SharedAdminState,
     uri: Uri,
     headers: HeaderMap,
-    Query(Wanted { next }): Query<Wanted>,
+    Query(StartQuery { next }): Query<StartQuery>,
 ) -> Response {
-    let next = local(next.as_deref().unwrap_or_default());
-    let (Some(openid), Some(front)) = (&office.porter.openid, Front::of(&office, &headers, &uri))
+    let next = to_console_path(next.as_deref().unwrap_or_default());
+    let (Some(openid), Some(front)) =
+        (&office.porter.openid, ConsoleOrigin::from_request(&office, &headers, &uri))
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
     // Another site must not start a sign-in, and neither can an unencrypted page.
-    if is_led(&headers) || !front.is_private() {
-        return redirect(&sign_in_at(Some(next), None), None);
+    if is_cross_site_navigation(&headers) || !front.is_private() {
+        return redirect(&sign_in_url(Some(next), None), None);
     }
     let now = office.store.clock().now();
-    let known = match openid.known(now).await {
+    let known = match openid.load_provider(now).await {
         Ok(known) => known,
         Err(error) => {
             tracing::warn!("a sign-in cannot start: {error}");
-            return back(Some(next), Why::Unhelpful);
+            return redirect_to_sign_in(Some(next), SignInNotice::Unhelpful);
         }
     };
-    let (door, cookie) = door(&office, &front, &headers);
+    let (door, cookie) = browser_token(&office, &front, &headers);
     let key = match office.session_key().await {
         Ok(key) => key,
-        Err(refused) => return refusal_of(&refused),
+        Err(refused) => return error_page(&refused),
     };
     let mut random = [0; RANDOM_BYTES];
-    office.store.dice().fill(&mut random);
-    let under_way = UnderWay::begun(&key, &door, next, (now, random));
-    redirect(&under_way.page(openid, &known, &front), cookie)
+    office.store.random_source().fill(&mut random);
+    let under_way = PendingSignIn::new(&key, &door, next, (now, random));
+    redirect(&under_way.authorization_url(openid, &known, &front), cookie)
 }
 
-async fn finish(
-    State(office): Shared,
+async fn handle_callback(
+    State(office): SharedAdminState,
     ClientAddress(from): ClientAddress,
     uri: Uri,
     headers: HeaderMap,
-    Query(returned): Query<Returned>,
+    Query(returned): Query<CallbackQuery>,
 ) -> Response {
-    let (Some(openid), Some(front)) = (&office.porter.openid, Front::of(&office, &headers, &uri))
+    let (Some(openid), Some(front)) =
+        (&office.porter.openid, ConsoleOrigin::from_request(&office, &headers, &uri))
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
-    match office.come_in(openid, (&front, &headers, from), &returned).await {
+    match office.complete_sign_in(openid, (&front, &headers, from), &returned).await {
         Ok(response) => response,
-        Err(NotIn::Told(why)) => back(None, why),
+        Err(SignInError::Denied(why)) => redirect_to_sign_in(None, why),
         // Two sign-ins have created or changed the same user at once.
-        Err(NotIn::Failed(refused)) if refused.is_conflict() => back(None, Why::Again),
-        Err(NotIn::Failed(refused)) => refusal_of(&refused),
+        Err(SignInError::Failed(refused)) if refused.is_conflict() => {
+            redirect_to_sign_in(None, SignInNotice::Again)
+        }
+        Err(SignInError::Failed(refused)) => error_page(&refused),
     }
 }
 
-impl<'a> UnderWay<'a> {
-    fn begun(
+impl<'a> PendingSignIn<'a> {
+    fn new(
         key: &'a SessionKey,
         door: &'a str,
         next: &str,
@@ -146,9 +152,9 @@ impl<'a> UnderWay<'a> {
     }
 
     /// Reads a `state`. Returns `None` if it is not valid for this browser or has expired at `now`.
-    fn read(key: &'a SessionKey, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
+    fn from_state(key: &'a SessionKey, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
         let (payload, proof) = state.split_once('.')?;
-        if door.is_empty() || !same(proof, &derive(key, "state", door, payload)) {
+        if door.is_empty() || !is_equal_constant_time(proof, &derive(key, "state", door, payload)) {
             return None;
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
@@ -169,12 +175,17 @@ impl<'a> UnderWay<'a> {
     }
 
     /// The name under which the sign-in is stored as used.
-    fn used_as(&self) -> String {
+    fn use_mark(&self) -> String {
         format!("console#{}", derive(self.key, "used", "", &self.state))
     }
 
     /// The provider's sign-in page (OpenID Connect Core 1.0, §3.1.2.1).
-    fn page(&self, openid: &OpenId, known: &Known, front: &Front) -> String {
+    fn authorization_url(
+        &self,
+        openid: &OpenIdClient,
+        known: &CachedProvider,
+        front: &ConsoleOrigin,
+    ) -> String {
         let verifier = self.verifier();
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let mut query = Serializer::new(String::new());
@@ -191,7 +202,7 @@ impl<'a> UnderWay<'a> {
 }
 
 /// The address to which the provider sends the browser back.
-fn redirect_uri(front: &Front) -> String {
+fn redirect_uri(front: &ConsoleOrigin) -> String {
     format!("{}{PATH}/openid/callback", front.origin)
 }
 
@@ -201,35 +212,35 @@ fn derive(key: &SessionKey, what: &str, door: &str, text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(key.derive(&format!("openid {what}\n{door}\n{text}")))
 }
 
-impl Office {
-    async fn come_in(
+impl AdminState {
+    async fn complete_sign_in(
         &self,
-        openid: &OpenId,
-        (front, headers, from): (&Front, &HeaderMap, Option<IpAddr>),
-        returned: &Returned,
-    ) -> Result<Response, NotIn> {
+        openid: &OpenIdClient,
+        (front, headers, from): (&ConsoleOrigin, &HeaderMap, Option<IpAddr>),
+        returned: &CallbackQuery,
+    ) -> Result<Response, SignInError> {
         let now = self.store.clock().now();
-        let door = front.cookie(Cookie::Door, headers).unwrap_or_default();
+        let door = front.cookie(CookieKind::SignIn, headers).unwrap_or_default();
         let state = returned.state.as_deref().filter(|state| state.len() <= ANSWER_BYTES_MAX);
         let key = self.session_key().await?;
-        let under_way = state.and_then(|state| UnderWay::read(&key, door, state, now));
-        let under_way = under_way.ok_or(Why::Late)?;
+        let under_way = state.and_then(|state| PendingSignIn::from_state(&key, door, state, now));
+        let under_way = under_way.ok_or(SignInNotice::Late)?;
         // Each return causes a write and usually a call to the provider.
         let mark = self.pepper.hash(door);
-        if self.porter.returned.are_too_many(from, (door, &mark), now) {
-            return Err(Why::TooMany.into());
+        if self.porter.returned.count_failure(from, (door, &mark), now) {
+            return Err(SignInNotice::TooMany.into());
         }
-        match self.store.use_sign_in(&under_way.used_as(), MINUTES).await {
+        match self.store.use_sign_in(&under_way.use_mark(), MINUTES).await {
             Ok(()) => {}
-            Err(StoreError::Conflict) => return Err(Why::Late.into()),
-            Err(error) => return Err(Refused::from(error).into()),
+            Err(StoreError::Conflict) => return Err(SignInNotice::Late.into()),
+            Err(error) => return Err(ApiError::from(error).into()),
         }
         if let Some(error) = &returned.error {
             let code: String = error.chars().take(60).collect();
             tracing::info!("the identity provider refused a sign-in: {}", code.escape_default());
-            return Err(Why::Declined.into());
+            return Err(SignInNotice::Declined.into());
         }
-        let known = openid.known(now).await?;
+        let known = openid.load_provider(now).await?;
         let names_itself = known.provider.authorization_response_iss_parameter_supported;
         let is_theirs = match &returned.iss {
             Some(issuer) => *issuer == openid.settings.issuer,
@@ -237,13 +248,13 @@ impl Office {
         };
         let code = returned.code.as_ref().filter(|code| code.len() <= ANSWER_BYTES_MAX);
         let (Some(code), true) = (code, is_theirs) else {
-            return Err(Why::Unbelievable.into());
+            return Err(SignInNotice::Unbelievable.into());
         };
         let (verifier, redirect_uri) = (&under_way.verifier(), &redirect_uri(front));
-        let grant = Grant { code, verifier, redirect_uri };
+        let grant = CodeGrant { code, verifier, redirect_uri };
         let claims = self.claims(openid, &grant, &under_way.nonce()).await?;
         let (edit, founding) = self.admit(openid, &claims).await?;
-        let next = local(&under_way.next);
+        let next = to_console_path(&under_way.next);
         Ok(self.begin_session(edit, founding, (front, headers), next).await?)
     }
 }

@@ -1,12 +1,14 @@
 //! Pages of users.
 
-use super::Desk;
-use super::ask::Outcome;
-use super::block::{Block, Link, Piece, Table, code, link, maybe, text};
-use super::form::{Kind, Spec, Typed};
-use super::guest::{Guest, Id, see};
-use super::show::{cut, limits, said, switched, time};
-use super::thing::{self, Prefix, Tried};
+use super::ConsoleState;
+use super::api_call::ConsoleResult;
+use super::formatting::{enabled_cell, field_text, limits, time, truncate_text};
+use super::html_form::{FieldKind, FieldSpec, FormValues};
+use super::page_blocks::{
+    CellPart, Link, PageBlock, PageTable, code, link, optional_text_cell, text,
+};
+use super::page_request::{PageRequest, PathId, redirect_to};
+use super::resource_pages::{self, LimitsPrefix, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
@@ -15,149 +17,166 @@ use serde_json::json;
 const API: &str = "/api/v1/users";
 const HERE: &str = "/console/users";
 
-pub(super) fn routes() -> Router<Desk> {
+pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
-        .route("/users", get(list).post(create))
-        .route("/users/new", get(new))
-        .route("/users/{id}", get(read).post(save))
-        .route("/users/{id}/delete", post(remove))
+        .route("/users", get(list_users).post(create_user))
+        .route("/users/new", get(show_new_user))
+        .route("/users/{id}", get(show_user).post(update_user))
+        .route("/users/{id}/delete", post(delete_user))
 }
 
-fn roles() -> Vec<(String, String)> {
+fn role_choices() -> Vec<(String, String)> {
     vec![
         ("member".to_owned(), "member: its own keys and usage".to_owned()),
         ("admin".to_owned(), "admin: everything".to_owned()),
     ]
 }
 
-fn specs() -> Vec<Spec> {
+fn user_fields() -> Vec<FieldSpec> {
     let mut specs = vec![
-        Spec::new("name", "Name", "", Kind::Text),
-        Spec::new("email", "E-mail", "", Kind::Maybe),
-        Spec::new("role", "Role", "", Kind::Choice(roles())),
-        Spec::new(
+        FieldSpec::new("name", "Name", "", FieldKind::Text),
+        FieldSpec::new("email", "E-mail", "", FieldKind::OptionalText),
+        FieldSpec::new("role", "Role", "", FieldKind::Choice(role_choices())),
+        FieldSpec::new(
             "enabled",
             "On",
             "A user that is off may not sign in, and its keys are refused.",
-            Kind::Flag,
+            FieldKind::Flag,
         ),
     ];
-    specs.extend(thing::limit_specs(Prefix::Limits));
+    specs.extend(resource_pages::limit_specs(LimitsPrefix::Limits));
     specs
 }
 
-async fn list(guest: Guest) -> Outcome {
+async fn list_users(guest: PageRequest) -> ConsoleResult {
     let query = guest.query.query(&["q", "enabled", "role", "cursor"]);
     let answer = guest.get(format!("{API}?{query}")).await?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<Block> = thing::done(&guest).into_iter().collect();
-    blocks.push(Block::Row(vec![Piece::Link(Link::new(format!("{HERE}/new"), "New user"))]));
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New user"))]));
     let all = std::iter::once((String::new(), "All".to_owned()));
-    let role = Spec::new("role", "Role", "", Kind::Choice(all.chain(roles()).collect()));
-    blocks.push(thing::filter(&guest, HERE, vec![role]));
+    let role =
+        FieldSpec::new("role", "Role", "", FieldKind::Choice(all.chain(role_choices()).collect()));
+    blocks.push(resource_pages::filter(&guest, HERE, vec![role]));
     if rows.is_empty() {
         let next = Link::new(format!("{HERE}/new"), "Create a user");
         let says =
             "No users found. A user can have keys, limits for all of them together, and a sign-in.";
-        blocks.push(Block::Empty(says.into(), Some(next)));
+        blocks.push(PageBlock::Empty(says.into(), Some(next)));
     } else {
         let columns = ["Name", "E-mail", "Role", "State", "Limits of all its keys together"];
-        let mut table = Table::new("users", "Users, oldest first", &columns);
+        let mut table = PageTable::new("users", "Users, oldest first", &columns);
         table.rows = rows
             .iter()
             .map(|row| {
                 vec![
-                    link(format!("{HERE}/{}", said(&row["id"])), cut(&said(&row["name"]), 80)),
-                    maybe(row["email"].as_str()),
-                    text(said(&row["role"])),
-                    switched(row),
-                    maybe(Some(&limits(&row["limits"]))),
+                    link(
+                        format!("{HERE}/{}", field_text(&row["id"])),
+                        truncate_text(&field_text(&row["name"]), 80),
+                    ),
+                    optional_text_cell(row["email"].as_str()),
+                    text(field_text(&row["role"])),
+                    enabled_cell(row),
+                    optional_text_cell(Some(&limits(&row["limits"]))),
                 ]
             })
             .collect();
-        (table.next, table.first) = thing::pages(&guest, &answer, "next_cursor");
-        blocks.push(Block::Table(table));
+        (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+        blocks.push(PageBlock::Table(table));
     }
-    Ok(guest.show("Users", blocks))
+    Ok(guest.render_page("Users", blocks))
 }
 
-async fn new(guest: Guest) -> Outcome {
-    guest.admins_only()?;
-    Ok(guest.show("New user", vec![new_form(&guest, None)]))
+async fn show_new_user(guest: PageRequest) -> ConsoleResult {
+    guest.require_admin()?;
+    Ok(guest.render_page("New user", vec![new_form(&guest, None)]))
 }
 
-fn new_form(guest: &Guest, tried: Option<&Tried>) -> Block {
+fn new_form(guest: &PageRequest, tried: Option<&RejectedInput>) -> PageBlock {
     let start = json!({ "enabled": true, "role": "member" });
-    Block::Form(thing::create_form(guest, HERE, "Create user", (&specs(), &start), tried))
+    PageBlock::Form(resource_pages::create_form(
+        guest,
+        HERE,
+        "Create user",
+        (&user_fields(), &start),
+        tried,
+    ))
 }
 
-async fn create(guest: Guest, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    match thing::create(&guest, API, &specs(), &typed).await {
-        Ok(view) => see(&format!("{HERE}/{}?done=created", said(&view["id"]))),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
+async fn create_user(guest: PageRequest, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    match resource_pages::create_resource(&guest, API, &user_fields(), &typed).await {
+        Ok(view) => redirect_to(&format!("{HERE}/{}?done=created", field_text(&view["id"]))),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
             let form = new_form(&guest, Some(&tried));
-            Ok(guest.show_refused("New user", vec![form], &tried.why))
+            Ok(guest.render_rejected_page("New user", vec![form], &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn page(guest: &Guest, id: &str, tried: Option<&Tried>) -> Outcome<(String, Vec<Block>)> {
+async fn user_page(
+    guest: &PageRequest,
+    id: &str,
+    tried: Option<&RejectedInput>,
+) -> ConsoleResult<(String, Vec<PageBlock>)> {
     let (view, keys) = futures_util::try_join!(
         guest.get(format!("{API}/{id}")),
-        guest.list(format!("/api/v1/keys?limit=100&user_id={id}")),
+        guest.get_list(format!("/api/v1/keys?limit=100&user_id={id}")),
     )?;
-    let mut blocks: Vec<Block> = thing::done(guest).into_iter().collect();
-    blocks.push(Block::Facts(vec![
-        ("State".into(), switched(&view)),
-        ("Role".into(), text(said(&view["role"]))),
-        ("E-mail".into(), maybe(view["email"].as_str())),
-        ("Id".into(), code(said(&view["id"]))),
+    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    blocks.push(PageBlock::Facts(vec![
+        ("State".into(), enabled_cell(&view)),
+        ("Role".into(), text(field_text(&view["role"]))),
+        ("E-mail".into(), optional_text_cell(view["email"].as_str())),
+        ("Id".into(), code(field_text(&view["id"]))),
         ("Changed".into(), time(&view["updated_at"])),
         (
             "Requests".into(),
             link(format!("/console/requests?user_id={id}"), "Requests by this user"),
         ),
     ]));
-    blocks.push(Block::Heading("Keys".into()));
+    blocks.push(PageBlock::Heading("Keys".into()));
     let another =
         Link::new(format!("/console/keys/new?user_id={id}"), "Create a key for this user");
     if keys.is_empty() {
-        blocks.push(Block::Empty("This user has no key.".into(), Some(another)));
+        blocks.push(PageBlock::Empty("This user has no key.".into(), Some(another)));
     } else {
         let mut table = super::keys::own_table(&keys);
         "Keys of this user".clone_into(&mut table.caption);
-        blocks.push(Block::Table(table));
-        blocks.push(Block::Row(vec![Piece::Link(another)]));
+        blocks.push(PageBlock::Table(table));
+        blocks.push(PageBlock::Row(vec![CellPart::Link(another)]));
     }
-    blocks.push(Block::Heading("Change".into()));
+    blocks.push(PageBlock::Heading("Change".into()));
     let action = format!("{HERE}/{id}");
-    blocks.push(Block::Form(thing::edit_form(&action, &view, &specs(), tried)));
+    blocks.push(PageBlock::Form(resource_pages::edit_form(&action, &view, &user_fields(), tried)));
     let means = "it must have no keys";
-    blocks.push(thing::remove_fold(&format!("{action}/delete"), &view, "user", means));
-    Ok((cut(&said(&view["name"]), 200), blocks))
+    blocks.push(resource_pages::remove_fold(&format!("{action}/delete"), &view, "user", means));
+    Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
 }
 
-async fn read(guest: Guest, Id(id): Id) -> Outcome {
-    let (title, blocks) = page(&guest, &id, None).await?;
-    Ok(guest.show(&title, blocks))
+async fn show_user(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = user_page(&guest, &id, None).await?;
+    Ok(guest.render_page(&title, blocks))
 }
 
-async fn save(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    let typed = Typed::parse(&body);
-    match thing::save(&guest, &format!("{API}/{id}"), &specs(), &typed).await {
-        Ok(_) => see(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_of_form() => {
-            let tried = Tried { typed, why };
-            let (title, blocks) = page(&guest, &id, Some(&tried)).await?;
-            Ok(guest.show_refused(&title, blocks, &tried.why))
+async fn update_user(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let typed = FormValues::parse(&body);
+    match resource_pages::save_resource(&guest, &format!("{API}/{id}"), &user_fields(), &typed)
+        .await
+    {
+        Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
+        Err(why) if why.is_form_error() => {
+            let tried = RejectedInput { typed, why };
+            let (title, blocks) = user_page(&guest, &id, Some(&tried)).await?;
+            Ok(guest.render_rejected_page(&title, blocks, &tried.why))
         }
         Err(why) => Err(why),
     }
 }
 
-async fn remove(guest: Guest, Id(id): Id, body: Bytes) -> Outcome {
-    thing::remove(&guest, &format!("{API}/{id}"), &Typed::parse(&body), HERE).await
+async fn delete_user(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
+        .await
 }

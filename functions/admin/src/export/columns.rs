@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 /// One cell.
 #[derive(Clone, Copy)]
-pub(super) enum Cell<'a> {
+pub(super) enum ExportCell<'a> {
     Text(&'a str),
     Count(u64),
     Flag(bool),
@@ -16,7 +16,7 @@ pub(super) enum Cell<'a> {
 
 /// The type of the cells in a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnType {
     Text,
     Count,
     Flag,
@@ -25,74 +25,122 @@ pub(super) enum Kind {
 }
 
 /// A column: its name, type and source.
-pub(super) struct Column {
+pub(super) struct ExportColumn {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ColumnType,
     /// Whether cells can be empty.
     pub(super) is_optional: bool,
-    cell: for<'a> fn(&'a UsageRecord) -> Option<Cell<'a>>,
+    cell: for<'a> fn(&'a UsageRecord) -> Option<ExportCell<'a>>,
 }
 
-impl Column {
-    const fn always(
+impl ExportColumn {
+    const fn required(
         name: &'static str,
-        kind: Kind,
-        cell: for<'a> fn(&'a UsageRecord) -> Option<Cell<'a>>,
+        kind: ColumnType,
+        cell: for<'a> fn(&'a UsageRecord) -> Option<ExportCell<'a>>,
     ) -> Self {
         Self { name, kind, is_optional: false, cell }
     }
 
-    const fn maybe(
+    const fn optional(
         name: &'static str,
-        kind: Kind,
-        cell: for<'a> fn(&'a UsageRecord) -> Option<Cell<'a>>,
+        kind: ColumnType,
+        cell: for<'a> fn(&'a UsageRecord) -> Option<ExportCell<'a>>,
     ) -> Self {
         Self { name, kind, is_optional: true, cell }
     }
 
     /// The cell of `record`, or `None` if it is empty.
-    pub(super) fn cell<'a>(&self, record: &'a UsageRecord) -> Option<Cell<'a>> {
+    pub(super) fn cell<'a>(&self, record: &'a UsageRecord) -> Option<ExportCell<'a>> {
         (self.cell)(record)
     }
 }
 
 /// All columns. Their order is part of the public interface.
-pub(super) const COLUMNS: [Column; 31] = [
-    Column::always("v", Kind::Count, |one| Some(Cell::Count(one.v.into()))),
-    Column::always("id", Kind::Text, |one| Some(Cell::Text(one.id.as_str()))),
-    Column::always("started_at", Kind::Time, |one| Some(Cell::Time(one.started_at))),
-    Column::always("key_id", Kind::Text, |one| Some(Cell::Text(one.key_id.as_str()))),
-    Column::maybe("user_id", Kind::Text, |one| Some(Cell::Text(one.user_id.as_ref()?.as_str()))),
-    Column::always("group_id", Kind::Text, |one| Some(Cell::Text(one.group_id.as_str()))),
-    Column::always("account_id", Kind::Text, |one| Some(Cell::Text(one.account_id.as_str()))),
-    Column::always("provider", Kind::Text, |one| Some(Cell::Text(&one.provider))),
-    Column::always("protocol", Kind::Text, |one| Some(Cell::Text(&one.protocol))),
-    Column::always("model", Kind::Text, |one| Some(Cell::Text(&one.model))),
-    Column::always("upstream_model", Kind::Text, |one| Some(Cell::Text(&one.upstream_model))),
-    Column::always("stream", Kind::Flag, |one| Some(Cell::Flag(one.stream))),
-    Column::always("status", Kind::Count, |one| Some(Cell::Count(one.status.into()))),
-    Column::always("outcome", Kind::Text, |one| Some(Cell::Text(one.outcome.as_str()))),
-    Column::always("estimated", Kind::Flag, |one| Some(Cell::Flag(one.estimated))),
-    Column::always("tokens_input", Kind::Count, |one| Some(Cell::Count(one.tokens.input))),
-    Column::always("tokens_output", Kind::Count, |one| Some(Cell::Count(one.tokens.output))),
-    Column::always("tokens_cache_read", Kind::Count, |one| {
-        Some(Cell::Count(one.tokens.cache_read))
+pub(super) const COLUMNS: [ExportColumn; 31] = [
+    ExportColumn::required("v", ColumnType::Count, |one| Some(ExportCell::Count(one.v.into()))),
+    ExportColumn::required("id", ColumnType::Text, |one| Some(ExportCell::Text(one.id.as_str()))),
+    ExportColumn::required("started_at", ColumnType::Time, |one| {
+        Some(ExportCell::Time(one.started_at))
     }),
-    Column::always("tokens_cache_write_5m", Kind::Count, |one| {
-        Some(Cell::Count(one.tokens.cache_write_5m))
+    ExportColumn::required("key_id", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.key_id.as_str()))
     }),
-    Column::always("tokens_cache_write_1h", Kind::Count, |one| {
-        Some(Cell::Count(one.tokens.cache_write_1h))
+    ExportColumn::optional("user_id", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.user_id.as_ref()?.as_str()))
     }),
-    Column::always("web_searches", Kind::Count, |one| Some(Cell::Count(one.web_searches))),
-    Column::maybe("service_tier", Kind::Text, |one| Some(Cell::Text(one.service_tier.as_ref()?))),
-    Column::maybe("inference_geo", Kind::Text, |one| Some(Cell::Text(one.inference_geo.as_ref()?))),
-    Column::maybe("speed", Kind::Text, |one| Some(Cell::Text(one.speed.as_ref()?))),
-    Column::always("cost_usd", Kind::Money, |one| Some(Cell::Money(one.cost_usd))),
-    Column::always("price_version", Kind::Text, |one| Some(Cell::Text(&one.price_version))),
-    Column::maybe("ttft_ms", Kind::Count, |one| Some(Cell::Count(one.ttft_ms?))),
-    Column::always("duration_ms", Kind::Count, |one| Some(Cell::Count(one.duration_ms))),
-    Column::always("attempts", Kind::Count, |one| Some(Cell::Count(one.attempts.into()))),
-    Column::maybe("session_id", Kind::Text, |one| Some(Cell::Text(one.session_id.as_ref()?))),
-    Column::maybe("agent_id", Kind::Text, |one| Some(Cell::Text(one.agent_id.as_ref()?))),
+    ExportColumn::required("group_id", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.group_id.as_str()))
+    }),
+    ExportColumn::required("account_id", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.account_id.as_str()))
+    }),
+    ExportColumn::required("provider", ColumnType::Text, |one| {
+        Some(ExportCell::Text(&one.provider))
+    }),
+    ExportColumn::required("protocol", ColumnType::Text, |one| {
+        Some(ExportCell::Text(&one.protocol))
+    }),
+    ExportColumn::required("model", ColumnType::Text, |one| Some(ExportCell::Text(&one.model))),
+    ExportColumn::required("upstream_model", ColumnType::Text, |one| {
+        Some(ExportCell::Text(&one.upstream_model))
+    }),
+    ExportColumn::required("stream", ColumnType::Flag, |one| Some(ExportCell::Flag(one.stream))),
+    ExportColumn::required("status", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.status.into()))
+    }),
+    ExportColumn::required("outcome", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.outcome.as_str()))
+    }),
+    ExportColumn::required("estimated", ColumnType::Flag, |one| {
+        Some(ExportCell::Flag(one.estimated))
+    }),
+    ExportColumn::required("tokens_input", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.tokens.input))
+    }),
+    ExportColumn::required("tokens_output", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.tokens.output))
+    }),
+    ExportColumn::required("tokens_cache_read", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.tokens.cache_read))
+    }),
+    ExportColumn::required("tokens_cache_write_5m", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.tokens.cache_write_5m))
+    }),
+    ExportColumn::required("tokens_cache_write_1h", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.tokens.cache_write_1h))
+    }),
+    ExportColumn::required("web_searches", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.web_searches))
+    }),
+    ExportColumn::optional("service_tier", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.service_tier.as_ref()?))
+    }),
+    ExportColumn::optional("inference_geo", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.inference_geo.as_ref()?))
+    }),
+    ExportColumn::optional("speed", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.speed.as_ref()?))
+    }),
+    ExportColumn::required("cost_usd", ColumnType::Money, |one| {
+        Some(ExportCell::Money(one.cost_usd))
+    }),
+    ExportColumn::required("price_version", ColumnType::Text, |one| {
+        Some(ExportCell::Text(&one.price_version))
+    }),
+    ExportColumn::optional("ttft_ms", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.ttft_ms?))
+    }),
+    ExportColumn::required("duration_ms", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.duration_ms))
+    }),
+    ExportColumn::required("attempts", ColumnType::Count, |one| {
+        Some(ExportCell::Count(one.attempts.into()))
+    }),
+    ExportColumn::optional("session_id", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.session_id.as_ref()?))
+    }),
+    ExportColumn::optional("agent_id", ColumnType::Text, |one| {
+        Some(ExportCell::Text(one.agent_id.as_ref()?))
+    }),
 ];

@@ -3,14 +3,14 @@
 //! The file is written while the records are read page by page, so its size does not matter. A
 //! failure aborts the connection, so that a truncated file cannot be taken for a complete one.
 
-mod columnar;
 mod columns;
-mod table;
+mod csv_file;
+mod parquet_file;
 
-use crate::Shared;
-use crate::answer::Answer;
+use crate::SharedAdminState;
+use crate::admin_request::AdminRequest;
+use crate::api_response::ApiResult;
 use crate::usage::EventQuery;
-use crate::visit::Visit;
 use async_stream::try_stream;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -18,10 +18,10 @@ use axum::response::{IntoResponse as _, Response};
 use baton_cloud::store::{EventFilter, Store, StoreError};
 use baton_domain::record::UsageRecord;
 use bytes::Bytes;
-use columnar::Parquet;
 use futures_util::Stream;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use parquet::errors::ParquetError;
+use parquet_file::ParquetFile;
 use serde::Deserialize;
 
 /// Records that are read at a time.
@@ -33,14 +33,14 @@ const ROW_GROUP: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Format {
+pub(crate) enum ExportFormat {
     #[default]
     Csv,
     Jsonl,
     Parquet,
 }
 
-impl Format {
+impl ExportFormat {
     fn media_type(self) -> &'static str {
         match self {
             Self::Csv => "text/csv; charset=utf-8",
@@ -69,16 +69,16 @@ impl Format {
 #[derive(Deserialize)]
 pub(crate) struct ExportQuery {
     #[serde(default)]
-    format: Format,
+    format: ExportFormat,
     #[serde(flatten)]
     events: EventQuery,
 }
 
 pub(crate) async fn export(
-    State(office): Shared,
-    visit: Visit,
+    State(office): SharedAdminState,
+    visit: AdminRequest,
     Query(query): Query<ExportQuery>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     let format = query.format;
     let filter = query.events.filter(&visit, &office.store).await?;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
@@ -91,7 +91,7 @@ pub(crate) async fn export(
 
 /// The reason why a file is incomplete.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum ExportError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("a CSV line could not be written: {0}")]
@@ -106,10 +106,10 @@ enum Broken {
 fn file(
     store: Store,
     filter: EventFilter,
-    format: Format,
-) -> impl Stream<Item = Result<Bytes, Broken>> {
+    format: ExportFormat,
+) -> impl Stream<Item = Result<Bytes, ExportError>> {
     try_stream! {
-        let mut writer = Writer::new(format)?;
+        let mut writer = ExportWriter::new(format)?;
         yield writer.head()?.into();
         let (mut records, mut cursor) = (Vec::new(), None);
         loop {
@@ -127,50 +127,50 @@ fn file(
                 break;
             }
         }
-        yield writer.end()?.into();
+        yield writer.finish()?.into();
     }
 }
 
 /// The writer of a format.
-enum Writer {
+enum ExportWriter {
     Csv,
     Jsonl,
-    Parquet(Box<Parquet>),
+    Parquet(Box<ParquetFile>),
 }
 
-impl Writer {
-    fn new(format: Format) -> Result<Self, Broken> {
+impl ExportWriter {
+    fn new(format: ExportFormat) -> Result<Self, ExportError> {
         Ok(match format {
-            Format::Csv => Self::Csv,
-            Format::Jsonl => Self::Jsonl,
-            Format::Parquet => Self::Parquet(Box::new(Parquet::new()?)),
+            ExportFormat::Csv => Self::Csv,
+            ExportFormat::Jsonl => Self::Jsonl,
+            ExportFormat::Parquet => Self::Parquet(Box::new(ParquetFile::new()?)),
         })
     }
 
-    fn head(&self) -> Result<Vec<u8>, Broken> {
+    fn head(&self) -> Result<Vec<u8>, ExportError> {
         match self {
-            Self::Csv => Ok(table::head()?),
+            Self::Csv => Ok(csv_file::header_line()?),
             Self::Jsonl | Self::Parquet(_) => Ok(Vec::new()),
         }
     }
 
-    fn rows(&mut self, records: &[UsageRecord]) -> Result<Vec<u8>, Broken> {
+    fn rows(&mut self, records: &[UsageRecord]) -> Result<Vec<u8>, ExportError> {
         match self {
-            Self::Csv => Ok(table::lines(records)?),
-            Self::Jsonl => lines_of_json(records),
+            Self::Csv => Ok(csv_file::lines(records)?),
+            Self::Jsonl => write_json_lines(records),
             Self::Parquet(file) => Ok(file.add(records)?),
         }
     }
 
-    fn end(self) -> Result<Vec<u8>, Broken> {
+    fn finish(self) -> Result<Vec<u8>, ExportError> {
         match self {
             Self::Csv | Self::Jsonl => Ok(Vec::new()),
-            Self::Parquet(file) => Ok(file.end()?),
+            Self::Parquet(file) => Ok(file.finish()?),
         }
     }
 }
 
-fn lines_of_json(records: &[UsageRecord]) -> Result<Vec<u8>, Broken> {
+fn write_json_lines(records: &[UsageRecord]) -> Result<Vec<u8>, ExportError> {
     let mut lines = Vec::new();
     for record in records {
         serde_json::to_writer(&mut lines, record)?;

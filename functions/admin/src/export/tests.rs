@@ -3,8 +3,8 @@
 use super::*;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
-use baton_domain::record::Outcome;
-use baton_domain::usage::Tokens;
+use baton_domain::record::RequestOutcome;
+use baton_domain::usage::TokenCounts;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 
@@ -23,9 +23,9 @@ fn record(number: u64, model: &str) -> UsageRecord {
         upstream_model: model.into(),
         stream: true,
         status: 200,
-        outcome: Outcome::Complete,
+        outcome: RequestOutcome::Complete,
         estimated: false,
-        tokens: Tokens { input: number, output: 7, ..Tokens::default() },
+        tokens: TokenCounts { input: number, output: 7, ..TokenCounts::default() },
         web_searches: 0,
         service_tier: None,
         inference_geo: None,
@@ -46,9 +46,9 @@ fn record(number: u64, model: &str) -> UsageRecord {
 }
 
 #[test]
-fn csv_quotes_what_needs_it_and_leaves_empty_what_is_empty() {
-    let mut file = table::head().unwrap();
-    file.extend(table::lines(&[record(4, "a,\"b\"\n"), record(5, "plain")]).unwrap());
+fn csv_quotes_special_fields_and_keeps_empty_ones() {
+    let mut file = csv_file::header_line().unwrap();
+    file.extend(csv_file::lines(&[record(4, "a,\"b\"\n"), record(5, "plain")]).unwrap());
     let mut reader = csv::Reader::from_reader(file.as_slice());
     let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
@@ -71,7 +71,7 @@ fn csv_has_no_formulas_and_numbers_stay_numbers() {
     hostile.session_id = Some("\t=1".into());
     hostile.agent_id = Some("-1".into());
     hostile.cost_usd = PicoUsd::new(-1);
-    let lines = table::lines(&[hostile]).unwrap();
+    let lines = csv_file::lines(&[hostile]).unwrap();
     let row = csv::ReaderBuilder::new().has_headers(false).from_reader(&*lines).records().next();
     let row = row.unwrap().unwrap();
     let cell = |name: &str| {
@@ -86,13 +86,13 @@ fn csv_has_no_formulas_and_numbers_stay_numbers() {
 
 #[test]
 fn parquet_reads_back_over_several_row_groups() {
-    let mut file = Parquet::new().unwrap();
+    let mut file = ParquetFile::new().unwrap();
     let mut bytes = Vec::new();
     for first in [0, 3] {
         let batch: Vec<UsageRecord> = (first..first + 3).map(|n| record(n, "m")).collect();
         bytes.extend(file.add(&batch).unwrap());
     }
-    bytes.extend(file.end().unwrap());
+    bytes.extend(file.finish().unwrap());
     let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
     assert_eq!(reader.metadata().num_row_groups(), 2);
     let mut rows = 0;
@@ -117,7 +117,7 @@ fn parquet_reads_back_over_several_row_groups() {
 
 #[test]
 fn an_empty_parquet_file_is_one_all_the_same() {
-    let bytes = Parquet::new().unwrap().end().unwrap();
+    let bytes = ParquetFile::new().unwrap().finish().unwrap();
     let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
     assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
     assert_eq!(reader.metadata().file_metadata().schema().get_fields().len(), 31);

@@ -9,12 +9,12 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 /// The message attributes by name, in the order that the sum requires.
-pub(super) type Attributes = BTreeMap<String, Attribute>;
+pub(super) type MessageAttributes = BTreeMap<String, MessageAttribute>;
 
 /// One message attribute, in the protocol's format.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Attribute {
+pub(super) struct MessageAttribute {
     #[serde(default)]
     pub(super) data_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub(super) struct Attribute {
     pub(super) binary_value: Option<String>,
 }
 
-impl Attribute {
+impl MessageAttribute {
     fn bytes(&self) -> (u8, Vec<u8>) {
         match (&self.string_value, &self.binary_value) {
             (None, Some(binary)) => (2, BASE64_STANDARD.decode(binary).unwrap_or_default()),
@@ -33,35 +33,35 @@ impl Attribute {
     }
 
     /// The bytes that it adds to the size of its message.
-    pub(super) fn size(&self) -> usize {
+    pub(super) fn size_bytes(&self) -> usize {
         self.data_type.len() + self.bytes().1.len()
     }
 }
 
 /// The sum of a body.
-pub(super) fn of_body(body: &str) -> String {
+pub(super) fn checksum_body(body: &str) -> String {
     hex(&Md5::digest(body.as_bytes()))
 }
 
 /// The sum of message attributes. For each attribute, in the order of names, it covers length (4
 /// bytes) and bytes of the name and of the type, one byte for string or binary, and length and
 /// bytes of the value ("Amazon SQS message metadata", developer guide, read 2026-10-30).
-pub(super) fn of_attributes(attributes: &Attributes) -> Option<String> {
+pub(super) fn checksum_attributes(attributes: &MessageAttributes) -> Option<String> {
     if attributes.is_empty() {
         return None;
     }
     let mut sum = Md5::new();
     for (name, attribute) in attributes {
         let (kind, value) = attribute.bytes();
-        add(&mut sum, name.as_bytes());
-        add(&mut sum, attribute.data_type.as_bytes());
+        add_bytes(&mut sum, name.as_bytes());
+        add_bytes(&mut sum, attribute.data_type.as_bytes());
         sum.update([kind]);
-        add(&mut sum, &value);
+        add_bytes(&mut sum, &value);
     }
     Some(hex(&sum.finalize()))
 }
 
-fn add(sum: &mut Md5, bytes: &[u8]) {
+fn add_bytes(sum: &mut Md5, bytes: &[u8]) {
     sum.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     sum.update(bytes);
 }

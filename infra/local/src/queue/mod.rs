@@ -19,29 +19,29 @@ use serde_json::Value;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    Clock, LocalError,
-    hands::Hands,
-    reply::{Refusal, Reply, read},
-    template::Queue,
+    LocalError, MillisecondClock,
+    executor::StoreExecutor,
+    store_reply::{StoreRefusal, StoreReply, parse_request},
+    template::QueueDefinition,
 };
-use requests::Receive;
-use store::{Settings, Store};
+use requests::ReceiveRequest;
+use store::{MessageStore, QueueSettings};
 
 const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 const URL_PREFIX: &str = "http://127.0.0.1/000000000000/";
 
 /// All queues of one store.
 #[derive(Clone)]
-pub(crate) struct Queues {
-    store: Arc<Mutex<Store>>,
-    clock: Clock,
-    hands: Hands,
-    bell: Arc<Bell>,
+pub(crate) struct QueueService {
+    store: Arc<Mutex<MessageStore>>,
+    clock: MillisecondClock,
+    hands: StoreExecutor,
+    bell: Arc<ArrivalSignal>,
 }
 
 /// Wakes the long polls.
 #[derive(Default)]
-struct Bell {
+struct ArrivalSignal {
     rung: Notify,
     /// Counts how often all long polls were ended early.
     interruptions: AtomicU64,
@@ -53,35 +53,38 @@ pub(crate) fn url(name: &str) -> String {
 }
 
 /// The ARN of a queue.
-pub(crate) fn arn(name: &str) -> String {
+pub(crate) fn queue_arn(name: &str) -> String {
     format!("{ARN_PREFIX}{name}")
 }
 
-impl Queues {
+impl QueueService {
     /// Opens the file, or an empty store in memory, and creates the template's queues. Blocks.
     pub(crate) fn open(
         file: Option<&Path>,
-        queues: &[Queue],
-        clock: Clock,
-        hands: Hands,
+        queues: &[QueueDefinition],
+        clock: MillisecondClock,
+        hands: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let failed = |cause: rusqlite::Error| LocalError::database("queue", file, &cause);
-        let store = Store::open(file).map_err(failed)?;
+        let store = MessageStore::open(file).map_err(failed)?;
         for queue in queues {
-            store.put_queue(&Settings::of(queue, clock.now_ms())).map_err(failed)?;
+            store
+                .put_queue(&QueueSettings::from_definition(queue, clock.now_ms()))
+                .map_err(failed)?;
         }
-        store.put_back_in_flight(clock.now_ms()).map_err(failed)?;
+        store.release_in_flight(clock.now_ms()).map_err(failed)?;
         Ok(Self { store: Arc::new(Mutex::new(store)), clock, hands, bell: Arc::default() })
     }
 
     /// Answers one request.
-    pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Reply {
+    pub(crate) async fn call_operation(&self, operation: &str, body: Bytes) -> StoreReply {
         if operation == "ReceiveMessage" {
-            return self.receive(&body).await.into();
+            return self.receive_messages(&body).await.into();
         }
         let operation = operation.to_owned();
-        let outcome =
-            self.with_store(move |store, now| operations::dispatch(store, &operation, &body, now));
+        let outcome = self.with_store(move |store, now| {
+            operations::dispatch_operation(store, &operation, &body, now)
+        });
         let outcome = outcome.await;
         // A send, a redrive or a shorter visibility timeout can make messages visible, so all long
         // polls check again.
@@ -96,12 +99,12 @@ impl Queues {
     }
 
     /// Deletes messages whose retention time is over.
-    pub(crate) async fn sweep(&self) -> Result<usize, Refusal> {
-        self.with_store(|store, now| Ok(store.expire(now)?)).await
+    pub(crate) async fn delete_expired(&self) -> Result<usize, StoreRefusal> {
+        self.with_store(|store, now| Ok(store.delete_expired(now)?)).await
     }
 
-    async fn receive(&self, body: &[u8]) -> Result<Value, Refusal> {
-        let request: Receive = read(body)?;
+    async fn receive_messages(&self, body: &[u8]) -> Result<Value, StoreRefusal> {
+        let request: ReceiveRequest = parse_request(body)?;
         request.check()?;
         let request = Arc::new(request);
         let interruptions = self.bell.interruptions.load(Ordering::Acquire);
@@ -112,7 +115,8 @@ impl Queues {
             ring.as_mut().enable();
             let found = {
                 let request = Arc::clone(&request);
-                self.with_store(move |store, now| operations::receive(store, &request, now)).await?
+                self.with_store(move |store, now| operations::receive_now(store, &request, now))
+                    .await?
             };
             let deadline = *deadline.get_or_insert(Instant::now() + found.wait);
             let is_interrupted = self.bell.interruptions.load(Ordering::Acquire) != interruptions;
@@ -130,19 +134,19 @@ impl Queues {
 
     async fn with_store<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Store, i64) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
+        work: impl FnOnce(&mut MessageStore, i64) -> Result<T, StoreRefusal> + Send + 'static,
+    ) -> Result<T, StoreRefusal> {
         let this = self.clone();
         let work = move || {
             let mut store = this.store.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut store, this.clock.now_ms())
         };
-        self.hands.run(work).await?
+        self.hands.run_work(work).await?
     }
 }
 
-impl Settings {
-    fn of(queue: &Queue, now: i64) -> Self {
+impl QueueSettings {
+    fn from_definition(queue: &QueueDefinition, now: i64) -> Self {
         let properties = &queue.properties;
         let redrive = properties.redrive_policy.as_ref();
         Self {
@@ -157,7 +161,7 @@ impl Settings {
     }
 }
 
-impl From<rusqlite::Error> for Refusal {
+impl From<rusqlite::Error> for StoreRefusal {
     fn from(cause: rusqlite::Error) -> Self {
         Self::server(cause)
     }

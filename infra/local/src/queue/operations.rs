@@ -7,17 +7,18 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{
-    ARN_PREFIX, arn, checksum,
+    ARN_PREFIX, checksum, queue_arn,
     requests::{
-        Entry, MESSAGE_BYTES_MAX, Receive, Request, batch, check_visibility, invalid, name_in, sqs,
+        BatchEntry, MESSAGE_BYTES_MAX, ReceiveRequest, SqsRequest, batch, check_visibility,
+        invalid, queue_name, sqs,
     },
-    store::{Outgoing, Settings, Store},
+    store::{MessageStore, NewMessage, QueueSettings},
     url,
 };
-use crate::reply::{Refusal, read};
+use crate::store_reply::{StoreRefusal, parse_request};
 
 /// The result of one check for messages.
-pub(super) struct Found {
+pub(super) struct ReceiveResult {
     pub(super) answer: Value,
     pub(super) is_empty: bool,
     /// How long the request is willing to wait.
@@ -26,13 +27,13 @@ pub(super) struct Found {
 }
 
 /// Answers any request except `ReceiveMessage`.
-pub(super) fn dispatch(
-    store: &mut Store,
+pub(super) fn dispatch_operation(
+    store: &mut MessageStore,
     operation: &str,
     body: &[u8],
     now: i64,
-) -> Result<Value, Refusal> {
-    let request: Request = read(body)?;
+) -> Result<Value, StoreRefusal> {
+    let request: SqsRequest = parse_request(body)?;
     match operation {
         "CreateQueue" => return create(store, &request, now),
         "GetQueueUrl" => {
@@ -42,35 +43,39 @@ pub(super) fn dispatch(
         "StartMessageMoveTask" => return start_move(store, &request, now),
         _ => {}
     }
-    let queue = find(store, name_in(&request.queue_url))?;
+    let queue = find(store, queue_name(&request.queue_url))?;
     match operation {
-        "SendMessage" => send(store, &queue, &request.single, now),
+        "SendMessage" => send_message(store, &queue, &request.single, now),
         "DeleteMessage" => {
             store.delete(&queue.name, &[request.single.receipt()?])?;
             Ok(json!({}))
         }
-        "ChangeMessageVisibility" => hide(store, &queue, &request.single, now),
+        "ChangeMessageVisibility" => change_visibility(store, &queue, &request.single, now),
         "GetQueueAttributes" => attributes(store, &queue, &request.attribute_names, now),
         "PurgeQueue" => Ok(store.purge(&queue.name).map(|()| json!({}))?),
         "SendMessageBatch" => send_batch(store, &queue, &batch(request.entries)?, now),
         "DeleteMessageBatch" => Ok(delete_batch(store, &queue, &batch(request.entries)?)?),
-        "ChangeMessageVisibilityBatch" => {
-            Ok(each(&batch(request.entries)?, |entry| hide(store, &queue, entry, now)))
-        }
-        _ => Err(Refusal::unknown_operation(operation)),
+        "ChangeMessageVisibilityBatch" => Ok(run_batch(&batch(request.entries)?, |entry| {
+            change_visibility(store, &queue, entry, now)
+        })),
+        _ => Err(StoreRefusal::unknown_operation(operation)),
     }
 }
 
 /// Checks once for messages.
-pub(super) fn receive(store: &mut Store, request: &Receive, now: i64) -> Result<Found, Refusal> {
-    let queue = find(store, name_in(&request.queue_url))?;
+pub(super) fn receive_now(
+    store: &mut MessageStore,
+    request: &ReceiveRequest,
+    now: i64,
+) -> Result<ReceiveResult, StoreRefusal> {
+    let queue = find(store, queue_name(&request.queue_url))?;
     let count = request.max_number_of_messages.unwrap_or(1);
     let visibility = request.visibility_timeout.unwrap_or(queue.visibility_seconds);
-    let messages = store.receive(&queue, count, visibility, now)?;
+    let messages = store.receive_messages(&queue, count, visibility, now)?;
     let next_visible_in =
         if messages.is_empty() { store.next_visible_at(&queue.name, now)? } else { None };
-    let messages: Vec<_> = messages.iter().map(|message| request.present(message)).collect();
-    Ok(Found {
+    let messages: Vec<_> = messages.iter().map(|message| request.message_json(message)).collect();
+    Ok(ReceiveResult {
         is_empty: messages.is_empty(),
         answer: if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) },
         wait: Duration::from_secs(request.wait_time_seconds.unwrap_or(0)),
@@ -79,7 +84,7 @@ pub(super) fn receive(store: &mut Store, request: &Receive, now: i64) -> Result<
     })
 }
 
-fn create(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> {
+fn create(store: &MessageStore, request: &SqsRequest, now: i64) -> Result<Value, StoreRefusal> {
     let number = |name: &str, default: i64| match request.attributes.get(name) {
         Some(value) => value
             .as_str()
@@ -95,7 +100,7 @@ fn create(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> 
     let target = redrive["deadLetterTargetArn"].as_str();
     let most = &redrive["maxReceiveCount"];
     let most = most.as_i64().or_else(|| most.as_str().and_then(|text| text.parse().ok()));
-    let settings = Settings {
+    let settings = QueueSettings {
         name: request.queue_name.clone(),
         visibility_seconds: number("VisibilityTimeout", 30)?,
         delay_seconds: number("DelaySeconds", 0)?,
@@ -112,48 +117,59 @@ fn create(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> 
     Ok(json!({ "QueueUrl": url(&settings.name) }))
 }
 
-fn send(store: &mut Store, queue: &Settings, entry: &Entry, now: i64) -> Result<Value, Refusal> {
+fn send_message(
+    store: &mut MessageStore,
+    queue: &QueueSettings,
+    entry: &BatchEntry,
+    now: i64,
+) -> Result<Value, StoreRefusal> {
     entry.check_message()?;
-    let ids = store.send(queue, &[outgoing(entry)?], now)?;
-    Ok(sent(entry, ids.first()))
+    let ids = store.send_messages(queue, &[to_new_message(entry)?], now)?;
+    Ok(send_result(entry, ids.first()))
 }
 
 /// Stores the valid messages of a batch in one transaction.
 fn send_batch(
-    store: &mut Store,
-    queue: &Settings,
-    entries: &[Entry],
+    store: &mut MessageStore,
+    queue: &QueueSettings,
+    entries: &[BatchEntry],
     now: i64,
-) -> Result<Value, Refusal> {
+) -> Result<Value, StoreRefusal> {
     let sound = entries.iter().filter(|entry| entry.check_message().is_ok());
-    let messages: Vec<_> = sound.map(outgoing).collect::<Result<_, _>>()?;
-    let mut ids = store.send(queue, &messages, now)?.into_iter();
-    Ok(each(entries, |entry| {
+    let messages: Vec<_> = sound.map(to_new_message).collect::<Result<_, _>>()?;
+    let mut ids = store.send_messages(queue, &messages, now)?.into_iter();
+    Ok(run_batch(entries, |entry| {
         entry.check_message()?;
-        Ok(sent(entry, ids.next().as_ref()))
+        Ok(send_result(entry, ids.next().as_ref()))
     }))
 }
 
-fn outgoing(entry: &Entry) -> Result<Outgoing, Refusal> {
-    Ok(Outgoing {
+fn to_new_message(entry: &BatchEntry) -> Result<NewMessage, StoreRefusal> {
+    Ok(NewMessage {
         body: entry.message_body.clone(),
-        attributes: serde_json::to_string(&entry.message_attributes).map_err(Refusal::server)?,
+        attributes: serde_json::to_string(&entry.message_attributes)
+            .map_err(StoreRefusal::server)?,
         delay_seconds: entry.delay_seconds,
     })
 }
 
-fn sent(entry: &Entry, id: Option<&String>) -> Value {
+fn send_result(entry: &BatchEntry, id: Option<&String>) -> Value {
     let mut answer = json!({
         "MessageId": id,
-        "MD5OfMessageBody": checksum::of_body(&entry.message_body),
+        "MD5OfMessageBody": checksum::checksum_body(&entry.message_body),
     });
-    if let Some(sum) = checksum::of_attributes(&entry.message_attributes) {
+    if let Some(sum) = checksum::checksum_attributes(&entry.message_attributes) {
         answer["MD5OfMessageAttributes"] = json!(sum);
     }
     answer
 }
 
-fn hide(store: &Store, queue: &Settings, entry: &Entry, now: i64) -> Result<Value, Refusal> {
+fn change_visibility(
+    store: &MessageStore,
+    queue: &QueueSettings,
+    entry: &BatchEntry,
+    now: i64,
+) -> Result<Value, StoreRefusal> {
     check_visibility(entry.visibility_timeout)?;
     let until = now + entry.visibility_timeout * 1000;
     if store.hide_until(&queue.name, entry.receipt()?, until, now)? {
@@ -163,17 +179,21 @@ fn hide(store: &Store, queue: &Settings, entry: &Entry, now: i64) -> Result<Valu
     Err(sqs("AWS.SimpleQueueService.MessageNotInflight", message.to_owned()))
 }
 
-fn delete_batch(store: &mut Store, queue: &Settings, entries: &[Entry]) -> Result<Value, Refusal> {
+fn delete_batch(
+    store: &mut MessageStore,
+    queue: &QueueSettings,
+    entries: &[BatchEntry],
+) -> Result<Value, StoreRefusal> {
     let receipts: Vec<_> = entries.iter().filter_map(|entry| entry.receipt().ok()).collect();
     store.delete(&queue.name, &receipts)?;
-    Ok(each(entries, |entry| entry.receipt().map(|_| json!({}))))
+    Ok(run_batch(entries, |entry| entry.receipt().map(|_| json!({}))))
 }
 
 /// Moves the messages at once; the task handle in the answer has no further use.
-fn start_move(store: &Store, request: &Request, now: i64) -> Result<Value, Refusal> {
-    let source = find(store, name_in(&request.source_arn))?;
+fn start_move(store: &MessageStore, request: &SqsRequest, now: i64) -> Result<Value, StoreRefusal> {
+    let source = find(store, queue_name(&request.source_arn))?;
     let target = match &request.destination_arn {
-        Some(arn) => Some(find(store, name_in(arn))?.name),
+        Some(arn) => Some(find(store, queue_name(arn))?.name),
         None => None,
     };
     let moved = store.move_all(&source.name, target.as_deref(), now)?;
@@ -181,12 +201,12 @@ fn start_move(store: &Store, request: &Request, now: i64) -> Result<Value, Refus
 }
 
 fn attributes(
-    store: &Store,
-    queue: &Settings,
+    store: &MessageStore,
+    queue: &QueueSettings,
     asked: &[String],
     now: i64,
-) -> Result<Value, Refusal> {
-    let counts = store.counts(&queue.name, now)?;
+) -> Result<Value, StoreRefusal> {
+    let counts = store.count_messages(&queue.name, now)?;
     let mut all = Map::new();
     for (name, number) in [
         ("ApproximateNumberOfMessages", counts.visible),
@@ -201,10 +221,10 @@ fn attributes(
     ] {
         all.insert(name.to_owned(), Value::String(number.to_string()));
     }
-    all.insert("QueueArn".to_owned(), json!(arn(&queue.name)));
+    all.insert("QueueArn".to_owned(), json!(queue_arn(&queue.name)));
     if let Some(target) = &queue.dead_letter_queue {
         let most = queue.receive_count_max;
-        let policy = json!({ "deadLetterTargetArn": arn(target), "maxReceiveCount": most });
+        let policy = json!({ "deadLetterTargetArn": queue_arn(target), "maxReceiveCount": most });
         all.insert("RedrivePolicy".to_owned(), json!(policy.to_string()));
     }
     all.retain(|name, _| asked.iter().any(|asked| asked == "All" || asked == name));
@@ -212,7 +232,10 @@ fn attributes(
 }
 
 /// Runs `deed` for every entry and reports which entries failed.
-fn each(entries: &[Entry], mut deed: impl FnMut(&Entry) -> Result<Value, Refusal>) -> Value {
+fn run_batch(
+    entries: &[BatchEntry],
+    mut deed: impl FnMut(&BatchEntry) -> Result<Value, StoreRefusal>,
+) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for entry in entries {
         match deed(entry) {
@@ -231,7 +254,7 @@ fn each(entries: &[Entry], mut deed: impl FnMut(&Entry) -> Result<Value, Refusal
     json!({ "Successful": successful, "Failed": failed })
 }
 
-fn find(store: &Store, name: &str) -> Result<Settings, Refusal> {
+fn find(store: &MessageStore, name: &str) -> Result<QueueSettings, StoreRefusal> {
     store.queue(name)?.ok_or_else(|| {
         let message = format!("there is no queue {name:?}");
         sqs("AWS.SimpleQueueService.NonExistentQueue", message)

@@ -12,7 +12,7 @@ use rusqlite::{
 
 /// The settings of a queue.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct QueueSettings {
     pub(super) name: String,
     pub(super) visibility_seconds: i64,
     pub(super) delay_seconds: i64,
@@ -23,7 +23,7 @@ pub(super) struct Settings {
 }
 
 /// A message to be stored.
-pub(super) struct Outgoing {
+pub(super) struct NewMessage {
     pub(super) body: String,
     /// The protocol's `MessageAttributes` as JSON.
     pub(super) attributes: String,
@@ -31,7 +31,7 @@ pub(super) struct Outgoing {
 }
 
 /// A message for a receiver.
-pub(super) struct Received {
+pub(super) struct ReceivedMessage {
     pub(super) id: String,
     pub(super) body: String,
     pub(super) attributes: String,
@@ -45,17 +45,17 @@ pub(super) struct Received {
 
 /// The numbers of messages in a queue.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct MessageCounts {
     pub(super) visible: i64,
     pub(super) in_flight: i64,
     pub(super) delayed: i64,
 }
 
-pub(super) struct Store {
+pub(super) struct MessageStore {
     connection: Connection,
 }
 
-impl Store {
+impl MessageStore {
     /// Opens the file, or an empty store in memory.
     pub(super) fn open(file: Option<&Path>) -> Result<Self> {
         let connection = match file {
@@ -72,7 +72,7 @@ impl Store {
     /// Makes the messages visible that were in flight when the last process died. Their receivers
     /// died with it, so waiting for the visibility timeout is useless. The unfinished receive does
     /// not count towards the dead-letter queue.
-    pub(super) fn put_back_in_flight(&self, now: i64) -> Result<()> {
+    pub(super) fn release_in_flight(&self, now: i64) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET visible_at = ?1, receipt = NULL,
                  receive_count = max(receive_count - 1, 0)
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Creates a queue, or changes the settings of an existing one.
-    pub(super) fn put_queue(&self, settings: &Settings) -> Result<()> {
+    pub(super) fn put_queue(&self, settings: &QueueSettings) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET
                  visibility_seconds = ?2, delay_seconds = ?3, retention_seconds = ?4,
@@ -100,14 +100,14 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn queue(&self, name: &str) -> Result<Option<Settings>> {
+    pub(super) fn queue(&self, name: &str) -> Result<Option<QueueSettings>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT name, visibility_seconds, delay_seconds, retention_seconds,
                     dead_letter_queue, receive_count_max, created_at
              FROM queues WHERE name = ?1",
         )?;
         let read = |row: &Row<'_>| {
-            Ok(Settings {
+            Ok(QueueSettings {
                 name: row.get(0)?,
                 visibility_seconds: row.get(1)?,
                 delay_seconds: row.get(2)?,
@@ -121,10 +121,10 @@ impl Store {
     }
 
     /// Stores all of `messages` or none. Returns their ids.
-    pub(super) fn send(
+    pub(super) fn send_messages(
         &mut self,
-        queue: &Settings,
-        messages: &[Outgoing],
+        queue: &QueueSettings,
+        messages: &[NewMessage],
         now: i64,
     ) -> Result<Vec<String>> {
         let transaction = self.connection.transaction()?;
@@ -153,13 +153,13 @@ impl Store {
 
     /// Returns up to `count` messages and hides them. Messages that were received too often are
     /// moved to the dead-letter queue.
-    pub(super) fn receive(
+    pub(super) fn receive_messages(
         &mut self,
-        queue: &Settings,
+        queue: &QueueSettings,
         count: usize,
         visibility_seconds: i64,
         now: i64,
-    ) -> Result<Vec<Received>> {
+    ) -> Result<Vec<ReceivedMessage>> {
         let transaction = self.connection.transaction()?;
         let mut received = Vec::new();
         while received.len() < count {
@@ -170,11 +170,11 @@ impl Store {
             for mut message in candidates {
                 match &queue.dead_letter_queue {
                     Some(target) if message.receive_count >= queue.receive_count_max => {
-                        bury(&transaction, &message, target, &queue.name, now)?;
+                        move_to_dead_letters(&transaction, &message, target, &queue.name, now)?;
                     }
                     _ => {
                         let hidden_until = now + visibility_seconds * 1000;
-                        hand_out(&transaction, &mut message, hidden_until, now)?;
+                        mark_received(&transaction, &mut message, hidden_until, now)?;
                         received.push(message);
                     }
                 }
@@ -220,7 +220,7 @@ impl Store {
         Ok(statement.execute(params![visible_at, number, queue, receipt, now])? == 1)
     }
 
-    pub(super) fn counts(&self, queue: &str, now: i64) -> Result<Counts> {
+    pub(super) fn count_messages(&self, queue: &str, now: i64) -> Result<MessageCounts> {
         let mut statement = self.connection.prepare_cached(
             "SELECT count(*) FILTER (WHERE visible_at <= :now),
                     count(*) FILTER (WHERE visible_at > :now AND receipt IS NOT NULL),
@@ -228,7 +228,7 @@ impl Store {
              FROM messages WHERE queue = :queue",
         )?;
         statement.query_row(named_params! { ":now": now, ":queue": queue }, |row| {
-            Ok(Counts { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? })
+            Ok(MessageCounts { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? })
         })
     }
 
@@ -250,7 +250,7 @@ impl Store {
     }
 
     /// Deletes messages whose retention time is over.
-    pub(super) fn expire(&self, now: i64) -> Result<usize> {
+    pub(super) fn delete_expired(&self, now: i64) -> Result<usize> {
         self.connection.execute(
             "DELETE FROM messages WHERE sent_at < ?1 - 1000 *
                  (SELECT retention_seconds FROM queues WHERE name = messages.queue)",
@@ -264,7 +264,7 @@ fn visible(
     queue: &str,
     count: usize,
     now: i64,
-) -> Result<Vec<Received>> {
+) -> Result<Vec<ReceivedMessage>> {
     let mut statement = transaction.prepare_cached(
         "SELECT number, id, body, attributes, sent_at, receive_count, first_received_at,
                 source_queue
@@ -272,7 +272,7 @@ fn visible(
          ORDER BY visible_at, number LIMIT ?3",
     )?;
     let read = |row: &Row<'_>| {
-        Ok(Received {
+        Ok(ReceivedMessage {
             number: row.get(0)?,
             id: row.get(1)?,
             body: row.get(2)?,
@@ -288,9 +288,9 @@ fn visible(
     statement.query_map(params![queue, now, count], read)?.collect()
 }
 
-fn hand_out(
+fn mark_received(
     transaction: &Transaction<'_>,
-    message: &mut Received,
+    message: &mut ReceivedMessage,
     hidden_until: i64,
     now: i64,
 ) -> Result<()> {
@@ -307,9 +307,9 @@ fn hand_out(
 }
 
 /// Moves a message to the dead-letter queue.
-fn bury(
+fn move_to_dead_letters(
     transaction: &Transaction<'_>,
-    message: &Received,
+    message: &ReceivedMessage,
     target: &str,
     source: &str,
     now: i64,

@@ -8,9 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use baton_local::Local;
+use baton_local::LocalAws;
 
-use crate::house::{House, bodies, item, n, s};
+use crate::fixture::{LocalAwsFixture, bodies, item, n, s};
 
 /// The directory for the child process; without it the child's test does nothing.
 const CHILD_DIR: &str = "BATON_TEST_CHILD_DIR";
@@ -21,14 +21,14 @@ const ROWS_A_ROUND: usize = 40;
 async fn a_restart_keeps_tables_and_messages() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let house = House::open(Some(dir.path())).await;
+        let house = LocalAwsFixture::open(Some(dir.path())).await;
         house.put("ConfigTable", item([("pk", s("a")), ("sk", s("b")), ("v", n(7))])).await;
         house.send("in flight").await;
         house.send("kept").await;
         let one = house.sqs.receive_message().queue_url(house.queue()).send().await.unwrap();
         assert_eq!(bodies(one.messages()), ["in flight"]);
     }
-    let house = House::open(Some(dir.path())).await;
+    let house = LocalAwsFixture::open(Some(dir.path())).await;
     assert_eq!(house.get("ConfigTable", "a", "b").await.unwrap()["v"], n(7));
     // The receiver of the first message died with the process, so the message is visible at once.
     assert_eq!(bodies(&house.receive(&house.queue()).await), ["in flight", "kept"]);
@@ -37,18 +37,18 @@ async fn a_restart_keeps_tables_and_messages() {
 #[tokio::test]
 async fn a_second_user_gets_a_clear_line() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Local::open(Some(dir.path())).await.unwrap();
-    let line = Local::open(Some(dir.path())).await.err().unwrap().to_string();
+    let first = LocalAws::open(Some(dir.path())).await.unwrap();
+    let line = LocalAws::open(Some(dir.path())).await.err().unwrap().to_string();
     let shown = dir.path().canonicalize().unwrap();
     assert_eq!(line, format!("another baton process is using {}", shown.display()));
     drop(first);
-    Local::open(Some(dir.path())).await.unwrap();
+    LocalAws::open(Some(dir.path())).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_made_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let line = Local::open(Some(&file.path().join("data"))).await.err().unwrap().to_string();
+    let line = LocalAws::open(Some(&file.path().join("data"))).await.err().unwrap().to_string();
     assert!(line.starts_with("cannot create ") && line.contains("/data: "), "{line}");
     assert!(!line.contains('\n'));
 }
@@ -60,7 +60,7 @@ async fn a_killed_process_loses_nothing_acknowledged() {
     for round in 0..ROUNDS {
         acknowledged.extend(run_and_kill(dir.path(), round));
     }
-    let house = House::open(Some(dir.path())).await;
+    let house = LocalAwsFixture::open(Some(dir.path())).await;
     let mut messages = Vec::new();
     loop {
         let more = house.receive(&house.queue()).await;
@@ -119,7 +119,7 @@ fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
 #[expect(clippy::disallowed_methods, reason = "the parent tells its child through the environment")]
 async fn the_child() {
     let Ok(dir) = env::var(CHILD_DIR) else { return };
-    let house = House::open(Some(Path::new(&dir))).await;
+    let house = LocalAwsFixture::open(Some(Path::new(&dir))).await;
     let mut out = std::io::stdout();
     for number in 0_u64.. {
         let id = format!("{}-{number}", std::process::id());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_local::Local;
+use baton_local::LocalAws;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -25,7 +25,7 @@ async fn ask(port: u16, host: &str, target: &str, body: &str) -> String {
 
 #[tokio::test]
 async fn all_services_answer_on_one_port() {
-    let local = Local::open(None).await.unwrap();
+    let local = LocalAws::open(None).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();
@@ -60,7 +60,7 @@ async fn all_services_answer_on_one_port() {
 
 #[tokio::test]
 async fn other_addresses_are_refused() {
-    let local = Local::open(None).await.unwrap();
+    let local = LocalAws::open(None).await.unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let refused = local.serve(listener, CancellationToken::new()).await.unwrap_err();
     assert!(refused.to_string().contains("loopback addresses only"), "{refused}");

@@ -6,14 +6,14 @@ use std::sync::{
 };
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use baton_local::Fault;
+use baton_local::InjectedFault;
 
-use crate::house::{House, item, s};
+use crate::fixture::{LocalAwsFixture, item, s};
 
 /// A house in which the first `count` requests of `operation` fail.
-async fn failing(count: u32, operation: &'static str, fault: Fault) -> House {
+async fn failing(count: u32, operation: &'static str, fault: InjectedFault) -> LocalAwsFixture {
     let seen = Arc::new(AtomicU32::new(0));
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     house.with(|local| {
         local.with_faults(move |target, _| {
             let is_meant = target.ends_with(operation);
@@ -24,12 +24,14 @@ async fn failing(count: u32, operation: &'static str, fault: Fault) -> House {
 
 #[tokio::test]
 async fn throttling_and_lost_connections_are_retried_by_the_client() {
-    for fault in [Fault::throttled(), Fault::disconnected(), Fault::internal()] {
+    for fault in
+        [InjectedFault::throttled(), InjectedFault::connection_lost(), InjectedFault::internal()]
+    {
         let house = failing(2, ".PutItem", fault).await;
         house.put("StateTable", item([("pk", s("a")), ("sk", s("b"))])).await;
         assert!(house.get("StateTable", "a", "b").await.is_some());
     }
-    let house = failing(u32::MAX, ".PutItem", Fault::throttled()).await;
+    let house = failing(u32::MAX, ".PutItem", InjectedFault::throttled()).await;
     let put = house.dynamo.put_item().table_name("StateTable");
     let put = put.item("pk", s("a")).item("sk", s("b")).send().await;
     let refused = put.unwrap_err().into_service_error();
@@ -39,15 +41,16 @@ async fn throttling_and_lost_connections_are_retried_by_the_client() {
 
 #[tokio::test]
 async fn an_answer_can_be_lost_after_the_deed() {
-    let house = failing(u32::MAX, ".SendMessage", Fault::disconnected().after()).await;
+    let house = failing(u32::MAX, ".SendMessage", InjectedFault::connection_lost().after()).await;
     let sent = house.sqs.send_message().queue_url(house.queue()).message_body("x").send().await;
     assert!(matches!(sent.unwrap_err(), aws_sdk_sqs::error::SdkError::DispatchFailure(_)));
     assert_eq!(house.receive(&house.queue()).await.len(), 3, "one of each attempt");
 }
 
 #[tokio::test]
-async fn conflicts_are_told_as_aws_tells_them() {
-    let house = failing(1, ".TransactWriteItems", Fault::cancelled(&["TransactionConflict"])).await;
+async fn conflict_errors_match_aws() {
+    let house =
+        failing(1, ".TransactWriteItems", InjectedFault::cancelled(&["TransactionConflict"])).await;
     let put = Put::builder().table_name("StateTable").item("pk", s("a")).item("sk", s("b"));
     let action = TransactWriteItem::builder().put(put.build().unwrap()).build();
     let write = || house.dynamo.transact_write_items().transact_items(action.clone()).send();
@@ -61,7 +64,7 @@ async fn conflicts_are_told_as_aws_tells_them() {
     assert_eq!(cancelled.cancellation_reasons()[0].code(), Some("TransactionConflict"));
     write().await.unwrap();
 
-    let house = failing(1, ".PutItem", Fault::conflict()).await;
+    let house = failing(1, ".PutItem", InjectedFault::conflict()).await;
     let put = house.dynamo.put_item().table_name("StateTable");
     let put = put.item("pk", s("a")).item("sk", s("b")).send().await;
     assert!(put.unwrap_err().into_service_error().is_transaction_conflict_exception());

@@ -6,13 +6,13 @@ use std::{
 };
 
 use aws_sdk_kms::{primitives::Blob, types::DataKeySpec};
-use baton_local::Local;
+use baton_local::LocalAws;
 
-use crate::house::House;
+use crate::fixture::LocalAwsFixture;
 
 #[tokio::test]
 async fn a_data_key_opens_with_its_context_only() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let id = house.local.resources().data_key_id;
     let made = house
         .kms
@@ -41,15 +41,15 @@ async fn a_data_key_opens_with_its_context_only() {
 }
 
 #[tokio::test]
-async fn what_is_sealed_opens_after_a_restart() {
+async fn ciphertext_can_be_decrypted_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let text = Blob::new("refresh token");
     let sealed = {
-        let house = House::open(Some(dir.path())).await;
+        let house = LocalAwsFixture::open(Some(dir.path())).await;
         let request = house.kms.encrypt().key_id("DataKey").plaintext(text.clone());
         request.send().await.unwrap().ciphertext_blob.unwrap()
     };
-    let house = House::open(Some(dir.path())).await;
+    let house = LocalAwsFixture::open(Some(dir.path())).await;
     let opened = house.kms.decrypt().ciphertext_blob(sealed).send().await.unwrap();
     assert_eq!(opened.plaintext, Some(text.clone()));
     let other = house.kms.encrypt().key_id("OtherKey").plaintext(text).send().await.unwrap_err();
@@ -60,10 +60,10 @@ async fn what_is_sealed_opens_after_a_restart() {
 async fn the_key_file_is_private_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("master.key");
-    drop(Local::open(Some(dir.path())).await.unwrap());
+    drop(LocalAws::open(Some(dir.path())).await.unwrap());
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
-    let refused = async || Local::open(Some(dir.path())).await.err().unwrap().to_string();
+    let refused = async || LocalAws::open(Some(dir.path())).await.err().unwrap().to_string();
     fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
     let line = refused().await;
     assert!(line.contains("can be read by others: run `chmod 600 "), "{line}");

@@ -1,17 +1,17 @@
 //! The local stack as its clients see it, tested through the real AWS clients.
 
 #[cfg(test)]
-mod company;
+mod batched_sends;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod endpoint;
 #[cfg(test)]
+mod event_source;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod feeding;
-#[cfg(test)]
-mod house;
+mod fixture;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]

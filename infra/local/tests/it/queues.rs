@@ -10,7 +10,7 @@ use aws_sdk_sqs::{
     },
 };
 
-use crate::house::{House, bodies};
+use crate::fixture::{LocalAwsFixture, bodies};
 
 const VISIBILITY_SECONDS: i64 = 360;
 
@@ -18,7 +18,7 @@ fn entry(id: &str, body: &str) -> SendMessageBatchRequestEntry {
     SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap()
 }
 
-async fn delete(house: &House, message: &Message) {
+async fn delete(house: &LocalAwsFixture, message: &Message) {
     let handle = message.receipt_handle().unwrap();
     let request = house.sqs.delete_message().queue_url(house.queue()).receipt_handle(handle);
     request.send().await.unwrap();
@@ -26,7 +26,7 @@ async fn delete(house: &House, message: &Message) {
 
 #[tokio::test]
 async fn a_message_is_hidden_while_it_is_handled() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     house.send("one").await;
     house.send("two").await;
     let queue = house.queue();
@@ -54,8 +54,8 @@ async fn a_message_is_hidden_while_it_is_handled() {
 }
 
 #[tokio::test]
-async fn what_fails_five_times_goes_to_the_dead_letters_and_can_come_back() {
-    let house = House::new().await;
+async fn message_becomes_dead_letter_after_five_failures_and_can_be_redriven() {
+    let house = LocalAwsFixture::new().await;
     house.send("poison").await;
     let (queue, dead_letters) = (house.queue(), house.dead_letters());
     for round in 1..=5 {
@@ -73,7 +73,7 @@ async fn what_fails_five_times_goes_to_the_dead_letters_and_can_come_back() {
 
 #[tokio::test]
 async fn a_long_poll_wakes_with_the_message() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let poll = house.sqs.receive_message().queue_url(house.queue()).wait_time_seconds(20);
     let poll = tokio::spawn(poll.send());
     tokio::task::yield_now().await;
@@ -85,7 +85,7 @@ async fn a_long_poll_wakes_with_the_message() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_poll_ends_empty() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let start = tokio::time::Instant::now();
     let poll = house.sqs.receive_message().queue_url(house.queue()).wait_time_seconds(20);
     assert!(poll.send().await.unwrap().messages().is_empty());
@@ -95,7 +95,7 @@ async fn a_long_poll_ends_empty() {
 
 #[tokio::test]
 async fn hiding_can_be_shortened() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     house.send("retry me").await;
     let queue = house.queue();
     let received = house.receive(&queue).await;
@@ -111,8 +111,8 @@ async fn hiding_can_be_shortened() {
 }
 
 #[tokio::test]
-async fn a_batch_tells_of_each_entry() {
-    let house = House::new().await;
+async fn batch_answer_reports_each_entry() {
+    let house = LocalAwsFixture::new().await;
     let queue = house.queue();
     let batch = |entries| {
         house.sqs.send_message_batch().queue_url(&queue).set_entries(Some(entries)).send()
@@ -144,7 +144,7 @@ async fn a_batch_tells_of_each_entry() {
 
 #[tokio::test]
 async fn sums_and_attributes_are_those_of_aws() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let text = |text: &str| {
         let value = MessageAttributeValue::builder().data_type("String").string_value(text);
         value.build().unwrap()
@@ -166,7 +166,7 @@ const ATTRIBUTES_SUM: &str = "fb921ed26b602b1dbe2a595741287c4a";
 
 #[tokio::test]
 async fn limits_and_unknown_queues_are_refused() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let nowhere = house.sqs.receive_message().queue_url("http://127.0.0.1/0/NoQueue").send().await;
     let refused = nowhere.unwrap_err().into_service_error();
     assert!(matches!(refused, ReceiveMessageError::QueueDoesNotExist(_)), "{refused:?}");
@@ -184,7 +184,7 @@ async fn limits_and_unknown_queues_are_refused() {
 
 #[tokio::test]
 async fn queues_can_be_made_delayed_and_purged() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let create =
         house.sqs.create_queue().queue_name("other").attributes("DelaySeconds".into(), "5");
     let queue = create.send().await.unwrap().queue_url.unwrap();

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
     },
 };
 
-use crate::house::{House, item, n, s};
+use crate::fixture::{LocalAwsFixture, item, n, s};
 
 fn put(table: &str, pk: &str, condition: Option<&str>) -> TransactWriteItem {
     let put = Put::builder()
@@ -21,7 +21,7 @@ fn put(table: &str, pk: &str, condition: Option<&str>) -> TransactWriteItem {
 
 #[tokio::test]
 async fn every_table_of_the_template_is_there() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let names = house.dynamo.list_tables().send().await.unwrap().table_names.unwrap();
     assert_eq!(names, ["ConfigTable", "StateTable", "UsageTable"]);
     let resources = house.local.resources();
@@ -35,7 +35,7 @@ async fn every_table_of_the_template_is_there() {
 
 #[tokio::test]
 async fn an_index_is_sparse_ordered_and_paged() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     for (id, at) in [("b", "2026-02"), ("a", "2026-03"), ("c", "2026-01")] {
         let key = [("pk", s(&format!("key#{id}"))), ("sk", s("key"))];
         let listed = [("kind", s("key")), ("created_at", s(at))];
@@ -57,7 +57,7 @@ async fn an_index_is_sparse_ordered_and_paged() {
 
 #[tokio::test]
 async fn a_failed_condition_shows_the_item() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let limit = item([("pk", s("limit#k")), ("sk", s("limit")), ("committed", n(90))]);
     house.put("StateTable", limit).await;
     let admit = |estimate: i64| {
@@ -86,8 +86,8 @@ async fn a_failed_condition_shows_the_item() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_whole_and_says_why_not() {
-    let house = House::new().await;
+async fn transaction_is_atomic_and_reports_reasons() {
+    let house = LocalAwsFixture::new().await;
     house.put("UsageTable", item([("pk", s("event#1")), ("sk", s("x"))])).await;
     let add = Update::builder()
         .table_name("UsageTable")
@@ -122,8 +122,8 @@ async fn a_transaction_is_whole_and_says_why_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_expired_is_swept_within_two_minutes() {
-    let house = House::new().await;
+async fn expired_items_are_deleted_within_two_minutes() {
+    let house = LocalAwsFixture::new().await;
     for (id, ttl) in [("old", n(1)), ("new", n(4_294_967_295))] {
         house.put("StateTable", item([("pk", s(id)), ("sk", s("x")), ("ttl", ttl)])).await;
     }
@@ -134,7 +134,7 @@ async fn what_has_expired_is_swept_within_two_minutes() {
 
 #[tokio::test]
 async fn nonsense_is_refused_as_aws_does() {
-    let house = House::new().await;
+    let house = LocalAwsFixture::new().await;
     let missing = house.dynamo.get_item().table_name("NoTable").key("pk", s("a")).key("sk", s("b"));
     assert!(
         missing.send().await.unwrap_err().into_service_error().is_resource_not_found_exception()

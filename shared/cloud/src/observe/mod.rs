@@ -5,18 +5,18 @@
 //! without. Names are `domain::metric`'s. Neither prompts nor secrets get here.
 
 #[cfg(feature = "export")]
-mod export;
-mod levels;
+mod collector_client;
 #[cfg(feature = "export")]
-mod meters;
+mod exporters;
+mod gauge_readings;
 #[cfg(feature = "export")]
-mod post;
+mod metric_instruments;
 #[cfg(feature = "export")]
 mod spans;
 
 #[cfg(feature = "export")]
-pub use export::{Exports, NoExport, install};
-pub use levels::Levels;
+pub use exporters::{TelemetryExporters, TelemetrySetupError, install};
+pub use gauge_readings::GaugeReadings;
 
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::UsageRecord;
@@ -27,30 +27,35 @@ static INSTALLED: OnceLock<Observer> = OnceLock::new();
 
 /// Where observations go. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct Observer(Option<Arc<dyn Sink>>);
+pub struct Observer(Option<Arc<dyn ObservationSink>>);
 
 /// Whoever listens.
-pub(crate) trait Sink: Send + Sync {
-    fn over(&self, dialect: &'static str, status: u16, outcome: &'static str);
-    fn served(&self, record: &UsageRecord);
-    fn attempted(&self, provider: &'static str, result: &'static str);
-    fn failed_over(&self, cause: &'static str);
+pub(crate) trait ObservationSink: Send + Sync {
+    fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str);
+    fn record_usage(&self, record: &UsageRecord);
+    fn record_attempt(&self, provider: &'static str, result: &'static str);
+    fn record_failover(&self, cause: &'static str);
     fn open_streams(&self, change: i64);
-    fn levels(&self, levels: &Levels);
+    fn set_gauges(&self, levels: &GaugeReadings);
     fn page(&self) -> String;
-    fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Option<Arc<dyn Root>>;
+    fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Option<Arc<dyn RequestSpan>>;
 }
 
 /// A request's span.
-pub(crate) trait Root: Send + Sync {
-    fn attempt(&self, account: &AccountId, provider: &'static str, model: &str) -> Box<dyn Leaf>;
-    fn served(&self, record: &UsageRecord);
-    fn ended(&self, status: u16);
+pub(crate) trait RequestSpan: Send + Sync {
+    fn attempt(
+        &self,
+        account: &AccountId,
+        provider: &'static str,
+        model: &str,
+    ) -> Box<dyn AttemptSpan>;
+    fn record_usage(&self, record: &UsageRecord);
+    fn end_with_status(&self, status: u16);
 }
 
 /// The span of one upstream call.
-pub(crate) trait Leaf: Send {
-    fn ended(self: Box<Self>, result: &'static str);
+pub(crate) trait AttemptSpan: Send {
+    fn end_with_result(self: Box<Self>, result: &'static str);
 }
 
 impl Observer {
@@ -60,36 +65,36 @@ impl Observer {
     }
 
     /// Whether anybody listens.
-    pub fn counts(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
     /// A request is over that left no record: refused, or free.
-    pub fn over(&self, dialect: &'static str, status: u16, outcome: &'static str) {
+    pub fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str) {
         if let Some(sink) = &self.0 {
-            sink.over(dialect, status, outcome);
+            sink.record_request_end(dialect, status, outcome);
         }
     }
 
     /// A request is over that leaves this record.
-    pub fn served(&self, dialect: &'static str, record: &UsageRecord) {
+    pub fn record_usage(&self, dialect: &'static str, record: &UsageRecord) {
         if let Some(sink) = &self.0 {
-            sink.over(dialect, record.status, record.outcome.as_str());
-            sink.served(record);
+            sink.record_request_end(dialect, record.status, record.outcome.as_str());
+            sink.record_usage(record);
         }
     }
 
     /// An upstream was called; `result` is `ok` or a cause of `domain::metric`.
-    pub fn attempted(&self, provider: &'static str, result: &'static str) {
+    pub fn record_attempt(&self, provider: &'static str, result: &'static str) {
         if let Some(sink) = &self.0 {
-            sink.attempted(provider, result);
+            sink.record_attempt(provider, result);
         }
     }
 
     /// A request goes on to another account.
-    pub fn failed_over(&self, cause: &'static str) {
+    pub fn record_failover(&self, cause: &'static str) {
         if let Some(sink) = &self.0 {
-            sink.failed_over(cause);
+            sink.record_failover(cause);
         }
     }
 
@@ -102,9 +107,9 @@ impl Observer {
     }
 
     /// How things stand now.
-    pub fn levels(&self, levels: &Levels) {
+    pub fn set_gauges(&self, levels: &GaugeReadings) {
         if let Some(sink) = &self.0 {
-            sink.levels(levels);
+            sink.set_gauges(levels);
         }
     }
 
@@ -115,8 +120,8 @@ impl Observer {
 
     /// The span of a request with these headers, if spans are recorded: a `traceparent` (W3C Trace
     /// Context) among them is continued. The headers stay as they are.
-    pub fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Trace {
-        Trace(self.0.as_ref().and_then(|sink| sink.trace(headers, id)))
+    pub fn trace(&self, headers: &HeaderMap, id: &RequestId) -> RequestTrace {
+        RequestTrace(self.0.as_ref().and_then(|sink| sink.trace(headers, id)))
     }
 }
 
@@ -133,37 +138,42 @@ impl Drop for OpenStream {
 
 /// A request's span, if there is one. Cloning shares it; it ends once.
 #[derive(Clone, Default)]
-pub struct Trace(Option<Arc<dyn Root>>);
+pub struct RequestTrace(Option<Arc<dyn RequestSpan>>);
 
-impl Trace {
+impl RequestTrace {
     /// The span of a call of `account`, which is asked for `model`.
-    pub fn attempt(&self, account: &AccountId, provider: &'static str, model: &str) -> Attempt {
-        Attempt(self.0.as_ref().map(|root| root.attempt(account, provider, model)))
+    pub fn attempt(
+        &self,
+        account: &AccountId,
+        provider: &'static str,
+        model: &str,
+    ) -> AttemptTrace {
+        AttemptTrace(self.0.as_ref().map(|root| root.attempt(account, provider, model)))
     }
 
     /// The request is over and leaves this record.
-    pub fn served(&self, record: &UsageRecord) {
+    pub fn end_with_usage(&self, record: &UsageRecord) {
         if let Some(root) = &self.0 {
-            root.served(record);
+            root.record_usage(record);
         }
     }
 
     /// The request is over with this status and leaves no record.
-    pub fn ended(&self, status: u16) {
+    pub fn end_with_status(&self, status: u16) {
         if let Some(root) = &self.0 {
-            root.ended(status);
+            root.end_with_status(status);
         }
     }
 }
 
 /// The span of one upstream call, if there is one.
-pub struct Attempt(Option<Box<dyn Leaf>>);
+pub struct AttemptTrace(Option<Box<dyn AttemptSpan>>);
 
-impl Attempt {
+impl AttemptTrace {
     /// The call has shown what it comes to: `ok` or a cause of `domain::metric`.
-    pub fn ended(self, result: &'static str) {
+    pub fn end_with_result(self, result: &'static str) {
         if let Some(leaf) = self.0 {
-            leaf.ended(result);
+            leaf.end_with_result(result);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Attribute names: OpenTelemetry's semantic conventions for HTTP and generative AI (2026-11);
 //! what is ours begins with `baton.`.
 
-use super::{Leaf, Root};
+use super::{AttemptSpan, RequestSpan};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::UsageRecord;
 use http::HeaderMap;
@@ -16,24 +16,28 @@ use opentelemetry_sdk::trace::SdkTracer;
 use std::sync::Arc;
 
 /// Makes the spans of requests.
-pub(super) struct Tracer {
+pub(super) struct RequestTracer {
     tracer: SdkTracer,
     propagator: TraceContextPropagator,
 }
 
-struct Request {
+struct OtelRequestSpan {
     tracer: SdkTracer,
     context: Context,
 }
 
-struct Call(Context);
+struct OtelAttemptSpan(Context);
 
-impl Tracer {
+impl RequestTracer {
     pub(super) fn new(tracer: SdkTracer) -> Self {
         Self { tracer, propagator: TraceContextPropagator::new() }
     }
 
-    pub(super) fn root(&self, headers: &HeaderMap, id: &RequestId) -> Arc<dyn Root> {
+    pub(super) fn start_request_span(
+        &self,
+        headers: &HeaderMap,
+        id: &RequestId,
+    ) -> Arc<dyn RequestSpan> {
         let parent =
             self.propagator.extract_with_context(&Context::new(), &HeaderExtractor(headers));
         let span = self
@@ -42,12 +46,17 @@ impl Tracer {
             .with_kind(SpanKind::Server)
             .with_attributes([KeyValue::new("baton.request_id", id.as_str().to_owned())]);
         let span = self.tracer.build_with_context(span, &parent);
-        Arc::new(Request { tracer: self.tracer.clone(), context: parent.with_span(span) })
+        Arc::new(OtelRequestSpan { tracer: self.tracer.clone(), context: parent.with_span(span) })
     }
 }
 
-impl Root for Request {
-    fn attempt(&self, account: &AccountId, provider: &'static str, model: &str) -> Box<dyn Leaf> {
+impl RequestSpan for OtelRequestSpan {
+    fn attempt(
+        &self,
+        account: &AccountId,
+        provider: &'static str,
+        model: &str,
+    ) -> Box<dyn AttemptSpan> {
         let span =
             self.tracer.span_builder("upstream").with_kind(SpanKind::Client).with_attributes([
                 KeyValue::new("baton.account_id", account.as_str().to_owned()),
@@ -55,10 +64,10 @@ impl Root for Request {
                 KeyValue::new("gen_ai.request.model", model.to_owned()),
             ]);
         let span = self.tracer.build_with_context(span, &self.context);
-        Box::new(Call(self.context.with_span(span)))
+        Box::new(OtelAttemptSpan(self.context.with_span(span)))
     }
 
-    fn served(&self, record: &UsageRecord) {
+    fn record_usage(&self, record: &UsageRecord) {
         let span = self.context.span();
         if span.is_recording() {
             span.set_attributes(attributes(record));
@@ -69,7 +78,7 @@ impl Root for Request {
         span.end();
     }
 
-    fn ended(&self, status: u16) {
+    fn end_with_status(&self, status: u16) {
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
         if status >= 500 {
@@ -79,8 +88,8 @@ impl Root for Request {
     }
 }
 
-impl Leaf for Call {
-    fn ended(self: Box<Self>, result: &'static str) {
+impl AttemptSpan for OtelAttemptSpan {
+    fn end_with_result(self: Box<Self>, result: &'static str) {
         let span = self.0.span();
         if result != "ok" {
             span.set_attribute(KeyValue::new("error.type", result));

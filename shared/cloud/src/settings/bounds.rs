@@ -2,7 +2,7 @@
 //!
 //! `docs/reference/bounds.md` has a row for each of them.
 
-use super::{Source, table};
+use super::{SettingsSource, table};
 use std::time::Duration;
 
 /// Bounds on what clients and upstreams may send.
@@ -41,22 +41,22 @@ pub struct InputBounds {
 }
 
 impl InputBounds {
-    pub(super) fn read(source: &mut Source<'_>) -> Self {
+    pub(super) fn from_source(source: &mut SettingsSource<'_>) -> Self {
         Self {
             head: source.seconds(&table::HEAD_SECONDS),
             keep_alive: source.seconds(&table::KEEP_ALIVE_SECONDS),
             body: source.seconds(&table::BODY_SECONDS),
             body_stall: source.seconds(&table::BODY_STALL_SECONDS),
-            body_bytes_per_second: source.parsed(&table::BODY_BYTES_PER_SECOND),
+            body_bytes_per_second: source.parse_or_default(&table::BODY_BYTES_PER_SECOND),
             unread: source.seconds(&table::UNREAD_SECONDS),
-            held_bytes: source.parsed(&table::HELD_BYTES_MAX),
-            held_bytes_per_key: source.parsed(&table::HELD_BYTES_PER_KEY),
-            connections: source.parsed(&table::CONNECTIONS_MAX),
-            connections_per_address: source.parsed(&table::CONNECTIONS_PER_ADDRESS),
-            waiting_requests: source.parsed(&table::WAITING_REQUESTS_MAX),
-            wrong_keys_per_minute: source.parsed(&table::WRONG_KEYS_PER_MINUTE),
-            answer_bytes: source.parsed(&table::ANSWER_BYTES_MAX),
-            first_event_bytes: source.parsed(&table::FIRST_EVENT_BYTES_MAX),
+            held_bytes: source.parse_or_default(&table::HELD_BYTES_MAX),
+            held_bytes_per_key: source.parse_or_default(&table::HELD_BYTES_PER_KEY),
+            connections: source.parse_or_default(&table::CONNECTIONS_MAX),
+            connections_per_address: source.parse_or_default(&table::CONNECTIONS_PER_ADDRESS),
+            waiting_requests: source.parse_or_default(&table::WAITING_REQUESTS_MAX),
+            wrong_keys_per_minute: source.parse_or_default(&table::WRONG_KEYS_PER_MINUTE),
+            answer_bytes: source.parse_or_default(&table::ANSWER_BYTES_MAX),
+            first_event_bytes: source.parse_or_default(&table::FIRST_EVENT_BYTES_MAX),
             stop: source.seconds(&table::STOP_SECONDS),
         }
     }

@@ -1,7 +1,7 @@
 //! Variables of the console and of its identity provider.
 
-use super::{Parseable, Source, table};
-use baton_domain::identity::{AdminClaim, Allowed, Policy};
+use super::{HasPlaceholder, SettingsSource, table};
+use baton_domain::identity::{AdminClaim, AllowedEmails, SignInPolicy};
 use baton_domain::key::Role;
 use baton_domain::secret::Secret;
 use std::str::FromStr;
@@ -16,44 +16,44 @@ pub struct OpenIdSettings {
     /// What proves it; a public client has none.
     pub client_secret: Option<Secret>,
     /// What becomes of whom it vouches for.
-    pub policy: Policy,
+    pub policy: SignInPolicy,
 }
 
 /// Reads the provider's variables. Without an issuer there is none.
-pub(super) fn read(source: &mut Source<'_>) -> Option<OpenIdSettings> {
+pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let issuer = source.some_text(&table::OIDC_ISSUER)?;
     let client_id = source.text(&table::OIDC_CLIENT_ID);
     if client_id.is_empty() {
-        let _unused: bool = source.complain(&table::OIDC_CLIENT_ID, "is not set");
+        let _unused: bool = source.add_complaint(&table::OIDC_CLIENT_ID, "is not set");
     }
-    let allowed: Allowed = source.parsed(&table::OIDC_ALLOWED);
+    let allowed: AllowedEmails = source.parse_or_default(&table::OIDC_ALLOWED);
     let creates_users = source.flag(&table::OIDC_CREATE_USERS);
     if creates_users && allowed.is_empty() {
         let what = "is not set: who may become a user? (`*` is everybody at the issuer)";
-        let _unused: bool = source.complain(&table::OIDC_ALLOWED, what);
+        let _unused: bool = source.add_complaint(&table::OIDC_ALLOWED, what);
     }
     let admin_claim = source.some_text(&table::OIDC_ADMIN_CLAIM);
     let admin_claim = admin_claim.and_then(|text| match text.parse::<AdminClaim>() {
         Ok(claim) => Some(claim),
         Err(why) => {
-            let _unused: bool = source.complain(&table::OIDC_ADMIN_CLAIM, why);
+            let _unused: bool = source.add_complaint(&table::OIDC_ADMIN_CLAIM, why);
             None
         }
     });
-    let DefaultRole(default_role) = source.parsed(&table::OIDC_DEFAULT_ROLE);
+    let DefaultRole(default_role) = source.parse_or_default(&table::OIDC_DEFAULT_ROLE);
     let client_secret = source.secret(&table::OIDC_CLIENT_SECRET);
-    let policy = Policy { allowed, admin_claim, default_role, creates_users };
+    let policy = SignInPolicy { allowed, admin_claim, default_role, creates_users };
     Some(OpenIdSettings { issuer, client_id, client_secret, policy })
 }
 
 /// `https://admin.example.com`, without a path.
-pub(super) fn console_origin(source: &mut Source<'_>) -> Option<String> {
+pub(super) fn console_origin(source: &mut SettingsSource<'_>) -> Option<String> {
     let text = source.some_text(&table::CONSOLE_ORIGIN)?;
     let origin = text.trim_end_matches('/').to_ascii_lowercase();
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
         let what = "is no origin like https://admin.example.com";
-        let _unused: bool = source.complain(&table::CONSOLE_ORIGIN, what);
+        let _unused: bool = source.add_complaint(&table::CONSOLE_ORIGIN, what);
     }
     Some(origin)
 }
@@ -73,13 +73,13 @@ impl FromStr for DefaultRole {
     }
 }
 
-impl Parseable for DefaultRole {
+impl HasPlaceholder for DefaultRole {
     fn placeholder() -> Self {
         Self(Role::Member)
     }
 }
 
-impl Parseable for Allowed {
+impl HasPlaceholder for AllowedEmails {
     fn placeholder() -> Self {
         Self::default()
     }
@@ -94,7 +94,7 @@ mod tests {
             let name = name.strip_prefix("BATON_")?;
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        Settings::read(found).map_err(|bad| bad.to_string())
+        Settings::from_lookup(found).map_err(|bad| bad.to_string())
     }
 
     #[test]

@@ -458,10 +458,10 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    /// What [`Settings::read`] looks up where these variables are set.
+    /// What [`Settings::from_lookup`] looks up where these variables are set.
     fn looked_up(variables: &[(&str, &str)]) -> BTreeSet<String> {
         let seen = RefCell::new(BTreeSet::new());
-        let _settings = Settings::read(|name| {
+        let _settings = Settings::from_lookup(|name| {
             seen.borrow_mut().insert(name.to_owned());
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         });
@@ -486,7 +486,7 @@ mod tests {
         };
         let client = (OIDC_CLIENT_ID.name, "baton");
         let issuer = (OIDC_ISSUER.name, "https://id.example");
-        let read = Settings::read(|name| {
+        let read = Settings::from_lookup(|name| {
             let set = [client, issuer].into_iter().find(|(key, _)| *key == name);
             set.map(|(_, value)| value.to_owned()).or_else(|| defaults(name))
         });

@@ -1,8 +1,8 @@
 //! Who changed what: one row a change in the usage table, in the transaction that makes it.
 
-use super::edit::{Edit, put};
-use super::item::{Item, inconsistent, key_of, text};
-use super::names::{self, PK, SK};
+use super::config_edit::{ConfigEdit, put};
+use super::item::{StoreItem, inconsistent, key_of, text};
+use super::item_names::{self, PK, SK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::{AttributeValue, Put};
 use baton_domain::id::base62;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// A change to be noted. Secrets must not be in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Change {
+pub struct AuditChange {
     /// Who made it.
     pub actor: String,
     /// `create`, `update`, `delete`
@@ -31,7 +31,7 @@ pub struct AuditRow {
     /// When it was made, RFC 3339 with milliseconds.
     pub at: String,
     /// What was changed.
-    pub change: Change,
+    pub change: AuditChange,
 }
 
 /// How many months back the trail is looked through.
@@ -39,11 +39,11 @@ const MONTHS_MAX: u32 = 24;
 
 impl Store {
     /// Notes `change` in the same transaction.
-    pub fn audit(&self, edit: &mut Edit, change: &Change) -> Result<(), StoreError> {
-        let at = names::stamp(self.clock.now());
+    pub fn audit(&self, edit: &mut ConfigEdit, change: &AuditChange) -> Result<(), StoreError> {
+        let at = item_names::sortable_time(self.clock.now());
         let (month, id) = (&at[..7], base62(self.dice.bits(), 16));
         let (pk, sk) = (format!("audit#{month}"), format!("{at}#aud_{id}"));
-        let mut item: Item =
+        let mut item: StoreItem =
             serde_dynamo::to_item(change).map_err(|error| inconsistent(&pk, &sk, &error))?;
         item.insert("at".to_owned(), AttributeValue::S(at));
         item.extend(key_of((pk, sk)));
@@ -58,7 +58,7 @@ impl Store {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let (mut rows, mut month) = (Vec::new(), names::day(self.clock.now())[..7].to_owned());
+        let (mut rows, mut month) = (Vec::new(), item_names::day(self.clock.now())[..7].to_owned());
         for _ in 0..MONTHS_MAX {
             let mut pages = self
                 .db
@@ -86,7 +86,7 @@ impl Store {
     }
 }
 
-pub(super) fn row(item: Item) -> Result<AuditRow, StoreError> {
+pub(super) fn row(item: StoreItem) -> Result<AuditRow, StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
     let (at, id) = sk.split_once('#').unwrap_or((&sk, ""));
     let (at, id) = (at.to_owned(), id.to_owned());

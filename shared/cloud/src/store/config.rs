@@ -1,42 +1,43 @@
 //! What the relay reads of the config table: a key, and a group with its accounts. Both cached.
 //! The health of the accounts is read along with them.
 
-use super::item::{Entity, Item, Stored, key_of, text};
-use super::names::{self, PK, SK};
+use super::item::{Entity, StoreItem, StoredEntity, key_of, text};
+use super::item_names::{self, PK, SK};
 use super::{Store, StoreError};
-use crate::vault::Sealed;
+use crate::vault::VaultError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
-use baton_domain::choose::{Candidates, Lot};
+use baton_domain::account_selection::{AccountCandidates, HashedAccount};
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
-use baton_domain::token::Standing;
+use baton_domain::upstream_token::TokenStatus;
 use std::sync::Arc;
 
 /// A group with the accounts that its keys may use.
-pub struct Pool {
+pub struct AccountPool {
     /// The group itself.
     pub group: Group,
     /// Its accounts, enabled or not, by id.
     pub members: Vec<PoolMember>,
     /// The same, as they are drawn.
-    lots: Vec<Lot>,
+    lots: Vec<HashedAccount>,
     /// Places of those whose credential is a token that runs out.
     pub renewed: Vec<usize>,
 }
 
-impl Pool {
+impl AccountPool {
     fn new(group: Group, members: Vec<PoolMember>) -> Self {
-        let lots = members.iter().map(|member| Lot::of(&member.account)).collect();
+        let lots =
+            members.iter().map(|member| HashedAccount::from_account(&member.account)).collect();
         let is_renewed = |at: &usize| members[*at].account.credential.is_renewed();
         let renewed = (0..members.len()).filter(is_renewed).collect();
         Self { group, members, lots, renewed }
     }
 
     /// Its accounts, to choose from.
-    pub fn candidates(&self) -> Candidates<'_, PoolMember> {
-        Candidates { accounts: &self.members, lots: &self.lots }
+    pub fn candidates(&self) -> AccountCandidates<'_, PoolMember> {
+        AccountCandidates { accounts: &self.members, lots: &self.lots }
     }
 }
 
@@ -61,14 +62,14 @@ impl AsRef<Account> for PoolMember {
 /// How far a short-lived credential can be relied on.
 pub struct TokenState {
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: TokenStatus,
     /// Which one it is.
     pub version: u64,
 }
 
 impl Store {
     /// The key with this id, from memory where that is good.
-    pub async fn key(&self, id: &KeyId) -> Result<Option<Arc<Stored<Key>>>, StoreError> {
+    pub async fn key(&self, id: &KeyId) -> Result<Option<Arc<StoredEntity<Key>>>, StoreError> {
         let read = || {
             let (store, id) = (self.clone(), id.clone());
             async move { Ok(store.read::<Key>(&id).await?.map(Arc::new)) }
@@ -78,12 +79,12 @@ impl Store {
 
     /// Whether the key with this id was found lately, so that it is served without waiting for the
     /// database or through an outage of it.
-    pub fn knows_key(&self, id: &KeyId) -> bool {
-        self.keys.held(id).is_some_and(|held| held.is_some())
+    pub fn is_key_cached(&self, id: &KeyId) -> bool {
+        self.keys.get_for_outage(id).is_some_and(|held| held.is_some())
     }
 
     /// The group with its accounts, from memory where that is good.
-    pub async fn pool(&self, id: &GroupId) -> Result<Option<Arc<Pool>>, StoreError> {
+    pub async fn pool(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
         let read = || {
             let (store, id) = (self.clone(), id.clone());
             async move { Ok(store.read_pool(&id).await?.map(Arc::new)) }
@@ -92,13 +93,13 @@ impl Store {
     }
 
     /// The same as it is now.
-    pub async fn pool_now(&self, id: &GroupId) -> Result<Option<Arc<Pool>>, StoreError> {
+    pub async fn reload_pool(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
         self.pools.forget(id);
         self.pool(id).await
     }
 
     /// An entity by its id, from the database.
-    pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<Stored<T>>, StoreError> {
+    pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<StoredEntity<T>>, StoreError> {
         let answer = self
             .db
             .get_item()
@@ -106,17 +107,17 @@ impl Store {
             .set_key(Some(key_of(T::place(id))))
             .send()
             .await?;
-        answer.item.map(Stored::from_item).transpose()
+        answer.item.map(StoredEntity::from_item).transpose()
     }
 
-    async fn read_pool(&self, id: &GroupId) -> Result<Option<Pool>, StoreError> {
+    async fn read_pool(&self, id: &GroupId) -> Result<Option<AccountPool>, StoreError> {
         let (mut group, mut members) = (None, Vec::new());
         for item in self.group_items(id).await? {
             let sk = text(&item, SK)?;
             if sk.starts_with("account#") {
-                members.push(self.member_or_disabled(Stored::from_item(item)?).await?);
+                members.push(self.member_or_disabled(StoredEntity::from_item(item)?).await?);
             } else if sk == Group::KIND {
-                group = Some(Stored::<Group>::from_item(item)?.value);
+                group = Some(StoredEntity::<Group>::from_item(item)?.value);
             }
         }
         Box::pin(self.add_tokens(&mut members)).await?;
@@ -124,11 +125,14 @@ impl Store {
         if let Err(error) = self.read_health(&ids).await {
             tracing::warn!(group_id = %id, "its accounts' health cannot be read: {error}");
         }
-        Ok(group.map(|group| Pool::new(group, members)))
+        Ok(group.map(|group| AccountPool::new(group, members)))
     }
 
     /// An account whose credential does not open serves nobody, and stands in nobody's way.
-    async fn member_or_disabled(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
+    async fn member_or_disabled(
+        &self,
+        stored: StoredEntity<Account>,
+    ) -> Result<PoolMember, StoreError> {
         let mut account = stored.value.clone();
         match self.member(stored).await {
             Err(StoreError::Sealed(_)) => {
@@ -145,7 +149,7 @@ impl Store {
         }
     }
 
-    async fn member(&self, stored: Stored<Account>) -> Result<PoolMember, StoreError> {
+    async fn member(&self, stored: StoredEntity<Account>) -> Result<PoolMember, StoreError> {
         let account = stored.value;
         let credential = if account.credential.is_renewed() {
             Secret::new(String::new())
@@ -161,11 +165,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Sealed`] also where there is none.
-    pub async fn credential(&self, stored: &Stored<Account>) -> Result<Secret, StoreError> {
+    pub async fn credential(&self, stored: &StoredEntity<Account>) -> Result<Secret, StoreError> {
         let account = &stored.value;
         if account.credential.is_renewed() {
             let token = self.token(&account.id).await?.filter(|token| token.is_for(account));
-            return token.and_then(|token| token.secrets.access_token).ok_or(Sealed.into());
+            return token.and_then(|token| token.secrets.access_token).ok_or(VaultError.into());
         }
         let sealed = stored.secret.as_deref().unwrap_or_default();
         self.open_credential(account, sealed).await
@@ -178,7 +182,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut tokens = self.tokens_of(&ids).await?;
+        let mut tokens = self.read_tokens(&ids).await?;
         for member in members {
             let token = tokens.remove(&member.account.id);
             let Some(token) = token.filter(|token| token.is_for(&member.account)) else { continue };
@@ -190,7 +194,7 @@ impl Store {
     }
 
     /// The ids of a group's accounts.
-    pub async fn accounts_of(&self, id: &GroupId) -> Result<Vec<AccountId>, StoreError> {
+    pub async fn account_ids(&self, id: &GroupId) -> Result<Vec<AccountId>, StoreError> {
         let items = self.group_items(id).await?;
         let ids = items
             .iter()
@@ -198,14 +202,14 @@ impl Store {
         Ok(ids.collect())
     }
 
-    async fn group_items(&self, id: &GroupId) -> Result<Vec<Item>, StoreError> {
+    async fn group_items(&self, id: &GroupId) -> Result<Vec<StoreItem>, StoreError> {
         let pages = self
             .db
             .query()
             .table_name(&self.resources.config_table)
             .key_condition_expression("#pk = :pk")
             .expression_attribute_names("#pk", PK)
-            .expression_attribute_values(":pk", AttributeValue::S(names::group_partition(id)))
+            .expression_attribute_values(":pk", AttributeValue::S(item_names::group_partition(id)))
             .into_paginator()
             .items()
             .send();

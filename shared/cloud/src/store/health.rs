@@ -1,12 +1,12 @@
 //! How accounts are doing: read with a group's accounts, kept in this process's memory, and
 //! written on change only, each time on the condition that nobody else has written meanwhile.
 
-use super::item::{Item, inconsistent, key_of, number, text};
-use super::names::{self, PK, SK, UPDATED_AT, VERSION};
+use super::item::{StoreItem, inconsistent, key_of, number, text};
+use super::item_names::{self, PK, SK, UPDATED_AT, VERSION};
 use super::state::BATCH_MAX;
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::health::{Health, probing};
+use baton_domain::health::{AccountHealth, probing};
 use baton_domain::id::AccountId;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -17,36 +17,36 @@ const TRIES_MAX: u32 = 5;
 
 /// What this process knows. Cloning shares it.
 #[derive(Clone, Default)]
-pub(super) struct Memory {
-    book: Arc<Mutex<Book>>,
+pub(super) struct HealthCache {
+    book: Arc<Mutex<HealthEntries>>,
     /// One writer at a time, so that this process is not in its own way.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What is known of each account.
 #[derive(Default)]
-struct Book {
-    known: HashMap<AccountId, Known>,
+struct HealthEntries {
+    known: HashMap<AccountId, KnownHealth>,
     /// Those that are out, or were once: of many accounts, the few that have to be looked at.
     out: HashSet<AccountId>,
 }
 
 #[derive(Clone, Default)]
-struct Known {
-    health: Arc<Health>,
+struct KnownHealth {
+    health: Arc<AccountHealth>,
     /// The item's version that it is, or is a change of; 0 where there is no item.
     version: u64,
     /// Changed here, and not written yet.
     is_ahead: bool,
 }
 
-impl Book {
-    fn get(&self, id: &AccountId) -> Known {
+impl HealthEntries {
+    fn get(&self, id: &AccountId) -> KnownHealth {
         self.known.get(id).cloned().unwrap_or_default()
     }
 
-    fn set(&mut self, id: &AccountId, known: Known) {
-        if known.health.was_ever_out() {
+    fn set(&mut self, id: &AccountId, known: KnownHealth) {
+        if known.health.was_ever_unavailable() {
             self.out.insert(id.clone());
         } else {
             self.out.remove(id);
@@ -60,21 +60,21 @@ impl Book {
     }
 }
 
-impl Memory {
-    fn lock(&self) -> MutexGuard<'_, Book> {
+impl HealthCache {
+    fn lock(&self) -> MutexGuard<'_, HealthEntries> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, id: &AccountId) -> Known {
+    fn get(&self, id: &AccountId) -> KnownHealth {
         self.lock().get(id)
     }
 
-    fn set(&self, id: &AccountId, known: Known) {
+    fn set(&self, id: &AccountId, known: KnownHealth) {
         self.lock().set(id, known);
     }
 
     /// Takes over what was read, unless this process knows better already.
-    fn learn(&self, id: &AccountId, read: Known) {
+    fn merge_read(&self, id: &AccountId, read: KnownHealth) {
         let mut book = self.lock();
         let known = book.get(id);
         if read.version > known.version || (read.version == known.version && !known.is_ahead) {
@@ -83,19 +83,23 @@ impl Memory {
     }
 
     /// What was written is no longer ahead, unless it was changed again meanwhile.
-    fn written(&self, id: &AccountId, health: &Arc<Health>, version: u64) {
+    fn written(&self, id: &AccountId, health: &Arc<AccountHealth>, version: u64) {
         let mut book = self.lock();
         let known = book.get(id);
         let is_ahead = known.is_ahead && !Arc::ptr_eq(&known.health, health);
-        book.set(id, Known { version, is_ahead, ..known });
+        book.set(id, KnownHealth { version, is_ahead, ..known });
     }
 
     /// Applies `change` to what is known; whether there is something to write.
-    fn change(&self, id: &AccountId, change: impl Fn(&Health) -> Option<Health>) -> bool {
+    fn change(
+        &self,
+        id: &AccountId,
+        change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
+    ) -> bool {
         let mut book = self.lock();
         let known = book.get(id);
         let Some(after) = change(&known.health) else { return false };
-        book.set(id, Known { health: Arc::new(after), is_ahead: true, ..known });
+        book.set(id, KnownHealth { health: Arc::new(after), is_ahead: true, ..known });
         true
     }
 }
@@ -103,20 +107,21 @@ impl Memory {
 impl Store {
     /// How the account is doing, as far as this process knows. No I/O: the health of a group's
     /// accounts is read with [`Store::pool`].
-    pub fn health(&self, id: &AccountId) -> Arc<Health> {
+    pub fn health(&self, id: &AccountId) -> Arc<AccountHealth> {
         self.health.get(id).health
     }
 
     /// Whether any of them was out within `span` before `now`.
-    pub fn was_any_out<'a>(
+    pub fn was_any_unavailable<'a>(
         &self,
         mut ids: impl Iterator<Item = &'a AccountId>,
         span: SignedDuration,
         now: Timestamp,
     ) -> bool {
         let book = self.health.lock();
-        let was_out =
-            |id: &&AccountId| book.known.get(*id).is_some_and(|it| it.health.was_out(span, now));
+        let was_out = |id: &&AccountId| {
+            book.known.get(*id).is_some_and(|it| it.health.was_unavailable_within(span, now))
+        };
         let out: HashSet<&AccountId> = book.out.iter().filter(was_out).collect();
         !out.is_empty() && ids.any(|id| out.contains(id))
     }
@@ -129,9 +134,9 @@ impl Store {
     pub async fn change_health(
         &self,
         id: &AccountId,
-        change: impl Fn(&Health) -> Option<Health>,
+        change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
     ) -> Result<(), StoreError> {
-        if self.change_health_here(id, &change) {
+        if self.change_health_in_memory(id, &change) {
             self.write_health(id, change).await
         } else {
             Ok(())
@@ -140,10 +145,10 @@ impl Store {
 
     /// Applies `change` in this process only; whether it changed anything, and so has to be
     /// written with [`Store::write_health`].
-    pub fn change_health_here(
+    pub fn change_health_in_memory(
         &self,
         id: &AccountId,
-        change: impl Fn(&Health) -> Option<Health>,
+        change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
     ) -> bool {
         self.health.change(id, change)
     }
@@ -156,7 +161,7 @@ impl Store {
     pub async fn write_health(
         &self,
         id: &AccountId,
-        change: impl Fn(&Health) -> Option<Health>,
+        change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
     ) -> Result<(), StoreError> {
         let _one = self.health.writing.lock().await;
         for _ in 0..TRIES_MAX {
@@ -185,10 +190,10 @@ impl Store {
         let _one = self.health.writing.lock().await;
         let known = self.health.get(id);
         let Some(claimed) = probing(&known.health, self.clock.now()) else { return Ok(false) };
-        let claimed = Known { health: Arc::new(claimed), ..known };
+        let claimed = KnownHealth { health: Arc::new(claimed), ..known };
         match self.put_health(id, &claimed).await {
             Ok(version) => {
-                self.health.set(id, Known { version, ..claimed });
+                self.health.set(id, KnownHealth { version, ..claimed });
                 Ok(true)
             }
             Err(StoreError::Conflict) => {
@@ -202,41 +207,41 @@ impl Store {
     /// Reads the health of these accounts into this process's memory.
     pub async fn read_health(&self, ids: &[AccountId]) -> Result<(), StoreError> {
         for some in ids.chunks(BATCH_MAX) {
-            let keys = some.iter().map(|id| key_of(names::health(id))).collect();
+            let keys = some.iter().map(|id| key_of(item_names::health(id))).collect();
             let mut found = HashMap::new();
-            for item in self.batch_of_state(keys, false).await? {
-                found.insert(text(&item, PK)?, known(item)?);
+            for item in self.batch_get_state(keys, false).await? {
+                found.insert(text(&item, PK)?, parse_item(item)?);
             }
             for id in some {
-                let (pk, _) = names::health(id);
-                self.health.learn(id, found.remove(&pk).unwrap_or_default());
+                let (pk, _) = item_names::health(id);
+                self.health.merge_read(id, found.remove(&pk).unwrap_or_default());
             }
         }
         Ok(())
     }
 
-    async fn read_health_now(&self, id: &AccountId) -> Result<Known, StoreError> {
+    async fn read_health_now(&self, id: &AccountId) -> Result<KnownHealth, StoreError> {
         let answer = self
             .db
             .get_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::health(id))))
+            .set_key(Some(key_of(item_names::health(id))))
             .consistent_read(true)
             .send()
             .await?;
-        Ok(answer.item.map(known).transpose()?.unwrap_or_default())
+        Ok(answer.item.map(parse_item).transpose()?.unwrap_or_default())
     }
 
     /// Writes it over the version that it is a change of; returns the new version.
-    async fn put_health(&self, id: &AccountId, known: &Known) -> Result<u64, StoreError> {
-        let (pk, sk) = names::health(id);
-        let mut item: Item = serde_dynamo::to_item(&*known.health)
+    async fn put_health(&self, id: &AccountId, known: &KnownHealth) -> Result<u64, StoreError> {
+        let (pk, sk) = item_names::health(id);
+        let mut item: StoreItem = serde_dynamo::to_item(&*known.health)
             .map_err(|error| inconsistent(&pk, &sk, &error))?;
         item.extend(key_of((pk, sk)));
         let number = |number: u64| AttributeValue::N(number.to_string());
         let version = known.version + 1;
         item.insert(VERSION.to_owned(), number(version));
-        let now = names::stamp(self.clock.now());
+        let now = item_names::sortable_time(self.clock.now());
         item.insert(UPDATED_AT.to_owned(), AttributeValue::S(now));
         let put = self.db.put_item().table_name(&self.resources.state_table).set_item(Some(item));
         let put = if known.version == 0 {
@@ -257,23 +262,27 @@ impl Store {
         self.db
             .delete_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::health(id))))
+            .set_key(Some(key_of(item_names::health(id))))
             .send()
             .await?;
         Ok(())
     }
 }
 
-impl Memory {
+impl HealthCache {
     /// Takes over an account's item, or that there is none.
-    pub(super) fn learn_item(&self, id: &AccountId, item: Option<Item>) -> Result<(), StoreError> {
-        self.learn(id, item.map(known).transpose()?.unwrap_or_default());
+    pub(super) fn merge_item(
+        &self,
+        id: &AccountId,
+        item: Option<StoreItem>,
+    ) -> Result<(), StoreError> {
+        self.merge_read(id, item.map(parse_item).transpose()?.unwrap_or_default());
         Ok(())
     }
 }
 
-fn known(item: Item) -> Result<Known, StoreError> {
+fn parse_item(item: StoreItem) -> Result<KnownHealth, StoreError> {
     let (pk, sk, version) = (text(&item, PK)?, text(&item, SK)?, number(&item, VERSION)?);
     let health = serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;
-    Ok(Known { health: Arc::new(health), version, is_ahead: false })
+    Ok(KnownHealth { health: Arc::new(health), version, is_ahead: false })
 }

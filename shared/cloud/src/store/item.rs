@@ -1,20 +1,20 @@
 //! Entities of the config table as items: a body that serde writes, and what every item carries.
 
 use super::StoreError;
-use super::names::{self, CREATED_AT, KIND, PK, Place, SECRET, SK, UPDATED_AT, VERSION};
+use super::item_names::{self, CREATED_AT, ItemKey, KIND, PK, SECRET, SK, UPDATED_AT, VERSION};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
 use baton_domain::key::{Group, Key, User};
-use baton_domain::runtime::Runtime;
+use baton_domain::runtime_settings::RuntimeSettings;
 use baton_domain::spend_limit::{SpendLimit, SpendLimitId};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 
-pub(super) type Item = HashMap<String, AttributeValue>;
+pub(super) type StoreItem = HashMap<String, AttributeValue>;
 
 /// A kind of thing that operators manage.
 pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
@@ -48,9 +48,9 @@ entity!(Account, AccountId, "account");
 entity!(User, UserId, "user");
 entity!(SpendLimit, SpendLimitId, "spend_limit");
 
-impl Entity for Runtime {
+impl Entity for RuntimeSettings {
     type Id = &'static str;
-    const KIND: &'static str = names::SETTING;
+    const KIND: &'static str = item_names::SETTING;
     fn id(&self) -> &&'static str {
         &"runtime"
     }
@@ -58,7 +58,7 @@ impl Entity for Runtime {
 
 /// An entity as stored.
 #[derive(Clone)]
-pub struct Stored<T> {
+pub struct StoredEntity<T> {
     /// The thing itself.
     pub value: T,
     /// A key's HMAC or an account's sealed credential.
@@ -71,24 +71,24 @@ pub struct Stored<T> {
     pub version: u64,
 }
 
-pub(super) fn key_of((pk, sk): Place) -> Item {
+pub(super) fn key_of((pk, sk): ItemKey) -> StoreItem {
     HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
 }
 
-impl<T: Entity> Stored<T> {
+impl<T: Entity> StoredEntity<T> {
     /// The item at its own place, listed by kind.
-    pub(super) fn to_item(&self) -> Result<Item, StoreError> {
+    pub(super) fn to_item(&self) -> Result<StoreItem, StoreError> {
         let mut item = self.to_copy(T::place(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }
 
     /// The same at another place, unlisted.
-    pub(super) fn to_copy(&self, (pk, sk): Place) -> Result<Item, StoreError> {
-        let mut item: Item =
+    pub(super) fn to_copy(&self, (pk, sk): ItemKey) -> Result<StoreItem, StoreError> {
+        let mut item: StoreItem =
             serde_dynamo::to_item(&self.value).map_err(|error| inconsistent(&pk, &sk, &error))?;
         item.extend(key_of((pk, sk)));
-        let text = |at| AttributeValue::S(names::stamp(at));
+        let text = |at| AttributeValue::S(item_names::sortable_time(at));
         item.insert(CREATED_AT.to_owned(), text(self.created_at));
         item.insert(UPDATED_AT.to_owned(), text(self.updated_at));
         item.insert(VERSION.to_owned(), AttributeValue::N(self.version.to_string()));
@@ -98,7 +98,7 @@ impl<T: Entity> Stored<T> {
         Ok(item)
     }
 
-    pub(super) fn from_item(mut item: Item) -> Result<Self, StoreError> {
+    pub(super) fn from_item(mut item: StoreItem) -> Result<Self, StoreError> {
         let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
         let time = |name| {
             text(&item, name)?.parse().map_err(|error: jiff::Error| inconsistent(&pk, &sk, &error))
@@ -120,7 +120,7 @@ pub(super) fn inconsistent(pk: &str, sk: &str, what: &dyn std::fmt::Display) -> 
 }
 
 /// A text attribute.
-pub(super) fn text(item: &Item, name: &str) -> Result<String, StoreError> {
+pub(super) fn text(item: &StoreItem, name: &str) -> Result<String, StoreError> {
     match item.get(name) {
         Some(AttributeValue::S(text)) => Ok(text.clone()),
         _ => Err(missing(item, name)),
@@ -128,14 +128,14 @@ pub(super) fn text(item: &Item, name: &str) -> Result<String, StoreError> {
 }
 
 /// A whole number.
-pub(super) fn number<N: std::str::FromStr>(item: &Item, name: &str) -> Result<N, StoreError> {
+pub(super) fn number<N: std::str::FromStr>(item: &StoreItem, name: &str) -> Result<N, StoreError> {
     match item.get(name) {
         Some(AttributeValue::N(digits)) => digits.parse().map_err(|_| missing(item, name)),
         _ => Err(missing(item, name)),
     }
 }
 
-fn missing(item: &Item, name: &str) -> StoreError {
+fn missing(item: &StoreItem, name: &str) -> StoreError {
     let part = |name| match item.get(name) {
         Some(AttributeValue::S(text)) => text.clone(),
         _ => String::new(),

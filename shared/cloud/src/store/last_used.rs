@@ -1,7 +1,7 @@
 //! When accounts were used last: one small item an account, moved forward by stats once a batch.
 
 use super::item::{inconsistent, key_of, text};
-use super::names::{self, AT, PK};
+use super::item_names::{self, AT, PK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use baton_domain::id::AccountId;
@@ -18,11 +18,11 @@ impl Store {
             .db
             .update_item()
             .table_name(&self.resources.usage_table)
-            .set_key(Some(key_of(names::used(account))))
+            .set_key(Some(key_of(item_names::used(account))))
             .update_expression("SET #at = :at")
             .condition_expression("attribute_not_exists(#at) OR #at < :at")
             .expression_attribute_names("#at", AT)
-            .expression_attribute_values(":at", AttributeValue::S(names::stamp(at)))
+            .expression_attribute_values(":at", AttributeValue::S(item_names::sortable_time(at)))
             .send()
             .await;
         match noted.map_err(StoreError::from) {
@@ -38,7 +38,7 @@ impl Store {
     ) -> Result<HashMap<AccountId, Timestamp>, StoreError> {
         let mut found = HashMap::new();
         for some in accounts.chunks(BATCH_MAX) {
-            let mut keys = Some(some.iter().map(|id| key_of(names::used(id))).collect());
+            let mut keys = Some(some.iter().map(|id| key_of(item_names::used(id))).collect());
             while let Some(wanted) = keys.take() {
                 let table = &self.resources.usage_table;
                 let wanted = KeysAndAttributes::builder().set_keys(Some(wanted)).build().ok();
@@ -47,8 +47,9 @@ impl Store {
                 let items = answer.responses.and_then(|mut all| all.remove(table));
                 for item in items.unwrap_or_default() {
                     let (pk, at) = (text(&item, PK)?, text(&item, AT)?);
-                    let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, names::USED, what);
-                    let id = pk.strip_prefix(names::USED_PREFIX).unwrap_or_default();
+                    let odd =
+                        |what: &dyn std::fmt::Display| inconsistent(&pk, item_names::USED, what);
+                    let id = pk.strip_prefix(item_names::USED_PREFIX).unwrap_or_default();
                     let id = id.parse().map_err(|error| odd(&error))?;
                     found.insert(id, at.parse().map_err(|error: jiff::Error| odd(&error))?);
                 }

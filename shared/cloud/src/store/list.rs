@@ -1,8 +1,8 @@
 //! Lists of the config table: all of a kind, oldest first, page by page, filtered as they are read.
 
-use super::edit::{Page, read_cursor, write_cursor};
-use super::item::{Entity, Item, Stored, text};
-use super::names::{BY_KIND, CREATED_AT, KIND, PK, SK};
+use super::config_edit::{ListPage, read_cursor, write_cursor};
+use super::item::{Entity, StoreItem, StoredEntity, text};
+use super::item_names::{BY_KIND, CREATED_AT, KIND, PK, SK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -18,11 +18,11 @@ impl Store {
         &self,
         limit: i32,
         cursor: Option<&str>,
-    ) -> Result<Page<Stored<T>>, StoreError> {
+    ) -> Result<ListPage<StoredEntity<T>>, StoreError> {
         let start = cursor.map(read_list_cursor::<T>).transpose()?;
-        let (items, next) = self.of_kind::<T>(Some(limit), start).await?;
-        let data = items.into_iter().map(Stored::from_item).collect::<Result<_, _>>()?;
-        Ok(Page { data, next_cursor: next.as_ref().map(write_cursor) })
+        let (items, next) = self.query_kind::<T>(Some(limit), start).await?;
+        let data = items.into_iter().map(StoredEntity::from_item).collect::<Result<_, _>>()?;
+        Ok(ListPage { data, next_cursor: next.as_ref().map(write_cursor) })
     }
 
     /// The same of those that are wanted. A query reads up to 1 MB, some thousands of entities.
@@ -34,20 +34,20 @@ impl Store {
         limit: usize,
         cursor: Option<&str>,
         wants: &(dyn Fn(&T) -> bool + Sync),
-    ) -> Result<Page<Stored<T>>, StoreError> {
+    ) -> Result<ListPage<StoredEntity<T>>, StoreError> {
         let mut start = cursor.map(read_list_cursor::<T>).transpose()?;
         let mut data = Vec::new();
         for _ in 0..QUERIES_MAX {
-            let (items, next) = self.of_kind::<T>(None, start).await?;
+            let (items, next) = self.query_kind::<T>(None, start).await?;
             for item in items {
                 let place = list_key(&item);
-                let stored = Stored::<T>::from_item(item)?;
+                let stored = StoredEntity::<T>::from_item(item)?;
                 if !wants(&stored.value) {
                     continue;
                 }
                 data.push(stored);
                 if data.len() >= limit {
-                    return Ok(Page { data, next_cursor: Some(write_cursor(&place)) });
+                    return Ok(ListPage { data, next_cursor: Some(write_cursor(&place)) });
                 }
             }
             start = next;
@@ -55,14 +55,14 @@ impl Store {
                 break;
             }
         }
-        Ok(Page { data, next_cursor: start.as_ref().map(write_cursor) })
+        Ok(ListPage { data, next_cursor: start.as_ref().map(write_cursor) })
     }
 
-    async fn of_kind<T: Entity>(
+    async fn query_kind<T: Entity>(
         &self,
         limit: Option<i32>,
-        start: Option<Item>,
-    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+        start: Option<StoreItem>,
+    ) -> Result<(Vec<StoreItem>, Option<StoreItem>), StoreError> {
         let answer = self
             .db
             .query()
@@ -82,12 +82,12 @@ impl Store {
 const LIST_KEY: [&str; 4] = [PK, SK, KIND, CREATED_AT];
 
 /// What a page that ends with this item continues from.
-fn list_key(item: &Item) -> Item {
+fn list_key(item: &StoreItem) -> StoreItem {
     let wanted = item.iter().filter(|(name, _)| LIST_KEY.contains(&name.as_str()));
     wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn read_list_cursor<T: Entity>(cursor: &str) -> Result<Item, StoreError> {
+fn read_list_cursor<T: Entity>(cursor: &str) -> Result<StoreItem, StoreError> {
     let key = read_cursor(cursor, &LIST_KEY)?;
     if text(&key, KIND)? == T::KIND { Ok(key) } else { Err(StoreError::BadCursor) }
 }

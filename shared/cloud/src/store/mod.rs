@@ -1,69 +1,69 @@
-//! The one door to DynamoDB. What the items are called is in [`names`], what they mean in
+//! The one door to DynamoDB. What the items are called is in [`item_names`], what they mean in
 //! `domain`; every operation here is one access pattern.
 
+mod account_states;
 mod alerts;
 mod audit;
-mod binding;
+mod audit_trail;
+mod concurrency_slots;
 mod config;
-mod edit;
-mod event;
-mod glance;
+mod config_edit;
+mod credential_binding;
 mod health;
+mod idempotency;
 mod item;
+mod item_names;
 mod last_used;
-mod late;
-mod ledger;
+mod late_settlement;
 mod limits;
 mod list;
-mod moves;
-mod names;
+mod overview;
 mod prices;
-mod replay;
 mod rerate;
-mod seats;
+mod rollups;
+mod scope_settings;
 mod secrets;
+mod session_pins;
 mod sessions;
 mod state;
-mod survey;
-mod tally;
-mod terms;
 mod tokens;
-mod trail;
 mod transaction;
 mod unique_names;
+mod usage_commit;
+mod usage_events;
 
-pub use alerts::{AlertSettings, Delivery, LastTold, Touched};
-pub use audit::{AuditRow, Change};
-pub use binding::{of_credential, of_token};
-pub use config::{Pool, PoolMember, TokenState};
-pub use edit::{Edit, Page};
-pub use event::EventFilter;
-pub use glance::{Glance, Part};
-pub use item::{Entity, Stored};
-pub use ledger::{ACTIONS_MAX, CommitError};
+pub use account_states::AccountStateCounts;
+pub use alerts::{AlertDelivery, AlertSettings, ChangedLimit, LastAlert};
+pub use audit::{AuditChange, AuditRow};
+pub use audit_trail::AuditFilter;
+pub use config::{AccountPool, PoolMember, TokenState};
+pub use config_edit::{ConfigEdit, ListPage};
+pub use credential_binding::{credential_binding, token_binding};
+pub use idempotency::StoredResponse;
+pub use item::{Entity, StoredEntity};
 pub use limits::Admission;
-pub use replay::KeptAnswer;
-pub use rerate::{Rerate, Rerated};
-pub use sessions::{SeenSession, SessionRow};
+pub use overview::{DaySumKey, OverviewSnapshot};
+pub use rerate::{RerateProgress, RerateResult};
+pub use rollups::RollupPeriod;
+pub use sessions::{SessionContext, SessionRow};
 pub use state::PendingEvent;
-pub use survey::Survey;
-pub use tally::Period;
-pub use tokens::{ListedToken, Token, TokenSecrets};
-pub use trail::TrailFilter;
-pub use unique_names::Named;
+pub use tokens::{AccountToken, ListedToken, TokenSecrets};
+pub use unique_names::UniquelyNamed;
+pub use usage_commit::{ACTIONS_MAX, CommitError};
+pub use usage_events::EventFilter;
 
-use crate::aws::Aws;
-use crate::cache::{Cache, Lifetime};
+use crate::aws::AwsClients;
+use crate::cache::{Cache, CacheLifetime};
 use crate::clock::Clock;
-use crate::dice::Dice;
-use crate::settings::{Resources, Settings};
-use crate::vault::{Sealed, Vault};
+use crate::random::RandomSource;
+use crate::settings::{ResourceNames, Settings};
+use crate::vault::{Vault, VaultError};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
-use baton_domain::bounds::Terms;
-use baton_domain::choose::Conversation;
+use baton_domain::account_selection::SessionPinKey;
+use baton_domain::effective_limits::ScopeSettings;
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::Key;
-use baton_domain::scope::Scope;
+use baton_domain::scope::LimitScope;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OnceCell};
@@ -73,17 +73,17 @@ use tokio::sync::{Notify, OnceCell};
 pub struct Store {
     db: aws_sdk_dynamodb::Client,
     kms: aws_sdk_kms::Client,
-    resources: Arc<Resources>,
+    resources: Arc<ResourceNames>,
     event_days: u32,
     clock: Clock,
-    dice: Dice,
+    dice: RandomSource,
     vault: Arc<OnceCell<Vault>>,
-    keys: Cache<KeyId, Option<Arc<Stored<Key>>>>,
-    pools: Cache<GroupId, Option<Arc<Pool>>>,
-    prices: prices::Prices,
-    terms: Cache<Scope, Arc<Terms>>,
-    moves: Cache<Conversation, Option<moves::Move>>,
-    health: health::Memory,
+    keys: Cache<KeyId, Option<Arc<StoredEntity<Key>>>>,
+    pools: Cache<GroupId, Option<Arc<AccountPool>>>,
+    prices: prices::PriceCache,
+    terms: Cache<LimitScope, Arc<ScopeSettings>>,
+    moves: Cache<SessionPinKey, Option<session_pins::SessionPin>>,
+    health: health::HealthCache,
     /// Versions of tokens that this process has asked new ones for.
     asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
     /// Windows of limits that this process has noted as spent.
@@ -91,7 +91,7 @@ pub struct Store {
     /// Kinds whose names are noted.
     names_noted: Arc<quick_cache::sync::Cache<String, ()>>,
     /// Who waits to be admitted.
-    lines: limits::Lines,
+    lines: limits::AdmissionQueues,
     renewal_asked: Arc<Notify>,
 }
 
@@ -113,7 +113,7 @@ pub enum StoreError {
     },
     /// A secret does not open, or there is no data key yet.
     #[error(transparent)]
-    Sealed(#[from] Sealed),
+    Sealed(#[from] VaultError),
     /// Another writer was there first, or what should be new exists, or what should exist is gone.
     #[error("somebody else has changed it meanwhile; read it again")]
     Conflict,
@@ -124,8 +124,8 @@ pub enum StoreError {
 
 impl Store {
     /// The tables named by `resources`. No I/O.
-    pub fn new(aws: &Aws, settings: &Settings, clock: Clock, dice: Dice) -> Self {
-        let lifetime = Lifetime {
+    pub fn new(aws: &AwsClients, settings: &Settings, clock: Clock, dice: RandomSource) -> Self {
+        let lifetime = CacheLifetime {
             fresh: Duration::from_secs(2),
             stale: Duration::from_secs(10),
             outage: Duration::from_mins(5),
@@ -143,11 +143,11 @@ impl Store {
             prices: prices::cache(),
             terms: Cache::new(10_000, lifetime),
             moves: Cache::new(10_000, lifetime),
-            health: health::Memory::default(),
+            health: health::HealthCache::default(),
             asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
             names_noted: Arc::new(quick_cache::sync::Cache::new(16)),
             blocked: Arc::new(quick_cache::sync::Cache::new(1_000)),
-            lines: limits::Lines::default(),
+            lines: limits::AdmissionQueues::default(),
             renewal_asked: Arc::default(),
         }
     }
@@ -158,7 +158,7 @@ impl Store {
     }
 
     /// The dice that this store makes ids with.
-    pub fn dice(&self) -> &Dice {
+    pub fn random_source(&self) -> &RandomSource {
         &self.dice
     }
 }

@@ -1,29 +1,29 @@
 //! Prices that operators have set: their items, and the table that requests are priced by.
 
-use super::edit::Edit;
-use super::item::{Entity, Stored};
-use super::{Store, StoreError, names};
-use crate::cache::{Cache, Lifetime};
+use super::config_edit::ConfigEdit;
+use super::item::{Entity, StoredEntity};
+use super::{Store, StoreError, item_names};
+use crate::cache::{Cache, CacheLifetime};
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::PriceTable;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// The price table as read last. There is one.
-pub(super) type Prices = Cache<(), Arc<PriceTable>>;
+pub(super) type PriceCache = Cache<(), Arc<PriceTable>>;
 
 /// What counts where the operator's prices are not known.
 static BUILTIN: LazyLock<Arc<PriceTable>> =
     LazyLock::new(|| Arc::new(PriceTable::builtin().clone()));
 
 /// Prices change rarely, and a record says which price it has. An outage is bridged for a day.
-const LIFETIME: Lifetime = Lifetime {
+const LIFETIME: CacheLifetime = CacheLifetime {
     fresh: Duration::from_mins(1),
     stale: Duration::from_mins(10),
     outage: Duration::from_hours(24),
 };
 
-pub(super) fn cache() -> Prices {
+pub(super) fn cache() -> PriceCache {
     Cache::new(1, LIFETIME)
 }
 
@@ -36,7 +36,7 @@ impl Entity for OwnPrice {
     }
 
     fn place(id: &PriceId) -> (String, String) {
-        (format!("price#{}", id.model), names::stamp(id.from))
+        (format!("price#{}", id.model), item_names::sortable_time(id.from))
     }
 }
 
@@ -65,12 +65,12 @@ impl Store {
 
     /// The same as far as it is in memory, else the built-in prices: for lists of models, which are
     /// not worth a call.
-    pub fn prices_held(&self) -> Arc<PriceTable> {
-        self.prices.held(&()).unwrap_or_else(|| Arc::clone(&BUILTIN))
+    pub fn cached_prices(&self) -> Arc<PriceTable> {
+        self.prices.get_for_outage(&()).unwrap_or_else(|| Arc::clone(&BUILTIN))
     }
 
     /// Every price that an operator has set, in the order in which they were set.
-    pub async fn own_prices(&self) -> Result<Vec<Stored<OwnPrice>>, StoreError> {
+    pub async fn own_prices(&self) -> Result<Vec<StoredEntity<OwnPrice>>, StoreError> {
         let (mut all, mut cursor) = (Vec::new(), None);
         loop {
             let page = self.list::<OwnPrice>(1000, cursor.as_deref()).await?;
@@ -83,13 +83,17 @@ impl Store {
     }
 
     /// Adds a price.
-    pub fn save_price(&self, edit: &mut Edit, price: &Stored<OwnPrice>) -> Result<(), StoreError> {
+    pub fn save_price(
+        &self,
+        edit: &mut ConfigEdit,
+        price: &StoredEntity<OwnPrice>,
+    ) -> Result<(), StoreError> {
         edit.prices = true;
         self.save(edit, price)
     }
 
     /// Removes a price.
-    pub fn remove_price(&self, edit: &mut Edit, price: &Stored<OwnPrice>) {
+    pub fn remove_price(&self, edit: &mut ConfigEdit, price: &StoredEntity<OwnPrice>) {
         edit.prices = true;
         self.remove(edit, price);
     }

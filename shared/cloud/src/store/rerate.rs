@@ -1,14 +1,14 @@
 //! Rating stored events anew: the events and their rollups in one transaction, and how far a
 //! period is done. Which events change is decided in `domain::rerate`.
 
-use super::item::{Item, inconsistent, key_of};
-use super::ledger::ACTIONS_MAX;
-use super::names::{self, COST, PRICE_VERSION, RERATE, TTL};
-use super::transaction::Cancelled;
+use super::item::{StoreItem, inconsistent, key_of};
+use super::item_names::{self, COST, PRICE_VERSION, RERATE, TTL};
+use super::transaction::CancelledTransaction;
+use super::usage_commit::ACTIONS_MAX;
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use baton_domain::money::PicoUsd;
-use baton_domain::rerate::{Batch, Revision, batches};
+use baton_domain::rerate::{CostRevision, RevisionBatch, batches};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ const KEPT_SECONDS: i64 = 7 * 24 * 3600;
 
 /// How far a period is rated anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rerate {
+pub struct RerateProgress {
     /// By which prices ([`baton_domain::price::PriceTable::fingerprint`]).
     pub table: String,
     /// Where to go on.
@@ -37,16 +37,16 @@ pub struct Rerate {
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rerated {
+pub struct RerateResult {
     /// Events whose cost has changed.
     pub changed: u64,
     /// By how much in all.
     pub difference_usd: PicoUsd,
 }
 
-impl Rerated {
+impl RerateResult {
     /// What a batch comes to.
-    pub fn of(batch: &Batch) -> Self {
+    pub fn from_batch(batch: &RevisionBatch) -> Self {
         let changed = u64::try_from(batch.revisions.len()).unwrap_or(u64::MAX);
         Self { changed, difference_usd: batch.difference() }
     }
@@ -62,49 +62,54 @@ impl Store {
     /// Writes each event's new cost, and the differences to its rollups, in transactions. An event
     /// that no longer has the cost and version that it was read with is left alone, so nothing is
     /// applied twice, whoever else is at it.
-    pub async fn revise_events(&self, revisions: Vec<Revision>) -> Result<Rerated, StoreError> {
-        let mut rerated = Rerated::default();
+    pub async fn revise_events(
+        &self,
+        revisions: Vec<CostRevision>,
+    ) -> Result<RerateResult, StoreError> {
+        let mut rerated = RerateResult::default();
         for batch in batches(revisions, ACTIONS_MAX) {
             rerated.add(self.revise_batch(batch).await?);
         }
         Ok(rerated)
     }
 
-    async fn revise_batch(&self, mut batch: Batch) -> Result<Rerated, StoreError> {
+    async fn revise_batch(&self, mut batch: RevisionBatch) -> Result<RerateResult, StoreError> {
         let mut tries = 0;
         while !batch.revisions.is_empty() {
             match self.commit_revisions(&batch).await {
-                Ok(()) => return Ok(Rerated::of(&batch)),
-                Err(Cancelled::Conditions(at)) => batch = batch.without(&at),
-                Err(Cancelled::Busy) if tries < TRIES_MAX => {
-                    self.wait_a_moment(tries).await;
+                Ok(()) => return Ok(RerateResult::from_batch(&batch)),
+                Err(CancelledTransaction::Conditions(at)) => batch = batch.without(&at),
+                Err(CancelledTransaction::Busy) if tries < TRIES_MAX => {
+                    self.back_off(tries).await;
                     tries += 1;
                 }
-                Err(Cancelled::Busy | Cancelled::Full) => return Err(StoreError::Conflict),
-                Err(Cancelled::Refused(what)) => return Err(StoreError::Database(what)),
-                Err(Cancelled::Failed(error)) => return Err(error),
+                Err(CancelledTransaction::Busy | CancelledTransaction::Full) => {
+                    return Err(StoreError::Conflict);
+                }
+                Err(CancelledTransaction::Refused(what)) => return Err(StoreError::Database(what)),
+                Err(CancelledTransaction::Failed(error)) => return Err(error),
             }
         }
-        Ok(Rerated::default())
+        Ok(RerateResult::default())
     }
 
     /// Only events have conditions, and they come first: what does not hold is at their positions.
-    async fn commit_revisions(&self, batch: &Batch) -> Result<(), Cancelled> {
+    async fn commit_revisions(&self, batch: &RevisionBatch) -> Result<(), CancelledTransaction> {
         let mut actions: Vec<TransactWriteItem> =
             batch.revisions.iter().map(|revision| self.revise_event(revision)).collect();
         // Differences may cancel out; an update that adds nothing is none.
         let sums = batch.sums.iter().filter(|(_, sums)| sums.cost != PicoUsd::ZERO);
         actions.extend(sums.map(|(rollup, sums)| self.add_to(rollup, sums)));
         let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        sent.map(drop).map_err(Cancelled::from)
+        sent.map(drop).map_err(CancelledTransaction::from)
     }
 
-    fn revise_event(&self, revision: &Revision) -> TransactWriteItem {
-        let Revision { record, cost } = revision;
+    fn revise_event(&self, revision: &CostRevision) -> TransactWriteItem {
+        let CostRevision { record, cost } = revision;
         let text = |value: &dyn ToString| AttributeValue::S(value.to_string());
         let update = Update::builder()
             .table_name(&self.resources.usage_table)
-            .set_key(Some(key_of(names::event(record))))
+            .set_key(Some(key_of(item_names::event(record))))
             .condition_expression("#cost = :old_cost AND #version = :old_version")
             .update_expression("SET #cost = :cost, #version = :version")
             .expression_attribute_names("#cost", COST)
@@ -117,12 +122,12 @@ impl Store {
     }
 
     /// How far the period of this name is rated anew, if somebody has begun.
-    pub async fn rerate(&self, name: &str) -> Result<Option<Rerate>, StoreError> {
+    pub async fn rerate(&self, name: &str) -> Result<Option<RerateProgress>, StoreError> {
         let answer = self
             .db
             .get_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(place(name)))
+            .set_key(Some(progress_key(name)))
             .consistent_read(true)
             .send()
             .await?;
@@ -133,14 +138,14 @@ impl Store {
     }
 
     /// Remembers how far it is.
-    pub async fn put_rerate(&self, name: &str, rerate: &Rerate) -> Result<(), StoreError> {
-        let item: Item =
+    pub async fn put_rerate(&self, name: &str, rerate: &RerateProgress) -> Result<(), StoreError> {
+        let item: StoreItem =
             serde_dynamo::to_item(rerate).map_err(|error| inconsistent(RERATE, name, &error))?;
         let expires = self.clock.now().as_second() + KEPT_SECONDS;
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
-            .set_item(Some(place(name).into_iter().chain(item).collect()))
+            .set_item(Some(progress_key(name).into_iter().chain(item).collect()))
             .item(TTL, AttributeValue::N(expires.to_string()))
             .send()
             .await?;
@@ -152,13 +157,13 @@ impl Store {
         self.db
             .delete_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(place(name)))
+            .set_key(Some(progress_key(name)))
             .send()
             .await?;
         Ok(())
     }
 }
 
-fn place(name: &str) -> Item {
+fn progress_key(name: &str) -> StoreItem {
     key_of((RERATE.to_owned(), name.to_owned()))
 }

@@ -1,10 +1,10 @@
 //! The data key, sealed credentials and the admin token's hash.
 
 use super::item::key_of;
-use super::names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SESSION_SECRET, SETTING};
-use super::{Store, StoreError, binding};
+use super::item_names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SESSION_SECRET, SETTING};
+use super::{Store, StoreError, credential_binding};
 use crate::upstream::origin;
-use crate::vault::{Sealed, Vault};
+use crate::vault::{Vault, VaultError};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::error::DisplayErrorContext;
@@ -25,7 +25,7 @@ impl Store {
         credential: &Secret,
     ) -> Result<Vec<u8>, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(true))).await?;
-        let bound = binding::of_credential(account);
+        let bound = credential_binding::credential_binding(account);
         Ok(vault.seal_bound(credential, &credential_place(&account.id), &bound)?)
     }
 
@@ -39,7 +39,7 @@ impl Store {
         sealed: &[u8],
     ) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(false))).await?;
-        let bound = binding::of_credential(account);
+        let bound = credential_binding::credential_binding(account);
         Ok(vault.open_bound(sealed, &credential_place(&account.id), &bound)?)
     }
 
@@ -75,12 +75,12 @@ impl Store {
     /// [`StoreError::Sealed`] when it has one that does not open: there is no way around it.
     pub async fn open_proxy(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
         let Some(sealed) = &account.proxy_sealed else { return Ok(None) };
-        let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| Sealed)?;
+        let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| VaultError)?;
         let proxy = self.open_at(&sealed, &proxy_place(&account.id)).await?;
         // What is shown is what credentials are bound to.
         let is_shown = |shown: &str| origin(shown) == origin(proxy.expose());
         if !account.proxy_url.as_deref().is_some_and(is_shown) {
-            return Err(Sealed.into());
+            return Err(VaultError.into());
         }
         Ok(Some(proxy))
     }
@@ -91,15 +91,15 @@ impl Store {
         if let Some(given) = given {
             return Ok(given.clone());
         }
-        self.kept_secret(PEPPER).await
+        self.stored_secret(PEPPER).await
     }
 
     /// What console sessions are proven with where nothing is set: made once and kept sealed.
     pub async fn session_secret(&self) -> Result<Secret, StoreError> {
-        self.kept_secret(SESSION_SECRET).await
+        self.stored_secret(SESSION_SECRET).await
     }
 
-    async fn kept_secret(&self, name: &str) -> Result<Secret, StoreError> {
+    async fn stored_secret(&self, name: &str) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(true))).await?;
         let sealed = if let Some(sealed) = self.setting(name).await? {
             sealed
@@ -127,7 +127,7 @@ impl Store {
         let wrapped = match self.setting(DATA_KEY).await? {
             Some(wrapped) => wrapped,
             None if may_create => self.create_data_key().await?,
-            None => return Err(Sealed.into()),
+            None => return Err(VaultError.into()),
         };
         let answer = self
             .kms
@@ -139,7 +139,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
-        let plain = answer.plaintext.ok_or(Sealed)?;
+        let plain = answer.plaintext.ok_or(VaultError)?;
         Ok(Vault::new(plain.as_ref(), self.dice.clone())?)
     }
 
@@ -155,7 +155,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
-        let wrapped = made.ciphertext_blob.ok_or(Sealed)?.into_inner();
+        let wrapped = made.ciphertext_blob.ok_or(VaultError)?.into_inner();
         self.put_setting_once(DATA_KEY, wrapped).await
     }
 
@@ -163,7 +163,7 @@ impl Store {
     async fn put_setting_once(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         match self.put_setting(name, value.clone()).await {
             Ok(()) => Ok(value),
-            Err(StoreError::Conflict) => Ok(self.setting(name).await?.ok_or(Sealed)?),
+            Err(StoreError::Conflict) => Ok(self.setting(name).await?.ok_or(VaultError)?),
             Err(error) => Err(error),
         }
     }

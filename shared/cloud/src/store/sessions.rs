@@ -1,21 +1,23 @@
 //! Sessions of the console, under a hash of what the browser holds. One is read with everything
 //! that decides whether it is still good: its user, its key, the settings, the admin token's hash.
 
-use super::edit::{Edit, put};
-use super::item::{Item, Stored, key_of, number, text};
-use super::names::{self, ADMIN_TOKEN, AT, CREATED_AT, PK, PROVEN, SECRET, SETTING, TTL, VERSION};
+use super::config_edit::{ConfigEdit, put};
+use super::item::{StoreItem, StoredEntity, key_of, number, text};
+use super::item_names::{
+    self, ADMIN_TOKEN, AT, CREATED_AT, PK, PROVEN, SECRET, SETTING, TTL, VERSION,
+};
 use super::{Entity, Store, StoreError};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
+use baton_domain::console_session::{ConsoleSession, SessionSubject};
 use baton_domain::key::{Key, User};
-use baton_domain::runtime::Runtime;
-use baton_domain::session::{Session, Who};
+use baton_domain::runtime_settings::RuntimeSettings;
 use std::collections::HashMap;
 
 /// A session and what it depends on, as they are now.
-pub struct SeenSession {
+pub struct SessionContext {
     /// The session.
-    pub session: Session,
+    pub session: ConsoleSession,
     /// A hash of the secret that it was signed in with; empty where that was none of ours.
     pub proof: Vec<u8>,
     /// What its writer has shown that this is its work; empty where nothing was shown.
@@ -23,9 +25,9 @@ pub struct SeenSession {
     /// Its user, if it has one and that is still there.
     pub user: Option<User>,
     /// Its key.
-    pub key: Option<Stored<Key>>,
+    pub key: Option<StoredEntity<Key>>,
     /// The settings.
-    pub runtime: Runtime,
+    pub runtime: RuntimeSettings,
     /// The hash of the generated admin token.
     pub admin_token_hash: Option<Vec<u8>>,
 }
@@ -35,7 +37,7 @@ pub struct SessionRow<'a> {
     /// Under what it is kept.
     pub hash: &'a [u8],
     /// The session.
-    pub session: &'a Session,
+    pub session: &'a ConsoleSession,
     /// A hash of the secret that it is founded on.
     pub proof: &'a [u8],
     /// What proves who has written all this.
@@ -44,18 +46,23 @@ pub struct SessionRow<'a> {
 
 impl Store {
     /// The session of `who` under this `hash`, dead or alive, with what it depends on: one call.
-    pub async fn session(&self, hash: &[u8], who: &Who) -> Result<Option<SeenSession>, StoreError> {
-        let mut config = vec![Runtime::place(&"runtime")];
+    pub async fn session(
+        &self,
+        hash: &[u8],
+        who: &SessionSubject,
+    ) -> Result<Option<SessionContext>, StoreError> {
+        let mut config = vec![RuntimeSettings::place(&"runtime")];
         config.extend(who.user().map(User::place));
         config.extend(who.key().map(Key::place));
-        if *who == Who::Token {
+        if *who == SessionSubject::Token {
             config.push((ADMIN_TOKEN.to_owned(), SETTING.to_owned()));
         }
         let (config_table, state_table) =
             (&self.resources.config_table, &self.resources.state_table);
-        let mut found = HashMap::<String, Item>::new();
-        let state = vec![names::session(hash)];
-        let wanted = [(config_table, keys(config)), (state_table, keys(state))];
+        let mut found = HashMap::<String, StoreItem>::new();
+        let state = vec![item_names::session(hash)];
+        let wanted =
+            [(config_table, consistent_reads(config)), (state_table, consistent_reads(state))];
         let mut wanted: HashMap<String, KeysAndAttributes> =
             wanted.into_iter().filter_map(|(table, keys)| Some((table.clone(), keys?))).collect();
         while !wanted.is_empty() {
@@ -65,32 +72,33 @@ impl Store {
             }
             wanted = answer.unprocessed_keys.unwrap_or_default();
         }
-        let Some(item) = found.remove(&names::session(hash).0) else { return Ok(None) };
-        let mut take = |(pk, _): names::Place| found.remove(&pk);
+        let Some(item) = found.remove(&item_names::session(hash).0) else { return Ok(None) };
+        let mut take = |(pk, _): item_names::ItemKey| found.remove(&pk);
         let user = who.user().and_then(|id| take(User::place(id)));
-        let user = user.map(Stored::<User>::from_item).transpose()?.map(|stored| stored.value);
+        let user =
+            user.map(StoredEntity::<User>::from_item).transpose()?.map(|stored| stored.value);
         let key = who.key().and_then(|id| take(Key::place(id)));
-        let runtime = take(Runtime::place(&"runtime"));
-        let runtime = runtime.map(Stored::<Runtime>::from_item).transpose()?;
+        let runtime = take(RuntimeSettings::place(&"runtime"));
+        let runtime = runtime.map(StoredEntity::<RuntimeSettings>::from_item).transpose()?;
         let admin_token = take((ADMIN_TOKEN.to_owned(), String::new()));
-        Ok(Some(SeenSession {
-            session: read(&item)?,
+        Ok(Some(SessionContext {
+            session: parse_session(&item)?,
             proof: bytes(&item, SECRET).unwrap_or_default(),
             proven: bytes(&item, PROVEN).unwrap_or_default(),
             user,
-            key: key.map(Stored::from_item).transpose()?,
+            key: key.map(StoredEntity::from_item).transpose()?,
             runtime: runtime.map(|stored| stored.value).unwrap_or_default(),
             admin_token_hash: admin_token.as_ref().and_then(|item| bytes(item, SECRET)),
         }))
     }
 
     /// Begins the session of this row.
-    pub fn begin_session(&self, edit: &mut Edit, row: &SessionRow<'_>) {
+    pub fn begin_session(&self, edit: &mut ConfigEdit, row: &SessionRow<'_>) {
         let SessionRow { hash, session, proof, proven } = row;
         let row = Put::builder()
             .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(names::session(hash))))
-            .item(CREATED_AT, AttributeValue::S(names::stamp(session.begun_at)))
+            .set_item(Some(key_of(item_names::session(hash))))
+            .item(CREATED_AT, AttributeValue::S(item_names::sortable_time(session.begun_at)))
             .item(AT, seconds(session.used_at))
             .item(VERSION, AttributeValue::N(session.round.to_string()))
             .item(SECRET, AttributeValue::B(Blob::new(*proof)))
@@ -102,10 +110,10 @@ impl Store {
     }
 
     /// Ends the session under `hash`, if there is one.
-    pub fn end_session(&self, edit: &mut Edit, hash: &[u8]) {
+    pub fn end_session(&self, edit: &mut ConfigEdit, hash: &[u8]) {
         let delete = Delete::builder()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::session(hash))));
+            .set_key(Some(key_of(item_names::session(hash))));
         edit.actions.push(TransactWriteItem::builder().set_delete(delete.build().ok()).build());
     }
 
@@ -118,7 +126,7 @@ impl Store {
         self.db
             .update_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::session(hash))))
+            .set_key(Some(key_of(item_names::session(hash))))
             .update_expression("SET #at = :at, #ttl = :ttl, #proven = :proven")
             .condition_expression("attribute_exists(#pk)")
             .expression_attribute_names("#pk", PK)
@@ -135,8 +143,8 @@ impl Store {
 }
 
 /// Items to read as they are now: what was revoked must not be seen any more.
-fn keys(places: Vec<names::Place>) -> Option<KeysAndAttributes> {
-    let places: Vec<Item> = places.into_iter().map(key_of).collect();
+fn consistent_reads(places: Vec<item_names::ItemKey>) -> Option<KeysAndAttributes> {
+    let places: Vec<StoreItem> = places.into_iter().map(key_of).collect();
     KeysAndAttributes::builder().set_keys(Some(places)).consistent_read(true).build().ok()
 }
 
@@ -144,16 +152,16 @@ fn seconds(at: jiff::Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_second().to_string())
 }
 
-fn bytes(item: &Item, name: &str) -> Option<Vec<u8>> {
+fn bytes(item: &StoreItem, name: &str) -> Option<Vec<u8>> {
     match item.get(name) {
         Some(AttributeValue::B(blob)) => Some(blob.as_ref().to_vec()),
         _ => None,
     }
 }
 
-fn read(item: &Item) -> Result<Session, StoreError> {
+fn parse_session(item: &StoreItem) -> Result<ConsoleSession, StoreError> {
     let odd = |error: jiff::Error| super::item::inconsistent("session", CREATED_AT, &error);
     let used_at = jiff::Timestamp::from_second(number(item, AT)?).map_err(odd)?;
     let begun_at = text(item, CREATED_AT)?.parse().map_err(odd)?;
-    Ok(Session { begun_at, used_at, round: number(item, VERSION)? })
+    Ok(ConsoleSession { begun_at, used_at, round: number(item, VERSION)? })
 }

@@ -1,7 +1,7 @@
 //! Short-lived state: events that the queue did not take, leases, and reading many items at once.
 
-use super::item::{Item, inconsistent, key_of, text};
-use super::names::{self, BODY, EXPIRES, OWNER, PENDING, PK, SK};
+use super::item::{StoreItem, inconsistent, key_of, text};
+use super::item_names::{self, BODY, EXPIRES, OWNER, PENDING, PK, SK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use baton_domain::record::UsageRecord;
@@ -22,21 +22,21 @@ pub(super) const BATCH_MAX: usize = 100;
 impl Store {
     /// The items of the state table at these places ([`BATCH_MAX`] at most), those that there are,
     /// in any order.
-    pub(super) async fn batch_of_state(
+    pub(super) async fn batch_get_state(
         &self,
-        places: Vec<Item>,
+        places: Vec<StoreItem>,
         is_consistent: bool,
-    ) -> Result<Vec<Item>, StoreError> {
-        self.batch_of(&self.resources.state_table, places, is_consistent).await
+    ) -> Result<Vec<StoreItem>, StoreError> {
+        self.batch_get(&self.resources.state_table, places, is_consistent).await
     }
 
     /// The same of any table.
-    pub(super) async fn batch_of(
+    pub(super) async fn batch_get(
         &self,
         table: &str,
-        places: Vec<Item>,
+        places: Vec<StoreItem>,
         is_consistent: bool,
-    ) -> Result<Vec<Item>, StoreError> {
+    ) -> Result<Vec<StoreItem>, StoreError> {
         let (mut found, mut wanted) = (Vec::new(), places);
         while !wanted.is_empty() {
             let keys = KeysAndAttributes::builder().set_keys(Some(wanted));
@@ -78,7 +78,8 @@ impl Store {
             .limit(1000)
             .send()
             .await?;
-        let read = |item: &Item| Ok(PendingEvent { id: text(item, SK)?, body: text(item, BODY)? });
+        let read =
+            |item: &StoreItem| Ok(PendingEvent { id: text(item, SK)?, body: text(item, BODY)? });
         answer.items().iter().map(read).collect()
     }
 
@@ -103,14 +104,14 @@ impl Store {
             .db
             .update_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::lease(name))))
+            .set_key(Some(key_of(item_names::lease(name))))
             .update_expression("SET #owner = :owner, #expires = :until, #ttl = :ttl")
             .condition_expression(
                 "attribute_not_exists(#owner) OR #owner = :owner OR #expires < :now",
             )
             .expression_attribute_names("#owner", OWNER)
             .expression_attribute_names("#expires", EXPIRES)
-            .expression_attribute_names("#ttl", names::TTL)
+            .expression_attribute_names("#ttl", item_names::TTL)
             .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
             .expression_attribute_values(":until", number(until))
             .expression_attribute_values(":ttl", number(until / 1000 + 3600))
@@ -125,12 +126,12 @@ impl Store {
     }
 
     /// Gives a lease back, if it is still `owner`'s.
-    pub async fn give_back(&self, name: &str, owner: &str) -> Result<(), StoreError> {
+    pub async fn release_lease(&self, name: &str, owner: &str) -> Result<(), StoreError> {
         let released = self
             .db
             .delete_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::lease(name))))
+            .set_key(Some(key_of(item_names::lease(name))))
             .condition_expression("#owner = :owner")
             .expression_attribute_names("#owner", OWNER)
             .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))

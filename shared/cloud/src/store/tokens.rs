@@ -1,31 +1,31 @@
 //! Accounts' short-lived tokens, and who has asked for a new one. An account's token is an item of
 //! its own beside it: operators make it, refresh renews it, the relay only reads.
 
-use super::edit::put;
-use super::item::{Item, inconsistent, key_of, number, text};
-use super::names::{self, BODY, CREATED_AT, KIND, PK, RENEW, SECRET, SK, TOKEN, VERSION};
-use super::{Edit, Store, StoreError};
-use crate::vault::Sealed;
+use super::config_edit::put;
+use super::item::{StoreItem, inconsistent, key_of, number, text};
+use super::item_names::{self, BODY, CREATED_AT, KIND, PK, RENEW, SECRET, SK, TOKEN, VERSION};
+use super::{ConfigEdit, Store, StoreError};
+use crate::vault::VaultError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
-use baton_domain::token::{Exchange, Grant, Standing};
+use baton_domain::upstream_token::{TokenExchange, TokenGrant, TokenStatus};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// How an account's token is had, where it stands, and what is secret about it.
 #[derive(Clone)]
-pub struct Token {
+pub struct AccountToken {
     /// Whose it is.
     pub account: AccountId,
     /// How it is had.
-    pub exchange: Exchange,
+    pub exchange: TokenExchange,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: TokenStatus,
     /// What is secret about it.
     pub secrets: TokenSecrets,
     /// Counts changes, from 1.
@@ -50,27 +50,27 @@ pub struct ListedToken {
     /// Whose it is.
     pub account: AccountId,
     /// What it is had for.
-    pub grant: Grant,
+    pub grant: TokenGrant,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: TokenStatus,
     /// Counts changes.
     pub version: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Body {
-    exchange: Exchange,
-    standing: Standing,
+struct TokenBody {
+    exchange: TokenExchange,
+    standing: TokenStatus,
 }
 
 impl Store {
     /// The account's token, as it is now.
-    pub async fn token(&self, id: &AccountId) -> Result<Option<Token>, StoreError> {
+    pub async fn token(&self, id: &AccountId) -> Result<Option<AccountToken>, StoreError> {
         let answer = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(names::token(id))))
+            .set_key(Some(key_of(item_names::token(id))))
             .consistent_read(true)
             .send()
             .await?;
@@ -81,14 +81,14 @@ impl Store {
     }
 
     /// The tokens of these accounts, those that there are.
-    pub(super) async fn tokens_of(
+    pub(super) async fn read_tokens(
         &self,
         ids: &[AccountId],
-    ) -> Result<HashMap<AccountId, Token>, StoreError> {
+    ) -> Result<HashMap<AccountId, AccountToken>, StoreError> {
         let mut found = HashMap::new();
         for ids in ids.chunks(super::state::BATCH_MAX) {
-            let places = ids.iter().map(|id| key_of(names::token(id))).collect();
-            for item in self.batch_of(&self.resources.config_table, places, false).await? {
+            let places = ids.iter().map(|id| key_of(item_names::token(id))).collect();
+            for item in self.batch_get(&self.resources.config_table, places, false).await? {
                 let token = self.open_token(&item).await?;
                 found.insert(token.account.clone(), token);
             }
@@ -102,29 +102,33 @@ impl Store {
             .db
             .query()
             .table_name(&self.resources.config_table)
-            .index_name(names::BY_KIND)
+            .index_name(item_names::BY_KIND)
             .key_condition_expression("#kind = :kind")
             .expression_attribute_names("#kind", KIND)
             .expression_attribute_values(":kind", AttributeValue::S(TOKEN.to_owned()))
             .into_paginator()
             .items()
             .send();
-        let items: Vec<Item> = items.collect::<Result<_, _>>().await?;
-        let read = |item: &Item| {
-            let (account, body) = read(item)?;
+        let items: Vec<StoreItem> = items.collect::<Result<_, _>>().await?;
+        let read = |item: &StoreItem| {
+            let (account, body) = parse_item(item)?;
             let version = number(item, VERSION)?;
-            let Body { exchange, standing } = body;
+            let TokenBody { exchange, standing } = body;
             Ok(ListedToken { account, grant: exchange.grant, standing, version })
         };
         items.iter().map(read).collect()
     }
 
     /// Puts a token beside the account in `edit`, in place of whatever was there.
-    pub async fn add_token(&self, edit: &mut Edit, token: &Token) -> Result<(), StoreError> {
+    pub async fn add_token(
+        &self,
+        edit: &mut ConfigEdit,
+        token: &AccountToken,
+    ) -> Result<(), StoreError> {
         let (body, secret) = self.seal_token(token, true).await?;
-        let mut item = key_of(names::token(&token.account));
+        let mut item = key_of(item_names::token(&token.account));
         item.insert(KIND.to_owned(), AttributeValue::S(TOKEN.to_owned()));
-        let now = AttributeValue::S(names::stamp(self.clock.now()));
+        let now = AttributeValue::S(item_names::sortable_time(self.clock.now()));
         item.insert(CREATED_AT.to_owned(), now);
         item.insert(VERSION.to_owned(), AttributeValue::N(token.version.to_string()));
         item.insert(BODY.to_owned(), body);
@@ -134,22 +138,26 @@ impl Store {
     }
 
     /// Removes the account's token, if it has one.
-    pub fn remove_token(&self, edit: &mut Edit, id: &AccountId) {
-        edit.actions.push(self.delete(names::token(id), None));
+    pub fn remove_token(&self, edit: &mut ConfigEdit, id: &AccountId) {
+        edit.actions.push(self.delete(item_names::token(id), None));
     }
 
     /// Writes the next version of `token`, and lets the account's groups be read anew.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it has been changed meanwhile, or is gone.
-    pub async fn renew_token(&self, token: &Token, account: &Account) -> Result<(), StoreError> {
+    pub async fn put_renewed_token(
+        &self,
+        token: &AccountToken,
+        account: &Account,
+    ) -> Result<(), StoreError> {
         let (body, secret) = self.seal_token(token, false).await?;
         let version = |version: u64| AttributeValue::N(version.to_string());
         let written = self
             .db
             .update_item()
             .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(names::token(&token.account))))
+            .set_key(Some(key_of(item_names::token(&token.account))))
             .update_expression("SET #body = :body, #secret = :secret, #version = :version")
             .condition_expression("#version = :before")
             .expression_attribute_names("#body", BODY)
@@ -184,7 +192,7 @@ impl Store {
         text: &Secret,
         minutes: i64,
     ) -> Result<Timestamp, StoreError> {
-        let place = names::sign_in(state);
+        let place = item_names::sign_in(state);
         let sealed = self.seal_at(text, &place.0, true).await?;
         let until = self.clock.now().saturating_add(SignedDuration::from_mins(minutes));
         let until = until.unwrap_or(Timestamp::MAX);
@@ -193,7 +201,7 @@ impl Store {
             .table_name(&self.resources.state_table)
             .set_item(Some(key_of(place)))
             .item(SECRET, AttributeValue::B(Blob::new(sealed)))
-            .item(names::TTL, AttributeValue::N(until.as_second().to_string()))
+            .item(item_names::TTL, AttributeValue::N(until.as_second().to_string()))
             .send()
             .await?;
         Ok(until)
@@ -201,7 +209,7 @@ impl Store {
 
     /// Takes a sign-in under way, once; `None` where there is none, or its time is over.
     pub async fn take_sign_in(&self, state: &str) -> Result<Option<Secret>, StoreError> {
-        let place = names::sign_in(state);
+        let place = item_names::sign_in(state);
         let answer = self
             .db
             .delete_item()
@@ -212,7 +220,7 @@ impl Store {
             .await?;
         let Some(item) = answer.attributes else { return Ok(None) };
         let Some(AttributeValue::B(sealed)) = item.get(SECRET) else { return Ok(None) };
-        if number::<i64>(&item, names::TTL)? <= self.clock.now().as_second() {
+        if number::<i64>(&item, item_names::TTL)? <= self.clock.now().as_second() {
             return Ok(None);
         }
         self.open_at(sealed.as_ref(), &place.0).await.map(Some)
@@ -228,8 +236,8 @@ impl Store {
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(names::sign_in(name))))
-            .item(names::TTL, AttributeValue::N(until))
+            .set_item(Some(key_of(item_names::sign_in(name))))
+            .item(item_names::TTL, AttributeValue::N(until))
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PK)
             .send()
@@ -238,7 +246,7 @@ impl Store {
     }
 
     /// Asks refresh for a new token of the account, once for each version of it and process.
-    pub async fn ask_renewal(&self, id: &AccountId, version: u64) -> Result<(), StoreError> {
+    pub async fn request_renewal(&self, id: &AccountId, version: u64) -> Result<(), StoreError> {
         if self.asked.get(id).is_some_and(|asked| asked >= version) {
             return Ok(());
         }
@@ -246,7 +254,7 @@ impl Store {
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(names::renew(id))))
+            .set_item(Some(key_of(item_names::renew(id))))
             .item(VERSION, AttributeValue::N(version.to_string()))
             .send()
             .await?;
@@ -255,12 +263,12 @@ impl Store {
     }
 
     /// Returns when somebody in this process has asked for a new token.
-    pub async fn renewal_asked(&self) {
+    pub async fn wait_for_renewal_request(&self) {
         self.renewal_asked.notified().await;
     }
 
     /// Who has asked for a new token, and what version does not serve.
-    pub async fn renewals_asked(&self) -> Result<HashMap<AccountId, u64>, StoreError> {
+    pub async fn requested_renewals(&self) -> Result<HashMap<AccountId, u64>, StoreError> {
         let answer = self
             .db
             .query()
@@ -270,7 +278,7 @@ impl Store {
             .expression_attribute_values(":pk", AttributeValue::S(RENEW.to_owned()))
             .send()
             .await?;
-        let read = |item: &Item| {
+        let read = |item: &StoreItem| {
             let id = text(item, SK)?;
             let id = id.parse().map_err(|error| inconsistent(RENEW, &id, &error))?;
             Ok((id, number(item, VERSION)?))
@@ -283,7 +291,7 @@ impl Store {
         self.db
             .delete_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::renew(id))))
+            .set_key(Some(key_of(item_names::renew(id))))
             .send()
             .await?;
         Ok(())
@@ -291,31 +299,39 @@ impl Store {
 
     async fn seal_token(
         &self,
-        token: &Token,
+        token: &AccountToken,
         may_create: bool,
     ) -> Result<(AttributeValue, AttributeValue), StoreError> {
-        let (pk, sk) = names::token(&token.account);
-        let body = Body { exchange: token.exchange.clone(), standing: token.standing.clone() };
+        let (pk, sk) = item_names::token(&token.account);
+        let body = TokenBody { exchange: token.exchange.clone(), standing: token.standing.clone() };
         let body = serde_json::to_string(&body).map_err(|error| inconsistent(&pk, &sk, &error))?;
         let (text, place) = (token.secrets.to_text(), place(&token.account));
         let sealed = self.seal_at(&text, &place, may_create).await?;
         Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
     }
 
-    async fn open_token(&self, item: &Item) -> Result<Token, StoreError> {
-        let (account, body) = read(item)?;
-        let Some(AttributeValue::B(sealed)) = item.get(SECRET) else { return Err(Sealed.into()) };
+    async fn open_token(&self, item: &StoreItem) -> Result<AccountToken, StoreError> {
+        let (account, body) = parse_item(item)?;
+        let Some(AttributeValue::B(sealed)) = item.get(SECRET) else {
+            return Err(VaultError.into());
+        };
         let open = self.open_at(sealed.as_ref(), &place(&account)).await?;
-        let secrets = serde_json::from_str(open.expose()).map_err(|_| Sealed)?;
+        let secrets = serde_json::from_str(open.expose()).map_err(|_| VaultError)?;
         let version = number(item, VERSION)?;
-        Ok(Token { account, exchange: body.exchange, standing: body.standing, secrets, version })
+        Ok(AccountToken {
+            account,
+            exchange: body.exchange,
+            standing: body.standing,
+            secrets,
+            version,
+        })
     }
 }
 
-impl Token {
+impl AccountToken {
     /// The next version, standing so.
     #[must_use]
-    pub fn standing_so(&self, standing: Standing) -> Self {
+    pub fn with_status(&self, standing: TokenStatus) -> Self {
         Self { standing, version: self.version + 1, ..self.clone() }
     }
 
@@ -339,13 +355,13 @@ impl TokenSecrets {
 
 /// What a token's secrets are bound to.
 fn place(account: &AccountId) -> String {
-    format!("config/{}{account}/{SECRET}", names::TOKEN_PREFIX)
+    format!("config/{}{account}/{SECRET}", item_names::TOKEN_PREFIX)
 }
 
-fn read(item: &Item) -> Result<(AccountId, Body), StoreError> {
+fn parse_item(item: &StoreItem) -> Result<(AccountId, TokenBody), StoreError> {
     let pk = text(item, PK)?;
     let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, TOKEN, what);
-    let id = pk.strip_prefix(names::TOKEN_PREFIX).unwrap_or_default();
+    let id = pk.strip_prefix(item_names::TOKEN_PREFIX).unwrap_or_default();
     let account = id.parse().map_err(|error| odd(&error))?;
     let body = serde_json::from_str(&text(item, BODY)?).map_err(|error| odd(&error))?;
     Ok((account, body))

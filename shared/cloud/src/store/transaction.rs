@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata as _, Sd
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 
 /// Nothing of a transaction was written.
-pub(super) enum Cancelled {
+pub(super) enum CancelledTransaction {
     /// The conditions of the actions at these positions did not hold.
     Conditions(Vec<usize>),
     /// Somebody else was at the same items, or the table is throttled: it may be tried again.
@@ -18,7 +18,7 @@ pub(super) enum Cancelled {
     Failed(StoreError),
 }
 
-impl From<SdkError<TransactWriteItemsError>> for Cancelled {
+impl From<SdkError<TransactWriteItemsError>> for CancelledTransaction {
     fn from(error: SdkError<TransactWriteItemsError>) -> Self {
         let failed = |text| Self::Failed(StoreError::Database(text));
         let text = || DisplayErrorContext(&error).to_string();

@@ -4,23 +4,23 @@
 //! What was stored before there were such items gets them when a name of its kind is claimed first.
 //! Of names that are there twice the oldest has the item; the others stay as they are.
 
-use super::edit::{Edit, put};
+use super::config_edit::{ConfigEdit, put};
 use super::item::{Entity, key_of, text};
-use super::names::{self, ID, PK};
+use super::item_names::{self, ID, PK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::{AttributeValue, Put};
 use baton_domain::account::Account;
 use baton_domain::key::{Group, Key, User};
 
 /// A kind whose names are unique.
-pub trait Named: Entity {
+pub trait UniquelyNamed: Entity {
     /// What people call it.
     fn name(&self) -> &str;
 }
 
 macro_rules! named {
     ($($type:ty),+) => {
-        $(impl Named for $type {
+        $(impl UniquelyNamed for $type {
             fn name(&self) -> &str {
                 &self.name
             }
@@ -32,13 +32,16 @@ named!(Account, Group, Key, User);
 
 impl Store {
     /// Who has the name: its id.
-    pub async fn holder_of_name<T: Named>(&self, name: &str) -> Result<Option<String>, StoreError> {
+    pub async fn holder_of_name<T: UniquelyNamed>(
+        &self,
+        name: &str,
+    ) -> Result<Option<String>, StoreError> {
         self.note_names::<T>().await?;
         let answer = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(names::unique_name(T::KIND, name))))
+            .set_key(Some(key_of(item_names::unique_name(T::KIND, name))))
             .consistent_read(true)
             .send()
             .await?;
@@ -46,28 +49,28 @@ impl Store {
     }
 
     /// Gives the name to whoever has this id; `edit` conflicts where somebody else has it.
-    pub fn claim_name<T: Named>(&self, edit: &mut Edit, value: &T) {
+    pub fn claim_name<T: UniquelyNamed>(&self, edit: &mut ConfigEdit, value: &T) {
         edit.actions.push(put(self.name_put::<T>(value.name(), &value.id().to_string())));
     }
 
     /// Gives the name back, if it is noted for this one.
-    pub async fn release_name<T: Named>(
+    pub async fn release_name<T: UniquelyNamed>(
         &self,
-        edit: &mut Edit,
+        edit: &mut ConfigEdit,
         value: &T,
     ) -> Result<(), StoreError> {
         if self.holder_of_name::<T>(value.name()).await? == Some(value.id().to_string()) {
-            edit.actions.push(self.delete(names::unique_name(T::KIND, value.name()), None));
+            edit.actions.push(self.delete(item_names::unique_name(T::KIND, value.name()), None));
         }
         Ok(())
     }
 
-    fn name_put<T: Named>(
+    fn name_put<T: UniquelyNamed>(
         &self,
         name: &str,
         id: &str,
     ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
-        let mut item = key_of(names::unique_name(T::KIND, name));
+        let mut item = key_of(item_names::unique_name(T::KIND, name));
         item.insert(ID.to_owned(), AttributeValue::S(id.to_owned()));
         Put::builder()
             .table_name(&self.resources.config_table)
@@ -77,8 +80,8 @@ impl Store {
     }
 
     /// Notes all names of a kind, once for ever.
-    async fn note_names<T: Named>(&self) -> Result<(), StoreError> {
-        let mark = names::names_noted(T::KIND);
+    async fn note_names<T: UniquelyNamed>(&self) -> Result<(), StoreError> {
+        let mark = item_names::names_noted(T::KIND);
         if self.is_noted(&mark).await? {
             return Ok(());
         }
@@ -86,7 +89,7 @@ impl Store {
         loop {
             let page = self.list::<T>(1000, cursor.as_deref()).await?;
             for stored in page.data {
-                let mut edit = Edit::default();
+                let mut edit = ConfigEdit::default();
                 self.claim_name(&mut edit, &stored.value);
                 match self.apply(edit).await {
                     // An older one has it.
@@ -106,7 +109,7 @@ impl Store {
         Ok(())
     }
 
-    async fn is_noted(&self, mark: &names::Place) -> Result<bool, StoreError> {
+    async fn is_noted(&self, mark: &item_names::ItemKey) -> Result<bool, StoreError> {
         if self.names_noted.get(&mark.0).is_some() {
             return Ok(true);
         }

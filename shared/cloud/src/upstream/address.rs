@@ -9,11 +9,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A resolver that drops every address that may not be called.
-pub(super) struct Filtered {
+pub(super) struct FilteringResolver {
     pub(super) allow_private: bool,
 }
 
-impl Resolve for Filtered {
+impl Resolve for FilteringResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
         Box::pin(async move {

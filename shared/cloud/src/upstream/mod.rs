@@ -4,25 +4,25 @@
 //! and addresses that are not public are refused at connect time unless the operator allows them.
 
 mod address;
-mod proof;
+mod credential_probe;
 mod proxy;
 mod signer;
 
-pub use proof::{Proof, Proved, Subject};
+pub use credential_probe::{CredentialProbe, CredentialStatus, ProbeOutcome};
 pub use proxy::ProxyUrl;
-pub use signer::{AwsAccess, NotSigned, Signer};
+pub use signer::{AwsAccess, RequestSigner, SigningError};
 
-use crate::settings::Timers;
-use address::Filtered;
+use crate::settings::RelayTimeouts;
+use address::FilteringResolver;
 use aws_lc_rs::digest::{SHA256, digest};
 use baton_domain::account::CredentialKind;
 use baton_domain::secret::{Secret, without_secrets};
 use baton_domain::verdict::ErrorFields;
 use bytes::Bytes;
+use credential_probe::MadeUpAnswers;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use proof::MadeUpAnswers;
 use quick_cache::sync::Cache;
 use std::error::Error as _;
 use std::future::Future;
@@ -30,7 +30,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 /// The body of an upstream's answer, chunk by chunk.
-pub type Body = reqwest::Body;
+pub type UpstreamBody = reqwest::Body;
 
 /// What marks a bearer token of the Messages API that OAuth has issued (facts of 2026-11-22:
 /// upstreams refuse such tokens without it).
@@ -46,24 +46,24 @@ const ADDRESSES_MAX: usize = 1024;
 
 /// Calls upstreams. Cloning shares the connections.
 #[derive(Clone)]
-pub struct Upstream {
-    line: Line,
+pub struct UpstreamClient {
+    line: CallTransport,
     allow_private: bool,
     made_up: MadeUpAnswers,
 }
 
 /// How calls travel.
 #[derive(Clone)]
-enum Line {
-    Network(Network),
-    Given(Arc<dyn Transport>),
+enum CallTransport {
+    Network(NetworkTransport),
+    InProcess(Arc<dyn Transport>),
 }
 
 /// Connections that are shared.
 #[derive(Clone)]
-struct Network {
+struct NetworkTransport {
     client: reqwest::Client,
-    timers: Timers,
+    timers: RelayTimeouts,
     /// Addresses that were found good, as they were written.
     checked: Arc<Cache<String, reqwest::Url>>,
     /// By the SHA-256 of the proxy's URL, which may hold a password.
@@ -76,12 +76,18 @@ pub trait Transport: Send + Sync {
     fn answer(
         &self,
         request: http::Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<http::Response<Body>, NoAnswer>> + Send + '_>>;
+    ) -> Pin<
+        Box<
+            dyn Future<Output = Result<http::Response<UpstreamBody>, UpstreamCallError>>
+                + Send
+                + '_,
+        >,
+    >;
 }
 
 /// No answer was had.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
+pub enum UpstreamCallError {
     /// The URL cannot be used, ever.
     #[error("{0}")]
     BadUrl(String),
@@ -101,17 +107,17 @@ pub enum NoAnswer {
 
 /// Where a call goes. Has no `Debug`: the address of a webhook is a secret.
 #[derive(Clone)]
-pub struct Address {
+pub struct UpstreamAddress {
     url: String,
     /// Where the path begins that was appended to a base.
     path: usize,
 }
 
-impl Address {
+impl UpstreamAddress {
     /// `path_and_query` at an account's base. The path is compared with the one that the URL has in the
     /// end: URL libraries fold `..` away and take `\` for a slash, and a client may have a word in it.
     pub fn new(base_url: &str, path_and_query: &str) -> Self {
-        let mut url = trimmed(base_url).to_owned();
+        let mut url = trim_base_url(base_url).to_owned();
         let path = url.len();
         url.push_str(path_and_query);
         Self { url, path }
@@ -123,40 +129,50 @@ impl Address {
     }
 
     /// The parsed URL, if its path is what was meant.
-    fn kept_in(&self, url: reqwest::Url) -> Result<reqwest::Url, NoAnswer> {
+    fn verify_path(&self, url: reqwest::Url) -> Result<reqwest::Url, UpstreamCallError> {
         let (base, path) = self.url.split_at_checked(self.path).unwrap_or_default();
         if !path.is_empty() && base.contains(['?', '#']) {
-            return Err(NoAnswer::BadUrl("its base URL has a query or a fragment".to_owned()));
+            return Err(UpstreamCallError::BadUrl(
+                "its base URL has a query or a fragment".to_owned(),
+            ));
         }
         let path = path.split('?').next().unwrap_or_default();
         let is_kept = url.path().ends_with(path) && (path.is_empty() || url.fragment().is_none());
-        if is_kept { Ok(url) } else { Err(NoAnswer::OtherPath) }
+        if is_kept { Ok(url) } else { Err(UpstreamCallError::OtherPath) }
     }
 }
 
 /// A whole URL that an operator has set.
-impl From<&str> for Address {
+impl From<&str> for UpstreamAddress {
     fn from(url: &str) -> Self {
         Self { url: url.to_owned(), path: url.len() }
     }
 }
 
-impl Upstream {
+impl UpstreamClient {
     /// A client with an empty pool. No I/O.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub fn new(timers: &Timers, allow_private: bool) -> Result<Self, NoAnswer> {
+    pub fn new(timers: &RelayTimeouts, allow_private: bool) -> Result<Self, UpstreamCallError> {
         let client = client(timers, allow_private, None)?;
         let (proxied, checked) =
             (Arc::new(Cache::new(PROXIES_MAX)), Arc::new(Cache::new(ADDRESSES_MAX)));
-        let network = Network { client, timers: *timers, checked, proxied };
-        Ok(Self { line: Line::Network(network), allow_private, made_up: MadeUpAnswers::new() })
+        let network = NetworkTransport { client, timers: *timers, checked, proxied };
+        Ok(Self {
+            line: CallTransport::Network(network),
+            allow_private,
+            made_up: MadeUpAnswers::new(),
+        })
     }
 
     /// Calls go to `transport` and nowhere else. The connect timeout is the transport's business.
-    pub fn given(transport: Arc<dyn Transport>) -> Self {
-        Self { line: Line::Given(transport), allow_private: false, made_up: MadeUpAnswers::new() }
+    pub fn with_transport(transport: Arc<dyn Transport>) -> Self {
+        Self {
+            line: CallTransport::InProcess(transport),
+            allow_private: false,
+            made_up: MadeUpAnswers::new(),
+        }
     }
 
     /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
@@ -164,20 +180,21 @@ impl Upstream {
     /// with `socks5`).
     ///
     /// # Errors
-    /// [`NoAnswer::BadUrl`] when it is no proxy. There is no way around one that cannot be used.
-    pub fn through(&self, proxy: Option<&Secret>) -> Result<Self, NoAnswer> {
-        let (Some(proxy), Line::Network(network)) = (proxy, &self.line) else {
+    /// [`UpstreamCallError::BadUrl`] when it is no proxy. There is no way around one that cannot be used.
+    pub fn with_proxy(&self, proxy: Option<&Secret>) -> Result<Self, UpstreamCallError> {
+        let (Some(proxy), CallTransport::Network(network)) = (proxy, &self.line) else {
             return Ok(self.clone());
         };
         let hash = digest(&SHA256, proxy.expose().as_bytes());
         let mut key = [0; 32];
         key.copy_from_slice(hash.as_ref());
         let client = network.proxied.get_or_insert_with(&key, || {
-            let url = ProxyUrl::parse(proxy.expose(), self.allow_private)
-                .map_err(|why| NoAnswer::BadUrl(format!("its proxy cannot be used: {why}")))?;
+            let url = ProxyUrl::parse(proxy.expose(), self.allow_private).map_err(|why| {
+                UpstreamCallError::BadUrl(format!("its proxy cannot be used: {why}"))
+            })?;
             client(&network.timers, self.allow_private, Some(&url))
         })?;
-        let line = Line::Network(Network { client, ..network.clone() });
+        let line = CallTransport::Network(NetworkTransport { client, ..network.clone() });
         Ok(Self { line, ..self.clone() })
     }
 
@@ -187,25 +204,24 @@ impl Upstream {
     pub async fn call(
         &self,
         method: Method,
-        address: &Address,
+        address: &UpstreamAddress,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<http::Response<Body>, NoAnswer> {
+    ) -> Result<http::Response<UpstreamBody>, UpstreamCallError> {
         let url = address.as_str();
-        let check = || address::check(url, self.allow_private).map_err(NoAnswer::BadUrl);
+        let check = || address::check(url, self.allow_private).map_err(UpstreamCallError::BadUrl);
         let (client, url) = match &self.line {
-            Line::Network(network) => {
+            CallTransport::Network(network) => {
                 let url = network.checked.get_or_insert_with(url, check)?;
-                (&network.client, address.kept_in(url)?)
+                (&network.client, address.verify_path(url)?)
             }
-            Line::Given(transport) => {
+            CallTransport::InProcess(transport) => {
                 let mut request = http::Request::new(body);
                 *request.method_mut() = method;
-                *request.uri_mut() = address
-                    .kept_in(check()?)?
-                    .as_str()
-                    .parse()
-                    .map_err(|error: InvalidUri| NoAnswer::BadUrl(error.to_string()))?;
+                *request.uri_mut() =
+                    address.verify_path(check()?)?.as_str().parse().map_err(
+                        |error: InvalidUri| UpstreamCallError::BadUrl(error.to_string()),
+                    )?;
                 *request.headers_mut() = headers;
                 return transport.answer(request).await;
             }
@@ -215,21 +231,22 @@ impl Upstream {
         *request.body_mut() = (!body.is_empty()).then(|| body.into());
         match client.execute(request).await {
             Ok(answer) => Ok(answer.into()),
-            Err(error) if error.is_timeout() => Err(NoAnswer::ConnectTimeout),
+            Err(error) if error.is_timeout() => Err(UpstreamCallError::ConnectTimeout),
             Err(error) if error.is_connect() => {
-                Err(NoAnswer::NotConnected(chain(&error.without_url())))
+                Err(UpstreamCallError::NotConnected(chain(&error.without_url())))
             }
-            Err(error) => Err(NoAnswer::Unreachable(chain(&error.without_url()))),
+            Err(error) => Err(UpstreamCallError::Unreachable(chain(&error.without_url()))),
         }
     }
 }
 
 fn client(
-    timers: &Timers,
+    timers: &RelayTimeouts,
     allow_private: bool,
     proxy: Option<&ProxyUrl>,
-) -> Result<reqwest::Client, NoAnswer> {
-    let unusable = |error: reqwest::Error| NoAnswer::Unreachable(chain(&error.without_url()));
+) -> Result<reqwest::Client, UpstreamCallError> {
+    let unusable =
+        |error: reqwest::Error| UpstreamCallError::Unreachable(chain(&error.without_url()));
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -237,9 +254,9 @@ fn client(
         .connect_timeout(timers.connect)
         .tcp_nodelay(true)
         .pool_max_idle_per_host(1024);
-    builder = builder.dns_resolver(Arc::new(Filtered { allow_private }));
+    builder = builder.dns_resolver(Arc::new(FilteringResolver { allow_private }));
     if let Some(proxy) = proxy {
-        builder = builder.proxy(proxy.for_all().map_err(unusable)?);
+        builder = builder.proxy(proxy.to_reqwest_proxy().map_err(unusable)?);
     }
     builder.build().map_err(unusable)
 }
@@ -299,8 +316,8 @@ const WORDS_MAX: usize = 500;
 
 /// The message of an upstream's error, else the beginning of whatever it is; without the credential
 /// that the upstream was sent and may repeat.
-fn said(body: &[u8], credential: &Secret) -> String {
-    let ErrorFields { message, .. } = ErrorFields::read(body);
+fn error_message(body: &[u8], credential: &Secret) -> String {
+    let ErrorFields { message, .. } = ErrorFields::from_body(body);
     let text = if message.is_empty() { String::from_utf8_lossy(body) } else { message.into() };
     // A part of the credential at the cut is masked as well, unless it is short.
     let text: String = text.chars().take(2 * WORDS_MAX).collect();
@@ -310,7 +327,7 @@ fn said(body: &[u8], credential: &Secret) -> String {
 
 /// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the
 /// version that the path begins with.
-pub fn trimmed(base_url: &str) -> &str {
+pub fn trim_base_url(base_url: &str) -> &str {
     let base = base_url.trim_end_matches('/');
     base.strip_suffix("/v1").unwrap_or(base)
 }
@@ -339,7 +356,7 @@ mod tests {
             format!("{}sk-upstream-SECRET-0123456789", "x".repeat(490)),
             format!("{}sk-upstream-SECRET-0123456789", "x".repeat(985)),
         ] {
-            let words = said(body.as_bytes(), &secret);
+            let words = error_message(body.as_bytes(), &secret);
             assert!(!words.contains("SECRET"), "{words}");
             assert!(words.chars().count() <= WORDS_MAX);
         }
@@ -348,8 +365,8 @@ mod tests {
     #[test]
     fn an_address_keeps_the_path_that_was_meant() {
         let kept = |base: &str, path: &str| {
-            let address = Address::new(base, path);
-            address.kept_in(reqwest::Url::parse(address.as_str()).unwrap()).is_ok()
+            let address = UpstreamAddress::new(base, path);
+            address.verify_path(reqwest::Url::parse(address.as_str()).unwrap()).is_ok()
         };
         for base in
             ["https://h", "https://h/", "https://h:1/a/b", "https://h/a/../b/v1/", "https://h/é"]
@@ -377,7 +394,7 @@ mod tests {
         for base in ["https://h/?x=", "https://h/#", "https://h/files?"] {
             assert!(!kept(base, "/v1/models"), "{base}");
         }
-        let whole = Address::from("https://h/a/../b?x#y");
-        assert!(whole.kept_in(reqwest::Url::parse(whole.as_str()).unwrap()).is_ok());
+        let whole = UpstreamAddress::from("https://h/a/../b?x#y");
+        assert!(whole.verify_path(reqwest::Url::parse(whole.as_str()).unwrap()).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Proxies that accounts are reached through: which URLs name one, and how they are shown.
 //!
 //! An operator pastes `http://user:password@host:port`. The password is shown to nobody: answers
-//! and lists have [`ProxyUrl::shown`], and the whole is sealed.
+//! and lists have [`ProxyUrl::masked_url`], and the whole is sealed.
 
 use super::address;
 use baton_domain::secret::Secret;
@@ -37,7 +37,7 @@ impl ProxyUrl {
     }
 
     /// The URL with its password, if it has one, masked.
-    pub fn shown(&self) -> String {
+    pub fn masked_url(&self) -> String {
         let mut url = self.url.clone();
         if url.password().is_some() {
             // Cannot fail: a URL with a password may have another one.
@@ -57,7 +57,7 @@ impl ProxyUrl {
     }
 
     /// What the client is built with.
-    pub(super) fn for_all(&self) -> Result<reqwest::Proxy, reqwest::Error> {
+    pub(super) fn to_reqwest_proxy(&self) -> Result<reqwest::Proxy, reqwest::Error> {
         reqwest::Proxy::all(self.url.clone())
     }
 }
@@ -75,13 +75,13 @@ mod tests {
             ("https://me@proxy.example", "https://me@proxy.example"),
         ] {
             let proxy = ProxyUrl::parse(text, false).unwrap_or_else(|why| panic!("{text}: {why}"));
-            assert_eq!(proxy.shown(), shown);
+            assert_eq!(proxy.masked_url(), shown);
             assert!(ProxyUrl::parse(shown, false).is_ok(), "{shown}");
         }
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_without_repeating_it() {
+    fn invalid_proxy_is_refused_without_echoing_it() {
         for text in [
             "",
             "proxy.example:3128",

@@ -4,7 +4,7 @@
 //! The environment's credentials are looked for at the first signature, not before: whoever has
 //! no such account pays nothing for it. What is signed is the text that is sent.
 
-use crate::aws::environment;
+use crate::aws::load_sdk_config;
 use crate::clock::Clock;
 use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::Credentials;
@@ -54,9 +54,9 @@ impl AwsAccess {
     /// From an account's credential.
     ///
     /// # Errors
-    /// [`NotSigned::NoAccess`]
-    pub fn of_secret(secret: &Secret) -> Result<Self, NotSigned> {
-        serde_json::from_str(secret.expose()).map_err(|_| NotSigned::NoAccess)
+    /// [`SigningError::NoAccess`]
+    pub fn from_secret(secret: &Secret) -> Result<Self, SigningError> {
+        serde_json::from_str(secret.expose()).map_err(|_| SigningError::NoAccess)
     }
 
     /// Where Bedrock is in its region.
@@ -67,7 +67,7 @@ impl AwsAccess {
 
 /// A request could not be signed. Says nothing secret.
 #[derive(Debug, thiserror::Error)]
-pub enum NotSigned {
+pub enum SigningError {
     /// The account's credential is something else.
     #[error("its credential is no AWS role")]
     NoAccess,
@@ -81,24 +81,24 @@ pub enum NotSigned {
 
 /// Signs requests. Cloning shares the credentials.
 #[derive(Clone)]
-pub struct Signer(Arc<Inner>);
+pub struct RequestSigner(Arc<SignerInner>);
 
-struct Inner {
+struct SignerInner {
     clock: Clock,
     config: OnceCell<SdkConfig>,
-    roles: Cache<AwsAccess, Arc<Role>>,
+    roles: Cache<AwsAccess, Arc<RoleCredentials>>,
 }
 
 /// One source of credentials and what it gave last.
-struct Role {
+struct RoleCredentials {
     provider: SharedCredentialsProvider,
     kept: Mutex<Option<(Credentials, SystemTime)>>,
 }
 
-impl Signer {
+impl RequestSigner {
     /// A signer with the environment's credentials. No I/O.
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner { clock, config: OnceCell::new(), roles: Cache::new(ROLES_MAX) }))
+        Self(Arc::new(SignerInner { clock, config: OnceCell::new(), roles: Cache::new(ROLES_MAX) }))
     }
 
     /// Adds the signature of a POST of `body` to `url`.
@@ -111,10 +111,11 @@ impl Signer {
         url: &str,
         headers: &mut HeaderMap,
         body: &[u8],
-    ) -> Result<(), NotSigned> {
+    ) -> Result<(), SigningError> {
         let now = SystemTime::from(self.0.clock.now());
         let identity: Identity = self.credentials(access, now).await?.into();
-        let unsignable = |error: &dyn std::error::Error| NotSigned::Unsignable(error.to_string());
+        let unsignable =
+            |error: &dyn std::error::Error| SigningError::Unsignable(error.to_string());
         let params = SigningParams::builder()
             .identity(&identity)
             .region(&access.region)
@@ -143,7 +144,7 @@ impl Signer {
         &self,
         access: &AwsAccess,
         now: SystemTime,
-    ) -> Result<Credentials, NotSigned> {
+    ) -> Result<Credentials, SigningError> {
         let role = if let Some(role) = self.0.roles.get(access) {
             role
         } else {
@@ -162,7 +163,7 @@ impl Signer {
             .provider
             .provide_credentials()
             .await
-            .map_err(|error| NotSigned::NoCredentials(chain(&error)))?;
+            .map_err(|error| SigningError::NoCredentials(chain(&error)))?;
         let until = credentials
             .expiry()
             .map_or(now + UNENDING, |end| end.checked_sub(SPARE).unwrap_or(now));
@@ -170,12 +171,12 @@ impl Signer {
         Ok(credentials)
     }
 
-    async fn role(&self, access: &AwsAccess) -> Result<Role, NotSigned> {
-        let config = self.0.config.get_or_init(environment).await;
+    async fn role(&self, access: &AwsAccess) -> Result<RoleCredentials, SigningError> {
+        let config = self.0.config.get_or_init(load_sdk_config).await;
         let provider = match &access.role_arn {
-            None => config
-                .credentials_provider()
-                .ok_or_else(|| NotSigned::NoCredentials("the environment has none".to_owned()))?,
+            None => config.credentials_provider().ok_or_else(|| {
+                SigningError::NoCredentials("the environment has none".to_owned())
+            })?,
             Some(arn) => {
                 let region = config.region().cloned();
                 let region = region.unwrap_or_else(|| Region::new(access.region.clone()));
@@ -189,7 +190,7 @@ impl Signer {
                 SharedCredentialsProvider::new(role.build().await)
             }
         };
-        Ok(Role { provider, kept: Mutex::new(None) })
+        Ok(RoleCredentials { provider, kept: Mutex::new(None) })
     }
 }
 

@@ -321,6 +321,6 @@ fn an_error_inside_an_answer_with_200_has_the_status_that_it_names() {
         (r#"{"error":{"message":"Insufficient credits","code":402}}"#, 402),
     ];
     for (body, status) in rows {
-        assert_eq!(ErrorFields::read(body.as_bytes()).implied_status(), status, "{body}");
+        assert_eq!(ErrorFields::from_body(body.as_bytes()).implied_status(), status, "{body}");
     }
 }

@@ -25,9 +25,9 @@ pub(super) fn judged(
     announced: &AnnouncedLimit,
     body: &str,
 ) -> Verdict {
-    let error = ErrorFields::read(body.as_bytes());
+    let error = ErrorFields::from_body(body.as_bytes());
     let answer = UpstreamError { status, announced, error: &error };
-    classify(&Failure::Status(answer), facts, now(), 0)
+    classify(&CallFailure::Status(answer), facts, now(), 0)
 }
 
 pub(super) fn of(provider: Provider, status: u16, body: &str) -> Verdict {
@@ -37,28 +37,28 @@ pub(super) fn of(provider: Provider, status: u16, body: &str) -> Verdict {
 /// For whom it rests, for how many seconds and why, in short.
 pub(super) fn short(verdict: &Verdict) -> String {
     let request = match verdict.request {
-        Next::PassOn => "pass on",
-        Next::TryAnother => "try another",
+        RetryDecision::ReturnToClient => "pass on",
+        RetryDecision::TryAnother => "try another",
     };
     let account = match &verdict.account {
-        Effect::Nothing => "nothing".to_owned(),
-        Effect::Rest { scope, until, reason, is_guess, .. } => {
+        AccountEffect::Nothing => "nothing".to_owned(),
+        AccountEffect::Cooldown { scope, until, reason, is_guess, .. } => {
             let scope = match scope {
-                RestScope::Account => "account".to_owned(),
-                RestScope::Family(family) => format!("family {family}"),
-                RestScope::Model(model) => {
+                CooldownScope::Account => "account".to_owned(),
+                CooldownScope::Family(family) => format!("family {family}"),
+                CooldownScope::Model(model) => {
                     assert_eq!(model, MODEL);
                     "model".to_owned()
                 }
-                RestScope::Fast => "fast".to_owned(),
+                CooldownScope::Fast => "fast".to_owned(),
             };
             let seconds = until.duration_since(now()).as_secs();
             let guess = if *is_guess { " guess" } else { "" };
             format!("{scope} {seconds} {reason:?}{guess}")
         }
-        Effect::Suspect { reason } => format!("suspect {reason:?}"),
-        Effect::Strike { reason } => format!("strike {reason:?}"),
-        Effect::NotPermitted => "not permitted".to_owned(),
+        AccountEffect::Suspect { reason } => format!("suspect {reason:?}"),
+        AccountEffect::Strike { reason } => format!("strike {reason:?}"),
+        AccountEffect::NotPermitted => "not permitted".to_owned(),
     };
     format!("{request}, {account}")
 }
@@ -98,7 +98,7 @@ fn requests_that_are_wrong_stay_with_their_sender() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of bodies")]
-fn what_vendors_say_of_an_account_without_money() {
+fn vendor_errors_for_missing_credit() {
     let anthropic = |message: &str| {
         let error = serde_json::json!({"type": "invalid_request_error", "message": message});
         of(Anthropic, 400, &serde_json::json!({"type": "error", "error": error}).to_string())
@@ -385,10 +385,10 @@ fn a_credential_is_suspected_and_not_condemned() {
         assert_eq!(short(&of(Anthropic, 403, body)), "try another, suspect Forbidden", "{body}");
     }
     assert!(matches!(
-        confirmed(RestReason::Forbidden, now()),
-        Some(Effect::Rest { scope: RestScope::Account, .. })
+        confirm_suspicion(CooldownReason::Forbidden, now()),
+        Some(AccountEffect::Cooldown { scope: CooldownScope::Account, .. })
     ));
-    assert_eq!(confirmed(RestReason::CredentialRefused, now()), None);
+    assert_eq!(confirm_suspicion(CooldownReason::CredentialRefused, now()), None);
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn a_refused_token_is_renewed() {
         let told = judged(&facts, 401, &AnnouncedLimit::default(), body);
         assert_eq!(short(&told), "try another, account 60 TokenRefused");
         assert!(told.asks_renewal && told.is_private);
-        assert!(matches!(told.account, Effect::Rest { token_issue: Some(3), .. }));
+        assert!(matches!(told.account, AccountEffect::Cooldown { token_issue: Some(3), .. }));
     }
 }
 
@@ -456,13 +456,14 @@ fn the_platforms_trouble_is_short_and_failures_are_strikes() {
             assert_eq!(short(&told), "try another, strike ServerError", "{status} {body}");
         }
     }
-    for (failure, reason) in
-        [(Failure::Unreachable, RestReason::Unreachable), (Failure::Timeout, RestReason::TimedOut)]
-    {
+    for (failure, reason) in [
+        (CallFailure::Unreachable, CooldownReason::Unreachable),
+        (CallFailure::Timeout, CooldownReason::TimedOut),
+    ] {
         let told = classify(&failure, &facts(Bedrock), now(), 0);
-        assert_eq!(told.account, Effect::Strike { reason });
+        assert_eq!(told.account, AccountEffect::Strike { reason });
     }
-    let not_asked = classify(&Failure::NotAsked, &facts(Bedrock), now(), 0);
+    let not_asked = classify(&CallFailure::NotAsked, &facts(Bedrock), now(), 0);
     assert_eq!(short(&not_asked), "try another, nothing");
 }
 
@@ -523,10 +524,10 @@ fn a_stream_that_begins_with_an_error_counts_like_the_status() {
     ];
     let announced = AnnouncedLimit::default();
     for (provider, body, expect) in rows {
-        let error = ErrorFields::read(body.as_bytes());
+        let error = ErrorFields::from_body(body.as_bytes());
         let status = error.implied_status();
         let answer = UpstreamError { status, announced: &announced, error: &error };
-        let told = classify(&Failure::FirstEvent(answer), &facts(provider), now(), 255);
+        let told = classify(&CallFailure::FirstEvent(answer), &facts(provider), now(), 255);
         assert_eq!(short(&told), expect, "{body}");
     }
 }
@@ -534,6 +535,6 @@ fn a_stream_that_begins_with_an_error_counts_like_the_status() {
 #[test]
 fn deep_and_odd_bodies_are_read_as_nothing() {
     for body in ["[".repeat(100_000), "{\"error\":".repeat(50_000), "\u{0}".to_owned()] {
-        assert_eq!(ErrorFields::read(body.as_bytes()), ErrorFields::default());
+        assert_eq!(ErrorFields::from_body(body.as_bytes()), ErrorFields::default());
     }
 }

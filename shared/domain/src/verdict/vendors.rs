@@ -4,20 +4,20 @@
 
 use super::ErrorFields;
 use crate::account::Provider;
-use crate::reason::RestReason;
+use crate::cooldown_reason::CooldownReason;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// The meaning of a vendor's error where the status alone is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum ErrorMeaning {
     /// The request is too large for the account; a smaller one is not.
-    TooMuch,
+    RequestTooLarge,
     /// The model, or a feature of it, is not available to the account.
     Unavailable,
     /// The account as a whole cannot be used, in some cases until a known moment.
-    Out(RestReason, Option<Timestamp>),
+    AccountUnavailable(CooldownReason, Option<Timestamp>),
     /// The credential is refused.
     Refused,
     /// The credential is taken, but does not permit this operation.
@@ -29,20 +29,20 @@ pub(super) enum Meaning {
 }
 
 /// An error answer as the rules see it.
-pub(super) struct Seen<'a> {
+pub(super) struct SeenError<'a> {
     pub(super) status: u16,
     pub(super) error: &'a ErrorFields,
     /// The model that was asked for.
     pub(super) model: &'a str,
 }
 
-type Rule = fn(&Seen<'_>) -> Option<Meaning>;
+type VendorRule = fn(&SeenError<'_>) -> Option<ErrorMeaning>;
 
 /// The meaning of the error at an upstream of this provider. An account can point at a gateway that
 /// passes on other vendors' messages, so the vendors of the account's protocol come first and the
 /// others after them.
-pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
-    let rules: &[Rule] = match provider {
+pub(super) fn meaning(provider: Provider, seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let rules: &[VendorRule] = match provider {
         Provider::Anthropic => &[anthropic, openai, openrouter],
         Provider::Bedrock => &[bedrock, anthropic],
         Provider::OpenaiCompatible => {
@@ -57,25 +57,28 @@ pub(super) fn meaning(provider: Provider, seen: &Seen<'_>) -> Option<Meaning> {
 /// (#44863, 2026-04-07). None of them has a code or a type of its own. So are those with 403: a token
 /// that was revoked (#9635), OAuth that the organization does not allow (#6752), a token's scopes
 /// (can1357/oh-my-pi #38, 2026-02-12), and an address or account that is not wanted.
-fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
+fn anthropic(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = seen.error;
-    if error.is_any(&["billing_error"]) {
-        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    if error.has_name_in(&["billing_error"]) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
     if matches!(seen.status, 400 | 403) {
-        if error.begins("Your credit balance is too low to access the Anthropic API") {
-            return Some(Meaning::Out(RestReason::CreditUsedUp, None));
+        if error.message_starts_with("Your credit balance is too low to access the Anthropic API") {
+            return Some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None));
         }
         let limits = [
             "You have reached your specified API usage limits",
             "You have reached your specified workspace API usage limits",
         ];
-        if limits.iter().any(|words| error.begins(words)) {
+        if limits.iter().any(|words| error.message_starts_with(words)) {
             let until = regained(&error.message);
-            return Some(Meaning::Out(RestReason::SpendCapReached, until));
+            return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, until));
         }
-        if error.begins("This organization has been disabled") {
-            return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+        if error.message_starts_with("This organization has been disabled") {
+            return Some(ErrorMeaning::AccountUnavailable(
+                CooldownReason::OrganizationDisabled,
+                None,
+            ));
         }
     }
     if matches!(seen.status, 401 | 403) {
@@ -84,19 +87,21 @@ fn anthropic(seen: &Seen<'_>) -> Option<Meaning> {
             "OAuth authentication is currently not ",
             "OAuth token does not meet scope requirement",
         ];
-        if of_token.iter().any(|words| error.begins(words)) {
-            return Some(Meaning::Refused);
+        if of_token.iter().any(|words| error.message_starts_with(words)) {
+            return Some(ErrorMeaning::Refused);
         }
-        if error.is_any(&["forbidden"]) && error.begins("Request not allowed") {
-            return Some(Meaning::Blocked);
+        if error.has_name_in(&["forbidden"]) && error.message_starts_with("Request not allowed") {
+            return Some(ErrorMeaning::Blocked);
         }
     }
-    if seen.status == 429 && error.begins("Extra usage is required for long context requests") {
-        return Some(Meaning::TooMuch);
+    if seen.status == 429
+        && error.message_starts_with("Extra usage is required for long context requests")
+    {
+        return Some(ErrorMeaning::RequestTooLarge);
     }
     // "Errors", 2026-11: `{"type": "not_found_error", "message": "model: claude-none"}`
-    let is_missing = error.is_any(&["not_found_error"]) && error.begins("model:");
-    (seen.status == 404 && is_missing).then_some(Meaning::Unavailable)
+    let is_missing = error.has_name_in(&["not_found_error"]) && error.message_starts_with("model:");
+    (seen.status == 404 && is_missing).then_some(ErrorMeaning::Unavailable)
 }
 
 /// "You will regain access on 2026-12-01 at 00:00 UTC."
@@ -111,7 +116,7 @@ fn regained(message: &str) -> Option<Timestamp> {
 /// page, `rate_limit_exceeded`. Others have taken the codes over (Moonshot, DeepSeek, vLLM). A
 /// restricted key is told with 401 (continuedev/continue #10059, 2026-01-31) or with 403 and the error
 /// as a text; a place that is not served: songquanpeng/one-api #1692.
-fn openai(seen: &Seen<'_>) -> Option<Meaning> {
+fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MONEY: [&str; 8] = [
         "insufficient_quota",
         "billing_hard_limit_reached",
@@ -132,28 +137,29 @@ fn openai(seen: &Seen<'_>) -> Option<Meaning> {
         "invalid_model",
     ];
     let error = seen.error;
-    if error.is_any(&MONEY) {
-        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    if error.has_name_in(&MONEY) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    if error.is_any(&DISABLED) {
-        return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+    if error.has_name_in(&DISABLED) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
     }
-    let is_scope = error.begins("You have insufficient permissions for this operation")
-        || error.begins("Missing scopes:");
-    if matches!(seen.status, 401 | 403) && (is_scope || error.is_any(&["missing_scope"])) {
-        return Some(Meaning::NotPermitted);
+    let is_scope = error
+        .message_starts_with("You have insufficient permissions for this operation")
+        || error.message_starts_with("Missing scopes:");
+    if matches!(seen.status, 401 | 403) && (is_scope || error.has_name_in(&["missing_scope"])) {
+        return Some(ErrorMeaning::NotPermitted);
     }
-    if seen.status == 403 && error.is_any(&["unsupported_country_region_territory"]) {
-        return Some(Meaning::WrongPlace);
+    if seen.status == 403 && error.has_name_in(&["unsupported_country_region_territory"]) {
+        return Some(ErrorMeaning::WrongPlace);
     }
-    if error.is_any(&["account_deactivated", "invalid_api_key"]) {
-        return Some(Meaning::Refused);
+    if error.has_name_in(&["account_deactivated", "invalid_api_key"]) {
+        return Some(ErrorMeaning::Refused);
     }
-    if seen.status == 429 && error.begins("Request too large for ") {
-        return Some(Meaning::TooMuch);
+    if seen.status == 429 && error.message_starts_with("Request too large for ") {
+        return Some(ErrorMeaning::RequestTooLarge);
     }
-    if error.is_any(&MODEL) {
-        return Some(Meaning::Unavailable);
+    if error.has_name_in(&MODEL) {
+        return Some(ErrorMeaning::Unavailable);
     }
     // vLLM, Ollama and others have no code for it: "The model `x` does not exist."
     let is_missing = seen.status == 404 && !seen.model.is_empty();
@@ -163,23 +169,23 @@ fn openai(seen: &Seen<'_>) -> Option<Meaning> {
             ["not found", "does not exist", "is not supported"].iter().any(|it| after.contains(it))
         })
     };
-    (is_missing && names_model()).then_some(Meaning::Unavailable)
+    (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
 }
 
 /// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation is told with 401
 /// (Azure-Samples/azure-search-openai-demo #1870).
-fn azure(seen: &Seen<'_>) -> Option<Meaning> {
-    if matches!(seen.status, 401 | 403) && seen.error.is_any(&["PermissionDenied"]) {
-        return Some(Meaning::NotPermitted);
+fn azure(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+    if matches!(seen.status, 401 | 403) && seen.error.has_name_in(&["PermissionDenied"]) {
+        return Some(ErrorMeaning::NotPermitted);
     }
     seen.error
-        .is_any(&["DeploymentNotFound", "deployment_not_found", "OperationNotSupported"])
-        .then_some(Meaning::Unavailable)
+        .has_name_in(&["DeploymentNotFound", "deployment_not_found", "OperationNotSupported"])
+        .then_some(ErrorMeaning::Unavailable)
 }
 
 /// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11): a bad key is told with 400.
 /// A key that was found in public has no reason (continuedev/continue #11541, 2026-03-17).
-fn google(seen: &Seen<'_>) -> Option<Meaning> {
+fn google(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 8] = [
         "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
         "API_KEY_INVALID",
@@ -193,93 +199,99 @@ fn google(seen: &Seen<'_>) -> Option<Meaning> {
     const DISABLED: [&str; 4] =
         ["CONSUMER_SUSPENDED", "CONSUMER_INVALID", "SERVICE_DISABLED", "BILLING_DISABLED"];
     let error = seen.error;
-    if error.is_any(&REFUSED) {
-        return Some(Meaning::Refused);
+    if error.has_name_in(&REFUSED) {
+        return Some(ErrorMeaning::Refused);
     }
-    if error.is_any(&DISABLED) {
-        return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+    if error.has_name_in(&DISABLED) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
     }
-    if seen.status == 403 && error.is_any(&["PERMISSION_DENIED"]) {
-        if error.begins("Your API key was reported as leaked") {
-            return Some(Meaning::Refused);
+    if seen.status == 403 && error.has_name_in(&["PERMISSION_DENIED"]) {
+        if error.message_starts_with("Your API key was reported as leaked") {
+            return Some(ErrorMeaning::Refused);
         }
-        if error.begins("Your project has been denied access") {
-            return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+        if error.message_starts_with("Your project has been denied access") {
+            return Some(ErrorMeaning::AccountUnavailable(
+                CooldownReason::OrganizationDisabled,
+                None,
+            ));
         }
     }
     if seen.status == 400
-        && error.is_any(&["FAILED_PRECONDITION"])
-        && error.begins("User location is not supported for the API use")
+        && error.has_name_in(&["FAILED_PRECONDITION"])
+        && error.message_starts_with("User location is not supported for the API use")
     {
-        return Some(Meaning::WrongPlace);
+        return Some(ErrorMeaning::WrongPlace);
     }
     // "models/gemini-x is not found for API version v1main, or is not supported for …"
-    let is_missing = seen.status == 404 && error.is_any(&["NOT_FOUND"]);
-    (is_missing && error.begins("models/")).then_some(Meaning::Unavailable)
+    let is_missing = seen.status == 404 && error.has_name_in(&["NOT_FOUND"]);
+    (is_missing && error.message_starts_with("models/")).then_some(ErrorMeaning::Unavailable)
 }
 
 /// OpenRouter, "Errors", 2026-11. A 402 may be about the size of one request (can1357/oh-my-pi #9569,
 /// QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key's own
 /// limit is told with 403 (gptme/gptme #1449, 2026-02-23).
-fn openrouter(seen: &Seen<'_>) -> Option<Meaning> {
+fn openrouter(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = seen.error;
     let too_much =
         ["This request requires more credits, or fewer max_tokens", "Prompt tokens limit exceeded"];
-    if seen.status == 402 && too_much.iter().any(|words| error.begins(words)) {
-        return Some(Meaning::TooMuch);
+    if seen.status == 402 && too_much.iter().any(|words| error.message_starts_with(words)) {
+        return Some(ErrorMeaning::RequestTooLarge);
     }
-    if matches!(seen.status, 402 | 403 | 429) && error.begins("Key limit exceeded") {
-        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    if matches!(seen.status, 402 | 403 | 429) && error.message_starts_with("Key limit exceeded") {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    let is_missing = seen.status == 404 && error.begins("No endpoints found");
-    (is_missing || error.begins("No allowed providers are available for the selected model"))
-        .then_some(Meaning::Unavailable)
+    let is_missing = seen.status == 404 && error.message_starts_with("No endpoints found");
+    (is_missing
+        || error.message_starts_with("No allowed providers are available for the selected model"))
+    .then_some(ErrorMeaning::Unavailable)
 }
 
 /// xAI has no code for it: 403 (warpdotdev/warp #14863, 2026-08-09; continuedev/continue #12670,
 /// 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A bad key is told with 400
 /// (continuedev/continue #11412, 2026-03-14).
-fn xai(seen: &Seen<'_>) -> Option<Meaning> {
+fn xai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = seen.error;
-    if matches!(seen.status, 400 | 401 | 403) && error.begins("Incorrect API key provided") {
-        return Some(Meaning::Refused);
+    if matches!(seen.status, 400 | 401 | 403)
+        && error.message_starts_with("Incorrect API key provided")
+    {
+        return Some(ErrorMeaning::Refused);
     }
-    let is_spent = error.begins("Your team ")
+    let is_spent = error.message_starts_with("Your team ")
         && error.message.contains(
             " has either used all available credits or reached its monthly spending limit",
         );
-    let is_new = error.begins("Your newly created team doesn't have any credits")
-        || error.begins("You have run out of credits");
+    let is_new = error.message_starts_with("Your newly created team doesn't have any credits")
+        || error.message_starts_with("You have run out of credits");
     (matches!(seen.status, 402 | 403 | 429) && (is_spent || is_new))
-        .then_some(Meaning::Out(RestReason::CreditUsedUp, None))
+        .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
 /// Groq answers both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
-fn groq(seen: &Seen<'_>) -> Option<Meaning> {
+fn groq(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] = [
         "model_permission_blocked_org",
         "model_permission_blocked_project",
         "model_decommissioned",
     ];
     let error = seen.error;
-    if error.is_any(&["organization_restricted"]) {
-        return Some(Meaning::Out(RestReason::OrganizationDisabled, None));
+    if error.has_name_in(&["organization_restricted"]) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
     }
-    if error.is_any(&["blocked_api_access"]) {
-        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    if error.has_name_in(&["blocked_api_access"]) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    error.is_any(&MODEL).then_some(Meaning::Unavailable)
+    error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
 }
 
 /// Alibaba Cloud Model Studio, "Error codes", 2026-11: overdue payment with 400.
-fn alibaba(seen: &Seen<'_>) -> Option<Meaning> {
-    let is_overdue = seen.error.is_any(&["Arrearage"]);
-    is_overdue.then_some(Meaning::Out(RestReason::CreditUsedUp, None))
+fn alibaba(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let is_overdue = seen.error.has_name_in(&["Arrearage"]);
+    is_overdue.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
 /// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner is
 /// the account's; that of an end user or a tag is the request's, which names it.
-fn litellm(seen: &Seen<'_>) -> Option<Meaning> {
+fn litellm(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] =
         ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
     const BUDGETS: [&str; 3] = [
@@ -288,19 +300,19 @@ fn litellm(seen: &Seen<'_>) -> Option<Meaning> {
         "ExceededBudget: User=",
     ];
     let error = seen.error;
-    let is_budget = error.is_any(&["budget_exceeded"]);
-    if is_budget && BUDGETS.iter().any(|words| error.begins(words)) {
-        return Some(Meaning::Out(RestReason::SpendCapReached, None));
+    let is_budget = error.has_name_in(&["budget_exceeded"]);
+    if is_budget && BUDGETS.iter().any(|words| error.message_starts_with(words)) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    if error.is_any(&["expired_key", "token_not_found_in_db"]) {
-        return Some(Meaning::Refused);
+    if error.has_name_in(&["expired_key", "token_not_found_in_db"]) {
+        return Some(ErrorMeaning::Refused);
     }
-    error.is_any(&MODEL).then_some(Meaning::Unavailable)
+    error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
 }
 
 /// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions were put in Anthropic's words
 /// before; a model that a region has not got is told with a `ValidationException`.
-fn bedrock(seen: &Seen<'_>) -> Option<Meaning> {
+fn bedrock(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 5] = [
         "UnrecognizedClientException",
         "ExpiredTokenException",
@@ -310,14 +322,15 @@ fn bedrock(seen: &Seen<'_>) -> Option<Meaning> {
     ];
     let error = seen.error;
     // An API key of Bedrock has no exception of its own (anomalyco/opencode #47073, 2026-09-03).
-    let is_key = seen.status == 403 && error.begins("Authentication failed: Please make sure your");
-    if is_key || error.is_any(&REFUSED) {
-        return Some(Meaning::Refused);
+    let is_key = seen.status == 403
+        && error.message_starts_with("Authentication failed: Please make sure your");
+    if is_key || error.has_name_in(&REFUSED) {
+        return Some(ErrorMeaning::Refused);
     }
     let is_unknown = seen.status == 400
-        && (error.begins("The provided model identifier is invalid")
-            || (error.begins("Invocation of model ID ")
+        && (error.message_starts_with("The provided model identifier is invalid")
+            || (error.message_starts_with("Invocation of model ID ")
                 && error.message.contains("with on-demand throughput isn")));
     // `ResourceNotFoundException` is about the model: the path names nothing else.
-    (is_unknown || seen.status == 404).then_some(Meaning::Unavailable)
+    (is_unknown || seen.status == 404).then_some(ErrorMeaning::Unavailable)
 }

@@ -5,7 +5,7 @@
 
 /// A beta that there is something to say of. One that is not listed is not known to Bedrock and
 /// has no field of its own.
-struct Beta {
+struct BetaMapping {
     /// As `anthropic-beta` names it.
     name: &'static str,
     /// As Bedrock names it, if it knows it.
@@ -14,48 +14,48 @@ struct Beta {
     fields: &'static [&'static str],
 }
 
-const fn known(name: &'static str) -> Beta {
-    Beta { name, there: Some(name), fields: &[] }
+const fn supported_beta(name: &'static str) -> BetaMapping {
+    BetaMapping { name, there: Some(name), fields: &[] }
 }
 
-const fn unknown(name: &'static str, fields: &'static [&'static str]) -> Beta {
-    Beta { name, there: None, fields }
+const fn unsupported_beta(name: &'static str, fields: &'static [&'static str]) -> BetaMapping {
+    BetaMapping { name, there: None, fields }
 }
 
 /// From Bedrock's user guide ("`anthropic_beta`"), the reports of refused flags at the clients'
 /// trackers, and what Claude Code 2.1.330 itself sends to Bedrock; 2026-11-23.
-const BETAS: [Beta; 26] = [
-    known("compact-2026-01-12"),
-    known("computer-use-2024-10-22"),
-    known("computer-use-2025-01-24"),
-    known("computer-use-2025-11-24"),
-    known("context-1m-2025-08-07"),
-    known("context-management-2025-06-27"),
-    known("dangerous-tool-use-2026-09-03"),
-    known("dev-full-thinking-2025-05-14"),
-    known("effort-2025-11-24"),
-    known("fine-grained-tool-streaming-2025-05-14"),
-    known("interleaved-thinking-2025-05-14"),
-    known("mid-conversation-output-config-2026-07-01"),
-    known("mid-conversation-tool-changes-2026-07-01"),
-    known("output-128k-2025-02-19"),
-    known("thinking-binding-controls-2026-08-01"),
-    known("thinking-display-updates-2026-08-18"),
-    known("token-efficient-tools-2025-02-19"),
-    known("tool-examples-2025-10-29"),
-    known("tool-search-tool-2025-10-19"),
+const BETAS: [BetaMapping; 26] = [
+    supported_beta("compact-2026-01-12"),
+    supported_beta("computer-use-2024-10-22"),
+    supported_beta("computer-use-2025-01-24"),
+    supported_beta("computer-use-2025-11-24"),
+    supported_beta("context-1m-2025-08-07"),
+    supported_beta("context-management-2025-06-27"),
+    supported_beta("dangerous-tool-use-2026-09-03"),
+    supported_beta("dev-full-thinking-2025-05-14"),
+    supported_beta("effort-2025-11-24"),
+    supported_beta("fine-grained-tool-streaming-2025-05-14"),
+    supported_beta("interleaved-thinking-2025-05-14"),
+    supported_beta("mid-conversation-output-config-2026-07-01"),
+    supported_beta("mid-conversation-tool-changes-2026-07-01"),
+    supported_beta("output-128k-2025-02-19"),
+    supported_beta("thinking-binding-controls-2026-08-01"),
+    supported_beta("thinking-display-updates-2026-08-18"),
+    supported_beta("token-efficient-tools-2025-02-19"),
+    supported_beta("tool-examples-2025-10-29"),
+    supported_beta("tool-search-tool-2025-10-19"),
     // The same under its older name.
-    Beta {
+    BetaMapping {
         name: "advanced-tool-use-2025-11-20",
         there: Some("tool-search-tool-2025-10-19"),
         fields: &[],
     },
-    unknown("code-execution-2025-08-25", &["container"]),
-    unknown("fast-mode-2026-02-01", &["speed"]),
-    unknown("mcp-client-2025-04-04", &["mcp_servers"]),
-    unknown("mcp-client-2025-11-20", &["mcp_servers"]),
-    unknown("skills-2025-10-02", &["container"]),
-    unknown("structured-outputs-2025-11-13", &["output_format"]),
+    unsupported_beta("code-execution-2025-08-25", &["container"]),
+    unsupported_beta("fast-mode-2026-02-01", &["speed"]),
+    unsupported_beta("mcp-client-2025-04-04", &["mcp_servers"]),
+    unsupported_beta("mcp-client-2025-11-20", &["mcp_servers"]),
+    unsupported_beta("skills-2025-10-02", &["container"]),
+    unsupported_beta("structured-outputs-2025-11-13", &["output_format"]),
 ];
 
 /// A hint of the Messages API that needs no beta and that Bedrock refuses: its own is a header.
@@ -63,7 +63,7 @@ const REFUSED: [&str; 1] = ["service_tier"];
 
 /// What becomes of a request's betas.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Sorted {
+pub(super) struct SupportedBetas {
     /// What Bedrock is told, each once, in the order asked.
     pub(super) kept: Vec<String>,
     /// The body's fields that go with what was dropped.
@@ -71,8 +71,8 @@ pub(super) struct Sorted {
 }
 
 /// Sorts betas as they were asked for.
-pub(super) fn sorted<'a>(asked: impl Iterator<Item = &'a str>) -> Sorted {
-    let mut sorted = Sorted { kept: Vec::new(), fields: REFUSED.to_vec() };
+pub(super) fn sort_betas<'a>(asked: impl Iterator<Item = &'a str>) -> SupportedBetas {
+    let mut sorted = SupportedBetas { kept: Vec::new(), fields: REFUSED.to_vec() };
     for name in asked.map(str::trim) {
         let Some(beta) = BETAS.iter().find(|beta| beta.name == name) else { continue };
         match beta.there {
@@ -91,9 +91,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_claude_code_sends() {
+    fn betas_of_claude_code_are_sorted() {
         let asked = "claude-code-20250219, interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,tool-search-tool-2025-10-19,fast-mode-2026-02-01,oauth-2025-04-20,made-up-2027-01-01";
-        let sorted = sorted(asked.split(','));
+        let sorted = sort_betas(asked.split(','));
         assert_eq!(sorted.kept, ["interleaved-thinking-2025-05-14", "tool-search-tool-2025-10-19"]);
         assert_eq!(sorted.fields, ["service_tier", "speed"]);
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 /// An error as the Messages API tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct MessagesError {
     /// The HTTP status.
     pub status: u16,
     /// `error.type`
@@ -19,11 +19,11 @@ pub struct Told {
     pub message: String,
 }
 
-type Row = (&'static str, u16, &'static str);
+type ExceptionMapping = (&'static str, u16, &'static str);
 
 /// Amazon tells a credential that it does not take with 403; it is told apart from a model that the
 /// account may not use.
-const EXCEPTIONS: [Row; 15] = [
+const EXCEPTIONS: [ExceptionMapping; 15] = [
     ("ValidationException", 400, "invalid_request_error"),
     ("ServiceQuotaExceededException", 429, "rate_limit_error"),
     ("ThrottlingException", 429, "rate_limit_error"),
@@ -42,7 +42,7 @@ const EXCEPTIONS: [Row; 15] = [
 ];
 
 /// The model's own status, inside a `Model…ErrorException` or where no exception is named.
-fn of_status(status: u16) -> (u16, &'static str) {
+fn map_model_status(status: u16) -> (u16, &'static str) {
     match status {
         400 | 422 => (400, "invalid_request_error"),
         401 => (401, "authentication_error"),
@@ -58,7 +58,7 @@ fn of_status(status: u16) -> (u16, &'static str) {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Body {
+struct ExceptionBody {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(alias = "Message")]
@@ -72,8 +72,12 @@ struct Body {
 /// What an error means: an answer's `status`, its exception (`x-amzn-errortype`, or a frame's
 /// `:exception-type`) and body. `None` if the body says it in the Messages API's words already,
 /// as newer models' do.
-pub fn told(status: u16, exception: Option<&str>, body: &[u8]) -> Option<Told> {
-    let read: Body = serde_json::from_slice(body).unwrap_or_default();
+pub fn to_messages_error(
+    status: u16,
+    exception: Option<&str>,
+    body: &[u8],
+) -> Option<MessagesError> {
+    let read: ExceptionBody = serde_json::from_slice(body).unwrap_or_default();
     if read.kind.as_deref() == Some("error") {
         return None;
     }
@@ -81,16 +85,16 @@ pub fn told(status: u16, exception: Option<&str>, body: &[u8]) -> Option<Told> {
     let row = EXCEPTIONS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
     let (status, kind) = match row {
         Some((_, status, kind)) => (*status, *kind),
-        None => of_status(read.original_status.unwrap_or(status)),
+        None => map_model_status(read.original_status.unwrap_or(status)),
     };
     let text = || String::from_utf8_lossy(body).trim().chars().take(500).collect::<String>();
     let message = read.original_message.or(read.message).unwrap_or_else(text);
-    Some(Told { status, kind, message: worded(&message) })
+    Some(MessagesError { status, kind, message: normalize_message(&message) })
 }
 
 /// Without Bedrock's preamble. A prompt that is too long is told in the words on which clients
 /// shorten the conversation (facts: clients).
-fn worded(message: &str) -> String {
+fn normalize_message(message: &str) -> String {
     let bare = message.strip_prefix("The model returned the following errors:");
     let bare = bare.unwrap_or(message).trim();
     let begins =
@@ -102,9 +106,9 @@ fn worded(message: &str) -> String {
     }
 }
 
-impl Told {
+impl MessagesError {
     /// As an answer's body.
-    pub fn body(&self) -> Bytes {
+    pub fn to_body(&self) -> Bytes {
         let error = json!({"type": self.kind, "message": self.message});
         json!({"type": "error", "error": error}).to_string().into()
     }
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
 
     fn check(status: u16, exception: Option<&str>, body: &str, expect: (u16, &str, &str)) {
-        let told = told(status, exception, body.as_bytes()).unwrap();
+        let told = to_messages_error(status, exception, body.as_bytes()).unwrap();
         assert_eq!((told.status, told.kind, told.message.as_str()), expect, "{body}");
     }
 
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_models_own_error_is_told_as_its_own() {
+    fn error_of_the_model_keeps_its_status() {
         let name = Some("ModelStreamErrorException");
         check(424, name, r#"{"message":"m"}"#, (500, "api_error", "m"));
         let body = r#"{"message":"m","originalStatusCode":529,"originalMessage":"Overloaded"}"#;
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_that_clients_recover_on() {
+    fn too_long_prompt_gets_the_wording_that_clients_recognize() {
         let name = Some("ValidationException");
         let long = "prompt is too long: 1000034 tokens > 1000000 maximum";
         let body = json!({"message": format!("The model returned the following errors: {long}")});
@@ -155,6 +159,6 @@ mod tests {
         let words = "prompt is too long: Input is too long for requested model.";
         check(400, name, body, (400, "invalid_request_error", words));
         let already = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#;
-        assert_eq!(told(400, name, already.as_bytes()), None);
+        assert_eq!(to_messages_error(400, name, already.as_bytes()), None);
     }
 }

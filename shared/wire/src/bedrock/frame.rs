@@ -15,7 +15,7 @@ const FRAME_BYTES_MAX: usize = 24 << 20;
 /// The bytes are no event stream, or not the one that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream's event stream is broken")]
-pub struct BadFrame;
+pub struct FrameError;
 
 /// What a frame says.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Frame {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub(super) struct FrameDecoder {
     frames: MessageFrameDecoder,
     held: BytesMut,
     /// The largest that the buffer was since it was last given back.
@@ -38,14 +38,18 @@ pub(super) struct Decoder {
 }
 
 #[derive(Deserialize)]
-struct Part<'a> {
+struct PayloadPart<'a> {
     #[serde(borrow)]
     bytes: Cow<'a, str>,
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// Takes the next bytes and tells every frame that they complete.
-    pub(super) fn push(&mut self, chunk: &[u8], mut on: impl FnMut(Frame)) -> Result<(), BadFrame> {
+    pub(super) fn push(
+        &mut self,
+        chunk: &[u8],
+        mut on: impl FnMut(Frame),
+    ) -> Result<(), FrameError> {
         if chunk.is_empty() {
             return Ok(());
         }
@@ -54,9 +58,9 @@ impl Decoder {
         self.buffer_bytes = self.buffer_bytes.max(self.held.capacity());
         let mut has_frame = false;
         while let DecodedFrame::Complete(message) =
-            self.frames.decode_frame(&mut self.held).map_err(|_| BadFrame)?
+            self.frames.decode_frame(&mut self.held).map_err(|_| FrameError)?
         {
-            on(Frame::of(&message)?);
+            on(Frame::from_message(&message)?);
             self.is_mid = !self.held.is_empty();
             has_frame = true;
         }
@@ -64,7 +68,7 @@ impl Decoder {
             self.held = BytesMut::from(&self.held[..]);
             self.buffer_bytes = self.held.capacity();
         }
-        if self.held.len() > FRAME_BYTES_MAX { Err(BadFrame) } else { Ok(()) }
+        if self.held.len() > FRAME_BYTES_MAX { Err(FrameError) } else { Ok(()) }
     }
 
     /// How much memory the unfinished frame takes.
@@ -79,17 +83,17 @@ impl Decoder {
 }
 
 impl Frame {
-    fn of(message: &Message) -> Result<Self, BadFrame> {
+    fn from_message(message: &Message) -> Result<Self, FrameError> {
         let header = |name: &str| {
             let header = message.headers().iter().find(|one| one.name().as_str() == name)?;
             header.value().as_string().ok().map(|text| text.as_str().to_owned())
         };
-        let kind = header(":message-type").ok_or(BadFrame)?;
+        let kind = header(":message-type").ok_or(FrameError)?;
         match kind.as_str() {
             "event" if header(":event-type").as_deref() == Some("chunk") => {
-                let Part { bytes } =
-                    serde_json::from_slice(message.payload()).map_err(|_| BadFrame)?;
-                BASE64_STANDARD.decode(bytes.as_bytes()).map(Self::Event).map_err(|_| BadFrame)
+                let PayloadPart { bytes } =
+                    serde_json::from_slice(message.payload()).map_err(|_| FrameError)?;
+                BASE64_STANDARD.decode(bytes.as_bytes()).map(Self::Event).map_err(|_| FrameError)
             }
             "event" => Ok(Self::Other),
             "exception" => {
@@ -107,7 +111,7 @@ impl Frame {
 }
 
 /// The frame of an event.
-pub(super) fn event(json: &[u8]) -> Vec<u8> {
+pub(super) fn encode_event_frame(json: &[u8]) -> Vec<u8> {
     let payload = serde_json::json!({"bytes": BASE64_STANDARD.encode(json)}).to_string();
     let header = |name: &'static str, value: &'static str| {
         Header::new(name, HeaderValue::String(value.into()))
@@ -127,8 +131,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(bytes: &[u8], size: usize) -> Result<(Vec<Frame>, bool), BadFrame> {
-        let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
+    fn read(bytes: &[u8], size: usize) -> Result<(Vec<Frame>, bool), FrameError> {
+        let (mut decoder, mut frames) = (FrameDecoder::default(), Vec::new());
         for chunk in bytes.chunks(size) {
             decoder.push(chunk, |frame| frames.push(frame))?;
         }
@@ -137,8 +141,8 @@ mod tests {
 
     #[test]
     fn memory_of_a_long_frame_is_given_back() {
-        let long = event(&vec![b'x'; 200_000]);
-        let mut decoder = Decoder::default();
+        let long = encode_event_frame(&vec![b'x'; 200_000]);
+        let mut decoder = FrameDecoder::default();
         for _ in 0..3 {
             let (left, right) = long.split_at(150_000);
             decoder.push(left, |_| panic!("it is not over")).unwrap();
@@ -150,12 +154,12 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_is_noticed() {
-        let good = event(br#"{"type":"ping"}"#);
+        let good = encode_event_frame(br#"{"type":"ping"}"#);
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
             match read(&bad, bad.len()) {
-                Err(BadFrame) => {}
+                Err(FrameError) => {}
                 // A longer frame is announced; the sum over the announcement is told before.
                 Ok((frames, is_mid)) => assert!(frames.is_empty() && is_mid && at < 12, "{at}"),
             }
@@ -164,8 +168,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_is_the_same(events in prop::collection::vec("\\PC{0,40}", 0..6), size in 1usize..200) {
-            let bytes: Vec<u8> = events.iter().flat_map(|text| event(text.as_bytes())).collect();
+        fn frames_decode_the_same_for_any_split(events in prop::collection::vec("\\PC{0,40}", 0..6), size in 1usize..200) {
+            let bytes: Vec<u8> = events.iter().flat_map(|text| encode_event_frame(text.as_bytes())).collect();
             let expect: Vec<_> =
                 events.iter().map(|text| Frame::Event(text.as_bytes().to_vec())).collect();
             prop_assert_eq!(read(&bytes, size), Ok((expect, false)));

@@ -2,7 +2,7 @@
 //! price (API reference, `InvokeModel` and `InvokeModelWithResponseStream`; user guide, "Service
 //! tiers" and "Latency-optimized inference"; 2026-11).
 
-use baton_domain::demand::Unbounded;
+use baton_domain::cost_factors::UnboundedField;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
@@ -24,7 +24,7 @@ pub fn add_request_headers(headers: &mut HeaderMap, clients: &HeaderMap) {
 }
 
 /// The first header of a Bedrock client that makes a call dearer than its list price.
-pub fn unpriced_header(clients: &HeaderMap) -> Option<Unbounded> {
+pub fn unpriced_header(clients: &HeaderMap) -> Option<UnboundedField> {
     let is_priced = |value: &HeaderValue, known: &[&[u8]]| known.contains(&value.as_bytes());
     let lacks = |name: &HeaderName, known: &[&[u8]]| {
         clients.get_all(name).iter().any(|value| !is_priced(value, known))
@@ -33,7 +33,7 @@ pub fn unpriced_header(clients: &HeaderMap) -> Option<Unbounded> {
     let dearer = dearer.into_iter().find(|(name, known)| lacks(name, known));
     let name = dearer.map(|(name, _)| name).or_else(|| guardrail(clients))?;
     let advice = "Baton knows no price for it: leave it out";
-    Some(Unbounded { field: name.as_str().to_owned(), advice })
+    Some(UnboundedField { field: name.as_str().to_owned(), advice })
 }
 
 /// The header by which a Bedrock client has its call watched by a guardrail, if it has one. No other

@@ -4,28 +4,33 @@
 //! Shapes from the Bedrock API reference and the Claude-on-Bedrock page, 2026-11. Signing is
 //! `cloud`'s business; which of two forms a client and an account speak is the relay's.
 
-use crate::model_path::{BadId, bedrock_segment, check_id};
+use crate::model_path::{ModelIdError, check_id, encode_bedrock_segment};
 
 mod betas;
 mod error;
 mod frame;
 mod headers;
-mod object;
+mod raw_object;
 mod request;
 mod stream;
 
-pub use error::{Told, told};
-pub use frame::BadFrame;
+pub use error::{MessagesError, to_messages_error};
+pub use frame::FrameError;
 pub use headers::{add_request_headers, guardrail, unpriced_header};
-pub use request::{BadBody, Message, to_count, to_count_messages, to_invoke, to_messages};
-pub use stream::{FromSse, PING, ToSse, counted, counted_there};
+pub use request::{
+    BedrockBodyError, MessagesRequest, count_tokens_from_bedrock, count_tokens_to_bedrock,
+    invoke_model_to_messages, messages_to_invoke_model,
+};
+pub use stream::{
+    FramesToSse, PING, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
+};
 
 /// The type of a framed answer.
 pub const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum BedrockAction {
     /// `InvokeModel`: an answer in one piece.
     Invoke,
     /// `InvokeModelWithResponseStream`
@@ -34,7 +39,7 @@ pub enum Action {
     CountTokens,
 }
 
-impl Action {
+impl BedrockAction {
     const ALL: [(Self, &str); 3] = [
         (Self::Invoke, "/invoke"),
         (Self::Stream, "/invoke-with-response-stream"),
@@ -42,7 +47,7 @@ impl Action {
     ];
 
     /// The model, still percent-encoded, and the action of a path under `/model/`.
-    pub(crate) fn of_path(path: &str) -> Option<(&str, Self)> {
+    pub(crate) fn parse_path(path: &str) -> Option<(&str, Self)> {
         let rest = path.strip_prefix("/model/")?;
         let found = |(action, end): (Self, &'static str)| {
             rest.strip_suffix(end).map(|model| (model, action))
@@ -55,10 +60,10 @@ impl Action {
 ///
 /// # Errors
 /// The id is none that a path may hold: it may be a client's, or what an account maps to.
-pub fn path(model: &str, action: Action) -> Result<String, BadId> {
+pub fn build_path(model: &str, action: BedrockAction) -> Result<String, ModelIdError> {
     check_id(model)?;
-    let end = Action::ALL.into_iter().find(|(one, _)| *one == action).map(|(_, end)| end);
-    Ok(format!("/model/{}{}", bedrock_segment(model), end.unwrap_or_default()))
+    let end = BedrockAction::ALL.into_iter().find(|(one, _)| *one == action).map(|(_, end)| end);
+    Ok(format!("/model/{}{}", encode_bedrock_segment(model), end.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -68,26 +73,26 @@ mod tests {
     #[test]
     fn paths() {
         let check = |model, action, expect: &str| {
-            assert_eq!(path(model, action).as_deref(), Ok(expect));
-            let (_, read) = Action::of_path(expect).unwrap();
+            assert_eq!(build_path(model, action).as_deref(), Ok(expect));
+            let (_, read) = BedrockAction::parse_path(expect).unwrap();
             assert_eq!(read, action);
         };
         check(
             "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-            Action::Stream,
+            BedrockAction::Stream,
             "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke-with-response-stream",
         );
         check(
             "arn:aws:bedrock:us-east-1:1:application-inference-profile/x",
-            Action::Invoke,
+            BedrockAction::Invoke,
             "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Aapplication-inference-profile%2Fx/invoke",
         );
-        check("é", Action::CountTokens, "/model/%C3%A9/count-tokens");
+        check("é", BedrockAction::CountTokens, "/model/%C3%A9/count-tokens");
         for bad in ["", "..", "a/../b", "a?b", "a%2Fb", "a\\b", "a\n"] {
-            assert!(path(bad, Action::Invoke).is_err(), "{bad}");
+            assert!(build_path(bad, BedrockAction::Invoke).is_err(), "{bad}");
         }
         for none in ["/model//invoke", "/model/x", "/model/x/converse", "/models/x/invoke"] {
-            assert_eq!(Action::of_path(none), None, "{none}");
+            assert_eq!(BedrockAction::parse_path(none), None, "{none}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A Messages request as `InvokeModel` takes it, and the other way round. Fields that stay, stay
 //! byte for byte.
 
-use super::betas::sorted;
-use super::object::Object;
+use super::betas::sort_betas;
+use super::raw_object::RawObject;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
 /// The body is not what the route takes. The text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadBody {
+pub enum BedrockBodyError {
     /// Not JSON, or not an object.
     #[error("the request body must be a JSON object")]
     NotAnObject,
@@ -28,40 +28,50 @@ pub enum BadBody {
 /// headers; they go into the body, less what Bedrock does not know and what belongs to that.
 ///
 /// # Errors
-/// [`BadBody::NotAnObject`]
-pub fn to_invoke<'a>(body: &[u8], betas: impl Iterator<Item = &'a str>) -> Result<Bytes, BadBody> {
-    let object = object(body)?;
-    Ok(invoke(&object, betas, "").into())
+/// [`BedrockBodyError::NotAnObject`]
+pub fn messages_to_invoke_model<'a>(
+    body: &[u8],
+    betas: impl Iterator<Item = &'a str>,
+) -> Result<Bytes, BedrockBodyError> {
+    let object = parse_object(body)?;
+    Ok(build_invoke_body(&object, betas, "").into())
 }
 
 /// A `count_tokens` request's body for `CountTokens`.
 ///
 /// # Errors
-/// [`BadBody::NotAnObject`]
-pub fn to_count<'a>(body: &[u8], betas: impl Iterator<Item = &'a str>) -> Result<Bytes, BadBody> {
-    let object = object(body)?;
+/// [`BedrockBodyError::NotAnObject`]
+pub fn count_tokens_to_bedrock<'a>(
+    body: &[u8],
+    betas: impl Iterator<Item = &'a str>,
+) -> Result<Bytes, BedrockBodyError> {
+    let object = parse_object(body)?;
     // A whole request is counted, so it must be a valid one: with a bound on its answer, which is
     // more than its thinking's.
     let thinking = |raw| serde_json::from_slice::<Value>(raw).ok()?["budget_tokens"].as_u64();
     let bound = object.get("thinking").and_then(thinking).unwrap_or_default().saturating_add(1);
     let bound = format!(",\"max_tokens\":{bound}");
     let has_bound = object.get("max_tokens").is_some();
-    let inner = invoke(&object, betas, if has_bound { "" } else { &bound });
+    let inner = build_invoke_body(&object, betas, if has_bound { "" } else { &bound });
     let inner = BASE64_STANDARD.encode(inner);
     Ok(json!({"input": {"invokeModel": {"body": inner}}}).to_string().into())
 }
 
-fn invoke<'a>(object: &Object<'_>, betas: impl Iterator<Item = &'a str>, more: &str) -> Vec<u8> {
-    let own = listed(object.get("anthropic_beta"));
+fn build_invoke_body<'a>(
+    object: &RawObject<'_>,
+    betas: impl Iterator<Item = &'a str>,
+    more: &str,
+) -> Vec<u8> {
+    let own = parse_string_list(object.get("anthropic_beta"));
     let betas = betas.flat_map(|value| value.split(','));
-    let sorted = sorted(betas.chain(own.iter().map(AsRef::as_ref)));
+    let sorted = sort_betas(betas.chain(own.iter().map(AsRef::as_ref)));
     let mut before = VERSION.to_owned();
     if !sorted.kept.is_empty() {
         before.push_str(",\"anthropic_beta\":");
         before.push_str(&json!(sorted.kept).to_string());
     }
     before.push_str(more);
-    object.changed(&before, |name| {
+    object.rewrite_fields(&before, |name| {
         matches!(name, "model" | "stream" | "anthropic_version" | "anthropic_beta")
             || sorted.fields.contains(&name)
     })
@@ -69,7 +79,7 @@ fn invoke<'a>(object: &Object<'_>, betas: impl Iterator<Item = &'a str>, more: &
 
 /// A request of the Messages API.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct MessagesRequest {
     /// Its body.
     pub body: Bytes,
     /// The value of its `anthropic-beta` header.
@@ -80,54 +90,62 @@ pub struct Message {
 /// the betas become a header.
 ///
 /// # Errors
-/// [`BadBody::NotAnObject`]
-pub fn to_messages(body: &[u8], model: &str, stream: bool) -> Result<Message, BadBody> {
-    let object = object(body)?;
+/// [`BedrockBodyError::NotAnObject`]
+pub fn invoke_model_to_messages(
+    body: &[u8],
+    model: &str,
+    stream: bool,
+) -> Result<MessagesRequest, BedrockBodyError> {
+    let object = parse_object(body)?;
     let stream = if stream { ",\"stream\":true" } else { "" };
-    Ok(message(&object, &format!("\"model\":{}{stream}", json!(model)), &["model", "stream"]))
+    Ok(build_message(&object, &format!("\"model\":{}{stream}", json!(model)), &["model", "stream"]))
 }
 
 /// A `CountTokens` body for `count_tokens`, which takes no bound of the answer.
 ///
 /// # Errors
-/// [`BadBody`]
-pub fn to_count_messages(body: &[u8], model: &str) -> Result<Message, BadBody> {
+/// [`BedrockBodyError`]
+pub fn count_tokens_from_bedrock(
+    body: &[u8],
+    model: &str,
+) -> Result<MessagesRequest, BedrockBodyError> {
     #[derive(Deserialize)]
-    struct Count<'a> {
+    struct CountTokensBody<'a> {
         #[serde(borrow)]
-        input: Input<'a>,
+        input: CountTokensInput<'a>,
     }
     #[derive(Deserialize)]
-    struct Input<'a> {
+    struct CountTokensInput<'a> {
         #[serde(borrow, rename = "invokeModel")]
-        invoke_model: Inner<'a>,
+        invoke_model: InvokeModelInput<'a>,
     }
     #[derive(Deserialize)]
-    struct Inner<'a> {
+    struct InvokeModelInput<'a> {
         #[serde(borrow)]
         body: Cow<'a, str>,
     }
-    let count: Count<'_> = serde_json::from_slice(body).map_err(|_| BadBody::NothingToCount)?;
+    let count: CountTokensBody<'_> =
+        serde_json::from_slice(body).map_err(|_| BedrockBodyError::NothingToCount)?;
     let inner = BASE64_STANDARD.decode(count.input.invoke_model.body.as_bytes());
-    let inner = inner.map_err(|_| BadBody::NothingToCount)?;
-    let object = Object::read(&inner).map_err(|_| BadBody::NothingToCount)?;
+    let inner = inner.map_err(|_| BedrockBodyError::NothingToCount)?;
+    let object = RawObject::parse(&inner).map_err(|_| BedrockBodyError::NothingToCount)?;
     let drops = ["model", "stream", "max_tokens"];
-    Ok(message(&object, &format!("\"model\":{}", json!(model)), &drops))
+    Ok(build_message(&object, &format!("\"model\":{}", json!(model)), &drops))
 }
 
-fn message(object: &Object<'_>, before: &str, drops: &[&str]) -> Message {
-    let betas = listed(object.get("anthropic_beta"));
-    let body = object.changed(before, |name| {
+fn build_message(object: &RawObject<'_>, before: &str, drops: &[&str]) -> MessagesRequest {
+    let betas = parse_string_list(object.get("anthropic_beta"));
+    let body = object.rewrite_fields(before, |name| {
         matches!(name, "anthropic_version" | "anthropic_beta") || drops.contains(&name)
     });
-    Message { body: body.into(), betas: (!betas.is_empty()).then(|| betas.join(",")) }
+    MessagesRequest { body: body.into(), betas: (!betas.is_empty()).then(|| betas.join(",")) }
 }
 
-fn object(body: &[u8]) -> Result<Object<'_>, BadBody> {
-    Object::read(body).map_err(|_| BadBody::NotAnObject)
+fn parse_object(body: &[u8]) -> Result<RawObject<'_>, BedrockBodyError> {
+    RawObject::parse(body).map_err(|_| BedrockBodyError::NotAnObject)
 }
 
-fn listed(raw: Option<&[u8]>) -> Vec<String> {
+fn parse_string_list(raw: Option<&[u8]>) -> Vec<String> {
     raw.and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default()
 }
 
@@ -142,7 +160,7 @@ mod tests {
     #[test]
     fn out() {
         let check = |body: &str, betas: &[&str], expect: &str| {
-            let made = to_invoke(body.as_bytes(), betas.iter().copied()).unwrap();
+            let made = messages_to_invoke_model(body.as_bytes(), betas.iter().copied()).unwrap();
             assert_eq!(text(&made), expect);
         };
         check(
@@ -161,11 +179,14 @@ mod tests {
             &[],
             r#"{"anthropic_version":"bedrock-2023-05-31","speed":"fast"}"#,
         );
-        assert_eq!(to_invoke(b"[]", [].into_iter()), Err(BadBody::NotAnObject));
+        assert_eq!(
+            messages_to_invoke_model(b"[]", [].into_iter()),
+            Err(BedrockBodyError::NotAnObject)
+        );
     }
 
     #[test]
-    fn every_recorded_request_keeps_what_it_says() {
+    fn recorded_requests_keep_their_content() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/requests");
         let mut seen = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -177,7 +198,7 @@ mod tests {
             }
             seen += 1;
             let body = serde_json::to_vec_pretty(&expect).unwrap();
-            let made = to_invoke(&body, [].into_iter()).unwrap();
+            let made = messages_to_invoke_model(&body, [].into_iter()).unwrap();
             let fields = expect.as_object_mut().unwrap();
             fields.retain(|name, _| !["model", "stream", "service_tier"].contains(&name.as_str()));
             fields.insert("anthropic_version".into(), "bedrock-2023-05-31".into());
@@ -187,12 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn there_and_back() {
+    fn invoke_model_body_survives_a_round_trip() {
         let body = br#"{"anthropic_version":"x","anthropic_beta":["a","b"],"max_tokens":1}"#;
-        let made = to_messages(body, "m\"", true).unwrap();
+        let made = invoke_model_to_messages(body, "m\"", true).unwrap();
         assert_eq!(text(&made.body), r#"{"model":"m\"","stream":true,"max_tokens":1}"#);
         assert_eq!(made.betas.as_deref(), Some("a,b"));
-        let made = to_messages(br#"{"max_tokens":1}"#, "m", false).unwrap();
+        let made = invoke_model_to_messages(br#"{"max_tokens":1}"#, "m", false).unwrap();
         assert_eq!((text(&made.body), made.betas), (r#"{"model":"m","max_tokens":1}"#, None));
     }
 
@@ -203,17 +224,18 @@ mod tests {
             let body = made["input"]["invokeModel"]["body"].as_str().unwrap();
             String::from_utf8(BASE64_STANDARD.decode(body).unwrap()).unwrap()
         };
-        let made = to_count(br#"{"model":"m","messages":[]}"#, [].into_iter()).unwrap();
+        let made =
+            count_tokens_to_bedrock(br#"{"model":"m","messages":[]}"#, [].into_iter()).unwrap();
         let expect = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[]}"#;
         assert_eq!(inner(&made), expect);
-        let back = to_count_messages(&made, "c").unwrap();
+        let back = count_tokens_from_bedrock(&made, "c").unwrap();
         assert_eq!(text(&back.body), r#"{"model":"c","messages":[]}"#);
         let thinking = br#"{"thinking":{"type":"enabled","budget_tokens":2000}}"#;
-        let made = to_count(thinking, [].into_iter()).unwrap();
+        let made = count_tokens_to_bedrock(thinking, [].into_iter()).unwrap();
         assert!(inner(&made).contains("\"max_tokens\":2001"));
         for bad in ["{}", r#"{"input":{"invokeModel":{"body":"%"}}}"#, "x"] {
-            let made = to_count_messages(bad.as_bytes(), "c");
-            assert_eq!(made, Err(BadBody::NothingToCount), "{bad}");
+            let made = count_tokens_from_bedrock(bad.as_bytes(), "c");
+            assert_eq!(made, Err(BedrockBodyError::NothingToCount), "{bad}");
         }
     }
 }

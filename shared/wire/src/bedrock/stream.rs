@@ -1,8 +1,8 @@
 //! Answers on their way: frames into the Messages API's event stream, and back.
 
-use super::error::told;
-use super::frame::{self, BadFrame, Frame};
-use super::object::Object;
+use super::error::to_messages_error;
+use super::frame::{self, Frame, FrameError};
+use super::raw_object::RawObject;
 use crate::json::is_json;
 use crate::sse;
 use bytes::Bytes;
@@ -18,19 +18,19 @@ pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 /// Turns frames into events, whole ones only.
 #[derive(Debug, Default)]
-pub struct ToSse(frame::Decoder);
+pub struct FramesToSse(frame::FrameDecoder);
 
-impl ToSse {
+impl FramesToSse {
     /// Takes the next bytes; what they complete, as events.
     ///
     /// # Errors
-    /// [`BadFrame`]; nothing that follows can be read.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, BadFrame> {
+    /// [`FrameError`]; nothing that follows can be read.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, FrameError> {
         let mut events = Vec::with_capacity(chunk.len());
         self.0.push(chunk, |frame| match frame {
             Frame::Event(json) => write_event(&json, &mut events),
-            Frame::Exception(name, said) => match told(0, Some(&name), &said) {
-                Some(told) => write_event(&told.body(), &mut events),
+            Frame::Exception(name, said) => match to_messages_error(0, Some(&name), &said) {
+                Some(told) => write_event(&told.to_body(), &mut events),
                 None => write_event(&said, &mut events),
             },
             Frame::Other => {}
@@ -51,20 +51,20 @@ impl ToSse {
 
 fn write_event(json: &[u8], events: &mut Vec<u8>) {
     #[derive(Deserialize)]
-    struct Typed<'a> {
+    struct TypedEvent<'a> {
         #[serde(borrow, rename = "type")]
         kind: Cow<'a, str>,
     }
-    let kind = serde_json::from_slice::<Typed<'_>>(json).map(|typed| typed.kind);
+    let kind = serde_json::from_slice::<TypedEvent<'_>>(json).map(|typed| typed.kind);
     if let Ok(kind) = &kind {
         events.extend_from_slice(b"event: ");
         events.extend_from_slice(kind.as_bytes());
         events.push(b'\n');
     }
     let without_metrics = (kind.as_deref().ok() == Some("message_stop"))
-        .then(|| Object::read(json).ok())
+        .then(|| RawObject::parse(json).ok())
         .flatten()
-        .map(|object| object.changed("", |name| name == METRICS));
+        .map(|object| object.rewrite_fields("", |name| name == METRICS));
     let json = without_metrics.as_deref().unwrap_or(json);
     events.extend_from_slice(b"data: ");
     // JSON has line ends between its tokens only, where a space says the same.
@@ -75,15 +75,15 @@ fn write_event(json: &[u8], events: &mut Vec<u8>) {
 /// Turns events into frames. An error, too, goes into a frame of an event: Anthropic's SDKs read
 /// its type and message there, and of an exception only the name.
 #[derive(Debug, Default)]
-pub struct FromSse(sse::Decoder);
+pub struct SseToFrames(sse::SseDecoder);
 
-impl FromSse {
+impl SseToFrames {
     /// Takes the next bytes; what they complete, as frames.
     pub fn push(&mut self, chunk: &[u8]) -> Bytes {
         let mut frames = Vec::new();
         self.0.push(chunk, |event| {
             if !event.data.is_empty() {
-                frames.extend(frame::event(event.data));
+                frames.extend(frame::encode_event_frame(event.data));
             }
         });
         frames.into()
@@ -95,11 +95,11 @@ impl FromSse {
     }
 
     /// Ends the stream: the frame of a last event whose blank line is missing, if it is whole.
-    pub fn end(&mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         let mut frames = Vec::new();
         std::mem::take(&mut self.0).finish(|event| {
             if is_json(event.data) {
-                frames.extend(frame::event(event.data));
+                frames.extend(frame::encode_event_frame(event.data));
             }
         });
         frames.into()
@@ -107,16 +107,16 @@ impl FromSse {
 }
 
 /// The answer of `CountTokens` as that of `count_tokens`.
-pub fn counted(body: &[u8]) -> Option<Bytes> {
-    recounted(body, "inputTokens", "input_tokens")
+pub fn count_result_from_bedrock(body: &[u8]) -> Option<Bytes> {
+    rename_count_field(body, "inputTokens", "input_tokens")
 }
 
 /// The answer of `count_tokens` as that of `CountTokens`.
-pub fn counted_there(body: &[u8]) -> Option<Bytes> {
-    recounted(body, "input_tokens", "inputTokens")
+pub fn count_result_to_bedrock(body: &[u8]) -> Option<Bytes> {
+    rename_count_field(body, "input_tokens", "inputTokens")
 }
 
-fn recounted(body: &[u8], from: &str, to: &str) -> Option<Bytes> {
+fn rename_count_field(body: &[u8], from: &str, to: &str) -> Option<Bytes> {
     let tokens = serde_json::from_slice::<Value>(body).ok()?[from].as_u64()?;
     Some(json!({ to: tokens }).to_string().into())
 }
@@ -129,12 +129,13 @@ mod tests {
         r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":1}}"#;
 
     #[test]
-    fn events_come_out_as_they_went_in() {
+    fn events_survive_framing_and_unframing() {
         let events = "event: message_start\ndata: {\"type\":\"message_start\",\"x\":\"é\"}\n\n\
                       event: ping\ndata: {\"type\": \"ping\"}\n\n\
                       event: error\ndata: {\"type\":\"error\",\"error\":{}}\n\n";
         for size in [1, 3, 50, 1000] {
-            let (mut out, mut back, mut again) = (FromSse::default(), ToSse::default(), Vec::new());
+            let (mut out, mut back, mut again) =
+                (SseToFrames::default(), FramesToSse::default(), Vec::new());
             for chunk in events.as_bytes().chunks(size) {
                 let frames = out.push(chunk);
                 for piece in frames.chunks(size) {
@@ -147,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn a_last_event_without_its_blank_line_is_told_if_it_is_whole() {
+    fn last_event_without_blank_line_is_kept_if_complete() {
         let told = |text: &str| {
-            let mut out = FromSse::default();
+            let mut out = SseToFrames::default();
             assert!(out.push(text.as_bytes()).is_empty());
-            ToSse::default().push(&out.end()).unwrap()
+            FramesToSse::default().push(&out.finish()).unwrap()
         };
         assert_eq!(
             told("event: x\ndata: {\"type\":\"x\"}"),
@@ -162,9 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn what_only_bedrock_says() {
+    fn bedrock_specific_parts_are_converted() {
         let said = |json: &str| {
-            let events = ToSse::default().push(&frame::event(json.as_bytes())).unwrap();
+            let events =
+                FramesToSse::default().push(&frame::encode_event_frame(json.as_bytes())).unwrap();
             String::from_utf8(events.to_vec()).unwrap()
         };
         assert_eq!(said(STOP), "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
@@ -174,8 +176,14 @@ mod tests {
 
     #[test]
     fn counts() {
-        assert_eq!(counted(br#"{"inputTokens":7}"#).unwrap(), r#"{"input_tokens":7}"#);
-        assert_eq!(counted_there(br#"{"input_tokens":7}"#).unwrap(), r#"{"inputTokens":7}"#);
-        assert_eq!(counted(b"{}"), None);
+        assert_eq!(
+            count_result_from_bedrock(br#"{"inputTokens":7}"#).unwrap(),
+            r#"{"input_tokens":7}"#
+        );
+        assert_eq!(
+            count_result_to_bedrock(br#"{"input_tokens":7}"#).unwrap(),
+            r#"{"inputTokens":7}"#
+        );
+        assert_eq!(count_result_from_bedrock(b"{}"), None);
     }
 }

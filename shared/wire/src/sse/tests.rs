@@ -3,12 +3,12 @@
 use super::*;
 use proptest::prelude::*;
 
-type Told = Vec<(String, String)>;
+type DecodedEvents = Vec<(String, String)>;
 
-fn told(chunks: &[&[u8]]) -> (Told, Told) {
+fn told(chunks: &[&[u8]]) -> (DecodedEvents, DecodedEvents) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (mut events, mut last) = (Vec::new(), Vec::new());
-    let mut decoder = Decoder::new();
+    let mut decoder = SseDecoder::new();
     for chunk in chunks {
         decoder.push(chunk, |event| events.push((text(event.name), text(event.data))));
     }
@@ -17,7 +17,7 @@ fn told(chunks: &[&[u8]]) -> (Told, Told) {
 }
 
 fn check(stream: &str, expect: &[(&str, &str)], unfinished: &[(&str, &str)]) {
-    let owned = |events: &[(&str, &str)]| -> Told {
+    let owned = |events: &[(&str, &str)]| -> DecodedEvents {
         events.iter().map(|(name, data)| ((*name).into(), (*data).into())).collect()
     };
     let expect = (owned(expect), owned(unfinished));
@@ -74,35 +74,35 @@ fn the_end_of_the_stream() {
 #[test]
 fn kinds() {
     let check = |name: &str, data: &str, kind| {
-        let event = Event { name: name.as_bytes(), data: data.as_bytes(), dropped: 0 };
+        let event = SseEvent { name: name.as_bytes(), data: data.as_bytes(), dropped: 0 };
         assert_eq!(event.kind(), kind, "{name} {data}");
     };
-    check("message_start", "", Kind::MessageStart);
-    check("", r#"{"type":"message_start"}"#, Kind::MessageStart);
-    check("message", r#" { "type" : "error" "#, Kind::Error);
-    check("", "{\n\"type\":\"ping\"}", Kind::Ping);
-    check("", r#"{"id":1,"type":"ping"}"#, Kind::Unnamed);
-    check("", "[DONE]", Kind::Unnamed);
-    check("response.failed", "", Kind::ResponseEnd);
-    check("response.output_text.delta", "", Kind::ResponseDelta);
-    check("response.created", "", Kind::Other);
-    check("future_event", r#"{"type":"message_start"}"#, Kind::Other);
+    check("message_start", "", EventKind::MessageStart);
+    check("", r#"{"type":"message_start"}"#, EventKind::MessageStart);
+    check("message", r#" { "type" : "error" "#, EventKind::Error);
+    check("", "{\n\"type\":\"ping\"}", EventKind::Ping);
+    check("", r#"{"id":1,"type":"ping"}"#, EventKind::Unnamed);
+    check("", "[DONE]", EventKind::Unnamed);
+    check("response.failed", "", EventKind::ResponseEnd);
+    check("response.output_text.delta", "", EventKind::ResponseDelta);
+    check("response.created", "", EventKind::Other);
+    check("future_event", r#"{"type":"message_start"}"#, EventKind::Other);
 }
 
 #[test]
 fn an_event_in_one_chunk_is_not_copied() {
     let chunk = b"event: a\ndata: 1\n\ndata: 2\n\n".as_slice();
     let span = chunk.as_ptr_range();
-    Decoder::new().push(chunk, |event| assert!(span.contains(&event.data.as_ptr())));
+    SseDecoder::new().push(chunk, |event| assert!(span.contains(&event.data.as_ptr())));
 }
 
 #[test]
 fn too_long_an_event_is_dropped_but_told() {
     let piece = vec![b'x'; 1 << 20];
     for head in ["event: big\ndata: ", "event: big\n", ""] {
-        let mut decoder = Decoder::new();
+        let mut decoder = SseDecoder::new();
         let mut told = Vec::new();
-        let mut on = |event: Event<'_>| {
+        let mut on = |event: SseEvent<'_>| {
             told.push((event.name.to_vec(), event.data.len(), event.dropped));
         };
         decoder.push(head.as_bytes(), &mut on);
@@ -126,9 +126,9 @@ fn an_event_that_is_dropped_midway_hides_no_other() {
         let (whole, _) = told(&[stream.as_bytes()]);
         for at in 0..=stream.len() {
             let (left, right) = stream.as_bytes().split_at(at);
-            let mut decoder = Decoder::new();
+            let mut decoder = SseDecoder::new();
             let mut seen = Vec::new();
-            let mut on = |event: Event<'_>| seen.push((event.data.to_vec(), event.dropped > 0));
+            let mut on = |event: SseEvent<'_>| seen.push((event.data.to_vec(), event.dropped > 0));
             decoder.push(left, &mut on);
             let is_mid = decoder.is_mid_event();
             decoder.drop_event();
@@ -149,7 +149,7 @@ fn an_event_that_is_dropped_midway_hides_no_other() {
 #[test]
 fn memory_of_a_long_event_is_given_back() {
     let piece = vec![b'x'; 100_000];
-    let mut decoder = Decoder::new();
+    let mut decoder = SseDecoder::new();
     for _ in 0..3 {
         for line in [&b"data: "[..], &piece, b"\ndata: ", &piece] {
             decoder.push(line, |_| panic!("it is not over"));
@@ -169,7 +169,7 @@ fn memory_of_a_long_event_is_given_back() {
 
 #[test]
 fn one_too_long_chunk_ends_at_a_line() {
-    let mut decoder = Decoder::new();
+    let mut decoder = SseDecoder::new();
     let mut chunk = b"event: big\ndata: ".to_vec();
     chunk.resize(HELD_BYTES_MAX + 100, b'x');
     chunk.push(b'\n');
@@ -181,7 +181,7 @@ fn one_too_long_chunk_ends_at_a_line() {
 
 proptest! {
     #[test]
-    fn cuts_change_nothing(
+    fn events_are_the_same_for_any_cut(
         stream in "((event|data|id|x)?(: ?[a-c:é]{0,5})?[\r\n]{1,3}){0,12}",
         sizes in proptest::collection::vec(1_usize..9, 1..40),
     ) {

@@ -2,8 +2,8 @@
 //! `types/chat`, read 2026-11-23; `reasoning_content` is the word of `DeepSeek`,
 //! `reasoning` that of newer `vLLM` and `OpenRouter`), read and written.
 
-pub(super) mod answer_in;
-pub(super) mod answer_out;
-pub(super) mod ask_in;
-pub(super) mod ask_out;
-mod sequence;
+mod part_sequence;
+pub(super) mod read_request;
+pub(super) mod read_response;
+pub(super) mod write_request;
+pub(super) mod write_response;

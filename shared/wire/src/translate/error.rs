@@ -1,9 +1,9 @@
 //! An upstream's error, in the client's words: the text as it is, the type as the client knows it.
 
-use super::Client;
-use super::read::{Object, parse};
-use super::write::{event, object};
-use crate::meter::Failure;
+use super::ClientApi;
+use super::json_reader::{ObjectReader, parse_document};
+use super::json_writer::{write_event, write_object};
+use crate::meter::UpstreamFailure;
 
 /// What went wrong, in Anthropic's types (platform.claude.com, "Errors", 2026-11). The second
 /// word is the code that OpenAI sends for about the same, by which its clients decide whether to
@@ -39,40 +39,41 @@ const TOO_LONG: [&str; 4] =
 
 /// An error, in nobody's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct NeutralError {
     /// Of [`KINDS`].
     kind: &'static str,
     pub(super) message: String,
 }
 
-impl Fault {
+impl NeutralError {
     /// Reads an error body of any dialect, or the data of an event that tells one.
     ///
     /// The status says what kind it is. Where there is none (in a stream, or a 200), the body's
     /// type or code does.
-    pub(super) fn read(status: Option<u16>, body: &[u8]) -> Self {
+    pub(super) fn from_body(status: Option<u16>, body: &[u8]) -> Self {
         let mut words = Vec::new();
-        let document = parse(body).ok();
-        let object = document.as_ref().and_then(|document| Object::of(document.root()));
-        let message = object.and_then(|object| read_object(object, &mut words));
+        let document = parse_document(body).ok();
+        let object =
+            document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+        let message = object.and_then(|object| read_error_object(object, &mut words));
         let by_status = status.and_then(|status| {
             let known = KINDS.iter().find(|(_, _, statuses)| statuses.contains(&status));
             known.map(|(kind, ..)| *kind)
         });
-        let by_word = words.iter().find_map(|word| kind_of(word));
+        let by_word = words.iter().find_map(|word| known_kind(word));
         let kind = by_status.or(by_word).unwrap_or("api_error");
-        let message = message.unwrap_or_else(|| readable(body));
+        let message = message.unwrap_or_else(|| readable_text(body));
         Self { kind, message }
     }
 
     /// An error of our own.
-    pub(super) fn own(kind: &str, message: &str) -> Self {
-        let kind = kind_of(kind).unwrap_or("api_error");
+    pub(super) fn new(kind: &str, message: &str) -> Self {
+        let kind = known_kind(kind).unwrap_or("api_error");
         Self { kind, message: message.to_owned() }
     }
 
     /// OpenAI's code.
-    pub(super) fn code(&self) -> &'static str {
+    pub(super) fn openai_code(&self) -> &'static str {
         if self.kind == "invalid_request_error"
             && TOO_LONG.iter().any(|it| self.message.contains(it))
         {
@@ -83,22 +84,27 @@ impl Fault {
     }
 
     /// The error as a body for `client`.
-    pub(super) fn body(&self, client: Client, request_id: &str) -> Vec<u8> {
+    pub(super) fn to_body(&self, client: ClientApi, request_id: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        object(&mut out, |body| self.write(body, client, request_id));
+        write_object(&mut out, |body| self.write_fields(body, client, request_id));
         out
     }
 
     /// The error as an event; Responses clients get a failed response in its place.
-    pub(super) fn event(&self, client: Client, request_id: &str, out: &mut Vec<u8>) {
-        if client == Client::Messages {
+    pub(super) fn write_event(&self, client: ClientApi, request_id: &str, out: &mut Vec<u8>) {
+        if client == ClientApi::Messages {
             out.extend_from_slice(b"event: error\n");
         }
-        event(out, "", |body| self.write(body, client, request_id));
+        write_event(out, "", |body| self.write_fields(body, client, request_id));
     }
 
-    fn write(&self, body: &mut super::write::Fields<'_>, client: Client, request_id: &str) {
-        if client == Client::Messages {
+    fn write_fields(
+        &self,
+        body: &mut super::json_writer::ObjectWriter<'_>,
+        client: ClientApi,
+        request_id: &str,
+    ) {
+        if client == ClientApi::Messages {
             body.text("type", "error");
             body.object("error", |error| {
                 error.text("type", self.kind);
@@ -110,40 +116,41 @@ impl Fault {
                 error.text("message", &self.message);
                 error.text("type", self.kind);
                 error.null("param");
-                error.text("code", self.code());
+                error.text("code", self.openai_code());
             });
         }
     }
 }
 
 /// Whether a body is an error in the words of OpenAI's dialects.
-pub(super) fn is_openai(body: &[u8]) -> bool {
-    let Ok(document) = parse(body) else { return false };
-    Object::of(document.root()).is_some_and(|mut body| body.object("error").is_some())
+pub(super) fn is_openai_error(body: &[u8]) -> bool {
+    let Ok(document) = parse_document(body) else { return false };
+    ObjectReader::from_value(document.root())
+        .is_some_and(|mut body| body.take_object("error").is_some())
 }
 
 /// The message of an error object; what it is called goes to `words`, code first.
-fn read_object(mut object: Object<'_>, words: &mut Vec<String>) -> Option<String> {
-    let mut response = object.object("response").unwrap_or_default();
-    if let Some(plain) = object.text("error") {
+fn read_error_object(mut object: ObjectReader<'_>, words: &mut Vec<String>) -> Option<String> {
+    let mut response = object.take_object("response").unwrap_or_default();
+    if let Some(plain) = object.take_text("error") {
         return Some(plain);
     }
-    let inner = object.object("error").or_else(|| response.object("error"));
+    let inner = object.take_object("error").or_else(|| response.take_object("error"));
     // Without one the message may stand at the top (vLLM, FastAPI).
     let mut error = inner.unwrap_or(object);
-    words.extend(["code", "type"].iter().filter_map(|name| error.text(name)));
-    ["message", "detail", "Message"].iter().find_map(|name| error.words(name))
+    words.extend(["code", "type"].iter().filter_map(|name| error.take_text(name)));
+    ["message", "detail", "Message"].iter().find_map(|name| error.take_nonempty_text(name))
 }
 
-fn kind_of(word: &str) -> Option<&'static str> {
+fn known_kind(word: &str) -> Option<&'static str> {
     let known = KINDS.iter().find(|(kind, code, _)| [*kind, *code].contains(&word));
     let other = || OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, kind)| *kind);
     known.map(|(kind, ..)| *kind).or_else(other)
 }
 
 /// What a body that is no error object says, if a person could read it.
-fn readable(body: &[u8]) -> String {
-    let text = Failure::read(body).message;
+fn readable_text(body: &[u8]) -> String {
+    let text = UpstreamFailure::from_body(body).message;
     if text.is_empty() || text.starts_with(['<', '{', '[']) {
         "The upstream failed and said nothing that could be read.".to_owned()
     } else {

@@ -1,7 +1,7 @@
 //! OpenAI's Responses API for clients (openai-python 3.54.0, `types/responses`, read 2026-11-23;
 //! Codex 0.169 bodies in the fixtures): requests read, answers written.
 
-pub(super) mod answer_out;
-pub(super) mod ask_in;
-pub(super) mod events;
 mod item;
+pub(super) mod read_request;
+pub(super) mod write_events;
+pub(super) mod write_response;

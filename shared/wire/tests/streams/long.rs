@@ -1,9 +1,12 @@
 //! Long streams, as the relay takes them: one event a chunk, metered and said again in another
 //! dialect or form. What is measured of them is the business of whoever runs them.
 
-use baton_wire::bedrock::{FromSse, ToSse};
-use baton_wire::meter::Meter;
-use baton_wire::translate::{Asked, Client, Options, Speaks, Stream, Translation};
+use baton_wire::bedrock::{FramesToSse, SseToFrames};
+use baton_wire::meter::UsageMeter;
+use baton_wire::translate::{
+    ClientApi, ProtocolPair, ResponseContext, StreamTranslator, TranslationOptions,
+    UpstreamProtocol,
+};
 
 /// What a chunk of text says.
 pub(crate) const WORD: &str = "word ";
@@ -12,8 +15,8 @@ pub(crate) const WORD: &str = "word ";
 pub(crate) struct Pair {
     /// For tables.
     pub(crate) name: &'static str,
-    asked: Option<Asked>,
-    upstream: Speaks,
+    asked: Option<ResponseContext>,
+    upstream: UpstreamProtocol,
     /// The upstream sends frames.
     unframes: bool,
     /// The client gets frames.
@@ -23,32 +26,41 @@ pub(crate) struct Pair {
 impl Pair {
     /// Pass-through first, then every other way.
     pub(crate) fn all() -> Vec<Self> {
-        use Client::{Chat, Messages, Responses};
+        use ClientApi::{Chat, Messages, Responses};
         let pair = |name, client, upstream| Self::new(name, client, upstream);
         vec![
-            pair("Messages as they are", Messages, Speaks::Messages),
-            pair("Chat as it is", Chat, Speaks::Chat),
-            pair("Messages from Chat", Messages, Speaks::Chat),
-            pair("Chat from Messages", Chat, Speaks::Messages),
-            pair("Responses from Messages", Responses, Speaks::Messages),
-            pair("Responses from Chat", Responses, Speaks::Chat),
-            Self { unframes: true, ..pair("Messages from Bedrock", Messages, Speaks::Messages) },
-            Self { unframes: true, ..pair("Chat from Bedrock", Chat, Speaks::Messages) },
-            Self { frames: true, ..pair("Bedrock from Messages", Messages, Speaks::Messages) },
-            Self { frames: true, ..pair("Bedrock from Chat", Messages, Speaks::Chat) },
+            pair("Messages as they are", Messages, UpstreamProtocol::Messages),
+            pair("Chat as it is", Chat, UpstreamProtocol::Chat),
+            pair("Messages from Chat", Messages, UpstreamProtocol::Chat),
+            pair("Chat from Messages", Chat, UpstreamProtocol::Messages),
+            pair("Responses from Messages", Responses, UpstreamProtocol::Messages),
+            pair("Responses from Chat", Responses, UpstreamProtocol::Chat),
+            Self {
+                unframes: true,
+                ..pair("Messages from Bedrock", Messages, UpstreamProtocol::Messages)
+            },
+            Self { unframes: true, ..pair("Chat from Bedrock", Chat, UpstreamProtocol::Messages) },
+            Self {
+                frames: true,
+                ..pair("Bedrock from Messages", Messages, UpstreamProtocol::Messages)
+            },
+            Self { frames: true, ..pair("Bedrock from Chat", Messages, UpstreamProtocol::Chat) },
         ]
     }
 
-    fn new(name: &'static str, client: Client, upstream: Speaks) -> Self {
+    fn new(name: &'static str, client: ClientApi, upstream: UpstreamProtocol) -> Self {
         let body = match client {
-            Client::Responses => r#"{"model":"m","input":"hi","stream":true}"#,
-            Client::Messages | Client::Chat => {
+            ClientApi::Responses => r#"{"model":"m","input":"hi","stream":true}"#,
+            ClientApi::Messages | ClientApi::Chat => {
                 r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#
             }
         };
-        let translation = Translation::between(client, upstream);
+        let translation = ProtocolPair::between(client, upstream);
         let asked = translation.map(|translation| {
-            translation.request(body.as_bytes(), &Options::new("m", "req_1")).unwrap().asked
+            translation
+                .translate_request(body.as_bytes(), &TranslationOptions::new("m", "req_1"))
+                .unwrap()
+                .asked
         });
         Self { name, asked, upstream, unframes: false, frames: false }
     }
@@ -57,7 +69,7 @@ impl Pair {
     fn events(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
         let sse = |json: &str| format!("data: {json}\n\n").into_bytes();
         let (begin, delta) = match self.upstream {
-            Speaks::Messages => (
+            UpstreamProtocol::Messages => (
                 vec![
                     sse(
                         r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#,
@@ -70,7 +82,7 @@ impl Pair {
                     r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{WORD}"}}}}"#
                 )),
             ),
-            Speaks::Chat => (
+            UpstreamProtocol::Chat => (
                 vec![sse(
                     r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
                 )],
@@ -82,7 +94,7 @@ impl Pair {
         if !self.unframes {
             return (begin, delta);
         }
-        let framed = |event: &Vec<u8>| FromSse::default().push(event).to_vec();
+        let framed = |event: &Vec<u8>| SseToFrames::default().push(event).to_vec();
         (begin.iter().map(framed).collect(), framed(&delta))
     }
 
@@ -90,10 +102,10 @@ impl Pair {
     pub(crate) fn run(&self, events: usize) -> usize {
         let (begin, delta) = self.events();
         let mut line = Line {
-            meter: Meter::stream(),
-            unframe: self.unframes.then(ToSse::default),
-            stream: self.asked.as_ref().map(Asked::stream),
-            frame: self.frames.then(FromSse::default),
+            meter: UsageMeter::for_stream(),
+            unframe: self.unframes.then(FramesToSse::default),
+            stream: self.asked.as_ref().map(ResponseContext::stream_translator),
+            frame: self.frames.then(SseToFrames::default),
         };
         let first: usize = begin.iter().map(|event| line.take(event)).sum();
         first + (0..events).map(|_| line.take(&delta)).sum::<usize>()
@@ -102,10 +114,10 @@ impl Pair {
 
 /// What a chunk goes through.
 struct Line {
-    meter: Meter,
-    unframe: Option<ToSse>,
-    stream: Option<Stream>,
-    frame: Option<FromSse>,
+    meter: UsageMeter,
+    unframe: Option<FramesToSse>,
+    stream: Option<StreamTranslator>,
+    frame: Option<SseToFrames>,
 }
 
 impl Line {

@@ -1,7 +1,7 @@
 //! Nobody's JSON and nobody's bytes panic, and whatever comes out is JSON.
 
 use crate::exchange::{Exchange, all, plain, streamed};
-use baton_wire::translate::{Client, Options, Speaks, Translation};
+use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::LazyLock;
@@ -96,10 +96,11 @@ fn size(value: &Value) -> usize {
     }
 }
 
-fn pairs() -> impl Iterator<Item = Translation> {
-    let clients = [Client::Messages, Client::Chat, Client::Responses];
+fn pairs() -> impl Iterator<Item = ProtocolPair> {
+    let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
     let both = |client| {
-        [Speaks::Messages, Speaks::Chat].map(|speaks| Translation::between(client, speaks))
+        [UpstreamProtocol::Messages, UpstreamProtocol::Chat]
+            .map(|speaks| ProtocolPair::between(client, speaks))
     };
     clients.into_iter().flat_map(both).flatten()
 }
@@ -111,14 +112,14 @@ fn is_json(bytes: &[u8]) -> bool {
 /// Every request, answer, error and stream of these bytes.
 fn survive(bytes: &[u8]) {
     for pair in pairs() {
-        let options = Options::new("claude-opus-5-5", "req_1");
-        if let Ok(translated) = pair.request(bytes, &options) {
+        let options = TranslationOptions::new("claude-opus-5-5", "req_1");
+        if let Ok(translated) = pair.translate_request(bytes, &options) {
             assert!(is_json(&translated.body), "{}", String::from_utf8_lossy(&translated.body));
         }
-        let asked = pair.request(br#"{"model":"m","messages":[],"input":[]}"#, &options);
+        let asked = pair.translate_request(br#"{"model":"m","messages":[],"input":[]}"#, &options);
         let asked = asked.unwrap().asked;
-        assert!(is_json(&asked.error(500, bytes)));
-        if let Ok(answer) = asked.response(bytes) {
+        assert!(is_json(&asked.translate_error(500, bytes)));
+        if let Ok(answer) = asked.translate_response(bytes) {
             assert!(is_json(&answer), "{}", String::from_utf8_lossy(&answer));
         }
         for framed in [bytes.to_vec(), [b"data: ", bytes, b"\n\n"].concat()] {
@@ -161,7 +162,7 @@ proptest! {
         if let Some(answer) = &exchange.answer {
             let Ok(mut body) = serde_json::from_str::<Value>(&plain(answer)) else { return Ok(()) };
             change(&mut body, at, &new);
-            if let Ok(answer) = asked.response(body.to_string().as_bytes()) {
+            if let Ok(answer) = asked.translate_response(body.to_string().as_bytes()) {
                 prop_assert!(is_json(&answer));
             }
         }

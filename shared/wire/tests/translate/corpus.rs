@@ -45,7 +45,7 @@ fn words(exchange: &Exchange) -> String {
     writeln!(text, "POST {}\n{}", translated.path, indented(&body)).unwrap();
     writeln!(text, "DROPPED {}", translated.dropped.join(", ")).unwrap();
     if let Some(answer) = &exchange.answer {
-        match translated.asked.response(plain(answer).as_bytes()) {
+        match translated.asked.translate_response(plain(answer).as_bytes()) {
             Ok(body) => {
                 writeln!(text, "ANSWER {}", indented(&String::from_utf8(body).unwrap())).unwrap();
             }
@@ -53,7 +53,7 @@ fn words(exchange: &Exchange) -> String {
         }
     }
     if let Some(error) = &exchange.error {
-        let body = translated.asked.error(error.status, plain(&error.body).as_bytes());
+        let body = translated.asked.translate_error(error.status, plain(&error.body).as_bytes());
         writeln!(text, "ERROR {}", indented(&String::from_utf8(body).unwrap())).unwrap();
     }
     if let Some(bytes) = exchange.stream_bytes() {
@@ -88,7 +88,7 @@ fn every_body_is_one_object() {
         let body: serde_json::Value = serde_json::from_slice(&translated.body).unwrap();
         assert!(body["model"].is_string() && body["messages"].is_array(), "{}", exchange.name);
         if let Some(answer) = &exchange.answer
-            && let Ok(body) = translated.asked.response(plain(answer).as_bytes())
+            && let Ok(body) = translated.asked.translate_response(plain(answer).as_bytes())
         {
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let asked: serde_json::Value = serde_json::from_str(&exchange.request_body()).unwrap();

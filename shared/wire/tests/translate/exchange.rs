@@ -1,7 +1,8 @@
 //! The exchanges under `tests/fixtures/translate`, and how one is translated.
 
 use baton_wire::translate::{
-    Asked, Client, MaxTokens, Options, Speaks, Translated, Translation, Untranslatable,
+    ClientApi, MaxTokensField, ProtocolPair, ResponseContext, TranslatedRequest, TranslationError,
+    TranslationOptions, UpstreamProtocol,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -84,11 +85,14 @@ pub(crate) fn compact(json: &str) -> String {
 }
 
 impl Exchange {
-    fn options(&self) -> Options<'_> {
+    fn options(&self) -> TranslationOptions<'_> {
         let model = self.options.model.as_deref().unwrap_or("gpt-upstream");
-        let mut options = Options { created: 1_795_000_000, ..Options::new(model, "req_1") };
+        let mut options = TranslationOptions {
+            created: 1_795_000_000,
+            ..TranslationOptions::new(model, "req_1")
+        };
         if self.options.max_tokens.as_deref() == Some("completion") {
-            options.max_tokens = MaxTokens::Completion;
+            options.max_tokens = MaxTokensField::Completion;
         }
         options.output_tokens_max = self.options.output_tokens_max;
         options.takes_effort = self.options.takes_effort.unwrap_or(options.takes_effort);
@@ -111,16 +115,20 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn request(&self) -> Result<Translated, Untranslatable> {
+    pub(crate) fn request(&self) -> Result<TranslatedRequest, TranslationError> {
         let client = match self.client.as_str() {
-            "messages" => Client::Messages,
-            "chat" => Client::Chat,
-            "responses" => Client::Responses,
+            "messages" => ClientApi::Messages,
+            "chat" => ClientApi::Chat,
+            "responses" => ClientApi::Responses,
             other => panic!("{other}"),
         };
-        let speaks = if self.upstream == "chat" { Speaks::Chat } else { Speaks::Messages };
-        let translation = Translation::between(client, speaks).unwrap();
-        translation.request(self.request_body().as_bytes(), &self.options())
+        let speaks = if self.upstream == "chat" {
+            UpstreamProtocol::Chat
+        } else {
+            UpstreamProtocol::Messages
+        };
+        let translation = ProtocolPair::between(client, speaks).unwrap();
+        translation.translate_request(self.request_body().as_bytes(), &self.options())
     }
 
     fn is_from_messages(&self) -> bool {
@@ -147,8 +155,8 @@ impl Exchange {
 }
 
 /// What a stream becomes, and whether the client knows that it is over.
-pub(crate) fn streamed(asked: &Asked, chunks: &[&[u8]]) -> (String, bool) {
-    let (mut stream, mut out) = (asked.stream(), Vec::new());
+pub(crate) fn streamed(asked: &ResponseContext, chunks: &[&[u8]]) -> (String, bool) {
+    let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
     for chunk in chunks {
         stream.push(chunk, &mut out);
     }

@@ -1,12 +1,14 @@
 //! What is nested inside itself: every construct that a reader follows has a bound, and a hostile
 //! depth is refused before it costs anything.
 
-use baton_wire::translate::{Client, Options, Speaks, Translation, Untranslatable};
+use baton_wire::translate::{
+    ClientApi, ProtocolPair, TranslationError, TranslationOptions, UpstreamProtocol,
+};
 
 /// A request whose `{}` is where `open` and `close` are repeated around `inner`.
 struct Construct {
     name: &'static str,
-    client: Client,
+    client: ClientApi,
     around: (&'static str, &'static str),
     open: &'static str,
     close: &'static str,
@@ -18,7 +20,7 @@ const USER: (&str, &str) =
 
 const fn block(name: &'static str, open: &'static str, close: &'static str) -> Construct {
     let inner = r#"{"type":"text","text":"x"}"#;
-    Construct { name, client: Client::Messages, around: USER, open, close, inner }
+    Construct { name, client: ClientApi::Messages, around: USER, open, close, inner }
 }
 
 /// What a reader follows into itself.
@@ -38,7 +40,7 @@ const FOLLOWED: [Construct; 6] = [
     },
     Construct {
         name: "namespace",
-        client: Client::Responses,
+        client: ClientApi::Responses,
         around: (r#"{"model":"m","input":"x","tools":["#, "]}"),
         open: r#"{"type":"namespace","name":"n","tools":["#,
         close: "]}",
@@ -50,11 +52,11 @@ const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"#;
 const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":"#;
 
 /// What passes as it is, or is not followed.
-const OTHER: [(&str, Client, &str, &str, &str, &str); 9] = [
-    ("content in chat", Client::Chat, CHAT, r#"[{"type":"text","content":"#, "}]", "}]}"),
+const OTHER: [(&str, ClientApi, &str, &str, &str, &str); 9] = [
+    ("content in chat", ClientApi::Chat, CHAT, r#"[{"type":"text","content":"#, "}]", "}]}"),
     (
         "content in Responses",
-        Client::Responses,
+        ClientApi::Responses,
         RESPONSES,
         r#"[{"type":"x","content":"#,
         "}]",
@@ -62,17 +64,17 @@ const OTHER: [(&str, Client, &str, &str, &str, &str); 9] = [
     ),
     (
         "output in Responses",
-        Client::Responses,
+        ClientApi::Responses,
         r#"{"model":"m","input":[{"type":"function_call_output","output":"#,
         r#"[{"output":"#,
         "}]",
         "}]}",
     ),
-    ("input items", Client::Responses, r#"{"model":"m","input":"#, "[", "]", "}"),
-    ("messages", Client::Chat, r#"{"model":"m","messages":"#, "[", "]", "}"),
+    ("input items", ClientApi::Responses, r#"{"model":"m","input":"#, "[", "]", "}"),
+    ("messages", ClientApi::Chat, r#"{"model":"m","messages":"#, "[", "]", "}"),
     (
         "schema",
-        Client::Messages,
+        ClientApi::Messages,
         r#"{"model":"m","messages":[],"tools":[{"name":"f","input_schema":"#,
         r#"{"a":"#,
         "}",
@@ -80,21 +82,32 @@ const OTHER: [(&str, Client, &str, &str, &str, &str); 9] = [
     ),
     (
         "parameters",
-        Client::Chat,
+        ClientApi::Chat,
         r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"f","parameters":"#,
         r#"{"a":"#,
         "}",
         "}}]}",
     ),
-    ("an unknown field", Client::Responses, r#"{"model":"m","input":"x","y":"#, "[", "]", "}"),
-    ("metadata", Client::Chat, r#"{"model":"m","messages":[],"metadata":"#, r#"{"a":"#, "}", "}"),
+    ("an unknown field", ClientApi::Responses, r#"{"model":"m","input":"x","y":"#, "[", "]", "}"),
+    (
+        "metadata",
+        ClientApi::Chat,
+        r#"{"model":"m","messages":[],"metadata":"#,
+        r#"{"a":"#,
+        "}",
+        "}",
+    ),
 ];
 
-fn request(client: Client, body: &str) -> Result<Vec<u8>, Untranslatable> {
-    let upstream = if client == Client::Messages { Speaks::Chat } else { Speaks::Messages };
-    let pair = Translation::between(client, upstream).unwrap();
-    let options = Options::new("claude-opus-5-5", "req_1");
-    pair.request(body.as_bytes(), &options).map(|translated| translated.body)
+fn request(client: ClientApi, body: &str) -> Result<Vec<u8>, TranslationError> {
+    let upstream = if client == ClientApi::Messages {
+        UpstreamProtocol::Chat
+    } else {
+        UpstreamProtocol::Messages
+    };
+    let pair = ProtocolPair::between(client, upstream).unwrap();
+    let options = TranslationOptions::new("claude-opus-5-5", "req_1");
+    pair.translate_request(body.as_bytes(), &options).map(|translated| translated.body)
 }
 
 #[test]
@@ -106,10 +119,14 @@ fn contents_inside_each_other_have_a_bound() {
         };
         assert!(request(client, &body(3)).is_ok(), "{name}");
         for depth in [9, 12] {
-            assert_eq!(request(client, &body(depth)), Err(Untranslatable::NestedContent), "{name}");
+            assert_eq!(
+                request(client, &body(depth)),
+                Err(TranslationError::NestedContent),
+                "{name}"
+            );
         }
         for depth in [64, 1_000, 100_000] {
-            assert_eq!(request(client, &body(depth)), Err(Untranslatable::TooDeep), "{name}");
+            assert_eq!(request(client, &body(depth)), Err(TranslationError::TooDeep), "{name}");
         }
     }
 }
@@ -119,18 +136,18 @@ fn json_has_a_bound() {
     for (name, client, before, open, close, after) in OTHER {
         let body = |depth| format!("{before}{}1{}{after}", open.repeat(depth), close.repeat(depth));
         for depth in [64, 1_000, 300_000] {
-            assert_eq!(request(client, &body(depth)), Err(Untranslatable::TooDeep), "{name}");
+            assert_eq!(request(client, &body(depth)), Err(TranslationError::TooDeep), "{name}");
         }
         // Less may be refused for its form, but not for its depth.
         let few = request(client, &body(20));
-        assert!(!matches!(few, Err(Untranslatable::TooDeep)), "{name}: {few:?}");
+        assert!(!matches!(few, Err(TranslationError::TooDeep)), "{name}: {few:?}");
     }
     let many =
         format!(r#"{{"model":"m","max_tokens":1,"messages":[],"x":[{}0]}}"#, "[],".repeat(600_000));
-    assert_eq!(request(Client::Messages, &many), Err(Untranslatable::ManyContainers));
-    let text = Untranslatable::TooDeep.to_string();
+    assert_eq!(request(ClientApi::Messages, &many), Err(TranslationError::ManyContainers));
+    let text = TranslationError::TooDeep.to_string();
     assert!(text.contains("at most 64"), "{text}");
-    let text = Untranslatable::NestedContent.to_string();
+    let text = TranslationError::NestedContent.to_string();
     assert!(text.contains("at most 8"), "{text}");
 }
 
@@ -144,7 +161,7 @@ fn deep_arguments_are_kept_as_text() {
         .to_string()
     };
     for depth in [10, 64, 65, 100_000] {
-        let sent = request(Client::Chat, &body(&deep(depth))).unwrap();
+        let sent = request(ClientApi::Chat, &body(&deep(depth))).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
         let input = &sent["messages"][0]["content"][0]["input"];
         assert_eq!(input.get("arguments").is_some(), depth > 64, "{depth}");
@@ -153,19 +170,25 @@ fn deep_arguments_are_kept_as_text() {
 
 #[test]
 fn answers_have_the_same_bound() {
-    let asked = |client: Client| {
-        let upstream = if client == Client::Messages { Speaks::Chat } else { Speaks::Messages };
+    let asked = |client: ClientApi| {
+        let upstream = if client == ClientApi::Messages {
+            UpstreamProtocol::Chat
+        } else {
+            UpstreamProtocol::Messages
+        };
         let ask = br#"{"model":"m","messages":[],"input":[]}"#;
-        let pair = Translation::between(client, upstream).unwrap();
-        pair.request(ask, &Options::new("claude-opus-5-5", "req_1")).unwrap().asked
+        let pair = ProtocolPair::between(client, upstream).unwrap();
+        pair.translate_request(ask, &TranslationOptions::new("claude-opus-5-5", "req_1"))
+            .unwrap()
+            .asked
     };
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let whole = format!(r#"{{"type":"message","choices":[],"content":{deep},"error":{deep}}}"#);
-    for client in [Client::Messages, Client::Chat, Client::Responses] {
+    for client in [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses] {
         let asked = asked(client);
-        assert!(asked.response(whole.as_bytes()).is_err());
-        assert!(!asked.error(500, whole.as_bytes()).is_empty());
-        let (mut stream, mut out) = (asked.stream(), Vec::new());
+        assert!(asked.translate_response(whole.as_bytes()).is_err());
+        assert!(!asked.translate_error(500, whole.as_bytes()).is_empty());
+        let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
         let event = format!("event: content_block_start\ndata: {whole}\n\n");
         stream.push(event.as_bytes(), &mut out);
         assert!(stream.is_over(), "such an event is an error");
@@ -174,9 +197,9 @@ fn answers_have_the_same_bound() {
 
 #[test]
 fn what_an_upstream_repeats_without_end_has_a_bound() {
-    let pair = Translation::between(Client::Messages, Speaks::Chat).unwrap();
+    let pair = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
     let ask = br#"{"model":"m","messages":[]}"#;
-    let asked = pair.request(ask, &Options::new("m", "req_1")).unwrap().asked;
+    let asked = pair.translate_request(ask, &TranslationOptions::new("m", "req_1")).unwrap().asked;
     let calls = |count: usize| {
         let call = |at| format!(r#"{{"index":{at},"id":"c{at}","function":{{"name":"f"}}}}"#);
         let calls: Vec<String> = (0..count).map(call).collect();
@@ -186,12 +209,12 @@ fn what_an_upstream_repeats_without_end_has_a_bound() {
         )
     };
     for (count, is_over) in [(256, false), (257, true), (50_000, true)] {
-        let (mut stream, mut out) = (asked.stream(), Vec::new());
+        let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
         stream.push(calls(count).as_bytes(), &mut out);
         assert_eq!(stream.is_over(), is_over, "{count}");
     }
     let id = "i".repeat(100_000);
-    let (mut stream, mut out) = (asked.stream(), Vec::new());
+    let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
     stream.push(format!("data: {{\"id\":\"{id}\",\"choices\":[]}}\n\n").as_bytes(), &mut out);
     assert!(!out.is_empty() && out.len() < 10_000, "{}", out.len());
 }

@@ -1,7 +1,9 @@
 //! Laws of requests: there and back keeps the meaning, and two dialects' words for one
 //! conversation become the same.
 
-use baton_wire::translate::{Client, Options, Speaks, Translated, Translation};
+use baton_wire::translate::{
+    ClientApi, ProtocolPair, TranslatedRequest, TranslationOptions, UpstreamProtocol,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -202,13 +204,16 @@ impl Wish {
     }
 }
 
-fn translate(client: Client, upstream: Speaks, body: &Value) -> Translated {
-    let options = Options { caches_prompts: false, ..Options::new("claude-opus-5-5", "req_1") };
-    let translation = Translation::between(client, upstream).unwrap();
-    translation.request(body.to_string().as_bytes(), &options).unwrap()
+fn translate(client: ClientApi, upstream: UpstreamProtocol, body: &Value) -> TranslatedRequest {
+    let options = TranslationOptions {
+        caches_prompts: false,
+        ..TranslationOptions::new("claude-opus-5-5", "req_1")
+    };
+    let translation = ProtocolPair::between(client, upstream).unwrap();
+    translation.translate_request(body.to_string().as_bytes(), &options).unwrap()
 }
 
-fn json_of(translated: &Translated) -> Value {
+fn json_of(translated: &TranslatedRequest) -> Value {
     serde_json::from_slice(&translated.body).unwrap()
 }
 
@@ -272,9 +277,9 @@ proptest! {
     #[test]
     fn there_and_back_keeps_the_meaning(wish in wish()) {
         let chat = wish.chat();
-        let there = translate(Client::Chat, Speaks::Messages, &chat);
+        let there = translate(ClientApi::Chat, UpstreamProtocol::Messages, &chat);
         prop_assert_eq!(&there.dropped, &Vec::<String>::new());
-        let back = translate(Client::Messages, Speaks::Chat, &json_of(&there));
+        let back = translate(ClientApi::Messages, UpstreamProtocol::Chat, &json_of(&there));
         let known = ["thinking"];
         let lost: Vec<&String> = back.dropped.iter().filter(|it| !known.contains(&it.as_str())).collect();
         prop_assert_eq!(lost, Vec::<&String>::new());
@@ -285,20 +290,20 @@ proptest! {
     #[test]
     fn two_dialects_one_meaning(wish in wish()) {
         let responses = wish.responses();
-        let by_chat = translate(Client::Chat, Speaks::Messages, &wish.chat());
-        let by_responses = translate(Client::Responses, Speaks::Messages, &responses);
+        let by_chat = translate(ClientApi::Chat, UpstreamProtocol::Messages, &wish.chat());
+        let by_responses = translate(ClientApi::Responses, UpstreamProtocol::Messages, &responses);
         prop_assert_eq!(json_of(&by_responses), json_of(&by_chat));
-        let to_chat = translate(Client::Responses, Speaks::Chat, &responses);
+        let to_chat = translate(ClientApi::Responses, UpstreamProtocol::Chat, &responses);
         prop_assert_eq!(normal(json_of(&to_chat)), normal(wish.chat()));
     }
 
     /// From the second time on, nothing changes any more.
     #[test]
     fn a_translation_is_its_own_normal_form(wish in wish()) {
-        let there = translate(Client::Chat, Speaks::Messages, &wish.chat());
-        let back = translate(Client::Messages, Speaks::Chat, &json_of(&there));
-        let again = translate(Client::Chat, Speaks::Messages, &json_of(&back));
-        let twice = translate(Client::Messages, Speaks::Chat, &json_of(&again));
+        let there = translate(ClientApi::Chat, UpstreamProtocol::Messages, &wish.chat());
+        let back = translate(ClientApi::Messages, UpstreamProtocol::Chat, &json_of(&there));
+        let again = translate(ClientApi::Chat, UpstreamProtocol::Messages, &json_of(&back));
+        let twice = translate(ClientApi::Messages, UpstreamProtocol::Chat, &json_of(&again));
         prop_assert_eq!(json_of(&twice), json_of(&back));
     }
 }

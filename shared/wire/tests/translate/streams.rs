@@ -3,8 +3,10 @@
 
 use crate::assemble;
 use crate::exchange::{all, streamed};
-use baton_wire::meter::{Ended, Meter, Reading};
-use baton_wire::translate::{Asked, Client, Options, Speaks, Translation};
+use baton_wire::meter::{AnswerEnd, MeterReading, UsageMeter};
+use baton_wire::translate::{
+    ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -179,33 +181,34 @@ impl Said {
     }
 }
 
-fn asked(client: Client, upstream: Speaks) -> Asked {
+fn asked(client: ClientApi, upstream: UpstreamProtocol) -> ResponseContext {
     let body = match client {
-        Client::Messages => json!({"model":"asked","max_tokens":9,"messages":[],"stream":true}),
-        Client::Chat => {
+        ClientApi::Messages => json!({"model":"asked","max_tokens":9,"messages":[],"stream":true}),
+        ClientApi::Chat => {
             json!({"model":"asked","messages":[],"stream":true,"stream_options":{"include_usage":true}})
         }
-        Client::Responses => json!({"model":"asked","input":"hi","stream":true,"tools":[
+        ClientApi::Responses => json!({"model":"asked","input":"hi","stream":true,"tools":[
             {"type":"custom","name":"tool_1"}]}),
     };
-    let translation = Translation::between(client, upstream).unwrap();
-    let options = Options { created: 1, ..Options::new("claude-opus-5-5", "req_1") };
-    translation.request(body.to_string().as_bytes(), &options).unwrap().asked
+    let translation = ProtocolPair::between(client, upstream).unwrap();
+    let options =
+        TranslationOptions { created: 1, ..TranslationOptions::new("claude-opus-5-5", "req_1") };
+    translation.translate_request(body.to_string().as_bytes(), &options).unwrap().asked
 }
 
-fn assembled(client: Client, stream: &str) -> Value {
+fn assembled(client: ClientApi, stream: &str) -> Value {
     match client {
-        Client::Messages => assemble::message(stream),
-        Client::Chat => assemble::completion(stream),
-        Client::Responses => assemble::response(stream),
+        ClientApi::Messages => assemble::message(stream),
+        ClientApi::Chat => assemble::completion(stream),
+        ClientApi::Responses => assemble::response(stream),
     }
 }
 
-fn check(client: Client, upstream: Speaks, stream: &str, whole: &Value) {
+fn check(client: ClientApi, upstream: UpstreamProtocol, stream: &str, whole: &Value) {
     let asked = asked(client, upstream);
     let (translated, told) = streamed(&asked, &[stream.as_bytes()]);
     assert!(told, "{stream}");
-    let whole = asked.response(whole.to_string().as_bytes()).unwrap();
+    let whole = asked.translate_response(whole.to_string().as_bytes()).unwrap();
     let whole: Value = serde_json::from_slice(&whole).unwrap();
     assert_eq!(assembled(client, &translated), whole);
 }
@@ -213,7 +216,7 @@ fn check(client: Client, upstream: Speaks, stream: &str, whole: &Value) {
 /// A stream of the corpus.
 struct Source {
     name: String,
-    asked: Asked,
+    asked: ResponseContext,
     bytes: Vec<u8>,
     /// What it becomes in one piece.
     expect: (String, bool),
@@ -237,8 +240,8 @@ proptest! {
         cuts in prop::collection::vec(0_usize..6, 0..3),
     ) {
         let (stream, whole) = (said.message_events(&cuts), said.message());
-        for client in [Client::Chat, Client::Responses] {
-            check(client, Speaks::Messages, &stream, &whole);
+        for client in [ClientApi::Chat, ClientApi::Responses] {
+            check(client, UpstreamProtocol::Messages, &stream, &whole);
         }
     }
 
@@ -249,8 +252,8 @@ proptest! {
         order in prop::collection::vec(0_usize..7, 1..9),
     ) {
         let (stream, whole) = (said.completion_chunks(&cuts, &order), said.completion());
-        for client in [Client::Messages, Client::Responses] {
-            check(client, Speaks::Chat, &stream, &whole);
+        for client in [ClientApi::Messages, ClientApi::Responses] {
+            check(client, UpstreamProtocol::Chat, &stream, &whole);
         }
     }
 
@@ -273,14 +276,14 @@ proptest! {
     fn a_broken_stream_never_ends_well(said in said(), at: prop::sample::Index) {
         let chunks = said.completion_chunks(&[3], &[1]);
         let sources = [
-            (Speaks::Messages, said.message_events(&[3]), "\"message_stop\"}"),
-            (Speaks::Chat, chunks, "\"finish_reason\":\""),
+            (UpstreamProtocol::Messages, said.message_events(&[3]), "\"message_stop\"}"),
+            (UpstreamProtocol::Chat, chunks, "\"finish_reason\":\""),
         ];
         for (upstream, source, end) in sources {
             let cut = &source.as_bytes()[..at.index(source.len())];
             let has_ended = String::from_utf8_lossy(cut).contains(end);
-            for client in [Client::Messages, Client::Chat, Client::Responses] {
-                if has_ended || Translation::between(client, upstream).is_none() { continue }
+            for client in [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses] {
+                if has_ended || ProtocolPair::between(client, upstream).is_none() { continue }
                 let (stream, told) = streamed(&asked(client, upstream), &[cut]);
                 prop_assert!(!told, "{stream}");
                 for end in ["message_stop", "[DONE]", "response.completed", "response.incomplete"] {
@@ -295,7 +298,7 @@ proptest! {
 #[test]
 fn usage_is_told_as_it_is_metered() {
     let read = |bytes: &[u8]| {
-        let mut meter = Meter::stream();
+        let mut meter = UsageMeter::for_stream();
         meter.observe(bytes);
         meter.finish(0)
     };
@@ -304,14 +307,14 @@ fn usage_is_told_as_it_is_metered() {
         let (source, told) = (read(bytes), read(stream.as_bytes()));
         // A chat client that did not ask is not told.
         let is_told = !source.usage.estimated && !told.usage.estimated;
-        if !is_told || !source.started || source.ended != Ended::Complete {
+        if !is_told || !source.started || source.ended != AnswerEnd::Complete {
             continue;
         }
         count += 1;
         // How long a cache keeps what was written has no word in the other dialect.
-        let counts = |reading: &Reading| {
+        let counts = |reading: &MeterReading| {
             let tokens = reading.usage.tokens;
-            (tokens.input, tokens.output, tokens.cache_read, tokens.prompt())
+            (tokens.input, tokens.output, tokens.cache_read, tokens.prompt_tokens())
         };
         assert_eq!(counts(&told), counts(&source), "{name}");
         assert_eq!(told.ended, source.ended, "{name}");
@@ -322,7 +325,7 @@ fn usage_is_told_as_it_is_metered() {
 #[test]
 fn our_own_error_is_told_once_and_in_the_clients_words() {
     let check = |client, upstream, expect: &str| {
-        let (mut stream, mut out) = (asked(client, upstream).stream(), Vec::new());
+        let (mut stream, mut out) = (asked(client, upstream).stream_translator(), Vec::new());
         stream.fail("timeout_error", "It was silent.", &mut out);
         assert!(stream.is_over());
         stream.fail("api_error", "again", &mut out);
@@ -334,8 +337,8 @@ fn our_own_error_is_told_once_and_in_the_clients_words() {
     };
     let message = r#"event: error
 data: {"type":"error","error":{"type":"timeout_error","message":"It was silent."},"request_id":"req_1"}"#;
-    check(Client::Messages, Speaks::Chat, message);
+    check(ClientApi::Messages, UpstreamProtocol::Chat, message);
     let chunk = r#"data: {"error":{"message":"It was silent.","type":"timeout_error","#;
-    check(Client::Chat, Speaks::Messages, chunk);
-    check(Client::Responses, Speaks::Chat, "event: response.failed\n");
+    check(ClientApi::Chat, UpstreamProtocol::Messages, chunk);
+    check(ClientApi::Responses, UpstreamProtocol::Chat, "event: response.failed\n");
 }

@@ -7,30 +7,30 @@
 //! requests are under way: each of them stands open in its key's item.
 //!
 //! Where only a key's own limits bind, admission is one conditional update, for several requests if
-//! they come at the same time ([`line`]); with pools it is one transaction ([`together`]).
+//! they come at the same time ([`admission_queue`]); with pools it is one transaction ([`shared_admission`]).
 
-mod change;
-mod line;
+mod admission_queue;
+mod limit_update;
 mod read;
-mod together;
+mod shared_admission;
 
-use super::item::{Item, key_of};
-use super::names::{self, OPEN, TTL};
+use super::item::{StoreItem, key_of};
+use super::item_names::{self, OPEN, TTL};
 use super::transaction::is_item_too_large;
 use super::{Store, StoreError};
+pub(super) use admission_queue::AdmissionQueues;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
-use baton_domain::bounds::Bounds;
+use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{KeyId, RequestId};
-use baton_domain::reservation::{Blocked, Counted, Reservation, Settlement};
-use baton_domain::scope::Scope;
-use change::{Change, number};
-pub(super) use line::Lines;
-use read::read_counted;
+use baton_domain::reservation::{BlockReason, LimitCounters, Reservation, Settlement};
+use baton_domain::scope::LimitScope;
+use limit_update::{LimitUpdate, number};
+use read::parse_counters;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,15 +45,15 @@ const RETIRED_SECONDS: i64 = 7 * 24 * 3600;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It may; where one item is all, this is what is counted now, the request included.
-    Admitted(Option<Arc<Counted>>),
+    Admitted(Option<Arc<LimitCounters>>),
     /// It has to wait for a limit of this scope.
-    Blocked(Scope, Blocked),
+    Blocked(LimitScope, BlockReason),
 }
 
 /// Why an admission's update changed nothing.
-enum Refused {
+enum UpdateRefusal {
     /// A condition did not hold; the item as it was, if there is one.
-    Condition(Item),
+    Condition(StoreItem),
     /// A transaction held the item.
     Busy,
     /// The item has no room for it.
@@ -68,18 +68,18 @@ impl Store {
     /// answer was lost is recognized by its open reservation.
     pub async fn admit(
         &self,
-        bounds: &Bounds,
+        bounds: &EffectiveLimits,
         id: &RequestId,
         wanted: &Reservation,
     ) -> Result<Admission, StoreError> {
-        if bounds.never_holds(wanted.estimate) {
-            let counted = self.counted_in(&bounds.scopes(), true).await?;
-            let key = || (Scope::Key(bounds.key.clone()), Blocked::Concurrency);
+        if bounds.exceeds_every_window(wanted.estimate) {
+            let counted = self.read_counters(&bounds.scopes(), true).await?;
+            let key = || (LimitScope::Key(bounds.key.clone()), BlockReason::Concurrency);
             let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
             let (scope, why) = blocked.unwrap_or_else(key);
             Ok(Admission::Blocked(scope, why))
         } else if bounds.pools.is_empty() {
-            self.admit_in_line(bounds, id, wanted).await
+            self.admit_queued(bounds, id, wanted).await
         } else {
             self.admit_together(bounds, id, wanted).await
         }
@@ -87,29 +87,29 @@ impl Store {
 
     async fn admit_alone(
         &self,
-        bounds: &Bounds,
+        bounds: &EffectiveLimits,
         id: &RequestId,
         wanted: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let key = Scope::Key(bounds.key.clone());
+        let key = LimitScope::Key(bounds.key.clone());
         for tries in 0..TRIES_MAX {
-            let change = change::reserve_in_key(&bounds.own, std::iter::once((id, wanted)))?;
+            let change = limit_update::reserve_in_key(&bounds.own, std::iter::once((id, wanted)))?;
             let refused = match self.reserve(&key, change).await {
                 Ok(item) => {
-                    self.forget_bygone(&key, &item, wanted.at).await;
-                    return Ok(Admission::Admitted(Some(Arc::new(read_counted(&item)?))));
+                    self.forget_ended_windows(&key, &item, wanted.at).await;
+                    return Ok(Admission::Admitted(Some(Arc::new(parse_counters(&item)?))));
                 }
                 Err(refused) => refused,
             };
             match refused {
-                Refused::Failed(error) => return Err(error),
-                Refused::Busy => self.wait_a_moment(tries).await,
-                Refused::Full => return Ok(Admission::Blocked(key, Blocked::Backlog)),
-                Refused::Condition(item) if !item.contains_key(OPEN) => {
+                UpdateRefusal::Failed(error) => return Err(error),
+                UpdateRefusal::Busy => self.back_off(tries).await,
+                UpdateRefusal::Full => return Ok(Admission::Blocked(key, BlockReason::Backlog)),
+                UpdateRefusal::Condition(item) if !item.contains_key(OPEN) => {
                     self.make_limit_item(&key).await?;
                 }
-                Refused::Condition(item) => {
-                    let counted = read_counted(&item)?;
+                UpdateRefusal::Condition(item) => {
+                    let counted = parse_counters(&item)?;
                     if counted.open.contains_key(id) {
                         return Ok(Admission::Admitted(Some(Arc::new(counted))));
                     }
@@ -124,7 +124,11 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    async fn reserve(&self, scope: &Scope, change: Change) -> Result<Item, Refused> {
+    async fn reserve(
+        &self,
+        scope: &LimitScope,
+        change: LimitUpdate,
+    ) -> Result<StoreItem, UpdateRefusal> {
         let sent = self
             .limit_change(scope, change)
             .return_values(ReturnValue::AllNew)
@@ -137,16 +141,16 @@ impl Store {
         };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                Err(Refused::Condition(failed.item.clone().unwrap_or_default()))
+                Err(UpdateRefusal::Condition(failed.item.clone().unwrap_or_default()))
             }
-            Some(UpdateItemError::TransactionConflictException(_)) => Err(Refused::Busy),
-            Some(other) if is_item_too_large(other.message()) => Err(Refused::Full),
-            _ => Err(Refused::Failed(error.into())),
+            Some(UpdateItemError::TransactionConflictException(_)) => Err(UpdateRefusal::Busy),
+            Some(other) if is_item_too_large(other.message()) => Err(UpdateRefusal::Full),
+            _ => Err(UpdateRefusal::Failed(error.into())),
         }
     }
 
-    async fn make_limit_item(&self, scope: &Scope) -> Result<(), StoreError> {
-        let change = Change {
+    async fn make_limit_item(&self, scope: &LimitScope) -> Result<(), StoreError> {
+        let change = LimitUpdate {
             condition: "attribute_not_exists(#open)".to_owned(),
             update: "SET #open = :none".to_owned(),
             names: HashMap::from([("#open".to_owned(), OPEN.to_owned())]),
@@ -165,12 +169,12 @@ impl Store {
         if !reservation.pools.is_empty() {
             return self.release_together(key, id, reservation).await;
         }
-        let key = Scope::Key(key.clone());
+        let key = LimitScope::Key(key.clone());
         for tries in 0..TRIES_MAX {
-            match self.reserve(&key, change::release_in_key(id, reservation)).await {
-                Ok(_) | Err(Refused::Condition(_)) => return Ok(()), // or it is over already
-                Err(Refused::Busy | Refused::Full) => self.wait_a_moment(tries).await,
-                Err(Refused::Failed(error)) => return Err(error),
+            match self.reserve(&key, limit_update::release_in_key(id, reservation)).await {
+                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()), // or it is over already
+                Err(UpdateRefusal::Busy | UpdateRefusal::Full) => self.back_off(tries).await,
+                Err(UpdateRefusal::Failed(error)) => return Err(error),
             }
         }
         Err(StoreError::Conflict)
@@ -179,20 +183,20 @@ impl Store {
     /// The part of a transaction that settles reservations in the item of `scope`.
     pub(super) fn settle_action(
         &self,
-        scope: &Scope,
+        scope: &LimitScope,
         settlement: &Settlement,
     ) -> TransactWriteItem {
-        change::settle(scope, settlement).into_action(&self.resources.state_table, scope)
+        limit_update::settle(scope, settlement).into_action(&self.resources.state_table, scope)
     }
 
     /// Lets the item of a scope that is no more expire, when what is under way is long over.
-    pub async fn retire_limit(&self, scope: &Scope) -> Result<(), StoreError> {
+    pub async fn retire_limit(&self, scope: &LimitScope) -> Result<(), StoreError> {
         let until = self.clock.now().as_second() + RETIRED_SECONDS;
-        let change = Change {
+        let change = LimitUpdate {
             condition: "attribute_exists(#pk)".to_owned(),
             update: "SET #ttl = :until".to_owned(),
             names: HashMap::from([
-                ("#pk".to_owned(), names::PK.to_owned()),
+                ("#pk".to_owned(), item_names::PK.to_owned()),
                 ("#ttl".to_owned(), TTL.to_owned()),
             ]),
             values: HashMap::from([(":until".to_owned(), number(until))]),
@@ -201,14 +205,14 @@ impl Store {
     }
 
     /// Makes the change, unless its condition does not hold.
-    async fn change_if(&self, scope: &Scope, change: Change) -> Result<(), StoreError> {
+    async fn change_if(&self, scope: &LimitScope, change: LimitUpdate) -> Result<(), StoreError> {
         match self.limit_change(scope, change).send().await.map_err(StoreError::from) {
             Ok(_) | Err(StoreError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn limit_change(&self, scope: &Scope, change: Change) -> UpdateItemFluentBuilder {
+    fn limit_change(&self, scope: &LimitScope, change: LimitUpdate) -> UpdateItemFluentBuilder {
         self.limit_update(scope)
             .condition_expression(change.condition)
             .update_expression(change.update)
@@ -216,14 +220,14 @@ impl Store {
             .set_expression_attribute_values(Some(change.values))
     }
 
-    fn limit_update(&self, scope: &Scope) -> UpdateItemFluentBuilder {
+    fn limit_update(&self, scope: &LimitScope) -> UpdateItemFluentBuilder {
         self.db
             .update_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(names::limit(scope))))
+            .set_key(Some(key_of(item_names::limit(scope))))
     }
 
-    pub(in crate::store) async fn wait_a_moment(&self, tries: u32) {
+    pub(in crate::store) async fn back_off(&self, tries: u32) {
         let step = 5 * 2_u64.pow(tries.min(5));
         let chance = step * u64::from(self.dice.byte()) / 255;
         tokio::time::sleep(Duration::from_millis(step + chance)).await;

@@ -1,17 +1,17 @@
 //! What is counted against limits, read back, and the look at what is due.
 
-use super::change::{due, number};
-use crate::store::item::{Item, inconsistent, key_of, text};
-use crate::store::names::{self, BY_DUE, DUE, DUE_AT, HELD, OPEN, PK, SK, TTL, UNDER_WAY};
+use super::limit_update::{due, number};
+use crate::store::item::{StoreItem, inconsistent, key_of, text};
+use crate::store::item_names::{self, BY_DUE, DUE, DUE_AT, HELD, OPEN, PK, SK, TTL, UNDER_WAY};
 use crate::store::state::BATCH_MAX;
 use crate::store::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::bounds::Bounds;
+use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::KeyId;
-use baton_domain::limit::is_bygone;
+use baton_domain::limit::is_long_ended;
 use baton_domain::money::PicoUsd;
-use baton_domain::reservation::Counted;
-use baton_domain::scope::Scope;
+use baton_domain::reservation::LimitCounters;
+use baton_domain::scope::LimitScope;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,37 +23,37 @@ const DUE_MAX: i32 = 500;
 
 impl Store {
     /// What is counted against the key's own limits.
-    pub async fn counted(&self, key: &KeyId) -> Result<Counted, StoreError> {
-        let mut all = self.counted_in(&[Scope::Key(key.clone())], true).await?;
+    pub async fn read_key_counters(&self, key: &KeyId) -> Result<LimitCounters, StoreError> {
+        let mut all = self.read_counters(&[LimitScope::Key(key.clone())], true).await?;
         Ok(all.pop().unwrap_or_default())
     }
 
     /// What is counted of each of these scopes, in their order.
-    pub async fn counted_in(
+    pub async fn read_counters(
         &self,
-        scopes: &[Scope],
+        scopes: &[LimitScope],
         is_consistent: bool,
-    ) -> Result<Vec<Counted>, StoreError> {
+    ) -> Result<Vec<LimitCounters>, StoreError> {
         let mut found = HashMap::new();
         for some in scopes.chunks(BATCH_MAX) {
-            let places = some.iter().map(|scope| key_of(names::limit(scope))).collect();
-            for item in self.batch_of_state(places, is_consistent).await? {
-                found.insert(text(&item, PK)?, read_counted(&item)?);
+            let places = some.iter().map(|scope| key_of(item_names::limit(scope))).collect();
+            for item in self.batch_get_state(places, is_consistent).await? {
+                found.insert(text(&item, PK)?, parse_counters(&item)?);
             }
         }
-        let place = |scope| names::limit(scope).0;
+        let place = |scope| item_names::limit(scope).0;
         Ok(scopes.iter().map(|scope| found.remove(&place(scope)).unwrap_or_default()).collect())
     }
 
     /// The same for a request that was admitted to pools, which it does not wait for. Once in a
     /// while windows are removed from the items on this occasion.
-    pub async fn counted_after(
+    pub async fn read_counters_after(
         &self,
-        bounds: &Bounds,
+        bounds: &EffectiveLimits,
         at: Timestamp,
-    ) -> Result<Vec<Counted>, StoreError> {
+    ) -> Result<Vec<LimitCounters>, StoreError> {
         let scopes = bounds.scopes();
-        let counted = self.counted_in(&scopes, false).await?;
+        let counted = self.read_counters(&scopes, false).await?;
         for (scope, counted) in scopes.iter().zip(&counted) {
             self.forget_windows(scope, counted.windows.keys(), at).await;
         }
@@ -75,9 +75,9 @@ impl Store {
             .limit(DUE_MAX)
             .send()
             .await?;
-        let read = |item: &Item| {
+        let read = |item: &StoreItem| {
             let (pk, sk) = (text(item, PK)?, text(item, SK)?);
-            let id = pk.strip_prefix(names::LIMIT_PREFIX).unwrap_or_default();
+            let id = pk.strip_prefix(item_names::LIMIT_PREFIX).unwrap_or_default();
             id.parse().map_err(|error| inconsistent(&pk, &sk, &error))
         };
         answer.items().iter().map(read).collect()
@@ -85,14 +85,14 @@ impl Store {
 
     /// Notes when the key's reservations, which were `seen`, have to be looked at again; never if
     /// there are none. One that has come meanwhile leaves everything to the next look.
-    pub async fn look_again(
+    pub async fn schedule_next_sweep(
         &self,
         key: &KeyId,
-        seen: &Counted,
+        seen: &LimitCounters,
         second: Option<i64>,
     ) -> Result<(), StoreError> {
         let update = self
-            .limit_update(&Scope::Key(key.clone()))
+            .limit_update(&LimitScope::Key(key.clone()))
             .condition_expression("size(#open) = :seen")
             .expression_attribute_names("#open", OPEN)
             .expression_attribute_names("#due_at", DUE_AT)
@@ -113,17 +113,22 @@ impl Store {
 
     /// Keeps the item small: once in a while the windows that nobody counts in are removed. If
     /// that fails, the next request tries again.
-    pub(super) async fn forget_bygone(&self, scope: &Scope, item: &Item, at: Timestamp) {
+    pub(super) async fn forget_ended_windows(
+        &self,
+        scope: &LimitScope,
+        item: &StoreItem,
+        at: Timestamp,
+    ) {
         self.forget_windows(scope, item.keys(), at).await;
     }
 
     async fn forget_windows(
         &self,
-        scope: &Scope,
+        scope: &LimitScope,
         windows: impl Iterator<Item = &String>,
         at: Timestamp,
     ) {
-        let bygone: Vec<&String> = windows.filter(|name| is_bygone(name, at)).collect();
+        let bygone: Vec<&String> = windows.filter(|name| is_long_ended(name, at)).collect();
         if bygone.len() < BYGONE_MAX {
             return;
         }
@@ -139,10 +144,10 @@ impl Store {
     }
 }
 
-pub(super) fn read_counted(item: &Item) -> Result<Counted, StoreError> {
+pub(super) fn parse_counters(item: &StoreItem) -> Result<LimitCounters, StoreError> {
     let part = |name| text(item, name).unwrap_or_default();
     let odd = |what: &dyn std::fmt::Display| inconsistent(&part(PK), &part(SK), what);
-    let mut counted = Counted::default();
+    let mut counted = LimitCounters::default();
     for (name, value) in item {
         if let AttributeValue::N(digits) = value
             && name != DUE_AT

@@ -1,71 +1,84 @@
 //! The items of a response.
 
-use crate::translate::Asked;
-use crate::translate::answer::Piece;
-use crate::translate::ask::{Call, freeform_input};
-use crate::translate::write::{Fields, object_text};
+use crate::translate::ResponseContext;
+use crate::translate::json_writer::{ObjectWriter, object_to_string};
+use crate::translate::neutral_request::{ToolCall, freeform_input};
+use crate::translate::neutral_response::ResponsePart;
 
 /// An item's id: made of the answer's, since the upstream's parts have none.
-pub(super) fn id(answer: &str, index: usize, piece: &Piece, asked: &Asked) -> String {
+pub(super) fn item_id(
+    answer: &str,
+    index: usize,
+    piece: &ResponsePart,
+    asked: &ResponseContext,
+) -> String {
     let kind = match piece {
-        Piece::Text(_) => "msg",
-        Piece::Thinking { .. } | Piece::Redacted(_) => "rs",
-        Piece::Call(call) if asked.is_freeform(&call.name) => "ctc",
-        Piece::Call(_) => "fc",
+        ResponsePart::Text(_) => "msg",
+        ResponsePart::Thinking { .. } | ResponsePart::Redacted(_) => "rs",
+        ResponsePart::Call(call) if asked.is_freeform(&call.name) => "ctc",
+        ResponsePart::Call(_) => "fc",
     };
     format!("{kind}_{answer}_{index}")
 }
 
 /// Writes an item. One that is not `done` is written without what it will hold.
-pub(super) fn write(fields: &mut Fields<'_>, asked: &Asked, id: &str, piece: &Piece, done: bool) {
+pub(super) fn write_item(
+    fields: &mut ObjectWriter<'_>,
+    asked: &ResponseContext,
+    id: &str,
+    piece: &ResponsePart,
+    done: bool,
+) {
     fields.text("id", id);
     let status = if done { "completed" } else { "in_progress" };
     match piece {
-        Piece::Text(text) => {
+        ResponsePart::Text(text) => {
             fields.text("type", "message");
             fields.text("status", status);
             fields.text("role", "assistant");
             fields.list("content", |content| {
                 if done {
-                    content.object(|part| text_part(part, text));
+                    content.object(|part| write_text_part(part, text));
                 }
             });
         }
-        Piece::Thinking { text, signature } => {
+        ResponsePart::Thinking { text, signature } => {
             fields.text("type", "reasoning");
             fields.list("summary", |summary| {
                 if done && !text.is_empty() {
-                    summary.object(|part| summary_part(part, text));
+                    summary.object(|part| write_summary_part(part, text));
                 }
             });
             let signature = signature.as_deref().filter(|_| done);
-            fields
-                .text_or_null("encrypted_content", signature.map(|it| sealed(text, it)).as_deref());
+            fields.text_or_null(
+                "encrypted_content",
+                signature.map(|it| seal_thinking(text, it)).as_deref(),
+            );
         }
-        Piece::Redacted(data) => {
+        ResponsePart::Redacted(data) => {
             fields.text("type", "reasoning");
             fields.list("summary", |_| {});
-            let block = object_text(|block| {
+            let block = object_to_string(|block| {
                 block.text("type", "redacted_thinking");
                 block.text("data", data);
             });
             fields.text("encrypted_content", &block);
         }
-        Piece::Call(call) => write_call(fields, asked, call, done),
+        ResponsePart::Call(call) => write_call(fields, asked, call, done),
     }
 }
 
 /// The upstream's own block, so that the next request can give it back as it was: nothing is
 /// stored here. To the client it is opaque, as OpenAI's is.
-fn sealed(text: &str, signature: &str) -> String {
-    object_text(|block| {
+fn seal_thinking(text: &str, signature: &str) -> String {
+    object_to_string(|block| {
         block.text("type", "thinking");
         block.text("thinking", text);
         block.text("signature", signature);
     })
 }
 
-fn write_call(fields: &mut Fields<'_>, asked: &Asked, call: &Call, done: bool) {
+fn write_call(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, call: &ToolCall, done: bool) {
     let alias = asked.aliases.get(&call.name);
     let freeform = alias.is_some_and(|alias| alias.freeform);
     fields.text("type", if freeform { "custom_tool_call" } else { "function_call" });
@@ -83,14 +96,14 @@ fn write_call(fields: &mut Fields<'_>, asked: &Asked, call: &Call, done: bool) {
     }
 }
 
-pub(super) fn text_part(part: &mut Fields<'_>, text: &str) {
+pub(super) fn write_text_part(part: &mut ObjectWriter<'_>, text: &str) {
     part.text("type", "output_text");
     part.text("text", text);
     part.list("annotations", |_| {});
     part.list("logprobs", |_| {});
 }
 
-pub(super) fn summary_part(part: &mut Fields<'_>, text: &str) {
+pub(super) fn write_summary_part(part: &mut ObjectWriter<'_>, text: &str) {
     part.text("type", "summary_text");
     part.text("text", text);
 }

@@ -1,0 +1,211 @@
+//! What can be judged without asking anybody: the address, the key's form, the shell's variables.
+//! Pure.
+
+use super::check_result::CheckResult;
+use crate::environment::ShellEnvironment;
+use baton_domain::relay_key::RelayKey;
+use baton_domain::secret::Secret;
+use reqwest::Url;
+
+/// What clients append themselves.
+const APPENDED: &str = "/v1/messages";
+
+/// Judges a base URL. The other checks go on with what was meant.
+pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
+    const CHECK: &str = "base URL";
+    let parsed = Url::parse(text).ok().filter(Url::has_host);
+    let Some(mut url) = parsed.filter(|url| matches!(url.scheme(), "http" | "https")) else {
+        let advice = "one looks like https://baton.example.com or http://127.0.0.1:8080";
+        return (CheckResult::fail(CHECK, format!("`{text}` is no address"), advice), None);
+    };
+    let has_more = url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
+    url.set_query(None);
+    url.set_fragment(None);
+    let _cannot_be_without = (url.set_username(""), url.set_password(None));
+    let path = url.path().trim_end_matches('/').to_owned();
+    let meant = path.strip_suffix(APPENDED).unwrap_or(&path).to_owned();
+    url.set_path(&meant);
+    let plain = url.as_str().trim_end_matches('/').to_owned();
+    let finding = if meant != path {
+        let what = format!("it ends in {APPENDED}, which clients append themselves");
+        CheckResult::fail(CHECK, what, format!("use {plain}"))
+    } else if has_more {
+        let what = "it holds more than an address (a name, a query or a fragment)";
+        CheckResult::fail(CHECK, what, format!("use {plain}; the key goes into a header"))
+    } else if text.ends_with('/') {
+        let what =
+            "it ends in a slash, so clients ask for `//v1/messages`, which some proxies redirect";
+        CheckResult::warn(CHECK, what, format!("use {plain}"))
+    } else if url.scheme() == "http" && !is_private_address(&url) {
+        let what = "keys and prompts travel unencrypted";
+        CheckResult::warn(CHECK, what, "put TLS in front of it and use https")
+    } else {
+        CheckResult::ok(CHECK, plain)
+    };
+    (finding, Some(url))
+}
+
+/// Whether the address is this machine or in a private network.
+fn is_private_address(url: &Url) -> bool {
+    match url.host_str().unwrap_or_default().trim_matches(['[', ']']).parse() {
+        Ok(std::net::IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        Ok(std::net::IpAddr::V6(v6)) => v6.is_loopback() || v6.is_unique_local(),
+        Err(_) => url.host_str() == Some("localhost"),
+    }
+}
+
+/// Judges a key's form; nobody is asked whether it exists.
+pub(super) fn key_form(key: Option<&Secret>) -> CheckResult {
+    const CHECK: &str = "key form";
+    match key {
+        None => CheckResult::skipped(
+            CHECK,
+            "no key: give one with --key, or `--key -` and the key on standard input",
+        ),
+        Some(key) if RelayKey::parse(key.expose()).is_ok() => {
+            CheckResult::ok(CHECK, "length and checksum are right")
+        }
+        Some(key) if key.expose().starts_with("sk-ant-") => {
+            let advice = "clients need a key of Baton (`baton key create`); the provider's key belongs into an account";
+            CheckResult::fail(CHECK, "it is a key of the provider, not of Baton", advice)
+        }
+        Some(key) if key.expose().trim() != key.expose() => CheckResult::fail(
+            CHECK,
+            "there is a space or an end of line around it",
+            "copy it again without",
+        ),
+        Some(_) => {
+            let advice = "copy it again: it is `bt_`, 12 characters, `_` and 38 more";
+            CheckResult::fail(
+                CHECK,
+                "it is cut short or mistyped (the checksum does not fit)",
+                advice,
+            )
+        }
+    }
+}
+
+/// Judges the variables that clients started from this shell read.
+pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> Vec<CheckResult> {
+    const CHECK: &str = "client variables";
+    let mut findings = Vec::new();
+    if let (Some(bearer), Some(key)) = (&environment.client_bearer, &environment.client_api_key)
+        && bearer.expose() != key.expose()
+    {
+        let what = "ANTHROPIC_AUTH_TOKEN and ANTHROPIC_API_KEY hold different values, and clients send both";
+        let advice = "unset ANTHROPIC_API_KEY where clients of Baton are started";
+        findings.push(CheckResult::warn(CHECK, what, advice));
+    }
+    let points_here = |base: &str| {
+        check_base_url(base)
+            .1
+            .is_some_and(|base| relay.is_some_and(|relay| same_relay(&base, relay)))
+    };
+    match environment.client_base.as_deref() {
+        Some(base) if !points_here(base) => {
+            let what =
+                format!("ANTHROPIC_BASE_URL is {base}: clients of this shell go there instead");
+            let advice = relay.map_or_else(String::new, |relay| {
+                format!("export ANTHROPIC_BASE_URL={}", relay.as_str().trim_end_matches('/'))
+            });
+            findings.push(CheckResult::warn(CHECK, what, advice));
+        }
+        Some(_) if findings.is_empty() => {
+            findings.push(CheckResult::ok(CHECK, "ANTHROPIC_BASE_URL points to this relay"));
+        }
+        None if findings.is_empty() => {
+            findings
+                .push(CheckResult::skipped(CHECK, "ANTHROPIC_BASE_URL is not set in this shell"));
+        }
+        _ => {}
+    }
+    if !environment.proxies.is_empty() {
+        let what =
+            format!("{} is set: requests go through that proxy", environment.proxies.join(", "));
+        let advice = "if streams stutter or bodies are refused, add the relay's host to NO_PROXY";
+        findings.push(CheckResult::warn("HTTP proxy", what, advice));
+    }
+    findings
+}
+
+/// Whether two bases mean the same relay: its aliases are one.
+fn same_relay(one: &Url, other: &Url) -> bool {
+    let plain = |url: &Url| {
+        let path = url.path().trim_end_matches('/').trim_end_matches("/v1");
+        let path = path.trim_end_matches("/anthropic").trim_end_matches("/claude-code").to_owned();
+        (url.origin(), path)
+    };
+    plain(one) == plain(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check_result::CheckStatus;
+    use super::*;
+
+    #[test]
+    fn base_url_is_checked_and_corrected() {
+        let check = |text: &str, state: CheckStatus, meant: Option<&str>| {
+            let (finding, url) = check_base_url(text);
+            let plain = url.as_ref().map(|url| url.as_str().trim_end_matches('/'));
+            assert_eq!((finding.state, plain), (state, meant), "{text}: {finding:?}");
+            assert!(state == CheckStatus::Ok || !finding.advice.is_empty(), "{text}: advice");
+        };
+        check("https://a.example", CheckStatus::Ok, Some("https://a.example"));
+        check("https://a.example/v1", CheckStatus::Ok, Some("https://a.example/v1"));
+        check("http://127.0.0.1:8080", CheckStatus::Ok, Some("http://127.0.0.1:8080"));
+        check("http://[::1]:8080", CheckStatus::Ok, Some("http://[::1]:8080"));
+        check("http://10.0.0.7", CheckStatus::Ok, Some("http://10.0.0.7"));
+        check("http://a.example", CheckStatus::Warn, Some("http://a.example"));
+        check("https://a.example/", CheckStatus::Warn, Some("https://a.example"));
+        check("https://a.example/v1/messages", CheckStatus::Fail, Some("https://a.example"));
+        check("https://a.example/x/v1/messages/", CheckStatus::Fail, Some("https://a.example/x"));
+        check("https://a.example?key=1", CheckStatus::Fail, Some("https://a.example"));
+        check("https://me:pw@a.example", CheckStatus::Fail, Some("https://a.example"));
+        check("a.example", CheckStatus::Fail, None);
+    }
+
+    #[test]
+    fn a_key_is_judged_by_its_form_and_never_shown() {
+        let check = |key: &str, state: CheckStatus| {
+            let finding = key_form(Some(&Secret::new(key.to_owned())));
+            assert_eq!(finding.state, state, "{finding:?}");
+            assert!(!format!("{finding:?}").contains(key), "{finding:?}");
+        };
+        let bits = [7, 9];
+        let good = baton_domain::relay_key::compose(
+            &baton_domain::id::KeyId::from_bits(3),
+            &baton_domain::relay_key::new_secret(bits),
+        );
+        check(good.expose(), CheckStatus::Ok);
+        check(&good.expose()[..40], CheckStatus::Fail);
+        check(&format!("{} ", good.expose()), CheckStatus::Fail);
+        check("sk-ant-api03-x", CheckStatus::Fail);
+        assert_eq!(key_form(None).state, CheckStatus::Skipped);
+    }
+
+    #[test]
+    fn the_shells_variables_are_judged() {
+        let relay = Url::parse("https://a.example").ok();
+        let check = |variables: &[(&str, &str)], expected: &[CheckStatus]| {
+            let environment = ShellEnvironment::from(|name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            });
+            let states: Vec<CheckStatus> =
+                super::variables(&environment, relay.as_ref()).iter().map(|f| f.state).collect();
+            assert_eq!(states, expected, "{variables:?}");
+        };
+        let base = ("ANTHROPIC_BASE_URL", "https://a.example/v1");
+        check(&[], &[CheckStatus::Skipped]);
+        check(&[base], &[CheckStatus::Ok]);
+        check(&[("ANTHROPIC_BASE_URL", "https://b.example")], &[CheckStatus::Warn]);
+        let both = [("ANTHROPIC_AUTH_TOKEN", "x"), ("ANTHROPIC_API_KEY", "y"), base];
+        check(&both, &[CheckStatus::Warn]);
+        check(
+            &[("ANTHROPIC_AUTH_TOKEN", "x"), ("ANTHROPIC_API_KEY", "x"), base],
+            &[CheckStatus::Ok],
+        );
+        check(&[base, ("https_proxy", "http://p:1")], &[CheckStatus::Ok, CheckStatus::Warn]);
+    }
+}

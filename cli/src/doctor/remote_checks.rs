@@ -1,0 +1,235 @@
+//! What the relay and the admin API say when asked: whether they are there, their clock, their
+//! version, whether they take the key. Nothing here costs a token.
+
+use super::check_result::CheckResult;
+use crate::CliError;
+use crate::operate::admin_client::{AdminClient, root_cause};
+use crate::profile::target::AdminTarget;
+use baton_domain::secret::Secret;
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, DATE, HeaderName, LOCATION};
+use reqwest::{Client, Response, StatusCode, Url};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// Clients give the list of models up after this long (facts: Claude Code, 2026-08-22).
+const MODELS_PATIENCE: Duration = Duration::from_secs(3);
+/// Clocks that are further apart than this confuse people and signatures.
+const SKEW_SECONDS_MAX: i64 = 30;
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A client as strict as the strictest: it follows no redirects.
+pub(super) fn client() -> Result<Client, CliError> {
+    Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        // Each check has a connection of its own: one that a refused body broke tells nothing.
+        .pool_max_idle_per_host(0)
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(Duration::from_mins(2))
+        .user_agent(concat!("baton-doctor/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(CliError::from_cause)
+}
+
+/// A route below a base URL.
+pub(super) fn join_route(base: &Url, route: &str) -> String {
+    format!("{}{route}", base.as_str().trim_end_matches('/'))
+}
+
+/// Who answers at the relay's address. The flag tells whether it is Baton.
+pub(super) async fn check_address(
+    http: &Client,
+    base: &Url,
+    now: impl Fn() -> Timestamp,
+) -> (bool, Vec<CheckResult>) {
+    const CHECK: &str = "relay";
+    let answer = match http.get(join_route(base, "/health")).send().await {
+        Ok(answer) => answer,
+        Err(error) => return (false, vec![unreachable_result(CHECK, &error)]),
+    };
+    if let Some(finding) = redirect(CHECK, &answer) {
+        return (false, vec![finding]);
+    }
+    let clock = clock(&answer, now());
+    let status = answer.status();
+    let health: Value =
+        answer.bytes().await.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    if !status.is_success() || health["status"] != "ok" {
+        let what = format!("/health answers {status}, and not as Baton does");
+        let advice = "something else listens there, or the path in front of the relay is wrong";
+        return (false, vec![CheckResult::fail(CHECK, what, advice)]);
+    }
+    let found = CheckResult::ok(CHECK, "it answers");
+    (true, vec![found, version("relay version", &health), clock])
+}
+
+fn version(check: &'static str, health: &Value) -> CheckResult {
+    match health["version"].as_str() {
+        Some(OWN_VERSION) => CheckResult::ok(check, OWN_VERSION),
+        Some(other) => {
+            let what = format!("it is {other}, this program is {OWN_VERSION}");
+            CheckResult::warn(check, what, "use the program of the deployed version")
+        }
+        None => CheckResult::warn(
+            check,
+            "it does not say its version",
+            "it is older than this program; update it",
+        ),
+    }
+}
+
+fn clock(answer: &Response, now: Timestamp) -> CheckResult {
+    const CHECK: &str = "clock";
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+    let parsed = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    let Some(there) = parsed.map(|there| there.timestamp()) else {
+        return CheckResult::warn(
+            CHECK,
+            "no readable Date in its answers",
+            "whatever stands in front strips it: let it pass",
+        );
+    };
+    let apart = now.as_second() - there.as_second();
+    if apart.abs() <= SKEW_SECONDS_MAX {
+        return CheckResult::ok(CHECK, format!("{} s apart", apart.abs()));
+    }
+    let order = if apart > 0 { "ahead of" } else { "behind" };
+    let what = format!("this machine is {} s {order} the relay", apart.abs());
+    CheckResult::warn(
+        CHECK,
+        what,
+        "set the wrong one by NTP: expiry dates and signed tokens depend on it",
+    )
+}
+
+/// Whether the admin API is there and takes the token.
+pub(super) async fn admin(http: &Client, aim: AdminTarget) -> Vec<CheckResult> {
+    const CHECK: &str = "admin API";
+    if !aim.is_chosen {
+        let why = "nobody said where it is: --url and a token, or a profile";
+        return vec![CheckResult::skipped(CHECK, why)];
+    }
+    let health =
+        Url::parse(&aim.url).ok().map(|base| http.get(join_route(&base, "/health")).send());
+    let health = match health {
+        Some(sent) => sent.await.ok(),
+        None => None,
+    };
+    let bytes = match health {
+        Some(answer) => answer.bytes().await.ok(),
+        None => None,
+    };
+    let health: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let asked = match AdminClient::new(aim) {
+        Ok(admin) => admin.get(&["groups"], &[("limit", "1")]).await,
+        Err(fail) => Err(fail),
+    };
+    let found = match asked {
+        Ok(_) => CheckResult::ok(CHECK, "it answers and takes the token"),
+        Err(fail) => CheckResult::fail(CHECK, "it cannot be used", fail.to_string()),
+    };
+    let version = health.map(|health| version("admin version", &health));
+    [Some(found), version].into_iter().flatten().collect()
+}
+
+/// Whether the key is taken in each of the two headers that clients use.
+pub(super) async fn check_key(http: &Client, base: &Url, key: &Secret) -> CheckResult {
+    const CHECK: &str = "key";
+    let mut refused = Vec::new();
+    let headers = [
+        (AUTHORIZATION, format!("Bearer {}", key.expose())),
+        (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+    ];
+    for (name, value) in headers {
+        match http.get(join_route(base, "/v1/usage")).header(&name, value).send().await {
+            Ok(answer) if answer.status().is_success() => {}
+            Ok(answer) => refused.push((name, read_error_message(answer).await)),
+            Err(error) => return unreachable_result(CHECK, &error),
+        }
+    }
+    match refused.as_slice() {
+        [] => CheckResult::ok(CHECK, "it is taken as a bearer and in x-api-key"),
+        [(name, said)] => {
+            let advice = format!("something in front strips or replaces `{name}`: let it pass");
+            CheckResult::fail(CHECK, format!("it is refused in `{name}` only ({said})"), advice)
+        }
+        [(_, said), ..] => {
+            let advice = "`baton key list` shows the keys; `baton key create` makes one";
+            CheckResult::fail(CHECK, format!("it is refused: {said}"), advice)
+        }
+    }
+}
+
+/// Whether the key sees models, in the time that clients wait for them; and which.
+pub(super) async fn models(http: &Client, base: &Url, key: &Secret) -> (CheckResult, Vec<String>) {
+    const CHECK: &str = "models";
+    let begun = Instant::now();
+    let sent =
+        http.get(join_route(base, "/v1/models?limit=1000")).bearer_auth(key.expose()).send().await;
+    let answer = match sent {
+        Ok(answer) => answer,
+        Err(error) => return (unreachable_result(CHECK, &error), Vec::new()),
+    };
+    if let Some(finding) = redirect(CHECK, &answer) {
+        return (finding, Vec::new());
+    }
+    if !answer.status().is_success() {
+        let advice = "`baton account list` shows why no account can be asked";
+        return (CheckResult::fail(CHECK, read_error_message(answer).await, advice), Vec::new());
+    }
+    let bytes = answer.bytes().await.unwrap_or_default();
+    let took = begun.elapsed();
+    let list: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let ids = list["data"].as_array().into_iter().flatten().filter_map(|row| row["id"].as_str());
+    let ids: Vec<String> = ids.map(str::to_owned).collect();
+    let finding = if ids.is_empty() {
+        CheckResult::warn(
+            CHECK,
+            "the key may use none",
+            "look at the key's and the accounts' models",
+        )
+    } else if took > MODELS_PATIENCE {
+        let what = format!("the list took {} ms; clients wait 3,000", took.as_millis());
+        CheckResult::warn(CHECK, what, "look at what stands between here and the relay")
+    } else {
+        CheckResult::ok(CHECK, format!("{} in {} ms", ids.len(), took.as_millis()))
+    };
+    (finding, ids)
+}
+
+/// The relay's own words for a refusal, else the status.
+pub(super) async fn read_error_message(answer: Response) -> String {
+    let status = answer.status();
+    let bytes = answer.bytes().await.unwrap_or_default();
+    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    value["error"]["message"].as_str().map_or_else(
+        || format!("status {status}, and not in Baton's words"),
+        |said| format!("{said} (status {})", status.as_u16()),
+    )
+}
+
+fn redirect(check: &'static str, answer: &Response) -> Option<CheckResult> {
+    if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
+        return None;
+    }
+    let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
+    let advice = "give clients the address that it ends at: on the way they lose the key or turn POST into GET";
+    Some(CheckResult::fail(check, format!("it redirects to {to}"), advice))
+}
+
+fn unreachable_result(check: &'static str, error: &reqwest::Error) -> CheckResult {
+    let cause = root_cause(error);
+    let said = cause.to_lowercase();
+    let advice = if said.contains("certificate") || said.contains("unknownissuer") {
+        "its certificate is not valid for this name and machine: renew it, or install the issuer here"
+    } else if said.contains("corrupt message") || said.contains("record overflow") {
+        "it speaks http, not https: correct the address, or put TLS in front of it"
+    } else if error.is_timeout() {
+        "a firewall may drop the packets; try from the relay's own machine"
+    } else if said.contains("dns") || said.contains("lookup") || said.contains("resolve") {
+        "the name is unknown: correct it, or look at the DNS"
+    } else {
+        "is it running, and is the port right?"
+    };
+    CheckResult::fail(check, format!("no answer: {cause}"), advice)
+}

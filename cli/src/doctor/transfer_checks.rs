@@ -1,0 +1,182 @@
+//! How large a body gets through, and whether an answer really streams. The bodies are no JSON, so
+//! they cost nothing; the stream costs a few tokens and is sent only when that was asked for.
+
+use super::check_result::CheckResult;
+use super::remote_checks::{join_route, read_error_message};
+use crate::operate::admin_client::root_cause;
+use baton_domain::secret::Secret;
+use reqwest::{Client, StatusCode, Url};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const MEGABYTE: usize = 1024 * 1024;
+/// Sizes in megabytes: what proxies allow by default, what Lambda takes, what the upstream takes.
+const SIZES: [usize; 5] = [1, 5, 6, 16, 32];
+/// What a session of Claude Code may well need.
+const NEEDED: usize = 5;
+/// An answer whose pieces all come within this was held back somewhere: an upstream takes longer
+/// from its first event to its last.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
+/// The largest body that reaches the relay, by sending ever larger ones until one is refused.
+pub(super) async fn check_body_size(http: &Client, base: &Url, key: &Secret) -> CheckResult {
+    const CHECK: &str = "body size";
+    let mut passed = 0;
+    for size in SIZES {
+        let mut body = vec![b' '; size * MEGABYTE - 1];
+        body.push(b'x');
+        let sent = http
+            .post(join_route(base, "/v1/messages"))
+            .bearer_auth(key.expose())
+            .header("content-type", "application/json")
+            .body(body)
+            .send();
+        let refusal = match sent.await {
+            // The relay has read all of it and found no JSON.
+            Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => {
+                passed = size;
+                continue;
+            }
+            Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                read_error_message(answer).await
+            }
+            Ok(answer) if passed == 0 => {
+                let what = format!("cannot be told: {}", read_error_message(answer).await);
+                return CheckResult::warn(CHECK, what, "solve what the other checks say first");
+            }
+            Ok(answer) => read_error_message(answer).await,
+            Err(error) => root_cause(&error),
+        };
+        return body_size_result(CHECK, (passed, size), &refusal);
+    }
+    CheckResult::ok(CHECK, format!("{passed} MB pass"))
+}
+
+fn body_size_result(
+    check: &'static str,
+    (passed, refused): (usize, usize),
+    why: &str,
+) -> CheckResult {
+    let what = format!("{passed} MB pass, {refused} MB do not: {why}");
+    if passed < NEEDED {
+        let advice = "raise the limit of the proxy in front (nginx: client_max_body_size 32m)";
+        return CheckResult::fail(check, what, advice);
+    }
+    let advice = "long sessions are refused there. Lambda takes 6 MB and `baton serve` 32; the rest is a \
+                  proxy's limit, or BATON_BODY_BYTES_MAX";
+    CheckResult::warn(check, what, advice)
+}
+
+/// Whether a stream comes piece by piece.
+pub(super) async fn check_streaming(
+    http: &Client,
+    base: &Url,
+    key: &Secret,
+    model: &str,
+) -> CheckResult {
+    const CHECK: &str = "streaming";
+    let body = json!({
+        "model": model, "max_tokens": 16, "stream": true,
+        "messages": [{ "role": "user", "content": "Count from one to ten." }],
+    });
+    let begun = Instant::now();
+    let sent = http
+        .post(join_route(base, "/v1/messages"))
+        .bearer_auth(key.expose())
+        .header("content-type", "application/json")
+        .header("anthropic-version", "2023-06-01")
+        .body(body.to_string())
+        .send();
+    let mut answer = match sent.await {
+        Ok(answer) if answer.status().is_success() => answer,
+        Ok(answer) => {
+            return CheckResult::fail(
+                CHECK,
+                read_error_message(answer).await,
+                "solve what it says",
+            );
+        }
+        Err(error) => {
+            return CheckResult::fail(CHECK, root_cause(&error), "the connection broke; try again");
+        }
+    };
+    let (mut whole, mut arrivals) = (Vec::new(), Vec::new());
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => {
+                arrivals.push(begun.elapsed());
+                whole.extend_from_slice(&chunk);
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let what = format!("the stream broke: {}", root_cause(&error));
+                return CheckResult::fail(
+                    CHECK,
+                    what,
+                    "something between has a shorter timeout than the answer",
+                );
+            }
+        }
+    }
+    assess_stream(CHECK, &arrivals, &String::from_utf8_lossy(&whole))
+}
+
+/// Judges when the pieces of a stream came and what they say.
+fn assess_stream(check: &'static str, arrivals: &[Duration], text: &str) -> CheckResult {
+    if text.contains("event: error") || !text.contains("event: message_stop") {
+        return CheckResult::fail(
+            check,
+            "the answer is not whole",
+            "`baton account test` tells how the account is",
+        );
+    }
+    let (Some(first), Some(last)) = (arrivals.first(), arrivals.last()) else {
+        return CheckResult::fail(check, "the answer is empty", "something between swallows it");
+    };
+    let span = last.saturating_sub(*first);
+    let first = first.as_millis();
+    if span < AT_ONCE {
+        let what = format!("the whole answer came at once, after {first} ms: it was held back");
+        let advice = "switch buffering off in what stands between (nginx: proxy_buffering off; AWS: a function \
+                      URL with RESPONSE_STREAM, no API Gateway or load balancer)";
+        return CheckResult::fail(check, what, advice);
+    }
+    let count = arrivals.len();
+    CheckResult::ok(
+        check,
+        format!("first bytes after {first} ms, {count} pieces over {} ms", span.as_millis()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check_result::CheckStatus;
+    use super::*;
+
+    #[test]
+    fn streaming_is_detected_by_arrival_times() {
+        let check = |millis: &[u64], text: &str, state: CheckStatus| {
+            let arrivals: Vec<Duration> =
+                millis.iter().map(|ms| Duration::from_millis(*ms)).collect();
+            assert_eq!(
+                assess_stream("streaming", &arrivals, text).state,
+                state,
+                "{millis:?} {text}"
+            );
+        };
+        let whole = "event: message_start\n\nevent: message_stop\n\n";
+        check(&[300, 350, 420], whole, CheckStatus::Ok);
+        check(&[420], whole, CheckStatus::Fail);
+        check(&[420, 421], whole, CheckStatus::Fail);
+        check(&[], whole, CheckStatus::Fail);
+        check(&[300, 400], "event: message_start\n\n", CheckStatus::Fail);
+        check(&[300, 400], "event: error\n\nevent: message_stop\n\n", CheckStatus::Fail);
+    }
+
+    #[test]
+    fn body_limit_is_compared_with_what_sessions_need() {
+        assert_eq!(body_size_result("body size", (1, 5), "413").state, CheckStatus::Fail);
+        assert_eq!(body_size_result("body size", (5, 6), "413").state, CheckStatus::Warn);
+        assert_eq!(body_size_result("body size", (16, 32), "413").state, CheckStatus::Warn);
+    }
+}

@@ -1,0 +1,308 @@
+//! The one client of the admin API: requests, pages, and failures in one line that says what to do.
+//! What is asked and how an answer is shown is the commands' business.
+
+use crate::CliError;
+use crate::profile::target::{AdminTarget, check_address};
+use baton_domain::secret::Secret;
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde_json::{Value, json};
+use std::error::Error;
+use std::io::Write;
+
+/// The largest page that the API gives.
+const PAGE_ROWS: usize = 1000;
+
+/// The operator at the admin API of one Baton.
+pub(crate) struct AdminClient {
+    base: Url,
+    token: Secret,
+    http: Client,
+}
+
+impl AdminClient {
+    /// A client of the Baton that is aimed at. No I/O.
+    pub(crate) fn new(aim: AdminTarget) -> Result<Self, CliError> {
+        let base = check_address(&aim.url)?;
+        // A redirect would take the admin token to another address.
+        let http = Client::builder().redirect(reqwest::redirect::Policy::none());
+        Ok(Self { base, token: aim.token, http: http.build().map_err(CliError::from_cause)? })
+    }
+
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, CliError> {
+        self.send_request(Method::GET, path, query, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        self.send_request(Method::POST, path, &[], Some(body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        self.send_request(Method::PATCH, path, &[], Some(body)).await
+    }
+
+    /// Replaces `before`; refused if it is no longer what it was then.
+    pub(crate) async fn put_versioned(
+        &self,
+        before: &Value,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<Value, CliError> {
+        self.send_versioned(before, self.request(Method::PUT, path, &[])?, body).await
+    }
+
+    async fn send_versioned(
+        &self,
+        before: &Value,
+        request: RequestBuilder,
+        body: &Value,
+    ) -> Result<Value, CliError> {
+        let version = before["version"].as_u64().filter(|version| *version > 0);
+        let request = match version {
+            Some(version) => request.header("if-match", format!("\"{version}\"")),
+            None => request,
+        };
+        self.answer(with_json(request, body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, CliError> {
+        self.delete_where(path, &[]).await
+    }
+
+    pub(crate) async fn delete_where(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, CliError> {
+        self.send_request(Method::DELETE, path, query, None).await
+    }
+
+    /// Creates something; the same `key` again creates nothing more, where the API knows of it.
+    pub(crate) async fn post_once(
+        &self,
+        path: &[&str],
+        body: &Value,
+        key: &str,
+    ) -> Result<Value, CliError> {
+        let request = self.request(Method::POST, path, &[])?.header("idempotency-key", key);
+        self.answer(with_json(request, body)).await
+    }
+
+    /// All pages of a list, as one.
+    pub(crate) async fn all(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, CliError> {
+        self.get_pages(path, query, usize::MAX).await
+    }
+
+    /// As many pages of a list as it takes to have `max` rows, as one; where there are more, the
+    /// cursor to them.
+    pub(crate) async fn get_pages(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        max: usize,
+    ) -> Result<Value, CliError> {
+        let (mut data, mut cursor) = (Vec::new(), None::<String>);
+        let wait = progress_spinner();
+        loop {
+            let limit = max.saturating_sub(data.len()).min(PAGE_ROWS).to_string();
+            let mut query = query.to_vec();
+            query.push(("limit", &limit));
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let mut page = self.get(path, &query).await?;
+            if let Some(Value::Array(rows)) = page.get_mut("data").map(Value::take) {
+                data.extend(rows);
+            }
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() || data.len() >= max {
+                wait.finish_and_clear();
+                return Ok(json!({ "data": data, "next_cursor": cursor }));
+            }
+            wait.set_message(format!("{} rows", data.len()));
+            wait.tick();
+        }
+    }
+
+    /// Writes what is there to `out`, as it comes; returns how many bytes that were.
+    pub(crate) async fn download(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        out: &mut dyn Write,
+    ) -> Result<u64, CliError> {
+        let request = self.request(Method::GET, path, query)?;
+        let mut answer = request.send().await.map_err(|error| self.unreachable_error(&error))?;
+        if !answer.status().is_success() {
+            let (status, bytes) = (answer.status(), answer.bytes().await.unwrap_or_default());
+            return Err(self.refused(status, &serde_json::from_slice(&bytes).unwrap_or_default()));
+        }
+        let broken = |error: reqwest::Error| {
+            let cause = root_cause(&error);
+            CliError::Failed(format!(
+                "the file broke off in the middle ({cause}); ask for less at once"
+            ))
+        };
+        let (mut bytes, wait) = (0, progress_spinner());
+        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+            out.write_all(&chunk).map_err(CliError::from_cause)?;
+            bytes += u64::try_from(chunk.len()).unwrap_or_default();
+            wait.set_message(format!("{bytes} bytes"));
+            wait.tick();
+        }
+        wait.finish_and_clear();
+        Ok(bytes)
+    }
+
+    async fn send_request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
+        let request = self.request(method, path, query)?;
+        self.answer(match body {
+            Some(body) => with_json(request, body),
+            None => request,
+        })
+        .await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<RequestBuilder, CliError> {
+        if self.token.expose().is_empty() {
+            let message = "no admin token: set BATON_ADMIN_TOKEN (first start shows it), or keep it with \
+                           `baton profile add`";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        let url = self.build_url(path, query);
+        Ok(self.http.request(method, url).bearer_auth(self.token.expose()))
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let answer = request.send().await.map_err(|error| self.unreachable_error(&error))?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(|error| self.unreachable_error(&error))?;
+        if status.is_success() && bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(value) => Err(self.refused(status, &value)),
+            Err(_) => Err(CliError::Failed(format!(
+                "{} is not Baton's admin API (it answers {status}); another address: --url, BATON_URL or a profile",
+                self.base
+            ))),
+        }
+    }
+
+    fn build_url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    fn unreachable_error(&self, error: &reqwest::Error) -> CliError {
+        let base = self.base.as_str().trim_end_matches('/');
+        CliError::Failed(format!(
+            "{base} does not answer ({}); is `baton up` running there? another address: --url, BATON_URL or a profile",
+            root_cause(error)
+        ))
+    }
+
+    fn refused(&self, status: StatusCode, answer: &Value) -> CliError {
+        let said = answer["error"]["message"].as_str().unwrap_or("it does not say why");
+        let base = self.base.as_str().trim_end_matches('/');
+        if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
+            return CliError::Refused(said.to_owned());
+        }
+        CliError::Failed(match status {
+            StatusCode::UNAUTHORIZED => {
+                format!(
+                    "the admin token is not accepted by {base}: set BATON_ADMIN_TOKEN, --token or a profile to the one it was started with"
+                )
+            }
+            StatusCode::NOT_FOUND if !said.contains("does not exist") => {
+                format!(
+                    "{base} is not Baton's admin API ({said}); another address: --url, BATON_URL or a profile"
+                )
+            }
+            StatusCode::NOT_FOUND if said.contains("this route") => {
+                format!(
+                    "the Baton at {base} does not offer this; update it to this program's version"
+                )
+            }
+            StatusCode::NOT_FOUND => format!("{said}; the `list` command shows what there is"),
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                format!("{said}; look at it with `show`, then try again")
+            }
+            _ if status.is_server_error() => {
+                let id = answer["request_id"].as_str().unwrap_or("unknown");
+                format!("{said} (status {status}, request {id})")
+            }
+            _ => said.to_owned(),
+        })
+    }
+}
+
+fn with_json(request: RequestBuilder, body: &Value) -> RequestBuilder {
+    request.header("content-type", "application/json").body(body.to_string())
+}
+
+/// Shows that a long list is being read; on a terminal only, like all bars of this kind.
+fn progress_spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg}");
+    ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// The last of a chain of causes, in words: `connection refused` rather than the layers above it.
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    match last.downcast_ref::<std::io::Error>() {
+        // An error of another library, of which this is only the envelope.
+        Some(io) => io.get_ref().map_or_else(|| io.kind().to_string(), ToString::to_string),
+        None => last.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_keeps_base_path_and_escapes_segments() {
+        let check = |base: &str, path: &[&str], expected: &str| {
+            let aim = AdminTarget {
+                url: base.into(),
+                token: Secret::new(String::new()),
+                is_chosen: true,
+            };
+            let admin = AdminClient::new(aim).ok().unwrap();
+            assert_eq!(admin.build_url(path, &[]).as_str(), expected);
+        };
+        check("http://a:1", &["keys"], "http://a:1/api/v1/keys");
+        check("http://a:1/", &["keys", "x"], "http://a:1/api/v1/keys/x");
+        check("https://a/office/", &["keys"], "https://a/office/api/v1/keys");
+        check("http://a", &["prices", "a/b ?"], "http://a/api/v1/prices/a%2Fb%20%3F");
+    }
+}

@@ -1,0 +1,99 @@
+//! Bodies of POST and PATCH from what was said on the command line: a field is there only if its
+//! flag was.
+
+use crate::CliError;
+use serde_json::{Map, Value, json};
+
+/// What empties a field.
+pub(super) const NONE: &str = "none";
+
+/// A body that is filled field by field.
+#[derive(Default)]
+pub(super) struct JsonBody(Map<String, Value>);
+
+impl JsonBody {
+    /// Sets a field if it was said.
+    pub(super) fn set(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Sets a field that `none` empties.
+    pub(super) fn set_or_empty(self, name: &str, said: Option<String>) -> Self {
+        self.set(name, said.map(|said| if said == NONE { Value::Null } else { json!(said) }))
+    }
+
+    /// The same for a whole number.
+    pub(super) fn set_number(self, name: &str, said: Option<String>) -> Result<Self, CliError> {
+        let number = |said: String| match said.as_str() {
+            NONE => Ok(Value::Null),
+            digits => digits.parse::<u32>().map(Value::from).map_err(|_| {
+                let flag = name.replace('_', "-");
+                let is_negative = digits.starts_with('-');
+                let why = if is_negative { ", which is below zero" } else { "" };
+                CliError::Usage(format!(
+                    "--{flag} takes a whole number or `{NONE}`, not `{said}`{why}"
+                ))
+            }),
+        };
+        Ok(self.set(name, said.map(number).transpose()?))
+    }
+
+    /// Sets a list; nothing said means no field, a single `none` the empty list.
+    pub(super) fn set_list(self, name: &str, said: Vec<String>) -> Self {
+        let is_none = said.iter().eq([NONE]);
+        let list = (!said.is_empty()).then(|| json!(if is_none { Vec::new() } else { said }));
+        self.set(name, list)
+    }
+
+    /// Sets an object from `ASKED=SERVED`; nothing said means no field, `none` the empty object.
+    pub(super) fn set_pairs(
+        self,
+        (name, flag): (&str, &str),
+        said: &[String],
+    ) -> Result<Self, CliError> {
+        let mut map = Map::new();
+        for pair in said.iter().filter(|pair| *pair != NONE) {
+            let (asked, served) = pair.split_once('=').ok_or_else(|| {
+                CliError::Usage(format!("{flag} takes ASKED=SERVED or `{NONE}`, not `{pair}`"))
+            })?;
+            map.insert(asked.to_owned(), json!(served));
+        }
+        Ok(self.set(name, (!said.is_empty()).then_some(map)))
+    }
+
+    /// Whether nothing was said.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The body.
+    pub(super) fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_arguments_add_no_field_and_none_clears_it() {
+        let body = JsonBody::default()
+            .set("absent", None::<bool>)
+            .set("enabled", Some(false))
+            .set_or_empty("kept", None)
+            .set_or_empty("emptied", Some("none".into()))
+            .set_list("models", vec!["none".into()])
+            .set_list("groups", Vec::new())
+            .set_number("concurrency", Some("3".into()))
+            .ok()
+            .unwrap();
+        let expected = json!({"enabled": false, "emptied": null, "models": [], "concurrency": 3});
+        assert_eq!(body.into_value(), expected);
+        let fail = JsonBody::default().set_number("max_concurrency", Some("many".into())).err();
+        assert!(fail.unwrap().to_string().contains("--max-concurrency"));
+    }
+}

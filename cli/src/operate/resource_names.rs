@@ -1,0 +1,157 @@
+//! Names where ids are: what an operator calls a thing is looked up in the list of its kind.
+
+use super::CliContext;
+use crate::CliError;
+use crate::output::{rows, text};
+use serde_json::{Value, json};
+
+/// A kind of thing that has ids and names.
+#[derive(Clone, Copy)]
+pub(crate) struct ResourceKind {
+    /// What one is called in words and on the command line.
+    pub(crate) noun: &'static str,
+    /// Where the API keeps them.
+    pub(crate) route: &'static str,
+    /// What their ids begin with.
+    prefix: &'static str,
+}
+
+/// Upstream accounts.
+pub(crate) const ACCOUNT: ResourceKind =
+    ResourceKind { noun: "account", route: "accounts", prefix: "acc_" };
+/// Groups of accounts.
+pub(crate) const GROUP: ResourceKind =
+    ResourceKind { noun: "group", route: "groups", prefix: "grp_" };
+/// Keys of clients.
+pub(crate) const KEY: ResourceKind = ResourceKind { noun: "key", route: "keys", prefix: "key_" };
+/// People and pipelines.
+pub(crate) const USER: ResourceKind = ResourceKind { noun: "user", route: "users", prefix: "usr_" };
+
+impl CliContext {
+    /// The id of what is named by id or name.
+    ///
+    /// # Errors
+    /// Nothing or more than one thing is called so.
+    pub(super) async fn id(&self, kind: ResourceKind, named: &str) -> Result<String, CliError> {
+        if named.starts_with(kind.prefix) {
+            return Ok(named.to_owned());
+        }
+        find(kind, named, &self.admin.all(&[kind.route], &[]).await?)
+    }
+
+    /// The same for a thing of one of two kinds: the index of its kind, and its id.
+    ///
+    /// # Errors
+    /// Nothing or more than one thing of the two kinds is called so.
+    pub(super) async fn id_of_either(
+        &self,
+        kinds: [ResourceKind; 2],
+        named: &str,
+    ) -> Result<(usize, String), CliError> {
+        if let Some(index) = kinds.iter().position(|kind| named.starts_with(kind.prefix)) {
+            return Ok((index, named.to_owned()));
+        }
+        let [first, second] = kinds;
+        let lists = [
+            self.admin.all(&[first.route], &[]).await?,
+            self.admin.all(&[second.route], &[]).await?,
+        ];
+        find_either(kinds, named, &lists)
+    }
+
+    /// The same for one that may be absent, or `none` to mean nothing.
+    pub(super) async fn id_or_null(
+        &self,
+        kind: ResourceKind,
+        named: Option<&str>,
+    ) -> Result<Option<Value>, CliError> {
+        Ok(match named {
+            None => None,
+            Some("none") => Some(Value::Null),
+            Some(named) => Some(json!(self.id(kind, named).await?)),
+        })
+    }
+
+    /// The same for several, of which none means that nothing was said.
+    pub(super) async fn ids(
+        &self,
+        kind: ResourceKind,
+        named: &[String],
+    ) -> Result<Option<Value>, CliError> {
+        let mut ids = Vec::new();
+        for named in named {
+            ids.push(self.id(kind, named).await?);
+        }
+        Ok((!ids.is_empty()).then(|| json!(ids)))
+    }
+}
+
+fn find(kind: ResourceKind, named: &str, list: &Value) -> Result<String, CliError> {
+    let same = rows(list).iter().filter(|row| row["name"] == named);
+    let ids: Vec<String> = same.map(|row| text(&row["id"])).collect();
+    let noun = kind.noun;
+    match ids.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(CliError::Failed(format!(
+            "no {noun} is called {named}; `baton {noun} list` shows what there is"
+        ))),
+        several => Err(CliError::Failed(format!(
+            "{} {noun}s are called {named}; say which by its id: {}",
+            several.len(),
+            several.join(", ")
+        ))),
+    }
+}
+
+fn find_either(
+    kinds: [ResourceKind; 2],
+    named: &str,
+    lists: &[Value; 2],
+) -> Result<(usize, String), CliError> {
+    let [first, second] = kinds;
+    let has = |list: &Value| rows(list).iter().any(|row| row["name"] == named);
+    match (has(&lists[0]), has(&lists[1])) {
+        (true, false) => Ok((0, find(first, named, &lists[0])?)),
+        (false, true) => Ok((1, find(second, named, &lists[1])?)),
+        (true, true) => Err(CliError::Failed(format!(
+            "a {} and a {} are called {named}; say which by its id",
+            first.noun, second.noun
+        ))),
+        (false, false) => Err(CliError::Failed(format!(
+            "no {} and no {} is called {named}; `baton {} list` and `baton {} list` show what there is",
+            first.noun, second.noun, first.noun, second.noun
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_once_or_explained() {
+        let list = json!({"data": [
+            {"id": "key_1", "name": "ci"}, {"id": "key_2", "name": "twice"},
+            {"id": "key_3", "name": "twice"},
+        ]});
+        let found = |named| find(KEY, named, &list).map_err(|fail| fail.to_string());
+        assert_eq!(found("ci"), Ok("key_1".to_owned()));
+        assert!(found("cI").is_err_and(|said| said.contains("no key is called cI")));
+        assert!(found("twice").is_err_and(|said| said.contains("key_2, key_3")));
+    }
+
+    #[test]
+    fn a_name_of_two_kinds_is_found_once_or_explained() {
+        let users =
+            json!({"data": [{"id": "usr_1", "name": "ada"}, {"id": "usr_2", "name": "both"}]});
+        let groups =
+            json!({"data": [{"id": "grp_1", "name": "ci"}, {"id": "grp_2", "name": "both"}]});
+        let lists = [users, groups];
+        let found =
+            |named| find_either([USER, GROUP], named, &lists).map_err(|fail| fail.to_string());
+        assert_eq!(found("ada"), Ok((0, "usr_1".to_owned())));
+        assert_eq!(found("ci"), Ok((1, "grp_1".to_owned())));
+        assert!(found("both").is_err_and(|said| said.contains("by its id")));
+        assert!(found("nobody").is_err_and(|said| said.contains("baton user list")));
+    }
+}

@@ -1,0 +1,152 @@
+//! Which Baton a command speaks to: flags before variables before the file. Pure.
+
+use super::profile_file::ProfileFile;
+use crate::CliError;
+use baton_cloud::settings::table;
+use baton_domain::secret::Secret;
+
+/// What one place says: the command line, or the environment.
+#[derive(Default)]
+pub(crate) struct TargetSource {
+    pub(crate) url: Option<String>,
+    pub(crate) token: Option<Secret>,
+    pub(crate) profile: Option<String>,
+}
+
+/// The Baton that is meant.
+pub(crate) struct AdminTarget {
+    /// Its admin API.
+    pub(crate) url: String,
+    /// Its admin token; empty when nobody said one.
+    pub(crate) token: Secret,
+    /// Whether anybody said which one, or it is the default.
+    pub(crate) is_chosen: bool,
+}
+
+/// Decides. Within one place an address or token that is said itself comes before the profile that
+/// is named there. A profile's token goes to that profile's address and to no other.
+///
+/// # Errors
+/// A profile that is named does not exist.
+pub(crate) fn resolve_target(
+    flags: TargetSource,
+    variables: TargetSource,
+    book: &ProfileFile,
+) -> Result<AdminTarget, CliError> {
+    let file = TargetSource { profile: book.current.clone(), ..TargetSource::default() };
+    let (mut url, mut token) = (None::<String>, None::<Secret>);
+    for said in [flags, variables, file] {
+        let profile = match &said.profile {
+            // Nobody may fail over a profile that is not needed.
+            Some(name) if url.is_none() || token.is_none() => Some(book.find(name)?),
+            _ => None,
+        };
+        url = url.or(said.url).or_else(|| profile.map(|profile| profile.url.clone()));
+        let own = profile
+            .filter(|profile| url.as_deref().is_some_and(|url| is_same_address(url, &profile.url)));
+        token = token.or(said.token).or_else(|| own.and_then(|profile| profile.token.clone()));
+    }
+    let is_chosen = url.is_some() || token.is_some();
+    Ok(AdminTarget {
+        url: url.unwrap_or_else(|| table::URL.default.to_owned()),
+        token: token.unwrap_or_else(|| Secret::new(String::new())),
+        is_chosen,
+    })
+}
+
+fn is_same_address(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
+/// An address that a command could use.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn check_address(url: &str) -> Result<reqwest::Url, CliError> {
+    let parsed = reqwest::Url::parse(url).ok();
+    let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");
+    parsed.filter(usable).ok_or_else(|| {
+        let example = table::URL.default;
+        CliError::Usage(format!("`{url}` is no address; one looks like {example}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile_file::Profile;
+    use super::*;
+
+    fn book(current: Option<&str>) -> ProfileFile {
+        let profile = |url: &str, token: Option<&str>| Profile {
+            url: url.into(),
+            token: token.map(|token| Secret::new(token.into())),
+        };
+        let profiles = [
+            ("a".to_owned(), profile("http://a/", Some("token-a"))),
+            ("b".to_owned(), profile("http://b", Some("token-b"))),
+            ("bare".to_owned(), profile("http://bare", None)),
+        ];
+        ProfileFile { current: current.map(str::to_owned), profiles: profiles.into() }
+    }
+
+    fn said(url: &str, token: &str, profile: &str) -> TargetSource {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        TargetSource {
+            url: given(url),
+            token: given(token).map(Secret::new),
+            profile: given(profile),
+        }
+    }
+
+    #[test]
+    fn flags_come_before_variables_before_the_file() {
+        let check = |flags: TargetSource,
+                     variables: TargetSource,
+                     current: Option<&str>,
+                     expected: (&str, &str)| {
+            let aim = resolve_target(flags, variables, &book(current)).ok().unwrap();
+            assert_eq!((aim.url.as_str(), aim.token.expose()), expected);
+        };
+        let none = TargetSource::default;
+        check(none(), none(), None, (table::URL.default, ""));
+        check(none(), none(), Some("a"), ("http://a/", "token-a"));
+        check(none(), said("", "", "b"), Some("a"), ("http://b", "token-b"));
+        check(none(), said("http://x", "t", ""), Some("a"), ("http://x", "t"));
+        check(said("", "", "a"), said("http://x", "t", "b"), None, ("http://a/", "token-a"));
+        check(said("http://y", "", ""), said("http://x", "t", ""), None, ("http://y", "t"));
+        check(said("", "u", ""), none(), Some("a"), ("http://a/", "u"));
+        check(said("", "", "bare"), said("", "t", ""), None, ("http://bare", "t"));
+    }
+
+    #[test]
+    fn token_of_a_profile_is_sent_only_to_its_address() {
+        let token = |flags: TargetSource, variables: TargetSource| {
+            resolve_target(flags, variables, &book(Some("a")))
+                .ok()
+                .unwrap()
+                .token
+                .expose()
+                .to_owned()
+        };
+        assert_eq!(token(said("http://elsewhere", "", ""), TargetSource::default()), "");
+        assert_eq!(token(said("http://elsewhere", "", "b"), TargetSource::default()), "");
+        assert_eq!(token(TargetSource::default(), said("http://elsewhere", "", "")), "");
+        assert_eq!(token(said("http://a", "", ""), TargetSource::default()), "token-a");
+    }
+
+    #[test]
+    fn a_profile_that_is_missing_is_wrong_usage() {
+        let fail =
+            resolve_target(said("", "", "x"), TargetSource::default(), &book(None)).err().unwrap();
+        assert_eq!(fail.code(), 2);
+        assert!(fail.to_string().contains("a, b, bare"), "{fail}");
+    }
+
+    #[test]
+    fn invalid_address_is_a_usage_error() {
+        for bad in ["", "127.0.0.1:8081", "ftp://a", "http://"] {
+            assert_eq!(check_address(bad).err().map(|fail| fail.code()), Some(2), "{bad}");
+        }
+        assert!(check_address("https://a/office").is_ok());
+    }
+}

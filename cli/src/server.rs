@@ -1,0 +1,304 @@
+//! Serving a service over HTTP until told to stop, then letting what is under way finish.
+//!
+//! What one connection may do is [`crate::connection`]'s business, which of many are kept is
+//! [`crate::connections`]'s.
+
+use bytes::Buf;
+use http::{Request, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::CliError;
+use crate::connection::{CountedBody, CountedService, CountedStream, HEAD_BYTES_MAX};
+use crate::connections::ConnectionSet;
+
+/// No connection keeps more of a large body in its buffer for the next one. A head that is whole when
+/// more than this was read is passed on; [`HEAD_BYTES_MAX`] bounds it.
+const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// What an HTTP/2 connection holds of requests that nobody reads, in all and for one of them.
+const WINDOW_BYTES: u32 = 128 * 1024;
+/// What an HTTP/2 connection holds of an answer that its client does not read.
+const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// Requests at the same time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 250;
+/// How often an HTTP/2 connection is asked whether it is still there, and for how long.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// How HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long the last words of answers that were ended may take to their clients.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The steps in which a server is stopped.
+#[derive(Clone, Default)]
+pub(crate) struct ShutdownTokens {
+    /// Nothing new is taken; what is under way goes on.
+    pub(crate) asked: CancellationToken,
+    /// What is under way has been told to end: connections that do not are closed.
+    pub(crate) over: CancellationToken,
+}
+
+/// Takes the address, or says with which `knob` to choose another.
+pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        CliError::Failed(match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!(
+                    "{address} is in use; end what listens there, or choose another with {knob}"
+                )
+            }
+            _ => format!("cannot listen on {address}: {error}; choose another with {knob}"),
+        })
+    })
+}
+
+/// Serves until a stop is asked for, then until the last answer is out or the stop is over.
+/// `neighbors` are the connections of the process's other listener, which open files, too.
+pub(crate) async fn serve_connections<S, B>(
+    listener: TcpListener,
+    service: S,
+    (connections, neighbors): (ConnectionSet, ConnectionSet),
+    stop: ShutdownTokens,
+) where
+    S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: Send + Unpin + 'static,
+{
+    let graceful = GracefulShutdown::new();
+    let builders = Arc::new(builders());
+    let (body_time, tasks) = (connections.body_time(), TaskTracker::new());
+    let ended = CancellationToken::new();
+    let sweeping = tokio::spawn(connections.clone().sweep_until(ended.clone()));
+    while let Some(accepted) = until(&stop.asked, listener.accept()).await {
+        let Ok((stream, address)) = accepted else {
+            // Out of file descriptors, mostly: a connection of somebody who has shown no
+            // credential gives one back.
+            let _closed = connections.close_one() || neighbors.close_one();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        // Without room it is closed at once.
+        let Some(connection) = connections.admit(address.ip()) else { continue };
+        // Events are small and must not wait for one another.
+        let _best_effort = stream.set_nodelay(true);
+        let service = CountedService::new(service.clone(), Arc::clone(&connection), body_time);
+        let (builders, watcher, stop) =
+            (Arc::clone(&builders), graceful.watcher(), stop.asked.clone());
+        let connections = connections.clone();
+        tasks.spawn(async move {
+            let serving = async {
+                // The sweeper ends the wait of who says nothing.
+                let Some(is_http1) = until(&stop, is_http1(&stream)).await else { return };
+                connection.set_http1(is_http1);
+                let stream = CountedStream::new(stream, Arc::clone(&connection));
+                let (stream, (http1, builder)) = (TokioIo::new(stream), &*builders);
+                let ended = if is_http1 {
+                    watcher.watch(http1.serve_connection(stream, service)).await.map_err(Into::into)
+                } else {
+                    // Boxed: large, and rare.
+                    let connection = builder.serve_connection(stream, service).into_owned();
+                    Box::pin(watcher.watch(connection)).await
+                };
+                if let Err(error) = ended {
+                    tracing::debug!("connection ended: {error}");
+                }
+            };
+            tokio::select! {
+                () = serving => {}
+                () = connection.closed() => {}
+            }
+            connections.remove_connection(&connection);
+        });
+    }
+    drop(listener);
+    let is_over = async {
+        stop.over.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = is_over => {
+            let count = connections.close_all();
+            tracing::warn!("{count} connections were closed before their clients had read everything");
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+    ended.cancel();
+    let _swept = sweeping.await;
+}
+
+/// What speaks HTTP/1, and what speaks both versions.
+fn builders() -> (http1::Builder, Builder<TokioExecutor>) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // The time for a head is the sweeper's business: hyper's timer also rings on idle connections.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder.http1().max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(64 * 1024)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_PATIENCE);
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(None);
+    // Events that arrived together then leave in one write: lists of buffers end after sixteen.
+    http1.max_buf_size(BUFFER_BYTES_MAX).writev(false);
+    (http1, builder)
+}
+
+/// Whether the first bytes are surely not HTTP/2's, without taking them. hyper-util's own look
+/// takes them, and hyper then makes room for two buffers instead of one, for as long as the
+/// connection lasts.
+async fn is_http1(stream: &TcpStream) -> bool {
+    let mut first = [0; PREFACE.len()];
+    let count = stream.peek(&mut first).await.unwrap_or(0);
+    !PREFACE.starts_with(first.get(..count).unwrap_or_default())
+}
+
+async fn until<T>(stop: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        value = future => Some(value),
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::ConnectionTimeouts;
+    use crate::connections::ConnectionRules;
+    use axum::Router;
+    use axum::extract::Request;
+    use baton_cloud::client_address::AddressRanges;
+    use reqwest::{Client, StatusCode};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+
+    fn connections() -> (ConnectionSet, ConnectionSet) {
+        let minute = Duration::from_mins(1);
+        let rules = ConnectionRules {
+            in_all: 100,
+            per_address: 100,
+            times: ConnectionTimeouts { head: minute, keep_alive: minute, unread: minute },
+            body_time: None,
+            trusted_proxies: AddressRanges::default(),
+        };
+        (ConnectionSet::new(rules.clone()), ConnectionSet::new(rules))
+    }
+
+    /// A server that tells each client which version of HTTP it spoke.
+    async fn server() -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+        let told = |request: Request| async move { format!("{:?}", request.version()) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let stopping = ShutdownTokens { asked: stop.clone(), ..ShutdownTokens::default() };
+        let serving =
+            serve_connections(listener, Router::new().fallback(told), connections(), stopping);
+        (address, stop, tokio::spawn(serving))
+    }
+
+    #[tokio::test]
+    async fn both_versions_are_spoken_at_one_address() {
+        let (address, ..) = server().await;
+        let client = || Client::builder().no_proxy();
+        for (client, version) in
+            [(client().http2_prior_knowledge(), "HTTP/2.0"), (client().http1_only(), "HTTP/1.1")]
+        {
+            let answer = client.build().unwrap().get(format!("http://{address}")).send().await;
+            assert_eq!(answer.unwrap().text().await.unwrap(), version);
+        }
+    }
+
+    #[tokio::test]
+    async fn ambiguous_first_bytes_are_read_as_http1() {
+        let (address, ..) = server().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for part in ["P", "R", "OPFIND / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_head_is_no_longer_than_the_buffer() {
+        let (address, ..) = server().await;
+        let client = Client::builder().no_proxy().build().unwrap();
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        for (bytes, status) in [
+            (HEAD_BYTES_MAX - 1024, StatusCode::OK),
+            (HEAD_BYTES_MAX, too_large),
+            (66_000, too_large),
+            (80_000, too_large),
+            (100_000, too_large),
+            (400_000, too_large),
+        ] {
+            let request =
+                client.get(format!("http://{address}")).header("x-long", "x".repeat(bytes));
+            assert_eq!(request.send().await.unwrap().status(), status, "{bytes}");
+        }
+    }
+
+    /// The status of a request whose head has exactly this many bytes, written in pieces.
+    async fn status_of_head(address: SocketAddr, bytes: usize, piece: usize) -> String {
+        let start = "GET / HTTP/1.1\r\nhost:h\r\nconnection:close\r\nx:";
+        let head = format!("{start}{}\r\n\r\n", "x".repeat(bytes - start.len() - 4));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for piece in head.as_bytes().chunks(piece) {
+            if stream.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut answer = String::new();
+        let _reset = stream.read_to_string(&mut answer).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_bound_of_a_head_is_exact() {
+        let (address, ..) = server().await;
+        for piece in [1_000, 7_919, 65_536, 1 << 20] {
+            assert_eq!(status_of_head(address, HEAD_BYTES_MAX, piece).await, "200", "{piece}");
+            assert_eq!(status_of_head(address, HEAD_BYTES_MAX + 1, piece).await, "431", "{piece}");
+        }
+    }
+
+    #[tokio::test]
+    async fn silent_connection_does_not_delay_shutdown() {
+        let (address, stop, serving) = server().await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        client.get(format!("http://{address}")).send().await.unwrap();
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(30), serving)
+            .await
+            .expect("it ends by itself")
+            .unwrap();
+        assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+    }
+}

@@ -1,0 +1,159 @@
+//! The context of a request (caller, expected version, idempotency), and the one function that
+//! makes changes: together with their audit row, in one transaction.
+
+use crate::AdminState;
+use crate::actor::Actor;
+use crate::api_response::{ApiError, ApiResponse, ApiResult};
+use crate::idempotency::IdempotentRequest;
+use axum::extract::FromRequestParts;
+use baton_cloud::store::{AuditChange, ConfigEdit, Entity, StoreError, StoredEntity};
+use baton_domain::id::UserId;
+use http::HeaderMap;
+use http::header::IF_MATCH;
+use http::request::Parts;
+use serde_json::Value;
+
+/// The context of a request.
+#[derive(Clone)]
+pub(crate) struct AdminRequest {
+    pub(crate) actor: Actor,
+    if_match: Option<String>,
+    pub(crate) replay: Option<IdempotentRequest>,
+}
+
+impl AdminRequest {
+    /// The context of a request by `actor` with these headers.
+    pub(crate) fn new(actor: Actor, headers: &HeaderMap) -> Self {
+        let if_match = headers.get(IF_MATCH);
+        let if_match = if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Self { actor, if_match, replay: None }
+    }
+
+    /// The context of changes that Baton makes itself.
+    pub(crate) fn from_baton() -> Self {
+        Self { actor: Actor::Baton, if_match: None, replay: None }
+    }
+
+    /// The context without an idempotency key, for actions that can be repeated without harm.
+    pub(crate) fn without_replay(self) -> Self {
+        Self { replay: None, ..self }
+    }
+
+    /// Restricts a member to its own keys and usage.
+    ///
+    /// # Errors
+    /// If a member asks for another user.
+    pub(crate) fn restrict_to_member(&self, wanted: Option<UserId>) -> ApiResult<Option<UserId>> {
+        match (self.actor.member(), wanted) {
+            (Some(own), Some(wanted)) if wanted != *own => {
+                Err(ApiError::forbidden("members can see only their own keys and usage"))
+            }
+            (Some(own), _) => Ok(Some(own.clone())),
+            (None, wanted) => Ok(wanted),
+        }
+    }
+
+    /// Refuses the change if `if-match` names another version than the stored one.
+    pub(crate) fn check_version<T: Entity>(&self, stored: &StoredEntity<T>) -> ApiResult<()> {
+        let Some(wanted) = &self.if_match else { return Ok(()) };
+        let tag = etag(stored.version);
+        let matches = wanted.split(',').map(str::trim).any(|one| one == "*" || one == tag);
+        if matches {
+            return Ok(());
+        }
+        let id = stored.value.id();
+        Err(ApiError::stale(format!(
+            "{id} has version {tag}, but `if-match` is {wanted}; read it again and repeat the change"
+        )))
+    }
+}
+
+/// The entity tag of a version.
+pub(crate) fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AdminRequest {
+    type Rejection = ApiError;
+
+    /// `authorize` has stored it in the extensions.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::unauthenticated)
+    }
+}
+
+/// The fields of an audit row other than the caller and the time. It never contains a secret.
+pub(crate) struct AuditNote {
+    action: &'static str,
+    target: String,
+    before: Value,
+    after: Value,
+}
+
+impl AuditNote {
+    /// A resource was created.
+    pub(crate) fn created(target: &impl ToString, after: &Value) -> Self {
+        Self::other_action("create", target, (Value::Null, after.clone()))
+    }
+
+    /// A resource was changed.
+    pub(crate) fn updated(target: &impl ToString, before: Value, after: &Value) -> Self {
+        Self::other_action("update", target, (before, after.clone()))
+    }
+
+    /// A resource was deleted.
+    pub(crate) fn deleted(target: &impl ToString, before: Value) -> Self {
+        Self::other_action("delete", target, (before, Value::Null))
+    }
+
+    /// Any other action.
+    pub(crate) fn other_action(
+        action: &'static str,
+        target: &impl ToString,
+        (before, after): (Value, Value),
+    ) -> Self {
+        Self { action, target: target.to_string(), before, after }
+    }
+}
+
+impl AdminState {
+    /// Adds a further audit row to a change that needs more than one.
+    pub(crate) fn add_audit_row(
+        &self,
+        visit: &AdminRequest,
+        edit: &mut ConfigEdit,
+        note: AuditNote,
+    ) -> ApiResult<()> {
+        let AuditNote { action, target, before, after } = note;
+        let (actor, action) = (visit.actor.name(), action.to_owned());
+        Ok(self.store.audit(edit, &AuditChange { actor, action, target, before, after })?)
+    }
+
+    /// Applies a change in one transaction with its audit row and, if the request has an
+    /// idempotency key, its answer.
+    pub(crate) async fn commit_change(
+        &self,
+        visit: &AdminRequest,
+        mut edit: ConfigEdit,
+        note: AuditNote,
+        told: ApiResponse,
+    ) -> ApiResult<ApiResponse> {
+        self.add_audit_row(visit, &mut edit, note)?;
+        if let Some(replay) = &visit.replay {
+            self.store
+                .store_response(&mut edit, &replay.name, &replay.to_stored_response(&told))
+                .await?;
+        }
+        match (self.store.apply(edit).await, &visit.replay) {
+            (Ok(()), _) => Ok(told),
+            (Err(StoreError::Conflict), Some(replay)) => {
+                // The same request can have been handled at the same time.
+                self.find_stored_response(replay).await?.ok_or_else(|| StoreError::Conflict.into())
+            }
+            (Err(StoreError::Conflict), None) if visit.if_match.is_some() => {
+                Err(ApiError::stale(StoreError::Conflict))
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Answers of the admin API: errors in Anthropic's error format, and a request id on every answer.
+
+use crate::SharedAdminState;
+use crate::admin_request::etag;
+use crate::idempotency::BODY_BYTES_MAX;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use baton_cloud::store::StoreError;
+use baton_domain::id::RequestId;
+use baton_domain::key::Limits;
+use futures_util::FutureExt as _;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use tracing::Instrument as _;
+
+const HTML: &[u8] = b"text/html";
+
+/// An error of the API, with its status.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+pub(crate) type ApiResult<T = ApiResponse> = Result<T, ApiError>;
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Display) -> Self {
+        Self { status, kind, message: message.to_string() }
+    }
+
+    pub(crate) fn bad(message: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    /// An internal error. The reason goes to the log only.
+    pub(crate) fn internal_error(error: impl Display) -> Self {
+        tracing::error!("{error}");
+        let message = "internal error; the log has the reason under this request id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
+    /// An internal error that has been logged already.
+    fn internal_error_logged() -> Self {
+        let message = "internal error; the log has the place under this request id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
+    pub(crate) fn not_found(what: impl Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", format!("{what} does not exist"))
+    }
+
+    pub(crate) fn conflict(message: impl Display) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict_error", message)
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A failure of the service `what` behind the API. The log gets the reason.
+    pub(crate) fn backend_failed(error: impl Display, what: &str) -> Self {
+        tracing::error!("{error}");
+        let message = format!("{what} failed; the log has the reason under this request id");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+    }
+
+    /// Whether a concurrent change was first.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+    }
+
+    /// The resource has changed since the caller read it.
+    pub(crate) fn stale(message: impl Display) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
+    }
+
+    pub(crate) fn reused_idempotency_key() -> Self {
+        let message = "this `Idempotency-Key` was used for a different request in the last 24 hours; \
+                       send a new key with a new request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_error", message)
+    }
+
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("the body is larger than {bytes_max} bytes; send a shorter one");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    /// The body of the answer, without its request id.
+    fn envelope(&self) -> Value {
+        let error = json!({ "type": self.kind, "message": self.message });
+        json!({ "type": "error", "error": error })
+    }
+
+    pub(crate) fn forbidden(message: impl Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+    }
+
+    pub(crate) fn too_many_attempts() -> Self {
+        let message = "too many wrong credentials; wait a few seconds, then try again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+
+    pub(crate) fn too_many_summaries(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+    }
+
+    pub(crate) fn unauthenticated() -> Self {
+        let message = "send `Authorization: Bearer …` with the admin token (printed at the first \
+                       start, or BATON_ADMIN_TOKEN) or with the relay key of an enabled user";
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::conflict(error),
+            StoreError::BadCursor => Self::bad(error),
+            StoreError::Database(_) | StoreError::Inconsistent { .. } | StoreError::Sealed(_) => {
+                Self::backend_failed(error, "the store")
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.envelope())).into_response();
+        let header = match self.status {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "5")),
+            _ => None,
+        };
+        response.headers_mut().extend(header.map(|(k, v)| (k, HeaderValue::from_static(v))));
+        response
+    }
+}
+
+/// A successful answer about one resource.
+pub(crate) struct ApiResponse {
+    pub(crate) status: StatusCode,
+    /// The body; `null` sends none. Its `version` becomes the `etag`.
+    pub(crate) view: Value,
+    /// Whether this is the stored answer of an earlier request with the same idempotency key.
+    pub(crate) is_repeated: bool,
+}
+
+impl ApiResponse {
+    pub(crate) fn ok(view: Value) -> Self {
+        Self { status: StatusCode::OK, view, is_repeated: false }
+    }
+
+    pub(crate) fn created(view: Value) -> Self {
+        Self { status: StatusCode::CREATED, ..Self::ok(view) }
+    }
+
+    pub(crate) fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::ok(Value::Null) }
+    }
+}
+
+impl IntoResponse for ApiResponse {
+    fn into_response(self) -> Response {
+        let etag = self.view["version"].as_u64().and_then(|version| etag(version).parse().ok());
+        let mut response = match &self.view {
+            Value::Null => self.status.into_response(),
+            view => (self.status, Json(view)).into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.extend(etag.map(|etag| (ETAG, etag)));
+        if self.is_repeated {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// Adds a request id to every answer: in a header and, for errors, in the body.
+pub(crate) async fn add_request_id(
+    office: SharedAdminState,
+    request: Request,
+    next: Next,
+) -> Response {
+    let State(office) = office;
+    let id = RequestId::at(office.store.clock().now(), office.store.random_source().bits());
+    // The span adds the request id to every log line of this request, including that of a panic.
+    let span = tracing::error_span!("request", request_id = %id);
+    let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|_| ApiError::internal_error_logged().into_response());
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert("request-id", value);
+    }
+    // Answers can contain new secrets and usage of people. Assets of the console set their own
+    // header.
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && !is_page(&response) {
+        add_request_id_to_error(response, &id).await
+    } else {
+        response
+    }
+}
+
+/// Whether the answer is a page of the console, which shows the error itself.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(HTML))
+}
+
+async fn add_request_id_to_error(response: Response, id: &RequestId) -> Response {
+    let (mut head, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let mut value: Value = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| error_of_axum(head.status, &String::from_utf8_lossy(&bytes)));
+    value["request_id"] = json!(id);
+    head.headers.remove(http::header::CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Response::from_parts(head, value.to_string().into())
+}
+
+/// The error of an extractor of axum, which answers in plain text. A body that is too large gets the
+/// words of [`ApiError::too_large`].
+fn error_of_axum(status: StatusCode, text: &str) -> Value {
+    let kind = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => return ApiError::too_large(BODY_BYTES_MAX).envelope(),
+        StatusCode::NOT_FOUND => "not_found_error",
+        status if status.is_server_error() => "api_error",
+        _ => "invalid_request_error",
+    };
+    ApiError::new(status, kind, text).envelope()
+}
+
+pub(crate) async fn no_such_route() -> ApiError {
+    ApiError::not_found("this route")
+}
+
+pub(crate) async fn method_not_allowed() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request_error",
+        "this route does not support this method; the header `allow` lists the methods that it supports",
+    )
+}
+
+pub(crate) async fn get_health() -> Json<Value> {
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// Reads the JSON object in a request body. JSON has one kind of number, so `3.0` is read as the
+/// count `3`.
+///
+/// # Errors
+/// 400 with the path of the field that is wrong and what is expected there.
+pub(crate) fn body<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    // Serde would read an array as the values of an object's fields, in their order.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+        return Err(ApiError::bad("the body is a JSON array; send a JSON object"));
+    }
+    let read = serde_json::from_slice(bytes).or_else(|error| {
+        let mut value: Value = serde_json::from_slice(bytes)?;
+        normalize_numbers(&mut value);
+        serde_json::from_value(value).map_err(|_| error)
+    });
+    read.map_err(|error| ApiError::bad(body_message::<T>(bytes, &error)))
+}
+
+/// Describes why a body could not be read as `T`. Reads it once more to find the field.
+fn body_message<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> String {
+    if !error.is_data() {
+        return format!("the body is not valid JSON: {error}");
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let path = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(error) => error.path().to_string(),
+        Ok(_) => String::new(),
+    };
+    // A path of no fields is written as a dot.
+    field_message(path.trim_matches('.'), &error.to_string())
+}
+
+/// Turns Serde's error about the field at `path` (empty for the whole body) into a sentence that
+/// names the field. The rejected value is left out, because it can be a secret that was put into
+/// the wrong field.
+pub(crate) fn field_message(path: &str, error: &str) -> String {
+    let error = error.rsplit_once(" at line ").map_or(error, |(error, _)| error);
+    let inside = |name: &str| match path.strip_suffix(name) {
+        Some(rest) if rest.is_empty() || rest.ends_with('.') => path.to_owned(),
+        _ if path.is_empty() => name.to_owned(),
+        _ => format!("{path}.{name}"),
+    };
+    let quoted = |start: &str| error.strip_prefix(start).and_then(|rest| rest.split_once('`'));
+    if let Some((name, _)) = quoted("missing field `") {
+        return format!("`{}` is missing", inside(name));
+    }
+    if let Some((name, rest)) = quoted("unknown field `") {
+        return format!("`{}` is not a known field{}", inside(name), rest.replacen(',', ";", 1));
+    }
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let (path, reason) = match error.split_once(": ") {
+        Some((name, reason)) if is_name(name) => (inside(name), reason),
+        _ => (path.to_owned(), error),
+    };
+    let quotes_value = reason.starts_with("invalid") || reason.starts_with("unknown variant");
+    let reason = match reason.rsplit_once("expected ") {
+        Some((_, expected)) if quotes_value => format!("expected {}", json_type(expected)),
+        _ => reason.to_owned(),
+    };
+    if path.is_empty() { reason } else { format!("`{path}`: {reason}") }
+}
+
+/// The JSON name of a Rust type in an error of Serde.
+fn json_type(name: &str) -> &str {
+    match name {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        _ if name.starts_with("struct ") || name.contains("tagged enum ") => "an object",
+        _ => name,
+    }
+}
+
+/// Checks limits that an operator sets. `parent` is the path of the object that holds them, with
+/// its dot, or empty.
+///
+/// # Errors
+/// 400 if an amount of money is negative.
+pub(crate) fn check_limits(parent: &str, limits: Limits) -> ApiResult<Limits> {
+    match limits.negative() {
+        Some(field) => Err(ApiError::bad(format!(
+            "`{parent}{field}`: expected 0 or more; 0 refuses every request, null is no limit"
+        ))),
+        None => Ok(limits),
+    }
+}
+
+/// Replaces numbers such as `3.0` by whole numbers.
+pub(crate) fn normalize_numbers(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(normalize_numbers),
+        Value::Array(list) => list.iter_mut().for_each(normalize_numbers),
+        Value::Number(number) => {
+            let whole = number.to_string().strip_suffix(".0").and_then(|text| text.parse().ok());
+            *number = whole.map_or_else(|| number.clone(), |whole: u64| whole.into());
+        }
+        _ => {}
+    }
+}
+
+/// Parses an id from the path. A malformed id names nothing, so the error is 404.
+pub(crate) fn id<T: std::str::FromStr<Err: Display>>(text: &str) -> ApiResult<T> {
+    text.parse().map_err(|_| {
+        ApiError::not_found(format!("`{}`", text.chars().take(80).collect::<String>()))
+    })
+}
+
+impl Display for ApiError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_field_and_what_is_expected() {
+        for (path, error, message) in [
+            ("", "missing field `name` at line 1 column 2", "`name` is missing"),
+            ("credential", "missing field `value`", "`credential.value` is missing"),
+            (
+                "nmae",
+                "unknown field `nmae`, expected `name`",
+                "`nmae` is not a known field; expected `name`",
+            ),
+            (
+                "limits",
+                "usd_daily: an amount is a number",
+                "`limits.usd_daily`: an amount is a number",
+            ),
+            ("usd_daily", "usd_daily: an amount is a number", "`usd_daily`: an amount is a number"),
+            ("role", "unknown variant `sk-1`, expected `a` or `b`", "`role`: expected `a` or `b`"),
+            (
+                "weight",
+                "invalid type: string \"x\", expected u32",
+                "`weight`: expected a whole number, 0 or more",
+            ),
+            ("", "invalid type: integer `5`, expected struct NewGroup", "expected an object"),
+        ] {
+            assert_eq!(field_message(path, error), message);
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_to_its_wrong_field() {
+        let message = |bytes: &[u8]| {
+            body::<std::collections::BTreeMap<String, Vec<u32>>>(bytes).unwrap_err().to_string()
+        };
+        assert_eq!(message(br#"{"a": [1, "x"]}"#), "`a[1]`: expected a whole number, 0 or more");
+        assert!(message(b"{\"a\": ").starts_with("the body is not valid JSON: "));
+        assert!(message(b" [1]").contains("send a JSON object"));
+    }
+}

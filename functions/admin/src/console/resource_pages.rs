@@ -1,0 +1,195 @@
+//! Shared parts of the pages of resources: forms with current or submitted values, creating, saving
+//! changes, deleting, and messages.
+
+use super::api_call::{ConsoleApiError, ConsoleResult};
+use super::html_form::{
+    FieldKind, FieldSpec, FormField, FormValues, HtmlForm, collect_changes, collect_new_values,
+    in_labels,
+};
+use super::page_blocks::{PageBlock, Tone};
+use super::page_request::{PageRequest, redirect_to};
+use http::Method;
+use serde_json::{Value, json};
+
+/// A submitted form and the error of the API.
+pub(super) struct RejectedInput {
+    pub(super) typed: FormValues,
+    pub(super) why: ConsoleApiError,
+}
+
+/// The fields with the submitted values, or else with the current ones.
+pub(super) fn fields(
+    specs: &[FieldSpec],
+    view: &Value,
+    tried: Option<&RejectedInput>,
+) -> Vec<FormField> {
+    let field = |spec: &FieldSpec| match tried {
+        Some(tried) => spec.typed(&tried.typed),
+        None => spec.field(view),
+    };
+    specs.iter().map(field).collect()
+}
+
+/// The error of a refused form, with labels in the place of JSON paths.
+pub(super) fn rejection_text(specs: &[FieldSpec], tried: Option<&RejectedInput>) -> Option<String> {
+    tried.map(|tried| in_labels(&tried.why.sentence(), specs))
+}
+
+/// The form that creates a resource. Sending it twice creates only one.
+pub(super) fn create_form(
+    guest: &PageRequest,
+    action: &str,
+    submit: &str,
+    (specs, start): (&[FieldSpec], &Value),
+    tried: Option<&RejectedInput>,
+) -> HtmlForm {
+    // A refused request has changed nothing, so the next attempt gets a new idempotency key.
+    HtmlForm::post("create", action, submit)
+        .hidden("once", guest.new_idempotency_key())
+        .fields(fields(specs, start, tried))
+        .error(rejection_text(specs, tried))
+        .main()
+}
+
+/// The form that changes a resource.
+pub(super) fn edit_form(
+    action: &str,
+    view: &Value,
+    specs: &[FieldSpec],
+    tried: Option<&RejectedInput>,
+) -> HtmlForm {
+    let version = tried.map_or_else(
+        || super::formatting::field_text(&view["version"]),
+        |tried| tried.typed.get("version").to_owned(),
+    );
+    HtmlForm::post("edit", action, "Save")
+        .hidden("version", version)
+        .fields(fields(specs, view, tried))
+        .error(rejection_text(specs, tried))
+        .main()
+}
+
+/// Creates a resource from a submitted form.
+pub(super) async fn create_resource(
+    guest: &PageRequest,
+    path: &str,
+    specs: &[FieldSpec],
+    typed: &FormValues,
+) -> ConsoleResult<Value> {
+    let body = collect_new_values(specs, typed);
+    guest.call(Method::POST, path).body(body).with_idempotency_key(typed.get("once")).send().await
+}
+
+/// Saves the changed fields of a submitted form.
+pub(super) async fn save_resource(
+    guest: &PageRequest,
+    path: &str,
+    specs: &[FieldSpec],
+    typed: &FormValues,
+) -> ConsoleResult<Value> {
+    let before = guest.get(path).await?;
+    let body = collect_changes(specs, typed, &before);
+    if body == json!({}) {
+        return Ok(before);
+    }
+    guest.call(Method::PATCH, path).body(body).version(typed.get("version")).send().await
+}
+
+/// The collapsed form that deletes a resource.
+pub(super) fn remove_fold(action: &str, view: &Value, what: &str, means: &str) -> PageBlock {
+    let form = HtmlForm::post("remove", action, &format!("Delete this {what}"))
+        .hidden("version", super::formatting::field_text(&view["version"]))
+        .with_confirmation(format!("Delete this {what}? {means}"));
+    let title = format!("Delete this {what} ({means})");
+    PageBlock::Fold("remove-fold".into(), title, form)
+}
+
+/// Deletes a resource and redirects to its list.
+pub(super) async fn remove_resource(
+    guest: &PageRequest,
+    path: &str,
+    typed: &FormValues,
+    list: &str,
+) -> ConsoleResult {
+    guest.call(Method::DELETE, path).version(typed.get("version")).send().await?;
+    redirect_to(&format!("{list}?done=deleted"))
+}
+
+/// The message about the last action, if there is one.
+pub(super) fn done(guest: &PageRequest) -> Option<PageBlock> {
+    let said = match guest.query.get("done") {
+        "saved" => "Saved.",
+        "created" => "Created.",
+        "deleted" => "Deleted.",
+        "reset" => "Health reset.",
+        "signed_in" => "Signed in.",
+        "refreshed" => "Token renewed.",
+        _ => return None,
+    };
+    Some(PageBlock::Notice(Tone::Good, said.to_owned()))
+}
+
+/// The filter of a list: by name and state, and by the fields in `more`.
+pub(super) fn filter(guest: &PageRequest, action: &str, more: Vec<FieldSpec>) -> PageBlock {
+    let state = vec![
+        (String::new(), "All".to_owned()),
+        ("true".to_owned(), "On".to_owned()),
+        ("false".to_owned(), "Off".to_owned()),
+    ];
+    let mut specs = vec![FieldSpec::new("q", "Name contains", "", FieldKind::Text)];
+    specs.extend(more);
+    specs.push(FieldSpec::new("enabled", "State", "", FieldKind::Choice(state)));
+    let fields = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
+    PageBlock::Form(HtmlForm::get("filter", action, "Filter").fields(fields))
+}
+
+/// The limits of a key, a user, a group or the organization.
+pub(super) fn limit_specs(prefix: LimitsPrefix) -> Vec<FieldSpec> {
+    let paths: [&'static str; 6] = match prefix {
+        LimitsPrefix::Limits => [
+            "limits.usd_daily",
+            "limits.usd_weekly",
+            "limits.usd_monthly",
+            "limits.usd_total",
+            "limits.requests_per_minute",
+            "limits.concurrency",
+        ],
+        LimitsPrefix::None => [
+            "usd_daily",
+            "usd_weekly",
+            "usd_monthly",
+            "usd_total",
+            "requests_per_minute",
+            "concurrency",
+        ],
+    };
+    let [daily, weekly, monthly, total, rate, concurrency] = paths;
+    vec![
+        FieldSpec::new(daily, "Daily budget", "US dollars. Empty means no limit.", FieldKind::Usd),
+        FieldSpec::new(weekly, "Weekly budget", "US dollars, from Monday (UTC).", FieldKind::Usd),
+        FieldSpec::new(monthly, "Monthly budget", "US dollars.", FieldKind::Usd),
+        FieldSpec::new(total, "Total budget", "US dollars, never reset.", FieldKind::Usd),
+        FieldSpec::new(rate, "Requests per minute", "", FieldKind::Count),
+        FieldSpec::new(concurrency, "Concurrent requests", "", FieldKind::Count),
+    ]
+}
+
+/// Where the limits are in the JSON.
+#[derive(Clone, Copy)]
+pub(super) enum LimitsPrefix {
+    /// In the field `limits`.
+    Limits,
+    /// At the top level.
+    None,
+}
+
+/// The addresses of the next page and of the first page.
+pub(super) fn page_links(
+    guest: &PageRequest,
+    answer: &Value,
+    name: &str,
+) -> (Option<String>, Option<String>) {
+    let next = answer[name].as_str().map(|cursor| guest.query_with("cursor", cursor));
+    let first = (!guest.query.get("cursor").is_empty()).then(|| guest.query_with("cursor", ""));
+    (next, first)
+}

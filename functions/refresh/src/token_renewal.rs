@@ -1,0 +1,73 @@
+//! Renews tokens before they expire, or when a process has requested it.
+
+use baton_cloud::store::{ListedToken, Store, StoreError};
+use baton_cloud::token_endpoint::TokenEndpoint;
+use baton_cloud::token_renewal::{RenewalOutcome, mark_auth_failed, renew};
+use baton_domain::id::AccountId;
+use baton_domain::upstream_token::RenewalTrigger;
+use futures_util::{StreamExt as _, stream};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The number of renewals at the same time, so that an endpoint that hangs does not delay the
+/// others.
+const AT_ONCE: usize = 32;
+/// No renewal starts after this much of a tick, so that the end of the tick does not cut one off.
+const LAST_BEGIN: Duration = Duration::from_secs(20);
+
+/// Renews every token that is due or whose renewal was requested. Returns how many were renewed.
+///
+/// # Errors
+/// The store cannot be read. The next tick tries again.
+pub async fn renew_due_tokens(
+    store: &Store,
+    endpoint: &TokenEndpoint,
+) -> Result<usize, StoreError> {
+    let (asked, last_begin) = (store.requested_renewals().await?, Instant::now() + LAST_BEGIN);
+    let due = due(store, &asked).await?;
+    let renewals = due.into_iter().map(|(account, why)| async move {
+        if Instant::now() > last_begin {
+            return false;
+        }
+        let outcome = renew(store, endpoint, &account, why).await;
+        if why == RenewalTrigger::Requested
+            && !matches!(outcome, Ok(RenewalOutcome::LeaseHeld) | Err(_))
+        {
+            forget(store, &account).await;
+        }
+        outcome.is_ok_and(|outcome| outcome == RenewalOutcome::Renewed)
+    });
+    let renewed: Vec<bool> = stream::iter(renewals).buffer_unordered(AT_ONCE).collect().await;
+    Ok(renewed.into_iter().filter(|renewed| *renewed).count())
+}
+
+/// The accounts whose token must be renewed now. Tokens that need no attempt are handled here.
+async fn due(
+    store: &Store,
+    asked: &HashMap<AccountId, u64>,
+) -> Result<Vec<(AccountId, RenewalTrigger)>, StoreError> {
+    let (now, mut due) = (store.clock().now(), Vec::new());
+    for ListedToken { account, grant, standing, version } in store.tokens().await? {
+        let is_asked = asked.get(&account) == Some(&version);
+        let why = if is_asked { RenewalTrigger::Requested } else { RenewalTrigger::Schedule };
+        let is_begun = standing.begun_at.is_some() && standing.ended.is_none();
+        if is_begun || standing.is_due(&grant, why, now) {
+            due.push((account, why));
+            continue;
+        }
+        if let Some(reason) = standing.failure_reason(now) {
+            mark_auth_failed(store, &account, reason).await?;
+        }
+        if asked.contains_key(&account) {
+            forget(store, &account).await;
+        }
+    }
+    Ok(due)
+}
+
+async fn forget(store: &Store, account: &AccountId) {
+    if let Err(error) = store.forget_renewal(account).await {
+        tracing::warn!(account_id = %account, "cannot delete a renewal request, the token will be renewed again: {error}");
+    }
+}

@@ -1,0 +1,537 @@
+//! What the client is told: answers of our own, refusals in the client's dialect, and the heads
+//! of relayed answers. Every message says what to do next, and none holds a secret.
+
+use crate::RequestContext;
+use crate::body::RelayBody;
+use crate::unserved_request::WAIT_SECONDS_MAX;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::{BlockReason, format_dollars};
+use baton_domain::scope::LimitScope;
+use baton_wire::envelope::EnvelopeError;
+use baton_wire::error::{ErrorBody, encode_error_body};
+use baton_wire::headers::to_client;
+use baton_wire::route::RouteError;
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use http::response::Parts;
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use std::fmt::{self, Write as _};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Whether a retry of the same request gets the same answer: everything about the request itself,
+/// unless time is what it lacks.
+fn is_final(status: StatusCode) -> bool {
+    let needs_time = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !needs_time.contains(&status)
+}
+
+/// Why a request is not served (contract §2).
+#[derive(Debug)]
+pub(crate) struct RelayError {
+    status: StatusCode,
+    error: ErrorBody,
+    retry_after_seconds: Option<u64>,
+    /// Clients would retry for minutes if they were not told.
+    final_: bool,
+    allow: Option<&'static str>,
+    /// What Claude Code reads of a spent limit.
+    limit: Vec<(&'static str, String)>,
+    /// The request went to an upstream: its record says how it ended.
+    pub(crate) is_settled: bool,
+}
+
+impl RelayError {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        let error = ErrorBody { kind, message: message.into() };
+        Self {
+            status,
+            error,
+            retry_after_seconds: None,
+            final_: is_final(status),
+            allow: None,
+            limit: Vec::new(),
+            is_settled: false,
+        }
+    }
+
+    /// Trying again does not help.
+    pub(crate) fn without_retry(self) -> Self {
+        Self { final_: true, ..self }
+    }
+
+    /// Trying again helps after so many seconds. Clients wait for no more than a minute, or for far
+    /// too long: beyond that it is final, and the message names the time.
+    pub(crate) fn with_retry_after(self, seconds: u64) -> Self {
+        if seconds > WAIT_SECONDS_MAX {
+            return self.without_retry();
+        }
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> String {
+        let status = self.status.as_u16();
+        let end = match (self.final_, self.retry_after_seconds) {
+            (true, _) => " final".to_owned(),
+            (false, Some(seconds)) => format!(" after {seconds}"),
+            (false, None) => String::new(),
+        };
+        format!("{status} {}{end}", self.error.kind)
+    }
+
+    pub(crate) fn mark_recorded(self) -> Self {
+        Self { is_settled: true, ..self }
+    }
+
+    fn authentication_error(message: &str) -> Self {
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message);
+        Self { final_: true, ..refusal }
+    }
+
+    fn api_error(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, "api_error", message)
+    }
+
+    pub(crate) fn no_key() -> Self {
+        Self::authentication_error(
+            "no key: send the key you were given as `Authorization: Bearer` or `x-api-key`",
+        )
+    }
+
+    pub(crate) fn malformed_key() -> Self {
+        Self::authentication_error(
+            "this is not a Baton key: a key looks like bt_… and is 54 characters long; copy it whole, \
+             or ask your operator for a new one",
+        )
+    }
+
+    pub(crate) fn unknown_key() -> Self {
+        Self::authentication_error(
+            "unknown key: it may have been rotated; ask your operator for a new one",
+        )
+    }
+
+    pub(crate) fn disabled_key() -> Self {
+        Self::authentication_error("this key is disabled; ask your operator to enable it")
+    }
+
+    pub(crate) fn disabled_user() -> Self {
+        Self::authentication_error(
+            "the user whose key this is is disabled; ask your operator to enable the user",
+        )
+    }
+
+    pub(crate) fn expired_key() -> Self {
+        Self::authentication_error("this key has expired; ask your operator for a new one")
+    }
+
+    pub(crate) fn model_not_allowed(model: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            format!(
+                "this key may not use the model `{model}`; GET /v1/models lists what it may use"
+            ),
+        )
+    }
+
+    pub(crate) fn bad_request(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    pub(crate) fn key_for_model() -> Self {
+        Self::bad_request("`model` holds a relay key; name a model, and keep the key in its header")
+    }
+
+    pub(crate) fn interrupted_body(why: &str) -> Self {
+        let refusal = Self::bad_request(&format!("the request's body broke off: {why}"));
+        Self { final_: false, ..refusal }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request_too_large",
+            format!("the request's body is larger than {limit} bytes; shorten the conversation"),
+        )
+    }
+
+    pub(crate) fn slow_body(what: &str) -> Self {
+        let message = format!("the request's body {what}; send it again over a faster connection");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", message)
+    }
+
+    fn retry_soon(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { retry_after_seconds: Some(1), ..Self::new(status, kind, message) }
+    }
+
+    pub(crate) fn too_many_bytes_of_key(bytes: usize) -> Self {
+        Self::retry_soon(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            format!(
+                "requests of this key that are under way hold up to {bytes} bytes already; try again \
+                 when one of them is answered"
+            ),
+        )
+    }
+
+    pub(crate) fn too_many_bytes() -> Self {
+        Self::retry_soon(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "the relay holds as many bytes of requests as it may; try again in a moment",
+        )
+    }
+
+    pub(crate) fn too_many_at_once(most: u32) -> Self {
+        Self::retry_soon(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            format!(
+                "this key may have {most} requests at the same time; try again when one is over"
+            ),
+        )
+    }
+
+    pub(crate) fn too_many_waiting() -> Self {
+        Self::retry_soon(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "too many requests wait for the relay's configuration; try again in a moment",
+        )
+    }
+
+    pub(crate) fn too_many_wrong_keys() -> Self {
+        let refusal = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "your address has shown too many unknown keys; check the key, and try again in a minute",
+        );
+        Self { retry_after_seconds: Some(5), ..refusal }
+    }
+
+    /// The process is being stopped.
+    pub(crate) fn shutting_down() -> Self {
+        Self::retry_soon(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "the relay is being stopped; try again in a moment",
+        )
+    }
+
+    /// The upstream's answer is more than is gathered of one.
+    pub(crate) fn answer_too_large(why: &str) -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            format!("the upstream's answer was cut off: {why}"),
+        )
+    }
+
+    pub(crate) fn unknown_model(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found_error",
+            format!("model `{id}` is not served here; GET /v1/models lists what is"),
+        )
+    }
+
+    pub(crate) fn no_account() -> Self {
+        Self::api_error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the key's group has no upstream account; ask your operator to add one",
+        )
+        .without_retry()
+    }
+
+    pub(crate) fn group_disabled() -> Self {
+        Self::api_error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the key's group is disabled; ask your operator",
+        )
+        .without_retry()
+    }
+
+    /// Accounts are left that this request may not try any more.
+    pub(crate) fn accounts_busy() -> Self {
+        let message = "the upstream accounts that were tried cannot serve the request; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).with_retry_after(1)
+    }
+
+    /// An upstream refuses a request and takes the credential all the same.
+    pub(crate) fn contradictory_credential() -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            "the upstream did not take the organization's credential for this request, but takes it \
+             otherwise; try again, and tell your operator if it stays so",
+        )
+    }
+
+    pub(crate) fn upstream_unreachable() -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            "no upstream could be reached; try again in a moment",
+        )
+    }
+
+    /// A fault of this program.
+    pub(crate) fn internal_error() -> Self {
+        Self::api_error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the relay failed; try again, and tell your operator",
+        )
+    }
+
+    pub(crate) fn account_misconfigured() -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            "the upstream account's address or credential cannot be used; ask your operator",
+        )
+        .without_retry()
+    }
+
+    pub(crate) fn upstream_timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout_error",
+            "the upstream did not answer in time; try again",
+        )
+    }
+
+    /// The store could not be read. Logged here, since the client is told nothing of it.
+    pub(crate) fn store_unavailable(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!("{error}");
+        let refusal = Self::api_error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the relay cannot read its configuration; try again in a moment",
+        );
+        Self { retry_after_seconds: Some(2), ..refusal }
+    }
+
+    /// A limit stands against the request; `words` are the operator's own, for a spent limit, and
+    /// `advice` says what would make the request fit.
+    pub(crate) fn blocked_by_limit(
+        scope: &LimitScope,
+        why: &BlockReason,
+        now: Timestamp,
+        (words, advice): (Option<&str>, Option<&str>),
+    ) -> Self {
+        let whose = scope.kind();
+        let seconds = |until: &Option<Timestamp>| {
+            let millis = until.as_ref()?.as_millisecond() - now.as_millisecond();
+            u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
+        };
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let again = |when: &str, retry_after_seconds| {
+            let message = format!("{why} for your {whose}; try again {when}");
+            Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
+        };
+        match why {
+            BlockReason::Spent { period, resets_at, amounts } => {
+                let mut message = why.to_string();
+                if amounts.left > PicoUsd::ZERO {
+                    let (left, needed) =
+                        (format_dollars(amounts.left), format_dollars(amounts.needed));
+                    let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
+                    let _infallible = write!(
+                        message,
+                        " · {left} are left, and this request may cost {needed}{advice}"
+                    );
+                }
+                let period = period.as_str();
+                let ask_operator = || {
+                    format!("it is the {period} limit of your {whose}: ask your operator for more")
+                };
+                message.push_str(" · ");
+                message.push_str(&words.map_or_else(ask_operator, str::to_owned));
+                let refusal = Self::new(status, "billing_error", message);
+                let limit = spent_limit_headers(period, *resets_at);
+                Self { retry_after_seconds: seconds(resets_at), final_: true, limit, ..refusal }
+            }
+            BlockReason::TooLarge { period, amounts } => {
+                let ask_operator =
+                    || format!("ask your operator for a larger limit of your {whose}");
+                let advice = advice.map_or_else(ask_operator, |advice| {
+                    format!("a request that may cost no more than that fits: {advice}")
+                });
+                let (message, limit) = if amounts.limit <= PicoUsd::ZERO {
+                    let words = words.map_or(advice, str::to_owned);
+                    (format!("{why} · {words}"), spent_limit_headers(period.as_str(), None))
+                } else {
+                    let left = format_dollars(amounts.left);
+                    (format!("{why} for your {whose}; {left} are left: {advice}"), Vec::new())
+                };
+                let refusal = Self::new(status, "billing_error", message);
+                Self { final_: true, limit, ..refusal }
+            }
+            BlockReason::Reserved { .. } => {
+                let advice = advice.map(|advice| format!("; {advice} to fit beside them"));
+                again(&format!("when they are over{}", advice.unwrap_or_default()), Some(2))
+            }
+            BlockReason::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
+            BlockReason::Concurrency => again("when one is over", Some(1)),
+            BlockReason::Backlog => again("in a moment", Some(1)),
+        }
+    }
+
+    /// Money is limited, and nobody knows what is spent.
+    pub(crate) fn spend_unknown() -> Self {
+        let message = "spend limit unavailable. Try again in a moment, or tell your operator";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
+        let limit = vec![(DISABLED_REASON, "fetch_error".to_owned())];
+        Self { final_: true, limit, ..refusal }
+    }
+
+    /// Calls that cost nothing are limited, too.
+    pub(crate) fn too_many_free_calls(seconds: u64) -> Self {
+        let message = format!(
+            "too many counts of tokens and lists of models for one key; try again in {seconds} s"
+        );
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        Self { retry_after_seconds: Some(seconds), ..refusal }
+    }
+
+    /// The rate is limited, and nobody knows what it is.
+    pub(crate) fn rates_unknown() -> Self {
+        let message = "rate limit unavailable; try again in a moment";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        Self { retry_after_seconds: Some(2), ..refusal }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn into_response(self, asked: &RequestContext) -> Response<RelayBody> {
+        let id = asked.id.as_str();
+        let mut response =
+            json_response(self.status, encode_error_body(asked.dialect, &self.error, id));
+        let headers = response.headers_mut();
+        insert_header(headers, REQUEST_ID, id);
+        insert_header(headers, BATON_REQUEST_ID, id);
+        if self.final_ {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        for (name, value) in self.limit {
+            insert_header(headers, HeaderName::from_static(name), &value);
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+impl fmt::Display for RelayError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.error.kind, self.error.message)
+    }
+}
+
+impl From<EnvelopeError> for RelayError {
+    fn from(error: EnvelopeError) -> Self {
+        Self::bad_request(&error.to_string())
+    }
+}
+
+impl From<RouteError> for RelayError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Unknown => Self::new(
+                StatusCode::NOT_FOUND,
+                "not_found_error",
+                "no such route; models are at POST /v1/messages, keep the base URL without a path",
+            ),
+            RouteError::Method { allow } => {
+                let message = format!("this route takes {allow}");
+                let refusal =
+                    Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
+                Self { allow: Some(allow), ..refusal }
+            }
+            RouteError::BadId(why) => Self::bad_request(&why.to_string()),
+            RouteError::UpgradeRequired => Self::new(
+                StatusCode::UPGRADE_REQUIRED,
+                "invalid_request_error",
+                "WebSockets are not spoken here; use POST /v1/responses",
+            ),
+        }
+    }
+}
+
+const DISABLED_REASON: &str = "anthropic-ratelimit-unified-overage-disabled-reason";
+
+/// What Claude Code reads of a spent limit. With `representative-claim` or `overage-status` beside
+/// these it would drop the message and make up its own (Claude Code 2.1.330, 2026-11-22).
+fn spent_limit_headers(period: &str, resets_at: Option<Timestamp>) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("anthropic-ratelimit-unified-status", "rejected".to_owned()),
+        ("anthropic-ratelimit-unified-overage-utilization", "1".to_owned()),
+        ("anthropic-ratelimit-unified-overage-surpassed-threshold", "1".to_owned()),
+        ("anthropic-ratelimit-unified-overage-period", period.to_owned()),
+        (DISABLED_REASON, "org_spend_cap_reached".to_owned()),
+    ];
+    if let Some(at) = resets_at {
+        let second = at.as_second().to_string();
+        headers.push(("anthropic-ratelimit-unified-reset", second.clone()));
+        headers.push(("anthropic-ratelimit-unified-overage-reset", second));
+    }
+    headers
+}
+
+/// The answer to probes. No I/O.
+pub(crate) fn health_response() -> Response<RelayBody> {
+    const ALIVE: &str =
+        concat!("{\"status\":\"ok\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+    json_response(StatusCode::OK, Bytes::from_static(ALIVE.as_bytes()))
+}
+
+/// A JSON answer of our own.
+pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response<RelayBody> {
+    let mut response = Response::new(RelayBody::from_bytes(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The head of a relayed answer: the upstream's, less what is between it and us, plus our id.
+pub(crate) fn relayed_head(asked: &RequestContext, upstream: &Parts) -> Parts {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = upstream.status;
+    head.headers = to_client(&upstream.headers);
+    insert_header(&mut head.headers, BATON_REQUEST_ID, asked.id.as_str());
+    head
+}
+
+/// Tells the client of an upstream's 429 or 529 how long it really has to wait; beyond what clients
+/// wait for, that trying again does not help.
+pub(crate) fn set_retry_headers(headers: &mut HeaderMap, seconds: u64) {
+    headers.remove("retry-after-ms");
+    if seconds > WAIT_SECONDS_MAX {
+        headers.remove(RETRY_AFTER);
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    } else {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+}
+
+/// Tells whatever sits between us and the client not to hold a stream back.
+pub(crate) fn set_stream_headers(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
+fn insert_header(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

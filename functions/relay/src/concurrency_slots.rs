@@ -1,0 +1,48 @@
+//! The places of accounts with `max_concurrency`. An account without it costs nothing here.
+
+use crate::RelayState;
+use crate::pending_usage::{ConcurrencySlot, PendingUsage};
+use baton_domain::account::Account;
+use baton_domain::id::{AccountId, RequestId};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+impl RelayState {
+    /// Takes a place at the account until `deadline`. A store that is down stops nobody.
+    pub(crate) async fn acquire_slot(
+        &self,
+        account: &Account,
+        request: &RequestId,
+        deadline: Instant,
+    ) -> ConcurrencySlot {
+        let Some(most) = account.max_concurrency else { return ConcurrencySlot::NotNeeded };
+        let left = deadline.saturating_duration_since(Instant::now()) + self.reservation_margin;
+        let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
+        let expires = self.store.clock().now().saturating_add(left).unwrap_or(Timestamp::MAX);
+        let wanted = (request, expires.as_second());
+        // Boxed, so that requests without seats stay small.
+        match Box::pin(self.store.acquire_slot(&account.id, most, wanted)).await {
+            Ok(true) => ConcurrencySlot::Taken,
+            Ok(false) => ConcurrencySlot::Full,
+            Err(error) => {
+                tracing::warn!(account_id = %account.id, "it is used uncounted: {error}");
+                ConcurrencySlot::NotNeeded
+            }
+        }
+    }
+
+    /// Leaves the receipt's place, if it has one.
+    pub(crate) async fn release_slot(&self, receipt: &PendingUsage) {
+        if receipt.seat == ConcurrencySlot::Taken {
+            self.release_account_slot(&receipt.account, &receipt.question.id).await;
+        }
+    }
+
+    /// Leaves a place that was taken.
+    pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
+        let leaving = Box::pin(self.store.release_slot(account, request));
+        if let Err(error) = self.in_store_time(leaving).await {
+            tracing::warn!(account_id = %account, "a seat is left to expire: {error}");
+        }
+    }
+}

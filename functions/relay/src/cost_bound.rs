@@ -1,0 +1,181 @@
+//! The most that a request can cost on any of the accounts that may get it.
+//!
+//! It is read from the body as each account would be sent it, translated where that account speaks
+//! another dialect: what counts is what the upstream reads. Prices are `domain::demand`'s business.
+
+use crate::apart::run_apart;
+use crate::authenticate::AuthenticatedKey;
+use crate::client_response::RelayError;
+use crate::request_conversion::{ConversionPlan, CostVariant};
+use crate::{RelayState, RequestContext};
+use baton_cloud::store::PoolMember;
+use baton_domain::cost_factors::{CostFactors, UnboundedField};
+use baton_domain::key::ReservationEstimate;
+use baton_domain::model::map;
+use baton_domain::money::PicoUsd;
+use baton_domain::price::PriceTable;
+use baton_domain::protocol::UpstreamOperation;
+use baton_domain::reduction::ReducedCosts;
+use baton_domain::reservation::BlockReason;
+use baton_wire::bedrock::unpriced_header;
+use baton_wire::cost_scan::{CostScanError, read_cost_factors};
+use baton_wire::envelope::Envelope;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+/// What a request may cost.
+#[derive(Debug, Default)]
+pub(crate) struct CostBound {
+    /// What is reserved for it.
+    pub(crate) estimate: PicoUsd,
+    /// The most that it can cost, unless a field has no bound.
+    pub(crate) most: PicoUsd,
+    /// The first field that has none.
+    pub(crate) unbounded: Option<UnboundedField>,
+}
+
+impl RelayState {
+    /// What the request may cost on any of the accounts that may get it: they may map its model to
+    /// a dearer one, or read other fields of it. Where none can be read, no account gets it.
+    pub(crate) async fn bound_request_cost(
+        &self,
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
+        envelope: &Envelope<'_>,
+        (body, own): (&Bytes, &CostFactors),
+    ) -> Result<CostBound, RelayError> {
+        let prices = self.store.prices().await;
+        let pricing =
+            PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+        let mut bound = CostBound::default();
+        let add = |demand: &CostFactors, models: &[&str], is_own| {
+            pricing.add_cost(&mut bound, demand, models);
+            if is_own {
+                bound.unbounded = None;
+            }
+        };
+        let unpriced = self.each_demand(asked, caller, envelope, (body, own), add).await?;
+        bound.unbounded = bound.unbounded.or(unpriced);
+        Ok(bound)
+    }
+
+    /// What would make the request fit where it is `blocked`: only changes that do. The body is read once
+    /// more, and by no request that is served.
+    pub(crate) async fn advice(
+        &self,
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
+        envelope: &Envelope<'_>,
+        (body, own): (&Bytes, &CostFactors),
+        blocked: &BlockReason,
+    ) -> Option<String> {
+        let amounts = blocked.needed_and_room()?;
+        let prices = self.store.prices().await;
+        let pricing =
+            PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+        let mut costs = ReducedCosts::default();
+        let add = |demand: &CostFactors, models: &[&str], _| {
+            costs.add(demand, |demand| {
+                let each = models.iter().map(|model| pricing.estimate(demand, model));
+                each.max().unwrap_or_default()
+            });
+        };
+        self.each_demand(asked, caller, envelope, (body, own), add).await.ok()?;
+        costs.advice(amounts, asked.protocol, own)
+    }
+
+    /// Shows `add` the client's own demand, then what each account would be sent, with the models that
+    /// may run. Returns the header, if one of the accounts would be sent one that has no price.
+    async fn each_demand(
+        &self,
+        asked: &RequestContext,
+        caller: &AuthenticatedKey,
+        envelope: &Envelope<'_>,
+        (body, own): (&Bytes, &CostFactors),
+        mut add: impl FnMut(&CostFactors, &[&str], bool) + Send,
+    ) -> Result<Option<UnboundedField>, RelayError> {
+        let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
+        let model = envelope.model.as_ref();
+        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
+        let named = alias.unwrap_or(model);
+        add(own, &[model, named], true);
+        let mut seen: Vec<CostVariant> = Vec::new();
+        let mut unpriced = None;
+        let want = UpstreamOperation::Answer(asked.protocol);
+        let may_get = |member: &&PoolMember| {
+            let account = &member.account;
+            let is_kind = baton_domain::protocol::provider_serves(account.provider, want);
+            account.enabled && is_kind && account.serves_model(named)
+        };
+        let members = pool.iter().flat_map(|pool| &pool.members).filter(may_get);
+        for member in members {
+            let speech = ConversionPlan::for_account(asked, envelope.stream, &member.account);
+            if speech == ConversionPlan::BedrockPassThrough {
+                unpriced = unpriced.or_else(|| unpriced_header(&asked.head.headers));
+            }
+            let sent = speech.cost_variant(asked, member, named);
+            if seen.contains(&sent) {
+                continue;
+            }
+            match sent.translation(asked, &member.account, body, envelope) {
+                // Sent as it came: it reads what the client wrote.
+                None => add(own, &[&sent.model], false),
+                Some(translate) => {
+                    let reads = sent.reads;
+                    let read =
+                        move || translate().map(|translated| read_cost_factors(&translated, reads));
+                    // An account whose protocol cannot express the request is not asked.
+                    if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
+                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model], false);
+                    }
+                }
+            }
+            seen.push(sent);
+        }
+        Ok(unpriced)
+    }
+}
+
+/// The client's own words, read for what they may cost.
+pub(crate) async fn read_client_cost_factors(
+    asked: &RequestContext,
+    body: &Bytes,
+) -> Result<CostFactors, RelayError> {
+    let (reads, body) = (ConversionPlan::body_protocol(asked.protocol), body.clone());
+    run_apart(body.len(), move || read_cost_factors(&body, reads))
+        .await?
+        .map_err(unreadable_body_error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable_body_error(error: CostScanError) -> RelayError {
+    RelayError::bad_request(&error.to_string())
+}
+
+struct PricingContext<'a> {
+    prices: &'a PriceTable,
+    estimate: ReservationEstimate,
+    at: Timestamp,
+}
+
+impl PricingContext<'_> {
+    /// What is reserved for a demand.
+    fn estimate(&self, demand: &CostFactors, model: &str) -> PicoUsd {
+        match self.estimate {
+            ReservationEstimate::Most => self.prices.highest_cost(demand, model, self.at).amount,
+            ReservationEstimate::Expected => self.prices.expected(demand, model, self.at),
+        }
+    }
+
+    /// Adds what a demand costs at the price of any of these models.
+    fn add_cost(&self, bound: &mut CostBound, demand: &CostFactors, models: &[&str]) {
+        for model in models {
+            let most = self.prices.highest_cost(demand, model, self.at).amount;
+            let estimate = self.estimate(demand, model);
+            bound.most = bound.most.max(most);
+            bound.estimate = bound.estimate.max(estimate);
+            let unbounded = || self.prices.unbounded(demand, model, self.at);
+            bound.unbounded = bound.unbounded.take().or_else(unbounded);
+        }
+    }
+}

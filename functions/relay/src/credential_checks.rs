@@ -1,0 +1,151 @@
+//! Credentials that an upstream seems to refuse. A request may have caused that: an account is condemned
+//! only after a free call of our own, with nothing of the client in it, has failed as well.
+
+use crate::RelayState;
+use crate::health_updates::PendingHealthUpdate;
+use baton_cloud::store::{PoolMember, Store};
+use baton_cloud::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::{AccountHealth, after};
+use baton_domain::id::AccountId;
+use baton_domain::verdict::AccountEffect;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A check is good for so long: requests that are refused again must not cause a call each.
+const CHECK_LIFE: Duration = Duration::from_secs(30);
+/// An answer waits so long for a check.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A token that is refused so soon after another was renewed is not at fault.
+const RENEWAL_LIFE: Duration = Duration::from_mins(1);
+
+/// What this process has checked of late. Cloning shares it.
+#[derive(Clone, Default)]
+pub(crate) struct CredentialChecks(Arc<Mutex<CheckCache>>);
+
+#[derive(Default)]
+struct CheckCache {
+    by_account: HashMap<AccountId, (Instant, CheckOutcome)>,
+    /// The token for which a new one was asked last.
+    renewed: HashMap<AccountId, (Instant, u64)>,
+}
+
+type CheckOutcome = watch::Receiver<Option<CredentialStatus>>;
+
+/// A check under way, or one that was made a moment ago.
+pub(crate) struct PendingCheck(CheckOutcome);
+
+impl PendingCheck {
+    /// What came of the check; `Unknown` where it takes too long.
+    pub(crate) async fn wait_for_status(mut self, deadline: Instant) -> CredentialStatus {
+        let deadline = deadline.min(Instant::now() + PATIENCE);
+        let known = self.0.wait_for(Option::is_some);
+        let known = tokio::time::timeout_at(deadline, known).await;
+        known
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|known| *known)
+            .unwrap_or(CredentialStatus::Unknown)
+    }
+}
+
+impl CredentialChecks {
+    /// Whether a new token is worth asking for in place of `issue`. Where another one was refused just
+    /// before, the requests are at fault, or the account, but not the token.
+    pub(crate) fn should_renew_token(&self, account: &AccountId, issue: u64) -> bool {
+        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let last = checks.renewed.get(account);
+        if last.is_some_and(|(at, other)| *other != issue && now - *at < RENEWAL_LIFE) {
+            return false;
+        }
+        if last.is_none_or(|(_, other)| *other != issue) {
+            checks.renewed.insert(account.clone(), (now, issue));
+        }
+        true
+    }
+}
+
+impl RelayState {
+    /// Checks the credential by a free call, unless that was done a moment ago. What comes of it is
+    /// held against the account.
+    pub(crate) fn check_credential(&self, member: &PoolMember) -> PendingCheck {
+        let mut checks = self.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, now) = (member.account.id.clone(), Instant::now());
+        if let Some((begun, outcome)) = checks.by_account.get(&id)
+            && now - *begun < CHECK_LIFE
+        {
+            return PendingCheck(outcome.clone());
+        }
+        let (tell, outcome) = watch::channel(None);
+        checks.by_account.insert(id, (now, outcome.clone()));
+        let Ok(upstream) = self.upstream.with_proxy(member.proxy.as_ref()) else {
+            tell.send_replace(Some(CredentialStatus::Unknown));
+            return PendingCheck(outcome);
+        };
+        let check = CredentialCheck {
+            store: self.store.clone(),
+            upstream,
+            signer: self.signer.clone(),
+            account: member.account.clone(),
+            credential: member.credential.clone(),
+        };
+        self.leftovers.spawn(async move {
+            let proof = check.run_probe().await;
+            tell.send_replace(Some(proof));
+        });
+        PendingCheck(outcome)
+    }
+
+    /// Notes what is left of a suspicion that no call can confirm: a guess, which a good answer ends
+    /// and which locks nobody out.
+    pub(crate) fn note_unproven(
+        &self,
+        member: &PoolMember,
+        suspicion: PendingCheck,
+    ) -> PendingHealthUpdate {
+        let (store, id) = (self.store.clone(), member.account.id.clone());
+        let deadline = Instant::now() + PATIENCE;
+        PendingHealthUpdate(Some(self.leftovers.spawn(async move {
+            if suspicion.wait_for_status(deadline).await != CredentialStatus::Unproven {
+                return;
+            }
+            let now = store.clock().now();
+            let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
+            let change = |health: &AccountHealth| after(health, &strike, now);
+            if let Err(error) = store.change_health(&id, change).await {
+                tracing::warn!(account_id = %id, "its health is not stored: {error}");
+            }
+        })))
+    }
+}
+
+struct CredentialCheck {
+    store: Store,
+    upstream: UpstreamClient,
+    signer: RequestSigner,
+    account: baton_domain::account::Account,
+    credential: baton_domain::secret::Secret,
+}
+
+impl CredentialCheck {
+    async fn run_probe(self) -> CredentialStatus {
+        let Self { store, upstream, signer, account, credential } = &self;
+        let bits = store.random_source().bits();
+        let subject = CredentialProbe { upstream, signer, account, credential, bits };
+        let (health, now) = (store.health(&account.id), store.clock().now());
+        let proved = subject.probe_credential(&health, now).await;
+        let ProbeOutcome { proof, message, .. } = &proved;
+        tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
+        let change = |health: &AccountHealth| proved.apply_to_health(health, now);
+        if let Err(error) = store.change_health(&account.id, change).await {
+            tracing::warn!(account_id = %account.id, "its health is not stored: {error}");
+        }
+        proved.proof
+    }
+}

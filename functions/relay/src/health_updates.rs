@@ -1,0 +1,73 @@
+//! What a request teaches about its account: written beside the request, and only if it is news.
+
+use crate::RelayState;
+use baton_domain::health::{AccountHealth, after, after_success};
+use baton_domain::id::AccountId;
+use baton_domain::verdict::AccountEffect;
+use baton_wire::rate_limit_headers::read_utilization;
+use http::HeaderMap;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// How long an answer waits for a note that is still being written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A change of an account's health on its way into the store.
+pub(crate) struct PendingHealthUpdate(pub(crate) Option<JoinHandle<()>>);
+
+impl PendingHealthUpdate {
+    /// Nothing to write.
+    pub(crate) fn no_change() -> Self {
+        Self(None)
+    }
+
+    /// Waits until it is written, for a moment: a Lambda may freeze after the answer.
+    pub(crate) async fn wait_until_stored(self) {
+        if let Some(writing) = self.0 {
+            let _either_way = tokio::time::timeout(PATIENCE, writing).await;
+        }
+    }
+}
+
+impl RelayState {
+    /// Notes what a failure means for the account.
+    pub(crate) fn note_failure(
+        &self,
+        account: &AccountId,
+        effect: AccountEffect,
+    ) -> PendingHealthUpdate {
+        let now = self.store.clock().now();
+        self.note_health_change(account, move |health| after(health, &effect, now))
+    }
+
+    /// Notes a good answer for `model` with these headers.
+    pub(crate) fn note_success(
+        &self,
+        account: &AccountId,
+        model: &str,
+        headers: &HeaderMap,
+    ) -> PendingHealthUpdate {
+        let (now, utilisation) = (self.store.clock().now(), read_utilization(headers));
+        let model = model.to_owned();
+        self.note_health_change(account, move |health| {
+            after_success(health, &model, utilisation, now)
+        })
+    }
+
+    /// Notes a change, if it is one.
+    pub(crate) fn note_health_change(
+        &self,
+        account: &AccountId,
+        change: impl Fn(&AccountHealth) -> Option<AccountHealth> + Send + Sync + 'static,
+    ) -> PendingHealthUpdate {
+        if !self.store.change_health_in_memory(account, &change) {
+            return PendingHealthUpdate::no_change();
+        }
+        let (store, account) = (self.store.clone(), account.clone());
+        PendingHealthUpdate(Some(self.leftovers.spawn(async move {
+            if let Err(error) = store.write_health(&account, change).await {
+                tracing::warn!(account_id = %account, "its health is not stored: {error}");
+            }
+        })))
+    }
+}

@@ -1,0 +1,179 @@
+//! The eye on an answer's bytes: the meter, behind whatever they are compressed with.
+
+use crate::body_transform::BodyTransform;
+use baton_wire::bedrock::EVENT_STREAM;
+use baton_wire::gzip::{GzipDecoder, GzipError};
+use baton_wire::meter::{AnswerStart, MeterReading, UsageMeter};
+use baton_wire::translate;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+
+/// An answer's bytes are not what they are said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UndecodableResponse(pub(crate) &'static str);
+
+impl UndecodableResponse {
+    const COMPRESSION: Self = Self("the upstream's compression is broken");
+    pub(crate) const TOO_MUCH: Self = Self("the upstream's compression unfolds to too much");
+    const DIALECT: Self = Self("the upstream's answer is not one in its dialect");
+    const FRAMES: Self = Self("the upstream's event stream is broken");
+}
+
+/// Looks at an answer's bytes, decoding for itself (or for the client) where they are compressed.
+pub(crate) struct MeteredBody {
+    meter: UsageMeter,
+    is_stream: bool,
+    gunzip: Option<GzipDecoder>,
+    turn: BodyTransform,
+    /// What came so far, decoded of any compression.
+    plain_bytes: usize,
+    /// Bytes for the client are lost: nothing can be added after them.
+    has_gap: bool,
+    /// The client cannot decode, or gets other bytes anyway: it gets what we decoded.
+    decodes_for_client: bool,
+}
+
+impl MeteredBody {
+    pub(crate) fn new(headers: &HeaderMap, client_accepts_gzip: bool, turn: BodyTransform) -> Self {
+        let is = |name, text: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .is_some_and(|value| value.starts_with(text))
+        };
+        let stream = is(CONTENT_TYPE, "text/event-stream") || is(CONTENT_TYPE, EVENT_STREAM);
+        let gzip = is(CONTENT_ENCODING, "gzip");
+        Self {
+            meter: if stream { UsageMeter::for_stream() } else { UsageMeter::for_whole_body() },
+            is_stream: stream,
+            gunzip: gzip.then(GzipDecoder::new),
+            decodes_for_client: gzip && (!client_accepts_gzip || turn.changes_bytes()),
+            turn,
+            plain_bytes: 0,
+            has_gap: false,
+        }
+    }
+
+    /// How many bytes came so far, decoded of any compression.
+    pub(crate) fn plain_bytes(&self) -> usize {
+        self.plain_bytes
+    }
+
+    /// How much memory a stream takes here.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.meter.held_bytes() + self.turn.held_bytes()
+    }
+
+    /// Stops to look at the unfinished event, where that passes all the same. Whether it does.
+    pub(crate) fn pass_event_unread(&mut self) -> bool {
+        let passes = self.turn.passes_unread();
+        if passes {
+            self.meter.drop_event();
+        }
+        passes
+    }
+
+    /// Notes that bytes for the client are lost.
+    pub(crate) fn note_gap(&mut self) {
+        self.has_gap = true;
+    }
+
+    /// Whether bytes for the client are lost.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.has_gap
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// Whether the client gets other bytes than the upstream sent.
+    pub(crate) fn decodes_for_client(&self) -> bool {
+        self.decodes_for_client
+    }
+
+    /// Whether the answer can no longer begin with an error.
+    pub(crate) fn has_good_start(&self) -> bool {
+        self.meter.has_good_start()
+    }
+
+    /// Whether events came, all of them without anything that a model has made.
+    pub(crate) fn has_only_begun(&self) -> bool {
+        self.meter.has_only_begun()
+    }
+
+    /// The whole answer, if it is an error whatever its status says; and how errors are told to the
+    /// client, where that is another API's.
+    pub(crate) fn whole_error(&self) -> Option<(Bytes, Option<&translate::ResponseContext>)> {
+        let body = Bytes::copy_from_slice(self.meter.whole_error()?);
+        let asked = match &self.turn {
+            BodyTransform::TranslateWhole(asked, _) => Some(&**asked),
+            _ => None,
+        };
+        Some((body, asked))
+    }
+
+    /// What the first event was, once there is one.
+    pub(crate) fn first_event(&self) -> &AnswerStart {
+        self.meter.first_event()
+    }
+
+    /// Takes a chunk from the upstream and returns what the client is to get for it.
+    pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, UndecodableResponse> {
+        let Some(gunzip) = &mut self.gunzip else { return self.transform_plain(chunk) };
+        let plain = gunzip.push(&chunk).map_err(|bad| match bad {
+            GzipError::TooMuch => UndecodableResponse::TOO_MUCH,
+            GzipError::Damaged | GzipError::Truncated => UndecodableResponse::COMPRESSION,
+        })?;
+        let taken = self.transform_plain(plain)?;
+        Ok(if self.decodes_for_client { taken } else { chunk })
+    }
+
+    /// Takes the end of the answer and returns what was left to be decoded.
+    pub(crate) fn observe_end(&mut self) -> Result<Bytes, UndecodableResponse> {
+        let last = match self.gunzip.take() {
+            Some(gunzip) => gunzip.finish().map_err(|_| UndecodableResponse::COMPRESSION)?,
+            None => Bytes::new(),
+        };
+        let taken = self.transform_plain(last)?;
+        let said = self.turn.finish_transform().map_err(|_| UndecodableResponse::DIALECT)?;
+        let is_passed = !self.decodes_for_client && !self.turn.changes_bytes();
+        Ok(if is_passed { Bytes::new() } else { [taken, said].concat().into() })
+    }
+
+    fn transform_plain(&mut self, plain: Bytes) -> Result<Bytes, UndecodableResponse> {
+        self.plain_bytes = self.plain_bytes.saturating_add(plain.len());
+        self.turn.transform_chunk(plain, &mut self.meter).map_err(|_| UndecodableResponse::FRAMES)
+    }
+
+    /// Whether the client gets nothing before all is there.
+    pub(crate) fn is_buffered(&self) -> bool {
+        matches!(self.turn, BodyTransform::TranslateWhole(..))
+    }
+
+    /// What the client hears while the upstream is silent.
+    pub(crate) fn keep_alive_bytes(&self) -> Option<Bytes> {
+        self.turn.keep_alive_bytes()
+    }
+
+    /// Whether the upstream has said that it is done.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.meter.is_complete()
+    }
+
+    /// Whether the upstream's bytes so far end inside an event.
+    pub(crate) fn is_mid_event(&self) -> bool {
+        self.meter.is_mid_event()
+    }
+
+    /// What the answer has shown, see [`UsageMeter::finish`], and what can still be said to the client.
+    pub(crate) fn finish(self, request_bytes: u64) -> (MeterReading, BodyTransform) {
+        (self.meter.finish(request_bytes), self.turn)
+    }
+
+    /// Whether an event of ours can be added: not into a compressed stream, or half a frame.
+    pub(crate) fn can_append_event(&self) -> bool {
+        let is_plain = self.gunzip.is_none() || self.decodes_for_client;
+        self.is_stream && is_plain && !self.has_gap && !self.turn.is_mid_frame()
+    }
+}

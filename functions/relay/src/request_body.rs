@@ -1,0 +1,357 @@
+//! What is asked: the request's body, kept as received, and the few fields of it that matter.
+
+use crate::authenticate::AuthenticatedKey;
+use crate::client_response::RelayError;
+use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
+use crate::pending_usage::Metering;
+use crate::{RelayState, RequestContext};
+use baton_cloud::settings::InputBounds;
+use baton_wire::bedrock::BedrockAction;
+use baton_wire::body_form::check_body_form;
+use baton_wire::envelope::Envelope;
+use baton_wire::model_path::{ID_BYTES_MAX, is_forbidden_char};
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long the rest of a refused request is read on at most.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A body, and what this process may hold of its key's bytes for as long as it is there.
+pub(crate) struct BufferedBody {
+    pub(crate) bytes: Bytes,
+    _allowance: MemoryPermit,
+}
+
+impl RelayState {
+    /// Reads the body whole, within the time and the least rate of bodies. Its bytes are taken from
+    /// what the key may hold before they are read.
+    pub(crate) async fn read_body<B>(
+        &self,
+        asked: &RequestContext,
+        (caller, bill): (&AuthenticatedKey, Metering),
+        body: Pin<&mut B>,
+    ) -> Result<BufferedBody, RelayError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display + Send,
+    {
+        let mut body = body;
+        let announced = announced_length(asked).unwrap_or_default();
+        let read = tokio::select! {
+            biased;
+            read = self.read_body_within_bounds(announced, (caller, bill), body.as_mut()) => read,
+            () = self.stop.is_over.cancelled() => Err(RelayError::shutting_down()),
+        };
+        if let Err(refusal) = &read
+            && refusal.status() != StatusCode::REQUEST_TIMEOUT
+            && !self.stop.is_over.is_cancelled()
+        {
+            // A client that is still sending would see a broken connection, not the reason.
+            self.discard_body(body, self.body_bytes_max.saturating_mul(2)).await;
+        }
+        read
+    }
+
+    async fn read_body_within_bounds<B>(
+        &self,
+        announced: usize,
+        (caller, bill): (&AuthenticatedKey, Metering),
+        body: Pin<&mut B>,
+    ) -> Result<BufferedBody, RelayError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display + Send,
+    {
+        if announced > self.body_bytes_max {
+            return Err(RelayError::too_large(self.body_bytes_max));
+        }
+        let key = caller.key();
+        let taken = MemoryRequest {
+            bytes: announced,
+            is_metered: bill == Metering::Metered,
+            concurrency: key.limits.concurrency,
+        };
+        let mut allowance = self.held.acquire_bytes(&key.id, taken).await?;
+        let pace = BodyPacing::new(&self.bounds);
+        let bytes =
+            collect_body(body, announced, self.body_bytes_max, (pace, &mut allowance)).await?;
+        Ok(BufferedBody { bytes, _allowance: allowance })
+    }
+
+    /// Reads up to `bytes_max` of a refused request's body into nowhere, for a bounded time.
+    pub(crate) async fn discard_body<B: Body<Data = Bytes>>(
+        &self,
+        body: Pin<&mut B>,
+        bytes_max: usize,
+    ) {
+        let time = DISCARD_TIME_MAX.min(self.bounds.body_stall);
+        let _late = timeout(time, discard_bytes(body, bytes_max)).await;
+    }
+}
+
+/// How fast a body has to come.
+struct BodyPacing {
+    deadline: Instant,
+    /// In each window of this length...
+    window: Duration,
+    /// ...so many bytes have to come.
+    least: usize,
+    window_ends: Instant,
+    in_window: usize,
+    whole_time: Duration,
+}
+
+impl BodyPacing {
+    fn new(bounds: &InputBounds) -> Self {
+        let now = Instant::now();
+        let seconds = usize::try_from(bounds.body_stall.as_secs()).unwrap_or(usize::MAX);
+        Self {
+            deadline: now + bounds.body,
+            window: bounds.body_stall,
+            least: bounds.body_bytes_per_second.saturating_mul(seconds).max(1),
+            window_ends: now + bounds.body_stall,
+            in_window: 0,
+            whole_time: bounds.body,
+        }
+    }
+
+    /// The next frame, or why it is not waited for any longer.
+    async fn next_frame<B>(
+        &mut self,
+        body: &mut Pin<&mut B>,
+    ) -> Result<Option<http_body::Frame<Bytes>>, RelayError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display + Send,
+    {
+        loop {
+            match timeout_at(self.window_ends.min(self.deadline), body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => {
+                    self.in_window += frame.data_ref().map_or(0, Bytes::len);
+                    // A client that always has a small piece ready is never waited for.
+                    if Instant::now() < self.window_ends.min(self.deadline) {
+                        return Ok(Some(frame));
+                    }
+                    self.check_rate()?;
+                    return Ok(Some(frame));
+                }
+                Ok(Some(Err(error))) => {
+                    return Err(RelayError::interrupted_body(&error.to_string()));
+                }
+                Err(_) => self.check_rate()?,
+            }
+        }
+    }
+
+    /// Begins the next window, if the last one brought enough.
+    fn check_rate(&mut self) -> Result<(), RelayError> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            let seconds = self.whole_time.as_secs_f64();
+            return Err(RelayError::slow_body(&format!("did not come within {seconds} s")));
+        }
+        if self.in_window < self.least {
+            let (least, seconds) = (self.least, self.window.as_secs_f64());
+            let message = format!("brought fewer than {least} bytes in {seconds} s");
+            return Err(RelayError::slow_body(&message));
+        }
+        self.in_window = 0;
+        self.window_ends = now + self.window;
+        Ok(())
+    }
+}
+
+/// The body in one piece, in memory that is asked for once where its length was announced.
+async fn collect_body<B>(
+    mut body: Pin<&mut B>,
+    announced: usize,
+    bytes_max: usize,
+    (mut pace, allowance): (BodyPacing, &mut MemoryPermit),
+) -> Result<Bytes, RelayError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display + Send,
+{
+    let mut whole = BytesMut::with_capacity(announced);
+    while let Some(frame) = pace.next_frame(&mut body).await? {
+        let Ok(data) = frame.into_data() else { continue };
+        let length = whole.len() + data.len();
+        if length > bytes_max {
+            return Err(RelayError::too_large(bytes_max));
+        }
+        if length > whole.capacity() {
+            // What is held is what was asked for, not what has come: and while it is copied to a
+            // larger place, both places.
+            let more = whole.capacity().max(data.len());
+            allowance.grow_to(whole.capacity() + whole.len() + more)?;
+            whole.reserve(more);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+fn announced_length(asked: &RequestContext) -> Option<usize> {
+    asked.head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn discard_bytes<B: Body<Data = Bytes>>(mut body: Pin<&mut B>, bytes_max: usize) {
+    let mut seen = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > bytes_max {
+            return;
+        }
+    }
+}
+
+impl From<MemoryLimitReached> for RelayError {
+    fn from(full: MemoryLimitReached) -> Self {
+        match full {
+            MemoryLimitReached::Key(bytes) => Self::too_many_bytes_of_key(bytes),
+            MemoryLimitReached::Process => Self::too_many_bytes(),
+            MemoryLimitReached::Concurrency(most) => Self::too_many_at_once(most),
+        }
+    }
+}
+
+/// The fields that the relay needs.
+pub(crate) fn read_envelope<'a>(
+    asked: &'a RequestContext,
+    body: &'a [u8],
+) -> Result<Envelope<'a>, RelayError> {
+    check_body_form(&asked.head.headers)
+        .map_err(|error| RelayError::bad_request(&error.to_string()))?;
+    let envelope = match &asked.bedrock {
+        None => Envelope::parse(body)?,
+        Some((model, action)) => {
+            Envelope::parse_with_model(body, model, *action == BedrockAction::Stream)?
+        }
+    };
+    if envelope.model.len() > ID_BYTES_MAX {
+        return Err(RelayError::bad_request("`model` is too long to be the name of a model"));
+    }
+    if let Some(field) = envelope.later {
+        return Err(RelayError::bad_request(&format!(
+            "{field}: an answer that is made later could not be fetched here; ask without it"
+        )));
+    }
+    if envelope.model.contains(is_forbidden_char) {
+        return Err(RelayError::bad_request(
+            "`model` has a character that no model's name has: a control character, or one that \
+             looks like another",
+        ));
+    }
+    Ok(envelope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_budget::{MemoryBudget, MemoryLimits};
+    use baton_domain::id::KeyId;
+    use futures_util::FutureExt as _;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+    use std::pin::pin;
+
+    const PIECE: &[u8] = &[b'x'; 10_000];
+    const PIECES: usize = 500;
+
+    fn pace() -> BodyPacing {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        BodyPacing {
+            deadline: now + seconds(60),
+            window: seconds(10),
+            least: 1000,
+            window_ends: now + seconds(10),
+            in_window: 0,
+            whole_time: seconds(60),
+        }
+    }
+
+    fn allowance(bytes: usize) -> MemoryPermit {
+        let held = MemoryBudget::new(MemoryLimits {
+            in_all: bytes.saturating_mul(4),
+            per_key: bytes,
+            least: 1,
+        });
+        let taken = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
+        held.try_acquire_bytes(&KeyId::from_bits(1), taken).unwrap()
+    }
+
+    /// How long a body was waited for that brings so many bytes every few seconds, and the answer.
+    async fn waited(bytes: usize, seconds: u64) -> (u64, String) {
+        let begun = Instant::now();
+        let piece = Bytes::from(vec![b'x'; bytes]);
+        let pieces = futures_util::stream::unfold((), move |()| {
+            let piece = piece.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Some((Ok::<_, Infallible>(Frame::data(piece)), ()))
+            }
+        });
+        let body = pin!(StreamBody::new(pieces));
+        let mut allowance = allowance(1 << 22);
+        let read = collect_body(body, 0, 1 << 19, (pace(), &mut allowance)).await;
+        (begun.elapsed().as_secs(), read.unwrap_err().to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_body_is_accepted_at_the_minimum_rate() {
+        for (bytes, every, seconds, said) in [
+            (1, 1000, 10, "fewer than 1000 bytes in 10 s"),
+            (1, 1, 10, "fewer than 1000 bytes in 10 s"),
+            (90, 1, 10, "fewer than 1000 bytes in 10 s"),
+            (200, 1, 60, "did not come within 60 s"),
+            (100_000, 1, 6, "larger than 524288 bytes"),
+        ] {
+            let (waited, answer) = waited(bytes, every).await;
+            assert_eq!(waited, seconds, "{bytes} bytes every {every} s: {answer}");
+            assert!(answer.contains(said), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn body_of_unknown_length_stops_at_the_bound_of_its_key() {
+        let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
+        let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
+        let mut allowance = allowance(1 << 20);
+        let read = collect_body(body, 0, usize::MAX, (pace(), &mut allowance)).await;
+        assert!(read.unwrap_err().to_string().contains("hold up to 1048576 bytes"));
+    }
+
+    /// The most memory that was taken while a body of 5 MB was read, and how often.
+    fn taken(announced: usize) -> (usize, u64) {
+        let mut read = None;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _inside = runtime.enter();
+        let mut allowance = allowance(usize::MAX / 2);
+        let info = allocation_counter::measure(|| {
+            let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
+            let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
+            let held = (pace(), &mut allowance);
+            read = collect_body(body, announced, usize::MAX, held).now_or_never();
+        });
+        let Some(Ok(read)) = read else { panic!("a good body, at once") };
+        assert_eq!(read.len(), PIECES * PIECE.len());
+        (usize::try_from(info.bytes_max).unwrap(), info.count_total)
+    }
+
+    #[test]
+    fn body_of_known_length_is_not_copied() {
+        let (most, times) = taken(PIECES * PIECE.len());
+        assert!(most < PIECES * PIECE.len() + 200, "{most} bytes");
+        assert!(times <= 2, "the bytes, and what shares them: {times}");
+        assert!(taken(0).0 > most, "the counter counts");
+    }
+}

@@ -1,0 +1,178 @@
+//! How an account's answer is meant for the client: what was said going out (`speak`) decides how
+//! a good answer is turned (`turn`), and an error told.
+
+use crate::attempt::AttemptError;
+use crate::body_transform::{BodyTransform, TranslatedEvents};
+use crate::metered_body::MeteredBody;
+use crate::pending_usage::Metering;
+use crate::request_conversion::{BedrockFraming, ConversionPlan};
+use baton_domain::verdict::ErrorFields;
+use baton_wire::bedrock::{
+    EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
+    to_messages_error,
+};
+use baton_wire::translate;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
+use http::response::Parts;
+
+/// A vendor's id of the request, under each vendor's name.
+const REQUEST_IDS: [HeaderName; 3] = [
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+];
+const AMZN_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const SSE: &str = "text/event-stream";
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What the answer must know of the request.
+pub(crate) struct ResponsePlan {
+    pub(crate) speech: ConversionPlan,
+    pub(crate) bill: Metering,
+    pub(crate) known: ResponseHint,
+}
+
+/// What the request's body alone tells.
+pub(crate) enum ResponseHint {
+    /// Nothing.
+    Nothing,
+    /// The client has not asked for the usage that will be told.
+    HideUsage,
+    /// How the answer is put in the client's words.
+    Translation(Box<translate::ResponseContext>),
+}
+
+impl ResponsePlan {
+    /// How a good answer with this head is turned; the head becomes the client's.
+    pub(crate) fn into_body_transform(self, head: &mut Parts) -> BodyTransform {
+        let is = |text: &str| {
+            let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            kind.is_some_and(|kind| kind.starts_with(text))
+        };
+        let (turn, content_type) = match (self.known, self.speech) {
+            (ResponseHint::Translation(asked), ConversionPlan::Translated(_, form)) => {
+                let (sent, given) = match form {
+                    BedrockFraming::Plain => (SSE, EVENTS),
+                    BedrockFraming::IntoBedrock => (EVENT_STREAM, EVENTS),
+                    BedrockFraming::OutOfBedrock => (SSE, FRAMES),
+                };
+                if is(sent) {
+                    (
+                        BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
+                            asked.stream_translator(),
+                            form,
+                        ))),
+                        Some(given),
+                    )
+                } else {
+                    (BodyTransform::TranslateWhole(asked, BytesMut::new()), Some(JSON))
+                }
+            }
+            (ResponseHint::HideUsage, _) if is(SSE) => {
+                (BodyTransform::RemoveUsage(Box::default()), None)
+            }
+            (_, ConversionPlan::IntoBedrock) if is(EVENT_STREAM) => {
+                (BodyTransform::IntoEvents(FramesToSse::default()), Some(EVENTS))
+            }
+            (_, ConversionPlan::OutOfBedrock) if is(SSE) => {
+                (BodyTransform::IntoFrames(SseToFrames::default()), Some(FRAMES))
+            }
+            (_, ConversionPlan::BedrockPassThrough) if is(EVENT_STREAM) => {
+                (BodyTransform::MeteredFrames(FramesToSse::default()), None)
+            }
+            (_, ConversionPlan::IntoBedrock) if self.bill == Metering::Free => {
+                (BodyTransform::TokenCount(count_result_from_bedrock, BytesMut::new()), None)
+            }
+            (_, ConversionPlan::OutOfBedrock) if self.bill == Metering::Free => {
+                (BodyTransform::TokenCount(count_result_to_bedrock, BytesMut::new()), None)
+            }
+            _ => (BodyTransform::PassThrough, None),
+        };
+        if let Some(content_type) = content_type {
+            head.headers.insert(CONTENT_TYPE, content_type);
+        }
+        if turn.changes_bytes() {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        self.speech.copy_request_id(&mut head.headers);
+        turn
+    }
+
+    /// The error answer as accounts are judged by it, and beside it what the client gets, where
+    /// that is another.
+    pub(crate) fn into_attempt_error(self, mut head: Parts, body: Bytes) -> AttemptError {
+        self.speech.copy_request_id(&mut head.headers);
+        let named = head.headers.get(AMZN_ERROR).and_then(|value| value.to_str().ok());
+        let told = match self.speech {
+            ConversionPlan::IntoBedrock
+            | ConversionPlan::BedrockPassThrough
+            | ConversionPlan::Translated(_, BedrockFraming::IntoBedrock) => {
+                to_messages_error(head.status.as_u16(), named, &body)
+            }
+            _ => None,
+        };
+        let as_it_was = (head.clone(), body.clone());
+        let (head, body) = match told {
+            Some(told) => {
+                head.status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
+                head.headers.remove(AMZN_ERROR);
+                (with_json_content_type(head), told.to_body())
+            }
+            None => (head, body),
+        };
+        let clients = match self.known {
+            ResponseHint::Translation(asked) => {
+                let body = asked.translate_error(head.status.as_u16(), &body).into();
+                Some((with_json_content_type(head.clone()), body))
+            }
+            _ if self.speech == ConversionPlan::BedrockPassThrough => Some(as_it_was),
+            _ => None,
+        };
+        AttemptError::ErrorResponse { head: Box::new(head), body, clients: clients.map(Box::new) }
+    }
+}
+
+/// An error that came as a whole answer with 200, with the status that it stands for; nothing where
+/// the answer is none.
+pub(crate) fn whole_error(head: &Parts, watch: &MeteredBody) -> Option<AttemptError> {
+    let (body, asked) = watch.whole_error()?;
+    let status = ErrorFields::from_body(&body).implied_status();
+    let mut head = head.clone();
+    head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    head.headers.remove(CONTENT_LENGTH);
+    // The body is what the meter has seen, decoded.
+    head.headers.remove(CONTENT_ENCODING);
+    let clients = asked.map(|asked| {
+        let body = asked.translate_error(status, &body).into();
+        Box::new((with_json_content_type(head.clone()), body))
+    });
+    Some(AttemptError::ErrorResponse { head: Box::new(head), body, clients })
+}
+
+fn with_json_content_type(mut head: Parts) -> Parts {
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, JSON);
+    head
+}
+
+impl ConversionPlan {
+    /// The upstream's id of the request, where the client looks for it, too.
+    fn copy_request_id(self, headers: &mut HeaderMap) {
+        if matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::BedrockPassThrough)
+        {
+            return;
+        }
+        let Some(id) = REQUEST_IDS.iter().find_map(|name| headers.get(name)).cloned() else {
+            return;
+        };
+        for name in REQUEST_IDS {
+            headers.entry(name).or_insert_with(|| id.clone());
+        }
+    }
+}

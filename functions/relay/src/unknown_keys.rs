@@ -1,0 +1,129 @@
+//! Well-formed keys that nobody has: counted by the address that they come from.
+//!
+//! Each costs a read of the store. Beyond a number in a minute the keys of that address that this
+//! process does not know wait for their turn, and where many wait they are told to come again. A
+//! key that was good before never waits.
+
+use baton_cloud::client_address::holder;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two look-ups of one address that has shown too many wrong keys.
+const TURN: Duration = Duration::from_millis(50);
+/// The longest wait for a turn.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// So many addresses are remembered; beyond, those that were quiet longest are forgotten.
+const ADDRESSES_MAX: usize = 16 * 1024;
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// What each address has shown.
+pub(crate) struct UnknownKeyLimiter {
+    per_minute: u32,
+    seen: Mutex<HashMap<IpAddr, AddressFailures>>,
+}
+
+#[derive(Clone, Copy)]
+struct AddressFailures {
+    /// Wrong keys since `since`.
+    wrong: u32,
+    since: Instant,
+    next_turn: Instant,
+}
+
+/// Too many unknown keys of one address wait already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyUnknownKeys;
+
+impl UnknownKeyLimiter {
+    pub(crate) fn new(per_minute: u32) -> Self {
+        Self { per_minute, seen: Mutex::new(HashMap::new()) }
+    }
+
+    /// Counts a key that is not known here as a wrong one until it is known to be right, and tells
+    /// how long it has to wait until it may be looked up.
+    pub(crate) fn count_unknown_key(
+        &self,
+        address: IpAddr,
+    ) -> Result<Duration, TooManyUnknownKeys> {
+        let now = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= ADDRESSES_MAX {
+            seen.retain(|_, seen| now.duration_since(seen.since) < MINUTE);
+            if seen.len() >= ADDRESSES_MAX {
+                seen.clear();
+            }
+        }
+        let fresh = AddressFailures { wrong: 0, since: now, next_turn: now };
+        let seen = seen.entry(holder(address)).or_insert(fresh);
+        if now.duration_since(seen.since) >= MINUTE {
+            *seen = fresh;
+        }
+        if seen.wrong < self.per_minute {
+            seen.wrong += 1;
+            return Ok(Duration::ZERO);
+        }
+        let turn = seen.next_turn.max(now);
+        let wait = turn.duration_since(now);
+        if wait > WAIT_MAX {
+            return Err(TooManyUnknownKeys);
+        }
+        seen.next_turn = turn + TURN;
+        Ok(wait)
+    }
+
+    /// The key was a right one.
+    pub(crate) fn uncount_valid_key(&self, address: IpAddr) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.get_mut(&holder(address)) {
+            seen.wrong = seen.wrong.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_addresses_with_many_wrong_keys_are_delayed() {
+        let keys = UnknownKeyLimiter::new(3);
+        let (bad, good) = ("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap());
+        for _ in 0..100 {
+            assert_eq!(
+                keys.count_unknown_key(bad),
+                Ok(Duration::ZERO),
+                "a right one counts for nothing"
+            );
+            keys.uncount_valid_key(bad);
+        }
+        for _ in 0..3 {
+            assert_eq!(keys.count_unknown_key(bad), Ok(Duration::ZERO));
+        }
+        let mut turns = 0;
+        while keys.count_unknown_key(bad).is_ok() {
+            turns += 1;
+        }
+        assert_eq!(turns, 101, "as many as fit into the longest wait");
+        assert_eq!(keys.count_unknown_key(good), Ok(Duration::ZERO));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(keys.count_unknown_key(bad).is_ok(), "turns come");
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(keys.count_unknown_key(bad), Ok(Duration::ZERO), "a new minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn number_of_remembered_addresses_is_bounded() {
+        let keys = UnknownKeyLimiter::new(1);
+        for number in 0..200_000_u32 {
+            keys.count_unknown_key(IpAddr::from(number.to_be_bytes())).unwrap();
+        }
+        assert!(keys.seen.lock().unwrap().len() <= ADDRESSES_MAX);
+        for last in 1..=2 {
+            keys.count_unknown_key(format!("2001:db8::{last}").parse().unwrap()).unwrap();
+        }
+        assert!(keys.count_unknown_key("2001:db8::3".parse().unwrap()).unwrap() > Duration::ZERO);
+    }
+}

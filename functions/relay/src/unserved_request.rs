@@ -1,0 +1,202 @@
+//! What a client is told when no account can serve its request: when to try again, or at once that
+//! trying again does not help. Which accounts there are is the operator's business, and in the log.
+
+use crate::account_selection::NoEligibleAccount;
+use crate::client_response::RelayError;
+use baton_domain::account_selection::{IneligibleReason, ready_at};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::protocol::UpstreamOperation;
+use baton_wire::error::ApiFamily;
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+
+/// Clients wait so long and no longer: what takes more is told as final, with its time.
+pub(crate) const WAIT_SECONDS_MAX: u64 = 60;
+/// A token that is being renewed is there by then.
+const RENEWAL: SignedDuration = SignedDuration::from_secs(5);
+
+/// What was asked for.
+pub(crate) struct UnservedRequest<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) want: UpstreamOperation,
+    pub(crate) dialect: ApiFamily,
+}
+
+impl NoEligibleAccount {
+    /// When the first account can be used again by waiting.
+    pub(crate) fn ready_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let soon = |wait| now.saturating_add(wait).ok();
+        let has = |why: &IneligibleReason| self.0.iter().any(|(_, own)| own == why);
+        if has(&IneligibleReason::AtCapacity) {
+            return soon(SignedDuration::from_secs(1));
+        }
+        let renewed = has(&IneligibleReason::TokenExpired).then(|| soon(RENEWAL)).flatten();
+        [ready_at(&self.0), renewed].into_iter().flatten().min()
+    }
+
+    /// What the client is told.
+    pub(crate) fn to_relay_error(&self, asked: &UnservedRequest<'_>, now: Timestamp) -> RelayError {
+        let each: Vec<String> = self.0.iter().map(|(id, why)| format!("{id} {why}")).collect();
+        tracing::info!("no account can serve `{}`: {}", asked.model, each.join(", "));
+        match self.ready_at(now) {
+            Some(at) => self.retry_later_error(asked, at, now),
+            None => self.final_error(asked),
+        }
+    }
+
+    fn retry_later_error(
+        &self,
+        asked: &UnservedRequest<'_>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> RelayError {
+        let why = self.0.iter().find_map(|(_, why)| match why {
+            IneligibleReason::Cooling { until, reason } if *until == at => Some(reason.to_string()),
+            _ => None,
+        });
+        let is_full = self.0.iter().any(|(_, why)| *why == IneligibleReason::AtCapacity);
+        let why = why.unwrap_or_else(|| {
+            let words =
+                if is_full { "all are busy" } else { "none has a valid token at the moment" };
+            words.to_owned()
+        });
+        let seconds = seconds_until(at, now);
+        let when = if seconds > WAIT_SECONDS_MAX {
+            format!("try again after {}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        } else {
+            format!("try again in {seconds} s")
+        };
+        let message =
+            format!("no upstream account can serve `{}` now ({why}); {when}", asked.model);
+        RelayError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message)
+            .with_retry_after(seconds)
+    }
+
+    /// Waiting does not help: said at once, since clients would repeat for minutes.
+    fn final_error(&self, asked: &UnservedRequest<'_>) -> RelayError {
+        let UnservedRequest { model, want, dialect } = asked;
+        let reasons = || self.0.iter().filter_map(|(_, why)| cooldown_reason(why));
+        let serves_none = self.0.iter().all(|(_, why)| {
+            matches!(
+                why,
+                IneligibleReason::Disabled | IneligibleReason::Model | IneligibleReason::Protocol
+            )
+        });
+        let cannot_count = self.0.iter().any(|(_, why)| *why == IneligibleReason::Protocol);
+        if serves_none && cannot_count && *want == UpstreamOperation::Count {
+            let message = "the upstream accounts of this key cannot count tokens; estimate them";
+            return RelayError::new(StatusCode::NOT_IMPLEMENTED, "api_error", message)
+                .without_retry();
+        }
+        let spent = reasons().any(CooldownReason::is_about_money);
+        let why = if spent {
+            "the credit or the spend limit of the organization's upstream account is used up"
+        } else if serves_none {
+            "no account of the key's group serves it; GET /v1/models lists what is served"
+        } else if reasons().any(|reason| reason == CooldownReason::OrganizationDisabled) {
+            "the upstream has disabled the organization"
+        } else {
+            "the upstream does not take the organization's credential"
+        };
+        let message = format!("no upstream account can serve `{model}`: {why}; ask your operator");
+        let refusal = if spent && *dialect == ApiFamily::OpenAi {
+            RelayError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
+        } else {
+            RelayError::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", message)
+        };
+        refusal.without_retry()
+    }
+}
+
+fn cooldown_reason(why: &IneligibleReason) -> Option<CooldownReason> {
+    match why {
+        IneligibleReason::Cooling { reason, .. } | IneligibleReason::AuthFailed(reason) => {
+            Some(*reason)
+        }
+        _ => None,
+    }
+}
+
+/// From now, rounded up, and at least one.
+pub(crate) fn seconds_until(at: Timestamp, now: Timestamp) -> u64 {
+    let millis = u64::try_from(at.duration_since(now).as_millis()).unwrap_or_default();
+    millis.div_ceil(1000).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::id::AccountId;
+    use baton_domain::protocol::ClientProtocol;
+
+    fn now() -> Timestamp {
+        "2026-11-22T21:00:00Z".parse().unwrap()
+    }
+
+    fn told(reasons: &[IneligibleReason], want: UpstreamOperation, dialect: ApiFamily) -> String {
+        let id = |at: usize| AccountId::from_bits(at as u128);
+        let reasons = reasons.iter().enumerate().map(|(at, why)| (id(at), why.clone())).collect();
+        let refusal = NoEligibleAccount(reasons)
+            .to_relay_error(&UnservedRequest { model: "m", want, dialect }, now());
+        assert!(!refusal.to_string().contains("acc_"), "accounts are not named: {refusal}");
+        refusal.summary()
+    }
+
+    #[test]
+    fn a_missing_token_is_not_called_busy() {
+        let words = |reasons: Vec<IneligibleReason>| {
+            let reasons = reasons.into_iter().map(|why| (AccountId::from_bits(1), why)).collect();
+            let want = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
+            let unserved = UnservedRequest { model: "m", want, dialect: ApiFamily::Anthropic };
+            NoEligibleAccount(reasons).to_relay_error(&unserved, now()).to_string()
+        };
+        let refused = IneligibleReason::AuthFailed(CooldownReason::CredentialRefused);
+        let no_token = words(vec![IneligibleReason::TokenExpired, refused]);
+        assert!(no_token.contains("none has a valid token"), "{no_token}");
+        let busy = words(vec![IneligibleReason::TokenExpired, IneligibleReason::AtCapacity]);
+        assert!(busy.contains("all are busy"), "{busy}");
+    }
+
+    #[test]
+    fn errors_without_an_eligible_account() {
+        use IneligibleReason::{
+            AtCapacity, AuthFailed, Disabled, Model, Protocol as OtherProtocol, TokenExpired,
+        };
+        let cooling = |seconds, reason| {
+            let until = now() + SignedDuration::from_secs(seconds);
+            IneligibleReason::Cooling { until, reason }
+        };
+        let answer = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
+        let check = |reasons: &[IneligibleReason], expect: &str| {
+            assert_eq!(told(reasons, answer, ApiFamily::Anthropic), expect, "{reasons:?}");
+        };
+        let refused = || AuthFailed(CooldownReason::CredentialRefused);
+        check(&[cooling(7, CooldownReason::RateLimited)], "503 overloaded_error after 7");
+        check(&[cooling(60, CooldownReason::RateLimited)], "503 overloaded_error after 60");
+        check(&[cooling(61, CooldownReason::RateLimited)], "503 overloaded_error final");
+        check(
+            &[refused(), cooling(7, CooldownReason::RateLimited)],
+            "503 overloaded_error after 7",
+        );
+        check(
+            &[cooling(7, CooldownReason::CreditUsedUp), cooling(9, CooldownReason::RateLimited)],
+            "503 overloaded_error after 9",
+        );
+        check(&[AtCapacity, refused()], "503 overloaded_error after 1");
+        check(&[TokenExpired, refused()], "503 overloaded_error after 5");
+        check(&[refused()], "503 api_error final");
+        check(&[cooling(7, CooldownReason::OrganizationDisabled)], "503 api_error final");
+        check(&[cooling(7, CooldownReason::SpendCapReached)], "503 api_error final");
+        check(&[Model, Disabled], "503 api_error final");
+        check(&[Disabled], "503 api_error final");
+        check(&[], "503 api_error final");
+        let spent = [cooling(7, CooldownReason::SpendCapReached), refused()];
+        assert_eq!(told(&spent, answer, ApiFamily::OpenAi), "429 insufficient_quota final");
+        assert_eq!(told(&[refused()], answer, ApiFamily::OpenAi), "503 api_error final");
+        let count = |reasons: &[IneligibleReason]| {
+            told(reasons, UpstreamOperation::Count, ApiFamily::Anthropic)
+        };
+        assert_eq!(count(&[OtherProtocol, Disabled]), "501 api_error final");
+        assert_eq!(count(&[OtherProtocol, refused()]), "503 api_error final");
+    }
+}

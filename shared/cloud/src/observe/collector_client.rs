@@ -1,0 +1,46 @@
+//! How the exporter's batches reach the collector. The exporter works on a thread of its own, which
+//! knows no runtime; the sending is done by this process's.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use opentelemetry_http::{HttpClient, HttpError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// OpenTelemetry's default for `OTEL_EXPORTER_OTLP_TIMEOUT` (its specification, 2026-11).
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends requests from whatever thread.
+#[derive(Debug)]
+pub(super) struct CollectorClient {
+    client: reqwest::Client,
+    runtime: Handle,
+}
+
+impl CollectorClient {
+    /// Must be called inside the runtime that is to send.
+    pub(super) fn new() -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
+        let client = client.redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Self { client, runtime: Handle::current() })
+    }
+}
+
+#[async_trait]
+impl HttpClient for CollectorClient {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let client = self.client.clone();
+        let sent = self.runtime.spawn(async move {
+            // The address may hold a password, and errors are logged.
+            let plain = |error: reqwest::Error| error.without_url();
+            let answer = client.execute(request.try_into().map_err(plain)?).await.map_err(plain)?;
+            let mut told = Response::new(Bytes::new());
+            *told.status_mut() = answer.status();
+            *told.headers_mut() = answer.headers().clone();
+            *told.body_mut() = answer.bytes().await.map_err(plain)?;
+            Ok::<_, reqwest::Error>(told)
+        });
+        Ok(sent.await??)
+    }
+}

@@ -1,0 +1,48 @@
+//! How things stand: what is not counted as it happens but looked at when somebody asks.
+
+use crate::dead_letters::DeadLetters;
+use crate::store::{AccountStateCounts, Store};
+use crate::usage_queue::UsageQueue;
+use std::fmt::Display;
+
+/// How things stand; what could not be read is absent.
+#[derive(Debug, Default)]
+pub struct GaugeReadings {
+    /// Accounts by state.
+    pub accounts: Option<AccountStateCounts>,
+    /// Usage records that wait beside the queue.
+    pub pending: Option<u64>,
+    /// Usage records in the queue.
+    pub queued: Option<u64>,
+    /// Usage records that could not be stored.
+    pub dead_letters: Option<u64>,
+}
+
+impl GaugeReadings {
+    /// Looks. A role that may not look at a queue (the relay's) leaves that out.
+    pub async fn read(store: &Store, queue: &UsageQueue, letters: Option<&DeadLetters>) -> Self {
+        let dead_letters = async {
+            match letters {
+                Some(letters) => ok_or_log("dead letters", letters.count().await),
+                None => None,
+            }
+        };
+        // Large futures that are seldom needed.
+        let (accounts, pending, queued, dead_letters) = tokio::join!(
+            Box::pin(store.count_account_states()),
+            Box::pin(store.pending()),
+            Box::pin(queue.count_messages()),
+            Box::pin(dead_letters),
+        );
+        Self {
+            accounts: ok_or_log("accounts", accounts),
+            pending: ok_or_log("pending usage", pending.map(|events| events.len() as u64)),
+            queued: ok_or_log("the usage queue", queued),
+            dead_letters,
+        }
+    }
+}
+
+fn ok_or_log<T>(what: &str, read: Result<T, impl Display>) -> Option<T> {
+    read.inspect_err(|error| tracing::debug!("{what}: not looked at: {error}")).ok()
+}

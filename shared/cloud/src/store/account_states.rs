@@ -1,0 +1,40 @@
+//! How many accounts are in which state: a list of all of them and their health, page by page.
+
+use super::{Store, StoreError};
+use baton_domain::account::Account;
+use baton_domain::id::AccountId;
+use baton_domain::metric::AccountState;
+
+const PAGE: i32 = 100;
+
+/// How many accounts are in which state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountStateCounts(Vec<AccountState>);
+
+impl AccountStateCounts {
+    /// The number of accounts in this state.
+    pub fn count(&self, state: AccountState) -> u64 {
+        self.0.iter().filter(|one| **one == state).count() as u64
+    }
+}
+
+impl Store {
+    /// Looks at every account: one Query and one or two batches of reads for a hundred of them.
+    pub async fn count_account_states(&self) -> Result<AccountStateCounts, StoreError> {
+        let (mut survey, mut cursor) = (AccountStateCounts::default(), None);
+        loop {
+            let page = self.list::<Account>(PAGE, cursor.as_deref()).await?;
+            let ids: Vec<AccountId> = page.data.iter().map(|one| one.value.id.clone()).collect();
+            self.read_health(&ids).await?;
+            let now = self.clock().now();
+            let state = |account: &Account| {
+                AccountState::from_health(account, &self.health(&account.id), now)
+            };
+            survey.0.extend(page.data.iter().map(|stored| state(&stored.value)));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(survey);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The requests that an account with `max_concurrency` has under way: a map of seats in one item,
+//! each taken by one conditional update and left by another. A seat whose request's process has
+//! died expires with the request's deadline; whoever finds the account full clears it away.
+
+use super::item::{StoreItem, key_of};
+use super::item_names::{self, OPEN, TTL};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use baton_domain::id::{AccountId, RequestId};
+use std::collections::HashMap;
+
+/// Makes the item, clears it, takes the seat; and once more for those who do the same.
+const TRIES_MAX: u32 = 5;
+
+/// Expired seats that are cleared away at once.
+const CLEARED_MAX: usize = 100;
+
+/// An item that nobody touches for so long after its last seat has expired is deleted.
+const KEPT_SECONDS: i64 = 24 * 3600;
+
+impl Store {
+    /// Takes one of the account's `most` seats for a request that is over by `expires` (seconds of
+    /// the Unix time). Returns whether there was one. Exact over all instances.
+    pub async fn acquire_slot(
+        &self,
+        account: &AccountId,
+        most: u32,
+        (id, expires): (&RequestId, i64),
+    ) -> Result<bool, StoreError> {
+        for _ in 0..TRIES_MAX {
+            let Some(item) = self.try_acquire_slot(account, most, (id, expires)).await? else {
+                return Ok(true);
+            };
+            let Some(AttributeValue::M(open)) = item.get(OPEN) else {
+                self.create_slots_item(account).await?;
+                continue;
+            };
+            // The answer to an update that was carried out may have been lost.
+            if open.contains_key(id.as_str()) {
+                return Ok(true);
+            }
+            let stale = expired_slots(open, self.clock.now().as_second());
+            if stale.is_empty() {
+                return Ok(false);
+            }
+            self.release_slots(account, &stale).await?;
+        }
+        Ok(false)
+    }
+
+    /// Leaves the seat of a request. It may be gone already.
+    pub async fn release_slot(
+        &self,
+        account: &AccountId,
+        id: &RequestId,
+    ) -> Result<(), StoreError> {
+        self.release_slots(account, &[id.as_str()]).await
+    }
+
+    /// `None` when the seat was taken, else the item as it is.
+    async fn try_acquire_slot(
+        &self,
+        account: &AccountId,
+        most: u32,
+        (id, expires): (&RequestId, i64),
+    ) -> Result<Option<StoreItem>, StoreError> {
+        let number = |number: i64| AttributeValue::N(number.to_string());
+        let sent = self
+            .slots_update(account)
+            .condition_expression("attribute_exists(#open) AND size(#open) < :most")
+            .update_expression("SET #open.#id = :expires, #ttl = :ttl")
+            .expression_attribute_names("#id", id.as_str())
+            .expression_attribute_names("#ttl", TTL)
+            .expression_attribute_values(":most", number(most.into()))
+            .expression_attribute_values(":expires", number(expires))
+            .expression_attribute_values(":ttl", number(expires.saturating_add(KEPT_SECONDS)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = sent else { return Ok(None) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Some(failed.item.clone().unwrap_or_default()))
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    async fn create_slots_item(&self, account: &AccountId) -> Result<(), StoreError> {
+        let made = self
+            .slots_update(account)
+            .condition_expression("attribute_not_exists(#open)")
+            .update_expression("SET #open = :none")
+            .expression_attribute_values(":none", AttributeValue::M(HashMap::new()))
+            .send()
+            .await;
+        ignore_conflict(made.map(drop).map_err(StoreError::from))
+    }
+
+    async fn release_slots(&self, account: &AccountId, ids: &[&str]) -> Result<(), StoreError> {
+        let mut update = self.slots_update(account).condition_expression("attribute_exists(#open)");
+        let mut removed = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            removed.push(format!("#open.#i{at}"));
+            update = update.expression_attribute_names(format!("#i{at}"), *id);
+        }
+        let left = update.update_expression(format!("REMOVE {}", removed.join(", "))).send().await;
+        ignore_conflict(left.map(drop).map_err(StoreError::from))
+    }
+
+    fn slots_update(&self, account: &AccountId) -> UpdateItemFluentBuilder {
+        self.db
+            .update_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(item_names::seats(account))))
+            .expression_attribute_names("#open", OPEN)
+    }
+}
+
+/// The seats that nobody can still be sitting in.
+fn expired_slots(open: &HashMap<String, AttributeValue>, now: i64) -> Vec<&str> {
+    let is_over = |value: &AttributeValue| {
+        value.as_n().ok().and_then(|digits| digits.parse().ok()).is_none_or(|at: i64| at <= now)
+    };
+    let over = open.iter().filter(|(_, expires)| is_over(expires));
+    over.map(|(id, _)| id.as_str()).take(CLEARED_MAX).collect()
+}
+
+fn ignore_conflict(done: Result<(), StoreError>) -> Result<(), StoreError> {
+    match done {
+        Err(StoreError::Conflict) => Ok(()),
+        other => other,
+    }
+}

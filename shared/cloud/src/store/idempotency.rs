@@ -1,0 +1,87 @@
+//! Answers to changes that a client may ask for twice: kept for a day, sealed, in the transaction
+//! that makes the change. What a repetition is, the admin function decides.
+
+use super::config_edit::{ConfigEdit, put};
+use super::item::{StoreItem, key_of, number};
+use super::item_names::{self, EXPIRES, FINGERPRINT, PK, SECRET, STATUS, TTL};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, Put};
+use baton_domain::secret::Secret;
+
+/// How long an answer is kept, in seconds.
+const KEPT_SECONDS: i64 = 24 * 3600;
+
+/// What was answered, and to what.
+pub struct StoredResponse {
+    /// Tells the request apart from others under the same name.
+    pub fingerprint: Vec<u8>,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; it may hold a key's secret.
+    pub body: Secret,
+}
+
+impl Store {
+    /// The answer kept under `name`, if there is one that is not older than a day.
+    pub async fn stored_response(&self, name: &str) -> Result<Option<StoredResponse>, StoreError> {
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(item_names::replay(name))))
+            .consistent_read(true)
+            .send()
+            .await?;
+        let Some(item) = answer.item else { return Ok(None) };
+        if number::<i64>(&item, EXPIRES)? <= self.clock.now().as_second() {
+            return Ok(None);
+        }
+        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let body = vault.open(&bytes(&item, SECRET), &place(name))?;
+        let fingerprint = bytes(&item, FINGERPRINT);
+        Ok(Some(StoredResponse { fingerprint, status: number(&item, STATUS)?, body }))
+    }
+
+    /// Keeps `answer` under `name`, in the same transaction. That one fails with
+    /// [`StoreError::Conflict`] where another request was quicker under this name.
+    pub async fn store_response(
+        &self,
+        edit: &mut ConfigEdit,
+        name: &str,
+        answer: &StoredResponse,
+    ) -> Result<(), StoreError> {
+        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let sealed = vault.seal(&answer.body, &place(name))?;
+        let now = self.clock.now().as_second();
+        let number = |value: i64| AttributeValue::N(value.to_string());
+        let blob = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
+        let expires = now.saturating_add(KEPT_SECONDS);
+        let row = Put::builder()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(key_of(item_names::replay(name))))
+            .item(FINGERPRINT, blob(&answer.fingerprint))
+            .item(STATUS, number(answer.status.into()))
+            .item(SECRET, blob(&sealed))
+            .item(EXPIRES, number(expires))
+            .item(TTL, number(expires))
+            .condition_expression("attribute_not_exists(#pk) OR #expires <= :now")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#expires", EXPIRES)
+            .expression_attribute_values(":now", number(now));
+        edit.actions.push(put(row));
+        Ok(())
+    }
+}
+
+fn bytes(item: &StoreItem, name: &str) -> Vec<u8> {
+    match item.get(name) {
+        Some(AttributeValue::B(blob)) => blob.as_ref().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a sealed answer is bound to: its table, item and attribute.
+fn place(name: &str) -> String {
+    format!("state/replay#{name}/{SECRET}")
+}

@@ -1,0 +1,309 @@
+//! The names inside the tables: keys of items, attributes, indexes. They are written nowhere else.
+//!
+//! Access patterns, each with the one operation that serves it (none is a Scan):
+//!
+//! | what | table | operation |
+//! | --- | --- | --- |
+//! | a key, group, account, user by id | config | GetItem (`<kind>#<id>`, `<kind>`) |
+//! | a group with its accounts | config | Query (`group#<id>`) |
+//! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
+//! | the wrapped data key, the sealed pepper and session secret, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | the prices that operators have set | config, index `by_kind` | Query (`price`); one: GetItem (`price#<model>`, `<from>`) |
+//! | the settings of the running system | config | GetItem (`setting#runtime`, `setting`) |
+//! | what operators changed, newest first | usage | Query (`audit#<month>`) |
+//! | the answer to a POST with an idempotency key | state | GetItem (`replay#<name>`, `replay`); in the transaction of the change |
+//! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
+//! | a change of health | state | PutItem, on the version it is a change of |
+//! | limits and spend limits of a user (with its keys' groups), a group, the organisation | config | Query (`user#<id>`, `group#<id>`, `setting#limits`; sort key from `group` on) |
+//! | a spend limit by id | config | GetItem (`spend_limit#<id>`, `spend_limit`) |
+//! | what is counted against a key's limits | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
+//! | the same where pools bind the request too | state | TransactWriteItems (`limit#<key>`, `limit#<user>`, `limit#<group>`, `limit#organization`); BatchGetItem |
+//! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
+//! | where a session has moved to | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
+//! | the requests that a bounded account has under way | state | UpdateItem (`seats#<account>`, `seats`), conditional |
+//! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
+//! | all tokens | config, index `by_kind` | Query (`token`) |
+//! | a browser's sign-in under way | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
+//! | a session of the console with its user, key and the settings | state, config | BatchGetItem (`session#<hash>`, `session`; `user#<id>`, `key#<id>`, `setting#…`) |
+//! | a session of the console begins, is used, ends | state | TransactWriteItems, UpdateItem, conditional |
+//! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
+//! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
+//! | events that the queue did not take | state | Query (`pending`) |
+//! | limits that have changed, or turned somebody away | state | UpdateItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
+//! | an alert, once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
+//! | alerts on their way; what was told of accounts | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
+//! | where alerts go | config | GetItem (`setting#alerts`, `setting`) |
+//! | store an event and its rollups | usage | TransactWriteItems |
+//! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
+//! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
+//! | the event that is stored in a given-up one's place | usage | GetItem |
+//! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
+//! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
+//! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
+//! | totals, cells of the cube, keys and models of a day | usage | Query (`rollup#…`) |
+//! | a look at everything: days' totals, accounts' health, keys | usage, state, config | BatchGetItem |
+
+use baton_domain::account_selection::SessionPinKey;
+use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
+use baton_domain::record::UsageRecord;
+use baton_domain::rollup::Rollup;
+use baton_domain::scope::LimitScope;
+use baton_domain::spend_limit::SpendLimitId;
+use jiff::Timestamp;
+
+pub(super) const PK: &str = "pk";
+pub(super) const SK: &str = "sk";
+pub(super) const KIND: &str = "kind";
+pub(super) const CREATED_AT: &str = "created_at";
+pub(super) const UPDATED_AT: &str = "updated_at";
+pub(super) const VERSION: &str = "version";
+pub(super) const SECRET: &str = "secret";
+pub(super) const TTL: &str = "ttl";
+pub(super) const DAY: &str = "day";
+pub(super) const ACCOUNT_DAY: &str = "account_day";
+pub(super) const OWNER: &str = "owner";
+pub(super) const EXPIRES: &str = "expires";
+pub(super) const BODY: &str = "body";
+pub(super) const OPEN: &str = "open";
+pub(super) const DUE: &str = "due";
+pub(super) const DUE_AT: &str = "due_at";
+pub(super) const UNDER_WAY: &str = "under_way";
+pub(super) const HELD: &str = "held";
+pub(super) const GROUP_ID: &str = "group_id";
+pub(super) const ID: &str = "id";
+pub(super) const TO: &str = "to";
+pub(super) const AT: &str = "at";
+
+pub(super) const BY_KIND: &str = "by_kind";
+pub(super) const BY_DAY: &str = "by_day";
+pub(super) const BY_ACCOUNT: &str = "by_account";
+pub(super) const BY_DUE: &str = "by_due";
+
+pub(super) const SETTING: &str = "setting";
+const NAME: &str = "name";
+pub(super) const DATA_KEY: &str = "setting#data_key";
+pub(super) const PEPPER: &str = "setting#pepper";
+pub(super) const SESSION_SECRET: &str = "setting#session_secret";
+pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
+pub(super) const PENDING: &str = "pending";
+pub(super) const TOKEN: &str = "token";
+/// A partition of their own, so that a policy can say "tokens only".
+pub(super) const TOKEN_PREFIX: &str = "token#";
+pub(super) const SIGN_IN: &str = "sign_in";
+pub(super) const SESSION: &str = "session";
+pub(super) const RENEW: &str = "renew";
+pub(super) const LEASE: &str = "lease";
+pub(super) const HEALTH: &str = "health";
+pub(super) const REPLAY: &str = "replay";
+pub(super) const FINGERPRINT: &str = "fingerprint";
+pub(super) const STATUS: &str = "status";
+pub(super) const USED: &str = "used";
+pub(super) const USED_PREFIX: &str = "used#";
+pub(super) const LIMIT: &str = "limit";
+pub(super) const TOUCHED: &str = "touched";
+pub(super) const CAPPED: &str = "capped#";
+
+/// What stands in a limit's place where an account claimed more usage than a request permitted.
+pub(super) fn capped(account: &AccountId, at: Timestamp) -> String {
+    format!("{CAPPED}{account}#{}", day(at))
+}
+
+/// What proves that a session was written by whoever has the secret of sessions.
+pub(super) const PROVEN: &str = "proven";
+pub(super) const MARK: &str = "mark";
+pub(super) const BLOCKED: &str = "blocked";
+pub(super) const ALERT: &str = "alert";
+pub(super) const OUTBOX: &str = "outbox";
+pub(super) const TOLD: &str = "told";
+pub(super) const RERATE: &str = "rerate";
+pub(super) const LIMIT_PREFIX: &str = "limit#";
+/// Settings of the organisation that bound requests.
+pub(super) const LIMITS: &str = "setting#limits";
+pub(super) const MESSAGE: &str = "spend_limit_message";
+pub(super) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
+pub(super) const MEMBER_KEY_PREFIX: &str = "key#";
+
+/// Where an item is: partition key, sort key.
+pub(super) type ItemKey = (String, String);
+
+/// A time as text that sorts: UTC with milliseconds.
+pub(super) fn sortable_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// The day of a time, `2026-11-22`.
+pub(super) fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}
+
+pub(super) fn lease(name: &str) -> ItemKey {
+    (format!("lease#{name}"), LEASE.to_owned())
+}
+
+/// The answer to a POST that may be repeated.
+pub(super) fn replay(name: &str) -> ItemKey {
+    (format!("replay#{name}"), REPLAY.to_owned())
+}
+
+/// Where the changes of a month (`2026-11`) are noted.
+pub(super) fn audit_partition(month: &str) -> String {
+    format!("audit#{month}")
+}
+
+pub(super) fn health(account: &AccountId) -> ItemKey {
+    (format!("health#{account}"), HEALTH.to_owned())
+}
+
+/// What is counted against the limits of a scope.
+pub(super) fn limit(scope: &LimitScope) -> ItemKey {
+    (format!("{LIMIT_PREFIX}{scope}"), LIMIT.to_owned())
+}
+
+/// Where the settings that bound a scope's requests are together; a key's are in its own item.
+pub(super) fn scope_partition(scope: &LimitScope) -> String {
+    match scope {
+        LimitScope::Key(id) => format!("key#{id}"),
+        LimitScope::User(id) => format!("user#{id}"),
+        LimitScope::Group(id) => group_partition(id),
+        LimitScope::Organization => LIMITS.to_owned(),
+    }
+}
+
+/// The copy of a spend limit among the settings of its scope.
+pub(super) fn cap(id: &SpendLimitId) -> ItemKey {
+    let period = id.period().as_str();
+    (scope_partition(id.scope()), format!("{SPEND_LIMIT_PREFIX}{period}"))
+}
+
+/// Which group a user's key draws on.
+pub(super) fn member_key(user: &UserId, key: &KeyId) -> ItemKey {
+    (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
+}
+
+/// The short-lived token of an account.
+pub(super) fn token(account: &AccountId) -> ItemKey {
+    (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
+}
+
+/// Who has a name that is unique inside its kind.
+pub(super) fn unique_name(kind: &str, name: &str) -> ItemKey {
+    (format!("name#{kind}#{name}"), NAME.to_owned())
+}
+
+/// That the names of a kind are noted.
+pub(super) fn names_noted(kind: &str) -> ItemKey {
+    (format!("names#{kind}"), NAME.to_owned())
+}
+
+/// A browser's sign-in under way.
+pub(super) fn sign_in(state: &str) -> ItemKey {
+    (format!("sign_in#{state}"), SIGN_IN.to_owned())
+}
+
+/// A session of the console; `hash` is of what the browser holds.
+pub(super) fn session(hash: &[u8]) -> ItemKey {
+    let hex = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    (format!("session#{hex}"), SESSION.to_owned())
+}
+
+/// That the account needs a new token.
+pub(super) fn renew(account: &AccountId) -> ItemKey {
+    (RENEW.to_owned(), account.to_string())
+}
+
+/// Where a session of the group has moved to.
+pub(super) fn moved(which: &SessionPinKey) -> ItemKey {
+    let SessionPinKey { group, session, model } = which;
+    (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
+}
+
+/// The requests that the account has under way.
+pub(super) fn seats(account: &AccountId) -> ItemKey {
+    (format!("seats#{account}"), "seats".to_owned())
+}
+
+/// When the account was used last.
+pub(super) fn used(account: &AccountId) -> ItemKey {
+    (format!("{USED_PREFIX}{account}"), USED.to_owned())
+}
+
+/// The copy of an account among its group's items.
+pub(super) fn member(group: &GroupId, account: &AccountId) -> ItemKey {
+    (format!("group#{group}"), format!("account#{account}"))
+}
+
+pub(super) fn group_partition(group: &GroupId) -> String {
+    format!("group#{group}")
+}
+
+pub(super) fn event(record: &UsageRecord) -> ItemKey {
+    let at = sortable_time(record.started_at);
+    (event_partition(&record.key_id, &at[..10]), format!("{at}#{}", record.id))
+}
+
+pub(super) fn event_partition(key: &KeyId, day: &str) -> String {
+    format!("event#{}#{day}", key.bare())
+}
+
+/// Whose events a partition holds.
+pub(super) fn event_key(partition: &str) -> Option<KeyId> {
+    let bare = partition.strip_prefix("event#")?.split('#').next()?;
+    format!("{}{bare}", KeyId::PREFIX).parse().ok()
+}
+
+pub(super) fn account_day(account: &AccountId, day: &str) -> String {
+    format!("{}#{day}", account.bare())
+}
+
+pub(super) fn total_partition(shard: u64) -> String {
+    format!("rollup#total#{shard}")
+}
+
+/// The keys and models of a day. Its items are many, and none of them is hot: a key's events come
+/// from one shard, a model's are spread.
+pub(super) fn day_partition(day: &str) -> String {
+    format!("rollup#day#{day}")
+}
+
+pub(super) const TOTAL_DAY_PREFIX: &str = "day#";
+pub(super) const KEY_PART: &str = "key#";
+pub(super) const MODEL_PART: &str = "model#";
+
+pub(super) fn cube_partition(day: &str, shard: u64) -> String {
+    format!("rollup#cube#{day}#{shard}")
+}
+
+/// What an event's item calls its cost and price version.
+pub(super) const COST: &str = "c";
+pub(super) const PRICE_VERSION: &str = "pv";
+
+/// A shard of everything in a day.
+pub(super) fn total_day(shard: u64, day: &str) -> ItemKey {
+    (total_partition(shard), format!("{TOTAL_DAY_PREFIX}{day}"))
+}
+
+/// Where a rollup's item is. The model comes last, since only it may hold any character.
+pub(super) fn rollup(rollup: &Rollup) -> ItemKey {
+    match rollup {
+        Rollup::TotalHour { shard, hour } => {
+            (total_partition(*shard), format!("hour#{}", hour.as_str()))
+        }
+        Rollup::TotalDay { shard, day } => total_day(*shard, day),
+        Rollup::KeyDay { day, key } => (day_partition(day), format!("{KEY_PART}{}", key.bare())),
+        Rollup::ModelDay { shard, day, model } => {
+            (day_partition(day), format!("{MODEL_PART}{shard}#{model}"))
+        }
+        Rollup::Cell { shard, cell } => {
+            let user = cell.user.as_ref().map_or("-", |user| user.bare());
+            let sk = format!(
+                "{}#{}#{user}#{}#{}#{}",
+                cell.hour.as_str(),
+                cell.key.bare(),
+                cell.group.bare(),
+                cell.account.bare(),
+                cell.model
+            );
+            (cube_partition(cell.hour.day(), *shard), sk)
+        }
+    }
+}

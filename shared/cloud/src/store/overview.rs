@@ -1,0 +1,119 @@
+//! A look at everything at once, in as few calls as there can be: what today's keys and models come
+//! to, and in batches over all tables the sums of days, the health of accounts and some keys.
+
+use super::item::{StoreItem, StoredEntity, key_of, text};
+use super::item_names::{self, KEY_PART, MODEL_PART, PK, SK, TOTAL_DAY_PREFIX};
+use super::rollups::{invalid_sums, read_sums};
+use super::state::BATCH_MAX;
+use super::{Entity, Store, StoreError};
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use baton_domain::id::{AccountId, KeyId};
+use baton_domain::key::Key;
+use baton_domain::rollup::{DAY_SHARDS, UsageSums};
+use std::collections::{BTreeMap, HashMap};
+
+/// What a sum of a day is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DaySumKey {
+    /// All requests of a key.
+    Key(KeyId),
+    /// All requests for a model.
+    Model(String),
+}
+
+/// What was seen.
+#[derive(Default)]
+pub struct OverviewSnapshot {
+    /// The sums of days (`2026-11-22`); a day without requests is not there.
+    pub days: BTreeMap<String, UsageSums>,
+    /// The keys that there still are.
+    pub keys: HashMap<KeyId, StoredEntity<Key>>,
+}
+
+impl Store {
+    /// What each key and each model of a day comes to. One Query for some thousands of keys.
+    pub async fn read_day_sums(
+        &self,
+        day: &str,
+    ) -> Result<BTreeMap<DaySumKey, UsageSums>, StoreError> {
+        let mut parts = BTreeMap::<DaySumKey, UsageSums>::new();
+        let partition = item_names::day_partition(day);
+        for item in self.range(partition, KEY_PART.to_owned(), format!("{MODEL_PART}~")).await? {
+            let part =
+                parse_day_sum_key(&text(&item, SK)?).ok_or_else(|| invalid_sums(&item, SK))?;
+            parts.entry(part).or_default().add_sums(&read_sums(&item)?);
+        }
+        Ok(parts)
+    }
+
+    /// The sums of `days`, the health of `accounts` (into this process's memory), and `keys`: one
+    /// call for a hundred items, where a day is three.
+    pub async fn read_overview(
+        &self,
+        days: &[String],
+        accounts: &[AccountId],
+        keys: &[KeyId],
+    ) -> Result<OverviewSnapshot, StoreError> {
+        let tables = &self.resources;
+        let mut wanted: Vec<(&str, StoreItem)> = Vec::new();
+        for day in days {
+            let shards = (0..DAY_SHARDS).map(|shard| key_of(item_names::total_day(shard, day)));
+            wanted.extend(shards.map(|place| (tables.usage_table.as_str(), place)));
+        }
+        let health = accounts.iter().map(|id| key_of(item_names::health(id)));
+        wanted.extend(health.map(|place| (tables.state_table.as_str(), place)));
+        let places = keys.iter().map(|id| key_of(Key::place(id)));
+        wanted.extend(places.map(|place| (tables.config_table.as_str(), place)));
+
+        let batches = wanted.chunks(BATCH_MAX).map(|some| self.batch_get_items(some));
+        let mut seen = OverviewSnapshot::default();
+        let mut health = HashMap::new();
+        for (table, item) in futures_util::future::try_join_all(batches).await?.concat() {
+            if table == tables.usage_table {
+                let day = text(&item, SK)?.trim_start_matches(TOTAL_DAY_PREFIX).to_owned();
+                seen.days.entry(day).or_default().add_sums(&read_sums(&item)?);
+            } else if table == tables.state_table {
+                health.insert(text(&item, PK)?, item);
+            } else {
+                let key = StoredEntity::<Key>::from_item(item)?;
+                seen.keys.insert(key.value.id.clone(), key);
+            }
+        }
+        for id in accounts {
+            self.health.merge_item(id, health.remove(&item_names::health(id).0))?;
+        }
+        Ok(seen)
+    }
+
+    /// The items at these places, each with its table.
+    async fn batch_get_items(
+        &self,
+        wanted: &[(&str, StoreItem)],
+    ) -> Result<Vec<(String, StoreItem)>, StoreError> {
+        let mut places = HashMap::<String, Vec<StoreItem>>::new();
+        for (table, place) in wanted {
+            places.entry((*table).to_owned()).or_default().push(place.clone());
+        }
+        let keys = |places| KeysAndAttributes::builder().set_keys(Some(places)).build().ok();
+        let mut request: HashMap<String, KeysAndAttributes> =
+            places.into_iter().filter_map(|(table, places)| Some((table, keys(places)?))).collect();
+        let mut found = Vec::new();
+        while !request.is_empty() {
+            let answer = self.db.batch_get_item().set_request_items(Some(request)).send().await?;
+            for (table, items) in answer.responses.unwrap_or_default() {
+                found.extend(items.into_iter().map(|item| (table.clone(), item)));
+            }
+            request = answer.unprocessed_keys.unwrap_or_default();
+        }
+        Ok(found)
+    }
+}
+
+/// Reads what `names::rollup` wrote.
+fn parse_day_sum_key(sk: &str) -> Option<DaySumKey> {
+    if let Some(bare) = sk.strip_prefix(KEY_PART) {
+        return format!("key_{bare}").parse().ok().map(DaySumKey::Key);
+    }
+    let (_, model) = sk.strip_prefix(MODEL_PART)?.split_once('#')?;
+    Some(DaySumKey::Model(model.to_owned()))
+}

@@ -1,0 +1,68 @@
+//! Sessions that had to move out of their first choice, and where they went. Written on such a
+//! move only, and read only while it may matter; both are the caller's decision.
+
+use super::item::{StoreItem, key_of, number, text};
+use super::item_names::{self, EXPIRES, TO, TTL};
+use super::{Store, StoreError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::account_selection::{MOVED, SessionPinKey};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// Where a conversation has gone, and until when it stays there.
+#[derive(Clone)]
+pub(super) struct SessionPin {
+    to: Arc<str>,
+    expires: i64,
+}
+
+impl Store {
+    /// The cache domain that the conversation has moved to, from memory where that is good.
+    pub async fn find_session_pin(
+        &self,
+        which: &SessionPinKey,
+    ) -> Result<Option<Arc<str>>, StoreError> {
+        let read = || {
+            let (store, which) = (self.clone(), which.clone());
+            async move { store.read_session_pin(&which).await }
+        };
+        let found = self.moves.get(which, read).await?;
+        let now = self.clock.now().as_second();
+        Ok(found.filter(|found| found.expires > now).map(|found| found.to))
+    }
+
+    /// Notes that the conversation has moved to the cache domain `to`.
+    pub async fn put_session_pin(&self, which: &SessionPinKey, to: &str) -> Result<(), StoreError> {
+        let expires = self.clock.now().saturating_add(MOVED).unwrap_or(Timestamp::MAX).as_second();
+        let number = || AttributeValue::N(expires.to_string());
+        self.db
+            .put_item()
+            .table_name(&self.resources.state_table)
+            .set_item(Some(key_of(item_names::moved(which))))
+            .item(TO, AttributeValue::S(to.to_owned()))
+            .item(EXPIRES, number())
+            .item(TTL, number())
+            .send()
+            .await?;
+        self.moves.forget(which);
+        Ok(())
+    }
+
+    async fn read_session_pin(
+        &self,
+        which: &SessionPinKey,
+    ) -> Result<Option<SessionPin>, StoreError> {
+        let answer = self
+            .db
+            .get_item()
+            .table_name(&self.resources.state_table)
+            .set_key(Some(key_of(item_names::moved(which))))
+            .send()
+            .await?;
+        let read = |item: StoreItem| {
+            let to = text(&item, TO)?.into();
+            Ok(SessionPin { to, expires: number(&item, EXPIRES)? })
+        };
+        answer.item.map(read).transpose()
+    }
+}

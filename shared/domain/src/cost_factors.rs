@@ -1,0 +1,250 @@
+//! The most that a request can make its upstream do, and what that costs.
+//!
+//! `wire::demand` derives the factors from the bytes of the request. The prices are in `price`.
+
+use crate::money::PicoUsd;
+use crate::price::{ModelPrice, PriceTable, TokenRates, UsageCost};
+use jiff::Timestamp;
+
+/// The longest answer of any model (128,000 tokens: the models' pages of 2026-11-22). It is
+/// reserved for a request without a limit on its output that its upstream reads.
+pub const OUTPUT_TOKENS_MAX: u64 = 128_000;
+
+/// The most prompt tokens that an upstream adds itself: the preamble of tools and of formats.
+const HIDDEN_TOKENS: u64 = 2_000;
+
+/// A typical long answer: most turns of coding agents are shorter.
+const OUTPUT_TOKENS_EXPECTED: u64 = 4_000;
+
+/// Bytes of the JSON body per prompt token, for prose and code.
+const BYTES_PER_TOKEN_EXPECTED: u64 = 4;
+
+/// The properties of a request that decide its highest cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CostFactors {
+    /// The bytes of the body that can become prompt tokens. A tokenizer makes at most one token of
+    /// each byte, and hostile text comes close to that.
+    pub prompt_bytes: u64,
+    /// Prompt tokens that do not depend on the length of the body, such as those of images and of
+    /// the definitions of the upstream's own tools.
+    pub prompt_tokens: u64,
+    /// The most tokens that one answer can have; `None` means the model's maximum.
+    pub output_tokens: Option<u64>,
+    /// Whether a further pass can answer with the model's maximum in spite of `output_tokens`.
+    pub has_unbounded_pass: bool,
+    /// Output tokens that are billed in addition to the answers: a prediction that was not used.
+    pub predicted_tokens: u64,
+    /// The number of answers, at least one.
+    pub choices: u64,
+    /// The number of times that a model reads the prompt and answers, at least one.
+    pub passes: u64,
+    /// The most web searches that the upstream can make.
+    pub searches: u64,
+    /// Whether the request asks for `speed: fast`.
+    pub is_fast: bool,
+    /// Whether the prompt can be written to the cache for an hour.
+    pub caches_for_an_hour: bool,
+    /// Other models that the body names: fallbacks and advisors.
+    pub models: Vec<String>,
+    /// The field that makes the upstream read more than the body: stored history, files or search
+    /// results. Only the model's context window limits their size.
+    pub reads_beyond_body: Option<UnboundedField>,
+    /// The first field that has no limit or no price.
+    pub unbounded: Option<UnboundedField>,
+}
+
+/// A field that makes a request's highest cost unknown, with advice. Both are shown to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnboundedField {
+    /// The name of the field, as the client knows it.
+    pub field: String,
+    /// Advice for the client.
+    pub advice: &'static str,
+}
+
+impl std::fmt::Display for UnboundedField {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "{}: what this may cost cannot be told before it is spent, and this key has a spend \
+             limit; {}",
+            self.field, self.advice
+        )
+    }
+}
+
+impl CostFactors {
+    fn output(&self) -> u64 {
+        let own = self.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+        if self.has_unbounded_pass { own.max(OUTPUT_TOKENS_MAX) } else { own }
+    }
+
+    /// The most prompt tokens that the body can contain.
+    fn prompt_tokens_max(&self) -> u64 {
+        self.prompt_bytes.saturating_add(self.prompt_tokens).saturating_add(HIDDEN_TOKENS)
+    }
+
+    /// The highest cost of all passes at a model's price, without searches.
+    fn cost_max(&self, price: &ModelPrice, context: Option<u64>) -> PicoUsd {
+        let (passes, output) = (self.passes.max(1), self.output());
+        let mut prompt = self.prompt_tokens_max();
+        if self.reads_beyond_body.is_some() {
+            prompt = prompt.max(context.unwrap_or_default());
+        }
+        // The answer of one pass is part of the prompt of the next one. No model reads more than
+        // its context window.
+        prompt = prompt.saturating_add(output.saturating_mul(passes - 1));
+        prompt = prompt.min(context.unwrap_or(u64::MAX));
+        let rates = price.highest_rates(self.is_fast, prompt);
+        let answers = output.saturating_mul(self.choices.max(1));
+        let pass = PicoUsd::from_tokens(self.input_rate(&rates), prompt)
+            + PicoUsd::from_tokens(rates.output, answers.saturating_add(self.predicted_tokens));
+        let passes = i128::from(passes);
+        let geo = if price.us_geo { (11, 10) } else { (1, 1) };
+        PicoUsd::new(pass.pico().saturating_mul(passes)).scale(geo.0, geo.1)
+    }
+
+    /// The highest rate of a prompt token.
+    fn input_rate(&self, rates: &TokenRates) -> u64 {
+        let short = rates.input.max(rates.cache_read).max(rates.cache_write_5m);
+        if self.caches_for_an_hour { short.max(rates.cache_write_1h) } else { short }
+    }
+
+    /// Every model that can run, the requested one first.
+    fn all_models<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a str> {
+        std::iter::once(model).chain(self.models.iter().map(String::as_str))
+    }
+}
+
+impl PriceTable {
+    /// The highest cost of a request for `model`, which is reserved before the request is sent.
+    /// Each pass counts at the highest rate of the models, tiers and cache classes that the request
+    /// can use, plus a tenth where the model can run under `inference_geo: us` (a workspace can
+    /// require that without a field in the body). If [`Self::unbounded`] returns a field, the
+    /// request can cost more.
+    pub fn highest_cost(&self, demand: &CostFactors, model: &str, at: Timestamp) -> UsageCost {
+        let amounts = demand.all_models(model).map(|model| {
+            demand.cost_max(&self.price_or_guess(model, at).0, self.context_tokens(model))
+        });
+        let searches = self.web_searches(demand.searches);
+        let amount = amounts.max().unwrap_or_default() + searches;
+        let (price, known) = self.price_or_guess(model, at);
+        UsageCost { amount, version: crate::price::version_label(&price, known), known }
+    }
+
+    /// The likely cost of a request: one prompt token for every four bytes, written to the cache
+    /// for five minutes, and answers of 4,000 tokens or of the request's limit if that is lower.
+    /// Never more than [`Self::highest_cost`].
+    pub fn expected(&self, demand: &CostFactors, model: &str, at: Timestamp) -> PicoUsd {
+        let (price, _) = self.price_or_guess(model, at);
+        let prompt = demand.prompt_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
+        let rates = price.rates(demand.is_fast, prompt);
+        let output = demand.output().min(OUTPUT_TOKENS_EXPECTED).saturating_mul(demand.choices);
+        let likely = PicoUsd::from_tokens(rates.cache_write_5m.max(rates.input), prompt)
+            + PicoUsd::from_tokens(rates.output, output);
+        likely.min(self.highest_cost(demand, model, at).amount)
+    }
+
+    /// The field that makes the highest cost of a request for `model` unknown, if there is one.
+    pub fn unbounded(
+        &self,
+        demand: &CostFactors,
+        model: &str,
+        at: Timestamp,
+    ) -> Option<UnboundedField> {
+        if demand.unbounded.is_some() {
+            return demand.unbounded.clone();
+        }
+        let lacks = |is_known: &dyn Fn(&str) -> bool| {
+            demand.all_models(model).any(|model| !is_known(model))
+        };
+        if demand.reads_beyond_body.is_some()
+            && lacks(&|model| self.context_tokens(model).is_some())
+        {
+            return demand.reads_beyond_body.clone();
+        }
+        let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
+        (demand.is_fast && lacks(&has_fast_price)).then(|| UnboundedField {
+            field: "speed".to_owned(),
+            advice: "the price of fast speed is not known for this model: leave the field out",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn demand() -> CostFactors {
+        CostFactors {
+            prompt_bytes: 48_000,
+            output_tokens: Some(1_000),
+            choices: 1,
+            passes: 1,
+            ..CostFactors::default()
+        }
+    }
+
+    fn estimate(demand: &CostFactors, model: &str) -> String {
+        PriceTable::builtin().highest_cost(demand, model, at()).amount.to_string()
+    }
+
+    #[test]
+    fn everything_that_multiplies_is_reserved() {
+        let check = |demand: &CostFactors, expect: &str| {
+            assert_eq!(estimate(demand, "claude-opus-5-5"), expect, "{demand:?}");
+        };
+        // (50,000 × 5 + 1,000 × 20) per million × 1.1.
+        check(&demand(), "0.297000000000");
+        check(&CostFactors { is_fast: true, ..demand() }, "0.594000000000");
+        check(&CostFactors { caches_for_an_hour: true, ..demand() }, "0.462000000000");
+        check(&CostFactors { choices: 8, ..demand() }, "0.451000000000");
+        check(&CostFactors { predicted_tokens: 7_000, ..demand() }, "0.451000000000");
+        check(&CostFactors { output_tokens: None, ..demand() }, "3.091000000000");
+        check(&CostFactors { has_unbounded_pass: true, ..demand() }, "3.091000000000");
+        // Two passes of 51,000 prompt tokens.
+        check(&CostFactors { passes: 2, ..demand() }, "0.605000000000");
+        check(&CostFactors { searches: 3, ..demand() }, "0.327000000000");
+        check(&CostFactors { prompt_tokens: 50_000, ..demand() }, "0.572000000000");
+        // The highest of the named models' rates: 18.75 and 75 dollars, without the tenth.
+        check(
+            &CostFactors { models: vec!["claude-opus-4-1".into()], ..demand() },
+            "1.012500000000",
+        );
+        let beyond = UnboundedField { field: "conversation".into(), advice: "" };
+        // A million tokens of context.
+        check(&CostFactors { reads_beyond_body: Some(beyond), ..demand() }, "5.522000000000");
+        check(&CostFactors { prompt_bytes: 30_000_000, ..demand() }, "5.522000000000");
+    }
+
+    #[test]
+    fn the_long_prompt_rates_count_beside_the_fast_ones() {
+        let long = CostFactors { prompt_bytes: 101_000, output_tokens: Some(0), ..demand() };
+        assert_eq!(estimate(&long, "claude-haiku-5-5"), "0.070812500000");
+    }
+
+    #[test]
+    fn unbounded_field_is_named() {
+        let table = PriceTable::builtin();
+        let field = |demand: &CostFactors, model: &str| {
+            table.unbounded(demand, model, at()).map(|why| why.field).unwrap_or_default()
+        };
+        let named =
+            |field: &str| Some(UnboundedField { field: field.into(), advice: "leave it out" });
+        assert_eq!(field(&demand(), "gpt-5.5"), "");
+        let stored = CostFactors { reads_beyond_body: named("conversation"), ..demand() };
+        assert_eq!(field(&stored, "gpt-5.5"), "conversation");
+        assert_eq!(field(&stored, "claude-opus-5-5"), "");
+        let other = CostFactors { models: vec!["gpt-5.5".into()], ..stored };
+        assert_eq!(field(&other, "claude-opus-5-5"), "conversation");
+        let fast = CostFactors { is_fast: true, ..demand() };
+        assert_eq!(field(&fast, "claude-opus-5-5"), "");
+        assert_eq!(field(&fast, "claude-sonnet-5-5"), "speed");
+        let tier = CostFactors { unbounded: named("service_tier"), ..demand() };
+        assert_eq!(field(&tier, "claude-opus-5-5"), "service_tier");
+    }
+}

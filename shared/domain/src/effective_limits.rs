@@ -1,0 +1,228 @@
+//! All limits of a request: those of its key, user, group and organization.
+//!
+//! Limits of a user, a group or the organization are shared: the sum of all their requests counts.
+//! Spend limits (`spend_limit`) cap each person. A person is counted as the user, or as the key if
+//! the key has no user. Counting and blocking are in `reservation`.
+
+use crate::id::{GroupId, KeyId};
+use crate::key::{Key, Limits};
+use crate::limit::LimitPeriod;
+use crate::money::PicoUsd;
+use crate::scope::LimitScope;
+use crate::spend_limit::{PERIODS, SpendCap, SpendCaps, resolve};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The operators' settings for a user, a group or the organization.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScopeSettings {
+    /// The shared limits.
+    pub limits: Limits,
+    /// The spend caps of each person.
+    pub caps: SpendCaps,
+    /// For a user: the groups that its keys use.
+    pub groups: BTreeSet<GroupId>,
+    /// For the organization: the text that clients get with the error of a spent limit.
+    pub message: Option<String>,
+    /// For a user: whether it was disabled, and its keys with it.
+    pub is_disabled: bool,
+}
+
+/// Everything that limits the requests of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveLimits {
+    /// The key.
+    pub key: KeyId,
+    /// The key's own limits.
+    pub own: Limits,
+    /// The shared limits that the key counts against. Scopes without limits are left out.
+    pub pools: Vec<(LimitScope, Limits)>,
+}
+
+/// The settings from which the limits of a key are derived.
+#[derive(Debug, Clone)]
+pub struct LimitSources {
+    /// Those of the key's user, if it has one.
+    pub user: Option<Arc<ScopeSettings>>,
+    /// Those of every group that the person uses, including the key's group.
+    pub groups: Vec<(LimitScope, Arc<ScopeSettings>)>,
+    /// Those of the organization.
+    pub organization: Arc<ScopeSettings>,
+}
+
+impl LimitSources {
+    /// The cap for the person in this period, and the scope that set it.
+    pub fn find_cap(
+        &self,
+        person: &LimitScope,
+        period: LimitPeriod,
+    ) -> Option<(LimitScope, SpendCap)> {
+        let user = self.user.as_ref().map(|terms| (person, &terms.caps));
+        let groups = self.groups.iter().map(|(scope, terms)| (scope, &terms.caps));
+        resolve(period, user, groups, &self.organization.caps)
+    }
+
+    /// The person's own `limits`, tightened by the caps that apply.
+    #[must_use]
+    pub fn with_caps(&self, person: &LimitScope, mut limits: Limits) -> Limits {
+        for period in PERIODS {
+            if let Some(cap) = self.find_cap(person, period).and_then(|(_, cap)| cap.amount()) {
+                limits.tighten(period, cap);
+            }
+        }
+        limits
+    }
+
+    /// The user's own limits.
+    pub fn user_limits(&self) -> Limits {
+        self.user.as_ref().map(|terms| terms.limits.clone()).unwrap_or_default()
+    }
+}
+
+/// The scope that the caps on each person count against.
+pub fn cap_scope(key: &Key) -> LimitScope {
+    key.user_id.clone().map_or_else(|| LimitScope::Key(key.id.clone()), LimitScope::User)
+}
+
+impl EffectiveLimits {
+    /// The limits of a key without any shared limits.
+    pub fn from_own_limits(key: KeyId, own: Limits) -> Self {
+        Self { key, own, pools: Vec::new() }
+    }
+
+    /// All limits of `key`.
+    pub fn from_sources(key: &Key, sources: &LimitSources) -> Self {
+        let person = cap_scope(key);
+        let (mut own, mut user) = (key.limits.clone(), sources.user_limits());
+        let counted = if key.user_id.is_some() { &mut user } else { &mut own };
+        *counted = sources.with_caps(&person, std::mem::take(counted));
+        let group = LimitScope::Group(key.group_id.clone());
+        let shared = sources.groups.iter().find(|(scope, _)| *scope == group);
+        let all = [
+            key.user_id.clone().map(|id| (LimitScope::User(id), user)),
+            shared.map(|(_, terms)| (group, terms.limits.clone())),
+            Some((LimitScope::Organization, sources.organization.limits.clone())),
+        ];
+        let pools = all.into_iter().flatten().filter(|(_, limits)| limits.has_any()).collect();
+        Self { key: key.id.clone(), own, pools }
+    }
+
+    /// Whether there is any limit.
+    pub fn has_limits(&self) -> bool {
+        self.own.has_any() || !self.pools.is_empty()
+    }
+
+    /// Each scope with its limits, the key first.
+    pub fn scoped_limits(&self) -> impl Iterator<Item = (LimitScope, &Limits)> {
+        let key = (LimitScope::Key(self.key.clone()), &self.own);
+        std::iter::once(key).chain(self.pools.iter().map(|(scope, limits)| (scope.clone(), limits)))
+    }
+
+    /// Every scope, in the order of [`EffectiveLimits::scoped_limits`].
+    pub fn scopes(&self) -> Vec<LimitScope> {
+        self.scoped_limits().map(|(scope, _)| scope).collect()
+    }
+
+    /// The scopes of the shared limits.
+    pub fn pool_scopes(&self) -> Vec<LimitScope> {
+        self.pools.iter().map(|(scope, _)| scope.clone()).collect()
+    }
+
+    /// Whether any money limit applies.
+    pub fn has_money(&self) -> bool {
+        self.scoped_limits().any(|(_, limits)| limits.has_money())
+    }
+
+    /// Whether any limit on requests applies, per minute or at the same time.
+    pub fn has_rates(&self) -> bool {
+        self.scoped_limits().any(|(_, limits)| limits.has_rates())
+    }
+
+    /// Whether some money limit is smaller than the estimate, so that it blocks the request even in
+    /// an empty window.
+    pub fn exceeds_every_window(&self, estimate: PicoUsd) -> bool {
+        self.scoped_limits()
+            .any(|(_, limits)| limits.money_limits().any(|(_, limit)| estimate > limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::UserId;
+    use crate::key::ReservationEstimate;
+    use proptest::prelude::*;
+
+    fn key(user: Option<UserId>) -> Key {
+        Key {
+            id: KeyId::from_bits(1),
+            name: "ci".into(),
+            user_id: user,
+            group_id: GroupId::from_bits(1),
+            models: Vec::new(),
+            expires_at: None,
+            enabled: true,
+            limits: Limits::default(),
+            estimate: ReservationEstimate::Most,
+        }
+    }
+
+    fn daily(pico: i128) -> Limits {
+        Limits { usd_daily: Some(PicoUsd::new(pico)), ..Limits::default() }
+    }
+
+    fn pooled(pico: i128) -> ScopeSettings {
+        ScopeSettings { limits: daily(pico), ..ScopeSettings::default() }
+    }
+
+    #[test]
+    fn shared_limits_apply_only_to_their_members() {
+        let group = |bits| LimitScope::Group(GroupId::from_bits(bits));
+        let sources = LimitSources {
+            user: Some(Arc::new(pooled(1))),
+            groups: vec![(group(1), Arc::new(pooled(2))), (group(2), Arc::new(pooled(3)))],
+            organization: Arc::default(),
+        };
+        let id = UserId::from_bits(1);
+        let bounds = EffectiveLimits::from_sources(&key(Some(id.clone())), &sources);
+        assert_eq!(bounds.pools, [(LimitScope::User(id), daily(1)), (group(1), daily(2))]);
+        assert!(bounds.has_limits() && !bounds.own.has_any());
+
+        let sources = LimitSources { user: None, ..sources };
+        assert_eq!(
+            EffectiveLimits::from_sources(&key(None), &sources).pools,
+            [(group(1), daily(2))]
+        );
+        let nothing = LimitSources { groups: Vec::new(), ..sources };
+        assert!(!EffectiveLimits::from_sources(&key(None), &nothing).has_limits());
+    }
+
+    proptest! {
+        /// A cap counts against the person and never raises a limit that is set already.
+        #[test]
+        fn a_cap_only_tightens(
+            cap in 0_i128..10,
+            limit in prop::option::of(0_i128..10),
+            has_user in any::<bool>(),
+        ) {
+            let caps = [(LimitPeriod::Daily, SpendCap::Usd(PicoUsd::new(cap)))].into();
+            let set = limit.map(daily).unwrap_or_default();
+            let id = has_user.then(|| UserId::from_bits(1));
+            let user = ScopeSettings { limits: set.clone(), ..ScopeSettings::default() };
+            let sources = LimitSources {
+                user: has_user.then(|| Arc::new(user)),
+                groups: Vec::new(),
+                organization: Arc::new(ScopeSettings { caps, ..ScopeSettings::default() }),
+            };
+            let mut key = key(id.clone());
+            if !has_user {
+                key.limits = set;
+            }
+            let bounds = EffectiveLimits::from_sources(&key, &sources);
+            let expect = daily(limit.map_or(cap, |limit| limit.min(cap)));
+            let pools = id.map(|id| (LimitScope::User(id), expect.clone()));
+            let own = if pools.is_none() { expect } else { Limits::default() };
+            prop_assert_eq!((bounds.own, bounds.pools), (own, Vec::from_iter(pools)));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The fields of an upstream's error, whatever its format. They are read once, for the rules of all
+//! vendors.
+
+use jiff::SignedDuration;
+use serde_json::Value;
+
+/// The fields of an error that the rules use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorFields {
+    /// `error.type`
+    pub kind: Option<String>,
+    /// `error.code`, also where it is a number.
+    pub code: Option<String>,
+    /// `error.status` of Google's APIs (`RESOURCE_EXHAUSTED`).
+    pub status: Option<String>,
+    /// `reason` of Google's `ErrorInfo`.
+    pub reason: Option<String>,
+    /// `retryDelay` of Google's `RetryInfo`.
+    pub retry_delay: Option<SignedDuration>,
+    /// `error.message`
+    pub message: String,
+}
+
+impl ErrorFields {
+    /// Reads an error's body, or the data of an event that tells one: Anthropic's envelope,
+    /// OpenAI's object, Google's list of one, a failed response, a choice that failed (OpenRouter),
+    /// xAI's `{"code", "error"}`, `{"error", "error_type"}` (Text Generation Inference), Amazon's
+    /// `{"message"}`. What is none of these has no fields.
+    pub fn from_body(body: &[u8]) -> Self {
+        let whole: Value = serde_json::from_slice(body).unwrap_or_default();
+        // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
+        let whole = whole.get(0).unwrap_or(&whole);
+        let of_choice = &whole["choices"][0]["error"];
+        let error = match (&whole["response"]["error"], &whole["error"], of_choice) {
+            (failed @ Value::Object(_), ..) => failed,
+            (_, error @ Value::Object(_), _) | (_, Value::Null, error @ Value::Object(_)) => error,
+            (_, Value::String(message), _) => {
+                let (kind, code) = (scalar_text(&whole["error_type"]), scalar_text(&whole["code"]));
+                return Self { kind, code, message: message.clone(), ..Self::default() };
+            }
+            _ => whole,
+        };
+        let message = [&error["message"], &error["Message"], &error["detail"]];
+        let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let detail = |name: &str| details.iter().find_map(|detail| detail[name].as_str());
+        Self {
+            kind: scalar_text(&error["type"]),
+            code: scalar_text(&error["code"]),
+            status: scalar_text(&error["status"]),
+            reason: detail("reason").map(str::to_owned),
+            retry_delay: detail("retryDelay").and_then(parse_duration),
+            message: message.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Whether one of the error's names is among these.
+    pub(super) fn has_name_in(&self, names: &[&str]) -> bool {
+        let own = [&self.code, &self.kind, &self.status, &self.reason];
+        own.into_iter().flatten().any(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)))
+    }
+
+    /// Whether the message begins so.
+    pub(super) fn message_starts_with(&self, words: &str) -> bool {
+        self.message.starts_with(words)
+    }
+
+    /// Whether the error has a name at all; a code that repeats the status does not count.
+    pub(super) fn has_name(&self) -> bool {
+        let own = [&self.code, &self.kind, &self.status, &self.reason];
+        own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
+    }
+
+    /// Whether it says nothing at all: a page, or no body.
+    pub(super) fn is_silent(&self) -> bool {
+        let names = [&self.code, &self.kind, &self.status, &self.reason];
+        self.message.is_empty() && names.iter().all(|name| name.is_none())
+    }
+
+    /// Whether its names say that the credential is bad, rather than what was asked with it.
+    pub(super) fn blames_credential(&self) -> bool {
+        self.has_name_in(&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"])
+    }
+
+    /// The status that an error inside an answer with 200 stands for: by its names, as the vendors
+    /// document them for their statuses. A name that nobody here knows is taken for the request's
+    /// fault, since many names are; an error without a name is the upstream's, which has taken the
+    /// request.
+    pub fn implied_status(&self) -> u16 {
+        let numeric = self.code.as_ref().and_then(|code| code.parse().ok());
+        if let Some(status) = numeric.filter(|status| (400..600).contains(status)) {
+            return status;
+        }
+        let known = IMPLIED.iter().find(|(names, _)| self.has_name_in(names));
+        let unknown = if self.has_name() { 400 } else { 500 };
+        known.map_or(unknown, |(_, status)| *status)
+    }
+}
+
+/// Anthropic ("Errors", 2026-11), OpenAI ("Error codes", 2026-11), Google's RPC codes, and the
+/// classes of vLLM and types of Text Generation Inference ("Errors", 2026-11).
+const IMPLIED: [(&[&str], u16); 14] = [
+    (&["overloaded_error", "server_is_overloaded", "engine_overloaded", "slow_down"], 529),
+    (&["overloaded"], 529),
+    (&["insufficient_quota", "rate_limit_error", "rate_limit_exceeded"], 429),
+    (&["RESOURCE_EXHAUSTED", "too_many_requests", "tokens", "requests"], 429),
+    (&["billing_error", "insufficient_credits"], 402),
+    (&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"], 401),
+    (&["permission_error", "permission_denied"], 403),
+    (&["model_not_found", "not_found_error", "NOT_FOUND"], 404),
+    (&["request_too_large"], 413),
+    (&["timeout_error", "timeout", "gateway_timeout_error", "DEADLINE_EXCEEDED"], 504),
+    (&["api_error", "server_error", "internal_error", "INTERNAL", "internal_server_error"], 500),
+    (&["InternalServerError", "generation", "incomplete_generation", "upstream_error"], 500),
+    (&["UNAVAILABLE", "service_unavailable", "ServiceUnavailableError"], 503),
+    (&["invalid_request_error"], 400),
+];
+
+fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A duration of Google's JSON: `34s`, `34.074824224s`.
+fn parse_duration(text: &str) -> Option<SignedDuration> {
+    let (whole, fraction) =
+        text.strip_suffix('s')?.split_once('.').unwrap_or((text.strip_suffix('s')?, ""));
+    let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let (whole, millis): (i64, i64) = (whole.parse().ok()?, millis.parse().ok()?);
+    Some(SignedDuration::from_millis(whole.checked_mul(1000)?.checked_add(millis)?))
+}

@@ -1,0 +1,391 @@
+//! What a request may make its upstream do at most, read from the body as it is sent upstream.
+//!
+//! Fields, items, blocks and tools that an API documents are read for what they may cost ([`known`]);
+//! everything else may cost anything, so it has no bound. One pass over the body, without a tree of
+//! it: long texts and unknown values are skipped, not copied, and the work is linear in the body's
+//! length. What the result costs is `domain::demand`'s business.
+
+mod content_scan;
+mod field_scan;
+mod known;
+mod named_models;
+mod strict_json;
+mod tool_scan;
+
+pub use named_models::{MODEL_BYTES_MAX, NAMED_MODELS_MAX};
+pub use strict_json::SETTING_VALUES_MAX;
+
+use crate::json::is_json_within;
+use baton_domain::cost_factors::{CostFactors, OUTPUT_TOKENS_MAX, UnboundedField};
+use content_scan::ContentScanner;
+use known::{Field, has_call_price};
+use named_models::{ModelSearch, NamedModels};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use strict_json::Fault;
+use tool_scan::ToolScanner;
+
+/// What the upstream that gets the body speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BodyProtocol {
+    /// Anthropic's Messages, also in Bedrock's form.
+    Messages,
+    /// OpenAI's Chat Completions.
+    Chat,
+    /// OpenAI's Responses.
+    Responses,
+}
+
+impl BodyProtocol {
+    /// The most prompt tokens that one image can be. Anthropic: 4,784 (vision page, 2026-11).
+    /// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11).
+    fn image_tokens(self) -> u64 {
+        match self {
+            Self::Messages => 5_000,
+            Self::Chat | Self::Responses => 50_000,
+        }
+    }
+}
+
+/// The longest path of an upstream's own tools: after ten rounds it hands the turn back
+/// (platform.claude.com, "Server tools", `pause_turn`, 2026-11).
+const SERVER_TOOL_PASSES: u64 = 11;
+
+/// The body cannot be read for what it may cost. The text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CostScanError {
+    /// Not an object, or nested too deeply.
+    #[error("the request body is not a JSON object, or is nested too deeply")]
+    Form,
+    /// One parser takes such a value, another refuses it or takes another one.
+    #[error(
+        "line {line}, column {column} of the request body: a number beyond the range of a double, or \
+         half of a surrogate pair, which JSON parsers read differently"
+    )]
+    OddValue {
+        /// From 1.
+        line: usize,
+        /// From 1, in bytes.
+        column: usize,
+    },
+    /// The same in a setting.
+    #[error(
+        "{0}: it has a number beyond the range of a double, or half of a surrogate pair, which JSON \
+         parsers read differently"
+    )]
+    OddSetting(String),
+    /// Which of two values counts is for each parser to say.
+    #[error("{0}: field given twice")]
+    Twice(String),
+    /// A setting of so many values is none that an API documents.
+    #[error("{0}: it has too many values: at most {SETTING_VALUES_MAX} are accepted")]
+    ManyValues(String),
+    /// A server that compares names less strictly reads it as another field.
+    #[error("{name}: write this field as `{known}`")]
+    Alike {
+        /// As the client wrote it.
+        name: String,
+        /// The field that it may be taken for.
+        known: &'static str,
+    },
+    /// Each named model is checked and priced.
+    #[error(
+        "the request body names too many models besides `model`: at most {NAMED_MODELS_MAX}, of at \
+         most {MODEL_BYTES_MAX} bytes each, are accepted"
+    )]
+    ManyModels,
+}
+
+/// Reads a body as an upstream that speaks `reads` does.
+///
+/// # Errors
+/// It is no JSON object, is nested more than 127 levels deep, has a field twice or in another
+/// spelling than the documented one, names too many models, or has a value that parsers read
+/// differently.
+pub fn read_cost_factors(body: &[u8], reads: BodyProtocol) -> Result<CostFactors, CostScanError> {
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let facts = CostScan::new(reads, body.len() as u64);
+    let facts = parser.deserialize_map(TopLevel(facts)).map_err(|error| reason(body, &error))?;
+    parser.end().map_err(|_| CostScanError::Form)?;
+    match facts.error {
+        Some(error) => Err(error),
+        None if facts.models.is_over => Err(CostScanError::ManyModels),
+        None => Ok(facts.into_cost_factors()),
+    }
+}
+
+/// Levels that the parser goes down into.
+const DEPTH_MAX: usize = 127;
+
+/// Why a body was not read. What is JSON and not too deep has a value that parsers differ about.
+fn reason(body: &[u8], error: &serde_json::Error) -> CostScanError {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    if is_object && is_json_within(body, DEPTH_MAX) {
+        CostScanError::OddValue { line: error.line(), column: error.column() }
+    } else {
+        CostScanError::Form
+    }
+}
+
+/// A name of the client's as an error may repeat it: short, and without control characters.
+fn shown(name: &str) -> String {
+    name.chars().take(60).flat_map(char::escape_debug).collect()
+}
+
+/// What was found so far.
+struct CostScan {
+    reads: BodyProtocol,
+    demand: CostFactors,
+    /// Images, which count by number and not by their bytes.
+    images: u64,
+    /// Tools that the upstream runs itself: it reads the prompt again after each.
+    runs_tools: bool,
+    /// Answers of other models that the upstream asks for advice.
+    advices: u64,
+    /// Compactions, each of which reads the prompt once more.
+    compacts: bool,
+    max_tokens: OutputBound,
+    max_completion_tokens: OutputBound,
+    /// A budget for thinking, which may or may not be a part of the answer's bound.
+    thinking_tokens: u64,
+    /// A budget on top of the answer's bound (Alibaba's `thinking_budget`).
+    thinking_budget: Option<u64>,
+    /// Thinking is asked for, on top of the answer's bound (Alibaba's `enable_thinking`).
+    enables_thinking: bool,
+    /// The largest bound that a fallback sets for itself.
+    fallback_tokens: u64,
+    /// The models that are named besides the one that is asked for.
+    models: NamedModels,
+    /// Why the body cannot be read; the first reason.
+    error: Option<CostScanError>,
+}
+
+/// A bound of the answer's length.
+#[derive(Clone, Copy, Default)]
+enum OutputBound {
+    /// The field is not there, or `null`.
+    #[default]
+    Absent,
+    /// So many tokens, at least one.
+    Tokens(u64),
+    /// Something that bounds nothing, such as 0 or a text.
+    Invalid,
+}
+
+impl OutputBound {
+    fn tokens(self) -> Option<u64> {
+        if let Self::Tokens(tokens) = self { Some(tokens) } else { None }
+    }
+
+    /// The larger of two fields of which an upstream may read either.
+    fn larger_of(self, other: Self) -> Option<u64> {
+        match (self, other) {
+            (Self::Tokens(one), Self::Tokens(other)) => Some(one.max(other)),
+            (Self::Absent, bound) | (bound, Self::Absent) => bound.tokens(),
+            _ => None,
+        }
+    }
+}
+
+impl CostScan {
+    fn new(reads: BodyProtocol, bytes: u64) -> Self {
+        let demand = CostFactors {
+            prompt_bytes: bytes,
+            choices: 1,
+            passes: 1,
+            caches_for_an_hour: reads != BodyProtocol::Messages,
+            ..CostFactors::default()
+        };
+        Self {
+            reads,
+            demand,
+            images: 0,
+            runs_tools: false,
+            advices: 0,
+            compacts: false,
+            max_tokens: OutputBound::Absent,
+            max_completion_tokens: OutputBound::Absent,
+            thinking_tokens: 0,
+            thinking_budget: None,
+            enables_thinking: false,
+            fallback_tokens: 0,
+            models: NamedModels::default(),
+            error: None,
+        }
+    }
+
+    /// The value of a setting. Why it cannot be read is noted.
+    fn parse_value(&mut self, name: &str, raw: &str) -> Value {
+        strict_json::parse_strict(raw).unwrap_or_else(|fault| {
+            let name = shown(name);
+            self.note(match fault {
+                Fault::Twice => CostScanError::Twice(name),
+                Fault::ManyValues => CostScanError::ManyValues(name),
+                Fault::NotJson => CostScanError::OddSetting(name),
+            });
+            Value::Null
+        })
+    }
+
+    fn note(&mut self, error: CostScanError) {
+        self.error.get_or_insert(error);
+    }
+
+    fn note_duplicate(&mut self, name: &str) {
+        self.note(CostScanError::Twice(shown(name)));
+    }
+
+    /// Notes a field that nothing bounds; the first one is told.
+    fn note_unbounded_field(&mut self, field: impl Into<String>, advice: &'static str) {
+        let found = &mut self.demand.unbounded;
+        found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
+    }
+
+    /// Notes a field that has the upstream read what is not in the body.
+    fn note_external_content(&mut self, field: impl Into<String>, advice: &'static str) {
+        let found = &mut self.demand.reads_beyond_body;
+        found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
+    }
+
+    /// Notes an image whose data, if it is in the body, has so many bytes.
+    fn note_image(&mut self, data_bytes: usize) {
+        self.images += 1;
+        let bytes = &mut self.demand.prompt_bytes;
+        *bytes = bytes.saturating_sub(data_bytes as u64);
+    }
+
+    fn into_cost_factors(self) -> CostFactors {
+        let mut demand = self.demand;
+        let field = |field: &str, advice| Some(UnboundedField { field: field.to_owned(), advice });
+        if self.models.names.iter().any(|model| has_call_price(model)) {
+            let advice = "each call of one of them has a price that Baton does not know";
+            demand.unbounded = demand.unbounded.or_else(|| field("models", advice));
+        }
+        if self.enables_thinking && self.thinking_budget.is_none() {
+            let advice = "set `thinking_budget`, or leave it out";
+            demand.unbounded = demand.unbounded.or_else(|| field("enable_thinking", advice));
+        }
+        demand.models = self.models.names;
+        demand.output_tokens = match self.reads {
+            // A vendor that speaks OpenAI's dialect reads one of the two.
+            BodyProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
+            BodyProtocol::Messages | BodyProtocol::Responses => self.max_tokens.tokens(),
+        };
+        if let Some(tokens) = demand.output_tokens.as_mut() {
+            *tokens = self.fallback_tokens.max(*tokens);
+        }
+        // A budget is part of the bound; a larger one, which interleaved thinking allows, is not.
+        // That holds for Anthropic; nothing says it of the vendors that have taken the field over.
+        let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
+        if self.reads != BodyProtocol::Messages && budget > 0 {
+            let own = demand.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+            demand.output_tokens = Some(own.saturating_add(budget));
+        } else if let Some(tokens) = demand.output_tokens.as_mut()
+            && budget >= *tokens
+        {
+            *tokens = tokens.saturating_add(budget);
+        }
+        if self.runs_tools {
+            demand.passes = demand.passes.saturating_mul(SERVER_TOOL_PASSES);
+            demand.passes = demand.passes.saturating_add(self.advices);
+        }
+        if self.compacts {
+            demand.passes = demand.passes.saturating_mul(2);
+            demand.has_unbounded_pass = true;
+        }
+        let images = self.images.saturating_mul(self.reads.image_tokens());
+        demand.prompt_tokens = demand.prompt_tokens.saturating_add(images);
+        demand
+    }
+}
+
+struct TopLevel(CostScan);
+
+impl<'de> Visitor<'de> for TopLevel {
+    type Value = CostScan;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CostScan, A::Error> {
+        let mut facts = self.0;
+        let mut seen = HashSet::new();
+        while let Some(FieldName(name)) = map.next_key()? {
+            facts.read_top_level(&name, &mut map)?;
+            if seen.len() < NAMES_MAX && !seen.insert(name.clone()) {
+                facts.note_duplicate(&name);
+            }
+        }
+        Ok(facts)
+    }
+}
+
+impl CostScan {
+    fn read_top_level<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match Field::of(self.reads, name) {
+            Field::Prompt => {
+                let is_list = matches!(name, "messages" | "input");
+                map.next_value_seed(ContentScanner::of(self, name, is_list))?;
+            }
+            Field::Tools => map.next_value_seed(ToolScanner::new(self))?,
+            // A text of any length, or what has no effect on the cost.
+            Field::Harmless => drop(map.next_value::<IgnoredAny>()?),
+            Field::Setting => {
+                field_scan::read_field(self, name, map.next_value::<&RawValue>()?.get());
+            }
+            Field::Models => {
+                map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
+            }
+            Field::Alike(known) => {
+                self.note(CostScanError::Alike { name: shown(name), known });
+                map.next_value::<IgnoredAny>()?;
+            }
+            Field::Unknown => {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
+                if !found.is_null {
+                    self.note_unbounded_field(shown(name), field_scan::UNKNOWN);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names that are compared with each other; no request has so many.
+const NAMES_MAX: usize = 1_000;
+
+/// A key, borrowed unless it has escapes.
+#[derive(serde::Deserialize)]
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A count that an upstream may read out of a value: also a fraction, or digits in a text. What is
+/// larger than any count is the largest one.
+fn parse_count(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Number(number) if number.is_u64() => return number.as_u64(),
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        _ => return None,
+    };
+    if number.is_nan() {
+        None
+    } else if number <= 0.0 {
+        Some(0)
+    } else {
+        Some(format!("{:.0}", number.ceil()).parse().unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+#[path = "cost_scan/table.rs"]
+mod table;

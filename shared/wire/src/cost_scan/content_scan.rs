@@ -1,0 +1,365 @@
+//! The prompt, walked through for what its length does not tell: images, files, stored items, tools,
+//! and items and blocks that no API documents.
+
+use super::field_scan::UNKNOWN;
+use super::known::{CONTENT_FIELDS, Item, is_block};
+use super::tool_scan::ToolScanner;
+use super::{BodyProtocol, CostScan, FieldName, shown};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+const SEND_TEXT: &str = "send its text in the body";
+const SEND_ITEM: &str = "send the item itself";
+
+/// A value of the prompt, under the name of a field or of an object's key.
+pub(super) struct ContentScanner<'f> {
+    facts: &'f mut CostScan,
+    /// The top-level field that it is part of.
+    top: &'f str,
+    /// The key that it stands under.
+    key: &'f str,
+    /// How many lists and objects it is inside of.
+    depth: u8,
+    is_list: bool,
+}
+
+/// What an outer object has to know of a value.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ContentFinding {
+    /// It is not in the body: an address or an id.
+    is_reference: bool,
+    given: Given,
+}
+
+/// Whether a value says anything.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Given {
+    /// It is `null`.
+    Null,
+    /// It is a text, a list or an object with nothing in it.
+    Empty,
+    #[default]
+    Filled,
+}
+
+impl Given {
+    /// The same of a value that is not walked through.
+    fn new(raw: &str) -> Self {
+        let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
+        match raw.as_bytes() {
+            b"null" => Self::Null,
+            [b'"', b'"'] => Self::Empty,
+            [b'[' | b'{', ..] if inner.trim_ascii().is_empty() => Self::Empty,
+            _ => Self::Filled,
+        }
+    }
+}
+
+impl From<Given> for ContentFinding {
+    fn from(given: Given) -> Self {
+        Self { is_reference: false, given }
+    }
+}
+
+const NOTHING: ContentFinding = ContentFinding { is_reference: false, given: Given::Filled };
+const REFERENCE: ContentFinding = ContentFinding { is_reference: true, given: Given::Filled };
+
+impl<'f> ContentScanner<'f> {
+    /// The value of a top-level field. `is_list`: its items may be references to stored ones.
+    pub(super) fn of(facts: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
+        Self { facts, top, key: top, depth: 0, is_list }
+    }
+
+    fn nested_content<'i>(&'i mut self, key: &'i str) -> ContentScanner<'i> {
+        let depth = self.depth.saturating_add(1);
+        ContentScanner { facts: self.facts, top: self.top, key, depth, is_list: self.is_list }
+    }
+
+    /// An image's address or its data as a URL (RFC 2397); other data than an image's is a document.
+    fn read_image_url(&mut self, url: &str) -> ContentFinding {
+        let data = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"));
+        let is_image = url.get(5..11).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"));
+        match data {
+            Some(_) if is_image => self.facts.note_image(url.len()),
+            Some(_) => self.note_document(),
+            None => self.facts.note_image(0),
+        }
+        NOTHING
+    }
+
+    fn is_file(&self, kind: &str) -> bool {
+        let is_nameless = || matches!(self.key, "source" | "file" | "document");
+        matches!(kind, "document" | "input_file" | "file") || (kind.is_empty() && is_nameless())
+    }
+
+    fn note_document(&mut self) {
+        let field = format!("{}[] (a document)", self.top);
+        self.facts.note_external_content(field, SEND_TEXT);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ContentScanner<'_> {
+    type Value = ContentFinding;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<ContentFinding, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// What an object of the prompt has said so far.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says that a field of its own was there")]
+struct ContentBlock<'a> {
+    kind: Option<Cow<'a, str>>,
+    media_type: Option<Cow<'a, str>>,
+    data_bytes: usize,
+    has_id: bool,
+    has_role: bool,
+    has_url: bool,
+    has_file: bool,
+    has_reference: bool,
+    /// What each of [`CONTENT_FIELDS`] holds, once it is there.
+    content: [Option<Given>; CONTENT_FIELDS.len()],
+}
+
+impl ContentBlock<'_> {
+    fn note_content(&mut self, name: &str, given: Given) {
+        if let Some(at) = CONTENT_FIELDS.iter().position(|field| *field == name) {
+            self.content[at] = Some(given);
+        }
+    }
+
+    /// What a field of [`CONTENT_FIELDS`] holds.
+    fn content(&self, name: &str) -> Given {
+        let at = CONTENT_FIELDS.iter().position(|field| *field == name);
+        at.and_then(|at| self.content[at]).unwrap_or(Given::Null)
+    }
+}
+
+impl<'de> Visitor<'de> for ContentScanner<'_> {
+    type Value = ContentFinding;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<ContentFinding, E> {
+        Ok(Given::Null.into())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<ContentFinding, E> {
+        if self.key == "image_url" {
+            return Ok(self.read_image_url(text));
+        }
+        Ok(if text.is_empty() { Given::Empty.into() } else { NOTHING })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<ContentFinding, A::Error> {
+        let key = self.key;
+        let mut found = ContentFinding::from(Given::Empty);
+        while let Some(one) = list.next_element_seed(self.nested_content(key))? {
+            found.is_reference |= one.is_reference;
+            found.given = Given::Filled;
+        }
+        Ok(found)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<ContentFinding, A::Error> {
+        let (mut block, mut given) = (ContentBlock::default(), Given::Empty);
+        while let Some(FieldName(name)) = map.next_key()? {
+            self.read_field(&name, &mut block, &mut map)?;
+            given = Given::Filled;
+        }
+        self.judge_kind(&block);
+        Ok(ContentFinding { given, ..self.assess_block(&block) })
+    }
+}
+
+impl ContentScanner<'_> {
+    fn read_field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        block: &mut ContentBlock<'de>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match name {
+            "type" | "media_type" => {
+                let place = if name == "type" { &mut block.kind } else { &mut block.media_type };
+                if let Some(word) = map.next_value::<OptionalText<'de>>()?.0
+                    && place.replace(word).is_some()
+                {
+                    self.facts.note_duplicate(name);
+                }
+            }
+            "id" => block.has_id |= map.next_value::<&RawValue>()?.get() != "null",
+            "role" => block.has_role = map.next_value::<OptionalText<'de>>()?.0.is_some(),
+            "data" => block.data_bytes = map.next_value::<&RawValue>()?.get().len(),
+            "url" if self.key == "image_url" => {
+                if let Some(url) = map.next_value::<OptionalText<'de>>()?.0 {
+                    self.read_image_url(&url);
+                }
+            }
+            "url" | "s3Location" | "s3Uri" => {
+                block.has_url |= map.next_value::<&RawValue>()?.get() != "null";
+            }
+            // What a model wrote, or a schema: text, whatever it looks like.
+            "arguments" | "encrypted_content" | "input" => {
+                block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
+            }
+            "input_schema" | "parameters" | "schema" | "text" | "signature" | "attributes"
+            | "annotations" | "citations" => drop(map.next_value::<IgnoredAny>()?),
+            // Tools that are added in the course of a conversation.
+            "tools" | "definition" => {
+                map.next_value_seed(ToolScanner::new(self.facts))?;
+                block.note_content(name, Given::Filled);
+            }
+            "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
+                if map.next_value::<&RawValue>()?.get() != "null" {
+                    let field = format!("{}[].{name}", self.top);
+                    self.facts
+                        .note_unbounded_field(field, "Baton knows no price for it: leave it out");
+                }
+            }
+            name if is_reference(name) => {
+                block.has_file |= map.next_value::<&RawValue>()?.get() != "null";
+            }
+            "cache_control" => {
+                let raw = map.next_value::<&RawValue>()?.get();
+                let control = self.facts.parse_value(name, raw);
+                self.facts.read_cache_control(&control);
+            }
+            name => {
+                let found = map.next_value_seed(self.nested_content(name))?;
+                block.has_reference |= found.is_reference;
+                block.note_content(name, found.given);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes an item or a block that no API documents, and an item whose content is stored.
+    fn judge_kind(&mut self, block: &ContentBlock<'_>) {
+        let kind = block.kind.as_deref().unwrap_or_default();
+        let (reads, top) = (self.facts.reads, self.top);
+        let is_top = self.is_list && self.key == top;
+        let unknown = match (kind, self.key) {
+            ("item_reference", _) => return,
+            (_, _) if is_top && reads == BodyProtocol::Responses => {
+                return self.judge_item(kind, block);
+            }
+            ("", _) if is_top && !block.has_role => "without a role",
+            ("", "content") if reads != BodyProtocol::Responses => "without a type",
+            ("", _) => return,
+            (_, "content" | "output" | "system" | "instructions" | "block") => kind,
+            _ if is_top => kind,
+            _ => return,
+        };
+        if !is_block(reads, kind) {
+            self.facts.note_unbounded_field(format!("{top}[] ({})", shown(unknown)), UNKNOWN);
+        }
+    }
+
+    /// Notes an item of the Responses API that is not documented, or is read by its id.
+    fn judge_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
+        let top = self.top;
+        let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
+            return self.facts.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
+        };
+        if kind.is_empty() && !block.has_role {
+            // An item that is nothing but an id is a reference, too.
+            self.facts.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
+        } else if block.has_id {
+            let given = |field: &str| block.content(field) != Given::Null;
+            let filled = |field: &str| block.content(field) == Given::Filled;
+            if !item.has_content(given, filled) && kind != "compaction_trigger" {
+                let field = format!("{top}[] ({kind} without its content)");
+                self.facts.note_external_content(field, SEND_ITEM);
+            }
+        }
+    }
+
+    /// What an object means for the cost, once all of it was read.
+    fn assess_block(&mut self, block: &ContentBlock<'_>) -> ContentFinding {
+        let kind = block.kind.as_deref().unwrap_or_default();
+        let is_image = matches!(
+            kind,
+            "image" | "input_image" | "image_url" | "image_file" | "computer_screenshot"
+        );
+        match kind {
+            "base64"
+                if block.media_type.as_deref().is_some_and(|kind| kind.starts_with("image/")) =>
+            {
+                self.facts.note_image(block.data_bytes);
+                return NOTHING;
+            }
+            "base64" => {
+                self.note_document();
+                return NOTHING;
+            }
+            "item_reference" => {
+                self.facts
+                    .note_external_content(format!("{}[] (item_reference)", self.top), SEND_ITEM);
+            }
+            "container_upload" => {
+                let field = format!("{}[] (container_upload)", self.top);
+                self.facts.note_unbounded_field(field, SEND_TEXT);
+            }
+            "compaction_trigger" => self.facts.compacts = true,
+            _ => {}
+        }
+        let refers = block.has_url || block.has_file || block.has_reference;
+        match (refers, is_image) {
+            (false, _) => NOTHING,
+            (true, true) => {
+                self.facts.note_image(0);
+                NOTHING
+            }
+            // A source of Anthropic's: the block around it says of what.
+            (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
+            // A result of a search, as it was given to the model before: its text is beside it.
+            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => NOTHING,
+            (true, false) => {
+                self.note_document();
+                NOTHING
+            }
+        }
+    }
+}
+
+/// Whether a key names what is not in the body, such as Mistral's `document_url`.
+fn is_reference(name: &str) -> bool {
+    matches!(name, "file_id" | "file_data") || (name.ends_with("_url") && name != "image_url")
+}
+
+/// A text, or something else that is not looked at.
+struct OptionalText<'a>(Option<Cow<'a, str>>);
+
+impl<'de> serde::Deserialize<'de> for OptionalText<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Ok(FieldName(text)) = serde_json::from_str(raw) else { return Ok(Self(None)) };
+        Ok(Self(Some(text)))
+    }
+}

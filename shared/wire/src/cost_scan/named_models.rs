@@ -1,0 +1,190 @@
+//! The models that a body names besides the one that it asks for: each may run instead of that one,
+//! or with it.
+//!
+//! Values that Baton does not know are walked through and not kept: only the names of models are.
+//! Every value of an object counts, so it does not matter which of two a server would take.
+
+use super::FieldName;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// Different models that a body may name besides the one that it asks for.
+pub const NAMED_MODELS_MAX: usize = 32;
+
+/// Bytes of such a name, as of the model that is asked for.
+pub const MODEL_BYTES_MAX: usize = 200;
+
+/// A field's name with one of these words in it names models (`fallback_models`, `model_id`,
+/// `context_window_fallbacks`, `engine`, `deployment`).
+const MODEL_WORDS: [&str; 4] = ["model", "fallback", "engine", "deployment"];
+
+/// A longer name is no server's field.
+const FIELD_BYTES_MAX: usize = 256;
+
+/// Different names, in the order in which they were found.
+#[derive(Debug, Default)]
+pub(super) struct NamedModels {
+    pub(super) names: Vec<String>,
+    /// There are more than [`NAMED_MODELS_MAX`], or one is longer than [`MODEL_BYTES_MAX`].
+    pub(super) is_over: bool,
+}
+
+impl NamedModels {
+    pub(super) fn add(&mut self, model: &str) {
+        if model.is_empty() || self.is_over || self.names.iter().any(|known| known == model) {
+            return;
+        }
+        if self.names.len() == NAMED_MODELS_MAX || model.len() > MODEL_BYTES_MAX {
+            self.is_over = true;
+        } else {
+            self.names.push(model.to_owned());
+        }
+    }
+
+    pub(super) fn add_all(&mut self, others: &Self) {
+        others.names.iter().for_each(|model| self.add(model));
+        self.is_over |= others.is_over;
+    }
+}
+
+/// Whether a field of this name holds names of models, however its words are separated and in
+/// whichever case they are written.
+pub(super) fn names_model(field: &str) -> bool {
+    if field.len() > FIELD_BYTES_MAX {
+        return false;
+    }
+    let is_mark = |c: &char| matches!(c, '_' | '-' | '.');
+    let letters = field.chars().filter(|c| !is_mark(c)).flat_map(char::to_uppercase);
+    let folded: String = letters.flat_map(char::to_lowercase).collect();
+    MODEL_WORDS.iter().any(|word| folded.contains(word))
+}
+
+/// What a search says of the value.
+pub(super) struct Searched {
+    pub(super) is_null: bool,
+}
+
+const SOMETHING: Searched = Searched { is_null: false };
+
+/// A value to be searched for names of models.
+pub(super) struct ModelSearch<'m> {
+    models: &'m mut NamedModels,
+    /// Every text in it names a model.
+    is_model: bool,
+}
+
+impl<'m> ModelSearch<'m> {
+    /// The value of a field of this name.
+    pub(super) fn new(models: &'m mut NamedModels, field: &str) -> Self {
+        Self { models, is_model: names_model(field) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ModelSearch<'_> {
+    type Value = Searched;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Searched, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ModelSearch<'_> {
+    type Value = Searched;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Searched, E> {
+        Ok(Searched { is_null: true })
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Searched, E> {
+        Ok(SOMETHING)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Searched, E> {
+        Ok(SOMETHING)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Searched, E> {
+        Ok(SOMETHING)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Searched, E> {
+        Ok(SOMETHING)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Searched, E> {
+        if self.is_model {
+            self.models.add(text);
+        }
+        Ok(SOMETHING)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Searched, A::Error> {
+        let is_model = self.is_model;
+        while list.next_element_seed(ModelSearch { models: self.models, is_model })?.is_some() {}
+        Ok(SOMETHING)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Searched, A::Error> {
+        while let Some(FieldName(name)) = map.next_key()? {
+            let is_model = self.is_model || names_model(&name);
+            map.next_value_seed(ModelSearch { models: self.models, is_model })?;
+        }
+        Ok(SOMETHING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(field: &str, json: &str) -> NamedModels {
+        let mut models = NamedModels::default();
+        let mut parser = serde_json::Deserializer::from_str(json);
+        ModelSearch::new(&mut models, field).deserialize(&mut parser).unwrap();
+        models
+    }
+
+    #[test]
+    fn every_text_in_a_field_that_names_models_is_one() {
+        let check = |field: &str, json: &str, expect: &[&str]| {
+            assert_eq!(found(field, json).names, expect, "{field} {json}");
+        };
+        check("fallbacks", r#"[{"gpt-5.5":["o1-pro"]},{"a":"b"}]"#, &["o1-pro", "b"]);
+        check("context_window_fallbacks", r#"[{"x":["a","a"]}]"#, &["a"]);
+        for field in [
+            "Models",
+            "fallback",
+            "fallbackModels",
+            "engine",
+            "deployment-id",
+            "MODEL_NAME",
+            "modelId",
+            "allowed_models",
+            "azure_deployment",
+        ] {
+            check(field, r#""a""#, &["a"]);
+        }
+        check("x", r#"{"Model":"a","b":[{"mo_del":{"1":"c"}}],"d":"e"}"#, &["a", "c"]);
+        check("modalities", r#"["text"]"#, &[]);
+        check("x", r#"["model",1,null,true,{"a":"model"}]"#, &[]);
+        check(&"model".repeat(100), r#""a""#, &[]);
+    }
+
+    #[test]
+    fn names_are_bounded_in_number_and_length() {
+        let list = |count: usize| {
+            let names: Vec<_> = (0..count).map(|at| format!("\"m{at}\"")).collect();
+            format!("[{}]", names.join(","))
+        };
+        assert!(!found("models", &list(NAMED_MODELS_MAX)).is_over);
+        let over = found("models", &list(100_000));
+        assert!(over.is_over && over.names.len() == NAMED_MODELS_MAX);
+        assert!(found("model", &format!("\"{}\"", "m".repeat(MODEL_BYTES_MAX + 1))).is_over);
+        assert!(!found("model", &format!("\"{}\"", "m".repeat(MODEL_BYTES_MAX))).is_over);
+    }
+}

@@ -1,0 +1,166 @@
+//! How much text an answer's deltas carry, without parsing them: for the estimate of an answer
+//! whose final usage never came.
+
+use memchr::{memchr2, memmem};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Characters a token has, about (Claude apps gateway page, 2026-08-22).
+const CHARS_PER_TOKEN: u64 = 4;
+
+/// Tokens for so many characters.
+pub(super) fn estimate_tokens(chars: u64) -> u64 {
+    chars.div_ceil(CHARS_PER_TOKEN)
+}
+
+/// Characters in a `content_block_delta`: its text, thinking or partial JSON. A signature is not
+/// text.
+pub(super) fn chars_in_content_delta(data: &[u8]) -> u64 {
+    chars_in_usual_delta(data).unwrap_or_else(|| chars_in_any_delta(data).unwrap_or(0))
+}
+
+/// Characters in the first string of the form `"key":"…"`, for each of `keys`.
+pub(super) fn chars_in_strings(data: &[u8], keys: &[&str]) -> u64 {
+    keys.iter()
+        .filter_map(|key| {
+            let at = memmem::find(data, key.as_bytes())? + key.len();
+            chars_in_string(data[at..].trim_ascii_start().strip_prefix(b":")?)
+        })
+        .sum()
+}
+
+/// Whether a whole answer holds any text of a model: a string of one of the usual keys that is not
+/// empty.
+pub(super) fn has_any(body: &[u8]) -> bool {
+    const KEYS: [&str; 6] = [
+        "\"content\"",
+        "\"text\"",
+        "\"thinking\"",
+        "\"arguments\"",
+        "\"reasoning_content\"",
+        "\"reasoning\"",
+    ];
+    KEYS.iter().any(|key| {
+        memmem::find_iter(body, key.as_bytes()).any(|at| {
+            let value = body[at + key.len()..].trim_ascii_start().strip_prefix(b":");
+            value.and_then(chars_in_string).is_some_and(|chars| chars > 0)
+        })
+    })
+}
+
+/// The usual order of keys: `{"type":"content_block_delta","index":0,"delta":{"type":
+/// "text_delta","text":"…"}}`, taken apart without a search.
+fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
+    let after_index = data.strip_prefix(b"{\"type\":\"content_block_delta\",\"index\":")?;
+    let digits = after_index.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let kind = after_index[digits..].strip_prefix(b",\"delta\":{\"type\":\"")?;
+    let tail = kind[memchr::memchr(b'"', kind)?..].strip_prefix(b"\",\"")?;
+    let key_end = memchr::memchr(b'"', tail)?;
+    match &tail[..key_end] {
+        b"text" | b"thinking" | b"partial_json" | b"content" => {
+            Some(chars_in_string(tail[key_end + 1..].strip_prefix(b":")?).unwrap_or(0))
+        }
+        b"signature" | b"citation" => Some(0),
+        _ => None,
+    }
+}
+
+fn chars_in_any_delta(data: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct DeltaEvent<'a> {
+        #[serde(borrow)]
+        delta: TextDelta<'a>,
+    }
+    #[derive(Deserialize)]
+    struct TextDelta<'a> {
+        #[serde(borrow, default)]
+        text: Cow<'a, str>,
+        #[serde(borrow, default)]
+        thinking: Cow<'a, str>,
+        #[serde(borrow, default)]
+        partial_json: Cow<'a, str>,
+    }
+    let TextDelta { text, thinking, partial_json } =
+        serde_json::from_slice::<DeltaEvent>(data).ok()?.delta;
+    Some([text, thinking, partial_json].iter().map(|part| chars_in_utf8(part.as_bytes())).sum())
+}
+
+/// Characters in the JSON string that `data` begins with; an escape is one. An unfinished string
+/// counts as far as it goes.
+fn chars_in_string(data: &[u8]) -> Option<u64> {
+    let mut rest = data.trim_ascii_start().strip_prefix(b"\"")?;
+    let mut chars = 0;
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        chars += chars_in_utf8(&rest[..at]);
+        if rest[at] == b'"' {
+            return Some(chars);
+        }
+        chars += 1;
+        let length = if rest.get(at + 1) == Some(&b'u') { 6 } else { 2 };
+        rest = rest.get(at + length..).unwrap_or_default();
+    }
+    Some(chars + chars_in_utf8(rest))
+}
+
+/// Characters in (perhaps cut) UTF-8: all bytes but continuations.
+pub(super) fn chars_in_utf8(bytes: &[u8]) -> u64 {
+    // A per-chunk count lets the compiler use vector instructions.
+    bytes
+        .chunks(255)
+        .map(|part| part.iter().map(|b| u64::from(b & 0xC0 != 0x80)).sum::<u64>())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_deltas() {
+        let check = |delta: &str, chars| {
+            let data = format!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#);
+            assert_eq!(chars_in_content_delta(data.as_bytes()), chars, "{delta}");
+        };
+        check(r#"{"type":"text_delta","text":"Hello"}"#, 5);
+        check(r#"{"type":"text_delta","text":""}"#, 0);
+        check(r#"{"type":"text_delta","text":"é漢🦀"}"#, 3);
+        check(r#"{"type":"text_delta","text":"a\n\"b\\\u00e9"}"#, 6);
+        check(r#"{"type":"thinking_delta","thinking":"hm"}"#, 2);
+        check(r#"{"type":"input_json_delta","partial_json":"{\"a\":"}"#, 5);
+        check(r#"{"type":"signature_delta","signature":"abcdef"}"#, 0);
+        check(r#"{"text":"Hello","type":"text_delta"}"#, 5);
+        check(r#"{"type" : "text_delta", "text" : "a\u00e9"}"#, 2);
+        check(r#"{"type":"future_delta","z":1}"#, 0);
+        check(r#"{"type":"text_delta","text":"cut"#, 4);
+        check("null", 0);
+    }
+
+    #[test]
+    fn strings_by_key() {
+        let keys = ["\"content\"", "\"arguments\""];
+        let check = |data: &str, chars| assert_eq!(chars_in_strings(data.as_bytes(), &keys), chars);
+        check(r#"{"delta":{"content":"Hé"}}"#, 2);
+        check(r#"{"delta":{"content": "Hé", "x":{"arguments":"{}"}}}"#, 4);
+        check(r#"{"delta":{"content":null}}"#, 0);
+        check(r#"{"text":"\"content\": \"no\""}"#, 0);
+        check(r#""content""#, 0);
+    }
+
+    #[test]
+    fn texts_of_whole_answers() {
+        let check = |body: &str, expect| assert_eq!(has_any(body.as_bytes()), expect, "{body}");
+        check(r#"{"content":[{"type":"text","text":"Hi"}]}"#, true);
+        check(r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#, true);
+        check(
+            r#"{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"arguments":"{}"}}]}}]}"#,
+            true,
+        );
+        check(r#"{"content":[{"type":"text","text":""}]}"#, false);
+        check(r#"{"content":[],"usage":{"output_tokens":0}}"#, false);
+    }
+
+    #[test]
+    fn tokens_round_up() {
+        assert_eq!([0, 1, 4, 5].map(estimate_tokens), [0, 1, 1, 2]);
+    }
+}

@@ -1,0 +1,242 @@
+//! What an upstream's error says, in whatever form it comes.
+//!
+//! What it means for the request and the account is `domain`'s business; our own errors are
+//! `error`'s.
+
+use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
+use memchr::memmem;
+use std::borrow::Cow;
+
+/// The most of a message that is kept.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// An error as told by the upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamFailure {
+    /// The error's type (Anthropic) or its type or code (OpenAI); `None` when the upstream sent
+    /// something that is not an error object.
+    pub kind: Option<String>,
+    /// The error's code, also where it is a number and where its type is known.
+    pub code: Option<String>,
+    /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
+    pub message: String,
+}
+
+impl UpstreamFailure {
+    /// Reads an error body or the data of an `error` event: Anthropic's envelope, OpenAI's error
+    /// object, a Responses error event, a failed response, or plain text.
+    pub fn from_body(body: &[u8]) -> Self {
+        Self::from_object(body).unwrap_or_else(|| {
+            let text = String::from_utf8_lossy(body);
+            let mut message = String::new();
+            for word in text.split_whitespace() {
+                if message.len() > MESSAGE_BYTES_MAX {
+                    break;
+                }
+                message.extend([if message.is_empty() { "" } else { " " }, word]);
+            }
+            Self { kind: None, code: None, message: shorten_text(&message) }
+        })
+    }
+
+    /// The error that a JSON object holds, if it holds one.
+    pub(super) fn from_object(json: &[u8]) -> Option<Self> {
+        let document = JsonDocument::parse(json, DEPTH_MAX).ok()?;
+        // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
+        let root = document.root();
+        let body = root.items().and_then(|mut items| items.next()).unwrap_or(root);
+        body.fields()?;
+        let failed = get_field(body, "response").and_then(|response| get_field(response, "error"));
+        // OpenRouter tells some failures inside of the choice.
+        let of_choice = || get_field(first(get_field(body, "choices")?)?, "error");
+        let error = failed.or_else(|| get_field(body, "error")).or_else(of_choice);
+        if let Some(message) = error.and_then(JsonValue::text) {
+            let (kind, code) = (read_text(body, "error_type"), read_code(body));
+            return Some(Self { kind, code, message: shorten_text(&message) });
+        }
+        if let Some(error) = error.filter(|error| error.fields().is_some()) {
+            return Some(Self {
+                kind: read_text(error, "type").or_else(|| read_text(error, "code")),
+                code: read_code(error),
+                message: read_text(error, "message").unwrap_or_default(),
+            });
+        }
+        let message =
+            ["message", "Message", "detail"].iter().find_map(|name| read_text(body, name))?;
+        // The type of an error event is `error`.
+        let kind = read_text(body, "type").filter(|kind| kind != "error");
+        Some(Self {
+            kind: kind.or_else(|| read_text(body, "code")),
+            code: read_code(body),
+            message,
+        })
+    }
+}
+
+/// Whether a whole answer is an error, whatever its status: it tells one, and nothing that a model
+/// has made.
+pub(super) fn is_error_answer(body: &[u8]) -> bool {
+    if memmem::find(body, b"\"error\"").is_none() {
+        return false;
+    }
+    let Ok(document) = JsonDocument::parse(body, DEPTH_MAX) else { return false };
+    let root = document.root();
+    let object = root.items().and_then(|mut items| items.next()).unwrap_or(root);
+    if object.fields().is_none() {
+        return false;
+    }
+    let is_empty = |name| get_field(object, name).is_none_or(|list| first(list).is_none());
+    let is_error = |name| read_text(object, name).as_deref() == Some("error");
+    let tells = get_field(object, "error").is_some() || is_error("object") || is_error("type");
+    let fails = |choice| get_field(choice, "error").is_some() && !has_content(choice);
+    let mut choices = get_field(object, "choices").and_then(JsonValue::items).into_iter().flatten();
+    let has_failed = match choices.next() {
+        None => tells,
+        Some(choice) => fails(choice) && choices.all(fails),
+    };
+    has_failed && is_empty("content") && is_empty("output")
+}
+
+/// Whether an event without a name has nothing in it that a model has made: a chunk with a role at
+/// most, or with what a filter says of the prompt (Azure).
+pub(super) fn is_empty_chunk(data: &[u8]) -> bool {
+    let Ok(document) = JsonDocument::parse(data, DEPTH_MAX) else { return false };
+    let chunk = document.root();
+    let Some(choices) = get_field(chunk, "choices").and_then(JsonValue::items) else {
+        return false;
+    };
+    let is_empty = |choice| get_field(choice, "finish_reason").is_none() && !has_content(choice);
+    get_field(chunk, "usage").is_none() && choices.into_iter().all(is_empty)
+}
+
+/// Whether a choice holds any text, call or other thing of a model.
+fn has_content(choice: JsonValue<'_>) -> bool {
+    let parts = ["delta", "message"].iter().filter_map(|name| get_field(choice, name));
+    let fields = parts.filter_map(JsonValue::fields).flatten();
+    let is_said = |(name, value): (Cow<'_, str>, JsonValue<'_>)| name != "role" && !is_void(value);
+    fields.into_iter().any(is_said) || get_field(choice, "text").is_some_and(|text| !is_void(text))
+}
+
+/// `null`, or a text, list or object without anything in it.
+fn is_void(value: JsonValue<'_>) -> bool {
+    matches!(value.raw().trim(), "null" | "\"\"")
+        || value.items().is_some_and(|mut items| items.next().is_none())
+        || value.fields().is_some_and(|mut fields| fields.next().is_none())
+}
+
+fn first(list: JsonValue<'_>) -> Option<JsonValue<'_>> {
+    list.items()?.next()
+}
+
+/// A field that is not `null`.
+fn get_field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
+    let field = object.fields()?.find(|(known, _)| known == name)?;
+    Some(field.1).filter(|value| !value.is_null())
+}
+
+/// Codes are words or numbers.
+fn read_code(object: JsonValue<'_>) -> Option<String> {
+    let number = || get_field(object, "code").map(|code| code.raw().trim().to_owned());
+    let number = || number().filter(|text| text.parse::<u64>().is_ok());
+    read_text(object, "code").or_else(number)
+}
+
+fn read_text(object: JsonValue<'_>, name: &str) -> Option<String> {
+    get_field(object, name)?.text().map(|text| shorten_text(&text))
+}
+
+fn shorten_text(text: &str) -> String {
+    text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_are_errors() {
+        let check = |body: &str, expect: bool| {
+            assert_eq!(is_error_answer(body.as_bytes()), expect, "{body}");
+        };
+        check(r#"{"error":{"message":"Provider returned error","code":429}}"#, true);
+        check(r#"{"error":"model is loading"}"#, true);
+        check(r#"{"object":"error","message":"m","type":"InternalServerError","code":500}"#, true);
+        check(r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, true);
+        check(r#"[{"error":{"code":503,"message":"m"}}]"#, true);
+        check(r#"{"id":"r","status":"failed","error":{"code":"server_error"},"output":[]}"#, true);
+        check(r#"{"choices":[],"error":{"code":502,"message":"m"}}"#, true);
+        let failed = r#"{"id":"x","choices":[{"index":0,"error":{"code":502,"message":"m"},"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#;
+        check(failed, true);
+        check(&failed.replace(r#""content":"""#, r#""content":"half""#), false);
+        check(r#"{"choices":[{"message":{"content":"a \"error\" b"}}],"error":null}"#, false);
+        check(r#"{"choices":[{"message":{"content":"hi"}}],"error":{"code":1}}"#, false);
+        check(r#"{"type":"message","content":[{"type":"error"}]}"#, false);
+        check(r#"{"id":"r","status":"incomplete","error":{"code":"x"},"output":[{}]}"#, false);
+        check(r#"{"input_tokens":3}"#, false);
+        check(r#"{"data":[{"id":"error"}]}"#, false);
+        check("[\"error\"]", false);
+        check("<html>\"error\"", false);
+    }
+
+    #[test]
+    fn chunks_without_content() {
+        let check = |data: &str, expect: bool| {
+            assert_eq!(is_empty_chunk(data.as_bytes()), expect, "{data}");
+        };
+        check(
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            true,
+        );
+        check(
+            r#"{"choices":[{"delta":{"role":"assistant","content":null,"refusal":null,"tool_calls":[]}}],"usage":null}"#,
+            true,
+        );
+        check(r#"{"id":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#, true);
+        check(r#"{"choices":[{"text":"","finish_reason":null}]}"#, true);
+        check(r#"{"choices":[{"delta":{"content":"a"}}]}"#, false);
+        check(r#"{"choices":[{"delta":{"reasoning_content":"a"}}]}"#, false);
+        check(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, false);
+        check(r#"{"choices":[{"delta":{}},{"delta":{"content":"a"}}]}"#, false);
+        check(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, false);
+        check(r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, false);
+        check(r#"{"id":"c"}"#, false);
+        check("{", false);
+    }
+
+    #[test]
+    fn every_form() {
+        let check = |body: &str, kind: Option<&str>, message: &str| {
+            let UpstreamFailure { kind: read, message: words, .. } =
+                UpstreamFailure::from_body(body.as_bytes());
+            assert_eq!((read.as_deref(), words.as_str()), (kind, message), "{body}");
+        };
+        let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#;
+        check(anthropic, Some("overloaded_error"), "Overloaded");
+        check(
+            r#"{"error":{"message":"boom","type":"server_error","code":500}}"#,
+            Some("server_error"),
+            "boom",
+        );
+        check(r#"{"error":{"message":"boom","type":null,"code":"c"}}"#, Some("c"), "boom");
+        check(r#"{"type":"error","code":"c","message":"m","param":null}"#, Some("c"), "m");
+        check(
+            r#"{"response":{"error":{"code":"rate_limit_exceeded","message":"m"}}}"#,
+            Some("rate_limit_exceeded"),
+            "m",
+        );
+        check(r#"{"error":"boom"}"#, None, "boom");
+        check(r#"{"error":"boom","error_type":"generation"}"#, Some("generation"), "boom");
+        check(r#"{"detail":"boom"}"#, None, "boom");
+        check(r#"{"choices":[{"error":{"code":"c","message":"boom"}}]}"#, Some("c"), "boom");
+        check(r#"{"object":"error","message":"m","type":"T","code":500}"#, Some("T"), "m");
+        check(r#"{"Message":"Forbidden"}"#, None, "Forbidden");
+        check(r#"{"error":{}}"#, None, "");
+        check("upstream exploded\n", None, "upstream exploded");
+        check("<html>\r\n  <body>\n", None, "<html> <body>");
+        check("", None, "");
+        check("[1]", None, "[1]");
+        check("[]", None, "[]");
+        check(r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}]"#, None, "m");
+        check(&"é".repeat(2_000), None, &"é".repeat(500));
+    }
+}

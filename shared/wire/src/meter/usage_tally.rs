@@ -1,0 +1,246 @@
+//! Usage as it is told in pieces: values are set, not added.
+//!
+//! `message_delta` usage is cumulative and may leave out or null what `message_start` said; the
+//! 5m/1h split, tier, speed and geo come in `message_start` only (streaming page, 2026-08;
+//! fixtures `cache_usage`, `usage_nulls`).
+
+use super::upstream_object::{CacheCreation, RawIteration, RawUsage};
+use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
+
+/// What is known so far.
+#[derive(Debug, Default)]
+pub(crate) struct UsageTally {
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: CacheWrite,
+    web_searches: Option<u64>,
+    service_tier: Option<String>,
+    inference_geo: Option<String>,
+    speed: Option<String>,
+    iterations: Vec<RawIteration>,
+    thinking: Option<u64>,
+}
+
+/// The counts of an answer as its upstream tells them, to be told again in another dialect. What
+/// is billed is [`BilledUsage`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ReportedUsage {
+    /// Prompt tokens that touched no cache.
+    pub(crate) input: u64,
+    pub(crate) cache_read: u64,
+    pub(crate) cache_write: u64,
+    /// Tokens of the answer, thinking included.
+    pub(crate) output: u64,
+    /// How many of `output` were thinking, if the upstream says so.
+    pub(crate) thinking: Option<u64>,
+}
+
+impl ReportedUsage {
+    /// Every token of the prompt.
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
+    }
+}
+
+/// Cache writes: the total, and how much of it is for an hour.
+#[derive(Debug, Default, Clone, Copy)]
+struct CacheWrite {
+    total: Option<u64>,
+    hour: Option<u64>,
+}
+
+impl CacheWrite {
+    fn from_usage(total: Option<u64>, split: Option<&CacheCreation>) -> Self {
+        let five = split.and_then(|split| split.ephemeral_5m_input_tokens);
+        let hour = split.and_then(|split| split.ephemeral_1h_input_tokens);
+        let sum = five.unwrap_or(0).saturating_add(hour.unwrap_or(0));
+        // A split beyond its own total is the better witness.
+        let total = if five.or(hour).is_some() { Some(total.unwrap_or(0).max(sum)) } else { total };
+        Self { total, hour: hour.or(five.map(|_| 0)) }
+    }
+
+    /// For five minutes, for an hour. What no split accounts for is for five minutes, the
+    /// upstream's default; a later, smaller total takes from the five minutes first.
+    fn split_by_lifetime(self) -> (u64, u64) {
+        let total = self.total.unwrap_or(0);
+        let hour = self.hour.unwrap_or(0).min(total);
+        (total - hour, hour)
+    }
+}
+
+/// The later value wins. A zero does not: a cumulative count cannot fall to nothing, and some
+/// upstreams fill a `message_delta` with zeros.
+fn set_latest<T: Copy + Default + PartialEq>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some_and(|value| slot.is_none() || value != T::default()) {
+        *slot = value;
+    }
+}
+
+fn set_latest_text(slot: &mut Option<String>, value: Option<String>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}
+
+impl UsageTally {
+    /// Takes in what an event says; null and absent leave the earlier value.
+    pub(super) fn update_counts(&mut self, usage: RawUsage) {
+        set_latest(&mut self.input, usage.input_tokens);
+        set_latest(&mut self.output, usage.output_tokens);
+        set_latest(&mut self.cache_read, usage.cache_read_input_tokens);
+        let write = CacheWrite::from_usage(
+            usage.cache_creation_input_tokens,
+            usage.cache_creation.as_ref(),
+        );
+        set_latest(&mut self.cache_write.total, write.total);
+        set_latest(&mut self.cache_write.hour, write.hour);
+        set_latest(
+            &mut self.web_searches,
+            usage.server_tool_use.and_then(|tools| tools.web_search_requests),
+        );
+        set_latest(&mut self.thinking, usage.thinking_tokens);
+        set_latest_text(&mut self.service_tier, usage.service_tier);
+        set_latest_text(&mut self.inference_geo, usage.inference_geo);
+        set_latest_text(&mut self.speed, usage.speed);
+        if let Some(iterations) = usage.iterations.filter(|list| !list.is_empty()) {
+            self.iterations = iterations;
+        }
+    }
+
+    /// Takes in a `usage` object of any dialect; anything else says nothing.
+    pub(crate) fn read_usage(&mut self, json: &str) {
+        if let Some(usage) = RawUsage::parse(json) {
+            self.update_counts(usage);
+        }
+    }
+
+    /// The counts, as told.
+    pub(crate) fn reported_usage(&self) -> ReportedUsage {
+        ReportedUsage {
+            input: self.input.unwrap_or(0),
+            cache_read: self.cache_read.unwrap_or(0),
+            cache_write: self.cache_write.total.unwrap_or(0),
+            output: self.output.unwrap_or(0),
+            thinking: self.thinking,
+        }
+    }
+
+    /// The usage as billed.
+    pub(super) fn into_usage(self) -> BilledUsage {
+        let (five, hour) = self.cache_write.split_by_lifetime();
+        let totals = TokenCounts {
+            input: self.input.unwrap_or(0),
+            output: self.output.unwrap_or(0),
+            cache_read: self.cache_read.unwrap_or(0),
+            cache_write_5m: five,
+            cache_write_1h: hour,
+        };
+        BilledUsage {
+            web_searches: self.web_searches.unwrap_or(0),
+            service_tier: self.service_tier,
+            inference_geo: self.inference_geo,
+            speed: self.speed,
+            ..BilledUsage::from_iterations(totals, to_iterations(self.iterations, hour))
+        }
+    }
+}
+
+/// The iterations in our words. Passes inside the totals that do not split their cache writes
+/// share what the totals wrote for an hour; otherwise that would be billed twice.
+fn to_iterations(raw: Vec<RawIteration>, hour_total: u64) -> Vec<UsageIteration> {
+    let mut passes: Vec<(UsageIteration, bool)> = raw.into_iter().map(to_iteration).collect();
+    let inside = |pass: &UsageIteration| !pass.outside_totals();
+    let told: u64 = passes
+        .iter()
+        .filter(|(pass, _)| inside(pass))
+        .map(|(pass, _)| pass.tokens.cache_write_1h)
+        .fold(0, u64::saturating_add);
+    let mut untold = hour_total.saturating_sub(told);
+    for (pass, has_split) in &mut passes {
+        if inside(pass) && !*has_split {
+            let hour = untold.min(pass.tokens.cache_write_5m);
+            pass.tokens.cache_write_5m -= hour;
+            pass.tokens.cache_write_1h += hour;
+            untold -= hour;
+        }
+    }
+    passes.into_iter().map(|(pass, _)| pass).collect()
+}
+
+/// One iteration, and whether it splits its cache writes.
+fn to_iteration(raw: RawIteration) -> (UsageIteration, bool) {
+    let write =
+        CacheWrite::from_usage(raw.cache_creation_input_tokens, raw.cache_creation.as_ref());
+    let (five, hour) = write.split_by_lifetime();
+    let tokens = TokenCounts {
+        input: raw.input_tokens.unwrap_or(0),
+        output: raw.output_tokens.unwrap_or(0),
+        cache_read: raw.cache_read_input_tokens.unwrap_or(0),
+        cache_write_5m: five,
+        cache_write_1h: hour,
+    };
+    let kind = raw.kind.unwrap_or_default();
+    (UsageIteration { kind, model: raw.model, tokens }, write.hour.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(usages: &[&str]) -> BilledUsage {
+        let mut tally = UsageTally::default();
+        for usage in usages {
+            tally.update_counts(serde_json::from_str(usage).unwrap());
+        }
+        tally.into_usage()
+    }
+
+    #[test]
+    fn cache_writes_stay_consistent() {
+        let check = |usages: &[&str], five, hour| {
+            let tokens = tally(usages).tokens;
+            assert_eq!((tokens.cache_write_5m, tokens.cache_write_1h), (five, hour), "{usages:?}");
+        };
+        let split = r#"{"cache_creation_input_tokens":1500,"cache_creation":{"ephemeral_5m_input_tokens":500,"ephemeral_1h_input_tokens":1000}}"#;
+        check(&[split], 500, 1000);
+        check(&[r#"{"cache_creation_input_tokens":7}"#], 7, 0);
+        check(&[split, r#"{"cache_creation_input_tokens":1500}"#], 500, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":1600}"#], 600, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":1200}"#], 200, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":900}"#], 0, 900);
+        check(&[split, r#"{"cache_creation_input_tokens":0}"#], 500, 1000);
+        check(&[split, r#"{"cache_creation_input_tokens":null,"cache_creation":null}"#], 500, 1000);
+        check(&[r#"{"cache_creation":{"ephemeral_1h_input_tokens":9}}"#], 0, 9);
+        check(&[r#"{"cache_creation":{"ephemeral_5m_input_tokens":9}}"#], 9, 0);
+        let short = r#"{"cache_creation_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":3}}"#;
+        check(&[short], 2, 3);
+    }
+
+    #[test]
+    fn odd_values_count_as_absent() {
+        let check = |usage, input| assert_eq!(tally(&[usage]).tokens.input, input, "{usage}");
+        check(r#"{"input_tokens":12}"#, 12);
+        check(r#"{"input_tokens":"12"}"#, 12);
+        check(r#"{"input_tokens":12.0}"#, 12);
+        check(r#"{"input_tokens":-1}"#, 0);
+        check(r#"{"input_tokens":{"a":[]}}"#, 0);
+        check(r#"{"input_tokens":12.5}"#, 0);
+        check(r#"{"input_tokens":5,"iterations":7,"service_tier":[],"server_tool_use":1}"#, 5);
+    }
+
+    #[test]
+    fn an_iteration_without_a_split_shares_the_totals() {
+        let usage = tally(&[
+            r#"{"input_tokens":1,"cache_creation_input_tokens":1500,"cache_creation":{"ephemeral_5m_input_tokens":500,"ephemeral_1h_input_tokens":1000}}"#,
+            r#"{"iterations":[{"type":"message","input_tokens":1,"cache_creation_input_tokens":1500,"cache_creation":null}]}"#,
+        ]);
+        let tokens = TokenCounts {
+            input: 1,
+            cache_write_5m: 500,
+            cache_write_1h: 1000,
+            ..TokenCounts::default()
+        };
+        assert_eq!((usage.tokens, usage.iterations[0].tokens), (tokens, tokens));
+    }
+}

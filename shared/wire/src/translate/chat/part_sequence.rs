@@ -1,0 +1,223 @@
+//! Parts in their order, from deltas that may overlap.
+//!
+//! A chat stream sends the fragments of parallel tool calls by index, and some vendors send them
+//! interleaved. Here one part is open at a time: what belongs to a later one waits until the
+//! earlier is known to be whole. A call is whole when its arguments are an object.
+
+use crate::translate::neutral_response::{PartStart, ResponseStep};
+use std::collections::VecDeque;
+
+/// Which part a delta belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartKey {
+    Text,
+    Thinking,
+    /// A call, by the order in which calls were first heard of.
+    Call(usize),
+}
+
+#[derive(Debug)]
+struct OpenPart {
+    key: PartKey,
+    /// How far a call's arguments are.
+    arguments: ObjectExtent,
+}
+
+/// How far a JSON object is, of which one piece after the other is seen. Each byte is looked at
+/// once, and none is kept. That what stands between its braces is JSON is not checked.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct ObjectExtent {
+    depth: usize,
+    in_string: bool,
+    after_backslash: bool,
+    /// Whether anything but white space was seen.
+    is_begun: bool,
+    /// Whether the object has ended.
+    is_over: bool,
+    /// Whether it is no object, or has something after it.
+    is_other: bool,
+}
+
+impl ObjectExtent {
+    fn from_text(text: &str) -> Self {
+        let mut extent = Self::default();
+        extent.add_text(text);
+        extent
+    }
+
+    fn add_text(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if self.in_string {
+                self.in_string = self.after_backslash || byte != b'"';
+                self.after_backslash = byte == b'\\' && !self.after_backslash;
+            } else if !byte.is_ascii_whitespace() {
+                self.is_other |= self.is_over || (!self.is_begun && byte != b'{');
+                self.is_begun = true;
+                match byte {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' => {
+                        self.depth = self.depth.saturating_sub(1);
+                        self.is_over |= self.depth == 0;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn is_whole_object(&self) -> bool {
+        self.is_over && !self.is_other
+    }
+}
+
+#[derive(Debug)]
+struct WaitingPart {
+    key: PartKey,
+    opening: PartStart,
+    held: String,
+}
+
+/// The parts of one answer.
+#[derive(Debug, Default)]
+pub(super) struct PartSequence {
+    open: Option<OpenPart>,
+    waiting: VecDeque<WaitingPart>,
+}
+
+impl OpenPart {
+    /// Whether nothing more can belong to it.
+    fn is_whole(&self) -> bool {
+        !matches!(self.key, PartKey::Call(_)) || self.arguments.is_whole_object()
+    }
+}
+
+impl PartSequence {
+    /// Takes in a delta of the part `key`, which begins with `opening` if it is new.
+    pub(super) fn push_delta(
+        &mut self,
+        key: PartKey,
+        opening: impl FnOnce() -> PartStart,
+        delta: &str,
+        on: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        if self.open.as_ref().is_some_and(|open| open.key == key) {
+            return self.append_delta(delta, on);
+        }
+        let is_last = |waiting: &WaitingPart| waiting.key == key;
+        let known = match key {
+            PartKey::Call(_) => self.waiting.iter_mut().find(|waiting| is_last(waiting)),
+            PartKey::Text | PartKey::Thinking => {
+                self.waiting.back_mut().filter(|waiting| is_last(waiting))
+            }
+        };
+        match known {
+            Some(waiting) => waiting.held.push_str(delta),
+            None => {
+                self.waiting.push_back(WaitingPart {
+                    key,
+                    opening: opening(),
+                    held: delta.to_owned(),
+                });
+            }
+        }
+        self.open_next_parts(false, on);
+    }
+
+    /// How much of `text` is held if it is the next: all, where a call is open that may not be whole.
+    pub(super) fn bytes_to_hold(&self, text: &str) -> usize {
+        let is_call = self.open.as_ref().is_some_and(|open| matches!(open.key, PartKey::Call(_)));
+        if is_call || !self.waiting.is_empty() { text.len() + size_of::<WaitingPart>() } else { 0 }
+    }
+
+    /// Closes everything, in order.
+    pub(super) fn finish(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
+        self.open_next_parts(true, on);
+        self.close_open_part(on);
+    }
+
+    fn append_delta(&mut self, delta: &str, on: &mut impl FnMut(ResponseStep<'_>)) {
+        let Some(open) = &mut self.open else { return };
+        open.arguments.add_text(delta);
+        if !delta.is_empty() {
+            on(ResponseStep::Delta(delta));
+        }
+        if !self.waiting.is_empty() {
+            self.open_next_parts(false, on);
+        }
+    }
+
+    /// Lets those who wait have their turn, as long as what is open is whole or all `must` end.
+    fn open_next_parts(&mut self, must: bool, on: &mut impl FnMut(ResponseStep<'_>)) {
+        while !self.waiting.is_empty()
+            && (must || self.open.as_ref().is_none_or(OpenPart::is_whole))
+        {
+            self.close_open_part(on);
+            if let Some(WaitingPart { key, opening, held }) = self.waiting.pop_front() {
+                on(ResponseStep::Open(opening));
+                if !held.is_empty() {
+                    on(ResponseStep::Delta(&held));
+                }
+                self.open = Some(OpenPart { key, arguments: ObjectExtent::from_text(&held) });
+            }
+        }
+    }
+
+    /// Closes what is open; a call without arguments has the empty ones.
+    fn close_open_part(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
+        if let Some(open) = self.open.take() {
+            if matches!(open.key, PartKey::Call(_)) && !open.arguments.is_begun {
+                on(ResponseStep::Delta("{}"));
+            }
+            on(ResponseStep::Close);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    /// What is told of deltas like `A{"a":` (a call), `t` (text), `h` (thinking).
+    fn told(deltas: &[&str]) -> String {
+        let mut told = String::new();
+        let mut on = |step: ResponseStep<'_>| match step {
+            ResponseStep::Open(PartStart::Call { name, .. }) => write!(told, "<{name}:").unwrap(),
+            ResponseStep::Open(opening) => write!(told, "<{opening:?}:").unwrap(),
+            ResponseStep::Delta(delta) => told.push_str(delta),
+            ResponseStep::Close => told.push('>'),
+            other => panic!("{other:?}"),
+        };
+        let mut sequence = PartSequence::default();
+        for delta in deltas {
+            let (which, delta) = delta.split_at(1);
+            let (key, opening) = match which {
+                "t" => (PartKey::Text, PartStart::Text),
+                "h" => (PartKey::Thinking, PartStart::Thinking),
+                call => {
+                    let at = usize::from(call.as_bytes()[0] - b'A');
+                    (PartKey::Call(at), PartStart::Call { id: String::new(), name: call.into() })
+                }
+            };
+            sequence.push_delta(key, || opening, delta, &mut on);
+        }
+        sequence.finish(&mut on);
+        told
+    }
+
+    #[test]
+    fn only_one_part_is_open_at_a_time() {
+        let check = |deltas: &[&str], expect: &str| assert_eq!(told(deltas), expect, "{deltas:?}");
+        check(&[], "");
+        check(&["ta", "tb"], "<Text:ab>");
+        check(&["hm", "ta", "A{}", "tb"], "<Thinking:m><Text:a><A:{}><Text:b>");
+        check(&["A{", "A}", "B{\"b\":1", "B}"], "<A:{}><B:{\"b\":1}>");
+        check(&["A", "B", "A{", "B{\"b\":", "A}", "B1}"], "<A:{}><B:{\"b\":1}>");
+        check(&["A{", "B{}", "C{", "C}", "A\"}\":1}"], "<A:{\"}\":1}><B:{}><C:{}>");
+        check(&["A", "B"], "<A:{}><B:{}>");
+        check(&["A{", "ta", "B{}", "tb", "tc"], "<A:{><Text:a><B:{}><Text:bc>");
+        check(&["A{\"\\", "B{}", "A\"}", "A\":[]}", "C"], "<A:{\"\\\"}\":[]}><B:{}><C:{}>");
+    }
+}

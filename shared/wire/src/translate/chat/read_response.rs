@@ -1,0 +1,231 @@
+//! An answer of Chat Completions, read: as chunks and whole.
+
+use super::part_sequence::{PartKey, PartSequence};
+use crate::meter::UsageTally;
+use crate::sse::SseEvent;
+use crate::translate::json_reader::{ObjectReader, parse_document, to_items, to_text};
+use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep, StopReason};
+
+/// The most calls of tools in one answer: each fragment is compared with all of them.
+const CALLS_MAX: usize = 256;
+
+/// Reads one answer. A whole message has the fields of a delta, so it is read as one.
+#[derive(Debug, Default)]
+pub(in crate::translate) struct ChatReader {
+    tally: UsageTally,
+    sequence: PartSequence,
+    calls: Vec<PendingToolCall>,
+    /// What was heard of calls, and of what waits for one.
+    held_bytes: usize,
+    id: String,
+    is_started: bool,
+    is_refused: bool,
+    /// The finish reason, and the stop sequence that a vendor may name with it.
+    finish: Option<(String, Option<String>)>,
+}
+
+/// What a call counts for, however short it is.
+const CALL_BYTES: usize = 256;
+
+/// A call that was heard of. It waits for its name: nothing can open without.
+#[derive(Debug, Default)]
+struct PendingToolCall {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    held: String,
+}
+
+impl ChatReader {
+    /// Takes in a chunk.
+    pub(in crate::translate) fn read_event(
+        &mut self,
+        event: &SseEvent<'_>,
+        on: &mut impl FnMut(ResponseStep<'_>),
+    ) -> ReadProgress {
+        let data = event.data.trim_ascii();
+        if data == b"[DONE]" {
+            self.finish_answer(on);
+            return ReadProgress::Done;
+        }
+        if data.is_empty() {
+            return ReadProgress::Open;
+        }
+        let document = parse_document(data).ok();
+        let chunk =
+            document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+        if chunk.is_some_and(|chunk| self.read_chunk(chunk, "delta", on)) {
+            ReadProgress::Open
+        } else {
+            ReadProgress::Failed(event.data.to_vec())
+        }
+    }
+
+    /// How many bytes are held of calls, and of what waits for one to be whole.
+    pub(in crate::translate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Ends a stream that stopped without `[DONE]`; whether it had finished all the same, as some
+    /// vendors have it (fixture `openai_chat_no_done`).
+    pub(in crate::translate) fn finish_unterminated(
+        &mut self,
+        on: &mut impl FnMut(ResponseStep<'_>),
+    ) -> bool {
+        let finished = self.finish.is_some();
+        if finished {
+            self.finish_answer(on);
+        }
+        finished
+    }
+
+    /// Reads a completion that came whole; whether it was one.
+    pub(in crate::translate) fn read_completion(
+        body: &str,
+        on: &mut impl FnMut(ResponseStep<'_>),
+    ) -> bool {
+        let Ok(document) = parse_document(body.as_bytes()) else { return false };
+        let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
+        let mut reader = Self::default();
+        let is_answer =
+            completion.has_field("choices") && reader.read_chunk(completion, "message", on);
+        if is_answer {
+            reader.finish_answer(on);
+        }
+        is_answer
+    }
+
+    /// Takes in what `part` of the first choice says; false when it is an error.
+    fn read_chunk(
+        &mut self,
+        mut chunk: ObjectReader<'_>,
+        part: &str,
+        on: &mut impl FnMut(ResponseStep<'_>),
+    ) -> bool {
+        if chunk.take_value("error").is_some() {
+            return false;
+        }
+        if !std::mem::replace(&mut self.is_started, true) {
+            self.id = chunk.take_id().unwrap_or_default();
+            on(ResponseStep::Start { id: Some(self.id.clone()).filter(|id| !id.is_empty()) });
+        }
+        if let Some(usage) = chunk.take_value("usage") {
+            self.tally.read_usage(usage.raw());
+        }
+        let mut choices = chunk.take_objects("choices");
+        let first = choices.find_map(|mut choice| {
+            (choice.take_number("index").unwrap_or(0) == 0).then_some(choice)
+        });
+        let Some(mut choice) = first else { return true };
+        if let Some(delta) = choice.take_object(part)
+            && !self.read_delta(delta, on)
+        {
+            return false;
+        }
+        if let Some(reason) = choice.take_nonempty_text("finish_reason") {
+            // OpenRouter's word for an answer that broke off.
+            if reason == "error" {
+                return false;
+            }
+            // vLLM's and SGLang's words for the sequence that was met.
+            let sequence =
+                choice.take_text("stop_reason").or_else(|| choice.take_text("matched_stop"));
+            self.finish = Some((reason, sequence));
+        }
+        true
+    }
+
+    /// Takes in a delta; false when it has more calls than an answer may have.
+    fn read_delta(
+        &mut self,
+        mut delta: ObjectReader<'_>,
+        on: &mut impl FnMut(ResponseStep<'_>),
+    ) -> bool {
+        let thoughts = delta
+            .take_nonempty_text("reasoning_content")
+            .or_else(|| delta.take_nonempty_text("reasoning"));
+        if let Some(text) = thoughts {
+            self.held_bytes += self.sequence.bytes_to_hold(&text);
+            self.sequence.push_delta(PartKey::Thinking, || PartStart::Thinking, &text, on);
+        }
+        if let Some(text) = read_content(&mut delta) {
+            self.held_bytes += self.sequence.bytes_to_hold(&text);
+            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, on);
+        }
+        if let Some(text) = delta.take_nonempty_text("refusal") {
+            self.is_refused = true;
+            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, on);
+        }
+        for call in delta.take_objects("tool_calls") {
+            self.read_call(call, on);
+            if self.calls.len() > CALLS_MAX {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes in a fragment of a call. Vendors leave out the index, repeat the id, or give several
+    /// calls one index: a new id with a name is a new call.
+    fn read_call(&mut self, mut fragment: ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
+        let index = fragment.take_number("index");
+        let id = fragment.take_nonempty_text("id").unwrap_or_default();
+        let mut function = fragment.take_object("function").unwrap_or_default();
+        let name = function.take_nonempty_text("name").unwrap_or_default();
+        let arguments = function.take_value("arguments");
+        let arguments = arguments
+            .map(|raw| to_text(raw).unwrap_or_else(|| raw.raw().to_owned()))
+            .unwrap_or_default();
+        let known = self.calls.iter().rposition(|call| {
+            let is_other = !id.is_empty() && !name.is_empty() && call.id != id;
+            let is_same = !id.is_empty() && call.id == id;
+            call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
+        });
+        let at = known.unwrap_or(self.calls.len());
+        self.held_bytes += arguments.len();
+        if known.is_none() {
+            self.held_bytes += CALL_BYTES + id.len() + name.len();
+            self.calls.push(PendingToolCall { index, id, ..PendingToolCall::default() });
+        }
+        let Some(call) = self.calls.get_mut(at) else { return };
+        if call.name.is_empty() {
+            call.name = name;
+        }
+        call.held.push_str(&arguments);
+        if call.name.is_empty() {
+            return;
+        }
+        let held = std::mem::take(&mut call.held);
+        // A conversation's calls must be told apart.
+        let made = || format!("call_{}_{at}", self.id);
+        let id = || if call.id.is_empty() { made() } else { call.id.clone() };
+        let opening = || PartStart::Call { id: id(), name: call.name.clone() };
+        self.sequence.push_delta(PartKey::Call(at), opening, &held, on);
+    }
+
+    fn finish_answer(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
+        self.sequence.finish(on);
+        let called = self.calls.iter().any(|call| !call.name.is_empty());
+        let (reason, sequence) = self.finish.take().unwrap_or_default();
+        on(ResponseStep::Stop(match reason.as_str() {
+            _ if self.is_refused => StopReason::Refusal,
+            "length" => StopReason::MaxTokens,
+            "content_filter" => StopReason::Refusal,
+            // Some vendors say `stop` after calls, some `tool_calls` after none.
+            _ if called => StopReason::ToolUse,
+            "stop" if sequence.is_some() => StopReason::Sequence(sequence),
+            _ => StopReason::End,
+        }));
+        on(ResponseStep::Usage(self.tally.reported_usage()));
+    }
+}
+
+/// Content is a string; Mistral sends a list of parts.
+fn read_content(delta: &mut ObjectReader<'_>) -> Option<String> {
+    let raw = delta.take_value("content")?;
+    let text = to_text(raw).unwrap_or_else(|| {
+        let parts = to_items(raw).into_iter().flatten();
+        parts.filter_map(|part| ObjectReader::from_value(part)?.take_text("text")).collect()
+    });
+    Some(text).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,170 @@
+//! An answer for a client of the Messages API, written: as events and whole.
+
+use crate::meter::ReportedUsage;
+use crate::translate::ResponseContext;
+use crate::translate::json_writer::{ObjectWriter, write_event, write_object};
+use crate::translate::neutral_response::{
+    NeutralResponse, PartStart, ResponsePart, ResponseStep, StopReason,
+};
+
+/// Writes a stream.
+#[derive(Debug, Default)]
+pub(in crate::translate) struct MessagesWriter {
+    /// Blocks that are over.
+    index: u64,
+    is_thinking: bool,
+    is_call: bool,
+    stop: StopReason,
+    usage: ReportedUsage,
+}
+
+impl MessagesWriter {
+    pub(in crate::translate) fn write_step(
+        &mut self,
+        asked: &ResponseContext,
+        step: &ResponseStep<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        match step {
+            ResponseStep::Start { id } => write_event(out, "message_start", |data| {
+                data.object("message", |message| {
+                    write_head(message, asked, id.as_deref());
+                    message.list("content", |_| {});
+                    message.null("stop_reason");
+                    message.null("stop_sequence");
+                    write_usage(message, &ReportedUsage::default());
+                });
+            }),
+            ResponseStep::Open(opening) => {
+                self.is_thinking = *opening == PartStart::Thinking;
+                self.is_call = matches!(opening, PartStart::Call { .. });
+                write_event(out, "content_block_start", |data| {
+                    data.number("index", self.index);
+                    let begun = ResponsePart::from(opening.clone());
+                    data.object("content_block", |fields| write_block(fields, asked, &begun));
+                });
+            }
+            ResponseStep::Delta(delta) => self.write_delta(out, delta),
+            ResponseStep::Signature(signature) => write_event(out, "content_block_delta", |data| {
+                data.number("index", self.index);
+                data.object("delta", |fields| {
+                    fields.text("type", "signature_delta");
+                    fields.text("signature", signature);
+                });
+            }),
+            ResponseStep::Close => {
+                write_event(out, "content_block_stop", |data| data.number("index", self.index));
+                self.index += 1;
+            }
+            ResponseStep::Stop(reason) => self.stop = reason.clone(),
+            ResponseStep::Usage(told) => self.usage = *told,
+            ResponseStep::Ping => write_event(out, "ping", |_| {}),
+        }
+    }
+
+    fn write_delta(&self, out: &mut Vec<u8>, delta: &str) {
+        let (kind, field) = match (self.is_call, self.is_thinking) {
+            (true, _) => ("input_json_delta", "partial_json"),
+            (_, true) => ("thinking_delta", "thinking"),
+            _ => ("text_delta", "text"),
+        };
+        write_event(out, "content_block_delta", |data| {
+            data.number("index", self.index);
+            data.object("delta", |fields| {
+                fields.text("type", kind);
+                fields.text(field, delta);
+            });
+        });
+    }
+
+    /// Ends the stream well.
+    pub(in crate::translate) fn write_end(&self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        write_event(out, "message_delta", |data| {
+            data.object("delta", |delta| write_stop(delta, asked, &self.stop));
+            write_usage(data, &self.usage);
+        });
+        write_event(out, "message_stop", |_| {});
+    }
+}
+
+/// The answer whole.
+pub(in crate::translate) fn write_message(
+    asked: &ResponseContext,
+    answer: &NeutralResponse,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_object(&mut out, |message| {
+        write_head(message, asked, answer.id.as_deref());
+        message.list("content", |blocks| {
+            answer
+                .pieces
+                .iter()
+                .for_each(|piece| blocks.object(|fields| write_block(fields, asked, piece)));
+        });
+        write_stop(message, asked, &answer.stop);
+        write_usage(message, &answer.usage);
+    });
+    out
+}
+
+fn write_head(message: &mut ObjectWriter<'_>, asked: &ResponseContext, id: Option<&str>) {
+    message.text("id", id.unwrap_or(&asked.id));
+    message.text("type", "message");
+    message.text("role", "assistant");
+    message.text("model", &asked.model);
+}
+
+fn write_block(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, piece: &ResponsePart) {
+    match piece {
+        ResponsePart::Text(text) => {
+            fields.text("type", "text");
+            fields.text("text", text);
+        }
+        ResponsePart::Thinking { text, signature } => {
+            fields.text("type", "thinking");
+            fields.text("thinking", text);
+            fields.text("signature", signature.as_deref().unwrap_or_default());
+        }
+        ResponsePart::Redacted(data) => {
+            fields.text("type", "redacted_thinking");
+            fields.text("data", data);
+        }
+        ResponsePart::Call(call) => {
+            fields.text("type", "tool_use");
+            fields.text("id", &call.id);
+            fields.text("name", asked.tool_name(&call.name));
+            fields.json("input", call.arguments_object());
+        }
+    }
+}
+
+/// A stop sequence is one only if it was asked for: what vendors say beside `stop` may be anything.
+fn write_stop(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, stop: &StopReason) {
+    let (reason, sequence) = match stop {
+        StopReason::Sequence(Some(sequence)) if asked.stops.contains(sequence) => {
+            ("stop_sequence", Some(sequence.as_str()))
+        }
+        StopReason::End | StopReason::Sequence(_) => ("end_turn", None),
+        StopReason::MaxTokens => ("max_tokens", None),
+        StopReason::ToolUse => ("tool_use", None),
+        StopReason::Refusal => ("refusal", None),
+        StopReason::Pause => ("pause_turn", None),
+        StopReason::Window => ("model_context_window_exceeded", None),
+    };
+    fields.text("stop_reason", reason);
+    fields.text_or_null("stop_sequence", sequence);
+}
+
+fn write_usage(fields: &mut ObjectWriter<'_>, told: &ReportedUsage) {
+    fields.object("usage", |usage| {
+        usage.number("input_tokens", told.input);
+        usage.number("cache_creation_input_tokens", told.cache_write);
+        usage.number("cache_read_input_tokens", told.cache_read);
+        usage.number("output_tokens", told.output);
+        if let Some(thinking) = told.thinking {
+            usage.object("output_tokens_details", |details| {
+                details.number("thinking_tokens", thinking);
+            });
+        }
+    });
+}

@@ -1,0 +1,128 @@
+//! An answer in nobody's words: step by step as a stream tells it, and put together.
+//!
+//! A reader says the same steps for a whole body as for a stream, so that both mean the same.
+
+use super::neutral_request::ToolCall;
+use crate::meter::ReportedUsage;
+
+/// One thing that an upstream says. Parts do not overlap: one is closed before the next opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ResponseStep<'a> {
+    /// The answer begins, under the upstream's id.
+    Start {
+        id: Option<String>,
+    },
+    Open(PartStart),
+    /// More of the open part: text, thinking, or the JSON text of arguments.
+    Delta(&'a str),
+    /// The signature of the open thinking.
+    Signature(&'a str),
+    Close,
+    /// Why the model stopped.
+    Stop(StopReason),
+    /// What was consumed so far; the last word counts.
+    Usage(ReportedUsage),
+    /// The upstream is still there.
+    Ping,
+}
+
+/// How a part begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PartStart {
+    Text,
+    Thinking,
+    Redacted(String),
+    Call { id: String, name: String },
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum StopReason {
+    #[default]
+    End,
+    MaxTokens,
+    ToolUse,
+    Sequence(Option<String>),
+    Refusal,
+    /// The upstream's turn is not over (`pause_turn`).
+    Pause,
+    /// The context window is full.
+    Window,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ResponsePart {
+    Text(String),
+    Thinking { text: String, signature: Option<String> },
+    Redacted(String),
+    Call(ToolCall),
+}
+
+impl From<PartStart> for ResponsePart {
+    fn from(opening: PartStart) -> Self {
+        match opening {
+            PartStart::Text => Self::Text(String::new()),
+            PartStart::Thinking => Self::Thinking { text: String::new(), signature: None },
+            PartStart::Redacted(data) => Self::Redacted(data),
+            PartStart::Call { id, name } => {
+                Self::Call(ToolCall { id, name, arguments: String::new() })
+            }
+        }
+    }
+}
+
+impl ResponsePart {
+    fn append_text(&mut self, delta: &str) {
+        match self {
+            Self::Text(text) | Self::Thinking { text, .. } => text.push_str(delta),
+            Self::Call(call) => call.arguments.push_str(delta),
+            Self::Redacted(_) => {}
+        }
+    }
+}
+
+/// An answer, as far as it has been told.
+#[derive(Debug, Default)]
+pub(super) struct NeutralResponse {
+    pub(super) id: Option<String>,
+    pub(super) pieces: Vec<ResponsePart>,
+    pub(super) stop: StopReason,
+    pub(super) usage: ReportedUsage,
+}
+
+impl NeutralResponse {
+    /// Takes in a step.
+    pub(super) fn apply_step(&mut self, step: &ResponseStep<'_>) {
+        match step {
+            ResponseStep::Start { id } => self.id.clone_from(id),
+            ResponseStep::Open(opening) => self.pieces.push(opening.clone().into()),
+            ResponseStep::Delta(delta) => {
+                if let Some(last) = self.pieces.last_mut() {
+                    last.append_text(delta);
+                }
+            }
+            ResponseStep::Signature(signature) => {
+                if let Some(ResponsePart::Thinking { signature: slot, .. }) = self.pieces.last_mut()
+                {
+                    slot.get_or_insert_default().push_str(signature);
+                }
+            }
+            ResponseStep::Close | ResponseStep::Ping => {}
+            ResponseStep::Stop(reason) => self.stop = reason.clone(),
+            ResponseStep::Usage(told) => self.usage = *told,
+        }
+    }
+}
+
+/// Where a reader of a stream stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum ReadProgress {
+    /// The upstream has more to say.
+    #[default]
+    Open,
+    /// It said that it was done.
+    Done,
+    /// It told an error: its data, as it came.
+    Failed(Vec<u8>),
+}

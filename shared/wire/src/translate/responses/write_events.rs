@@ -1,0 +1,241 @@
+//! The events of a streamed response, each with its number.
+
+use super::item;
+use super::write_response::{ResponseState, incomplete_reason, response_id, write_response};
+use crate::translate::ResponseContext;
+use crate::translate::error::NeutralError;
+use crate::translate::json_writer::{ObjectWriter, write_event};
+use crate::translate::neutral_request::freeform_input;
+use crate::translate::neutral_response::{NeutralResponse, ResponsePart, ResponseStep};
+
+/// Writes a stream. It keeps the answer, which the last event repeats.
+#[derive(Debug, Default)]
+pub(in crate::translate) struct ResponsesWriter {
+    number: u64,
+    answer: NeutralResponse,
+}
+
+impl ResponsesWriter {
+    pub(in crate::translate) fn write_step(
+        &mut self,
+        asked: &ResponseContext,
+        step: &ResponseStep<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let is_first_delta = self.is_open_part_empty();
+        self.answer.apply_step(step);
+        match step {
+            ResponseStep::Start { .. } => {
+                for name in ["response.created", "response.in_progress"] {
+                    self.write_state(asked, out, name, ResponseState::InProgress);
+                }
+            }
+            ResponseStep::Open(_) => self.write_open(asked, out),
+            ResponseStep::Delta(delta) => self.write_delta(asked, out, delta, is_first_delta),
+            ResponseStep::Close => self.write_close(asked, out),
+            ResponseStep::Signature(_) | ResponseStep::Stop(_) | ResponseStep::Usage(_) => {}
+            // A `ping` event would be taken for one of the response's (facts: real clients).
+            ResponseStep::Ping => out.extend_from_slice(b": ping\n\n"),
+        }
+    }
+
+    /// Ends the stream well.
+    pub(in crate::translate) fn write_end(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        let name = match incomplete_reason(&self.answer.stop) {
+            Some(_) => "response.incomplete",
+            None => "response.completed",
+        };
+        self.write_state(asked, out, name, ResponseState::Over);
+    }
+
+    /// Ends the stream with an error.
+    pub(in crate::translate) fn write_failure(
+        &mut self,
+        asked: &ResponseContext,
+        fault: &NeutralError,
+        out: &mut Vec<u8>,
+    ) {
+        if self.number == 0 {
+            // The SDKs take nothing before it.
+            self.write_state(asked, out, "response.created", ResponseState::InProgress);
+        }
+        self.write_state(asked, out, "response.failed", ResponseState::Failed(fault));
+    }
+
+    fn write_state(
+        &mut self,
+        asked: &ResponseContext,
+        out: &mut Vec<u8>,
+        name: &str,
+        state: ResponseState<'_>,
+    ) {
+        let number = self.next_number();
+        write_event(out, name, |data| {
+            data.number("sequence_number", number);
+            data.object("response", |response| {
+                write_response(response, asked, &self.answer, state);
+            });
+        });
+    }
+
+    fn next_number(&mut self) -> u64 {
+        let number = self.number;
+        self.number += 1;
+        number
+    }
+
+    /// Whether the part that is open has said nothing yet.
+    fn is_open_part_empty(&self) -> bool {
+        match self.answer.pieces.last() {
+            Some(ResponsePart::Text(text) | ResponsePart::Thinking { text, .. }) => text.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The item that is open: its number, its id, and itself.
+    fn current_item(&self, asked: &ResponseContext) -> Option<(usize, String, &ResponsePart)> {
+        let index = self.answer.pieces.len().checked_sub(1)?;
+        let piece = self.answer.pieces.last()?;
+        Some((index, item::item_id(response_id(asked, &self.answer), index, piece, asked), piece))
+    }
+
+    /// An event about the open item as a whole.
+    fn write_item_event(
+        &mut self,
+        asked: &ResponseContext,
+        out: &mut Vec<u8>,
+        name: &str,
+        done: bool,
+    ) {
+        let number = self.next_number();
+        let Some((index, id, piece)) = self.current_item(asked) else { return };
+        write_event(out, name, |data| {
+            data.number("sequence_number", number);
+            data.number("output_index", index as u64);
+            data.object("item", |fields| item::write_item(fields, asked, &id, piece, done));
+        });
+    }
+
+    /// An event about something inside the open item.
+    fn write_part_event(
+        &mut self,
+        asked: &ResponseContext,
+        out: &mut Vec<u8>,
+        name: &str,
+        fill: impl FnOnce(&mut ObjectWriter<'_>, &ResponsePart),
+    ) {
+        let number = self.next_number();
+        let Some((index, id, piece)) = self.current_item(asked) else { return };
+        write_event(out, name, |data| {
+            data.number("sequence_number", number);
+            data.text("item_id", &id);
+            data.number("output_index", index as u64);
+            match piece {
+                ResponsePart::Text(_) => data.number("content_index", 0),
+                ResponsePart::Thinking { .. } => data.number("summary_index", 0),
+                ResponsePart::Redacted(_) | ResponsePart::Call(_) => {}
+            }
+            fill(data, piece);
+        });
+    }
+
+    fn write_open(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        self.write_item_event(asked, out, "response.output_item.added", false);
+        if let Some(ResponsePart::Text(_)) = self.answer.pieces.last() {
+            self.write_part_event(asked, out, "response.content_part.added", |data, _| {
+                data.object("part", |part| item::write_text_part(part, ""));
+            });
+        }
+    }
+
+    fn write_delta(
+        &mut self,
+        asked: &ResponseContext,
+        out: &mut Vec<u8>,
+        delta: &str,
+        is_first: bool,
+    ) {
+        let name = match self.answer.pieces.last() {
+            Some(ResponsePart::Text(_)) => "response.output_text.delta",
+            Some(ResponsePart::Thinking { .. }) => "response.reasoning_summary_text.delta",
+            Some(ResponsePart::Call(call)) if !asked.is_freeform(&call.name) => {
+                "response.function_call_arguments.delta"
+            }
+            // Free text is told at its end, when it can be read out of the arguments.
+            _ => return,
+        };
+        if is_first && name.starts_with("response.reasoning") {
+            self.write_part_event(
+                asked,
+                out,
+                "response.reasoning_summary_part.added",
+                |data, _| {
+                    data.object("part", |part| item::write_summary_part(part, ""));
+                },
+            );
+        }
+        self.write_part_event(asked, out, name, |data, piece| {
+            data.text("delta", delta);
+            if matches!(piece, ResponsePart::Text(_)) {
+                data.list("logprobs", |_| {});
+            }
+        });
+    }
+
+    fn write_close(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        match self.answer.pieces.last() {
+            Some(ResponsePart::Text(_)) => self.close_text(asked, out),
+            Some(ResponsePart::Thinking { text, .. }) if !text.is_empty() => {
+                self.close_summary(asked, out);
+            }
+            Some(ResponsePart::Call(call)) if asked.is_freeform(&call.name) => {
+                let input = freeform_input(&call.arguments);
+                for (end, field) in [("delta", "delta"), ("done", "input")] {
+                    let name = format!("response.custom_tool_call_input.{end}");
+                    self.write_part_event(asked, out, &name, |data, _| data.text(field, &input));
+                }
+            }
+            Some(ResponsePart::Call(_)) => {
+                self.write_part_event(
+                    asked,
+                    out,
+                    "response.function_call_arguments.done",
+                    |data, piece| {
+                        if let ResponsePart::Call(call) = piece {
+                            data.text("arguments", &call.arguments);
+                        }
+                    },
+                );
+            }
+            _ => {}
+        }
+        self.write_item_event(asked, out, "response.output_item.done", true);
+    }
+
+    fn close_text(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        self.write_part_event(asked, out, "response.output_text.done", |data, piece| {
+            if let ResponsePart::Text(text) = piece {
+                data.text("text", text);
+                data.list("logprobs", |_| {});
+            }
+        });
+        self.write_part_event(asked, out, "response.content_part.done", |data, piece| {
+            if let ResponsePart::Text(text) = piece {
+                data.object("part", |part| item::write_text_part(part, text));
+            }
+        });
+    }
+
+    fn close_summary(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        self.write_part_event(asked, out, "response.reasoning_summary_text.done", |data, piece| {
+            if let ResponsePart::Thinking { text, .. } = piece {
+                data.text("text", text);
+            }
+        });
+        self.write_part_event(asked, out, "response.reasoning_summary_part.done", |data, piece| {
+            if let ResponsePart::Thinking { text, .. } = piece {
+                data.object("part", |part| item::write_summary_part(part, text));
+            }
+        });
+    }
+}

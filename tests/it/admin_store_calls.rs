@@ -1,0 +1,226 @@
+//! The admin API with everything in one process, where time stands and the line to the stores is
+//! watched: what lists cost, what one change writes, and what a lost race does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use baton_cloud::aws::AwsClients;
+use baton_cloud::clock::Clock;
+use baton_cloud::random::RandomSource;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_domain::secret::Secret;
+use baton_local::{InjectedFault, LocalAws};
+use http::Request;
+use http_body_util::BodyExt as _;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+/// The admin API in this process, over stores in memory that note each call.
+struct WatchedAdmin {
+    api: Router,
+    clock: Clock,
+    calls: Arc<Mutex<Vec<String>>>,
+    /// What the next transaction is answered with.
+    fault: Arc<Mutex<Option<InjectedFault>>>,
+}
+
+const TOKEN: &str = "token-of-a-test-0123";
+
+impl WatchedAdmin {
+    async fn start() -> Self {
+        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let fault: Arc<Mutex<Option<InjectedFault>>> = Arc::default();
+        let (notes, trouble) = (Arc::clone(&calls), Arc::clone(&fault));
+        let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
+            let operation = target.split('.').next_back().unwrap_or_default();
+            notes.lock().expect("the notes").push(operation.to_owned());
+            let is_change = operation == "TransactWriteItems";
+            if is_change { trouble.lock().expect("the fault").take() } else { None }
+        });
+        let mut settings =
+            Settings::from_lookup(|name| (name == "BATON_ADMIN_TOKEN").then(|| TOKEN.to_owned()))
+                .expect("settings");
+        settings.resources = local.resources();
+        let clock = Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"));
+        let aws = AwsClients::new(&local.sdk_config());
+        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::system());
+        let api = baton_admin::router(&settings, &Secret::new("pepper".to_owned()), store, &aws)
+            .expect("a router");
+        Self { api, clock, calls, fault }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value, Vec<String>) {
+        self.ask_with(("accept", "*/*"), method, path, body).await
+    }
+
+    async fn ask_with(
+        &self,
+        header: (&str, &str),
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value, Vec<String>) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header(header.0, header.1)
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        self.calls.lock().expect("the notes").clear();
+        let answer = self.api.clone().oneshot(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+        let calls = std::mem::take(&mut *self.calls.lock().expect("the notes"));
+        (status, serde_json::from_slice(&bytes).unwrap_or_default(), calls)
+    }
+}
+
+/// What each list may cost with a hundred things in it. A list that is missing here fails the test.
+fn costs() -> BTreeMap<&'static str, Vec<&'static str>> {
+    BTreeMap::from([
+        ("/groups", vec!["Query"]),
+        ("/accounts", vec!["Query", "BatchGetItem", "BatchGetItem"]),
+        ("/users", vec!["Query"]),
+        ("/keys", vec!["Query"]),
+        ("/prices", vec!["Query"]),
+        ("/prices/{model}", vec!["Query"]),
+        ("/organizations/spend_limits", vec!["Query"]),
+        // A query for each month that it goes back.
+        ("/organizations/spend_limits/audit", vec!["Query"; 24]),
+        // Keys and users, and what is counted of those on the page; what bounds them is in memory.
+        ("/organizations/spend_limits/effective", vec!["Query", "Query", "BatchGetItem"]),
+        // A query for each month of the period; of events, for each day.
+        ("/audit?from=2026-01-02&to=2026-01-03", vec!["Query"]),
+        ("/usage/events?from=2026-01-02&to=2026-01-02", vec!["Query"]),
+    ])
+}
+
+#[tokio::test]
+async fn a_list_costs_a_query_however_long_it_is() {
+    let watched = WatchedAdmin::start().await;
+    let rates = json!({
+        "input": "1", "output": "2", "cache_read": "0.1", "cache_write_5m": "1.25", "cache_write_1h": "2",
+    });
+    for n in 0..100 {
+        let name = json!({"name": format!("n{n}")});
+        let credential = json!({"type": "api_key", "value": "k"});
+        let account = json!({"name": format!("n{n}"), "credential": credential});
+        let price = json!({"model": format!("m{n}"), "standard": rates});
+        for (path, body) in [
+            ("/groups", &name),
+            ("/users", &name),
+            ("/keys", &name),
+            ("/accounts", &account),
+            ("/prices", &price),
+        ] {
+            let (status, said, _) = watched.ask("POST", path, body).await;
+            assert_eq!(status, 201, "{path}: {said}");
+        }
+    }
+    let (_, document, _) = watched.ask("GET", "/openapi.json", &Value::Null).await;
+    let is_list = |operation: &Value| {
+        let schema = &operation["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        schema["$ref"].as_str().is_some_and(|name| name.ends_with("List"))
+    };
+    let paths = document["paths"].as_object().expect("paths");
+    let lists: BTreeSet<&str> = paths
+        .iter()
+        .filter(|(_, operation)| is_list(operation))
+        .map(|(path, _)| path.trim_start_matches("/api/v1"))
+        .collect();
+    let costs = costs();
+    let known = costs.keys().map(|path| path.split('?').next().unwrap_or(path)).collect();
+    assert_eq!(lists, known, "a cost for each list");
+    for (path, expected) in costs {
+        let is_filtered = ["/groups", "/accounts", "/users", "/keys"].contains(&path);
+        let filters = if is_filtered { ["", "q=n&enabled=true"].as_slice() } else { &[""] };
+        for filter in filters {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let path = match path {
+                "/prices/{model}" => "/prices/m1".to_owned(),
+                _ => format!("{path}{joint}{filter}&limit=100"),
+            };
+            // What is held in memory is read once.
+            watched.ask("GET", &path, &Value::Null).await;
+            let (status, said, calls) = watched.ask("GET", &path, &Value::Null).await;
+            assert_eq!(
+                (status, calls),
+                (200, expected.iter().map(|c| (*c).to_owned()).collect()),
+                "{path} {filter}: {said}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_one_transaction_with_its_row() {
+    let watched = WatchedAdmin::start().await;
+    // The first of a kind also notes the names that there are.
+    watched.ask("POST", "/users", &json!({"name": "Grace"})).await;
+    // Whether the names are noted, and who has this one.
+    let (_, user, calls) = watched.ask("POST", "/users", &json!({"name": "Ada"})).await;
+    assert_eq!(calls, ["GetItem", "GetItem", "TransactWriteItems"]);
+    let path = format!("/users/{}", user["id"].as_str().expect("an id"));
+    let change = json!({"role": "admin"});
+    let (_, _, calls) = watched.ask("PATCH", &path, &change).await;
+    assert_eq!(calls, ["GetItem", "TransactWriteItems"]);
+    let (_, rows, _) = watched.ask("GET", "/audit", &Value::Null).await;
+    assert_eq!(rows["data"].as_array().map(Vec::len), Some(3), "{rows}");
+
+    let changed = ["ConditionalCheckFailed", "None"];
+    let held = ["TransactionConflict", "None"];
+    let (without, with) = (("accept", "*/*"), ("if-match", "\"2\""));
+    for (why, header, status) in
+        [(changed, without, 409), (changed, with, 412), (held, without, 409), (held, with, 412)]
+    {
+        *watched.fault.lock().expect("the fault") = Some(InjectedFault::cancelled(&why));
+        let (found, said, _) =
+            watched.ask_with(header, "PATCH", &path, &json!({"name": "B"})).await;
+        assert_eq!((found, &said["error"]["type"]), (status, &json!("conflict_error")), "{said}");
+    }
+    let (_, unchanged, _) = watched.ask("GET", &path, &Value::Null).await;
+    assert_eq!((&unchanged["name"], &unchanged["version"]), (&json!("Ada"), &json!(2)));
+    let (_, after, _) = watched.ask("GET", "/audit", &Value::Null).await;
+    assert_eq!(after, rows, "no row without its change");
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_for_a_day() {
+    let watched = WatchedAdmin::start().await;
+    let post = async |name: &str| {
+        let body = json!({"name": name});
+        let (status, user, _) =
+            watched.ask_with(("idempotency-key", "k"), "POST", "/users", &body).await;
+        assert_eq!(status, 201, "{user}");
+        user["id"].clone()
+    };
+    let first = post("Ada").await;
+    watched.clock.advance(SignedDuration::from_secs(24 * 3600 - 1));
+    assert_eq!(post("Ada").await, first);
+    watched.clock.advance(SignedDuration::from_secs(1));
+    let second = post("Grace").await;
+    assert_ne!(second, first);
+    assert_eq!(post("Grace").await, second, "kept anew");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_on_the_way_is_had_again() {
+    let watched = WatchedAdmin::start().await;
+    let fault = InjectedFault::connection_lost().after();
+    *watched.fault.lock().expect("the fault") = Some(fault);
+    let post = async || {
+        let body = json!({"name": "ci"});
+        watched.ask_with(("idempotency-key", "k"), "POST", "/keys", &body).await
+    };
+    // The transaction was written, its answer lost, and the SDK has sent it again.
+    let (first, second) = (post().await, post().await);
+    assert_eq!((first.0, second.0), (201, 201), "{} {}", first.1, second.1);
+    assert_eq!(first.1["secret"], second.1["secret"]);
+    let (_, keys, _) = watched.ask("GET", "/keys", &Value::Null).await;
+    assert_eq!(keys["data"].as_array().map(Vec::len), Some(1), "{keys}");
+}

@@ -1,0 +1,75 @@
+//! An account's places, counted over instances of the relay that know nothing of each other.
+
+use baton_cloud::aws::AwsClients;
+use baton_cloud::clock::Clock;
+use baton_cloud::random::RandomSource;
+use baton_cloud::settings::Settings;
+use baton_cloud::store::Store;
+use baton_domain::id::{AccountId, RequestId};
+use baton_local::LocalAws;
+use jiff::SignedDuration;
+
+const MOST: u32 = 10;
+
+async fn instances() -> (Clock, [Store; 2]) {
+    let local = LocalAws::open(None).await.expect("the stores");
+    let settings = Settings::from_lookup(|_| None).expect("settings");
+    let settings = Settings { resources: local.resources(), ..settings };
+    let clock = Clock::fixed_at(Clock::system().now());
+    let aws = AwsClients::new(&local.sdk_config());
+    let store = |seed| Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(seed));
+    (clock.clone(), [store(1), store(2)])
+}
+
+fn request(store: &Store) -> RequestId {
+    RequestId::at(store.clock().now(), store.random_source().bits())
+}
+
+#[tokio::test]
+async fn of_sixty_at_once_over_two_instances_ten_get_a_place() {
+    let (_, stores) = instances().await;
+    let account = AccountId::from_bits(1);
+    let asked: Vec<_> = (0..60)
+        .map(|serial| {
+            let (store, account) = (stores[serial % 2].clone(), account.clone());
+            tokio::spawn(async move {
+                let id = request(&store);
+                let expires = store.clock().now().as_second() + 600;
+                let had =
+                    store.acquire_slot(&account, MOST, (&id, expires)).await.expect("an answer");
+                had.then_some(id)
+            })
+        })
+        .collect();
+    let mut taken = Vec::new();
+    for each in asked {
+        taken.extend(each.await.expect("no panic"));
+    }
+    assert_eq!(taken.len(), MOST as usize);
+
+    let late = request(&stores[1]);
+    let expires = stores[1].clock().now().as_second() + 600;
+    assert!(!stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
+    stores[0].release_slot(&account, &taken[0]).await.expect("left");
+    stores[0].release_slot(&account, &taken[0]).await.expect("left twice is left once");
+    assert!(stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
+    let again = stores[1].acquire_slot(&account, MOST, (&late, expires)).await;
+    assert!(again.expect("an answer"), "the answer to the first try may have been lost");
+}
+
+#[tokio::test]
+async fn places_of_dead_processes_are_free_when_they_expire() {
+    let (clock, [store, other]) = instances().await;
+    let account = AccountId::from_bits(1);
+    let take = async |store: &Store, seconds: i64| {
+        let id = request(store);
+        let expires = clock.now().as_second() + seconds;
+        store.acquire_slot(&account, 3, (&id, expires)).await.expect("an answer")
+    };
+    assert!(take(&store, 60).await && take(&store, 60).await && take(&store, 600).await);
+    clock.advance(SignedDuration::from_secs(59));
+    assert!(!take(&other, 60).await);
+    clock.advance(SignedDuration::from_secs(1));
+    assert!(take(&other, 60).await && take(&other, 60).await);
+    assert!(!take(&other, 60).await, "one of them still runs");
+}

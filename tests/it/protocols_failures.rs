@@ -1,0 +1,188 @@
+//! What fails between two dialects: before the first event another account is tried, after it the
+//! client is told in its own words.
+
+use baton_tests::client_response::ClientResponse;
+use baton_tests::house::{TestKey, TestSystem};
+use baton_tests::upstream::{BEDROCK_KEY, FakeUpstream};
+use futures_util::future::join_all;
+
+use crate::protocols::{AccountKind, CLIENTS, KINDS, TestClient, key, pairs};
+
+/// Each kind of account, with another beside it.
+const MOVES: [(AccountKind, AccountKind); 4] = [
+    (AccountKind::Anthropic, AccountKind::Openai),
+    (AccountKind::Openai, AccountKind::Bedrock),
+    (AccountKind::OpenaiResponses, AccountKind::Anthropic),
+    (AccountKind::Bedrock, AccountKind::Anthropic),
+];
+
+/// Asks a sick account of the first kind, then a well one of the second. `troubles` are what is
+/// the matter with the first, and whether the client asks for a stream.
+async fn all_move(troubles: impl Fn(AccountKind) -> Vec<(&'static str, bool)>) {
+    let house = TestSystem::empty().await;
+    let sick = FakeUpstream::start();
+    let mut keys = Vec::new();
+    for (first, then) in MOVES {
+        for client in CLIENTS {
+            for (scenario, stream) in troubles(first) {
+                let name = format!("{client:?}-{first:?}-{scenario}");
+                let accounts = [(first, &*sick.url()), (then, &*house.upstream.url())];
+                let key = key(&house, &name, &accounts).await;
+                sick.next(scenario);
+                let answer = client.ask(&key, "hi", stream).await.ok();
+                assert!(client.said(&answer).starts_with("Hello"), "{name} {}", answer.text());
+                keys.push((name, key, then));
+            }
+        }
+    }
+    join_all(keys.iter().map(async |(name, key, then)| {
+        let event = house.events_of(key, 1).await.remove(0);
+        assert_eq!(event["provider"], then.provider(), "{name} {event}");
+        assert_eq!(event["attempts"], 2, "{name} {event}");
+    }))
+    .await;
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[tokio::test]
+async fn another_account_is_tried_whatever_it_speaks() {
+    all_move(|_| vec![("status:500", false), ("status:429", true), ("cut:0", true)]).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_with_an_error_goes_elsewhere() {
+    all_move(|kind| match kind {
+        AccountKind::Anthropic | AccountKind::Bedrock => {
+            vec![("first_error:overloaded_error", true)]
+        }
+        AccountKind::Openai | AccountKind::OpenaiResponses => {
+            vec![("first_error:server_error", true)]
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_first_error_that_nobody_else_can_help_is_told_in_the_clients_words() {
+    let (house, mut keys) = (TestSystem::empty().await, Vec::new());
+    for (client, kind) in pairs() {
+        let pair = format!("{client:?}-{kind:?}");
+        let key = key(&house, &pair, &[(kind, &house.upstream.url())]).await;
+        house.upstream.next("first_error:server_error;say=out of order");
+        let answer = client.ask(&key, "hi", true).await.status(200);
+        assert_eq!(client.error(&answer).1, "out of order", "{pair}");
+        keys.push((pair, key));
+    }
+    are_upstream_errors(&house, &keys).await;
+}
+
+/// What each key's only event says.
+async fn are_upstream_errors(house: &TestSystem, keys: &[(String, TestKey)]) {
+    join_all(keys.iter().map(async |(name, key)| {
+        let event = house.events_of(key, 1).await.remove(0);
+        assert_eq!(event["outcome"], "upstream_error", "{name} {event}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_error_keeps_its_status_and_words() {
+    let house = TestSystem::empty().await;
+    let words = "prompt is too long: 9 tokens > 8 maximum";
+    for (client, kind) in pairs() {
+        let pair = format!("{client:?}-{kind:?}");
+        let key = key(&house, &pair, &[(kind, &house.upstream.url())]).await;
+        for stream in [false, true] {
+            house.upstream.next(&format!("status:400;say={words}"));
+            let answer = client.ask(&key, "hi", stream).await.status(400);
+            assert_eq!(client.error(&answer).1, words, "{pair}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_break_after_the_first_event_is_told_in_the_clients_words() {
+    let (house, mut keys) = (TestSystem::empty().await, Vec::new());
+    for (client, kind) in pairs() {
+        let pair = format!("{client:?}-{kind:?}");
+        let key = key(&house, &pair, &[(kind, &house.upstream.url())]).await;
+        house.upstream.next("cut:5");
+        let answer = client.ask(&key, "hi", true).await.status(200);
+        let (_, message) = client.error(&answer);
+        assert!(message.len() > 5, "{pair} {message}");
+        assert!(!client.is_ended(&answer), "{pair}\n{}", answer.text());
+        keys.push((pair, key));
+    }
+    are_upstream_errors(&house, &keys).await;
+}
+
+#[tokio::test]
+async fn untranslatable_request_is_a_free_400() {
+    let house = TestSystem::empty().await;
+    let key = key(&house, "n", &[(AccountKind::Anthropic, &house.upstream.url())]).await;
+    let mut body = TestClient::Chat.body("hi", false);
+    body["n"] = 2.into();
+    let answer = TestClient::Chat.send(&key, &body, false).await.status(400);
+    assert_eq!(TestClient::Chat.error(&answer).0, "invalid_request_error");
+    assert!(house.upstream.exchanges().is_empty());
+    TestClient::Chat.ask(&key, "hi", false).await.ok();
+    house.events_of(&key, 1).await;
+}
+
+#[tokio::test]
+async fn an_answer_in_no_dialect_is_a_502() {
+    let house = TestSystem::empty().await;
+    let key = key(&house, "html", &[(AccountKind::Openai, &house.upstream.url())]).await;
+    house.upstream.next("status:200;say=an error that is none");
+    TestClient::Messages.ask(&key, "hi", false).await.refused(502, "api_error");
+    let events = house.events_of(&key, 1).await;
+    assert_eq!(events[0]["outcome"], "upstream_error", "{}", events[0]);
+}
+
+#[tokio::test]
+async fn counting_tokens_goes_to_accounts_that_can() {
+    let house = TestSystem::empty().await;
+    let other = FakeUpstream::start();
+    let body = TestClient::Messages.body("hi", false).to_string();
+    for (number, counts) in [AccountKind::Anthropic, AccountKind::Bedrock].into_iter().enumerate() {
+        let accounts = [(AccountKind::Openai, &*other.url()), (counts, &*house.upstream.url())];
+        let key = key(&house, &format!("{counts:?}"), &accounts).await;
+        let request = key.request("POST", "/v1/messages/count_tokens").body(body.clone());
+        ClientResponse::to(request).await.ok();
+        assert_eq!(house.upstream.ledger().count_tokens, number as u64 + 1);
+    }
+    let only = key(&house, "none", &[(AccountKind::Openai, &other.url())]).await;
+    let request = only.request("POST", "/v1/messages/count_tokens").body(body);
+    let told = ClientResponse::to(request).await.refused(501, "api_error");
+    assert_eq!(told.header("x-should-retry"), Some("false"), "it will never work");
+    assert!(told.message().contains("cannot count tokens"), "{}", told.text());
+    assert!(other.exchanges().is_empty());
+}
+
+#[tokio::test]
+async fn each_vendor_gets_its_own_headers_and_no_key_of_ours() {
+    let house = TestSystem::empty().await;
+    for kind in KINDS {
+        for client in [TestClient::Messages, TestClient::Chat, TestClient::Responses] {
+            let name = format!("{client:?}-{kind:?}");
+            let key = key(&house, &name, &[(kind, &house.upstream.url())]).await;
+            let request = key
+                .request("POST", &format!("{}?beta=true", client.route(false)))
+                .header("anthropic-beta", "some-2026")
+                .header("openai-organization", "org")
+                .header("x-stainless-lang", "python");
+            ClientResponse::to(request.body(client.body("hi", false).to_string())).await.ok();
+            let request = house.upstream.last().request;
+            let is_anthropic = kind == AccountKind::Anthropic;
+            assert_eq!(request.header("anthropic-beta").is_some(), is_anthropic, "{name}");
+            assert_eq!(request.header("anthropic-version").is_some(), is_anthropic, "{name}");
+            assert_eq!(request.header("openai-organization"), None, "the account's business");
+            assert_eq!(request.header("x-stainless-lang"), Some("python"));
+            let credential = if is_anthropic { "x-api-key" } else { "authorization" };
+            let sent = request.header(credential).unwrap_or_default();
+            let own = if kind == AccountKind::Bedrock { BEDROCK_KEY } else { "sk-upstream-" };
+            assert!(sent.contains(own), "{name} {sent}");
+            assert!(!format!("{:?}", request.headers).contains(&key.secret));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Whatever a client speaks, whatever its account speaks: every request is counted once, with the
+//! upstream's own numbers, and answered in the client's words.
+
+use std::path::Path;
+
+use baton_domain::money::PicoUsd;
+use baton_domain::price::PriceTable;
+use baton_domain::usage::{BilledUsage, TokenCounts};
+use baton_tests::house::TestSystem;
+use baton_tests::upstream::ServedTokens as Served;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::protocols::{AccountKind, CLIENTS, KINDS, MODEL, TestClient, key, pairs};
+use crate::repository_shape::read;
+
+/// The document with the matrix of clients and accounts.
+const PAGE: &str = "README.md";
+const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
+
+/// Where the upstream is asked.
+fn way(client: TestClient, kind: AccountKind) -> &'static str {
+    match (client, kind) {
+        (TestClient::Responses, AccountKind::OpenaiResponses) => "/v1/responses",
+        (_, AccountKind::Anthropic) => "/v1/messages",
+        (_, AccountKind::Openai | AccountKind::OpenaiResponses) => "/v1/chat/completions",
+        (_, AccountKind::Bedrock) => "/model/us.anthropic.claude-sonnet-5-5-v1%3A0/",
+    }
+}
+
+/// What an upstream served since `before`.
+fn since(now: Served, before: Served) -> TokenCounts {
+    TokenCounts {
+        input: now.input - before.input,
+        output: now.output - before.output,
+        cache_read: now.cache_read - before.cache_read,
+        cache_write_5m: now.cache_write_5m - before.cache_write_5m,
+        cache_write_1h: now.cache_write_1h - before.cache_write_1h,
+    }
+}
+
+/// Tokens and money, to the last one.
+fn are_as_billed(events: &[Value], billed: TokenCounts, pair: &str) {
+    let sum = |name: &str| -> u64 {
+        events.iter().map(|event| event["tokens"][name].as_u64().expect("a number")).sum()
+    };
+    let told = TokenCounts {
+        input: sum("input"),
+        output: sum("output"),
+        cache_read: sum("cache_read"),
+        cache_write_5m: sum("cache_write_5m"),
+        cache_write_1h: sum("cache_write_1h"),
+    };
+    assert_eq!(told, billed, "{pair} {events:?}");
+    let usage = BilledUsage { tokens: billed, ..BilledUsage::default() };
+    let at = events[0]["started_at"].as_str().expect("a time").parse().expect("a time");
+    let cost = PriceTable::builtin().cost(&usage, MODEL, at).amount;
+    let costs = events.iter().map(|event| event["cost_usd"].as_str().expect("a decimal"));
+    let costs = costs.map(|text| text.parse::<PicoUsd>().expect("an amount"));
+    assert_eq!(costs.fold(PicoUsd::new(0), |sum, one| sum + one), cost, "{pair}");
+}
+
+#[tokio::test]
+async fn every_pair_adds_up_to_the_ledger_of_its_upstream() {
+    let (house, mut keys) = (TestSystem::empty().await, Vec::new());
+    for (client, kind) in pairs() {
+        let pair = format!("{client:?}-{kind:?}");
+        let key = key(&house, &pair, &[(kind, &house.upstream.url())]).await;
+        let before = house.upstream.ledger().total();
+        for stream in [true, false] {
+            let answer = client.ask(&key, "hi", stream).await.ok();
+            assert_eq!(client.said(&answer), HELLO, "{pair}\n{}", answer.text());
+            assert!(!stream || client.is_ended(&answer), "{pair}\n{}", answer.text());
+            let asked = house.upstream.last().request;
+            assert!(asked.path().starts_with(way(client, kind)), "{pair} {}", asked.path());
+            let called = client.ask_for_a_call(&key, stream).await.ok();
+            let expect = ("lookup".to_owned(), json!({"value": "answer"}));
+            assert_eq!(client.called(&called), expect, "{pair}\n{}", called.text());
+        }
+        let billed = since(house.upstream.ledger().total().usage, before.usage);
+        keys.push((client, kind, key, billed));
+    }
+    join_all(keys.iter().map(async |(client, kind, key, billed)| {
+        let events = house.events_of(key, 4).await;
+        for event in &events {
+            assert_eq!(event["protocol"], client.protocol(), "{event}");
+            assert_eq!(event["provider"], kind.provider(), "{event}");
+            assert_eq!(event["outcome"], "complete", "{event}");
+            assert_eq!(event["estimated"], false, "{event}");
+            assert_eq!(event["upstream_model"], MODEL, "{event}");
+        }
+        are_as_billed(&events, *billed, &format!("{client:?}-{kind:?}"));
+    }))
+    .await;
+    house.summary_equals(&house.upstream.ledger().total()).await;
+}
+
+#[test]
+fn the_matrix_of_protocols_says_what_is_served() {
+    let page = read(Path::new(PAGE));
+    for client in CLIENTS {
+        let cell = |kind: AccountKind| match (client, way(client, kind)) {
+            (TestClient::Bedrock, way) if way.starts_with("/model/") => "as it is".to_owned(),
+            (_, way) if way.starts_with("/model/") => "as `InvokeModel`".to_owned(),
+            (_, way) if way == client.route(false) => "as it is".to_owned(),
+            (_, way) => format!("as `{way}`"),
+        };
+        let name = match client {
+            TestClient::Bedrock => "Bedrock's `InvokeModel`".to_owned(),
+            _ => format!("`POST {}`", client.route(false)),
+        };
+        let row = format!("| {name} | {} |", KINDS.map(cell).join(" | "));
+        assert!(page.lines().any(|line| line == row), "{PAGE} lacks this row:\n{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_chat_stream_passes_byte_for_byte_less_the_usage_nobody_asked_for() {
+    let house = TestSystem::empty().await;
+    let key = key(&house, "chat", &[(AccountKind::Openai, &house.upstream.url())]).await;
+    let answer = TestClient::Chat.ask(&key, "hi", true).await.ok();
+    let exchange = house.upstream.last();
+    assert_eq!(exchange.request.json()["stream_options"], json!({"include_usage": true}));
+    let sent = String::from_utf8(exchange.sent.clone()).unwrap();
+    let is_usage = |event: &&str| event.contains("\"choices\":[],");
+    let kept: Vec<&str> = sent.split_inclusive("\n\n").filter(|event| !is_usage(event)).collect();
+    assert_eq!(answer.text(), kept.concat());
+    assert!(sent.split_inclusive("\n\n").any(|event| is_usage(&event)), "{sent}");
+
+    let mut body = TestClient::Chat.body("hi", true);
+    body["stream_options"] = json!({"include_usage": true});
+    let answer = TestClient::Chat.send(&key, &body, true).await.ok();
+    let exchange = house.upstream.last();
+    assert_eq!(exchange.request.body, body.to_string(), "the request, byte for byte");
+    assert_eq!(answer.body, exchange.sent, "the answer, too");
+    house.events_of(&key, 2).await;
+}
+
+#[tokio::test]
+async fn whole_answers_of_the_same_dialect_pass_byte_for_byte() {
+    let house = TestSystem::empty().await;
+    for (client, kind) in [
+        (TestClient::Messages, AccountKind::Anthropic),
+        (TestClient::Chat, AccountKind::Openai),
+        (TestClient::Responses, AccountKind::OpenaiResponses),
+    ] {
+        let key = key(&house, &format!("{client:?}"), &[(kind, &house.upstream.url())]).await;
+        let answer = client.ask(&key, "hi", false).await.ok();
+        let exchange = house.upstream.last();
+        assert_eq!(answer.body, exchange.sent, "{client:?}");
+        assert_eq!(exchange.request.body, client.body("hi", false).to_string(), "{client:?}");
+    }
+}

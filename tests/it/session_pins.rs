@@ -1,0 +1,98 @@
+//! Sessions that had to leave their first choice stay where they went, and nobody else pays for it.
+
+use baton_tests::client_response::ClientResponse;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{MODEL, SOON, TestKey, TestSystem, message};
+use baton_tests::upstream::FakeUpstream;
+use serde_json::json;
+
+/// Two upstreams, a cache domain of two accounts each unless `alone`.
+struct TwoDomains {
+    upstreams: [FakeUpstream; 2],
+    ids: [Vec<String>; 2],
+    key: TestKey,
+}
+
+impl TwoDomains {
+    async fn of(house: &TestSystem, accounts_each: usize) -> Self {
+        let upstreams = [FakeUpstream::start(), FakeUpstream::start()];
+        let mut ids = [Vec::new(), Vec::new()];
+        for (side, upstream) in upstreams.iter().enumerate() {
+            for _ in 0..accounts_each {
+                let domain = json!({"cache_domain": format!("domain {side}")});
+                ids[side].push(house.account_with("one", &upstream.url(), domain).await);
+            }
+        }
+        Self { upstreams, ids, key: house.key("ci").create().await }
+    }
+
+    async fn ask(&self, session: &str) -> usize {
+        let count = |side: usize| self.upstreams[side].exchanges().len();
+        let before = count(1);
+        let body = message(MODEL, "hi", true).to_string();
+        let request = self.key.message(body).header("x-claude-code-session-id", session);
+        ClientResponse::to(request).await.ok();
+        usize::from(count(1) > before)
+    }
+
+    /// A session whose first choice is on this side.
+    async fn session_of(&self, side: usize) -> String {
+        for serial in 0..64 {
+            let session = format!("session {serial}");
+            if self.ask(&session).await == side {
+                return session;
+            }
+        }
+        panic!("no session prefers side {side}");
+    }
+}
+
+async fn reset(house: &TestSystem, ids: &[String]) {
+    for id in ids {
+        house.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_session_stays_where_it_went_when_its_first_choice_is_back() {
+    let house = TestSystem::empty().await;
+    let sides = TwoDomains::of(&house, 1).await;
+    let moved = sides.session_of(0).await;
+    let mut others = Vec::new();
+    for serial in 100..110 {
+        let session = format!("session {serial}");
+        others.push((sides.ask(&session).await, session));
+    }
+    sides.upstreams[0].next("error:spend_cap");
+    // The account fails it, the other one serves it, and both show in the counts.
+    assert_eq!(sides.ask(&moved).await, 1);
+    eventually("the account is out", SOON, async || {
+        let path = format!("/accounts/{}", sides.ids[0][0]);
+        let account = house.admin().get(&path).await.ok().json();
+        if account["status"] == "cooling" { Ok(()) } else { Err(account) }
+    })
+    .await;
+    reset(&house, &sides.ids[0]).await;
+    assert_eq!(sides.ask(&moved).await, 1, "it stays");
+    assert_eq!(sides.ask(&moved).await, 1, "and stays");
+    for (side, session) in &others {
+        assert_eq!(sides.ask(session).await, *side, "nobody else moved");
+    }
+    sides.upstreams[1].next("error:rate_limit_final");
+    sides.ask(&moved).await;
+    let before = sides.upstreams[1].exchanges().len();
+    assert_eq!(sides.ask(&moved).await, 0, "it had to move again");
+    assert_eq!(sides.upstreams[1].exchanges().len(), before);
+}
+
+#[tokio::test]
+async fn a_move_inside_a_cache_domain_is_none() {
+    let house = TestSystem::empty().await;
+    let sides = TwoDomains::of(&house, 2).await;
+    let session = sides.session_of(0).await;
+    for _ in 0..2 {
+        sides.upstreams[0].next("status:500");
+        assert_eq!(sides.ask(&session).await, 0, "the other account of the domain");
+    }
+    assert_eq!(sides.ask(&session).await, 0);
+}

@@ -1,0 +1,214 @@
+//! Limits of users, groups and the organisation, from outside: pools that many keys take from.
+
+use baton_tests::client_response::ClientResponse;
+use baton_tests::eventually::eventually;
+use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
+use baton_tests::house::{TINY_USD, estimate, period, pico, scope, settled, spent_key, usd};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+
+const CENT: i128 = 10_000_000_000;
+
+async fn limit_organization(house: &TestSystem, limits: Value) {
+    house.admin().send("PUT", "/limits/organization", &limits).await.ok();
+}
+
+/// Waits until nothing of the pool is under way.
+async fn drained(key: &TestKey, kind: &str) -> Value {
+    eventually("the pool is settled", SOON, async || {
+        let row = scope(key, kind).await;
+        if row["open_requests"] == 0 { Ok(row) } else { Err(row) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn of_two_hundred_at_once_by_keys_of_one_user_a_cap_for_fifty_admits_fifty() {
+    // Those that are too many wait for nobody here.
+    let house =
+        TestSystem::launched(LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
+    house.account("main", &house.upstream.url()).await;
+    let text = "[[text;gate=race]]";
+    let each = estimate(&house, &"x".repeat(text.len())).await;
+    // The first whole cent at which fifty fit; the next request does not.
+    let cents = (each * 50 + CENT - 1) / CENT;
+    assert!(cents * CENT < each * 51, "an estimate is more than a cent");
+    let user = house.admin().create("/users", &json!({"name": "racer"})).await;
+    let mut keys = Vec::new();
+    for number in 0..4 {
+        let name = format!("race-{number}");
+        keys.push(house.key(&name).with("user_id", user.as_str()).create().await);
+    }
+    let cap = json!({
+        "scope": { "type": "user", "user_id": user }, "amount": cents.to_string(),
+        "period": "monthly",
+    });
+    house.admin().post("/organizations/spend_limits", &cap).await.ok();
+    let gate = house.upstream.gate("race");
+    let before = house.upstream.exchanges_on("/v1/messages").len();
+    let mut asking: FuturesUnordered<_> = (0..200).map(|n| keys[n % 4].ask(text)).collect();
+    for _ in 0..150 {
+        asking.next().await.expect("an answer").blocked("rate_limit_error");
+    }
+    gate.reached(50).await;
+    let during = scope(&keys[0], "user").await;
+    assert_eq!(during["id"], user.as_str());
+    assert_eq!(pico(&period(&during, "monthly")["reserved_usd"]), each * 50, "{during}");
+    assert_eq!(during["open_requests"], 50);
+    gate.open();
+    while let Some(answer) = asking.next().await {
+        answer.ok();
+    }
+    assert_eq!(house.upstream.exchanges_on("/v1/messages").len() - before, 50, "none over");
+    let after = drained(&keys[0], "user").await;
+    let mut cost = 0;
+    for key in &keys {
+        settled(key).await;
+        cost += house.events(key).await.iter().map(|one| pico(&one["cost_usd"])).sum::<i128>();
+    }
+    assert_eq!(pico(&period(&after, "monthly")["spent_usd"]), cost, "what it cost is counted");
+    assert_eq!(pico(&period(&after, "monthly")["reserved_usd"]), 0);
+    keys[3].ask("hi").await.ok();
+}
+
+#[tokio::test]
+async fn the_limit_that_resets_last_is_told_with_the_operators_words() {
+    let house = TestSystem::open().await;
+    limit_organization(&house, json!({ "usd_monthly": "100" })).await;
+    let key = spent_key(&house, "ci").await;
+    let other = house.key("other").create().await;
+    let told = key.ask("hi").await.blocked("billing_error").message();
+    assert!(told.contains("limit of your key"), "{told}");
+    limit_organization(&house, json!({ "usd_monthly": TINY_USD })).await;
+    for key in [&key, &other] {
+        let answer = key.ask("hi").await.blocked("billing_error");
+        let told = answer.message();
+        assert!(
+            told.starts_with("spend limit reached · resets ") && told.contains("monthly"),
+            "{told}"
+        );
+        assert!(told.contains("limit of your organization"), "{told}");
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        let usage = key.get("/v1/usage").await.ok().json();
+        let reset = &period(&usage["scopes"][1], "monthly")["resets_at"];
+        let reset: jiff::Timestamp = reset.as_str().expect("a time").parse().expect("a time");
+        let seconds: i64 = answer.header("retry-after").unwrap_or_default().parse().expect("s");
+        let left = reset.as_second() - jiff_now();
+        assert!((left..=left + 5).contains(&seconds), "{seconds} of {left}");
+    }
+    let words = json!({ "message": "Ask in #llm for more." });
+    house.admin().send("PUT", "/limits/message", &words).await.ok();
+    let told = key.ask("hi").await.blocked("billing_error").message();
+    assert!(told.ends_with(" · Ask in #llm for more."), "{told}");
+    limit_organization(&house, json!({})).await;
+    other.ask("hi").await.ok();
+}
+
+fn jiff_now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+    i64::try_from(since.as_secs()).expect("a time")
+}
+
+#[tokio::test]
+async fn the_headers_tell_the_tightest_limit_of_all() {
+    let house = TestSystem::open().await;
+    let key = house.key("ci").limit_usd_daily("100").create().await;
+    key.ask("hi").await.ok();
+    let spent = pico(&settled(&key).await["spent_usd"]);
+    let group = json!({ "limits": { "usd_weekly": usd(spent * 100) } });
+    house.admin().patch("/groups/grp_default", &group).await.ok();
+    let ask = async || {
+        let answer = key.ask("hi").await.ok();
+        let get = |tail: &str| {
+            let header = answer.header(&format!("anthropic-ratelimit-unified-overage-{tail}"));
+            header.unwrap_or_default().to_owned()
+        };
+        (get("period"), get("utilization"))
+    };
+    assert_eq!(ask().await.0, "daily", "nothing is counted of the group yet");
+    drained(&key, "group").await;
+    assert_eq!(ask().await, ("weekly".to_owned(), "0.01".to_owned()));
+}
+
+#[tokio::test]
+async fn a_pool_bounds_requests_of_all_its_keys() {
+    let house = TestSystem::open().await;
+    let (one, two) = (house.key("one").create().await, house.key("two").create().await);
+    limit_organization(&house, json!({ "concurrency": 2 })).await;
+    let gate = house.upstream.gate("narrow");
+    let asking: Vec<_> = [&one, &two]
+        .map(|key| {
+            let key = key.clone();
+            tokio::spawn(async move { key.ask("[[text;gate=narrow]]").await })
+        })
+        .into();
+    gate.reached(2).await;
+    let told = two.ask("hi").await.blocked("rate_limit_error").message();
+    assert!(told.contains("your organization"), "{told}");
+    gate.open();
+    for one in asking {
+        one.await.expect("an answer").ok();
+    }
+    drained(&one, "organization").await;
+    limit_organization(&house, json!({ "requests_per_minute": 0 })).await;
+    let refused = one.ask("hi").await.blocked("rate_limit_error");
+    let seconds: u64 = refused.header("retry-after").unwrap_or_default().parse().expect("s");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test]
+async fn open_requests_of_a_removed_key_are_settled_in_shared_limits() {
+    let house = TestSystem::open().await;
+    limit_organization(&house, json!({ "usd_total": "1000" })).await;
+    let (key, witness) = (house.key("gone").create().await, house.key("witness").create().await);
+    let gate = house.upstream.gate("gone");
+    house.upstream.next("text;gate=gone");
+    let asking = tokio::spawn({
+        let key = key.clone();
+        async move { key.ask("hi").await }
+    });
+    gate.reached(1).await;
+    house.admin().delete(&format!("/keys/{}", key.id)).await.status(204);
+    gate.open();
+    asking.await.expect("an answer").ok();
+    let cost = pico(&house.events_of(&key, 1).await[0]["cost_usd"]);
+    let row = period(&drained(&witness, "organization").await, "total");
+    assert_eq!((pico(&row["spent_usd"]), pico(&row["reserved_usd"])), (cost, 0), "{row}");
+}
+
+#[tokio::test]
+async fn expected_estimates_let_more_through_and_overshoot_by_what_they_state_at_most() {
+    let house = TestSystem::open().await;
+    let limit = pico(&json!("2.000000000000"));
+    let bold = house.key("bold").with("estimate", "expected").limit("usd_total", usd(limit));
+    let key = bold.create().await;
+    let answer = house.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
+    assert_eq!(answer["estimate"], "expected");
+    assert!(answer["overshoot"].as_str().is_some_and(|text| text.starts_with("at most")));
+    let gate = house.upstream.gate("bold");
+    let mut body = message(MODEL, "[[text;gate=bold]]", true);
+    body["max_tokens"] = json!(32_000);
+    let asking: Vec<_> =
+        (0..60).map(|_| tokio::spawn(ClientResponse::to(key.message(body.to_string())))).collect();
+    let admitted = eventually("nothing more fits", SOON, async || {
+        let usage = key.get("/v1/usage").await.ok().json();
+        let open = i128::from(usage["open_requests"].as_u64().unwrap_or_default());
+        let reserved = pico(&period(&usage, "total")["reserved_usd"]);
+        if open > 0 && reserved + reserved / open > limit { Ok(usage) } else { Err(usage) }
+    })
+    .await;
+    let open = i128::from(admitted["open_requests"].as_u64().expect("a number"));
+    let (reserved, beyond) =
+        (pico(&period(&admitted, "total")["reserved_usd"]), pico(&admitted["overshoot_usd_max"]));
+    let most = (reserved + beyond) / open;
+    assert!(open > limit / most, "more than by the most that they can cost: {open}");
+    gate.open();
+    let mut served = 0;
+    for answer in asking {
+        served += i128::from(answer.await.expect("an answer").status == 200);
+    }
+    assert!(served >= open, "{served}");
+    let spent = pico(&settled(&key).await["spent_usd"]);
+    assert!(spent <= limit + beyond, "{spent} <= {limit} + {beyond}");
+}

@@ -1,0 +1,233 @@
+//! Pools with everything in one process, where the line to the stores can be watched and cut.
+
+use baton_cloud::store::{Admission, EventFilter, Store};
+use baton_domain::effective_limits::EffectiveLimits;
+use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
+use baton_domain::key::Limits;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::Reservation;
+use baton_domain::scope::LimitScope;
+use baton_local::InjectedFault;
+use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
+use jiff::{SignedDuration, Timestamp};
+
+const POOLS: [LimitScope; 1] = [LimitScope::Organization];
+
+fn user() -> LimitScope {
+    LimitScope::User(UserId::from_bits(1))
+}
+
+fn group() -> LimitScope {
+    LimitScope::Group(GroupId::from_bits(1))
+}
+
+/// What a key is bound by in pools with this limit each.
+fn bounds(key: &KeyId, pools: &[LimitScope], limits: &Limits) -> EffectiveLimits {
+    let pools = pools.iter().map(|scope| (scope.clone(), limits.clone())).collect();
+    EffectiveLimits { pools, ..EffectiveLimits::from_own_limits(key.clone(), Limits::default()) }
+}
+
+fn pooled(at: Timestamp, pico: i128, pools: &[LimitScope]) -> Reservation {
+    Reservation { pools: pools.to_vec(), ..reservation(at, pico) }
+}
+
+async fn admits(store: &Store, bounds: &EffectiveLimits, bits: u128, wanted: &Reservation) -> bool {
+    let id = RequestId::from_bits(bits);
+    match store.admit(bounds, &id, wanted).await {
+        Ok(Admission::Admitted(_)) => true,
+        Ok(Admission::Blocked(..)) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn the_organisations_limit_holds_over_two_instances_whatever_is_in_the_way() {
+    let inside = InProcessRelay::new(&[]).await;
+    let other = inside.another();
+    let limits = Limits { usd_daily: Some(PicoUsd::new(509)), ..Limits::default() };
+    let keys = [KeyId::from_bits(1), KeyId::from_bits(2), KeyId::from_bits(3)];
+    let wanted = pooled(inside.store.clock().now(), 10, &POOLS);
+    inside.fail(40, InjectedFault::cancelled(&["None", "TransactionConflict"]));
+    let asking = (0..200).map(|number: usize| {
+        let store = if number.is_multiple_of(2) { &inside.store } else { &other };
+        let (key, wanted) = (&keys[number % 3], &wanted);
+        let bounds = bounds(key, &POOLS, &limits);
+        async move { admits(store, &bounds, number as u128, wanted).await }
+    });
+    let admitted = futures_util::future::join_all(asking).await;
+    assert_eq!(admitted.iter().filter(|admitted| **admitted).count(), 50);
+    let (spent, reserved) = inside.spent_of(LimitScope::Organization).await;
+    assert_eq!((spent, reserved), (PicoUsd::ZERO, PicoUsd::new(500)));
+    let mut in_keys = PicoUsd::ZERO;
+    for key in &keys {
+        in_keys += inside.spent(key).await.1;
+    }
+    assert_eq!(in_keys, PicoUsd::new(500), "counted in all items or in none");
+}
+
+#[tokio::test]
+async fn a_request_in_pools_reads_nothing_and_writes_one_transaction() {
+    let inside = InProcessRelay::new(&[]).await;
+    for scope in [user(), group(), LimitScope::Organization] {
+        inside.limit(&scope, &daily("100")).await;
+    }
+    let (_, secret) = inside.key_of(Some(UserId::from_bits(1)), Limits::default()).await;
+    assert_eq!(inside.ask(&secret).await.0, 503, "its first request makes the item");
+    inside.operations();
+    assert_eq!(inside.ask(&secret).await.0, 503);
+    let mut seen = inside.operations();
+    // The group has no account, so the reservation is taken back; headers read the items.
+    seen.retain(|operation| operation != "BatchGetItem");
+    assert_eq!(seen, ["TransactWriteItems", "TransactWriteItems"]);
+    for scope in [user(), group(), LimitScope::Organization] {
+        assert_eq!(inside.spent_of(scope).await, (PicoUsd::ZERO, PicoUsd::ZERO));
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_each_scope_is_refused_or_goes_on_as_its_kind_is_set() {
+    let rates = Limits { requests_per_minute: Some(1), ..Limits::default() };
+    let closed = ("BATON_LIMITS_FAIL_RATES", "closed");
+    let open = ("BATON_LIMITS_FAIL_MONEY", "open");
+    for scope in [user(), group(), LimitScope::Organization] {
+        let check = async |variables: &[(&str, &str)], limits: &Limits, expect: u16| {
+            let inside = InProcessRelay::new(variables).await;
+            inside.limit(&scope, limits).await;
+            let key = inside.key_of(Some(UserId::from_bits(1)), Limits::default()).await;
+            inside.fail(usize::MAX, broken());
+            let (status, error) = inside.ask(&key.1).await;
+            assert_eq!(status, expect, "{scope} {variables:?}: {error}");
+        };
+        check(&[], &daily("100"), 429).await;
+        check(&[open], &daily("100"), 503).await;
+        check(&[], &rates, 503).await;
+        check(&[closed], &rates, 429).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_reserves_once_in_every_pool() {
+    let inside = InProcessRelay::new(&[]).await;
+    let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
+    let bounds = bounds(&key, &pools, &daily("100"));
+    let wanted = pooled(inside.store.clock().now(), 5, &pools);
+    assert!(admits(&inside.store, &bounds, 1, &wanted).await);
+    inside.fail(1, InjectedFault::connection_lost().after());
+    assert!(admits(&inside.store, &bounds, 2, &wanted).await);
+    for scope in pools {
+        assert_eq!(inside.spent_of(scope).await.1, PicoUsd::new(10), "once");
+    }
+    assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10));
+}
+
+#[tokio::test]
+async fn an_expired_reservation_is_settled_once_in_every_pool() {
+    let inside = InProcessRelay::new(&[]).await;
+    let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
+    let (store, at) = (&inside.store, inside.store.clock().now());
+    let id = RequestId::at(at, store.random_source().bits());
+    let wanted = pooled(at, 1000, &pools);
+    let bounds = bounds(&key, &pools, &daily("100"));
+    let admitted = store.admit(&bounds, &id, &wanted).await;
+    assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{admitted:?}");
+    store.clock().advance(SignedDuration::from_secs(61));
+    let done = baton_refresh::collect_usage(store, &inside.queue, "test").await.expect("a tick");
+    assert_eq!(done.swept, 1);
+    inside.count().await;
+    let mut late = wanted.given_up(id, key.clone(), "t");
+    late.cost_usd = PicoUsd::new(400);
+    inside.queue.send(&late).await.expect("sent");
+    inside.count().await;
+    for scope in pools.into_iter().chain([LimitScope::Key(key)]) {
+        let counted = inside.spent_of(scope.clone()).await;
+        assert_eq!(counted, (PicoUsd::new(1000), PicoUsd::ZERO), "{scope}: settled once");
+        let item = store.read_counters(&[scope], true).await.expect("counted");
+        assert_eq!(item[0].open_requests(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_whose_item_is_gone_does_not_keep_the_others_from_settling() {
+    let inside = InProcessRelay::new(&[]).await;
+    let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
+    let id = RequestId::at(at, 7);
+    let wanted = pooled(at, 1000, &POOLS);
+    let bounds = bounds(&key, &POOLS, &daily("100"));
+    inside.store.admit(&bounds, &id, &wanted).await.expect("admitted");
+    let mut record = wanted.given_up(id, key.clone(), "t");
+    record.cost_usd = PicoUsd::new(400);
+    record.reserved_pools.push(group());
+    inside.queue.send(&record).await.expect("sent");
+    inside.count().await;
+    let expect = (PicoUsd::new(400), PicoUsd::ZERO);
+    assert_eq!(inside.spent(&key).await, expect);
+    assert_eq!(inside.spent_of(LimitScope::Organization).await, expect);
+    let to = at + SignedDuration::from_secs(1);
+    let filter = EventFilter {
+        from: at,
+        to,
+        key: Some(key),
+        account: None,
+        user: None,
+        model: None,
+        outcome: None,
+        keys: None,
+    };
+    assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
+}
+
+#[tokio::test]
+async fn a_pools_item_stays_small() {
+    let inside = InProcessRelay::new(&[]).await;
+    let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
+    let bounds = bounds(&KeyId::from_bits(1), &POOLS, &limits);
+    for number in 0..100 {
+        let at = inside.store.clock().now();
+        let (id, wanted) = (RequestId::from_bits(number), pooled(at, 5, &POOLS));
+        assert!(admits(&inside.store, &bounds, number, &wanted).await, "{number}");
+        inside.store.read_counters_after(&bounds, at).await.expect("counted");
+        inside.store.release(&bounds.key, &id, &wanted).await.expect("released");
+        inside.store.clock().advance(SignedDuration::from_mins(1));
+    }
+    for counted in inside.store.read_counters(&bounds.scopes(), true).await.expect("counted") {
+        assert!(counted.windows.len() < 30, "{:?}", counted.windows.keys());
+        assert_eq!(counted.open_requests(), 0);
+    }
+}
+
+#[tokio::test]
+async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
+    let inside = InProcessRelay::new(&[]).await;
+    let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
+    let own = Limits { usd_total: Some(PicoUsd::new(100)), ..Limits::default() };
+    let bounds = EffectiveLimits::from_own_limits(key.clone(), own);
+    let wanted = Reservation { beyond: PicoUsd::new(40), ..reservation(at, 10) };
+    let mut records = Vec::new();
+    for bits in 0..20 {
+        if admits(&inside.store, &bounds, bits, &wanted).await {
+            let mut record = wanted.given_up(RequestId::from_bits(bits), key.clone(), "t");
+            record.cost_usd = PicoUsd::new(50);
+            records.push(record);
+        }
+    }
+    assert_eq!(records.len(), 10);
+    let stated = inside.store.read_key_counters(&key).await.expect("counted").beyond();
+    for record in &records {
+        inside.queue.send(record).await.expect("sent");
+    }
+    inside.count().await;
+    let (spent, _) = inside.spent(&key).await;
+    assert_eq!((spent, stated), (PicoUsd::new(500), PicoUsd::new(400)));
+    assert!(!admits(&inside.store, &bounds, 99, &wanted).await, "the limit is passed");
+}
+
+#[tokio::test]
+async fn the_environments_words_are_told_beside_a_spent_limit() {
+    let inside =
+        InProcessRelay::new(&[("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")]).await;
+    let (_, secret) = inside.key(daily("0")).await;
+    let (status, error) = inside.ask(&secret).await;
+    let told = error["error"]["message"].as_str().unwrap_or_default();
+    let expect = "spend limit reached · resets Nov 23 · Ask in #llm for more.";
+    assert_eq!((status, told), (429, expect));
+}

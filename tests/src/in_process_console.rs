@@ -1,0 +1,285 @@
+//! The console in this process: its pages as browsers get them, and what they ask of the stores.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::Body;
+use baton_cloud::aws::AwsClients;
+use baton_domain::secret::Secret;
+use html5ever::tendril::TendrilSink as _;
+use http::Request;
+use http_body_util::BodyExt as _;
+use markup5ever_rcdom::{Handle, NodeData, RcDom};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::in_process_relay::InProcessRelay;
+use crate::month_of_usage::{MonthIds, count};
+
+/// The admin token of these tests.
+pub const TOKEN: &str = "token-of-a-test-0123";
+const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
+
+/// The admin function over stores in memory, where time stands.
+pub struct InProcessConsole {
+    /// The stores, and what went over the line to them.
+    pub inside: InProcessRelay,
+    admin: Router,
+    /// The session and its token for forms, by the secret that it was opened with.
+    sessions: Mutex<HashMap<String, (String, String)>>,
+}
+
+/// A page.
+pub struct ConsolePage {
+    /// The HTTP status.
+    pub status: u16,
+    /// Where a redirect leads.
+    pub location: String,
+    /// The markup.
+    pub html: String,
+    /// The calls to the stores that it took.
+    pub calls: Vec<String>,
+    /// Its headers.
+    pub headers: http::HeaderMap,
+}
+
+impl InProcessConsole {
+    /// An admin function without anything in its stores.
+    pub async fn open() -> Self {
+        let variables = [("BATON_ADMIN_TOKEN", TOKEN), ("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")];
+        let inside = InProcessRelay::new(&variables).await;
+        let aws = AwsClients::new(&inside.local.sdk_config());
+        let pepper = Secret::new(PEPPER.to_owned());
+        let admin = baton_admin::router(&inside.settings, &pepper, inside.store.clone(), &aws);
+        Self { admin: admin.expect("a router"), inside, sessions: Mutex::default() }
+    }
+
+    /// Asks for a page or sends a form, signed in with a token or a key's secret.
+    pub async fn ask(&self, method: &str, path: &str, token: &str, form: &str) -> ConsolePage {
+        let (session, csrf) = self.session(token).await;
+        self.send(method, path, ("cookie", &session), &format!("{form}&csrf={csrf}")).await
+    }
+
+    /// The cookie of a session that was opened with this secret, and its token for forms.
+    async fn session(&self, token: &str) -> (String, String) {
+        if let Some(known) = self.sessions.lock().expect("sessions").get(token) {
+            return known.clone();
+        }
+        let door = self.send("GET", "/console/sign-in", ("accept", "text/html"), "").await;
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("csrf", &door.csrf()).append_pair("credential", token);
+        let cookie = ("cookie", &*door.cookie());
+        let inside = self.send("POST", "/console/sign-in", cookie, &form.finish()).await;
+        let cookie = inside.cookie();
+        let page = self.send("GET", "/console/connect", ("cookie", &cookie), "").await;
+        let session = (cookie, page.csrf());
+        self.sessions.lock().expect("sessions").insert(token.to_owned(), session.clone());
+        session
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        header: (&str, &str),
+        body: &str,
+    ) -> ConsolePage {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header(header.0, header.1)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "text/html")
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        drop(self.inside.operations());
+        let answer = self.admin.clone().oneshot(request).await.expect("an answer");
+        let (head, body) = answer.into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        let location = head.headers.get("location").and_then(|value| value.to_str().ok());
+        ConsolePage {
+            status: head.status.as_u16(),
+            location: location.unwrap_or_default().to_owned(),
+            html: String::from_utf8(bytes.to_vec()).expect("text"),
+            calls: self.inside.operations(),
+            headers: head.headers,
+        }
+    }
+
+    /// A page for the admin token.
+    pub async fn get(&self, path: &str) -> ConsolePage {
+        self.ask("GET", path, TOKEN, "").await
+    }
+
+    /// A form of the admin token.
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> ConsolePage {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.ask("POST", path, TOKEN, &form).await
+    }
+
+    /// Asks the API, as the operator.
+    pub async fn api(&self, method: &str, path: &str, body: &Value) -> Value {
+        let path = format!("/api/v1{path}");
+        let credential = ("authorization", &*format!("Bearer {TOKEN}"));
+        let answer = self.send(method, &path, credential, &body.to_string()).await;
+        assert!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.html);
+        serde_json::from_str(&answer.html).unwrap_or_default()
+    }
+
+    /// A member with a key: the user's id, the key's id, the key's secret.
+    pub async fn member(&self, name: &str) -> (String, String, String) {
+        let user = self.api("POST", "/users", &json!({"name": name})).await;
+        let user = user["id"].as_str().expect("an id").to_owned();
+        let body = json!({"name": name, "user_id": user});
+        let key = self.api("POST", "/keys", &body).await;
+        let text = |name: &str| key[name].as_str().expect("text").to_owned();
+        (user, text("id"), text("secret"))
+    }
+
+    /// A company of so many keys and accounts, with its month counted.
+    pub async fn company(&self, keys: usize, accounts: usize, a_day: usize) -> MonthIds {
+        let mut staff = MonthIds { keys: Vec::new(), accounts: Vec::new() };
+        for place in 0..accounts {
+            let body = json!({
+                "name": format!("account {place}"), "base_url": "http://127.0.0.1:9",
+                "credential": {"type": "api_key", "value": "sk-upstream"},
+            });
+            let account = self.api("POST", "/accounts", &body).await;
+            staff.accounts.push(account["id"].as_str().expect("an id").to_owned());
+        }
+        for place in 0..keys {
+            let key = self.api("POST", "/keys", &json!({"name": format!("key {place}")})).await;
+            staff.keys.push((key["id"].as_str().expect("an id").to_owned(), None));
+        }
+        let now = self.inside.store.clock().now();
+        let records = staff.month(now, a_day);
+        count(&self.inside.store, &records).await;
+        staff
+    }
+}
+
+impl ConsolePage {
+    /// The cookie that it sets.
+    fn cookie(&self) -> String {
+        let line = self.headers.get("set-cookie").and_then(|value| value.to_str().ok());
+        let line = line.unwrap_or_else(|| panic!("no cookie: {} {}", self.status, self.html));
+        line.split(';').next().unwrap_or_default().to_owned()
+    }
+
+    /// What its forms are sent with.
+    fn csrf(&self) -> String {
+        let value = self.html.split("name=\"csrf\" value=\"").nth(1);
+        let value = value.and_then(|rest| rest.split('"').next());
+        value.unwrap_or_else(|| panic!("no form: {} {}", self.status, self.html)).to_owned()
+    }
+
+    /// Fails unless it is a good page, without a look at its HTML.
+    #[track_caller]
+    pub fn ok_status(self) -> Self {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self
+    }
+
+    /// Fails unless it is a good page in good HTML.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.well_formed()
+    }
+
+    /// Fails unless it is a whole page that keeps the rules of HTML and of accessibility that can
+    /// be checked without eyes.
+    #[track_caller]
+    pub fn well_formed(self) -> Self {
+        let dom = self.dom();
+        let errors = dom.errors.borrow();
+        assert!(errors.is_empty(), "parse errors {errors:?} in {}", self.html);
+        let mut ids = BTreeSet::new();
+        let (mut labelled, mut controls) = (BTreeSet::new(), Vec::new());
+        let mut counts = BTreeMap::<String, usize>::new();
+        walk(&dom.document, false, &mut |name, attributes, inside_label| {
+            *counts.entry(name.to_owned()).or_default() += 1;
+            let get = |wanted: &str| attributes.get(wanted).map(String::as_str);
+            if let Some(id) = get("id") {
+                assert!(ids.insert(id.to_owned()), "the id {id} occurs twice");
+            }
+            assert!(get("style").is_none(), "an inline style in <{name}>");
+            assert!(attributes.keys().all(|name| !name.starts_with("on")), "a script in <{name}>");
+            match name {
+                "script" => assert!(get("src").is_some(), "an inline script"),
+                "label" => labelled.extend(get("for").map(str::to_owned)),
+                "input" | "select" | "textarea" if get("type") != Some("hidden") => {
+                    controls.push((get("id").map(str::to_owned), inside_label));
+                }
+                "img" => assert!(get("alt").is_some(), "an image without words"),
+                _ => {}
+            }
+        });
+        for (id, inside_label) in controls {
+            let named = id.as_ref().is_some_and(|id| labelled.contains(id));
+            assert!(named || inside_label, "the control {id:?} has no label");
+        }
+        let count = |name: &str| counts.get(name).copied().unwrap_or_default();
+        assert_eq!((count("h1"), count("main"), count("nav")), (1, 1, 1), "landmarks");
+        assert_eq!(count("table"), count("caption"), "each table has a caption");
+        self
+    }
+
+    /// What a person reads.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        read(&self.dom().document, &mut text);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn dom(&self) -> RcDom {
+        html5ever::parse_document(RcDom::default(), html5ever::ParseOpts::default())
+            .one(self.html.as_str())
+    }
+
+    /// The value of a hidden or visible field of the page's form with this id.
+    #[track_caller]
+    pub fn field(&self, form: &str, name: &str) -> String {
+        let start = self.html.find(&format!("id=\"{form}\"")).expect("the form");
+        let rest = &self.html[start..];
+        let rest = &rest[..rest.find("</form>").expect("its end")];
+        let place = rest.find(&format!("name=\"{name}\" value=\"")).expect("the field");
+        let value = &rest[place + name.len() + 15..];
+        value[..value.find('"').expect("its end")].to_owned()
+    }
+}
+
+/// Looks at an element: its name, its attributes, whether it is inside a label.
+type ElementCheck<'a> = dyn FnMut(&str, &BTreeMap<String, String>, bool) + 'a;
+
+fn walk(node: &Handle, inside_label: bool, look: &mut ElementCheck<'_>) {
+    let mut inside_label = inside_label;
+    if let NodeData::Element { name, attrs, .. } = &node.data {
+        let attributes = attrs.borrow();
+        let attributes = attributes
+            .iter()
+            .map(|attribute| (attribute.name.local.to_string(), attribute.value.to_string()))
+            .collect();
+        look(&name.local, &attributes, inside_label);
+        inside_label |= &*name.local == "label";
+    }
+    for child in node.children.borrow().iter() {
+        walk(child, inside_label, look);
+    }
+}
+
+fn read(node: &Handle, text: &mut String) {
+    match &node.data {
+        NodeData::Text { contents } => {
+            text.push(' ');
+            text.push_str(&contents.borrow());
+        }
+        NodeData::Element { name, .. } if matches!(&*name.local, "script" | "style") => return,
+        _ => {}
+    }
+    for child in node.children.borrow().iter() {
+        read(child, text);
+    }
+}

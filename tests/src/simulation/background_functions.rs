@@ -1,0 +1,166 @@
+//! The other functions at work: consumers that get messages often and in any order, the caretaker,
+//! and the end, when everything is fine again and what is left over is brought in.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use baton_cloud::aws::AwsClients;
+use baton_cloud::dead_letters::DeadLetters;
+use baton_cloud::random::RandomSource;
+use baton_cloud::signed_record;
+use baton_cloud::store::Store;
+use baton_cloud::usage_queue::UsageQueue;
+use baton_cloud::vault::Pepper;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio_util::sync::CancellationToken;
+
+use super::instance::line;
+use super::instance_life::InstanceLife;
+use super::record_log;
+use super::simulated_world::{SimulatedWorld, locked};
+use crate::table_rights::TableRights;
+
+/// Rounds after which what is not over will never be.
+const ROUNDS_MAX: u32 = 12;
+/// Longer than the queue hides a message, and than a reservation lives.
+const ROUND: Duration = Duration::from_secs(400);
+
+/// The bookkeepers of a world.
+pub(crate) struct BackgroundFunctions {
+    world: Arc<SimulatedWorld>,
+    bag: Arc<Mutex<RedeliveryQueue>>,
+}
+
+/// Messages that will be delivered again, and how often.
+struct RedeliveryQueue {
+    old: Vec<(u32, SqsMessage)>,
+    dice: StdRng,
+    delivered: usize,
+}
+
+impl BackgroundFunctions {
+    pub(crate) fn new(world: &Arc<SimulatedWorld>) -> Self {
+        let dice = StdRng::seed_from_u64(world.seed ^ 0xba6);
+        let bag = RedeliveryQueue { old: Vec::new(), dice, delivered: 0 };
+        Self { world: Arc::clone(world), bag: Arc::new(Mutex::new(bag)) }
+    }
+
+    fn store(&self, number: u64, rights: &TableRights) -> (Store, UsageQueue) {
+        let aws = AwsClients::new(&line(&self.world, &InstanceLife::of(None), rights).sdk_config());
+        let dice = RandomSource::seeded(self.world.seed ^ number);
+        let settings = &self.world.settings;
+        let store = Store::new(&aws, settings, self.world.clock.clone(), dice);
+        (store, UsageQueue::new(&aws, &settings.resources.usage_queue_url))
+    }
+
+    /// A consumer takes what is in the queue, with what was delivered before mixed in. It dies
+    /// after so many polls; then the batch comes again.
+    pub(crate) async fn consume(&self, consumer: usize, polls: Option<u32>) {
+        let (store, _) = self.store(consumer as u64 + 100, &self.world.rights.stats);
+        let line = line(&self.world, &InstanceLife::of(None), &self.world.rights.stats);
+        let bag = Arc::clone(&self.bag);
+        let now = CancellationToken::new();
+        now.cancel();
+        let handler = move |event: SqsEvent| {
+            let (store, bag) = (store.clone(), Arc::clone(&bag));
+            async move {
+                let own: Vec<_> =
+                    event.records.iter().filter_map(|one| one.message_id.clone()).collect();
+                let mut mixed = SqsEvent::default();
+                mixed.records = locked(&bag).mix(event.records);
+                let handled = baton_stats::handle(&store, mixed);
+                let mut answer = SqsBatchResponse::default();
+                match Box::pin(at_most(polls, handled)).await {
+                    Some(told) => {
+                        answer = told;
+                        answer.batch_item_failures.retain(|one| own.contains(&one.item_identifier));
+                    }
+                    None => own.into_iter().for_each(|id| answer.add_failure(id)),
+                }
+                answer
+            }
+        };
+        line.consume_usage(now, handler).await.expect("the template feeds stats");
+    }
+
+    pub(crate) async fn tick(&self, polls: Option<u32>) {
+        let (store, queue) = self.store(200, &self.world.rights.refresh);
+        // What it says does not matter: the next one tries again.
+        drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
+    }
+
+    /// Brings in what is left over, until nothing is.
+    pub(crate) async fn drain(&self) {
+        let aws = AwsClients::new(&self.world.local.sdk_config());
+        let letters = DeadLetters::from_resources(&aws, &self.world.settings.resources)
+            .expect("dead letters");
+        let (_, queue) = self.store(300, &self.world.rights.refresh);
+        let pepper = Pepper::new(&self.world.pepper);
+        self.consume(0, None).await;
+        for _ in 0..ROUNDS_MAX {
+            let before = locked(&self.bag).delivered;
+            tokio::time::sleep(ROUND).await;
+            for record in record_log::records() {
+                let record = signed_record::verify(&pepper, &record).expect("a signed record");
+                queue.send(&record).await.expect("the queue is up");
+            }
+            self.tick(None).await;
+            letters.redrive(1000).await.expect("the queue is up");
+            self.consume(0, None).await;
+            if locked(&self.bag).delivered == before && self.is_over().await {
+                return;
+            }
+        }
+    }
+
+    async fn is_over(&self) -> bool {
+        let (store, _) = self.store(301, &self.world.rights.refresh);
+        let mut open = store.pending().await.expect("the store is up").len();
+        for key in &self.world.keys {
+            open += store.read_key_counters(&key.id).await.expect("the store is up").open.len();
+        }
+        open == 0
+    }
+}
+
+impl RedeliveryQueue {
+    /// A batch with some of the old messages in it, in any order.
+    fn mix(&mut self, fresh: Vec<SqsMessage>) -> Vec<SqsMessage> {
+        self.delivered += fresh.len();
+        let mut batch = Vec::new();
+        for (left, message) in &mut self.old {
+            if *left > 0 && self.dice.random_bool(0.5) {
+                *left -= 1;
+                let mut again = message.clone();
+                again.message_id = again.message_id.map(|id| format!("again-{left}-{id}"));
+                batch.push(again);
+            }
+        }
+        for message in fresh {
+            self.old.push((self.dice.random_range(0..5), message.clone()));
+            batch.push(message);
+        }
+        batch.shuffle(&mut self.dice);
+        batch
+    }
+}
+
+/// Polls `future` at most so often, then drops it.
+async fn at_most<F: Future>(polls: Option<u32>, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls.unwrap_or(u32::MAX);
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}

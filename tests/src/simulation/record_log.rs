@@ -1,0 +1,66 @@
+//! The log, as far as a record's last resort is written there in full.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::sync::Once;
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+thread_local! {
+    static RECORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Begins to listen on all threads of this process; a run reads what its own thread has said.
+pub(crate) fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Another log may be set already, by whoever wants to read along.
+        drop(tracing::subscriber::set_global_default(RecordLog));
+    });
+}
+
+/// The records that were logged in full on this thread since the last call.
+pub(crate) fn records() -> Vec<String> {
+    RECORDS.take()
+}
+
+struct RecordLog;
+
+impl Subscriber for RecordLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR && metadata.fields().field("usage_record").is_some()
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::ERROR)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut RecordLogVisitor);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct RecordLogVisitor;
+
+impl Visit for RecordLogVisitor {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "usage_record" {
+            RECORDS.with_borrow_mut(|records| records.push(format!("{value:?}")));
+        }
+    }
+}

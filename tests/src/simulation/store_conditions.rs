@@ -1,0 +1,79 @@
+//! The line to the stores: slow always, bad in the spells of the plan.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_local::InjectedFault;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::Instant;
+
+use super::instance_life::InstanceLife;
+use super::plan::{OutageKind, OutageWindow};
+
+/// The same for everybody in a run.
+#[derive(Clone)]
+pub(crate) struct StoreConditions(Arc<Mutex<Inner>>);
+
+struct Inner {
+    spells: Vec<OutageWindow>,
+    since: Instant,
+    dice: StdRng,
+}
+
+impl StoreConditions {
+    pub(crate) fn new(spells: Vec<OutageWindow>, seed: u64) -> Self {
+        let dice = StdRng::seed_from_u64(seed ^ 0x5eed);
+        Self(Arc::new(Mutex::new(Inner { spells, since: Instant::now(), dice })))
+    }
+
+    /// It is fine from now on.
+    pub(crate) fn clear(&self) {
+        self.inner().spells.clear();
+    }
+
+    /// What becomes of one call of somebody with this life.
+    pub(crate) fn fault(&self, life: &InstanceLife, target: &str, body: &[u8]) -> InjectedFault {
+        let mut inner = self.inner();
+        if life.is_over() {
+            return InjectedFault::no_answer();
+        }
+        if !life.step() {
+            // The last deed of the dying: done or not, nobody hears of it.
+            let silence = InjectedFault::no_answer();
+            return if inner.dice.random_bool(0.5) { silence.after() } else { silence };
+        }
+        let now = inner.since.elapsed();
+        let here = |spell: &&OutageWindow| spell.time.contains(&now);
+        let spell = inner.spells.iter().find(here).cloned();
+        let bad = spell.filter(|spell| inner.dice.random_range(0..100) < spell.share);
+        if let Some(fault) = bad.and_then(|spell| fault(spell.kind, target, body)) {
+            return fault;
+        }
+        let mut way = || Duration::from_millis(inner.dice.random_range(0..8));
+        InjectedFault::slow(way(), way())
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fault(kind: OutageKind, target: &str, body: &[u8]) -> Option<InjectedFault> {
+    let is_send = target.ends_with(".SendMessage");
+    let is_write = ["PutItem", "UpdateItem", "DeleteItem"].iter().any(|one| target.ends_with(one));
+    let at_state = || body.windows(10).any(|window| window == b"StateTable");
+    match kind {
+        OutageKind::Throttled => Some(InjectedFault::throttled()),
+        OutageKind::Internal => Some(InjectedFault::internal()),
+        OutageKind::Lost => Some(InjectedFault::connection_lost()),
+        OutageKind::Unanswered => Some(InjectedFault::connection_lost().after()),
+        OutageKind::Conflict if target.ends_with(".TransactWriteItems") => {
+            Some(InjectedFault::cancelled(&["None", "TransactionConflict"]))
+        }
+        OutageKind::Conflict if is_write => Some(InjectedFault::conflict()),
+        OutageKind::QueueDown if is_send => Some(InjectedFault::internal()),
+        OutageKind::BothDown if is_send || at_state() => Some(InjectedFault::internal()),
+        OutageKind::Conflict | OutageKind::QueueDown | OutageKind::BothDown => None,
+    }
+}
