@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An account that becomes ready within this time is waited for if there is no other.
+/// How long a request waits for an account to become ready if there is no other.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The accounts of a request's group, and what selection needs to know of the request.
@@ -194,8 +194,8 @@ impl RelayState {
         None
     }
 
-    /// Returns whether the request can use the account: its circuit is not half-open, or this request
-    /// is the one that probes it. A store that is down does not block the request.
+    /// Returns whether the request can use the account: the circuit is not half-open, or this
+    /// request is the one that probes it. A store that is down does not block the request.
     async fn claim_probe_if_needed(
         &self,
         chooser: &AccountSelector,

@@ -32,7 +32,7 @@ pub(crate) enum BodyTransform {
     TranslateWhole(Box<translate::ResponseContext>, BytesMut),
 }
 
-/// A translated event stream. One of its sides may use event-stream frames.
+/// A translated event stream. The upstream or the client can use event-stream frames.
 pub(crate) struct TranslatedEvents {
     unframe: Option<FramesToSse>,
     stream: translate::StreamTranslator,

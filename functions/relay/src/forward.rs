@@ -6,7 +6,7 @@
 //! while the next attempt runs.
 //!
 //! After two accounts have refused a request with 401 or 403, no third one is tried, because the
-//! request itself may be the cause. Only the first of the two can be marked without a credential
+//! request itself can be the cause. Only the first of the two can be marked without a credential
 //! probe.
 
 use crate::account_selection::{
@@ -414,8 +414,8 @@ struct FailedAttempt {
     verdict: Verdict,
 }
 
-/// Reduces a verdict to a suspicion. The request itself may be the cause, so a credential probe
-/// must confirm it before the account is marked.
+/// Limits a verdict to suspicions and to cooldowns that need an operator. The cause can be the
+/// request itself, so only a credential probe can confirm more.
 fn limit_to_suspicion(verdict: &mut Verdict) {
     verdict.asks_renewal = false;
     verdict.account = match &verdict.account {

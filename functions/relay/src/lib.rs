@@ -1,9 +1,9 @@
 //! The relay: serves a request from its authentication to its usage record.
 //!
 //! Each file holds one step. [`Relay::handle`] runs them in this order: `authenticate` finds the
-//! key, `request_body` reads the body, `admission` reserves the cost, `account_selection` selects an
-//! account, `forward` calls upstreams until one answers, `response_stream` passes the answer on, and
-//! `settle` sends the usage record.
+//! key, `request_body` reads the body, `admission` reserves the cost, `account_selection` selects
+//! an account, `forward` calls upstreams until one answers, `response_stream` passes the answer on,
+//! and `settle` sends the usage record.
 //!
 //! The crate `baton-wire` knows the formats of requests and answers, `baton-domain` holds the
 //! rules, and `baton-cloud` does all I/O.

@@ -54,7 +54,7 @@ pub(crate) enum ConversionPlan {
     OutOfBedrock,
     /// Both speak Bedrock.
     BedrockPassThrough,
-    /// They speak different protocols. One of them may use Bedrock's form.
+    /// They speak different protocols, and one side can use Bedrock's form.
     Translated(ProtocolPair, BedrockFraming),
 }
 
