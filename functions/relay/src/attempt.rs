@@ -372,8 +372,8 @@ fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     plain.freeze()
 }
 
-/// Removes the account's credential from everything that the client can get, because upstreams
-/// repeat what they received.
+/// Removes the account's credential from the headers of an answer and from errors, because upstreams
+/// can repeat what they received.
 fn mask_credential(tried: &mut Result<BufferedResponse, AttemptError>, credential: &[u8]) {
     match tried {
         Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),

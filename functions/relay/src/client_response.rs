@@ -25,7 +25,7 @@ const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Returns whether a retry of the same request gets the same answer. That is true for client
+/// Returns whether a retry of the same request fails in the same way. That is true for client
 /// errors, except for those that pass with time.
 fn is_final(status: StatusCode) -> bool {
     let needs_time = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];

@@ -104,8 +104,9 @@ impl RelayState {
         PendingCheck(outcome)
     }
 
-    /// Marks the account if the probe cannot confirm the suspicion. The mark does not exclude the
-    /// account, and a successful answer removes it.
+    /// Counts one failure against the account if the probe can neither confirm nor clear the
+    /// suspicion. Several such failures open the circuit, and a successful answer clears them, so
+    /// that a wrong guess never excludes an account for long.
     pub(crate) fn note_unproven(
         &self,
         member: &PoolMember,

@@ -6,8 +6,8 @@
 //! while the next attempt runs.
 //!
 //! After two accounts have refused a request with 401 or 403, no third one is tried, because the
-//! request itself can be the cause. Only the first of the two can be marked without a credential
-//! probe.
+//! request itself can be the cause. Only the first refusal can affect an account's health without a
+//! credential probe.
 
 use crate::account_selection::{
     AccountSelector, NoEligibleAccount, SelectedAccount, SessionAffinity,

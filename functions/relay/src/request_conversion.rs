@@ -126,7 +126,8 @@ impl ConversionPlan {
         mapped.unwrap_or(own).to_owned()
     }
 
-    /// Returns what decides about the cost of the request when this account gets it for `model`.
+    /// Returns how the account would receive a request for `model`, as far as that decides its
+    /// cost.
     pub(crate) fn cost_variant(
         self,
         asked: &RequestContext,
@@ -293,8 +294,8 @@ async fn translate_on_blocking_thread(
     }
 }
 
-/// What decides about the cost of a request at one account. Accounts with equal variants receive
-/// the same body, except for addresses and ids.
+/// How an account would receive a request, as far as that decides its cost. Accounts with equal
+/// variants receive the same body, except for addresses and ids.
 #[derive(PartialEq, Eq)]
 pub(crate) struct CostVariant {
     translation: Option<(ProtocolPair, BedrockFraming, (MaxTokensField, bool))>,

@@ -41,7 +41,7 @@ impl RequestEnd {
 /// The records of this process that the usage queue did not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnsentRecords {
-    /// Records in the store, which refresh sends again.
+    /// Records in the store, which refresh will send.
     pub pending: u64,
     /// Records that are only in the log.
     pub logged: u64,
