@@ -1,4 +1,5 @@
-//! Which account: the pure choice, fed with the caller's group and how its accounts are doing.
+//! Account selection for one request: calls the pure rules with the accounts of the key's group and
+//! their health.
 
 use crate::RelayState;
 use crate::authenticate::AuthenticatedKey;
@@ -19,37 +20,37 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An account that is ready so soon is waited for, when there is no other.
+/// How long a request waits for an account to become ready if there is no other.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The accounts of a request's group, and what the request wants of them.
+/// The accounts of a request's group, and what selection needs to know of the request.
 pub(crate) struct AccountSelector {
     pool: Arc<AccountPool>,
     want: UpstreamOperation,
     model: String,
     pub(crate) session: SessionAffinity,
-    /// The cache domain that the session has moved to.
+    /// The cache domain that the session has moved to, from its session pin.
     pub(crate) moved_to: Option<Arc<str>>,
     tried: Vec<AccountId>,
     full: Vec<AccountId>,
-    /// Accounts without a good token.
+    /// Accounts without a valid token.
     pub(crate) signed_out: Vec<AccountId>,
-    /// Accounts that have refused their token to this request, and which token. Each is waited for
-    /// once.
+    /// Accounts that refused their token for this request, with the number of that token. The
+    /// request waits for a new token of each account once.
     pub(crate) refused_tokens: Vec<(AccountId, u64)>,
-    /// What this request has learned of the accounts that it has tried.
+    /// Why the accounts that this request has tried cannot serve it.
     learned: Vec<(AccountId, IneligibleReason)>,
     attempts: usize,
     is_fast: bool,
     utilisation_max: Option<u32>,
 }
 
-/// Which conversation a request belongs to.
+/// The number that ties a request to an account: the same for all requests of one conversation.
 #[derive(Clone, Copy)]
 pub(crate) enum SessionAffinity {
-    /// One that may come again.
+    /// The conversation is known, and more of its requests can follow.
     Stable(u64),
-    /// None that is known: drawn by chance.
+    /// No conversation is known. The number is random.
     Random(u64),
 }
 
@@ -58,7 +59,7 @@ impl SessionAffinity {
         known.map_or(Self::Random(die), Self::Stable)
     }
 
-    /// Its number, if it may come again.
+    /// Returns the number if more requests can follow with it.
     pub(crate) fn stable_number(self) -> Option<u64> {
         match self {
             Self::Stable(number) => Some(number),
@@ -72,17 +73,20 @@ impl SessionAffinity {
     }
 }
 
-/// The account to try: a position in [`AccountSelector::pool`], and a place there.
+/// The selected account: its index in [`AccountSelector::pool`], and a concurrency slot.
 pub(crate) struct SelectedAccount {
     pub(crate) at: usize,
     pub(crate) seat: ConcurrencySlot,
 }
 
-/// Nobody will do, each for its own reason.
+/// No account can serve the request. Holds the reason for each account.
 pub(crate) struct NoEligibleAccount(pub(crate) Vec<(AccountId, IneligibleReason)>);
 
 impl RelayState {
-    /// Reads the caller's group, and what `model` is called there.
+    /// Loads the accounts of the key's group and the group's alias for `model`.
+    ///
+    /// # Errors
+    /// The group has no account or is disabled, or the store cannot be read.
     pub(crate) async fn load_account_selector(
         &self,
         caller: &AuthenticatedKey,
@@ -123,12 +127,12 @@ impl RelayState {
         }
     }
 
-    /// The next account to try. Waits for one that is ready soon, takes a place where places are
-    /// counted, and makes the request the one that probes where the account's circuit is half
-    /// open. What is free upstream takes no place and probes nothing.
+    /// Selects the next account to try. It waits for an account that is ready soon, takes a
+    /// concurrency slot if the account has a maximum, and claims the probe of a half-open circuit.
+    /// Free calls take no slot and do not probe.
     ///
     /// # Errors
-    /// Every account and why it will not do.
+    /// No account can serve the request; the error holds each reason.
     pub(crate) async fn pick_account(
         &self,
         chooser: &mut AccountSelector,
@@ -163,7 +167,8 @@ impl RelayState {
         }
     }
 
-    /// A place at the account; `None` where it is full, or another request probes it.
+    /// Takes a slot of the account. Returns `None` if the account is full or another request probes
+    /// it.
     async fn acquire_slot_and_probe(
         &self,
         chooser: &mut AccountSelector,
@@ -189,8 +194,8 @@ impl RelayState {
         None
     }
 
-    /// Whether the account is in full use, or this request the one that probes it. A store that
-    /// is down stops nobody.
+    /// Returns whether the request can use the account: the circuit is not half-open, or this
+    /// request is the one that probes it. A store that is down does not block the request.
     async fn claim_probe_if_needed(
         &self,
         chooser: &AccountSelector,
@@ -201,7 +206,7 @@ impl RelayState {
         if self.store.health(id).overall(now) != AccountAvailability::HalfOpen {
             return true;
         }
-        // Boxed, so that requests without probes stay small.
+        // Boxed, so that the future of a request without a probe stays small.
         Box::pin(self.store.claim_probe(id)).await.unwrap_or_else(|error| {
             tracing::warn!(account_id = %id, "{error}; it is probed without a claim");
             true
@@ -210,10 +215,10 @@ impl RelayState {
 }
 
 impl AccountSelector {
-    /// The account to try now: its position in [`AccountSelector::pool`].
+    /// Selects an account now, without waiting, and returns its index in [`AccountSelector::pool`].
     ///
     /// # Errors
-    /// Every account and why it will not do.
+    /// No account can serve the request; the error holds each reason.
     pub(crate) fn select_account(
         &self,
         store: &Store,
@@ -228,7 +233,7 @@ impl AccountSelector {
         }
     }
 
-    /// The reasons, with what this request has found out in place of that it has tried.
+    /// Replaces "already tried" by what this request has learned about the account.
     fn merge_learned_reasons(
         &self,
         reasons: Vec<(AccountId, IneligibleReason)>,
@@ -241,12 +246,13 @@ impl AccountSelector {
         reasons.into_iter().map(told).collect()
     }
 
-    /// Notes why the account that was tried will not do now.
+    /// Records why a tried account cannot serve this request.
     pub(crate) fn mark_ineligible(&mut self, id: &AccountId, why: IneligibleReason) {
         self.learned.push((id.clone(), why));
     }
 
-    /// Lets accounts be tried once more whose refused token was replaced. Returns whether there is one.
+    /// Lets accounts be tried again if their refused token was replaced. Returns whether there are
+    /// any.
     pub(crate) fn allow_renewed_accounts(&mut self) -> bool {
         let members = &self.pool.members;
         let is_renewed = |id: &AccountId, issue: u64| {
@@ -262,7 +268,7 @@ impl AccountSelector {
         !back.is_empty()
     }
 
-    /// Who would be chosen if all were well.
+    /// Returns the account that would be selected if all were healthy.
     pub(crate) fn first_choice(&self) -> Option<usize> {
         first_choice(&self.pool.candidates(), &self.selection_criteria())
     }
@@ -282,23 +288,23 @@ impl AccountSelector {
         }
     }
 
-    /// What moves if this session does. Prompt caches are by model.
+    /// The key of a session pin. It includes the model, because prompt caches are per model.
     pub(crate) fn session_pin_key(&self, session: u64) -> SessionPinKey {
         let (group, model) = (self.pool.group.id.clone(), self.model.clone());
         SessionPinKey { group, session, model }
     }
 
-    /// What is asked for.
+    /// The operation that the request asks for.
     pub(crate) fn operation(&self) -> UpstreamOperation {
         self.want
     }
 
-    /// Whether the upstream bills what is asked for.
+    /// Returns whether the upstream bills the operation.
     pub(crate) fn is_paid(&self) -> bool {
         matches!(self.want, UpstreamOperation::Answer(_))
     }
 
-    /// The model to be served, by the name that accounts are chosen by.
+    /// The model after the group's aliases, by which accounts are selected.
     pub(crate) fn model(&self) -> &str {
         &self.model
     }
@@ -307,36 +313,36 @@ impl AccountSelector {
         &self.pool
     }
 
-    /// Whether the account has not been tried yet.
+    /// Returns whether the account has not been tried yet.
     pub(crate) fn is_untried(&self, id: &AccountId) -> bool {
         !self.tried.contains(id)
     }
 
-    /// Goes on with the same accounts as they are now.
+    /// Replaces the accounts by their reloaded state.
     pub(crate) fn replace_pool(&mut self, pool: Arc<AccountPool>, signed_out: Vec<AccountId>) {
         (self.pool, self.signed_out) = (pool, signed_out);
     }
 
-    /// How many calls were made.
+    /// The number of upstream calls so far.
     pub(crate) fn attempt_count(&self) -> usize {
         self.attempts
     }
 
-    /// How many accounts were tried and may not be tried again.
+    /// The number of accounts that were tried and must not be tried again.
     pub(crate) fn accounts_tried(&self) -> usize {
         self.tried.len()
     }
 }
 
 impl NoEligibleAccount {
-    /// How long until the first account is ready, if that is worth waiting for.
+    /// Returns the time until the first account is ready, if it is short enough to wait.
     fn short_wait(&self, now: Timestamp) -> Option<Duration> {
         let left = Duration::try_from(ready_at(&self.0)?.duration_since(now)).ok()?;
         (left < WAIT_MAX).then_some(left)
     }
 }
 
-/// How the account is doing; what was held against another token than it has now is over.
+/// Returns the account's health. Problems of a token that has been replaced since are ignored.
 fn current_health(store: &Store, member: &PoolMember) -> Arc<AccountHealth> {
     let health = store.health(&member.account.id);
     let issue = member.token.as_ref().map(|token| token.standing.issue());

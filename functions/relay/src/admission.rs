@@ -1,8 +1,9 @@
-//! Whether a request may go on: the limits that bind it, reserved against before an upstream is
+//! Admission: checks a request against its limits and reserves its cost before an upstream is
 //! called.
 //!
-//! Which limit blocks is `domain::reservation`'s business, how that is made atomic the store's. A
-//! request that nothing limits causes no write. The record settles what is reserved here (`settle`).
+//! `baton_domain::reservation` decides which limit blocks, and the store makes the check atomic. A
+//! request without limits causes no write. The usage record later settles the reservation
+//! (`settle`).
 
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
@@ -26,11 +27,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long an answer waits for what its headers say of the limits. The read began before the
-/// upstream was called.
+/// How long an answer waits for the counters that its limit headers show. They have been read since
+/// before the upstream was called.
 const TELL_PATIENCE: Duration = Duration::from_millis(100);
 
-/// A request's place among what is counted against its limits.
+/// A request's reservation and the limits that it counts against.
 pub(crate) struct RequestReservation {
     bounds: EffectiveLimits,
     id: RequestId,
@@ -39,25 +40,25 @@ pub(crate) struct RequestReservation {
 }
 
 impl RequestReservation {
-    /// Whether money is among what is limited.
+    /// Returns whether any of the limits is a money limit.
     pub(crate) fn has_money(&self) -> bool {
         self.bounds.has_money()
     }
 }
 
-/// What was counted of each scope when the request was admitted.
+/// The counters of each scope when the request was admitted.
 enum AdmissionCounters {
     Ready(Arc<LimitCounters>),
-    /// A transaction answers nothing; it is read while the upstream thinks.
+    /// A transaction does not return the counters, so they are read while the upstream works.
     Pending(JoinHandle<Result<Vec<LimitCounters>, StoreError>>),
 }
 
 impl RelayState {
-    /// Reserves what the request can cost, for as long as it can take (`time`). Answers nothing
-    /// where nothing is limited.
+    /// Reserves the cost of the request for the longest time that it can take (`time`). Returns
+    /// `None` if no limit applies.
     ///
     /// # Errors
-    /// The refusal of the limit that stands against it.
+    /// A limit blocks the request, its cost has no bound, or the limits cannot be read.
     pub(crate) async fn admit_request(
         &self,
         asked: &RequestContext,
@@ -75,7 +76,7 @@ impl RelayState {
             return Ok(None);
         }
         let own = Box::pin(read_client_cost_factors(asked, body)).await?;
-        // Whatever model the body names may run: a fallback, an adviser.
+        // Any model that the body names can run, for example as a fallback or adviser.
         own.models.iter().try_for_each(|model| caller.check_model_allowed(model))?;
         if !bounds.has_limits() {
             return Ok(None);
@@ -102,7 +103,7 @@ impl RelayState {
             pools: bounds.pool_scopes(),
         };
         let id = asked.id.clone();
-        // Boxed, so that requests that nothing limits stay small.
+        // Boxed, so that the future of a request without limits stays small.
         match Box::pin(self.reserve_or_wait(&bounds, &id, &reservation)).await {
             Ok(Admission::Admitted(counted)) => {
                 let counted = match counted {
@@ -123,8 +124,8 @@ impl RelayState {
         }
     }
 
-    /// Reserves, where need be after a wait for what others have reserved. A request that waits
-    /// holds its body, but no place at an account.
+    /// Reserves, if necessary after waiting for other requests to release what they reserved. A
+    /// waiting request holds its body but no concurrency slot.
     async fn reserve_or_wait(
         &self,
         bounds: &EffectiveLimits,
@@ -151,8 +152,9 @@ impl RelayState {
         }
     }
 
-    /// Whether it is worth trying to reserve: others' reservations are no longer in the way. Where
-    /// that cannot be read, the try says what is wrong.
+    /// Returns whether a new attempt to reserve is worthwhile, because the reservations of other
+    /// requests no longer block it. If the counters cannot be read, the attempt itself reports the
+    /// error.
     async fn has_room(&self, bounds: &EffectiveLimits, wanted: &Reservation) -> bool {
         let counted = self.store.read_counters(&bounds.scopes(), false).await;
         let Ok(counted) = counted else { return true };
@@ -160,7 +162,7 @@ impl RelayState {
         blocked.is_none_or(|(_, why)| !matches!(why, BlockReason::Reserved { .. }))
     }
 
-    /// Has operators told that a money limit is spent and turns requests away.
+    /// Notes an alert for the operators: a money limit is spent and blocks requests.
     async fn alert_spent_limit(
         &self,
         bounds: &EffectiveLimits,
@@ -187,13 +189,13 @@ impl RelayState {
         tokio::spawn(async move { store.read_counters_after(&bounds, at).await })
     }
 
-    /// What the operator wants said beside a spent limit.
+    /// Returns the message that the operator has set for spent limits.
     async fn operator_message(&self) -> Option<String> {
         let terms = Box::pin(self.store.scope_settings(&LimitScope::Organization)).await;
         terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
     }
 
-    /// What becomes of a limited request while its limits cannot be counted.
+    /// Decides about a limited request when the limits cannot be counted, as the settings say.
     fn apply_outage_policy(
         &self,
         bounds: &EffectiveLimits,
@@ -209,8 +211,8 @@ impl RelayState {
         }
     }
 
-    /// Takes back what was reserved for a request that never went to an upstream. Failing that,
-    /// it is settled as if it had gone there when its time is over.
+    /// Releases the reservation of a request that never reached an upstream. If that fails, the
+    /// reservation is settled after its deadline as if the request had been sent.
     pub(crate) async fn release_reservation(&self, reserved: &RequestReservation) {
         let RequestReservation { bounds, id, reservation, .. } = reserved;
         let release = self.store.release(&bounds.key, id, reservation);
@@ -221,7 +223,7 @@ impl RelayState {
     }
 }
 
-/// What the client of a request is told that may cost more than can be reserved.
+/// The error for a request that may cost more than can be reserved.
 fn too_dear(protocol: ClientProtocol) -> &'static str {
     match protocol {
         ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
@@ -239,12 +241,13 @@ fn too_dear(protocol: ClientProtocol) -> &'static str {
     }
 }
 
-/// From these shares on, in ten-thousandths, Claude Code warns (facts: Claude apps gateway).
+/// Shares of a limit, in ten-thousandths, from which Claude Code shows a warning (Anthropic's page
+/// "Claude apps gateway spend limits", 2026-11).
 const WARNINGS: [(&str, &str); 2] = [("0.9500", "0.95"), ("0.7500", "0.75")];
 
 impl RequestReservation {
-    /// Tells the client how much of the tightest money limit is spent, of all that bind it, in the
-    /// words of the Claude apps gateway: the one window-agnostic claim is `overage`.
+    /// Adds headers that show how much of the tightest money limit is spent. They use the form of
+    /// the Claude apps gateway, where `overage` is the only claim that does not name a time window.
     pub(crate) async fn add_limit_headers(self, headers: &mut HeaderMap) {
         if !self.bounds.has_money() {
             return;
@@ -272,7 +275,7 @@ impl RequestReservation {
 
 fn limit_headers(tightest: LimitSpend, at: Timestamp) -> Vec<(&'static str, String)> {
     let LimitSpend { period, spent, limit } = tightest;
-    // An answer that was let through is never told to be past its limit.
+    // An answer that was admitted never reports more than its limit.
     let share = utilization(spent, limit).min("0.9999".to_owned());
     let passed = WARNINGS.iter().find(|(from, _)| share.as_str() >= *from);
     let status = if passed.is_some() { "allowed_warning" } else { "allowed" };

@@ -1,17 +1,17 @@
-//! Work on a long body, apart from the threads that serve others.
+//! Runs work on long bodies on separate threads, so that it does not delay other requests.
 
 use crate::client_response::RelayError;
 use tokio::task::spawn_blocking;
 
-/// A body of so many bytes takes milliseconds to read or to translate: other requests do not wait
-/// for it.
+/// From this size on, reading or translating a body takes milliseconds, which would delay other
+/// requests.
 pub(crate) const LONG_BYTES: usize = 256 * 1024;
 
-/// Does some work on a body of so many bytes: a short one is done at once, a long one on a thread
-/// that serves nobody else meanwhile.
+/// Runs `work` on a body of `bytes` length: at once for a short body, on a blocking thread for a
+/// long one.
 ///
 /// # Errors
-/// The process is being stopped.
+/// The process is stopping.
 pub(crate) async fn run_apart<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -20,7 +20,7 @@ pub(crate) async fn run_apart<T: Send + 'static>(
         return Ok(work());
     }
     spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
-        // A panic is this request's, as if the work had been done here.
+        // The panic belongs to this request, as if the work had run here.
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => RelayError::shutting_down(),
     })

@@ -1,4 +1,4 @@
-//! One try at one account: the request as it goes out, and the answer held at its first event.
+//! One attempt at one account: sends the request and buffers the answer up to its first event.
 
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
@@ -40,48 +40,51 @@ use tokio::time::error::Elapsed;
 
 type NextFrame = Result<Frame<Bytes>, <upstream::UpstreamBody as http_body::Body>::Error>;
 
-/// Error answers are read whole, up to here.
+/// The most bytes that are read of an error answer.
 const ERROR_BYTES_MAX: usize = 1 << 20;
 
-/// An upstream's good answer, held at its first event.
+/// A successful answer of an upstream, buffered up to its first event.
 pub(crate) struct BufferedResponse {
     pub(crate) head: Parts,
-    /// What was read to see the first event, as the client is to get it.
+    /// The bytes read so far, in the form that the client gets.
     pub(crate) chunks: Vec<Bytes>,
     pub(crate) rest: upstream::UpstreamBody,
-    /// Has seen what was held.
+    /// The meter, which has seen the buffered bytes.
     pub(crate) watch: MeteredBody,
-    /// For what is held of it.
+    /// Memory for the buffered bytes.
     pub(crate) gathered: MemoryPermit,
 }
 
-/// One upstream call that came to nothing, before the client was sent anything.
+/// Why an attempt failed. The client has not received anything yet.
 pub(crate) enum AttemptError {
-    /// It answered with an error status.
+    /// The upstream answered with an error status.
     ErrorResponse {
         head: Box<Parts>,
         body: Bytes,
-        /// The same in the client's words, where they are others.
+        /// The answer that the client gets, if it differs from what accounts are judged by.
         clients: Option<Box<(Parts, Bytes)>>,
     },
-    /// It answered 200, and then an error as the stream's first event.
+    /// The upstream answered 200, but the first event of the stream was an error.
     FirstEvent { head: Box<Parts>, body: Bytes, failure: Box<meter::UpstreamFailure> },
-    /// No connection, or it broke before the first event.
+    /// The connection failed, or broke before the first event.
     Unreachable(String),
-    /// No connection or no first event in time.
+    /// The upstream did not connect or send a first event in time.
     Timeout,
     /// The account's settings make a call impossible.
     Misconfigured(String),
-    /// The request cannot be put in the upstream's words.
+    /// The upstream's protocol cannot express the request.
     Untranslatable(String),
-    /// It sent more than is gathered of one answer; what it has shown until then.
+    /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
     ResponseTooLarge { why: &'static str, reading: Box<Option<MeterReading>> },
-    /// The process is being stopped.
+    /// The process is stopping.
     ShuttingDown,
 }
 
 impl RelayState {
     /// Calls `member`'s upstream for `model` and waits for the first event.
+    ///
+    /// # Errors
+    /// The attempt failed; see [`AttemptError`].
     pub(crate) async fn attempt_account(
         &self,
         asked: &RequestContext,
@@ -115,7 +118,7 @@ impl RelayState {
         let calling = async {
             if member.account.credential == CredentialKind::Aws {
                 let access = AwsAccess::from_secret(&member.credential)?;
-                // A large future that few requests need.
+                // Boxed, because the future is large and few requests need it.
                 Box::pin(self.signer.sign(&access, address.as_str(), &mut headers, &body)).await?;
             }
             let upstream = self.upstream.with_proxy(member.proxy.as_ref())?;
@@ -130,14 +133,19 @@ impl RelayState {
     }
 }
 
-/// The client's headers less what is its own, plus the account's credential.
+/// Builds the headers for the upstream: the client's headers without those that belong to its
+/// connection or its relay key, plus the account's credential.
+///
+/// # Errors
+/// The credential is not a valid header value.
 pub(crate) fn build_upstream_headers(
     asked: &RequestContext,
     member: &PoolMember,
     stream: bool,
 ) -> Result<HeaderMap, InvalidHeaderValue> {
     let mut headers = to_upstream(&asked.head.headers);
-    // Streams are never compressed; gzip is the one encoding that the meter can look into.
+    // Streams are not compressed. For other answers gzip is the only encoding that the meter can
+    // read.
     let encoding = if !stream && asked.accepts_gzip() { "gzip" } else { "identity" };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
     if member.account.provider == Provider::OpenaiCompatible {
@@ -154,7 +162,7 @@ pub(crate) fn build_upstream_headers(
     Ok(headers)
 }
 
-/// Removes what only the other vendor's upstreams are to know.
+/// Removes headers that only another vendor's upstreams understand.
 fn remove_headers_by_prefix(headers: &mut HeaderMap, prefix: &str) {
     let names = headers.keys().filter(|name| name.as_str().starts_with(prefix));
     for name in names.cloned().collect::<Vec<_>>() {
@@ -163,7 +171,7 @@ fn remove_headers_by_prefix(headers: &mut HeaderMap, prefix: &str) {
 }
 
 impl RelayState {
-    /// Reads on until it is known that the answer is no error, within what is gathered of one.
+    /// Reads the answer until it is clear that it is not an error, within the limits of buffering.
     async fn buffer_response(
         &self,
         asked: &RequestContext,
@@ -193,7 +201,7 @@ impl RelayState {
                 return Err(AttemptError::FirstEvent { head: Box::new(head), body, failure });
             }
             let Ok(next) = until(&mut patience, watch.has_only_begun(), &mut rest).await else {
-                // A client is not kept waiting for an error that may come.
+                // The client does not wait longer for an error that might follow.
                 break;
             };
             match next {
@@ -209,7 +217,7 @@ impl RelayState {
                         Err(unreadable) => return Err(unreadable.into()),
                     };
                     if let Err(why) = seen {
-                        // Freed before the reading is made, which takes room of its own.
+                        // Freed before the reading is made, because that needs memory too.
                         drop(chunks);
                         let reading = watch.finish(question.body_bytes).0;
                         return Err(AttemptError::ResponseTooLarge {
@@ -230,7 +238,8 @@ impl RelayState {
                         return Err(miss);
                     }
                     if watch.is_buffered() {
-                        // Whether it can be told to the client must be known before it is.
+                        // The translation can fail, so it has to be done before the client gets
+                        // anything.
                         chunks.push(watch.observe_end()?);
                     }
                     break;
@@ -243,22 +252,23 @@ impl RelayState {
 
 const NO_EVENT: &str = "the stream ended before its first event";
 
-/// Why an answer with this status shows that the account's settings make a call impossible.
+/// Returns why an answer with this status shows that the account's settings make a call impossible.
 fn misconfigured(status: StatusCode) -> Option<&'static str> {
     match status {
-        // Followed neither by us nor by the client: either would carry a credential elsewhere.
+        // Redirects are not followed, and not passed on: either would send a credential to another
+        // host.
         _ if status.is_redirection() => Some("it answers with a redirect"),
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("its proxy asks for authentication"),
         _ => None,
     }
 }
 
-/// So long a stream that has begun with nothing that a model has made waits for more, in case that is
-/// an error.
+/// How long a stream that has begun, but without any output of the model, is buffered in case an
+/// error follows.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The next frame; an error where it takes longer than an answer that `has_only_begun` is waited for,
-/// counted from when that was seen first.
+/// Waits for the next frame. If the answer `has_only_begun`, it fails after [`EMPTY_PATIENCE`],
+/// counted from the first call in that state.
 async fn until(
     patience: &mut Option<Instant>,
     has_only_begun: bool,
@@ -271,13 +281,13 @@ async fn until(
     tokio::time::timeout_at(end, rest.frame()).await
 }
 
-/// The longest answer that is put into another API's words when it is whole: that takes several
-/// times its length.
+/// The longest answer that is translated as a whole. The translation takes several times its length
+/// in memory.
 const TRANSLATED_BYTES_MAX: usize = 8 << 20;
 
-/// What is gathered of one answer before any of it leaves.
+/// The memory for one answer that is buffered before the client gets any of it.
 struct BufferBudget {
-    /// As they came, perhaps compressed.
+    /// The bytes as received, before decompression.
     bytes: usize,
     most: usize,
     is_stream: bool,
@@ -300,7 +310,7 @@ impl BufferBudget {
         Ok(Self { bytes: 0, most, is_stream, allowance: allowance? })
     }
 
-    /// Counts more bytes, or says why no more are gathered.
+    /// Counts more bytes. Fails with the reason when the answer is too long or no memory is left.
     fn add_bytes(&mut self, bytes: usize, watch: &MeteredBody) -> Result<(), &'static str> {
         self.bytes += bytes;
         let held = self.bytes.max(watch.plain_bytes());
@@ -315,11 +325,11 @@ impl BufferBudget {
     }
 }
 
-/// Why an answer ends for which there is no allowance.
+/// The reason given when an answer ends because no memory is left for it.
 pub(crate) const CROWDED: &str =
     "the relay gathers as many bytes of answers as it may; try again in a moment";
 
-/// The rest of an error's body, as far as it comes and as the client is to get it.
+/// Reads the rest of an error's body, up to the limit or until it breaks off, in the client's form.
 async fn read_error_body(
     begun: Vec<Bytes>,
     rest: &mut upstream::UpstreamBody,
@@ -342,7 +352,8 @@ async fn read_error_body(
     whole.freeze()
 }
 
-/// An error's body as it can be read: accounts are judged by it, and credentials are looked for in it.
+/// Decompresses an error's body, so that the verdict can read it and credentials in it can be
+/// masked.
 fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     if headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding != "gzip") {
         return body;
@@ -361,8 +372,8 @@ fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     plain.freeze()
 }
 
-/// Takes the account's credential out of what the client could get: upstreams repeat what they were
-/// sent.
+/// Removes the account's credential from the headers of an answer and from errors, because upstreams
+/// can repeat what they received.
 fn mask_credential(tried: &mut Result<BufferedResponse, AttemptError>, credential: &[u8]) {
     match tried {
         Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),
@@ -382,7 +393,7 @@ fn mask_credential(tried: &mut Result<BufferedResponse, AttemptError>, credentia
     }
 }
 
-/// Without the headers that hold the credential.
+/// Removes headers that contain the credential.
 pub(crate) fn remove_headers_with_credential(headers: &mut HeaderMap, credential: &[u8]) {
     let holds = |value: &HeaderValue| find_credential(value.as_bytes(), credential).is_some();
     let names: Vec<_> =
@@ -392,7 +403,7 @@ pub(crate) fn remove_headers_with_credential(headers: &mut HeaderMap, credential
     }
 }
 
-/// As many asterisks in the place of the credential, so that no length changes.
+/// Overwrites the credential with asterisks of the same length, so that no lengths change.
 fn mask_bytes(body: &mut Bytes, credential: &[u8]) {
     let Some(mut at) = find_credential(body, credential) else { return };
     let mut masked = body.to_vec();
@@ -408,7 +419,8 @@ fn mask_bytes(body: &mut Bytes, credential: &[u8]) {
     *body = masked.into();
 }
 
-/// Where the credential is. One of a few characters would be found everywhere.
+/// Returns where the credential begins. Credentials shorter than 8 bytes are ignored, because they
+/// would match by chance.
 fn find_credential(bytes: &[u8], credential: &[u8]) -> Option<usize> {
     const BYTES_MIN: usize = 8;
     let mut windows = bytes.windows(credential.len().max(BYTES_MIN));
@@ -443,7 +455,7 @@ impl From<UpstreamCallError> for AttemptError {
 }
 
 impl AttemptError {
-    /// What the upstream has said, read for the decision about it.
+    /// Reads the upstream's error for the verdict.
     pub(crate) fn read_upstream_error(&self, now: Timestamp) -> OwnedUpstreamError {
         let (status, head, error) = match self {
             Self::ErrorResponse { head, body, .. } => {
@@ -459,7 +471,7 @@ impl AttemptError {
         OwnedUpstreamError { status, announced: read_announced_limit(&head.headers, now), error }
     }
 
-    /// The same, as the decision about it wants it.
+    /// Returns the failure in the form that the verdict takes.
     pub(crate) fn to_call_failure<'a>(
         &self,
         told: &'a OwnedUpstreamError,
@@ -471,21 +483,25 @@ impl AttemptError {
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(said),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout => verdict::CallFailure::Timeout,
-            // Neither says anything of the account, and another one would not do better.
+            // These failures show nothing about the account, and another account would not do
+            // better.
             Self::Untranslatable(_) | Self::ResponseTooLarge { .. } | Self::ShuttingDown => {
                 verdict::CallFailure::NotAsked
             }
         }
     }
 
-    /// Why it failed, in one word.
+    /// Returns the cause in one word, for metrics.
     pub(crate) fn cause_label(&self) -> &'static str {
         cause(&self.to_call_failure(&self.read_upstream_error(Timestamp::UNIX_EPOCH)))
     }
 
-    /// What the client gets when nothing better was had: the upstream's own words, if it had any.
-    /// `wait` is how many seconds it takes until an account can be used, where an upstream had too
-    /// much to do.
+    /// Builds the client's answer from the last failure: the upstream's own error if there is one.
+    /// `wait` is the number of seconds until an account can be used again. It is set as
+    /// `retry-after` if the upstream was overloaded.
+    ///
+    /// # Errors
+    /// The upstream gave no answer; the error is the relay's own.
     pub(crate) fn into_client_response(
         self,
         asked: &RequestContext,
@@ -508,11 +524,11 @@ impl AttemptError {
         }
     }
 
-    /// How it is recorded, if it was the last try of a request of `body_bytes`.
+    /// Returns how the record of a request of `body_bytes` shows this failure as its end.
     pub(crate) fn take_request_end(&mut self, body_bytes: u64) -> RequestEnd {
         match self {
-            // The upstream has the request and may bill it: it counts as a stream that was cut before
-            // its first event.
+            // The upstream has the request and may bill it, so it counts as a stream that was cut
+            // before its first event.
             Self::ShuttingDown => {
                 let reading = UsageMeter::for_stream().finish(body_bytes);
                 RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
@@ -525,7 +541,7 @@ impl AttemptError {
     }
 }
 
-/// An upstream's error on its way to the client.
+/// Passes an upstream's error on to the client.
 fn relay_error_response(
     asked: &RequestContext,
     head: &Parts,
@@ -540,7 +556,7 @@ fn relay_error_response(
     Response::from_parts(head, RelayBody::from_bytes(body))
 }
 
-/// What an upstream has said of a failure.
+/// An upstream's error, read from its status, headers and body.
 #[derive(Default)]
 pub(crate) struct OwnedUpstreamError {
     status: u16,

@@ -1,4 +1,4 @@
-//! Who asks: the first valid key among the credential headers.
+//! Authentication: finds the first valid key among the credential headers of a request.
 
 use crate::client_response::RelayError;
 use crate::unknown_keys::TooManyUnknownKeys;
@@ -15,15 +15,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The key that a request came with, and what is reserved for the request against its limits.
+/// The key of the current request, with what was reserved for the request against its limits.
 #[derive(Clone)]
 pub(crate) struct AuthenticatedKey {
     stored: Arc<StoredEntity<Key>>,
     pub(crate) reserved_usd: Option<PicoUsd>,
-    /// The most that the request can cost, where that was reckoned: an answer that claims more is
-    /// settled at it.
+    /// The highest cost that the request can have, if it was computed. An answer that claims more
+    /// is settled at this amount.
     pub(crate) permitted_usd: Option<PicoUsd>,
-    /// Whether a limit on money binds the request.
+    /// Whether a money limit applies to the request.
     pub(crate) has_money_limit: bool,
     pub(crate) reserved_pools: Vec<LimitScope>,
 }
@@ -33,8 +33,8 @@ impl AuthenticatedKey {
         &self.stored.value
     }
 
-    /// Whether the key may ask for `model`. A relay key is no model: its name would be kept in
-    /// records and logs, and go upstream.
+    /// Checks that the key can use `model`. A relay key sent as the model is refused, because the
+    /// model name goes into records and logs and to the upstream.
     pub(crate) fn check_model_allowed(&self, model: &str) -> Result<(), RelayError> {
         if contains_key(model.as_bytes()) {
             return Err(RelayError::key_for_model());
@@ -47,13 +47,14 @@ impl AuthenticatedKey {
     }
 }
 
-/// So many different well-formed keys of one request are looked up. A client that sends its key
-/// beside another one's is served; a head full of guesses costs no more than two reads.
+/// How many different well-formed keys of one request are looked up. Two, because a client may send
+/// its key together with another one. More keys would cost more reads of the store.
 const CANDIDATES_MAX: usize = 2;
 
 impl RelayState {
-    /// Tries the credentials of the request; form and checksum first, so that a mistyped key costs
-    /// no I/O. Of several that fail, the one that got furthest explains most.
+    /// Tries the credentials of the request. It checks form and checksum first, so that a mistyped
+    /// key costs no I/O. If all fail, the error of the credential that got furthest is returned,
+    /// because it explains most.
     pub(crate) async fn authenticate_request(
         &self,
         asked: &RequestContext,
@@ -129,8 +130,8 @@ impl RelayState {
         }
     }
 
-    /// Reads the key. One that this process does not know waits for its turn where its address has
-    /// shown many wrong ones; and only so many wait for the store at the same time.
+    /// Reads the key from the store. A key that is not in the cache waits if its address has sent
+    /// many unknown keys. The number of requests that wait for the store is limited.
     async fn look_up_key(
         &self,
         id: &KeyId,
@@ -138,7 +139,7 @@ impl RelayState {
         address: Option<IpAddr>,
     ) -> Result<Option<Arc<StoredEntity<Key>>>, RelayError> {
         let store = |error| RelayError::store_unavailable(&error);
-        // Counted apart, so that those who guess do not shut out those who are known.
+        // Counted separately, so that a flood of guessed keys does not block known keys.
         let waiting = if is_known { &self.waiting.known } else { &self.waiting.unknown };
         let _waiting = KeyLookupGuard::try_new(waiting, self.bounds.waiting_requests)
             .ok_or_else(RelayError::too_many_waiting)?;
@@ -155,20 +156,20 @@ impl RelayState {
         self.store.key(id).await.map_err(store)
     }
 
-    /// Where the request comes from, if whoever accepted it knows.
+    /// Returns the address of the client, if the server that accepted the connection knows it.
     fn client_address(&self, asked: &RequestContext) -> Option<IpAddr> {
         self.trusted_proxies.counted_client_of(&asked.head.extensions, &asked.head.headers)
     }
 }
 
-/// How many requests wait for the store to tell their key.
+/// Counts the requests that wait for the store to return their key.
 #[derive(Default)]
 pub(crate) struct PendingKeyLookups {
     known: AtomicUsize,
     unknown: AtomicUsize,
 }
 
-/// A request that waits for the store.
+/// Counts one waiting request until it is dropped.
 struct KeyLookupGuard<'a>(&'a AtomicUsize);
 
 impl<'a> KeyLookupGuard<'a> {
@@ -184,7 +185,7 @@ impl Drop for KeyLookupGuard<'_> {
     }
 }
 
-/// How far a credential got before it failed.
+/// How far the check of a credential got before it failed.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum CredentialStage {
     Presented,

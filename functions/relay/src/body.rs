@@ -1,5 +1,5 @@
-//! The body of an answer: ready bytes, or a stream that is carried on to its end even if the
-//! client leaves.
+//! The body of an answer: complete bytes, or a stream that is drained to its end even if the client
+//! leaves.
 
 use crate::chunk_list::ChunkList;
 use crate::memory_budget::MemoryPermit;
@@ -16,54 +16,55 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
-/// The answer broke off after it had begun; the connection must not end as if it were complete.
+/// The answer broke off after it had begun. The connection must be aborted, so that the client does
+/// not take the answer for complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the upstream's answer broke off")]
 pub struct ResponseAborted;
 
-/// The body of one answer.
+/// The body of one answer to a client.
 pub struct RelayBody(BodyKind);
 
 enum BodyKind {
     Ready(Option<Bytes>),
     Buffered {
         chunks: std::vec::IntoIter<Result<ChunkList, ResponseAborted>>,
-        /// Given back when the client has them.
+        /// Released when the client has received the chunks.
         _allowance: Option<MemoryPermit>,
     },
     Streaming(StreamingBody),
 }
 
-/// Pieces for the client.
+/// The chunks of a stream for the client.
 pub(crate) type ChunkStream =
     Pin<Box<dyn Stream<Item = Result<ChunkList, ResponseAborted>> + Send>>;
 
-/// What the chunks' producer is told about its consumer.
+/// Shows the task that produces an answer whether its client is still there.
 #[derive(Clone)]
 pub(crate) struct ClientPresence {
     /// The client has left before the end.
     pub(crate) left: Arc<AtomicBool>,
-    /// The time for draining is over, or the process is stopped: end it here.
+    /// The time for draining is over or the process is stopping, so the answer ends here.
     pub(crate) cut: CancellationToken,
 }
 
-/// Tells that the client has left, if it is dropped before [`DepartureGuard::disarm`].
+/// Marks the client as gone if it is dropped before [`DepartureGuard::disarm`].
 pub(crate) struct DepartureGuard(Option<ClientPresence>);
 
 impl ClientPresence {
-    /// A consumer that is there, of an answer that ends with `stop`.
+    /// Creates the state of a connected client. The answer is cut when `stop` is cancelled.
     pub(crate) fn new(stop: &CancellationToken) -> Self {
         Self { left: Arc::default(), cut: stop.child_token() }
     }
 
-    /// A guard for a future that is dropped when the client leaves.
+    /// Returns a guard for a future that is dropped when the client leaves.
     pub(crate) fn departure_guard(&self) -> DepartureGuard {
         DepartureGuard(Some(self.clone()))
     }
 }
 
 impl DepartureGuard {
-    /// The future has come to its end.
+    /// Call this when the future has finished.
     pub(crate) fn disarm(mut self) {
         self.0 = None;
     }
@@ -79,7 +80,7 @@ impl Drop for DepartureGuard {
 
 struct StreamingBody {
     chunks: Option<ChunkStream>,
-    /// The request's, for the log.
+    /// The span of the request, for log lines.
     span: Span,
     consumer: ClientPresence,
     leftovers: TaskTracker,
@@ -91,8 +92,8 @@ impl RelayBody {
         Self(BodyKind::Ready(Some(bytes.into())))
     }
 
-    /// A body whose pieces are all there, and which may break after them; `allowance` is what was
-    /// taken for them.
+    /// Creates a body from complete chunks. Its last item can be the error that aborts the
+    /// connection. `allowance` is the memory that the chunks hold.
     pub(crate) fn from_chunks(
         mut chunks: Vec<Result<ChunkList, ResponseAborted>>,
         allowance: Option<MemoryPermit>,
@@ -101,8 +102,8 @@ impl RelayBody {
         Self(BodyKind::Buffered { chunks: chunks.into_iter(), _allowance: allowance })
     }
 
-    /// A body that yields `chunks`. If it is dropped before their end they are drained for the
-    /// time of `drain`, then cut.
+    /// Creates a body that streams `chunks`. If it is dropped before their end, the rest is drained
+    /// for at most `drain` and then cut.
     pub(crate) fn from_stream(
         chunks: ChunkStream,
         consumer: ClientPresence,
@@ -165,7 +166,7 @@ impl StreamingBody {
         let _inside = self.span.enter();
         loop {
             let polled = AssertUnwindSafe(|| chunks.as_mut().poll_next(context));
-            // A panic breaks off this answer, and no other one of the connection.
+            // A panic aborts only this answer, not the others on the same connection.
             let Ok(polled) = catch_unwind(polled) else {
                 self.chunks = None;
                 return Poll::Ready(Some(Err(ResponseAborted)));
@@ -183,7 +184,7 @@ impl StreamingBody {
 }
 
 impl Drop for StreamingBody {
-    /// The client is gone; the accounting goes on without it.
+    /// Drains the rest of the answer without the client, so that its usage is known.
     fn drop(&mut self) {
         let Some(mut chunks) = self.chunks.take() else { return };
         self.consumer.left.store(true, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! How an answer's bytes become the client's, and what the meter sees of them: always what the
-//! upstream said, as events. Which turn an answer takes is `hear`'s business.
+//! Changes an answer's bytes for the client, and passes the upstream's events to the usage meter.
+//! `response_conversion` chooses the transform.
 
 use crate::request_conversion::BedrockFraming;
 use baton_wire::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
@@ -9,30 +9,30 @@ use baton_wire::translate::{self, InvalidResponse};
 use baton_wire::usage_chunk::UsageChunkFilter;
 use bytes::{Bytes, BytesMut};
 
-/// Says nothing, in any dialect.
+/// A comment that clients of every protocol ignore.
 const COMMENT: &[u8] = b": keep-alive\n\n";
 
-/// What happens to an answer's bytes.
+/// What happens to an answer's bytes on their way to the client.
 pub(crate) enum BodyTransform {
-    /// They pass as they are.
+    /// The bytes pass unchanged.
     PassThrough,
-    /// Frames become events.
+    /// Event-stream frames become server-sent events.
     IntoEvents(FramesToSse),
-    /// Events become frames.
+    /// Server-sent events become event-stream frames.
     IntoFrames(SseToFrames),
-    /// Frames pass as they are; the meter sees their events.
+    /// Frames pass unchanged, and the meter gets the events in them.
     MeteredFrames(FramesToSse),
-    /// A count is told in other words, once it is whole.
+    /// A token count is converted when it is complete.
     TokenCount(fn(&[u8]) -> Option<Bytes>, BytesMut),
-    /// The chunk that tells the usage is taken out.
+    /// The chunk that reports the usage is removed.
     RemoveUsage(Box<UsageChunkFilter>),
-    /// Events become those of another dialect.
+    /// Events are translated to another protocol.
     TranslateEvents(Box<TranslatedEvents>),
-    /// The answer is told in another dialect, once it is whole.
+    /// The answer is translated to another protocol when it is complete.
     TranslateWhole(Box<translate::ResponseContext>, BytesMut),
 }
 
-/// A translated event stream, either side of it perhaps in frames.
+/// A translated event stream. The upstream or the client can use event-stream frames.
 pub(crate) struct TranslatedEvents {
     unframe: Option<FramesToSse>,
     stream: translate::StreamTranslator,
@@ -78,7 +78,10 @@ impl TranslatedEvents {
 }
 
 impl BodyTransform {
-    /// Takes the upstream's next bytes; what the client gets for them.
+    /// Takes the upstream's next bytes and returns the bytes for the client.
+    ///
+    /// # Errors
+    /// The upstream's frames are damaged.
     pub(crate) fn transform_chunk(
         &mut self,
         chunk: Bytes,
@@ -119,7 +122,11 @@ impl BodyTransform {
         }
     }
 
-    /// What is left to be said at the end; nothing the second time.
+    /// Takes the end of the answer and returns the remaining bytes for the client. A second call
+    /// returns nothing.
+    ///
+    /// # Errors
+    /// The complete answer cannot be translated.
     pub(crate) fn finish_transform(&mut self) -> Result<Bytes, InvalidResponse> {
         Ok(match self {
             Self::TokenCount(recount, held) => {
@@ -141,13 +148,14 @@ impl BodyTransform {
         })
     }
 
-    /// How much memory a stream takes here, beside the meter.
+    /// Returns how many bytes a stream holds here, without those of the meter.
     pub(crate) fn held_bytes(&self) -> usize {
         match self {
             Self::IntoEvents(frames) | Self::MeteredFrames(frames) => frames.held_bytes(),
             Self::IntoFrames(events) => events.held_bytes(),
             Self::TranslateEvents(events) => events.held_bytes(),
-            // Whole answers are counted where they are gathered; a usage chunk is short.
+            // The memory of whole answers is counted where they are buffered. A usage chunk is
+            // short.
             Self::PassThrough
             | Self::RemoveUsage(_)
             | Self::TokenCount(..)
@@ -155,18 +163,18 @@ impl BodyTransform {
         }
     }
 
-    /// Whether the client gets an event also where nobody has looked at all of it.
+    /// Returns whether the client can get an event that the relay has not read completely.
     pub(crate) fn passes_unread(&self) -> bool {
         matches!(self, Self::PassThrough | Self::RemoveUsage(_))
     }
 
-    /// Whether the client gets other bytes than the upstream sent.
+    /// Returns whether the client gets other bytes than the upstream sent.
     pub(crate) fn changes_bytes(&self) -> bool {
         !matches!(self, Self::PassThrough | Self::MeteredFrames(_))
     }
 
-    /// What the relay says while the upstream is silent: where that has no sign of life of its
-    /// own, or none that is passed on.
+    /// Returns what the relay sends while the upstream is silent. It is needed if the upstream
+    /// sends no keep-alives or if they are not passed on.
     pub(crate) fn keep_alive_bytes(&self) -> Option<Bytes> {
         match self {
             Self::IntoEvents(_) => Some(Bytes::from_static(PING)),
@@ -176,13 +184,13 @@ impl BodyTransform {
         }
     }
 
-    /// Whether what the client has ends inside a frame that is not ours.
+    /// Returns whether the bytes that the client has end inside a frame of the upstream.
     pub(crate) fn is_mid_frame(&self) -> bool {
         matches!(self, Self::MeteredFrames(frames) if frames.is_mid_frame())
     }
 
-    /// Whether the client was told the stream's end, where `was_told` says it of what the upstream
-    /// sent.
+    /// Returns whether the client has received the end of the stream. `was_told` says whether the
+    /// upstream sent it.
     pub(crate) fn has_told_end(&self, was_told: bool) -> bool {
         match self {
             Self::TranslateEvents(events) => events.stream.is_over(),
@@ -190,8 +198,8 @@ impl BodyTransform {
         }
     }
 
-    /// An error of ours as the stream's end, where `is_mid_event` says that the upstream's bytes
-    /// ended inside an event.
+    /// Returns an error event that ends the stream. `is_mid_event` says whether the upstream's
+    /// bytes ended inside an event.
     pub(crate) fn write_error(
         &mut self,
         dialect: ApiFamily,
@@ -212,7 +220,7 @@ impl BodyTransform {
     }
 }
 
-/// An event of ours for a client that gets frames.
+/// Encodes an event of the relay as a frame.
 fn frame_event(event: &[u8]) -> Bytes {
     SseToFrames::default().push(event)
 }

@@ -1,18 +1,19 @@
-//! Pieces of an answer that arrived together: one piece to HTTP, and each where it came to lie.
+//! Chunks of an answer that arrived together. HTTP sees one chunk, but the bytes are not copied.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::vec;
 
-/// Bytes for the client, not copied together.
+/// Bytes for the client in several parts.
 pub struct ChunkList {
-    /// Empty only at the end.
+    /// The next part. It is empty only at the end.
     front: Bytes,
     rest: vec::IntoIter<Bytes>,
     remaining: usize,
 }
 
 impl ChunkList {
-    /// Takes all `pieces`, if they hold anything. One alone costs no allocation.
+    /// Takes all `pieces`, or returns `None` if they are empty. A single piece causes no
+    /// allocation.
     pub(crate) fn take_from(pieces: &mut Vec<Bytes>) -> Option<Self> {
         pieces.retain(|piece| !piece.is_empty());
         let rest = if let [_, _, ..] = pieces[..] {
@@ -34,7 +35,7 @@ impl From<Bytes> for ChunkList {
     }
 }
 
-/// For who wants it in one piece; only several are copied.
+/// Joins the parts. Only several parts are copied.
 impl From<ChunkList> for Bytes {
     fn from(mut burst: ChunkList) -> Self {
         burst.copy_to_bytes(burst.remaining)

@@ -1,5 +1,5 @@
-//! What the client is told: answers of our own, refusals in the client's dialect, and the heads
-//! of relayed answers. Every message says what to do next, and none holds a secret.
+//! The answers that the relay itself gives: refusals in the form of the client's API, and the heads
+//! of relayed answers. Every message says what to do next, and none contains a secret.
 
 use crate::RequestContext;
 use crate::body::RelayBody;
@@ -25,25 +25,25 @@ const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Whether a retry of the same request gets the same answer: everything about the request itself,
-/// unless time is what it lacks.
+/// Returns whether a retry of the same request fails in the same way. That is true for client
+/// errors, except for those that pass with time.
 fn is_final(status: StatusCode) -> bool {
     let needs_time = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !needs_time.contains(&status)
 }
 
-/// Why a request is not served (contract §2).
+/// A relay error: why Baton itself refuses a request.
 #[derive(Debug)]
 pub(crate) struct RelayError {
     status: StatusCode,
     error: ErrorBody,
     retry_after_seconds: Option<u64>,
-    /// Clients would retry for minutes if they were not told.
+    /// Sends `x-should-retry: false`, because clients would otherwise retry for minutes.
     final_: bool,
     allow: Option<&'static str>,
-    /// What Claude Code reads of a spent limit.
+    /// Headers from which Claude Code reads a spent limit.
     limit: Vec<(&'static str, String)>,
-    /// The request went to an upstream: its record says how it ended.
+    /// The request reached an upstream, so its usage record says how it ended.
     pub(crate) is_settled: bool,
 }
 
@@ -61,13 +61,14 @@ impl RelayError {
         }
     }
 
-    /// Trying again does not help.
+    /// Marks the error as final: a retry does not help.
     pub(crate) fn without_retry(self) -> Self {
         Self { final_: true, ..self }
     }
 
-    /// Trying again helps after so many seconds. Clients wait for no more than a minute, or for far
-    /// too long: beyond that it is final, and the message names the time.
+    /// Adds the seconds after which a retry helps. For longer waits some clients ignore the header
+    /// and others wait far too long. A wait of more than a minute is therefore final, and the
+    /// message has to name the time.
     pub(crate) fn with_retry_after(self, seconds: u64) -> Self {
         if seconds > WAIT_SECONDS_MAX {
             return self.without_retry();
@@ -218,7 +219,7 @@ impl RelayError {
         Self { retry_after_seconds: Some(5), ..refusal }
     }
 
-    /// The process is being stopped.
+    /// The process is stopping.
     pub(crate) fn shutting_down() -> Self {
         Self::retry_soon(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -227,7 +228,7 @@ impl RelayError {
         )
     }
 
-    /// The upstream's answer is more than is gathered of one.
+    /// The upstream's answer has more bytes than the relay buffers.
     pub(crate) fn answer_too_large(why: &str) -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
@@ -259,13 +260,13 @@ impl RelayError {
         .without_retry()
     }
 
-    /// Accounts are left that this request may not try any more.
+    /// There are other accounts, but this request must not try more of them.
     pub(crate) fn accounts_busy() -> Self {
         let message = "the upstream accounts that were tried cannot serve the request; try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).with_retry_after(1)
     }
 
-    /// An upstream refuses a request and takes the credential all the same.
+    /// The upstream refused the request, but accepts the same credential in a probe.
     pub(crate) fn contradictory_credential() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
@@ -281,7 +282,7 @@ impl RelayError {
         )
     }
 
-    /// A fault of this program.
+    /// A bug in Baton.
     pub(crate) fn internal_error() -> Self {
         Self::api_error(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -305,7 +306,7 @@ impl RelayError {
         )
     }
 
-    /// The store could not be read. Logged here, since the client is told nothing of it.
+    /// The store could not be read. The cause is logged here, because the client does not learn it.
     pub(crate) fn store_unavailable(error: &dyn std::fmt::Display) -> Self {
         tracing::error!("{error}");
         let refusal = Self::api_error(
@@ -315,8 +316,8 @@ impl RelayError {
         Self { retry_after_seconds: Some(2), ..refusal }
     }
 
-    /// A limit stands against the request; `words` are the operator's own, for a spent limit, and
-    /// `advice` says what would make the request fit.
+    /// A limit blocks the request. The texts are the operator's message for a spent limit, and
+    /// advice on how to change the request so that it fits.
     pub(crate) fn blocked_by_limit(
         scope: &LimitScope,
         why: &BlockReason,
@@ -381,7 +382,7 @@ impl RelayError {
         }
     }
 
-    /// Money is limited, and nobody knows what is spent.
+    /// A money limit applies, but the amount spent cannot be read.
     pub(crate) fn spend_unknown() -> Self {
         let message = "spend limit unavailable. Try again in a moment, or tell your operator";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
@@ -389,7 +390,7 @@ impl RelayError {
         Self { final_: true, limit, ..refusal }
     }
 
-    /// Calls that cost nothing are limited, too.
+    /// The key has made too many free calls.
     pub(crate) fn too_many_free_calls(seconds: u64) -> Self {
         let message = format!(
             "too many counts of tokens and lists of models for one key; try again in {seconds} s"
@@ -398,7 +399,7 @@ impl RelayError {
         Self { retry_after_seconds: Some(seconds), ..refusal }
     }
 
-    /// The rate is limited, and nobody knows what it is.
+    /// A rate limit applies, but the current rate cannot be read.
     pub(crate) fn rates_unknown() -> Self {
         let message = "rate limit unavailable; try again in a moment";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
@@ -470,8 +471,9 @@ impl From<RouteError> for RelayError {
 
 const DISABLED_REASON: &str = "anthropic-ratelimit-unified-overage-disabled-reason";
 
-/// What Claude Code reads of a spent limit. With `representative-claim` or `overage-status` beside
-/// these it would drop the message and make up its own (Claude Code 2.1.330, 2026-11-22).
+/// Returns the headers from which Claude Code reads a spent limit. If `representative-claim` or
+/// `overage-status` were present too, Claude Code would replace the message by its own (Claude Code
+/// 2.1.330, 2026-11-22).
 fn spent_limit_headers(period: &str, resets_at: Option<Timestamp>) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         ("anthropic-ratelimit-unified-status", "rejected".to_owned()),
@@ -488,14 +490,14 @@ fn spent_limit_headers(period: &str, resets_at: Option<Timestamp>) -> Vec<(&'sta
     headers
 }
 
-/// The answer to probes. No I/O.
+/// The answer of the health route. Does no I/O.
 pub(crate) fn health_response() -> Response<RelayBody> {
     const ALIVE: &str =
         concat!("{\"status\":\"ok\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
     json_response(StatusCode::OK, Bytes::from_static(ALIVE.as_bytes()))
 }
 
-/// A JSON answer of our own.
+/// Returns a JSON answer of the relay.
 pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response<RelayBody> {
     let mut response = Response::new(RelayBody::from_bytes(body));
     *response.status_mut() = status;
@@ -503,7 +505,8 @@ pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Respo
     response
 }
 
-/// The head of a relayed answer: the upstream's, less what is between it and us, plus our id.
+/// Builds the head of a relayed answer: the upstream's headers without those of its connection,
+/// plus Baton's request id.
 pub(crate) fn relayed_head(asked: &RequestContext, upstream: &Parts) -> Parts {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = upstream.status;
@@ -512,8 +515,8 @@ pub(crate) fn relayed_head(asked: &RequestContext, upstream: &Parts) -> Parts {
     head
 }
 
-/// Tells the client of an upstream's 429 or 529 how long it really has to wait; beyond what clients
-/// wait for, that trying again does not help.
+/// Sets the real waiting time in an upstream's 429 or 529. If it is longer than clients wait, the
+/// answer says instead that a retry does not help.
 pub(crate) fn set_retry_headers(headers: &mut HeaderMap, seconds: u64) {
     headers.remove("retry-after-ms");
     if seconds > WAIT_SECONDS_MAX {
@@ -524,7 +527,7 @@ pub(crate) fn set_retry_headers(headers: &mut HeaderMap, seconds: u64) {
     }
 }
 
-/// Tells whatever sits between us and the client not to hold a stream back.
+/// Sets headers that keep proxies between the relay and the client from buffering a stream.
 pub(crate) fn set_stream_headers(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));

@@ -1,4 +1,4 @@
-//! The places of accounts with `max_concurrency`. An account without it costs nothing here.
+//! Concurrency slots of accounts with `max_concurrency`. Other accounts cause no store calls here.
 
 use crate::RelayState;
 use crate::pending_usage::{ConcurrencySlot, PendingUsage};
@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 impl RelayState {
-    /// Takes a place at the account until `deadline`. A store that is down stops nobody.
+    /// Takes a slot of the account, which expires after `deadline` and the reservation margin. If
+    /// the store is down, the request continues without a slot.
     pub(crate) async fn acquire_slot(
         &self,
         account: &Account,
@@ -20,7 +21,7 @@ impl RelayState {
         let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
         let expires = self.store.clock().now().saturating_add(left).unwrap_or(Timestamp::MAX);
         let wanted = (request, expires.as_second());
-        // Boxed, so that requests without seats stay small.
+        // Boxed, so that the future of a request without a slot stays small.
         match Box::pin(self.store.acquire_slot(&account.id, most, wanted)).await {
             Ok(true) => ConcurrencySlot::Taken,
             Ok(false) => ConcurrencySlot::Full,
@@ -31,14 +32,14 @@ impl RelayState {
         }
     }
 
-    /// Leaves the receipt's place, if it has one.
+    /// Releases the slot of a pending usage, if it has one.
     pub(crate) async fn release_slot(&self, receipt: &PendingUsage) {
         if receipt.seat == ConcurrencySlot::Taken {
             self.release_account_slot(&receipt.account, &receipt.question.id).await;
         }
     }
 
-    /// Leaves a place that was taken.
+    /// Releases a slot that was taken.
     pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
         let leaving = Box::pin(self.store.release_slot(account, request));
         if let Err(error) = self.in_store_time(leaving).await {

@@ -1,7 +1,8 @@
-//! The most that a request can cost on any of the accounts that may get it.
+//! Computes the highest cost that a request can have on any account that can serve it.
 //!
-//! It is read from the body as each account would be sent it, translated where that account speaks
-//! another dialect: what counts is what the upstream reads. Prices are `domain::demand`'s business.
+//! The cost factors are read from the body as each account would receive it, after translation if
+//! the account speaks another protocol, because the upstream bills what it reads. The prices come
+//! from `baton_domain::price`.
 
 use crate::apart::run_apart;
 use crate::authenticate::AuthenticatedKey;
@@ -23,20 +24,24 @@ use baton_wire::envelope::Envelope;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-/// What a request may cost.
+/// The cost bound of a request.
 #[derive(Debug, Default)]
 pub(crate) struct CostBound {
-    /// What is reserved for it.
+    /// The amount to reserve.
     pub(crate) estimate: PicoUsd,
-    /// The most that it can cost, unless a field has no bound.
+    /// The highest cost, if no field is unbounded.
     pub(crate) most: PicoUsd,
-    /// The first field that has none.
+    /// The first field that makes the cost unknown.
     pub(crate) unbounded: Option<UnboundedField>,
 }
 
 impl RelayState {
-    /// What the request may cost on any of the accounts that may get it: they may map its model to
-    /// a dearer one, or read other fields of it. Where none can be read, no account gets it.
+    /// Computes the cost bound over all accounts that can serve the request. An account can map the
+    /// model to a more expensive one, or read other fields. If the accounts cannot be read, only
+    /// the client's own request counts, because then no account gets it.
+    ///
+    /// # Errors
+    /// A translated body cannot be read.
     pub(crate) async fn bound_request_cost(
         &self,
         asked: &RequestContext,
@@ -59,8 +64,8 @@ impl RelayState {
         Ok(bound)
     }
 
-    /// What would make the request fit where it is `blocked`: only changes that do. The body is read once
-    /// more, and by no request that is served.
+    /// Returns a change that would make the `blocked` request fit, if there is one. It reads the
+    /// body again, but only for blocked requests.
     pub(crate) async fn advice(
         &self,
         asked: &RequestContext,
@@ -84,8 +89,9 @@ impl RelayState {
         costs.advice(amounts, asked.protocol, own)
     }
 
-    /// Shows `add` the client's own demand, then what each account would be sent, with the models that
-    /// may run. Returns the header, if one of the accounts would be sent one that has no price.
+    /// Calls `add` with the client's own cost factors, then with those of each different form in
+    /// which accounts would receive the request, and with the models that can run. Returns a header
+    /// that has no price if an account would receive one.
     async fn each_demand(
         &self,
         asked: &RequestContext,
@@ -118,13 +124,13 @@ impl RelayState {
                 continue;
             }
             match sent.translation(asked, &member.account, body, envelope) {
-                // Sent as it came: it reads what the client wrote.
+                // The account receives the body unchanged.
                 None => add(own, &[&sent.model], false),
                 Some(translate) => {
                     let reads = sent.reads;
                     let read =
                         move || translate().map(|translated| read_cost_factors(&translated, reads));
-                    // An account whose protocol cannot express the request is not asked.
+                    // An account whose protocol cannot express the request is not called.
                     if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
                         add(&demand.map_err(unreadable_body_error)?, &[&sent.model], false);
                     }
@@ -136,7 +142,7 @@ impl RelayState {
     }
 }
 
-/// The client's own words, read for what they may cost.
+/// Reads the cost factors of the client's body as it was sent.
 pub(crate) async fn read_client_cost_factors(
     asked: &RequestContext,
     body: &Bytes,
@@ -159,7 +165,7 @@ struct PricingContext<'a> {
 }
 
 impl PricingContext<'_> {
-    /// What is reserved for a demand.
+    /// Returns the amount to reserve for these cost factors.
     fn estimate(&self, demand: &CostFactors, model: &str) -> PicoUsd {
         match self.estimate {
             ReservationEstimate::Most => self.prices.highest_cost(demand, model, self.at).amount,
@@ -167,7 +173,7 @@ impl PricingContext<'_> {
         }
     }
 
-    /// Adds what a demand costs at the price of any of these models.
+    /// Raises the bound to the cost of these factors for each of the models.
     fn add_cost(&self, bound: &mut CostBound, demand: &CostFactors, models: &[&str]) {
         for model in models {
             let most = self.prices.highest_cost(demand, model, self.at).amount;

@@ -1,5 +1,6 @@
-//! Credentials that an upstream seems to refuse. A request may have caused that: an account is condemned
-//! only after a free call of our own, with nothing of the client in it, has failed as well.
+//! Checks of credentials that an upstream seems to refuse. The request itself can be the cause, so
+//! an account is marked only after a credential probe (a free call without any of the client's
+//! data) has failed too.
 
 use crate::RelayState;
 use crate::health_updates::PendingHealthUpdate;
@@ -17,31 +18,32 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A check is good for so long: requests that are refused again must not cause a call each.
+/// How long the result of a check is used, so that further refused requests do not cause a probe
+/// each.
 const CHECK_LIFE: Duration = Duration::from_secs(30);
-/// An answer waits so long for a check.
+/// How long an answer waits for a check.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A token that is refused so soon after another was renewed is not at fault.
+/// If another token was refused within this time, the token is not the cause.
 const RENEWAL_LIFE: Duration = Duration::from_mins(1);
 
-/// What this process has checked of late. Cloning shares it.
+/// The recent checks of this process. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct CredentialChecks(Arc<Mutex<CheckCache>>);
 
 #[derive(Default)]
 struct CheckCache {
     by_account: HashMap<AccountId, (Instant, CheckOutcome)>,
-    /// The token for which a new one was asked last.
+    /// The token for which a renewal was last requested, and when.
     renewed: HashMap<AccountId, (Instant, u64)>,
 }
 
 type CheckOutcome = watch::Receiver<Option<CredentialStatus>>;
 
-/// A check under way, or one that was made a moment ago.
+/// A check that is running or has finished recently.
 pub(crate) struct PendingCheck(CheckOutcome);
 
 impl PendingCheck {
-    /// What came of the check; `Unknown` where it takes too long.
+    /// Waits for the result of the check. Returns `Unknown` if it takes too long.
     pub(crate) async fn wait_for_status(mut self, deadline: Instant) -> CredentialStatus {
         let deadline = deadline.min(Instant::now() + PATIENCE);
         let known = self.0.wait_for(Option::is_some);
@@ -55,8 +57,8 @@ impl PendingCheck {
 }
 
 impl CredentialChecks {
-    /// Whether a new token is worth asking for in place of `issue`. Where another one was refused just
-    /// before, the requests are at fault, or the account, but not the token.
+    /// Returns whether to request a new token in place of `issue`. If another token was refused
+    /// shortly before, the requests or the account are the cause, and a new token would not help.
     pub(crate) fn should_renew_token(&self, account: &AccountId, issue: u64) -> bool {
         let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -72,8 +74,8 @@ impl CredentialChecks {
 }
 
 impl RelayState {
-    /// Checks the credential by a free call, unless that was done a moment ago. What comes of it is
-    /// held against the account.
+    /// Starts a credential probe, or returns a recent one. Its result is stored in the account's
+    /// health.
     pub(crate) fn check_credential(&self, member: &PoolMember) -> PendingCheck {
         let mut checks = self.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, now) = (member.account.id.clone(), Instant::now());
@@ -102,8 +104,9 @@ impl RelayState {
         PendingCheck(outcome)
     }
 
-    /// Notes what is left of a suspicion that no call can confirm: a guess, which a good answer ends
-    /// and which locks nobody out.
+    /// Counts one failure against the account if the probe can neither confirm nor clear the
+    /// suspicion. Several such failures open the circuit, and a successful answer clears them, so
+    /// that a wrong guess never excludes an account for long.
     pub(crate) fn note_unproven(
         &self,
         member: &PoolMember,

@@ -1,4 +1,4 @@
-//! One exchange: a model call from its body to its answer.
+//! One model call, from reading its body to starting its answer.
 
 use crate::admission::RequestReservation;
 use crate::authenticate::AuthenticatedKey;
@@ -17,14 +17,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-/// Kept clear of the platform's deadline, for the farewell and the record.
+/// The part of the platform's time that is kept for the closing error event and the usage record.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
 
-/// For how long a request may still be admitted after answers were ended in a stop.
+/// How long admission may still take after running answers were ended in a shutdown.
 const ADMISSION_TIME_IN_STOP: Duration = Duration::from_millis(1500);
 
 impl RelayState {
-    /// Reads the body, then has the rest done by a task that outlives the client.
+    /// Reads the body and passes it to a task that outlives the client's connection.
     pub(crate) async fn handle_model_call<B>(
         self: &Arc<Self>,
         asked: &Arc<RequestContext>,
@@ -38,9 +38,9 @@ impl RelayState {
     {
         let time = self.time_limit(asked);
         let body = self.read_body(asked, (&caller, bill), body).await?;
-        // From here on money may be reserved or spent: a client that leaves must not stop the
-        // counting. Its departure drops this future, not the task; the answer is then drained as
-        // any other.
+        // From here on, money can be reserved or spent, so a client that leaves must not stop the
+        // accounting. When it leaves, this future is dropped but the task continues, and the answer
+        // is drained like any other.
         let (means, asked, consumer) =
             (Arc::clone(self), Arc::clone(asked), ClientPresence::new(&self.stop.is_over));
         let departure = consumer.departure_guard();
@@ -49,13 +49,14 @@ impl RelayState {
             drop(free_call);
             answer
         };
-        // Boxed: a task is moved about while it is made, and this future is large.
+        // Boxed, because spawning moves the future several times and this one is large.
         let answer = self.leftovers.spawn(Box::pin(exchange).in_current_span()).await;
         departure.disarm();
         answer.unwrap_or_else(|_| Err(RelayError::internal_error()))
     }
 
-    /// The part that goes on without the client: admitted, forwarded, and settled or released.
+    /// Admits and forwards the call, then settles or releases its reservation. This part continues
+    /// without the client.
     async fn run_model_call(
         self: &Arc<Self>,
         asked: &RequestContext,
@@ -85,7 +86,7 @@ impl RelayState {
         let die = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
         let call = OutboundCall::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
         let forwarded = self.forward_call(asked, call, deadline).await;
-        // Nothing asks for the body again: others may take its room.
+        // The body is not needed again. Its memory is freed for other requests.
         drop(envelope);
         drop((body, held));
         match forwarded {
@@ -106,7 +107,7 @@ impl RelayState {
         }
     }
 
-    /// Ends an exchange that got no good answer; it is recorded if it went to an upstream.
+    /// Ends a call that got no successful answer. The call is recorded if it reached an upstream.
     async fn finish_failed_call(
         self: &Arc<Self>,
         failure: ForwardFailure,
@@ -118,7 +119,8 @@ impl RelayState {
         failure.answer
     }
 
-    /// How long the request may take.
+    /// Returns how long the request can take: the configured time, or less if the platform ends
+    /// earlier.
     fn time_limit(&self, asked: &RequestContext) -> Duration {
         let own = self.timers.overall;
         let platform = asked.head.extensions.get::<PlatformDeadline>().map(|deadline| {
@@ -140,8 +142,8 @@ mod tests {
         size_of::<Answering>()
     }
 
-    /// A call to a store takes 5 to 7 KB, whether it is made or not. Those that few requests make
-    /// are boxed where they are made.
+    /// A store call adds 5 to 7 KB to a future, even if it is never made. Store calls that few
+    /// requests make are therefore boxed.
     #[test]
     fn waiting_request_uses_little_memory() {
         type Work = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);

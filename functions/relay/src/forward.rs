@@ -1,11 +1,13 @@
-//! Out to the upstream, over as many accounts as it takes.
+//! Failover: sends a call to one account after another until one answers.
 //!
-//! Each account is tried once (a renewed token earns one more try), three in all. One try is
-//! [`crate::attempt`]'s; what a failure means is decided by `domain::verdict`; the loop here only acts
-//! on it, and what it says of the account is noted by [`crate::health_updates`] beside the next try.
+//! A request tries at most three accounts, each once, or once more after its token was renewed.
+//! [`crate::attempt`] makes one attempt, `baton_domain::verdict` decides what a failure means, and
+//! the loop here acts on that verdict. [`crate::health_updates`] stores the effect on the account
+//! while the next attempt runs.
 //!
-//! A request that two accounts refuse with 401 or 403 is not put to a third: it may be the request's
-//! own fault, and only the first of them has anything held against it without a call of our own.
+//! After two accounts have refused a request with 401 or 403, no third one is tried, because the
+//! request itself can be the cause. Only the first refusal can affect an account's health without a
+//! credential probe.
 
 use crate::account_selection::{
     AccountSelector, NoEligibleAccount, SelectedAccount, SessionAffinity,
@@ -36,12 +38,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Accounts tried for one request, at most.
+/// The most accounts that one request tries.
 const ACCOUNTS_MAX: usize = 3;
-/// Accounts that may refuse one request with 401 or 403, at most.
+/// The most accounts that can refuse one request with 401 or 403 before it fails.
 const REFUSALS_MAX: usize = 2;
 
-/// A model call, ready to be sent to whichever account is chosen.
+/// A model call with its body, ready for any account.
 pub(crate) struct OutboundCall {
     pub(crate) question: Arc<ModelCall>,
     pub(crate) body: Bytes,
@@ -49,16 +51,16 @@ pub(crate) struct OutboundCall {
     session: SessionAffinity,
 }
 
-/// An upstream's good answer, held at its first event.
+/// A successful answer of an upstream, buffered up to its first event.
 pub(crate) struct UpstreamResponse {
     pub(crate) receipt: PendingUsage,
     pub(crate) held: BufferedResponse,
 }
 
-/// No good answer. The receipt is there if an upstream was tried.
+/// The call got no successful answer. `receipt` is set if an upstream was called.
 pub(crate) struct ForwardFailure {
     pub(crate) receipt: Option<PendingUsage>,
-    /// How the last try ended.
+    /// How the last attempt ended.
     pub(crate) ending: RequestEnd,
     pub(crate) answer: Result<Response<RelayBody>, RelayError>,
 }
@@ -99,8 +101,8 @@ impl OutboundCall {
         Self { question: Arc::new(question), body, model_span, session }
     }
 
-    /// The body for an account that knows the model as `model`: only another name changes bytes,
-    /// and only its own.
+    /// Returns the body for an account that knows the model as `model`. Only the model name is
+    /// replaced; all other bytes stay the same.
     pub(crate) fn body_for(&self, model: &str) -> Bytes {
         if model == self.question.model {
             return self.body.clone();
@@ -109,12 +111,12 @@ impl OutboundCall {
     }
 }
 
-/// Stands for a relay key in a text of the client's.
+/// Replaces relay keys in text that the client sent.
 const KEY_MASK: &str = "bt_***";
-/// Of the client's texts records keep so much.
+/// The most characters of client text that a record keeps.
 const TEXT_CHARACTERS_MAX: usize = 200;
 
-/// The client's own name for the conversation, in the order of how much it says.
+/// Returns the client's id of the conversation, from the most specific source that is present.
 fn session_id(headers: &HeaderMap, envelope: &Envelope<'_>) -> Option<String> {
     header_text(headers, "x-claude-code-session-id")
         .or_else(|| header_text(headers, "x-session-affinity"))
@@ -125,13 +127,17 @@ fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(sanitize_text)
 }
 
-/// A client's text as records keep it: without relay keys, and not too long.
+/// Prepares client text for records: masks relay keys and limits the length.
 fn sanitize_text(text: &str) -> String {
     mask_keys(text, KEY_MASK).chars().take(TEXT_CHARACTERS_MAX).collect()
 }
 
 impl RelayState {
-    /// Tries accounts until one answers, the client's own fault is told, or none is left.
+    /// Tries accounts until one answers, the error has to go to the client, or no account is left.
+    ///
+    /// # Errors
+    /// The call failed; the error holds the client's answer and, if an upstream was called, the
+    /// pending usage.
     pub(crate) async fn forward_call(
         &self,
         asked: &RequestContext,
@@ -198,7 +204,7 @@ impl RelayState {
         Err(self.conclude_failed_call(asked, &chooser, course, None).await)
     }
 
-    /// The next account to try; nobody where the process is being stopped.
+    /// Selects the next account. Returns `Err(None)` when the process stops.
     async fn next_account(
         &self,
         chooser: &mut AccountSelector,
@@ -212,7 +218,8 @@ impl RelayState {
         }
     }
 
-    /// No account is tried any more: what the last one said, or why none was tried.
+    /// Ends a call for which no more accounts are tried. The answer comes from the last attempt,
+    /// or, if there was none, from the reasons why no account could be tried.
     async fn conclude_failed_call(
         &self,
         asked: &RequestContext,
@@ -221,7 +228,7 @@ impl RelayState {
         nobody: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
         match (course.last.take(), nobody) {
-            // Boxed, so that requests that are served stay small.
+            // Boxed, so that the future of a successful request stays small.
             (Some(missed), nobody) => {
                 Box::pin(self.answer_failed_attempt(asked, chooser, course, (missed, nobody))).await
             }
@@ -233,7 +240,7 @@ impl RelayState {
         }
     }
 
-    /// Notes what a good answer says of the account, where it is a paid one.
+    /// Stores what a successful answer shows about the account. Free calls store nothing.
     fn note_answer(&self, chooser: &AccountSelector, at: usize, held: &BufferedResponse) {
         let account = &chooser.pool().members[at].account;
         if chooser.is_paid() {
@@ -243,7 +250,7 @@ impl RelayState {
         }
     }
 
-    /// Decides what a miss means, for the request and (where it is a paid one) for the account.
+    /// Decides what a failed attempt means for the request and, for billed calls, for the account.
     fn judge_attempt_error(
         &self,
         member: &PoolMember,
@@ -297,7 +304,7 @@ impl RelayState {
         FailedAttempt { receipt, miss, note, verdict }
     }
 
-    /// Holds against the account what is its own.
+    /// Stores the effect of the failure on the account, as the verdict says.
     fn apply_verdict(
         &self,
         member: &PoolMember,
@@ -316,8 +323,9 @@ impl RelayState {
         }
     }
 
-    /// The end of a request that got no good answer: what the client is told, once the account's
-    /// health is noted. Of the organization's credential and money it is told only that they fail.
+    /// Builds the answer to a request that failed, after the account's health has been stored. If
+    /// the organization's credential or balance is the cause, the client learns only that the
+    /// account fails.
     async fn answer_failed_attempt(
         &self,
         asked: &RequestContext,
@@ -359,24 +367,24 @@ impl RelayState {
     }
 }
 
-/// An answer waits so long for what a call of our own finds out.
+/// How long an answer waits for the result of a credential probe.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// What has happened to a request so far.
+/// The attempts of a request so far.
 #[derive(Default)]
 struct AttemptHistory {
     tried: Vec<TriedAccount>,
     last: Option<FailedAttempt>,
-    /// Whether any account was asked; what none was asked leaves no record.
+    /// Whether any account was called. If not, the request leaves no record.
     was_asked: bool,
-    /// Accounts that have refused the request with 401 or 403.
+    /// How many accounts refused the request with 401 or 403.
     refusals: usize,
-    /// What is being found out about their credentials.
+    /// Credential probes of these accounts.
     suspicions: Vec<PendingCheck>,
 }
 
 impl AttemptHistory {
-    /// What will become the record of this try.
+    /// Starts the pending usage of the next attempt.
     fn new_pending_usage(
         &self,
         question: &Arc<ModelCall>,
@@ -398,7 +406,7 @@ impl AttemptHistory {
     }
 }
 
-/// One account that gave no good answer.
+/// An attempt without a successful answer.
 struct FailedAttempt {
     receipt: PendingUsage,
     miss: AttemptError,
@@ -406,7 +414,8 @@ struct FailedAttempt {
     verdict: Verdict,
 }
 
-/// What may be the request's own fault is held against nobody without a call of our own.
+/// Limits a verdict to suspicions and to cooldowns that need an operator. The cause can be the
+/// request itself, so only a credential probe can confirm more.
 fn limit_to_suspicion(verdict: &mut Verdict) {
     verdict.asks_renewal = false;
     verdict.account = match &verdict.account {
@@ -421,7 +430,7 @@ fn limit_to_suspicion(verdict: &mut Verdict) {
     };
 }
 
-/// Why an account with this effect will not do for the same request.
+/// Returns why an account with this effect cannot serve the same request.
 fn ineligible_reason(effect: &AccountEffect) -> Option<IneligibleReason> {
     match effect {
         AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {

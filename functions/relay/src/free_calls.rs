@@ -1,8 +1,8 @@
-//! Limits of the calls that cost nothing upstream (counts of tokens, lists of models): so many a
-//! minute and so many at the same time for each key, with a short queue.
+//! Limits for free calls (token counts and model lists): per minute and at the same time for each
+//! key, with a short queue.
 //!
-//! They are counted in this process only: an instance more admits as many again. The key's own
-//! limits do not count here, and these calls do not use them up.
+//! They are counted per process, so each further instance admits the same number again. Free calls
+//! do not count against the key's own limits.
 
 use crate::client_response::RelayError;
 use baton_domain::id::KeyId;
@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a call stands in the queue.
+/// How long a call can wait in the queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Calls of a key that stand in the queue; Claude Code sends some 26 counts at once.
+/// The most calls of a key in the queue. Claude Code sends about 26 token counts at once.
 const WAITING_MAX: usize = 64;
 
-/// Keys that are remembered; beyond, those without a call under way are forgotten.
+/// The most keys that are remembered. Beyond that, keys without a running call are forgotten.
 const KEYS_MAX: usize = 10_000;
 
-/// What each key may do.
+/// Limits the free calls of each key.
 pub(crate) struct FreeCallLimiter {
     per_minute: u32,
     at_once: usize,
@@ -36,7 +36,7 @@ struct FreeCallCounters {
     waiting: Arc<AtomicUsize>,
 }
 
-/// A call that is under way; its place is free again when this is dropped.
+/// A running free call. Dropping it frees its place.
 pub(crate) struct FreeCallPermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl FreeCallLimiter {
@@ -45,10 +45,10 @@ impl FreeCallLimiter {
         Self { per_minute, at_once, keys: Mutex::default() }
     }
 
-    /// Admits a call, perhaps after a moment in the queue.
+    /// Admits a call, if necessary after waiting in the queue.
     ///
     /// # Errors
-    /// The key has made too many calls in this minute, or too many stand in the queue.
+    /// The key has made too many calls in this minute, or its queue is full.
     pub(crate) async fn admit_call(
         &self,
         key: &KeyId,
@@ -68,7 +68,7 @@ impl FreeCallLimiter {
         }
     }
 
-    /// Counts a call against its minute.
+    /// Counts a call against the limit per minute.
     fn count_call(
         &self,
         key: &KeyId,
@@ -97,7 +97,7 @@ impl FreeCallLimiter {
     }
 }
 
-/// A place in the queue.
+/// A place in the queue. Dropping it frees the place.
 struct QueuePosition(Arc<AtomicUsize>);
 
 impl QueuePosition {

@@ -1,4 +1,5 @@
-//! What a request teaches about its account: written beside the request, and only if it is news.
+//! Stores what a request shows about its account. The write does not delay the request and happens
+//! only if the health changes.
 
 use crate::RelayState;
 use baton_domain::health::{AccountHealth, after, after_success};
@@ -9,19 +10,20 @@ use http::HeaderMap;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// How long an answer waits for a note that is still being written.
+/// How long an answer waits for a write that is still running.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A change of an account's health on its way into the store.
+/// A change of an account's health that is being written to the store.
 pub(crate) struct PendingHealthUpdate(pub(crate) Option<JoinHandle<()>>);
 
 impl PendingHealthUpdate {
-    /// Nothing to write.
+    /// Nothing has to be written.
     pub(crate) fn no_change() -> Self {
         Self(None)
     }
 
-    /// Waits until it is written, for a moment: a Lambda may freeze after the answer.
+    /// Waits until the change is stored, but at most [`PATIENCE`]. Without the wait, Lambda could
+    /// freeze the process after the answer and delay the write.
     pub(crate) async fn wait_until_stored(self) {
         if let Some(writing) = self.0 {
             let _either_way = tokio::time::timeout(PATIENCE, writing).await;
@@ -30,7 +32,7 @@ impl PendingHealthUpdate {
 }
 
 impl RelayState {
-    /// Notes what a failure means for the account.
+    /// Stores the effect of a failure on the account.
     pub(crate) fn note_failure(
         &self,
         account: &AccountId,
@@ -40,7 +42,7 @@ impl RelayState {
         self.note_health_change(account, move |health| after(health, &effect, now))
     }
 
-    /// Notes a good answer for `model` with these headers.
+    /// Stores a successful answer for `model` and the utilization from its headers.
     pub(crate) fn note_success(
         &self,
         account: &AccountId,
@@ -54,7 +56,7 @@ impl RelayState {
         })
     }
 
-    /// Notes a change, if it is one.
+    /// Applies `change` in memory, and writes it to the store if it changes anything.
     pub(crate) fn note_health_change(
         &self,
         account: &AccountId,

@@ -1,8 +1,12 @@
-//! The data plane: one request through authenticate, read, admit, choose, forward, stream, settle.
+//! The relay: serves a request from its authentication to its usage record.
 //!
-//! The files are the life of a request, and [`Relay::handle`] calls them in that order. What a
-//! byte means is `wire`'s business, what a fact implies is `domain`'s, and every side effect goes
-//! through a door of `cloud`.
+//! Each file holds one step. [`Relay::handle`] runs them in this order: `authenticate` finds the
+//! key, `request_body` reads the body, `admission` reserves the cost, `account_selection` selects
+//! an account, `forward` calls upstreams until one answers, `response_stream` passes the answer on,
+//! and `settle` sends the usage record.
+//!
+//! The crate `baton-wire` knows the formats of requests and answers, `baton-domain` holds the
+//! rules, and `baton-cloud` does all I/O.
 
 mod account_selection;
 mod admission;
@@ -92,14 +96,14 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use unknown_keys::UnknownKeyLimiter;
 
-/// Characters of a refusal in the log: it may repeat words of the client.
+/// The most characters of a refusal in the log. Refusals can repeat text of the client.
 const REFUSAL_CHARACTERS_MAX: usize = 240;
 
-/// The relay, as a service. Cloning shares everything.
+/// The relay as a service. Clones share all state.
 #[derive(Clone)]
 pub struct Relay(Arc<RelayState>);
 
-/// What the relay works with.
+/// The state that all requests of this process share.
 struct RelayState {
     store: Store,
     queue: UsageQueue,
@@ -110,50 +114,51 @@ struct RelayState {
     timers: RelayTimeouts,
     utilisation_max: Option<u32>,
     on_outage: LimitOutagePolicy,
-    /// What a client is told beside a spent limit, unless the organisation's terms say something.
+    /// The operator's message for a spent limit, used when the organization's settings have none.
     spend_limit_message: Option<String>,
-    /// Requests that wait for what others have reserved.
+    /// Requests that wait because others have reserved what is left of a money limit.
     limit_waiters: LimitWaiters,
-    /// For how long they do.
+    /// How long such a request waits at most.
     limit_wait: Duration,
     free_calls: FreeCallLimiter,
     model_lists: ModelListCache,
-    /// How long a reservation outlives its request's deadline.
+    /// How long a reservation stays valid after its request's deadline.
     reservation_margin: Duration,
     body_bytes_max: usize,
     bounds: InputBounds,
     trusted_proxies: AddressRanges,
-    /// Of requests' bodies.
+    /// Memory for request bodies.
     held: MemoryBudget,
-    /// Of answers that are gathered before any of it leaves.
+    /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
     gathered: MemoryBudget,
     wrong_keys: UnknownKeyLimiter,
-    /// Requests that wait for the store to tell their key.
+    /// Requests that are waiting for the store to return their key.
     waiting: PendingKeyLookups,
     stop: ShutdownSignal,
     observer: Observer,
-    /// Exchanges that outlive their connection: answers whose client has left.
+    /// Tasks that can outlive their connection, for example the draining of an answer whose client
+    /// has left.
     leftovers: TaskTracker,
     unsent: UnsentCounts,
 }
 
-/// A request as it came in: when, as what, and its head.
+/// The request context: what is known when the head of a request has arrived.
 struct RequestContext {
     id: RequestId,
     at: Timestamp,
     dialect: ApiFamily,
     protocol: ClientProtocol,
     head: Parts,
-    /// The path without aliases; what an upstream is asked for.
+    /// The path without aliases, as upstreams know it.
     path: String,
-    /// The model and the action that a client of Bedrock names in the path.
+    /// The model and the action from the path of a Bedrock request.
     bedrock: Option<(String, BedrockAction)>,
-    /// Its span, where it is a model call and somebody records them.
+    /// The span of a model call, if traces are recorded.
     trace: RequestTrace,
 }
 
 impl RequestContext {
-    /// What to append to an upstream's base: the path without aliases, and of the query the
+    /// Returns what to append to an upstream's base URL: the path without aliases, and those query
     /// parameters that vendors document.
     fn path_and_query(&self) -> String {
         with_query(&self.path, &call_query(self.head.uri.query().unwrap_or_default()))
@@ -171,10 +176,10 @@ impl RequestContext {
 }
 
 impl Relay {
-    /// A relay over `store` and `queue`. No I/O.
+    /// Creates a relay over `store` and `queue`. Does no I/O.
     ///
     /// # Errors
-    /// When the TLS library cannot be set up.
+    /// Fails if the TLS library cannot be set up.
     pub fn new(
         settings: &Settings,
         pepper: impl Into<LiveSecret>,
@@ -185,7 +190,7 @@ impl Relay {
         Ok(Self::with_upstream(upstream, settings, pepper, (store, queue)))
     }
 
-    /// A relay to `upstream`, over `store` and `queue`. No I/O.
+    /// Creates a relay that calls `upstream`, over `store` and `queue`. Does no I/O.
     pub fn with_upstream(
         upstream: UpstreamClient,
         settings: &Settings,
@@ -235,7 +240,9 @@ impl Relay {
         }))
     }
 
-    /// Answers one request. The answer's body ends after its usage record is with the queue.
+    /// Answers one request. The body of the answer ends only after the usage record is in the
+    /// queue (or, if the queue fails, in the store or the log), because Lambda can freeze the
+    /// process after that. While the process stops, the body does not wait for the record.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<RelayBody>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -273,13 +280,14 @@ impl Relay {
             ) => self.0.observer.trace(&head.headers, &id),
             _ => RequestTrace::default(),
         };
-        // Every line that is logged on the way names the request, that of a panic, too.
+        // Every log line of this request carries its id, including the line of a panic.
         let span = tracing::error_span!("request", request_id = %id);
         let asked =
             Arc::new(RequestContext { id, at, dialect, protocol, head, path, bedrock, trace });
         let answer =
             self.0.answer_request(&asked, route.map_err(RelayError::from), body).instrument(span);
-        // A panic is one request's end: what it left half done is that request's own.
+        // A panic ends only this request. State that it left incomplete belongs to this request
+        // alone.
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
         match answer.unwrap_or_else(|_| Err(RelayError::internal_error())) {
             Ok(answer) => answer,
@@ -287,24 +295,24 @@ impl Relay {
         }
     }
 
-    /// From now on new requests are refused; those that are under way go on.
+    /// Refuses new requests from now on. Requests that are already running continue.
     pub fn begin_stop(&self) {
         self.0.stop.is_asked.store(true, Ordering::Relaxed);
     }
 
-    /// Ends what is still under way: streams with an error event, calls that no upstream has
-    /// answered by giving them up. All of it is recorded.
+    /// Ends all running requests: streams get an error event, and calls that no upstream has
+    /// answered yet are given up. All of them are still recorded.
     pub fn end_answers(&self) {
         self.begin_stop();
         self.0.stop.is_over.cancel();
     }
 
-    /// The records of this process that the usage queue did not take.
+    /// Counts the records of this process that the usage queue did not accept.
     pub fn unsent_records(&self) -> UnsentRecords {
         self.0.unsent.read()
     }
 
-    /// Returns once every answer that outlived its client has been read and recorded. Call it
+    /// Returns when every answer that outlived its client has been drained and recorded. Call it
     /// after the last connection is closed.
     pub async fn drain(&self) {
         self.0.leftovers.close();
@@ -345,7 +353,8 @@ impl RelayState {
         let (route, caller) = match caller {
             Ok(known) => known,
             Err(refusal) => {
-                // A client that is still sending would see a broken connection, not the reason.
+                // Read the rest of the body. Otherwise a client that is still sending would see a
+                // broken connection instead of the error.
                 self.discard_body(body.as_mut(), self.body_bytes_max).await;
                 return Err(refusal);
             }
@@ -370,7 +379,7 @@ impl RelayState {
             | RelayRoute::Bedrock(..) => {
                 self.handle_model_call(asked, caller, body, (Metering::Metered, None)).await
             }
-            // Boxed, so that model calls stay small.
+            // Boxed, so that the future of a model call stays small.
             RelayRoute::InferenceProfiles => {
                 self.count_free_call(Box::pin(self.list_inference_profiles(&caller))).await
             }
@@ -387,7 +396,8 @@ impl RelayState {
 }
 
 impl RelayState {
-    /// Holds a call that is free upstream to the limits of such calls.
+    /// Applies the limits of free calls. Returns a permit for a free call and `None` for other
+    /// calls.
     async fn admit_free_call(
         &self,
         asked: &RequestContext,
@@ -408,7 +418,7 @@ impl RelayState {
         self.free_calls.admit_call(&caller.key().id, asked.at).await.map(Some)
     }
 
-    /// Counts a good answer about models in the metrics; a refusal is counted where it is told.
+    /// Records a successful answer in the metrics. Refusals are recorded in `refuse_request`.
     async fn count_free_call(
         &self,
         answering: impl Future<Output = Result<Response<RelayBody>, RelayError>>,

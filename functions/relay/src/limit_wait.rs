@@ -1,8 +1,10 @@
-//! Requests that wait for a money limit: enough of it is left, but others have reserved it.
+//! Requests that wait for a money limit: enough of it is unspent, but other requests have reserved
+//! it.
 //!
-//! A waiting request looks at what is counted from time to time, and sooner where a request of this
-//! process ends. Reads are cheap; the conditional write is only tried when there seems to be room.
-//! A key has a bounded number of waiting requests in this process: each holds its body.
+//! A waiting request reads the counters from time to time, and earlier when a request of this
+//! process ends. Reads are cheap, so the conditional write is tried only when there seems to be
+//! room. The number of waiting requests per key is limited in this process, because each holds its
+//! body.
 
 use baton_domain::id::KeyId;
 use std::collections::HashMap;
@@ -11,13 +13,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Requests of one key that wait at the same time in this process.
+/// The most requests of one key that wait at the same time in this process.
 const WAITING_MAX: usize = 32;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Who waits, by key.
+/// The waiting requests by key.
 #[derive(Clone, Default)]
 pub(crate) struct LimitWaiters(Arc<Mutex<HashMap<KeyId, KeyWaiters>>>);
 
@@ -27,7 +29,7 @@ struct KeyWaiters {
     settled: Arc<Notify>,
 }
 
-/// A place among the waiting requests of a key; it is free again when this is dropped.
+/// A place among the waiting requests of a key. Dropping it frees the place.
 pub(crate) struct WaitSlot {
     waiters: LimitWaiters,
     key: KeyId,
@@ -40,7 +42,7 @@ impl LimitWaiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a place, if the key has one left.
     pub(crate) fn acquire_place(&self, key: &KeyId) -> Option<WaitSlot> {
         let mut all = self.lock_waiters();
         let waiters = all.entry(key.clone()).or_default();
@@ -54,7 +56,8 @@ impl LimitWaiters {
         Some(WaitSlot { waiters, key, settled, pause: FIRST_PAUSE })
     }
 
-    /// A request of this key is over: its reservation will be settled soon.
+    /// Wakes the waiting requests of a key when one of its requests has ended, because that
+    /// reservation will be settled soon.
     pub(crate) fn wake_waiters(&self, key: &KeyId) {
         if let Some(waiters) = self.lock_waiters().get(key) {
             waiters.settled.notify_waiters();
@@ -75,9 +78,9 @@ impl Drop for WaitSlot {
 }
 
 impl WaitSlot {
-    /// Waits a moment, longer from time to time, or until a request of the key ends in this process.
-    /// Answers whether it is worth looking again: not after `until`. `chance` spreads those that
-    /// came together.
+    /// Waits until a request of the key ends in this process, or for a pause that grows each time.
+    /// Returns whether to read the counters again: `false` after `until`. `chance` spreads requests
+    /// that arrived together.
     pub(crate) async fn wait_for_change(&mut self, until: Instant, chance: u8) -> bool {
         let now = Instant::now();
         if now >= until {
@@ -86,7 +89,7 @@ impl WaitSlot {
         let spread = self.pause / 2 + self.pause.mul_f64(f64::from(chance) / 255.0);
         let woken = self.settled.notified();
         self.pause = match tokio::time::timeout_at((now + spread).min(until), woken).await {
-            // What is over is counted a moment later.
+            // The counters change a moment after the request ends, so the next pause is short.
             Ok(()) => FIRST_PAUSE,
             Err(_) => (self.pause * 2).min(PAUSE_MAX),
         };
@@ -113,7 +116,7 @@ mod tests {
             }
             assert_eq!(looks.last(), Some(&Duration::from_secs(5)));
             assert!((5..=15).contains(&looks.len()), "{looks:?}");
-            // Whatever becomes free is seen a moment later.
+            // A change of the counters is seen within a short time.
             let longest = looks.windows(2).map(|pair| pair[1].abs_diff(pair[0])).max();
             assert!(longest <= Some(Duration::from_millis(1_500)), "{looks:?}");
             assert!(!place.wait_for_change(until, chance).await, "there is no time left");

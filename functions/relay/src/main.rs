@@ -1,4 +1,4 @@
-//! The relay on Lambda: a function URL with response streaming.
+//! The relay on Lambda, behind a function URL with response streaming.
 
 use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
@@ -41,9 +41,9 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Before it ends an environment, the platform sends SIGTERM where somebody has asked it to
-/// (an extension) and allows half a second: answers that are read on without a client end and are
-/// recorded.
+/// Drains answers when the platform sends SIGTERM. It does so before it ends an environment, if an
+/// extension is registered, and then allows half a second. In that time, answers whose client has
+/// left are ended and recorded.
 async fn drain_on_sigterm(relay: Relay) {
     let Ok(mut asked) = signal(SignalKind::terminate()) else { return };
     asked.recv().await;

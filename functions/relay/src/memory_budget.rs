@@ -1,8 +1,8 @@
-//! How many bytes this process holds for its callers: for each key and in all.
+//! The memory that this process holds for requests, limited per key and in total.
 //!
-//! Bytes are taken before they are read, so that nobody fills the memory with what limits would
-//! refuse afterwards. The last quarter of all is for keys that hold little, so that few keys with
-//! large bodies do not shut out the others.
+//! Bytes are taken from the budget before they are read, so that requests that will be refused
+//! cannot fill the memory. The last quarter of the total is reserved for keys that hold little, so
+//! that a few keys with large bodies do not block the others.
 
 use baton_domain::id::KeyId;
 use std::collections::HashMap;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What a request takes more of at once, where it takes more.
+/// The least number of bytes by which a permit grows.
 const STEP: usize = 16 * 1024;
-/// How long a request waits for others to give bytes back.
+/// How long a request waits for others to release bytes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// So many requests of one key wait at the same time.
+/// The most requests of one key that wait at the same time.
 const WAITING_PER_KEY: usize = 64;
 
-/// The bytes that are held. Cloning shares them.
+/// The memory budget. Clones share it.
 #[derive(Clone)]
 pub(crate) struct MemoryBudget(Arc<BudgetInner>);
 
@@ -28,12 +28,12 @@ struct BudgetInner {
     given_back: Notify,
 }
 
-/// The most that may be held.
+/// The limits of a budget, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryLimits {
     pub(crate) in_all: usize,
     pub(crate) per_key: usize,
-    /// A request counts as at least so many.
+    /// The least number of bytes that a request counts as.
     pub(crate) least: usize,
 }
 
@@ -47,32 +47,32 @@ struct BudgetState {
 struct KeyMemory {
     bytes: usize,
     requests: usize,
-    /// Those of them that the key's limit of requests at the same time is for.
+    /// The metered requests, to which the key's concurrency limit applies.
     metered: u32,
     waiting: usize,
 }
 
-/// What a request takes.
+/// What one request takes from the budget.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryRequest {
     pub(crate) bytes: usize,
     pub(crate) is_metered: bool,
-    /// How many metered requests the key may have at the same time.
+    /// The most metered requests that the key can have at the same time.
     pub(crate) concurrency: Option<u32>,
 }
 
-/// Which bound is reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryLimitReached {
-    /// The key's own.
+    /// The limit of the key, in bytes.
     Key(usize),
-    /// That of all keys.
+    /// The limit of the process.
     Process,
-    /// The key has as many requests as it may have.
+    /// The most requests that the key can have at the same time.
     Concurrency(u32),
 }
 
-/// Bytes that are taken for one request; dropping it gives them back.
+/// Bytes that one request holds. Dropping the permit releases them.
 pub(crate) struct MemoryPermit {
     held: MemoryBudget,
     key: KeyId,
@@ -86,7 +86,10 @@ impl MemoryBudget {
         Self(Arc::new(BudgetInner { most, state, given_back: Notify::new() }))
     }
 
-    /// Takes what a request of `key` needs, if it is there.
+    /// Takes what a request of `key` needs, without waiting.
+    ///
+    /// # Errors
+    /// A limit is reached.
     pub(crate) fn try_acquire_bytes(
         &self,
         key: &KeyId,
@@ -107,7 +110,11 @@ impl MemoryBudget {
         Ok(MemoryPermit { held: self.clone(), key: key.clone(), bytes, is_metered })
     }
 
-    /// The same, waiting a moment for others to give theirs back.
+    /// Takes what a request of `key` needs, and waits up to [`PATIENCE`] for others to release
+    /// bytes.
+    ///
+    /// # Errors
+    /// A limit is still reached, or too many requests of the key wait.
     pub(crate) async fn acquire_bytes(
         &self,
         key: &KeyId,
@@ -118,7 +125,7 @@ impl MemoryBudget {
             Err(full @ MemoryLimitReached::Concurrency(_)) => return Err(full),
             Err(full) => full,
         };
-        // What never fits need not wait.
+        // A request that is larger than the limits never fits, so it does not wait.
         if taken.bytes > self.0.most.per_key.min(self.0.most.in_all) {
             return Err(full);
         }
@@ -170,7 +177,7 @@ impl BudgetState {
     }
 }
 
-/// A request that waits.
+/// A waiting request. Dropping it ends the wait.
 struct MemoryWaiter<'a>(&'a MemoryBudget, &'a KeyId);
 
 impl<'a> MemoryWaiter<'a> {
@@ -196,19 +203,22 @@ impl Drop for MemoryWaiter<'_> {
 }
 
 impl MemoryPermit {
-    /// Takes more for the same request, so that it covers `bytes` in all.
+    /// Takes more bytes for the same request, so that the permit covers `bytes` in total.
+    ///
+    /// # Errors
+    /// A limit is reached.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
         };
-        // In steps, so that small pieces do not take the lock each time.
+        // Grows in steps, so that small chunks do not take the lock each time.
         let more = more.max(STEP);
         self.held.lock_state().take_bytes(self.held.0.most, &self.key, more)?;
         self.bytes += more;
         Ok(())
     }
 
-    /// Gives back what is taken beyond `bytes`, if that is much.
+    /// Releases the bytes beyond `bytes`, if they are at least four steps.
     fn shrink(&mut self, bytes: usize) {
         let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less >= 4 * STEP) else {
             return;
@@ -224,24 +234,27 @@ impl MemoryPermit {
     }
 }
 
-/// What one stream holds of its upstream's bytes and of what its client has not taken yet. The first
-/// [`FREE_BYTES`] are free: nearly all events are shorter.
+/// The memory of one stream: the bytes that the relay holds of it and those that its client has not
+/// taken yet. The first [`FREE_BYTES`] are not counted, because nearly all events are shorter.
 pub(crate) struct StreamRoom {
     held: MemoryBudget,
     key: KeyId,
     allowance: Option<MemoryPermit>,
 }
 
-/// What a stream may hold without an allowance.
+/// The bytes that a stream can hold without a permit.
 pub(crate) const FREE_BYTES: usize = 64 * 1024;
 
 impl StreamRoom {
-    /// Room for a stream of `key`, which has an allowance for what it holds already.
+    /// Creates the budget of one stream of `key`. `allowance` covers what it already holds.
     pub(crate) fn new(held: &MemoryBudget, key: &KeyId, allowance: Option<MemoryPermit>) -> Self {
         Self { held: held.clone(), key: key.clone(), allowance }
     }
 
-    /// Has the room cover `bytes` and no more.
+    /// Sets the number of bytes that the stream holds.
+    ///
+    /// # Errors
+    /// A limit is reached.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
         let beyond = bytes.saturating_sub(FREE_BYTES);
         if beyond == 0 {
@@ -306,7 +319,7 @@ mod tests {
             Some(MemoryLimitReached::Process),
             "the last quarter"
         );
-        // Keys that hold little are served all the same.
+        // Keys that hold little are still served.
         let small: Vec<_> = (3..7)
             .map(|number| held.try_acquire_bytes(&key(number), bytes(8 * MB)).unwrap())
             .collect();

@@ -1,4 +1,5 @@
-//! The eye on an answer's bytes: the meter, behind whatever they are compressed with.
+//! The metered body: passes an answer's bytes through the usage meter, after decompression where
+//! needed.
 
 use crate::body_transform::BodyTransform;
 use baton_wire::bedrock::EVENT_STREAM;
@@ -8,7 +9,7 @@ use baton_wire::translate;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
-/// An answer's bytes are not what they are said to be.
+/// The answer's bytes cannot be read as its headers describe them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UndecodableResponse(pub(crate) &'static str);
 
@@ -19,17 +20,18 @@ impl UndecodableResponse {
     const FRAMES: Self = Self("the upstream's event stream is broken");
 }
 
-/// Looks at an answer's bytes, decoding for itself (or for the client) where they are compressed.
+/// Reads an answer's bytes for the usage meter and transforms them for the client.
 pub(crate) struct MeteredBody {
     meter: UsageMeter,
     is_stream: bool,
     gunzip: Option<GzipDecoder>,
     turn: BodyTransform,
-    /// What came so far, decoded of any compression.
+    /// The number of bytes so far, after decompression.
     plain_bytes: usize,
-    /// Bytes for the client are lost: nothing can be added after them.
+    /// Bytes for the client were lost, so nothing can be appended.
     has_gap: bool,
-    /// The client cannot decode, or gets other bytes anyway: it gets what we decoded.
+    /// The client gets decompressed bytes, because it does not accept gzip or because the bytes are
+    /// changed.
     decodes_for_client: bool,
 }
 
@@ -54,17 +56,17 @@ impl MeteredBody {
         }
     }
 
-    /// How many bytes came so far, decoded of any compression.
+    /// Returns the number of bytes so far, after decompression.
     pub(crate) fn plain_bytes(&self) -> usize {
         self.plain_bytes
     }
 
-    /// How much memory a stream takes here.
+    /// Returns how many bytes a stream holds in the meter and the transform.
     pub(crate) fn held_bytes(&self) -> usize {
         self.meter.held_bytes() + self.turn.held_bytes()
     }
 
-    /// Stops to look at the unfinished event, where that passes all the same. Whether it does.
+    /// Stops reading the current event if the client can get it unread. Returns whether it can.
     pub(crate) fn pass_event_unread(&mut self) -> bool {
         let passes = self.turn.passes_unread();
         if passes {
@@ -73,12 +75,12 @@ impl MeteredBody {
         passes
     }
 
-    /// Notes that bytes for the client are lost.
+    /// Records that bytes for the client were lost.
     pub(crate) fn note_gap(&mut self) {
         self.has_gap = true;
     }
 
-    /// Whether bytes for the client are lost.
+    /// Returns whether bytes for the client were lost.
     pub(crate) fn has_gap(&self) -> bool {
         self.has_gap
     }
@@ -87,23 +89,23 @@ impl MeteredBody {
         self.is_stream
     }
 
-    /// Whether the client gets other bytes than the upstream sent.
+    /// Returns whether the client gets decompressed bytes.
     pub(crate) fn decodes_for_client(&self) -> bool {
         self.decodes_for_client
     }
 
-    /// Whether the answer can no longer begin with an error.
+    /// Returns whether it is certain that the answer does not begin with an error.
     pub(crate) fn has_good_start(&self) -> bool {
         self.meter.has_good_start()
     }
 
-    /// Whether events came, all of them without anything that a model has made.
+    /// Returns whether events have arrived, but none with output of the model.
     pub(crate) fn has_only_begun(&self) -> bool {
         self.meter.has_only_begun()
     }
 
-    /// The whole answer, if it is an error whatever its status says; and how errors are told to the
-    /// client, where that is another API's.
+    /// Returns the body if the whole answer is an error, whatever its status. The second part
+    /// translates the error if the client speaks another protocol.
     pub(crate) fn whole_error(&self) -> Option<(Bytes, Option<&translate::ResponseContext>)> {
         let body = Bytes::copy_from_slice(self.meter.whole_error()?);
         let asked = match &self.turn {
@@ -113,12 +115,15 @@ impl MeteredBody {
         Some((body, asked))
     }
 
-    /// What the first event was, once there is one.
+    /// Returns what the first event was, if it has arrived.
     pub(crate) fn first_event(&self) -> &AnswerStart {
         self.meter.first_event()
     }
 
-    /// Takes a chunk from the upstream and returns what the client is to get for it.
+    /// Takes a chunk from the upstream and returns the bytes for the client.
+    ///
+    /// # Errors
+    /// The bytes cannot be decompressed, or their frames are damaged.
     pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, UndecodableResponse> {
         let Some(gunzip) = &mut self.gunzip else { return self.transform_plain(chunk) };
         let plain = gunzip.push(&chunk).map_err(|bad| match bad {
@@ -129,7 +134,10 @@ impl MeteredBody {
         Ok(if self.decodes_for_client { taken } else { chunk })
     }
 
-    /// Takes the end of the answer and returns what was left to be decoded.
+    /// Takes the end of the answer and returns the remaining bytes for the client.
+    ///
+    /// # Errors
+    /// The rest cannot be decompressed or translated.
     pub(crate) fn observe_end(&mut self) -> Result<Bytes, UndecodableResponse> {
         let last = match self.gunzip.take() {
             Some(gunzip) => gunzip.finish().map_err(|_| UndecodableResponse::COMPRESSION)?,
@@ -146,32 +154,34 @@ impl MeteredBody {
         self.turn.transform_chunk(plain, &mut self.meter).map_err(|_| UndecodableResponse::FRAMES)
     }
 
-    /// Whether the client gets nothing before all is there.
+    /// Returns whether the client gets nothing before the answer is complete.
     pub(crate) fn is_buffered(&self) -> bool {
         matches!(self.turn, BodyTransform::TranslateWhole(..))
     }
 
-    /// What the client hears while the upstream is silent.
+    /// Returns what the client gets while the upstream is silent.
     pub(crate) fn keep_alive_bytes(&self) -> Option<Bytes> {
         self.turn.keep_alive_bytes()
     }
 
-    /// Whether the upstream has said that it is done.
+    /// Returns whether the upstream has sent the end of the answer.
     pub(crate) fn is_complete(&self) -> bool {
         self.meter.is_complete()
     }
 
-    /// Whether the upstream's bytes so far end inside an event.
+    /// Returns whether the upstream's bytes so far end inside an event.
     pub(crate) fn is_mid_event(&self) -> bool {
         self.meter.is_mid_event()
     }
 
-    /// What the answer has shown, see [`UsageMeter::finish`], and what can still be said to the client.
+    /// Returns the meter's result (see [`UsageMeter::finish`]) and the transform, which can still
+    /// write an error event.
     pub(crate) fn finish(self, request_bytes: u64) -> (MeterReading, BodyTransform) {
         (self.meter.finish(request_bytes), self.turn)
     }
 
-    /// Whether an event of ours can be added: not into a compressed stream, or half a frame.
+    /// Returns whether an error event can be appended. It cannot follow compressed bytes or half a
+    /// frame.
     pub(crate) fn can_append_event(&self) -> bool {
         let is_plain = self.gunzip.is_none() || self.decodes_for_client;
         self.is_stream && is_plain && !self.has_gap && !self.turn.is_mid_frame()

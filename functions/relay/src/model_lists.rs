@@ -1,5 +1,5 @@
-//! What upstreams said of their models, for some minutes: a list is asked for at each start of many
-//! clients, of up to eight accounts each time.
+//! A cache of the upstreams' model lists. Many clients ask for a list at each start, and each list
+//! can need calls to up to eight accounts.
 
 use baton_domain::id::AccountId;
 use bytes::Bytes;
@@ -9,14 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an answer holds.
+/// How long a cached list is used.
 const FRESH: Duration = Duration::from_mins(5);
 
-/// All answers together; beyond, the old ones are forgotten.
+/// The limits of all cached lists together. Beyond them, the cache is emptied.
 const BYTES_MAX: usize = 8 << 20;
 const ENTRIES_MAX: usize = 512;
 
-/// Good answers, by account and address.
+/// Successful answers by account and address.
 #[derive(Default)]
 pub(crate) struct ModelListCache(Mutex<HashMap<(AccountId, String), CachedModelList>>);
 
@@ -27,14 +27,14 @@ struct CachedModelList {
 }
 
 impl ModelListCache {
-    /// The answer, if it was given lately.
+    /// Returns the cached answer if it is recent.
     pub(crate) fn get(&self, account: &AccountId, url: &str) -> Option<(Parts, Bytes)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.get(&(account.clone(), url.to_owned()))?;
         (known.until > Instant::now()).then(|| (known.head.clone(), known.body.clone()))
     }
 
-    /// Keeps a good answer.
+    /// Stores a successful answer, unless it is very long.
     pub(crate) fn put(&self, account: &AccountId, url: &str, (head, body): (&Parts, &Bytes)) {
         if body.len() > BYTES_MAX / 4 {
             return;

@@ -1,9 +1,11 @@
-//! The models that a key may use: the upstreams' own lists, less what the key or an account does
-//! not allow; if no upstream has one to offer in time, the models of the price table, with those that
-//! the operator has set a price for as far as they are in memory.
+//! Model lists: the models that a key can use, from the upstreams' own lists without those that the
+//! key or the account does not allow. If no upstream returns a list in time, the models of the
+//! price table are listed, including those with an operator's own price as far as they are in
+//! memory.
 //!
-//! Where the group has accounts of one vendor, and the client is that vendor's, the list of one of
-//! them passes as it is. Otherwise lists are merged, in the client's form.
+//! If all accounts of the group belong to one vendor and the client uses that vendor's API, the
+//! list of one account is passed on. Otherwise the lists are merged in the form of the client's
+//! API.
 
 use crate::account_selection::SessionAffinity;
 use crate::authenticate::AuthenticatedKey;
@@ -30,14 +32,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
 use std::time::Duration;
 
-/// Claude Code gives up after 3 s.
+/// Less than 3 s, after which Claude Code gives up.
 const PATIENCE: Duration = Duration::from_millis(2500);
 const LIST_BYTES_MAX: usize = 4 << 20;
-/// So many accounts are asked for one list.
+/// The most accounts that are called for one list.
 const LISTS_MAX: usize = 8;
 
 impl RelayState {
     /// `GET /v1/models`
+    ///
+    /// # Errors
+    /// The key's group has no account or is disabled, or the store cannot be read.
     pub(crate) async fn list_models(
         &self,
         asked: &RequestContext,
@@ -68,6 +73,9 @@ impl RelayState {
     }
 
     /// `GET /v1/models/{id}`
+    ///
+    /// # Errors
+    /// The key cannot use the model, no account serves it, or it is unknown.
     pub(crate) async fn get_model(
         &self,
         asked: &RequestContext,
@@ -112,8 +120,9 @@ impl RelayState {
         Err(RelayError::unknown_model(id))
     }
 
-    /// `GET /inference-profiles`: the same in Bedrock's words. Of Bedrock accounts these are the
-    /// profiles that models are mapped to, of others the models under Bedrock's name.
+    /// `GET /inference-profiles`: the model list in the form of Bedrock's API. It holds the
+    /// inference profiles that accounts map models to. A Claude model without a mapping gets the
+    /// prefix `anthropic.`.
     pub(crate) async fn list_inference_profiles(
         &self,
         caller: &AuthenticatedKey,
@@ -130,7 +139,7 @@ impl RelayState {
         for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
             let models = prices.models().map(|(id, _)| id);
             for id in models.filter(|id| is_visible(caller, from_ref(member), id)) {
-                // Bedrock's name of what others make is not known.
+                // For models of other vendors, the name at Bedrock is not known.
                 let own = || id.starts_with("claude-").then(|| format!("anthropic.{id}"));
                 ids.extend(map(&member.account.model_map, id).map(str::to_owned).or_else(own));
             }
@@ -147,7 +156,8 @@ impl RelayState {
         Ok(client_response::json_response(StatusCode::OK, list.to_string()))
     }
 
-    /// The upstream's good answer to the same question, if it comes in time.
+    /// Returns the upstream's answer to the client's request, from the cache or by a call. Returns
+    /// `None` if the call fails or takes too long.
     async fn fetch_model_list(
         &self,
         asked: &RequestContext,
@@ -180,8 +190,8 @@ impl RelayState {
         Some((head, body))
     }
 
-    /// The lists of several accounts as one, each model once; those of accounts that do not
-    /// answer in time are left out.
+    /// Merges the lists of several accounts, with each model once. Lists that do not arrive in time
+    /// are left out.
     async fn merge_model_lists(
         &self,
         asked: &RequestContext,
@@ -212,7 +222,7 @@ impl RelayState {
                 if !is_visible(caller, from_ref(member), &id) {
                     continue;
                 }
-                // The client's own vendor says more of a model.
+                // The entry from the client's own vendor has more fields, so it wins.
                 if is_own {
                     found.insert(id, model);
                 } else {
@@ -227,7 +237,7 @@ impl RelayState {
         client_response::json_response(StatusCode::OK, list.to_string())
     }
 
-    /// The upstream's list as it is, unless there is something to leave out.
+    /// Returns the upstream's list. It stays unchanged unless models have to be removed.
     fn filter_model_list(
         &self,
         asked: &RequestContext,
@@ -259,7 +269,7 @@ impl RelayState {
         Response::from_parts(head, RelayBody::from_bytes(list.to_string()))
     }
 
-    /// The models of the price table, for accounts that do not list their own.
+    /// Lists the models of the price table. Used when accounts return no list.
     fn list_priced_models(
         &self,
         caller: &AuthenticatedKey,
@@ -274,7 +284,8 @@ impl RelayState {
     }
 }
 
-/// Whether one of the accounts serves it (if there are any), and the key may ask for it.
+/// Returns whether the key can use the model and one of the accounts serves it. Without accounts,
+/// only the key decides.
 fn is_visible(caller: &AuthenticatedKey, members: &[PoolMember], id: &str) -> bool {
     let is_served =
         members.is_empty() || members.iter().any(|member| member.account.serves_model(id));
@@ -286,13 +297,13 @@ fn first_and_last_id(data: &[Value]) -> (Value, Value) {
     (id(data.first()), id(data.last()))
 }
 
-/// The form of a list: both vendors have the same route.
+/// The form of a model list. Anthropic and OpenAI use the same route for different forms.
 #[derive(Clone, Copy)]
 struct ModelListFormat(ApiFamily);
 
 impl ModelListFormat {
-    /// OpenAI's clients send a bearer token and nothing of Anthropic's; Anthropic's always name a
-    /// version.
+    /// Detects the client's API from its headers: OpenAI clients send a bearer token and none of
+    /// Anthropic's headers, and Anthropic clients always send a version.
     fn from_request(asked: &RequestContext) -> Self {
         let has = |name: &str| asked.head.headers.contains_key(name);
         let is_openai = has("authorization") && !has("anthropic-version") && !has("x-api-key");

@@ -1,6 +1,6 @@
-//! A key's own view: what it may do, and what is counted against the limits that bind it.
+//! A key's view of itself: its settings, and what counts against its limits.
 //!
-//! The relay may not read the usage table, so a key that nothing limits sees no amounts here.
+//! The relay has no permission to read the usage table, so a key without limits sees no amounts.
 
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
@@ -16,6 +16,9 @@ use serde_json::{Map, Value, json};
 
 impl RelayState {
     /// `GET /v1/usage`
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub(crate) async fn get_key_usage(
         &self,
         asked: &RequestContext,
@@ -41,7 +44,8 @@ impl RelayState {
                 if scopes.is_empty() {
                     merge_fields(&mut view, row.clone());
                 } else {
-                    // A pool does not know its requests one by one.
+                    // The counters of a shared limit do not hold its single requests, so there is
+                    // no such amount.
                     row.remove("overshoot_usd_max");
                 }
                 row.insert("scope".to_owned(), json!(scope.kind()));
@@ -55,7 +59,7 @@ impl RelayState {
     }
 }
 
-/// What is counted of one scope.
+/// Returns the counters of one scope in the form of the API.
 fn scope_usage_json(counted: &LimitCounters, limits: &Limits, at: Timestamp) -> Map<String, Value> {
     let spend = LimitPeriod::ALL.map(|period| spend_json(counted, limits, period, at));
     Map::from_iter([

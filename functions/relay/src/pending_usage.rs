@@ -1,4 +1,4 @@
-//! What is known of an exchange before it is over: the question, and who it was put to.
+//! What is known of a request before it ends: the model call and the account that got it.
 
 use crate::authenticate::AuthenticatedKey;
 use baton_cloud::observe::RequestTrace;
@@ -8,16 +8,16 @@ use baton_domain::record::TriedAccount;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Whether an exchange is billed. Counting tokens is free upstream, so it is no usage here.
+/// Whether a request is billed. Token counts are free at the upstream, so they are not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metering {
-    /// It leaves a usage record.
+    /// The request gets a usage record.
     Metered,
-    /// It leaves none.
+    /// The request gets no usage record.
     Free,
 }
 
-/// What the client asked, as far as the record needs it.
+/// The model call, reduced to the fields that routing and the usage record need.
 pub(crate) struct ModelCall {
     pub(crate) id: RequestId,
     pub(crate) at: Timestamp,
@@ -27,7 +27,7 @@ pub(crate) struct ModelCall {
     pub(crate) caller: AuthenticatedKey,
     pub(crate) model: String,
     pub(crate) stream: bool,
-    /// Whether fast speed is asked for.
+    /// Whether the client asks for fast speed.
     pub(crate) is_fast: bool,
     pub(crate) body_bytes: u64,
     pub(crate) session_id: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct ModelCall {
 }
 
 impl ModelCall {
-    /// What an upstream is wanted for.
+    /// Returns the operation that the request asks of an upstream.
     pub(crate) fn operation(&self) -> UpstreamOperation {
         match self.bill {
             Metering::Metered => UpstreamOperation::Answer(self.protocol),
@@ -44,18 +44,19 @@ impl ModelCall {
     }
 }
 
-/// What an account answers to a request for a place.
+/// The result of asking an account for a concurrency slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConcurrencySlot {
-    /// It has as many as are asked for.
+    /// The account does not limit its concurrency, or the call is free. There is nothing to
+    /// release.
     NotNeeded,
-    /// One was taken; it has to be left.
+    /// A slot was taken and has to be released.
     Taken,
-    /// There is none.
+    /// No slot is free.
     Full,
 }
 
-/// A question that was put to an upstream: what will become its usage record.
+/// What becomes the usage record of a request that was sent to an upstream.
 #[derive(Clone)]
 pub(crate) struct PendingUsage {
     pub(crate) question: Arc<ModelCall>,
@@ -63,9 +64,9 @@ pub(crate) struct PendingUsage {
     pub(crate) provider: &'static str,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
-    /// The accounts that were tried and left.
+    /// The accounts that were tried and failed before.
     pub(crate) tried: Vec<TriedAccount>,
-    /// Its place at the account.
+    /// The slot at the account.
     pub(crate) seat: ConcurrencySlot,
     /// The status that the client gets.
     pub(crate) status: u16,

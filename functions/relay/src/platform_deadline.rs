@@ -1,25 +1,26 @@
-//! The platform's deadline of a request: when the platform will end it, whatever we do.
+//! The platform's deadline of a request: the time at which the platform ends it.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The longest that a Lambda function may run: AWS Lambda Developer Guide, "Lambda quotas"
-/// (November 2026).
+/// The longest time that a Lambda function can run (AWS Lambda Developer Guide, "Lambda quotas",
+/// November 2026).
 const LONGEST: SignedDuration = SignedDuration::from_mins(15);
 
-/// By how much the platform's clock may be ahead of ours.
+/// How far the platform's clock can be ahead of this process's clock.
 const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// When the platform will end this request. Put into the request's extensions by whoever knows
-/// (the Lambda runtime); the relay keeps five seconds clear of it.
+/// The time at which the platform ends this request. The server that knows it (the Lambda runtime)
+/// puts it into the request's extensions. The relay ends the request five seconds earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlatformDeadline(pub Timestamp);
 
 impl PlatformDeadline {
-    /// The deadline of which the Lambda runtime `told`, in unix milliseconds.
+    /// Reads the deadline that the Lambda runtime reports (`told`), in Unix milliseconds.
     ///
-    /// `None` where that cannot be one: a time that has passed, or one that is later than any
-    /// function may run. Emulators of the platform send such (cargo-lambda 1.9 always sends
-    /// 600,000, which was in January 1970); a request without a deadline has the relay's own time.
+    /// Returns `None` if the value cannot be a deadline: the time has passed, or it is later than
+    /// any function can run. Emulators of the platform send such values; cargo-lambda 1.9 always
+    /// sends 600,000, a time in January 1970. A request without a deadline gets the relay's own
+    /// time limit.
     pub fn from_unix_millis(told: u64, now: Timestamp) -> Option<Self> {
         let deadline = Timestamp::from_millisecond(i64::try_from(told).ok()?).ok()?;
         let left = deadline.duration_since(now);

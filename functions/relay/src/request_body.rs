@@ -1,4 +1,4 @@
-//! What is asked: the request's body, kept as received, and the few fields of it that matter.
+//! Reads the request body as received, and the few fields of it that the relay needs.
 
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
@@ -19,18 +19,22 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long the rest of a refused request is read on at most.
+/// How long the rest of a refused request's body is read at most.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A body, and what this process may hold of its key's bytes for as long as it is there.
+/// A request body together with its share of the memory budget.
 pub(crate) struct BufferedBody {
     pub(crate) bytes: Bytes,
     _allowance: MemoryPermit,
 }
 
 impl RelayState {
-    /// Reads the body whole, within the time and the least rate of bodies. Its bytes are taken from
-    /// what the key may hold before they are read.
+    /// Reads the whole body, within the time limit and at the minimum rate for bodies. The memory
+    /// is taken from the key's budget before the bytes are read.
+    ///
+    /// # Errors
+    /// The body is too large, too slow, or broke off; or the key or the process holds too many
+    /// bytes.
     pub(crate) async fn read_body<B>(
         &self,
         asked: &RequestContext,
@@ -52,7 +56,8 @@ impl RelayState {
             && refusal.status() != StatusCode::REQUEST_TIMEOUT
             && !self.stop.is_over.is_cancelled()
         {
-            // A client that is still sending would see a broken connection, not the reason.
+            // Read the rest of the body. Otherwise a client that is still sending would see a
+            // broken connection instead of the error.
             self.discard_body(body, self.body_bytes_max.saturating_mul(2)).await;
         }
         read
@@ -84,7 +89,8 @@ impl RelayState {
         Ok(BufferedBody { bytes, _allowance: allowance })
     }
 
-    /// Reads up to `bytes_max` of a refused request's body into nowhere, for a bounded time.
+    /// Reads up to `bytes_max` bytes of a refused request's body and discards them, for a limited
+    /// time.
     pub(crate) async fn discard_body<B: Body<Data = Bytes>>(
         &self,
         body: Pin<&mut B>,
@@ -95,12 +101,12 @@ impl RelayState {
     }
 }
 
-/// How fast a body has to come.
+/// The minimum rate at which a body must arrive.
 struct BodyPacing {
     deadline: Instant,
-    /// In each window of this length...
+    /// The length of one window.
     window: Duration,
-    /// ...so many bytes have to come.
+    /// The bytes that must arrive in each window.
     least: usize,
     window_ends: Instant,
     in_window: usize,
@@ -121,7 +127,7 @@ impl BodyPacing {
         }
     }
 
-    /// The next frame, or why it is not waited for any longer.
+    /// Waits for the next frame. Fails when the body is too slow.
     async fn next_frame<B>(
         &mut self,
         body: &mut Pin<&mut B>,
@@ -135,7 +141,8 @@ impl BodyPacing {
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => {
                     self.in_window += frame.data_ref().map_or(0, Bytes::len);
-                    // A client that always has a small piece ready is never waited for.
+                    // The timeout never fires for a client that always has a small piece ready, so
+                    // the time is checked here too.
                     if Instant::now() < self.window_ends.min(self.deadline) {
                         return Ok(Some(frame));
                     }
@@ -150,7 +157,7 @@ impl BodyPacing {
         }
     }
 
-    /// Begins the next window, if the last one brought enough.
+    /// Starts the next window if enough bytes arrived in the last one.
     fn check_rate(&mut self) -> Result<(), RelayError> {
         let now = Instant::now();
         if now >= self.deadline {
@@ -168,7 +175,7 @@ impl BodyPacing {
     }
 }
 
-/// The body in one piece, in memory that is asked for once where its length was announced.
+/// Collects the body into one buffer. If its length was announced, the buffer is allocated once.
 async fn collect_body<B>(
     mut body: Pin<&mut B>,
     announced: usize,
@@ -187,8 +194,8 @@ where
             return Err(RelayError::too_large(bytes_max));
         }
         if length > whole.capacity() {
-            // What is held is what was asked for, not what has come: and while it is copied to a
-            // larger place, both places.
+            // The permit covers the allocated capacity, not just the bytes received. While the
+            // buffer is copied to a larger one, it covers both.
             let more = whole.capacity().max(data.len());
             allowance.grow_to(whole.capacity() + whole.len() + more)?;
             whole.reserve(more);
@@ -222,7 +229,10 @@ impl From<MemoryLimitReached> for RelayError {
     }
 }
 
-/// The fields that the relay needs.
+/// Checks the form of the body and reads the fields that the relay needs.
+///
+/// # Errors
+/// The body cannot be read, its model name is invalid, or it asks for a deferred answer.
 pub(crate) fn read_envelope<'a>(
     asked: &'a RequestContext,
     body: &'a [u8],
@@ -289,7 +299,7 @@ mod tests {
         held.try_acquire_bytes(&KeyId::from_bits(1), taken).unwrap()
     }
 
-    /// How long a body was waited for that brings so many bytes every few seconds, and the answer.
+    /// Reads a body that brings `bytes` every `seconds`. Returns how long that took and the error.
     async fn waited(bytes: usize, seconds: u64) -> (u64, String) {
         let begun = Instant::now();
         let piece = Bytes::from(vec![b'x'; bytes]);
@@ -330,7 +340,7 @@ mod tests {
         assert!(read.unwrap_err().to_string().contains("hold up to 1048576 bytes"));
     }
 
-    /// The most memory that was taken while a body of 5 MB was read, and how often.
+    /// Returns the peak memory and the number of allocations while a body of 5 MB is read.
     fn taken(announced: usize) -> (usize, u64) {
         let mut read = None;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

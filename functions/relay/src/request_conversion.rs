@@ -1,11 +1,12 @@
-//! Which form of an API a client and an account speak, and what lies between the two: chosen once
-//! an attempt, from the route and the account.
+//! Request conversion: chooses, for each attempt, what has to change between the client and the
+//! account, and converts the request.
 //!
-//! Going out, [`ConversionPlan::convert_request`] makes address, headers and body; how the answer comes back is
-//! `hear`'s business. Where both speak the same, bytes pass.
+//! [`ConversionPlan::convert_request`] makes the address, headers and body. `response_conversion`
+//! does the same for the answer. If both sides speak the same protocol, bytes pass unchanged.
 //!
-//! There are two differences, and a pair may have both: the dialect (whose words these are), and
-//! Bedrock's form of Anthropic's dialect (another address, other places, frames for events).
+//! There are two kinds of difference, and both can occur together: the protocol itself, and
+//! Bedrock's form of Anthropic's protocol (another address, other places for fields, event-stream
+//! frames instead of server-sent events).
 
 use crate::apart::LONG_BYTES;
 use crate::attempt::AttemptError;
@@ -40,27 +41,27 @@ const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The two forms: the client's and the account's.
+/// The conversion between the client and the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConversionPlan {
-    /// Both speak the same.
+    /// Both speak the same protocol.
     PassThrough,
-    /// The same, a streamed chat completion: its usage is asked for.
+    /// As above, for a streamed chat completion: the relay asks the upstream to report usage.
     PassThroughWithUsage,
-    /// The client speaks the Messages API, the account is Bedrock.
+    /// The client speaks the Messages API, and the account is Bedrock.
     IntoBedrock,
-    /// The client speaks Bedrock, the account the Messages API.
+    /// The client speaks Bedrock, and the account the Messages API.
     OutOfBedrock,
     /// Both speak Bedrock.
     BedrockPassThrough,
-    /// They speak different dialects, one of them perhaps in Bedrock's form.
+    /// They speak different protocols, and one side can use Bedrock's form.
     Translated(ProtocolPair, BedrockFraming),
 }
 
-/// Who has Anthropic's dialect in Bedrock's form.
+/// Which side uses Bedrock's form of Anthropic's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BedrockFraming {
-    /// Nobody.
+    /// Neither side.
     Plain,
     /// The account.
     IntoBedrock,
@@ -68,7 +69,7 @@ pub(crate) enum BedrockFraming {
     OutOfBedrock,
 }
 
-/// A request as it goes to the account, but for its signature.
+/// A request for the account, before it is signed.
 pub(crate) struct UpstreamRequest {
     pub(crate) address: UpstreamAddress,
     pub(crate) headers: HeaderMap,
@@ -77,7 +78,7 @@ pub(crate) struct UpstreamRequest {
 }
 
 impl ConversionPlan {
-    /// What lies between the client and the account.
+    /// Chooses the conversion from the client's protocol and the account's settings.
     pub(crate) fn for_account(asked: &RequestContext, is_stream: bool, account: &Account) -> Self {
         let upstream = match account.provider {
             Provider::Anthropic | Provider::Bedrock => UpstreamProtocol::Messages,
@@ -116,7 +117,7 @@ impl ConversionPlan {
         }
     }
 
-    /// What the account is asked for when the client asks for `model`.
+    /// Returns the upstream's name for the client's `model`.
     pub(crate) fn upstream_model(self, member: &PoolMember, model: &str) -> String {
         let mapped = map(&member.account.model_map, model);
         let is_renamed =
@@ -125,7 +126,8 @@ impl ConversionPlan {
         mapped.unwrap_or(own).to_owned()
     }
 
-    /// What decides how an account that is asked for `model` reads the request.
+    /// Returns how the account would receive a request for `model`, as far as that decides its
+    /// cost.
     pub(crate) fn cost_variant(
         self,
         asked: &RequestContext,
@@ -148,7 +150,7 @@ impl ConversionPlan {
         CostVariant { translation, reads, model }
     }
 
-    /// What an upstream reads that is sent a client's own words.
+    /// Returns the format of a body that is sent in the client's own protocol.
     pub(crate) fn body_protocol(protocol: ClientProtocol) -> BodyProtocol {
         match protocol {
             ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
@@ -159,7 +161,11 @@ impl ConversionPlan {
         }
     }
 
-    /// The request to `member` for `model`.
+    /// Converts the request for `member` and `model`.
+    ///
+    /// # Errors
+    /// The account's credential is not a valid header value, or its protocol cannot express the
+    /// request.
     pub(crate) async fn convert_request(
         self,
         asked: &RequestContext,
@@ -168,14 +174,15 @@ impl ConversionPlan {
         model: &str,
     ) -> Result<UpstreamRequest, AttemptError> {
         let stream = call.question.stream;
-        // Where the answer is read, too, it is not worth compressing.
+        // Answers that the relay converts are not compressed, because it would have to decompress
+        // them.
         let encodes =
             matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::OutOfBedrock);
         let mut headers = attempt::build_upstream_headers(asked, member, stream || !encodes)
             .map_err(|_| {
                 AttemptError::Misconfigured("its credential is no header value".to_owned())
             })?;
-        // Whatever the client calls it: this is how the relay has read the body.
+        // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
         self.check_guardrail(asked)?;
         let mut known = ResponseHint::Nothing;
@@ -240,7 +247,8 @@ impl ConversionPlan {
 }
 
 impl ConversionPlan {
-    /// An answer that nothing watches is another one than the client asked for.
+    /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
+    /// get an unchecked answer that it did not ask for.
     fn check_guardrail(self, asked: &RequestContext) -> Result<(), AttemptError> {
         let leaves_bedrock =
             matches!(self, Self::OutOfBedrock | Self::Translated(_, BedrockFraming::OutOfBedrock));
@@ -253,7 +261,7 @@ impl ConversionPlan {
     }
 }
 
-/// The translation of a long body, on a thread that serves nobody else meanwhile.
+/// Translates a long body on a separate thread, so that it does not delay other requests.
 async fn translate_on_blocking_thread(
     translation: ProtocolPair,
     body: Bytes,
@@ -278,7 +286,7 @@ async fn translate_on_blocking_thread(
     };
     match tokio::task::spawn_blocking(translate).await {
         Ok(translated) => Ok(translated?),
-        // A panic is this request's, as if it had been translated here.
+        // The panic belongs to this request, as if the translation had run here.
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(AttemptError::Unreachable("the relay is stopping".to_owned())),
@@ -286,20 +294,20 @@ async fn translate_on_blocking_thread(
     }
 }
 
-/// A request as an account is sent it, as far as that decides what it may cost. Two that are equal
-/// are sent the same but for addresses and ids.
+/// How an account would receive a request, as far as that decides its cost. Accounts with equal
+/// variants receive the same body, except for addresses and ids.
 #[derive(PartialEq, Eq)]
 pub(crate) struct CostVariant {
     translation: Option<(ProtocolPair, BedrockFraming, (MaxTokensField, bool))>,
-    /// What the account's upstream speaks.
+    /// The format that the account's upstream reads.
     pub(crate) reads: BodyProtocol,
-    /// The model that it is asked for.
+    /// The upstream's name for the model.
     pub(crate) model: String,
 }
 
 impl CostVariant {
-    /// What translates the body; `None` where the client's own is sent. It borrows nothing, so that
-    /// a long body can be translated on another thread.
+    /// Returns a function that translates the body, or `None` if the account gets the client's
+    /// body. The function borrows nothing, so that a long body can be translated on another thread.
     pub(crate) fn translation(
         &self,
         asked: &RequestContext,
@@ -331,7 +339,7 @@ impl CostVariant {
     }
 }
 
-/// The client's body in its dialect's own form.
+/// Converts the client's body from Bedrock's form, if it has that form.
 fn convert_body_from_bedrock(
     form: BedrockFraming,
     (body, model, stream): (&Bytes, &str, bool),
@@ -342,7 +350,7 @@ fn convert_body_from_bedrock(
     })
 }
 
-/// A request of the Messages API as Bedrock takes it.
+/// Converts a Messages API request to Bedrock's form. Returns its path and body.
 fn convert_request_to_bedrock(
     asked: &RequestContext,
     call: &OutboundCall,
@@ -369,7 +377,7 @@ fn convert_request_to_bedrock(
     Ok((build_path(model, action)?, body?))
 }
 
-/// A request of a Bedrock client in the Messages API's form, and its path there.
+/// Converts a Bedrock client's request to the Messages API. Returns its path and body.
 fn convert_request_from_bedrock(
     call: &OutboundCall,
     model: &str,
@@ -384,8 +392,8 @@ fn convert_request_from_bedrock(
     })
 }
 
-/// What the account and the moment add to a translated request. OpenAI's reasoning models refuse
-/// `max_tokens` (platform.openai.com, "Reasoning models", 2026-11); many other vendors know
+/// Returns the translation options for this account and model. OpenAI's reasoning models refuse
+/// `max_tokens` (platform.openai.com, "Reasoning models", 2026-11), and many other vendors support
 /// nothing else. Bedrock's form has no top-level cache control.
 fn translation_options<'a>(
     asked: &'a RequestContext,

@@ -1,5 +1,5 @@
-//! How an account's answer is meant for the client: what was said going out (`speak`) decides how
-//! a good answer is turned (`turn`), and an error told.
+//! Response conversion: chooses the body transform for a successful answer, and converts errors for
+//! the client. Both follow from the conversion plan of the request.
 
 use crate::attempt::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
@@ -19,7 +19,7 @@ use http::header::{
 };
 use http::response::Parts;
 
-/// A vendor's id of the request, under each vendor's name.
+/// The names under which vendors send their id of a request.
 const REQUEST_IDS: [HeaderName; 3] = [
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-request-id"),
@@ -31,25 +31,26 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What the answer must know of the request.
+/// What the conversion of the answer needs to know about the request.
 pub(crate) struct ResponsePlan {
     pub(crate) speech: ConversionPlan,
     pub(crate) bill: Metering,
     pub(crate) known: ResponseHint,
 }
 
-/// What the request's body alone tells.
+/// What only the request's body shows.
 pub(crate) enum ResponseHint {
-    /// Nothing.
+    /// Nothing special.
     Nothing,
-    /// The client has not asked for the usage that will be told.
+    /// The client did not ask for the usage that the upstream will report, so it is removed.
     HideUsage,
-    /// How the answer is put in the client's words.
+    /// How to translate the answer for the client.
     Translation(Box<translate::ResponseContext>),
 }
 
 impl ResponsePlan {
-    /// How a good answer with this head is turned; the head becomes the client's.
+    /// Chooses the body transform for a successful answer with this head. Changes the head into the
+    /// client's.
     pub(crate) fn into_body_transform(self, head: &mut Parts) -> BodyTransform {
         let is = |text: &str| {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -104,8 +105,8 @@ impl ResponsePlan {
         turn
     }
 
-    /// The error answer as accounts are judged by it, and beside it what the client gets, where
-    /// that is another.
+    /// Makes the failure from an error answer: the form by which accounts are judged and, if it
+    /// differs, the form that the client gets.
     pub(crate) fn into_attempt_error(self, mut head: Parts, body: Bytes) -> AttemptError {
         self.speech.copy_request_id(&mut head.headers);
         let named = head.headers.get(AMZN_ERROR).and_then(|value| value.to_str().ok());
@@ -138,15 +139,15 @@ impl ResponsePlan {
     }
 }
 
-/// An error that came as a whole answer with 200, with the status that it stands for; nothing where
-/// the answer is none.
+/// Returns the failure if a whole answer with status 200 is an error. Its status becomes the one
+/// that the error implies.
 pub(crate) fn whole_error(head: &Parts, watch: &MeteredBody) -> Option<AttemptError> {
     let (body, asked) = watch.whole_error()?;
     let status = ErrorFields::from_body(&body).implied_status();
     let mut head = head.clone();
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     head.headers.remove(CONTENT_LENGTH);
-    // The body is what the meter has seen, decoded.
+    // The body was already decompressed by the meter.
     head.headers.remove(CONTENT_ENCODING);
     let clients = asked.map(|asked| {
         let body = asked.translate_error(status, &body).into();
@@ -162,7 +163,7 @@ fn with_json_content_type(mut head: Parts) -> Parts {
 }
 
 impl ConversionPlan {
-    /// The upstream's id of the request, where the client looks for it, too.
+    /// Copies the upstream's request id to the header names that the client knows.
     fn copy_request_id(self, headers: &mut HeaderMap) {
         if matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::BedrockPassThrough)
         {

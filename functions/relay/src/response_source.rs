@@ -1,6 +1,7 @@
-//! The upstream's side of an answer under way: what comes next, and what is there already.
+//! Reads an upstream's answer chunk by chunk, with its timeouts.
 //!
-//! What a piece means is nobody's business here; it ends by the upstream, the alarm or the cut.
+//! The meaning of the bytes does not matter here. Reading stops at the end of the answer, at a
+//! timeout, or when the answer is cut.
 
 use baton_cloud::upstream;
 use bytes::Bytes;
@@ -13,38 +14,39 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// What comes next from the upstream.
+/// What happens next in an upstream's answer.
 pub(crate) enum SourceEvent {
     Chunk(Bytes),
     End,
     ConnectionLost(&'static str),
     TimedOut,
     Aborted,
-    /// The same, because the process is being stopped.
+    /// The answer was cut because the process is stopping.
     ShuttingDown,
-    /// Nothing for a while, where the client is to be given signs of life.
+    /// The upstream has been silent for a while, and the client should get a keep-alive.
     KeepAliveDue,
 }
 
-/// Between two signs of life of our own. Clients and what is between us give up later than that.
+/// The time between two keep-alives. Clients and proxies give up only after longer silences.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
-/// An answer's body with its timers.
+/// The body of an upstream's answer with its timers.
 pub(crate) struct ResponseSource {
     body: upstream::UpstreamBody,
     idle: Duration,
     deadline: Instant,
-    /// Rings when the answer may be late; what came meanwhile is looked at then, since a timer
-    /// that is set anew for each piece costs more than the piece.
+    /// Fires when the answer might be late. Only then is it compared with the time of the last
+    /// chunk, because resetting a timer for each chunk would cost more than the chunk itself.
     alarm: Pin<Box<Sleep>>,
-    /// When the last piece came.
+    /// When the last chunk arrived.
     heard: Instant,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     silence: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseSource {
-    /// The rest of an answer, which may be silent for `idle`, last until `deadline` and be cut.
+    /// Reads `body`. It can be silent for `idle`, lasts until `deadline` at most, and ends early
+    /// when `cut` is cancelled.
     pub(crate) fn new(
         body: upstream::UpstreamBody,
         idle: Duration,
@@ -57,13 +59,13 @@ impl ResponseSource {
         Self { body, idle, deadline, alarm, heard, cut, silence: None }
     }
 
-    /// The same, telling of silences if `is_silent` says that nobody else will.
+    /// Turns keep-alives on if `is_silent` says that the client would otherwise get none.
     pub(crate) fn with_keep_alives(self, is_silent: bool) -> Self {
         let silence = is_silent.then(|| Box::pin(sleep(SIGN_OF_LIFE)));
         Self { silence, ..self }
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next event.
     pub(crate) async fn next(&mut self) -> SourceEvent {
         loop {
             tokio::select! {
@@ -94,21 +96,21 @@ impl ResponseSource {
         }
     }
 
-    /// What comes next, if it is here by now.
+    /// Returns the next event if it is already there.
     ///
-    /// The connection belongs to a task of the HTTP library, which hands over one piece at a time:
-    /// it is given one turn to hand over the next. So what arrived together leaves together, in
-    /// one write instead of one an event.
+    /// A task of the HTTP library reads the connection and hands over one chunk at a time. This
+    /// function gives it one turn to hand over the next. Chunks that arrived together are thereby
+    /// sent in one write instead of one write per event.
     pub(crate) async fn try_next(&mut self) -> Option<SourceEvent> {
         yield_to_other_tasks().await;
         self.body.frame().now_or_never().map(SourceEvent::from_frame)
     }
 }
 
-/// Lets the tasks that can run have a turn. Other than tokio's `yield_now` it does not look for
-/// I/O first, which would be a system call a piece.
+/// Gives other ready tasks a turn. Unlike tokio's `yield_now`, it does not check for I/O first,
+/// which would cost a system call per chunk.
 async fn yield_to_other_tasks() {
-    // Two polls, since hyper's server polls a body again before it lets the task go.
+    // Two polls, because hyper's server polls a body a second time before its task yields.
     let mut polls = 0;
     std::future::poll_fn(|context| {
         polls += 1;
@@ -121,7 +123,7 @@ async fn yield_to_other_tasks() {
     .await;
 }
 
-/// Never, where there is nothing to wait for.
+/// Waits for the timer, or forever if there is none.
 async fn wait_until_elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
     match sleep {
         Some(sleep) => sleep.as_mut().await,
@@ -147,7 +149,7 @@ mod tests {
     use std::convert::Infallible;
     use tokio::sync::mpsc;
 
-    /// An answer whose pieces come, one at a time, from a task of its own.
+    /// Returns an answer whose chunks come one at a time from a separate task.
     fn source(pieces: usize) -> ResponseSource {
         let (tell, mut told) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -156,7 +158,7 @@ mod tests {
                     return;
                 }
             }
-            // The answer goes on some time.
+            // The answer does not end yet.
             tell.closed().await;
         });
         let frames = poll_fn(move |context| told.poll_recv(context));

@@ -1,7 +1,7 @@
-//! The answer on its way: bytes pass as they come, and the meter looks at the same bytes.
+//! Passes an answer to the client as it arrives, and to the usage meter at the same time.
 //!
-//! One ending, always told: whatever happens, [`RelayState::relay_chunks`] settles once, after the last byte
-//! and before the end.
+//! Whatever happens to the answer, [`RelayState::relay_chunks`] settles it exactly once, after the
+//! last byte and before the end of the body.
 
 use crate::attempt::{BufferedResponse, CROWDED};
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
@@ -26,15 +26,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
-/// Pieces that are passed on together, at most.
+/// The most chunks that are sent together.
 const BURST_MAX: usize = 64;
-/// A burst with so many bytes is passed on. A connection keeps a buffer as large as the largest
-/// burst that it has written.
+/// The bytes from which chunks are sent without waiting for more. A connection keeps a buffer as
+/// large as the largest write that it has made, so larger writes would cost memory.
 const BURST_BYTES_MAX: usize = 64 * 1024;
 
 impl RelayState {
-    /// Turns a held answer into the client's. One that is no stream was read to its end to see that
-    /// it is no error: it is settled at once, and then leaves with its head in one write.
+    /// Builds the client's answer from a buffered one. An answer that is not a stream is read to
+    /// its end and settled first, and then sent with its head in one write.
     pub(crate) async fn build_client_response(
         self: &Arc<Self>,
         asked: &RequestContext,
@@ -62,15 +62,17 @@ impl RelayState {
                 RelayBody::from_chunks(Box::pin(chunks).collect().await, gathered),
             );
         }
-        // With a length the connection would drop the body after its last byte, before its end.
+        // If a length were set, the connection would drop the body after its last byte, before the
+        // body has been settled.
         head.headers.remove(CONTENT_LENGTH);
         client_response::set_stream_headers(&mut head.headers);
         let leftovers = (self.leftovers.clone(), self.timers.drain);
         Response::from_parts(head, RelayBody::from_stream(Box::pin(chunks), consumer, leftovers))
     }
 
-    /// What the client gets, chunk by chunk, and the settling before the end. Of an answer that is no
-    /// stream nothing leaves before that: whoever has it whole is counted.
+    /// Returns the chunks for the client, and settles before their end. An answer that is not a
+    /// stream is settled before the client gets any of it, because a client that has all bytes must
+    /// have been counted.
     fn relay_chunks(
         self: Arc<Self>,
         answer: OnItsWay,
@@ -99,12 +101,13 @@ impl RelayState {
                     yield Ok(next);
                 }
                 left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
-                // The client has taken what was there.
+                // The client has taken these chunks.
                 let _covered = is_stream.then(|| room.hold(watch.held_bytes()));
                 if let Some(stop) = stop.take() {
                     break stop;
                 }
-                // An upstream that always has more ready is never waited for.
+                // The cut never interrupts an upstream that always has more ready, so it is checked
+                // here too.
                 if consumer.cut.is_cancelled() {
                     break SourceEvent::Aborted;
                 }
@@ -126,7 +129,7 @@ impl RelayState {
             }
             let outcome = decide_outcome(&stop, &reading, fault.is_some(), left);
             let ending = RequestEnd { outcome, reading: Some(reading) };
-            // Boxed: a stream that waits for its next event holds no room for its end.
+            // Boxed, so that a waiting stream does not hold memory for its end.
             Box::pin(self.settle_before_end(receipt, ending)).await;
             if fault.is_some() && !can_be_told {
                 yield Err(ResponseAborted);
@@ -135,22 +138,22 @@ impl RelayState {
     }
 }
 
-/// A good answer while it is passed on.
+/// A successful answer that is being passed on.
 struct OnItsWay {
     receipt: PendingUsage,
-    /// What the client is to get next.
+    /// The bytes that the client gets next.
     burst: Vec<Bytes>,
     rest: upstream::UpstreamBody,
     watch: MeteredBody,
     room: StreamRoom,
 }
 
-/// What a client may have to take at once of a stream that passes without room for it.
+/// The most bytes at a time that pass to the client without memory from the budget.
 const PASSED_BYTES_MAX: usize = 1 << 20;
 
-/// Has the room cover what a stream holds. Where there is none, an event that need not be read passes
-/// unread; any other stream ends. Bytes that would fill the memory while the client does not take them
-/// are lost then.
+/// Sets the memory of the stream to what it holds. If no memory is left, an event that need not be
+/// read passes unread, and any other stream ends. If more than [`PASSED_BYTES_MAX`] bytes wait for
+/// the client, they are dropped and the stream ends too.
 fn make_room(
     room: &mut StreamRoom,
     watch: &mut MeteredBody,
@@ -172,8 +175,8 @@ fn make_room(
     Some(SourceEvent::ConnectionLost(CROWDED))
 }
 
-/// Waits for the next piece and takes what is there with it, looked at and as the client is to get
-/// it. Answers why nothing will follow, once that is known.
+/// Waits for the next chunk and adds it to `burst` together with those that are already there, in
+/// the form for the client. Returns why the answer ends, once that is known.
 async fn read_chunks(
     source: &mut ResponseSource,
     watch: &mut MeteredBody,
@@ -213,7 +216,7 @@ async fn read_chunks(
     }
 }
 
-/// What was left to be decoded, and how the answer ended after all.
+/// Decodes the rest of the answer. Returns it with the final reason for the end.
 fn finish_decoding(watch: &mut MeteredBody, stop: SourceEvent) -> (Bytes, SourceEvent) {
     match (watch.observe_end(), stop) {
         (Ok(tail), stop) => (tail, stop),
@@ -224,7 +227,8 @@ fn finish_decoding(watch: &mut MeteredBody, stop: SourceEvent) -> (Bytes, Source
     }
 }
 
-/// What is wrong with the answer's end, if the client has not been told already.
+/// Returns the error that the client gets at the end of the answer, unless it has already received
+/// an end.
 fn error_at_end(stop: &SourceEvent, was_told: bool, is_stream: bool) -> Option<ErrorBody> {
     match stop {
         _ if was_told => None,
@@ -284,7 +288,7 @@ mod tests {
         StreamRoom::new(&held, &KeyId::from_bits(1), None)
     }
 
-    /// What a client hears of an upstream that is silent, and when that is over.
+    /// Returns what a client gets from a silent upstream, and the seconds until that ends.
     async fn heard(turn: BodyTransform) -> (Vec<Bytes>, u64) {
         let begun = Instant::now();
         let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
@@ -320,7 +324,7 @@ mod tests {
     const EVENT: &[u8] = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
         \"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"word\"}}\n\n";
 
-    /// Allocations while so many events are forwarded and metered.
+    /// Returns the number of allocations while `events` events are forwarded and metered.
     fn allocations(events: usize) -> u64 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut headers = HeaderMap::new();

@@ -1,9 +1,10 @@
-//! Sessions out of their first choice: when it matters where they went, and when it is noted.
+//! Session pins: remembers the cache domain of sessions that could not stay with their first
+//! choice.
 //!
-//! Only moves out of a cache domain that was out are remembered, and only while it was so lately
-//! are they looked up: steady traffic neither reads nor writes any. Inside a domain a move
-//! costs nothing, and a session that left a full account or one near its limit goes home as soon
-//! as it can.
+//! A pin is stored only if a session left its cache domain because the domain was unavailable. Pins
+//! are read only while that was recent, so normal traffic neither reads nor writes them. A move
+//! inside a cache domain costs nothing, and a session that left a full account, or one near its
+//! limit, returns to it as soon as possible.
 
 use crate::RelayState;
 use crate::account_selection::AccountSelector;
@@ -11,7 +12,7 @@ use baton_domain::account::Account;
 use baton_domain::account_selection::{MOVED, domain};
 
 impl RelayState {
-    /// Lets the chooser know where the session went, if it had to leave its first choice.
+    /// Loads the session's pin into the selector, if its first choice was recently unavailable.
     pub(crate) async fn load_session_pin(&self, chooser: &mut AccountSelector) {
         let Some((session, _)) = self.find_pinnable_session(chooser) else { return };
         match Box::pin(self.store.find_session_pin(&chooser.session_pin_key(session))).await {
@@ -20,8 +21,8 @@ impl RelayState {
         }
     }
 
-    /// Notes beside the answer that the session was served by the account at `at`, if that is
-    /// where it has just moved.
+    /// Stores a pin if the session has just moved to the account at index `at`. The write does not
+    /// delay the answer.
     pub(crate) fn store_session_pin(&self, chooser: &AccountSelector, at: usize) {
         let Some((session, home)) = self.find_pinnable_session(chooser) else { return };
         let to = domain(&chooser.pool().members[at].account);
@@ -38,11 +39,11 @@ impl RelayState {
         });
     }
 
-    /// The session and the cache domain of its first choice, if that was out so lately that
-    /// the session may be elsewhere.
+    /// Returns the session and the cache domain of its first choice, if that domain was unavailable
+    /// so recently that the session might have moved.
     fn find_pinnable_session<'a>(&self, chooser: &'a AccountSelector) -> Option<(u64, &'a str)> {
         let session = chooser.session.stable_number()?;
-        // The usual case, before anything is computed.
+        // The usual case is checked first, before anything is computed.
         if !self.was_any_account_unavailable(
             chooser.pool().members.iter().map(|member| &member.account),
         ) {
@@ -52,13 +53,13 @@ impl RelayState {
         self.was_domain_unavailable(chooser, home).then_some((session, home))
     }
 
-    /// Whether an account of the cache domain was out so lately.
+    /// Returns whether an account of the cache domain was recently unavailable.
     fn was_domain_unavailable(&self, chooser: &AccountSelector, name: &str) -> bool {
         let accounts = chooser.pool().members.iter().map(|member| &member.account);
         self.was_any_account_unavailable(accounts.filter(|account| domain(account) == name))
     }
 
-    /// Whether one of them was out so lately.
+    /// Returns whether one of the accounts was recently unavailable.
     fn was_any_account_unavailable<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
         let ids = accounts.map(|account| &account.id);
         self.store.was_any_unavailable(ids, MOVED, self.store.clock().now())

@@ -1,4 +1,5 @@
-//! The record of a request that is over: made once, sent once, never lost.
+//! Settles a finished request: releases its concurrency slot, makes its usage record once, and
+//! delivers the record without loss. Stats uses the record to settle the reservation.
 
 use crate::RelayState;
 use crate::pending_usage::{Metering, PendingUsage};
@@ -13,42 +14,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tracing::Instrument as _;
 
-/// The longest time that a record waits for one call to the queue or the store.
+/// The longest time for one call to the queue or the store.
 const CALL_TIME_MAX: Duration = Duration::from_secs(20);
-/// The same after answers were ended in a stop. All of a record's calls together take less than the
-/// stop leaves for recording.
+/// The longest times in a shutdown, after the running answers were ended. Together they fit into
+/// the time that the shutdown leaves for recording.
 const QUEUE_TIME_IN_STOP: Duration = Duration::from_secs(2);
 const STORE_TIME_IN_STOP: Duration = Duration::from_millis(1500);
 const PRICES_TIME_IN_STOP: Duration = Duration::from_millis(500);
 
-/// How long a record waits for an alert to be noted.
+/// How long a record waits until an alert is stored.
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How a request ended, and what the meter read.
+/// How a request ended, and what the usage meter read.
 pub(crate) struct RequestEnd {
     pub(crate) outcome: RequestOutcome,
     pub(crate) reading: Option<MeterReading>,
 }
 
 impl RequestEnd {
-    /// There was nothing to read: no answer, or an error.
+    /// The request ended without an answer to read: no answer came, or an error.
     pub(crate) fn without_answer(outcome: RequestOutcome) -> Self {
         Self { outcome, reading: None }
     }
 }
 
-/// The records of one process that the usage queue did not take.
+/// The records of this process that the usage queue did not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnsentRecords {
-    /// Records that the store keeps until refresh sends them.
+    /// Records in the store, which refresh will send.
     pub pending: u64,
     /// Records that are only in the log.
     pub logged: u64,
-    /// Records that are being made or sent.
+    /// Records that are being made or sent now.
     pub under_way: u64,
 }
 
-/// Counts them.
+/// The counters behind [`UnsentRecords`].
 #[derive(Default)]
 pub(crate) struct UnsentCounts {
     pending: AtomicU64,
@@ -56,7 +57,7 @@ pub(crate) struct UnsentCounts {
     under_way: AtomicU64,
 }
 
-/// A record that is being made or sent.
+/// Counts a record that is being made or sent, until it is dropped.
 struct UnderWay<'a>(&'a AtomicU64);
 
 impl<'a> UnderWay<'a> {
@@ -83,8 +84,9 @@ impl UnsentCounts {
 }
 
 impl RelayState {
-    /// Settles before the answer ends. Where answers are being ended in a stop, the client gets the
-    /// end at once and a task goes on: a store that hangs must not tear the answer.
+    /// Settles a request before its answer ends. When answers are ended in a shutdown, the client
+    /// gets the end at once and a task completes the settlement, so that a store that hangs does
+    /// not break off the answer.
     pub(crate) async fn settle_before_end(
         self: &Arc<Self>,
         receipt: PendingUsage,
@@ -101,8 +103,8 @@ impl RelayState {
         self.leftovers.spawn(settling);
     }
 
-    /// The result of `call`; `None` where it takes too long, in a stop longer than `time_in_stop`
-    /// from the moment at which answers are ended.
+    /// Returns the result of `call`, or `None` if it takes longer than [`CALL_TIME_MAX`]. In a
+    /// shutdown, the limit is `time_in_stop` after the running answers were ended.
     pub(crate) async fn in_time<T>(
         &self,
         time_in_stop: Duration,
@@ -116,13 +118,16 @@ impl RelayState {
         }
     }
 
-    /// Returns when answers were ended in a stop, and `time` later.
+    /// Returns `time` after the running answers were ended in a shutdown.
     pub(crate) async fn ended_for(&self, time: Duration) {
         self.stop.is_over.cancelled().await;
         tokio::time::sleep(time).await;
     }
 
-    /// The result of a call to the store as by [`RelayState::in_time`], whose failure is a text.
+    /// Makes a call to the store within the limits of [`RelayState::in_time`].
+    ///
+    /// # Errors
+    /// The text of the store's error, or that the store did not answer in time.
     pub(crate) async fn in_store_time<T, E: std::fmt::Display>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -132,14 +137,14 @@ impl RelayState {
         result.map_err(|error| error.to_string())
     }
 
-    /// Ends an exchange, once: its place at the account is left, and its record is safe.
+    /// Ends a request: releases its concurrency slot and sends its usage record.
     async fn finish_request(&self, receipt: &PendingUsage, ending: &RequestEnd) {
         let _under_way = UnderWay::begin(&self.unsent.under_way);
         tokio::join!(self.release_slot(receipt), self.send_usage_record(receipt, ending));
     }
 
-    /// Sends the usage record; returns when it is safe: in the queue, else among the pending
-    /// events, else in the log in full.
+    /// Sends the usage record. It returns when the record is safe: in the queue, else among the
+    /// pending events in the store, else completely in the log.
     async fn send_usage_record(&self, receipt: &PendingUsage, ending: &RequestEnd) {
         let question = &receipt.question;
         if question.bill == Metering::Free {
@@ -178,7 +183,7 @@ impl RelayState {
         Box::pin(self.keep_unsent(&record, &error)).await;
     }
 
-    /// Keeps a record that the queue did not take: in the store, else in the log.
+    /// Keeps a record that the queue did not accept, in the store or, if that fails, in the log.
     async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
         tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
         let kept = Box::pin(self.in_store_time(self.store.put_pending(record))).await;
@@ -198,7 +203,8 @@ impl RelayState {
         self.unsent.logged.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has operators told that an upstream claimed more than a request permitted.
+    /// Notes an alert for the operators: an upstream reported more usage than the request
+    /// permitted.
     async fn alert_capped_usage(&self, record: &UsageRecord) {
         tracing::error!(
             request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
@@ -227,16 +233,18 @@ impl RelayState {
             .and_then(|reading| reading.model.as_deref())
             .map(|name| clean_text(name, MODEL_CHARS_MAX));
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        // Of an application inference profile only its operator knows the model: the one asked for.
+        // The name of an application inference profile does not show its model, so the requested
+        // model sets the price.
         let is_opaque = upstream_model.starts_with("arn:")
             && prices.price(&upstream_model, question.at).is_none();
         let known = if is_opaque { &question.model } else { &upstream_model };
         let mut cost = prices.cost(&usage, known, question.at);
-        // An upstream that claims more than it was allowed to use is not believed: one lie would
-        // spend the limit of everybody who shares it.
+        // An upstream that reports more than the request permitted is not believed. Otherwise one
+        // wrong report could use up the shared limits of many users.
         let permitted = question.caller.permitted_usd;
         let is_capped = permitted.is_some_and(|most| cost.amount > most);
-        // What it does not tell may be all that was permitted: hiding it must not be cheaper.
+        // If the upstream hides its usage, the highest cost counts, so that hiding is never
+        // cheaper.
         let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
         let is_unknown = hides_usage && question.caller.has_money_limit;
         if (is_capped || is_unknown)

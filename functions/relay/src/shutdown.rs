@@ -1,13 +1,13 @@
-//! How far the stop of this process is.
+//! The state of the graceful shutdown of this process.
 
 use std::sync::atomic::AtomicBool;
 use tokio_util::sync::CancellationToken;
 
-/// The two steps of a stop.
+/// The two steps of a shutdown.
 #[derive(Default)]
 pub(crate) struct ShutdownSignal {
-    /// New requests are refused, and what is under way goes on.
+    /// First step: new requests are refused, and running ones continue.
     pub(crate) is_asked: AtomicBool,
-    /// What is still under way ends now, and is recorded.
+    /// Second step: running requests are ended and recorded.
     pub(crate) is_over: CancellationToken,
 }

@@ -1,5 +1,6 @@
-//! Accounts whose token has run out or is refused: refresh is asked for a new one and another
-//! account is taken; only where none is left is the new one waited for. The relay never renews.
+//! Accounts whose token has expired or was refused. The relay asks refresh for a new token and uses
+//! another account. It waits for the new token only if no account is left. It never renews tokens
+//! itself.
 
 use crate::RelayState;
 use crate::account_selection::AccountSelector;
@@ -8,11 +9,12 @@ use baton_domain::id::AccountId;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a waiting request looks for the new token.
+/// How often a waiting request checks for the new token.
 const LOOK: Duration = Duration::from_millis(250);
 
 impl RelayState {
-    /// The accounts without a good token. A new one is asked for, once for each process and token.
+    /// Returns the accounts without a valid token and asks refresh for new tokens. Each process
+    /// asks once for each token.
     pub(crate) fn accounts_without_token(&self, pool: &AccountPool) -> Vec<AccountId> {
         let now = self.store.clock().now();
         let is_out = |member: &&PoolMember| {
@@ -24,7 +26,7 @@ impl RelayState {
             .collect()
     }
 
-    /// Asks refresh for a new token, beside the request.
+    /// Asks refresh for a new token, without delaying the request.
     pub(crate) fn request_renewal(&self, member: &PoolMember) {
         let Some(token) = &member.token else { return };
         let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
@@ -35,8 +37,8 @@ impl RelayState {
         });
     }
 
-    /// Waits until one of the accounts whose token has run out, or was refused, has a new one; bounded.
-    /// Returns whether the chooser has something to choose from that it had not before.
+    /// Waits for a limited time until an account whose token had expired or was refused has a new
+    /// one. Returns whether there is now an account that could not be selected before.
     pub(crate) async fn wait_for_token(
         &self,
         chooser: &mut AccountSelector,

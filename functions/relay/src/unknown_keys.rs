@@ -1,8 +1,8 @@
-//! Well-formed keys that nobody has: counted by the address that they come from.
+//! Limits look-ups of well-formed keys that do not exist, by the address that sends them.
 //!
-//! Each costs a read of the store. Beyond a number in a minute the keys of that address that this
-//! process does not know wait for their turn, and where many wait they are told to come again. A
-//! key that was good before never waits.
+//! Each look-up costs a read of the store. Above a number per minute, keys of that address that are
+//! not in this process's cache wait for their turn. If too many wait, they are refused and should
+//! come again later. A key that was valid before never waits.
 
 use baton_cloud::client_address::holder;
 use std::collections::HashMap;
@@ -11,15 +11,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two look-ups of one address that has shown too many wrong keys.
+/// The time between two look-ups for an address that has sent too many unknown keys.
 const TURN: Duration = Duration::from_millis(50);
 /// The longest wait for a turn.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// So many addresses are remembered; beyond, those that were quiet longest are forgotten.
+/// The most addresses that are remembered. Beyond that, old ones are forgotten, or all if none is
+/// old.
 const ADDRESSES_MAX: usize = 16 * 1024;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// What each address has shown.
+/// Counts the unknown keys of each address.
 pub(crate) struct UnknownKeyLimiter {
     per_minute: u32,
     seen: Mutex<HashMap<IpAddr, AddressFailures>>,
@@ -27,13 +28,13 @@ pub(crate) struct UnknownKeyLimiter {
 
 #[derive(Clone, Copy)]
 struct AddressFailures {
-    /// Wrong keys since `since`.
+    /// Unknown keys since `since`.
     wrong: u32,
     since: Instant,
     next_turn: Instant,
 }
 
-/// Too many unknown keys of one address wait already.
+/// Too many unknown keys of one address are already waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManyUnknownKeys;
 
@@ -42,8 +43,11 @@ impl UnknownKeyLimiter {
         Self { per_minute, seen: Mutex::new(HashMap::new()) }
     }
 
-    /// Counts a key that is not known here as a wrong one until it is known to be right, and tells
-    /// how long it has to wait until it may be looked up.
+    /// Counts a key that is not in the cache as unknown until it proves valid. Returns how long to
+    /// wait before the look-up.
+    ///
+    /// # Errors
+    /// The wait would be too long.
     pub(crate) fn count_unknown_key(
         &self,
         address: IpAddr,
@@ -74,7 +78,7 @@ impl UnknownKeyLimiter {
         Ok(wait)
     }
 
-    /// The key was a right one.
+    /// Takes back the count of a key that proved valid.
     pub(crate) fn uncount_valid_key(&self, address: IpAddr) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = seen.get_mut(&holder(address)) {

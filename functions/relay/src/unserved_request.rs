@@ -1,5 +1,6 @@
-//! What a client is told when no account can serve its request: when to try again, or at once that
-//! trying again does not help. Which accounts there are is the operator's business, and in the log.
+//! The error for a request that no account can serve: it says when to try again, or that a retry
+//! does not help. It does not describe the accounts, because these concern only the operator; the
+//! log has the reasons.
 
 use crate::account_selection::NoEligibleAccount;
 use crate::client_response::RelayError;
@@ -10,12 +11,12 @@ use baton_wire::error::ApiFamily;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-/// Clients wait so long and no longer: what takes more is told as final, with its time.
+/// The longest wait for which clients retry. A longer one is reported as final, with the time.
 pub(crate) const WAIT_SECONDS_MAX: u64 = 60;
-/// A token that is being renewed is there by then.
+/// The time after which a renewed token should be there.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(5);
 
-/// What was asked for.
+/// The request that no account can serve.
 pub(crate) struct UnservedRequest<'a> {
     pub(crate) model: &'a str,
     pub(crate) want: UpstreamOperation,
@@ -23,7 +24,7 @@ pub(crate) struct UnservedRequest<'a> {
 }
 
 impl NoEligibleAccount {
-    /// When the first account can be used again by waiting.
+    /// Returns when the first account can be used again, if waiting helps.
     pub(crate) fn ready_at(&self, now: Timestamp) -> Option<Timestamp> {
         let soon = |wait| now.saturating_add(wait).ok();
         let has = |why: &IneligibleReason| self.0.iter().any(|(_, own)| own == why);
@@ -34,7 +35,7 @@ impl NoEligibleAccount {
         [ready_at(&self.0), renewed].into_iter().flatten().min()
     }
 
-    /// What the client is told.
+    /// Builds the error for the client and logs the reasons.
     pub(crate) fn to_relay_error(&self, asked: &UnservedRequest<'_>, now: Timestamp) -> RelayError {
         let each: Vec<String> = self.0.iter().map(|(id, why)| format!("{id} {why}")).collect();
         tracing::info!("no account can serve `{}`: {}", asked.model, each.join(", "));
@@ -72,7 +73,7 @@ impl NoEligibleAccount {
             .with_retry_after(seconds)
     }
 
-    /// Waiting does not help: said at once, since clients would repeat for minutes.
+    /// Waiting does not help. The error says so, because clients would otherwise retry for minutes.
     fn final_error(&self, asked: &UnservedRequest<'_>) -> RelayError {
         let UnservedRequest { model, want, dialect } = asked;
         let reasons = || self.0.iter().filter_map(|(_, why)| cooldown_reason(why));
@@ -117,7 +118,7 @@ fn cooldown_reason(why: &IneligibleReason) -> Option<CooldownReason> {
     }
 }
 
-/// From now, rounded up, and at least one.
+/// Returns the seconds from `now` until `at`, rounded up and at least 1.
 pub(crate) fn seconds_until(at: Timestamp, now: Timestamp) -> u64 {
     let millis = u64::try_from(at.duration_since(now).as_millis()).unwrap_or_default();
     millis.div_ceil(1000).max(1)
