@@ -62,7 +62,7 @@ impl AsRef<Account> for PoolMember {
 
 /// The status of a short-lived token.
 pub struct TokenState {
-    /// Whether the token is valid, and until when.
+    /// When the token expires and is due for renewal, and whether renewals have failed.
     pub standing: TokenStatus,
     /// The version of the token.
     pub version: u64,

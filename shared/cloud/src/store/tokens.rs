@@ -24,7 +24,7 @@ pub struct AccountToken {
     pub account: AccountId,
     /// How a new token is requested.
     pub exchange: TokenExchange,
-    /// Whether the token is valid, and until when.
+    /// When the token expires and is due for renewal, and whether renewals have failed.
     pub standing: TokenStatus,
     /// The secrets of the token.
     pub secrets: TokenSecrets,
@@ -52,7 +52,7 @@ pub struct ListedToken {
     pub account: AccountId,
     /// The OAuth grant that new tokens are requested with.
     pub grant: TokenGrant,
-    /// Whether the token is valid, and until when.
+    /// When the token expires and is due for renewal, and whether renewals have failed.
     pub standing: TokenStatus,
     /// The number of the version.
     pub version: u64,
