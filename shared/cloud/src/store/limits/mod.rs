@@ -175,7 +175,8 @@ impl Store {
         let key = LimitScope::Key(key.clone());
         for tries in 0..TRIES_MAX {
             match self.reserve(&key, limit_update::release_in_key(id, reservation)).await {
-                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()), // or it is over already
+                // A failed condition means that the reservation is closed already.
+                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()),
                 Err(UpdateRefusal::Busy | UpdateRefusal::Full) => self.back_off(tries).await,
                 Err(UpdateRefusal::Failed(error)) => return Err(error),
             }

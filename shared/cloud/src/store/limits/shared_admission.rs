@@ -83,7 +83,8 @@ impl Store {
             actions
                 .extend(pools.map(|scope| release_in_pool(reservation).into_action(table, scope)));
             match self.write_together(actions).await {
-                Ok(()) | Err(CancelledTransaction::Conditions(_)) => return Ok(()), // or it is over already
+                // A failed condition means that the reservation is closed already.
+                Ok(()) | Err(CancelledTransaction::Conditions(_)) => return Ok(()),
                 Err(CancelledTransaction::Busy | CancelledTransaction::Full) => {
                     self.back_off(tries).await;
                 }
