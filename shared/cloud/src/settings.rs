@@ -87,7 +87,7 @@ pub struct RelayTimeouts {
     pub token: Duration,
 }
 
-/// What happens to a limited request while its limits cannot be checked.
+/// The handling of a limited request while its limits cannot be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutagePolicy {
     /// The request is served.
@@ -126,7 +126,7 @@ pub struct FreeCallLimits {
     pub concurrency: u32,
 }
 
-/// What is sent to an OpenTelemetry collector. The exporter itself reads the collector's address.
+/// The signals sent to an OpenTelemetry collector, whose address the exporter itself reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtlpSettings {
     /// Whether metrics are sent.
@@ -189,7 +189,7 @@ pub struct Settings {
     /// The secret that proves console sessions; only the admin API has it. Without it, one is
     /// created and kept in the store.
     pub session_secret: Option<Secret>,
-    /// Which of the secrets are in AWS Secrets Manager.
+    /// The secrets that are in AWS Secrets Manager.
     pub secret_arns: SecretArns,
     /// How long a value from there is used before it is read again.
     pub secret_life: Duration,
@@ -203,13 +203,13 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The name under which the functions write metrics to their logs, if they do.
     pub stack: Option<String>,
-    /// What is sent to an OpenTelemetry collector.
+    /// The signals sent to an OpenTelemetry collector.
     pub otlp: OtlpSettings,
     /// The token for reading `/metrics`; the admin token works as well.
     pub metrics_token: Option<Secret>,
     /// The format of log lines.
     pub log_format: LogFormat,
-    /// What is logged, as `tracing` filter directives.
+    /// The log filter, as `tracing` directives.
     pub log: String,
     /// Whether upstreams can use plain HTTP or private addresses.
     pub allow_private_upstreams: bool,
@@ -227,7 +227,7 @@ pub struct Settings {
     pub bounds: InputBounds,
     /// As a percentage of the 5-hour or 7-day limit.
     pub utilisation_max: UtilizationMax,
-    /// What happens to limited requests while the store cannot be reached.
+    /// The handling of limited requests while the store cannot be reached.
     pub limits_on_outage: LimitOutagePolicy,
     /// How long a request waits for money that other requests have reserved.
     pub limit_wait: Duration,
@@ -450,7 +450,7 @@ impl SettingsSource<'_> {
 
 /// A type that a variable can have.
 trait HasPlaceholder {
-    /// What is wrong with a text that is not such a value, for the person who set it. If `None`,
+    /// The complaint about a text that is not such a value, for the person who set it. If `None`,
     /// the message of the parser is used.
     const EXPECTED: Option<&'static str> = None;
 

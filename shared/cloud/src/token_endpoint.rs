@@ -51,7 +51,7 @@ pub struct IssuedToken {
 #[derive(Debug, thiserror::Error)]
 #[error("{said}")]
 pub struct TokenRequestError {
-    /// What happened to the grant.
+    /// The state of the grant after the failure.
     pub miss: ExchangeFailure,
     said: String,
 }

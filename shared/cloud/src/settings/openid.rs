@@ -15,7 +15,7 @@ pub struct OpenIdSettings {
     pub client_id: String,
     /// The client secret; a public client has none.
     pub client_secret: Option<Secret>,
-    /// Which people can sign in, and with which role.
+    /// The rules for people whom the provider has authenticated.
     pub policy: SignInPolicy,
 }
 

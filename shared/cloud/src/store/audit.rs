@@ -13,7 +13,7 @@ use serde_json::Value;
 /// A change to record. It must not contain secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuditChange {
-    /// Who made the change.
+    /// The actor that made the change.
     pub actor: String,
     /// `create`, `update` or `delete`.
     pub action: String,

@@ -108,7 +108,7 @@ pub enum StoreError {
         pk: String,
         /// Sort key.
         sk: String,
-        /// What is wrong with the item.
+        /// The inconsistency.
         what: String,
     },
     /// A secret cannot be decrypted, or the data key does not exist yet.

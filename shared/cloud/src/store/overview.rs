@@ -12,7 +12,7 @@ use baton_domain::key::Key;
 use baton_domain::rollup::{DAY_SHARDS, UsageSums};
 use std::collections::{BTreeMap, HashMap};
 
-/// What a day's sum covers.
+/// The key or model that a day's sum is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DaySumKey {
     /// All requests of a key.

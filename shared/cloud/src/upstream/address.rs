@@ -1,4 +1,4 @@
-//! Which addresses can be called: `https` and public ones, unless the operator allows others.
+//! Rules for addresses: only `https` and public ones, unless the operator allows others.
 //! Addresses at which a cloud serves credentials are never allowed.
 //!
 //! Host names are resolved here, and the resolved addresses are checked. So a public name that

@@ -48,7 +48,7 @@ const INCONCLUSIVE: &str = "it refuses the calls that cost nothing, but does not
 const MODEL: &str = "claude-haiku-4-5";
 const BEDROCK_MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
 
-/// What is known about a credential now.
+/// The current knowledge about a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialStatus {
     /// The upstream accepts it, and refuses a random credential.
@@ -70,7 +70,7 @@ pub struct ProbeOutcome {
     pub status: Option<StatusCode>,
     /// The message of the upstream, or why the probe could not ask; for operators.
     pub message: String,
-    /// What the answer means for the account apart from the credential: no money, or a disabled
+    /// The effect of the answer on the account apart from the credential: no money, or a disabled
     /// organization.
     pub effect: Option<AccountEffect>,
     /// The probe call that works with this upstream, to remember in the account's health.
@@ -112,7 +112,7 @@ impl MadeUpAnswers {
     }
 }
 
-/// What one answer shows about the credential.
+/// The evidence of one answer about the credential.
 enum Shown {
     /// The answer settles the result.
     Settled(ProbeOutcome),
@@ -190,7 +190,7 @@ impl CredentialProbe<'_> {
         }
     }
 
-    /// What one answer shows: the credential is refused, the account has no money, or the upstream
+    /// Judges one answer: the credential is refused, the account has no money, or the upstream
     /// cannot answer at the moment.
     fn shown(&self, answer: &ProbeResponse, now: Timestamp) -> Shown {
         let ProbeResponse { status, message, .. } = answer;

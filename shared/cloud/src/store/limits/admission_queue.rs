@@ -174,7 +174,7 @@ impl AdmissionQueues {
 }
 
 /// How many of the first requests fit into one update: they have the same limits, are in the same
-/// minute, and their sum does not exceed a window by itself.
+/// minute, and no money limit is smaller than the sum of their estimates.
 fn count_compatible(waiting: &[AdmissionWaiter]) -> usize {
     let Some(first) = waiting.first() else { return 0 };
     let mut sum = PicoUsd::ZERO;
