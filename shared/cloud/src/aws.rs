@@ -1,7 +1,7 @@
-//! The AWS clients, made from one configuration.
+//! The AWS clients, created from one configuration.
 //!
-//! Against AWS the configuration comes from the environment; on one machine it comes from
-//! `infra/local`, and only the endpoint differs.
+//! On AWS the configuration comes from the environment. On one machine it comes from `infra/local`,
+//! and only the endpoint differs.
 
 pub use aws_config::SdkConfig;
 
@@ -12,22 +12,23 @@ use aws_config::{ConfigLoader, Region};
 use aws_credential_types::Credentials;
 use std::time::Duration;
 
-/// For one try of a call. Those made here take milliseconds, but for a wait of 20 s for messages.
+/// The timeout of one try of a call. The calls made here take milliseconds, except a wait of 20 s
+/// for messages.
 const TRY_TIMEOUT: Duration = Duration::from_secs(29);
 
-/// Clients for the services that Baton uses. Cloning is cheap.
+/// Clients for the AWS services that Baton uses. Clones are cheap.
 #[derive(Clone)]
 pub struct AwsClients {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) kms: aws_sdk_kms::Client,
-    /// For the services that few functions use: what does not use them does not hold them.
+    /// For clients that only few functions create, so that the others do not hold them.
     pub(crate) config: SdkConfig,
     pub(crate) sts: aws_sdk_sts::Client,
 }
 
 impl AwsClients {
-    /// Clients that follow `config`. No I/O.
+    /// Creates clients with `config`. No I/O.
     pub fn new(config: &SdkConfig) -> Self {
         Self {
             dynamodb: aws_sdk_dynamodb::Client::new(config),
@@ -50,8 +51,8 @@ impl AwsClients {
     }
 }
 
-/// For the local stores at `url`, which know no credentials. Said before the environment is read,
-/// so that nobody looks for a region or a role on the network.
+/// Configures clients for the local stores at `url`, which need no credentials. This comes before
+/// the environment is read, so that the SDK does not look for a region or a role on the network.
 fn local(loader: ConfigLoader, url: &str) -> ConfigLoader {
     let credentials = Credentials::new("local", "local", None, None, "baton-local-stores");
     loader.endpoint_url(url).region(Region::new("us-east-1")).credentials_provider(credentials)
@@ -68,8 +69,8 @@ fn loader() -> ConfigLoader {
             aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
         ))
         .build_https();
-    // Guards against stalled streams look at the clock all the time; nothing here is streamed, and
-    // one timer bounds a try as well.
+    // Stalled-stream protection checks the clock all the time. Nothing is streamed here, and one
+    // timer limits a try as well.
     aws_config::defaults(aws_config::BehaviorVersion::latest())
         .http_client(http)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

@@ -1,8 +1,9 @@
-//! A small cache for configuration: fresh for a moment, then served stale while it is read anew.
+//! A small cache for configuration. Entries are fresh for a moment; after that they are still
+//! served while they are read again.
 //!
-//! A Lambda freezes between requests, so nothing here runs on a timer: an entry that has gone
-//! stale is returned and refreshed during the request that found it. Writes of the same process
-//! go through [`Cache::forget`], so that they are seen at once.
+//! A Lambda freezes between requests, so nothing here runs on a timer: a stale entry is returned,
+//! and the request that found it refreshes it. Writes of the same process call [`Cache::forget`],
+//! so that they are visible at once.
 
 use quick_cache::sync::Cache as Entries;
 use std::future::Future;
@@ -12,25 +13,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an entry is good.
+/// How long an entry can be served.
 #[derive(Clone, Copy)]
 pub struct CacheLifetime {
-    /// Served without a look at the store.
+    /// Up to this age it is served without a read.
     pub fresh: Duration,
-    /// Served while it is read anew, once for all who ask; older entries are waited for.
+    /// Up to this age it is served while one caller reads it again. Callers wait for the read of an
+    /// older entry.
     pub stale: Duration,
-    /// Served when the store cannot be read.
+    /// Up to this age it is served if the store cannot be read.
     pub outage: Duration,
 }
 
 struct CacheEntry<V> {
     value: V,
     read_at: Instant,
-    /// Somebody is reading it anew; all others go on with this one.
+    /// Whether a caller is reading it again; all others use this entry.
     is_read_anew: AtomicBool,
 }
 
-/// Values by key. Cloning shares the entries.
+/// Values by key. Clones share the entries.
 pub struct Cache<K, V> {
     entries: Arc<Entries<K, Arc<CacheEntry<V>>>>,
     lifetime: CacheLifetime,
@@ -47,21 +49,21 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// An empty cache for about `capacity` entries.
+    /// Creates an empty cache for about `capacity` entries.
     pub fn new(capacity: usize, lifetime: CacheLifetime) -> Self {
         Self { entries: Arc::new(Entries::new(capacity)), lifetime }
     }
 
-    /// The value of `key`, by `read` where the cache has none that is good.
+    /// The value of `key`, read with `read` if the cache has no valid one.
     ///
     /// # Errors
-    /// What `read` failed with, when no entry is young enough to bridge the outage.
+    /// The error of `read`, if no entry is young enough to bridge the outage.
     pub async fn get<E, F>(&self, key: &K, read: impl FnOnce() -> F) -> Result<V, E>
     where
         E: Send,
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        // Reading is rare, and boxed, so that the futures of those who only look stay small.
+        // Reads are rare, and boxed, so that the futures of callers that find an entry stay small.
         let Some(entry) = self.entries.get(key) else {
             return Box::pin(read()).await.map(|value| self.insert_entry(key, value));
         };
@@ -89,13 +91,13 @@ where
         }
     }
 
-    /// What is there of `key`, if it is young enough to bridge an outage. Nothing is read.
+    /// The cached value of `key`, if it is young enough to bridge an outage. Reads nothing.
     pub fn get_for_outage(&self, key: &K) -> Option<V> {
         let entry = self.entries.get(key)?;
         (entry.read_at.elapsed() < self.lifetime.outage).then(|| entry.value.clone())
     }
 
-    /// Drops the entry, because this process has changed what it was read from.
+    /// Drops the entry, because this process has changed the value in the store.
     pub fn forget(&self, key: &K) {
         self.entries.remove(key);
     }
@@ -121,7 +123,7 @@ mod tests {
         )
     }
 
-    /// Each read yields the next number; `None` is a store that is down.
+    /// Each read returns the next number; `None` stands for a store that is down.
     async fn read(
         cache: &Cache<&'static str, u32>,
         store: &Arc<Option<AtomicU32>>,

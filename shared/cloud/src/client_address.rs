@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer of its connection, or what a configured proxy reports.
+//! The address of a client: the peer of its connection, or what a configured proxy reports.
 
 use http::{Extensions, HeaderMap, HeaderName};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,19 +6,19 @@ use std::str::FromStr;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the connection's other end. Whoever takes the connection puts it into the
-/// request's extensions; on Lambda it is the source address of the request's context.
+/// The address of the connection's other end. The code that accepts a connection puts it into the
+/// request's extensions; on Lambda it is the source address in the request's context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
 /// Stands for clients whose address cannot be read; no client has it.
 pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// Addresses and ranges of them, such as those of the proxies whose `x-forwarded-for` is believed.
+/// A list of addresses and ranges, such as those of trusted proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressRanges(Vec<AddressRange>);
 
-/// Addresses that begin with the same bits. IPv4 addresses are held as mapped IPv6 ones.
+/// Addresses that begin with the same bits. IPv4 addresses are held as mapped IPv6 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct AddressRange {
     network: u128,
@@ -26,16 +26,16 @@ struct AddressRange {
 }
 
 impl AddressRanges {
-    /// Whether this is one of them.
+    /// Whether the address is in one of the ranges.
     pub fn contains(&self, address: IpAddr) -> bool {
         let bits = bits(address);
         self.0.iter().any(|range| (bits ^ range.network).leading_zeros() >= range.prefix)
     }
 
-    /// Who the request comes from, if these are trusted proxies. Of the addresses in
-    /// `x-forwarded-for` only those count that trusted proxies have added, from the right; what a
-    /// client writes there itself does not. `None` where a trusted proxy has added a text that is no
-    /// address: the request may come from anybody.
+    /// The client's address, if these ranges are the trusted proxies. In `x-forwarded-for` only the
+    /// addresses that trusted proxies have added count, from the right; the client can have written
+    /// the rest. `None` if a trusted proxy has added a text that is not an address, because the
+    /// request can then come from anybody.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
         let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
@@ -47,13 +47,14 @@ impl AddressRanges {
         Some(client)
     }
 
-    /// The same of a request's parts; `None` also where nobody noted the connection's other end.
+    /// The same for the parts of a request. Also `None` if the connection's other end was not
+    /// recorded.
     pub fn client_of(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         extensions.get::<PeerAddress>().and_then(|PeerAddress(peer)| self.client(*peer, headers))
     }
 
-    /// The address by which what a client does is counted: clients whose address cannot be read are
-    /// counted together, as [`UNKNOWN`]. `None` where nobody noted the connection's other end.
+    /// The address under which a client's actions are counted. Clients whose address cannot be read
+    /// are counted together as [`UNKNOWN`]. `None` if the connection's other end was not recorded.
     pub fn counted_client_of(
         &self,
         extensions: &Extensions,
@@ -64,7 +65,8 @@ impl AddressRanges {
     }
 }
 
-/// An address that one holder has: of IPv6 providers hand out at least 64 bits to each.
+/// The address range of one holder, as its first address: IPv6 providers give at least 64 bits to
+/// each customer.
 pub fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
@@ -72,7 +74,7 @@ pub fn holder(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address with or without a port, in brackets or not.
+/// Parses an address with or without a port, in brackets or not.
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
     let with_port = || text.parse().ok().map(|at: std::net::SocketAddr| at.ip());

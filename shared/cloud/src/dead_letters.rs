@@ -1,6 +1,7 @@
-//! The dead-letter queue: what could not be stored, seen and sent back by an operator.
+//! The dead-letter queue: messages that could not be stored. Operators can view them and send them
+//! back.
 //!
-//! What makes a message a usage record is `domain::record`'s business.
+//! `domain::record` decides which messages are usage records.
 
 use crate::aws::AwsClients;
 use crate::settings::ResourceNames;
@@ -10,9 +11,9 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use baton_domain::record::UsageRecord;
 use jiff::Timestamp;
 
-/// Messages that one receive returns at most.
+/// The most messages that one receive returns.
 const RECEIVE_MAX: i32 = 10;
-/// How long a message is hidden while it is sent back: a crash in between costs this time.
+/// How long a message is hidden while it is sent back. After a crash in between it reappears then.
 const HIDDEN_SECONDS: i32 = 60;
 
 /// The dead-letter queue, and the queue that its messages came from.
@@ -26,42 +27,42 @@ pub struct DeadLetters {
 /// A message that could not be stored.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// The queue's id of it.
+    /// The queue's id of the message.
     pub message_id: String,
-    /// When it was sent.
+    /// When the message was sent.
     pub sent_at: Option<Timestamp>,
-    /// The message; not fit to be shown.
+    /// The content of the message, which must not be shown.
     pub body: String,
 }
 
-/// The dead-letter queue did not do what was asked.
+/// An operation of the dead-letter queue failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the dead-letter queue failed: {0}")]
 pub struct DeadLetterError(String);
 
 impl DeadLetters {
-    /// The queues that `resources` name, if they name one for dead letters. No I/O.
+    /// The queues that `resources` name; `None` if no dead-letter queue is named. No I/O.
     pub fn from_resources(aws: &AwsClients, resources: &ResourceNames) -> Option<Self> {
         let (queue, url) = (&resources.usage_queue_url, &resources.dead_letter_queue_url);
         let queue = UsageQueue::new(aws, queue);
         (!url.is_empty()).then(|| Self { sqs: aws.sqs.clone(), url: url.clone(), queue })
     }
 
-    /// About how many there are.
+    /// The approximate number of messages.
     pub async fn count(&self) -> Result<u64, DeadLetterError> {
         Ok(depth(&self.sqs, &self.url).await?)
     }
 
-    /// Some of them, ten at most. They stay where they are.
+    /// Some of the messages, at most ten. They stay in the queue.
     pub async fn peek(&self) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let messages = self.receive(RECEIVE_MAX, 0).await?;
         Ok(messages.into_iter().map(DeadLetter::from_message).collect())
     }
 
-    /// Sends up to `most` of them back to the queue that they came from; returns how many were.
+    /// Sends up to `most` messages back to the queue that they came from. Returns the number sent.
     ///
-    /// Each is deleted here after the queue has taken it. A crash in between sends it twice, and
-    /// storing a record is idempotent.
+    /// Each message is deleted here after the queue has accepted it. A crash in between sends it
+    /// twice, which is harmless because storing a record is idempotent.
     pub async fn redrive(&self, most: usize) -> Result<usize, DeadLetterError> {
         let mut moved = 0;
         while moved < most {
@@ -81,7 +82,7 @@ impl DeadLetters {
         Ok(moved)
     }
 
-    /// Sends records to the usage queue; returns how many it took.
+    /// Sends records to the usage queue. Returns the number that it accepted.
     pub async fn send(&self, records: &[UsageRecord]) -> Result<usize, DeadLetterError> {
         for record in records {
             self.queue.send(record).await.map_err(|error| DeadLetterError(error.0))?;

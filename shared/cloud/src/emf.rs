@@ -1,5 +1,5 @@
-//! Metrics of the Lambda functions: lines of the log in CloudWatch's embedded metric format, which
-//! the platform reads by itself, so that nothing is sent from here.
+//! Metrics of the Lambda functions: log lines in CloudWatch's embedded metric format. The platform
+//! reads them by itself, so the functions make no calls for metrics.
 //!
 //! Form: CloudWatch User Guide, "Specification: Embedded metric format" (2026-11).
 
@@ -11,24 +11,24 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::io::Write as _;
 
-/// Writes metrics under the name of the stack; nothing where there is no stack (`BATON_STACK`).
+/// Writes metrics under the name of the stack. Without a stack (`BATON_STACK`) it writes nothing.
 #[derive(Debug, Clone)]
 pub struct LogMetrics {
     stack: Option<String>,
 }
 
 impl LogMetrics {
-    /// As the settings say.
+    /// Uses the stack of the settings.
     pub fn from_settings(settings: &Settings) -> Self {
         Self { stack: settings.stack.clone() }
     }
 
-    /// Tells a number of things.
+    /// Writes a count.
     pub fn count(&self, at: Timestamp, metric: LogMetric, count: u64) {
         self.write_metric(at, metric, &count.to_string());
     }
 
-    /// Tells an amount, digit by digit.
+    /// Writes an amount of US dollars with all its digits.
     pub fn usd(&self, at: Timestamp, metric: LogMetric, amount: PicoUsd) {
         self.write_metric(at, metric, &amount.to_string());
     }
@@ -36,12 +36,12 @@ impl LogMetrics {
     fn write_metric(&self, at: Timestamp, metric: LogMetric, number: &str) {
         let Some(stack) = &self.stack else { return };
         let Some(line) = line(stack, at, metric, number) else { return };
-        // A log that takes no more lines has no place for this complaint either.
+        // If the log cannot be written, this error could not be reported there either.
         let _unwritable = writeln!(std::io::stdout().lock(), "{line}");
     }
 }
 
-/// One metric with one value. `number` is one in JSON.
+/// One metric with one value. `number` is a JSON number.
 fn line(stack: &str, at: Timestamp, metric: LogMetric, number: &str) -> Option<String> {
     let number: &RawValue = serde_json::from_str(number).ok()?;
     let head = json!({

@@ -1,26 +1,27 @@
-//! Identity tokens that somebody else keeps fresh in files, such as a pod's projected service account
-//! token. Only regular files of one configured folder are read, and of those only what a token needs.
+//! Identity tokens in files that another program keeps fresh, such as a pod's projected service
+//! account token. Only regular files of one configured folder are read, and only as much as a token
+//! needs.
 //!
-//! An administrator names the file through the API and is not the machine's owner: errors are the
-//! same for a file that does not exist, one that may not be read, and one that is no token.
+//! An administrator names the file through the API but does not own the machine. So errors are the
+//! same for a file that does not exist, one without read permission, and one that is not a token.
 
 use baton_domain::secret::Secret;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-/// The largest token that Anthropic takes (its documentation of 2026-08-22).
+/// The largest token that Anthropic accepts, in bytes (its documentation of 2026-08-22).
 pub const BYTES_MAX: usize = 16 << 10;
-/// For reading it: a network file system may hang.
+/// The timeout of a read, because a network file system can hang.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The folder with the tokens, if there is one.
+/// The folder with the tokens, if one is configured.
 #[derive(Debug, Clone, Default)]
 pub struct IdentityTokens {
     folder: Option<PathBuf>,
 }
 
-/// Why no token is read. It tells nothing of the files that exist.
+/// Why no token is read. It does not reveal which files exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityTokenError {
     /// No folder is configured.
@@ -29,13 +30,13 @@ pub enum IdentityTokenError {
          leave `identity_token_file` out to use AWS STS"
     )]
     NoFolder,
-    /// The file is elsewhere.
+    /// The file is outside of the folder.
     #[error(
         "`identity_token_file` is the path of a file inside the folder that \
          BATON_IDENTITY_TOKEN_DIR names, without `..`"
     )]
     Elsewhere,
-    /// There is nothing, or nothing of use.
+    /// The file does not exist or is not usable.
     #[error(
         "`identity_token_file` cannot be read: it must be a regular file of at most 16384 bytes \
          inside the folder that BATON_IDENTITY_TOKEN_DIR names"
@@ -44,15 +45,15 @@ pub enum IdentityTokenError {
 }
 
 impl IdentityTokens {
-    /// Reads files of this folder, or none.
+    /// Reads files of this folder; `None` reads no files.
     pub fn in_folder(folder: Option<PathBuf>) -> Self {
         Self { folder }
     }
 
-    /// Whether this path may be given to an account. The file need not be there yet.
+    /// Checks whether an account can use this path. The file does not have to exist yet.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why it cannot.
     pub fn check(&self, path: &str) -> Result<(), IdentityTokenError> {
         let whole = self.full_path(path)?;
         match self.resolve_path(&whole) {
@@ -61,10 +62,10 @@ impl IdentityTokens {
         }
     }
 
-    /// Reads the file.
+    /// Reads the token from the file.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why it cannot be read.
     pub async fn read(&self, path: &str) -> Result<Secret, IdentityTokenError> {
         let whole = self.full_path(path)?;
         let tokens = self.clone();
@@ -82,7 +83,7 @@ impl IdentityTokens {
             LocateError::Refused(why) => why,
         })?;
         let file = std::fs::File::open(real).map_err(unreadable)?;
-        // It may have been replaced between the two looks.
+        // The file can have been replaced between the two checks.
         if !file.metadata().is_ok_and(|found| found.is_file()) {
             return Err(IdentityTokenError::Unreadable);
         }
@@ -95,7 +96,7 @@ impl IdentityTokens {
         Ok(Secret::new(text))
     }
 
-    /// The whole path as it is written; a relative one is below the folder.
+    /// The complete path without resolving links; a relative path is below the folder.
     fn full_path(&self, path: &str) -> Result<PathBuf, IdentityTokenError> {
         let folder = self.folder.as_ref().ok_or(IdentityTokenError::NoFolder)?;
         let whole = folder.join(path);
@@ -107,7 +108,7 @@ impl IdentityTokens {
         Ok(whole)
     }
 
-    /// The file itself, behind all symbolic links, if it is a regular one and inside the folder.
+    /// The file after following all symbolic links, if it is a regular file inside the folder.
     fn resolve_path(&self, whole: &Path) -> Result<PathBuf, LocateError> {
         let folder =
             self.folder.as_ref().ok_or(LocateError::Refused(IdentityTokenError::NoFolder))?;
@@ -125,7 +126,7 @@ impl IdentityTokens {
     }
 }
 
-/// Why a file is not located.
+/// Why a file was not found.
 enum LocateError {
     NotFound,
     Refused(IdentityTokenError),
@@ -189,7 +190,7 @@ mod tests {
                 "{path}"
             );
         }
-        // One that comes later may be named; what is read until then says nothing of it.
+        // A file that appears later can be named; reading it before then reveals nothing about it.
         for path in ["later", "loop", "binary"] {
             assert_eq!(tokens.check(path), Ok(()), "{path}");
             assert_eq!(

@@ -1,12 +1,12 @@
 //! HTTP functions on Lambda: takes invocations from the runtime and streams each answer to the
 //! Runtime API.
 //!
-//! `lambda_runtime` does all of it but the sending of an answer, which is done here: it writes the
-//! failure of a body into the body as text and ends it as if it were whole (1.5, `requests.rs`,
+//! `lambda_runtime` does everything except sending answers, which is done here. It writes the
+//! failure of a body into the body as text and ends it as if it were complete (1.5, `requests.rs`,
 //! November 2026). Here a body that breaks ends with the trailers that the platform asks for, so
-//! that it ends as a broken answer and nothing else of the process does: on Managed Instances up
-//! to 63 other streams share it. Source: AWS Lambda Developer Guide, "Building a custom runtime",
-//! section "Streaming responses with custom runtimes" (November 2026).
+//! that the client sees a broken answer. Nothing else in the process is affected: on Managed
+//! Instances up to 63 other streams share it. Source: AWS Lambda Developer Guide, "Building a
+//! custom runtime", section "Streaming responses with custom runtimes" (November 2026).
 
 use crate::client_address::PeerAddress;
 use base64::Engine as _;
@@ -32,26 +32,26 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// Protects answers against being taken for those of another invocation; it is sent back as it came.
+/// Keeps an answer from being taken for that of another invocation; it is sent back unchanged.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 const RESPONSE_MODE: HeaderName = HeaderName::from_static("lambda-runtime-function-response-mode");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
 const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
 
-/// What makes the platform read status and headers from the begin of the body.
+/// The content type that makes the platform read status and headers from the start of the body.
 const WITH_PRELUDE: HeaderValue =
     HeaderValue::from_static("application/vnd.awslambda.http-integration-response");
-/// Stands between that and the body itself.
+/// The separator between those and the body itself.
 const PRELUDE_END: &[u8] = &[0; 8];
 
-/// Answers the function's requests by `handler`, as many at once as the platform asks for, until
-/// the process is ended. Never returns without an error.
+/// Answers the function's requests with `handler`, as many at once as the platform asks for, until
+/// the process is ended. It never returns without an error.
 ///
 /// # Errors
-/// When the Runtime API is out of reach.
+/// If the Runtime API cannot be reached.
 ///
 /// # Panics
-/// Where a variable that the platform sets is missing; see [`Runtime::new`].
+/// If a variable that the platform sets is missing; see [`Runtime::new`].
 pub async fn run<S, B>(handler: S) -> Result<(), Error>
 where
     S: Service<lambda_http::Request, Response = Response<B>> + Clone + Send + 'static,
@@ -69,7 +69,7 @@ where
     Runtime::new(replaced).layer(layer).run_concurrent().await
 }
 
-/// Answers one invocation. Fails only where the Runtime API is out of reach.
+/// Answers one invocation. It fails only if the Runtime API cannot be reached.
 async fn answer<S, B>(
     handler: S,
     client: Arc<PooledClient>,
@@ -104,7 +104,7 @@ where
             tracing::error!("the function failed: {error:?}");
             failure(&request_id, "the function failed")?
         }
-        // What a panic said is in the log, where it may quote anything.
+        // The panic message can quote anything, so it is not sent.
         Err(_) => failure(&request_id, "the function panicked")?,
     };
     let id = invocation_id.map(|id| (INVOCATION_ID, id.clone()));
@@ -112,7 +112,7 @@ where
     send(&client, request).await
 }
 
-/// Where the platform says that the request comes from.
+/// The client address that the platform reports.
 fn source(request: &lambda_http::Request) -> Option<IpAddr> {
     match request.request_context_ref()? {
         RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref()?.parse().ok(),
@@ -120,7 +120,8 @@ fn source(request: &lambda_http::Request) -> Option<IpAddr> {
     }
 }
 
-/// What the platform says to a rejected answer ends nothing: the next invocation is another one.
+/// Sends a call to the Runtime API. A rejected answer is only logged, because the next invocation
+/// is independent of it.
 async fn send(client: &PooledClient, request: Request<Body>) -> Result<(), Error> {
     let status = client.call(request).await?.status();
     if !status.is_success() {
@@ -129,7 +130,7 @@ async fn send(client: &PooledClient, request: Request<Body>) -> Result<(), Error
     Ok(())
 }
 
-/// The call that tells that there is no answer.
+/// The call that reports the failure of an invocation.
 fn failure(request_id: &str, why: &str) -> Result<Request<Body>, Error> {
     let words = json!({ "errorType": "Function.Failed", "errorMessage": why, "stackTrace": [] });
     let request = Request::post(format!("/2018-06-01/runtime/invocation/{request_id}/error"))
@@ -138,15 +139,15 @@ fn failure(request_id: &str, why: &str) -> Result<Request<Body>, Error> {
     Ok(request.body(Body::from(words.to_string()))?)
 }
 
-/// The call that sends an answer, which may still be on its way.
+/// The call that sends an answer, whose body can still be streaming.
 fn success<B>(request_id: &str, answered: Response<B>) -> Result<Request<Body>, Error>
 where
     B: http_body::Body<Data: Into<Bytes> + Send> + Unpin + Send + 'static,
     B::Error: Display + Send,
 {
     let (head, body) = answered.into_parts();
-    // Each a chunk of its own, as lambda_runtime sends them: cargo-lambda takes the first chunk for
-    // the prelude and leaves out the second.
+    // Each is a separate chunk, as lambda_runtime sends them: cargo-lambda takes the first chunk as
+    // the prelude and drops the second.
     let prelude =
         [Bytes::from(serde_json::to_vec(&prelude(head))?), Bytes::from_static(PRELUDE_END)];
     let prelude = stream::iter(prelude.map(|bytes| Ok(Frame::data(bytes))));
@@ -160,7 +161,7 @@ where
     Ok(request.body(Body::new(body))?)
 }
 
-/// Status and headers as the platform reads them; it makes header lines of the cookies.
+/// Status and headers in the form that the platform reads. It makes header lines of the cookies.
 fn prelude(head: http::response::Parts) -> MetadataPrelude {
     let mut headers = head.headers;
     headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
@@ -171,7 +172,7 @@ fn prelude(head: http::response::Parts) -> MetadataPrelude {
     MetadataPrelude { headers, status_code: head.status, cookies }
 }
 
-/// The pieces of a body; after a failure come the trailers that tell of it, and the end.
+/// The frames of a body. After a failure, the trailers with the error follow, and the body ends.
 fn frames_with_error_trailers<B>(
     body: B,
 ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send
@@ -182,7 +183,7 @@ where
     stream::unfold(Some(body), async |body| {
         let mut body = body?;
         match body.frame().await? {
-            // An answer's own trailers would be taken for words to the platform.
+            // The platform would interpret an answer's own trailers.
             Ok(frame) if frame.is_trailers() => None,
             Ok(frame) => Some((Ok(frame.map_data(Into::into)), Some(body))),
             Err(error) => {
@@ -193,7 +194,7 @@ where
     })
 }
 
-/// The trailers of an answer that did not come to its end.
+/// The trailers of an answer that did not complete.
 fn error_trailers(why: &str) -> HeaderMap {
     let words = json!({ "errorType": "Function.AnswerBroke", "errorMessage": why });
     let encoded = HeaderValue::from_str(&BASE64_STANDARD.encode(words.to_string())).ok();
@@ -205,7 +206,7 @@ fn error_trailers(why: &str) -> HeaderMap {
 mod tests {
     use super::*;
 
-    /// What a body sends: its bytes, and the type of error in its trailers.
+    /// What a body sends: its bytes, and the error type in its trailers.
     async fn sent(pieces: Vec<Result<Bytes, &'static str>>) -> (Bytes, Option<String>) {
         let pieces = stream::iter(pieces).map(|piece| piece.map(Frame::data));
         let mut body =
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(sent(Vec::new()).await, (Bytes::new(), None));
         let mut torn = whole;
         torn.push(Err("it broke"));
-        // Nothing follows a failure, whatever the body would go on with.
+        // Nothing follows a failure, even if the body would continue.
         torn.push(Ok(Bytes::from_static(b"never")));
         let (bytes, kind) = sent(torn).await;
         assert_eq!(bytes, Bytes::from_static(b"one two"));

@@ -1,7 +1,8 @@
-//! What is reached: every side effect, behind one door each.
+//! Access to everything outside of the process, with one module for each kind of side effect.
 //!
-//! The clock, randomness, the environment, AWS, upstreams over HTTP, secrets and the log are
-//! touched here and nowhere else. Decisions belong to `domain`, formats to `wire`.
+//! Only this crate reads the clock, random numbers and the environment, and talks to AWS and to
+//! upstreams over HTTP, handles secrets and writes the log. Decisions belong to `domain`, formats
+//! to `wire`.
 
 pub mod aws;
 pub mod cache;

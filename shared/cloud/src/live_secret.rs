@@ -1,11 +1,12 @@
-//! Secrets of the deployment that may change while the process runs: the admin token, the pepper of
-//! keys, the secret of console sessions, the OpenID client's secret.
+//! Secrets of the deployment that can change while the process runs: the admin token, the pepper of
+//! keys, the secret for console sessions, and the OpenID client secret.
 //!
-//! Each is a fixed text (an environment variable, `baton up`), or is in AWS Secrets Manager and
-//! named by its ARN. Those are read at start and again every few minutes, so that a new value works
-//! without a deployment and is in no function's configuration. There is no background timer: a
-//! Lambda is frozen between requests, so a request that finds a value too old reads it anew. While
-//! it does, and where Secrets Manager fails, the value that is known stays good.
+//! Each is either a fixed text (an environment variable, `baton up`) or an entry of AWS Secrets
+//! Manager, named by its ARN. Entries are read at start and again every few minutes, so that a new
+//! value works without a deployment and is not in any function's configuration. There is no
+//! background timer, because a Lambda is frozen between requests: a request that finds a value too
+//! old reads it again. During that read, and while Secrets Manager fails, the known value stays
+//! valid.
 
 use crate::aws::AwsClients;
 use crate::settings::{SecretSetting, Settings};
@@ -17,15 +18,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After a failed read it is tried again this much later.
+/// The wait after a failed read before the next try.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// The stages that a value of Secrets Manager may be in: AWS Secrets Manager User Guide, "Secret
-/// versions" (November 2026).
+/// The stages of a value in Secrets Manager: AWS Secrets Manager User Guide, "Secret versions"
+/// (November 2026).
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// A secret could not be read. Says nothing of the secret but its name.
+/// A secret could not be read. The message contains only the name of the secret.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the secret {id} cannot be read from AWS Secrets Manager: {why}; check that it exists and that \
@@ -42,12 +43,12 @@ pub enum PepperError {
     /// Secrets Manager failed.
     #[error(transparent)]
     Unreadable(#[from] UnreadableSecret),
-    /// The store failed, which keeps it where nothing else is set.
+    /// The store failed, which keeps the pepper if none is configured.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The values of a secret that are good at this moment.
+/// The values of a secret that are valid now.
 pub struct SecretValues {
     all: Vec<(Secret, hmac::Key)>,
 }
@@ -59,23 +60,23 @@ impl SecretValues {
         Self { all }
     }
 
-    /// The value that is used for whatever is new.
+    /// The current value, which is used for everything new.
     pub fn current(&self) -> Option<&Secret> {
         self.all.first().map(|(text, _)| text)
     }
 
-    /// Every value that is still good, the current one first.
+    /// Every value that is still valid, the current one first.
     pub fn texts(&self) -> impl Iterator<Item = &Secret> {
         self.all.iter().map(|(text, _)| text)
     }
 
-    /// The same as keys of HMAC-SHA-256.
+    /// The same values as HMAC-SHA-256 keys.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &hmac::Key> {
         self.all.iter().map(|(_, key)| key)
     }
 }
 
-/// A secret, with the values that are good now. Cloning shares them.
+/// A secret with its valid values. Clones share them.
 #[derive(Clone)]
 pub struct LiveSecret(Arc<LiveSecretInner>);
 
@@ -84,18 +85,18 @@ struct LiveSecretInner {
     source: Option<SecretSource>,
 }
 
-/// Where values are read anew.
+/// The entry in Secrets Manager that a secret is read from.
 struct SecretSource {
     client: aws_sdk_secretsmanager::Client,
     id: String,
     keeps_previous: bool,
     life: Duration,
-    /// When to read it next; held by whoever reads.
+    /// When the entry is due to be read again. The reader holds the lock.
     due: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl From<&Secret> for LiveSecret {
-    /// A secret that stays as it is.
+    /// A secret that never changes.
     fn from(text: &Secret) -> Self {
         let values = RwLock::new(Arc::new(SecretValues::new([text.clone()])));
         Self(Arc::new(LiveSecretInner { values, source: None }))
@@ -103,8 +104,8 @@ impl From<&Secret> for LiveSecret {
 }
 
 impl LiveSecret {
-    /// The secret of this `setting`, if it is set. No I/O: what is in Secrets Manager is read at the
-    /// first [`refresh`](Self::refresh).
+    /// The secret of this `setting`, if it is set. No I/O: entries of Secrets Manager are read at
+    /// the first [`refresh`](Self::refresh).
     pub fn from_setting(
         aws: &AwsClients,
         settings: &Settings,
@@ -122,11 +123,11 @@ impl LiveSecret {
         Some(Self(Arc::new(LiveSecretInner { values, source: Some(source) })))
     }
 
-    /// The pepper that key secrets are hashed under, read for the first time: what is set, else
-    /// what the store keeps.
+    /// The pepper for hashing key secrets, after its first read: the configured one, or else the
+    /// one in the store.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub async fn pepper(
         aws: &AwsClients,
         settings: &Settings,
@@ -141,16 +142,16 @@ impl LiveSecret {
         }
     }
 
-    /// What is good now.
+    /// The values that are valid now.
     pub fn values(&self) -> Arc<SecretValues> {
         Arc::clone(&self.0.values.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the secret anew, if it is time. Of several that ask at once one reads; the others go
-    /// on with what is known.
+    /// Reads the secret again if it is due. Of several concurrent callers, one reads and the others
+    /// continue with the known values.
     ///
     /// # Errors
-    /// When nothing is known yet and it cannot be read.
+    /// If no value is known yet and it cannot be read.
     pub async fn refresh(&self) -> Result<(), UnreadableSecret> {
         let Some(source) = &self.0.source else { return Ok(()) };
         let is_known = self.values().current().is_some();
@@ -180,8 +181,8 @@ impl LiveSecret {
 }
 
 impl SecretSource {
-    /// The current value, and the one before it where that is to stay good. A value may have
-    /// several lines, of which each counts.
+    /// The current value, and the previous one if that stays valid. Each line of a value is a
+    /// secret.
     async fn read(&self) -> Result<SecretValues, UnreadableSecret> {
         let unreadable = |why: String| UnreadableSecret { id: self.id.clone(), why };
         let current = self.read_stage(CURRENT).await?;
@@ -208,7 +209,7 @@ impl SecretSource {
     }
 }
 
-/// The lines of a value, without blanks around them.
+/// The lines of a value, without surrounding whitespace.
 fn lines(text: &Secret) -> Vec<Secret> {
     let lines = text.expose().lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(|line| Secret::new(line.to_owned())).collect()

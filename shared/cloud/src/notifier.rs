@@ -1,6 +1,6 @@
-//! The one door out for alerts: a signed POST to the operator's address, and Amazon SNS.
+//! Sends alerts: a signed POST to the operator's webhook, or a message to Amazon SNS.
 //!
-//! When to try again is refresh's business. Addresses are held to the same policy as upstreams.
+//! Refresh decides when to try again. Webhook addresses follow the same rules as upstreams.
 
 use crate::aws::AwsClients;
 use crate::upstream::{UpstreamAddress, UpstreamCallError, UpstreamClient};
@@ -17,17 +17,17 @@ use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The header that says when and by whom a delivery was made:
-/// `t=<unix seconds>,v1=<hex of HMAC-SHA-256 under the signing secret over "<t>.<body>">`.
+/// The header that proves when and by whom a delivery was made: `t=<unix seconds>,v1=<hex of
+/// HMAC-SHA-256 under the signing secret over "<t>.<body>">`.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("baton-signature");
 
-/// The header with the alert's id: who has seen it may drop a repetition.
+/// The header with the alert's id, by which a receiver can drop repetitions.
 const ID: HeaderName = HeaderName::from_static("baton-alert-id");
 
-/// For one delivery.
+/// The timeout of one delivery.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest subject that SNS takes. Publish, API reference, 2026-11.
+/// The longest subject that SNS accepts, in characters (Publish, API reference, 2026-11).
 const SUBJECT_MAX: usize = 99;
 
 /// Delivers alerts.
@@ -37,31 +37,31 @@ pub struct Notifier {
     aws: SdkConfig,
 }
 
-/// A webhook to be called.
+/// A webhook to call.
 pub struct WebhookTarget<'a> {
-    /// Its address.
+    /// The address of the webhook.
     pub url: &'a Secret,
-    /// What calls are signed with.
+    /// The secret that calls are signed with.
     pub signing_secret: &'a Secret,
-    /// What it takes.
+    /// The format of the body.
     pub form: WebhookFormat,
 }
 
-/// Why an alert did not arrive, in words without secrets.
+/// Why an alert was not delivered, without secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct DeliveryError(String);
 
 impl Notifier {
-    /// No I/O. Webhooks are called as `http` calls upstreams.
+    /// Creates a notifier that calls webhooks with `http`. No I/O.
     pub fn new(aws: &AwsClients, http: UpstreamClient) -> Self {
         Self { http, aws: aws.config.clone() }
     }
 
-    /// Calls a webhook; it has to answer 2xx.
+    /// Calls a webhook, which has to answer 2xx.
     ///
     /// # Errors
-    /// It did not.
+    /// If the call fails or has another status.
     pub async fn call(
         &self,
         hook: &WebhookTarget<'_>,
@@ -84,7 +84,7 @@ impl Notifier {
             Ok(Ok(answer)) => {
                 Err(DeliveryError(format!("the webhook answers {}", answer.status())))
             }
-            // The reason would name the address.
+            // The reason would contain the address.
             Ok(Err(UpstreamCallError::BadUrl(_))) => {
                 Err(DeliveryError("the webhook's address may not be called".to_owned()))
             }
@@ -93,10 +93,10 @@ impl Notifier {
         }
     }
 
-    /// Publishes to a topic, in the topic's own region.
+    /// Publishes to a topic in the topic's own region.
     ///
     /// # Errors
-    /// SNS did not take it.
+    /// If SNS does not accept the message.
     pub async fn publish(&self, topic_arn: &str, alert: &Alert) -> Result<(), DeliveryError> {
         let mut config = aws_sdk_sns::config::Builder::from(&self.aws);
         if let Some(region) = topic_arn.split(':').nth(3) {
@@ -137,7 +137,7 @@ mod tests {
     use baton_domain::alert::AlertEvent;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// Takes one request and answers as SNS does; returns what came.
+    /// Accepts one request, answers as SNS does, and returns the request.
     async fn topic(listener: tokio::net::TcpListener) -> String {
         let (mut line, _) = listener.accept().await.unwrap();
         let (mut came, mut piece) = (Vec::new(), [0; 4096]);

@@ -1,5 +1,5 @@
-//! The one door to an OpenID provider: what it says of itself, the keys that it signs with, and
-//! the id token that a code is good for. Whether that one is to be believed is decided elsewhere.
+//! The only module that calls an OpenID provider: it reads the provider's metadata and signing keys
+//! and exchanges a code for an id token. The admin function decides whether to trust the token.
 
 use crate::live_secret::LiveSecret;
 use crate::settings::OpenIdSettings;
@@ -20,53 +20,53 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// For one call: a person waits.
+/// The timeout of one call, short because a person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
-/// For so long what it says of itself, its keys among it, is taken as said.
+/// How long the provider's metadata and keys are cached.
 const FRESH: SignedDuration = SignedDuration::from_mins(60);
-/// Keys that are not known are asked for no more often than this.
+/// The shortest time between two reads that look for an unknown signing key.
 const KEYS_ANEW: SignedDuration = SignedDuration::from_secs(10);
 
-/// An OpenID provider.
+/// A client for one OpenID provider.
 pub struct OpenIdClient {
-    /// Who it is and who we are.
+    /// The provider, and this deployment's client there.
     pub settings: OpenIdSettings,
-    /// What proves who we are; a public client has none.
+    /// The client secret; a public client has none.
     secret: Option<LiveSecret>,
     upstream: UpstreamClient,
     allow_private: bool,
     known: Mutex<Option<Arc<CachedProvider>>>,
 }
 
-/// What it has said of itself.
+/// The provider's metadata and keys, as read last.
 pub struct CachedProvider {
-    /// Its description.
+    /// The provider's metadata.
     pub provider: ProviderMetadata,
-    /// The keys that it signs with: JWKs (RFC 7517), as they came.
+    /// The provider's signing keys: JWKs (RFC 7517), unparsed.
     pub keys: Vec<Value>,
     at: Timestamp,
 }
 
-/// What is read of a provider's description (OpenID Connect Discovery 1.0, §3; RFC 9207).
+/// The parts of the provider's metadata that are read (OpenID Connect Discovery 1.0, §3; RFC 9207).
 #[derive(Deserialize)]
 pub struct ProviderMetadata {
     issuer: String,
-    /// Where the browser is sent to.
+    /// The address that the browser is sent to.
     pub authorization_endpoint: String,
     token_endpoint: String,
     jwks_uri: String,
     userinfo_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
-    /// Whether it names itself beside each code.
+    /// Whether the provider adds its issuer to each code.
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
 }
 
-/// What a code was good for.
+/// The answer to a redeemed code.
 #[derive(Deserialize)]
 pub struct RedeemedCode {
-    /// Who has signed in, as the provider signs it.
+    /// The signed statement about who has signed in.
     pub id_token: Secret,
     access_token: Option<Secret>,
 }
@@ -76,23 +76,23 @@ struct JwksDocument {
     keys: Vec<Value>,
 }
 
-/// What an authorization code is redeemed with (RFC 6749 §4.1.3, RFC 7636 §4.5).
+/// The parameters for redeeming an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5).
 pub struct CodeGrant<'a> {
-    /// The code.
+    /// The authorization code.
     pub code: &'a str,
-    /// The verifier whose hash went ahead.
+    /// The PKCE verifier; its hash was sent with the authorization request.
     pub verifier: &'a str,
-    /// Where the code was sent to.
+    /// The redirect URI that the code was sent to.
     pub redirect_uri: &'a str,
 }
 
-/// The provider did not do its part. A sentence for the log; no secret is in it.
+/// A call to the provider failed. The message is for the log and contains no secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("the identity provider: {0}")]
 pub struct OpenIdError(String);
 
 impl OpenIdClient {
-    /// A provider that is reached as upstreams are, with the same rules for addresses. No I/O.
+    /// Creates a client that follows the same address rules as calls to upstreams. No I/O.
     pub fn new(
         (settings, secret): (OpenIdSettings, Option<LiveSecret>),
         upstream: UpstreamClient,
@@ -101,12 +101,12 @@ impl OpenIdClient {
         Self { settings, secret, upstream, allow_private, known: Mutex::default() }
     }
 
-    /// What it says of itself, from memory where that is good at `now`.
+    /// The provider's metadata and keys, from the cache if that is valid at `now`.
     pub async fn load_provider(&self, now: Timestamp) -> Result<Arc<CachedProvider>, OpenIdError> {
         self.load_provider_for(FRESH, now).await
     }
 
-    /// The same after it has signed with a key that is not among its keys.
+    /// The same, read again because a token was signed with an unknown key.
     pub async fn reload_provider(
         &self,
         now: Timestamp,
@@ -119,7 +119,7 @@ impl OpenIdClient {
         time: SignedDuration,
         now: Timestamp,
     ) -> Result<Arc<CachedProvider>, OpenIdError> {
-        // Held while it is asked, so that many visitors ask once.
+        // The lock is held during the call, so that many visitors cause only one call.
         let mut known = self.known.lock().await;
         if let Some(known) = known.as_ref().filter(|it| now.duration_since(it.at) < time) {
             return Ok(Arc::clone(known));
@@ -146,7 +146,7 @@ impl OpenIdClient {
         Ok(CachedProvider { provider, keys, at: now })
     }
 
-    /// Redeems a code.
+    /// Exchanges a code for tokens.
     pub async fn redeem(
         &self,
         known: &CachedProvider,
@@ -184,8 +184,8 @@ impl OpenIdClient {
         Ok((headers, form.finish()))
     }
 
-    /// What it tells of the person beside the id token, for providers that keep those small
-    /// (OpenID Connect Core 1.0, §5.3).
+    /// The provider's claims about the person in addition to the id token, for providers that keep
+    /// id tokens small (OpenID Connect Core 1.0, §5.3).
     pub async fn fetch_userinfo(
         &self,
         known: &CachedProvider,
@@ -223,7 +223,7 @@ impl OpenIdClient {
 }
 
 impl ProviderMetadata {
-    /// Whether the client's secret goes into a header: what holds where nothing is said, too.
+    /// Whether the client secret goes into a header, which is also the default.
     fn takes_basic(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_ref();
         methods.is_none_or(|all| all.iter().any(|one| one == "client_secret_basic"))
@@ -244,7 +244,8 @@ fn secret_header(scheme: &str, secret: &Secret) -> Result<HeaderValue, OpenIdErr
     Ok(value)
 }
 
-/// Of an error only its code is told: descriptions may hold anything, as may what does not parse.
+/// Parses an answer. The error contains only the error code, because descriptions and unparsable
+/// bodies can contain anything.
 fn parse_answer<T: DeserializeOwned>(
     url: &str,
     status: u16,

@@ -1,18 +1,19 @@
-//! The connection that a request came by, as whoever accepted it and whoever answers see it.
+//! The connection that a request came by, shared between the code that accepts connections and the
+//! code that answers requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The connection that a request came by. Whoever accepts connections puts it into the extensions
-/// of each request; cloning shares it.
+/// The connection that a request came by. The code that accepts connections puts it into the
+/// extensions of each request. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct PeerConnection {
     is_authenticated: Arc<AtomicBool>,
 }
 
 impl PeerConnection {
-    /// Notes that a request of this connection had a valid credential. Such a connection is kept
-    /// where others have to go.
+    /// Records that a request of this connection had a valid credential. Such connections are kept
+    /// when others have to be closed.
     pub fn mark_authenticated(&self) {
         self.is_authenticated.store(true, Ordering::Relaxed);
     }

@@ -1,20 +1,21 @@
-//! The one door to randomness.
+//! The only module that makes random numbers.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Throws dice: cryptographically random ones, or a seeded sequence that a test can replay.
+/// A source of random numbers: cryptographically secure ones, or a seeded sequence that a test can
+/// repeat.
 #[derive(Clone, Default)]
 pub struct RandomSource(Option<Arc<Mutex<StdRng>>>);
 
 impl RandomSource {
-    /// The system's randomness, fit for secrets.
+    /// The system's random numbers, suitable for secrets.
     pub fn system() -> Self {
         Self(None)
     }
 
-    /// The same sequence for the same seed.
+    /// A source that returns the same sequence for the same seed.
     pub fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))))
     }
@@ -28,7 +29,7 @@ impl RandomSource {
         }
     }
 
-    /// Fills `bytes`.
+    /// Fills `bytes` with random values.
     pub fn fill(&self, bytes: &mut [u8]) {
         match &self.0 {
             Some(seeded) => {
@@ -39,7 +40,7 @@ impl RandomSource {
         }
     }
 
-    /// One die of 0..=255.
+    /// One random byte.
     pub fn byte(&self) -> u8 {
         self.bits().to_le_bytes()[0]
     }

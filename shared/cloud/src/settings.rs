@@ -1,5 +1,5 @@
-//! The one door to the environment: read once, every bad variable reported at once. Names and
-//! defaults are in [`table`].
+//! The only module that reads the environment. It reads it once and reports all bad variables
+//! together. Names and defaults are in [`table`].
 
 mod bounds;
 mod openid;
@@ -20,22 +20,22 @@ use std::time::Duration;
 /// Names of the deployed resources, as `template.yaml` passes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResourceNames {
-    /// Table of keys, groups, accounts, users, prices.
+    /// The table of keys, groups, accounts, users and prices.
     pub config_table: String,
-    /// Table of limits, health, leases, pending events.
+    /// The table of limits, health, leases and pending events.
     pub state_table: String,
-    /// Table of events, rollups, audit.
+    /// The table of events, rollups and the audit trail.
     pub usage_table: String,
     /// The usage queue.
     pub usage_queue_url: String,
-    /// Where its messages go that could not be stored; only the operator's side needs it.
+    /// The dead-letter queue. Only the operator's side needs it.
     pub dead_letter_queue_url: String,
     /// The KMS key that wraps the data key.
     pub data_key_id: String,
 }
 
 impl ResourceNames {
-    /// As `baton up --only-stores` names them, which are the template's logical names.
+    /// The names that `baton up --only-stores` uses, which are the logical names of the template.
     pub fn local() -> Self {
         let queue = |name: &str| format!("http://127.0.0.1/000000000000/{name}");
         Self {
@@ -49,12 +49,12 @@ impl ResourceNames {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
 }
 
@@ -70,29 +70,29 @@ impl FromStr for LogFormat {
     }
 }
 
-/// How long the relay waits for what (design §3.5).
+/// The relay's timeouts.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayTimeouts {
-    /// For a connection to the upstream.
+    /// For the connection to the upstream.
     pub connect: Duration,
-    /// For the first byte of its answer's body.
+    /// For the first byte of the answer's body.
     pub first_byte: Duration,
-    /// Between two bytes. Claude Code aborts at 300 s of silence.
+    /// Between two bytes. Claude Code aborts after 300 s of silence.
     pub idle: Duration,
-    /// For the whole request; on Lambda the platform's deadline less 5 s, if that is sooner.
+    /// For the whole request. On Lambda, the platform's deadline less 5 s if that is earlier.
     pub overall: Duration,
-    /// For draining an answer whose client has left.
+    /// For draining an answer after its client has left.
     pub drain: Duration,
-    /// For a new token, where no other account is left.
+    /// For a new token, if no other account can serve.
     pub token: Duration,
 }
 
-/// What becomes of a limited request while its limits cannot be counted.
+/// The handling of a limited request while its limits cannot be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutagePolicy {
-    /// It goes on.
+    /// The request is served.
     Open,
-    /// It is refused.
+    /// The request is refused.
     Closed,
 }
 
@@ -108,34 +108,34 @@ impl FromStr for OutagePolicy {
     }
 }
 
-/// The same by the kind of the limit.
+/// The outage policy for each kind of limit.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitOutagePolicy {
-    /// Money.
+    /// For money limits.
     pub money: OutagePolicy,
-    /// Requests per minute, and at the same time.
+    /// For limits on requests per minute and on concurrent requests.
     pub rates: OutagePolicy,
 }
 
-/// What a key may do of what costs nothing upstream: counts of tokens, lists of models.
+/// Limits of a key's free calls: token counts and model lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeCallLimits {
-    /// In a UTC minute, for each process.
+    /// Calls in a UTC minute, in each process.
     pub per_minute: u32,
-    /// At the same time; more wait a moment.
+    /// Concurrent calls; further ones wait a moment.
     pub concurrency: u32,
 }
 
-/// What is sent to a collector of OpenTelemetry. Where it is, the exporter reads itself.
+/// The signals sent to an OpenTelemetry collector, whose address the exporter itself reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtlpSettings {
-    /// Counts and times.
+    /// Whether metrics are sent.
     pub metrics: bool,
-    /// Spans.
+    /// Whether spans are sent.
     pub traces: bool,
 }
 
-/// From how much of an upstream's limit on an account is taken only if no other serves.
+/// The utilization from which an account is used only if no other account can serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UtilizationMax(pub Option<u32>);
 
@@ -151,107 +151,107 @@ impl FromStr for UtilizationMax {
     }
 }
 
-/// A secret as the environment names it: its text, or where it is.
+/// A secret as the environment gives it: its text, or where to read it.
 #[derive(Clone, Default)]
 pub struct SecretSetting {
-    /// The text itself.
+    /// The text of the secret.
     pub text: Option<Secret>,
-    /// Its ARN or name in AWS Secrets Manager; goes before the text.
+    /// Its ARN or name in AWS Secrets Manager; takes precedence over the text.
     pub arn: Option<String>,
-    /// Whether the value before the current one stays good.
+    /// Whether the previous value stays valid too.
     pub keeps_previous: bool,
 }
 
-/// Where the secrets are that are in AWS Secrets Manager: ARNs or names.
+/// ARNs or names of the secrets that are in AWS Secrets Manager.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretArns {
-    /// The pepper of keys.
+    /// The pepper for hashing key secrets.
     pub pepper: Option<String>,
     /// The admin token.
     pub admin_token: Option<String>,
-    /// The secret of console sessions.
+    /// The secret for console sessions.
     pub session_secret: Option<String>,
-    /// The client's secret at the identity provider.
+    /// The client secret at the identity provider.
     pub openid_client_secret: Option<String>,
 }
 
-/// Everything that the environment decides.
+/// Everything that the environment configures.
 #[derive(Clone)]
 pub struct Settings {
-    /// The deployed resources; filled in by the local stack on one machine.
+    /// The deployed resources; on one machine, the local stack fills them in.
     pub resources: ResourceNames,
-    /// Where the local stores are that stand in for AWS, unless the environment names others.
+    /// The address of local stores in place of AWS, unless the environment names others.
     pub local_stores: Option<String>,
-    /// What key secrets are hashed under. Always there on AWS; on one machine it is in a file.
+    /// The pepper for hashing key secrets. On AWS it is always set; on one machine it is in a file.
     pub pepper: Option<Secret>,
-    /// The admin token, if fixed from outside.
+    /// The admin token, if it is configured.
     pub admin_token: Option<Secret>,
-    /// What console sessions are proven with; only the admin API has it. Without one it is made
-    /// once and kept in the store.
+    /// The secret that proves console sessions; only the admin API has it. Without it, one is
+    /// created and kept in the store.
     pub session_secret: Option<Secret>,
-    /// Which of the secrets are in AWS Secrets Manager.
+    /// The secrets that are in AWS Secrets Manager.
     pub secret_arns: SecretArns,
-    /// For how long a value from there is used before it is read anew.
+    /// How long a value from there is used before it is read again.
     pub secret_life: Duration,
-    /// Where the relay listens.
+    /// The address that the relay listens on.
     pub listen: SocketAddr,
-    /// Where admin API and console listen.
+    /// The address that the admin API and the console listen on.
     pub admin_listen: SocketAddr,
-    /// Where `--only-stores` offers the local stack.
+    /// The address that the local stack listens on with `--only-stores`.
     pub stores_listen: SocketAddr,
-    /// Where the local stack keeps its files.
+    /// The folder in which the local stack keeps its files.
     pub data_dir: PathBuf,
-    /// Under which name the functions tell metrics in their logs, if at all.
+    /// The name under which the functions write metrics to their logs, if they do.
     pub stack: Option<String>,
-    /// What is sent to a collector.
+    /// The signals sent to an OpenTelemetry collector.
     pub otlp: OtlpSettings,
-    /// What `/metrics` is read with, besides the admin token.
+    /// The token for reading `/metrics`; the admin token works as well.
     pub metrics_token: Option<Secret>,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// What is logged, in the form of `tracing`'s filter directives.
+    /// The log filter, as `tracing` directives.
     pub log: String,
-    /// Whether upstreams may be plain HTTP or private addresses.
+    /// Whether upstreams can use plain HTTP or private addresses.
     pub allow_private_upstreams: bool,
-    /// The upstream of the account made from `ANTHROPIC_API_KEY`.
+    /// The upstream of the account that is created from `ANTHROPIC_API_KEY`.
     pub anthropic_base_url: String,
-    /// The first account's key, if set.
+    /// The key of the first account, if set.
     pub anthropic_api_key: Option<Secret>,
-    /// The largest request body that is taken, in bytes.
+    /// The largest request body that is accepted, in bytes.
     pub body_bytes_max: usize,
-    /// For how many days single usage events are kept.
+    /// How many days single usage events are kept.
     pub event_days: u32,
-    /// How long to wait for what.
+    /// The relay's timeouts.
     pub timers: RelayTimeouts,
-    /// How much of each input is taken, and for how long.
+    /// How much of each input is accepted, and for how long.
     pub bounds: InputBounds,
-    /// In percent of the 5-hour or 7-day limit.
+    /// As a percentage of the 5-hour or 7-day limit.
     pub utilisation_max: UtilizationMax,
-    /// What becomes of limited requests while the store is out of reach.
+    /// The handling of limited requests while the store cannot be reached.
     pub limits_on_outage: LimitOutagePolicy,
-    /// How long a request waits for what others have reserved of a money limit.
+    /// How long a request waits for money that other requests have reserved.
     pub limit_wait: Duration,
-    /// What each key may do of what is free.
+    /// Limits of the free calls of each key.
     pub free_calls: FreeCallLimits,
-    /// What a client is told beside a spent limit, if the operator has words of their own.
+    /// The operator's message to clients whose spend limit is reached, if set.
     pub spend_limit_message: Option<String>,
-    /// How long a reservation outlives its request's deadline before it is given up.
+    /// How long after its request's deadline a reservation is kept before it is given up.
     pub reservation_margin: Duration,
-    /// Proxies whose `x-forwarded-for` says where a request comes from.
+    /// The proxies whose `x-forwarded-for` header is trusted.
     pub trusted_proxies: AddressRanges,
-    /// The folder that identity tokens are read from; none are without it.
+    /// The folder that identity tokens can be read from; without it, none are read.
     pub identity_token_dir: Option<PathBuf>,
-    /// Where the console is for browsers, if the `Host` that they name is not to be relied on.
+    /// The address of the console in browsers, if the `Host` header is not to be trusted.
     pub console_origin: Option<String>,
-    /// Whom the admin API and the console answer; everybody where nothing is set.
+    /// The client addresses that the admin API and the console answer; all if not set.
     pub admin_allowed: Option<AddressRanges>,
-    /// Where clients find the relay, if not where it listens.
+    /// The address of the relay for clients, if it is not the listen address.
     pub relay_url: Option<String>,
-    /// The identity provider that people sign in at, if there is one.
+    /// The identity provider for sign-in, if there is one.
     pub openid: Option<OpenIdSettings>,
 }
 
-/// The environment has bad variables; the message lists them all.
+/// The environment has bad variables. The message lists all of them.
 #[derive(Debug, thiserror::Error)]
 #[error("bad settings:{0} see \"Settings\" in the documentation")]
 pub struct SettingsError(String);
@@ -263,7 +263,7 @@ impl Settings {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// Reads variables by `lookup`; an empty one counts as absent.
+    /// Reads variables with `lookup`. An empty variable counts as absent.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut bad = String::new();
         let mut source = SettingsSource { lookup: &lookup, bad: &mut bad };
@@ -336,32 +336,32 @@ impl Settings {
         Ok(Self { resources: resources.unwrap_or(settings.resources), ..settings })
     }
 
-    /// The pepper of keys. What was issued under the one before stays good.
+    /// The pepper for hashing key secrets. Keys issued under the previous value stay valid.
     pub fn pepper_setting(&self) -> SecretSetting {
         let (text, arn) = (self.pepper.clone(), self.secret_arns.pepper.clone());
         SecretSetting { text, arn, keeps_previous: true }
     }
 
-    /// The admin token. One that was changed is void as soon as that is known.
+    /// The admin token. The previous value is invalid as soon as the new one is read.
     pub fn admin_token_setting(&self) -> SecretSetting {
         let (text, arn) = (self.admin_token.clone(), self.secret_arns.admin_token.clone());
         SecretSetting { text, arn, keeps_previous: false }
     }
 
-    /// The secret of console sessions; these end when it changes.
+    /// The secret for console sessions, which end when it changes.
     pub fn session_setting(&self) -> SecretSetting {
         let (text, arn) = (self.session_secret.clone(), self.secret_arns.session_secret.clone());
         SecretSetting { text, arn, keeps_previous: false }
     }
 
-    /// The client's secret at the identity provider.
+    /// The client secret at the identity provider.
     pub fn openid_secret_setting(&self) -> SecretSetting {
         let text = self.openid.as_ref().and_then(|openid| openid.client_secret.clone());
         let arn = self.secret_arns.openid_client_secret.clone();
         SecretSetting { text, arn, keeps_previous: false }
     }
 
-    /// Complains about resources that are not named, for the forms that run against AWS.
+    /// Checks that all resources are named, as the functions on AWS require.
     pub fn require_resources(&self) -> Result<(), SettingsError> {
         let named = [
             (table::CONFIG_TABLE.name, &self.resources.config_table),
@@ -402,8 +402,8 @@ impl SettingsSource<'_> {
         }
     }
 
-    /// Whether the standard variables of OpenTelemetry name a collector for a signal: `endpoint`
-    /// and `exporter` are those of the signal.
+    /// Whether the standard OpenTelemetry variables name a collector for a signal. `endpoint` and
+    /// `exporter` are the variables of that signal.
     fn has_exporter(&self, endpoint: &Setting, exporter: &Setting) -> bool {
         let is = |setting: &Setting, value: &str| {
             self.some_text(setting).is_some_and(|text| text.eq_ignore_ascii_case(value))
@@ -441,20 +441,20 @@ impl SettingsSource<'_> {
         }
     }
 
-    /// Notes the complaint and goes on with any value: the settings are not going to be used.
+    /// Records the complaint and returns a placeholder, which is never used because reading fails.
     fn add_complaint<T: HasPlaceholder>(&mut self, setting: &Setting, what: &str) -> T {
         let _infallible = write!(self.bad, " {} {what};", setting.name);
         T::placeholder()
     }
 }
 
-/// A value that a variable may have.
+/// A type that a variable can have.
 trait HasPlaceholder {
-    /// What is wrong with a text that is no such value, in the words of the person who set it. Without
-    /// these words the parser's own say so.
+    /// The complaint about a text that is not such a value, for the person who set it. If `None`,
+    /// the message of the parser is used.
     const EXPECTED: Option<&'static str> = None;
 
-    /// What stands in for a value that could not be read.
+    /// The placeholder for a value that could not be parsed.
     fn placeholder() -> Self;
 }
 
@@ -483,7 +483,7 @@ placeholder! {
     SocketAddr, Some("is not an IP address and a port, as 127.0.0.1:8080") => Self::from(([127, 0, 0, 1], 0)),
 }
 
-/// Address ranges; a text without any is a mistake, since it would let nobody in.
+/// The allowed address ranges. A list without any is an error, because it would lock everybody out.
 fn admin_allowed(source: &mut SettingsSource<'_>) -> Option<AddressRanges> {
     let text = source.some_text(&table::ADMIN_ALLOWED_CIDRS)?;
     match text.parse::<AddressRanges>() {
@@ -496,18 +496,18 @@ fn admin_allowed(source: &mut SettingsSource<'_>) -> Option<AddressRanges> {
     }
 }
 
-/// The local stores that `cargo lambda watch` has its functions use. Whoever names tables or an
-/// endpoint means those: cargo-lambda's own settings cannot be overridden from outside.
+/// The local stores that functions use under `cargo lambda watch`. Tables or an endpoint in the
+/// environment take precedence, because cargo-lambda's settings cannot be overridden from outside.
 fn local_stores(source: &SettingsSource<'_>) -> Option<String> {
     let named = [&table::CONFIG_TABLE, &table::AWS_ENDPOINT_URL];
     let is_named = named.iter().any(|setting| source.some_text(setting).is_some());
     source.some_text(&table::LOCAL_STORES).filter(|_| !is_named)
 }
 
-/// The shortest admin token that is taken, in characters: it is asked for from the whole internet.
+/// The shortest admin token, in characters. The whole internet can try to guess it.
 const ADMIN_TOKEN_MIN: usize = 16;
 
-/// The admin token, if it is set and not one that is quickly guessed.
+/// The admin token, if it is set; too short ones are an error.
 fn admin_token(source: &mut SettingsSource<'_>) -> Option<Secret> {
     let text = source.some_text(&table::ADMIN_TOKEN)?;
     if text.chars().count() < ADMIN_TOKEN_MIN {
@@ -520,7 +520,7 @@ fn admin_token(source: &mut SettingsSource<'_>) -> Option<Secret> {
     Some(Secret::new(text))
 }
 
-/// An address that clients can be told, without a slash at its end.
+/// The address of the relay for clients, without a slash at the end.
 fn relay_url(source: &mut SettingsSource<'_>) -> Option<String> {
     let text = source.some_text(&table::RELAY_URL)?;
     let fits = text.starts_with("https://") || text.starts_with("http://");

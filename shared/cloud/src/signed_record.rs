@@ -1,6 +1,7 @@
-//! A usage record as the log carries it in full where neither the queue nor the store took it.
+//! A complete usage record as text for the log, for records that neither the queue nor the store
+//! accepted.
 //!
-//! The text is ASCII without spaces, quotes and `=`, so every format of the log repeats it as it is:
+//! The text is ASCII without spaces, quotes and `=`, so every log format repeats it unchanged:
 //! `ur1.RECORD.SIGNATURE`, both in base64. The signature is an HMAC-SHA-256 under the deployment's
 //! pepper. Clients and upstreams can put any text into a log, but they cannot sign a record.
 
@@ -10,48 +11,48 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use baton_domain::record::{RecordError, UsageRecord};
 
-/// The field of the log's line.
+/// The name of the log field.
 pub const FIELD: &str = "usage_record";
-/// How the text begins.
+/// The start of the text.
 pub const BEGINNING: &str = "ur1.";
-/// No text is longer: what a record may hold is bounded.
+/// The longest text, in bytes; the size of a record is bounded.
 pub const BYTES_MAX: usize = 256 * 1024;
-/// What is signed before the record, so that no other hash under the pepper is a signature.
+/// The signed data begins with this, so that no other hash under the pepper can be a signature.
 const PURPOSE: &str = "usage record in a log";
 
-/// A text is no record that this deployment has written.
+/// The text is not a record that this deployment has written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSigned {
-    /// The text has another form.
+    /// The text does not have the form of a signed record.
     #[error(
         "it does not have the form of a signed record: it was cut, changed or written by 0.1.0"
     )]
     Form,
-    /// The signature is another one.
+    /// The signature does not match.
     #[error(
         "its signature does not match: another deployment wrote it, somebody forged it, or the \
          pepper was changed more than once since"
     )]
     Signature,
-    /// It cannot be stored.
+    /// The record cannot be stored.
     #[error(transparent)]
     Unusable(#[from] RecordError),
 }
 
-/// The record as one word of ASCII, signed.
+/// The signed record, as one word of ASCII.
 ///
 /// # Errors
-/// When the record cannot be written as JSON.
+/// If the record cannot be written as JSON.
 pub fn sign(pepper: &Pepper, record: &UsageRecord) -> Result<String, serde_json::Error> {
     let body = BASE64_STANDARD_NO_PAD.encode(serde_json::to_string(record)?);
     let signature = BASE64_STANDARD_NO_PAD.encode(pepper.hash(&signed_text(&body)));
     Ok(format!("{BEGINNING}{body}.{signature}"))
 }
 
-/// The record that this deployment has signed.
+/// The record in the text, if this deployment has signed it.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why it is not such a record.
 pub fn verify(pepper: &Pepper, text: &str) -> Result<UsageRecord, NotSigned> {
     let parts = text.strip_prefix(BEGINNING).and_then(|rest| rest.split_once('.'));
     let (body, signature) = parts.ok_or(NotSigned::Form)?;
@@ -70,7 +71,7 @@ fn signed_text(body: &str) -> String {
     format!("{PURPOSE}\n{body}")
 }
 
-/// Whether it is the hash of a pepper that was never read.
+/// Whether this is the hash of a pepper that was never read.
 fn is_placeholder(hash: &[u8]) -> bool {
     hash.iter().all(|byte| *byte == 0)
 }
@@ -85,7 +86,7 @@ mod tests {
         Pepper::new(&Secret::new(text.to_owned()))
     }
 
-    /// A record in which every text is as long as it may be, in characters of four bytes.
+    /// A record in which every text has its maximum length, in characters of four bytes.
     fn largest() -> UsageRecord {
         let text = |characters: usize| "𝔵".repeat(characters);
         let number = 1_000_000_000_000_u64;

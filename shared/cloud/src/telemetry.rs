@@ -1,9 +1,9 @@
-//! The log: lines for people or JSON for machines, on stderr. Each names the request that it is about,
-//! by a field or by its span.
+//! The log: text lines for people or JSON for machines, on stderr. Each line names the request that
+//! it is about, by a field or by its span.
 //!
-//! What clients and upstreams send gets into lines, so nothing in a line may look like more than
-//! text: no new line, no command to a terminal, no change of direction. In text format a value that
-//! could look like another field is a quoted string. Relay keys are masked.
+//! Lines contain text from clients and upstreams. It must not look like anything but text: it
+//! cannot contain a new line, a command to a terminal or a change of writing direction. In text
+//! format, a value that could look like another field is a quoted string. Relay keys are masked.
 
 use crate::settings::LogFormat;
 use crate::signed_record;
@@ -19,21 +19,21 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The longest field of a line in text, in characters. A usage record in full is never cut.
+/// The longest field of a text line, in characters. A complete usage record is never cut.
 const FIELD_CHARACTERS_MAX: usize = 8192;
-/// The longest line in JSON that holds no usage record in full.
+/// The longest JSON line without a complete usage record, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// How a usage record in full stands in a line in JSON. Text of others cannot look so: there, quotes
-/// are escaped.
+/// The start of a complete usage record in a JSON line. Other text cannot look like it, because
+/// quotes in it are escaped.
 const RECORD_IN_JSON: &str = "\"usage_record\":\"ur1.";
-/// Of a longer one so much is kept.
+/// How many characters of a longer line are kept.
 const BEGINNING_CHARACTERS: usize = 2048;
 
-/// Installs the log. `filter` is in the usual form (`info`, `baton_relay=debug`). A second call
-/// changes nothing.
+/// Installs the log. `filter` has the usual form (`info`, `baton_relay=debug`). A second call has
+/// no effect.
 ///
-/// A panic is told there, too: where it was, and (by the span around it) in which request, but not
-/// its message, which may quote what the program was working on.
+/// A panic is logged too: its location and, by the span around it, its request. The message of the
+/// panic is not logged, because it can quote the data that the program worked on.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let log = tracing_subscriber::registry().with(filter).with(FilterFn::new(is_allowed_line));
@@ -57,14 +57,13 @@ pub fn init(format: LogFormat, filter: &str) {
     }));
 }
 
-/// Whether a line may be written, however much the operator wants to see. Libraries write whole
-/// requests and answers at their lower levels: prompts, credentials, and the data key in KMS's
-/// answer.
+/// Whether a line can be written, regardless of the configured filter. Libraries log whole requests
+/// and answers at their lower levels: prompts, credentials, and the data key in KMS's answer.
 fn is_allowed_line(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("baton")
 }
 
-/// Writes a field of a line in text. Outside of quotes a line has no `=` but those of its fields.
+/// Writes a field of a text line. Outside of quotes, only the fields of a line contain `=`.
 fn write_field(out: &mut impl std::fmt::Write, name: &str, value: &dyn Debug) -> std::fmt::Result {
     let value = format!("{value:?}");
     if name == signed_record::FIELD && is_word(&value) && value.len() <= signed_record::BYTES_MAX {
@@ -85,7 +84,7 @@ fn write_field(out: &mut impl std::fmt::Write, name: &str, value: &dyn Debug) ->
     }
 }
 
-/// Whether nothing in the value can be taken for its end or for another field.
+/// Whether nothing in the value can look like its end or like another field.
 fn is_word(value: &str) -> bool {
     let is_plain_word =
         |character| is_plain(character) && !matches!(character, ' ' | '=' | '"' | '\\');
@@ -113,11 +112,11 @@ fn quoted(value: &str) -> String {
     escape_text(&value, FIELD_CHARACTERS_MAX).into_owned()
 }
 
-/// Where lines in JSON go.
+/// A writer of JSON lines.
 struct JsonLines<W>(W);
 
 impl<W: Write> Write for JsonLines<W> {
-    /// Takes a whole line: that is how they are written.
+    /// Takes a whole line, because the log writes lines as a whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         self.0.write_all(safe_json(&text).as_bytes())?;
@@ -129,8 +128,7 @@ impl<W: Write> Write for JsonLines<W> {
     }
 }
 
-/// The line with everything that is not plain as an escape of JSON. Control characters are escaped
-/// already.
+/// The line with all special characters as JSON escapes. Control characters are escaped already.
 fn safe_json(line: &str) -> Cow<'_, str> {
     let line = mask_keys(line, "bt_***");
     let holds_record =

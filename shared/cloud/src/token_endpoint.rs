@@ -1,5 +1,5 @@
-//! The one door to token endpoints: a grant goes in, a short-lived token comes out, or what became
-//! of the grant. What that means is decided in `domain::token`.
+//! The only module that calls token endpoints: it exchanges a grant for a short-lived token, or
+//! reports what happened to the grant. `domain::upstream_token` decides what that means.
 
 use crate::aws::AwsClients;
 use crate::identity_token::{self, IdentityTokenError, IdentityTokens};
@@ -22,14 +22,14 @@ use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
 
-/// For the whole exchange. Shorter than any lease that it is made under.
+/// The timeout of the whole exchange, shorter than any lease under which it runs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
 const ASSERTION_BYTES_MAX: usize = identity_token::BYTES_MAX;
-/// For how long AWS STS makes an assertion out.
+/// The lifetime of an assertion from AWS STS.
 const ASSERTION_SECONDS: i32 = 900;
 
-/// Asks token endpoints. Cloning is cheap.
+/// Calls token endpoints. Clones are cheap.
 #[derive(Clone)]
 pub struct TokenEndpoint {
     upstream: UpstreamClient,
@@ -37,32 +37,32 @@ pub struct TokenEndpoint {
     sts: aws_sdk_sts::Client,
 }
 
-/// A token that was had.
+/// A token that an endpoint has issued.
 pub struct IssuedToken {
-    /// What goes upstream.
+    /// The token for the upstream.
     pub access_token: Secret,
-    /// What the next one is had for, if that has changed.
+    /// The token for the next exchange, if it has changed.
     pub refresh_token: Option<Secret>,
-    /// How long it lives, if that was told.
+    /// The lifetime of the token, if the endpoint stated it.
     pub life: Option<SignedDuration>,
 }
 
-/// None was had: what became of the grant, and a sentence for the log. No secret is in it.
+/// The endpoint issued no token. The message is for the log and contains no secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("{said}")]
 pub struct TokenRequestError {
-    /// What became of the grant.
+    /// The state of the grant after the failure.
     pub miss: ExchangeFailure,
     said: String,
 }
 
-/// An authorization code and what proves that it is ours (RFC 7636).
+/// An authorization code and the proof that this client requested it (RFC 7636).
 pub struct AuthorizationCode {
-    /// The code.
+    /// The authorization code.
     pub code: Secret,
-    /// The verifier whose hash went ahead.
+    /// The PKCE verifier; its hash was sent with the authorization request.
     pub verifier: Secret,
-    /// Where the code was sent to.
+    /// The redirect URI that the code was sent to.
     pub redirect_uri: String,
 }
 
@@ -80,23 +80,23 @@ struct TokenErrorResponse {
 }
 
 impl TokenEndpoint {
-    /// Reaches endpoints as `upstream` reaches upstreams, with the same rules for addresses.
-    /// Identity tokens in files are `files`.
+    /// Creates a client that calls endpoints through `upstream`, with the same address rules.
+    /// `files` reads identity tokens from files.
     pub fn new(aws: &AwsClients, upstream: UpstreamClient, files: IdentityTokens) -> Self {
         Self { upstream, files, sts: aws.sts.clone() }
     }
 
-    /// Where identity tokens in files are.
+    /// The source of identity tokens in files.
     pub fn identity_tokens(&self) -> &IdentityTokens {
         &self.files
     }
 
-    /// The same by way of an account's proxy.
+    /// Returns a client that connects through an account's proxy.
     pub fn with_proxy(&self, proxy: Option<&Secret>) -> Result<Self, UpstreamCallError> {
         Ok(Self { upstream: self.upstream.with_proxy(proxy)?, ..self.clone() })
     }
 
-    /// Has a token for the exchange's grant.
+    /// Requests a token for the exchange's grant.
     pub async fn request_token(
         &self,
         exchange: &TokenExchange,
@@ -129,7 +129,7 @@ impl TokenEndpoint {
         }
     }
 
-    /// Has the first token for an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5).
+    /// Requests the first token for an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5).
     pub async fn redeem(
         &self,
         exchange: &TokenExchange,
@@ -206,14 +206,15 @@ impl TokenEndpoint {
         self.send_request(&exchange.token_url, headers, body.to_string(), &sent).await
     }
 
-    /// The signed statement of who we are. Not having it uses nothing up.
+    /// The identity token that proves who this client is. If it cannot be read, no grant is used
+    /// up.
     async fn assertion(&self, from: &AssertionSource) -> Result<Secret, TokenRequestError> {
         let text = match from {
             AssertionSource::File { path } => {
                 let read = self.files.read(path).await;
                 let read =
                     read.map_err(|error| TokenRequestError::not_accepted(error.to_string()))?;
-                // No more is said of a file that holds something else.
+                // The error says no more about a file that contains something else.
                 if !is_jwt(read.expose().trim()) {
                     let error = IdentityTokenError::Unreadable;
                     return Err(TokenRequestError::not_accepted(error.to_string()));
@@ -233,7 +234,7 @@ impl TokenEndpoint {
             }
         };
         let text = text.trim();
-        // Nothing but an identity token leaves by this door, whatever file is named.
+        // Only an identity token is sent to the endpoint, regardless of the file's content.
         if text.len() > ASSERTION_BYTES_MAX || !is_jwt(text) {
             return Err(TokenRequestError::not_accepted(format!(
                 "the identity token is no signed JWT of at most {ASSERTION_BYTES_MAX} bytes"
@@ -265,18 +266,18 @@ impl TokenEndpoint {
     }
 }
 
-/// The client's id and secret, each encoded as in a form, then both in base64 (RFC 6749 §2.3.1).
+/// The client's id and secret, each form-encoded, then both in base64 (RFC 6749 §2.3.1).
 fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = format!("{}:{}", encoded(client_id), encoded(secret.expose()));
-    // Base64 fits into any header.
+    // Base64 is valid in any header.
     let value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)));
     let mut value = value.unwrap_or_else(|_| HeaderValue::from_static("Basic"));
     value.set_sensitive(true);
     value
 }
 
-/// Whether it has the form of a signed JWT (RFC 7515 §3.1): a JSON object and two more parts.
+/// Whether the text has the form of a signed JWT (RFC 7515 §3.1): a JSON object and two more parts.
 fn is_jwt(text: &str) -> bool {
     let mut parts = text.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let header = parts.next().flatten().unwrap_or_default();
@@ -286,21 +287,21 @@ fn is_jwt(text: &str) -> bool {
     is_object && rest == [true, true]
 }
 
-/// The forms in which a secret is sent to an endpoint, which may repeat any of them.
+/// The forms in which a secret is sent to an endpoint, which can repeat any of them.
 fn sent_forms(secret: &str) -> Vec<String> {
     let encoded = byte_serialize(secret.as_bytes()).collect::<String>();
     vec![secret.to_owned(), encoded]
 }
 
-/// What an endpoint's answer means (RFC 6749 §5). Its words are kept without the `secrets` that it
-/// was sent.
+/// Parses an endpoint's answer (RFC 6749 §5). The `secrets` that were sent are masked in the
+/// message.
 fn parse_answer(
     status: u16,
     body: &[u8],
     secrets: &[String],
 ) -> Result<IssuedToken, TokenRequestError> {
     if (200..300).contains(&status) {
-        // Whatever the grant was, it may be used up.
+        // The grant can be used up even without a usable answer.
         let answer: TokenResponse = serde_json::from_slice(body)
             .map_err(|_| TokenRequestError::unanswered("its answer has no `access_token`"))?;
         let life = answer.expires_in.map(SignedDuration::from_secs);
@@ -338,7 +339,7 @@ impl TokenRequestError {
         Self { miss: ExchangeFailure::NotAccepted, said: said.into() }
     }
 
-    /// The endpoint cannot even be called.
+    /// The error if the endpoint cannot be called at all.
     pub fn from_call_error(error: &UpstreamCallError) -> Self {
         Self::not_accepted(format!("the token endpoint: {error}"))
     }
@@ -347,7 +348,7 @@ impl TokenRequestError {
         Self { miss: ExchangeFailure::Unanswered, said: format!("the token endpoint: {said}") }
     }
 
-    /// Without a connection nothing was sent; after that nobody knows.
+    /// Without a connection nothing was sent; after that, the state of the grant is unknown.
     fn from_transport_error(error: UpstreamCallError) -> Self {
         match error {
             UpstreamCallError::Unreachable(why) => Self::unanswered(&why),

@@ -1,8 +1,9 @@
-//! The one door through which a token is renewed: by one process at a time, and no rotating refresh
-//! token is sent twice.
+//! The only module that renews tokens: one process at a time does it, and it never sends a rotating
+//! refresh token twice.
 //!
-//! What an attempt means is decided in `domain::token`; here are the lease, the note before the
-//! grant goes out, and the writes. Whose time has come is its callers' business.
+//! `domain::upstream_token` decides what the result of an attempt means. This module holds the
+//! lease, records an attempt before the grant is sent, and writes the result. The callers decide
+//! when a token is due.
 
 use crate::store::{AccountToken, Store, StoreError, StoredEntity, token_binding};
 use crate::token_endpoint::{IssuedToken, PATIENCE, TokenEndpoint, TokenRequestError};
@@ -13,31 +14,31 @@ use baton_domain::id::AccountId;
 use baton_domain::upstream_token::{RenewalTrigger, TokenStatus};
 use std::time::Duration;
 
-/// Longer than an exchange with its writes may take, so that two are never under way.
+/// Longer than an exchange with its writes can take, so that two never run at the same time.
 const LEASE: Duration = PATIENCE.saturating_mul(3);
 
-/// How often, and how far apart, a new token is tried to be stored.
+/// How often, and at which interval, storing a new token is tried.
 const KEEP_TRIES: u32 = 8;
 const KEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// What an attempt came to.
+/// The result of a renewal attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RenewalOutcome {
-    /// There is a new token.
+    /// A new token was stored.
     Renewed,
-    /// It is not time, or there is nothing to renew.
+    /// The token is not due, or there is nothing to renew.
     NotDue,
-    /// Another process is at it.
+    /// Another process is renewing the token.
     LeaseHeld,
-    /// None was had; the sentence says why, and is for operators.
+    /// No token was issued. The text says why, for operators.
     Failed(String),
 }
 
-/// Renews one account's token, if there is to be an attempt for that reason.
+/// Renews one account's token, if the trigger `why` requires an attempt now.
 ///
 /// # Errors
-/// When the store fails. A token that was had and could not be stored is lost, and the next
-/// attempt says so.
+/// If the store fails. A token that was issued but could not be stored is lost, and the next
+/// attempt reports that.
 pub async fn renew(
     store: &Store,
     endpoint: &TokenEndpoint,
@@ -48,7 +49,7 @@ pub async fn renew(
     if !store.lease(&lease, &owner, LEASE).await? {
         return Ok(RenewalOutcome::LeaseHeld);
     }
-    // Read after the lease is won: another process may have been at it until just now.
+    // This is read after the lease is taken, because another process could hold it until then.
     let outcome = async {
         match (store.token(id).await?, store.read::<Account>(id).await?) {
             (Some(token), Some(account)) => attempt(store, endpoint, (token, account), why).await,
@@ -60,7 +61,7 @@ pub async fn renew(
     outcome
 }
 
-/// One attempt, by the only process that is at it.
+/// One attempt, by the process that holds the lease.
 async fn attempt(
     store: &Store,
     endpoint: &TokenEndpoint,
@@ -119,7 +120,7 @@ async fn attempt(
     }
 }
 
-/// The token with what was issued. A refresh token that was not replaced stays good.
+/// The token with the issued values. A refresh token that was not replaced stays valid.
 pub fn renewed_token(token: &AccountToken, issued: IssuedToken, store: &Store) -> AccountToken {
     let (die, now) = (store.random_source().byte(), store.clock().now());
     let mut next = token.with_status(TokenStatus::after_success(issued.life, die, now));
@@ -128,8 +129,8 @@ pub fn renewed_token(token: &AccountToken, issued: IssuedToken, store: &Store) -
     next
 }
 
-/// Stores a token that was had: it is the only copy, so not given up at the first obstacle. One
-/// that was declared lost meanwhile is found again.
+/// Stores an issued token with several tries, because it is the only copy. If another process has
+/// declared the token lost in the meantime, this overrides that.
 async fn store_token(
     store: &Store,
     used: &AccountToken,
@@ -149,7 +150,7 @@ async fn store_token(
                 Ok(Some(there)) if secret(&there) == secret(used) => {
                     next.version = there.version + 1;
                 }
-                // Somebody has signed in anew; that is better than what we have.
+                // Somebody has signed in again, and that token is newer than this one.
                 Ok(_) => return Err(StoreError::Conflict),
                 Err(_) => tokio::time::sleep(KEEP_PAUSE).await,
             },
@@ -161,7 +162,8 @@ async fn store_token(
     }
 }
 
-/// Says that a token will not be renewed any more; the account is out as soon as that matters.
+/// Reports that a token is not renewed any more. The account becomes `auth_failed` once the token
+/// no longer serves.
 async fn end(store: &Store, token: &AccountToken) -> Result<RenewalOutcome, StoreError> {
     let reason = token.standing.ended.clone().unwrap_or_default();
     tracing::error!(account_id = %token.account, alert = "auth_failed", "{reason}");
@@ -171,7 +173,8 @@ async fn end(store: &Store, token: &AccountToken) -> Result<RenewalOutcome, Stor
     Ok(RenewalOutcome::Failed(reason))
 }
 
-/// Takes the account out: its token is not renewed any more, for this reason, in words.
+/// Marks the account as `auth_failed`, because its token is not renewed any more, with the reason
+/// as text.
 pub async fn mark_auth_failed(
     store: &Store,
     id: &AccountId,
@@ -185,7 +188,7 @@ pub async fn mark_auth_failed(
     store.change_health(id, change).await
 }
 
-/// A new token ends whatever was held against those before it.
+/// Clears refusals of earlier tokens after a new token was stored.
 async fn clear_auth_failure(store: &Store, id: &AccountId, issue: u64) -> Result<(), StoreError> {
     store.read_health(std::slice::from_ref(id)).await?;
     let now = store.clock().now();

@@ -1,9 +1,9 @@
-//! The usage queue: where a record goes when its request is over.
+//! The usage queue: a record goes there when its request has ended.
 //!
-//! Each sender waits until its own record is stored. Records that come up while a call is under way
-//! go together in the next one, or in one beside it once they fill it or have waited for long: a
-//! busy process makes fewer calls, an idle one waits for nobody, and a call that hangs holds up no
-//! other.
+//! Each sender waits until its own record is stored. Records that arrive during a call go together
+//! in the next call. A second call runs in parallel once they fill one or have waited for long. So
+//! a busy process makes fewer calls, an idle one does not wait, and a call that hangs does not
+//! delay other records.
 
 use crate::aws::AwsClients;
 use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
@@ -14,15 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot::{self, error::RecvError};
 
-/// SQS takes this many messages in one call. Quotas page of the SQS guide, 2026-08.
+/// The most messages that SQS takes in one call (quotas page of the SQS guide, 2026-08).
 const BATCH_MAX: usize = 10;
-/// SQS takes this many bytes in one call, of one message or ten: 1 MiB, of the same page, less
-/// what is not body.
+/// The most bytes of message bodies in one call. SQS takes 1 MiB in total, for one message or ten
+/// (same page); the rest is for what is not body.
 const BATCH_BYTES_MAX: usize = 1_000_000;
-/// How long a record waits for the end of a call under way.
+/// How long a record waits for the current call to end.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Sends usage records to the stats consumer. Cloning shares the calls.
+/// Sends usage records to stats. Clones share the calls.
 #[derive(Clone)]
 pub struct UsageQueue {
     sqs: aws_sdk_sqs::Client,
@@ -30,13 +30,13 @@ pub struct UsageQueue {
     line: Arc<Mutex<SendQueue>>,
 }
 
-/// Who waits to be sent.
+/// Records that wait to be sent.
 #[derive(Default)]
 struct SendQueue {
     waiting: Vec<QueuedRecord>,
-    /// Calls under way.
+    /// The number of open calls.
     calls: usize,
-    /// Those of them that have not taken anything yet.
+    /// The number of those that have not taken a batch yet.
     beginning: usize,
 }
 
@@ -45,13 +45,13 @@ struct QueuedRecord {
     done: oneshot::Sender<Result<(), QueueError>>,
 }
 
-/// The queue did not take the record; the SDK's own retries are used up.
+/// The queue did not accept the record, and the retries of the SDK are used up.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the usage queue did not take the record: {0}")]
 pub struct QueueError(pub(crate) String);
 
-/// A call's place among those under way. A panic gives it back, or nothing would be sent any more
-/// after a few of them; who waits for that call is told that it failed.
+/// Counts an open call, and ends the call if it panics. Otherwise nothing would be sent any more
+/// after a few panics. Senders that wait for that call get an error.
 struct SendSlot<'a>(&'a UsageQueue);
 
 impl Drop for SendSlot<'_> {
@@ -63,23 +63,23 @@ impl Drop for SendSlot<'_> {
 }
 
 impl UsageQueue {
-    /// The queue at `url`.
+    /// Creates a client for the queue at `url`. No I/O.
     pub fn new(aws: &AwsClients, url: &str) -> Self {
         Self { sqs: aws.sqs.clone(), url: url.into(), line: Arc::default() }
     }
 
-    /// Sends one record; returns when the queue has stored it.
+    /// Sends one record, and returns when the queue has stored it.
     pub async fn send(&self, record: &UsageRecord) -> Result<(), QueueError> {
         let body = serde_json::to_string(record).map_err(|error| QueueError(error.to_string()))?;
         self.send_raw(body).await
     }
 
-    /// About how many messages are in it, those being stored included.
+    /// The approximate number of messages in the queue, including those that stats is storing.
     pub async fn count_messages(&self) -> Result<u64, QueueError> {
         depth(&self.sqs, &self.url).await.map_err(|error| QueueError::from_sdk_error(&error))
     }
 
-    /// Sends a message as it is. Dropping the future does not take the message back.
+    /// Sends a message as it is. Dropping the future does not cancel the message.
     pub async fn send_raw(&self, body: String) -> Result<(), QueueError> {
         let (done, mut told) = oneshot::channel();
         if self.lock_queue().add_record(QueuedRecord { body, done }) {
@@ -92,7 +92,8 @@ impl UsageQueue {
         flatten_result(told.await)
     }
 
-    /// A call in a task of its own: it carries the records of others, and must not end with ours.
+    /// Starts a call in a separate task, because it carries the records of other senders and must
+    /// not end with this one.
     fn spawn_call(&self) {
         tokio::spawn(self.clone().send_batches());
     }
@@ -101,9 +102,9 @@ impl UsageQueue {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a batch, then whatever has come up meanwhile.
+    /// Sends a batch, then the records that have arrived in the meantime.
     async fn send_batches(self) {
-        // Who is about to send in this very turn comes along.
+        // Lets senders that are about to add a record join this batch.
         tokio::task::yield_now().await;
         let _place = SendSlot(&self);
         let mut next = self.lock_queue().take_first_batch();
@@ -142,7 +143,7 @@ impl UsageQueue {
         for (at, done) in waiting.into_iter().enumerate() {
             let outcome = match &sent {
                 Err(error) => Err(error.clone()),
-                // Only what is among the stored is stored.
+                // A record counts as stored only if the answer lists it.
                 Ok(told) if told.successful().iter().any(|one| is(one.id(), at)) => Ok(()),
                 Ok(told) => {
                     let entry = told.failed().iter().find(|one| is(one.id(), at));
@@ -155,7 +156,7 @@ impl UsageQueue {
     }
 }
 
-/// About how many messages are in the queue at `url`.
+/// The approximate number of messages in the queue at `url`.
 pub(crate) async fn depth(
     sqs: &aws_sdk_sqs::Client,
     url: &str,
@@ -170,7 +171,7 @@ pub(crate) async fn depth(
     Ok(wanted.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
 }
 
-/// What a call has told.
+/// The result of a call.
 fn flatten_result(told: Result<Result<(), QueueError>, RecvError>) -> Result<(), QueueError> {
     told.unwrap_or_else(|_| Err(QueueError("the process is ending".to_owned())))
 }
@@ -187,14 +188,14 @@ impl QueueError {
 }
 
 impl SendQueue {
-    /// Stands in line. Answers whether a further call is to begin.
+    /// Adds a record to the queue. Returns whether another call has to start.
     fn add_record(&mut self, one: QueuedRecord) -> bool {
         self.waiting.push(one);
         let now = self.calls == 0 || self.waiting.len() >= BATCH_MAX * (self.beginning + 1);
         now && self.count_new_call()
     }
 
-    /// Somebody has waited for long. Answers whether a further call is to begin.
+    /// Called by a sender that has waited too long. Returns whether another call has to start.
     fn should_begin_late_call(&mut self) -> bool {
         let now = !self.waiting.is_empty() && self.beginning == 0;
         now && self.count_new_call()
@@ -206,7 +207,7 @@ impl SendQueue {
         true
     }
 
-    /// A call begins. Answers what it is to send; without that, it is over.
+    /// The first batch of a call. Without one, the call ends.
     fn take_first_batch(&mut self) -> Option<Vec<QueuedRecord>> {
         self.beginning -= 1;
         let batch = self.take();
@@ -214,8 +215,8 @@ impl SendQueue {
         batch
     }
 
-    /// A call has ended. Answers what it is to send next; without that, it is over. Less than
-    /// fills a call is left to the last of several.
+    /// The next batch of a call. Without one, the call ends. If several calls are open, an
+    /// incomplete batch is left to the last of them.
     fn take_next_batch(&mut self) -> Option<Vec<QueuedRecord>> {
         let now = self.calls == 1 || self.waiting.len() >= BATCH_MAX;
         let batch = if now { self.take() } else { None };
@@ -223,7 +224,7 @@ impl SendQueue {
         batch
     }
 
-    /// As many as go into one call, the longest waiting first.
+    /// As many records as fit into one call, longest waiting first.
     fn take(&mut self) -> Option<Vec<QueuedRecord>> {
         let mut bytes = 0;
         let fits = |one: &&QueuedRecord| {
@@ -231,7 +232,7 @@ impl SendQueue {
             bytes <= BATCH_BYTES_MAX
         };
         let count = self.waiting.iter().take(BATCH_MAX).take_while(fits).count();
-        // One that is too large for any call is refused by the queue itself, with its reason.
+        // A record that is too large for any call is sent anyway, so that SQS reports the reason.
         let count = count.max(1).min(self.waiting.len());
         (count > 0).then(|| self.waiting.drain(..count).collect())
     }

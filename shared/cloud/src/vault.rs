@@ -1,8 +1,9 @@
-//! Secrets at rest, and the comparison of key secrets.
+//! Encryption of stored secrets, and comparison of key secrets.
 //!
-//! Credentials are sealed with AES-256-GCM under a data key. The data key lies in the config
-//! table, wrapped by KMS; it is unwrapped once, at first use. The place of a sealed value (table,
-//! item, attribute) is authenticated with it, so a value copied elsewhere does not open.
+//! Credentials are encrypted with AES-256-GCM under a data key. The data key is in the config
+//! table, wrapped by KMS, and is unwrapped once at first use. The place of an encrypted value
+//! (table, item, attribute) is authenticated with it, so a value that is copied to another place
+//! cannot be decrypted.
 
 use crate::live_secret::{LiveSecret, UnreadableSecret};
 use crate::random::RandomSource;
@@ -10,33 +11,33 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{constant_time, hmac};
 use baton_domain::secret::Secret;
 
-/// Bound to its place only.
+/// The format of values that are bound to their place only.
 const VERSION: u8 = 1;
-/// Bound to what may be done with it, too.
+/// The format of values that are also bound to their use.
 const VERSION_BOUND: u8 = 2;
 const NONCE_BYTES: usize = 12;
 
-/// A sealed value did not open, or a value could not be sealed. Says nothing about the secret.
+/// A value could not be decrypted or encrypted. Says nothing about the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a stored secret does not open: the data key is another one, or the item was tampered with"
 )]
 pub struct VaultError;
 
-/// Seals and opens values.
+/// Encrypts and decrypts values.
 pub struct Vault {
     key: LessSafeKey,
     dice: RandomSource,
 }
 
 impl Vault {
-    /// A vault under `data_key`, 32 bytes.
+    /// Creates a vault with `data_key`, 32 bytes.
     pub(crate) fn new(data_key: &[u8], dice: RandomSource) -> Result<Self, VaultError> {
         let key = UnboundKey::new(&AES_256_GCM, data_key).map_err(|_| VaultError)?;
         Ok(Self { key: LessSafeKey::new(key), dice })
     }
 
-    /// Seals `secret` for its `place`.
+    /// Encrypts `secret` for its `place`.
     pub fn seal(&self, secret: &Secret, place: &str) -> Result<Vec<u8>, VaultError> {
         let mut nonce = [0; NONCE_BYTES];
         self.dice.fill(&mut nonce);
@@ -48,7 +49,7 @@ impl Vault {
         Ok([&[VERSION][..], &nonce, &text].concat())
     }
 
-    /// Seals `secret` for its `place` and for one use of it: what it is `bound` to.
+    /// Encrypts `secret` for its `place` and for one use, given by `bound`.
     pub fn seal_bound(
         &self,
         secret: &Secret,
@@ -60,8 +61,8 @@ impl Vault {
         Ok(sealed)
     }
 
-    /// Opens what was sealed for the same `place` and use. What Baton 0.1.0 has sealed is bound to
-    /// its place only.
+    /// Decrypts a value that was encrypted for the same `place` and use. Values from Baton 0.1.0
+    /// are bound to their place only.
     pub fn open_bound(
         &self,
         sealed: &[u8],
@@ -74,7 +75,7 @@ impl Vault {
         }
     }
 
-    /// Opens what was sealed for the same `place`.
+    /// Decrypts a value that was encrypted for the same `place`.
     pub fn open(&self, sealed: &[u8], place: &str) -> Result<Secret, VaultError> {
         self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(VaultError)?, place)
     }
@@ -95,42 +96,41 @@ fn bound_place(place: &str, bound: &str) -> String {
     format!("{place}\nbound to {bound}")
 }
 
-/// Hashes and compares the secrets of relay keys and the admin token: HMAC-SHA-256 under the
-/// deployment's pepper. After a change of the pepper, what was hashed under the one before it
-/// matches still.
+/// Hashes and compares the secrets of relay keys and the admin token with HMAC-SHA-256 under the
+/// deployment's pepper. After a change of the pepper, hashes under the previous one still match.
 #[derive(Clone)]
 pub struct Pepper(LiveSecret);
 
 impl Pepper {
-    /// Hashes under `pepper`.
+    /// Creates a pepper with this value.
     pub fn new(pepper: impl Into<LiveSecret>) -> Self {
         Self(pepper.into())
     }
 
-    /// The hash to store: under the current pepper.
+    /// The hash to store, under the current pepper.
     pub fn hash(&self, secret: &str) -> Vec<u8> {
         self.hashes(secret).swap_remove(0)
     }
 
-    /// The hashes that the stored one may be, the current pepper's first; never empty.
+    /// The hashes that a stored hash can equal, the current pepper's first. Never empty.
     pub fn hashes(&self, secret: &str) -> Vec<Vec<u8>> {
         let values = self.0.values();
         let sign = |key| hmac::sign(key, secret.as_bytes()).as_ref().to_vec();
         let mut all: Vec<Vec<u8>> = values.keys().map(sign).collect();
         if all.is_empty() {
-            // Nothing is hashed before the first read; if it were, nothing would have this hash.
+            // Nothing is hashed before the first read. If it were, no secret would have this hash.
             all.push(vec![0; 32]);
         }
         all
     }
 
-    /// Whether `secret` has the stored `hash`, in constant time.
+    /// Whether `secret` has the stored `hash`, compared in constant time.
     pub fn verify_secret(&self, secret: &str, hash: &[u8]) -> bool {
         let values = self.0.values();
         values.keys().any(|key| hmac::verify(key, secret.as_bytes(), hash).is_ok())
     }
 
-    /// Reads the pepper anew, if it is time; see [`LiveSecret::refresh`].
+    /// Reads the pepper again if it is due; see [`LiveSecret::refresh`].
     pub async fn refresh(&self) -> Result<(), UnreadableSecret> {
         self.0.refresh().await
     }
@@ -176,7 +176,7 @@ mod tests {
         let mut downgraded = sealed.clone();
         downgraded[0] = VERSION;
         assert!(vault.open_bound(&downgraded, "place", "https://a.example").is_err());
-        // What was stored before there were bindings stays readable.
+        // Values from before bindings existed stay readable.
         let old = vault.seal(&secret, "place").unwrap();
         assert!(vault.open_bound(&old, "place", "https://a.example").is_ok());
         assert!(vault.open_bound(&[], "place", "").is_err());

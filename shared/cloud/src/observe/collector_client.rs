@@ -1,5 +1,5 @@
-//! How the exporter's batches reach the collector. The exporter works on a thread of its own, which
-//! knows no runtime; the sending is done by this process's.
+//! Sends the exporter's batches to the collector. The exporter runs on a separate thread without a
+//! tokio runtime, so the requests are sent on this process's runtime.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 /// OpenTelemetry's default for `OTEL_EXPORTER_OTLP_TIMEOUT` (its specification, 2026-11).
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends requests from whatever thread.
+/// Sends requests from any thread.
 #[derive(Debug)]
 pub(super) struct CollectorClient {
     client: reqwest::Client,
@@ -19,7 +19,7 @@ pub(super) struct CollectorClient {
 }
 
 impl CollectorClient {
-    /// Must be called inside the runtime that is to send.
+    /// Must be called inside the runtime that sends the requests.
     pub(super) fn new() -> reqwest::Result<Self> {
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
         let client = client.redirect(reqwest::redirect::Policy::none()).build()?;
@@ -32,7 +32,7 @@ impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
         let sent = self.runtime.spawn(async move {
-            // The address may hold a password, and errors are logged.
+            // The address can contain a password, and errors are logged.
             let plain = |error: reqwest::Error| error.without_url();
             let answer = client.execute(request.try_into().map_err(plain)?).await.map_err(plain)?;
             let mut told = Response::new(Bytes::new());

@@ -1,8 +1,8 @@
-//! Who listens: Prometheus, by asking, and a collector, by OTLP (http/protobuf), where the
-//! environment names one.
+//! Exports metrics and spans: to Prometheus, which reads them, and by OTLP (http/protobuf) to a
+//! collector, if the environment names one.
 //!
-//! Where the collector is and what it wants to be told by headers is read by the exporter itself
-//! (`OTEL_EXPORTER_OTLP_…`; OpenTelemetry, "Environment Variable Specification", 2026-11).
+//! The exporter itself reads the collector's address and headers from `OTEL_EXPORTER_OTLP_…`
+//! (OpenTelemetry, "Environment Variable Specification", 2026-11).
 
 use super::collector_client::CollectorClient;
 use super::metric_instruments::MetricInstruments;
@@ -23,22 +23,22 @@ use std::sync::Arc;
 
 const NAME: &str = "baton";
 
-/// It cannot be exported; the message names the bad variable.
+/// The exporter could not be set up. The message names the bad variable.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot export metrics or traces: {0}")]
 pub struct TelemetrySetupError(String);
 
-/// What listens in this process.
+/// The exporters of this process.
 pub struct TelemetryExporters {
     meters: SdkMeterProvider,
     tracers: Option<SdkTracerProvider>,
 }
 
-/// Makes this process tell what it does: to [`Observer::page`], and to a collector as `otlp` says.
-/// To be called once, inside the runtime and before a relay is made.
+/// Starts exporting what this process does: for [`Observer::page`], and to a collector as `otlp`
+/// says. To be called once, inside the runtime and before a relay is created.
 ///
 /// # Errors
-/// When a variable of the exporter is bad.
+/// If a variable of the exporter is bad.
 pub fn install(otlp: OtlpSettings) -> Result<TelemetryExporters, TelemetrySetupError> {
     let registry = Registry::new();
     let page = opentelemetry_prometheus::exporter()
@@ -69,7 +69,7 @@ fn build_tracer_provider() -> Result<SdkTracerProvider, TelemetrySetupError> {
 }
 
 impl TelemetryExporters {
-    /// Sends what is left to be sent, once nothing more is going to happen.
+    /// Sends the remaining data, once nothing more is recorded.
     pub async fn finish(self) {
         let flushing = tokio::task::spawn_blocking(move || {
             let spans = self.tracers.map(|tracers| tracers.shutdown());
@@ -90,7 +90,7 @@ fn setup_error(cause: impl std::fmt::Display) -> TelemetrySetupError {
     TelemetrySetupError(cause.to_string())
 }
 
-/// Who we are, unless the environment says otherwise (`OTEL_SERVICE_NAME`,
+/// The name and attributes of this service, unless the environment sets them (`OTEL_SERVICE_NAME`,
 /// `OTEL_RESOURCE_ATTRIBUTES`).
 fn resource() -> Resource {
     let builder = || {

@@ -1,16 +1,16 @@
-//! How things stand: what is not counted as it happens but looked at when somebody asks.
+//! Gauges: values that are not counted as events happen, but read when somebody asks for metrics.
 
 use crate::dead_letters::DeadLetters;
 use crate::store::{AccountStateCounts, Store};
 use crate::usage_queue::UsageQueue;
 use std::fmt::Display;
 
-/// How things stand; what could not be read is absent.
+/// The values of all gauges. A value that could not be read is absent.
 #[derive(Debug, Default)]
 pub struct GaugeReadings {
-    /// Accounts by state.
+    /// The number of accounts in each state.
     pub accounts: Option<AccountStateCounts>,
-    /// Usage records that wait beside the queue.
+    /// Usage records that the queue did not accept and that wait in the store.
     pub pending: Option<u64>,
     /// Usage records in the queue.
     pub queued: Option<u64>,
@@ -19,7 +19,8 @@ pub struct GaugeReadings {
 }
 
 impl GaugeReadings {
-    /// Looks. A role that may not look at a queue (the relay's) leaves that out.
+    /// Reads all gauges. A role without permission to read a queue (the relay's) leaves that one
+    /// out.
     pub async fn read(store: &Store, queue: &UsageQueue, letters: Option<&DeadLetters>) -> Self {
         let dead_letters = async {
             match letters {
@@ -27,7 +28,7 @@ impl GaugeReadings {
                 None => None,
             }
         };
-        // Large futures that are seldom needed.
+        // Boxed, because these futures are large and seldom needed.
         let (accounts, pending, queued, dead_letters) = tokio::join!(
             Box::pin(store.count_account_states()),
             Box::pin(store.pending()),

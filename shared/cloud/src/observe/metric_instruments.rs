@@ -1,4 +1,4 @@
-//! The counters behind `/metrics` and OTLP: one set of instruments, read by both.
+//! The counters behind `/metrics` and OTLP: both read the same set of instruments.
 
 use super::{GaugeReadings, ObservationSink, RequestSpan, spans::RequestTracer};
 use baton_domain::id::RequestId;
@@ -29,7 +29,7 @@ pub(super) struct MetricInstruments {
 }
 
 impl MetricInstruments {
-    /// `registry` is what `/metrics` shows of `meter`'s instruments.
+    /// `registry` holds what `/metrics` shows of `meter`'s instruments.
     pub(super) fn new(meter: &Meter, registry: Registry, tracer: Option<RequestTracer>) -> Self {
         let count = |it: MetricName| meter.u64_counter(it.name).with_description(it.help).build();
         let level = |it: MetricName| meter.u64_gauge(it.name).with_description(it.help).build();

@@ -1,8 +1,8 @@
-//! What is told of requests besides the log: counts, times and spans, to whoever is listening.
+//! Metrics and spans of requests, in addition to the log.
 //!
-//! [`Observer`] is what the relay speaks to. Where nobody listens it is empty and every call is one
-//! branch; who listens is decided at the start, by `export`, which the Lambda functions do
-//! without. Names are `domain::metric`'s. Neither prompts nor secrets get here.
+//! The relay reports to an [`Observer`]. If nothing is exported it is empty, and every call is one
+//! branch. The module `exporters` sets up the export at start; the Lambda functions do without it.
+//! Names are defined in `domain::metric`. Neither prompts nor secrets are reported here.
 
 #[cfg(feature = "export")]
 mod collector_client;
@@ -25,11 +25,11 @@ use std::sync::{Arc, OnceLock};
 
 static INSTALLED: OnceLock<Observer> = OnceLock::new();
 
-/// Where observations go. Cloning shares it.
+/// Where observations go. Clones share it.
 #[derive(Clone, Default)]
 pub struct Observer(Option<Arc<dyn ObservationSink>>);
 
-/// Whoever listens.
+/// A receiver of observations.
 pub(crate) trait ObservationSink: Send + Sync {
     fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str);
     fn record_usage(&self, record: &UsageRecord);
@@ -41,7 +41,7 @@ pub(crate) trait ObservationSink: Send + Sync {
     fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Option<Arc<dyn RequestSpan>>;
 }
 
-/// A request's span.
+/// The span of a request.
 pub(crate) trait RequestSpan: Send + Sync {
     fn attempt(
         &self,
@@ -59,24 +59,24 @@ pub(crate) trait AttemptSpan: Send {
 }
 
 impl Observer {
-    /// What this process was started with; nobody, unless something was installed before.
+    /// The observer that was installed in this process, or an empty one.
     pub fn installed() -> Self {
         INSTALLED.get().cloned().unwrap_or_default()
     }
 
-    /// Whether anybody listens.
+    /// Whether observations are exported.
     pub fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// A request is over that left no record: refused, or free.
+    /// A request without a usage record has ended: a refused request or a free call.
     pub fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str) {
         if let Some(sink) = &self.0 {
             sink.record_request_end(dialect, status, outcome);
         }
     }
 
-    /// A request is over that leaves this record.
+    /// A request with this usage record has ended.
     pub fn record_usage(&self, dialect: &'static str, record: &UsageRecord) {
         if let Some(sink) = &self.0 {
             sink.record_request_end(dialect, record.status, record.outcome.as_str());
@@ -91,14 +91,14 @@ impl Observer {
         }
     }
 
-    /// A request goes on to another account.
+    /// A request fails over to another account.
     pub fn record_failover(&self, cause: &'static str) {
         if let Some(sink) = &self.0 {
             sink.record_failover(cause);
         }
     }
 
-    /// An answer is on its way until the guard is dropped.
+    /// An answer is being streamed until the guard is dropped.
     pub fn open_stream(&self) -> OpenStream {
         if let Some(sink) = &self.0 {
             sink.open_streams(1);
@@ -106,26 +106,26 @@ impl Observer {
         OpenStream(self.clone())
     }
 
-    /// How things stand now.
+    /// Sets the current values of the gauges.
     pub fn set_gauges(&self, levels: &GaugeReadings) {
         if let Some(sink) = &self.0 {
             sink.set_gauges(levels);
         }
     }
 
-    /// Everything counted so far in Prometheus' text form.
+    /// Everything counted so far, in Prometheus' text form.
     pub fn page(&self) -> String {
         self.0.as_ref().map(|sink| sink.page()).unwrap_or_default()
     }
 
-    /// The span of a request with these headers, if spans are recorded: a `traceparent` (W3C Trace
-    /// Context) among them is continued. The headers stay as they are.
+    /// The span of a request with these headers, if spans are recorded. It continues a
+    /// `traceparent` header (W3C Trace Context). The headers are not changed.
     pub fn trace(&self, headers: &HeaderMap, id: &RequestId) -> RequestTrace {
         RequestTrace(self.0.as_ref().and_then(|sink| sink.trace(headers, id)))
     }
 }
 
-/// An answer on its way.
+/// An answer that is being streamed.
 pub struct OpenStream(Observer);
 
 impl Drop for OpenStream {
@@ -136,12 +136,12 @@ impl Drop for OpenStream {
     }
 }
 
-/// A request's span, if there is one. Cloning shares it; it ends once.
+/// The span of a request, if there is one. Clones share it; it ends once.
 #[derive(Clone, Default)]
 pub struct RequestTrace(Option<Arc<dyn RequestSpan>>);
 
 impl RequestTrace {
-    /// The span of a call of `account`, which is asked for `model`.
+    /// The span of a call to `account` for `model`.
     pub fn attempt(
         &self,
         account: &AccountId,
@@ -151,14 +151,14 @@ impl RequestTrace {
         AttemptTrace(self.0.as_ref().map(|root| root.attempt(account, provider, model)))
     }
 
-    /// The request is over and leaves this record.
+    /// The request has ended with this usage record.
     pub fn end_with_usage(&self, record: &UsageRecord) {
         if let Some(root) = &self.0 {
             root.record_usage(record);
         }
     }
 
-    /// The request is over with this status and leaves no record.
+    /// The request has ended with this status and without a usage record.
     pub fn end_with_status(&self, status: u16) {
         if let Some(root) = &self.0 {
             root.end_with_status(status);
@@ -170,7 +170,7 @@ impl RequestTrace {
 pub struct AttemptTrace(Option<Box<dyn AttemptSpan>>);
 
 impl AttemptTrace {
-    /// The call has shown what it comes to: `ok` or a cause of `domain::metric`.
+    /// The call has ended with this result: `ok` or a cause of `domain::metric`.
     pub fn end_with_result(self, result: &'static str) {
         if let Some(leaf) = self.0 {
             leaf.end_with_result(result);

@@ -1,7 +1,7 @@
-//! Spans: one for a request, one inside it for each upstream call.
+//! Spans: one for a request, and one inside it for each upstream call.
 //!
-//! Attribute names: OpenTelemetry's semantic conventions for HTTP and generative AI (2026-11);
-//! what is ours begins with `baton.`.
+//! Attribute names follow OpenTelemetry's semantic conventions for HTTP and generative AI
+//! (2026-11); Baton's own attributes begin with `baton.`.
 
 use super::{AttemptSpan, RequestSpan};
 use baton_domain::id::{AccountId, RequestId};
@@ -15,7 +15,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracer;
 use std::sync::Arc;
 
-/// Makes the spans of requests.
+/// Creates the spans of requests.
 pub(super) struct RequestTracer {
     tracer: SdkTracer,
     propagator: TraceContextPropagator,

@@ -1,42 +1,42 @@
-//! How much of each input is taken, and how long one is waited for.
+//! Bounds of inputs: how much is accepted, and how long it is waited for.
 //!
 //! `docs/reference/bounds.md` has a row for each of them.
 
 use super::{SettingsSource, table};
 use std::time::Duration;
 
-/// Bounds on what clients and upstreams may send.
+/// Bounds on what clients and upstreams can send.
 #[derive(Debug, Clone)]
 pub struct InputBounds {
-    /// How long a client may take for the head of a request.
+    /// How long a client can take to send the head of a request.
     pub head: Duration,
-    /// How long a connection without a request is kept after the last answer.
+    /// How long an idle connection is kept after the last answer.
     pub keep_alive: Duration,
-    /// How long a client may take for the body of a request.
+    /// How long a client can take to send the body of a request.
     pub body: Duration,
-    /// In each stretch of this length, a body must bring `body_bytes_per_second` on average.
+    /// The time over which a body must reach `body_bytes_per_second` on average.
     pub body_stall: Duration,
-    /// The least rate of a body.
+    /// The lowest accepted rate of a body.
     pub body_bytes_per_second: usize,
-    /// How long a client may leave a piece of an answer unread.
+    /// How long a client can leave a piece of an answer unread.
     pub unread: Duration,
-    /// Bytes of request bodies that are held at the same time, in all.
+    /// The most bytes of request bodies that are held at the same time.
     pub held_bytes: usize,
-    /// The same for one key.
+    /// The same limit for each key.
     pub held_bytes_per_key: usize,
-    /// Connections to the relay at the same time.
+    /// The most connections to the relay at the same time.
     pub connections: usize,
-    /// The same from one address.
+    /// The same limit for each client address.
     pub connections_per_address: usize,
-    /// Requests that wait for the store to tell their key, at the same time.
+    /// The most requests that can wait at the same time for the store to look up their key.
     pub waiting_requests: usize,
-    /// Well-formed wrong keys from one address that are looked up without delay, in a minute.
+    /// Well-formed wrong keys from one address that are looked up without delay, per minute.
     pub wrong_keys_per_minute: u32,
-    /// The longest answer that is no stream, in bytes.
+    /// The largest answer that is not streamed, in bytes.
     pub answer_bytes: usize,
-    /// How much an upstream may send before its first event, in bytes.
+    /// The most bytes that an upstream can send before its first event.
     pub first_event_bytes: usize,
-    /// How long answers under way may go on after the stop.
+    /// How long open answers can continue after the process starts to stop.
     pub stop: Duration,
 }
 

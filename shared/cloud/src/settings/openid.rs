@@ -6,20 +6,20 @@ use baton_domain::key::Role;
 use baton_domain::secret::Secret;
 use std::str::FromStr;
 
-/// An OpenID provider, who we are to it, and whom we believe.
+/// An OpenID provider, this deployment's client there, and the sign-in policy.
 #[derive(Clone)]
 pub struct OpenIdSettings {
-    /// Its address, to the letter as its tokens name it.
+    /// The provider's address, exactly as its tokens contain it.
     pub issuer: String,
-    /// Our name there.
+    /// The client id at the provider.
     pub client_id: String,
-    /// What proves it; a public client has none.
+    /// The client secret; a public client has none.
     pub client_secret: Option<Secret>,
-    /// What becomes of whom it vouches for.
+    /// The rules for people whom the provider has authenticated.
     pub policy: SignInPolicy,
 }
 
-/// Reads the provider's variables. Without an issuer there is none.
+/// Reads the provider's variables. Without an issuer there is no provider.
 pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let issuer = source.some_text(&table::OIDC_ISSUER)?;
     let client_id = source.text(&table::OIDC_CLIENT_ID);
@@ -46,7 +46,7 @@ pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     Some(OpenIdSettings { issuer, client_id, client_secret, policy })
 }
 
-/// `https://admin.example.com`, without a path.
+/// The address of the console, like `https://admin.example.com`, without a path.
 pub(super) fn console_origin(source: &mut SettingsSource<'_>) -> Option<String> {
     let text = source.some_text(&table::CONSOLE_ORIGIN)?;
     let origin = text.trim_end_matches('/').to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! How many accounts are in which state: a list of all of them and their health, page by page.
+//! Counts accounts by state, from the list of all accounts and their health, page by page.
 
 use super::{Store, StoreError};
 use baton_domain::account::Account;
@@ -7,7 +7,7 @@ use baton_domain::metric::AccountState;
 
 const PAGE: i32 = 100;
 
-/// How many accounts are in which state.
+/// The number of accounts in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountStateCounts(Vec<AccountState>);
 
@@ -19,7 +19,7 @@ impl AccountStateCounts {
 }
 
 impl Store {
-    /// Looks at every account: one Query and one or two batches of reads for a hundred of them.
+    /// Counts all accounts. Each hundred accounts cost one Query and one or two batch reads.
     pub async fn count_account_states(&self) -> Result<AccountStateCounts, StoreError> {
         let (mut survey, mut cursor) = (AccountStateCounts::default(), None);
         loop {

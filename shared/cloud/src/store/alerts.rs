@@ -1,5 +1,5 @@
-//! Alerts as items: which limits have changed, what was told already, what waits to be delivered,
-//! and the operator's settings. What is worth telling is decided in `domain::alert`.
+//! Alerts as items: changed limits, alerts already sent, deliveries that wait, and the alert
+//! settings. `domain::alert` decides what is worth an alert.
 
 use super::config_edit::ConfigEdit;
 use super::item::{Entity, StoreItem, StoredEntity, inconsistent, key_of, text};
@@ -18,13 +18,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 
-/// Limits that one look takes.
+/// The most changed limits that one check reads.
 const LOOK_MAX: usize = 500;
 
-/// For how long an alert that came once does not come again: longer than the longest period.
+/// How long a sent alert is remembered, so that it is not sent again. It is longer than the longest
+/// period.
 const REMEMBERED_SECONDS: i64 = 70 * 24 * 3600;
 
-/// What the webhook's address and signing key are sealed for.
+/// The place that the webhook's address and signing key are encrypted for.
 const PLACE: &str = "config/setting#alerts/secret";
 
 impl Entity for AlertPreferences {
@@ -35,19 +36,20 @@ impl Entity for AlertPreferences {
     }
 }
 
-/// The settings with what is secret of them.
+/// The alert settings with their secrets.
 #[derive(Clone)]
 pub struct AlertSettings {
-    /// What may be shown.
+    /// The part that can be shown.
     pub shown: StoredEntity<AlertPreferences>,
-    /// The webhook's address, if there is one; often it is the only key to a chat room.
+    /// The webhook's address, if there is one. It is a secret because it is often the only key to a
+    /// chat room.
     pub url: Option<Secret>,
-    /// What deliveries are signed with.
+    /// The secret that deliveries are signed with.
     pub signing_secret: Secret,
 }
 
 impl AlertSettings {
-    /// Where alerts go.
+    /// The channels that alerts go to.
     pub fn channels(&self) -> Vec<AlertChannel> {
         let webhook = self.url.as_ref().map(|_| AlertChannel::Webhook);
         let topic = self.shown.value.sns_topic_arn.as_ref().map(|_| AlertChannel::Sns);
@@ -55,25 +57,25 @@ impl AlertSettings {
     }
 }
 
-/// The secret part, as it is sealed.
+/// The secret part of the settings, in the form that is encrypted.
 #[derive(Deserialize)]
 struct AlertSecrets {
     url: Option<Secret>,
     signing_secret: Secret,
 }
 
-/// An alert on its way through one channel.
+/// The delivery of an alert through one channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AlertDelivery {
-    /// What to tell.
+    /// The alert to deliver.
     pub alert: Alert,
-    /// Through which channel.
+    /// The channel to deliver it through.
     pub channel: AlertChannel,
-    /// How often that has failed.
+    /// The number of failed tries.
     pub tries: u32,
-    /// When it is tried next, in unix seconds.
+    /// The time of the next try, in Unix seconds.
     pub next_at: i64,
-    /// Why it failed last.
+    /// Why the last try failed.
     pub last_error: Option<String>,
 }
 
@@ -87,28 +89,28 @@ impl AlertDelivery {
     }
 }
 
-/// What was told of an account last, and how often it was told anything.
+/// The last alert about an account's state, and the number of such alerts.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct LastAlert {
-    /// How it was.
+    /// The state that was reported.
     pub state: ReportedState,
-    /// Counts what was told.
+    /// The number of alerts about this account.
     pub count: u64,
 }
 
-/// A limit whose count has changed.
+/// A limit whose counters have changed.
 pub struct ChangedLimit {
-    /// Whose limit: an id.
+    /// The id of the scope that the limit belongs to.
     pub scope: String,
-    /// The windows in which it has turned a request away for want of money; of an account, requests
-    /// for which it claimed too much.
+    /// The windows in which a money limit has blocked a request. For an account (see
+    /// [`Self::capped_account`]): the requests for which it claimed too much usage.
     pub blocked: BTreeSet<String>,
     mark: String,
 }
 
 impl ChangedLimit {
-    /// The account that claimed more usage than a request permitted, and the day, if this is no
-    /// limit.
+    /// The account that claimed more usage than a request permitted, and the day; `None` if this
+    /// entry is about a limit.
     pub fn capped_account(&self) -> Option<(AccountId, &str)> {
         let (account, day) = self.scope.strip_prefix(item_names::CAPPED)?.split_once('#')?;
         Some((account.parse().ok()?, day))
@@ -116,8 +118,8 @@ impl ChangedLimit {
 }
 
 impl Store {
-    /// Notes that what is counted against these limits has changed, so that somebody looks at
-    /// them. It is no part of any promise: the next change notes it again.
+    /// Marks limits as changed, so that the next check looks at them. A failure is only logged,
+    /// because the next change marks the limit again.
     pub async fn touch_limits(&self, scopes: impl Iterator<Item = impl std::fmt::Display>) {
         for scope in scopes {
             let update = self.touch(&scope).update_expression("SET #mark = :mark");
@@ -127,8 +129,8 @@ impl Store {
         }
     }
 
-    /// Notes that the limit has turned a request away in this window: once for each amount of it
-    /// that this process sees, however many requests come.
+    /// Records that the limit has blocked a request in this window. This process writes it once for
+    /// each amount of the limit, regardless of the number of requests.
     pub async fn note_blocked(&self, scope: &LimitScope, window: &str, limit: PicoUsd) {
         let place = format!("{scope}#{window}#{limit}");
         if self.blocked.get(&place).is_some() {
@@ -146,8 +148,8 @@ impl Store {
         }
     }
 
-    /// Notes that an upstream claimed more usage than a request permitted: once for each account and
-    /// day that this process sees.
+    /// Records that an upstream claimed more usage than a request permitted. This process writes it
+    /// once for each account and day.
     pub async fn note_capped(&self, record: &UsageRecord) {
         let place = item_names::capped(&record.account_id, record.started_at);
         if self.blocked.get(&place).is_some() {
@@ -178,8 +180,8 @@ impl Store {
             .expression_attribute_values(":mark", AttributeValue::S(self.dice.bits().to_string()))
     }
 
-    /// Some of the limits that were touched since they were looked at: chosen by their marks, which
-    /// are random, so that each has its turn where there are many.
+    /// Some of the limits that have changed since the last check. They are ordered by their marks,
+    /// which are random, so that every limit gets its turn even if there are many.
     pub async fn touched_limits(&self) -> Result<Vec<ChangedLimit>, StoreError> {
         let items = self.state_items(item_names::TOUCHED).await?;
         let read = |item: &StoreItem| {
@@ -196,7 +198,7 @@ impl Store {
         Ok(touched)
     }
 
-    /// Notes that a limit was looked at, unless it was touched meanwhile.
+    /// Removes the mark of a limit that was checked, unless the limit has changed again.
     pub async fn remove_touched(&self, touched: &ChangedLimit) -> Result<(), StoreError> {
         let removed = self
             .db
@@ -214,7 +216,7 @@ impl Store {
         }
     }
 
-    /// Sends an alert on its way, unless it was before. Returns whether it is new.
+    /// Queues an alert for delivery, unless it was queued before. Returns whether it is new.
     pub async fn put_alert(&self, alert: &Alert, to: &[AlertChannel]) -> Result<bool, StoreError> {
         let mut edit = ConfigEdit::default();
         self.add_alert(&mut edit, alert, to)?;
@@ -225,7 +227,7 @@ impl Store {
         }
     }
 
-    /// The same as a part of `edit`, which conflicts where the alert is not new.
+    /// Adds the alert to `edit`, which then conflicts if the alert is not new.
     pub fn add_alert(
         &self,
         edit: &mut ConfigEdit,
@@ -255,12 +257,12 @@ impl Store {
         TransactWriteItem::builder().set_put(put.build().ok()).build()
     }
 
-    /// What waits to be delivered.
+    /// The deliveries that wait.
     pub async fn deliveries(&self) -> Result<Vec<AlertDelivery>, StoreError> {
         self.state_items(OUTBOX).await?.iter().map(read_body).collect()
     }
 
-    /// Notes when a delivery is tried again.
+    /// Stores when a delivery is tried again.
     pub async fn put_delivery(&self, delivery: &AlertDelivery) -> Result<(), StoreError> {
         self.db
             .put_item()
@@ -271,7 +273,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what was delivered, or never will be.
+    /// Deletes a delivery that has succeeded or was given up.
     pub async fn remove_delivery(&self, delivery: &AlertDelivery) -> Result<(), StoreError> {
         self.db
             .delete_item()
@@ -282,13 +284,13 @@ impl Store {
         Ok(())
     }
 
-    /// What was told of accounts last, by their id.
+    /// The last alert about each account, by account id.
     pub async fn last_alerts(&self) -> Result<HashMap<String, LastAlert>, StoreError> {
         let items = self.state_items(TOLD).await?;
         items.iter().map(|item| Ok((text(item, SK)?, read_body(item)?))).collect()
     }
 
-    /// Notes what was told of an account.
+    /// Stores the last alert about an account.
     pub async fn put_last_alert(&self, id: &AccountId, told: LastAlert) -> Result<(), StoreError> {
         self.db
             .put_item()
@@ -299,7 +301,7 @@ impl Store {
         Ok(())
     }
 
-    /// The operator's settings, if there are any.
+    /// The alert settings, if the operator has set any.
     pub async fn alert_settings(&self) -> Result<Option<AlertSettings>, StoreError> {
         let Some(mut shown) = self.read::<AlertPreferences>(&"alerts").await? else {
             return Ok(None);
@@ -310,7 +312,7 @@ impl Store {
         Ok(Some(AlertSettings { shown, url, signing_secret }))
     }
 
-    /// Keeps the operator's settings.
+    /// Adds the alert settings to `edit`.
     pub async fn save_alert_settings(
         &self,
         edit: &mut ConfigEdit,

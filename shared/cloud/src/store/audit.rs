@@ -1,4 +1,5 @@
-//! Who changed what: one row a change in the usage table, in the transaction that makes it.
+//! The audit trail: who changed what. Each change is one row in the usage table, written in the
+//! transaction that makes the change.
 
 use super::config_edit::{ConfigEdit, put};
 use super::item::{StoreItem, inconsistent, key_of, text};
@@ -9,36 +10,36 @@ use baton_domain::id::base62;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A change to be noted. Secrets must not be in it.
+/// A change to record. It must not contain secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuditChange {
-    /// Who made it.
+    /// The actor that made the change.
     pub actor: String,
-    /// `create`, `update`, `delete`
+    /// `create`, `update` or `delete`.
     pub action: String,
-    /// What was changed: an id.
+    /// The id of the changed resource.
     pub target: String,
-    /// What it was before; `null` if it was not.
+    /// The resource before the change; `null` if it was created.
     pub before: Value,
-    /// What it is now; `null` if it is no more.
+    /// The resource after the change; `null` if it was deleted.
     pub after: Value,
 }
 
-/// A change as noted.
+/// A recorded change.
 pub struct AuditRow {
-    /// Its own id.
+    /// The id of this row.
     pub id: String,
-    /// When it was made, RFC 3339 with milliseconds.
+    /// When the change was made, RFC 3339 with milliseconds.
     pub at: String,
-    /// What was changed.
+    /// The change.
     pub change: AuditChange,
 }
 
-/// How many months back the trail is looked through.
+/// The most months that are searched, backwards from now.
 const MONTHS_MAX: u32 = 24;
 
 impl Store {
-    /// Notes `change` in the same transaction.
+    /// Adds the audit row of `change` to the same transaction.
     pub fn audit(&self, edit: &mut ConfigEdit, change: &AuditChange) -> Result<(), StoreError> {
         let at = item_names::sortable_time(self.clock.now());
         let (month, id) = (&at[..7], base62(self.dice.bits(), 16));
@@ -52,7 +53,8 @@ impl Store {
         Ok(())
     }
 
-    /// The newest changes of targets that begin with `prefix`, newest first, at most `limit`.
+    /// The newest changes of resources whose id begins with `prefix`, newest first, at most
+    /// `limit`.
     pub async fn audit_trail(
         &self,
         prefix: &str,
@@ -94,7 +96,7 @@ pub(super) fn row(item: StoreItem) -> Result<AuditRow, StoreError> {
     Ok(AuditRow { id, at, change })
 }
 
-/// `2026-01` → `2025-12`
+/// The previous month: `2026-01` → `2025-12`.
 fn month_before(month: &str) -> String {
     let (year, number) = month.split_once('-').unwrap_or((month, "1"));
     let (year, number) = (year.parse().unwrap_or(0_i32), number.parse().unwrap_or(1_u32));

@@ -1,4 +1,4 @@
-//! The audit trail as operators read it: newest first, filtered, page by page.
+//! The audit trail for operators: newest first, filtered, in pages.
 
 use super::audit::{AuditRow, row};
 use super::config_edit::{ListPage, read_cursor, write_cursor};
@@ -8,18 +8,18 @@ use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 
-/// Which changes are wanted: those from `from` (included) to `to` (not), and what else.
+/// Selects changes from `from` (inclusive) to `to` (exclusive) that match all other conditions.
 #[derive(Debug, Clone)]
 pub struct AuditFilter {
-    /// From when, included.
+    /// Start of the time range, inclusive.
     pub from: Timestamp,
-    /// To when, not included.
+    /// End of the time range, exclusive.
     pub to: Timestamp,
-    /// By this actor only.
+    /// Only changes by this actor.
     pub actor: Option<String>,
-    /// Of this target only.
+    /// Only changes of the resource with this id.
     pub target: Option<String>,
-    /// Of this sort only.
+    /// Only this kind of change.
     pub action: Option<String>,
 }
 
@@ -50,10 +50,10 @@ fn month(at: Timestamp) -> String {
 }
 
 impl Store {
-    /// A page of the trail, newest first. A month costs a query for each megabyte of it.
+    /// One page of the audit trail, newest first. Each megabyte of a month takes one query.
     ///
     /// # Errors
-    /// [`StoreError::BadCursor`] when `cursor` is not from an earlier page.
+    /// [`StoreError::BadCursor`] if `cursor` is not from an earlier page of this list.
     pub async fn list_audit_rows(
         &self,
         filter: &AuditFilter,
@@ -117,7 +117,7 @@ impl Store {
 }
 
 impl ListPage<AuditRow> {
-    /// Adds the wanted ones of `items`; returns whether the page is full.
+    /// Adds those of `items` that match, and returns whether the page is full.
     fn add_items(
         &mut self,
         filter: &AuditFilter,

@@ -1,6 +1,7 @@
-//! The requests that an account with `max_concurrency` has under way: a map of seats in one item,
-//! each taken by one conditional update and left by another. A seat whose request's process has
-//! died expires with the request's deadline; whoever finds the account full clears it away.
+//! Concurrency slots of accounts with `max_concurrency`: a map of open requests in one item. A
+//! conditional update takes a slot, and another update releases it. If the process of a request
+//! dies, its slot expires with the request's deadline. A request that finds all slots taken removes
+//! the expired ones.
 
 use super::item::{StoreItem, key_of};
 use super::item_names::{self, OPEN, TTL};
@@ -11,18 +12,19 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use baton_domain::id::{AccountId, RequestId};
 use std::collections::HashMap;
 
-/// Makes the item, clears it, takes the seat; and once more for those who do the same.
+/// The most tries to take a slot. Creating the item and removing expired slots take one each, and
+/// concurrent requests can make them necessary again.
 const TRIES_MAX: u32 = 5;
 
-/// Expired seats that are cleared away at once.
+/// The most expired slots that one update removes.
 const CLEARED_MAX: usize = 100;
 
-/// An item that nobody touches for so long after its last seat has expired is deleted.
+/// How long an unused item is kept after its last slot has expired.
 const KEPT_SECONDS: i64 = 24 * 3600;
 
 impl Store {
-    /// Takes one of the account's `most` seats for a request that is over by `expires` (seconds of
-    /// the Unix time). Returns whether there was one. Exact over all instances.
+    /// Takes one of the account's `most` slots for a request that ends by `expires` (Unix time in
+    /// seconds). Returns whether a slot was free. The count is exact across all instances.
     pub async fn acquire_slot(
         &self,
         account: &AccountId,
@@ -37,7 +39,7 @@ impl Store {
                 self.create_slots_item(account).await?;
                 continue;
             };
-            // The answer to an update that was carried out may have been lost.
+            // DynamoDB can have executed an earlier try whose answer got lost.
             if open.contains_key(id.as_str()) {
                 return Ok(true);
             }
@@ -50,7 +52,7 @@ impl Store {
         Ok(false)
     }
 
-    /// Leaves the seat of a request. It may be gone already.
+    /// Releases the slot of a request. It does nothing if the slot is already gone.
     pub async fn release_slot(
         &self,
         account: &AccountId,
@@ -59,7 +61,7 @@ impl Store {
         self.release_slots(account, &[id.as_str()]).await
     }
 
-    /// `None` when the seat was taken, else the item as it is.
+    /// Tries to take a slot. Returns `None` if it was taken, otherwise the item as it is.
     async fn try_acquire_slot(
         &self,
         account: &AccountId,
@@ -119,7 +121,7 @@ impl Store {
     }
 }
 
-/// The seats that nobody can still be sitting in.
+/// The slots whose requests must have ended.
 fn expired_slots(open: &HashMap<String, AttributeValue>, now: i64) -> Vec<&str> {
     let is_over = |value: &AttributeValue| {
         value.as_n().ok().and_then(|digits| digits.parse().ok()).is_none_or(|at: i64| at <= now)

@@ -1,5 +1,5 @@
-//! What the relay reads of the config table: a key, and a group with its accounts. Both cached.
-//! The health of the accounts is read along with them.
+//! The relay's reads of the config table: a key, and a group with its accounts. Both are cached.
+//! The health of the accounts is read together with the group.
 
 use super::item::{Entity, StoreItem, StoredEntity, key_of, text};
 use super::item_names::{self, PK, SK};
@@ -14,15 +14,15 @@ use baton_domain::secret::Secret;
 use baton_domain::upstream_token::TokenStatus;
 use std::sync::Arc;
 
-/// A group with the accounts that its keys may use.
+/// A group with the accounts that its keys can use.
 pub struct AccountPool {
     /// The group itself.
     pub group: Group,
-    /// Its accounts, enabled or not, by id.
+    /// The accounts of the group, enabled or not, by id.
     pub members: Vec<PoolMember>,
-    /// The same, as they are drawn.
+    /// The same accounts, hashed for account selection.
     lots: Vec<HashedAccount>,
-    /// Places of those whose credential is a token that runs out.
+    /// Indexes into `members` of the accounts whose credential is a token that expires.
     pub renewed: Vec<usize>,
 }
 
@@ -35,21 +35,22 @@ impl AccountPool {
         Self { group, members, lots, renewed }
     }
 
-    /// Its accounts, to choose from.
+    /// The accounts, as candidates for account selection.
     pub fn candidates(&self) -> AccountCandidates<'_, PoolMember> {
         AccountCandidates { accounts: &self.members, lots: &self.lots }
     }
 }
 
-/// An account with its credential opened.
+/// An account with its decrypted credential.
 pub struct PoolMember {
-    /// Its settings.
+    /// The settings of the account.
     pub account: Account,
-    /// Its credential; of a short-lived token, the last one that was had.
+    /// The credential. For a short-lived token this is the access token that was received last, or
+    /// an empty text if there is none.
     pub credential: Secret,
-    /// Where its token stands, if that is what its credential is.
+    /// The status of the token, if the credential is a token.
     pub token: Option<Arc<TokenState>>,
-    /// The URL of the proxy to reach it through.
+    /// The URL of the account's proxy, with its password.
     pub proxy: Option<Secret>,
 }
 
@@ -59,16 +60,16 @@ impl AsRef<Account> for PoolMember {
     }
 }
 
-/// How far a short-lived credential can be relied on.
+/// The status of a short-lived token.
 pub struct TokenState {
-    /// Where it stands.
+    /// When the token expires and is due for renewal, and whether renewals have failed.
     pub standing: TokenStatus,
-    /// Which one it is.
+    /// The version of the token.
     pub version: u64,
 }
 
 impl Store {
-    /// The key with this id, from memory where that is good.
+    /// The key with this id, from the cache while the entry is fresh; `None` if it does not exist.
     pub async fn key(&self, id: &KeyId) -> Result<Option<Arc<StoredEntity<Key>>>, StoreError> {
         let read = || {
             let (store, id) = (self.clone(), id.clone());
@@ -77,13 +78,14 @@ impl Store {
         self.keys.get(id, read).await
     }
 
-    /// Whether the key with this id was found lately, so that it is served without waiting for the
-    /// database or through an outage of it.
+    /// Whether the cache holds the key with this id. Such a key is served without waiting for the
+    /// database, also during an outage of the database.
     pub fn is_key_cached(&self, id: &KeyId) -> bool {
         self.keys.get_for_outage(id).is_some_and(|held| held.is_some())
     }
 
-    /// The group with its accounts, from memory where that is good.
+    /// The group with its accounts, from the cache while the entry is fresh; `None` if it does not
+    /// exist.
     pub async fn pool(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
         let read = || {
             let (store, id) = (self.clone(), id.clone());
@@ -92,13 +94,13 @@ impl Store {
         self.pools.get(id, read).await
     }
 
-    /// The same as it is now.
+    /// The group with its accounts, read from the database now.
     pub async fn reload_pool(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
         self.pools.forget(id);
         self.pool(id).await
     }
 
-    /// An entity by its id, from the database.
+    /// The entity with this id, read from the database; `None` if it does not exist.
     pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<StoredEntity<T>>, StoreError> {
         let answer = self
             .db
@@ -128,7 +130,8 @@ impl Store {
         Ok(group.map(|group| AccountPool::new(group, members)))
     }
 
-    /// An account whose credential does not open serves nobody, and stands in nobody's way.
+    /// Returns the account as a member. If its credential cannot be decrypted, the account is
+    /// disabled, so that the other accounts of the group still serve.
     async fn member_or_disabled(
         &self,
         stored: StoredEntity<Account>,
@@ -161,10 +164,10 @@ impl Store {
         Ok(PoolMember { account, credential, token: None, proxy })
     }
 
-    /// An account's credential as it is now: the key, or the token that was had last.
+    /// An account's credential, read now: the static credential, or the access token received last.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] also where there is none.
+    /// [`StoreError::Sealed`] if the credential cannot be decrypted or there is no token.
     pub async fn credential(&self, stored: &StoredEntity<Account>) -> Result<Secret, StoreError> {
         let account = &stored.value;
         if account.credential.is_renewed() {
@@ -175,7 +178,7 @@ impl Store {
         self.open_credential(account, sealed).await
     }
 
-    /// Reads the tokens of those members that have one.
+    /// Adds the stored tokens to those members that use one.
     async fn add_tokens(&self, members: &mut [PoolMember]) -> Result<(), StoreError> {
         let renewed = members.iter().filter(|member| member.account.credential.is_renewed());
         let ids: Vec<AccountId> = renewed.map(|member| member.account.id.clone()).collect();

@@ -1,5 +1,5 @@
-//! What operators change in the config table: create, replace, remove. Reading lists is `list`'s
-//! business.
+//! Changes by operators in the config table: create, replace and delete. [`super::list`] reads the
+//! lists.
 
 use super::item::{Entity, StoreItem, StoredEntity, key_of};
 use super::item_names::{self, PK, VERSION};
@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 
 /// One page of a list.
 pub struct ListPage<T> {
-    /// The entries.
+    /// The entries of the page.
     pub data: Vec<T>,
-    /// What to pass to get the next page, if there is one.
+    /// The cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
@@ -27,28 +27,29 @@ pub struct ConfigEdit {
     pub(super) actions: Vec<TransactWriteItem>,
     keys: Vec<KeyId>,
     groups: Vec<GroupId>,
-    /// Whether it changes the operator's prices.
+    /// Whether the change includes prices of the operator.
     pub(super) prices: bool,
     pub(super) scopes: Vec<LimitScope>,
 }
 
 impl Store {
-    /// A new entity, stamped now, at version 1. Nothing is written yet.
+    /// Makes a new entity with version 1 and the current time. Writes nothing.
     pub fn new_stored<T: Entity>(&self, value: T, secret: Option<Vec<u8>>) -> StoredEntity<T> {
         let now = self.clock.now();
         StoredEntity { value, secret, created_at: now, updated_at: now, version: 1 }
     }
 
-    /// The next version of `stored`, stamped now. Nothing is written yet.
+    /// Makes the next version of `stored` with the current time. Writes nothing.
     pub fn next_version<T: Entity>(&self, stored: &StoredEntity<T>) -> StoredEntity<T> {
         let (updated_at, version) = (self.clock.now(), stored.version + 1);
         StoredEntity { updated_at, version, ..stored.clone() }
     }
 
-    /// Writes all of `edit` or nothing, and forgets what this process has cached of it.
+    /// Writes all of `edit` or nothing, and removes what this process has cached of the changed
+    /// items.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a condition of it does not hold.
+    /// [`StoreError::Conflict`] if one of its conditions does not hold.
     pub async fn apply(&self, edit: ConfigEdit) -> Result<(), StoreError> {
         let sent = self.db.transact_write_items().set_transact_items(Some(edit.actions)).send();
         sent.await.map_err(|error| match StoreError::from(error) {
@@ -99,8 +100,8 @@ impl Store {
         self.save(edit, user)
     }
 
-    /// Adds or replaces an account, in its own item and in those of its groups; `before` are the
-    /// groups it was in.
+    /// Adds or replaces an account: its own item and the copies in its groups. `before` are the
+    /// groups that it was in.
     pub fn save_account(
         &self,
         edit: &mut ConfigEdit,
@@ -120,7 +121,7 @@ impl Store {
         Ok(())
     }
 
-    /// Adds an entity at version 1, or replaces the version before.
+    /// Adds an entity with version 1, or replaces the previous version.
     pub fn save<T: Entity>(
         &self,
         edit: &mut ConfigEdit,
@@ -142,32 +143,32 @@ impl Store {
         Ok(())
     }
 
-    /// Removes an entity as it was read.
+    /// Deletes an entity, on the condition that it has not changed since it was read.
     pub fn remove<T: Entity>(&self, edit: &mut ConfigEdit, stored: &StoredEntity<T>) {
         edit.actions.push(self.delete(T::place(stored.value.id()), Some(stored.version)));
     }
 
-    /// Removes a key.
+    /// Deletes a key.
     pub fn remove_key(&self, edit: &mut ConfigEdit, key: &StoredEntity<Key>) {
         edit.keys.push(key.value.id.clone());
         self.remove_member_key(edit, &key.value);
         self.remove(edit, key);
     }
 
-    /// Removes a group; it must not have accounts.
+    /// Deletes a group, which must not have accounts.
     pub fn remove_group(&self, edit: &mut ConfigEdit, group: &StoredEntity<Group>) {
         edit.groups.push(group.value.id.clone());
         edit.scopes.push(LimitScope::Group(group.value.id.clone()));
         self.remove(edit, group);
     }
 
-    /// Removes a user; it must not have keys.
+    /// Deletes a user, who must not have keys.
     pub fn remove_user(&self, edit: &mut ConfigEdit, user: &StoredEntity<User>) {
         edit.scopes.push(LimitScope::User(user.value.id.clone()));
         self.remove(edit, user);
     }
 
-    /// Removes an account and its copies.
+    /// Deletes an account and its copies in groups.
     pub fn remove_account(&self, edit: &mut ConfigEdit, account: &StoredEntity<Account>) {
         for group in &account.value.groups {
             edit.actions.push(self.delete(item_names::member(group, &account.value.id), None));
@@ -204,7 +205,8 @@ pub(super) fn put(builder: aws_sdk_dynamodb::types::builders::PutBuilder) -> Tra
     TransactWriteItem::builder().set_put(builder.build().ok()).build()
 }
 
-/// A cursor is the last key, as JSON in base64: opaque to clients, checked on return.
+/// Encodes the last key of a page as the cursor: JSON in base64. Clients must treat it as opaque;
+/// it is checked when it comes back.
 pub(super) fn write_cursor(key: &StoreItem) -> String {
     let texts: BTreeMap<&str, &str> = key
         .iter()
@@ -213,11 +215,11 @@ pub(super) fn write_cursor(key: &StoreItem) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_string(&texts).unwrap_or_default())
 }
 
-/// The key behind a cursor of a list whose keys have exactly these attributes. The database would
-/// refuse another list's as if it had failed.
+/// Decodes a cursor and checks that it has exactly these key attributes. DynamoDB would reject the
+/// cursor of another list with an error that looks like a failure of the database.
 ///
 /// # Errors
-/// [`StoreError::BadCursor`]
+/// [`StoreError::BadCursor`] if the cursor is malformed or has other attributes.
 pub(super) fn read_cursor(cursor: &str, attributes: &[&str]) -> Result<StoreItem, StoreError> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| StoreError::BadCursor)?;
     let texts: BTreeMap<String, String> =

@@ -1,25 +1,26 @@
-//! What a stored credential is bound to: the kind of upstream, where it is, and the proxy on the
-//! way. A credential that was given for one place is not sent to another, whoever changes the item.
+//! The binding of stored credentials to the provider, the upstream's address and the proxy. A
+//! credential that was given for one destination is not sent to another, even if somebody changes
+//! the account's item.
 
 use super::tokens::AccountToken;
 use crate::upstream::origin;
 use baton_domain::account::Account;
 
-/// What the account's static credential is bound to.
+/// The binding of the account's static credential.
 pub fn credential_binding(account: &Account) -> String {
     let Account { provider, base_url, proxy_url, .. } = account;
     let proxy = proxy_url.as_deref().map(origin).unwrap_or_default();
     format!("{} {} by way of {proxy}", provider.as_str(), origin(base_url))
 }
 
-/// What the account's token is bound to: besides that, the endpoint that renews it.
+/// The binding of the account's token, which also includes the endpoint that renews it.
 pub fn token_binding(account: &Account, token_url: &str) -> String {
     format!("{} from {}", credential_binding(account), origin(token_url))
 }
 
 impl AccountToken {
-    /// Whether the token may be used and renewed for this account. Tokens that were stored by Baton
-    /// 0.1.0 are bound to nothing; they are when they are renewed next.
+    /// Whether the token can be used and renewed for this account. Tokens stored by Baton 0.1.0
+    /// have no binding until their next renewal.
     pub fn is_for(&self, account: &Account) -> bool {
         let now = token_binding(account, &self.exchange.token_url);
         self.secrets.bound_to.as_ref().is_none_or(|bound| *bound == now)

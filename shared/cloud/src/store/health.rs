@@ -1,5 +1,6 @@
-//! How accounts are doing: read with a group's accounts, kept in this process's memory, and
-//! written on change only, each time on the condition that nobody else has written meanwhile.
+//! The health of accounts. It is read together with a group's accounts and kept in this process's
+//! memory. It is written only when it changes, on the condition that no other process has written
+//! it in the meantime.
 
 use super::item::{StoreItem, inconsistent, key_of, number, text};
 use super::item_names::{self, PK, SK, UPDATED_AT, VERSION};
@@ -12,31 +13,33 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Writers that are in each other's way; then the last look stays as it is.
+/// The most tries while other processes write the same item. After them, the health that was read
+/// last stays in memory.
 const TRIES_MAX: u32 = 5;
 
-/// What this process knows. Cloning shares it.
+/// The health that this process knows. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct HealthCache {
     book: Arc<Mutex<HealthEntries>>,
-    /// One writer at a time, so that this process is not in its own way.
+    /// Allows one write at a time, so that this process does not conflict with itself.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What is known of each account.
+/// The known health of each account.
 #[derive(Default)]
 struct HealthEntries {
     known: HashMap<AccountId, KnownHealth>,
-    /// Those that are out, or were once: of many accounts, the few that have to be looked at.
+    /// The accounts that are or were unavailable: usually few, so that a check is quick even with
+    /// many accounts.
     out: HashSet<AccountId>,
 }
 
 #[derive(Clone, Default)]
 struct KnownHealth {
     health: Arc<AccountHealth>,
-    /// The item's version that it is, or is a change of; 0 where there is no item.
+    /// The version of the item that this health was read from or changes; 0 if there is no item.
     version: u64,
-    /// Changed here, and not written yet.
+    /// Whether the health was changed here and is not written yet.
     is_ahead: bool,
 }
 
@@ -73,7 +76,7 @@ impl HealthCache {
         self.lock().set(id, known);
     }
 
-    /// Takes over what was read, unless this process knows better already.
+    /// Takes over what was read, unless this process has a newer version or an unwritten change.
     fn merge_read(&self, id: &AccountId, read: KnownHealth) {
         let mut book = self.lock();
         let known = book.get(id);
@@ -82,7 +85,8 @@ impl HealthCache {
         }
     }
 
-    /// What was written is no longer ahead, unless it was changed again meanwhile.
+    /// Records that the health was written as `version`. The health stays marked as unwritten if it
+    /// has changed again in the meantime.
     fn written(&self, id: &AccountId, health: &Arc<AccountHealth>, version: u64) {
         let mut book = self.lock();
         let known = book.get(id);
@@ -90,7 +94,7 @@ impl HealthCache {
         book.set(id, KnownHealth { version, is_ahead, ..known });
     }
 
-    /// Applies `change` to what is known; whether there is something to write.
+    /// Applies `change` to the known health, and returns whether there is something to write.
     fn change(
         &self,
         id: &AccountId,
@@ -105,13 +109,13 @@ impl HealthCache {
 }
 
 impl Store {
-    /// How the account is doing, as far as this process knows. No I/O: the health of a group's
-    /// accounts is read with [`Store::pool`].
+    /// The health of the account, as far as this process knows. No I/O: [`Store::pool`] reads the
+    /// health of a group's accounts.
     pub fn health(&self, id: &AccountId) -> Arc<AccountHealth> {
         self.health.get(id).health
     }
 
-    /// Whether any of them was out within `span` before `now`.
+    /// Whether any of these accounts was unavailable within `span` before `now`.
     pub fn was_any_unavailable<'a>(
         &self,
         mut ids: impl Iterator<Item = &'a AccountId>,
@@ -126,11 +130,12 @@ impl Store {
         !out.is_empty() && ids.any(|id| out.contains(id))
     }
 
-    /// Applies `change`: at once in this process, then in the table. Where it changes nothing,
-    /// nothing is written.
+    /// Applies `change` in this process, then in the table. If it changes nothing, nothing is
+    /// written.
     ///
     /// # Errors
-    /// When it could not be written; this process then goes by it until it next reads the table.
+    /// If the change could not be written. This process then uses the changed health until it next
+    /// reads the table.
     pub async fn change_health(
         &self,
         id: &AccountId,
@@ -143,8 +148,8 @@ impl Store {
         }
     }
 
-    /// Applies `change` in this process only; whether it changed anything, and so has to be
-    /// written with [`Store::write_health`].
+    /// Applies `change` in this process only. Returns whether it changed anything; if so,
+    /// [`Store::write_health`] has to follow.
     pub fn change_health_in_memory(
         &self,
         id: &AccountId,
@@ -153,11 +158,11 @@ impl Store {
         self.health.change(id, change)
     }
 
-    /// Writes what was changed here. Where somebody else has written meanwhile, `change` is applied
-    /// to what they wrote.
+    /// Writes the change that was made in this process. If another process has written in the
+    /// meantime, `change` is applied to what that process wrote.
     ///
     /// # Errors
-    /// As of [`Store::change_health`].
+    /// The same as [`Store::change_health`].
     pub async fn write_health(
         &self,
         id: &AccountId,
@@ -184,8 +189,8 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// Makes the caller the one that probes an account whose circuit is half open. Returns whether
-    /// it is.
+    /// Claims the one test request of an account whose circuit is half-open. Returns whether the
+    /// caller has got it.
     pub async fn claim_probe(&self, id: &AccountId) -> Result<bool, StoreError> {
         let _one = self.health.writing.lock().await;
         let known = self.health.get(id);
@@ -232,7 +237,8 @@ impl Store {
         Ok(answer.item.map(parse_item).transpose()?.unwrap_or_default())
     }
 
-    /// Writes it over the version that it is a change of; returns the new version.
+    /// Writes the health, on the condition that the stored version is the known one. Returns the
+    /// new version.
     async fn put_health(&self, id: &AccountId, known: &KnownHealth) -> Result<u64, StoreError> {
         let (pk, sk) = item_names::health(id);
         let mut item: StoreItem = serde_dynamo::to_item(&*known.health)
@@ -256,7 +262,7 @@ impl Store {
         Ok(version)
     }
 
-    /// Forgets an account that no longer exists.
+    /// Deletes the health of an account that no longer exists.
     pub async fn remove_health(&self, id: &AccountId) -> Result<(), StoreError> {
         self.health.lock().remove(id);
         self.db
@@ -270,7 +276,7 @@ impl Store {
 }
 
 impl HealthCache {
-    /// Takes over an account's item, or that there is none.
+    /// Takes over the item of an account, or that there is none.
     pub(super) fn merge_item(
         &self,
         id: &AccountId,

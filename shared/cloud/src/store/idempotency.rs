@@ -1,5 +1,6 @@
-//! Answers to changes that a client may ask for twice: kept for a day, sealed, in the transaction
-//! that makes the change. What a repetition is, the admin function decides.
+//! Stored answers to POSTs with an idempotency key. They are kept encrypted for a day and written
+//! in the transaction that makes the change. The admin function decides whether a request is a
+//! repetition.
 
 use super::config_edit::{ConfigEdit, put};
 use super::item::{StoreItem, key_of, number};
@@ -12,18 +13,18 @@ use baton_domain::secret::Secret;
 /// How long an answer is kept, in seconds.
 const KEPT_SECONDS: i64 = 24 * 3600;
 
-/// What was answered, and to what.
+/// A stored answer and the request that it answers.
 pub struct StoredResponse {
-    /// Tells the request apart from others under the same name.
+    /// Distinguishes the request from other requests with the same idempotency key.
     pub fingerprint: Vec<u8>,
     /// The HTTP status.
     pub status: u16,
-    /// The body; it may hold a key's secret.
+    /// The body, which can contain a key's secret.
     pub body: Secret,
 }
 
 impl Store {
-    /// The answer kept under `name`, if there is one that is not older than a day.
+    /// The answer stored under `name`, if there is one that is at most a day old.
     pub async fn stored_response(&self, name: &str) -> Result<Option<StoredResponse>, StoreError> {
         let answer = self
             .db
@@ -43,8 +44,8 @@ impl Store {
         Ok(Some(StoredResponse { fingerprint, status: number(&item, STATUS)?, body }))
     }
 
-    /// Keeps `answer` under `name`, in the same transaction. That one fails with
-    /// [`StoreError::Conflict`] where another request was quicker under this name.
+    /// Stores `answer` under `name` in the same transaction, which fails with
+    /// [`StoreError::Conflict`] if another request has stored one under this name.
     pub async fn store_response(
         &self,
         edit: &mut ConfigEdit,
@@ -81,7 +82,7 @@ fn bytes(item: &StoreItem, name: &str) -> Vec<u8> {
     }
 }
 
-/// What a sealed answer is bound to: its table, item and attribute.
+/// The place that an answer is encrypted for: its table, item and attribute.
 fn place(name: &str) -> String {
     format!("state/replay#{name}/{SECRET}")
 }

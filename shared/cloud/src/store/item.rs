@@ -1,4 +1,5 @@
-//! Entities of the config table as items: a body that serde writes, and what every item carries.
+//! Entities of the config table as items: a body that serde writes, and the attributes that all
+//! items have.
 
 use super::StoreError;
 use super::item_names::{self, CREATED_AT, ItemKey, KIND, PK, SECRET, SK, UPDATED_AT, VERSION};
@@ -16,15 +17,15 @@ use std::collections::HashMap;
 
 pub(super) type StoreItem = HashMap<String, AttributeValue>;
 
-/// A kind of thing that operators manage.
+/// A kind of resource that operators manage.
 pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
-    /// The type of its id.
+    /// The type of the id.
     type Id: std::fmt::Display + Send + Sync;
-    /// The name of the kind, in keys and in the list index.
+    /// The name of the kind, used in item keys and in the list index.
     const KIND: &'static str;
-    /// Its id.
+    /// The id of this entity.
     fn id(&self) -> &Self::Id;
-    /// Where the one with this id is: partition key, sort key.
+    /// The partition key and sort key of the entity with this id.
     fn place(id: &Self::Id) -> (String, String) {
         (format!("{}#{id}", Self::KIND), Self::KIND.to_owned())
     }
@@ -56,18 +57,18 @@ impl Entity for RuntimeSettings {
     }
 }
 
-/// An entity as stored.
+/// An entity as it is stored.
 #[derive(Clone)]
 pub struct StoredEntity<T> {
-    /// The thing itself.
+    /// The entity itself.
     pub value: T,
-    /// A key's HMAC or an account's sealed credential.
+    /// The HMAC of a key's secret, or the encrypted credential of an account.
     pub secret: Option<Vec<u8>>,
-    /// When it was made.
+    /// When the entity was created.
     pub created_at: Timestamp,
-    /// When it was changed last.
+    /// When the entity was last changed.
     pub updated_at: Timestamp,
-    /// Counts changes, from 1.
+    /// The number of the version, from 1; each change adds 1.
     pub version: u64,
 }
 
@@ -76,14 +77,14 @@ pub(super) fn key_of((pk, sk): ItemKey) -> StoreItem {
 }
 
 impl<T: Entity> StoredEntity<T> {
-    /// The item at its own place, listed by kind.
+    /// The item at the entity's own place, listed in the index by kind.
     pub(super) fn to_item(&self) -> Result<StoreItem, StoreError> {
         let mut item = self.to_copy(T::place(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }
 
-    /// The same at another place, unlisted.
+    /// A copy of the item at another place, without the index attribute, so that lists omit it.
     pub(super) fn to_copy(&self, (pk, sk): ItemKey) -> Result<StoreItem, StoreError> {
         let mut item: StoreItem =
             serde_dynamo::to_item(&self.value).map_err(|error| inconsistent(&pk, &sk, &error))?;
@@ -119,7 +120,7 @@ pub(super) fn inconsistent(pk: &str, sk: &str, what: &dyn std::fmt::Display) -> 
     StoreError::Inconsistent { pk: pk.to_owned(), sk: sk.to_owned(), what: what.to_string() }
 }
 
-/// A text attribute.
+/// Reads a text attribute.
 pub(super) fn text(item: &StoreItem, name: &str) -> Result<String, StoreError> {
     match item.get(name) {
         Some(AttributeValue::S(text)) => Ok(text.clone()),
@@ -127,7 +128,7 @@ pub(super) fn text(item: &StoreItem, name: &str) -> Result<String, StoreError> {
     }
 }
 
-/// A whole number.
+/// Reads an attribute that holds a whole number.
 pub(super) fn number<N: std::str::FromStr>(item: &StoreItem, name: &str) -> Result<N, StoreError> {
     match item.get(name) {
         Some(AttributeValue::N(digits)) => digits.parse().map_err(|_| missing(item, name)),

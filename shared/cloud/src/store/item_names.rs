@@ -1,47 +1,47 @@
-//! The names inside the tables: keys of items, attributes, indexes. They are written nowhere else.
+//! Names of item keys, attributes and indexes. No other module spells them out.
 //!
 //! Access patterns, each with the one operation that serves it (none is a Scan):
 //!
-//! | what | table | operation |
+//! | data | table | operation |
 //! | --- | --- | --- |
 //! | a key, group, account, user by id | config | GetItem (`<kind>#<id>`, `<kind>`) |
 //! | a group with its accounts | config | Query (`group#<id>`) |
-//! | all of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
-//! | the wrapped data key, the sealed pepper and session secret, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
+//! | all entities of a kind, oldest first | config, index `by_kind` | Query (`kind`) |
+//! | the wrapped data key, the encrypted pepper and session secret, the admin token's hash | config | GetItem (`setting#<name>`, `setting`) |
 //! | the prices that operators have set | config, index `by_kind` | Query (`price`); one: GetItem (`price#<model>`, `<from>`) |
-//! | the settings of the running system | config | GetItem (`setting#runtime`, `setting`) |
-//! | what operators changed, newest first | usage | Query (`audit#<month>`) |
+//! | the runtime settings | config | GetItem (`setting#runtime`, `setting`) |
+//! | changes by operators, newest first | usage | Query (`audit#<month>`) |
 //! | the answer to a POST with an idempotency key | state | GetItem (`replay#<name>`, `replay`); in the transaction of the change |
 //! | the health of a group's accounts | state | BatchGetItem (`health#<account>`, `health`) |
-//! | a change of health | state | PutItem, on the version it is a change of |
-//! | limits and spend limits of a user (with its keys' groups), a group, the organisation | config | Query (`user#<id>`, `group#<id>`, `setting#limits`; sort key from `group` on) |
+//! | a change of health | state | PutItem, conditional on the version that was read |
+//! | limits and spend limits of a user (with the groups of its keys), a group, the organization | config | Query (`user#<id>`, `group#<id>`, `setting#limits`; sort key from `group` on) |
 //! | a spend limit by id | config | GetItem (`spend_limit#<id>`, `spend_limit`) |
-//! | what is counted against a key's limits | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
-//! | the same where pools bind the request too | state | TransactWriteItems (`limit#<key>`, `limit#<user>`, `limit#<group>`, `limit#organization`); BatchGetItem |
+//! | the limit counters of a key | state | UpdateItem (`limit#<key>`, `limit`), conditional; GetItem; in the transaction that stores its events |
+//! | the limit counters where shared limits apply too | state | TransactWriteItems (`limit#<key>`, `limit#<user>`, `limit#<group>`, `limit#organization`); BatchGetItem |
 //! | limited keys with a reservation that is due | state, index `by_due` | Query (`due`, up to a time) |
-//! | where a session has moved to | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
-//! | the requests that a bounded account has under way | state | UpdateItem (`seats#<account>`, `seats`), conditional |
-//! | an account's token; those of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
+//! | a session pin | state | GetItem, PutItem (`moved#<group>#<session>`, `moved#<model>`) |
+//! | the open requests of an account with `max_concurrency` | state | UpdateItem (`seats#<account>`, `seats`), conditional |
+//! | an account's token; the tokens of a group's accounts | config | GetItem, BatchGetItem (`token#<account>`, `token`); UpdateItem, conditional |
 //! | all tokens | config, index `by_kind` | Query (`token`) |
-//! | a browser's sign-in under way | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
-//! | a session of the console with its user, key and the settings | state, config | BatchGetItem (`session#<hash>`, `session`; `user#<id>`, `key#<id>`, `setting#…`) |
-//! | a session of the console begins, is used, ends | state | TransactWriteItems, UpdateItem, conditional |
-//! | who has asked for a new token | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
+//! | an unfinished sign-in of a browser | state | PutItem, DeleteItem (`sign_in#<state>`, `sign_in`) |
+//! | a console session with its user, key and the settings | state, config | BatchGetItem (`session#<hash>`, `session`; `user#<id>`, `key#<id>`, `setting#…`) |
+//! | start, use and end of a console session | state | TransactWriteItems, UpdateItem, conditional |
+//! | requests for token renewal | state | PutItem, Query, DeleteItem (`renew`, `<account>`) |
 //! | a lease | state | UpdateItem (`lease#<name>`, `lease`), conditional |
-//! | events that the queue did not take | state | Query (`pending`) |
-//! | limits that have changed, or turned somebody away | state | UpdateItem (`touched`, the limit's id); Query; DeleteItem, on its mark |
-//! | an alert, once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
-//! | alerts on their way; what was told of accounts | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
-//! | where alerts go | config | GetItem (`setting#alerts`, `setting`) |
+//! | events that the queue did not accept | state | Query (`pending`) |
+//! | limits that have changed or blocked a request | state | UpdateItem (`touched`, the limit's id); Query; DeleteItem, conditional on its mark |
+//! | an alert, sent once | state | TransactWriteItems (`alert#<id>`, and `outbox` for each channel) |
+//! | alerts to deliver; the last alert of each account | state | Query, PutItem, DeleteItem (`outbox`; `told`) |
+//! | the alert settings | config | GetItem (`setting#alerts`, `setting`) |
 //! | store an event and its rollups | usage | TransactWriteItems |
-//! | rate events anew, with their rollups | usage | TransactWriteItems, on the old price |
-//! | how far a period is rated anew | state | GetItem, PutItem, DeleteItem (`rerate`) |
-//! | the event that is stored in a given-up one's place | usage | GetItem |
+//! | re-rate events with their rollups | usage | TransactWriteItems, conditional on the old cost and price version |
+//! | the progress of a re-rating | state | GetItem, PutItem, DeleteItem (`rerate`) |
+//! | the stored event in place of one that was given up | usage | GetItem |
 //! | a key's events of a day | usage | Query (`event#<key>#<day>`) |
 //! | all events of a day; of an account | usage, `by_day`, `by_account` | Query |
-//! | when accounts were used last | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
+//! | when accounts were last used | usage | UpdateItem (`used#<account>`, `used`), conditional; BatchGetItem |
 //! | totals, cells of the cube, keys and models of a day | usage | Query (`rollup#…`) |
-//! | a look at everything: days' totals, accounts' health, keys | usage, state, config | BatchGetItem |
+//! | the overview: totals of days, health of accounts, keys | usage, state, config | BatchGetItem |
 
 use baton_domain::account_selection::SessionPinKey;
 use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
@@ -87,7 +87,7 @@ pub(super) const SESSION_SECRET: &str = "setting#session_secret";
 pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
 pub(super) const PENDING: &str = "pending";
 pub(super) const TOKEN: &str = "token";
-/// A partition of their own, so that a policy can say "tokens only".
+/// Tokens have their own partitions, so that an IAM policy can allow access to tokens only.
 pub(super) const TOKEN_PREFIX: &str = "token#";
 pub(super) const SIGN_IN: &str = "sign_in";
 pub(super) const SESSION: &str = "session";
@@ -103,12 +103,13 @@ pub(super) const LIMIT: &str = "limit";
 pub(super) const TOUCHED: &str = "touched";
 pub(super) const CAPPED: &str = "capped#";
 
-/// What stands in a limit's place where an account claimed more usage than a request permitted.
+/// The sort key among the changed limits that stands for an account which claimed more usage than a
+/// request permitted on this day.
 pub(super) fn capped(account: &AccountId, at: Timestamp) -> String {
     format!("{CAPPED}{account}#{}", day(at))
 }
 
-/// What proves that a session was written by whoever has the secret of sessions.
+/// The proof that the holder of the session secret wrote a session.
 pub(super) const PROVEN: &str = "proven";
 pub(super) const MARK: &str = "mark";
 pub(super) const BLOCKED: &str = "blocked";
@@ -117,21 +118,21 @@ pub(super) const OUTBOX: &str = "outbox";
 pub(super) const TOLD: &str = "told";
 pub(super) const RERATE: &str = "rerate";
 pub(super) const LIMIT_PREFIX: &str = "limit#";
-/// Settings of the organisation that bound requests.
+/// The settings of the organization that limit requests.
 pub(super) const LIMITS: &str = "setting#limits";
 pub(super) const MESSAGE: &str = "spend_limit_message";
 pub(super) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
 pub(super) const MEMBER_KEY_PREFIX: &str = "key#";
 
-/// Where an item is: partition key, sort key.
+/// The place of an item: partition key, sort key.
 pub(super) type ItemKey = (String, String);
 
-/// A time as text that sorts: UTC with milliseconds.
+/// A time as text that sorts by time: UTC with milliseconds.
 pub(super) fn sortable_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// The day of a time, `2026-11-22`.
+/// The UTC day of a time, `2026-11-22`.
 pub(super) fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
@@ -140,12 +141,12 @@ pub(super) fn lease(name: &str) -> ItemKey {
     (format!("lease#{name}"), LEASE.to_owned())
 }
 
-/// The answer to a POST that may be repeated.
+/// The stored answer to a POST with an idempotency key.
 pub(super) fn replay(name: &str) -> ItemKey {
     (format!("replay#{name}"), REPLAY.to_owned())
 }
 
-/// Where the changes of a month (`2026-11`) are noted.
+/// The partition of the changes of a month (`2026-11`).
 pub(super) fn audit_partition(month: &str) -> String {
     format!("audit#{month}")
 }
@@ -154,12 +155,13 @@ pub(super) fn health(account: &AccountId) -> ItemKey {
     (format!("health#{account}"), HEALTH.to_owned())
 }
 
-/// What is counted against the limits of a scope.
+/// The limit counters of a scope.
 pub(super) fn limit(scope: &LimitScope) -> ItemKey {
     (format!("{LIMIT_PREFIX}{scope}"), LIMIT.to_owned())
 }
 
-/// Where the settings that bound a scope's requests are together; a key's are in its own item.
+/// The partition that holds all settings that limit a scope's requests. A key's limits are in its
+/// own item.
 pub(super) fn scope_partition(scope: &LimitScope) -> String {
     match scope {
         LimitScope::Key(id) => format!("key#{id}"),
@@ -175,7 +177,7 @@ pub(super) fn cap(id: &SpendLimitId) -> ItemKey {
     (scope_partition(id.scope()), format!("{SPEND_LIMIT_PREFIX}{period}"))
 }
 
-/// Which group a user's key draws on.
+/// The item that records which group a user's key belongs to.
 pub(super) fn member_key(user: &UserId, key: &KeyId) -> ItemKey {
     (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
 }
@@ -185,44 +187,44 @@ pub(super) fn token(account: &AccountId) -> ItemKey {
     (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
 }
 
-/// Who has a name that is unique inside its kind.
+/// The holder of a name that is unique inside its kind.
 pub(super) fn unique_name(kind: &str, name: &str) -> ItemKey {
     (format!("name#{kind}#{name}"), NAME.to_owned())
 }
 
-/// That the names of a kind are noted.
+/// The mark that all names of a kind have been recorded.
 pub(super) fn names_noted(kind: &str) -> ItemKey {
     (format!("names#{kind}"), NAME.to_owned())
 }
 
-/// A browser's sign-in under way.
+/// An unfinished sign-in of a browser.
 pub(super) fn sign_in(state: &str) -> ItemKey {
     (format!("sign_in#{state}"), SIGN_IN.to_owned())
 }
 
-/// A session of the console; `hash` is of what the browser holds.
+/// A console session; `hash` is the hash of the value that the browser holds.
 pub(super) fn session(hash: &[u8]) -> ItemKey {
     let hex = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     (format!("session#{hex}"), SESSION.to_owned())
 }
 
-/// That the account needs a new token.
+/// The request for a new token of the account.
 pub(super) fn renew(account: &AccountId) -> ItemKey {
     (RENEW.to_owned(), account.to_string())
 }
 
-/// Where a session of the group has moved to.
+/// The session pin of a session in the group.
 pub(super) fn moved(which: &SessionPinKey) -> ItemKey {
     let SessionPinKey { group, session, model } = which;
     (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
 }
 
-/// The requests that the account has under way.
+/// The concurrency slots of the account.
 pub(super) fn seats(account: &AccountId) -> ItemKey {
     (format!("seats#{account}"), "seats".to_owned())
 }
 
-/// When the account was used last.
+/// When the account was last used.
 pub(super) fn used(account: &AccountId) -> ItemKey {
     (format!("{USED_PREFIX}{account}"), USED.to_owned())
 }
@@ -245,7 +247,7 @@ pub(super) fn event_partition(key: &KeyId, day: &str) -> String {
     format!("event#{}#{day}", key.bare())
 }
 
-/// Whose events a partition holds.
+/// The key whose events a partition holds.
 pub(super) fn event_key(partition: &str) -> Option<KeyId> {
     let bare = partition.strip_prefix("event#")?.split('#').next()?;
     format!("{}{bare}", KeyId::PREFIX).parse().ok()
@@ -259,8 +261,8 @@ pub(super) fn total_partition(shard: u64) -> String {
     format!("rollup#total#{shard}")
 }
 
-/// The keys and models of a day. Its items are many, and none of them is hot: a key's events come
-/// from one shard, a model's are spread.
+/// The partition with the keys and models of a day. It has many items, but none of them is written
+/// often: a key's events come from one shard, and a model's events are spread over shards.
 pub(super) fn day_partition(day: &str) -> String {
     format!("rollup#day#{day}")
 }
@@ -273,16 +275,17 @@ pub(super) fn cube_partition(day: &str, shard: u64) -> String {
     format!("rollup#cube#{day}#{shard}")
 }
 
-/// What an event's item calls its cost and price version.
+/// The attributes of an event that hold its cost and price version.
 pub(super) const COST: &str = "c";
 pub(super) const PRICE_VERSION: &str = "pv";
 
-/// A shard of everything in a day.
+/// One shard of the total of a day.
 pub(super) fn total_day(shard: u64, day: &str) -> ItemKey {
     (total_partition(shard), format!("{TOTAL_DAY_PREFIX}{day}"))
 }
 
-/// Where a rollup's item is. The model comes last, since only it may hold any character.
+/// The place of a rollup's item. The model comes last because only the model can contain any
+/// character.
 pub(super) fn rollup(rollup: &Rollup) -> ItemKey {
     match rollup {
         Rollup::TotalHour { shard, hour } => {

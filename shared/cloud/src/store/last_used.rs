@@ -1,4 +1,5 @@
-//! When accounts were used last: one small item an account, moved forward by stats once a batch.
+//! When accounts were last used: one small item for each account, which stats updates once for each
+//! batch.
 
 use super::item::{inconsistent, key_of, text};
 use super::item_names::{self, AT, PK};
@@ -8,11 +9,11 @@ use baton_domain::id::AccountId;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
-/// `BatchGetItem` takes so many keys.
+/// The most items in one call of `BatchGetItem`.
 const BATCH_MAX: usize = 100;
 
 impl Store {
-    /// Notes that the account was used at `at`, unless a later time is noted.
+    /// Records that the account was used at `at`, unless a later time is stored.
     pub async fn note_used(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
         let noted = self
             .db
@@ -31,7 +32,7 @@ impl Store {
         }
     }
 
-    /// When these accounts were used last; those that never were are left out.
+    /// When these accounts were last used. Accounts that were never used are left out.
     pub async fn last_used(
         &self,
         accounts: &[AccountId],

@@ -1,4 +1,4 @@
-//! Settling a reservation whose record is stored already.
+//! Settles a reservation whose usage record is stored already.
 
 use super::item::key_of;
 use super::item_names;
@@ -9,8 +9,8 @@ use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Reservation;
 
 impl Store {
-    /// Closes the reservation that `given_up` stands for at the cost of the record that is stored in
-    /// its place, if it is still open: what was reserved beyond that cost is taken back.
+    /// Settles the reservation of `given_up` at the cost of the record that is stored in its place,
+    /// if the reservation is still open. The part of the reservation above that cost is released.
     pub async fn settle_given_up(&self, given_up: &UsageRecord) -> Result<(), StoreError> {
         let answer = self
             .db

@@ -1,4 +1,5 @@
-//! Lists of the config table: all of a kind, oldest first, page by page, filtered as they are read.
+//! Lists of the config table: all entities of a kind, oldest first, in pages, filtered while they
+//! are read.
 
 use super::config_edit::{ListPage, read_cursor, write_cursor};
 use super::item::{Entity, StoreItem, StoredEntity, text};
@@ -6,14 +7,15 @@ use super::item_names::{BY_KIND, CREATED_AT, KIND, PK, SK};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// Queries that one page may cost; a filter that finds less by then gets a short page with a cursor.
+/// The most queries for one page. If a filter finds too little within them, the page is short and
+/// has a cursor.
 const QUERIES_MAX: u32 = 10;
 
 impl Store {
-    /// A page of a kind, oldest first.
+    /// One page of a kind, oldest first.
     ///
     /// # Errors
-    /// [`StoreError::BadCursor`] when `cursor` is not from an earlier page of this kind.
+    /// [`StoreError::BadCursor`] if `cursor` is not from an earlier page of this kind.
     pub async fn list<T: Entity>(
         &self,
         limit: i32,
@@ -25,10 +27,11 @@ impl Store {
         Ok(ListPage { data, next_cursor: next.as_ref().map(write_cursor) })
     }
 
-    /// The same of those that are wanted. A query reads up to 1 MB, some thousands of entities.
+    /// One page of the entities that the filter accepts. One query reads up to 1 MB, which is
+    /// several thousand entities.
     ///
     /// # Errors
-    /// As [`Self::list`].
+    /// The same as [`Self::list`].
     pub async fn list_where<T: Entity>(
         &self,
         limit: usize,
@@ -81,7 +84,7 @@ impl Store {
 
 const LIST_KEY: [&str; 4] = [PK, SK, KIND, CREATED_AT];
 
-/// What a page that ends with this item continues from.
+/// The key after which the next page starts, if a page ends with this item.
 fn list_key(item: &StoreItem) -> StoreItem {
     let wanted = item.iter().filter(|(name, _)| LIST_KEY.contains(&name.as_str()));
     wanted.map(|(name, value)| (name.clone(), value.clone())).collect()

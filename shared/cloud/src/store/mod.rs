@@ -1,5 +1,5 @@
-//! The one door to DynamoDB. What the items are called is in [`item_names`], what they mean in
-//! `domain`; every operation here is one access pattern.
+//! The only module that talks to DynamoDB. [`item_names`] holds the names of items and attributes,
+//! the `domain` crate defines what they mean, and each operation here serves one access pattern.
 
 mod account_states;
 mod alerts;
@@ -68,7 +68,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OnceCell};
 
-/// The three tables. Cloning shares connections and caches.
+/// The three DynamoDB tables. Clones share connections and caches.
 #[derive(Clone)]
 pub struct Store {
     db: aws_sdk_dynamodb::Client,
@@ -84,46 +84,47 @@ pub struct Store {
     terms: Cache<LimitScope, Arc<ScopeSettings>>,
     moves: Cache<SessionPinKey, Option<session_pins::SessionPin>>,
     health: health::HealthCache,
-    /// Versions of tokens that this process has asked new ones for.
+    /// For each account, the token version for which this process has already requested a renewal.
     asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
-    /// Windows of limits that this process has noted as spent.
+    /// Limit windows that this process has already recorded as spent.
     blocked: Arc<quick_cache::sync::Cache<String, ()>>,
-    /// Kinds whose names are noted.
+    /// Kinds of entities whose names have been recorded as items (see [`unique_names`]).
     names_noted: Arc<quick_cache::sync::Cache<String, ()>>,
-    /// Who waits to be admitted.
+    /// Requests of this process that wait for admission.
     lines: limits::AdmissionQueues,
     renewal_asked: Arc<Notify>,
 }
 
-/// The store could not do what was asked.
+/// A store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database refused or did not answer; the SDK's own retries are used up.
+    /// DynamoDB refused the call or did not answer, and the retries of the SDK are used up.
     #[error("the database failed: {0}")]
     Database(String),
-    /// An item is not what this version writes.
+    /// An item does not have the form that this version writes.
     #[error("inconsistent item {pk} / {sk}: {what}")]
     Inconsistent {
         /// Partition key.
         pk: String,
         /// Sort key.
         sk: String,
-        /// What is wrong with it.
+        /// The inconsistency.
         what: String,
     },
-    /// A secret does not open, or there is no data key yet.
+    /// A secret cannot be decrypted, or the data key does not exist yet.
     #[error(transparent)]
     Sealed(#[from] VaultError),
-    /// Another writer was there first, or what should be new exists, or what should exist is gone.
+    /// A condition did not hold: another writer was first, an item to create already exists, or an
+    /// item to change no longer exists.
     #[error("somebody else has changed it meanwhile; read it again")]
     Conflict,
-    /// The cursor is not one that a list has given out.
+    /// The cursor does not belong to this list.
     #[error("the cursor is not one of this list")]
     BadCursor,
 }
 
 impl Store {
-    /// The tables named by `resources`. No I/O.
+    /// Opens the tables that `resources` in `settings` names. No I/O.
     pub fn new(aws: &AwsClients, settings: &Settings, clock: Clock, dice: RandomSource) -> Self {
         let lifetime = CacheLifetime {
             fresh: Duration::from_secs(2),
@@ -152,12 +153,12 @@ impl Store {
         }
     }
 
-    /// The clock that this store stamps items by.
+    /// The clock that sets the times in items.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The dice that this store makes ids with.
+    /// The random source that new ids come from.
     pub fn random_source(&self) -> &RandomSource {
         &self.dice
     }

@@ -1,5 +1,5 @@
-//! A look at everything at once, in as few calls as there can be: what today's keys and models come
-//! to, and in batches over all tables the sums of days, the health of accounts and some keys.
+//! The data of the overview, in as few calls as possible: the sums of today's keys and models, and,
+//! in batches over all tables, the totals of days, the health of accounts and some keys.
 
 use super::item::{StoreItem, StoredEntity, key_of, text};
 use super::item_names::{self, KEY_PART, MODEL_PART, PK, SK, TOTAL_DAY_PREFIX};
@@ -12,7 +12,7 @@ use baton_domain::key::Key;
 use baton_domain::rollup::{DAY_SHARDS, UsageSums};
 use std::collections::{BTreeMap, HashMap};
 
-/// What a sum of a day is of.
+/// The key or model that a day's sum is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DaySumKey {
     /// All requests of a key.
@@ -21,17 +21,17 @@ pub enum DaySumKey {
     Model(String),
 }
 
-/// What was seen.
+/// The data of the overview.
 #[derive(Default)]
 pub struct OverviewSnapshot {
-    /// The sums of days (`2026-11-22`); a day without requests is not there.
+    /// The sums of days (`2026-11-22`). Days without requests are left out.
     pub days: BTreeMap<String, UsageSums>,
-    /// The keys that there still are.
+    /// The keys that still exist.
     pub keys: HashMap<KeyId, StoredEntity<Key>>,
 }
 
 impl Store {
-    /// What each key and each model of a day comes to. One Query for some thousands of keys.
+    /// The sums of each key and each model on a day. One Query returns several thousand sums.
     pub async fn read_day_sums(
         &self,
         day: &str,
@@ -46,8 +46,8 @@ impl Store {
         Ok(parts)
     }
 
-    /// The sums of `days`, the health of `accounts` (into this process's memory), and `keys`: one
-    /// call for a hundred items, where a day is three.
+    /// Reads the sums of `days`, the health of `accounts` (into this process's memory), and `keys`.
+    /// One call reads a hundred items; a day has three.
     pub async fn read_overview(
         &self,
         days: &[String],
@@ -85,7 +85,7 @@ impl Store {
         Ok(seen)
     }
 
-    /// The items at these places, each with its table.
+    /// Reads the items at these places, each returned with its table.
     async fn batch_get_items(
         &self,
         wanted: &[(&str, StoreItem)],
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// Reads what `names::rollup` wrote.
+/// Parses the sort key that `item_names::rollup` builds.
 fn parse_day_sum_key(sk: &str) -> Option<DaySumKey> {
     if let Some(bare) = sk.strip_prefix(KEY_PART) {
         return format!("key_{bare}").parse().ok().map(DaySumKey::Key);

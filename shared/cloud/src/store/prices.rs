@@ -1,4 +1,4 @@
-//! Prices that operators have set: their items, and the table that requests are priced by.
+//! Prices that operators have set, and the price table for requests.
 
 use super::config_edit::ConfigEdit;
 use super::item::{Entity, StoredEntity};
@@ -9,14 +9,15 @@ use baton_domain::price::PriceTable;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-/// The price table as read last. There is one.
+/// The cached price table; the cache has only one entry.
 pub(super) type PriceCache = Cache<(), Arc<PriceTable>>;
 
-/// What counts where the operator's prices are not known.
+/// The prices that apply while the operator's prices are not known.
 static BUILTIN: LazyLock<Arc<PriceTable>> =
     LazyLock::new(|| Arc::new(PriceTable::builtin().clone()));
 
-/// Prices change rarely, and a record says which price it has. An outage is bridged for a day.
+/// Prices change rarely, and each record says which price it has. So cached prices bridge an outage
+/// of up to a day.
 const LIFETIME: CacheLifetime = CacheLifetime {
     fresh: Duration::from_mins(1),
     stale: Duration::from_mins(10),
@@ -41,8 +42,9 @@ impl Entity for OwnPrice {
 }
 
 impl Store {
-    /// What requests are priced by: the built-in prices with the operator's over them, from memory
-    /// where that is good. Where they cannot be read at all, the built-in ones.
+    /// The price table: the built-in prices, overridden by the operator's, from the cache while the
+    /// entry is fresh. If the operator's prices cannot be read and are not cached, the built-in
+    /// prices.
     pub async fn prices(&self) -> Arc<PriceTable> {
         let read = || {
             let store = self.clone();
@@ -63,8 +65,8 @@ impl Store {
         }
     }
 
-    /// The same as far as it is in memory, else the built-in prices: for lists of models, which are
-    /// not worth a call.
+    /// The cached price table, or else the built-in prices. No I/O. For lists of models, which are
+    /// not worth a database call.
     pub fn cached_prices(&self) -> Arc<PriceTable> {
         self.prices.get_for_outage(&()).unwrap_or_else(|| Arc::clone(&BUILTIN))
     }

@@ -1,5 +1,5 @@
-//! Rating stored events anew: the events and their rollups in one transaction, and how far a
-//! period is done. Which events change is decided in `domain::rerate`.
+//! Re-rating of stored events: writes new costs to the events and their rollups in one transaction,
+//! and keeps the progress of a period. `domain::rerate` decides which events change.
 
 use super::item::{StoreItem, inconsistent, key_of};
 use super::item_names::{self, COST, PRICE_VERSION, RERATE, TTL};
@@ -12,46 +12,47 @@ use baton_domain::rerate::{CostRevision, RevisionBatch, batches};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Tries before a busy table is left to the caller's next call.
+/// The most tries of a transaction while the table is busy. After them the caller gets an error.
 const TRIES_MAX: u32 = 8;
 
-/// For how long a period that nobody goes on with is remembered.
+/// How long the progress of an abandoned re-rating is kept.
 const KEPT_SECONDS: i64 = 7 * 24 * 3600;
 
-/// How far a period is rated anew.
+/// The progress of the re-rating of a period.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RerateProgress {
-    /// By which prices ([`baton_domain::price::PriceTable::fingerprint`]).
+    /// The fingerprint of the prices that it uses
+    /// ([`baton_domain::price::PriceTable::fingerprint`]).
     pub table: String,
-    /// Where to go on.
+    /// The cursor of the next page of events.
     pub cursor: Option<String>,
-    /// The start of the last event that was looked at: from there on all is done.
+    /// The start time of the last event that was examined. It and all later events are done.
     pub next: Option<Timestamp>,
-    /// Events that were looked at.
+    /// The number of events that were examined.
     pub examined: u64,
-    /// Those whose cost has changed.
+    /// The number of events whose cost has changed.
     pub changed: u64,
-    /// By how much in all.
+    /// The sum of the changes.
     pub difference_usd: PicoUsd,
 }
 
-/// What was written.
+/// The result of writing cost revisions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RerateResult {
-    /// Events whose cost has changed.
+    /// The number of events whose cost has changed.
     pub changed: u64,
-    /// By how much in all.
+    /// The sum of the changes.
     pub difference_usd: PicoUsd,
 }
 
 impl RerateResult {
-    /// What a batch comes to.
+    /// The result of a batch that was written as a whole.
     pub fn from_batch(batch: &RevisionBatch) -> Self {
         let changed = u64::try_from(batch.revisions.len()).unwrap_or(u64::MAX);
         Self { changed, difference_usd: batch.difference() }
     }
 
-    /// Adds another one.
+    /// Adds the result of another batch.
     pub fn add(&mut self, other: Self) {
         self.changed += other.changed;
         self.difference_usd += other.difference_usd;
@@ -59,9 +60,9 @@ impl RerateResult {
 }
 
 impl Store {
-    /// Writes each event's new cost, and the differences to its rollups, in transactions. An event
-    /// that no longer has the cost and version that it was read with is left alone, so nothing is
-    /// applied twice, whoever else is at it.
+    /// Writes the new cost of each event and the differences to its rollups, in transactions. An
+    /// event is skipped if its cost or price version has changed since it was read. So no revision
+    /// is applied twice, even if several processes re-rate the same period.
     pub async fn revise_events(
         &self,
         revisions: Vec<CostRevision>,
@@ -93,11 +94,12 @@ impl Store {
         Ok(RerateResult::default())
     }
 
-    /// Only events have conditions, and they come first: what does not hold is at their positions.
+    /// Writes a batch in one transaction. Only the events have conditions, and they come first, so
+    /// the positions of failed conditions are positions of events.
     async fn commit_revisions(&self, batch: &RevisionBatch) -> Result<(), CancelledTransaction> {
         let mut actions: Vec<TransactWriteItem> =
             batch.revisions.iter().map(|revision| self.revise_event(revision)).collect();
-        // Differences may cancel out; an update that adds nothing is none.
+        // Differences can cancel each other out, and DynamoDB rejects an update that adds nothing.
         let sums = batch.sums.iter().filter(|(_, sums)| sums.cost != PicoUsd::ZERO);
         actions.extend(sums.map(|(rollup, sums)| self.add_to(rollup, sums)));
         let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
@@ -121,7 +123,7 @@ impl Store {
         TransactWriteItem::builder().set_update(update.build().ok()).build()
     }
 
-    /// How far the period of this name is rated anew, if somebody has begun.
+    /// The progress of the re-rating with this name, if one has begun.
     pub async fn rerate(&self, name: &str) -> Result<Option<RerateProgress>, StoreError> {
         let answer = self
             .db
@@ -137,7 +139,7 @@ impl Store {
         answer.item.map(read).transpose()
     }
 
-    /// Remembers how far it is.
+    /// Stores the progress.
     pub async fn put_rerate(&self, name: &str, rerate: &RerateProgress) -> Result<(), StoreError> {
         let item: StoreItem =
             serde_dynamo::to_item(rerate).map_err(|error| inconsistent(RERATE, name, &error))?;
@@ -152,7 +154,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a period that is done.
+    /// Deletes the progress of a re-rating that is complete.
     pub async fn remove_rerate(&self, name: &str) -> Result<(), StoreError> {
         self.db
             .delete_item()

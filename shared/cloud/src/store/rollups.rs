@@ -1,4 +1,4 @@
-//! Rollups as items: adding to them, and reading them back by period.
+//! Rollups as items: adding to them, and reading them by period.
 
 use super::item::{StoreItem, text};
 use super::item_names::{self, PK, SK};
@@ -9,7 +9,7 @@ use baton_domain::rollup::{RollupCell, SHARDS, UsageSums, UtcHour};
 use baton_domain::usage::TokenCounts;
 use std::collections::HashMap;
 
-/// What a total is summed over.
+/// The length of time that a total covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RollupPeriod {
     /// UTC hours.
@@ -48,7 +48,7 @@ fn numbers(sums: &UsageSums) -> [String; 12] {
     ]
 }
 
-/// The update that adds `sums` to an item: expression, names, values. Zeros are left out.
+/// The update expression that adds `sums` to an item, with its names and values. Zeros are omitted.
 pub(super) fn addition(
     sums: &UsageSums,
 ) -> (String, HashMap<String, String>, HashMap<String, AttributeValue>) {
@@ -92,8 +92,8 @@ pub(super) fn invalid_sums(item: &StoreItem, what: &str) -> StoreError {
 }
 
 impl Store {
-    /// Everything between two hours or days (both included, as `2026-11-22T21` or `2026-11-22`),
-    /// in no order; a period occurs once a shard.
+    /// All totals between two hours or days, both inclusive (`2026-11-22T21` or `2026-11-22`), in
+    /// no particular order. Each period appears once for each shard.
     pub async fn totals(
         &self,
         period: RollupPeriod,
@@ -147,7 +147,7 @@ impl Store {
     }
 }
 
-/// Reads what `names::rollup` wrote: hour, key, user, group, account, model.
+/// Parses the sort key that `item_names::rollup` builds: hour, key, user, group, account, model.
 fn parse_cell(sk: &str) -> Option<RollupCell> {
     let mut parts = sk.splitn(6, '#');
     Some(RollupCell {

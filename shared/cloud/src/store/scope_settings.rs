@@ -1,6 +1,6 @@
-//! What bounds requests besides a key's own limits: the terms of users, groups and the
-//! organisation. Each scope's are together in one partition, read with one Query and cached as
-//! long as the key itself. What they come to is `domain::bounds`' business.
+//! Limits that apply to requests in addition to the key's own: the settings of users, groups and
+//! the organization. The settings of a scope are in one partition, which one Query reads, and are
+//! cached as long as the key. `domain::effective_limits` combines them.
 
 use super::config_edit::{ConfigEdit, put};
 use super::item::{Entity as _, StoreItem, StoredEntity, inconsistent, key_of, text};
@@ -14,13 +14,14 @@ use baton_domain::scope::LimitScope;
 use baton_domain::spend_limit::SpendLimit;
 use std::sync::Arc;
 
-/// The attribute of a user that says whether it may do anything.
+/// The attribute that says whether a user is enabled.
 const ENABLED: &str = "enabled";
 /// The attribute of an entity that holds its limits.
 const LIMITS_OF: &str = "limits";
 
 impl Store {
-    /// The terms of a scope, from memory where that is good. (A key's own are in the key.)
+    /// The settings of a scope, from the cache while the entry is fresh. (A key's own limits are in
+    /// the key.)
     pub async fn scope_settings(
         &self,
         scope: &LimitScope,
@@ -32,7 +33,7 @@ impl Store {
         self.terms.get(scope, read).await
     }
 
-    /// Everything that bounds the requests of `key`.
+    /// All limits that apply to requests of `key`.
     pub async fn effective_limits(&self, key: &Key) -> Result<EffectiveLimits, StoreError> {
         Ok(EffectiveLimits::from_sources(
             key,
@@ -40,7 +41,8 @@ impl Store {
         ))
     }
 
-    /// The terms of a user, of all groups that it draws on and of `group`, of the organisation.
+    /// The settings of a user, of all groups that its keys belong to, of `group`, and of the
+    /// organization.
     pub async fn sources(
         &self,
         user: Option<&UserId>,
@@ -68,12 +70,12 @@ impl Store {
         Ok(LimitSources { user, groups, organization })
     }
 
-    /// The terms of a scope, from the database.
+    /// The settings of a scope, read from the database now.
     pub async fn read_scope_settings(
         &self,
         scope: &LimitScope,
     ) -> Result<ScopeSettings, StoreError> {
-        // Sort keys before `group` are a group's accounts.
+        // Sort keys before `group` belong to the accounts of a group.
         let mut pages = self
             .db
             .query()
@@ -96,7 +98,7 @@ impl Store {
         Ok(terms)
     }
 
-    /// Sets the limits of the organisation's pool.
+    /// Sets the limits of the organization.
     pub fn save_organization_limits(
         &self,
         edit: &mut ConfigEdit,
@@ -112,7 +114,7 @@ impl Store {
         Ok(())
     }
 
-    /// Sets what clients are told beside a spent limit; `None` removes it.
+    /// Sets the message that clients get when a spend limit is reached; `None` removes it.
     pub fn save_spend_message(&self, edit: &mut ConfigEdit, message: Option<&str>) {
         let place = (LIMITS.to_owned(), MESSAGE.to_owned());
         edit.actions.push(match message {
@@ -126,7 +128,7 @@ impl Store {
         edit.scopes.push(LimitScope::Organization);
     }
 
-    /// Adds or replaces a spend limit, in its own item and among its scope's terms.
+    /// Adds or replaces a spend limit: its own item and the copy among its scope's settings.
     pub fn save_spend_limit(
         &self,
         edit: &mut ConfigEdit,
@@ -138,14 +140,14 @@ impl Store {
         self.save(edit, limit)
     }
 
-    /// Removes a spend limit as it was read.
+    /// Deletes a spend limit, on the condition that it has not changed since it was read.
     pub fn remove_spend_limit(&self, edit: &mut ConfigEdit, limit: &StoredEntity<SpendLimit>) {
         edit.actions.push(self.delete(item_names::cap(&limit.value.id), None));
         edit.scopes.push(limit.value.id.scope().clone());
         self.remove(edit, limit);
     }
 
-    /// Notes among the user's terms which group its key draws on.
+    /// Records among the user's settings which group the key belongs to.
     pub(super) fn add_member_key(&self, edit: &mut ConfigEdit, key: &Key) {
         let Some(user) = &key.user_id else { return };
         let mut item = key_of(item_names::member_key(user, &key.id));
@@ -154,7 +156,7 @@ impl Store {
         edit.scopes.push(LimitScope::User(user.clone()));
     }
 
-    /// Takes the key off its user's terms: before it goes to another user, or is removed.
+    /// Removes the key from its user's settings, before it goes to another user or is deleted.
     pub fn remove_member_key(&self, edit: &mut ConfigEdit, key: &Key) {
         let Some(user) = &key.user_id else { return };
         edit.actions.push(self.delete(item_names::member_key(user, &key.id), None));
@@ -162,7 +164,7 @@ impl Store {
     }
 }
 
-/// Adds what one item of a scope's partition says.
+/// Adds the content of one item of a scope's partition.
 fn add_settings_item(terms: &mut ScopeSettings, mut item: StoreItem) -> Result<(), StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
     let odd = |error: &dyn std::fmt::Display| inconsistent(&pk, &sk, error);

@@ -1,4 +1,4 @@
-//! The data key, sealed credentials and the admin token's hash.
+//! The data key, encrypted credentials, and the hash of the admin token.
 
 use super::item::key_of;
 use super::item_names::{ADMIN_TOKEN, DATA_KEY, PEPPER, PK, SECRET, SESSION_SECRET, SETTING};
@@ -17,8 +17,9 @@ use baton_domain::relay_key;
 use baton_domain::secret::Secret;
 
 impl Store {
-    /// Seals an account's credential, for the account as it is. Makes the data key if there is none yet (admin only: the
-    /// other functions may neither write it nor ask KMS for one).
+    /// Encrypts an account's credential and binds it to the account's upstream and proxy. Creates
+    /// the data key if there is none yet. Only admin can do that: the other functions have
+    /// permission neither to write it nor to get one from KMS.
     pub async fn seal_credential(
         &self,
         account: &Account,
@@ -29,10 +30,10 @@ impl Store {
         Ok(vault.seal_bound(credential, &credential_place(&account.id), &bound)?)
     }
 
-    /// Opens an account's credential.
+    /// Decrypts an account's credential.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] also where it was given for another upstream or another way there.
+    /// [`StoreError::Sealed`] also if the credential was given for another upstream or proxy.
     pub async fn open_credential(
         &self,
         account: &Account,
@@ -43,7 +44,7 @@ impl Store {
         Ok(vault.open_bound(sealed, &credential_place(&account.id), &bound)?)
     }
 
-    /// Seals a secret for its place; see [`Vault::seal`].
+    /// Encrypts a secret for its place; see [`Vault::seal`].
     pub(super) async fn seal_at(
         &self,
         secret: &Secret,
@@ -54,13 +55,13 @@ impl Store {
         Ok(vault.seal(secret, place)?)
     }
 
-    /// Opens what was sealed for the same place.
+    /// Decrypts a secret that was encrypted for the same place.
     pub(super) async fn open_at(&self, sealed: &[u8], place: &str) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(false))).await?;
         Ok(vault.open(sealed, place)?)
     }
 
-    /// Seals the URL of an account's proxy, for [`Account::proxy_sealed`].
+    /// Encrypts the URL of an account's proxy, for [`Account::proxy_sealed`].
     pub async fn seal_proxy(
         &self,
         account: &AccountId,
@@ -72,12 +73,13 @@ impl Store {
     /// The URL of the account's proxy, if it has one.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] when it has one that does not open: there is no way around it.
+    /// [`StoreError::Sealed`] if the URL cannot be decrypted. The caller must not call the upstream
+    /// without the proxy instead.
     pub async fn open_proxy(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
         let Some(sealed) = &account.proxy_sealed else { return Ok(None) };
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| VaultError)?;
         let proxy = self.open_at(&sealed, &proxy_place(&account.id)).await?;
-        // What is shown is what credentials are bound to.
+        // Credentials are bound to the proxy that `proxy_url` shows, so it must be the one used.
         let is_shown = |shown: &str| origin(shown) == origin(proxy.expose());
         if !account.proxy_url.as_deref().is_some_and(is_shown) {
             return Err(VaultError.into());
@@ -85,8 +87,8 @@ impl Store {
         Ok(Some(proxy))
     }
 
-    /// The pepper that key secrets are hashed under: `given`, or else one that is made once and
-    /// kept sealed.
+    /// The pepper for hashing key secrets: `given`, or else the stored one, which is created at the
+    /// first call.
     pub async fn pepper_or(&self, given: Option<&Secret>) -> Result<Secret, StoreError> {
         if let Some(given) = given {
             return Ok(given.clone());
@@ -94,7 +96,8 @@ impl Store {
         self.stored_secret(PEPPER).await
     }
 
-    /// What console sessions are proven with where nothing is set: made once and kept sealed.
+    /// The stored session secret, which signs console sessions if none is configured. It is created
+    /// at the first call.
     pub async fn session_secret(&self) -> Result<Secret, StoreError> {
         self.stored_secret(SESSION_SECRET).await
     }
@@ -115,10 +118,10 @@ impl Store {
         self.setting(ADMIN_TOKEN).await
     }
 
-    /// Keeps the hash of a generated admin token.
+    /// Stores the hash of a generated admin token.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when there is one already.
+    /// [`StoreError::Conflict`] if there is one already.
     pub async fn put_admin_token_hash(&self, hash: Vec<u8>) -> Result<(), StoreError> {
         self.put_setting(ADMIN_TOKEN, hash).await
     }
@@ -143,7 +146,7 @@ impl Store {
         Ok(Vault::new(plain.as_ref(), self.dice.clone())?)
     }
 
-    /// Makes a data key; if another process was quicker, takes that one's.
+    /// Creates a data key. If another process was faster, returns the key of that process.
     async fn create_data_key(&self) -> Result<Vec<u8>, StoreError> {
         let made = self
             .kms
@@ -159,7 +162,7 @@ impl Store {
         self.put_setting_once(DATA_KEY, wrapped).await
     }
 
-    /// Keeps `value`, unless another process was quicker; returns the one that stands.
+    /// Stores `value`, unless another process was faster. Returns the stored value.
     async fn put_setting_once(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         match self.put_setting(name, value.clone()).await {
             Ok(()) => Ok(value),
@@ -197,12 +200,12 @@ impl Store {
     }
 }
 
-/// What a sealed proxy is bound to.
+/// The place that a proxy URL is encrypted for.
 fn proxy_place(account: &AccountId) -> String {
     format!("config/account#{account}/proxy_sealed")
 }
 
-/// What a sealed credential is bound to: its table, item and attribute.
+/// The place that a credential is encrypted for: its table, item and attribute.
 fn credential_place(account: &AccountId) -> String {
     format!("config/account#{account}/{SECRET}")
 }

@@ -1,5 +1,6 @@
-//! Sessions that had to move out of their first choice, and where they went. Written on such a
-//! move only, and read only while it may matter; both are the caller's decision.
+//! Session pins: sessions that had to leave their first choice, and the cache domain that they went
+//! to. The caller decides when to write and read them: written only on such a move, read only while
+//! it can matter.
 
 use super::item::{StoreItem, key_of, number, text};
 use super::item_names::{self, EXPIRES, TO, TTL};
@@ -9,7 +10,7 @@ use baton_domain::account_selection::{MOVED, SessionPinKey};
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Where a conversation has gone, and until when it stays there.
+/// The cache domain that a session went to, and until when it stays there.
 #[derive(Clone)]
 pub(super) struct SessionPin {
     to: Arc<str>,
@@ -17,7 +18,7 @@ pub(super) struct SessionPin {
 }
 
 impl Store {
-    /// The cache domain that the conversation has moved to, from memory where that is good.
+    /// The cache domain that the session is pinned to, from the cache while the entry is fresh.
     pub async fn find_session_pin(
         &self,
         which: &SessionPinKey,
@@ -31,7 +32,7 @@ impl Store {
         Ok(found.filter(|found| found.expires > now).map(|found| found.to))
     }
 
-    /// Notes that the conversation has moved to the cache domain `to`.
+    /// Pins the session to the cache domain `to`.
     pub async fn put_session_pin(&self, which: &SessionPinKey, to: &str) -> Result<(), StoreError> {
         let expires = self.clock.now().saturating_add(MOVED).unwrap_or(Timestamp::MAX).as_second();
         let number = || AttributeValue::N(expires.to_string());

@@ -1,5 +1,6 @@
-//! Sessions of the console, under a hash of what the browser holds. One is read with everything
-//! that decides whether it is still good: its user, its key, the settings, the admin token's hash.
+//! Console sessions, stored under a hash of the value that the browser holds. A session is read
+//! together with everything that decides whether it is still valid: its user, its key, the settings
+//! and the hash of the admin token.
 
 use super::config_edit::{ConfigEdit, put};
 use super::item::{StoreItem, StoredEntity, key_of, number, text};
@@ -14,38 +15,40 @@ use baton_domain::key::{Key, User};
 use baton_domain::runtime_settings::RuntimeSettings;
 use std::collections::HashMap;
 
-/// A session and what it depends on, as they are now.
+/// A session and the current state of everything that it depends on.
 pub struct SessionContext {
     /// The session.
     pub session: ConsoleSession,
-    /// A hash of the secret that it was signed in with; empty where that was none of ours.
+    /// The hash of the secret that the person signed in with; empty if the sign-in used no secret
+    /// of this deployment.
     pub proof: Vec<u8>,
-    /// What its writer has shown that this is its work; empty where nothing was shown.
+    /// The proof that the holder of the session secret wrote this session; empty if there is none.
     pub proven: Vec<u8>,
-    /// Its user, if it has one and that is still there.
+    /// The session's user, if it has one who still exists.
     pub user: Option<User>,
-    /// Its key.
+    /// The session's key, if it has one that still exists.
     pub key: Option<StoredEntity<Key>>,
-    /// The settings.
+    /// The current runtime settings.
     pub runtime: RuntimeSettings,
-    /// The hash of the generated admin token.
+    /// The hash of the generated admin token, if the session depends on it.
     pub admin_token_hash: Option<Vec<u8>>,
 }
 
-/// A session as it is written.
+/// A session to write.
 pub struct SessionRow<'a> {
-    /// Under what it is kept.
+    /// The hash that the session is stored under.
     pub hash: &'a [u8],
     /// The session.
     pub session: &'a ConsoleSession,
-    /// A hash of the secret that it is founded on.
+    /// The hash of the secret that the session is based on.
     pub proof: &'a [u8],
-    /// What proves who has written all this.
+    /// The proof that the holder of the session secret wrote this row.
     pub proven: &'a [u8],
 }
 
 impl Store {
-    /// The session of `who` under this `hash`, dead or alive, with what it depends on: one call.
+    /// The session of `who` under this `hash`, valid or not, with everything that it depends on,
+    /// read in one call.
     pub async fn session(
         &self,
         hash: &[u8],
@@ -92,7 +95,7 @@ impl Store {
         }))
     }
 
-    /// Begins the session of this row.
+    /// Adds a new session to `edit`.
     pub fn begin_session(&self, edit: &mut ConfigEdit, row: &SessionRow<'_>) {
         let SessionRow { hash, session, proof, proven } = row;
         let row = Put::builder()
@@ -109,7 +112,7 @@ impl Store {
         edit.actions.push(put(row));
     }
 
-    /// Ends the session under `hash`, if there is one.
+    /// Adds the deletion of the session under `hash` to `edit`.
     pub fn end_session(&self, edit: &mut ConfigEdit, hash: &[u8]) {
         let delete = Delete::builder()
             .table_name(&self.resources.state_table)
@@ -117,10 +120,10 @@ impl Store {
         edit.actions.push(TransactWriteItem::builder().set_delete(delete.build().ok()).build());
     }
 
-    /// Notes that the session was used, as the row says; its proof stays as it is.
+    /// Stores when the session was last used, with a new proof; the secret's hash stays as it is.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when it has been ended meanwhile.
+    /// [`StoreError::Conflict`] if the session has ended in the meantime.
     pub async fn use_session(&self, row: &SessionRow<'_>) -> Result<(), StoreError> {
         let SessionRow { hash, session, proven, .. } = row;
         self.db
@@ -142,7 +145,7 @@ impl Store {
     }
 }
 
-/// Items to read as they are now: what was revoked must not be seen any more.
+/// Items to read consistently, because a revoked item must not be seen any more.
 fn consistent_reads(places: Vec<item_names::ItemKey>) -> Option<KeysAndAttributes> {
     let places: Vec<StoreItem> = places.into_iter().map(key_of).collect();
     KeysAndAttributes::builder().set_keys(Some(places)).consistent_read(true).build().ok()

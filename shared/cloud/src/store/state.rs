@@ -1,4 +1,5 @@
-//! Short-lived state: events that the queue did not take, leases, and reading many items at once.
+//! Short-lived state: usage records that the queue did not accept, leases, and reads of many items
+//! in one call.
 
 use super::item::{StoreItem, inconsistent, key_of, text};
 use super::item_names::{self, BODY, EXPIRES, OWNER, PENDING, PK, SK};
@@ -8,20 +9,20 @@ use baton_domain::record::UsageRecord;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// An event that waits for the queue: its id, and the message as it is to be sent.
+/// A usage record that the queue did not accept, with the message to send again.
 pub struct PendingEvent {
     /// The record's id.
     pub id: String,
-    /// The message.
+    /// The record as JSON, as it is sent to the queue.
     pub body: String,
 }
 
-/// `BatchGetItem` takes so many keys.
+/// The most items in one call of `BatchGetItem`.
 pub(super) const BATCH_MAX: usize = 100;
 
 impl Store {
-    /// The items of the state table at these places ([`BATCH_MAX`] at most), those that there are,
-    /// in any order.
+    /// Reads at most [`BATCH_MAX`] items of the state table. Items that do not exist are left out;
+    /// the order is not defined.
     pub(super) async fn batch_get_state(
         &self,
         places: Vec<StoreItem>,
@@ -30,7 +31,7 @@ impl Store {
         self.batch_get(&self.resources.state_table, places, is_consistent).await
     }
 
-    /// The same of any table.
+    /// Reads items of any table, as [`Self::batch_get_state`] does.
     pub(super) async fn batch_get(
         &self,
         table: &str,
@@ -51,7 +52,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Keeps a record that the queue did not take.
+    /// Stores a record that the queue did not accept, so that refresh sends it again.
     pub async fn put_pending(&self, record: &UsageRecord) -> Result<(), StoreError> {
         let id = record.id.to_string();
         let body =
@@ -66,7 +67,7 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest records that wait for the queue.
+    /// The oldest records that wait to be sent to the queue again, at most 1000.
     pub async fn pending(&self) -> Result<Vec<PendingEvent>, StoreError> {
         let answer = self
             .db
@@ -83,7 +84,7 @@ impl Store {
         answer.items().iter().map(read).collect()
     }
 
-    /// Forgets a record that the queue has taken after all.
+    /// Deletes a pending record after the queue has accepted it.
     pub async fn remove_pending(&self, id: &str) -> Result<(), StoreError> {
         self.db
             .delete_item()
@@ -94,8 +95,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the lease `name` for `owner`, unless somebody else holds it. Whoever holds it may
-    /// take it again. Returns whether it was had.
+    /// Takes the lease `name` for `owner`, unless another owner holds it. The holder can take it
+    /// again to extend it. Returns whether `owner` now holds the lease.
     pub async fn lease(&self, name: &str, owner: &str, time: Duration) -> Result<bool, StoreError> {
         let now = self.clock.now().as_millisecond();
         let until = now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
@@ -125,7 +126,7 @@ impl Store {
         }
     }
 
-    /// Gives a lease back, if it is still `owner`'s.
+    /// Releases a lease, if `owner` still holds it.
     pub async fn release_lease(&self, name: &str, owner: &str) -> Result<(), StoreError> {
         let released = self
             .db

@@ -1,5 +1,5 @@
-//! Accounts' short-lived tokens, and who has asked for a new one. An account's token is an item of
-//! its own beside it: operators make it, refresh renews it, the relay only reads.
+//! Short-lived tokens of accounts, and requests to renew them. A token is a separate item from its
+//! account: operators create it, refresh renews it, and the relay only reads it.
 
 use super::config_edit::put;
 use super::item::{StoreItem, inconsistent, key_of, number, text};
@@ -17,43 +17,44 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// How an account's token is had, where it stands, and what is secret about it.
+/// The token of an account: how to get it, its status, and its secrets.
 #[derive(Clone)]
 pub struct AccountToken {
-    /// Whose it is.
+    /// The account that the token belongs to.
     pub account: AccountId,
-    /// How it is had.
+    /// How a new token is requested.
     pub exchange: TokenExchange,
-    /// Where it stands.
+    /// When the token expires and is due for renewal, and whether renewals have failed.
     pub standing: TokenStatus,
-    /// What is secret about it.
+    /// The secrets of the token.
     pub secrets: TokenSecrets,
-    /// Counts changes, from 1.
+    /// The number of the version, from 1; each change adds 1.
     pub version: u64,
 }
 
-/// What is secret about a token.
+/// The secrets of a token.
 #[derive(Clone, Default, Deserialize)]
 pub struct TokenSecrets {
-    /// What goes upstream.
+    /// The token that is sent to the upstream.
     pub access_token: Option<Secret>,
-    /// What the next one is had for.
+    /// The token that is exchanged for the next access token.
     pub refresh_token: Option<Secret>,
-    /// Who we are to the token endpoint, if it wants that proven.
+    /// The client secret for the token endpoint, if the endpoint requires one.
     pub client_secret: Option<Secret>,
-    /// For which upstream and token endpoint they were given. It is sealed with them.
+    /// The upstream and the token endpoint that the secrets were given for. It is encrypted
+    /// together with them.
     pub bound_to: Option<String>,
 }
 
-/// A token as it is listed: nothing secret is opened.
+/// A token as lists show it, without its secrets.
 pub struct ListedToken {
-    /// Whose it is.
+    /// The account that the token belongs to.
     pub account: AccountId,
-    /// What it is had for.
+    /// The OAuth grant that new tokens are requested with.
     pub grant: TokenGrant,
-    /// Where it stands.
+    /// When the token expires and is due for renewal, and whether renewals have failed.
     pub standing: TokenStatus,
-    /// Counts changes.
+    /// The number of the version.
     pub version: u64,
 }
 
@@ -64,7 +65,7 @@ struct TokenBody {
 }
 
 impl Store {
-    /// The account's token, as it is now.
+    /// The account's token, read from the database now; `None` if it has none.
     pub async fn token(&self, id: &AccountId) -> Result<Option<AccountToken>, StoreError> {
         let answer = self
             .db
@@ -80,7 +81,7 @@ impl Store {
         }
     }
 
-    /// The tokens of these accounts, those that there are.
+    /// The tokens of these accounts. Accounts without a token are left out.
     pub(super) async fn read_tokens(
         &self,
         ids: &[AccountId],
@@ -119,7 +120,7 @@ impl Store {
         items.iter().map(read).collect()
     }
 
-    /// Puts a token beside the account in `edit`, in place of whatever was there.
+    /// Adds a token for the account to `edit`. It replaces the account's existing token.
     pub async fn add_token(
         &self,
         edit: &mut ConfigEdit,
@@ -137,15 +138,16 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the account's token, if it has one.
+    /// Deletes the account's token, if it has one.
     pub fn remove_token(&self, edit: &mut ConfigEdit, id: &AccountId) {
         edit.actions.push(self.delete(item_names::token(id), None));
     }
 
-    /// Writes the next version of `token`, and lets the account's groups be read anew.
+    /// Writes the next version of `token`, and drops the account's groups from the cache so that
+    /// they are read again.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when it has been changed meanwhile, or is gone.
+    /// [`StoreError::Conflict`] if the token has been changed or deleted since it was read.
     pub async fn put_renewed_token(
         &self,
         token: &AccountToken,
@@ -171,8 +173,9 @@ impl Store {
             .send()
             .await;
         if let Err(error) = written {
-            // The answer to our own write may have been lost, and the client has tried again. No
-            // two sealings are alike, so what is there shows whose it is.
+            // The answer to an earlier try of this write can get lost, and the SDK then repeats the
+            // write. No two encryptions produce the same bytes, so the stored bytes show whether
+            // this call wrote them.
             let there = error.as_service_error().and_then(|error| match error {
                 UpdateItemError::ConditionalCheckFailedException(failed) => failed.item(),
                 _ => None,
@@ -185,7 +188,8 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a browser's sign-in under way for so many minutes; answers until when.
+    /// Stores the state of an unfinished sign-in for the given number of minutes. Returns when it
+    /// expires.
     pub async fn put_sign_in(
         &self,
         state: &str,
@@ -207,7 +211,8 @@ impl Store {
         Ok(until)
     }
 
-    /// Takes a sign-in under way, once; `None` where there is none, or its time is over.
+    /// Takes the state of a sign-in and deletes it, so that it can be used only once. `None` if it
+    /// does not exist or has expired.
     pub async fn take_sign_in(&self, state: &str) -> Result<Option<Secret>, StoreError> {
         let place = item_names::sign_in(state);
         let answer = self
@@ -226,10 +231,10 @@ impl Store {
         self.open_at(sealed.as_ref(), &place.0).await.map(Some)
     }
 
-    /// Notes a sign-in as used, for so many minutes.
+    /// Records a sign-in as used, for the given number of minutes.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when it was used before.
+    /// [`StoreError::Conflict`] if it was used before.
     pub async fn use_sign_in(&self, name: &str, minutes: i64) -> Result<(), StoreError> {
         let until = self.clock.now().saturating_add(SignedDuration::from_mins(minutes));
         let until = until.unwrap_or(Timestamp::MAX).as_second().to_string();
@@ -245,7 +250,8 @@ impl Store {
         Ok(())
     }
 
-    /// Asks refresh for a new token of the account, once for each version of it and process.
+    /// Requests a new token of the account from refresh. Each process does this once for each
+    /// version of the token.
     pub async fn request_renewal(&self, id: &AccountId, version: u64) -> Result<(), StoreError> {
         if self.asked.get(id).is_some_and(|asked| asked >= version) {
             return Ok(());
@@ -262,12 +268,12 @@ impl Store {
         Ok(())
     }
 
-    /// Returns when somebody in this process has asked for a new token.
+    /// Waits until something in this process has requested a new token.
     pub async fn wait_for_renewal_request(&self) {
         self.renewal_asked.notified().await;
     }
 
-    /// Who has asked for a new token, and what version does not serve.
+    /// The accounts for which a new token was requested, each with the version that does not work.
     pub async fn requested_renewals(&self) -> Result<HashMap<AccountId, u64>, StoreError> {
         let answer = self
             .db
@@ -286,7 +292,7 @@ impl Store {
         answer.items().iter().map(read).collect()
     }
 
-    /// The question has been dealt with.
+    /// Deletes the request for a new token after it has been handled.
     pub async fn forget_renewal(&self, id: &AccountId) -> Result<(), StoreError> {
         self.db
             .delete_item()
@@ -329,20 +335,21 @@ impl Store {
 }
 
 impl AccountToken {
-    /// The next version, standing so.
+    /// The next version of the token, with the status `standing`.
     #[must_use]
     pub fn with_status(&self, standing: TokenStatus) -> Self {
         Self { standing, version: self.version + 1, ..self.clone() }
     }
 
-    /// What goes upstream at `now`, if it is good.
+    /// The access token, if it is valid at `now`.
     pub fn access_token(&self, now: Timestamp) -> Option<&Secret> {
         self.secrets.access_token.as_ref().filter(|_| self.standing.is_usable(now))
     }
 }
 
 impl TokenSecrets {
-    /// The secrets as the text that is sealed; `Secret` itself does not serialise.
+    /// The secrets as one text to encrypt. They need this because `Secret` itself cannot be
+    /// serialized.
     fn to_text(&self) -> Secret {
         let part = |secret: &Option<Secret>| secret.as_ref().map(|it| it.expose().to_owned());
         let text = serde_json::json!({
@@ -353,7 +360,7 @@ impl TokenSecrets {
     }
 }
 
-/// What a token's secrets are bound to.
+/// The place that a token's secrets are encrypted for.
 fn place(account: &AccountId) -> String {
     format!("config/{}{account}/{SECRET}", item_names::TOKEN_PREFIX)
 }

@@ -1,20 +1,20 @@
-//! Why a transaction was cancelled, in the three ways that matter to whoever wrote it.
+//! The reasons for which DynamoDB cancels a transaction, grouped by how the caller has to react.
 
 use super::StoreError;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 
-/// Nothing of a transaction was written.
+/// Nothing of the transaction was written.
 pub(super) enum CancelledTransaction {
     /// The conditions of the actions at these positions did not hold.
     Conditions(Vec<usize>),
-    /// Somebody else was at the same items, or the table is throttled: it may be tried again.
+    /// Another transaction held the same items, or the table is throttled. A retry can succeed.
     Busy,
-    /// An item has no room for its part, for now.
+    /// An item has no room for its part at the moment.
     Full,
-    /// DynamoDB refuses something in it, and will again.
+    /// DynamoDB rejects the content of the transaction. A retry fails as well.
     Refused(String),
-    /// Something else.
+    /// Any other failure.
     Failed(StoreError),
 }
 
@@ -56,7 +56,7 @@ impl From<SdkError<TransactWriteItemsError>> for CancelledTransaction {
     }
 }
 
-/// Whether this is DynamoDB's word for an update that would make an item larger than 400 KB.
+/// Whether this is DynamoDB's message about an update that would make an item larger than 400 KB.
 pub(super) fn is_item_too_large(message: Option<&str>) -> bool {
     message.is_some_and(|text| text.contains("Item size to update has exceeded"))
 }

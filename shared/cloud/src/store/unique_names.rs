@@ -1,8 +1,10 @@
-//! Names that are unique inside one kind. Each has an item of its own, which is written on the
-//! condition that it is not there; so of two that come at the same time, one conflicts.
+//! Names that are unique inside one kind. Each name is a separate item, which is written on the
+//! condition that it does not exist. So if two entities claim a name at the same time, one
+//! conflicts.
 //!
-//! What was stored before there were such items gets them when a name of its kind is claimed first.
-//! Of names that are there twice the oldest has the item; the others stay as they are.
+//! Entities stored by versions without these items get them when a name of their kind is first
+//! looked up. If two of them have the same name, the item belongs to the oldest; the others stay as
+//! they are.
 
 use super::config_edit::{ConfigEdit, put};
 use super::item::{Entity, key_of, text};
@@ -12,9 +14,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put};
 use baton_domain::account::Account;
 use baton_domain::key::{Group, Key, User};
 
-/// A kind whose names are unique.
+/// A kind of entity whose names are unique.
 pub trait UniquelyNamed: Entity {
-    /// What people call it.
+    /// The name.
     fn name(&self) -> &str;
 }
 
@@ -31,7 +33,7 @@ macro_rules! named {
 named!(Account, Group, Key, User);
 
 impl Store {
-    /// Who has the name: its id.
+    /// The id of the entity that has this name.
     pub async fn holder_of_name<T: UniquelyNamed>(
         &self,
         name: &str,
@@ -48,12 +50,12 @@ impl Store {
         answer.item.map(|item| text(&item, ID)).transpose()
     }
 
-    /// Gives the name to whoever has this id; `edit` conflicts where somebody else has it.
+    /// Claims the entity's name; `edit` conflicts if another entity has it.
     pub fn claim_name<T: UniquelyNamed>(&self, edit: &mut ConfigEdit, value: &T) {
         edit.actions.push(put(self.name_put::<T>(value.name(), &value.id().to_string())));
     }
 
-    /// Gives the name back, if it is noted for this one.
+    /// Releases the entity's name, if the name's item belongs to this entity.
     pub async fn release_name<T: UniquelyNamed>(
         &self,
         edit: &mut ConfigEdit,
@@ -79,7 +81,7 @@ impl Store {
             .expression_attribute_names("#pk", PK)
     }
 
-    /// Notes all names of a kind, once for ever.
+    /// Writes the items of all existing names of a kind. This happens once for each deployment.
     async fn note_names<T: UniquelyNamed>(&self) -> Result<(), StoreError> {
         let mark = item_names::names_noted(T::KIND);
         if self.is_noted(&mark).await? {
@@ -92,7 +94,7 @@ impl Store {
                 let mut edit = ConfigEdit::default();
                 self.claim_name(&mut edit, &stored.value);
                 match self.apply(edit).await {
-                    // An older one has it.
+                    // An older entity has this name.
                     Ok(()) | Err(StoreError::Conflict) => {}
                     Err(error) => return Err(error),
                 }

@@ -1,5 +1,5 @@
-//! Storing usage: events, the rollups they add to and the reservations they settle, in one
-//! transaction.
+//! Storing usage: events, the rollups that they add to, and the reservations that they settle, in
+//! one transaction.
 
 use super::item::{StoreItem, key_of};
 use super::item_names::{self, PK};
@@ -14,36 +14,37 @@ use baton_domain::rollup::{Rollup, UsageSums};
 use baton_domain::scope::LimitScope;
 use std::collections::{BTreeMap, HashMap};
 
-/// Actions that DynamoDB takes in one transaction.
+/// The most actions that DynamoDB accepts in one transaction.
 pub const ACTIONS_MAX: usize = 100;
 
-/// Why nothing of a transaction was stored.
+/// The reason why nothing of a transaction was stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The records at these positions are stored already; try without them.
+    /// The records at these positions are stored already. Try again without them.
     #[error("{} records are stored already", .0.len())]
     AlreadyStored(Vec<usize>),
-    /// The limit items of these scopes are gone, so there is nothing to settle in them; try
-    /// without.
+    /// The limit items of these scopes no longer exist, so there is nothing to settle in them. Try
+    /// again without these settlements.
     #[error("{} limit items are gone", .0.len())]
     LimitItemMissing(Vec<LimitScope>),
-    /// Another transaction touched the same items, or the table is throttled; try again.
+    /// Another transaction held the same items, or the table is throttled. Try again.
     #[error("the table is busy")]
     Busy,
-    /// DynamoDB refuses something in it, and will again; the others can be stored without it.
+    /// DynamoDB rejects part of the transaction, and a retry fails as well. The other records can
+    /// be stored without it.
     #[error("the table refuses it: {0}")]
     Refused(String),
-    /// Something else.
+    /// Any other failure.
     #[error(transparent)]
     Failed(#[from] StoreError),
 }
 
 impl Store {
-    /// Stores `records`, adds `sums` to the rollups and settles reservations, an item's all at once:
-    /// all of it or nothing.
+    /// Stores `records`, adds `sums` to the rollups and settles reservations, all or nothing. All
+    /// settlements of one limit item are given as one change.
     ///
-    /// Storing a record twice is impossible: its place follows from its id, and the transaction
-    /// demands that the place is free.
+    /// A record cannot be stored twice: its place follows from its id, and the transaction requires
+    /// that no item is stored there yet.
     pub async fn commit(
         &self,
         records: &[&UsageRecord],

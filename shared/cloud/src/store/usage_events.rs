@@ -1,4 +1,4 @@
-//! Usage events as items, and reading them back, newest first.
+//! Usage records as items (events), and lists of them, newest first.
 
 use super::config_edit::{ListPage, read_cursor, write_cursor};
 use super::item::{StoreItem, inconsistent, key_of, text};
@@ -14,8 +14,8 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A record as an item: the record's fields under short names, since every event repeats them, less
-/// what its key says and what is zero. (The version before had those, too.)
+/// A usage record as an item. Its fields have short names because every event repeats them. Fields
+/// that the item's key contains, and zeros, are omitted. (Items of an earlier version have them.)
 #[derive(Serialize, Deserialize)]
 pub(super) struct EventRow {
     v: u32,
@@ -26,7 +26,7 @@ pub(super) struct EventRow {
     p: String,
     pr: String,
     m: String,
-    /// Only where it differs from the model asked for.
+    /// The model at the upstream, only if it differs from the requested model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     um: Option<String>,
     st: bool,
@@ -64,13 +64,13 @@ pub(super) struct EventRow {
     ag: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     it: Vec<UsageIteration>,
-    /// Whether the cost was cut to what the request permitted.
+    /// Whether the cost was reduced to the maximum that the request permitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cp: bool,
 }
 
 impl EventRow {
-    /// The item of `record`, to be deleted after `days` days.
+    /// Builds the item of `record`, which expires after `days` days.
     pub(super) fn item(record: &UsageRecord, days: u32) -> Result<StoreItem, StoreError> {
         let (pk, sk) = item_names::event(record);
         let mut item: StoreItem = serde_dynamo::to_item(Self::from(record))
@@ -168,54 +168,56 @@ impl From<&UsageRecord> for EventRow {
     }
 }
 
-/// Which events are wanted: those from `from` (included) to `to` (not), and what else.
+/// Selects events from `from` (inclusive) to `to` (exclusive) that match all other conditions.
 #[derive(Debug, Clone)]
 pub struct EventFilter {
-    /// From when, included.
+    /// Start of the time range, inclusive.
     pub from: Timestamp,
-    /// To when, not included.
+    /// End of the time range, exclusive.
     pub to: Timestamp,
-    /// Of this key only.
+    /// Only events of this key.
     pub key: Option<KeyId>,
-    /// By this account only.
+    /// Only events of this account.
     pub account: Option<AccountId>,
-    /// By keys of this user only.
+    /// Only events of this user's keys.
     pub user: Option<UserId>,
-    /// For this model only.
+    /// Only events for this model.
     pub model: Option<String>,
-    /// With this ending only.
+    /// Only events with this outcome.
     pub outcome: Option<RequestOutcome>,
-    /// Of these keys only: each is read in its own partition, and nobody else's events are.
+    /// Only events of these keys. Each key is read in its own partition, so that events of other
+    /// keys are not read at all.
     pub keys: Option<Vec<KeyId>>,
 }
 
-/// Queries that one page may cost, and events that it may read. One that finds less by then is short
-/// and has a cursor.
+/// The most queries, and the most events read, for one page. A page that finds too little within
+/// these bounds is short and has a cursor.
 const QUERIES_MAX: usize = 40;
 const EVENTS_READ_MAX: usize = 10_000;
-/// Events of one query where most of them may not be wanted.
+/// The events of one query if most of them can be filtered out.
 const EVENTS_OF_QUERY: usize = 1000;
 
-/// Where a page begins.
+/// Where a page starts.
 enum PageStart {
-    /// Behind this event.
+    /// After this event.
     Event(StoreItem),
-    /// With this day.
+    /// At this day.
     Day(String),
 }
 
 impl EventFilter {
-    /// How many events a query asks for: with further conditions many, since most may not be wanted.
+    /// How many events a query asks for. With additional conditions it asks for many, since most
+    /// can be filtered out.
     fn query_limit(&self, limit: usize) -> usize {
         let is_sure = self.user.is_none() && self.model.is_none() && self.outcome.is_none();
         let is_sure = is_sure && (self.key.is_none() || self.account.is_none());
         if is_sure { limit } else { limit.max(EVENTS_OF_QUERY) }
     }
 
-    /// Reads a cursor.
+    /// Parses a cursor.
     ///
     /// # Errors
-    /// [`StoreError::BadCursor`] when no page of these events can have ended so.
+    /// [`StoreError::BadCursor`] if no page of this filter can have ended with this cursor.
     fn parse_cursor(&self, cursor: &str) -> Result<PageStart, StoreError> {
         if let Ok(key) = read_cursor(cursor, &[DAY]) {
             let day = text(&key, DAY)?;
@@ -233,7 +235,7 @@ impl EventFilter {
             && id.parse::<RequestId>().is_ok()
             && pk == item_names::event_partition(&key_id, &day)
             && account_day.strip_suffix(&format!("#{day}")).is_some_and(is_base62);
-        // The database takes no key outside of what is asked for.
+        // DynamoDB rejects a start key that lies outside of the query's key range.
         let (_, name, value) = self.partition(&day);
         let is_of_these = text(&key, name)? == value && sk < item_names::sortable_time(self.to);
         if is_whole && is_of_these { Ok(PageStart::Event(key)) } else { Err(StoreError::BadCursor) }
@@ -247,7 +249,7 @@ impl EventFilter {
             && self.outcome.is_none_or(|outcome| outcome == record.outcome)
     }
 
-    /// The index and partition that hold a day's events of interest.
+    /// The index and the partition to query for a day's events.
     fn partition(&self, day: &str) -> (Option<&'static str>, &'static str, String) {
         match (&self.key, &self.account) {
             (Some(key), _) => (None, PK, item_names::event_partition(key, day)),
@@ -258,7 +260,7 @@ impl EventFilter {
         }
     }
 
-    /// The days from newest to oldest, beginning with `first` if given.
+    /// The days from newest to oldest, starting with `first` if it is given.
     fn days(&self, first: Option<&str>) -> impl Iterator<Item = String> {
         let day = SignedDuration::from_hours(24);
         let last = item_names::day(self.from);
@@ -273,10 +275,10 @@ impl EventFilter {
 }
 
 impl Store {
-    /// A page of events, newest first.
+    /// One page of events, newest first.
     ///
     /// # Errors
-    /// [`StoreError::BadCursor`] when `cursor` is not from an earlier page.
+    /// [`StoreError::BadCursor`] if `cursor` is not from an earlier page of this list.
     pub async fn events(
         &self,
         filter: &EventFilter,
@@ -325,8 +327,8 @@ impl Store {
         Ok(page)
     }
 
-    /// The same of some keys only: what their partitions of a day hold is merged. A cursor holds what
-    /// the sort keys of all further events are below.
+    /// One page of the events of some keys. It merges the keys' partitions of each day. The cursor
+    /// holds a sort key: all further events have smaller sort keys.
     async fn events_of_keys(
         &self,
         filter: &EventFilter,
@@ -363,14 +365,16 @@ impl Store {
                     None => break,
                 }
             }
-            // Below all of the day, and above all of the day before it.
+            // This value is smaller than all sort keys of the day and larger than all of the day
+            // before.
             below = below.min(day);
         }
         Ok(page)
     }
 
-    /// Events of a day whose sort key is below this one, newest first, of all keys as far down as
-    /// nothing is missing: to the horizon, if there is more below it.
+    /// Events of a day with sort keys below the given one, newest first, of all keys. It returns
+    /// them only down to the horizon: below it, the query of at least one key has more events to
+    /// read.
     async fn events_below(
         &self,
         filter: &EventFilter,
@@ -394,8 +398,8 @@ impl Store {
         Ok((found.into_iter().map(|(_, item)| item).collect(), horizon))
     }
 
-    /// One query, newest first: events of a partition between two sort keys, and whether those are
-    /// all.
+    /// Runs one query: the events of a partition between two sort keys, newest first, and whether
+    /// these are all.
     async fn events_in(
         &self,
         (index, name, value): (Option<&'static str>, &'static str, String),
@@ -429,7 +433,7 @@ impl Store {
         Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.is_none()))
     }
 
-    /// The keys that are a user's now.
+    /// The ids of the keys that belong to the user now.
     pub async fn key_ids_of(&self, user: &UserId) -> Result<Vec<KeyId>, StoreError> {
         let pages = self
             .db
@@ -457,26 +461,26 @@ impl Store {
     }
 }
 
-/// The longest sort key that DynamoDB has.
+/// The longest sort key that DynamoDB allows, in bytes.
 const SORT_KEY_BYTES_MAX: usize = 1024;
 
 fn sort_key_cursor(sk: &str) -> String {
     write_cursor(&StoreItem::from([(SK.to_owned(), AttributeValue::S(sk.to_owned()))]))
 }
 
-/// Whether the text is a day as keys have it.
+/// Whether the text is a day in the form that item keys use.
 fn is_day(text: &str) -> bool {
     text.len() == 10 && text.parse::<Date>().is_ok()
 }
 
-/// What a page that begins with this day continues from.
+/// The key to start from for a page that starts at this day.
 fn day_key(day: &str) -> StoreItem {
     StoreItem::from([(DAY.to_owned(), AttributeValue::S(day.to_owned()))])
 }
 
 impl ListPage<UsageRecord> {
-    /// Adds the wanted ones of `items`; returns whether the page is full. Its cursor then has these
-    /// attributes of the last one.
+    /// Adds those of `items` that match, and returns whether the page is full. If it is full, the
+    /// cursor is made from these attributes of the last item.
     fn add_items(
         &mut self,
         filter: &EventFilter,
@@ -499,10 +503,10 @@ impl ListPage<UsageRecord> {
     }
 }
 
-/// What a page continues from; it fits the table and both indexes.
+/// The attributes of a cursor, which fit the table and both indexes.
 const CURSOR_KEY: [&str; 4] = [PK, SK, DAY, ACCOUNT_DAY];
 
-/// These attributes of an item.
+/// The given attributes of an item.
 fn attributes(item: &StoreItem, names: &[&str]) -> StoreItem {
     item.iter()
         .filter(|(name, _)| names.contains(&name.as_str()))

@@ -1,14 +1,14 @@
-//! Which addresses may be called: `https` and public ones, unless the operator allows others. Those
-//! where a cloud gives out credentials may never be.
+//! Rules for addresses: only `https` and public ones, unless the operator allows others.
+//! Addresses at which a cloud serves credentials are never allowed.
 //!
-//! Names are resolved here and the resolved addresses are checked, so a public name that points
-//! to a private address (or comes to, between two look-ups) does not get through.
+//! Host names are resolved here, and the resolved addresses are checked. So a public name that
+//! points to a private address does not pass, even if it starts to do so between two lookups.
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A resolver that drops every address that may not be called.
+/// A resolver that drops every address that must not be called.
 pub(super) struct FilteringResolver {
     pub(super) allow_private: bool,
 }
@@ -28,7 +28,7 @@ impl Resolve for FilteringResolver {
     }
 }
 
-/// Why an address may not be called, if it may not.
+/// The reason why an address must not be called, if there is one.
 fn refusal(ip: IpAddr, allow_private: bool) -> Option<&'static str> {
     if is_metadata(ip) {
         return Some("is where clouds give out credentials, and no upstream");
@@ -37,9 +37,9 @@ fn refusal(ip: IpAddr, allow_private: bool) -> Option<&'static str> {
     is_refused.then_some("is not a public address (BATON_ALLOW_PRIVATE_UPSTREAMS=1 permits it)")
 }
 
-/// Whether a cloud's metadata or credentials are served there: link-local addresses and AWS's own
-/// (EC2 user guide, "Instance metadata service"; ECS and EKS task credentials), Alibaba's, Oracle's
-/// and Azure's. As of 2026-11.
+/// Whether a cloud serves metadata or credentials at the address: link-local addresses, and those
+/// of AWS (EC2 user guide, "Instance metadata service"; ECS and EKS task credentials), Alibaba,
+/// Oracle and Azure. As of 2026-11.
 fn is_metadata(ip: IpAddr) -> bool {
     let is_v4 = |ip: Ipv4Addr| {
         ip.is_link_local()
@@ -56,11 +56,11 @@ fn is_metadata(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a URL that an operator gives may be called. Unlike the address of a request it has only the
-/// characters of a URL.
+/// Checks whether a URL from an operator can be called. Unlike the address of a request, it must
+/// consist of URL characters only.
 pub(super) fn check_given(url: &str, allow_private: bool) -> Result<Url, String> {
-    // A parser of URLs reads `\` as `/`, drops tabs, and maps letters that look like `.` or `/`:
-    // another reader sees another host.
+    // A URL parser reads `\` as `/`, drops tabs, and maps letters that look like `.` or `/`. A
+    // human reader would see another host than the one called.
     let is_url_character =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
     if !url.bytes().all(is_url_character) {
@@ -73,9 +73,9 @@ pub(super) fn check_given(url: &str, allow_private: bool) -> Result<Url, String>
     check(url, allow_private)
 }
 
-/// Parses `url`, refusing what may not be called.
+/// Parses `url` and refuses addresses that must not be called.
 pub(super) fn check(url: &str, allow_private: bool) -> Result<Url, String> {
-    // It may be a secret, so it is not repeated.
+    // The URL can be a secret, so errors do not repeat it.
     let url = Url::parse(url).map_err(|error| format!("it is not a URL: {error}"))?;
     let host = url.host_str().ok_or("the URL has no host")?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -97,10 +97,10 @@ pub(super) fn check(url: &str, allow_private: bool) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Refuses an address that is not public; names are checked when they are resolved.
+/// Refuses an IP address that is not public. Host names are checked when they are resolved.
 pub(super) fn check_host(host: &str, allow_private: bool) -> Result<(), String> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    // Of other schemes than `http` a URL keeps hosts as they are written: `2130706433`, `0x7f.1`.
+    // URLs with other schemes than `http` keep hosts as they are written: `2130706433`, `0x7f.1`.
     let read = |url: Url| url.host_str().map(str::to_owned);
     let canonical = Url::parse(&format!("http://{host}/")).ok().and_then(read);
     let literals = [Some(bare), canonical.as_deref()];
@@ -111,13 +111,13 @@ pub(super) fn check_host(host: &str, allow_private: bool) -> Result<(), String> 
     }
 }
 
-/// Whether the address is one of the public internet (IANA special-purpose registries).
+/// Whether the address belongs to the public internet (IANA special-purpose registries).
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => match embedded_v4(ip) {
             Some(v4) => is_public_v4(v4),
-            // Global unicast is 2000::/3; 2001:db8::/32 is documentation.
+            // Global unicast is 2000::/3; 2001:db8::/32 is for documentation.
             None => ip.segments()[0] & 0xe000 == 0x2000 && ip.segments()[..2] != [0x2001, 0x0db8],
         },
     }
@@ -139,7 +139,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// The IPv4 address inside a mapped, compatible, translated, NAT64 or 6to4 one.
+/// The IPv4 address inside a mapped, compatible, translated, NAT64 or 6to4 address.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match ip.segments() {

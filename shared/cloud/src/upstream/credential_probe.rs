@@ -1,11 +1,12 @@
-//! Whether an upstream takes an account's credential: found out by calls that cost nothing.
+//! Credential probe: finds out with free calls whether an upstream accepts an account's credential.
 //!
-//! A call that a made-up credential passes, too, proves nothing: many gateways list their models to
-//! everybody. So each upstream is asked once with a made-up one, and what is known is remembered.
+//! A call that also accepts a random credential proves nothing: many gateways list their models for
+//! everybody. So the probe also tries each upstream with a random credential, and the call that
+//! gets different answers is remembered.
 //!
-//! Nor does every refusal mean the credential: a restricted key may not list models, and a firewall
-//! refuses whoever comes. Only an answer that names the credential, or that a made-up one gets as well,
-//! counts against it.
+//! Not every refusal is about the credential either: a restricted key can lack permission to list
+//! models, and a firewall can refuse every request. A refusal counts against the credential only if
+//! it names the credential, or if a random credential gets the same one.
 
 use super::signer::{AwsAccess, RequestSigner};
 use super::{
@@ -33,63 +34,64 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// For all calls of one proof.
+/// The timeout for all calls of one probe.
 const PATIENCE: Duration = Duration::from_secs(20);
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// So long it is believed that another made-up credential would be answered the same.
+/// How long the answer to a random credential is reused.
 const MADE_UP_LIFE: Duration = Duration::from_mins(10);
-/// So many of those answers are kept.
+/// The number of such answers that are cached.
 const MADE_UP_MAX: usize = 64;
 const INCONCLUSIVE: &str = "it refuses the calls that cost nothing, but does not say that the \
      credential is bad; it may be restricted";
-/// Models that every account of the vendor has.
+/// Models that every account of the vendor can use.
 const MODEL: &str = "claude-haiku-4-5";
 const BEDROCK_MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
 
-/// What is known of a credential now.
+/// The current knowledge about a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialStatus {
-    /// It is taken, and a made-up one is not.
+    /// The upstream accepts it, and refuses a random credential.
     Accepted,
-    /// It is refused, for this reason.
+    /// The upstream refuses it, for this reason.
     Refused(CooldownReason),
-    /// The upstream answers, but it would answer anybody.
+    /// The upstream answers, but it would also accept a random credential.
     Unproven,
-    /// The upstream says nothing of it: it does not answer, or fails.
+    /// The upstream does not answer or fails, so nothing is known.
     Unknown,
 }
 
-/// What came of asking.
+/// The result of a probe.
 #[derive(Debug)]
 pub struct ProbeOutcome {
-    /// What is known of the credential.
+    /// The status of the credential.
     pub proof: CredentialStatus,
-    /// The status of the answer that it was learned from.
+    /// The HTTP status of the answer that decided the result.
     pub status: Option<StatusCode>,
-    /// What the upstream says, or why it could not be asked; for operators.
+    /// The message of the upstream, or why the probe could not ask; for operators.
     pub message: String,
-    /// What its words mean for the account besides: money, or a disabled organization.
+    /// The effect of the answer on the account apart from the credential: no money, or a disabled
+    /// organization.
     pub effect: Option<AccountEffect>,
-    /// What is known of the upstream's free calls from now on.
+    /// The probe call that works with this upstream, to remember in the account's health.
     pub known: Option<KnownProbe>,
 }
 
-/// An account with what is needed to ask its upstream.
+/// An account and what a probe of its credential needs.
 pub struct CredentialProbe<'a> {
-    /// The way there, through the account's proxy.
+    /// The client, which uses the account's proxy.
     pub upstream: &'a UpstreamClient,
-    /// Signs where the credential is a role.
+    /// Signs the calls if the credential is an AWS role.
     pub signer: &'a RequestSigner,
-    /// The account.
+    /// The account to probe.
     pub account: &'a Account,
-    /// Its credential.
+    /// The account's credential.
     pub credential: &'a Secret,
-    /// Random bits, for a credential that is made up.
+    /// Random bits for the random credential.
     pub bits: u128,
 }
 
-/// What a free call was answered.
+/// The answer to a free call.
 #[derive(Clone)]
 struct ProbeResponse {
     status: StatusCode,
@@ -97,11 +99,11 @@ struct ProbeResponse {
     message: String,
 }
 
-/// Answers to made-up credentials, which are asked for once in a while. Cloning shares them.
+/// Answers to random credentials, which are requested only once in a while. Clones share them.
 #[derive(Clone)]
 pub(super) struct MadeUpAnswers(Arc<Cache<MadeUpCall, (Instant, ProbeResponse)>>);
 
-/// The upstream's address, the way there, and the call.
+/// The upstream's address, the proxy, and the call.
 type MadeUpCall = (String, Option<String>, ProbeCall);
 
 impl MadeUpAnswers {
@@ -110,18 +112,19 @@ impl MadeUpAnswers {
     }
 }
 
-/// What an answer shows of the credential by itself.
+/// The evidence of one answer about the credential.
 enum Shown {
-    /// All there is to know.
+    /// The answer settles the result.
     Settled(ProbeOutcome),
     /// A refusal that does not name the credential.
     Unclear(CooldownReason),
-    /// It is no refusal.
+    /// The answer is not a refusal.
     Passed,
 }
 
 impl CredentialProbe<'_> {
-    /// Asks the upstream whether it takes the credential. `health` tells what is known of its calls.
+    /// Asks the upstream whether it accepts the credential. `health` holds the call that worked in
+    /// an earlier probe.
     pub async fn probe_credential(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
         let proving = self.probe_in_order(health, now);
         let late =
@@ -170,7 +173,7 @@ impl CredentialProbe<'_> {
                 let known = KnownProbe { base_url: base_url.clone(), call: Some(*call) };
                 return ProbeOutcome::from_answer(CredentialStatus::Accepted, answer, Some(known));
             }
-            // Where a list is missing, another call tells more of the upstream.
+            // If the upstream has no list of models, the answer to another call says more about it.
             if last.as_ref().is_none_or(|last: &ProbeResponse| !last.status.is_success()) {
                 last = Some(answer);
             }
@@ -187,8 +190,8 @@ impl CredentialProbe<'_> {
         }
     }
 
-    /// What an answer says by itself: that the credential is refused, that there is no money, or
-    /// that the upstream is in no state to answer.
+    /// Judges one answer: the credential is refused, the account has no money, or the upstream
+    /// cannot answer at the moment.
     fn shown(&self, answer: &ProbeResponse, now: Timestamp) -> Shown {
         let ProbeResponse { status, message, .. } = answer;
         let told = |proof, effect| {
@@ -216,7 +219,7 @@ impl CredentialProbe<'_> {
         }
     }
 
-    /// What an error means; nothing where the answer is good.
+    /// The verdict about an error; `None` for a successful answer.
     fn verdict(&self, answer: &ProbeResponse, now: Timestamp) -> Option<Verdict> {
         if answer.status.is_success() {
             return None;
@@ -243,7 +246,7 @@ impl CredentialProbe<'_> {
         })
     }
 
-    /// What a made-up credential is answered, perhaps a while ago. A role's cannot be made up.
+    /// The answer to a random credential, cached for a while. There is none for an AWS role.
     async fn ask_made_up(&self, call: ProbeCall) -> Option<ProbeResponse> {
         let Account { base_url, proxy_url, credential, .. } = self.account;
         if *credential == CredentialKind::Aws {
@@ -310,7 +313,7 @@ impl ProbeOutcome {
         Self { proof, status: Some(status), message, effect: None, known }
     }
 
-    /// Nobody could be asked, for this reason.
+    /// The result if the upstream could not be asked, with the reason.
     pub fn not_asked(why: String) -> Self {
         Self::unknown(None, why)
     }
@@ -319,13 +322,14 @@ impl ProbeOutcome {
         Self { proof: CredentialStatus::Unknown, status, message, effect: None, known: None }
     }
 
-    /// Health with what is known of the upstream's calls, if that is new.
+    /// The health with the probe call that works, if that is new.
     pub fn with_known_probe(&self, health: &AccountHealth) -> Option<AccountHealth> {
         let known = self.known.clone().filter(|_| self.known != health.proof)?;
         Some(AccountHealth { proof: Some(known), ..health.clone() })
     }
 
-    /// Health after what the calls have found against the account, and what is known of them.
+    /// The health after this probe: what the calls found against the account, and the probe call
+    /// that works.
     pub fn apply_to_health(&self, health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> {
         let known = self.with_known_probe(health);
         let base = known.as_ref().unwrap_or(health);
@@ -341,9 +345,9 @@ impl ProbeOutcome {
     }
 }
 
-/// What refusals mean that do not name the credential, each with whether a made-up one gets the same.
-/// `passed` is an answer to another call that proves nothing either. A gateway may refuse a call
-/// whoever comes, so a page that forbids means something only where every call gets it.
+/// Combines refusals that do not name the credential; each comes with whether a random credential
+/// got the same answer. `passed` is an answer to another call that proves nothing either. A gateway
+/// can forbid one call to everybody, so a "forbidden" counts only if every call got it.
 fn concluded(
     unclear: Vec<(CooldownReason, ProbeResponse, bool)>,
     passed: Option<ProbeResponse>,
@@ -368,7 +372,8 @@ fn concluded(
     }
 }
 
-/// Whether the upstream is in no state to answer. One that lacks a route may say so with 501.
+/// Whether the upstream cannot answer at the moment. An upstream without the route can answer 501,
+/// so 501 does not count.
 fn is_failing(status: StatusCode) -> bool {
     let is_busy = matches!(
         status,
@@ -380,8 +385,7 @@ fn is_failing(status: StatusCode) -> bool {
 }
 
 impl ProbeResponse {
-    /// Whether another credential got the same answer: the same names, and the same words but for
-    /// ids, times and credentials.
+    /// Whether both answers are the same, apart from ids, times and credentials in their messages.
     fn is_alike(&self, other: &Self) -> bool {
         let names = |error: &ErrorFields| ErrorFields { message: String::new(), ..error.clone() };
         let is_id = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '*');
@@ -394,8 +398,8 @@ impl ProbeResponse {
     }
 }
 
-/// A call that costs nothing. An empty chat completion is refused whoever asks, but by most upstreams
-/// only after they have looked at the credential.
+/// The request of a free call. Everybody gets a refusal for an empty chat completion, but most
+/// upstreams check the credential first.
 fn probe_request(account: &Account, call: ProbeCall) -> (Method, String, Bytes) {
     let mut mapped = account.model_map.iter().map(|(_, id)| id.as_str());
     let messages = json!([{"role": "user", "content": "hi"}]);
@@ -431,8 +435,8 @@ fn probe_request(account: &Account, call: ProbeCall) -> (Method, String, Bytes) 
     }
 }
 
-/// A credential of the same shape that nobody has: its beginning stays, which often names its kind;
-/// every letter and digit after it is another one.
+/// A random credential of the same shape. It keeps the beginning, which often names the kind of
+/// credential, and replaces every letter and digit after it.
 fn random_credential(credential: &str, mut bits: u128) -> Secret {
     let middle = credential.len() / 2;
     let start = credential

@@ -1,7 +1,8 @@
-//! The one door to upstreams: HTTPS requests over a shared pool.
+//! The only module that calls upstreams: HTTPS requests over shared connections.
 //!
-//! No redirects are followed, no proxy is taken from the environment, nothing is decompressed,
-//! and addresses that are not public are refused at connect time unless the operator allows them.
+//! It does not follow redirects, does not take a proxy from the environment and does not decompress
+//! answers. It refuses to connect to addresses that are not public, unless the operator allows
+//! them.
 
 mod address;
 mod credential_probe;
@@ -32,19 +33,19 @@ use std::sync::Arc;
 /// The body of an upstream's answer, chunk by chunk.
 pub type UpstreamBody = reqwest::Body;
 
-/// What marks a bearer token of the Messages API that OAuth has issued (facts of 2026-11-22:
-/// upstreams refuse such tokens without it).
+/// The beta header value that the Messages API requires with OAuth bearer tokens. Observed on
+/// 2026-11-22: upstreams refuse such tokens without it.
 pub const OAUTH_BETA: &str = "oauth-2025-04-20";
 
-/// The largest answer to a free call.
+/// The largest answer to a free call, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Clients for so many proxies are kept, with their connections.
+/// The number of proxies whose clients are kept with their connections.
 const PROXIES_MAX: usize = 256;
-/// So many addresses are remembered as good: parsing one costs more than finding it.
+/// The number of checked addresses that are cached, because parsing one costs more than a lookup.
 const ADDRESSES_MAX: usize = 1024;
 
-/// Calls upstreams. Cloning shares the connections.
+/// Calls upstreams. Clones share the connections.
 #[derive(Clone)]
 pub struct UpstreamClient {
     line: CallTransport,
@@ -52,27 +53,27 @@ pub struct UpstreamClient {
     made_up: MadeUpAnswers,
 }
 
-/// How calls travel.
+/// Where calls go.
 #[derive(Clone)]
 enum CallTransport {
     Network(NetworkTransport),
     InProcess(Arc<dyn Transport>),
 }
 
-/// Connections that are shared.
+/// Connections over the network, which clones share.
 #[derive(Clone)]
 struct NetworkTransport {
     client: reqwest::Client,
     timers: RelayTimeouts,
-    /// Addresses that were found good, as they were written.
+    /// Parsed addresses that passed the check, by their text.
     checked: Arc<Cache<String, reqwest::Url>>,
-    /// By the SHA-256 of the proxy's URL, which may hold a password.
+    /// The clients of proxies, by the SHA-256 of the proxy's URL, which can contain a password.
     proxied: Arc<Cache<[u8; 32], reqwest::Client>>,
 }
 
 /// An upstream inside this process, for tests that must not wait for a network.
 pub trait Transport: Send + Sync {
-    /// Answers a request as an upstream would, or fails to.
+    /// Answers a request as an upstream would, or fails.
     fn answer(
         &self,
         request: http::Request<Bytes>,
@@ -85,19 +86,19 @@ pub trait Transport: Send + Sync {
     >;
 }
 
-/// No answer was had.
+/// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamCallError {
-    /// The URL cannot be used, ever.
+    /// The URL can never be used.
     #[error("{0}")]
     BadUrl(String),
-    /// The URL library makes another path of it than the one that was meant.
+    /// The URL library normalizes the path to another one than was requested.
     #[error("the address has another path than the one that was meant")]
     OtherPath,
-    /// No connection in time.
+    /// No connection was made in time.
     #[error("no connection in time")]
     ConnectTimeout,
-    /// No connection: nothing was sent.
+    /// No connection was made, so nothing was sent.
     #[error("{0}")]
     NotConnected(String),
     /// The connection broke before the answer.
@@ -105,17 +106,18 @@ pub enum UpstreamCallError {
     Unreachable(String),
 }
 
-/// Where a call goes. Has no `Debug`: the address of a webhook is a secret.
+/// The address of a call. It has no `Debug` because the address of a webhook is a secret.
 #[derive(Clone)]
 pub struct UpstreamAddress {
     url: String,
-    /// Where the path begins that was appended to a base.
+    /// The position in `url` at which the path after the base starts.
     path: usize,
 }
 
 impl UpstreamAddress {
-    /// `path_and_query` at an account's base. The path is compared with the one that the URL has in the
-    /// end: URL libraries fold `..` away and take `\` for a slash, and a client may have a word in it.
+    /// `path_and_query` below an account's base URL. The call later checks that the parsed URL
+    /// still has this path: URL libraries resolve `..` and treat `\` as a slash, and part of the
+    /// path can come from a client.
     pub fn new(base_url: &str, path_and_query: &str) -> Self {
         let mut url = trim_base_url(base_url).to_owned();
         let path = url.len();
@@ -123,12 +125,12 @@ impl UpstreamAddress {
         Self { url, path }
     }
 
-    /// The URL as it was put together.
+    /// The URL as it was built, before parsing.
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// The parsed URL, if its path is what was meant.
+    /// Returns the parsed URL, if it still has the intended path.
     fn verify_path(&self, url: reqwest::Url) -> Result<reqwest::Url, UpstreamCallError> {
         let (base, path) = self.url.split_at_checked(self.path).unwrap_or_default();
         if !path.is_empty() && base.contains(['?', '#']) {
@@ -142,7 +144,7 @@ impl UpstreamAddress {
     }
 }
 
-/// A whole URL that an operator has set.
+/// A complete URL that an operator has set.
 impl From<&str> for UpstreamAddress {
     fn from(url: &str) -> Self {
         Self { url: url.to_owned(), path: url.len() }
@@ -150,10 +152,10 @@ impl From<&str> for UpstreamAddress {
 }
 
 impl UpstreamClient {
-    /// A client with an empty pool. No I/O.
+    /// Creates a client without connections. No I/O.
     ///
     /// # Errors
-    /// When the TLS library cannot be set up.
+    /// If the TLS library cannot be set up.
     pub fn new(timers: &RelayTimeouts, allow_private: bool) -> Result<Self, UpstreamCallError> {
         let client = client(timers, allow_private, None)?;
         let (proxied, checked) =
@@ -166,7 +168,8 @@ impl UpstreamClient {
         })
     }
 
-    /// Calls go to `transport` and nowhere else. The connect timeout is the transport's business.
+    /// Creates a client whose calls all go to `transport`, which also has to handle the connect
+    /// timeout.
     pub fn with_transport(transport: Arc<dyn Transport>) -> Self {
         Self {
             line: CallTransport::InProcess(transport),
@@ -175,12 +178,13 @@ impl UpstreamClient {
         }
     }
 
-    /// The same by way of `proxy`; without one, straight. The connections of each proxy are shared
-    /// among its accounts. A name in an upstream's address is then resolved by the proxy (by us
-    /// with `socks5`).
+    /// Returns a client that connects through `proxy`, or directly if it is `None`. Accounts with
+    /// the same proxy share its connections. The proxy resolves the upstream's host name, except
+    /// with `socks5`, where this process does.
     ///
     /// # Errors
-    /// [`UpstreamCallError::BadUrl`] when it is no proxy. There is no way around one that cannot be used.
+    /// [`UpstreamCallError::BadUrl`] if it is not the URL of a proxy. The caller must not connect
+    /// directly instead.
     pub fn with_proxy(&self, proxy: Option<&Secret>) -> Result<Self, UpstreamCallError> {
         let (Some(proxy), CallTransport::Network(network)) = (proxy, &self.line) else {
             return Ok(self.clone());
@@ -198,9 +202,9 @@ impl UpstreamClient {
         Ok(Self { line, ..self.clone() })
     }
 
-    /// Sends a request and returns as soon as the answer's head is there.
+    /// Sends a request and returns as soon as the head of the answer has arrived.
     ///
-    /// `headers` are sent as they are, `host` and `content-length` added.
+    /// `headers` are sent as they are; `host` and `content-length` are added.
     pub async fn call(
         &self,
         method: Method,
@@ -261,18 +265,18 @@ fn client(
     builder.build().map_err(unusable)
 }
 
-/// Whether `url` may be an upstream's address, with the reason why not.
+/// Checks whether `url` can be the address of an upstream.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// The reason, as a sentence for the operator.
 pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     address::check_given(url, allow_private).map(drop)
 }
 
-/// Whether `url` may be an account's address, to which paths are appended.
+/// Checks whether `url` can be the base URL of an account, to which paths are appended.
 ///
 /// # Errors
-/// A sentence for the operator.
+/// The reason, as a sentence for the operator.
 pub fn check_base_url(url: &str, allow_private: bool) -> Result<(), String> {
     let read = address::check_given(url, allow_private)?;
     if read.query().is_some() || read.fragment().is_some() {
@@ -281,7 +285,7 @@ pub fn check_base_url(url: &str, allow_private: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Scheme, host and port of a URL; empty where it is none.
+/// Scheme, host and port of a URL; empty if the text is not a URL.
 pub fn origin(url: &str) -> String {
     let Ok(url) = reqwest::Url::parse(url.trim()) else { return String::new() };
     let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
@@ -289,10 +293,10 @@ pub fn origin(url: &str) -> String {
     format!("{scheme}://{host}{port}")
 }
 
-/// The header that an account's credential goes into; none for a role, which signs.
+/// The header that carries an account's credential; `None` for an AWS role, which signs requests.
 ///
 /// # Errors
-/// When the credential has characters that no header may hold.
+/// If the credential contains characters that a header cannot have.
 pub fn credential_header(
     kind: CredentialKind,
     secret: &Secret,
@@ -311,28 +315,29 @@ pub fn credential_header(
     Ok(Some((name, value)))
 }
 
-/// Characters of an upstream's words that are kept for operators.
+/// The most characters of an upstream's error message that are kept for operators.
 const WORDS_MAX: usize = 500;
 
-/// The message of an upstream's error, else the beginning of whatever it is; without the credential
-/// that the upstream was sent and may repeat.
+/// The message of an upstream's error, or the beginning of the body if it has none. The credential
+/// is masked, because the upstream can repeat it.
 fn error_message(body: &[u8], credential: &Secret) -> String {
     let ErrorFields { message, .. } = ErrorFields::from_body(body);
     let text = if message.is_empty() { String::from_utf8_lossy(body) } else { message.into() };
-    // A part of the credential at the cut is masked as well, unless it is short.
+    // The credential is masked before the final cut, so that no part of it remains there unless
+    // that part is short.
     let text: String = text.chars().take(2 * WORDS_MAX).collect();
     let text = without_secrets(&text, &[credential.expose()]);
     text.chars().take(WORDS_MAX).collect()
 }
 
-/// What paths like `/v1/messages` are appended to: operators end a base with a slash, or with the
-/// version that the path begins with.
+/// The part of a base URL that paths like `/v1/messages` are appended to. Operators can end a base
+/// URL with a slash or with the version that the path begins with.
 pub fn trim_base_url(base_url: &str) -> &str {
     let base = base_url.trim_end_matches('/');
     base.strip_suffix("/v1").unwrap_or(base)
 }
 
-/// The error and what caused it, in one line.
+/// The error and its causes, in one line.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

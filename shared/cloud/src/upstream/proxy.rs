@@ -1,28 +1,29 @@
-//! Proxies that accounts are reached through: which URLs name one, and how they are shown.
+//! Proxies of accounts: which URLs are valid, and how they are shown.
 //!
-//! An operator pastes `http://user:password@host:port`. The password is shown to nobody: answers
-//! and lists have [`ProxyUrl::masked_url`], and the whole is sealed.
+//! An operator enters `http://user:password@host:port`. The password is never shown: answers and
+//! lists contain [`ProxyUrl::masked_url`], and the complete URL is stored encrypted.
 
 use super::address;
 use baton_domain::secret::Secret;
 use reqwest::Url;
 
-/// What stands for a password where a proxy is shown.
+/// The text in place of a password where a proxy is shown.
 const MASK: &str = "***";
 
-/// A proxy's URL that has been looked at.
+/// A proxy's URL that has been checked.
 #[derive(Clone)]
 pub struct ProxyUrl {
     url: Url,
 }
 
 impl ProxyUrl {
-    /// Reads `http`, `https`, `socks5` or `socks5h`, a host, and whatever else a proxy needs. Its
-    /// address must be public as an upstream's must; its scheme may be `http`, since what goes
-    /// through it is encrypted to the upstream.
+    /// Parses a URL with scheme `http`, `https`, `socks5` or `socks5h`, a host, and optionally a
+    /// port, a user and a password. The address must be public, like that of an upstream. The
+    /// scheme can be `http`, because the traffic through it is encrypted up to the upstream.
     ///
     /// # Errors
-    /// A sentence for the operator, without the URL: it may hold a password.
+    /// The reason, as a sentence for the operator. It does not contain the URL, which can hold a
+    /// password.
     pub fn parse(text: &str, allow_private: bool) -> Result<Self, String> {
         let url = Url::parse(text.trim()).map_err(|error| format!("it is no URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") {
@@ -36,27 +37,27 @@ impl ProxyUrl {
         Ok(Self { url })
     }
 
-    /// The URL with its password, if it has one, masked.
+    /// The URL with its password masked, if it has one.
     pub fn masked_url(&self) -> String {
         let mut url = self.url.clone();
         if url.password().is_some() {
-            // Cannot fail: a URL with a password may have another one.
+            // This cannot fail: a URL that has a password accepts another one.
             let _either_way = url.set_password(Some(MASK));
         }
         url.as_str().trim_end_matches('/').to_owned()
     }
 
-    /// Whether it is one that was shown, not one that can be used.
+    /// Whether the password is the mask, so that the URL is one that was shown and cannot be used.
     pub fn is_masked(&self) -> bool {
         self.url.password() == Some(MASK)
     }
 
-    /// The whole.
+    /// The complete URL.
     pub fn secret(&self) -> Secret {
         Secret::new(self.url.to_string())
     }
 
-    /// What the client is built with.
+    /// The proxy in the form that the HTTP client takes.
     pub(super) fn to_reqwest_proxy(&self) -> Result<reqwest::Proxy, reqwest::Error> {
         reqwest::Proxy::all(self.url.clone())
     }

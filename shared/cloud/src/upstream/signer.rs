@@ -1,8 +1,8 @@
-//! Requests signed by an AWS role (Signature Version 4): the process's own, or one that it
+//! Signs requests with an AWS role (Signature Version 4): the process's own role, or one that it
 //! assumes.
 //!
-//! The environment's credentials are looked for at the first signature, not before: whoever has
-//! no such account pays nothing for it. What is signed is the text that is sent.
+//! The environment's credentials are loaded at the first signature, so that deployments without
+//! such accounts do not pay for it. The signature covers the exact text that is sent.
 
 use crate::aws::load_sdk_config;
 use crate::clock::Clock;
@@ -21,57 +21,58 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, OnceCell};
 
-/// The name that Bedrock's endpoints are signed for.
+/// The service name in signatures for Bedrock.
 const SERVICE: &str = "bedrock";
-/// Credentials are left so long before they run out; a request may wait that long at the upstream.
+/// Credentials are replaced this long before they expire, because a request can wait that long at
+/// the upstream.
 const SPARE: Duration = Duration::from_mins(5);
-/// For how long credentials that tell no end are taken to be the same.
+/// How long credentials without an expiry time are cached.
 const UNENDING: Duration = Duration::from_mins(10);
-/// So many assumed roles are kept.
+/// The number of assumed roles that are cached.
 const ROLES_MAX: usize = 256;
 
-/// How an account's role is had. It is kept sealed, as a credential, since it may hold an external
-/// id.
+/// How to get an account's role. It is stored encrypted like a credential, because it can contain
+/// an external id.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwsAccess {
-    /// The region of its endpoint, which is part of the signature.
+    /// The region of the endpoint, which is part of the signature.
     pub region: String,
-    /// The role to assume; without one the process's own credentials sign.
+    /// The role to assume. Without it, this process's own credentials sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
-    /// What the role's owner demands to be told.
+    /// The external id that the role's owner requires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
 }
 
 impl AwsAccess {
-    /// As an account's credential.
+    /// Encodes this as an account's credential.
     pub fn to_secret(&self) -> Secret {
         Secret::new(serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// From an account's credential.
+    /// Decodes an account's credential.
     ///
     /// # Errors
-    /// [`SigningError::NoAccess`]
+    /// [`SigningError::NoAccess`] if the credential is of another kind.
     pub fn from_secret(secret: &Secret) -> Result<Self, SigningError> {
         serde_json::from_str(secret.expose()).map_err(|_| SigningError::NoAccess)
     }
 
-    /// Where Bedrock is in its region.
+    /// The address of Bedrock in this region.
     pub fn bedrock_url(&self) -> String {
         format!("https://bedrock-runtime.{}.amazonaws.com", self.region)
     }
 }
 
-/// A request could not be signed. Says nothing secret.
+/// The reason why a request could not be signed. It contains no secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// The account's credential is something else.
+    /// The account's credential is not an AWS role.
     #[error("its credential is no AWS role")]
     NoAccess,
-    /// The environment has no credentials, or the role is not to be had.
+    /// The environment has no credentials, or the role could not be assumed.
     #[error("no AWS credentials: {0}")]
     NoCredentials(String),
     /// The URL or a header cannot be signed.
@@ -79,7 +80,7 @@ pub enum SigningError {
     Unsignable(String),
 }
 
-/// Signs requests. Cloning shares the credentials.
+/// Signs requests. Clones share the credentials.
 #[derive(Clone)]
 pub struct RequestSigner(Arc<SignerInner>);
 
@@ -89,22 +90,22 @@ struct SignerInner {
     roles: Cache<AwsAccess, Arc<RoleCredentials>>,
 }
 
-/// One source of credentials and what it gave last.
+/// A source of credentials, and the credentials that it returned last.
 struct RoleCredentials {
     provider: SharedCredentialsProvider,
     kept: Mutex<Option<(Credentials, SystemTime)>>,
 }
 
 impl RequestSigner {
-    /// A signer with the environment's credentials. No I/O.
+    /// Creates a signer that uses the environment's credentials. No I/O.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(SignerInner { clock, config: OnceCell::new(), roles: Cache::new(ROLES_MAX) }))
     }
 
-    /// Adds the signature of a POST of `body` to `url`.
+    /// Adds the signature of a POST of `body` to `url` to the headers.
     ///
     /// # Errors
-    /// [`NotSigned`]
+    /// [`SigningError`] if there are no credentials or the request cannot be signed.
     pub async fn sign(
         &self,
         access: &AwsAccess,
@@ -139,7 +140,7 @@ impl RequestSigner {
         Ok(())
     }
 
-    /// Credentials that are good for a while yet.
+    /// Credentials that are still valid for a while.
     async fn credentials(
         &self,
         access: &AwsAccess,
@@ -152,7 +153,7 @@ impl RequestSigner {
             self.0.roles.insert(access.clone(), Arc::clone(&role));
             role
         };
-        // One asks; the others wait for what it is given.
+        // One request fetches credentials; the others wait for the result.
         let mut kept = role.kept.lock().await;
         if let Some((credentials, until)) = &*kept
             && now < *until
@@ -194,7 +195,7 @@ impl RequestSigner {
     }
 }
 
-/// The error and what caused it, in one line.
+/// The error and its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

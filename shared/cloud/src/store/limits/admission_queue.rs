@@ -1,9 +1,10 @@
-//! Requests of this process that want the item of one key at the same time: one goes at once, those
-//! that come while it is under way go together, in one update.
+//! Groups concurrent requests of this process that need the limit item of the same key. The first
+//! request is sent at once; the requests that arrive during its update share the next one.
 //!
-//! Together they are admitted as they would be one after the other, or not at all: then the item
-//! says whom its limits stand against, and the others are asked for alone. So an idle key waits for
-//! nobody, and a busy one costs few writes, however large its open requests have made its item.
+//! A shared update admits exactly the requests that separate updates would admit one after the
+//! other, or it admits none. In that case the item shows which requests a limit blocks, and the
+//! others are tried one by one. So a request of an idle key does not wait, and a busy key needs few
+//! writes, even if its open requests have made its item large.
 
 use super::read::parse_counters;
 use super::{Admission, UpdateRefusal};
@@ -20,15 +21,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Requests of one update. An expression may have 4 KB (quotas page of the DynamoDB guide,
-/// 2026-11), and each takes some 55 bytes of the condition.
+/// The most requests in one update. An expression can have 4 KB (quotas page of the DynamoDB guide,
+/// 2026-11), and each request takes about 55 bytes of the condition.
 const TOGETHER_MAX: usize = 50;
 
-/// By key, who waits while a call for it is under way.
+/// For each key with an update in progress, the requests that wait for it.
 #[derive(Clone, Default)]
 pub(in crate::store) struct AdmissionQueues(Arc<Mutex<HashMap<KeyId, Vec<AdmissionWaiter>>>>);
 
-/// A request that wants to be admitted.
+/// A request that waits for admission.
 pub(super) struct AdmissionWaiter {
     bounds: EffectiveLimits,
     pub(super) id: RequestId,
@@ -37,7 +38,8 @@ pub(super) struct AdmissionWaiter {
 }
 
 impl Store {
-    /// Admits a request that only its key's limits bind, with others of this process if there are.
+    /// Admits a request to which only its key's limits apply, together with other waiting requests
+    /// of this process.
     pub(super) async fn admit_queued(
         &self,
         bounds: &EffectiveLimits,
@@ -48,13 +50,14 @@ impl Store {
         let (bounds, id, wanted) = (bounds.clone(), id.clone(), wanted.clone());
         let key = bounds.key.clone();
         if let Some(first) = self.lines.join(AdmissionWaiter { bounds, id, wanted, done }) {
-            // A task of its own: it admits others, too, and must not end with the first.
+            // A separate task, because it admits other requests as well and must not end when this
+            // one does.
             tokio::spawn(self.clone().serve_queue(key, first));
         }
         told.await.unwrap_or_else(|_| Err(StoreError::Database("the process is ending".to_owned())))
     }
 
-    /// Admits the first, then whoever has come meanwhile.
+    /// Admits the first request, then the requests that have arrived in the meantime.
     async fn serve_queue(self, key: KeyId, first: AdmissionWaiter) {
         let mut group = vec![first];
         while !group.is_empty() {
@@ -73,8 +76,8 @@ impl Store {
         .await;
     }
 
-    /// Tries one update for all. Answers those who have to be asked for alone: everybody, where there
-    /// is no item yet or somebody was in the way.
+    /// Tries one update for all requests, and returns those that must be tried one by one. These
+    /// are all of them if the item does not exist yet or another writer held it.
     async fn admit_together_in_key(
         &self,
         key: &KeyId,
@@ -128,7 +131,8 @@ impl Store {
         others
     }
 
-    /// A reservation that nobody waits for any more is taken back.
+    /// Sends the result to the waiting request. If the request is gone, its reservation is
+    /// released.
     async fn send_admission(&self, one: AdmissionWaiter, admission: Result<Admission, StoreError>) {
         let AdmissionWaiter { bounds, id, wanted, done } = one;
         if let Err(Ok(Admission::Admitted(_))) = done.send(admission)
@@ -144,8 +148,8 @@ impl AdmissionQueues {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stands in line, or answers that there is none: then it is up to the caller, and a line
-    /// begins behind it.
+    /// Adds the request to the key's queue and returns `None`. If the key has no queue, it starts
+    /// an empty one and returns the request, which the caller then has to admit.
     fn join(&self, one: AdmissionWaiter) -> Option<AdmissionWaiter> {
         let mut all = self.lock_queues();
         if let Some(waiting) = all.get_mut(&one.bounds.key) {
@@ -156,7 +160,7 @@ impl AdmissionQueues {
         Some(one)
     }
 
-    /// Those who go next, the longest waiting first. With nobody left, the line is over.
+    /// The requests of the next update, longest waiting first. Removes the queue if it is empty.
     fn next(&self, key: &KeyId) -> Vec<AdmissionWaiter> {
         let mut all = self.lock_queues();
         let Some(waiting) = all.get_mut(key) else { return Vec::new() };
@@ -169,8 +173,8 @@ impl AdmissionQueues {
     }
 }
 
-/// How many of the first go into one update: the same limits and windows hold for them, and no
-/// window is too small for their sum.
+/// How many of the first requests fit into one update: they have the same limits, are in the same
+/// minute, and no money limit is smaller than the sum of their estimates.
 fn count_compatible(waiting: &[AdmissionWaiter]) -> usize {
     let Some(first) = waiting.first() else { return 0 };
     let mut sum = PicoUsd::ZERO;

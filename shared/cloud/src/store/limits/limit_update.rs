@@ -1,5 +1,5 @@
-//! The changes of limit items: what an update demands, names and sets. How it is sent is the
-//! business of its callers.
+//! The updates of limit items: their conditions, expressions, names and values. The callers send
+//! them.
 
 use crate::store::StoreError;
 use crate::store::item::{inconsistent, key_of};
@@ -22,7 +22,7 @@ pub(super) struct LimitUpdate {
 }
 
 impl LimitUpdate {
-    /// As a part of a transaction.
+    /// The update as an action of a transaction.
     pub(super) fn into_action(self, table: &str, scope: &LimitScope) -> TransactWriteItem {
         let update = Update::builder()
             .table_name(table)
@@ -35,7 +35,8 @@ impl LimitUpdate {
     }
 }
 
-/// Counts requests of one minute against their key and opens their reservations there: all or none.
+/// Counts requests of one minute against their key and opens their reservations in its item, all or
+/// none of them.
 pub(super) fn reserve_in_key<'a>(
     limits: &Limits,
     each: impl Iterator<Item = (&'a RequestId, &'a Reservation)> + Clone,
@@ -71,7 +72,7 @@ pub(super) fn reserve_in_key<'a>(
     Ok(LimitUpdate { condition: demands.join(" AND "), update, names, values })
 }
 
-/// Counts a request against a pool.
+/// Counts a request against a shared limit.
 pub(super) fn reserve_in_pool(limits: &Limits, wanted: &Reservation) -> LimitUpdate {
     let (mut demands, mut values) = limit_conditions(limits, wanted.estimate, 1);
     if let Some(most) = limits.concurrency {
@@ -81,11 +82,11 @@ pub(super) fn reserve_in_pool(limits: &Limits, wanted: &Reservation) -> LimitUpd
     let mut names = pool_names(wanted);
     names.extend(to_name_pairs([("#minute", &minute(wanted.at).name)]));
     let update = "ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #held :e, #under_way :count, #minute :count";
-    // One of the demands is there always: a pool without limits is not touched.
+    // There is at least one condition: the item of a scope without limits is not updated.
     LimitUpdate { condition: demands.join(" AND "), update: update.to_owned(), names, values }
 }
 
-/// Takes a reservation back.
+/// Releases a reservation in its key's item.
 pub(super) fn release_in_key(id: &RequestId, reservation: &Reservation) -> LimitUpdate {
     LimitUpdate {
         condition: "attribute_exists(#open.#id)".to_owned(),
@@ -95,7 +96,7 @@ pub(super) fn release_in_key(id: &RequestId, reservation: &Reservation) -> Limit
     }
 }
 
-/// The same in a pool.
+/// Releases a reservation in the item of a shared limit.
 pub(super) fn release_in_pool(reservation: &Reservation) -> LimitUpdate {
     LimitUpdate {
         condition: "attribute_exists(#under_way)".to_owned(),
@@ -108,8 +109,8 @@ pub(super) fn release_in_pool(reservation: &Reservation) -> LimitUpdate {
     }
 }
 
-/// Settles reservations, in a key's item or a pool's. Demands that the item is there: without it
-/// there is nothing to settle.
+/// Settles reservations in the item of a key or of a shared limit. The condition is that the item
+/// exists: without it there is nothing to settle.
 pub(super) fn settle(scope: &LimitScope, settlement: &Settlement) -> LimitUpdate {
     let (mut added, mut removed) = (Vec::new(), Vec::new());
     let (mut names, mut values) = (HashMap::new(), HashMap::new());
@@ -139,8 +140,8 @@ pub(super) fn settle(scope: &LimitScope, settlement: &Settlement) -> LimitUpdate
     LimitUpdate { condition: "attribute_exists(#under_way)".to_owned(), update, names, values }
 }
 
-/// What money and rate limits demand of so many requests that cost so much in all, with the values
-/// that it is said with.
+/// The conditions of money and rate limits for `count` requests with the total cost `sum`, and the
+/// values in these conditions.
 fn limit_conditions(
     limits: &Limits,
     sum: PicoUsd,
@@ -162,12 +163,12 @@ fn limit_conditions(
     (all, values)
 }
 
-/// Below which a counter has to be, so that so many more are not above the limit.
+/// A counter must be below this bound so that `count` more do not exceed the limit.
 fn exclusive_bound(most: u32, count: usize) -> i64 {
     i64::from(most).saturating_add(1).saturating_sub_unsigned(count as u64)
 }
 
-/// A counter that is not there is 0.
+/// The condition that a counter is below the limit. A missing counter counts as 0.
 fn below(counter: &str, most: &str) -> String {
     format!("((attribute_not_exists({counter}) AND {most} > :zero) OR {counter} < {most})")
 }

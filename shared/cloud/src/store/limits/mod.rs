@@ -1,13 +1,15 @@
-//! What is counted against limits: one item a limited scope, changed at admission and by the
-//! transaction that stores the record.
+//! Limit counters: one item for each limited scope. Admission changes it, and so does the
+//! transaction that stores the usage record.
 //!
-//! An item has an attribute a window (`domain::limit`). A key's item also has the map `open` of
-//! reservations, and while any may be open it is in the index `by_due`, at the time when the first
-//! has to be over. A pool's item has two sums in its place, so that it stays small however many
-//! requests are under way: each of them stands open in its key's item.
+//! An item has one attribute for each window (`domain::limit`). A key's item also has the map
+//! `open` of reservations. While it can hold any, the item is in the index `by_due` with the time
+//! at which the first reservation is due. The item of a shared limit has two sums instead of the
+//! map, so that it stays small with any number of open requests; the reservation of each request is
+//! in its key's item.
 //!
-//! Where only a key's own limits bind, admission is one conditional update, for several requests if
-//! they come at the same time ([`admission_queue`]); with pools it is one transaction ([`shared_admission`]).
+//! If only a key's own limits apply, admission is one conditional update, which several concurrent
+//! requests can share ([`admission_queue`]). With shared limits it is one transaction
+//! ([`shared_admission`]).
 
 mod admission_queue;
 mod limit_update;
@@ -35,37 +37,38 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tries before an item that others keep changing counts as out of reach.
+/// The most tries for an item that other writers keep changing. After them admission fails.
 const TRIES_MAX: u32 = 8;
 
-/// How long the item of a removed scope is kept, for what is under way.
+/// How long the item of a deleted scope is kept, so that open requests can settle in it.
 const RETIRED_SECONDS: i64 = 7 * 24 * 3600;
 
-/// Whether a request may go on.
+/// Whether a request is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// It may; where one item is all, this is what is counted now, the request included.
+    /// The request is admitted. If only the key's item was involved, these are its counters,
+    /// including this request.
     Admitted(Option<Arc<LimitCounters>>),
-    /// It has to wait for a limit of this scope.
+    /// A limit of this scope blocks the request.
     Blocked(LimitScope, BlockReason),
 }
 
-/// Why an admission's update changed nothing.
+/// The reason why an update of a limit item changed nothing.
 enum UpdateRefusal {
-    /// A condition did not hold; the item as it was, if there is one.
+    /// A condition did not hold. Holds the existing item, empty if there is none.
     Condition(StoreItem),
     /// A transaction held the item.
     Busy,
-    /// The item has no room for it.
+    /// The item has no room for the reservation.
     Full,
     Failed(StoreError),
 }
 
 impl Store {
-    /// Reserves `wanted.estimate` for request `id`, unless a limit stands against it.
+    /// Reserves `wanted.estimate` for request `id`, unless a limit blocks it.
     ///
-    /// The first request of a key makes its item; one that DynamoDB has executed although its
-    /// answer was lost is recognized by its open reservation.
+    /// The first request of a key creates its item. If DynamoDB has executed an earlier try whose
+    /// answer got lost, the open reservation of the request shows that.
     pub async fn admit(
         &self,
         bounds: &EffectiveLimits,
@@ -159,7 +162,7 @@ impl Store {
         self.change_if(scope, change).await
     }
 
-    /// Takes a reservation back, of a request that never went to an upstream.
+    /// Releases the reservation of a request that was never sent to an upstream.
     pub async fn release(
         &self,
         key: &KeyId,
@@ -172,7 +175,8 @@ impl Store {
         let key = LimitScope::Key(key.clone());
         for tries in 0..TRIES_MAX {
             match self.reserve(&key, limit_update::release_in_key(id, reservation)).await {
-                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()), // or it is over already
+                // A failed condition means that the reservation is closed already.
+                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()),
                 Err(UpdateRefusal::Busy | UpdateRefusal::Full) => self.back_off(tries).await,
                 Err(UpdateRefusal::Failed(error)) => return Err(error),
             }
@@ -180,7 +184,7 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// The part of a transaction that settles reservations in the item of `scope`.
+    /// The action of a transaction that settles reservations in the item of `scope`.
     pub(super) fn settle_action(
         &self,
         scope: &LimitScope,
@@ -189,7 +193,7 @@ impl Store {
         limit_update::settle(scope, settlement).into_action(&self.resources.state_table, scope)
     }
 
-    /// Lets the item of a scope that is no more expire, when what is under way is long over.
+    /// Lets the item of a deleted scope expire after its open requests must have ended.
     pub async fn retire_limit(&self, scope: &LimitScope) -> Result<(), StoreError> {
         let until = self.clock.now().as_second() + RETIRED_SECONDS;
         let change = LimitUpdate {
@@ -204,7 +208,7 @@ impl Store {
         self.change_if(scope, change).await
     }
 
-    /// Makes the change, unless its condition does not hold.
+    /// Makes the change if its condition holds, and otherwise does nothing.
     async fn change_if(&self, scope: &LimitScope, change: LimitUpdate) -> Result<(), StoreError> {
         match self.limit_change(scope, change).send().await.map_err(StoreError::from) {
             Ok(_) | Err(StoreError::Conflict) => Ok(()),

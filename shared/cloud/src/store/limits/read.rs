@@ -1,4 +1,4 @@
-//! What is counted against limits, read back, and the look at what is due.
+//! Reads of the limit counters, and the query for reservations that are due.
 
 use super::limit_update::{due, number};
 use crate::store::item::{StoreItem, inconsistent, key_of, text};
@@ -15,20 +15,20 @@ use baton_domain::scope::LimitScope;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 
-/// Bygone windows that an item may hold before they are removed.
+/// How many ended windows an item can hold before they are removed.
 const BYGONE_MAX: usize = 16;
 
-/// Limited keys that one look at the index returns.
+/// The most keys that one query of the index returns.
 const DUE_MAX: i32 = 500;
 
 impl Store {
-    /// What is counted against the key's own limits.
+    /// The counters of the key's own limits, read consistently.
     pub async fn read_key_counters(&self, key: &KeyId) -> Result<LimitCounters, StoreError> {
         let mut all = self.read_counters(&[LimitScope::Key(key.clone())], true).await?;
         Ok(all.pop().unwrap_or_default())
     }
 
-    /// What is counted of each of these scopes, in their order.
+    /// The counters of these scopes, in the same order.
     pub async fn read_counters(
         &self,
         scopes: &[LimitScope],
@@ -45,8 +45,9 @@ impl Store {
         Ok(scopes.iter().map(|scope| found.remove(&place(scope)).unwrap_or_default()).collect())
     }
 
-    /// The same for a request that was admitted to pools, which it does not wait for. Once in a
-    /// while windows are removed from the items on this occasion.
+    /// Reads the counters of all scopes of a request that was admitted to shared limits, eventually
+    /// consistent. The request does not wait for this read. It also removes ended windows from an
+    /// item that has collected many of them.
     pub async fn read_counters_after(
         &self,
         bounds: &EffectiveLimits,
@@ -60,7 +61,7 @@ impl Store {
         Ok(counted)
     }
 
-    /// The keys with a reservation that has to be over by `second`, the longest due first.
+    /// The keys that have a reservation due by `second` (Unix time), longest overdue first.
     pub async fn due_limits(&self, second: i64) -> Result<Vec<KeyId>, StoreError> {
         let answer = self
             .db
@@ -83,8 +84,9 @@ impl Store {
         answer.items().iter().map(read).collect()
     }
 
-    /// Notes when the key's reservations, which were `seen`, have to be looked at again; never if
-    /// there are none. One that has come meanwhile leaves everything to the next look.
+    /// Sets the time of the next sweep of the key, or none if `second` is `None`. `seen` are the
+    /// counters that the sweep read. If the number of open reservations differs by now, nothing is
+    /// changed, and the next sweep looks at the key again.
     pub async fn schedule_next_sweep(
         &self,
         key: &KeyId,
@@ -111,8 +113,8 @@ impl Store {
         }
     }
 
-    /// Keeps the item small: once in a while the windows that nobody counts in are removed. If
-    /// that fails, the next request tries again.
+    /// Removes ended windows once the item has collected many of them, to keep it small. If that
+    /// fails, the next request tries again.
     pub(super) async fn forget_ended_windows(
         &self,
         scope: &LimitScope,

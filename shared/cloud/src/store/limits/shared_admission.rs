@@ -1,8 +1,8 @@
-//! Admission where pools bind a request, too: one transaction over its key's item and theirs, so
-//! that it is counted everywhere or nowhere.
+//! Admission where shared limits apply: one transaction over the key's item and the items of the
+//! shared limits, so that the request counts everywhere or nowhere.
 //!
-//! DynamoDB refuses a transaction that meets another on the same item, so a much used pool is
-//! tried again, after a wait that doubles with chance in it, a bounded number of times.
+//! DynamoDB rejects a transaction that conflicts with another on the same item. A busy shared limit
+//! is therefore tried a bounded number of times, with an exponential wait with jitter.
 
 use super::limit_update::{release_in_key, release_in_pool, reserve_in_key, reserve_in_pool};
 use super::{Admission, Store, StoreError};
@@ -13,7 +13,7 @@ use baton_domain::id::{KeyId, RequestId};
 use baton_domain::reservation::{BlockReason, Reservation};
 use baton_domain::scope::LimitScope;
 
-/// Tries before a pool that others keep changing counts as out of reach: 2 to 4 s in all.
+/// The most tries for shared limits that other writers keep changing, which take 2 to 4 s in total.
 const TRIES_MAX: u32 = 16;
 
 impl Store {
@@ -30,14 +30,14 @@ impl Store {
                 Err(CancelledTransaction::Failed(error)) => return Err(error),
                 Err(CancelledTransaction::Refused(what)) => return Err(StoreError::Database(what)),
                 Err(CancelledTransaction::Busy) => self.back_off(tries).await,
-                // Pools' items do not grow.
+                // Only the key's item can be full: the items of shared limits do not grow.
                 Err(CancelledTransaction::Full) => {
                     let key = LimitScope::Key(bounds.key.clone());
                     return Ok(Admission::Blocked(key, BlockReason::Backlog));
                 }
                 Err(CancelledTransaction::Conditions(_)) => {
-                    // Which limits stand against it is asked of all items as they are now: the
-                    // one that is told is not always the first that failed.
+                    // Reads all items again to find the limit that blocks the request. The reported
+                    // limit is not always the one whose condition failed first.
                     let counted = self.read_counters(&scopes, true).await?;
                     if counted.first().is_some_and(|own| own.open.contains_key(id)) {
                         return Ok(Admission::Admitted(None));
@@ -83,7 +83,8 @@ impl Store {
             actions
                 .extend(pools.map(|scope| release_in_pool(reservation).into_action(table, scope)));
             match self.write_together(actions).await {
-                Ok(()) | Err(CancelledTransaction::Conditions(_)) => return Ok(()), // or it is over already
+                // A failed condition means that the reservation is closed already.
+                Ok(()) | Err(CancelledTransaction::Conditions(_)) => return Ok(()),
                 Err(CancelledTransaction::Busy | CancelledTransaction::Full) => {
                     self.back_off(tries).await;
                 }
