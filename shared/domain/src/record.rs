@@ -1,7 +1,7 @@
 //! The usage record: the facts and the cost of one upstream request (version 1 of the format).
 //!
-//! The queue carries it as JSON and the store keeps every field. It never holds prompt or
-//! completion text.
+//! The queue carries it as JSON, and the store keeps every field except the reservation. It never
+//! holds prompt or completion text.
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
