@@ -195,7 +195,7 @@ async fn flooded(at: SocketAddr, flood: &Flood) -> usize {
     taken
 }
 
-/// Serves a client that multiplexes, reads and writes much without being hostile.
+/// A client that multiplexes, reads and writes much without being hostile must be served.
 async fn honest(class: &AttackClass, house: &TestSystem) {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build();
     let Ok(client) = client else { return };

@@ -37,8 +37,8 @@ pub(super) struct PlannedAccount {
     pub(super) api_key: Secret,
     /// Names of groups; an empty list means the default group.
     pub(super) groups: Vec<String>,
-    /// Larger comes first, as in all of the other relays. The order is reversed once all accounts
-    /// are known, because in Baton smaller comes first.
+    /// Larger comes first. The order is reversed once all accounts are known, because in Baton
+    /// smaller comes first.
     pub(super) rank: i64,
     pub(super) weight: Option<u32>,
     pub(super) models: Vec<String>,
@@ -74,7 +74,7 @@ pub(super) struct PlannedLimits {
 /// Something that is not carried over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SkippedItem {
-    /// What it is: `key ci`, `account main`.
+    /// The item, such as `key ci` or `account main`.
     pub(super) what: String,
     /// The reason, and what to do.
     pub(super) why: String,
