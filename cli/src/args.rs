@@ -1,5 +1,5 @@
-//! The command line: what the program can do. The comments on commands and flags are the help
-//! that people read; those of a resource stand in its own file under `operate`.
+//! The command line of the program. The comments on commands and flags are the help that people
+//! read. The commands of a resource are in that resource's file under `operate`.
 
 #![expect(missing_docs, clippy::doc_markdown, reason = "comments here are help texts")]
 
@@ -164,7 +164,7 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// The settings with what the flags say.
+    /// Returns the settings with the values of the flags.
     pub fn apply_to(self, settings: Settings) -> Settings {
         Settings {
             listen: self.listen.unwrap_or(settings.listen),

@@ -1,4 +1,4 @@
-//! `baton completions`: the script with which a shell completes the commands.
+//! `baton completions`: the script by which a shell completes the commands.
 
 use crate::args::Args;
 use clap::CommandFactory as _;

@@ -1,8 +1,8 @@
-//! One connection: what it has sent, how far its requests are, and whether its client reads.
+//! One connection: the bytes it has sent, the state of its requests, and whether its client reads.
 //!
-//! hyper speaks HTTP; this counts beside it. A connection that sends much without any request
-//! coming of it (floods of control frames, of empty or tiny pieces) breaks at once; the slow and
-//! the idle are found by [`crate::connections`].
+//! hyper speaks HTTP, and this module counts bytes and requests. A connection that sends much data
+//! without making requests (floods of control frames, of empty or tiny pieces) is closed
+//! immediately. [`crate::connections`] closes slow and idle connections.
 
 use baton_cloud::client_address::PeerAddress;
 use baton_cloud::peer_connection::PeerConnection;
@@ -26,23 +26,23 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
-/// What a connection may send beside bodies before its first request...
+/// How many bytes outside of bodies a connection can send before its first request.
 const OVERHEAD_BYTES: u64 = 256 * 1024;
-/// ...more with each request, which is at least as long as the longest head...
+/// Added to that for each request; at least the size of the longest head.
 const OVERHEAD_BYTES_PER_REQUEST: u64 = 64 * 1024;
-/// ...and with each second.
+/// Added to that for each second.
 const OVERHEAD_BYTES_PER_SECOND: u64 = 1024;
-/// Requests that a client may give up before their answers' ends, besides as many as it has read
-/// to their ends.
+/// How many requests a client can abandon before their answers end, in addition to as many as it
+/// has read to the end.
 const ABANDONED_MAX: u32 = 100;
 
-/// The longest head of a request. hyper's own bound is the size of a buffer, which one more read may
-/// exceed.
+/// The longest head of a request. hyper's own bound is the size of a buffer, which one more read
+/// can exceed.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What is known of a connection.
+/// The counters and the state of a connection.
 pub(crate) struct ClientConnection {
-    /// Its number among those of its listener.
+    /// The number of the connection at its listener.
     pub(crate) number: u64,
     address: IpAddr,
     peer: PeerConnection,
@@ -57,20 +57,21 @@ pub(crate) struct ClientConnection {
 struct ConnectionTraffic {
     read: AtomicU64,
     written: AtomicU64,
-    /// Of what was read, the bodies.
+    /// The bytes of request bodies among the bytes read.
     bodies: AtomicU64,
     requests: AtomicU32,
-    /// Requests that are under way.
+    /// The number of open requests.
     open: AtomicU32,
     finished: AtomicU32,
     abandoned: AtomicU32,
-    /// Milliseconds since it was opened, when the last request ended.
+    /// Milliseconds from the opening of the connection to the end of the last request.
     idle_since: AtomicU64,
-    /// The same, when the head began that is not whole yet; 0 if none has.
+    /// Milliseconds from the opening to the start of a head that is still incomplete; 0 if there is
+    /// none.
     head_since: AtomicU64,
 }
 
-/// How long a connection may do what.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionTimeouts {
     pub(crate) head: Duration,
@@ -79,7 +80,7 @@ pub(crate) struct ConnectionTimeouts {
 }
 
 impl ClientConnection {
-    /// A connection from `address`, just opened.
+    /// A new connection from `address`.
     pub(crate) fn new(number: u64, address: IpAddr) -> Self {
         Self {
             number,
@@ -109,22 +110,22 @@ impl ClientConnection {
         self.is_http1.store(is_http1, Ordering::Relaxed);
     }
 
-    /// Closes it, whatever is under way.
+    /// Closes the connection, including its open requests.
     pub(crate) fn close(&self) {
         self.closed.notify_one();
     }
 
-    /// Returns once it is to be closed.
+    /// Returns once the connection has to be closed.
     pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }
 
-    /// Milliseconds since it was opened, and never 0.
+    /// Milliseconds since the connection was opened, at least 1.
     fn millis_since_opened(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Why it is kept no longer, if it is not.
+    /// Returns why the connection has to be closed, if it has to.
     pub(crate) fn close_reason(&self, times: &ConnectionTimeouts) -> Option<&'static str> {
         let now = self.millis_since_opened();
         let is_past =
@@ -159,7 +160,8 @@ impl ClientConnection {
             traffic.head_since.store(self.millis_since_opened(), Ordering::Relaxed);
         }
         let bodies = traffic.bodies.load(Ordering::Relaxed);
-        // Most of the time no more has to be looked at. What is announced of bodies is read ahead.
+        // This quick check is usually enough. Half of the body bytes is added because parts of a
+        // body are read before they are counted.
         let overhead = read.saturating_sub(bodies.saturating_add(bodies / 2));
         if overhead <= OVERHEAD_BYTES {
             return Ok(());
@@ -193,13 +195,14 @@ impl ClientConnection {
     }
 }
 
-/// A request that is under way.
+/// An open request.
 pub(crate) struct OpenRequest {
     connection: Arc<ClientConnection>,
-    /// When the last piece was handed to the connection, until the next one is asked for.
+    /// When the last piece of the answer was given to the connection, until the next one is
+    /// requested.
     handed_at: AtomicU64,
     is_finished: AtomicBool,
-    /// The time for the request's body is over.
+    /// Whether the time for the request's body is over.
     is_late: AtomicBool,
 }
 
@@ -221,7 +224,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A connection's bytes, counted.
+/// A stream that counts the bytes of its connection.
 pub(crate) struct CountedStream {
     stream: TcpStream,
     connection: Arc<ClientConnection>,
@@ -287,20 +290,20 @@ impl AsyncWrite for CountedStream {
     }
 }
 
-/// The body of a request, counted, and perhaps bounded in time.
+/// A request body that counts its bytes and can have a time limit.
 pub(crate) struct CountedBody {
     body: Incoming,
     answering: Arc<OpenRequest>,
     late: Option<Pin<Box<Sleep>>>,
 }
 
-/// Why a request's body has no end.
+/// Why a request body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The connection broke, or its bytes are no HTTP.
+    /// The connection broke, or its bytes are not valid HTTP.
     #[error("{0}")]
     Broken(#[from] hyper::Error),
-    /// Its time is over.
+    /// The time for the body is over.
     #[error("the request's body did not come in time; send it again over a faster connection")]
     Late,
 }
@@ -336,11 +339,11 @@ impl Body for CountedBody {
     }
 }
 
-/// A service for one connection, which knows what is under way.
+/// A service for one connection that keeps track of its open requests.
 pub(crate) struct CountedService<S> {
     service: S,
     connection: Arc<ClientConnection>,
-    /// The time for a body, where the service has none of its own.
+    /// The time for a body, if the service does not set one itself.
     body_time: Option<Duration>,
 }
 
@@ -389,8 +392,8 @@ where
     }
 }
 
-/// The answer to a head that is too large. A connection of HTTP/1 ends with it, since its body is not
-/// read.
+/// The answer to a head that is too large. An HTTP/1 connection is closed after it, because the
+/// body is not read.
 fn head_too_large<B>(answering: Arc<OpenRequest>, version: Version) -> Response<CountedAnswer<B>> {
     let mut answer = Response::new(CountedAnswer { body: None, answering });
     *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -400,7 +403,7 @@ fn head_too_large<B>(answering: Arc<OpenRequest>, version: Version) -> Response<
     answer
 }
 
-/// The bytes of a request's head as HTTP/1 writes it, with the shortest spacing.
+/// The size of a request's head in the form of HTTP/1, with the shortest spacing.
 fn head_bytes(request: &Request<Incoming>) -> usize {
     let uri = request.uri();
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len())
@@ -411,7 +414,7 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
     line + headers.sum::<usize>()
 }
 
-/// The body of an answer, which knows whether its client reads.
+/// The body of an answer, which records whether its client reads.
 pub(crate) struct CountedAnswer<B> {
     body: Option<B>,
     answering: Arc<OpenRequest>,

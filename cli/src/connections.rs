@@ -1,7 +1,8 @@
-//! All connections of one listener: how many are kept, and which have to go.
+//! All connections of one listener: how many are kept, and which ones are closed.
 //!
-//! Where there is no room, the oldest connection that has shown no valid credential goes, then the
-//! one that is idle. A connection with a valid credential and a request under way is kept.
+//! If there is no room, the oldest connection that has not shown a valid credential is closed, and
+//! if there is none, one that is idle. A connection with a valid credential and an open request is
+//! kept.
 
 use crate::connection::{ClientConnection, ConnectionTimeouts};
 use baton_cloud::client_address::AddressRanges;
@@ -12,31 +13,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How many connections a listener keeps, and for how long they may do what.
+/// How many connections a listener keeps, and their time limits.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionRules {
     pub(crate) in_all: usize,
     pub(crate) per_address: usize,
     pub(crate) times: ConnectionTimeouts,
-    /// For the body of a request, where the service has no time of its own.
+    /// The time for a request body, if the service does not set one.
     pub(crate) body_time: Option<Duration>,
-    /// Their connections are many clients'.
+    /// Proxies whose connections carry the requests of many clients.
     pub(crate) trusted_proxies: AddressRanges,
 }
 
-/// Of all files that this process may open, connections to the relay may be so many percent: each
-/// may need one to an upstream.
+/// The percentage of this process's open-file limit that connections to the relay can use. Each of
+/// them can need another connection to an upstream.
 const RELAY_PERCENT: u64 = 45;
-/// The same for the admin API and the console.
+/// The same percentage for the admin API and the console.
 const ADMIN_PERCENT: u64 = 10;
 
 impl ConnectionRules {
-    /// Those of the relay's listener, in a process that may open `files`.
+    /// The rules for the relay's listener, in a process that can open `files` files.
     pub(crate) fn for_relay(settings: &Settings, files: u64) -> Self {
         Self::new(settings, files, RELAY_PERCENT)
     }
 
-    /// Those of the admin API's listener.
+    /// The rules for the admin API's listener.
     pub(crate) fn for_admin(settings: &Settings, files: u64) -> Self {
         Self { body_time: Some(settings.bounds.head), ..Self::new(settings, files, ADMIN_PERCENT) }
     }
@@ -54,7 +55,7 @@ impl ConnectionRules {
         }
     }
 
-    /// How often connections are looked at: often enough for the shortest time.
+    /// How often connections are checked: often enough for the shortest time limit.
     fn interval(&self) -> Duration {
         let ConnectionTimeouts { head, keep_alive, unread } = self.times;
         let shortest = head.min(keep_alive).min(unread);
@@ -74,7 +75,7 @@ struct ConnectionSetInner {
 #[derive(Default)]
 struct OpenConnections {
     next: u64,
-    /// By the order in which they came.
+    /// Ordered by arrival.
     open: BTreeMap<u64, Arc<ClientConnection>>,
     per_address: HashMap<IpAddr, usize>,
 }
@@ -88,15 +89,15 @@ impl ConnectionSet {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for a connection from `address` and takes it in; `None` where there is none:
-    /// all others have a valid credential and a request under way.
+    /// Makes room for a connection from `address` and adds it. Returns `None` if there is no room
+    /// because all others have a valid credential and an open request.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Arc<ClientConnection>> {
         let rules = &self.0.rules;
         let address = address.to_canonical();
         let mut state = self.state();
         let of_address = state.per_address.get(&address).copied().unwrap_or_default();
         if of_address >= rules.per_address && !rules.trusted_proxies.contains(address) {
-            // Where all of its others are at work, the bound for all decides.
+            // If all connections of this address are busy, only the total bound applies.
             state.close_one(|other| other.address() == address);
         }
         if state.open.len() >= rules.in_all && !state.close_one(|_| true) {
@@ -109,22 +110,23 @@ impl ConnectionSet {
         Some(state.insert(address))
     }
 
-    /// Closes one that may go, because the process has no more files to open; whether there was one.
+    /// Closes one connection that can be closed, because the process has no file descriptor left.
+    /// Returns whether there was one.
     pub(crate) fn close_one(&self) -> bool {
         self.state().close_one(|_| true)
     }
 
-    /// The body time that its rules have.
+    /// The time for a request body by the rules of this listener.
     pub(crate) fn body_time(&self) -> Option<Duration> {
         self.0.rules.body_time
     }
 
-    /// Forgets one that has ended.
+    /// Removes a connection that has ended.
     pub(crate) fn remove_connection(&self, connection: &ClientConnection) {
         self.state().remove_by_number(connection.number);
     }
 
-    /// Closes all of them; how many there were.
+    /// Closes all connections and returns their number.
     pub(crate) fn close_all(&self) -> usize {
         let state = self.state();
         state.open.values().for_each(|connection| connection.close());
@@ -140,7 +142,7 @@ impl ConnectionSet {
         }
     }
 
-    /// Closes those that are idle or slow, again and again.
+    /// Repeatedly closes connections that are idle or slow.
     pub(crate) async fn sweep_until(self, ended: CancellationToken) {
         let mut interval = tokio::time::interval(self.0.rules.interval());
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -174,7 +176,8 @@ impl OpenConnections {
         }
     }
 
-    /// Closes the oldest of those that `is_meant` which may go, if there is one.
+    /// Closes the oldest connection that matches `is_meant` and can be closed. Returns whether
+    /// there was one.
     fn close_one(&mut self, is_meant: impl Fn(&ClientConnection) -> bool) -> bool {
         let first = |may_go: &dyn Fn(&ClientConnection) -> bool| {
             let found = self.open.iter().find(|(_, one)| is_meant(one) && may_go(one));

@@ -1,10 +1,10 @@
-//! The variables of a person's shell that the operator's commands read, once and here. Baton's own
-//! settings are `cloud::settings`' business.
+//! The variables of a person's shell that the operator's commands read. All of them are read here,
+//! once. `cloud::settings` reads Baton's own settings.
 
 use baton_cloud::settings::table::{self, Setting};
 use baton_domain::secret::Secret;
 
-/// What the shell says about Baton, about clients of it, and about proxies.
+/// What the shell's variables say about Baton, its clients and proxies.
 #[derive(Default)]
 pub(crate) struct ShellEnvironment {
     /// `BATON_URL`: the admin API.
@@ -13,17 +13,17 @@ pub(crate) struct ShellEnvironment {
     pub(crate) admin_token: Option<Secret>,
     /// `BATON_PROFILE`.
     pub(crate) profile: Option<String>,
-    /// `ANTHROPIC_BASE_URL`: where clients started from this shell go.
+    /// `ANTHROPIC_BASE_URL`: the address that clients started from this shell use.
     pub(crate) client_base: Option<String>,
-    /// `ANTHROPIC_AUTH_TOKEN`: what they send as a bearer.
+    /// `ANTHROPIC_AUTH_TOKEN`: the credential that they send as a bearer token.
     pub(crate) client_bearer: Option<Secret>,
-    /// `ANTHROPIC_API_KEY`: what they send in `x-api-key`.
+    /// `ANTHROPIC_API_KEY`: the credential that they send in `x-api-key`.
     pub(crate) client_api_key: Option<Secret>,
-    /// `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`, in either case: those that are set.
+    /// Those of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that are set, in upper or lower case.
     pub(crate) proxies: Vec<&'static str>,
 }
 
-/// `TOKIO_WORKER_THREADS`, which has to be known before anything runs.
+/// `TOKIO_WORKER_THREADS`, which is needed before the runtime starts.
 pub(crate) fn requested_threads() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the door of the operator's variables")]
     std::env::var(table::WORKER_THREADS.name).ok()
@@ -36,7 +36,7 @@ impl ShellEnvironment {
         Self::from(|name| std::env::var(name).ok())
     }
 
-    /// The same by `lookup`.
+    /// Reads the variables through `lookup`.
     pub(crate) fn from(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let text = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let setting = |setting: &Setting| text(setting.name);
@@ -63,7 +63,7 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    /// The variables of this command's arguments and of all below it.
+    /// The variables of this command's arguments and of its subcommands.
     fn of_arguments(command: &Command, names: &mut BTreeSet<String>) {
         let variables = command.get_arguments().filter_map(clap::Arg::get_env);
         names.extend(variables.map(|name| name.to_string_lossy().into_owned()));
@@ -78,7 +78,7 @@ mod tests {
             None
         });
         let mut seen = seen.into_inner();
-        // These belong to every program that speaks HTTP.
+        // All HTTP programs share these variables.
         seen.retain(|name| !name.to_ascii_uppercase().ends_with("_PROXY"));
         of_arguments(&Args::command(), &mut seen);
         let listed = SETTINGS.iter().filter(|setting| setting.readers.contains(&Reader::Program));

@@ -1,4 +1,4 @@
-//! `baton health`: one request to the relay beside it, for the health check of a container.
+//! `baton health`: one request to the relay on this machine, for a container's health check.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use reqwest::Client;
 
 use crate::CliError;
 
-/// Less than the timeout of any platform's check.
+/// Shorter than the timeout of any platform's check.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks the relay that listens at `listen`.
+/// Sends a request to the relay that listens at `listen`.
 ///
 /// # Errors
-/// When it does not answer in time, or not with success.
+/// The relay does not answer in time, or answers without success.
 pub(crate) async fn check_health(listen: SocketAddr) -> Result<(), CliError> {
     let url = format!("http://{}/health", reachable(listen));
-    // A proxy of the environment is for upstreams.
+    // The environment's proxy settings are for upstreams only.
     let client =
         Client::builder().no_proxy().timeout(PATIENCE).build().map_err(CliError::from_cause)?;
     let asked = client.get(&url).send().await;
@@ -30,7 +30,7 @@ pub(crate) async fn check_health(listen: SocketAddr) -> Result<(), CliError> {
     }
 }
 
-/// Every address of this machine, as a listener says it, is reached at its own one.
+/// A listener on all addresses of this machine is reached at the loopback address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let own = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,5 +1,5 @@
 //! The `baton` binary as a library: the whole system on one machine, the container form, and the
-//! operator's commands. Only wiring lives here; what is wired is in the functions.
+//! operator's commands. This crate only connects the parts; the functions implement them.
 
 pub mod args;
 mod completions;
@@ -24,16 +24,16 @@ pub use runtime::runtime;
 use args::{Args, CliCommand};
 use baton_cloud::settings::Settings;
 
-/// Why the program ends badly: one line for the person at the terminal.
+/// Why the program fails: one line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Something went wrong; exit code 1.
+    /// The command failed; exit code 1.
     #[error("{0}")]
     Failed(String),
-    /// The API understood and said no; exit code 1.
+    /// The API refused the request; exit code 1.
     #[error("{0}")]
     Refused(String),
-    /// It was asked wrongly; exit code 2.
+    /// The command line is wrong; exit code 2.
     #[error("{0}")]
     Usage(String),
 }
@@ -47,16 +47,16 @@ impl CliError {
         }
     }
 
-    /// A failure in the words of its cause.
+    /// A failure with the message of its cause.
     pub fn from_cause(cause: impl std::fmt::Display) -> Self {
         Self::Failed(cause.to_string())
     }
 }
 
-/// Does what the arguments ask for.
+/// Runs the command that the arguments name.
 ///
 /// # Errors
-/// One line that says what to do about it.
+/// One line that says what to do about the failure.
 pub async fn run_command(args: Args) -> Result<(), CliError> {
     match args.command.unwrap_or_default() {
         CliCommand::Up { place, only_stores } => {

@@ -1,12 +1,13 @@
-//! Reads the arguments, runs, and turns a failure into one line and an exit code.
+//! Reads the arguments, runs the command, and turns a failure into one line and an exit code.
 
 use baton::args::Args;
 use clap::Parser as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Streams come and go on many threads, and bodies may be large: a thread of jemalloc's own gives
-/// back what they leave behind, also while nobody asks. Measured on this system only.
+/// Streams start and end on many threads, and bodies can be large. A background thread of jemalloc
+/// returns the freed memory, also while no requests arrive. This was only measured on Linux with
+/// glibc.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let ended = baton::runtime().and_then(|runtime| {
         let ended = runtime.block_on(baton::run_command(args));
-        // What a thread still waits for (a name to be resolved) must not hold up the end.
+        // Work that a thread still waits for (such as a DNS lookup) must not delay the exit.
         runtime.shutdown_timeout(Duration::from_millis(500));
         ended
     });

@@ -1,5 +1,5 @@
-//! What this process tells of itself while it serves: `/metrics`, and a collector where one is
-//! named.
+//! The telemetry of this process while it serves: `/metrics`, and an OpenTelemetry collector if one
+//! is configured.
 
 use crate::CliError;
 use baton_cloud::aws::AwsClients;
@@ -11,16 +11,16 @@ use baton_cloud::usage_queue::UsageQueue;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A collector is told how things stand as they were no longer ago than this.
+/// The longest time between two readings of the gauges that a collector receives.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Begins to count. Before anything that is counted is made.
+/// Installs the telemetry. This must happen before anything that is counted is created.
 pub(crate) fn install_telemetry(settings: &Settings) -> Result<TelemetryExporters, CliError> {
     install(settings.otlp).map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// Looks at how things stand until `stop`, where a collector is to be told. Who asks for `/metrics`
-/// looks for itself.
+/// Reads the gauges until `stop`, if there is a collector. A request for `/metrics` reads them
+/// itself.
 pub(crate) fn observe_gauges(
     settings: &Settings,
     aws: &AwsClients,

@@ -1,5 +1,5 @@
-//! What the program says to the person at the terminal, and to scripts. A closed pipe is no reason
-//! to fail. What is said is the commands' business.
+//! Output for the person at the terminal and for scripts. A closed pipe is not an error. The
+//! commands decide what is printed.
 
 use crate::CliError;
 use baton_domain::printable::escape_for_terminal;
@@ -8,35 +8,35 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::Value;
 use std::io::Write as _;
 
-/// A line on standard output.
+/// Prints a line on standard output.
 pub(crate) fn print_line(line: impl std::fmt::Display) {
     let _closed = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// A line on standard error: what people should know and scripts need not read.
+/// Prints a line on standard error, for people. Scripts do not need to read it.
 pub(crate) fn remark(line: impl std::fmt::Display) {
     let _closed = writeln!(std::io::stderr().lock(), "baton: {line}");
 }
 
-/// The one line that says why it failed, on standard error.
+/// Prints the one line that says why the program failed, on standard error.
 pub fn print_error(fail: &CliError) {
     remark(fail);
 }
 
-/// The one way to show a result: a table or sentence for people, the API's JSON for scripts.
+/// Shows results: a table or sentence for people, the API's JSON for scripts.
 #[derive(Clone, Copy)]
 pub(crate) struct OutputPrinter {
-    /// Whether JSON is wanted.
+    /// Whether to print JSON.
     pub(crate) json: bool,
 }
 
 impl OutputPrinter {
-    /// Shows `value`, or what `for_people` makes of it.
+    /// Prints `value` as JSON, or calls `for_people`.
     pub(crate) fn show(self, value: &Value, for_people: impl FnOnce()) {
         if self.json { print_line(format!("{value:#}")) } else { for_people() }
     }
 
-    /// Shows rows as a table; a column is a head and the place of its cells (a JSON pointer).
+    /// Shows rows as a table. A column is a heading and the JSON pointer of its cells.
     pub(crate) fn rows(self, answer: &Value, columns: &[(&str, &str)]) {
         self.show(answer, || {
             let mut table = table(columns.iter().map(|(head, _)| *head));
@@ -47,7 +47,7 @@ impl OutputPrinter {
         });
     }
 
-    /// Shows one object, a line a field.
+    /// Shows one object, with one line for each field.
     pub(crate) fn fields(self, object: &Value) {
         self.show(object, || {
             let mut table = table(["field", "value"].into_iter());
@@ -59,7 +59,7 @@ impl OutputPrinter {
     }
 }
 
-/// An empty table with these heads.
+/// An empty table with these headings.
 pub(crate) fn table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(heads);
@@ -75,11 +75,12 @@ fn cell(row: &Value, place: &str) -> String {
     row.pointer(place).map_or_else(|| "-".to_owned(), text)
 }
 
-/// A value as people read it.
+/// A value in the form that people read.
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        // Names are others' text, and a terminal obeys some of it.
+        // Names come from other people and can contain control sequences, which a terminal would
+        // execute.
         Value::String(text) => escape_for_terminal(text).into_owned(),
         Value::Array(items) if items.is_empty() => "all".to_owned(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
@@ -93,7 +94,7 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
-/// How much of an account's limits is used, as `5h 42 %, 7d 7 %`.
+/// How much of an account's limits is used, such as `5h 42 %, 7d 7 %`.
 fn utilization_text(value: &Value) -> String {
     let windows = [("5h", &value["five_hour"]["percent"]), ("7d", &value["seven_day"]["percent"])];
     let known = windows.iter().filter(|(_, percent)| !percent.is_null());

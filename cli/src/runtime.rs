@@ -1,4 +1,4 @@
-//! The threads that everything runs on: one for each core, or as many as the environment says.
+//! The threads of the process: one for each core, or the number that the environment gives.
 
 use crate::CliError;
 use crate::environment::requested_threads;
@@ -6,14 +6,12 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime with `TOKIO_WORKER_THREADS` threads, else with one for each core that this process may
-/// use.
+/// A runtime with `TOKIO_WORKER_THREADS` threads, or one for each core that this process can use.
 ///
-/// One thread needs nothing of what several hand work to one another with: a small call then
-/// costs a fifth less CPU.
+/// A single thread needs no synchronization with others: a small call then costs a fifth less CPU.
 ///
 /// # Errors
-/// When the variable is no number of threads, or the system has none to give.
+/// The variable is not a number of threads, or the system cannot start them.
 pub fn runtime() -> Result<Runtime, CliError> {
     let threads = threads(requested_threads().as_deref())?;
     let mut builder =
@@ -21,8 +19,8 @@ pub fn runtime() -> Result<Runtime, CliError> {
     builder.worker_threads(threads).enable_all().build().map_err(CliError::from_cause)
 }
 
-/// How many files (connections, too) this process may open: as many as the system allows it to
-/// allow itself.
+/// Raises this process's limit of open files (including connections) as far as the system allows,
+/// and returns it.
 pub(crate) fn open_files() -> u64 {
     const MOST: u64 = 1 << 20;
     const USUAL: u64 = 1024;

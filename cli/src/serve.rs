@@ -1,6 +1,6 @@
 //! `baton serve`: the container form, relay and admin API in one process against real AWS.
 //!
-//! The queue's consumer and the schedule are the deployed functions' business.
+//! The deployed functions consume the queue and run the schedule.
 
 use crate::output::print_line;
 use crate::up::{Recorded, ServiceListeners};

@@ -1,7 +1,7 @@
-//! Serving a service over HTTP until told to stop, then letting what is under way finish.
+//! Serves a service over HTTP until a stop is requested, then lets open requests finish.
 //!
-//! What one connection may do is [`crate::connection`]'s business, which of many are kept is
-//! [`crate::connections`]'s.
+//! [`crate::connection`] bounds what one connection can do. [`crate::connections`] decides which of
+//! many connections are kept.
 
 use bytes::Buf;
 use http::{Request, Response};
@@ -24,33 +24,33 @@ use crate::CliError;
 use crate::connection::{CountedBody, CountedService, CountedStream, HEAD_BYTES_MAX};
 use crate::connections::ConnectionSet;
 
-/// No connection keeps more of a large body in its buffer for the next one. A head that is whole when
-/// more than this was read is passed on; [`HEAD_BYTES_MAX`] bounds it.
+/// The buffer size that a connection keeps for its next read. A complete head that was read in the
+/// same step and is larger than this is passed on; [`HEAD_BYTES_MAX`] bounds it.
 const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX;
-/// What an HTTP/2 connection holds of requests that nobody reads, in all and for one of them.
+/// How much unread request data an HTTP/2 connection holds, both in total and for one request.
 const WINDOW_BYTES: u32 = 128 * 1024;
-/// What an HTTP/2 connection holds of an answer that its client does not read.
+/// How much of an answer an HTTP/2 connection holds while its client does not read it.
 const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// Requests at the same time on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 250;
-/// How often an HTTP/2 connection is asked whether it is still there, and for how long.
+/// How often an HTTP/2 connection is pinged, and how long it has to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
-/// How HTTP/2 begins (RFC 9113, section 3.4).
+/// The first bytes of every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long the last words of answers that were ended may take to their clients.
+/// The time for the last events of ended answers to reach their clients.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The steps in which a server is stopped.
 #[derive(Clone, Default)]
 pub(crate) struct ShutdownTokens {
-    /// Nothing new is taken; what is under way goes on.
+    /// No new requests are accepted; open ones continue.
     pub(crate) asked: CancellationToken,
-    /// What is under way has been told to end: connections that do not are closed.
+    /// Open requests were asked to end. Connections that are still open after that are closed.
     pub(crate) over: CancellationToken,
 }
 
-/// Takes the address, or says with which `knob` to choose another.
+/// Binds the address. An error names the setting (`knob`) with which to choose another one.
 pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener, CliError> {
     TcpListener::bind(address).await.map_err(|error| {
         CliError::Failed(match error.kind() {
@@ -64,8 +64,8 @@ pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener,
     })
 }
 
-/// Serves until a stop is asked for, then until the last answer is out or the stop is over.
-/// `neighbors` are the connections of the process's other listener, which open files, too.
+/// Serves until a stop is requested, then until the last answer is sent or the stop is over.
+/// `neighbors` are the connections of the process's other listener, which use file descriptors too.
 pub(crate) async fn serve_connections<S, B>(
     listener: TcpListener,
     service: S,
@@ -85,15 +85,15 @@ pub(crate) async fn serve_connections<S, B>(
     let sweeping = tokio::spawn(connections.clone().sweep_until(ended.clone()));
     while let Some(accepted) = until(&stop.asked, listener.accept()).await {
         let Ok((stream, address)) = accepted else {
-            // Out of file descriptors, mostly: a connection of somebody who has shown no
-            // credential gives one back.
+            // Usually the process has no file descriptor left. Closing a connection without a valid
+            // credential frees one.
             let _closed = connections.close_one() || neighbors.close_one();
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        // Without room it is closed at once.
+        // Without room the new connection is closed immediately.
         let Some(connection) = connections.admit(address.ip()) else { continue };
-        // Events are small and must not wait for one another.
+        // Events are small and must not be delayed to be sent together.
         let _best_effort = stream.set_nodelay(true);
         let service = CountedService::new(service.clone(), Arc::clone(&connection), body_time);
         let (builders, watcher, stop) =
@@ -101,7 +101,7 @@ pub(crate) async fn serve_connections<S, B>(
         let connections = connections.clone();
         tasks.spawn(async move {
             let serving = async {
-                // The sweeper ends the wait of who says nothing.
+                // The sweeper closes connections that send nothing.
                 let Some(is_http1) = until(&stop, is_http1(&stream)).await else { return };
                 connection.set_http1(is_http1);
                 let stream = CountedStream::new(stream, Arc::clone(&connection));
@@ -109,7 +109,7 @@ pub(crate) async fn serve_connections<S, B>(
                 let ended = if is_http1 {
                     watcher.watch(http1.serve_connection(stream, service)).await.map_err(Into::into)
                 } else {
-                    // Boxed: large, and rare.
+                    // Boxed because it is large and rarely needed.
                     let connection = builder.serve_connection(stream, service).into_owned();
                     Box::pin(watcher.watch(connection)).await
                 };
@@ -142,10 +142,11 @@ pub(crate) async fn serve_connections<S, B>(
     let _swept = sweeping.await;
 }
 
-/// What speaks HTTP/1, and what speaks both versions.
+/// One builder for HTTP/1 only, and one for both versions.
 fn builders() -> (http1::Builder, Builder<TokioExecutor>) {
     let mut builder = Builder::new(TokioExecutor::new());
-    // The time for a head is the sweeper's business: hyper's timer also rings on idle connections.
+    // The sweeper enforces the time for a head, because hyper's timer also fires on idle
+    // connections.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder.http1().max_buf_size(BUFFER_BYTES_MAX);
     builder
@@ -162,14 +163,15 @@ fn builders() -> (http1::Builder, Builder<TokioExecutor>) {
         .keep_alive_timeout(PING_PATIENCE);
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(None);
-    // Events that arrived together then leave in one write: lists of buffers end after sixteen.
+    // Without vectored writes, events that arrived together leave in one write. A vectored write
+    // takes at most sixteen buffers.
     http1.max_buf_size(BUFFER_BYTES_MAX).writev(false);
     (http1, builder)
 }
 
-/// Whether the first bytes are surely not HTTP/2's, without taking them. hyper-util's own look
-/// takes them, and hyper then makes room for two buffers instead of one, for as long as the
-/// connection lasts.
+/// Returns whether the first bytes certainly do not belong to HTTP/2. It only peeks at them.
+/// hyper-util's own detection reads them, and hyper then keeps two buffers instead of one for the
+/// lifetime of the connection.
 async fn is_http1(stream: &TcpStream) -> bool {
     let mut first = [0; PREFACE.len()];
     let count = stream.peek(&mut first).await.unwrap_or(0);
@@ -207,7 +209,7 @@ mod tests {
         (ConnectionSet::new(rules.clone()), ConnectionSet::new(rules))
     }
 
-    /// A server that tells each client which version of HTTP it spoke.
+    /// A server that answers each client with the HTTP version of its request.
     async fn server() -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let told = |request: Request| async move { format!("{:?}", request.version()) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,15 +26,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long everything may take that is left to do when the time for answers is over.
+/// The time for all remaining work after the time for answers is over.
 const LAST_STEPS: Duration = Duration::from_secs(9);
-/// Of that, how long answers that were ended may take to be recorded.
+/// The part of that time in which ended answers can be recorded.
 const RECORDING: Duration = Duration::from_secs(6);
 
-/// What is said where records are missing after a stop.
+/// The message for records that are missing after a stop.
 pub(crate) const NOT_RECORDED: &str = "stopped: some answers could not be recorded; see the log";
 
-/// What is said where records of this process are in its log and nowhere else.
+/// The message for records of this process that exist only in its log.
 pub(crate) fn only_in_log(count: u64) -> String {
     format!(
         "stopped: {count} usage records of this process are only in the log, in full; \
@@ -42,10 +42,10 @@ pub(crate) fn only_in_log(count: u64) -> String {
     )
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs the system until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// When it cannot start.
+/// Returns an error if the system cannot start.
 pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     let begun = Instant::now();
     telemetry::init(settings.log_format, &settings.log);
@@ -64,7 +64,7 @@ pub async fn run_up(settings: Settings) -> Result<(), CliError> {
          stored"
     ));
     stop.cancel();
-    // What a panic said stays with it: it may quote anything.
+    // The panic's message is not repeated, because it can quote anything.
     let served =
         serving.await.map_err(|_| CliError::Failed("it panicked; the log says where".into()));
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
@@ -79,13 +79,13 @@ pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     served.map(drop)
 }
 
-/// A system that has its addresses and stores, and serves nobody yet.
+/// A system that has its addresses and stores but does not serve yet.
 pub struct PreparedSystem {
-    /// Where the relay listens.
+    /// The relay's address.
     pub relay: SocketAddr,
-    /// Where the admin API listens.
+    /// The admin API's address.
     pub admin: SocketAddr,
-    /// What first start has made.
+    /// What the first start created.
     pub made: FirstStart,
     doors: ServiceListeners,
     local: LocalAws,
@@ -96,10 +96,10 @@ pub struct PreparedSystem {
     settings: Settings,
 }
 
-/// Takes the addresses and opens the stores in the data directory.
+/// Binds the addresses and opens the stores in the data directory.
 ///
 /// # Errors
-/// When an address is taken or the stores cannot be opened.
+/// An address is in use, or the stores cannot be opened.
 pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError> {
     let relay_listener = server::bind(settings.listen, "--listen").await?;
     let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
@@ -131,7 +131,7 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
     })
 }
 
-/// The two services and where they listen.
+/// The two services and their listeners.
 pub(crate) struct ServiceListeners {
     pub(crate) relay: Relay,
     pub(crate) relay_listener: TcpListener,
@@ -140,7 +140,7 @@ pub(crate) struct ServiceListeners {
 }
 
 impl PreparedSystem {
-    /// Serves until `stop`; then ends things in the order in which they feed each other.
+    /// Serves until `stop`, then ends the parts in the order in which they feed each other.
     pub async fn serve_until(self, stop: CancellationToken) -> UnfinishedWork {
         observe::observe_gauges(&self.settings, &self.aws, self.store.clone(), stop.clone());
         let queue_done = CancellationToken::new();
@@ -166,34 +166,34 @@ impl PreparedSystem {
     }
 }
 
-/// What a stop has left undone.
+/// The work that a stop left undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnfinishedWork {
     /// Nothing.
     Nothing,
-    /// Usage that is in the queue, and not yet stored.
+    /// Usage that is in the queue and not stored yet.
     Queued,
-    /// So many records that are only in the log.
+    /// The number of records that exist only in the log.
     Logged(u64),
-    /// Answers whose records were not made in time.
+    /// Answers whose records could not be written in time.
     Unrecorded,
 }
 
-/// Where the records of answers are when a stop is over; the worst of what is true of them.
+/// Where the records of answers are when a stop is over. The worst case that applies is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recorded {
-    /// All are in the queue.
+    /// All records are in the queue.
     Sent,
-    /// Some wait in the store until refresh sends them to the queue.
+    /// Some records wait in the store until refresh sends them to the queue.
     Pending,
-    /// So many, since the start of the process, are only in the log.
+    /// The number of records since the start of the process that exist only in the log.
     Logged(u64),
-    /// Some could not be made in time.
+    /// Some records could not be written in time.
     Not,
 }
 
 impl Recorded {
-    /// `pending_before` had waited before the stop began.
+    /// `pending_before` is the number of records that waited before the stop began.
     fn of(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
         match unsent {
             _ if !is_complete => Self::Not,
@@ -205,7 +205,7 @@ impl Recorded {
 }
 
 impl ServiceListeners {
-    /// Serves until `stop`, then for the time of a stop, then ends what is still under way.
+    /// Serves until `stop`, then for the time of a graceful stop, and then ends what is still open.
     pub(crate) async fn serve(self, settings: &Settings, stop: CancellationToken) -> Recorded {
         let Self { relay, relay_listener, admin, admin_listener } = self;
         let (files, grace) = (open_files(), settings.bounds.stop);
@@ -230,14 +230,15 @@ impl ServiceListeners {
             server::serve_connections(relay_listener, relay.clone(), of_relay, stopping.clone()),
             server::serve_connections(admin_listener, admin, of_admin, stopping.clone()),
         );
-        // Answers whose client has left are read on meanwhile.
+        // Meanwhile, answers whose client has left are read to their end.
         let too_late = async {
             stopping.over.cancelled().await;
             tokio::time::sleep(RECORDING).await;
         };
         let is_complete = tokio::select! {
             () = relay.drain() => true,
-            // Notes about accounts may still wait for a store that hangs; they are no usage.
+            // Updates of account health can still wait for a store that hangs, but they are not
+            // usage.
             () = too_late => relay.unsent_records().under_way == 0,
         };
         ending.abort();
@@ -248,7 +249,7 @@ impl ServiceListeners {
     }
 }
 
-/// Feeds the usage queue to stats.
+/// Passes messages of the usage queue to stats.
 async fn feed_stats(local: LocalAws, store: Store, done: CancellationToken) {
     let handler = move |event| {
         let store = store.clone();
@@ -257,14 +258,14 @@ async fn feed_stats(local: LocalAws, store: Store, done: CancellationToken) {
     log_failure("stats", local.consume_usage(done, handler).await);
 }
 
-/// Calls refresh on its schedule.
+/// Runs refresh on its schedule.
 async fn run_maintenance(
     local: LocalAws,
     (store, outside): (Store, OutboundClients),
     queue: UsageQueue,
     stop: CancellationToken,
 ) {
-    // A request that waits for a token need not wait for the minute.
+    // A request that waits for a token triggers a renewal before the next minute.
     let (asked, endpoint) = (store.clone(), outside.endpoint.clone());
     let prompt = stop.clone().run_until_cancelled_owned(async move {
         loop {
@@ -297,10 +298,10 @@ fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {
     }
 }
 
-/// Offers only the stores, over HTTP, until Ctrl-C or SIGTERM.
+/// Serves only the stores over HTTP, until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// When they cannot be opened or the address is taken.
+/// The stores cannot be opened, or the address is in use.
 pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     telemetry::init(settings.log_format, &settings.log);
     let stop_asked = listen_for_stop()?;
@@ -338,7 +339,8 @@ pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     }
 }
 
-/// Makes in new stores what `baton up` makes at its first start: the functions do not.
+/// Creates in new stores what `baton up` creates at its first start, since the functions do not
+/// create it.
 async fn prepare_first_start(
     settings: &Settings,
     local: &LocalAws,
@@ -351,7 +353,8 @@ async fn prepare_first_start(
     first_start(&settings, pepper, store).await.map_err(CliError::Failed)
 }
 
-/// Waits for Ctrl-C or SIGTERM; listens from the moment it is called.
+/// Waits for Ctrl-C or SIGTERM. It listens from the moment of the call, before the future is
+/// polled.
 pub(crate) fn listen_for_stop() -> Result<impl Future<Output = ()>, CliError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::from_cause)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::from_cause)?;
@@ -363,7 +366,8 @@ pub(crate) fn listen_for_stop() -> Result<impl Future<Output = ()>, CliError> {
     })
 }
 
-/// What somebody who has just started it needs, secrets only when they are new.
+/// Prints what a person who has just started the system needs. Secrets are shown only when they are
+/// new.
 fn banner(ready: &PreparedSystem, took: Duration) {
     print_line(format!("baton {} is ready in {} ms", env!("CARGO_PKG_VERSION"), took.as_millis()));
     print_line(format!("  relay          http://{}", ready.relay));

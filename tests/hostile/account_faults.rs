@@ -1,5 +1,6 @@
-//! Failures of one account, of its proxy or of what stands before its upstream: the client is served
-//! by the next account, no working account is condemned, and no usage is hidden.
+//! Failures of one account, of its proxy or of a server in front of its upstream. The next account
+//! must serve the client, no working account may be marked as failed, and all usage must be
+//! recorded.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,13 +55,13 @@ const GOOD_STREAM: Reply = (
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"model\":\"gpt-5.5\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"good\"},\"finish_reason\":null}]}\n\ndata: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"model\":\"gpt-5.5\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":500,\"completion_tokens\":4000}}\n\ndata: [DONE]\n\n",
 );
 
-/// What an upstream answers: to calls of the account `bad` that hold `poison`, to the list of models,
-/// and to what anybody else wants to know.
+/// The answers of an upstream: to calls of the account `bad` that contain `poison`, to requests for
+/// the list of models, and to any unknown credential.
 #[derive(Clone, Copy)]
 struct Script {
     poison: Reply,
     list: Reply,
-    /// For a credential that nobody has.
+    /// The answer to an unknown credential.
     stranger: Reply,
 }
 
@@ -71,7 +72,7 @@ impl Script {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    // A client that leaves is no failure of this program.
+                    // A client that leaves is not a failure of this program.
                     let _left = self.serve(stream).await;
                 });
             }
@@ -136,7 +137,7 @@ async fn ask(key: &TestKey, path: &str, body: &Value) -> ClientResponse {
     ClientResponse::to(key.request("POST", path).body(body.to_string())).await
 }
 
-/// A group with the account `bad`, and perhaps one to go to.
+/// Creates a group with the account `bad`, and with a second account if `has_spare`.
 async fn group(house: &TestSystem, script: Script, has_spare: bool) -> (String, String) {
     let (address, group) = (script.start().await, house.group("faults").await);
     let mut ids = Vec::new();
@@ -153,7 +154,8 @@ async fn group(house: &TestSystem, script: Script, has_spare: bool) -> (String, 
     (group, ids.swap_remove(0))
 }
 
-/// Accounts with restricted keys, which no answer to one tenant may take from another.
+/// Accounts with restricted keys: an answer to one tenant must not take an account from another
+/// tenant.
 pub(crate) async fn restricted(class: AttackClass) {
     let house = TestSystem::empty().await;
     let poisons = [
@@ -198,7 +200,8 @@ pub(crate) async fn restricted(class: AttackClass) {
     }
 }
 
-/// Failures that the next account makes good: whole and streamed, with and without a status.
+/// Failures that the next account must make up for: streamed or not, with and without an error
+/// status.
 const FAILURES: [(&str, Reply); 33] = [
     ("530", (530, HTML, "<html>error code: 1033")),
     ("408", (408, JSON, r#"{"error":{"code":408,"message":"Your request timed out"}}"#)),
@@ -324,7 +327,7 @@ const FAILURES: [(&str, Reply); 33] = [
     ),
 ];
 
-/// One account fails; the client must be served by the other.
+/// One account fails, and the other must serve the client.
 pub(crate) async fn elsewhere(class: AttackClass) {
     let house = TestSystem::empty().await;
     for (name, poison) in FAILURES {
@@ -343,7 +346,8 @@ pub(crate) async fn elsewhere(class: AttackClass) {
         let lone = Script { poison, list, stranger: BAD_KEY };
         let (group, _) = self::group(&house, lone, false).await;
         let key = house.key("lone").group(&group).create().await;
-        // Without another account nobody takes an error for an answer, nor learns of the credential.
+        // Even without another account, no client may take an error for an answer or learn about
+        // the credential.
         let answer = ask(&key, CHAT, &chat("poison", false)).await;
         let is_told = answer.status >= 400 || poison.1 == SSE;
         let is_private = !answer.text().contains("Missing scopes") && answer.status != 407;
@@ -353,7 +357,7 @@ pub(crate) async fn elsewhere(class: AttackClass) {
     }
 }
 
-/// Good answers that tell no usage, or none that can be read.
+/// Successful answers without usage, or with usage that cannot be read.
 const HIDDEN: [(&str, Reply); 9] = [
     (
         "no usage",
@@ -422,7 +426,7 @@ const HIDDEN: [(&str, Reply); 9] = [
     ),
 ];
 
-/// The cost of what hides its usage, beside that of what does not.
+/// Compares the cost of answers with hidden usage to the cost of answers with usage.
 pub(crate) async fn hidden_usage(class: AttackClass) {
     let house = TestSystem::empty().await;
     let honest = spent(&house, GOOD_STREAM, true).await;
@@ -434,7 +438,7 @@ pub(crate) async fn hidden_usage(class: AttackClass) {
     }
 }
 
-/// What a request that is answered so costs its key, and its record.
+/// The cost to the key of a request that gets this answer, and its usage record.
 async fn spent(house: &TestSystem, poison: Reply, stream: bool) -> (i128, Value) {
     let list = (200, JSON, r#"{"data":[]}"#);
     let (group, _) = group(house, Script { poison, list, stranger: BAD_KEY }, false).await;

@@ -1,5 +1,6 @@
-//! One tenant tries to take the organization's accounts out for all others: by requests that make
-//! upstreams answer as if the account were at fault, and by headers that choose another organization.
+//! One tenant tries to make the organization's accounts unusable for all others: by requests that
+//! make upstreams answer as if the account were at fault, and by headers that choose another
+//! organization.
 
 use crate::class::AttackClass;
 use baton_tests::client_response::ClientResponse;
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 
 const PROVIDERS: [&str; 2] = ["anthropic", "openai_compatible"];
 
-/// What a request can make an upstream say: about itself, its model, a feature, or in words that
-/// sound like the account's fault. The fake upstream answers what the request asks for.
+/// Answers that a request can provoke: about itself, its model, a feature, or with texts that sound
+/// like the account's fault. The fake upstream gives the answer that the request names.
 const ANSWERS: [&str; 22] = [
     "status:401",
     "error:authentication",
@@ -36,7 +37,7 @@ const ANSWERS: [&str; 22] = [
     "first_error:api_error",
 ];
 
-/// Accounts of one group, the tenant that means ill, and another one.
+/// The accounts of one group, the hostile tenant, and another tenant.
 struct Tenants {
     evil: TestKey,
     victim: TestKey,
@@ -67,7 +68,7 @@ fn request(path: &str, model: &str, stream: bool) -> Value {
     message(model, "hi", stream)
 }
 
-/// Requests of one tenant, and what another gets after them.
+/// Requests of one tenant, and the answers that another tenant gets after them.
 pub(crate) async fn run(class: AttackClass) {
     let house = TestSystem::empty().await;
     for provider in PROVIDERS {
@@ -140,7 +141,7 @@ const QUERIES: [&str; 8] = [
     "api-key=k",
 ];
 
-/// Headers and query parameters that choose whose organization, project or workspace is asked.
+/// Headers and query parameters that choose an organization, a project or a workspace.
 pub(crate) async fn run_owners(class: AttackClass) {
     let house = TestSystem::empty().await;
     for provider in PROVIDERS {
@@ -172,7 +173,7 @@ pub(crate) async fn run_owners(class: AttackClass) {
     }
 }
 
-/// Answers that repeat the account's credential, or tell of the organization and its web site.
+/// Answers that repeat the account's credential, or name the organization and its web site.
 pub(crate) async fn run_echoes(class: AttackClass) {
     let house = TestSystem::empty().await;
     for provider in PROVIDERS {
@@ -227,7 +228,7 @@ pub(crate) async fn run_echoes(class: AttackClass) {
     }
 }
 
-/// Nothing is held against any account any more.
+/// Clears the failures of all accounts.
 async fn reset(house: &TestSystem) {
     let accounts = house.admin().get("/accounts").await.ok().json();
     for account in accounts["data"].as_array().cloned().unwrap_or_default() {

@@ -1,4 +1,5 @@
-//! Admin tokens that can be guessed are refused when Baton starts, in one line that does not repeat them.
+//! Baton refuses to start with an admin token that can be guessed. Its message is one line that
+//! does not repeat the token.
 
 use crate::class::AttackClass;
 use baton_tests::house::LaunchOptions;

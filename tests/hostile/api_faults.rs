@@ -1,5 +1,5 @@
-//! What a client may send to the admin API by mistake or on purpose: every answer is a refusal with a
-//! reason or the right thing, and never a failure of Baton's own.
+//! Wrong and hostile requests to the admin API. Each answer must be a refusal with a reason or a
+//! correct result, and never an internal error of Baton.
 
 use crate::class::AttackClass;
 use baton_tests::client_response::ClientResponse;
@@ -12,7 +12,7 @@ struct Tries {
 }
 
 impl Tries {
-    /// Sends it and compares the status.
+    /// Sends the request and compares the status.
     async fn expect(
         &self,
         name: &str,
@@ -27,7 +27,7 @@ impl Tries {
         answer
     }
 
-    /// Reads it and compares the status.
+    /// Reads the path and compares the status.
     async fn reads(&self, path: &str, statuses: &[u16]) {
         let answer = self.admin.get(path).await;
         let is_right = statuses.contains(&answer.status);
@@ -157,7 +157,7 @@ async fn names(house: &TestSystem, tries: &Tries) {
         tries.expect("another for it", ("PATCH", &at(&first)), json!({"name": "free"}), 200).await;
         tries.expect("what is free again", ("PATCH", &at(&second)), rename, 200).await;
         tries.expect("it is removed", ("DELETE", &at(&second)), json!({}), 204).await;
-        // Of many at once one is made.
+        // Of many simultaneous requests only one creates the resource.
         let made = (0..8).map(|_| tries.admin.post(path, &body));
         let made = futures_util::future::join_all(made).await;
         let count = made.iter().filter(|answer| answer.status == 201).count();
@@ -279,7 +279,7 @@ async fn cursors(house: &TestSystem, tries: &Tries) {
         let is_own = [200, 400].contains(&answer.status) && !answer.text().contains(&key.id);
         tries.class.check(&format!("a member's {path}"), is_own, || answer.text());
     }
-    // A good one leads on to the end, and each event comes once.
+    // A valid cursor leads to the end, and each event appears once.
     let (mut seen, mut cursor) = (1, good);
     while !cursor.is_empty() && seen < 10 {
         let page = tries.admin.get(&format!("/usage/events?limit=1&cursor={cursor}")).await;

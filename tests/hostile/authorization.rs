@@ -1,4 +1,5 @@
-//! Every route of the admin API with every kind of credential, and what is other people's.
+//! Every route of the admin API with every kind of credential, and access to other people's
+//! resources.
 
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
@@ -6,15 +7,15 @@ use baton_domain::relay_key::{compose, new_secret};
 use baton_tests::house::{OperatorClient, TestKey, TestSystem};
 use serde_json::json;
 
-/// Credentials that open nothing, and what they are called.
+/// Credentials that give no access, with their names.
 type RefusedCredentials = Vec<(&'static str, String)>;
 
 struct People {
     ada: (String, TestKey),
-    /// A key of hers that may do little.
+    /// One of her keys, with few permissions.
     narrow: TestKey,
     bob: (String, TestKey),
-    /// An administrator's relay key.
+    /// The relay key of an administrator.
     root: TestKey,
 }
 
@@ -89,7 +90,8 @@ async fn matrix(
                 let input = format!("{method} {path} by {name}");
                 class.check(&input, [401, 429].contains(&status), || status.to_string());
             }
-            // A relay key is a member, whoever owns it; Ada has nothing of Bob's.
+            // A relay key has the rights of a member, whoever owns it. Ada cannot see anything of
+            // Bob.
             for (name, key) in
                 [("a member", &people.ada.1), ("an administrator's key", &people.root)]
             {
@@ -105,7 +107,7 @@ async fn matrix(
     }
 }
 
-/// What is other people's, by ids, filters and bodies.
+/// Access to other people's resources, by ids, filters and bodies.
 async fn of_others(class: &AttackClass, admin: &OperatorClient, people: &People) {
     let ada = admin.with_token(&people.ada.1.secret);
     let narrow = admin.with_token(&people.narrow.secret);
@@ -236,7 +238,7 @@ async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
         let status = answer.map(|answer| answer.status().as_u16()).unwrap_or_default();
         class.check(&format!("a member with {name}"), status == 403, || status.to_string());
     }
-    // The console's session of a relay key is a member's, too.
+    // A console session that was opened with a relay key has only a member's rights too.
     let address = base.trim_start_matches("http://").parse().expect("an address");
     let mut visitor = baton_tests::signing_in::TestBrowser::at(address);
     visitor.sign_in(&people.root.secret).await.leads_to("/console");

@@ -1,9 +1,9 @@
-//! What whoever holds the role of one function on AWS can make of the others: items that the role
-//! writes into the tables, and what the console makes of them.
+//! What an attacker with the role of one function on AWS can do to the other functions: items that
+//! the role writes into the tables, and how the console treats them.
 //!
-//! IAM is played by nothing here, so each item is tried twice: the template's policy must deny it,
-//! and the console must not believe it where it is in the table all the same (written by a role with
-//! a wider policy, or restored from a copy).
+//! IAM is not simulated here, so each item is tried twice. The template's policy must deny writing
+//! it, and the console must not accept it if it is in the table anyway (written by a role with a
+//! wider policy, or restored from a copy).
 
 use crate::class::AttackClass;
 use baton_cloud::vault::Pepper;
@@ -13,9 +13,9 @@ use baton_tests::table_rights::TableRights;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// What the relay has, too.
+/// A secret that the relay also has.
 const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
-/// What only the admin function has.
+/// A secret that only the admin function has.
 const SESSIONS: &str = "session-secret-of-a-test-0123456789";
 
 struct ForgingRole {
@@ -25,10 +25,10 @@ struct ForgingRole {
     now: i64,
 }
 
-/// A session as somebody writes it.
+/// A forged session.
 struct ForgedSession {
     what: &'static str,
-    /// Who the cookie says that it is of.
+    /// The owner that the cookie names.
     who: String,
     place_secret: &'static str,
     row_secret: Option<&'static str>,
@@ -52,7 +52,7 @@ fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-/// What no role but admin's may write, wherever it is tried.
+/// Items that only the admin function's role can write, tried with each role.
 fn policies(class: &AttackClass) {
     for function in ["Relay", "Stats", "Refresh"] {
         let rights = TableRights::of(function);
@@ -83,11 +83,11 @@ impl ForgingRole {
             who: who.to_owned(),
             place_secret,
             row_secret,
-            // A user that was made an administrator at its creation is in its first round.
+            // A user that was created as an administrator is in round one.
             round: 1,
             begun: self.now,
         };
-        // The forging itself is right: with the secret it is a session.
+        // Checks the forging itself: with the right secret it produces a valid session.
         let control = forged("with the secret", root, SESSIONS, Some(SESSIONS));
         assert_eq!(self.status(&control).await, 200, "a session under the secret is one");
         for (what, place_secret, row_secret) in [
@@ -106,7 +106,7 @@ impl ForgingRole {
                 class.check(&input, status == 303, || format!("the console answers {status}"));
             }
         }
-        // A true session that somebody makes live longer, or of another round.
+        // A valid session with a longer life or another round.
         for (what, change) in [
             (
                 "a session whose begin is moved",
@@ -124,7 +124,7 @@ impl ForgingRole {
         }
     }
 
-    /// What the console answers to somebody with this forged session.
+    /// The console's status for a request with this forged session.
     async fn status(&self, forged: &ForgedSession) -> u16 {
         let (cookie, item) = self.item(forged, &format!("{}{}", forged.what, forged.who));
         self.put(&item).await;
@@ -132,7 +132,7 @@ impl ForgingRole {
     }
 
     fn item(&self, forged: &ForgedSession, seed: &str) -> (String, Value) {
-        // The random part is the forger's to choose.
+        // The forger can choose the random part.
         let random: String = seed
             .bytes()
             .chain([b'A'; 43])

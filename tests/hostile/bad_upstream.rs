@@ -1,4 +1,4 @@
-//! An upstream that means harm, or is broken: what it answers follows from the model's name.
+//! A hostile or broken upstream. The model's name decides its answer.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -17,23 +17,23 @@ use tokio::net::{TcpListener, TcpStream};
 const MB: usize = 1 << 20;
 const JSON: &str = "content-type: application/json\r\n";
 const SSE: &str = "content-type: text/event-stream\r\n";
-/// Long enough for Baton to pass on what came before.
+/// Enough time for Baton to forward the earlier bytes.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long an event is left unfinished.
+/// How long an event stays incomplete.
 const HOLD: Duration = Duration::from_secs(6);
 const GZIP: &str = "content-encoding: gzip\r\n";
 
-/// How many requests came so far.
+/// The number of requests so far.
 pub(crate) static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts one on a free port; it serves until the runtime ends.
+/// Starts the upstream on a free port. It serves until the runtime ends.
 pub(crate) async fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                // A client that leaves is no failure of this program.
+                // A client that leaves is not a failure of this program.
                 let _left = serve(stream).await;
             });
         }
@@ -127,7 +127,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().expect("compressed")
 }
 
-/// A frame of Bedrock that holds an event.
+/// A Bedrock frame that contains an event.
 fn frame(json: &str) -> Vec<u8> {
     let payload = serde_json::json!({"bytes": BASE64_STANDARD.encode(json)}).to_string();
     let header = |name: &'static str, value: &'static str| {
@@ -142,7 +142,7 @@ fn frame(json: &str) -> Vec<u8> {
     frame
 }
 
-/// Sends `first`, then `piece` until `bytes` are sent, then `last`.
+/// Sends `first`, then `piece` repeatedly until `bytes` bytes are sent, then `last`.
 async fn long(
     stream: &mut TcpStream,
     headers: &str,
@@ -217,7 +217,7 @@ async fn answer(
             long(stream, SSE, (started.as_bytes(), many.as_bytes(), b""), 200 * MB).await
         }
         "event-unfinished" => {
-            // A good event, and then one that is nearly as long as may be and does not end.
+            // A valid event, and then one that nearly reaches the size limit and does not end.
             stream.write_all(&head(SSE)).await?;
             chunk(stream, started.as_bytes()).await?;
             tokio::time::sleep(PAUSE).await;
@@ -280,7 +280,7 @@ async fn answer(
             Ok(())
         }
         _ if model.contains("frame-length") => {
-            // A frame of Bedrock that says that it is 4 GB long.
+            // A Bedrock frame that announces a length of 4 GB.
             let first = [0xff_u8, 0xff, 0xff, 0xf0, 0, 0, 0, 0, 0x11, 0x22, 0x33, 0x44];
             let headers = "content-type: application/vnd.amazon.eventstream\r\n";
             long(stream, headers, (&first, &filler, b""), 300 * MB).await
@@ -318,7 +318,7 @@ async fn answer(
             long(stream, SSE, (body.as_bytes(), b"", b""), 0).await
         }
         "ticking" => {
-            // Begins, and then has something to say every now and then for ever.
+            // Begins an answer, and then sends something from time to time forever.
             stream.write_all(&head(SSE)).await?;
             chunk(stream, begin("claude-opus-5-5").as_bytes()).await?;
             loop {

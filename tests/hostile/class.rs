@@ -1,10 +1,10 @@
-//! What is tried in one class of attack, and the table over all classes.
+//! The inputs of one class of attack, and the table over all classes.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts the inputs of one class and remembers those that did what they must not do.
+/// Counts the inputs of one class and remembers the failed ones.
 #[derive(Clone, Default)]
 pub(crate) struct AttackClass(Arc<Mutex<AttackTally>>);
 
@@ -15,7 +15,7 @@ struct AttackTally {
 }
 
 impl AttackClass {
-    /// Records one input. `outcome` is `Err` with what was seen where the input did harm.
+    /// Records one input. `outcome` is `Err` with the observation if the input did harm.
     pub(crate) fn record(&self, input: &str, outcome: Result<(), String>) {
         let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tries.count += 1;
@@ -24,13 +24,13 @@ impl AttackClass {
         }
     }
 
-    /// Records one input that is harmless if `holds`; `seen` says what was seen instead.
+    /// Records one input that is harmless if `holds`. Otherwise `seen` gives the observation.
     pub(crate) fn check(&self, input: &str, holds: bool, seen: impl FnOnce() -> String) {
         self.record(input, if holds { Ok(()) } else { Err(seen()) });
     }
 }
 
-/// The outcome of all classes that were run.
+/// The results of all classes that were run.
 #[derive(Default)]
 pub(crate) struct AttackResults(Vec<(String, usize, Vec<String>)>);
 
@@ -62,7 +62,8 @@ impl AttackResults {
         failures.inspect(|failure| println!("FAILED {failure}")).count()
     }
 
-    /// Whether the table in the documentation is this one. With `BATON_WRITE_DOCS` it becomes this one.
+    /// Whether the table in the documentation equals this one. With `BATON_WRITE_DOCS` it is
+    /// replaced instead.
     pub(crate) fn compare_with(&self, path: &Path) -> bool {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let head = text.split("| class |").next().unwrap_or_default();

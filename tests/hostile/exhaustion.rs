@@ -1,4 +1,4 @@
-//! Connections without a credential in great number, and no more file descriptors.
+//! Very many connections without a credential, and a process without free file descriptors.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) async fn run(class: AttackClass) {
     house.account("main", &house.upstream.url()).await;
     let key = house.key("kept").create().await;
     let (relay, admin) = (address(&house.relay_url()), address(&house.admin_url()));
-    // A stream of a valid key is under way all the time.
+    // A stream of a valid key is open all the time.
     let gate = house.upstream.gate("kept");
     gate.release(3);
     house.upstream.next("text;gate=kept");
@@ -61,7 +61,7 @@ pub(crate) async fn run(class: AttackClass) {
     no_files(&class, &house).await;
 }
 
-/// The process may open no more files.
+/// The process cannot open another file.
 async fn no_files(class: &AttackClass, house: &TestSystem) {
     let open =
         std::fs::read_dir(format!("/proc/{}/fd", house.process_id())).map_or(0, Iterator::count);

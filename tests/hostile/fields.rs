@@ -1,5 +1,5 @@
-//! Bodies that say two things at once, names of models that are dressed up as others, and bodies that
-//! are no JSON.
+//! Bodies with contradictory fields, model names that are disguised as others, and bodies that are
+//! not JSON.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{TestKey, TestSystem};
@@ -16,7 +16,7 @@ async fn ask(key: &TestKey, path: &str, body: impl Into<reqwest::Body>) -> Clien
     ClientResponse::to(request.body(body)).await
 }
 
-/// A group with an account of OpenAI's kind, and a key to it.
+/// Creates a group with an OpenAI-compatible account, and a key for it.
 async fn openai(house: &TestSystem) -> TestKey {
     let group = house.group("openai").await;
     let fields = json!({"provider": "openai_compatible", "groups": [group]});
@@ -24,7 +24,7 @@ async fn openai(house: &TestSystem) -> TestKey {
     house.key("openai").group(&group).create().await
 }
 
-/// Fields given twice, or once more in other letters.
+/// Fields that occur twice, or a second time with other letter case.
 pub(crate) async fn twice(class: AttackClass) {
     let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
@@ -103,7 +103,7 @@ pub(crate) async fn twice(class: AttackClass) {
     class.check("nothing went up", asked == 0, || asked.to_string());
 }
 
-/// Settings that a less strict upstream reads out of a value of another type.
+/// Settings that a less strict upstream reads from a value of another type.
 pub(crate) async fn types(class: AttackClass) {
     let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];
@@ -146,7 +146,7 @@ pub(crate) async fn types(class: AttackClass) {
     class.check("nothing went up", asked == 0, || asked.to_string());
 }
 
-/// Names that hold an allowed one.
+/// Names that contain an allowed name.
 pub(crate) async fn decorations(class: AttackClass) {
     let house = open_for_counts().await;
     let literal = house.key("literal").models(&["claude-haiku-4-5"]).create().await;
@@ -199,7 +199,7 @@ pub(crate) async fn decorations(class: AttackClass) {
     }
 }
 
-/// Bodies that are not what they should be.
+/// Malformed bodies.
 pub(crate) async fn malformed(class: AttackClass) {
     let house = open_for_counts().await;
     let keys = [house.key("a").create().await, openai(&house).await];

@@ -1,4 +1,4 @@
-//! A stop while answers are under way: their clients are told, and everything is recorded.
+//! A stop while answers are open: their clients are informed, and all usage is recorded.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ pub(crate) async fn run(class: AttackClass) {
         let asked = async move { ask(&key, path, body).await };
         asking.push((name, end, tokio::spawn(asked)));
     }
-    // Clients that do not read, and one whose body has no end.
+    // Clients that do not read, and one whose body does not end.
     let relay = address(&house.relay_url());
     let body = message("pouring", "hi", true).to_string();
     let mut held = Vec::new();
@@ -94,7 +94,7 @@ pub(crate) async fn run(class: AttackClass) {
         free.secret
     );
     held.extend(send(relay, request.as_bytes()).await.ok());
-    // All but the one without an end are at the upstream by now, or soon.
+    // All requests except the one without an end reach the upstream soon.
     eventually("the upstream has all requests", Duration::from_secs(60), async || {
         let asked = ASKED.load(Ordering::Relaxed) - before;
         if asked == 80 { Ok(()) } else { Err(asked) }
@@ -148,7 +148,7 @@ pub(crate) async fn run(class: AttackClass) {
     class.check("nothing stays reserved", usage["open_requests"] == 0, || usage.to_string());
 }
 
-/// What the last frame of an AWS event stream says.
+/// The message in the last frame of an AWS event stream.
 fn unframed(text: &str) -> String {
     let last = text.rsplit("\"bytes\":\"").next().and_then(|rest| rest.split('"').next());
     let event = last.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());

@@ -1,5 +1,5 @@
-//! An upstream that uses the most that each request permits, as the vendors' documentation has it,
-//! and says so. It keeps what it was asked.
+//! An upstream that uses and reports the most that each request permits by the vendors'
+//! documentation. It keeps the requests that it received.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bad_upstream::request;
 
-/// How long an answer takes, so that requests that were sent together are under way together.
+/// The duration of an answer, long enough that requests sent together are open together.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// What an answer has where its request sets no bound.
+/// The output tokens of an answer whose request sets no limit.
 const OUTPUT_MAX: u64 = 128_000;
 
-/// What is stored with an upstream, in tokens.
+/// The size of the history that is stored at an upstream, in tokens.
 const HISTORY: u64 = 400_000;
 
-/// A running one.
+/// A running upstream of this kind.
 #[derive(Clone)]
 pub(crate) struct GreedyUpstream {
     pub(crate) address: SocketAddr,
@@ -28,7 +28,7 @@ pub(crate) struct GreedyUpstream {
 }
 
 impl GreedyUpstream {
-    /// Starts one on a free port; it serves until the runtime ends.
+    /// Starts the upstream on a free port. It serves until the runtime ends.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -38,7 +38,7 @@ impl GreedyUpstream {
             while let Ok((stream, _)) = listener.accept().await {
                 let greedy = serving.clone();
                 tokio::spawn(async move {
-                    // A client that leaves is no failure of this program.
+                    // A client that leaves is not a failure of this program.
                     let _left = greedy.serve(stream).await;
                 });
             }
@@ -55,7 +55,7 @@ impl GreedyUpstream {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The requests that hold this text.
+    /// The requests that contain this text.
     pub(crate) fn asked_with(&self, text: &str) -> Vec<Value> {
         let all = self.asked().into_iter().map(|(_, body)| body);
         all.filter(|body| body.to_string().contains(text)).collect()
@@ -98,7 +98,7 @@ fn bound(body: &Value, names: &[&str]) -> u64 {
 }
 
 fn messages(body: &Value, length: u64) -> Value {
-    // A test may have it lie.
+    // A test can make it report false usage.
     if let Some(usage) =
         body["metadata"]["user_id"].as_str().and_then(|text| text.strip_prefix("usage:"))
     {

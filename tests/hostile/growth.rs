@@ -1,4 +1,4 @@
-//! Names and numbers that grow what is kept: sums, metrics, records, log lines.
+//! Names and numbers that make stored data grow: sums, metrics, records, log lines.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::class::AttackClass;
 
 const NAMES: usize = 150;
 
-/// Names that nobody has.
+/// Names that do not exist.
 pub(crate) async fn cardinality(class: AttackClass) {
     let house =
         TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", "metrics-token"))
@@ -39,7 +39,7 @@ pub(crate) async fn cardinality(class: AttackClass) {
     });
 }
 
-/// Answers that would make long records: they are cut, and counted all the same.
+/// Answers that would make records long. The records are cut, and the usage is counted.
 pub(crate) async fn long_records(class: AttackClass) {
     let mut house = TestSystem::launched(LaunchOptions::new()).await;
     let key = house.private_key(&format!("http://{}", bad_upstream::start().await)).await;

@@ -1,4 +1,4 @@
-//! Floods of HTTP/2 frames that ask for nothing.
+//! Floods of HTTP/2 frames that request nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, address, health, memory_mb};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// No flood gets through more than this.
+/// The most bytes of a flood that Baton may read.
 const TAKEN_BYTES_MAX: usize = 12 << 20;
-/// How much a flood would send.
+/// The size of a whole flood.
 const FLOOD_BYTES: usize = 64 << 20;
 
 const DATA: u8 = 0;
@@ -33,7 +33,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A header block in literals without indexing (RFC 7541, section 6.2.2).
+/// A header block of literals without indexing (RFC 7541, section 6.2.2).
 fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in headers {
@@ -56,7 +56,7 @@ fn post() -> Vec<u8> {
     block(&[(":method", "POST"), (":scheme", "http"), path, (":authority", "x")])
 }
 
-/// The frames of a flood: what begins it, and what comes again with each round.
+/// The frames of a flood: the first ones, and those that each round repeats.
 struct Flood {
     name: &'static str,
     first: Vec<u8>,
@@ -165,11 +165,11 @@ pub(crate) async fn run(class: AttackClass) {
     class.check("memory", most < RESIDENT_MB_MAX, || format!("{most} MB resident"));
 }
 
-/// How many bytes of a flood are taken until the connection is closed.
+/// The number of bytes of a flood that are read before the connection is closed.
 async fn flooded(at: SocketAddr, flood: &Flood) -> usize {
     let Ok(stream) = TcpStream::connect(at).await else { return usize::MAX };
     let (mut reader, mut writer) = stream.into_split();
-    // What is answered is read, so that nothing waits for it.
+    // Answers are read, so that they do not block the connection.
     let reading = tokio::spawn(async move {
         let mut bytes = [0; 4096];
         while let Ok(1..) = reader.read(&mut bytes).await {}
@@ -195,7 +195,7 @@ async fn flooded(at: SocketAddr, flood: &Flood) -> usize {
     taken
 }
 
-/// A client that multiplexes much, and reads and writes much, is served.
+/// A client that multiplexes, reads and writes much without being hostile must be served.
 async fn honest(class: &AttackClass, house: &TestSystem) {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build();
     let Ok(client) = client else { return };

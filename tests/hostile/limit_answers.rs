@@ -1,4 +1,4 @@
-//! What a limited key is told, limits that nobody can mean, and calls that are free.
+//! Answers to limited keys, invalid limits, and free calls.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message, pico, spent_key};
@@ -28,7 +28,7 @@ async fn ask(key: &TestKey, max_tokens: u64) -> ClientResponse {
     ClientResponse::to(key.message(body(max_tokens))).await
 }
 
-/// Spent, reserved by others, and too large: three answers.
+/// Spent, reserved by others, and too large are three different answers.
 pub(crate) async fn truth(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     let is_final = |answer: &ClientResponse| answer.header("x-should-retry") == Some("false");
@@ -66,7 +66,8 @@ pub(crate) async fn truth(class: AttackClass) {
     let answer = ask(&large, 100).await;
     class.check("a smaller one fits", answer.status == 200, || told(&answer));
 
-    // One of them fits beside nothing else: 20,000 × 20 and some 2,200 × 5 per million, and a tenth.
+    // One of them leaves no room for another: 20,000 × 20 and about 2,200 × 5 per million, plus one
+    // tenth.
     let busy = house.key("busy").limit_usd_daily("1.00").create().await;
     let began = Instant::now();
     let mut answers = Vec::new();
@@ -87,7 +88,7 @@ pub(crate) async fn truth(class: AttackClass) {
     });
 }
 
-/// What is said to help does help, and what does not is not said.
+/// A suggested change must help, and a change that does not help must not be suggested.
 pub(crate) async fn advice(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     let search = json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}]);
@@ -120,10 +121,11 @@ pub(crate) async fn advice(class: AttackClass) {
     }
 }
 
-/// Requests beside each other wait for each other, and are told so if that takes too long.
+/// Simultaneous requests wait for each other, and are refused with a wait time if that takes too
+/// long.
 pub(crate) async fn waiting(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
-    // Each costs far less than it reserves, so all of them fit one after the other.
+    // Each request costs far less than it reserves, so all of them fit one after another.
     let key = house.key("parallel").limit_usd_daily("0.60").create().await;
     let lie = json!({"user_id": r#"usage:{"input_tokens":5,"output_tokens":5}"#});
     let mut request: Value = serde_json::from_str(&body(20_000)).expect("a body");
@@ -147,7 +149,7 @@ pub(crate) async fn waiting(class: AttackClass) {
     let served = answers.iter().filter(|answer| answer.status == 200).count();
     class.check("one is served", (1..3).contains(&served), || format!("{served}"));
 
-    // Many more than may wait: nothing is held up, and nothing is overrun.
+    // Far more requests than can wait: none of them blocks, and the limit is not exceeded.
     let key = house.key("many").limit_usd_daily("0.60").create().await;
     let answers = join_all((0..100).map(|_| ask(&key, 20_000))).await;
     let served = answers.iter().filter(|answer| answer.status == 200).count();
@@ -157,7 +159,7 @@ pub(crate) async fn waiting(class: AttackClass) {
         .check("a hundred at once", spent <= pico(&json!("0.600000000000")), || format!("{spent}"));
 }
 
-/// Amounts that are no limit.
+/// Amounts that are not valid limits.
 pub(crate) async fn bad_limits(class: AttackClass) {
     let (house, _upstream) = start(&[]).await;
     let admin = house.admin();
@@ -217,7 +219,7 @@ pub(crate) async fn bad_limits(class: AttackClass) {
     }
 }
 
-/// Counts of tokens and lists of models by a key that may do nothing.
+/// Token counts and model lists with a key that has no room in its limits.
 pub(crate) async fn free_calls(class: AttackClass) {
     let (house, upstream) = start(&[("BATON_METRICS_TOKEN", "metrics-token")]).await;
     for (name, method, path) in [
@@ -233,7 +235,7 @@ pub(crate) async fn free_calls(class: AttackClass) {
             (0..300).map(|_| ClientResponse::to(key.request(method, path).body(text.clone())));
         let answers = join_all(asking).await;
         let served = answers.iter().filter(|answer| answer.status == 200).count();
-        // The minute may turn once meanwhile.
+        // The minute can change once during the test.
         class.check(&format!("{name}: served"), (26..=120).contains(&served), || {
             format!("{served}")
         });

@@ -1,4 +1,5 @@
-//! Guesses: whoever sends them is told to wait, and nobody else is, not even at the same address.
+//! Guessing of credentials: a client that guesses has to wait, and other clients do not, even at
+//! the same address.
 
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
@@ -19,7 +20,7 @@ pub(crate) async fn run(class: AttackClass) {
     let good = house.key("good").with("user_id", ada.as_str()).create().await;
     admin.with_token(&revoked.secret).get("/keys").await.ok();
     admin.delete(&format!("/keys/{}", revoked.id)).await.status(204);
-    // Nobody is known to a process that has just begun.
+    // A process that has just started knows no clients.
     house.restart().await;
     let token = house.admin();
     let statuses = async |credentials: Vec<String>| {
@@ -49,7 +50,7 @@ pub(crate) async fn run(class: AttackClass) {
         let member = token.with_token(&good.secret).get("/keys").await.status;
         class.check(&format!("{name}: another key"), member == 200, || member.to_string());
     }
-    // The same while guesses are under way.
+    // The same while guesses are being sent.
     let guesses = (0..200).map(|n| {
         let guess = token.with_token(&unknown_key(1000 + n));
         async move { guess.get("/keys").await.status }

@@ -1,11 +1,12 @@
-//! Text of clients and upstreams in logs, files for spreadsheets and the terminal: it never looks like
-//! a line, a command or a formula of its own. And no secret is in a log that shows all there is.
+//! Text of clients and upstreams in logs, spreadsheet files and the terminal. It must never look
+//! like a log line, a command or a formula. A log at the most detailed level must not contain
+//! secrets either.
 
 use crate::class::AttackClass;
 use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
-/// What stands in each payload, so that it is found.
+/// A mark in each payload, by which it is found.
 const MARK: &str = "FORGED-7f3a";
 
 fn payloads() -> Vec<String> {
@@ -106,7 +107,7 @@ async fn logs(class: &AttackClass, format: &str, level: &str) {
     }
 }
 
-/// Sends texts that look like fields, and like a usage record, wherever a text may be.
+/// Sends texts that look like log fields and usage records, in every place where text is allowed.
 async fn forge_fields(key: &TestKey) {
     for forged in [
         r#"x forged_field=1 outcome="complete""#,
@@ -134,7 +135,7 @@ async fn forge_fields(key: &TestKey) {
     }
 }
 
-/// Whether a line of text has the field outside of quotes.
+/// Whether a log line has the field outside of quotes.
 fn has_forged_field(log: &str) -> bool {
     log.lines().filter(|line| !line.starts_with('{')).any(|line| {
         let (mut is_quoted, mut is_escaped, mut outside) = (false, false, String::new());

@@ -1,8 +1,8 @@
 //! Hostile inputs against a running Baton, one module for each class of attack.
 //!
-//! `cargo test -p baton-tests --test hostile [-- CLASS]` starts the real binary, tries every input of
-//! each class, and fails if one of them did what it must not do. It prints a table (class, inputs
-//! tried, failures), which must equal the one in `docs/reference/hostile-inputs.md`; with
+//! `cargo test -p baton-tests --test hostile [-- CLASS]` starts the real binary, tries every input
+//! of each class, and fails if an input did harm. It prints a table (class, inputs tried,
+//! failures), which must equal the one in `docs/reference/hostile-inputs.md`. With
 //! `BATON_WRITE_DOCS=1` the table is written there instead.
 #![expect(
     clippy::print_stdout,
@@ -48,7 +48,7 @@ use std::process::ExitCode;
 
 type ClassRunner = fn(AttackClass) -> Pin<Box<dyn Future<Output = ()>>>;
 
-/// Every class, in the order of its name.
+/// All classes, ordered by name.
 const CLASSES: &[(&str, ClassRunner)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),

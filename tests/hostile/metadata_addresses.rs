@@ -1,5 +1,5 @@
-//! Addresses where clouds give out credentials, and addresses that hide what is behind them: none of
-//! them becomes an upstream, even where private upstreams are allowed.
+//! Addresses at which clouds issue credentials, and addresses that hide their target. None of them
+//! can become an upstream, even if private upstreams are allowed.
 
 use crate::class::AttackClass;
 use baton_tests::house::TestSystem;

@@ -1,5 +1,5 @@
-//! Sign-ins by OpenID: addresses that look like others, accounts that changed hands, members who are
-//! locked out, strangers who begin sign-ins without end.
+//! Sign-ins by OpenID: addresses that resemble others, accounts that changed owners, disabled
+//! members, and strangers who start sign-ins without end.
 
 use crate::class::AttackClass;
 use baton_tests::signing_in::{FakeProvider, SignInSystem};
@@ -132,7 +132,7 @@ async fn crowds(class: &AttackClass, provider: &FakeProvider) {
     provider.change_next(person);
     let page = desk.visitor().sign_in_at_provider().await;
     class.check("who comes after them", page.location() == "/console", || page.location());
-    // A state that was made elsewhere, or for another browser, is none.
+    // A state that was created elsewhere, or for another browser, is not valid.
     let mut visitor = desk.visitor();
     let way_back = visitor.way_back().await;
     let state =

@@ -1,5 +1,5 @@
-//! Texts of clients that would change the path of an upstream's address: nothing but a model is ever
-//! asked for with the organization's credential.
+//! Texts of clients that would change the path of an upstream's address. The organization's
+//! credential must only be used to request models.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::class::AttackClass;
 use crate::process::{address, open_for_counts, read_to_end, send};
 
-/// Ids that are none, as a client writes them into a path.
+/// Invalid ids, as a client writes them into a path.
 const BAD: [&str; 62] = [
     "..",
     ".",
@@ -79,7 +79,7 @@ const BAD: [&str; 62] = [
 const BASES: [&str; 4] =
     ["/v1/models/", "/anthropic/v1/models/", "/claude-code/v1/models/", "/v1/v1/models/"];
 
-/// The status of a request as it stands; no client's library folds its path.
+/// The status of a request that is sent unchanged. A client library would normalize its path.
 async fn raw(house: &TestSystem, key: &TestKey, method: &str, target: &str) -> String {
     let body = "{\"messages\":[],\"max_tokens\":1,\"anthropic_version\":\"bedrock-2023-05-31\"}";
     let length = if method == "POST" { body.len() } else { 0 };
@@ -98,7 +98,7 @@ async fn raw(house: &TestSystem, key: &TestKey, method: &str, target: &str) -> S
 
 fn is_refused(said: &str) -> bool {
     let Some((head, body)) = said.split_once("\r\n\r\n") else { return false };
-    // What is not even a request's target is hyper's to refuse, without words.
+    // hyper refuses an invalid request target itself, without a message.
     head.starts_with("HTTP/1.1 400") && (body.is_empty() || body.contains("invalid_request_error"))
 }
 
@@ -136,9 +136,9 @@ pub(crate) async fn run(class: AttackClass) {
     operators(&class, &house).await;
 }
 
-/// A body's model becomes a part of Bedrock's path.
+/// The model in a body becomes a part of Bedrock's path.
 async fn bodies(class: &AttackClass, house: &TestSystem, key: &TestKey) {
-    // Names that an account on Bedrock serves without a map.
+    // Names that a Bedrock account serves without a model map.
     let models = [
         "anthropic.x/../../y",
         "../anthropic.x",
@@ -173,7 +173,7 @@ async fn bodies(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     class.check("no body's model went up", asked == 0, || asked.to_string());
 }
 
-/// What is a model goes up as one segment.
+/// A valid model is sent to the upstream as one path segment.
 async fn good(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     for (id, target) in [
         ("claude-opus-5-5", "/v1/models/claude-opus-5-5"),
@@ -189,7 +189,7 @@ async fn good(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     }
 }
 
-/// Of a query only what is documented goes up.
+/// Only documented query parameters are sent to the upstream.
 async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     for (query, kept) in [
         ("limit=1", "?limit=1"),
@@ -200,7 +200,7 @@ async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     ] {
         for path in ["/v1/models", "/v1/models/claude-opus-5-5"] {
             raw(house, key, "GET", &format!("{path}?{query}")).await;
-            // What was asked before is answered from memory.
+            // Baton answers a repeated request from its memory.
             let seen = house.upstream.exchanges();
             let wanted = format!("{path}{kept}");
             let is_asked = seen.iter().any(|it| it.request.target == wanted);
@@ -210,7 +210,7 @@ async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     }
 }
 
-/// Ids in the paths of the admin API and the console name a thing of Baton's, or nothing.
+/// Ids in the paths of the admin API and the console name a resource of Baton or nothing.
 async fn operators(class: &AttackClass, house: &TestSystem) {
     let admin = address(&house.admin_url());
     for kind in ["accounts", "keys", "groups", "users", "prices"] {
@@ -225,7 +225,7 @@ async fn operators(class: &AttackClass, house: &TestSystem) {
                 let Ok(mut stream) = send(admin, request.as_bytes()).await else { continue };
                 let (said, _) = read_to_end(&mut stream, Duration::from_secs(20)).await;
                 let status = said.get(9..12).unwrap_or_default().to_owned();
-                // The console sends whoever is not signed in to its sign-in page.
+                // The console redirects a person who is not signed in to its sign-in page.
                 let is_fine = status.starts_with('4') || (base == "/console" && status == "303");
                 class.check(&format!("{base}/{kind}/x{id}"), is_fine, || said.clone());
             }

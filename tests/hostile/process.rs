@@ -1,4 +1,5 @@
-//! What the operating system says of a running Baton, and bytes that no HTTP client would send.
+//! What the operating system reports about a running Baton, and bytes that no HTTP client would
+//! send.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,10 +8,10 @@ use baton_tests::house::{LaunchOptions, TestSystem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The most memory that may be resident, whatever comes in.
+/// The most resident memory in MB that any input may cause.
 pub(crate) const RESIDENT_MB_MAX: u64 = 256;
 
-/// A line of `/proc/<id>/status` in MB: `VmRSS` is what is resident, `VmHWM` the most that ever was.
+/// A line of `/proc/<id>/status` in MB. `VmRSS` is the resident memory, `VmHWM` its peak.
 pub(crate) fn memory_mb(process: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -25,7 +26,8 @@ pub(crate) async fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<T
     Ok(stream)
 }
 
-/// Reads until the other end closes, for so long; what came, and whether it was closed.
+/// Reads for this time or until the other end closes. Returns the bytes, and whether the other end
+/// closed.
 pub(crate) async fn read_to_end(stream: &mut TcpStream, patience: Duration) -> (String, bool) {
     let mut said = Vec::new();
     let reading = async { while let Ok(1..) = stream.read_buf(&mut said).await {} };
@@ -45,7 +47,7 @@ pub(crate) async fn health(address: SocketAddr) -> String {
     asked.unwrap_or_else(|_| Err("no answer in time".to_owned())).unwrap_or_else(|error| error)
 }
 
-/// A key in the right form that nobody has.
+/// A well-formed key that does not exist.
 pub(crate) fn unknown_key(number: u64) -> String {
     let id = baton_domain::id::KeyId::from_bits(u128::from(number) << 32 | 7);
     let secret = baton_domain::relay_key::new_secret([u128::from(number), 5]);
@@ -57,17 +59,17 @@ pub(crate) fn address(url: &str) -> SocketAddr {
     url.trim_start_matches("http://").parse().expect("an address")
 }
 
-/// Seconds of CPU that a process has taken so far.
+/// The CPU seconds that a process has used so far.
 pub(crate) fn cpu_seconds(process: u32) -> f64 {
     const TICKS_A_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // The fields after the program's name, which may hold spaces.
+    // The fields after the program's name, which can contain spaces.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS_A_SECOND
 }
 
-/// A running Baton with one account, whose keys may count tokens and list models as often as they like.
+/// A running Baton with one account. Its keys can count tokens and list models without a limit.
 pub(crate) async fn open_for_counts() -> TestSystem {
     let launch = LaunchOptions::new()
         .env("BATON_FREE_CALLS_PER_MINUTE", "1000000")

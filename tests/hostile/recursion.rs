@@ -1,5 +1,5 @@
-//! Requests that are nested in themselves, and requests that are made to cost work out of proportion:
-//! the process lives, serves others meanwhile, and says what the bound is.
+//! Deeply nested requests, and requests that cause work out of proportion to their size. The
+//! process must survive, serve others meanwhile, and name the limit.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, address, cpu_seconds, health, memory_mb, open_for_counts};
 
-/// What surrounds a construct, and what repeats.
+/// A construct: the body around it, and the part that is repeated.
 struct Construct {
     name: &'static str,
     path: &'static str,
@@ -124,7 +124,7 @@ const CONSTRUCTS: [Construct; 21] = [
     ),
 ];
 
-/// A house whose keys reach each kind of account.
+/// Creates keys for each kind of account.
 async fn keys(house: &TestSystem) -> Vec<(&'static str, TestKey)> {
     let mut keys = Vec::new();
     let kinds = [
@@ -160,11 +160,11 @@ pub(crate) async fn requests(class: AttackClass) {
                 let says_bound = answer.text().contains("at most");
                 class.check(&input, answer.status == 400 && says_bound, || answer.text());
             }
-            // Within the whole body's bound: what is translated has a smaller one.
+            // Within the limit for whole bodies. Translated parts have a smaller limit.
             for depth in [9, 20, 40, 60] {
                 let (open, close) = (open.repeat(depth), close.repeat(depth));
                 let answer = ask(&key, path, format!("{before}{open}{close}{after}")).await;
-                // An account that cannot count tokens says so (501).
+                // An account that cannot count tokens answers with 501.
                 let is_answer = answer.status < 500 || matches!(answer.status, 501 | 503);
                 class.check(&format!("{name}, {depth}"), is_answer, || answer.text());
             }
@@ -177,7 +177,7 @@ pub(crate) async fn requests(class: AttackClass) {
     api(&class, &house).await;
 }
 
-/// Bodies that open and never close.
+/// Bodies with brackets that are opened and never closed.
 async fn unclosed(class: &AttackClass, key: &TestKey) {
     for path in [MESSAGES, CHAT, RESPONSES, "/model/m/invoke"] {
         for open in ["[", r#"{"model":"#, r#"{"a":["#, "[{}, "] {
@@ -210,7 +210,7 @@ async fn strings(class: &AttackClass, key: &TestKey) {
     }
 }
 
-/// The admin API's bodies.
+/// Bodies of the admin API.
 async fn api(class: &AttackClass, house: &TestSystem) {
     for path in ["accounts", "keys", "groups", "users", "prices", "limits/organization"] {
         for (open, close) in [("[", "]"), (r#"{"name":"#, "}"), (r#"{"limits":"#, "}")] {
@@ -229,7 +229,7 @@ async fn api(class: &AttackClass, house: &TestSystem) {
     class.check("the admin API is alive", said == "200", || said.clone());
 }
 
-/// Seconds of CPU that one hostile body may take in an unoptimized build on a slow machine.
+/// The most CPU seconds for one hostile body, in an unoptimized build on a slow machine.
 const CPU_SECONDS_MAX: f64 = 12.0;
 
 pub(crate) async fn quadratic(class: AttackClass) {
@@ -241,14 +241,14 @@ pub(crate) async fn quadratic(class: AttackClass) {
             let before = cpu_seconds(house.process_id());
             let answer = ask(key, path, body.clone()).await;
             let taken = cpu_seconds(house.process_id()) - before;
-            // An account that cannot count tokens says so (501).
+            // An account that cannot count tokens answers with 501.
             let is_answer = answer.status < 500 || matches!(answer.status, 501 | 503);
             class.check(&format!("{name} to {kind}"), is_answer && taken < CPU_SECONDS_MAX, || {
                 format!("{taken:.1} s of CPU, {}", answer.status)
             });
         }
     }
-    // Four at once, and somebody who asks for a sign of life.
+    // Four of them at the same time, and a client that requests the health route.
     let (_, path, body) = costly().swap_remove(0);
     let asking: Vec<_> = (0..4)
         .map(|_| {
@@ -264,8 +264,8 @@ pub(crate) async fn quadratic(class: AttackClass) {
     }
 }
 
-/// Large bodies of keys whose requests are read for what they may cost and which models they name: a
-/// limit of requests or of money, or an allow list.
+/// Large bodies of keys whose requests are searched for their possible cost and the models that
+/// they name: keys with a limit of requests or money, or with an allow list.
 pub(crate) async fn large_settings(class: AttackClass) {
     let house = open_for_counts().await;
     let relay = address(&house.relay_url());
@@ -311,7 +311,7 @@ pub(crate) async fn large_settings(class: AttackClass) {
     class.check("memory", most < RESIDENT_MB_MAX, || format!("{most} MB"));
 }
 
-/// Large bodies whose parts could be compared with each other, or read again and again.
+/// Large bodies whose parts could be compared with each other or read repeatedly.
 fn costly() -> Vec<(&'static str, &'static str, String)> {
     let pad = "x".repeat(2 << 20);
     let many = |count: usize, one: &dyn Fn(usize) -> String| {

@@ -1,5 +1,5 @@
-//! Answers of an upstream that have no end, or unfold to much more than was sent: what they hold,
-//! what the client is told, and that they are recorded.
+//! Answers of an upstream that do not end, or that decompress to far more than was sent: the memory
+//! that they use, the error that the client gets, and their usage records.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::bad_upstream;
 use crate::class::AttackClass;
 use crate::process::{RESIDENT_MB_MAX, memory_mb};
 
-/// Memory, for answers that pass or are refused as they are.
+/// Memory for answers that are passed through or refused.
 pub(crate) async fn untranslated(class: AttackClass) {
     let bombs = [
         ("json-endless", false, 502),
@@ -42,7 +42,8 @@ pub(crate) async fn untranslated(class: AttackClass) {
     for answer in futures_util::future::join_all(many).await {
         check(&class, &house, ("eight of 31 MB", 0), answer.as_ref());
     }
-    // Events that do not end, after a good one: they pass unread where there is no room for them.
+    // Events that do not end, after a valid one. If there is no room for them, they are passed
+    // through without being read.
     let many = (0..60).map(|_| ask(&key, "/v1/messages", message("event-unfinished", true)));
     for answer in futures_util::future::join_all(many).await {
         check(&class, &house, ("sixty unfinished events", 200), answer.as_ref());
@@ -52,7 +53,7 @@ pub(crate) async fn untranslated(class: AttackClass) {
     println!("  untranslated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
 }
 
-/// Memory, for streams that are put in the words of another API, which repeats them at its end.
+/// Memory for streams that are translated into another API, which repeats the content at its end.
 pub(crate) async fn translated(class: AttackClass) {
     let (house, key) = house("anthropic").await;
     let ask_for =
@@ -96,7 +97,7 @@ pub(crate) async fn translated(class: AttackClass) {
     println!("  translated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
 }
 
-/// An answer that broke off says so, or its connection broke.
+/// An incomplete answer must report that, or its connection must break.
 fn unfinished(class: &AttackClass, name: &str, answer: Option<&ClientResponse>) {
     let says_so = answer.is_some_and(|answer| answer.torn || answer.text().contains("error"));
     class.check(&format!("{name}: the end"), says_so, || "a clean end".to_owned());
@@ -129,7 +130,7 @@ fn message(model: &str, stream: bool) -> Value {
     baton_tests::house::message(model, "hi", stream)
 }
 
-/// The answer, as far as a client reads that does not read for ever.
+/// The answer, for a client that stops reading at some point.
 pub(crate) async fn ask(key: &TestKey, path: &str, body: Value) -> Option<ClientResponse> {
     let request = key
         .request("POST", path)
@@ -178,7 +179,7 @@ fn check(
     });
 }
 
-/// Waits until a record of that model is there.
+/// Waits until a usage record with that model exists.
 async fn recorded(class: &AttackClass, house: &TestSystem, key: &TestKey, model: &str) {
     let found = tokio::time::timeout(Duration::from_secs(20), async {
         loop {

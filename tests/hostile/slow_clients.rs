@@ -1,4 +1,4 @@
-//! Clients that send nothing, half of something, or do not read.
+//! Clients that send nothing, send only a part, or do not read.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ pub(crate) async fn run(class: AttackClass) {
     unread(&class, &house, &key.secret).await;
 }
 
-/// A body that comes byte by byte.
+/// A body that arrives byte by byte.
 async fn trickled(class: &AttackClass, relay: std::net::SocketAddr, head: &str) {
     let Ok(stream) = send(relay, head.as_bytes()).await else { return };
     let (mut reader, mut writer) = stream.into_split();
@@ -115,7 +115,8 @@ async fn trickled(class: &AttackClass, relay: std::net::SocketAddr, head: &str) 
     writing.abort();
 }
 
-/// Answers that nobody reads: their connections are closed, and they are recorded.
+/// Answers that the client does not read: their connections are closed, and their usage is
+/// recorded.
 async fn unread(class: &AttackClass, house: &TestSystem, secret: &str) {
     let body = r#"{"model":"pouring","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let request = format!(
@@ -133,10 +134,11 @@ async fn unread(class: &AttackClass, house: &TestSystem, secret: &str) {
     }
 }
 
-/// Whether the other end closes a connection of which nothing is read.
+/// Whether the other end closes a connection that is not read.
 async fn cut(stream: TcpStream) -> bool {
     let waiting = async {
-        // Writing fails once the other end is gone; reading would be reading.
+        // A write fails after the other end has closed. Reading is not possible here, because the
+        // test must not read.
         let mut stream = stream;
         while stream.write_all(b" ").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,5 +1,6 @@
-//! Spending more than a money limit: every field that multiplies a cost, in every protocol, on every
-//! kind of account, sent many at once; and models that the key may not use, named beside the first.
+//! Attempts to spend more than a money limit: each field that multiplies a cost, in every protocol,
+//! on every kind of account, in many simultaneous requests. Also models that the key cannot use,
+//! named in addition to the first one.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{LaunchOptions, TestKey, TestSystem, pico};
@@ -16,10 +17,10 @@ const RESPONSES: &str = "/v1/responses";
 const CLAUDE: &str = "claude-haiku-4-5";
 const GPT: &str = "gpt-5.5";
 
-/// Requests that are sent at once.
+/// The number of simultaneous requests.
 const AT_ONCE: usize = 6;
 
-/// A Baton with one account of each kind, each in a group of its own.
+/// A Baton with one account of each kind, each in a separate group.
 struct AccountOfEachKind {
     house: TestSystem,
     upstream: GreedyUpstream,
@@ -28,7 +29,7 @@ struct AccountOfEachKind {
 
 impl AccountOfEachKind {
     async fn start() -> Self {
-        // Nobody waits here for what others have reserved.
+        // No request waits here for reservations of others.
         let launch = LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0");
         let (house, upstream) = (TestSystem::launched(launch).await, GreedyUpstream::start().await);
         let mut groups = Vec::new();
@@ -52,7 +53,7 @@ impl AccountOfEachKind {
     }
 }
 
-/// A request in a protocol's own words, with these fields.
+/// A request in the form of a protocol, with these fields.
 fn body(path: &str, model: &str, text: &str, fields: &Value) -> Value {
     let mut body = match path {
         RESPONSES => json!({"model": model, "input": text}),
@@ -68,7 +69,7 @@ async fn ask(key: &TestKey, path: &str, body: &Value) -> ClientResponse {
     ClientResponse::to(key.request("POST", path).body(body.to_string())).await
 }
 
-/// The fields that multiply, by protocol.
+/// The fields that multiply the cost, by protocol.
 fn multipliers() -> Vec<(&'static str, Value)> {
     let bounded = |mut fields: Value| {
         fields["max_tokens"] = json!(2_000);
@@ -125,7 +126,7 @@ fn multipliers() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// What was spent of each limit, once everything is over.
+/// The spend of each limit after all requests have ended.
 pub(crate) async fn overspending(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
     let mut tried = Vec::new();
@@ -162,7 +163,7 @@ pub(crate) async fn overspending(class: AttackClass) {
     }
 }
 
-/// A small limit, and a bound that only another protocol's upstream would read.
+/// A small limit, and an output limit that only an upstream with another protocol would read.
 pub(crate) async fn reservations(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
     for (kind, group) in &kinds.groups {
@@ -244,7 +245,7 @@ pub(crate) async fn named_models(class: AttackClass) {
                         format!("{} {:.200}", answer.status, answer.text())
                     });
                 }
-                // What is data, not a setting, may hold any name.
+                // Data, in contrast to a setting, can contain any name.
                 let bound = if path == RESPONSES { "max_output_tokens" } else { "max_tokens" };
                 let data = json!({bound: 5, "metadata": {"model": opus}, "user": opus});
                 let plain = body(path, CLAUDE, opus, &data);
@@ -257,7 +258,8 @@ pub(crate) async fn named_models(class: AttackClass) {
     }
 }
 
-/// What no API documents, or what Baton cannot tell the cost of, by the name that the refusal gives.
+/// Fields that no API documents or whose cost Baton cannot know, with the name that the refusal
+/// gives.
 fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
     let item = |item: Value| json!({"input": [item, {"role": "user", "content": "hi"}]});
     let web = json!([{"type": "web_search"}]);
@@ -313,7 +315,8 @@ fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
     all
 }
 
-/// Keys with a money limit are refused what has no bound, by its name; others may send it.
+/// Keys with a money limit cannot send fields without a cost bound, and the refusal names the
+/// field. Other keys can send them.
 pub(crate) async fn undocumented(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
     for (path, kind) in [(MESSAGES, "anthropic"), (CHAT, "chat"), (RESPONSES, "responses")] {
@@ -342,7 +345,7 @@ pub(crate) async fn undocumented(class: AttackClass) {
     }
 }
 
-/// Answers that are made after the answer.
+/// Answers that the upstream produces in the background, after its first answer.
 pub(crate) async fn background(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
     for kind in ["anthropic", "chat", "responses"] {

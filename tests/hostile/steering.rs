@@ -1,5 +1,5 @@
-//! Headers and query parameters that have a server behind Baton read another request than Baton has
-//! read: another path, method, model, tier or charset, or an answer without its usage.
+//! Headers and query parameters by which a server behind Baton would read another request than
+//! Baton: another path, method, model, tier or charset, or an answer without usage.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{MODEL, TestKey, TestSystem, message};
@@ -90,7 +90,7 @@ pub(crate) async fn run(class: AttackClass) {
     bedrock(&class, &house).await;
 }
 
-/// The request is served, and what steers has stayed.
+/// The request is served, and the headers that would change it are not forwarded.
 async fn check(
     class: &AttackClass,
     house: &TestSystem,
@@ -106,7 +106,7 @@ async fn check(
     });
 }
 
-/// The body's form is what Baton has read.
+/// The upstream must receive the body in the form that Baton has read.
 async fn forms(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     let before = house.upstream.exchanges().len();
     for (name, value) in [
@@ -137,8 +137,8 @@ async fn forms(class: &AttackClass, house: &TestSystem, key: &TestKey) {
     }
 }
 
-/// Of a Bedrock client's headers the documented ones go to Bedrock, and those without a price only for
-/// keys that no money limit binds.
+/// Only the documented headers of a Bedrock client are sent to Bedrock. Headers without a known
+/// price are sent only for keys without a money limit.
 async fn bedrock(class: &AttackClass, house: &TestSystem) {
     let group = house.group("bedrock").await;
     let account = json!({

@@ -1,4 +1,5 @@
-//! Large bodies of one key that have no end: what they hold, and that others are served meanwhile.
+//! Large bodies of one key that do not end: the memory that they use, and the service for others
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) async fn run(class: AttackClass) {
             sending.push(tokio::spawn(body(relay, secret, is_chunked)));
         }
         let mut answers = Vec::new();
-        // Others are served while all of them are there.
+        // Others are served while all of these requests are open.
         for _ in 0..5 {
             let answer = other.ask("hi").await;
             class.check("another key meanwhile", answer.status == 200, || answer.text());
@@ -54,7 +55,7 @@ pub(crate) async fn run(class: AttackClass) {
     });
     let back = back.await;
     class.check("afterwards", back < 140, || format!("{back} MB"));
-    // A body as large as may be is served.
+    // A body of the largest allowed size is served.
     let text = "x".repeat(31 * MB);
     let body = format!(
         r#"{{"model":"{MODEL}","max_tokens":9,"stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#
@@ -63,7 +64,7 @@ pub(crate) async fn run(class: AttackClass) {
     class.check("one body of 31 MB", answer.status == 200, || answer.text());
 }
 
-/// Sends 31 of 32 MB as far as they are taken; what is answered.
+/// Sends up to 31 of 32 MB, as far as they are accepted. Returns the answer.
 async fn body(relay: std::net::SocketAddr, secret: String, is_chunked: bool) -> String {
     let length = if is_chunked {
         "transfer-encoding: chunked".to_owned()

@@ -1,5 +1,5 @@
-//! Credentials go in and never come out: not by a changed address, not by a proxy, not by another
-//! token endpoint, and no file of the machine by the name of an identity token.
+//! Credentials can be written and never read: not through a changed address, a proxy or another
+//! token endpoint. No file of the machine can be read under the name of an identity token.
 
 use crate::class::AttackClass;
 use baton_tests::house::{LaunchOptions, OperatorClient, TestSystem};
@@ -63,7 +63,7 @@ async fn places(class: &AttackClass) {
     key.ask("hi").await;
     let got = thief.exchanges().len();
     class.check("what the thief got", got == 0, || got.to_string());
-    // Given again it goes where it was given for.
+    // A credential that is given again goes to the address that it was given for.
     let both =
         json!({"base_url": thief.url(), "credential": {"type": "api_key", "value": "sk-new"}});
     let answer = admin.patch(&format!("/accounts/{account}"), &both).await;
@@ -83,7 +83,7 @@ async fn places(class: &AttackClass) {
     }
 }
 
-/// An account that names this file.
+/// An account whose credential names this file.
 fn naming(path: &str, endpoint: &FakeTokenEndpoint) -> Value {
     json!({"name": format!("file {path}"), "base_url": endpoint.url(), "credential": {
         "type": "workload_identity", "federation_rule_id": "f", "organization_id": "o",
@@ -155,7 +155,7 @@ async fn files(class: &AttackClass) {
     reasons.dedup();
     class.check("a text and no file fail alike", reasons.len() == 1, || format!("{reasons:?}"));
     let id = admin.create("/accounts", &naming("later", &endpoint)).await;
-    // What was good when it was named is looked at again when it is used, also after a restart.
+    // A file that was valid when it was named is checked again on each use, also after a restart.
     std::os::unix::fs::symlink("/dev/zero", folder.join("later")).expect("a link");
     let why = refresh(&admin, &id).await;
     class.check("a link to /dev/zero that came later", why.contains("identity_token_file"), || {
@@ -179,7 +179,7 @@ async fn files(class: &AttackClass) {
     }
 }
 
-/// What a renewal says that brings nothing.
+/// The message of a renewal that fails.
 async fn refresh(admin: &OperatorClient, id: &str) -> String {
     admin.post(&format!("/accounts/{id}/refresh"), &json!({})).await.message()
 }

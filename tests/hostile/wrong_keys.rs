@@ -1,5 +1,5 @@
-//! Keys in the right form that nobody has: what they make the store do, and that those who have a
-//! key are served from the same address meanwhile.
+//! Well-formed keys that do not exist: the load that they cause in the store, and the service for
+//! valid keys at the same address meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(class: AttackClass) {
         let answer = ClientResponse::to(request).await;
         class.check("60 keys in one head", answer.status == 401, || answer.text());
     }
-    // Two are looked up of each, so 10 are noted: none has to wait.
+    // Two keys of each head are looked up, so 10 failures are counted. No client has to wait.
     class.check("heads with many keys", begun.elapsed() < Duration::from_secs(10), || {
         format!("{:?}", begun.elapsed())
     });
@@ -40,7 +40,7 @@ pub(crate) async fn run(class: AttackClass) {
     let answer = ClientResponse::to(request).await;
     class.check("a wrong key beside a right one", answer.status == 200, || answer.text());
 
-    // Many heads with a key each, at the same time.
+    // Many heads with one key each, at the same time.
     let asking = (0..400).map(|number| {
         let request =
             house.request("GET", "/v1/models").header("x-api-key", unknown_key(10_000 + number));
@@ -70,7 +70,7 @@ pub(crate) async fn run(class: AttackClass) {
     let answer = new.ask("hi").await;
     class.check("a key that is new to the process", answer.status == 200, || answer.text());
 
-    // From elsewhere nothing is slowed.
+    // Requests from another address are not slowed down.
     let request = house.request("GET", "/v1/models").header("x-api-key", unknown_key(77_777));
     let begun = Instant::now();
     let answer = ClientResponse::to(request.header("x-forwarded-for", "198.51.100.7")).await;

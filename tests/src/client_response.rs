@@ -1,20 +1,20 @@
-//! What a client sees: a whole answer with its checks, and a stream read chunk by chunk.
+//! What a client receives: a whole answer with checks, or a stream that is read chunk by chunk.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
-/// An answer, read to its end.
+/// An answer that was read to its end.
 #[derive(Clone, Debug)]
 pub struct ClientResponse {
     /// The HTTP status.
     pub status: u16,
     /// The response headers.
     pub headers: HeaderMap,
-    /// The body as it came, still compressed if it was.
+    /// The body as received, still compressed if it was compressed.
     pub body: Bytes,
-    /// Whether the connection broke before the body's end.
+    /// Whether the connection broke before the end of the body.
     pub torn: bool,
 }
 
@@ -24,7 +24,7 @@ impl ClientResponse {
         OpenResponse::to(request).await.finish().await
     }
 
-    /// A header's value; `None` when absent.
+    /// The value of a header; `None` if it is absent.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("a header in plain text"))
     }
@@ -47,15 +47,15 @@ impl ClientResponse {
         self
     }
 
-    /// Expects a whole 200 answer.
+    /// Expects a complete answer with status 200.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert!(!self.torn, "torn: {}", self.text());
         self.status(200)
     }
 
-    /// Expects an error of Baton's own: the status, the envelope with this type, a message that
-    /// says something, and a request id in body and header.
+    /// Expects an error from Baton itself: the status, the envelope with this type, a message, and
+    /// a request id in body and header.
     #[track_caller]
     pub fn refused(self, status: u16, kind: &str) -> Self {
         let answer = self.status(status);
@@ -70,7 +70,7 @@ impl ClientResponse {
         answer
     }
 
-    /// Expects the refusal of a limit.
+    /// Expects the refusal by a limit.
     #[track_caller]
     pub fn blocked(self, kind: &str) -> Self {
         self.refused(429, kind)
@@ -81,7 +81,7 @@ impl ClientResponse {
         self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The `data` payloads of the events, parsed.
+    /// The parsed `data` payloads of the events.
     pub fn events(&self) -> Vec<Value> {
         self.text()
             .lines()
@@ -90,7 +90,7 @@ impl ClientResponse {
             .collect()
     }
 
-    /// The text of the answer, streamed or whole.
+    /// The text of the answer, streamed or not.
     pub fn said(&self) -> String {
         if let Ok(whole) = serde_json::from_slice::<Value>(&self.body) {
             let blocks = whole["content"].as_array().cloned().unwrap_or_default();
@@ -101,7 +101,7 @@ impl ClientResponse {
     }
 }
 
-/// An answer whose head has come and whose body is still on its way.
+/// An answer whose head has arrived and whose body is still arriving.
 pub struct OpenResponse {
     response: Response,
     so_far: BytesMut,
@@ -119,7 +119,7 @@ impl OpenResponse {
         self.response.status().as_u16()
     }
 
-    /// Reads until the body so far is at least this long.
+    /// Reads until the body has at least this length.
     pub async fn read_to(&mut self, length: usize) -> Bytes {
         while self.so_far.len() < length {
             match self.response.chunk().await {

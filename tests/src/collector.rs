@@ -1,6 +1,6 @@
-//! A collector of OpenTelemetry that keeps what arrives (OTLP over HTTP, protobuf).
+//! An OpenTelemetry collector that keeps what it receives (OTLP over HTTP, protobuf).
 //!
-//! It runs on a thread of its own, so a test may block while a program's last batch arrives.
+//! It runs on a separate thread, so a test can block while a program's last batch arrives.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-/// One request as it arrived.
+/// One received request.
 pub struct CollectedRequest {
     /// Its path.
     pub path: String,
@@ -27,7 +27,7 @@ pub struct CollectedRequest {
 
 type CollectedRequests = Arc<Mutex<Vec<CollectedRequest>>>;
 
-/// A running collector; it ends with the test's process.
+/// A running collector; it ends with the process of the test.
 pub struct FakeCollector {
     address: SocketAddr,
     post: CollectedRequests,
@@ -51,17 +51,17 @@ impl FakeCollector {
         Self { address, post }
     }
 
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is to be.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Looks at everything that has arrived.
+    /// Calls `look` for each received request.
     pub fn each<T>(&self, look: impl FnMut(&CollectedRequest) -> T) -> Vec<T> {
         self.post.lock().unwrap_or_else(PoisonError::into_inner).iter().map(look).collect()
     }
 
-    /// Every span that has arrived.
+    /// All received spans.
     pub fn spans(&self) -> Vec<Span> {
         let requests = self
             .bodies("/v1/traces")
@@ -72,7 +72,7 @@ impl FakeCollector {
         scopes.flat_map(|scope| scope.spans).collect()
     }
 
-    /// Every export of metrics that has arrived.
+    /// All received exports of metrics.
     pub fn metrics(&self) -> Vec<ExportMetricsServiceRequest> {
         let bodies = self.bodies("/v1/metrics").into_iter();
         bodies
@@ -86,7 +86,7 @@ impl FakeCollector {
     }
 }
 
-/// A span's attribute, as text.
+/// An attribute of a span, as text.
 pub fn attribute(span: &Span, name: &str) -> Option<String> {
     let found = span.attributes.iter().find(|attribute| attribute.key == name)?;
     match found.value.as_ref()?.value.as_ref()? {
@@ -104,6 +104,6 @@ async fn take(
 ) -> (StatusCode, Bytes) {
     let arrived = CollectedRequest { path: uri.path().to_owned(), headers, body };
     post.lock().unwrap_or_else(PoisonError::into_inner).push(arrived);
-    // An empty message: everything was taken.
+    // An empty message means that everything was accepted.
     (StatusCode::OK, Bytes::new())
 }

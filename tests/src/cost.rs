@@ -1,41 +1,41 @@
-//! What a million requests cost on AWS: the model behind `infra/cost.md`.
+//! The cost of a million requests on AWS: the model behind `infra/cost.md`.
 //!
-//! What a request asks of the stores is assumed here and held against the local stack by
-//! `tests/it/cost_model.rs`; the prices are facts about AWS.
+//! The units that a request uses in the stores are assumed here, and `tests/it/cost_model.rs`
+//! compares them with the local stack. The prices are facts about AWS.
 
 use serde_json::Value;
 
-/// What a request asks of DynamoDB and SQS, in thousandths of billed units.
+/// The DynamoDB and SQS usage of a request, in thousandths of billed units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BilledUnits {
-    /// Read units. Each item or page read counts as one; small and eventually consistent ones
-    /// are billed as half of that.
+    /// Read units. Each item or page counts as one. A small, eventually consistent read is billed
+    /// as half of that.
     pub reads: u64,
     /// Write units.
     pub writes: u64,
-    /// SQS requests, sending alone.
+    /// SQS requests for sending only.
     pub sends: u64,
 }
 
-/// Traffic at which requests are counted.
+/// A traffic profile for which requests are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct TrafficProfile {
-    /// In words.
+    /// The description.
     pub name: &'static str,
-    /// What a request asks of the stores.
+    /// The usage of the stores by one request.
     pub units: BilledUnits,
-    /// Requests in a batch of stats.
+    /// The number of requests in a batch of stats.
     pub batch: u64,
 }
 
-/// Each request finds empty caches and is a batch of its own: the dearest there is.
+/// Each request finds empty caches and forms a batch by itself. This is the most expensive case.
 pub const ALONE: TrafficProfile = TrafficProfile {
     name: "one now and then",
     units: BilledUnits { reads: 7_000, writes: 15_000, sends: 1_000 },
     batch: 1,
 };
 
-/// Requests follow one another within seconds; ten of them are a batch.
+/// Requests follow each other within seconds, and ten of them form a batch.
 pub const STEADY: TrafficProfile = TrafficProfile {
     name: "ten in a batch",
     units: BilledUnits { reads: 700, writes: 5_100, sends: 1_000 },
@@ -58,13 +58,14 @@ pub mod price {
     pub const LOGS: f64 = 0.50;
 }
 
-/// What stats takes for a batch at 128 MB; not measured on AWS.
+/// The duration of a batch in stats at 128 MB; not measured on AWS.
 const BATCH_SECONDS: f64 = 0.1;
-/// Lines of ours and of the platform, of relay and stats together.
+/// The log lines of Baton and of the platform, for relay and stats together.
 const LOG_KB: f64 = 1.5;
 
 impl TrafficProfile {
-    /// Dollars for a million requests whose streams last `seconds`, with this memory for the relay.
+    /// The cost in dollars of a million requests whose streams last `seconds`, with this memory for
+    /// the relay.
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     pub fn dollars_per_million(&self, memory_mb: u32, seconds: u32) -> f64 {
         let batches = 1.0 / self.batch as f64;
@@ -74,7 +75,7 @@ impl TrafficProfile {
         let stats = batches * BATCH_SECONDS * 128.0 / 1024.0 * price::GB_SECOND * million;
         let invocations = (1.0 + batches) * price::INVOCATIONS;
         let stores = per(self.units.reads) * price::READS + per(self.units.writes) * price::WRITES;
-        // A batch is received and deleted by the event source.
+        // The event source receives and deletes each batch.
         let queue = (per(self.units.sends) + 2.0 * batches) * price::SQS;
         relay + stats + invocations + stores + queue + LOG_KB * price::LOGS
     }
@@ -88,7 +89,7 @@ impl TrafficProfile {
 }
 
 impl BilledUnits {
-    /// What one call over the line to the stores is billed.
+    /// The billed units of one call to the stores.
     pub fn of(target: &str, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let (mut reads, mut writes, mut sends) = (0, 0, 0);
@@ -100,7 +101,7 @@ impl BilledUnits {
             }
             "PutItem" | "UpdateItem" | "DeleteItem" => writes = 1,
             "TransactWriteItems" => {
-                // Twice the units in a transaction; an event is in two indexes besides.
+                // A transaction costs twice the units, and an event is also in two indexes.
                 let items = body["TransactItems"].as_array().into_iter().flatten();
                 writes = items
                     .map(|item| if item["Put"]["Item"]["day"].is_object() { 4 } else { 2 })
@@ -122,7 +123,7 @@ impl BilledUnits {
         }
     }
 
-    /// The share of one in `count`.
+    /// The share of one request among `count`.
     pub fn each_of(self, count: u64) -> Self {
         Self { reads: self.reads / count, writes: self.writes / count, sends: self.sends / count }
     }

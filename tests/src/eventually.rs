@@ -1,17 +1,18 @@
-//! The only place where a test lets time pass: polling a condition until a deadline.
+//! The only place where a test lets time pass: it polls a condition until a deadline.
 //!
-//! No test sleeps to give something time to happen; it says what it waits for and for how long.
+//! No test sleeps to give something time to happen. Each test names its condition and how long it
+//! waits.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Calls `probe` until it answers `Ok`, and fails with its last `Err` after `patience`.
+/// Calls `probe` until it returns `Ok`. After `patience` it fails with the last `Err`.
 ///
 /// # Panics
 ///
-/// When the deadline passes first; the message names `what` and the last thing seen.
+/// If the deadline passes first. The message names `what` and the last result.
 pub async fn eventually<T, E: Debug>(
     what: &str,
     patience: Duration,

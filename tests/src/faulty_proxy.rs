@@ -1,6 +1,6 @@
-//! A proxy in front of the relay that does one thing wrong, as deployments do.
+//! A proxy in front of the relay with one fault, as real deployments have them.
 //!
-//! It runs on a thread of its own, so a test may block while a program asks it.
+//! It runs on a separate thread, so a test can block while a program calls it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
@@ -16,26 +16,26 @@ use tokio::sync::oneshot;
 
 use crate::house::plain_client;
 
-/// What it does wrong.
+/// A fault of the proxy.
 #[derive(Clone, Copy, Debug)]
 pub enum ProxyFault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// It reads an answer to its end before it passes it on.
+    /// It reads an answer to its end before it forwards it.
     Buffers,
-    /// Its clock is off by so much.
+    /// Its clock is off by this duration.
     Skewed(SignedDuration),
-    /// It refuses bodies over so many bytes, in words of its own.
+    /// It refuses bodies above this number of bytes, with its own message.
     Ceiling(usize),
-    /// It sends everybody elsewhere.
+    /// It redirects every request.
     Redirects,
-    /// It keeps `authorization` for itself.
+    /// It removes `authorization`.
     EatsAuthorization,
-    /// It answers with a page of its own.
+    /// It answers with its own page.
     Page,
 }
 
-/// A running front; it stops when dropped.
+/// A running proxy; it stops when dropped.
 pub struct FaultyProxy {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -50,7 +50,7 @@ struct FaultyProxyState {
 }
 
 impl FaultyProxy {
-    /// Starts one in front of the base URL `behind`.
+    /// Starts a proxy in front of the base URL `behind`.
     pub fn before(behind: &str, fault: ProxyFault) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port for the front");
         listener.set_nonblocking(true).expect("a non-blocking listener");
@@ -82,7 +82,7 @@ impl Drop for FaultyProxy {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in there was already printed by that thread.
+            // The thread has already printed its panic.
             drop(thread.join());
         }
     }

@@ -1,4 +1,5 @@
-//! Reads the recorded traffic under `fixtures/`: streams, errors, requests. Files only, no judgement.
+//! Reads the recorded traffic under `fixtures/`: streams, errors, requests. It reads files only and
+//! judges nothing.
 
 use std::path::Path;
 
@@ -27,17 +28,17 @@ pub struct Stream {
     pub name: String,
     /// `anthropic`, `openai-chat`, `openai-responses` or `gemini`.
     pub protocol: String,
-    /// Whether the stream ends the way its protocol wants it to.
+    /// Whether the stream ends as its protocol demands.
     pub complete: bool,
     /// The body, exactly as an upstream sends it.
     pub body: Bytes,
-    /// What a correct parse finds.
+    /// The result of a correct parse.
     pub expect: Value,
 }
 
 impl Stream {
-    /// The tokens that this stream is billed for: where the answer was made in several passes,
-    /// all of them, also those outside its totals.
+    /// The tokens that this stream is billed for. If the answer has several passes, this includes
+    /// all of them, also those that its totals leave out.
     pub fn usage(&self) -> ServedTokens {
         let totals = self.totals();
         let passes = self.passes();
@@ -80,7 +81,7 @@ fn manifest() -> serde_json::Map<String, Value> {
     }
 }
 
-/// `text.sse` with one delta of a million characters: too dull to be kept as a file.
+/// `text.sse` with one delta of a million characters, which is not worth a file.
 fn long_line() -> Bytes {
     let text = String::from_utf8(read("sse/text.sse")).expect("text.sse is UTF-8");
     let long = format!(r#""text":"{}""#, "x".repeat(1_000_000));
@@ -103,7 +104,7 @@ fn load(name: &str, about: &Value) -> Stream {
     }
 }
 
-/// Every recorded stream of one protocol, in the order of their names.
+/// All recorded streams of one protocol, ordered by name.
 pub fn streams(protocol: &str) -> Vec<Stream> {
     let manifest = manifest();
     let of_protocol = manifest.iter().filter(|(_, about)| about["proto"] == protocol);
@@ -113,7 +114,7 @@ pub fn streams(protocol: &str) -> Vec<Stream> {
     all
 }
 
-/// The recorded stream of that name.
+/// The recorded stream with that name.
 pub fn stream(name: &str) -> Option<Stream> {
     manifest().get(name).map(|about| load(name, about))
 }
@@ -127,11 +128,11 @@ pub struct ErrorAnswer {
     pub status: u16,
     /// The response headers.
     pub headers: Vec<(String, String)>,
-    /// The body as sent: JSON is written compactly, text as it is.
+    /// The body as sent: JSON is compact, text is unchanged.
     pub body: Bytes,
 }
 
-/// Every recorded error answer.
+/// All recorded error answers.
 pub fn errors() -> Vec<ErrorAnswer> {
     #[derive(Deserialize)]
     struct Row {
@@ -156,7 +157,7 @@ pub fn errors() -> Vec<ErrorAnswer> {
         .collect()
 }
 
-/// One recorded request; cut prompts and schemas are blown up to their size again.
+/// One recorded request. Shortened prompts and schemas are restored to their original size.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The file's name without `.json`.
@@ -171,7 +172,7 @@ pub struct Request {
     pub body: Bytes,
 }
 
-/// The recorded request of that name.
+/// The recorded request with that name.
 pub fn request(name: &str) -> Request {
     #[derive(Deserialize)]
     struct Row {
@@ -219,7 +220,7 @@ fn blow_up_text(text: String) -> String {
     }
 }
 
-/// The texts of a JSON list.
+/// The texts in a JSON list.
 pub fn texts(list: &serde_json::Value) -> Vec<String> {
     let all = list.as_array().expect("a list");
     all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()

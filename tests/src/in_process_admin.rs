@@ -1,5 +1,5 @@
-//! Everything in one process: stores in memory, a clock that stands, and the admin API at a port.
-//! For promises that depend on time, or on what the store holds.
+//! Stores in memory, a stopped clock, and the admin API at a port, all in one process. For tests
+//! that depend on time or on the content of the stores.
 
 use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
@@ -18,16 +18,16 @@ use serde_json::{Value, json};
 
 use crate::house::{MODEL, OperatorClient};
 
-/// The time at which the clock stands at first.
+/// The initial time of the clock.
 pub const NOW: &str = "2026-11-22T21:05:30Z";
 
-/// The parts of Baton within reach.
+/// The parts of Baton that a test can reach.
 pub struct InProcessAdmin {
     /// The tables.
     pub store: Store,
     /// The operator.
     pub admin: OperatorClient,
-    /// Where the operator's API is.
+    /// The address of the admin API.
     pub admin_url: String,
     /// Delivers alerts.
     pub herald: Notifier,
@@ -42,8 +42,8 @@ impl InProcessAdmin {
         Self::over(LocalAws::open(None).await.expect("stores in memory")).await
     }
 
-    /// The same over a line to the stores that may fail: `faults` is asked for each request, by
-    /// its operation and body.
+    /// The same with a connection to the stores that can fail: `faults` decides for each request,
+    /// by its operation and body.
     pub async fn behind(
         faults: impl Fn(&str, &[u8]) -> Option<InjectedFault> + Send + Sync + 'static,
     ) -> Self {
@@ -78,7 +78,7 @@ impl InProcessAdmin {
         Self { store, admin, admin_url, herald }
     }
 
-    /// A record of a request that begins now and costs nothing.
+    /// A record of a request that starts now and costs nothing.
     pub fn record(&self, key: &KeyId) -> UsageRecord {
         let at = self.store.clock().now();
         UsageRecord {

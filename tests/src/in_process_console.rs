@@ -1,4 +1,4 @@
-//! The console in this process: its pages as browsers get them, and what they ask of the stores.
+//! The console in this process: its pages as browsers receive them, and its calls to the stores.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -21,12 +21,12 @@ use crate::month_of_usage::{MonthIds, count};
 pub const TOKEN: &str = "token-of-a-test-0123";
 const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
 
-/// The admin function over stores in memory, where time stands.
+/// The admin function over stores in memory, with a stopped clock.
 pub struct InProcessConsole {
-    /// The stores, and what went over the line to them.
+    /// The stores and the recorded calls to them.
     pub inside: InProcessRelay,
     admin: Router,
-    /// The session and its token for forms, by the secret that it was opened with.
+    /// The session and its token for forms, by the secret that opened the session.
     sessions: Mutex<HashMap<String, (String, String)>>,
 }
 
@@ -34,18 +34,18 @@ pub struct InProcessConsole {
 pub struct ConsolePage {
     /// The HTTP status.
     pub status: u16,
-    /// Where a redirect leads.
+    /// The target of a redirect.
     pub location: String,
     /// The markup.
     pub html: String,
-    /// The calls to the stores that it took.
+    /// The calls to the stores for this page.
     pub calls: Vec<String>,
     /// Its headers.
     pub headers: http::HeaderMap,
 }
 
 impl InProcessConsole {
-    /// An admin function without anything in its stores.
+    /// An admin function with empty stores.
     pub async fn open() -> Self {
         let variables = [("BATON_ADMIN_TOKEN", TOKEN), ("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")];
         let inside = InProcessRelay::new(&variables).await;
@@ -55,13 +55,13 @@ impl InProcessConsole {
         Self { admin: admin.expect("a router"), inside, sessions: Mutex::default() }
     }
 
-    /// Asks for a page or sends a form, signed in with a token or a key's secret.
+    /// Requests a page or submits a form, signed in with a token or the secret of a key.
     pub async fn ask(&self, method: &str, path: &str, token: &str, form: &str) -> ConsolePage {
         let (session, csrf) = self.session(token).await;
         self.send(method, path, ("cookie", &session), &format!("{form}&csrf={csrf}")).await
     }
 
-    /// The cookie of a session that was opened with this secret, and its token for forms.
+    /// The cookie of a session that this secret opened, and its token for forms.
     async fn session(&self, token: &str) -> (String, String) {
         if let Some(known) = self.sessions.lock().expect("sessions").get(token) {
             return known.clone();
@@ -108,18 +108,18 @@ impl InProcessConsole {
         }
     }
 
-    /// A page for the admin token.
+    /// Requests a page with the admin token.
     pub async fn get(&self, path: &str) -> ConsolePage {
         self.ask("GET", path, TOKEN, "").await
     }
 
-    /// A form of the admin token.
+    /// Submits a form with the admin token.
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> ConsolePage {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.ask("POST", path, TOKEN, &form).await
     }
 
-    /// Asks the API, as the operator.
+    /// Calls the API as the operator.
     pub async fn api(&self, method: &str, path: &str, body: &Value) -> Value {
         let path = format!("/api/v1{path}");
         let credential = ("authorization", &*format!("Bearer {TOKEN}"));
@@ -128,7 +128,7 @@ impl InProcessConsole {
         serde_json::from_str(&answer.html).unwrap_or_default()
     }
 
-    /// A member with a key: the user's id, the key's id, the key's secret.
+    /// Creates a member with a key. Returns the user's id, the key's id and the key's secret.
     pub async fn member(&self, name: &str) -> (String, String, String) {
         let user = self.api("POST", "/users", &json!({"name": name})).await;
         let user = user["id"].as_str().expect("an id").to_owned();
@@ -138,7 +138,7 @@ impl InProcessConsole {
         (user, text("id"), text("secret"))
     }
 
-    /// A company of so many keys and accounts, with its month counted.
+    /// Creates a company with these numbers of keys and accounts, and stores a month of usage.
     pub async fn company(&self, keys: usize, accounts: usize, a_day: usize) -> MonthIds {
         let mut staff = MonthIds { keys: Vec::new(), accounts: Vec::new() };
         for place in 0..accounts {
@@ -161,36 +161,36 @@ impl InProcessConsole {
 }
 
 impl ConsolePage {
-    /// The cookie that it sets.
+    /// The cookie that the page sets.
     fn cookie(&self) -> String {
         let line = self.headers.get("set-cookie").and_then(|value| value.to_str().ok());
         let line = line.unwrap_or_else(|| panic!("no cookie: {} {}", self.status, self.html));
         line.split(';').next().unwrap_or_default().to_owned()
     }
 
-    /// What its forms are sent with.
+    /// The token with which the page's forms are submitted.
     fn csrf(&self) -> String {
         let value = self.html.split("name=\"csrf\" value=\"").nth(1);
         let value = value.and_then(|rest| rest.split('"').next());
         value.unwrap_or_else(|| panic!("no form: {} {}", self.status, self.html)).to_owned()
     }
 
-    /// Fails unless it is a good page, without a look at its HTML.
+    /// Fails unless the page was served successfully. Does not check its HTML.
     #[track_caller]
     pub fn ok_status(self) -> Self {
         assert_eq!(self.status, 200, "{}", self.text());
         self
     }
 
-    /// Fails unless it is a good page in good HTML.
+    /// Fails unless the page was served successfully with valid HTML.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.status, 200, "{}", self.text());
         self.well_formed()
     }
 
-    /// Fails unless it is a whole page that keeps the rules of HTML and of accessibility that can
-    /// be checked without eyes.
+    /// Fails unless the page is complete and follows the rules of HTML and accessibility that a
+    /// program can check.
     #[track_caller]
     pub fn well_formed(self) -> Self {
         let dom = self.dom();
@@ -227,7 +227,7 @@ impl ConsolePage {
         self
     }
 
-    /// What a person reads.
+    /// The visible text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         read(&self.dom().document, &mut text);
@@ -239,7 +239,7 @@ impl ConsolePage {
             .one(self.html.as_str())
     }
 
-    /// The value of a hidden or visible field of the page's form with this id.
+    /// The value of a hidden or visible field in the form with this id.
     #[track_caller]
     pub fn field(&self, form: &str, name: &str) -> String {
         let start = self.html.find(&format!("id=\"{form}\"")).expect("the form");
@@ -251,7 +251,7 @@ impl ConsolePage {
     }
 }
 
-/// Looks at an element: its name, its attributes, whether it is inside a label.
+/// Checks an element: its name, its attributes, and whether it is inside a label.
 type ElementCheck<'a> = dyn FnMut(&str, &BTreeMap<String, String>, bool) + 'a;
 
 fn walk(node: &Handle, inside_label: bool, look: &mut ElementCheck<'_>) {

@@ -1,4 +1,4 @@
-//! Baton with everything in one process, so that a test can watch the line to the stores and cut it.
+//! Baton in one process, so that a test can watch the calls to the stores and make them fail.
 
 use std::sync::{Arc, Mutex};
 
@@ -28,25 +28,25 @@ use crate::house::{MODEL, message};
 
 const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
 
-/// Stores in memory, a clock that stands, and what went over the line to the stores.
+/// Stores in memory, a stopped clock, and the recorded calls to the stores.
 pub struct InProcessRelay {
     /// The stores.
     pub local: LocalAws,
-    /// The settings that everything here has.
+    /// The settings that everything here uses.
     pub settings: Settings,
-    /// The line to the stores.
+    /// The store.
     pub store: Store,
-    /// The line to the queue.
+    /// The usage queue.
     pub queue: UsageQueue,
     seen: Arc<Mutex<Vec<String>>>,
-    /// How often yet the state table answers with a fault, and with which.
+    /// How many more calls to the state table fail, and with which fault.
     fault: Arc<Mutex<Option<(usize, InjectedFault)>>>,
-    /// After how many calls to the stores one panics, and with what.
+    /// After how many calls to the stores one panics, and with which message.
     panic: Arc<Mutex<Option<(usize, String)>>>,
 }
 
 impl InProcessRelay {
-    /// With these variables set.
+    /// Creates the system with these variables set.
     pub async fn new(variables: &[(&str, &str)]) -> Self {
         let (seen, fault) = (
             Arc::<Mutex<Vec<String>>>::default(),
@@ -82,12 +82,12 @@ impl InProcessRelay {
         Self { local, settings, store, queue, seen, fault, panic }
     }
 
-    /// A key in a group that is not there: a request of it passes the limits, then is 503.
+    /// A key in a group that does not exist: its requests pass the limits and then fail with 503.
     pub async fn key(&self, limits: Limits) -> (KeyId, Secret) {
         self.key_of(None, limits).await
     }
 
-    /// The same of a user.
+    /// The same for a key of a user.
     pub async fn key_of(&self, user_id: Option<UserId>, limits: Limits) -> (KeyId, Secret) {
         let key = Key {
             id: KeyId::from_bits(self.store.random_source().bits()),
@@ -111,13 +111,13 @@ impl InProcessRelay {
         (id, whole)
     }
 
-    /// Another line to the same stores, with a memory of its own: what another instance has.
+    /// Another store with a separate cache over the same tables, like that of another instance.
     pub fn another(&self) -> Store {
         let aws = AwsClients::new(&self.local.sdk_config());
         Store::new(&aws, &self.settings, self.store.clock().clone(), RandomSource::seeded(8))
     }
 
-    /// Limits a user, the keys' group or the organisation.
+    /// Limits a user, the keys' group or the organization.
     pub async fn limit(&self, scope: &LimitScope, limits: &Limits) {
         let (store, limits) = (&self.store, limits.clone());
         let mut edit = ConfigEdit::default();
@@ -150,7 +150,7 @@ impl InProcessRelay {
         store.apply(edit).await.expect("saved");
     }
 
-    /// Asks through a relay of its own: the status, and the body with `has_wait`.
+    /// Sends a request through a new relay. Returns the status, and the body with `has_wait`.
     pub async fn ask(&self, secret: &Secret) -> (u16, Value) {
         let relay = self.relay();
         let request = http::Request::post("/v1/messages")
@@ -173,23 +173,23 @@ impl InProcessRelay {
         relay.expect("a relay")
     }
 
-    /// Lets one call to the stores panic after so many others, in the task of who makes it, with
-    /// this and with all that was to be sent.
+    /// Makes one call to the stores panic after this number of other calls, in the task of its
+    /// caller. The panic has this message and the data that was to be sent.
     pub fn panic_after(&self, calls: usize, message: &str) {
         *self.panic.lock().expect("not poisoned") = Some((calls, message.to_owned()));
     }
 
-    /// Lets the state table fail so often.
+    /// Makes the state table fail this number of times.
     pub fn fail(&self, times: usize, fault: InjectedFault) {
         *self.fault.lock().expect("not poisoned") = Some((times, fault));
     }
 
-    /// What went over the line since the last look.
+    /// The calls to the stores since the last look.
     pub fn operations(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().expect("not poisoned"))
     }
 
-    /// Lets stats take everything that is in the queue.
+    /// Lets stats process everything in the queue.
     pub async fn count(&self) {
         let stop = CancellationToken::new();
         stop.cancel();
@@ -201,12 +201,12 @@ impl InProcessRelay {
         self.local.consume_usage(stop, handler).await.expect("a consumer");
     }
 
-    /// What is spent and reserved of a key.
+    /// The spent and the reserved amount of a key.
     pub async fn spent(&self, key: &KeyId) -> (PicoUsd, PicoUsd) {
         self.spent_of(LimitScope::Key(key.clone())).await
     }
 
-    /// The same of any scope.
+    /// The same for any scope.
     pub async fn spent_of(&self, scope: LimitScope) -> (PicoUsd, PicoUsd) {
         let counted = self.store.read_counters(&[scope], true).await.expect("counted");
         let counted = counted.first().expect("one");
@@ -215,7 +215,7 @@ impl InProcessRelay {
     }
 }
 
-/// The message of a panic whose time has come.
+/// The message of a panic that is due.
 fn now(panic: &Mutex<Option<(usize, String)>>) -> Option<String> {
     let mut panic = panic.lock().expect("not poisoned");
     match panic.take() {
@@ -233,13 +233,13 @@ pub fn daily(usd: &str) -> Limits {
     Limits { usd_daily: Some(usd.parse().expect("an amount")), ..Limits::default() }
 }
 
-/// A failure that nothing retries.
+/// A failure that is not retried.
 pub fn broken() -> InjectedFault {
     let body = json!({ "__type": "ResourceNotFoundException", "message": "gone" });
     InjectedFault::error_answer(400, &body)
 }
 
-/// A reservation of so much.
+/// A reservation of this amount.
 pub fn reservation(at: Timestamp, pico: i128) -> Reservation {
     Reservation {
         estimate: PicoUsd::new(pico),

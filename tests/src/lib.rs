@@ -1,7 +1,7 @@
-//! The promises, kept from outside: harness, real clients, benchmarks, tidy.
+//! Tests of Baton from the outside: harness, real clients, benchmarks, checks of the repository.
 //!
-//! Nothing here looks inside Baton, but for [`in_process_relay`]: it is started as its users start it and
-//! spoken to over HTTP and the command line. The other end of the wire, the upstream, is [`upstream::FakeUpstream`].
+//! Apart from [`in_process_relay`], nothing here looks inside Baton: it is started as its users
+//! start it and used over HTTP and the command line. [`upstream::FakeUpstream`] plays the upstream.
 #![expect(
     clippy::expect_used,
     clippy::panic,

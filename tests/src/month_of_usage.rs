@@ -1,4 +1,4 @@
-//! A month of a company's requests, as records: the same for the same numbers.
+//! A company's requests of a month, as records. The same numbers give the same records.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,18 +8,18 @@ use baton_domain::rollup::{Rollup, UsageSums, rollups_of};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-/// Who asks, and who answers.
+/// The keys and accounts of the records.
 #[derive(Clone)]
 pub struct MonthIds {
-    /// Keys with their users, if they have any.
+    /// Keys with their users, if any.
     pub keys: Vec<(String, Option<String>)>,
     /// The accounts.
     pub accounts: Vec<String>,
 }
 
-/// Stores records with their sums, as stats does.
+/// Stores records with their sums, in the same way as stats.
 pub async fn count(store: &Store, records: &[UsageRecord]) {
-    // At most six actions a record: itself and five sums.
+    // At most six actions for each record: the record and five sums.
     for some in records.chunks(16) {
         let mut sums = HashMap::<Rollup, UsageSums>::new();
         for record in some {
@@ -36,7 +36,8 @@ const MODELS: [(&str, u64); 4] =
     [("claude-opus-5-5", 40), ("claude-sonnet-5", 12), ("claude-haiku-5", 3), ("gpt-5.2", 7)];
 
 impl MonthIds {
-    /// The records of 30 days up to `now`: every key once today, and `a_day` on each day before.
+    /// The records of 30 days up to `now`: one for each key today, and `a_day` for each of the
+    /// earlier days.
     pub fn month(&self, now: Timestamp, a_day: usize) -> Vec<UsageRecord> {
         let mut records = Vec::new();
         for (place, _) in self.keys.iter().enumerate() {
@@ -44,7 +45,7 @@ impl MonthIds {
         }
         for day in 1..30_i64 {
             let then = now - SignedDuration::from_hours(24 * day);
-            // Fewer at the weekend.
+            // Fewer records at the weekend.
             let share = if then.as_second() / 86_400 % 7 < 2 { 3 } else { 1 };
             for place in 0..a_day / share {
                 let at = then - SignedDuration::from_secs(i64::try_from(place).unwrap_or(0) * 7);
@@ -57,7 +58,7 @@ impl MonthIds {
     fn record(&self, serial: usize, place: usize, at: Timestamp) -> UsageRecord {
         let (key, user) = &self.keys[place % self.keys.len()];
         let account = &self.accounts[serial % self.accounts.len()];
-        // Squares spread the sizes, so that some keys and days stand out.
+        // Squares spread the sizes, so that some keys and days are clearly larger than others.
         let size = u64::try_from((serial * serial + 7 * place) % 97 + 3).unwrap_or(1);
         let (model, price) = MODELS[(serial * 7 + serial / 5) % MODELS.len()];
         let outcome = match serial % 37 {

@@ -1,4 +1,4 @@
-//! Other programs: run to their end with a deadline, everything they print collected.
+//! Other programs: run to their end with a deadline, with all of their output collected.
 
 use std::io::{Read, Seek as _, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it with both outputs collected and nothing to read.
+    /// Starts the program with both outputs collected and empty standard input.
     pub fn start(command: &mut Command) -> Self {
         Self::reading(Stdio::null(), command)
     }
@@ -41,12 +41,12 @@ impl Program {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the program to its end.
     pub fn run(command: &mut Command, patience: Duration) -> ProgramResult {
         Self::start(command).ended(patience)
     }
 
-    /// Runs it to its end with this on its standard input.
+    /// Runs the program to its end with this text on its standard input.
     pub fn fed(command: &mut Command, said: &str, patience: Duration) -> ProgramResult {
         let mut file = tempfile::tempfile().expect("a file to read from");
         file.write_all(said.as_bytes()).expect("written");
@@ -54,12 +54,12 @@ impl Program {
         Self::reading(file.into(), command).ended(patience)
     }
 
-    /// What it wrote to standard output so far.
+    /// The standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it wrote to standard error so far.
+    /// The standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -69,26 +69,26 @@ impl Program {
         self.child.id()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
+        // A program that has already ended does not have to be killed.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
-    /// SIGTERM, without waiting.
+    /// Sends SIGTERM without waiting.
     pub fn terminate(&self) {
         let id = self.id().to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status().expect("run kill");
         assert!(status.success(), "kill -TERM {id}");
     }
 
-    /// Whether it has ended.
+    /// Whether the program has ended.
     pub fn is_over(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the program ends.
     pub fn ended(&mut self, patience: Duration) -> ProgramResult {
         let status = eventually_blocking("the program ends", patience, || {
             let status = self.child.try_wait().expect("ask after a child");
@@ -133,7 +133,7 @@ impl CollectedOutput {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
-    /// The collecting thread holds the other end until it has read everything.
+    /// The collecting thread holds the other end of the pipe until it has read everything.
     fn is_whole(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }

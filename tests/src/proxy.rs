@@ -1,5 +1,5 @@
-//! A fake proxy: HTTP in absolute form, CONNECT (which it refuses) and SOCKS5. Whatever name it is
-//! asked for, it goes to one upstream, as if only it could resolve the name.
+//! A fake proxy: HTTP in absolute form, CONNECT (which it refuses) and SOCKS5. It connects to one
+//! upstream for every requested name, as if only the proxy could resolve the name.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ impl RequestedTargets {
 }
 
 impl FakeProxy {
-    /// Starts one before an upstream.
+    /// Starts a proxy in front of an upstream.
     pub async fn before(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("the proxy's address");
@@ -35,7 +35,7 @@ impl FakeProxy {
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let notes = notes.clone();
-                // A client that breaks off is no news.
+                // A client that disconnects early is not an error.
                 tokio::spawn(async move { serve(client, upstream, &notes).await.ok() });
             }
         });
@@ -47,7 +47,8 @@ impl FakeProxy {
         self.address
     }
 
-    /// What it was asked, oldest first: heads of requests, and `SOCKS5 user:password host:port`.
+    /// The requests that it received, oldest first: request heads, and `SOCKS5 user:password
+    /// host:port`.
     pub fn seen(&self) -> Vec<String> {
         self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -91,7 +92,8 @@ async fn head(client: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// The head as the upstream wants it: the path alone, and one request a connection.
+/// The head in the form that the upstream expects: only the path, and one request for each
+/// connection.
 fn origin_form(head: &str) -> String {
     let (line, rest) = head.split_once("\r\n").unwrap_or((head, ""));
     let mut parts = line.split(' ');

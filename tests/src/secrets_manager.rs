@@ -12,7 +12,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// The secrets of an account; dropped with the test's runtime.
+/// The secrets of an AWS account; dropped with the runtime of the test.
 #[derive(Clone)]
 pub struct FakeSecretsManager {
     /// The endpoint.
@@ -28,7 +28,7 @@ struct Secrets {
 }
 
 impl FakeSecretsManager {
-    /// One without secrets.
+    /// Starts a server without secrets.
     pub async fn start() -> Self {
         let shared = Arc::<Mutex<Secrets>>::default();
         let router = Router::new().route("/", post(answer)).with_state(Arc::clone(&shared));
@@ -38,17 +38,17 @@ impl FakeSecretsManager {
         Self { url, shared }
     }
 
-    /// Gives a secret a new value; the one before it becomes the previous one.
+    /// Sets a new value of a secret. The value before it becomes the previous one.
     pub fn put(&self, id: &str, value: &str) {
         locked(&self.shared).values.entry(id.to_owned()).or_default().push(value.to_owned());
     }
 
-    /// Whether it fails from now on.
+    /// Sets whether the server fails from now on.
     pub fn fail(&self, is_down: bool) {
         locked(&self.shared).is_down = is_down;
     }
 
-    /// How often it was asked.
+    /// The number of calls.
     pub fn calls(&self) -> usize {
         locked(&self.shared).calls
     }

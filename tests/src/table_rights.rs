@@ -1,16 +1,17 @@
-//! What a function's role may do at the tables: the template's policies, asked as IAM would be for
-//! one request to DynamoDB. The local stores decide nothing by it; tests hold requests to it.
+//! The permissions of a function's role on the tables: evaluates the policies of the template for
+//! one request to DynamoDB, as IAM would. The local stores do not enforce them; tests compare
+//! requests with them.
 //!
 //! Conditions on leading keys: IAM User Guide, "`DynamoDB`: allows access to specific attributes"
 //! and DynamoDB Developer Guide, "Using IAM policy conditions for fine-grained access control"
-//! (November 2026). A transaction needs the rights of each of its actions.
+//! (November 2026). A transaction needs the permissions of each of its actions.
 
 use serde_json::Value;
 use yaml_serde::Value as Yaml;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
-/// The rights of one function at the tables.
+/// The permissions of one function on the tables.
 #[derive(Debug, Clone)]
 pub struct TableRights(Vec<PolicyGrant>);
 
@@ -19,11 +20,11 @@ struct PolicyGrant {
     actions: Vec<String>,
     /// `StateTable`, `StateTable/index/*`.
     places: Vec<String>,
-    /// Patterns of partition keys, where the grant is bound to some.
+    /// Patterns of partition keys, if the grant is limited to some.
     leading: Option<Vec<String>>,
 }
 
-/// One thing that a request does.
+/// One action of a request.
 struct TableAction {
     action: String,
     place: String,
@@ -31,7 +32,7 @@ struct TableAction {
 }
 
 impl TableRights {
-    /// Those of `Relay`, `Stats`, `Refresh` or `Admin`.
+    /// The permissions of `Relay`, `Stats`, `Refresh` or `Admin`.
     pub fn of(function: &str) -> Self {
         let template: Yaml = yaml_serde::from_str(TEMPLATE).expect("YAML");
         let policy = &template["Resources"][format!("{function}Policy").as_str()];
@@ -41,7 +42,7 @@ impl TableRights {
         Self(grants)
     }
 
-    /// What of a request, by its `x-amz-target` and body, the role may not do.
+    /// The actions of a request, by its `x-amz-target` and body, that the role does not permit.
     pub fn denied(&self, target: &str, body: &[u8]) -> Vec<String> {
         let Some(operation) = target.strip_prefix("DynamoDB_20120810.") else { return Vec::new() };
         let body: Value = serde_json::from_slice(body).expect("JSON");
@@ -51,7 +52,7 @@ impl TableRights {
             .collect()
     }
 
-    /// Whether the role may do this to items of that partition.
+    /// Whether the role permits this action on items of that partition.
     pub fn may(&self, action: &str, place: &str, key: &str) -> bool {
         let key = Some(key.to_owned());
         self.allow(&TableAction { action: action.to_owned(), place: place.to_owned(), key })
@@ -75,7 +76,7 @@ impl TableRights {
     }
 }
 
-/// What a statement grants at tables, if it is about tables.
+/// The permissions on tables that a statement grants, if it is about tables.
 fn grant(statement: &Yaml) -> Option<PolicyGrant> {
     let leading = &statement.get("Condition").map(|all| &all["ForAllValues:StringLike"]);
     let leading = leading.and_then(|keys| keys.get("dynamodb:LeadingKeys")).map(texts);
@@ -86,12 +87,13 @@ fn grant(statement: &Yaml) -> Option<PolicyGrant> {
     (!actions.is_empty()).then_some(PolicyGrant { actions, places, leading })
 }
 
-/// `StateTable.Arn` and `${StateTable.Arn}/index/*` as `StateTable` and `StateTable/index/*`.
+/// Turns `StateTable.Arn` and `${StateTable.Arn}/index/*` into `StateTable` and
+/// `StateTable/index/*`.
 fn place(written: &str) -> String {
     written.replace("${", "").replace('}', "").replacen(".Arn", "", 1)
 }
 
-/// A text, or each of a list; functions by what they are given.
+/// A text, or each text of a list. For a function, its argument.
 fn texts(value: &Yaml) -> Vec<String> {
     match value {
         Yaml::String(text) => vec![text.clone()],
@@ -101,7 +103,7 @@ fn texts(value: &Yaml) -> Vec<String> {
     }
 }
 
-/// Everything that a request does, each with the partition that it does it to.
+/// All actions of a request, each with its partition.
 fn deeds(operation: &str, body: &Value) -> Vec<TableAction> {
     match operation {
         "TransactWriteItems" => {
@@ -124,7 +126,7 @@ fn deeds(operation: &str, body: &Value) -> Vec<TableAction> {
             if body["IndexName"].is_string() {
                 return vec![deed(operation, &format!("{table}/index/*"), None)];
             }
-            // The first comparison of the key's condition is that of the partition.
+            // The first comparison in the key condition is the one of the partition.
             let condition = body["KeyConditionExpression"].as_str().expect("a condition");
             let name = condition.split('=').nth(1).and_then(|rest| rest.split_whitespace().next());
             let key = body["ExpressionAttributeValues"][name.expect("a value")]["S"].as_str();

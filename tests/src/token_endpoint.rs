@@ -1,7 +1,7 @@
-//! A token endpoint that keeps book: it rotates refresh tokens, revokes the whole family when one
-//! comes twice, and has the troubles that a test wants.
+//! A token endpoint that records its requests. It rotates refresh tokens, revokes the whole family
+//! when a token is used twice, and simulates the faults that a test wants.
 //!
-//! It runs on a thread of its own, so a test may block while a program asks it.
+//! It runs on a separate thread, so a test can block while a program calls it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
@@ -16,22 +16,22 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-/// What may go wrong.
+/// A fault of the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointFault {
-    /// It has no time; nothing is used up.
+    /// It is unavailable; no token is used up.
     Unavailable,
-    /// It takes the grant, and its answer is lost.
+    /// It accepts the grant, and its answer is lost.
     LosesTheAnswer,
-    /// It does not take the grant any more.
+    /// It does not accept the grant any more.
     Refuses,
 }
 
-/// What it has seen and given out.
+/// What it has received and issued.
 #[derive(Default)]
 struct EndpointLog {
     troubles: VecDeque<EndpointFault>,
-    /// How often each refresh token or code came.
+    /// How often each refresh token or code was used.
     used: BTreeMap<String, u32>,
     revoked: bool,
     issued: u32,
@@ -48,11 +48,11 @@ pub struct FakeTokenEndpoint {
     thread: Option<JoinHandle<()>>,
 }
 
-/// For how long its tokens live.
+/// The lifetime of its tokens.
 pub const LIFE_SECONDS: i64 = 3600;
 
 impl FakeTokenEndpoint {
-    /// Starts one; the first refresh token of its family is `rt-0`.
+    /// Starts an endpoint. The first refresh token of its family is `rt-0`.
     pub fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port for the endpoint");
         listener.set_nonblocking(true).expect("a non-blocking listener");
@@ -79,32 +79,32 @@ impl FakeTokenEndpoint {
         format!("http://{}/token", self.address)
     }
 
-    /// The next request meets this.
+    /// Applies this fault to the next request.
     pub fn next(&self, trouble: EndpointFault) {
         lock(&self.books).troubles.push_back(trouble);
     }
 
-    /// From now on all is well.
+    /// Removes the fault.
     pub fn recovers(&self) {
         lock(&self.books).troubles.clear();
     }
 
-    /// How many tokens it has given out.
+    /// The number of tokens that it has issued.
     pub fn issued(&self) -> u32 {
         lock(&self.books).issued
     }
 
-    /// How often the refresh token that came most often has come.
+    /// How often the most used refresh token was used.
     pub fn most_used(&self) -> u32 {
         lock(&self.books).used.values().copied().max().unwrap_or_default()
     }
 
-    /// The most requests that were with it at the same time.
+    /// The highest number of requests at the same time.
     pub fn most_at_once(&self) -> u32 {
         lock(&self.books).most_under_way
     }
 
-    /// The fields of the last request, and its `authorization`.
+    /// The fields of the last request, with its `authorization`.
     pub fn last(&self) -> Value {
         lock(&self.books).last.clone()
     }
@@ -114,7 +114,7 @@ impl Drop for FakeTokenEndpoint {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in there was already printed by that thread.
+            // The thread has already printed its panic.
             drop(thread.join());
         }
     }
@@ -134,7 +134,7 @@ async fn answer(
         books.under_way += 1;
         books.most_under_way = books.most_under_way.max(books.under_way);
     }
-    // Whoever else is on the way gets a chance to be here, too.
+    // Gives requests that are on the way a chance to arrive.
     tokio::task::yield_now().await;
     let mut books = lock(&books);
     books.under_way -= 1;
@@ -194,7 +194,7 @@ impl EndpointLog {
     }
 }
 
-/// The request's fields, from a form or from JSON.
+/// The fields of a request, from a form or from JSON.
 fn fields(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap_or_else(|_| {
         let pairs = form_urlencoded::parse(body);

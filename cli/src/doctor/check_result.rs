@@ -1,18 +1,18 @@
-//! What a check found, and how all of it is shown.
+//! The results of the checks, and how they are shown.
 
 use crate::output::{OutputPrinter, print_line, table};
 use serde_json::{Value, json};
 
-/// How a check ended.
+/// The status of a check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum CheckStatus {
     /// Nothing is wrong.
     Ok,
-    /// It works, and somebody will be surprised.
+    /// It works, but not as people expect.
     Warn,
     /// Clients will not work.
     Fail,
-    /// It was not looked at.
+    /// It was not checked.
     Skipped,
 }
 
@@ -33,9 +33,9 @@ pub(super) struct CheckResult {
     /// The check's name, the same in every report.
     pub(super) check: &'static str,
     pub(super) state: CheckStatus,
-    /// What was seen.
+    /// The observation.
     pub(super) what: String,
-    /// What to do about it; empty when there is nothing to do.
+    /// What to do about it; empty if nothing is needed.
     pub(super) advice: String,
 }
 
@@ -65,12 +65,12 @@ impl CheckResult {
     }
 }
 
-/// How many checks failed.
+/// The number of failed checks.
 pub(super) fn failures(findings: &[CheckResult]) -> usize {
     findings.iter().filter(|finding| finding.state == CheckStatus::Fail).count()
 }
 
-/// Shows all findings.
+/// Prints all results.
 pub(super) fn show_results(screen: OutputPrinter, findings: &[CheckResult]) {
     let row = |finding: &CheckResult| {
         let state = finding.state.as_str();

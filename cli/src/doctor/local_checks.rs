@@ -1,5 +1,4 @@
-//! What can be judged without asking anybody: the address, the key's form, the shell's variables.
-//! Pure.
+//! Checks that need no request: the address, the form of the key, the variables of the shell. Pure.
 
 use super::check_result::CheckResult;
 use crate::environment::ShellEnvironment;
@@ -7,10 +6,10 @@ use baton_domain::relay_key::RelayKey;
 use baton_domain::secret::Secret;
 use reqwest::Url;
 
-/// What clients append themselves.
+/// The route that clients append themselves.
 const APPENDED: &str = "/v1/messages";
 
-/// Judges a base URL. The other checks go on with what was meant.
+/// Checks a base URL and returns a corrected one for the other checks.
 pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
     const CHECK: &str = "base URL";
     let parsed = Url::parse(text).ok().filter(Url::has_host);
@@ -54,7 +53,7 @@ fn is_private_address(url: &Url) -> bool {
     }
 }
 
-/// Judges a key's form; nobody is asked whether it exists.
+/// Checks the form of a key, but not whether the key exists.
 pub(super) fn key_form(key: Option<&Secret>) -> CheckResult {
     const CHECK: &str = "key form";
     match key {
@@ -85,7 +84,7 @@ pub(super) fn key_form(key: Option<&Secret>) -> CheckResult {
     }
 }
 
-/// Judges the variables that clients started from this shell read.
+/// Checks the variables that clients started from this shell read.
 pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> Vec<CheckResult> {
     const CHECK: &str = "client variables";
     let mut findings = Vec::new();
@@ -128,7 +127,7 @@ pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> 
     findings
 }
 
-/// Whether two bases mean the same relay: its aliases are one.
+/// Whether two base URLs mean the same relay; the relay's aliases count as one.
 fn same_relay(one: &Url, other: &Url) -> bool {
     let plain = |url: &Url| {
         let path = url.path().trim_end_matches('/').trim_end_matches("/v1");

@@ -1,5 +1,5 @@
-//! `baton doctor`: looks at a deployment from outside, as its clients see it, and says what to do
-//! about what is wrong. The order of the checks is here; each is judged in the file that makes it.
+//! `baton doctor`: checks a deployment from the outside, as its clients see it, and says how to
+//! repair what is wrong. This file has the order of the checks; other files have the checks.
 #![expect(clippy::doc_markdown, reason = "comments on flags are help texts")]
 
 mod check_result;
@@ -42,7 +42,7 @@ pub struct DoctorArgs {
 /// Runs all checks.
 ///
 /// # Errors
-/// When one of them fails.
+/// At least one check fails.
 pub(crate) async fn run_doctor(asked: DoctorArgs) -> Result<(), CliError> {
     let environment = ShellEnvironment::from_process();
     let base = asked.relay.clone().or_else(|| environment.client_base.clone());
@@ -72,13 +72,14 @@ pub(crate) async fn run_doctor(asked: DoctorArgs) -> Result<(), CliError> {
     }
 }
 
-/// The key that clients of this shell would send; one of somebody else's is none.
+/// The relay key that clients of this shell would send. A credential of another service does not
+/// count.
 fn key_from_environment(environment: &ShellEnvironment) -> Option<Secret> {
     let both = [&environment.client_bearer, &environment.client_api_key];
     both.into_iter().flatten().find(|key| key.expose().starts_with("bt_")).cloned()
 }
 
-/// Which checks that cost something are wanted.
+/// The requested checks that cost something.
 struct PaidChecks {
     paid: bool,
     model: Option<String>,

@@ -1,5 +1,5 @@
-//! What the relay and the admin API say when asked: whether they are there, their clock, their
-//! version, whether they take the key. Nothing here costs a token.
+//! Checks that ask the relay and the admin API: whether they answer, their clock, their version,
+//! and whether they accept the key. None of them costs a token.
 
 use super::check_result::CheckResult;
 use crate::CliError;
@@ -12,17 +12,18 @@ use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// Clients give the list of models up after this long (facts: Claude Code, 2026-08-22).
+/// Clients stop waiting for the list of models after this time (Claude Code, 2026-08-22).
 const MODELS_PATIENCE: Duration = Duration::from_secs(3);
-/// Clocks that are further apart than this confuse people and signatures.
+/// A larger difference between clocks confuses people and breaks signatures.
 const SKEW_SECONDS_MAX: i64 = 30;
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A client as strict as the strictest: it follows no redirects.
+/// A client that follows no redirects, like the strictest of the real clients.
 pub(super) fn client() -> Result<Client, CliError> {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        // Each check has a connection of its own: one that a refused body broke tells nothing.
+        // Each check uses a new connection, because a connection that broke over a refused body
+        // says nothing about the next check.
         .pool_max_idle_per_host(0)
         .connect_timeout(Duration::from_secs(10))
         .timeout(Duration::from_mins(2))
@@ -31,12 +32,12 @@ pub(super) fn client() -> Result<Client, CliError> {
         .map_err(CliError::from_cause)
 }
 
-/// A route below a base URL.
+/// Appends a route to a base URL.
 pub(super) fn join_route(base: &Url, route: &str) -> String {
     format!("{}{route}", base.as_str().trim_end_matches('/'))
 }
 
-/// Who answers at the relay's address. The flag tells whether it is Baton.
+/// Checks who answers at the relay's address. The flag is true if it is Baton.
 pub(super) async fn check_address(
     http: &Client,
     base: &Url,
@@ -102,7 +103,7 @@ fn clock(answer: &Response, now: Timestamp) -> CheckResult {
     )
 }
 
-/// Whether the admin API is there and takes the token.
+/// Checks whether the admin API answers and accepts the token.
 pub(super) async fn admin(http: &Client, aim: AdminTarget) -> Vec<CheckResult> {
     const CHECK: &str = "admin API";
     if !aim.is_chosen {
@@ -132,7 +133,7 @@ pub(super) async fn admin(http: &Client, aim: AdminTarget) -> Vec<CheckResult> {
     [Some(found), version].into_iter().flatten().collect()
 }
 
-/// Whether the key is taken in each of the two headers that clients use.
+/// Checks whether the key is accepted in each of the two headers that clients use.
 pub(super) async fn check_key(http: &Client, base: &Url, key: &Secret) -> CheckResult {
     const CHECK: &str = "key";
     let mut refused = Vec::new();
@@ -160,7 +161,8 @@ pub(super) async fn check_key(http: &Client, base: &Url, key: &Secret) -> CheckR
     }
 }
 
-/// Whether the key sees models, in the time that clients wait for them; and which.
+/// Checks whether the key sees models within the time that clients wait for them, and returns the
+/// models.
 pub(super) async fn models(http: &Client, base: &Url, key: &Secret) -> (CheckResult, Vec<String>) {
     const CHECK: &str = "models";
     let begun = Instant::now();
@@ -197,7 +199,7 @@ pub(super) async fn models(http: &Client, base: &Url, key: &Secret) -> (CheckRes
     (finding, ids)
 }
 
-/// The relay's own words for a refusal, else the status.
+/// The relay's message for a refusal, or the status.
 pub(super) async fn read_error_message(answer: Response) -> String {
     let status = answer.status();
     let bytes = answer.bytes().await.unwrap_or_default();

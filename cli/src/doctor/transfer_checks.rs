@@ -1,5 +1,5 @@
-//! How large a body gets through, and whether an answer really streams. The bodies are no JSON, so
-//! they cost nothing; the stream costs a few tokens and is sent only when that was asked for.
+//! How large a body can be, and whether an answer really streams. The bodies are not JSON, so they
+//! cost nothing. The stream costs a few tokens and is sent only on request.
 
 use super::check_result::CheckResult;
 use super::remote_checks::{join_route, read_error_message};
@@ -10,15 +10,16 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 const MEGABYTE: usize = 1024 * 1024;
-/// Sizes in megabytes: what proxies allow by default, what Lambda takes, what the upstream takes.
+/// Sizes in megabytes: the defaults of proxies, Lambda's limit, the upstream's limit.
 const SIZES: [usize; 5] = [1, 5, 6, 16, 32];
-/// What a session of Claude Code may well need.
+/// The size that a session of Claude Code can reach.
 const NEEDED: usize = 5;
-/// An answer whose pieces all come within this was held back somewhere: an upstream takes longer
-/// from its first event to its last.
+/// If all pieces of an answer arrive within this time, something held the answer back: an upstream
+/// needs longer from its first event to its last.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-/// The largest body that reaches the relay, by sending ever larger ones until one is refused.
+/// Finds the largest body that reaches the relay, by sending larger and larger ones until one is
+/// refused.
 pub(super) async fn check_body_size(http: &Client, base: &Url, key: &Secret) -> CheckResult {
     const CHECK: &str = "body size";
     let mut passed = 0;
@@ -32,7 +33,7 @@ pub(super) async fn check_body_size(http: &Client, base: &Url, key: &Secret) -> 
             .body(body)
             .send();
         let refusal = match sent.await {
-            // The relay has read all of it and found no JSON.
+            // The relay has read the whole body and found that it is not JSON.
             Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => {
                 passed = size;
                 continue;
@@ -67,7 +68,7 @@ fn body_size_result(
     CheckResult::warn(check, what, advice)
 }
 
-/// Whether a stream comes piece by piece.
+/// Checks whether a stream arrives piece by piece.
 pub(super) async fn check_streaming(
     http: &Client,
     base: &Url,
@@ -121,7 +122,7 @@ pub(super) async fn check_streaming(
     assess_stream(CHECK, &arrivals, &String::from_utf8_lossy(&whole))
 }
 
-/// Judges when the pieces of a stream came and what they say.
+/// Judges a stream by its content and by the times at which its pieces arrived.
 fn assess_stream(check: &'static str, arrivals: &[Duration], text: &str) -> CheckResult {
     if text.contains("event: error") || !text.contains("event: message_stop") {
         return CheckResult::fail(

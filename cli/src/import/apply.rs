@@ -1,5 +1,5 @@
-//! Makes what a plan says, through the admin API. What is there already, by its name, is left as it
-//! is, so an import that broke off is repeated with the same command.
+//! Applies a plan through the admin API. Items whose names already exist stay unchanged, so an
+//! import that was interrupted can be repeated with the same command.
 
 use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, SkippedItem};
 use crate::CliError;
@@ -14,31 +14,31 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// What has come of a plan.
+/// The result of an import.
 #[derive(Default)]
 pub(super) struct ImportOutcome {
-    /// What was made: kind, name, id.
+    /// Created items: kind, name, id.
     pub(super) made: Vec<(&'static str, String, String)>,
-    /// New keys' secrets, where they are not written to a file: name, secret.
+    /// Secrets of new keys that are not written to a file: name, secret.
     pub(super) secrets: Vec<(String, String)>,
-    /// What the API would not have.
+    /// Items that the API refused.
     pub(super) refused: Vec<SkippedItem>,
-    /// What was there already: kind, name.
+    /// Items that already existed: kind, name.
     pub(super) kept: Vec<(&'static str, String)>,
 }
 
-/// Where new keys go.
+/// Where new keys are written.
 pub(super) enum KeyOutput {
-    /// To the screen, each as it is made.
+    /// To the screen, each when it is created.
     Shown,
     /// Into the result, for `--json`.
     Collected,
-    /// Into a file for their owner's eyes only, each as it is made.
+    /// Into a file that only its owner can read, each when it is created.
     Written(Box<csv::Writer<File>>),
 }
 
 impl KeyOutput {
-    /// Opens a file for keys; what it holds already stays.
+    /// Opens a file for keys. Existing content is kept.
     pub(super) fn open_file(path: &Path) -> Result<Self, CliError> {
         let failed = |error: &dyn std::fmt::Display| {
             CliError::Failed(format!("{}: {error}", path.display()))
@@ -83,7 +83,8 @@ impl KeyOutput {
     }
 }
 
-/// Makes groups, then accounts, then keys. What was made before a failure is in the outcome, too.
+/// Creates groups, then accounts, then keys. After a failure the outcome still lists what was
+/// created.
 pub(super) async fn apply(
     desk: &CliContext,
     source: &str,
@@ -141,7 +142,7 @@ struct ImportRun<'a> {
 }
 
 impl ImportRun<'_> {
-    /// What is there, by name.
+    /// The existing items: ids by name.
     async fn ids_by_name(&self, route: &str) -> Result<BTreeMap<String, String>, CliError> {
         let all = self.desk.admin.all(&[route], &[]).await?;
         let named = |row: &Value| Some((row["name"].as_str()?.to_owned(), id_of(row)));
@@ -166,7 +167,7 @@ impl ImportRun<'_> {
             .collect();
         let made = match self.desk.admin.post_once(&[route], &body, &key).await {
             Ok(made) => made,
-            // The rest does not depend on it, and the report names it.
+            // The other items do not depend on it, and the report names it.
             Err(CliError::Refused(why)) => {
                 self.outcome.refused.push(SkippedItem { what: format!("{kind} {name}"), why });
                 return Ok(None);

@@ -18,7 +18,7 @@ use serde_json::Value;
 /// Reads an export.
 ///
 /// # Errors
-/// Why the file is none.
+/// Why the file is not such an export.
 pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if !file["metadata"].is_object() || !file["data"].is_object() {
         return Err(
@@ -62,7 +62,7 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
     let (Some(base_url), Some(api_key)) = (text(row, "apiUrl"), text(row, "apiKey")) else {
         return plan.skip_item(what, "it has no address or no key");
     };
-    // AES-CBC as `<iv in hex>:<text in hex>`, under a key that the export does not hold.
+    // AES-CBC as `<iv in hex>:<text in hex>`, with a key that the export does not contain.
     let hex = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     if api_key.split_once(':').is_some_and(|(iv, rest)| iv.len() == 32 && hex(iv) && hex(rest)) {
         return plan.skip_item(
@@ -77,7 +77,7 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
         base_url,
         api_key: Secret::new(api_key),
         groups: Vec::new(),
-        // There, too, a smaller number comes first.
+        // In claude-relay-service a smaller number comes first, as in Baton.
         rank: -read_integer(row, "priority").unwrap_or(50),
         weight: None,
         models: read_list(row, "supportedModels"),
@@ -163,7 +163,7 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
     })
 }
 
-/// What a key has there and cannot have here.
+/// Reports the settings of a key that Baton does not have.
 fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     if read_bool(row, "enableModelRestriction") == Some(true)
         && !read_list(row, "restrictedModels").is_empty()

@@ -1,5 +1,5 @@
-//! Fields of other programs' exports: numbers that come as text or as numbers, booleans that come
-//! as 0 and 1, money that must not pass through a float.
+//! Fields of other programs' exports: numbers as text or as numbers, booleans as 0 and 1, and
+//! amounts of money that must not pass through a float.
 
 use baton_domain::money::PicoUsd;
 use serde_json::{Map, Value};
@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 /// A row of an export.
 pub(super) type ExportRow = Map<String, Value>;
 
-/// The rows of a list, whatever it is wrapped in: the first of `places` that is a list.
+/// The rows of a list: the first of `places` that is a list, whatever surrounds it.
 pub(super) fn find_rows(value: &Value, places: &[&str]) -> Vec<ExportRow> {
     let list = places.iter().find_map(|place| value.pointer(place)?.as_array());
     list.into_iter().flatten().filter_map(Value::as_object).cloned().collect()
 }
 
-/// A text that is not empty; a number reads as its digits.
+/// A text that is not empty. A number becomes its digits.
 pub(super) fn text(row: &ExportRow, name: &str) -> Option<String> {
     match row.get(name)? {
         Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
@@ -22,7 +22,7 @@ pub(super) fn text(row: &ExportRow, name: &str) -> Option<String> {
     }
 }
 
-/// A boolean, also as text or as 0 and 1.
+/// A boolean, also in the form of text or of 0 and 1.
 pub(super) fn read_bool(row: &ExportRow, name: &str) -> Option<bool> {
     match row.get(name)? {
         Value::Bool(flag) => Some(*flag),
@@ -36,12 +36,12 @@ pub(super) fn read_bool(row: &ExportRow, name: &str) -> Option<bool> {
     }
 }
 
-/// A whole number, also as text.
+/// A whole number, also in the form of text.
 pub(super) fn read_integer(row: &ExportRow, name: &str) -> Option<i64> {
     text(row, name)?.parse().ok()
 }
 
-/// A whole number above zero: elsewhere zero means that there is no limit.
+/// A whole number above zero. In other programs zero means that there is no limit.
 pub(super) fn count(row: &ExportRow, name: &str) -> Option<u32> {
     read_integer(row, name)
         .and_then(|number| u32::try_from(number).ok())
@@ -67,7 +67,7 @@ pub(super) fn read_list(row: &ExportRow, name: &str) -> Vec<String> {
     }
 }
 
-/// An object, also as JSON inside a text.
+/// An object, also in the form of JSON inside a text.
 pub(super) fn object(row: &ExportRow, name: &str) -> ExportRow {
     match row.get(name) {
         Some(Value::Object(object)) => object.clone(),
@@ -82,14 +82,14 @@ pub(super) fn object(row: &ExportRow, name: &str) -> ExportRow {
 /// An amount of dollars above zero, exactly as its digits say.
 ///
 /// # Errors
-/// The digits, when they are no amount.
+/// The digits, if they are not an amount.
 pub(super) fn dollars(row: &ExportRow, name: &str) -> Result<Option<PicoUsd>, String> {
     let Some(text) = text(row, name) else { return Ok(None) };
     let amount = parse_money(&text).ok_or(text)?;
     Ok(Some(amount).filter(|amount| *amount > PicoUsd::ZERO))
 }
 
-/// Reads an amount, also in scientific notation, which JSON writers use for small numbers.
+/// Reads an amount, including scientific notation, which JSON writers use for small numbers.
 pub(super) fn parse_money(text: &str) -> Option<PicoUsd> {
     let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() < 30)?;
@@ -99,7 +99,7 @@ pub(super) fn parse_money(text: &str) -> Option<PicoUsd> {
     if whole.is_empty() || !all.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    // Where the point stands in `all` once the exponent has moved it.
+    // The position of the decimal point in `all` after applying the exponent.
     let point = i32::try_from(whole.len()).ok()? + exponent;
     let shifted = match usize::try_from(point) {
         Ok(point) if point > 0 => {

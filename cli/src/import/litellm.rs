@@ -1,11 +1,11 @@
 //! Exports of LiteLLM's proxy: a file → a plan.
 //!
-//! Read on 2026-11-23: `schema.prisma` at 029f645f in the public repository BerriAI/litellm (keys are
-//! `LiteLLM_VerificationToken`, teams `LiteLLM_TeamTable`), docs.litellm.ai `/docs/proxy/configs` of
-//! 2026-10-13 (`config.yaml`), and its duration parser, which resets `1d` and `24h` at midnight, `7d`
-//! on Monday, `30d` and `1mo` on the 1st, by default in UTC: Baton's own periods. The file is YAML or
-//! JSON with any of `model_list` (config.yaml), `keys` (the answer of `/key/list?return_full_object=true`)
-//! and `teams` (rows of `/team/list`).
+//! Read on 2026-11-23: `schema.prisma` at 029f645f in the public repository BerriAI/litellm (keys
+//! are `LiteLLM_VerificationToken`, teams `LiteLLM_TeamTable`), docs.litellm.ai
+//! `/docs/proxy/configs` of 2026-10-13 (`config.yaml`), and its duration parser, which resets `1d`
+//! and `24h` at midnight, `7d` on Monday, `30d` and `1mo` on the 1st, by default in UTC. These are
+//! Baton's periods too. The file is YAML or JSON with any of `model_list` (config.yaml), `keys`
+//! (the answer of `/key/list?return_full_object=true`) and `teams` (rows of `/team/list`).
 
 use super::field::{ExportRow, count, dollars, find_rows, object, read_bool, read_list, text};
 use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, PlannedLimits};
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// Reads an export.
 ///
 /// # Errors
-/// Why the file is none.
+/// Why the file is not such an export.
 pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     let known = ["model_list", "keys", "teams"];
     if !file.is_array() && !known.iter().any(|name| file[*name].is_array()) {
@@ -55,7 +55,7 @@ pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     Ok(plan)
 }
 
-/// One account an upstream and key: a deployment is a model of it.
+/// Plans one account for each pair of upstream and key. Each deployment becomes a model of it.
 fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
     let mut groups = vec![DEFAULT.to_owned()];
     groups.extend(teams);
@@ -158,7 +158,7 @@ fn plan_key(row: &ExportRow, teams: &BTreeMap<String, String>, plan: &mut Import
     });
 }
 
-/// Times without a zone are UTC there.
+/// LiteLLM reads times without a zone as UTC.
 fn with_utc_zone(time: String) -> String {
     if time.parse::<jiff::Timestamp>().is_ok() {
         time
@@ -175,7 +175,8 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
     };
     let Some(budget) = dollars(row, "max_budget")? else {
         if text(row, "max_budget").is_some() {
-            // No money at all is a limit there; here a limit of zero admits none, too.
+            // LiteLLM reads a budget of zero as no money at all. Baton's limit of zero admits
+            // nothing either.
             limits.usd_total = Some(PicoUsd::ZERO);
         }
         return Ok(limits);
@@ -192,7 +193,7 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
             );
             plan.skip_item(format!("{what}: budget"), why);
         }
-        // What is left of it: the new key has spent nothing yet.
+        // The remaining amount, since the new key starts without any spend.
         None => limits.usd_total = Some((budget - spent).max(PicoUsd::ZERO)),
     }
     if period.is_some() && spent > PicoUsd::ZERO {
@@ -201,7 +202,7 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
     Ok(limits)
 }
 
-/// What a key has there and cannot have here.
+/// Reports the settings of a key that Baton does not have.
 fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     if count(row, "tpm_limit").is_some() {
         plan.skip_item(format!("{what}: tpm_limit"), "Baton limits money and requests, not tokens");

@@ -1,6 +1,6 @@
-//! `baton import`: takes keys, limits, groups and accounts over from other relays. Each export is
-//! read into a [`parse_plan`] by a pure function of its own file; [`apply`] makes it. Keys are issued anew:
-//! the others keep hashes of theirs, and Baton's have a form of their own.
+//! `baton import`: imports keys, limits, groups and accounts from other relays. A pure function for
+//! each format reads the export into a [`plan`], and [`apply`] creates what the plan contains. New
+//! keys are issued: the other relays store hashes of theirs, and Baton's keys have another form.
 
 mod apply;
 mod crs;
@@ -67,7 +67,7 @@ impl ImportSource {
     }
 }
 
-/// Reads, plans, makes and reports.
+/// Reads the file, plans the import, applies it and reports the result.
 pub(crate) async fn run_import(asked: ImportArgs) -> Result<(), CliError> {
     let shown = asked.file.display();
     let text = std::fs::read_to_string(&asked.file)

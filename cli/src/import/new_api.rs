@@ -1,11 +1,12 @@
 //! Exports of new-api: a file → a plan.
 //!
-//! Read on 2026-11-23 in files stored under the public name QuantumNous/new-api: `model/token.go` at
-//! 0067bd93, `model/channel.go` at 0102ffab, `constant/channel.go` at 016c88c3 (types of channels and
-//! their addresses), and `common/constants.go` (`QuotaPerUnit`, 500,000 a dollar unless the table
-//! `options` says otherwise). new-api has no export of its own and its API hides keys, so the file is
-//! made from the database: `{"channels": […], "tokens": […], "options": […]}`, rows of those tables as
-//! `sqlite3 -json` or `json_agg` write them. The API's `{"data": {"items": […]}}` inside is read, too.
+//! Read on 2026-11-23 in files stored under the public name QuantumNous/new-api: `model/token.go`
+//! at 0067bd93, `model/channel.go` at 0102ffab, `constant/channel.go` at 016c88c3 (types of
+//! channels and their addresses), and `common/constants.go` (`QuotaPerUnit`, 500,000 a dollar
+//! unless the table `options` says otherwise). new-api has no export function and its API hides
+//! keys, so the file is made from the database: `{"channels": […], "tokens": […], "options": […]}`,
+//! rows of those tables as `sqlite3 -json` or `json_agg` write them. The API's form `{"data":
+//! {"items": […]}}` is also accepted inside.
 
 use super::field::{ExportRow, count, find_rows, object, read_bool, read_integer, read_list, text};
 use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, PlannedLimits, SUBSCRIPTION};
@@ -13,15 +14,15 @@ use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
 use serde_json::Value;
 
-/// `common.QuotaPerUnit`: units a dollar.
+/// `common.QuotaPerUnit`: units per dollar.
 const UNITS_PER_DOLLAR: i64 = 500_000;
-/// `common.TokenStatusEnabled`, and of a channel the same.
+/// `common.TokenStatusEnabled`, and the same value for a channel.
 const ENABLED: i64 = 1;
 
 /// Reads an export.
 ///
 /// # Errors
-/// Why the file is none.
+/// Why the file is not such an export.
 pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if file["channels"].is_null() && file["tokens"].is_null() {
         return Err("it has neither `channels` nor `tokens`: rows of those tables, as JSON".into());
@@ -51,7 +52,8 @@ fn units(file: &Value) -> Result<i64, String> {
         .ok_or(format!("QuotaPerUnit is `{said}`, no whole number"))
 }
 
-/// What units are worth. What is finer than a pico-dollar is cut off: never more than there was.
+/// The value of units in US dollars. Fractions of a pico-dollar are cut off, so the result is never
+/// too high.
 fn quota_to_usd(quota: i64, units_per_dollar: i64) -> PicoUsd {
     const DOLLAR: i128 = 1_000_000_000_000;
     PicoUsd::new(i128::from(quota.max(0)) * DOLLAR / i128::from(units_per_dollar))
@@ -116,7 +118,7 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
             api_key: Secret::new((*key).to_owned()),
             groups: groups.clone(),
             rank: read_integer(row, "priority").unwrap_or(0),
-            // A weight of 0 is an equal share there, and no share here.
+            // In new-api a weight of 0 is an equal share; in Baton it is no share.
             weight: count(row, "weight"),
             models: read_list(row, "models"),
             model_map: object(row, "model_mapping"),
@@ -126,7 +128,7 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
     }
 }
 
-/// What a channel has there and cannot have here.
+/// Reports the settings of a channel that Baton does not have.
 fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     for name in ["param_override", "header_override", "status_code_mapping"] {
         if !object(row, name).is_empty() {
@@ -181,7 +183,7 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
     if let Some(group) = &group {
         plan.group(group, "A group of new-api");
     }
-    // 2 is disabled, 3 expired, 4 exhausted: the last two follow from the end and the quota.
+    // 2 is disabled, 3 expired, 4 exhausted. The last two follow from the end time and the quota.
     let enabled = matches!(read_integer(row, "status"), Some(ENABLED | 3 | 4));
     let end = read_integer(row, "expired_time").filter(|end| *end > 0);
     let end = end.and_then(|end| jiff::Timestamp::from_second(end).ok());

@@ -1,23 +1,23 @@
-//! What an import will make, and what it leaves behind and why. Pure; reading each export is its
-//! own file's business, making the things [`super::apply`]'s.
+//! What an import creates, and what it does not carry over and why. Pure: the parsers of the
+//! exports fill the plan, and [`super::apply`] creates what it contains.
 
 use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// Why subscription logins stay behind.
+/// Why subscription logins are not carried over.
 pub(super) const SUBSCRIPTION: &str = "a Claude subscription login (Free, Pro, Max, Team): the provider's rules of \
 2026-08-22 do not let third-party software collect, store or route through them; use an API key or \
 workload identity";
 
-/// Everything that will be made, in the order in which it depends on each other.
+/// Everything that an import creates, in order of dependency.
 #[derive(Default)]
 pub(super) struct ImportPlan {
     pub(super) groups: Vec<PlannedGroup>,
     pub(super) accounts: Vec<PlannedAccount>,
     pub(super) keys: Vec<PlannedKey>,
-    /// What is not carried over, or not as it was.
+    /// Items that are not carried over, or only in a changed form.
     pub(super) left: Vec<SkippedItem>,
 }
 
@@ -29,15 +29,16 @@ pub(super) struct PlannedGroup {
 
 /// An account with a static key.
 pub(super) struct PlannedAccount {
-    /// What it is called in the export: never changes, so an import can be repeated.
+    /// The name in the export. It never changes, so an import can be repeated.
     pub(super) source: String,
     pub(super) name: String,
     pub(super) provider: &'static str,
     pub(super) base_url: String,
     pub(super) api_key: Secret,
-    /// Names of groups; none means the default one.
+    /// Names of groups; an empty list means the default group.
     pub(super) groups: Vec<String>,
-    /// Larger comes first, as everywhere but in Baton: turned round when all are known.
+    /// Larger comes first. The order is reversed once all accounts are known, because in Baton
+    /// smaller comes first.
     pub(super) rank: i64,
     pub(super) weight: Option<u32>,
     pub(super) models: Vec<String>,
@@ -46,10 +47,10 @@ pub(super) struct PlannedAccount {
     pub(super) enabled: bool,
 }
 
-/// A key, to be issued anew.
+/// A key that will be issued.
 #[derive(Default)]
 pub(super) struct PlannedKey {
-    /// As of an account.
+    /// The same as for an account.
     pub(super) source: String,
     pub(super) name: String,
     pub(super) group: Option<String>,
@@ -59,7 +60,7 @@ pub(super) struct PlannedKey {
     pub(super) limits: PlannedLimits,
 }
 
-/// A key's limits, in Baton's own units.
+/// A key's limits in Baton's units.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct PlannedLimits {
     pub(super) usd_daily: Option<PicoUsd>,
@@ -70,12 +71,12 @@ pub(super) struct PlannedLimits {
     pub(super) concurrency: Option<u32>,
 }
 
-/// Something that stays behind.
+/// Something that is not carried over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SkippedItem {
-    /// What it is: `key ci`, `account main`.
+    /// The item, such as `key ci` or `account main`.
     pub(super) what: String,
-    /// Why, and what to do.
+    /// The reason, and what to do.
     pub(super) why: String,
 }
 
@@ -84,14 +85,14 @@ impl ImportPlan {
         self.left.push(SkippedItem { what: what.into(), why: why.into() });
     }
 
-    /// An account that there goes through a proxy must not go without one here unasked.
+    /// An account that uses a proxy in the other relay must not silently connect without one.
     pub(super) fn skip_proxy(&mut self, what: &str) {
         let why = "the account is switched off until its proxy is decided on: `baton account set --proxy-url … \
                    --enabled true`";
         self.skip_item(format!("{what}: proxy"), why);
     }
 
-    /// Names a group once.
+    /// Adds a group unless it is already in the plan.
     pub(super) fn group(&mut self, name: &str, description: &str) {
         if name != DEFAULT && self.groups.iter().all(|group| group.name != name) {
             self.groups
@@ -99,15 +100,15 @@ impl ImportPlan {
         }
     }
 
-    /// The plan in its final form: names are made distinct, so that each says which thing is meant
-    /// when an import is repeated; ranks become priorities.
+    /// The plan in its final form. Names are made distinct, so that each of them identifies one
+    /// item when an import is repeated. Ranks become priorities.
     pub(super) fn with_distinct_names(mut self) -> Self {
         distinct(self.accounts.iter_mut().map(|account| &mut account.name));
         distinct(self.keys.iter_mut().map(|key| &mut key.name));
         self
     }
 
-    /// An account's priority: Baton uses the smallest first.
+    /// An account's priority. Baton uses the smallest first.
     pub(super) fn priority(&self, account: &PlannedAccount) -> usize {
         let above =
             self.accounts.iter().map(|other| other.rank).filter(|rank| *rank > account.rank);
@@ -115,7 +116,7 @@ impl ImportPlan {
     }
 }
 
-/// The group that is always there.
+/// The group that always exists.
 pub(super) const DEFAULT: &str = "default";
 
 fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
@@ -133,7 +134,7 @@ fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
 }
 
 impl PlannedLimits {
-    /// The API's form.
+    /// The limits in the form of the API.
     pub(super) fn json(&self) -> Value {
         let mut map = Map::new();
         let money = [

@@ -1,5 +1,5 @@
-//! What becomes of the exports under `tests/fixtures/import`: everything that was in them is carried
-//! over or named with a reason.
+//! Imports of the exports under `tests/fixtures/import`: everything in them is either carried over
+//! or reported with a reason.
 
 use super::plan::{ImportPlan, PlannedAccount, PlannedKey, SUBSCRIPTION};
 use super::{ImportSource, parse_json_or_yaml};
@@ -18,7 +18,7 @@ fn account<'a>(plan: &'a ImportPlan, name: &str) -> &'a PlannedAccount {
     accounts.find(|account| account.name == name).unwrap_or_else(|| panic!("no account {name}"))
 }
 
-/// The limits of a key, without the zeros at the end of an amount.
+/// The limits of a key, without trailing zeros of amounts.
 fn limits(plan: &ImportPlan, name: &str) -> Value {
     let text = key(plan, name).limits.json().to_string().replace("0000000000\"", "\"");
     serde_json::from_str(&text).expect("JSON")

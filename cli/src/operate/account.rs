@@ -176,14 +176,14 @@ pub(crate) async fn run_account_command(
     }
 }
 
-/// The key that the environment has for Anthropic's API. It is sent to no other vendor.
+/// The environment's key for Anthropic's API. It is not sent to any other vendor.
 fn anthropic_key(provider: Option<&str>, environment: &ShellEnvironment) -> Option<String> {
     let is_anthropic = provider.is_none_or(|provider| provider == "anthropic");
     let key = environment.client_api_key.as_ref().filter(|_| is_anthropic);
     key.map(|key| key.expose().to_owned())
 }
 
-/// A credential as it was said.
+/// A credential as given on the command line.
 struct CredentialArgs {
     api_key: Option<String>,
     credential: Option<String>,
@@ -227,7 +227,7 @@ fn credential(key: String, header: Option<String>) -> Result<Value, CliError> {
     Ok(credential.set("header", header).into_value())
 }
 
-/// A role of AWS, as `--credential` would say it.
+/// The AWS role of the flags, as the JSON that `--credential` would take.
 fn aws(fields: &AccountFields) -> Option<String> {
     let region = fields.region.clone()?;
     let role = JsonBody::default().set("type", Some("aws")).set("region", Some(region));
@@ -237,7 +237,7 @@ fn aws(fields: &AccountFields) -> Option<String> {
 
 fn read_credential(said: String) -> Result<Value, CliError> {
     let text = if said == "-" { read_stdin()? } else { said };
-    // The text may hold a secret, so it is not repeated.
+    // The text can contain a secret, so the error does not repeat it.
     serde_json::from_str(&text).map_err(|_| {
         CliError::Usage(
             "--credential: this is not JSON; see \"Credential\" in the API reference".to_owned(),

@@ -1,5 +1,5 @@
-//! The one client of the admin API: requests, pages, and failures in one line that says what to do.
-//! What is asked and how an answer is shown is the commands' business.
+//! The only client of the admin API: requests, pages, and failures in one line that says what to
+//! do. The commands decide what to request and how to show the answer.
 
 use crate::CliError;
 use crate::profile::target::{AdminTarget, check_address};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::io::Write;
 
-/// The largest page that the API gives.
+/// The largest page that the API returns.
 const PAGE_ROWS: usize = 1000;
 
-/// The operator at the admin API of one Baton.
+/// A client of one deployment's admin API, acting for the operator.
 pub(crate) struct AdminClient {
     base: Url,
     token: Secret,
@@ -21,10 +21,10 @@ pub(crate) struct AdminClient {
 }
 
 impl AdminClient {
-    /// A client of the Baton that is aimed at. No I/O.
+    /// Creates a client for the target, without I/O.
     pub(crate) fn new(aim: AdminTarget) -> Result<Self, CliError> {
         let base = check_address(&aim.url)?;
-        // A redirect would take the admin token to another address.
+        // A redirect would send the admin token to another address.
         let http = Client::builder().redirect(reqwest::redirect::Policy::none());
         Ok(Self { base, token: aim.token, http: http.build().map_err(CliError::from_cause)? })
     }
@@ -45,7 +45,7 @@ impl AdminClient {
         self.send_request(Method::PATCH, path, &[], Some(body)).await
     }
 
-    /// Replaces `before`; refused if it is no longer what it was then.
+    /// Replaces `before`. The API refuses this if the resource has changed since.
     pub(crate) async fn put_versioned(
         &self,
         before: &Value,
@@ -81,7 +81,8 @@ impl AdminClient {
         self.send_request(Method::DELETE, path, query, None).await
     }
 
-    /// Creates something; the same `key` again creates nothing more, where the API knows of it.
+    /// Creates a resource. Another call with the same `key` creates nothing more if the API
+    /// supports idempotency for it.
     pub(crate) async fn post_once(
         &self,
         path: &[&str],
@@ -92,7 +93,7 @@ impl AdminClient {
         self.answer(with_json(request, body)).await
     }
 
-    /// All pages of a list, as one.
+    /// All pages of a list, joined.
     pub(crate) async fn all(
         &self,
         path: &[&str],
@@ -101,8 +102,8 @@ impl AdminClient {
         self.get_pages(path, query, usize::MAX).await
     }
 
-    /// As many pages of a list as it takes to have `max` rows, as one; where there are more, the
-    /// cursor to them.
+    /// The pages of a list that are needed for `max` rows, joined, with the cursor if there are
+    /// more.
     pub(crate) async fn get_pages(
         &self,
         path: &[&str],
@@ -130,7 +131,7 @@ impl AdminClient {
         }
     }
 
-    /// Writes what is there to `out`, as it comes; returns how many bytes that were.
+    /// Writes the answer to `out` while it arrives, and returns the number of bytes.
     pub(crate) async fn download(
         &self,
         path: &[&str],
@@ -265,21 +266,21 @@ fn with_json(request: RequestBuilder, body: &Value) -> RequestBuilder {
     request.header("content-type", "application/json").body(body.to_string())
 }
 
-/// Shows that a long list is being read; on a terminal only, like all bars of this kind.
+/// Shows that a long list is being read. Like all progress bars, it appears only on a terminal.
 fn progress_spinner() -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {msg}");
     ProgressBar::new_spinner()
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
-/// The last of a chain of causes, in words: `connection refused` rather than the layers above it.
+/// The last error of a chain of causes in words, such as `connection refused`.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
     while let Some(cause) = last.source() {
         last = cause;
     }
     match last.downcast_ref::<std::io::Error>() {
-        // An error of another library, of which this is only the envelope.
+        // This `io::Error` only wraps an error of another library.
         Some(io) => io.get_ref().map_or_else(|| io.kind().to_string(), ToString::to_string),
         None => last.to_string(),
     }

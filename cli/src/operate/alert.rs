@@ -1,4 +1,4 @@
-//! `baton alert`: where operators are told of limits and accounts, and whether it arrives.
+//! `baton alert`: where alerts about limits and accounts are sent, and whether they arrive.
 
 use super::json_body::{JsonBody, NONE};
 use super::{CliContext, read_stdin};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const ROUTE: &str = "alerts";
 
-/// Longer than it takes refresh to look twice.
+/// Longer than the time in which refresh runs twice.
 const PATIENCE: Duration = Duration::from_secs(150);
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -138,7 +138,7 @@ fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, CliError> {
     }
 }
 
-/// Sends an alert; fails when a channel does not take it.
+/// Sends an alert, and fails if a channel does not accept it.
 async fn test(desk: &CliContext, no_wait: bool) -> Result<(), CliError> {
     let sent = desk.admin.post(&[ROUTE, "test"], &json!({})).await?;
     if no_wait {

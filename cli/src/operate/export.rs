@@ -1,5 +1,5 @@
-//! `baton usage export`: one row a request, as a file. The API writes the rows; here they are only
-//! brought to their place.
+//! `baton usage export`: one row for each request, as a file. The API formats the rows, and this
+//! module writes them to the file.
 
 use super::CliContext;
 use super::resource_names::{ACCOUNT, KEY};
@@ -77,7 +77,7 @@ pub(super) async fn export(desk: &CliContext, what: ExportArgs) -> Result<(), Cl
         desk.admin.download(&path, &query.pairs(), &mut screen).await?;
         return screen.flush().map_err(CliError::from_cause);
     };
-    // Until it is whole it has another name.
+    // The file has a temporary name until it is complete.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let failed = |error| CliError::Failed(format!("{}: {error}", file.display()));
     let mut draft = tempfile::Builder::new()

@@ -1,18 +1,18 @@
-//! Bodies of POST and PATCH from what was said on the command line: a field is there only if its
-//! flag was.
+//! Bodies of POST and PATCH requests from command-line flags. A field is present only if its flag
+//! was given.
 
 use crate::CliError;
 use serde_json::{Map, Value, json};
 
-/// What empties a field.
+/// The value that clears a field.
 pub(super) const NONE: &str = "none";
 
-/// A body that is filled field by field.
+/// A body that is built field by field.
 #[derive(Default)]
 pub(super) struct JsonBody(Map<String, Value>);
 
 impl JsonBody {
-    /// Sets a field if it was said.
+    /// Sets a field if its value was given.
     pub(super) fn set(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
             self.0.insert(name.to_owned(), value.into());
@@ -20,7 +20,7 @@ impl JsonBody {
         self
     }
 
-    /// Sets a field that `none` empties.
+    /// Sets a field that `none` clears.
     pub(super) fn set_or_empty(self, name: &str, said: Option<String>) -> Self {
         self.set(name, said.map(|said| if said == NONE { Value::Null } else { json!(said) }))
     }
@@ -41,14 +41,15 @@ impl JsonBody {
         Ok(self.set(name, said.map(number).transpose()?))
     }
 
-    /// Sets a list; nothing said means no field, a single `none` the empty list.
+    /// Sets a list. Without values the field is left out; a single `none` gives the empty list.
     pub(super) fn set_list(self, name: &str, said: Vec<String>) -> Self {
         let is_none = said.iter().eq([NONE]);
         let list = (!said.is_empty()).then(|| json!(if is_none { Vec::new() } else { said }));
         self.set(name, list)
     }
 
-    /// Sets an object from `ASKED=SERVED`; nothing said means no field, `none` the empty object.
+    /// Sets an object from `ASKED=SERVED`. Without values the field is left out; `none` gives the
+    /// empty object.
     pub(super) fn set_pairs(
         self,
         (name, flag): (&str, &str),
@@ -64,7 +65,7 @@ impl JsonBody {
         Ok(self.set(name, (!said.is_empty()).then_some(map)))
     }
 
-    /// Whether nothing was said.
+    /// Whether no field was set.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -187,8 +187,8 @@ impl LimitFields {
         self.money_fields().iter().chain(&self.count_fields()).any(|(_, said)| said.is_some())
     }
 
-    /// The limits that were said, `null` for one that is lifted; `None` where none was. The API
-    /// keeps those that are not named.
+    /// The limits that were given, with `null` for one that is removed; `None` if none was given.
+    /// The API keeps the limits that the body does not name.
     fn to_json(&self) -> Result<Option<Value>, CliError> {
         let mut said = JsonBody::default();
         for (name, value) in self.money_fields() {

@@ -1,4 +1,4 @@
-//! `baton limit`: caps on each person, through the spend-limits API.
+//! `baton limit`: spend limits for each person, through the spend-limits API.
 
 use super::resource_names::{GROUP, USER};
 use super::{CliContext, ConfirmationArg};
@@ -90,7 +90,7 @@ async fn list_limits(desk: &CliContext) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The scope in the words of the API: `organization`, or a user or group by id or name.
+/// The scope in the form of the API: `organization`, or a user or group by id or name.
 async fn scope(desk: &CliContext, whom: &str) -> Result<Value, CliError> {
     let user = |id: &str| json!({ "type": "user", "user_id": id });
     let group = |id: &str| json!({ "type": "rbac_group", "rbac_group_id": id });
@@ -108,7 +108,7 @@ fn scope_label(scope: &Value) -> String {
     id.map_or_else(|| "organization".to_owned(), text)
 }
 
-/// Dollars as whole cents, `unlimited` as `null`.
+/// Dollars as whole cents; `unlimited` becomes `null`.
 fn cents(usd: &str) -> Result<Option<String>, CliError> {
     if usd == "unlimited" {
         return Ok(None);

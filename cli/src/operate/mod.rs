@@ -1,6 +1,6 @@
-//! The operator's commands: clients of the admin API. A file a resource, with its arguments and
-//! what they do; [`admin_client`] speaks to the API, [`resource_names`] finds what is called by name, `say` prints.
-//! A new resource is a file here and a line in `args`.
+//! The operator's commands, which are clients of the admin API. Each resource has a file with its
+//! arguments and commands. [`admin_client`] calls the API, [`resource_names`] finds resources by
+//! name, and `output` prints. A new resource needs a file here and a line in `args`.
 #![expect(clippy::doc_markdown, reason = "comments on flags are help texts")]
 
 pub mod account;
@@ -50,7 +50,7 @@ pub struct AdminTargetArgs {
 }
 
 impl AdminTargetArgs {
-    /// Decides which Baton is meant.
+    /// Decides which deployment the command uses.
     pub(crate) fn resolve_target(
         self,
         environment: ShellEnvironment,
@@ -59,13 +59,13 @@ impl AdminTargetArgs {
         let flags = TargetSource { url: self.url, token, profile: self.profile };
         let ShellEnvironment { url, admin_token: token, profile, .. } = environment;
         let variables = TargetSource { url, token, profile };
-        // Who says everything on the spot needs no home folder.
+        // A person who gives the address and the token directly does not need a home folder.
         let book = profile_file::path()
             .map_or_else(|_| Ok(ProfileFile::default()), |path| ProfileFile::read(&path))?;
         resolve_target(flags, variables, &book)
     }
 
-    /// How results are to be shown.
+    /// How results are shown.
     pub(crate) fn screen(&self) -> OutputPrinter {
         OutputPrinter { json: self.json }
     }
@@ -79,7 +79,7 @@ impl AdminTargetArgs {
     }
 }
 
-/// What a command works with.
+/// What a command works with: the client and the output.
 pub(crate) struct CliContext {
     pub(crate) admin: AdminClient,
     pub(crate) screen: OutputPrinter,
@@ -143,10 +143,10 @@ pub struct ConfirmationArg {
 }
 
 impl ConfirmationArg {
-    /// Goes on if the person agrees.
+    /// Continues if the person agrees.
     ///
     /// # Errors
-    /// The person does not, or nobody is there to be asked.
+    /// The person does not agree, or there is no terminal to ask on.
     fn or_ask(self, what: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
@@ -170,13 +170,13 @@ fn print_done(kind: ResourceKind, object: &Value, done: &str) {
     print_line(format!("{} {id} ({name}) is {done}", kind.noun));
 }
 
-/// All that a pipe says, without the space around it.
+/// Reads standard input to its end, without surrounding white space.
 pub(crate) fn read_stdin() -> Result<String, CliError> {
     let said = std::io::read_to_string(std::io::stdin()).map_err(CliError::from_cause)?;
     Ok(said.trim().to_owned())
 }
 
-/// What a person or pipe says, without the end of the line.
+/// Reads one line from a person or a pipe, without the line end.
 pub(crate) fn read_stdin_line() -> Result<String, CliError> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(CliError::from_cause)?;

@@ -1,5 +1,5 @@
-//! `baton price`: what models cost, from which moment on. Rating stored usage anew belongs to
-//! `usage`.
+//! `baton price`: the prices of models and when they start. `baton usage rerate` applies prices to
+//! stored usage.
 
 use super::json_body::JsonBody;
 use super::{CliContext, ConfirmationArg};

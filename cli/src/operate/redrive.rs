@@ -1,7 +1,7 @@
-//! `baton redrive`: usage that could not be stored is sent again, until all of it is.
+//! `baton redrive`: sends usage records that could not be stored again, until all of them are sent.
 //!
-//! A log holds text of clients and upstreams, too. So only what Baton has signed is a record, and the
-//! admin API checks the signature.
+//! A log also contains text of clients and upstreams. Therefore only text that Baton has signed
+//! counts as a record, and the admin API checks the signature.
 
 use super::CliContext;
 use crate::CliError;
@@ -10,14 +10,13 @@ use baton_cloud::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// What one request carries, at most: so many records, and so many bytes of them unless a single
-/// one is larger.
+/// The most records in one request, and the most bytes of them unless a single record is larger.
 const RECORDS_MAX: usize = 100;
 const BYTES_MAX: usize = 256 * 1024;
-/// So many lines that are not sent are named one by one.
+/// How many lines that are not sent are listed one by one.
 const NAMED_MAX: usize = 20;
 
-/// Sends all dead letters back, or the records in a log `file`.
+/// Sends all dead letters back to the queue, or the records in the log `file`.
 pub(crate) async fn run_redrive(desk: &CliContext, file: Option<&Path>) -> Result<(), CliError> {
     let (moved, left, refused) = match file {
         Some(file) => redrive_log(desk, file).await?,
@@ -36,7 +35,8 @@ pub(crate) async fn run_redrive(desk: &CliContext, file: Option<&Path>) -> Resul
     Err(CliError::Failed(format!("{count} lines with a usage record were not sent again")))
 }
 
-/// What is there now, and not what comes back meanwhile because it still cannot be stored.
+/// Sends the dead letters that are there now, but not those that return meanwhile because they
+/// still cannot be stored.
 async fn redrive_dead_letters(desk: &CliContext) -> Result<(u64, u64, Vec<Value>), CliError> {
     let mut total = 0;
     loop {
@@ -84,7 +84,7 @@ fn refusal(line: usize, reason: &str) -> Value {
     json!({ "line": line, "reason": reason })
 }
 
-/// The records in the portions that go into one request each.
+/// Splits the records into portions for one request each.
 fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
     let (mut chunks, mut rest) = (Vec::new(), records);
     while !rest.is_empty() {
@@ -106,7 +106,7 @@ fn moved_and_left(answer: &Value) -> (u64, u64) {
     (count("moved"), count("left"))
 }
 
-/// What a line of the log says of a usage record.
+/// The usage record in a line of the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -116,7 +116,7 @@ enum Found {
     Unsigned,
 }
 
-/// The record in a line of the log, in either of its formats, whatever was put before the line.
+/// Finds the record in a line of the log, in either log format, with any prefix before the line.
 fn find_record(line: &str) -> Found {
     let object = line.find('{').and_then(|at| line.get(at..));
     let fields = object.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
@@ -129,7 +129,8 @@ fn find_record(line: &str) -> Found {
     }
 }
 
-/// The value of the field in a line in text: outside of the quotes in which texts of others are.
+/// The value of the field in a text line. Quoted parts are skipped because they hold text of
+/// others.
 fn value_in_text(line: &str) -> Option<&str> {
     let (mut is_quoted, mut is_escaped, mut is_start) = (false, false, true);
     for (at, character) in line.char_indices() {

@@ -1,5 +1,5 @@
-//! `baton usage rerate`: a period at the prices in force. The API rates a part of it a call; here
-//! it is asked until it is done.
+//! `baton usage rerate`: re-rates a period with the prices in force. Each API call re-rates a part,
+//! so the call is repeated until all of it is done.
 
 use super::CliContext;
 use crate::CliError;
@@ -43,7 +43,7 @@ pub(super) async fn rerate(desk: &CliContext, what: RerateArgs) -> Result<(), Cl
     Ok(())
 }
 
-/// A bar over the seconds of the period, which are rated from its end to its beginning.
+/// A progress bar over the seconds of the period, which is re-rated from its end to its beginning.
 fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}");
     ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -1,18 +1,18 @@
-//! Names where ids are: what an operator calls a thing is looked up in the list of its kind.
+//! Names in place of ids: finds a resource by its name in the list of its kind.
 
 use super::CliContext;
 use crate::CliError;
 use crate::output::{rows, text};
 use serde_json::{Value, json};
 
-/// A kind of thing that has ids and names.
+/// A kind of resource that has ids and names.
 #[derive(Clone, Copy)]
 pub(crate) struct ResourceKind {
-    /// What one is called in words and on the command line.
+    /// The noun in texts and on the command line.
     pub(crate) noun: &'static str,
-    /// Where the API keeps them.
+    /// The API's route for this kind.
     pub(crate) route: &'static str,
-    /// What their ids begin with.
+    /// The prefix of the ids.
     prefix: &'static str,
 }
 
@@ -28,10 +28,10 @@ pub(crate) const KEY: ResourceKind = ResourceKind { noun: "key", route: "keys", 
 pub(crate) const USER: ResourceKind = ResourceKind { noun: "user", route: "users", prefix: "usr_" };
 
 impl CliContext {
-    /// The id of what is named by id or name.
+    /// The id of the resource with this id or name.
     ///
     /// # Errors
-    /// Nothing or more than one thing is called so.
+    /// No resource has this name, or more than one has it.
     pub(super) async fn id(&self, kind: ResourceKind, named: &str) -> Result<String, CliError> {
         if named.starts_with(kind.prefix) {
             return Ok(named.to_owned());
@@ -39,10 +39,10 @@ impl CliContext {
         find(kind, named, &self.admin.all(&[kind.route], &[]).await?)
     }
 
-    /// The same for a thing of one of two kinds: the index of its kind, and its id.
+    /// The same for a resource of one of two kinds. Returns the index of the kind and the id.
     ///
     /// # Errors
-    /// Nothing or more than one thing of the two kinds is called so.
+    /// No resource of the two kinds has this name, or more than one has it.
     pub(super) async fn id_of_either(
         &self,
         kinds: [ResourceKind; 2],
@@ -59,7 +59,7 @@ impl CliContext {
         find_either(kinds, named, &lists)
     }
 
-    /// The same for one that may be absent, or `none` to mean nothing.
+    /// The same for an optional name; `none` means null.
     pub(super) async fn id_or_null(
         &self,
         kind: ResourceKind,
@@ -72,7 +72,7 @@ impl CliContext {
         })
     }
 
-    /// The same for several, of which none means that nothing was said.
+    /// The same for several names. `None` means that none was given.
     pub(super) async fn ids(
         &self,
         kind: ResourceKind,

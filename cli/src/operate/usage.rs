@@ -1,5 +1,5 @@
-//! `baton usage`: what was used, summed up and request by request. Files and new rates have their
-//! own files.
+//! `baton usage`: summaries of usage, and single requests. Exports, re-rating and reconciliation
+//! have separate files.
 
 use super::CliContext;
 use super::export::{ExportArgs, export};
@@ -129,7 +129,7 @@ pub(crate) async fn run_usage_command(
     }
 }
 
-/// A query that is filled as far as flags were given.
+/// A query with a parameter for each flag that was given.
 #[derive(Default)]
 pub(super) struct QueryString(Vec<(&'static str, String)>);
 

@@ -1,5 +1,5 @@
-//! `baton profile`: the Batons that an operator works with, by name. Which one a command speaks to
-//! is decided in [`target`]; the file is [`profile_file`]'s business.
+//! `baton profile`: the deployments that an operator works with, by name. [`target`] decides which
+//! one a command uses, and [`profile_file`] reads and writes the file.
 
 pub(crate) mod profile_file;
 pub(crate) mod target;
@@ -44,7 +44,7 @@ pub enum ProfileCommand {
     },
 }
 
-/// Reads, changes and writes the file.
+/// Reads the file, applies the change and writes it.
 pub(crate) fn run_profile_command(what: ProfileCommand) -> Result<(), CliError> {
     let path = profile_file::path()?;
     let mut book = ProfileFile::read(&path)?;

@@ -1,4 +1,4 @@
-//! The file of profiles: `$XDG_CONFIG_HOME/baton/config.toml`, for its owner's eyes only.
+//! The file of profiles, `$XDG_CONFIG_HOME/baton/config.toml`, which only its owner can read.
 
 use crate::CliError;
 use baton_domain::secret::Secret;
@@ -10,28 +10,28 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileFile {
-    /// The profile in use.
+    /// The name of the current profile.
     pub(crate) current: Option<String>,
-    /// All of them, by name.
+    /// All profiles by name.
     #[serde(default)]
     pub(crate) profiles: BTreeMap<String, Profile>,
 }
 
-/// One Baton.
+/// One deployment.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
-    /// Its admin API's address.
+    /// The address of its admin API.
     pub(crate) url: String,
-    /// Its admin token, unless that comes from elsewhere.
+    /// Its admin token, unless the token comes from another place.
     pub(crate) token: Option<Secret>,
 }
 
-/// Where the file is, by the XDG base directory specification.
+/// The path of the file, by the XDG base directory specification.
 pub(crate) fn path() -> Result<PathBuf, CliError> {
     let folders = Xdg::new().map_err(|_| {
         CliError::Failed("no home folder: set HOME or XDG_CONFIG_HOME for the profiles".into())
@@ -40,7 +40,7 @@ pub(crate) fn path() -> Result<PathBuf, CliError> {
 }
 
 impl ProfileFile {
-    /// Reads the file; one that is not there holds nothing.
+    /// Reads the file. A missing file means no profiles.
     pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
         let shown = path.display();
         let text = match std::fs::read_to_string(path) {
@@ -54,7 +54,7 @@ impl ProfileFile {
                 format!("{shown} can be read by others and may hold tokens: chmod 600 it");
             return Err(CliError::Failed(message));
         }
-        // The parser's own words would quote the line, and that may hold a token.
+        // The parser's own message would quote the line, which can hold a token.
         toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
@@ -62,7 +62,7 @@ impl ProfileFile {
         })
     }
 
-    /// The profile of that name.
+    /// Finds the profile of that name.
     pub(crate) fn find(&self, name: &str) -> Result<&Profile, CliError> {
         self.profiles.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
@@ -71,13 +71,13 @@ impl ProfileFile {
         })
     }
 
-    /// Writes the file anew, mode 0600; a crash leaves the old one or the new one.
+    /// Replaces the file, with mode 0600. After a crash, either the old or the new file is there.
     pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let failed =
             |error: std::io::Error| CliError::Failed(format!("{}: {error}", path.display()));
         std::fs::create_dir_all(folder).map_err(failed)?;
-        // A temporary file is made with mode 0600.
+        // A temporary file is created with mode 0600.
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         file.write_all(self.to_toml().as_bytes()).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
@@ -85,7 +85,7 @@ impl ProfileFile {
         Ok(())
     }
 
-    /// By hand, since a secret does not serialise.
+    /// Written by hand, because a secret cannot be serialized.
     fn to_toml(&self) -> String {
         let mut all = toml::Table::new();
         if let Some(current) = &self.current {

@@ -1,11 +1,11 @@
-//! Which Baton a command speaks to: flags before variables before the file. Pure.
+//! Which deployment a command uses: flags come first, then variables, then the file. Pure.
 
 use super::profile_file::ProfileFile;
 use crate::CliError;
 use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
 
-/// What one place says: the command line, or the environment.
+/// The address, token and profile that one place gives: the command line or the environment.
 #[derive(Default)]
 pub(crate) struct TargetSource {
     pub(crate) url: Option<String>,
@@ -13,21 +13,21 @@ pub(crate) struct TargetSource {
     pub(crate) profile: Option<String>,
 }
 
-/// The Baton that is meant.
+/// The deployment that a command uses.
 pub(crate) struct AdminTarget {
-    /// Its admin API.
+    /// The address of its admin API.
     pub(crate) url: String,
-    /// Its admin token; empty when nobody said one.
+    /// Its admin token; empty if none was given.
     pub(crate) token: Secret,
-    /// Whether anybody said which one, or it is the default.
+    /// Whether the deployment was chosen, or is the default.
     pub(crate) is_chosen: bool,
 }
 
-/// Decides. Within one place an address or token that is said itself comes before the profile that
-/// is named there. A profile's token goes to that profile's address and to no other.
+/// Decides the deployment. Within one place, an explicit address or token comes before the profile
+/// that is named there. A profile's token is sent only to that profile's address.
 ///
 /// # Errors
-/// A profile that is named does not exist.
+/// A named profile does not exist.
 pub(crate) fn resolve_target(
     flags: TargetSource,
     variables: TargetSource,
@@ -37,7 +37,7 @@ pub(crate) fn resolve_target(
     let (mut url, mut token) = (None::<String>, None::<Secret>);
     for said in [flags, variables, file] {
         let profile = match &said.profile {
-            // Nobody may fail over a profile that is not needed.
+            // A missing profile is not an error if nothing from it is needed.
             Some(name) if url.is_none() || token.is_none() => Some(book.find(name)?),
             _ => None,
         };
@@ -58,10 +58,10 @@ fn is_same_address(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
-/// An address that a command could use.
+/// Checks that a command can use the address.
 ///
 /// # Errors
-/// It is none.
+/// It is not a usable URL.
 pub(crate) fn check_address(url: &str) -> Result<reqwest::Url, CliError> {
     let parsed = reqwest::Url::parse(url).ok();
     let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");

@@ -1,7 +1,7 @@
 //! The health of an account and its three pure transitions. A transition returns `None` if nothing
 //! changes, so that steady traffic causes no writes.
 //!
-//! `cloud::store` stores the health. The effect of a failure is decided in [`crate::verdict`].
+//! `cloud::store` stores the health. [`crate::verdict`] decides the effect of a failure.
 
 use crate::cooldown_reason::CooldownReason;
 use crate::verdict::{AccountEffect, CooldownScope};
@@ -22,8 +22,8 @@ const SAME: SignedDuration = SignedDuration::from_secs(1);
 /// A change of the utilization by fewer percentage points is not stored.
 const POINTS_MIN: u32 = 5;
 /// The most models that can be in a cooldown at the same time, and the most of these that can be
-/// there because they are unavailable. Clients choose the names of models: they must not make an
-/// item grow, and a name that does not exist must not displace a real limit.
+/// there because they are unavailable. Clients choose the names of models, so invented names must
+/// not make an item grow or displace a real limit.
 const MODELS_MAX: usize = 48;
 const UNAVAILABLE_MAX: usize = 16;
 /// Models with longer names are not stored (the ARN of an inference profile has about 150 bytes).
@@ -43,7 +43,7 @@ pub struct AccountHealth {
     /// The cooldown of requests with `speed: fast`, which have a separate limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fast: Option<Cooldown>,
-    /// The free call by which this upstream refuses an invented credential, once that is known.
+    /// The free call for which this upstream refuses an invented credential, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<KnownProbe>,
     /// The latest failures of the kind that opens the circuit.
@@ -64,9 +64,9 @@ pub enum HealthState {
     /// No failure counts against the account.
     #[default]
     Ready,
-    /// Not used until the cooldown ends.
+    /// The account is not used until the cooldown ends.
     Cooling(Cooldown),
-    /// It failed repeatedly: not used for a while, and after that tested by one request.
+    /// The account failed repeatedly. It is not used for a while and then tested by one request.
     Open {
         /// When a request can test the account.
         until: Timestamp,
@@ -89,7 +89,7 @@ pub enum HealthState {
     },
 }
 
-/// A free call, by which a credential is tried.
+/// A free call that tests a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeCall {
@@ -120,8 +120,8 @@ pub struct Cooldown {
     /// Whether the length is an estimate because the upstream has not named a time.
     #[serde(default)]
     pub is_guess: bool,
-    /// The number of the refused token, see [`crate::upstream_token::AccountAvailability::issue`]. A token with another
-    /// number ends the cooldown.
+    /// The issue number of the refused token, see [`crate::upstream_token::TokenStatus::issue`]. A
+    /// token with another number ends the cooldown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_issue: Option<u64>,
 }
@@ -170,8 +170,8 @@ pub enum AccountAvailability<'a> {
 }
 
 impl AccountHealth {
-    /// The standing at `now` for a request for `model`, by its name at the account's upstream, with
-    /// or without fast speed.
+    /// The availability at `now` for a request for `model`, by its name at the account's upstream,
+    /// with or without fast speed.
     pub fn availability(
         &self,
         model: &str,
@@ -185,19 +185,19 @@ impl AccountHealth {
         let family = self.families.iter().filter(|(family, _)| is_of(family, model));
         let rests = family.map(|(_, rest)| rest).chain(self.models.get(model));
         let rests = rests.chain(self.fast.as_ref().filter(|_| is_fast));
-        // A time that the upstream named outranks an estimate.
+        // A time that the upstream named has priority over an estimate.
         let longest =
             rests.filter(|rest| rest.until > now).max_by_key(|rest| (!rest.is_guess, rest.until));
         longest.map_or(AccountAvailability::Ready, Cooldown::to_availability)
     }
 
-    /// Whether requests must check the model that they ask for.
+    /// Whether an account's availability depends on the requested model or speed.
     pub fn has_partial_cooldowns(&self) -> bool {
         !self.families.is_empty() || !self.models.is_empty() || self.fast.is_some()
     }
 
-    /// The health once the account has this token: cooldowns because of another token end. `None`
-    /// if there were none.
+    /// The health after the account gets this token: cooldowns of other tokens end. `None` if there
+    /// were none.
     pub fn with_token(&self, issue: u64) -> Option<Self> {
         let is_over = |rest: &Cooldown| rest.token_issue.is_some_and(|refused| refused != issue);
         match &self.state {
@@ -206,8 +206,8 @@ impl AccountHealth {
         }
     }
 
-    /// Why the upstream last refused the account, where only the next request shows whether it still
-    /// does: a free call proves nothing there, and no rest is left to run out.
+    /// The reason of the last refusal, if only the next request shows whether the upstream still
+    /// refuses the account. In this state a free call proves nothing, and no cooldown is left.
     pub fn doubt(&self) -> Option<CooldownReason> {
         match &self.state {
             HealthState::Open { reason, .. } if reason.needs_operator() => Some(*reason),
@@ -215,7 +215,7 @@ impl AccountHealth {
         }
     }
 
-    /// What it means at `now` for the account as a whole.
+    /// The availability of the account as a whole at `now`.
     pub fn overall(&self, now: Timestamp) -> AccountAvailability<'_> {
         match &self.state {
             HealthState::Cooling(rest) if rest.until > now => rest.to_availability(),
@@ -233,14 +233,14 @@ impl AccountHealth {
         }
     }
 
-    /// Whether the account was out at any time in the last `within`. If so, some of its sessions
-    /// may have moved.
+    /// Whether the account was unavailable at any time in the last `within`. If so, some of its
+    /// sessions may have moved to other accounts.
     pub fn was_unavailable_within(&self, within: SignedDuration, now: Timestamp) -> bool {
         matches!(self.state, HealthState::AuthFailed { .. })
             || self.out_until.is_some_and(|until| now.duration_since(until) < within)
     }
 
-    /// Whether the account is out or ever was.
+    /// Whether the account is or ever was unavailable.
     pub fn was_ever_unavailable(&self) -> bool {
         self.out_until.is_some() || matches!(self.state, HealthState::AuthFailed { .. })
     }
@@ -279,7 +279,7 @@ fn is_of(family: &str, model: &str) -> bool {
     model.split(['-', '.', '/', ':', '@']).any(|word| word.eq_ignore_ascii_case(family))
 }
 
-/// The health after a failure that had `effect`.
+/// The health after a failure with this `effect`.
 pub fn after(
     health: &AccountHealth,
     effect: &AccountEffect,
@@ -289,7 +289,7 @@ pub fn after(
         return None;
     }
     let (after, until) = match effect {
-        // A suspicion holds nothing against anybody until a call of our own has confirmed it.
+        // A suspicion does not count against the account until a credential probe has confirmed it.
         AccountEffect::Nothing | AccountEffect::NotPermitted | AccountEffect::Suspect { .. } => {
             return None;
         }
@@ -302,8 +302,8 @@ pub fn after(
                 CooldownScope::Model(model) => cool_model(health, model, rest, now),
                 CooldownScope::Fast => cool_fast_mode(health, rest, now),
             };
-            // Sessions need not avoid an account because of a model name that a client has
-            // invented.
+            // A client can invent a model name, and sessions must not avoid the account because of
+            // that.
             if matches!(scope, CooldownScope::Model(_)) && *is_guess {
                 return after;
             }
@@ -319,8 +319,8 @@ pub fn after(
     Some(AccountHealth { out_until, ..after })
 }
 
-/// The health after the upstream refused the credential, for this reason and with the endpoint's
-/// own message.
+/// The health after the upstream refused the credential, with the reason and the token endpoint's
+/// message.
 pub fn after_refusal(
     health: &AccountHealth,
     reason: CooldownReason,
@@ -340,9 +340,9 @@ pub fn after_refusal(
 
 fn cool_account(health: &AccountHealth, rest: Cooldown, now: Timestamp) -> Option<AccountHealth> {
     let known = match &health.state {
-        // The probe met another failure than the one that opened the circuit.
+        // The probe failed for another reason than the one that opened the circuit.
         HealthState::Open { probe_until: Some(_), .. } => None,
-        // A time that the upstream named outranks an estimate.
+        // A time that the upstream named has priority over an estimate.
         HealthState::Cooling(Cooldown { is_guess: true, .. }) | HealthState::Open { .. }
             if !rest.is_guess =>
         {
@@ -423,7 +423,7 @@ fn after_server_error(
     now: Timestamp,
 ) -> Option<AccountHealth> {
     let seconds = match (&health.state, health.overall(now)) {
-        // A failed probe, reported by it or noticed by another request.
+        // A failed probe, reported by the probe itself or noticed by another request.
         (HealthState::Open { until, seconds, .. }, _) if *until <= now => {
             seconds.saturating_mul(2).min(OPEN_SECONDS_MAX)
         }
@@ -446,7 +446,7 @@ fn after_server_error(
     Some(AccountHealth { strikes: Vec::new(), ..health.with(open) })
 }
 
-/// The health after a good answer for `model` with this `utilisation`.
+/// The health after a successful answer for `model` with this `utilisation`.
 pub fn after_success(
     health: &AccountHealth,
     model: &str,
@@ -457,7 +457,7 @@ pub fn after_success(
     after.strikes.clear();
     match &health.state {
         HealthState::Open { until, .. } if *until <= now => after.state = HealthState::Ready,
-        // Only a good answer shows that the operator has solved the problem.
+        // Only a successful answer shows that the operator has solved the problem.
         HealthState::Cooling(rest) if rest.until <= now && rest.reason.needs_operator() => {
             after.state = HealthState::Ready;
         }
@@ -476,7 +476,7 @@ pub fn after_success(
 }
 
 /// The health while one request tests an account whose circuit is half open; `None` if no test is
-/// due. The process that stores this health first sends the test.
+/// due. The first process that stores this health sends the test.
 pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> {
     let AccountAvailability::HalfOpen = health.overall(now) else { return None };
     let mut after = health.clone();
@@ -487,7 +487,7 @@ pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> 
 }
 
 impl UpstreamUtilization {
-    /// The highest percentage used of any limit that has not been reset since.
+    /// The highest used percentage among the limits that have not been reset since.
     pub fn percent(&self, now: Timestamp) -> u32 {
         let running = |window: &UtilizationWindow| window.resets_at.is_none_or(|reset| reset > now);
         let windows = [self.five_hour, self.seven_day].into_iter().flatten().filter(running);

@@ -46,9 +46,9 @@ impl LogMetric {
 pub enum AccountState {
     /// It can be used, or one request can test it.
     Ready,
-    /// The upstream refused it last, and only a request shows whether it still does.
+    /// The upstream last refused the account, and only a request shows whether it still does.
     Unproven,
-    /// Not for a while.
+    /// Not used until a cooldown ends.
     Cooling,
     /// The upstream refuses its credential.
     AuthFailed,
@@ -57,7 +57,7 @@ pub enum AccountState {
 }
 
 impl AccountState {
-    /// All there are.
+    /// All states.
     pub const ALL: [Self; 5] =
         [Self::Ready, Self::Unproven, Self::Cooling, Self::AuthFailed, Self::Disabled];
 
@@ -147,7 +147,7 @@ pub const BUCKETS_MS: [u32; 14] = [
 /// The outcome of a request that was refused before an upstream was called.
 pub const REFUSED: &str = "refused";
 
-/// The token counts by kind, with the names that usage records use.
+/// Token counts by kind, with the names that usage records use.
 pub fn token_kinds(tokens: &TokenCounts) -> [(&'static str, u64); 5] {
     let TokenCounts { input, output, cache_read, cache_write_5m, cache_write_1h } = *tokens;
     [
@@ -159,13 +159,13 @@ pub fn token_kinds(tokens: &TokenCounts) -> [(&'static str, u64); 5] {
     ]
 }
 
-/// The label value for `model`. Clients choose the names of models, so only models of the price
-/// table get a separate value.
+/// The label value for `model`. Clients choose model names, so only models in the price table get a
+/// separate value.
 pub fn model_label(model: &str) -> &'static str {
     PriceTable::builtin().known(model).unwrap_or("other")
 }
 
-/// The cause of a failed upstream call, as one of a few words.
+/// The cause of a failed upstream call, as one of a few fixed words.
 pub fn cause(failure: &CallFailure<'_>) -> &'static str {
     match failure {
         CallFailure::Status(answer) => match answer.status {

@@ -1,7 +1,7 @@
 //! The usage record: the facts and the cost of one upstream request (version 1 of the format).
 //!
-//! The queue carries it as JSON and the store keeps every field. It never holds prompt or
-//! completion text.
+//! The queue carries it as JSON, and the store keeps every field except the reservation. It never
+//! holds prompt or completion text.
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
@@ -13,36 +13,36 @@ use serde::{Deserialize, Serialize};
 /// The version written into `v`.
 pub const VERSION: u32 = 1;
 
-/// One upstream request, after it is over.
+/// One finished upstream request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// Version of this form.
+    /// The version of this format.
     pub v: u32,
-    /// Identity, fixed before the upstream was called.
+    /// The request's id, fixed before the upstream is called.
     pub id: RequestId,
     /// When the relay accepted the request.
     pub started_at: Timestamp,
     /// The key of the client.
     pub key_id: KeyId,
-    /// The user that the key belonged to at that time.
+    /// The user that the key belonged to when the request was accepted.
     pub user_id: Option<UserId>,
-    /// The group that the key used at that time.
+    /// The group that the key used when the request was accepted.
     pub group_id: GroupId,
     /// The account that answered.
     pub account_id: AccountId,
     /// The account's provider.
     pub provider: String,
-    /// What the client spoke: `anthropic_messages`, ….
+    /// The client's protocol, such as `anthropic_messages`.
     pub protocol: String,
-    /// The model asked for.
+    /// The requested model.
     pub model: String,
-    /// The model that the upstream says it served, or the one it was asked for.
+    /// The model that the upstream names in its answer, or else the model that it was asked for.
     pub upstream_model: String,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The HTTP status that the client got.
     pub status: u16,
-    /// How it ended.
+    /// How the request ended.
     pub outcome: RequestOutcome,
     /// Whether any number below is an estimate.
     pub estimated: bool,
@@ -50,52 +50,53 @@ pub struct UsageRecord {
     pub tokens: TokenCounts,
     /// Web searches as billed.
     pub web_searches: u64,
-    /// What the upstream said of the tier.
+    /// The service tier that the upstream reported.
     pub service_tier: Option<String>,
-    /// Where the upstream says it computed.
+    /// The region of inference that the upstream reported.
     pub inference_geo: Option<String>,
     /// `fast` or absent.
     pub speed: Option<String>,
-    /// List price, exactly.
+    /// The exact list price.
     pub cost_usd: PicoUsd,
-    /// Which price table; a trailing `?` marks a model that the table does not know.
+    /// The version of the price table. A trailing `?` means that the table does not have the model.
     pub price_version: String,
     /// Milliseconds from acceptance to the first upstream byte of the body.
     pub ttft_ms: Option<u64>,
     /// Milliseconds from acceptance to the end.
     pub duration_ms: u64,
-    /// How many upstream calls it took.
+    /// The number of upstream calls.
     pub attempts: u32,
-    /// The accounts that were tried and left, in that order.
+    /// The accounts that were tried without success, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<TriedAccount>,
     /// The client's session, if the client sent one.
     pub session_id: Option<String>,
     /// The client's subagent, if the client sent one.
     pub agent_id: Option<String>,
-    /// The passes inside the request, if the upstream lists them. Each was billed at the price of
-    /// its own model, so re-rating needs them.
+    /// The passes inside the request, if the upstream lists them. Each pass was billed at the price
+    /// of its model, so re-rating needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iterations: Vec<UsageIteration>,
-    /// Whether the upstream claimed more than the request permitted: the cost is then the most that
-    /// it permitted, and the tokens are what was claimed.
+    /// Whether the upstream claimed more than the request permitted. The cost is then the most that
+    /// the request permitted, and the tokens are the claimed ones.
     #[serde(default, rename = "capped", skip_serializing_if = "std::ops::Not::not")]
     pub is_capped: bool,
-    /// What was reserved for it against its key's limits, if anything. Only on its way to the
-    /// store: the transaction that stores the record settles the reservation.
+    /// The amount that was reserved against the key's limits, if any. It is only in the message:
+    /// the transaction that stores the record settles the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_usd: Option<PicoUsd>,
-    /// The pools that it was reserved in besides its key's item. Only on its way, too.
+    /// The shared limits that have a reservation in addition to the key's item. Also only in the
+    /// message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved_pools: Vec<LimitScope>,
 }
 
-/// An account that was left for another one.
+/// An account that was tried without success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriedAccount {
-    /// Which.
+    /// The account.
     pub account_id: AccountId,
-    /// Why, in words.
+    /// The reason in words.
     pub reason: String,
 }
 
@@ -111,16 +112,16 @@ pub enum RecordError {
     /// It is not JSON, or fields of a record are missing.
     #[error("not a usage record: {0}")]
     Form(String),
-    /// A later program wrote it.
+    /// A newer version of the program wrote it.
     #[error("version {0} is newer than this program")]
     Newer(u32),
-    /// A value that no request can have and that would make sums wrong forever.
+    /// It has a value that no request can have and that would make sums permanently wrong.
     #[error("`{0}` has a value that no request can have")]
     Value(&'static str),
 }
 
 impl RecordError {
-    /// The same error without any text of the message.
+    /// The error without any text of the message.
     pub fn kind_text(&self) -> String {
         match self {
             Self::Form(_) => "it is not a usage record".to_owned(),
@@ -129,12 +130,13 @@ impl RecordError {
     }
 }
 
-/// More of anything than one request can be billed for; sums of such counts stay far below 2^64.
+/// An upper bound for every count; no request is billed for more. Sums of such counts stay far
+/// below 2^64.
 const COUNT_MAX: u64 = 1_000_000_000_000;
-/// A million dollars: more than one request may cost.
+/// A million US dollars, more than one request can cost.
 pub const COST_MAX: PicoUsd = PicoUsd::new(1_000_000_000_000_000_000);
-/// A million million dollars. No more than [`COST_MAX`] is reserved; programs up to 0.1.0 reserved
-/// more, and such a reservation must be settled, too.
+/// A million million US dollars. At most [`COST_MAX`] is reserved now. Versions up to 0.1.0
+/// reserved more, and such reservations must still be settled.
 const RESERVED_MAX: PicoUsd = PicoUsd::new(1_000_000_000_000_000_000_000_000);
 /// The model is part of a rollup's key, which DynamoDB limits to 1,024 bytes (2026-11).
 const MODEL_BYTES_MAX: usize = 512;
@@ -143,7 +145,7 @@ impl UsageRecord {
     /// Reads a message of the queue.
     ///
     /// # Errors
-    /// Why it cannot be stored; trying again does not help.
+    /// Why the message cannot be stored. Retrying does not help.
     pub fn parse(message: &str) -> Result<Self, RecordError> {
         let record: Self =
             serde_json::from_str(message).map_err(|error| RecordError::Form(error.to_string()))?;
@@ -153,13 +155,13 @@ impl UsageRecord {
         record.find_invalid_value().map_or(Ok(record), |field| Err(RecordError::Value(field)))
     }
 
-    /// Whether it stands for a request that was never settled; see `reservation`.
+    /// Whether the record stands for a request that was never settled; see `reservation`.
     pub fn is_given_up(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }
 
-    /// The record with every number cut to what can be stored, marked as capped if one was larger:
-    /// an upstream may claim anything.
+    /// The record with every number reduced to the most that can be stored, since an upstream can
+    /// claim anything. It is marked as capped if a number was reduced.
     #[must_use]
     pub fn within_bounds(mut self) -> Self {
         let mut is_cut = false;
@@ -204,7 +206,7 @@ impl UsageRecord {
 }
 
 impl UsageRecord {
-    /// What is billed, as the price table takes it.
+    /// The billed usage in the form that the price table takes.
     pub fn usage(&self) -> BilledUsage {
         BilledUsage {
             tokens: self.tokens,
@@ -226,11 +228,11 @@ pub enum RequestOutcome {
     Complete,
     /// The client left before the end.
     ClientDisconnected,
-    /// The upstream refused, failed or broke off.
+    /// The upstream refused the request, failed or broke off.
     UpstreamError,
-    /// A timer of the relay or its platform ended it.
+    /// A timeout of the relay or its platform ended the request.
     Deadline,
-    /// The relay was stopped while it was under way.
+    /// The relay was stopped while the request was open.
     Stopped,
 }
 
@@ -246,7 +248,7 @@ impl RequestOutcome {
         }
     }
 
-    /// Whether it counts among the errors of a summary.
+    /// Whether a summary counts this outcome as an error.
     pub fn is_error(self) -> bool {
         matches!(self, Self::UpstreamError | Self::Deadline | Self::Stopped)
     }

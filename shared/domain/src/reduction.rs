@@ -1,5 +1,5 @@
-//! How a request that a money limit does not admit could be made cheaper. A client is told of a change
-//! only where that change makes the request fit.
+//! Changes by which a request becomes cheaper after a money limit refused it. Only changes that
+//! make the request fit are suggested to the client.
 
 use crate::cost_factors::CostFactors;
 use crate::money::PicoUsd;
@@ -10,22 +10,22 @@ use crate::protocol::ClientProtocol;
 pub enum Reduction {
     /// Answers of one token.
     ShorterAnswer,
-    /// A body without text.
+    /// A prompt without text.
     ShorterPrompt,
-    /// Neither images, files nor tools of the vendor.
+    /// No images, no files and no tools of the vendor.
     NothingBesideText,
-    /// One answer.
+    /// One answer per request.
     OneChoice,
-    /// Nothing that is not in the body: no search, no stored history.
+    /// No content that is not in the body: no search, no stored history.
     NothingBeyondBody,
-    /// The usual speed.
+    /// The default speed.
     UsualSpeed,
-    /// A prompt cache of five minutes.
+    /// A prompt cache with a lifetime of five minutes.
     ShorterCache,
 }
 
 impl Reduction {
-    /// All of them, those that clients make most easily first.
+    /// All reductions, starting with the ones that are easiest for clients.
     pub const ALL: [Self; 7] = [
         Self::ShorterAnswer,
         Self::ShorterPrompt,
@@ -36,7 +36,7 @@ impl Reduction {
         Self::ShorterCache,
     ];
 
-    /// The demand after this change and no other.
+    /// The cost factors after this reduction alone.
     pub fn apply(self, demand: &CostFactors) -> CostFactors {
         let demand = demand.clone();
         match self {
@@ -45,7 +45,7 @@ impl Reduction {
             Self::NothingBesideText => CostFactors { prompt_tokens: 0, ..demand },
             Self::OneChoice => CostFactors { choices: 1, ..demand },
             Self::NothingBeyondBody if demand.reads_beyond_body.is_some() => {
-                // Fallbacks and compaction make passes, too, and are left as they are.
+                // Fallbacks and compaction also cause passes, and these stay.
                 let is_alone = demand.models.is_empty() && !demand.has_unbounded_pass;
                 let passes = if is_alone { 1 } else { demand.passes };
                 CostFactors { reads_beyond_body: None, searches: 0, passes, ..demand }
@@ -56,7 +56,8 @@ impl Reduction {
         }
     }
 
-    /// The change in the words of a client of `protocol`, whose own demand is `own`.
+    /// The reduction in the field names of `protocol`, for a client whose original cost factors are
+    /// `own`.
     fn words(self, protocol: ClientProtocol, own: &CostFactors) -> String {
         match self {
             Self::ShorterAnswer => {
@@ -82,17 +83,18 @@ impl Reduction {
     }
 }
 
-/// What a request costs at most after each reduction alone, and after all of them.
+/// The highest cost of a request after each single reduction, and after all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReducedCosts {
     /// In the order of [`Reduction::ALL`].
     pub alone: [PicoUsd; Reduction::ALL.len()],
-    /// After all of them.
+    /// After all reductions.
     pub together: PicoUsd,
 }
 
 impl ReducedCosts {
-    /// Adds a demand that the request may become, where `cost` prices one: the dearest counts.
+    /// Adds cost factors that the request can have, priced by `cost`. The most expensive ones
+    /// count.
     pub fn add(&mut self, demand: &CostFactors, cost: impl Fn(&CostFactors) -> PicoUsd) {
         for (most, reduction) in self.alone.iter_mut().zip(Reduction::ALL) {
             *most = (*most).max(cost(&reduction.apply(demand)));
@@ -101,8 +103,8 @@ impl ReducedCosts {
         self.together = self.together.max(cost(&all));
     }
 
-    /// What makes a request that costs `needed` fit into `room`, as one clause; nothing where no change
-    /// does.
+    /// The reductions by which a request that costs `needed` fits into `room`, as one clause;
+    /// `None` if no reduction is enough.
     pub fn advice(
         &self,
         (needed, room): (PicoUsd, PicoUsd),
@@ -149,7 +151,7 @@ mod tests {
         CostFactors { prompt_bytes, output_tokens, choices: 1, passes: 1, ..CostFactors::default() }
     }
 
-    /// Prices per million: 5 dollars of input, 20 of output, and a tenth more.
+    /// Prices per million tokens: 5 dollars for input, 20 for output, and a surcharge of one tenth.
     #[test]
     fn only_what_makes_a_request_fit_is_advised() {
         assert_eq!(advice(&demand(10, 20_000), 10), "a smaller `max_tokens` helps");

@@ -1,4 +1,5 @@
-//! Re-rating: the cost of stored records by another price table, and the sums that change with it.
+//! Re-rating: the cost of stored records with another price table, and the resulting changes of
+//! sums.
 //!
 //! `cloud::store` reads the records of a period and writes the changes.
 
@@ -18,11 +19,12 @@ pub struct CostRevision {
 }
 
 impl CostRevision {
-    /// The revision of `record` by `table`; `None` if its cost stays.
+    /// The revision of `record` by `table`; `None` if its cost stays the same.
     ///
-    /// A record without tokens has nothing to be priced by: an error, or a reservation that was
-    /// given up and costs what was reserved. It stays, and so does one whose tokens are more than its
-    /// request permitted, and one that was settled at what was reserved since its usage is not known.
+    /// A record without tokens has no usage to price: it is an error, or a reservation that was
+    /// given up and costs the reserved amount. It is not changed. The same holds for a record with
+    /// more tokens than its request permitted, and for one that was settled at the reserved amount
+    /// because its usage is not known.
     pub fn from_record(record: UsageRecord, table: &PriceTable) -> Option<Self> {
         let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
         let is_unknown = record.estimated
@@ -36,13 +38,13 @@ impl CostRevision {
         (cost.amount != record.cost_usd).then_some(Self { record, cost })
     }
 
-    /// The change of the cost; negative if it falls.
+    /// The change of the cost; negative if the cost falls.
     pub fn difference(&self) -> PicoUsd {
         self.cost.amount - self.record.cost_usd
     }
 }
 
-/// Revisions that are written together, with the changes of the sums.
+/// Revisions that are written together, with the changes of sums.
 #[derive(Debug, Default)]
 pub struct RevisionBatch {
     /// The revisions.
@@ -70,7 +72,7 @@ impl RevisionBatch {
         )
     }
 
-    /// The change of the cost by the whole batch.
+    /// The change of the total cost.
     pub fn difference(&self) -> PicoUsd {
         self.revisions.iter().map(CostRevision::difference).sum()
     }
@@ -83,7 +85,7 @@ impl RevisionBatch {
         self.revisions.push(revision);
     }
 
-    /// The number of actions of the transaction with `revision` added: one update for each item.
+    /// The number of actions of the transaction after adding `revision`: one update for each item.
     fn actions_with(&self, revision: &CostRevision) -> usize {
         let touched = rollups_of(&revision.record);
         let new = touched.iter().filter(|rollup| !self.sums.contains_key(rollup)).count();
@@ -91,7 +93,7 @@ impl RevisionBatch {
     }
 }
 
-/// Cuts `revisions` into batches of at most `actions_max` actions.
+/// Splits `revisions` into batches of at most `actions_max` actions.
 pub fn batches(revisions: Vec<CostRevision>, actions_max: usize) -> Vec<RevisionBatch> {
     let mut all: Vec<RevisionBatch> = Vec::new();
     for revision in revisions {
@@ -106,7 +108,7 @@ pub fn batches(revisions: Vec<CostRevision>, actions_max: usize) -> Vec<Revision
 }
 
 impl PriceTable {
-    /// A text that changes whenever any price of a model changes.
+    /// A text that changes if any price of a model changes.
     pub fn fingerprint(&self) -> String {
         let models: Vec<_> = self.models().collect();
         // Prices are plain numbers and times, so serialization does not fail.

@@ -16,35 +16,35 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A request that is under way: the write-ahead record of its usage. Stored under short names,
-/// since every open request is part of its key's item.
+/// An open request: the write-ahead record of its usage. The stored field names are short, since
+/// each open request is part of its key's item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// What is reserved: the most that it can cost, or what it will likely cost.
+    /// The reserved amount: the highest or the expected cost.
     #[serde(rename = "e")]
     pub estimate: PicoUsd,
-    /// What it can cost beyond that.
+    /// The cost that is possible beyond the reserved amount.
     #[serde(rename = "b", default, skip_serializing_if = "is_nothing")]
     pub beyond: PicoUsd,
-    /// When it was accepted: decides the windows that it counts in.
+    /// When the request was accepted. This decides the windows that it counts in.
     #[serde(rename = "a")]
     pub at: Timestamp,
     /// When the reservation expires, in Unix seconds.
     #[serde(rename = "x")]
     pub expires: i64,
-    /// The model asked for.
+    /// The requested model.
     #[serde(rename = "m")]
     pub model: String,
     /// Whether the client asked for a stream.
     #[serde(rename = "s")]
     pub stream: bool,
-    /// The group the key draws on.
+    /// The group that the key uses.
     #[serde(rename = "g")]
     pub group: GroupId,
-    /// Whose key it is.
+    /// The user that owns the key.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
-    /// The pools that it is counted in besides its key's item.
+    /// The shared limits that also count the request.
     #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<LimitScope>,
 }
@@ -95,51 +95,51 @@ fn is_nothing(amount: &PicoUsd) -> bool {
     *amount == PicoUsd::ZERO
 }
 
-/// Everything counted against the limits of one scope.
+/// All amounts and requests that count against the limits of one scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitCounters {
-    /// Windows by name: pico-dollars spent and reserved, or requests.
+    /// Windows by name, with pico-dollars spent and reserved, or numbers of requests.
     pub windows: BTreeMap<String, i128>,
-    /// Of a key: its requests under way.
+    /// For a key: its open requests.
     pub open: BTreeMap<RequestId, Reservation>,
     /// For a scope with shared limits: only the sums, because each request is stored in its key's
     /// item.
     pub pooled: OpenRequestTotals,
 }
 
-/// A pool's requests under way.
+/// Totals of the open requests of a scope with shared limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenRequestTotals {
-    /// How many.
+    /// The number of open requests.
     pub requests: u64,
-    /// What is reserved for them.
+    /// The amount reserved for them.
     pub estimates: PicoUsd,
 }
 
 /// Why a request is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockReason {
-    /// A money limit is spent, or less of it is left than the request may cost.
+    /// The money limit is spent, or the remaining amount is less than the request can cost.
     Spent {
-        /// Which one.
+        /// The period of the limit.
         period: LimitPeriod,
         /// When the next window begins.
         resets_at: Option<Timestamp>,
         /// The amounts.
         amounts: BlockedAmounts,
     },
-    /// The request alone may cost more than a money limit can ever hold.
+    /// The request alone can cost more than the money limit.
     TooLarge {
-        /// Which one.
+        /// The period of the limit.
         period: LimitPeriod,
         /// The amounts.
         amounts: BlockedAmounts,
     },
-    /// Enough of a money limit is left, but requests under way have reserved it.
+    /// Enough of a money limit is unspent, but open requests have reserved it.
     Reserved {
-        /// Which one.
+        /// The period of the limit.
         period: LimitPeriod,
-        /// The amounts; nothing of what is left is reserved.
+        /// The amounts. Here `left` is neither spent nor reserved.
         amounts: BlockedAmounts,
     },
     /// Too many requests in this minute.
@@ -149,25 +149,25 @@ pub enum BlockReason {
     },
     /// Too many requests at the same time.
     Concurrency,
-    /// There is no room to count another request: too many requests of the key are running, or are
-    /// over and not settled yet.
+    /// There is no room to count another request: too many requests of the key are open or not
+    /// settled yet.
     Backlog,
 }
 
 /// The highest cost of a request, compared with a money limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockedAmounts {
-    /// The most that the request may cost.
+    /// The most that the request can cost.
     pub needed: PicoUsd,
-    /// What is not spent of the limit.
+    /// The part of the limit that is not spent.
     pub left: PicoUsd,
     /// The limit.
     pub limit: PicoUsd,
 }
 
 impl BlockReason {
-    /// The rank of a reason; the highest of several is reported. Reasons that waiting does not
-    /// remove come first, then the money limit with the latest reset, then the rate.
+    /// The rank of a reason; the highest one is reported. Reasons that waiting does not remove come
+    /// first, then the money limit with the latest reset, then the rate.
     fn severity(&self) -> (u8, bool, Option<Timestamp>, Option<LimitPeriod>) {
         match *self {
             Self::TooLarge { period, .. } => (4, false, None, Some(period)),
@@ -195,7 +195,7 @@ impl BlockReason {
         let left = (limit - spent).max(PicoUsd::ZERO);
         let amounts = BlockedAmounts { needed, left, limit };
         let resets_at = period.window(at).resets_at;
-        // A reset changes nothing about a limit of nothing.
+        // A reset does not change a limit of zero.
         let allows_nothing = limit <= PicoUsd::ZERO;
         Some(if left == PicoUsd::ZERO && !allows_nothing {
             Self::Spent { period, resets_at, amounts }
@@ -211,8 +211,8 @@ impl BlockReason {
 }
 
 impl BlockReason {
-    /// What the request may cost, and what it has to fit into; nothing where money is not the cause, or
-    /// nothing would fit.
+    /// The most that the request can cost, and the amount that it has to fit into. `None` if the
+    /// reason is not money, or if no cost would fit.
     pub fn needed_and_room(&self) -> Option<(PicoUsd, PicoUsd)> {
         match self {
             Self::Spent { amounts, .. }
@@ -259,7 +259,7 @@ impl fmt::Display for BlockReason {
     }
 }
 
-/// An amount for people: dollars and cents, and further digits where there are some.
+/// An amount for people: dollars and cents, and further digits if the amount has them.
 pub fn format_dollars(amount: PicoUsd) -> String {
     let text = amount.to_string();
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
@@ -268,7 +268,7 @@ pub fn format_dollars(amount: PicoUsd) -> String {
 }
 
 impl LimitCounters {
-    /// What is spent and reserved in a window.
+    /// The amount spent and reserved in a window.
     pub fn committed(&self, window: &LimitWindow) -> PicoUsd {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
@@ -283,7 +283,7 @@ impl LimitCounters {
         each + self.pooled.estimates.min(self.committed(&window))
     }
 
-    /// What is spent in it and settled.
+    /// The settled spend in the window of `period` that contains `at`.
     pub fn spent(&self, period: LimitPeriod, at: Timestamp) -> PicoUsd {
         self.committed(&period.window(at)) - self.reserved(period, at)
     }
@@ -294,12 +294,12 @@ impl LimitCounters {
         self.open.values().map(|one| one.beyond).sum()
     }
 
-    /// How many requests are under way.
+    /// The number of open requests.
     pub fn open_requests(&self) -> u64 {
         self.pooled.requests.saturating_add(self.open.len() as u64)
     }
 
-    /// Requests in the minute of `at`.
+    /// The number of requests in the minute of `at`.
     pub fn requests_in_minute(&self, at: Timestamp) -> i128 {
         self.windows.get(&minute(at).name).copied().unwrap_or_default()
     }
@@ -324,7 +324,7 @@ impl LimitCounters {
         money.chain(rate).chain(concurrency).max_by_key(BlockReason::severity)
     }
 
-    /// Each money limit with what is spent of it.
+    /// Each money limit with its spend.
     fn spends(&self, limits: &Limits, at: Timestamp) -> impl Iterator<Item = LimitSpend> {
         limits.money_limits().map(move |(period, limit)| LimitSpend {
             period,
@@ -334,7 +334,7 @@ impl LimitCounters {
     }
 }
 
-/// A money limit and what is spent of it.
+/// A money limit and its spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitSpend {
     /// The period of the limit.
@@ -361,7 +361,7 @@ impl EffectiveLimits {
         blocked.max_by_key(|(_, why)| why.severity())
     }
 
-    /// The money limit of which the largest share is spent, of all scopes.
+    /// The money limit with the largest spent share, among all scopes.
     pub fn tightest(&self, counted: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
         let each = self.scoped_limits().zip(counted);
         let spends = each.flat_map(|((_, limits), counted)| counted.spends(limits, at));
@@ -377,21 +377,21 @@ impl EffectiveLimits {
 pub struct Settlement {
     /// The change of each window's number: actual cost minus estimate.
     pub changes: BTreeMap<String, PicoUsd>,
-    /// The reservations that are over.
+    /// The reservations that have ended.
     pub closed: Vec<RequestId>,
     /// The amount that was reserved for them.
     pub estimates: PicoUsd,
 }
 
 impl Settlement {
-    /// The items in which `record` settles a reservation: none if it was not reserved.
+    /// The items in which `record` settles a reservation; none if nothing was reserved.
     pub fn settled_scopes(record: &UsageRecord) -> impl Iterator<Item = LimitScope> {
         let own = record.reserved_usd.map(|_| LimitScope::Key(record.key_id.clone()));
         let pools = own.is_some().then(|| record.reserved_pools.iter().cloned());
         own.into_iter().chain(pools.into_iter().flatten())
     }
 
-    /// Adds what `record` settles, if it was reserved.
+    /// Adds the settlement of `record`, if it had a reservation.
     pub fn add_record(&mut self, record: &UsageRecord) {
         let Some(reserved) = record.reserved_usd else { return };
         for period in LimitPeriod::ALL {

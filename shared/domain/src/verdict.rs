@@ -1,5 +1,5 @@
-//! The meaning of an upstream failure for the request and for the account: it counts against
-//! nothing, against an account with one model, or against the account.
+//! The meaning of an upstream failure for the request and for the account. A failure can have no
+//! effect on the account, affect the account with one model, or affect the whole account.
 //!
 //! This module is pure: it reaches a [`Verdict`], and the relay acts on it. The vendors' names for
 //! errors are in [`vendors`].
@@ -52,7 +52,7 @@ pub struct AnnouncedLimit {
     pub fast_reset: Option<Timestamp>,
     /// Whether a limit of fast speed is exhausted.
     pub is_fast_spent: bool,
-    /// Whether the whole account is said to be limited.
+    /// Whether the headers say that the whole account is limited.
     pub is_whole_account: bool,
     /// The one model family that is limited.
     pub family: Option<String>,
@@ -63,13 +63,13 @@ pub struct AnnouncedLimit {
 pub struct RequestFacts<'a> {
     /// The kind of upstream.
     pub provider: Provider,
-    /// What the account's credential is made of.
+    /// The kind of the account's credential.
     pub credential: CredentialKind,
-    /// The number of the account's token, if it is a renewed one.
+    /// The issue number of the account's token, if the token is a renewed one.
     pub token_issue: Option<u64>,
-    /// The model, by the name that the upstream knows it by.
+    /// The model, by its name at the upstream.
     pub model: &'a str,
-    /// Whether fast speed was asked for.
+    /// Whether the request asks for fast speed.
     pub is_fast: bool,
 }
 
@@ -83,67 +83,68 @@ pub struct Verdict {
     pub account: AccountEffect,
     /// Whether a new token must be requested.
     pub asks_renewal: bool,
-    /// Whether the upstream's message is about the organization's credential or money, which
-    /// clients must not see.
+    /// Whether the upstream's message is about the organization's credential or money. Clients must
+    /// not see such a message.
     pub is_private: bool,
-    /// Whether it is a 401 or 403. If one request gets two of them, the request is the cause.
+    /// Whether the status is 401 or 403. If one request gets two of these, the request is the
+    /// cause.
     pub is_refusal: bool,
-    /// Whether the upstream's words are about the credential itself, rather than about what was
-    /// asked with it.
+    /// Whether the upstream's error blames the credential itself and not the requested operation.
     pub names_credential: bool,
 }
 
 /// What happens to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// The client caused it or must see it.
+    /// The client caused the failure or must see it.
     ReturnToClient,
-    /// Another account may do better.
+    /// Another account can succeed.
     TryAnother,
 }
 
-/// For which requests an account rests.
+/// The requests for which an account is not used during a cooldown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CooldownScope {
-    /// For all.
+    /// All requests.
     Account,
-    /// For models of this family.
+    /// Requests for models of this family.
     Family(String),
-    /// For this model.
+    /// Requests for this model.
     Model(String),
-    /// For requests at fast speed.
+    /// Requests at fast speed.
     Fast,
 }
 
 /// What happens to the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountEffect {
-    /// Nothing is held against it.
+    /// The failure does not count against the account.
     Nothing,
-    /// Not before `until`.
+    /// The account is not used before `until`.
     Cooldown {
-        /// For which requests.
+        /// The requests that this affects.
         scope: CooldownScope,
-        /// When it may be used again.
+        /// When the account can be used again.
         until: Timestamp,
-        /// Why.
+        /// The reason.
         reason: CooldownReason,
-        /// The upstream has named no time and may answer earlier.
+        /// Whether the time is an estimate, because the upstream has not named one.
         is_guess: bool,
-        /// Another token than this one ends it.
+        /// A token with another issue number ends the cooldown.
         token_issue: Option<u64>,
     },
-    /// The credential may be refused, but the request can be the cause as well. It counts against
-    /// the account only after a credential probe has failed too.
+    /// The credential was perhaps refused, but the request can be the cause as well. This counts
+    /// against the account only after a credential probe has failed too.
     Suspect {
-        /// What is suspected.
+        /// The suspected reason.
         reason: CooldownReason,
     },
-    /// Nothing is held against it, but its credential does not permit this operation.
+    /// The failure does not count against the account, but its credential does not permit this
+    /// operation.
     NotPermitted,
-    /// One more failure of the kind that opens the circuit after three in a minute.
+    /// A failure of the kind that opens the circuit after three in a minute.
     Strike {
-        /// Why.
+        /// The reason.
         reason: CooldownReason,
     },
 }
@@ -178,18 +179,18 @@ impl fmt::Display for AccountEffect {
     }
 }
 
-/// How long a refused token waits for a new one.
+/// How long an account with a refused token waits for a new one.
 const RENEWAL_SECONDS: i64 = 60;
-/// Cooldowns where the upstream names no time: for money, for something forbidden or missing, for a
-/// rate.
+/// Cooldowns for cases where the upstream names no time: for money, for something forbidden or
+/// missing, and for a rate.
 const MONEY_SECONDS: i64 = 600;
 const FORBIDDEN_SECONDS: i64 = 300;
 const RATE_SECONDS: i64 = 30;
-/// The longest cooldown, so that a nonsense header does not disable an account for years.
+/// The longest cooldown, so that an invalid header does not disable an account for years.
 const REST_SECONDS_MAX: i64 = 31 * 24 * 3600;
 
-/// Decides what `failure` at `now` means. `jitter` is a die of 0..=255 that spreads the return of
-/// overloaded accounts.
+/// Decides what `failure` at `now` means. `jitter` is a random number in 0..=255 that spreads the
+/// return of overloaded accounts over time.
 pub fn classify(
     failure: &CallFailure<'_>,
     facts: &RequestFacts<'_>,
@@ -230,7 +231,7 @@ fn of_error(
     let verdict = match meaning(facts.provider, &seen) {
         Some(ErrorMeaning::RequestTooLarge) => try_another_account(AccountEffect::Nothing),
         Some(ErrorMeaning::Unavailable) => try_another_account(unavailable(facts, now)),
-        // Other accounts of the request may well permit it, however many do not.
+        // Other accounts can permit the operation, even if several do not.
         Some(ErrorMeaning::NotPermitted) => {
             return try_another_privately(AccountEffect::NotPermitted);
         }
@@ -258,7 +259,7 @@ fn of_error(
     Verdict { is_refusal, names_credential, ..verdict }
 }
 
-/// By the status alone, where no vendor has a name for it.
+/// The verdict by the status alone, if no vendor has a name for the error.
 #[expect(clippy::match_same_arms, reason = "a table: each row has its own reason")]
 fn of_status(
     answer: &UpstreamError<'_>,
@@ -284,23 +285,26 @@ fn of_status(
             credential_refused(facts, CooldownReason::CredentialRefused, now)
         }
         403 if error.has_name() => try_another_account(unavailable(facts, now)),
-        // A firewall, or a proxy: it may be the request's words, or the account's address.
+        // A firewall or a proxy answered. The cause is either the text of the request or the
+        // account's address.
         403 => try_another_account(AccountEffect::Suspect { reason: CooldownReason::Forbidden }),
         529 => try_another_account(overloaded(now, jitter)),
         429 | 500 | 503 if is_overloaded => try_another_account(overloaded(now, jitter)),
         429 => try_another_account(rate_limited(answer, facts, now)),
-        // A page in the place of an error is a proxy's whose backend is gone. An error that names
-        // nothing may be a router's: another account may have the route.
+        // A page in place of an error comes from a proxy whose backend is down. An error without a
+        // name can come from a router, and another account may have the route.
         404 | 405 | 410 | 501 if error.is_silent() => strike(CooldownReason::ServerError),
         404 | 405 if !error.has_name() => try_another_account(AccountEffect::Nothing),
         501 => try_another_account(AccountEffect::Nothing),
         410 => try_another_account(unavailable(facts, now)),
-        // The account's own proxy wants to know who asks.
+        // The account's own proxy asks for credentials.
         407 => strike(CooldownReason::Unreachable),
         408 => strike(CooldownReason::TimedOut),
-        // Sent to the wrong server, too early, or given up by somebody between: never by this side.
+        // The request went to the wrong server, came too early, or was abandoned by an
+        // intermediary. This side never abandons one.
         421 | 425 | 499 => strike(CooldownReason::ServerError),
-        // 520 to 527 and 530 are Cloudflare's, for an origin that is not there; 561 is a balancer's.
+        // Cloudflare sends 520 to 527 and 530 if the origin does not answer; a load balancer sends
+        // 561.
         500..=599 => strike(CooldownReason::ServerError),
         _ => Verdict {
             request: RetryDecision::ReturnToClient,
@@ -309,7 +313,7 @@ fn of_status(
     }
 }
 
-/// Another account is tried. If there is none, the client gets the upstream's message.
+/// Tries another account. If there is none, the client gets the upstream's message.
 fn try_another_account(account: AccountEffect) -> Verdict {
     let request = RetryDecision::TryAnother;
     Verdict {
@@ -349,8 +353,8 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
     Verdict { asks_renewal: true, ..try_another_privately(account) }
 }
 
-/// An estimated cooldown, because clients choose models and features: the account still serves if
-/// there is no other.
+/// An estimated cooldown. Clients choose models and features, so the account is still used if there
+/// is no other.
 fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     let scope = if facts.is_fast {
         CooldownScope::Fast
@@ -391,7 +395,7 @@ fn rate_limited(
     cool_until(scope, limit_cooldown(now, until), CooldownReason::RateLimited, is_guess)
 }
 
-/// The moment that the answer names, if it is in the future.
+/// The time that the answer names, if it is in the future.
 fn until_reset(
     answer: &UpstreamError<'_>,
     reset: Option<Timestamp>,
@@ -402,11 +406,12 @@ fn until_reset(
         return Some(now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     }
     let reset = reset.filter(|reset| *reset > now)?;
-    // Resets are stated in whole seconds.
+    // Resets are given in whole seconds.
     Some(reset.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX))
 }
 
-/// The platform is overloaded, not the account: 5 to 10 seconds, whatever the answer says.
+/// The platform is overloaded, not the account, so the cooldown is 5 to 10 seconds, whatever the
+/// answer says.
 fn overloaded(now: Timestamp, jitter: u8) -> AccountEffect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);

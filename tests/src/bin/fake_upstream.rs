@@ -1,7 +1,7 @@
-//! The fake upstream as a program: prints its base URL and serves until it is ended.
+//! The fake upstream as a program: prints its base URL and serves until the process ends.
 //!
-//! `fake-upstream [--listen ADDR] [--workers N] [--no-record]`. Other processes reach what tests
-//! reach by methods under `/_ledger`, `/_requests`, `/_gate/NAME`, `/_next` and `/_always`.
+//! `fake-upstream [--listen ADDR] [--workers N] [--no-record]`. Other processes use `/_ledger`,
+//! `/_requests`, `/_gate/NAME`, `/_next` and `/_always` in place of the methods that tests call.
 
 use std::io::Write;
 

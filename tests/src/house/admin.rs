@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client_response::ClientResponse;
 
-/// Tells things of one name apart.
+/// A number that makes equal names distinct.
 static SERIAL: AtomicUsize = AtomicUsize::new(2);
 
 /// A client of the admin API.
@@ -41,41 +41,41 @@ impl OperatorClient {
         if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
 
-    /// A request beside `/api/v1`, with the token in `x-api-key`, as clients of Anthropic's Admin
-    /// API send it.
+    /// A request outside of `/api/v1`, with the token in `x-api-key`, as clients of Anthropic's
+    /// Admin API send it.
     pub fn beside(&self, method: &str, path: &str) -> RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let base = self.base.trim_end_matches("/api/v1");
         self.http.request(method, format!("{base}{path}")).header("x-api-key", &self.token)
     }
 
-    /// `GET`.
+    /// Sends `GET`.
     pub async fn get(&self, path: &str) -> ClientResponse {
         ClientResponse::to(self.request("GET", path)).await
     }
 
-    /// `POST` of a JSON body.
+    /// Sends `POST` with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> ClientResponse {
         self.send("POST", path, body).await
     }
 
-    /// `PATCH` of a JSON body.
+    /// Sends `PATCH` with a JSON body.
     pub async fn patch(&self, path: &str, body: &Value) -> ClientResponse {
         self.send("PATCH", path, body).await
     }
 
-    /// `DELETE`.
+    /// Sends `DELETE`.
     pub async fn delete(&self, path: &str) -> ClientResponse {
         ClientResponse::to(self.request("DELETE", path)).await
     }
 
-    /// Any method with a JSON body.
+    /// Sends any method with a JSON body.
     pub async fn send(&self, method: &str, path: &str, body: &Value) -> ClientResponse {
         let request = self.request(method, path).header("content-type", "application/json");
         ClientResponse::to(request.body(body.to_string())).await
     }
 
-    /// Creates something; where its name is taken, with a number behind it.
+    /// Creates a resource. If its name is taken, a number is appended to it.
     pub async fn create_named(&self, path: &str, body: &Value) -> Value {
         let (mut body, name) = (body.clone(), body["name"].as_str().unwrap_or_default());
         let mut answer = self.post(path, &body).await;
@@ -87,7 +87,7 @@ impl OperatorClient {
         answer.json()
     }
 
-    /// Creates something and answers its id.
+    /// Creates a resource and returns its id.
     pub async fn create(&self, path: &str, body: &Value) -> String {
         let made = self.create_named(path, body).await;
         made["id"].as_str().expect("an id").to_owned()

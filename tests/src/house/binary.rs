@@ -1,7 +1,7 @@
-//! Builds the workspace's binaries once per test run, by the cargo that runs the tests.
+//! Builds the workspace's binaries once in each test run, with the cargo that runs the tests.
 //!
-//! A member crate's tests get no binary of another member from cargo, so it is asked for here: in
-//! the same target folder and profile, which makes it a no-op after `cargo build`.
+//! Cargo does not give a crate's tests the binaries of another crate. Therefore they are built
+//! here, in the same target folder and profile. After `cargo build` this does nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ const FUNCTIONS: [&str; 4] = ["relay", "stats", "refresh", "admin"];
 ///
 /// # Panics
 ///
-/// When it cannot be built; cargo's own words are in the message.
+/// If it cannot be built. The message contains cargo's output.
 pub fn baton_binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| match std::env::var_os("BATON_TEST_BINARY") {
@@ -63,7 +63,7 @@ fn build_all(binaries: &[&str]) {
     let profile = profile_folder();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    // The whole workspace chooses the features, as it did when the tests were built.
+    // Features are resolved for the whole workspace, as they were when the tests were built.
     command
         .args(["build", "--workspace", "--locked"])
         .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
@@ -78,12 +78,12 @@ fn build_all(binaries: &[&str]) {
     assert!(output.status.success(), "cargo build of {binaries:?} failed:\n{said}");
 }
 
-/// The folder with everything built.
+/// The folder with all build results.
 pub fn target_folder() -> PathBuf {
     profile_folder().parent().expect("the target folder").to_owned()
 }
 
-/// `target/debug` or `target/release`: where this test binary was built.
+/// The folder of this test binary: `target/debug` or `target/release`.
 fn profile_folder() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this test");
     let folder = own.parent().expect("the folder of this test");

@@ -1,4 +1,4 @@
-//! A key and what its owner does with it.
+//! A key and the requests that its owner sends.
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{TestSystem, plain_client};
 use crate::client_response::{ClientResponse, OpenResponse};
 
-/// The model that is asked for unless a test says otherwise.
+/// The default model of the tests.
 pub const MODEL: &str = "claude-opus-5-5";
 
 /// A message request with one user turn.
@@ -17,7 +17,7 @@ pub fn message(model: &str, text: &str, stream: bool) -> Value {
     })
 }
 
-/// A key to be created.
+/// A key that will be created.
 #[must_use]
 pub struct KeyPlan<'a> {
     house: &'a TestSystem,
@@ -56,7 +56,7 @@ impl<'a> KeyPlan<'a> {
         self.limit("usd_daily", usd)
     }
 
-    /// Creates it.
+    /// Creates the key.
     pub async fn create(self) -> TestKey {
         let body = self.house.admin().create_named("/keys", &self.body).await;
         let text = |name: &str| body[name].as_str().expect("a text field").to_owned();
@@ -69,7 +69,7 @@ impl<'a> KeyPlan<'a> {
     }
 }
 
-/// A key in its owner's hands.
+/// A key that exists, with its secret.
 #[derive(Clone)]
 pub struct TestKey {
     /// The id, `key_…`.
@@ -91,7 +91,7 @@ impl TestKey {
         }
     }
 
-    /// The same key at the address that the house has now.
+    /// The same key at the current address of the system.
     #[must_use]
     pub fn at(&self, house: &TestSystem) -> Self {
         Self { base: house.relay_url(), ..self.clone() }
@@ -111,22 +111,22 @@ impl TestKey {
         self.request("POST", "/v1/messages").header("content-type", "application/json").body(body)
     }
 
-    /// Asks for a streamed answer and reads it all.
+    /// Requests a streamed answer and reads all of it.
     pub async fn ask(&self, text: &str) -> ClientResponse {
         self.ask_model(MODEL, text).await
     }
 
-    /// The same of another model.
+    /// The same for another model.
     pub async fn ask_model(&self, model: &str, text: &str) -> ClientResponse {
         ClientResponse::to(self.message(message(model, text, true).to_string())).await
     }
 
-    /// Asks for an answer in one piece.
+    /// Requests an answer that is not streamed.
     pub async fn ask_whole(&self, text: &str) -> ClientResponse {
         ClientResponse::to(self.message(message(MODEL, text, false).to_string())).await
     }
 
-    /// Asks for a streamed answer and reads nothing yet.
+    /// Requests a streamed answer and reads nothing yet.
     pub async fn open(&self, text: &str) -> OpenResponse {
         OpenResponse::to(self.message(message(MODEL, text, true).to_string())).await
     }

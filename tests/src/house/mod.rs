@@ -1,7 +1,7 @@
-//! A house: Baton, the fake upstream behind it, and the operator's key to its admin API.
+//! A test system: Baton, the fake upstream behind it, and the operator's token for its admin API.
 //!
-//! [`BatonProcess`] starts the real binary, so what is tested is what is shipped. A start inside the
-//! test's own process can stand beside it as another variant of [`BatonRunner`].
+//! [`BatonProcess`] starts the real binary, so the tests check what is shipped. A start inside the
+//! test's process would be another variant of [`BatonRunner`].
 
 mod admin;
 mod binary;
@@ -30,28 +30,29 @@ pub use process::{bare_command, free_address};
 pub use spend::{TINY_USD, estimate, period, pico, scope, settled, spend, spent_key, usd};
 pub use usage::{SOON, tokens};
 
-/// What runs Baton.
+/// How Baton runs.
 pub enum BatonRunner {
     /// The binary, as a child process.
     Process(BatonProcess),
 }
 
-/// Baton with its surroundings. Dropping it kills what it started.
+/// Baton with everything that it needs. Dropping it kills what it started.
 pub struct TestSystem {
-    /// The upstream that its first account points to.
+    /// The upstream of its first account.
     pub upstream: FakeUpstream,
     engine: BatonRunner,
     http: Client,
     serial: AtomicUsize,
 }
 
-/// An HTTP client without proxies, redirects or decompression: what comes is what was sent. A
-/// silence of a minute is an error, so that a test which waits for nothing fails.
+/// An HTTP client without proxies, redirects or decompression, so a test sees exactly what was
+/// sent. A silence of one minute is an error, so a test that waits in vain fails.
 pub fn plain_client() -> Client {
     Client::builder()
         .no_proxy()
         .read_timeout(Duration::from_mins(1))
-        // Baton closes what is silent for 30 s, and a test that waits for a program sees no end.
+        // Baton closes a connection that is silent for 30 s, and a test that waits for a program
+        // does not notice that.
         .pool_idle_timeout(Duration::from_secs(10))
         .redirect(reqwest::redirect::Policy::none())
         .build()
@@ -59,19 +60,19 @@ pub fn plain_client() -> Client {
 }
 
 impl TestSystem {
-    /// Baton with one account, `main`, in the default group.
+    /// Starts Baton with one account, `main`, in the default group.
     pub async fn open() -> Self {
         let house = Self::empty().await;
         house.account("main", &house.upstream.url()).await;
         house
     }
 
-    /// Baton without any account.
+    /// Starts Baton without any account.
     pub async fn empty() -> Self {
         Self::launched(LaunchOptions::new()).await
     }
 
-    /// Baton started this way.
+    /// Starts Baton with these options.
     pub async fn launched(launch: LaunchOptions) -> Self {
         let process = launch.start().await;
         Self {
@@ -93,7 +94,7 @@ impl TestSystem {
         format!("http://{}", self.addresses().0)
     }
 
-    /// Where the admin API and the console are.
+    /// The address of the admin API and the console.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.addresses().1)
     }
@@ -112,31 +113,31 @@ impl TestSystem {
         }
     }
 
-    /// The id of the process that Baton runs in.
+    /// The id of Baton's process.
     pub fn process_id(&self) -> u32 {
         match &self.engine {
             BatonRunner::Process(process) => process.id(),
         }
     }
 
-    /// A client without a key on the data plane: method and path.
+    /// A request on the data plane without a key.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         self.http.request(method, format!("{}{path}", self.relay_url()))
     }
 
-    /// The operator.
+    /// A client of the admin API for the operator.
     pub fn admin(&self) -> OperatorClient {
         let BatonRunner::Process(process) = &self.engine;
         OperatorClient::new(self.http.clone(), self.addresses().1, &process.admin_token)
     }
 
-    /// Creates an account with a static key in the default group; answers its id.
+    /// Creates an account with a static key in the default group. Returns its id.
     pub async fn account(&self, name: &str, base_url: &str) -> String {
         self.account_with(name, base_url, json!({})).await
     }
 
-    /// Creates an account with further fields; answers its id.
+    /// Creates an account with further fields. Returns its id.
     pub async fn account_with(&self, name: &str, base_url: &str, fields: Value) -> String {
         let mut body = json!({
             "name": name, "provider": "anthropic", "base_url": base_url,
@@ -147,19 +148,19 @@ impl TestSystem {
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Creates a group; answers its id.
+    /// Creates a group. Returns its id.
     pub async fn group(&self, name: &str) -> String {
         let made = self.admin().create_named("/groups", &json!({"name": name})).await;
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Plans a key; see [`KeyPlan`].
+    /// Prepares a key; see [`KeyPlan`].
     pub fn key(&self, name: &str) -> KeyPlan<'_> {
         KeyPlan::new(self, name)
     }
 
-    /// A key in a group of its own whose only account points to this upstream: what happens to
-    /// that account touches nobody else.
+    /// Creates a key in a separate group whose only account uses this upstream. Failures of that
+    /// account do not affect other keys.
     pub async fn private_key(&self, base_url: &str) -> TestKey {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let name = format!("private-{serial}");
@@ -168,14 +169,14 @@ impl TestSystem {
         self.key(&name).group(&group).create().await
     }
 
-    /// Ends Baton with SIGKILL and starts it again on the same data.
+    /// Ends Baton with SIGKILL and starts it again with the same data.
     pub async fn crash_and_return(&mut self) {
         let again = self.process().again();
         self.process().kill();
         self.started_again(again).await;
     }
 
-    /// Ends Baton with SIGTERM and starts it again on the same data.
+    /// Ends Baton with SIGTERM and starts it again with the same data.
     pub async fn restart(&mut self) {
         let again = self.process().again();
         self.process().terminate();
@@ -183,12 +184,12 @@ impl TestSystem {
         self.started_again(again).await;
     }
 
-    /// Starts Baton again after it ended.
+    /// Starts Baton again after it has ended.
     pub async fn started_again(&mut self, launch: LaunchOptions) {
         self.engine = BatonRunner::Process(launch.start().await);
     }
 
-    /// Asks without a key: an answer to `GET` on the data plane.
+    /// Sends `GET` on the data plane without a key.
     pub async fn get(&self, path: &str) -> ClientResponse {
         ClientResponse::to(self.request("GET", path)).await
     }

@@ -1,4 +1,4 @@
-//! The `baton` binary as a child process: started on free ports, awaited, ended by signal.
+//! The `baton` binary as a child process: starts on free ports, is awaited, ends by signal.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 const START: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(30);
 
-/// How Baton is to be started.
+/// Options for starting Baton.
 #[derive(Clone)]
 pub struct LaunchOptions {
     home: Arc<TempDir>,
@@ -50,7 +50,7 @@ impl LaunchOptions {
         }
     }
 
-    /// Lets Baton make its own admin token.
+    /// Lets Baton create its admin token.
     #[must_use]
     pub fn without_admin_token(mut self) -> Self {
         self.admin_token = None;
@@ -71,26 +71,26 @@ impl LaunchOptions {
         self
     }
 
-    /// Sets where the relay listens.
+    /// Sets the address of the relay.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.relay = address;
         self
     }
 
-    /// Puts the data elsewhere.
+    /// Sets another data folder.
     #[must_use]
     pub fn data_at(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.data);
         self
     }
 
-    /// The folder that it may write to; its data is in there.
+    /// The folder that Baton can write to. It contains the data.
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Starts it without waiting for anything.
+    /// Starts Baton without waiting.
     pub fn spawn(&self) -> BatonProcess {
         let mut command = bare_command(self.home());
         command
@@ -113,7 +113,7 @@ impl LaunchOptions {
         }
     }
 
-    /// Starts it and waits until both of its doors answer.
+    /// Starts Baton and waits until the relay and the admin API answer.
     pub async fn start(&self) -> BatonProcess {
         let mut process = self.spawn();
         let http = plain_client();
@@ -136,11 +136,11 @@ impl LaunchOptions {
     }
 }
 
-/// With `TOKIO_WORKER_THREADS=1 cargo test` the other of tokio's schedulers is tested.
+/// `TOKIO_WORKER_THREADS=1 cargo test` tests the other scheduler of tokio.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
 
-/// The binary with a clean environment: no variable of the developer's leaks into a test, but for
-/// how many threads it is to have.
+/// The binary with an empty environment, so that a developer's variables do not affect a test. Only
+/// the number of threads is kept.
 pub fn bare_command(home: &Path) -> Command {
     let mut command = Command::new(baton_binary());
     command
@@ -152,13 +152,13 @@ pub fn bare_command(home: &Path) -> Command {
     command
 }
 
-/// An address that nobody listens on, each only once in this process. It is below the range out of
-/// which the kernel serves clients, so that none of them takes it before Baton does.
+/// An address that is free; each is returned only once in this process. The port is below the range
+/// that the kernel uses for clients, so no client takes it before Baton does.
 pub fn free_address() -> SocketAddr {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run at the same time begin at different ports.
+    // Test programs that run at the same time start at different ports.
     let [low, high, ..] = std::process::id().wrapping_mul(101).to_le_bytes();
     let begin = u16::from_le_bytes([low, high]);
     let next = std::iter::repeat_with(|| {
@@ -171,23 +171,23 @@ pub fn free_address() -> SocketAddr {
 
 /// A running `baton`.
 pub struct BatonProcess {
-    /// Where the relay listens.
+    /// The address of the relay.
     pub relay: SocketAddr,
-    /// Where the admin API listens.
+    /// The address of the admin API.
     pub admin: SocketAddr,
-    /// The token that it was started with; empty when it made one.
+    /// The admin token that it was started with; empty if it created one.
     pub admin_token: String,
     program: Program,
     launch: LaunchOptions,
 }
 
 impl BatonProcess {
-    /// What it wrote to standard output so far.
+    /// The standard output so far.
     pub fn stdout(&self) -> String {
         self.program.stdout()
     }
 
-    /// What it wrote to standard error so far.
+    /// The standard error so far.
     pub fn stderr(&self) -> String {
         self.program.stderr()
     }
@@ -197,12 +197,12 @@ impl BatonProcess {
         self.program.id()
     }
 
-    /// The same start once more: same data, new ports.
+    /// Options for the same start with the same data and new ports.
     pub fn again(&self) -> LaunchOptions {
         LaunchOptions { relay: free_address(), admin: free_address(), ..self.launch.clone() }
     }
 
-    /// Runs another command of the binary, with this process as the Baton it speaks to.
+    /// Runs another command of the binary, with this process as its target.
     pub fn command(&self, arguments: &[&str]) -> ProgramResult {
         let mut command = bare_command(self.launch.home());
         command
@@ -213,35 +213,35 @@ impl BatonProcess {
         Program::run(&mut command, END)
     }
 
-    /// Runs a command of the binary with these variables and no others: what it does not say
-    /// itself comes from the file of profiles in this process's home folder.
+    /// Runs a command of the binary with only these variables. The file of profiles in this
+    /// process's home folder gives what the variables leave out.
     pub fn command_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> ProgramResult {
         let mut command = bare_command(self.launch.home());
         command.args(arguments).envs(variables.iter().copied());
         Program::run(&mut command, END)
     }
 
-    /// The home folder that its commands see.
+    /// The home folder of its commands.
     pub fn home(&self) -> &Path {
         self.launch.home()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         self.program.kill();
     }
 
-    /// SIGTERM, without waiting.
+    /// Sends SIGTERM without waiting.
     pub fn terminate(&self) {
         self.program.terminate();
     }
 
-    /// Whether it has ended.
+    /// Whether the process has ended.
     pub fn is_over(&mut self) -> bool {
         self.program.is_over()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends.
     pub fn ended(&mut self) -> ProgramResult {
         self.program.ended(END)
     }

@@ -1,29 +1,29 @@
-//! What is counted against a key's limits, as its owner sees it.
+//! The amounts that count against a key's limits, as its owner sees them.
 
 use serde_json::{Value, json};
 
 use super::{SOON, TestKey, TestSystem};
 use crate::eventually::eventually;
 
-/// What `GET /v1/usage` says of a period.
+/// The period of `GET /v1/usage` with this name.
 pub async fn spend(key: &TestKey, period: &str) -> Value {
     let usage = key.get("/v1/usage").await.ok().json();
     let rows = usage["spend"].as_array().unwrap_or_else(|| panic!("no spend: {usage}"));
     rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{usage}")).clone()
 }
 
-/// An amount in pico-dollars.
+/// An amount as pico-dollars.
 pub fn pico(value: &Value) -> i128 {
     let text = value.as_str().unwrap_or_else(|| panic!("not an amount: {value}"));
     text.replace('.', "").parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-/// Pico-dollars as the API writes them.
+/// Pico-dollars in the form of the API.
 pub fn usd(pico: i128) -> String {
     format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000)
 }
 
-/// Waits until nothing of the key is under way or unsettled.
+/// Waits until no request of the key is open or unsettled.
 pub async fn settled(key: &TestKey) -> Value {
     eventually("everything is settled", SOON, async || {
         let usage = key.get("/v1/usage").await.ok().json();
@@ -33,7 +33,7 @@ pub async fn settled(key: &TestKey) -> Value {
     spend(key, "total").await
 }
 
-/// A key whose daily limit is spent: the limit was lowered to less than the key's one request cost.
+/// A key whose daily limit is spent: the limit was lowered below the cost of the key's one request.
 pub async fn spent_key(house: &TestSystem, name: &str) -> TestKey {
     let key = house.key(name).limit_usd_daily("100").create().await;
     key.ask("hi").await.ok();
@@ -46,7 +46,7 @@ pub async fn spent_key(house: &TestSystem, name: &str) -> TestKey {
 /// A limit that every request exceeds.
 pub const TINY_USD: &str = "0.000000000001";
 
-/// Holds one request open and reads what is reserved for it.
+/// Keeps one request open and returns the amount that is reserved for it.
 pub async fn estimate(house: &TestSystem, text: &str) -> i128 {
     let probe = house.key("probe").limit_usd_daily("1000").create().await;
     let gate = house.upstream.gate("probe");
@@ -62,14 +62,14 @@ pub async fn estimate(house: &TestSystem, text: &str) -> i128 {
     reserved
 }
 
-/// What `GET /v1/usage` says of the limits of a scope that binds the key.
+/// The limits of a scope that applies to the key, from `GET /v1/usage`.
 pub async fn scope(key: &TestKey, kind: &str) -> Value {
     let usage = key.get("/v1/usage").await.ok().json();
     let scopes = usage["scopes"].as_array().unwrap_or_else(|| panic!("no scopes: {usage}"));
     scopes.iter().find(|row| row["scope"] == kind).unwrap_or_else(|| panic!("{usage}")).clone()
 }
 
-/// A row of it: one period.
+/// The row for one period.
 pub fn period(scope: &Value, period: &str) -> Value {
     let rows = scope["spend"].as_array().unwrap_or_else(|| panic!("no spend: {scope}"));
     rows.iter().find(|row| row["period"] == period).unwrap_or_else(|| panic!("{scope}")).clone()

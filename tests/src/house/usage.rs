@@ -1,4 +1,4 @@
-//! What Baton says was used, asked until it has caught up.
+//! The usage that Baton reports, polled until it is complete.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use super::{TestKey, TestSystem};
 use crate::eventually::eventually;
 use crate::upstream::{LedgerRow, ServedTokens};
 
-/// How long usage may take to show up where no promise of time is tested.
+/// The time for usage to appear, if the test is not about that time.
 pub const SOON: Duration = Duration::from_secs(20);
 
 impl TestSystem {
-    /// The rows of `GET /usage/summary` as they are now.
+    /// The current rows of `GET /usage/summary`.
     pub async fn summary(&self, query: &str) -> Vec<Value> {
         self.rows(&format!("/usage/summary?{query}")).await
     }
 
-    /// The newest page of `GET /usage/events` for a key, as it is now.
+    /// The current newest page of `GET /usage/events` for a key.
     pub async fn events(&self, key: &TestKey) -> Vec<Value> {
         self.rows(&format!("/usage/events?key_id={}&limit=1000", key.id)).await
     }
@@ -27,12 +27,12 @@ impl TestSystem {
         body["data"].as_array().unwrap_or_else(|| panic!("no data: {body}")).clone()
     }
 
-    /// Waits until the key has exactly so many events.
+    /// Waits until the key has exactly this number of events.
     pub async fn events_of(&self, key: &TestKey, count: usize) -> Vec<Value> {
         self.events_within(SOON, key, count).await
     }
 
-    /// The same with a promise of time.
+    /// The same with a time limit.
     pub async fn events_within(
         &self,
         patience: Duration,
@@ -46,13 +46,13 @@ impl TestSystem {
         .await
     }
 
-    /// Waits until the whole house's one-row summary says what the upstream's ledger says. Where
-    /// a request had several attempts or an answer was cut, the two differ rightly.
+    /// Waits until the summary of the whole system, in one row, equals the upstream's ledger. If a
+    /// request had several attempts or an answer was cut, the two differ correctly.
     pub async fn summary_equals(&self, row: &LedgerRow) {
         self.summary_equals_within(SOON, row).await;
     }
 
-    /// The same with a promise of time.
+    /// The same with a time limit.
     pub async fn summary_equals_within(&self, patience: Duration, row: &LedgerRow) {
         eventually("the summary equals the upstream's ledger", patience, async || {
             let rows = self.summary("").await;

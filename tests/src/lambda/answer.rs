@@ -1,4 +1,4 @@
-//! What a function answered: a value, or an HTTP answer that is on its way.
+//! The answer of a function: a value, or an HTTP answer that is still arriving.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::runtime_api::{Part, Parts};
 use crate::client_response::ClientResponse;
 
-/// The content type that makes the platform read a prelude.
+/// The content type for which the platform reads a prelude.
 const WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-response";
-/// Ends the prelude.
+/// The end of the prelude.
 const NULS: [u8; 8] = [0; 8];
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -24,7 +24,7 @@ async fn next(parts: &mut Parts) -> Part {
     }
 }
 
-/// Reads an answer in one piece.
+/// Reads an answer that is not streamed.
 pub(super) async fn whole(mut parts: Parts) -> Value {
     let begin = next(&mut parts).await;
     assert!(matches!(begin, Part::Begin { streaming: false, .. }), "not buffered: {begin:?}");
@@ -53,7 +53,7 @@ fn headers(value: &Value) -> HeaderMap {
             headers.append(name.clone(), HeaderValue::from_str(value).expect("in plain text"));
         }
     }
-    // The platform makes header lines of these.
+    // The platform turns these into header lines.
     for cookie in value["cookies"].as_array().into_iter().flatten() {
         let cookie = cookie.as_str().and_then(|line| HeaderValue::from_str(line).ok());
         headers.append(SET_COOKIE, cookie.expect("a cookie"));
@@ -61,7 +61,7 @@ fn headers(value: &Value) -> HeaderMap {
     headers
 }
 
-/// An HTTP answer whose head has come and whose body is still on its way.
+/// An HTTP answer whose head has arrived and whose body is still arriving.
 pub struct StreamedResponse {
     /// The status in the prelude.
     pub status: u16,
@@ -69,7 +69,7 @@ pub struct StreamedResponse {
     pub headers: HeaderMap,
     parts: Parts,
     so_far: BytesMut,
-    /// How the body has ended, once it has.
+    /// How the body ended, once it has ended.
     end: Option<Part>,
 }
 
@@ -99,7 +99,7 @@ impl StreamedResponse {
         Self { status, headers, parts, so_far: bytes, end: None }
     }
 
-    /// Takes the next piece; false at the end.
+    /// Reads the next piece; returns false at the end.
     async fn read(&mut self) -> bool {
         if self.end.is_none() {
             match next(&mut self.parts).await {
@@ -110,7 +110,7 @@ impl StreamedResponse {
         self.end.is_none()
     }
 
-    /// Reads until the body so far is at least this long.
+    /// Reads until the body has at least this length.
     pub async fn read_to(&mut self, length: usize) -> Bytes {
         while self.so_far.len() < length {
             assert!(self.read().await, "{:?} after {} bytes", self.end, self.so_far.len());
@@ -118,7 +118,7 @@ impl StreamedResponse {
         Bytes::copy_from_slice(&self.so_far)
     }
 
-    /// Reads for so long and expects that the end does not come.
+    /// Reads for this time and expects that the body does not end.
     pub async fn stays_open(&mut self, patience: Duration) {
         let to_the_end = async { while self.read().await {} };
         let ended = tokio::time::timeout(patience, to_the_end).await.is_ok();
@@ -129,8 +129,8 @@ impl StreamedResponse {
     pub async fn finish(mut self) -> ClientResponse {
         while self.read().await {}
         if let Some(Part::Broken { error_type }) = &self.end {
-            // AWS Lambda Developer Guide, "Building a custom runtime" (November 2026): a category and
-            // a reason, with a dot between them.
+            // AWS Lambda Developer Guide, "Building a custom runtime" (November 2026): a category
+            // and a reason, separated by a dot.
             assert!(error_type.split_once('.').is_some(), "{error_type}");
         }
         let torn = !matches!(self.end, Some(Part::End));

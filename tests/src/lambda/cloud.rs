@@ -1,4 +1,4 @@
-//! Everything around the functions: the stores, the fake upstream, the variables of the template.
+//! Everything around the functions: stores, fake upstream, variables of the template.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use crate::house::{MODEL, message};
 use crate::upstream::FakeUpstream;
 
 const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
-/// What keys and records are signed under.
+/// The secret for hashing keys and signing records.
 pub const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
 
-/// The stack's name.
+/// The name of the stack.
 pub const STACK: &str = "test-stack";
 
-/// Time until the deadline where no test is about it.
+/// The time until the deadline in tests that are not about it.
 pub const WITHOUT_HURRY: Duration = Duration::from_mins(2);
 
-/// A deployment without functions; they are started one by one, as the platform does.
+/// A deployment without functions. Tests start the functions one by one, as the platform does.
 pub struct LambdaDeployment {
-    /// The upstream of its accounts.
+    /// The upstream of the accounts.
     pub upstream: FakeUpstream,
-    /// Its tables, queue and key.
+    /// The tables, the queue and the key.
     pub stores: StoresProcess,
 }
 
 impl LambdaDeployment {
-    /// Empty stores and an upstream.
+    /// Creates empty stores and an upstream.
     pub async fn open() -> Self {
         Self { upstream: FakeUpstream::start(), stores: StoresProcess::start().await }
     }
 
-    /// The variables of every function, those of the template included.
+    /// The variables of every function, including those of the template.
     pub fn variables(&self) -> Vec<(String, String)> {
         let own = [
             ("BATON_ADMIN_TOKEN", ADMIN_TOKEN),
@@ -51,7 +51,7 @@ impl LambdaDeployment {
         FunctionProcess::start(name, &self.variables()).await
     }
 
-    /// Starts a function with one variable set otherwise.
+    /// Starts a function with another value for one variable.
     pub async fn function_with(&self, name: &str, variable: &str, value: &str) -> FunctionProcess {
         let mut variables = self.variables();
         variables.retain(|(known, _)| known != variable);
@@ -59,7 +59,7 @@ impl LambdaDeployment {
         FunctionProcess::start(name, &variables).await
     }
 
-    /// Asks the admin function; `path` is below `/api/v1`.
+    /// Calls the admin function; `path` is below `/api/v1`.
     pub async fn operate(
         admin: &FunctionProcess,
         method: &str,
@@ -73,7 +73,7 @@ impl LambdaDeployment {
         admin.request(&event, WITHOUT_HURRY).await
     }
 
-    /// Creates an account at the upstream and a key; answers the key's secret.
+    /// Creates an account at the upstream and a key. Returns the secret of the key.
     pub async fn furnish(&self, admin: &FunctionProcess) -> String {
         self.furnish_at(admin, &self.upstream.url()).await
     }
@@ -89,7 +89,7 @@ impl LambdaDeployment {
         key.json()["secret"].as_str().expect("a secret").to_owned()
     }
 
-    /// Asks the relay for a streamed message.
+    /// Sends the relay a request for a streamed message.
     pub async fn ask(
         relay: &FunctionProcess,
         key: &str,

@@ -1,11 +1,11 @@
-//! The events of the platform: a request to a function URL, a batch of the queue, a tick.
+//! The events of the platform: a request to a function URL, a batch of the queue, a scheduled call.
 //!
-//! Forms: AWS Lambda Developer Guide, "Invoking Lambda function URLs" (payload format 2.0) and
+//! Formats: AWS Lambda Developer Guide, "Invoking Lambda function URLs" (payload format 2.0) and
 //! "Using Lambda with Amazon SQS"; Scheduler User Guide (November 2026).
 
 use serde_json::{Value, json};
 
-/// A request to a function URL; `path` may have a query.
+/// A request to a function URL; `path` can have a query.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Value {
     let (raw_path, query) = path.split_once('?').unwrap_or((path, ""));
     let host = "baton.lambda-url.us-east-1.on.aws";
@@ -34,7 +34,7 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -
     event
 }
 
-/// A batch of messages as `ReceiveMessage` told them.
+/// A batch of messages in the form that `ReceiveMessage` returned them.
 pub fn batch(messages: &[Value]) -> Value {
     let record = |message: &Value| {
         json!({
@@ -48,7 +48,7 @@ pub fn batch(messages: &[Value]) -> Value {
     json!({"Records": messages.iter().map(record).collect::<Vec<_>>()})
 }
 
-/// What the schedule sends where the template names no input.
+/// The event of the schedule if the template names no input.
 pub fn tick() -> Value {
     json!({})
 }

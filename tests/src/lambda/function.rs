@@ -1,4 +1,4 @@
-//! A function's binary under a Runtime API of its own.
+//! The binary of a function, run by a separate Runtime API.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ pub struct FunctionProcess {
 }
 
 impl FunctionProcess {
-    /// Starts the function with these variables besides the platform's, without waiting.
+    /// Starts the function with these variables in addition to the platform's, without waiting.
     pub async fn spawn(name: &str, variables: &[(String, String)]) -> Self {
         Self::spawn_at(&function_binary(name), name, variables).await
     }
@@ -52,14 +52,14 @@ impl FunctionProcess {
         Self { program: Program::start(&mut command), api, begun, _home: home }
     }
 
-    /// The same, and waits until it asks for work.
+    /// Starts the function and waits until it asks for work.
     pub async fn start(name: &str, variables: &[(String, String)]) -> Self {
         let function = Self::spawn(name, variables).await;
         function.ready().await;
         function
     }
 
-    /// Waits until it asks for work; answers how long that took from its start.
+    /// Waits until the function asks for work. Returns the time from its start.
     pub async fn ready(&self) -> Duration {
         let Ok(polled) = tokio::time::timeout(START, self.api.first_poll()).await else {
             panic!("it asks for no work:\n{}", self.program.stderr())
@@ -67,27 +67,28 @@ impl FunctionProcess {
         polled.duration_since(self.begun)
     }
 
-    /// Tells it this as its deadline from now on, in unix milliseconds.
+    /// Sets the deadline that the function receives from now on, in Unix milliseconds.
     pub fn tell_deadline(&self, millis: &str) {
         self.api.tell_deadline(millis);
     }
 
-    /// Invokes it with an event and reads its answer, whatever that is.
+    /// Invokes the function with an event and reads its answer of any kind.
     pub async fn invoke(&self, event: &Value, left: Duration) -> Value {
         whole(self.api.invoke(event.to_string(), left)).await
     }
 
-    /// Invokes it with a request to its URL and reads its answer to the end.
+    /// Invokes the function with a request to its URL and reads the answer to its end.
     pub async fn request(&self, event: &Value, left: Duration) -> ClientResponse {
         self.stream(event, left).await.finish().await
     }
 
-    /// Invokes it with a request to its URL and waits for the head of its answer, which it streams.
+    /// Invokes the function with a request to its URL and waits for the head of its streamed
+    /// answer.
     pub async fn stream(&self, event: &Value, left: Duration) -> StreamedResponse {
         StreamedResponse::begin(self.api.invoke(event.to_string(), left)).await
     }
 
-    /// What it has in memory now, in bytes (`VmRSS`, proc(5)).
+    /// The resident memory of the function in bytes (`VmRSS`, proc(5)).
     pub fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.program.id());
         let status = std::fs::read_to_string(&path).expect("a running process on Linux");
@@ -96,22 +97,22 @@ impl FunctionProcess {
         kilobytes.and_then(|count| count.parse::<u64>().ok()).expect("a count of kB") * 1024
     }
 
-    /// What it wrote to standard output so far.
+    /// The standard output so far.
     pub fn stdout(&self) -> String {
         self.program.stdout()
     }
 
-    /// What it wrote to standard error so far.
+    /// The standard error so far.
     pub fn stderr(&self) -> String {
         self.program.stderr()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         self.program.kill();
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends.
     pub fn ended(&mut self) -> ProgramResult {
         self.program.ended(END)
     }

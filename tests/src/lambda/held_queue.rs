@@ -1,4 +1,4 @@
-//! A gate before the queue: each call waits there until the test lets it pass.
+//! A gate in front of the queue: each call waits there until the test releases it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::StoresProcess;
 use crate::house::plain_client;
 use crate::upstream::ScriptGate;
 
-/// An endpoint for SQS that passes calls on to the stores, one for each release of the gate.
+/// An endpoint for SQS that forwards one call to the stores for each release of the gate.
 pub struct HeldQueue {
-    /// Where the calls wait.
+    /// The gate at which the calls wait.
     pub gate: Arc<ScriptGate>,
     address: SocketAddr,
     serving: JoinHandle<()>,
@@ -32,7 +32,7 @@ struct QueueGate {
 }
 
 impl HeldQueue {
-    /// Starts one before these stores, closed.
+    /// Starts a closed endpoint in front of these stores.
     pub async fn before(stores: &StoresProcess) -> Self {
         let gate = Arc::new(ScriptGate::new());
         let to = stores.variable("AWS_ENDPOINT_URL").to_owned();

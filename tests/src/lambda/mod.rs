@@ -1,10 +1,10 @@
-//! Lambda for one machine: the shipped binaries under a Runtime API that is as strict as a test
-//! needs it.
+//! Lambda on one machine: the shipped binaries under a Runtime API that is as strict as the tests
+//! need.
 //!
-//! [`runtime_api`] plays the platform's side of `AWS_LAMBDA_RUNTIME_API`, [`FunctionProcess`] is a binary
-//! under it, [`event`] says what a function URL and the queue's event source would say, and
-//! [`LambdaDeployment`] puts the local stores, the fake upstream and the functions together. What only AWS can
-//! prove (limits of size, freezing, what a client of the URL sees) is not played.
+//! [`runtime_api`] plays the platform's side of `AWS_LAMBDA_RUNTIME_API`. [`FunctionProcess`] is a
+//! binary under it. [`event`] has the events of a function URL and of the queue's event source.
+//! [`LambdaDeployment`] joins the local stores, the fake upstream and the functions. What only AWS
+//! can show (size limits, freezing, the view of a client of the URL) is not simulated.
 
 mod answer;
 mod cloud;

@@ -1,5 +1,5 @@
-//! The Runtime API on loopback: hands one invocation at a time to the function that polls for it
-//! (several on Managed Instances), and passes on what the function answers, chunk by chunk as it comes.
+//! The Runtime API on loopback. It gives one invocation at a time to the function that polls for it
+//! (several on Managed Instances), and forwards the function's answer chunk by chunk.
 //!
 //! Paths, headers and the two forms of a response: AWS Lambda Developer Guide, "Using the Lambda
 //! runtime API" and "Response streaming in custom runtimes" (November 2026).
@@ -26,17 +26,18 @@ const TRACE: &str = "Root=1-65f0c0de-000000000000000000000001;Parent=00000000000
 /// A piece of a function's answer.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// The answer begins, in this form.
+    /// The answer begins in this form.
     Begin { streaming: bool, content_type: String },
-    /// Bytes of its body, as they came.
+    /// Bytes of the body, as received.
     Chunk(Bytes),
-    /// The body is whole.
+    /// The body is complete.
     End,
     /// The connection broke inside the body.
     Torn,
-    /// The function told in the body's trailers that it has not come to its end; the type of error.
+    /// The function reported in the body's trailers that the body is incomplete; the type of the
+    /// error.
     Broken { error_type: String },
-    /// The function reported that it failed, with these words.
+    /// The function reported a failure with this message.
     Failed(String),
 }
 
@@ -62,17 +63,18 @@ pub(super) struct RuntimeApi {
 
 struct Shared {
     waiting: Turn<mpsc::UnboundedReceiver<Invocation>>,
-    /// How many invocations may be open at once.
+    /// The number of invocations that can be open at the same time.
     at_once: usize,
-    /// The invocations that were handed out and are not answered yet.
+    /// The invocations that a function has received and not answered yet.
     open: Mutex<BTreeMap<String, mpsc::UnboundedSender<Part>>>,
     first_poll: watch::Sender<Option<Instant>>,
-    /// What is told as the deadline in place of the true one.
+    /// The deadline that is given to the function in place of the real one.
     deadline: Mutex<Option<String>>,
 }
 
 impl RuntimeApi {
-    /// Starts one on a free port for a function that takes so many invocations at once.
+    /// Starts a Runtime API on a free port, for a function that accepts `at_once` invocations at
+    /// the same time.
     pub(super) async fn start(at_once: usize) -> Self {
         let (invoke, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -96,19 +98,19 @@ impl RuntimeApi {
         Self { address, shared, invoke, invoked: 0.into(), serving }
     }
 
-    /// When the function asked for work for the first time; waits for it.
+    /// Waits until the function asks for work for the first time, and returns that time.
     pub(super) async fn first_poll(&self) -> Instant {
         let mut polled = self.shared.first_poll.subscribe();
         let at = polled.wait_for(Option::is_some).await.expect("the Runtime API serves");
         at.expect("it was waited for")
     }
 
-    /// Tells this as the deadline of every invocation from now on.
+    /// Sets the deadline of every invocation from now on.
     pub(super) fn tell_deadline(&self, millis: &str) {
         *self.shared.deadline.lock().expect("a lock") = Some(millis.to_owned());
     }
 
-    /// Invokes the function with an event and so much time until its deadline.
+    /// Invokes the function with an event and this time until its deadline.
     pub(super) fn invoke(&self, event: String, left: Duration) -> Parts {
         let serial = self.invoked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let id = format!("00000000-0000-4000-8000-{serial:012}");
@@ -130,7 +132,7 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the parts of this invocation's answer go; `None` when it is not under way.
+    /// The channel for the parts of this invocation's answer; `None` if the invocation is not open.
     fn parts_of(&self, id: &str) -> Option<mpsc::UnboundedSender<Part>> {
         self.open().get(id).cloned()
     }
@@ -177,7 +179,7 @@ async fn response(
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let streaming = text("lambda-runtime-function-response-mode") == Some("streaming");
     let content_type = text("content-type").unwrap_or_default().to_owned();
-    // A test that has seen enough no longer listens; the function need not know.
+    // A test that has seen enough stops listening, and the function does not have to know that.
     let tell = |part| drop(parts.send(part));
     tell(Part::Begin { streaming, content_type });
     let mut broken = None;
@@ -196,7 +198,7 @@ async fn response(
     accepted()
 }
 
-/// What the platform looks for in the trailers of a response.
+/// The error type in the trailers of a response, as the platform reads it.
 fn error_type(trailers: &HeaderMap) -> Option<String> {
     let value = trailers.get("lambda-runtime-function-error-type")?;
     Some(value.to_str().expect("in plain text").to_owned())
@@ -215,7 +217,7 @@ async fn error(
     accepted()
 }
 
-/// What the function says of a failed start is on its standard error, too.
+/// The function also prints the reason of a failed start to its standard error.
 async fn init_error() -> Response<Body> {
     accepted()
 }

@@ -1,4 +1,4 @@
-//! `baton serve` beside the functions: the container form against the same stores.
+//! `baton serve` next to the functions: the container form with the same stores.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -14,7 +14,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A running `baton serve`; it is killed when dropped.
 pub struct ServeProcess {
-    /// Where its relay listens.
+    /// The address of its relay.
     pub relay: SocketAddr,
     /// The process.
     pub program: Program,
@@ -22,13 +22,13 @@ pub struct ServeProcess {
 }
 
 impl ServeProcess {
-    /// Starts it with these variables on free ports, and waits until its relay answers.
+    /// Starts the process with these variables on free ports, and waits until its relay answers.
     pub async fn start(variables: &[(String, String)]) -> Self {
         let home = TempDir::with_prefix("baton-serve-").expect("a folder to run in");
         Self::start_as(bare_command(home.path()), home, variables).await
     }
 
-    /// The same with another command for `baton`, and the folder that it needs.
+    /// The same with another command for `baton`, and the folder that the command needs.
     pub async fn start_as(
         mut command: Command,
         home: TempDir,
@@ -50,7 +50,7 @@ impl ServeProcess {
         Self { relay, program, _home: home }
     }
 
-    /// A key by its secret, to ask with.
+    /// A key with this secret, for requests.
     pub fn key(&self, secret: &str) -> TestKey {
         TestKey::found(secret, &format!("http://{}", self.relay))
     }

@@ -1,4 +1,4 @@
-//! The local stores as a program of their own, over HTTP, for functions that run outside of it.
+//! The local stores as a separate program, over HTTP, for functions that run outside of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,17 +23,17 @@ pub struct StoresProcess {
 }
 
 impl StoresProcess {
-    /// Starts them empty, on a free port.
+    /// Starts empty stores on a free port.
     pub async fn start() -> Self {
         Self::open(&std::env::temp_dir(), None).await
     }
 
-    /// The same with their files somewhere under `place`.
+    /// The same with the files in a new folder under `place`.
     pub async fn start_in(place: &Path) -> Self {
         Self::open(place, None).await
     }
 
-    /// Opens those that a `baton up` has left in this data folder.
+    /// Opens the stores that a `baton up` has left in this data folder.
     pub async fn over(data: &Path) -> Self {
         Self::open(&std::env::temp_dir(), Some(data)).await
     }
@@ -59,18 +59,19 @@ impl StoresProcess {
         Self { variables, http: plain_client(), program, _home: home }
     }
 
-    /// Their process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.program.id()
     }
 
-    /// One of the variables that they printed.
+    /// One of the variables that it printed.
     pub fn variable(&self, name: &str) -> &str {
         let found = self.variables.iter().find(|(known, _)| known == name);
         &found.unwrap_or_else(|| panic!("no {name}")).1
     }
 
-    /// What is in the usage queue now. It is not deleted, but nobody else sees it for minutes.
+    /// The messages in the usage queue now. They are not deleted, but no other reader sees them for
+    /// minutes.
     pub async fn receive(&self) -> Vec<Value> {
         let asked = json!({
             "QueueUrl": self.variable("BATON_USAGE_QUEUE_URL"),
@@ -80,7 +81,7 @@ impl StoresProcess {
         answer["Messages"].as_array().cloned().unwrap_or_default()
     }
 
-    /// A call of the queues' service.
+    /// A call of the queue service.
     pub async fn queue(&self, operation: &str, body: &Value) -> Value {
         let request = self
             .http
@@ -92,7 +93,7 @@ impl StoresProcess {
     }
 }
 
-/// The variables of lines `export NAME=value`; a line that is not finished yet counts for nothing.
+/// The variables in lines `export NAME=value`. An incomplete line is ignored.
 fn exports(text: &str) -> Vec<(String, String)> {
     let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     lines

@@ -1,5 +1,5 @@
-//! Signing in to the console: the admin API and console on a port of its own, where time stands;
-//! an identity provider ([`FakeProvider`]); and a browser without scripts ([`TestBrowser`]).
+//! Sign-in to the console: the admin API and console on a separate port with a stopped clock, an
+//! identity provider ([`FakeProvider`]), and a browser without scripts ([`TestBrowser`]).
 
 mod provider;
 mod signature;
@@ -30,9 +30,9 @@ pub const TOKEN: &str = "token-of-a-test-0123456789";
 
 /// The admin API and the console over stores in memory.
 pub struct SignInSystem {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// Stands until it is moved.
+    /// A clock that only the test moves.
     pub clock: Clock,
     local: LocalAws,
     settings: Settings,
@@ -41,12 +41,12 @@ pub struct SignInSystem {
 }
 
 impl SignInSystem {
-    /// Without a provider.
+    /// Starts it without a provider.
     pub async fn alone() -> Self {
         Self::start(standing(), &[]).await
     }
 
-    /// With this provider and these variables besides (`BATON_` left out).
+    /// Starts it with this provider and further variables (named without `BATON_`).
     pub async fn with(provider: &FakeProvider, variables: &[(&str, &str)]) -> Self {
         let issuer = provider.issuer();
         let own = [
@@ -55,11 +55,11 @@ impl SignInSystem {
             ("OIDC_CLIENT_SECRET", provider::CLIENT_SECRET),
             ("ALLOW_PRIVATE_UPSTREAMS", "1"),
         ];
-        // What is said first counts.
+        // The first value of a variable counts.
         Self::start(provider.clock.clone(), &[variables, &own].concat()).await
     }
 
-    /// With these variables.
+    /// Starts it with these variables.
     pub async fn start(clock: Clock, variables: &[(&str, &str)]) -> Self {
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
         let notes = Arc::clone(&calls);
@@ -108,17 +108,17 @@ impl SignInSystem {
         Self::over(self.local.clone(), settings, self.clock.clone(), calls).await
     }
 
-    /// The API with the admin token.
+    /// A client of the API with the admin token.
     pub fn admin(&self) -> OperatorClient {
         OperatorClient::at(self.address, TOKEN)
     }
 
-    /// Somebody with an empty browser.
+    /// A person with an empty browser.
     pub fn visitor(&self) -> TestBrowser {
         TestBrowser::at(self.address)
     }
 
-    /// Lets so many minutes pass.
+    /// Moves the clock forward.
     pub fn wait_minutes(&self, minutes: i64) {
         self.clock.advance(SignedDuration::from_mins(minutes));
     }
@@ -128,12 +128,12 @@ impl SignInSystem {
         std::mem::take(&mut *self.calls.lock().expect("the notes"))
     }
 
-    /// A user; answers its id.
+    /// Creates a user and returns its id.
     pub async fn user(&self, fields: Value) -> String {
         self.admin().create("/users", &fields).await
     }
 
-    /// A key of the user: its id and the whole of it.
+    /// Creates a key of the user. Returns its id and the whole key.
     pub async fn key_of(&self, user: &str) -> (String, String) {
         let key =
             self.admin().create_named("/keys", &json!({"name": "own", "user_id": user})).await;
@@ -148,7 +148,7 @@ impl SignInSystem {
     }
 }
 
-/// The time at which each test begins.
+/// The time at which each test starts.
 pub fn standing() -> Clock {
     Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"))
 }

@@ -1,7 +1,7 @@
-//! An OpenID provider that keeps book: strict towards its client, and with the faults that a test
-//! wants in what it says.
+//! An OpenID provider that records its requests. It checks its client strictly, and produces the
+//! faults that a test wants.
 //!
-//! It runs on a thread of its own, so a test may block while a program asks it.
+//! It runs on a separate thread, so a test can block while a program calls it.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -22,22 +22,22 @@ use tokio::sync::oneshot;
 
 use super::signature::{SigningKey, TokenForgery, encode};
 
-/// Whom it knows.
+/// The client that it knows.
 pub(super) const CLIENT_ID: &str = "baton console";
-/// How that one proves it. Its characters must be encoded.
+/// The secret of that client. Its characters must be encoded.
 pub(super) const CLIENT_SECRET: &str = "cs:secret+%";
 
-/// What it has seen and given out.
+/// What it has received and issued.
 struct ProviderLog {
     keys: Vec<SigningKey>,
-    /// What it says of whoever signs in.
+    /// The claims of the person who signs in.
     person: Value,
-    /// Laid over the claims of the next token; `null` takes one out.
+    /// Changes of the claims of the next token; `null` removes a claim.
     changes: Value,
     forgery: Option<TokenForgery>,
-    /// Claims that only `/userinfo` tells.
+    /// Claims that only `/userinfo` returns.
     beside: Value,
-    /// By code: what the browser came with. A code is good once.
+    /// The parameters that the browser brought, by code. A code can be used once.
     codes: BTreeMap<String, BTreeMap<String, String>>,
     given: u32,
     asked: BTreeMap<String, u32>,
@@ -62,7 +62,7 @@ struct Shared {
 }
 
 impl FakeProvider {
-    /// Starts one with an RSA key, by whose clock time stands. Ada signs in.
+    /// Starts a provider with an RSA key and a stopped clock. Ada signs in.
     pub fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port for the provider");
         listener.set_nonblocking(true).expect("a non-blocking listener");
@@ -96,47 +96,47 @@ impl FakeProvider {
         Self { clock, address, books, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Its address, as its tokens name it.
+    /// Its address in the form that its tokens use.
     pub fn issuer(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Somebody else signs in from now on.
+    /// Sets the person who signs in from now on.
     pub fn person(&self, claims: Value) {
         lock(&self.books).person = claims;
     }
 
-    /// Lays this over the claims of the next token; `null` takes a claim out.
+    /// Changes the claims of the next token; `null` removes a claim.
     pub fn change_next(&self, changes: Value) {
         lock(&self.books).changes = changes;
     }
 
-    /// Spoils the next token.
+    /// Makes the next token invalid in this way.
     pub fn forge_next(&self, forgery: TokenForgery) {
         lock(&self.books).forgery = Some(forgery);
     }
 
-    /// Tells these claims at `/userinfo` only.
+    /// Returns these claims only at `/userinfo`.
     pub fn tell_beside(&self, claims: Value) {
         lock(&self.books).beside = claims;
     }
 
-    /// Says this of itself, too.
+    /// Adds fields to its own description.
     pub fn describe(&self, fields: Value) {
         lock(&self.books).described = fields;
     }
 
-    /// Signs with a new key from now on, and forgets the old one.
+    /// Signs with a new key from now on and removes the old one.
     pub fn rotate_to_rsa(&self, kid: &str) {
         lock(&self.books).keys = vec![SigningKey::rsa(kid)];
     }
 
-    /// The same with a key of the other kind.
+    /// The same with an elliptic-curve key.
     pub fn rotate_to_ec(&self, kid: &str) {
         lock(&self.books).keys = vec![SigningKey::ec(kid)];
     }
 
-    /// How often this path was asked for.
+    /// The number of requests for this path.
     pub fn asked(&self, path: &str) -> u32 {
         lock(&self.books).asked.get(path).copied().unwrap_or_default()
     }
@@ -146,7 +146,7 @@ impl Drop for FakeProvider {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in there was already printed by that thread.
+            // The thread has already printed its panic.
             drop(thread.join());
         }
     }
@@ -196,7 +196,7 @@ async fn answer(
     }
 }
 
-/// Somebody has signed in: a code is given, if the client has asked as it must.
+/// A person has signed in: issues a code if the client's request was correct.
 fn authorize(issuer: &str, books: &mut ProviderLog, query: &str) -> Response {
     let asked = fields(query.as_bytes());
     let is = |name: &str, value: &str| asked.get(name).is_some_and(|it| it == value);
@@ -251,7 +251,7 @@ fn token(
     json_of(200, &json!({"access_token": "at-1", "token_type": "Bearer", "id_token": token}))
 }
 
-/// Whether the client has proven itself, by header (RFC 6749 §2.3.1) or in the form.
+/// Whether the client has authenticated itself, by header (RFC 6749 §2.3.1) or in the form.
 fn knows(headers: &HeaderMap, form: &BTreeMap<String, String>) -> bool {
     let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let basic = format!("{}:{}", encoded(CLIENT_ID), encoded(CLIENT_SECRET));

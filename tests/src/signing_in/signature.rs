@@ -1,4 +1,4 @@
-//! JWTs of the fake provider: keys made for the test, honest signatures and dishonest ones.
+//! JWTs of the fake provider: keys for the test, valid and invalid signatures.
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// What is wrong with a token's form.
+/// The fault in the form of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenForgery {
     /// `alg` is `none`, and there is no signature.
@@ -20,13 +20,13 @@ pub enum TokenForgery {
     Unsigned,
     /// A claim was changed after it was signed.
     Tampered,
-    /// Signed by a key that only calls itself the provider's.
+    /// Signed by another key under the id of the provider's key.
     OtherKey,
-    /// Signed by a key that the provider does not name.
+    /// Signed by a key that the provider does not list.
     UnknownKey,
     /// HS256 with the public key as the secret.
     PublicAsSecret,
-    /// With a header that must be understood.
+    /// With a critical header, which the reader must understand.
     Critical,
 }
 
@@ -61,13 +61,13 @@ impl SigningKey {
         }
     }
 
-    /// As the provider shows it.
+    /// The key in the form that the provider publishes.
     pub(super) fn public(&self) -> Value {
         let mut jwk = json!({"kid": self.kid, "use": "sig", "alg": self.alg()});
         match &self.kind {
             Kind::Rsa(pair) => {
-                // RSAPublicKey (RFC 8017, A.1.1) of 2048 bits: SEQUENCE, INTEGER with a zero in
-                // front, INTEGER 65537.
+                // RSAPublicKey (RFC 8017, A.1.1) of 2048 bits: SEQUENCE, INTEGER with a leading
+                // zero, INTEGER 65537.
                 let der = pair.public_key().as_ref();
                 jwk["kty"] = "RSA".into();
                 jwk["n"] = encode(&der[9..265]).into();
@@ -97,7 +97,7 @@ impl SigningKey {
         }
     }
 
-    /// A token that says these claims.
+    /// A token with these claims.
     pub(super) fn token(&self, claims: &Value, forgery: Option<TokenForgery>) -> String {
         let mut header = json!({"typ": "JWT", "alg": self.alg(), "kid": self.kid});
         match forgery {

@@ -1,5 +1,5 @@
-//! A browser without scripts: it keeps cookies, sends forms as they stand on the page, and goes
-//! where it is sent only when the test says so.
+//! A browser without scripts: it keeps cookies, submits forms as the page has them, and follows a
+//! redirect only if the test asks for it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder};
 use crate::client_response::ClientResponse;
 use crate::house::plain_client;
 
-/// Somebody at a browser.
+/// A person at a browser.
 #[derive(Clone)]
 pub struct TestBrowser {
     http: Client,
@@ -19,14 +19,14 @@ pub struct TestBrowser {
     jar: BTreeMap<String, String>,
 }
 
-/// An answer as a page.
+/// An answer in the form of a page.
 pub struct BrowserPage {
-    /// As it came.
+    /// The answer as received.
     pub answer: ClientResponse,
 }
 
 impl TestBrowser {
-    /// Somebody with an empty browser.
+    /// A person with an empty browser.
     pub fn at(address: SocketAddr) -> Self {
         let origin = format!("http://{address}");
         Self { http: plain_client(), origin, headers: BTreeMap::new(), jar: BTreeMap::new() }
@@ -44,12 +44,12 @@ impl TestBrowser {
         self.jar.get(name).map(String::as_str)
     }
 
-    /// Puts a cookie into the browser, as somebody else might.
+    /// Sets a cookie in the browser, as an attacker could.
     pub fn plant(&mut self, name: &str, value: &str) {
         self.jar.insert(name.to_owned(), value.to_owned());
     }
 
-    /// A request with the browser's cookies; what comes back is not kept.
+    /// A request with the browser's cookies. Cookies of its answer are not kept.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let url =
@@ -66,7 +66,7 @@ impl TestBrowser {
         self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
-    /// Sends it and keeps the cookies that come back.
+    /// Sends the request and keeps the cookies of the answer.
     pub async fn send(&mut self, request: RequestBuilder) -> BrowserPage {
         let answer = ClientResponse::to(request).await;
         for line in answer.headers.get_all("set-cookie") {
@@ -87,7 +87,7 @@ impl TestBrowser {
         self.send(self.request("GET", path)).await
     }
 
-    /// Sends a form, as a browser does from a page of the same site.
+    /// Submits a form as a browser does from a page of the same site.
     pub async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> BrowserPage {
         let origin = self.headers.get("origin").cloned().unwrap_or_else(|| self.origin.clone());
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -99,20 +99,20 @@ impl TestBrowser {
         self.send(request).await
     }
 
-    /// Signs in by the form.
+    /// Signs in through the form.
     pub async fn sign_in(&mut self, credential: &str) -> BrowserPage {
         let page = self.open("/console/sign-in").await;
         let csrf = page.field("csrf");
         self.submit("/console/sign-in", &[("csrf", &csrf), ("credential", credential)]).await
     }
 
-    /// Goes to the provider, signs in there and comes back as far as the callback.
+    /// Goes to the provider, signs in there and returns through the callback.
     pub async fn sign_in_at_provider(&mut self) -> BrowserPage {
         let callback = self.way_back().await;
         self.open(&callback).await
     }
 
-    /// Goes to the provider and signs in there: the callback's address.
+    /// Goes to the provider and signs in there. Returns the address of the callback.
     pub async fn way_back(&mut self) -> String {
         let begun = self.open("/console/sign-in/openid").await;
         let there = self.send(self.request("GET", &begun.location())).await;
@@ -120,7 +120,7 @@ impl TestBrowser {
         there.location()
     }
 
-    /// Whom the console takes the browser for; `None` if it sends it to sign in.
+    /// The name under which the console knows the browser; `None` if it redirects to the sign-in.
     pub async fn known_as(&mut self) -> Option<String> {
         let page = self.open("/console/connect").await;
         if page.answer.status == 303 {
@@ -134,7 +134,7 @@ impl TestBrowser {
 }
 
 impl BrowserPage {
-    /// Where it sends the browser.
+    /// The target of the redirect.
     pub fn location(&self) -> String {
         let location = self.answer.headers.get("location");
         let location = location.unwrap_or_else(|| panic!("no way on: {}", self.answer.text()));
@@ -149,13 +149,13 @@ impl BrowserPage {
         rest.split('"').next().unwrap_or_default().to_owned()
     }
 
-    /// The lines that set cookies.
+    /// The header lines that set cookies.
     pub fn cookies(&self) -> Vec<String> {
         let all = self.answer.headers.get_all("set-cookie").into_iter();
         all.map(|line| line.to_str().expect("a cookie").to_owned()).collect()
     }
 
-    /// Checks that it leads there.
+    /// Checks that the page redirects to this address.
     #[track_caller]
     pub fn leads_to(&self, to: &str) {
         assert_eq!((self.answer.status, &*self.location()), (303, to));

@@ -1,5 +1,5 @@
-//! The other functions at work: consumers that get messages often and in any order, the caretaker,
-//! and the end, when everything is fine again and what is left over is brought in.
+//! The other functions at work: consumers that receive messages repeatedly and in any order, the
+//! refresh function, and the end of a run, when all faults are over and the remaining work is done.
 
 use std::future::Future;
 use std::pin::pin;
@@ -26,18 +26,18 @@ use super::record_log;
 use super::simulated_world::{SimulatedWorld, locked};
 use crate::table_rights::TableRights;
 
-/// Rounds after which what is not over will never be.
+/// Work that is not finished after this number of rounds never will be.
 const ROUNDS_MAX: u32 = 12;
-/// Longer than the queue hides a message, and than a reservation lives.
+/// Longer than the queue hides a message, and longer than a reservation lives.
 const ROUND: Duration = Duration::from_secs(400);
 
-/// The bookkeepers of a world.
+/// The background functions of a world.
 pub(crate) struct BackgroundFunctions {
     world: Arc<SimulatedWorld>,
     bag: Arc<Mutex<RedeliveryQueue>>,
 }
 
-/// Messages that will be delivered again, and how often.
+/// Messages that will be delivered again, with the number of further deliveries.
 struct RedeliveryQueue {
     old: Vec<(u32, SqsMessage)>,
     dice: StdRng,
@@ -59,8 +59,8 @@ impl BackgroundFunctions {
         (store, UsageQueue::new(&aws, &settings.resources.usage_queue_url))
     }
 
-    /// A consumer takes what is in the queue, with what was delivered before mixed in. It dies
-    /// after so many polls; then the batch comes again.
+    /// A consumer processes the messages of the queue, mixed with earlier ones. If `polls` is
+    /// given, it dies after this number of polls, and the batch is delivered again.
     pub(crate) async fn consume(&self, consumer: usize, polls: Option<u32>) {
         let (store, _) = self.store(consumer as u64 + 100, &self.world.rights.stats);
         let line = line(&self.world, &InstanceLife::of(None), &self.world.rights.stats);
@@ -91,11 +91,11 @@ impl BackgroundFunctions {
 
     pub(crate) async fn tick(&self, polls: Option<u32>) {
         let (store, queue) = self.store(200, &self.world.rights.refresh);
-        // What it says does not matter: the next one tries again.
+        // Its result does not matter, because the next call tries again.
         drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
     }
 
-    /// Brings in what is left over, until nothing is.
+    /// Processes the remaining work until nothing is left.
     pub(crate) async fn drain(&self) {
         let aws = AwsClients::new(&self.world.local.sdk_config());
         let letters = DeadLetters::from_resources(&aws, &self.world.settings.resources)
@@ -130,7 +130,7 @@ impl BackgroundFunctions {
 }
 
 impl RedeliveryQueue {
-    /// A batch with some of the old messages in it, in any order.
+    /// A batch with some of the earlier messages in it, in any order.
     fn mix(&mut self, fresh: Vec<SqsMessage>) -> Vec<SqsMessage> {
         self.delivered += fresh.len();
         let mut batch = Vec::new();
@@ -151,7 +151,7 @@ impl RedeliveryQueue {
     }
 }
 
-/// Polls `future` at most so often, then drops it.
+/// Polls `future` at most this number of times, and then drops it.
 async fn at_most<F: Future>(polls: Option<u32>, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls.unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! A client: asks, reads as long as it has patience, and tells what it heard.
+//! A client: sends a request, reads for as long as planned, and reports what it received.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::plan::{ClientPatience, PlannedRequest};
 use super::simulated_world::{SimulatedWorld, locked};
 use super::upstream::MODEL;
 
-/// Longer than anything may take.
+/// Longer than any request takes.
 const FOR_EVER: Duration = Duration::from_secs(1000);
 
-/// Does what the plan says of request `number`.
+/// Does what the plan has for request `number`.
 pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
     let ask = &world.plan.asks[number];
     let key = &world.keys[ask.key];
@@ -44,12 +44,12 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
         () = instance.life.ended() => false,
         whole = talk(&instance.relay, request, ask) => whole,
     };
-    // It may die later, too, while the rest is read without the client.
+    // The instance can also die later, while the rest of the answer is read without the client.
     locked(&world.asked).push(asked);
     watch(world, number, &instance.life).await;
 }
 
-/// Notes the end of the instance, if it comes before the request can be over.
+/// Records the end of the instance, if it comes before the end of the request.
 async fn watch(world: &SimulatedWorld, number: usize, life: &InstanceLife) {
     if timeout(Duration::from_secs(200), life.ended()).await.is_ok() {
         let mut asked = locked(&world.asked);
@@ -57,7 +57,7 @@ async fn watch(world: &SimulatedWorld, number: usize, life: &InstanceLife) {
     }
 }
 
-/// Returns whether the answer came whole and was a good one.
+/// Returns whether the answer arrived completely and was successful.
 async fn talk(
     relay: &baton_relay::Relay,
     request: Request<Full<Bytes>>,
@@ -77,7 +77,7 @@ async fn talk(
     is_good && heard.is_some_and(|text| !ask.stream || text.contains("\"message_stop\""))
 }
 
-/// The whole body, or nothing if it broke or was left.
+/// The whole body; `None` if it broke or the client left.
 async fn read(body: RelayBody, bytes: usize) -> Option<String> {
     let mut body = pin!(body);
     let mut heard = Vec::new();

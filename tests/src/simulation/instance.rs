@@ -1,4 +1,4 @@
-//! One instance of the relay: caches and memory of its own, and a life.
+//! One instance of the relay, with separate caches and memory and a limited life.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) struct RelayInstance {
 }
 
 impl RelayInstance {
-    /// The `number`-th of its world: no two of them make the same ids.
+    /// The instance with this number in its world. No two of them create the same ids.
     pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
         let aws = AwsClients::new(&line(world, &life, &world.rights.relay).sdk_config());
         let dice = RandomSource::seeded(world.seed ^ number << 32);
@@ -38,11 +38,11 @@ impl RelayInstance {
     }
 }
 
-/// The line to the stores of somebody with this life and these rights.
+/// The connection to the stores for a caller with this life and these permissions.
 ///
 /// # Panics
 ///
-/// Where somebody asks for more than the template's policy lets it.
+/// If the caller sends a request that the template's policy does not permit.
 pub(crate) fn line(world: &SimulatedWorld, life: &InstanceLife, rights: &TableRights) -> LocalAws {
     let (weather, life, rights) = (world.weather.clone(), life.clone(), rights.clone());
     world.local.with_faults(move |target, body| {

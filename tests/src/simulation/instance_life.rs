@@ -1,14 +1,14 @@
-//! The life of an instance: it ends after so many steps, and a dead one reaches nothing.
+//! The life of an instance: it ends after a number of steps, and a dead instance reaches nothing.
 //!
-//! Whatever Baton does to the world goes through a door (the stores' line, the upstream's), so a
-//! process whose doors never open again is as dead as one that was killed at that await.
+//! Every effect of Baton passes a checkpoint (the connection to the stores or to the upstream). A
+//! process that never gets past a checkpoint again behaves like one that was killed at that await.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// Shared by everything of one instance.
+/// Shared by all parts of one instance.
 #[derive(Clone)]
 pub(crate) struct InstanceLife {
     left: Arc<AtomicU32>,
@@ -16,13 +16,13 @@ pub(crate) struct InstanceLife {
 }
 
 impl InstanceLife {
-    /// One that ends after so many steps, or with [`InstanceLife::end`].
+    /// A life that ends after this number of steps, or by [`InstanceLife::end`].
     pub(crate) fn of(steps: Option<u32>) -> Self {
         let left = Arc::new(AtomicU32::new(steps.unwrap_or(u32::MAX)));
         Self { left, over: CancellationToken::new() }
     }
 
-    /// A door is reached; answers whether it opens.
+    /// Counts a step at a checkpoint; returns whether the instance can go on.
     pub(crate) fn step(&self) -> bool {
         if self.is_over() {
             return false;

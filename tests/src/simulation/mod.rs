@@ -1,11 +1,11 @@
-//! Relay, queue, stats and refresh in one process over the embedded stores, with everything that
-//! goes wrong chosen by one number, the seed.
+//! Relay, queue, stats and refresh in one process over the embedded stores, with all faults chosen
+//! by one number, the seed.
 //!
-//! Nothing of Baton is replaced: it is the shipped libraries that run. Only what is around them is
-//! played: the line to the stores fails, instances die, clients leave, upstreams break off, clocks
-//! jump, messages come often and in any order. Time is tokio's, paused, so that hours pass in
-//! milliseconds; all work is done on one thread, in order, so that a seed always does the same.
-//! Afterwards [`oracle`] compares what is stored with what the upstream's own ledger says.
+//! The shipped libraries run unchanged. Only their surroundings are simulated: the connection to
+//! the stores fails, instances die, clients leave, upstreams break off, clocks jump, and messages
+//! arrive repeatedly and in any order. Time is tokio's paused time, so hours pass in milliseconds.
+//! All work runs on one thread in order, so a seed always gives the same run. Afterwards [`oracle`]
+//! compares the stored records with the upstream's ledger.
 
 mod background_functions;
 mod client;

@@ -1,4 +1,4 @@
-//! What must be true when everything is over: pure, over what was asked, served and stored.
+//! The rules that must hold at the end of a run. Pure, over what was requested, served and stored.
 
 use std::collections::BTreeMap;
 
@@ -17,39 +17,39 @@ use jiff::Timestamp;
 use super::upstream::MODEL;
 pub use super::upstream::ServedCall;
 
-/// Everything that is known at the end of a run.
+/// All facts at the end of a run.
 #[derive(Debug, Clone)]
 pub struct RunFacts {
-    /// What is stored.
+    /// The stored records.
     pub events: Vec<UsageRecord>,
-    /// Its totals by hour; an hour occurs once a shard.
+    /// The totals by hour; an hour occurs once for each shard.
     pub hours: Vec<(String, UsageSums)>,
-    /// Its totals by day.
+    /// The totals by day.
     pub days: Vec<(String, UsageSums)>,
-    /// The cube.
+    /// The cells of the usage cube.
     pub cells: Vec<(RollupCell, UsageSums)>,
-    /// What is counted against limits.
+    /// The amounts that count against limits.
     pub limits: Vec<LimitedKey>,
-    /// What clients asked.
+    /// The requests of the clients.
     pub asked: Vec<ClientRequest>,
-    /// What reached an upstream, in its own books.
+    /// The calls that reached an upstream, from its ledger.
     pub calls: Vec<ServedCall>,
     /// Records that still wait for the queue.
     pub pending: usize,
     /// Messages among the dead letters.
     pub dead: u64,
-    /// Nothing happened that would excuse a number.
+    /// Whether nothing happened that would excuse a wrong number.
     pub is_calm: bool,
 }
 
-/// A key's limits, and what is counted against them.
+/// A key's limits, and the amounts that count against them.
 #[derive(Debug, Clone)]
 pub struct LimitedKey {
-    /// Whose.
+    /// The key.
     pub key: KeyId,
-    /// Which.
+    /// The limits.
     pub limits: Limits,
-    /// How much.
+    /// The counted amounts.
     pub counted: LimitCounters,
 }
 
@@ -58,22 +58,22 @@ pub struct LimitedKey {
 pub struct ClientRequest {
     /// Its number.
     pub number: usize,
-    /// Whose it was.
+    /// The key that sent it.
     pub key: KeyId,
-    /// When it was accepted; no two have the same.
+    /// When it was accepted; unique in a run.
     pub at: Timestamp,
     /// The size of its body.
     pub body_bytes: u64,
-    /// The most that it may be answered.
+    /// The most output tokens that the answer can have.
     pub max_tokens: u64,
-    /// Its instance died, perhaps before it was over.
+    /// Whether its instance died, possibly before the request ended.
     pub died: bool,
-    /// Its client got a good answer to the end.
+    /// Whether its client received a complete, successful answer.
     pub heard_whole: bool,
 }
 
 impl ClientRequest {
-    /// The most that it can cost.
+    /// The most that the request can cost.
     fn estimate(&self) -> PicoUsd {
         let demand = CostFactors {
             prompt_bytes: self.body_bytes,
@@ -86,7 +86,7 @@ impl ClientRequest {
     }
 }
 
-/// All that is not as it must be.
+/// All violations of the rules.
 pub fn findings(account: &RunFacts) -> Vec<String> {
     let mut found = Vec::new();
     if account.pending > 0 || account.dead > 0 {
@@ -109,7 +109,7 @@ pub fn findings(account: &RunFacts) -> Vec<String> {
     found
 }
 
-/// Sums equal events, in each family of rollups.
+/// In each family of rollups, the sums must equal the events.
 fn sums(account: &RunFacts, found: &mut Vec<String>) {
     let mut check =
         |what: &str, by: &dyn Fn(&UsageRecord) -> String, rollups: Vec<(String, UsageSums)>| {
@@ -144,7 +144,7 @@ fn sums(account: &RunFacts, found: &mut Vec<String>) {
     check("cells", &cell, account.cells.iter().map(|(cell, sums)| (name(cell), *sums)).collect());
 }
 
-/// One request is one record, with the numbers of the upstream.
+/// Each request must have one record, with the numbers of the upstream.
 fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
     let mut wrong = |what: String| found.push(format!("request {}: {what}", asked.number));
     let mine = |event: &&UsageRecord| event.key_id == asked.key && event.started_at == asked.at;
@@ -152,7 +152,7 @@ fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
     let limited = account.limits.iter().find(|limited| limited.key == asked.key);
     let limits = limited.map(|limited| limited.limits.clone()).unwrap_or_default();
     let last = account.calls.iter().rfind(|call| call.ask == asked.number);
-    // Without a reservation, only the process knows of a request until its record is sent.
+    // Without a reservation, only the process knows about a request until its record is sent.
     let may_be_lost = asked.died && !limits.has_money() && !asked.heard_whole;
     if events.len() > 1 || (last.is_some() && events.is_empty() && !may_be_lost) {
         wrong(format!("{} records, died: {}, calls: {last:?}", events.len(), asked.died));
@@ -182,7 +182,7 @@ fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
     }
 }
 
-/// `committed` is settled cost plus open reservations, and never above the limit.
+/// `committed` must be settled cost plus open reservations, and never above the limit.
 fn limit(account: &RunFacts, limited: &LimitedKey, found: &mut Vec<String>) {
     let LimitedKey { key, limits, counted } = limited;
     if !counted.open.is_empty() {
@@ -198,7 +198,7 @@ fn limit(account: &RunFacts, limited: &LimitedKey, found: &mut Vec<String>) {
     for (name, count) in counted.windows.iter().filter(|(name, _)| !name.starts_with("r#")) {
         let (committed, cost) =
             (PicoUsd::new(*count), windows.get(name).copied().unwrap_or_default());
-        // With rates alone, requests go on uncounted while the store is down.
+        // With only rate limits, requests continue uncounted while the store is unavailable.
         let is_right = if limits.has_money() { committed == cost } else { committed <= cost };
         if !is_right {
             found.push(format!("{key} {name}: committed {committed}, events cost {cost}"));
@@ -215,7 +215,7 @@ fn limit(account: &RunFacts, limited: &LimitedKey, found: &mut Vec<String>) {
     }
 }
 
-/// What the names of a period's windows begin with.
+/// The prefix of the names of a period's windows.
 fn letter(period: LimitPeriod) -> String {
     period.as_str().chars().take(1).collect()
 }

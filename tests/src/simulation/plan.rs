@@ -1,4 +1,4 @@
-//! What a run does and what goes wrong in it: a function of the seed.
+//! The actions and faults of a run, as a function of the seed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// The time over which clients ask.
+/// The time in which clients send requests.
 const MINUTES: u64 = 5;
 
-/// Everything that is decided before a run begins.
+/// All decisions that are made before a run starts.
 #[derive(Debug)]
 pub(crate) struct RunPlan {
     pub(crate) begins: Timestamp,
     pub(crate) asks: Arc<Vec<PlannedRequest>>,
     pub(crate) deeds: Vec<(Duration, PlannedEvent)>,
     pub(crate) spells: Vec<OutageWindow>,
-    /// After how many calls and chunks each next instance dies; the last ones live on.
+    /// After how many calls and chunks each following instance dies; the last ones do not die.
     pub(crate) deaths: Vec<u32>,
-    /// Nothing goes wrong that would excuse a number.
+    /// Whether nothing goes wrong that would excuse a wrong number.
     pub(crate) is_calm: bool,
 }
 
@@ -33,22 +33,22 @@ pub(crate) struct PlannedRequest {
     pub(crate) stream: bool,
     pub(crate) max_tokens: u64,
     pub(crate) patience: ClientPatience,
-    /// What its upstreams do, one after the other.
+    /// The behavior of its upstreams, in order of the calls.
     pub(crate) acts: Vec<UpstreamBehavior>,
     pub(crate) served: ServedUsage,
 }
 
-/// How long a client stays.
+/// How long a client waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ClientPatience {
     ToTheEnd,
-    /// Until the answer begins, but no longer than this.
+    /// Until the answer begins, but at most this long.
     For(Duration),
-    /// Until so many bytes have come.
+    /// Until this number of bytes has arrived.
     Bytes(usize),
 }
 
-/// What one upstream call comes to.
+/// The result of one upstream call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamBehavior {
     Whole,
@@ -56,13 +56,13 @@ pub(crate) enum UpstreamBehavior {
     Hang,
     Status(u16),
     ErrorFirst,
-    /// The connection breaks after so many thousandths of the answer.
+    /// The connection breaks after this many thousandths of the answer.
     CutAt(usize),
-    /// Silence from there on.
+    /// The upstream is silent from this point on.
     StallAt(usize),
 }
 
-/// What a whole answer is billed for.
+/// The billed tokens of a whole answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServedUsage {
     pub(crate) input: u64,
@@ -73,10 +73,10 @@ pub(crate) struct ServedUsage {
     pub(crate) pace: Duration,
 }
 
-/// What happens besides requests.
+/// Events in addition to requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PlannedEvent {
-    /// A consumer of the queue, one of three, takes what is there.
+    /// One of three queue consumers processes the available messages.
     Consume {
         consumer: usize,
         polls: Option<u32>,
@@ -88,27 +88,27 @@ pub(crate) enum PlannedEvent {
     Kill(usize),
 }
 
-/// A time in which the line to the stores is bad.
+/// A time in which the connection to the stores is faulty.
 #[derive(Debug, Clone)]
 pub(crate) struct OutageWindow {
     pub(crate) time: Range<Duration>,
     pub(crate) kind: OutageKind,
-    /// Of a hundred calls.
+    /// The affected calls in percent.
     pub(crate) share: u8,
 }
 
-/// How a line can be bad.
+/// How the connection is faulty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutageKind {
     Throttled,
     Internal,
     Conflict,
-    /// Nothing gets there.
+    /// No call arrives.
     Lost,
-    /// Everything gets there, and the answer is lost.
+    /// Each call arrives, but its answer is lost.
     Unanswered,
     QueueDown,
-    /// The queue and the state table.
+    /// The queue and the state table are unavailable.
     BothDown,
 }
 
@@ -131,7 +131,7 @@ impl RunPlan {
     }
 }
 
-/// Mostly shortly before a midnight that also ends a week or a month.
+/// In most runs shortly before a midnight that also ends a week or a month.
 fn begin(dice: &mut StdRng) -> Timestamp {
     let days = ["2027-03-14", "2027-02-28", "2027-12-31", "2027-06-16"];
     let day = days[dice.random_range(0..days.len())];
@@ -154,7 +154,7 @@ fn deeds(dice: &mut StdRng, is_calm: bool) -> Vec<(Duration, PlannedEvent)> {
         let polls = polls(dice);
         deeds.push((moment(dice), PlannedEvent::Consume { consumer, polls }));
     }
-    // With consumers this lazy, a caretaker would rightly give up on requests.
+    // Since the consumers are this slow, refresh would correctly give up on requests.
     let ticks = if is_calm { 0 } else { dice.random_range(1..4_u32) };
     for _ in 0..ticks {
         let polls = polls(dice);
@@ -198,7 +198,7 @@ impl PlannedRequest {
             _ => ClientPatience::ToTheEnd,
         };
         Self {
-            // No two begin in the same millisecond, which is how a record is known.
+            // No two requests start in the same millisecond, because the start identifies a record.
             at: Duration::from_millis(dice.random_range(0..MINUTES * 3_000) * 20 + number),
             key: dice.random_range(0..4),
             slot: dice.random_range(0..2),

@@ -1,4 +1,4 @@
-//! The log, as far as a record's last resort is written there in full.
+//! Reads records that were written to the log as a last resort.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -13,11 +13,11 @@ thread_local! {
     static RECORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Begins to listen on all threads of this process; a run reads what its own thread has said.
+/// Starts listening on all threads of this process. A run reads only the log of its own thread.
 pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Another log may be set already, by whoever wants to read along.
+        // A developer who wants to see the log has perhaps set another one already.
         drop(tracing::subscriber::set_global_default(RecordLog));
     });
 }

@@ -1,4 +1,4 @@
-//! One run: the story of a seed, and what the oracle says of it.
+//! One run: carries out the plan of a seed and lets the oracle check the result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,31 +18,31 @@ use super::plan::PlannedEvent;
 use super::simulated_world::{SimulatedWorld, locked};
 use super::{client, record_log};
 
-/// What became of a run.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunReport {
     /// The seed.
     pub seed: u64,
-    /// What is wrong; nothing, if all is well.
+    /// The violations of the rules; empty if there are none.
     pub findings: Vec<String>,
-    /// The events that were stored.
+    /// The stored events.
     pub events: Vec<UsageRecord>,
-    /// How many calls reached an upstream.
+    /// The number of calls that reached an upstream.
     pub calls: usize,
 }
 
-/// Runs the story of `seed` to its end.
+/// Runs the plan of `seed` to its end.
 ///
 /// # Panics
 ///
-/// When the harness itself cannot do its work.
+/// If the harness itself fails.
 pub fn run(seed: u64) -> RunReport {
     let account = account_of(seed);
     let findings = findings(&account);
     RunReport { seed, findings, calls: account.calls.len(), events: account.events }
 }
 
-/// The books at the end of the story of `seed`.
+/// The facts at the end of the run of `seed`.
 ///
 /// # Panics
 ///
@@ -66,7 +66,7 @@ pub fn account_of(seed: u64) -> RunFacts {
     })
 }
 
-/// Everything that the plan says, each at its time.
+/// Does everything that the plan contains, at its time.
 async fn tell(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
     let begin = Instant::now();
     let mut all = JoinSet::new();
@@ -94,11 +94,11 @@ async fn tell(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
     while let Some(done) = all.join_next().await {
         done.expect("no part of the story panics");
     }
-    // Answers without a client are read on for a while.
+    // Answers whose client has left are read for some more time.
     tokio::time::sleep(Duration::from_secs(100)).await;
 }
 
-/// Everything that the oracle wants to know.
+/// All facts that the oracle needs.
 async fn account(world: &SimulatedWorld) -> RunFacts {
     let aws = AwsClients::new(&world.local.sdk_config());
     let letters =

@@ -1,4 +1,4 @@
-//! What a run happens in: stores, time, keys, and the instances that serve.
+//! The environment of a run: stores, time, keys, and the instances that serve.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ use super::store_conditions::StoreConditions;
 use super::upstream::CallLedger;
 use crate::table_rights::TableRights;
 
-/// Everything that outlives an instance.
+/// Everything that exists longer than an instance.
 pub(crate) struct SimulatedWorld {
     pub(crate) seed: u64,
     pub(crate) plan: RunPlan,
@@ -39,18 +39,18 @@ pub(crate) struct SimulatedWorld {
     pub(crate) asked: Mutex<Vec<ClientRequest>>,
     deaths: Mutex<VecDeque<u32>>,
     slots: Mutex<Vec<Option<Arc<RelayInstance>>>>,
-    /// How many instances there have been.
+    /// The number of instances so far.
     started: Mutex<u64>,
 }
 
-/// What the policies of the template allow to each function that takes part.
+/// The permissions that the template's policies give to each function in a run.
 pub(crate) struct FunctionRights {
     pub(crate) relay: TableRights,
     pub(crate) stats: TableRights,
     pub(crate) refresh: TableRights,
 }
 
-/// The template is read once for all worlds.
+/// All worlds share one reading of the template.
 static RIGHTS: LazyLock<FunctionRights> = LazyLock::new(FunctionRights::of_template);
 
 impl FunctionRights {
@@ -60,7 +60,7 @@ impl FunctionRights {
     }
 }
 
-/// A key in its owner's hands.
+/// A key with its secret.
 pub(crate) struct SimKey {
     pub(crate) id: KeyId,
     pub(crate) limits: Limits,
@@ -68,7 +68,8 @@ pub(crate) struct SimKey {
 }
 
 impl SimulatedWorld {
-    /// A world with stores in memory, a group of two accounts, and keys with and without limits.
+    /// Creates a world with stores in memory, a group of two accounts, and keys with and without
+    /// limits.
     pub(crate) async fn new(seed: u64) -> Self {
         let plan = RunPlan::of(seed);
         let clock = Clock::running(plan.begins);
@@ -103,7 +104,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// The instance in this slot; where the last one has died, the next one starts.
+    /// The instance in this slot. If the last one has died, a new one starts.
     pub(crate) fn instance(&self, slot: usize) -> Arc<RelayInstance> {
         let mut slots = locked(&self.slots);
         let living = slots[slot].as_ref().filter(|instance| !instance.life.is_over());
@@ -118,7 +119,7 @@ impl SimulatedWorld {
         instance
     }
 
-    /// No instance dies any more, unless its steps are counted already.
+    /// From now on no instance dies, except those whose remaining steps are already fixed.
     pub(crate) fn let_live(&self) {
         locked(&self.deaths).clear();
     }

@@ -1,4 +1,4 @@
-//! The line to the stores: slow always, bad in the spells of the plan.
+//! The connection to the stores: always slow, and faulty in the spells of the plan.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::instance_life::InstanceLife;
 use super::plan::{OutageKind, OutageWindow};
 
-/// The same for everybody in a run.
+/// Shared by all callers in a run.
 #[derive(Clone)]
 pub(crate) struct StoreConditions(Arc<Mutex<Inner>>);
 
@@ -27,19 +27,20 @@ impl StoreConditions {
         Self(Arc::new(Mutex::new(Inner { spells, since: Instant::now(), dice })))
     }
 
-    /// It is fine from now on.
+    /// Ends all faults.
     pub(crate) fn clear(&self) {
         self.inner().spells.clear();
     }
 
-    /// What becomes of one call of somebody with this life.
+    /// The fault of one call by a caller with this life.
     pub(crate) fn fault(&self, life: &InstanceLife, target: &str, body: &[u8]) -> InjectedFault {
         let mut inner = self.inner();
         if life.is_over() {
             return InjectedFault::no_answer();
         }
         if !life.step() {
-            // The last deed of the dying: done or not, nobody hears of it.
+            // The last call of a dying instance: whether it takes effect or not, nobody gets its
+            // answer.
             let silence = InjectedFault::no_answer();
             return if inner.dice.random_bool(0.5) { silence.after() } else { silence };
         }

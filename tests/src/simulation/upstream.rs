@@ -1,4 +1,4 @@
-//! The upstream, in process: it does what the plan says and keeps a ledger of what it served.
+//! The upstream inside the process: it follows the plan and keeps a ledger of what it served.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,19 +15,19 @@ use tokio::time::sleep;
 use super::instance_life::InstanceLife;
 use super::plan::{PlannedRequest, ServedUsage, UpstreamBehavior};
 
-/// The model that everybody asks for.
+/// The model of all requests.
 pub(crate) const MODEL: &str = "claude-opus-5-5";
 
 /// One call that reached the upstream.
 #[derive(Debug, Clone)]
 pub struct ServedCall {
-    /// The request, by the number that its client gave it.
+    /// The request, by its client's number.
     pub ask: usize,
-    /// What it is billed for, if the answer was handed out whole.
+    /// The billed tokens, if the whole answer was delivered.
     pub whole: Option<TokenCounts>,
 }
 
-/// What the upstream has served, in its own books.
+/// The ledger of the upstream.
 #[derive(Clone, Default)]
 pub(crate) struct CallLedger(Arc<Mutex<Vec<ServedCall>>>);
 
@@ -48,7 +48,7 @@ impl CallLedger {
     }
 }
 
-/// An instance's way to the upstream; it ends with the instance.
+/// The connection of an instance to the upstream. It ends with the instance.
 pub(crate) struct UpstreamLink {
     pub(crate) ledger: CallLedger,
     pub(crate) asks: Arc<Vec<PlannedRequest>>,

@@ -1,5 +1,5 @@
-//! The same upstream as Amazon Bedrock shows it: other paths and bodies, signatures, binary frames,
-//! exceptions. What is said is what [`super::routes`] says for the Messages API.
+//! The same upstream in the form of Amazon Bedrock: other paths and bodies, signatures, binary
+//! frames, exceptions. The content is the one of [`super::routes`] for the Messages API.
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
@@ -13,10 +13,10 @@ use super::serve::Shared;
 use super::signature::check_signature;
 use super::{RecordedRequest, ServedTokens, routes};
 
-/// A Bedrock API key that is taken.
+/// The accepted Bedrock API key.
 pub const API_KEY: &str = "bedrock-api-key-of-a-test";
 
-/// Frames are written in pieces of so many bytes: none of them is an event.
+/// Frames are written in pieces of this size, so no piece is exactly one event.
 const PIECE: usize = 100;
 
 const BETAS: [&str; 3] =
@@ -51,7 +51,7 @@ pub(super) fn answer(shared: &Shared, request: &RecordedRequest, serial: u64) ->
     reply.with("x-amzn-requestid", format!("amzn-{serial:06}"))
 }
 
-/// The answer to a request of the Messages API, which Bedrock speaks too.
+/// The answer to a request of the Messages API, which Bedrock supports too.
 pub(super) fn natively(shared: &Shared, request: &RecordedRequest, serial: u64) -> Reply {
     match authorized(request) {
         Ok(()) => routes::message(shared, request, serial),
@@ -117,7 +117,7 @@ fn check_body(body: &Value) -> Result<(), String> {
     }
 }
 
-/// A Messages answer in Bedrock's form.
+/// Converts a Messages answer to Bedrock's form.
 fn turned(mut reply: Reply) -> Reply {
     if reply.status != 200 {
         return error(&reply);
@@ -146,7 +146,7 @@ fn error(reply: &Reply) -> Reply {
         .with("x-amzn-errortype", exception)
 }
 
-/// Whole events become frames, however the chunks were cut. Bedrock sends no signs of life.
+/// Turns complete events into frames, however the chunks were cut. Bedrock sends no keep-alive.
 fn framed(steps: Vec<ReplyStep>) -> Vec<ReplyStep> {
     let (mut framed, mut held) = (Vec::new(), String::new());
     for step in steps {

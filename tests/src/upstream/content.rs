@@ -1,11 +1,11 @@
-//! The messages that the upstream says, as one JSON object or as events. Pure: bytes from values.
+//! The messages of the fake upstream, as one JSON object or as events. Pure: values to bytes.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::ServedTokens;
 
-/// What every plain answer says; it has letters of one, two, three and four bytes.
+/// The text of every plain answer. It has characters of one, two, three and four bytes.
 pub(super) const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 pub(super) const THOUGHT: &str = "Let me think about it.";
 const SIGNATURE: &str = "c2lnLWZyb20tdGhlLWZha2UtdXBzdHJlYW0=";
@@ -41,7 +41,7 @@ impl Message {
         })
     }
 
-    /// The answer as events, in order, one element each.
+    /// The answer as events in order, one element for each event.
     pub(super) fn events(&self) -> Vec<Bytes> {
         let start = json!({
             "id": self.id, "type": "message", "role": "assistant", "model": self.model,
@@ -79,7 +79,7 @@ impl Block {
         }
     }
 
-    /// The empty block and the deltas that fill it.
+    /// The empty block, and the deltas that fill it.
     fn parts(&self) -> (Value, Vec<Value>) {
         match self {
             Self::Thinking => (

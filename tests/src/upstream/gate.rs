@@ -1,4 +1,5 @@
-//! A gate that a scripted answer passes once per chunk: the test says when, so nothing is timed.
+//! A gate that a scripted answer passes once for each chunk. The test releases it, so nothing
+//! depends on time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,12 +27,12 @@ impl ScriptGate {
         self.permits.close();
     }
 
-    /// How many chunks have come to the gate so far, those that passed included.
+    /// How many chunks have reached the gate so far, including those that passed.
     pub fn arrived(&self) -> usize {
         self.arrived.load(Ordering::SeqCst)
     }
 
-    /// Waits until `count` chunks have come to the gate.
+    /// Waits until `count` chunks have reached the gate.
     pub async fn reached(&self, count: usize) {
         loop {
             let next = self.arrival.notified();
@@ -47,7 +48,7 @@ impl ScriptGate {
     pub(crate) async fn pass(&self) {
         self.arrived.fetch_add(1, Ordering::SeqCst);
         self.arrival.notify_waiters();
-        // A closed semaphore is an open gate.
+        // A closed semaphore means an open gate.
         if let Ok(permit) = self.permits.acquire().await {
             permit.forget();
         }

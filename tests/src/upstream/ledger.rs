@@ -1,11 +1,11 @@
-//! What the upstream served: the invoice that Baton's own numbers must equal.
+//! The usage that the upstream served: the invoice that Baton's own numbers must equal.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The tokens of one answer, by the class they are billed in.
+/// The tokens of one answer by billing class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedTokens {
     /// Uncached input tokens.
@@ -23,8 +23,8 @@ pub struct ServedTokens {
 }
 
 impl ServedTokens {
-    /// Numbers that depend on the body's length alone: the same request costs the same, directly
-    /// and relayed, and no class is zero or equal to another.
+    /// Numbers that depend only on the length of the body. The same request therefore costs the
+    /// same directly and through the relay, and no class is zero or equal to another.
     pub fn of_body(body: &[u8]) -> Self {
         let length = body.len() as u64;
         Self {
@@ -37,7 +37,7 @@ impl ServedTokens {
         }
     }
 
-    /// The `usage` object as the Messages API writes it.
+    /// The `usage` object in the form of the Messages API.
     pub fn to_json(self, output: u64) -> Value {
         json!({
             "input_tokens": self.input,
@@ -63,12 +63,12 @@ impl ServedTokens {
     }
 }
 
-/// One model's line.
+/// The row of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
-    /// Answers with status 200 that were begun.
+    /// Started answers with status 200.
     pub begun: u64,
-    /// Those of them that were written to their last byte.
+    /// Those answers that were written to their last byte.
     pub complete: u64,
     /// Answers with an error status.
     pub errors: u64,
@@ -76,17 +76,17 @@ pub struct LedgerRow {
     pub usage: ServedTokens,
 }
 
-/// What was served, by model.
+/// The served usage by model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageLedger {
-    /// The lines; the model as the upstream was asked for it.
+    /// The rows, by the model name that the upstream received.
     pub models: BTreeMap<String, LedgerRow>,
-    /// Calls of `count_tokens`, which cost nothing.
+    /// The number of `count_tokens` calls, which cost nothing.
     pub count_tokens: u64,
 }
 
 impl UsageLedger {
-    /// All models together.
+    /// The sum of all models.
     pub fn total(&self) -> LedgerRow {
         let mut total = LedgerRow::default();
         for row in self.models.values() {

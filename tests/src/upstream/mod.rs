@@ -1,9 +1,10 @@
-//! The fake upstream, Anthropic's and OpenAI's: answers by scenario, records every request, keeps a ledger.
+//! A fake upstream for the APIs of Anthropic and OpenAI: answers by scenario, records every
+//! request, keeps a ledger.
 //!
-//! It runs on a thread of its own with its own runtime, so a test may block without starving it.
-//! What it says is decided in [`scenario`], [`content`] and [`routes`]; [`wire`] knows HTTP/1.1 by
-//! hand, because header case, header order, chunk sizes and torn connections are what is measured
-//! here and an HTTP library hides all four.
+//! It runs on a separate thread with its own runtime, so a blocking test does not stop it.
+//! [`scenario`], [`content`] and [`routes`] decide the answers. [`wire`] implements HTTP/1.1
+//! directly, because the tests measure header case, header order, chunk sizes and broken
+//! connections, and an HTTP library hides all four.
 
 mod bedrock;
 mod content;
@@ -35,14 +36,14 @@ pub use signature::{ACCESS_KEY, ROLE, SECRET_KEY};
 
 use serve::Shared;
 
-/// How a fake upstream is started.
+/// Options for starting a fake upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether requests and answers are kept (a benchmark does not want them).
+    /// Whether requests and answers are kept; benchmarks do not need them.
     pub record: bool,
-    /// Threads of its runtime.
+    /// The number of threads of its runtime.
     pub workers: usize,
 }
 
@@ -61,16 +62,16 @@ pub struct FakeUpstream {
 }
 
 impl FakeUpstream {
-    /// Starts one on a free port that records everything.
+    /// Starts a fake upstream on a free port that records everything.
     pub fn start() -> Self {
         Self::start_with(Options::default())
     }
 
-    /// Starts one; it accepts connections when this returns.
+    /// Starts a fake upstream. It accepts connections when this function returns.
     ///
     /// # Panics
     ///
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub fn start_with(options: Options) -> Self {
         let listener = TcpListener::bind(options.listen).expect("bind the fake upstream");
         listener.set_nonblocking(true).expect("a non-blocking listener");
@@ -95,17 +96,17 @@ impl FakeUpstream {
         Self { address, shared, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its base URL, without a slash at the end.
+    /// Its base URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Everything that was asked and answered so far, oldest first.
+    /// All requests and answers so far, oldest first.
     pub fn exchanges(&self) -> Vec<RecordedExchange> {
         self.shared.exchanges()
     }
@@ -119,18 +120,18 @@ impl FakeUpstream {
     ///
     /// # Panics
     ///
-    /// When nothing was asked yet.
+    /// If there has been no request.
     pub fn last(&self) -> RecordedExchange {
         self.exchanges().pop().expect("the upstream was asked")
     }
 
-    /// What it served, by model.
+    /// The served usage by model.
     pub fn ledger(&self) -> UsageLedger {
         self.shared.ledger()
     }
 
-    /// Answers the next message request with this scenario, whatever the request says; may be
-    /// called several times, the answers are given in that order.
+    /// Answers the next message request with this scenario, whatever the request contains. Several
+    /// calls queue their scenarios in order.
     pub fn next(&self, scenario: &str) {
         self.shared.queue(Scenario::parse(scenario));
     }
@@ -140,23 +141,23 @@ impl FakeUpstream {
         self.shared.set_default(Scenario::parse(scenario));
     }
 
-    /// Takes these credentials and no others from now on.
+    /// From now on accepts only these credentials.
     pub fn only_takes(&self, credentials: &[&str]) {
         let takes = credentials.iter().map(|one| (*one).to_owned()).collect();
         self.shared.set_doors(|doors| doors.takes = Some(takes));
     }
 
-    /// Lists its models to everybody, whatever credential they show.
+    /// Lists its models for any credential.
     pub fn lists_publicly(&self) {
         self.shared.set_doors(|doors| doors.lists_publicly = true);
     }
 
-    /// The gate of that name; scenarios with `gate=<name>` pass it once per chunk.
+    /// The gate with that name. Scenarios with `gate=<name>` pass it once for each chunk.
     pub fn gate(&self, name: &str) -> Arc<ScriptGate> {
         self.shared.gate(name)
     }
 
-    /// Waits until its thread ends, which happens only when the process is told to.
+    /// Waits until its thread ends, which happens only when the process is asked to stop.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the fake upstream's thread");
@@ -168,7 +169,7 @@ impl Drop for FakeUpstream {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in there was already printed by that thread.
+            // The thread has already printed its panic.
             drop(thread.join());
         }
     }

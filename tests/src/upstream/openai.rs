@@ -1,5 +1,5 @@
 //! The OpenAI side of the upstream: Chat Completions and Responses, whole and as events. Pure:
-//! bytes from values.
+//! values to bytes.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::content::{Block, Message, THOUGHT, words};
 use super::{RecordedRequest, ServedTokens};
 
-/// The form in which an upstream is asked.
+/// The API of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Messages,
@@ -24,7 +24,7 @@ impl Form {
         }
     }
 
-    /// What the answer to a body costs: OpenAI bills no writing into the cache.
+    /// The usage of an answer to this body. OpenAI does not bill cache writes.
     pub(super) fn usage(self, body: &[u8]) -> ServedTokens {
         let usage = ServedTokens::of_body(body);
         match self {
@@ -35,7 +35,7 @@ impl Form {
         }
     }
 
-    /// A made-up error's body.
+    /// The body of an invented error.
     pub(super) fn error(self, kind: &str, message: &str) -> Value {
         match self {
             Self::Messages => json!({"type": "error", "error": {"type": kind, "message": message}}),
@@ -59,7 +59,7 @@ impl Form {
         }
     }
 
-    /// The answer as events, in order, one element each.
+    /// The answer as events in order, one element for each event.
     pub(super) fn events(self, message: &Message, body: &Value) -> Vec<Bytes> {
         match self {
             Self::Messages => message.events(),
@@ -69,7 +69,7 @@ impl Form {
     }
 }
 
-/// What a tool is said to have answered, in any form.
+/// The result of a tool that the request reports, in any format.
 pub(super) fn tool_result(body: &Value) -> Option<String> {
     let last = |list: &str| body[list].as_array().and_then(|list| list.last().cloned());
     if let Some(message) = last("messages").filter(|message| message["role"] == "tool") {

@@ -1,8 +1,8 @@
-//! Answers that are made once and then only written, for benchmarks: an upstream that builds JSON
-//! for each request measures itself.
+//! Answers that are built once and then only written, for benchmarks: an upstream that builds JSON
+//! for each request would measure itself.
 //!
-//! Only plain texts that the request itself names, and only where nothing is recorded. What they
-//! say of usage is what the first such request cost, and they are not booked in the ledger.
+//! This covers only plain texts that the request itself names, and only if nothing is recorded.
+//! Their usage is that of the first such request, and they are not entered in the ledger.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,13 +15,13 @@ use super::reply::{Body, Reply, ReplyStep};
 use super::wire::{self, Connection};
 use super::{RecordedRequest, Scenario};
 
-/// The text of an event that is to tell when it was written; the zeros become microseconds.
+/// The text of an event that contains the time of its writing; the zeros become microseconds.
 pub(super) const STAMP: &str = "at0000000000000000";
 const STAMP_DIGITS: usize = 16;
-/// Where a request says what it wants: near its beginning or its end.
+/// The part at the beginning and at the end of a request in which its scenario is searched.
 const NEAR_BYTES: usize = 2048;
 
-/// The answers that were asked for so far, by scenario and by whether they are streamed.
+/// The answers that were requested so far, by scenario and by streaming.
 #[derive(Default)]
 pub(super) struct PreparedAnswers(Mutex<HashMap<PreparedKey, Option<Arc<PreparedAnswer>>>>);
 
@@ -35,12 +35,12 @@ pub(super) struct PreparedAnswer {
 
 struct TimedWrite {
     bytes: Vec<u8>,
-    /// Where the digits of its stamp are.
+    /// The position of the digits of its time stamp.
     stamp: Option<usize>,
 }
 
 impl PreparedAnswers {
-    /// The answer to `request`; `make` answers the first time, and what it says is kept.
+    /// The answer to `request`. `make` builds it the first time, and the result is kept.
     pub(super) fn find(
         &self,
         request: &RecordedRequest,
@@ -103,9 +103,9 @@ impl PreparedAnswer {
         Self { writes: writes.collect(), pace: scenario.pace }
     }
 
-    /// Writes it, each write by itself, at its pace.
+    /// Writes the answer at its pace, with separate writes.
     pub(super) async fn write(&self, connection: &mut Connection) -> io::Result<()> {
-        // The head leaves with the first event, the last event with the end.
+        // The head is sent with the first event, and the end with the last event.
         let events = 1..self.writes.len().saturating_sub(1);
         for (at, write) in self.writes.iter().enumerate() {
             if self.pace > Duration::ZERO && at > 1 && events.contains(&at) {
@@ -124,7 +124,7 @@ impl PreparedAnswer {
     }
 }
 
-/// Microseconds of the clock that all processes share, in sixteen digits.
+/// Microseconds of the clock that all processes share, as sixteen digits.
 fn now() -> String {
     #[expect(clippy::disallowed_methods, reason = "two processes measure by one clock")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

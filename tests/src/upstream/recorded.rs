@@ -1,18 +1,18 @@
-//! What was asked and answered, as plain data a test can look at.
+//! Requests and answers as plain data for tests.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-/// A request exactly as it came.
+/// A request exactly as received.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
     /// The HTTP method.
     pub method: String,
     /// Path and query as sent.
     pub target: String,
-    /// Headers in wire order and case, repeated ones repeated.
+    /// Headers in wire order and case, including repeated ones.
     pub headers: Vec<(String, String)>,
-    /// The body without its transfer coding.
+    /// The body without transfer coding.
     pub body: Bytes,
 }
 
@@ -22,13 +22,13 @@ impl RecordedRequest {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The first header of that name, in any case.
+    /// The first header with that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Every header of that name, in any case.
+    /// All headers with that name, in any case.
     pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
             .iter()
@@ -36,7 +36,7 @@ impl RecordedRequest {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; `Null` when it is none.
+    /// The body as JSON; `Null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
@@ -57,23 +57,23 @@ pub enum RecordedEnd {
     Open,
     /// The last byte was written.
     Complete,
-    /// The scenario tore the connection.
+    /// The scenario broke the connection.
     Cut,
-    /// The other side went away before the end.
+    /// The client closed the connection before the end.
     PeerLeft,
 }
 
-/// A request and what became of it.
+/// A request and its answer.
 #[derive(Clone, Debug)]
 pub struct RecordedExchange {
-    /// What was asked.
+    /// The request.
     pub request: RecordedRequest,
-    /// The status answered.
+    /// The status of the answer.
     pub status: u16,
     /// The response headers sent.
     pub headers: Vec<(String, String)>,
-    /// The body sent so far, without its transfer coding.
+    /// The body that was sent so far, without transfer coding.
     pub sent: Vec<u8>,
-    /// How it ended.
+    /// How the answer ended.
     pub ending: RecordedEnd,
 }

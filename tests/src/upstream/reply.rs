@@ -1,4 +1,4 @@
-//! An answer as a plan: status, headers, and the steps of writing its body.
+//! The plan of an answer: status, headers, and the steps of writing its body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ pub(super) enum ReplyStep {
     Gate(Arc<ScriptGate>),
     /// Wait this long (benchmarks pace their events; tests use gates).
     Pause(Duration),
-    /// Tear the connection.
+    /// Break the connection.
     Cut,
-    /// Say nothing more until the other side leaves.
+    /// Send nothing more until the client leaves.
     Hang,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Body {
     Steps(Vec<ReplyStep>),
 }
 
-/// What is booked when the answer is done.
+/// The ledger entry of a finished answer.
 pub(super) struct LedgerEntry {
     pub(super) model: String,
     pub(super) usage: ServedTokens,

@@ -1,4 +1,4 @@
-//! Which request gets which answer.
+//! The answer for each request.
 
 use std::io::Write;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub(super) fn answer(shared: &Shared, request: &RecordedRequest, serial: u64) ->
     with_upstream_headers(reply, serial)
 }
 
-/// What a real upstream sends besides: some of it passes a relay, some must not.
+/// Further headers of a real upstream. The relay forwards some of them and must remove others.
 fn with_upstream_headers(mut reply: Reply, serial: u64) -> Reply {
     if !reply.headers.iter().any(|(name, _)| name == "request-id") {
         reply = reply.with("request-id", format!("req_011Fake{serial:06}"));
@@ -78,7 +78,7 @@ fn with_upstream_headers(mut reply: Reply, serial: u64) -> Reply {
         .with("x-upstream-extra", "kept")
 }
 
-/// The side door for other processes: what `FakeUpstream`'s methods are for tests in this one.
+/// Routes for other processes, with the functions that tests call as methods of `FakeUpstream`.
 fn about_itself(shared: &Shared, request: &RecordedRequest) -> Reply {
     let path = request.path();
     if path == "/_ledger" {
@@ -168,7 +168,7 @@ pub(super) fn message(shared: &Shared, request: &RecordedRequest, serial: u64) -
     reply
 }
 
-/// A die of 0..1000 that the serial number throws: the finalizer of `SplitMix64`.
+/// A pseudorandom number in 0..1000 from the serial number: the finalizer of `SplitMix64`.
 fn die(serial: u64) -> u64 {
     let mut bits = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -176,7 +176,7 @@ fn die(serial: u64) -> u64 {
     (bits ^ (bits >> 31)) % 1000
 }
 
-/// A text with the scenario's length and pace.
+/// A text with the length and pace of the scenario.
 fn plain(scenario: &Scenario) -> Scenario {
     Scenario { events: scenario.events, pace: scenario.pace, ..Scenario::text() }
 }
@@ -294,7 +294,7 @@ fn call(argument: &str, body: &Value) -> Block {
     Block::ToolUse { id: "toolu_01Fake000001".into(), name: name.to_owned(), input }
 }
 
-/// A function's name, in any form.
+/// The name of a function, in any format.
 fn tool_name(tool: &Value) -> Option<&str> {
     tool["name"].as_str().or_else(|| tool["function"]["name"].as_str())
 }

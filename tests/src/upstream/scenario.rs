@@ -1,13 +1,13 @@
-//! The little language in which a request asks for a certain answer.
+//! The small language by which a request asks for a certain answer.
 //!
-//! `kind[:argument][;option…]`, in the header `x-scenario` or, for clients that cannot set
-//! headers, between `[[` and `]]` in the last user message. Kinds: see [`Kind`]. Options:
-//! `gate=NAME` (pass that gate before each chunk), `size=N` (chunks of N bytes instead of whole
-//! events), `events=N` (so many text deltas), `pace=MS` (pause between events), `gzip` (compress
-//! the answer when the request allows it), `gzip!` (compress it in any case), `header=NAME:VALUE`
-//! (send that header, too), `say=TEXT` (the message of a made-up error), `chance=N`
-//! (so many of a thousand requests; the others get a text), `stamp` (each delta tells when it was
-//! written) and `burst=N` (so many events a write), both where the answer is [`super::prepared_answers`].
+//! `kind[:argument][;option…]`, in the header `x-scenario` or, for clients that cannot set headers,
+//! between `[[` and `]]` in the last user message. Kinds: see [`Kind`]. Options: `gate=NAME` (pass
+//! that gate before each chunk), `size=N` (chunks of N bytes instead of whole events), `events=N`
+//! (the number of text deltas), `pace=MS` (pause between events), `gzip` (compress the answer if
+//! the request allows it), `gzip!` (always compress it), `header=NAME:VALUE` (also send that
+//! header), `say=TEXT` (the message of an invented error), `chance=N` (applies to N of a thousand
+//! requests; the others get a text), `stamp` (each delta contains the time of its writing) and
+//! `burst=N` (N events in one write). The last two need an answer from [`super::prepared_answers`].
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use serde_json::Value;
 
 use super::RecordedRequest;
 
-/// What kind of answer is wanted.
+/// The kind of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A text.
     Text,
     /// A thinking block with a signature, then a text.
     Thinking,
-    /// A tool call with this argument; the request that brings the result gets a text.
+    /// A tool call with this argument. The request that brings the result gets a text.
     Tool(String),
     /// A recorded stream, byte for byte.
     Fixture(String),
     /// A recorded error answer.
     Error(String),
-    /// A made-up error answer with this status.
+    /// An invented error answer with this status.
     Status(u16),
-    /// A stream whose first event is an error of this type, and nothing else.
+    /// A stream that contains only an error of this type as its first event.
     FirstError(String),
     /// A text with pings and comment lines between all events.
     Pings,
-    /// The head and so many events of a text, then a torn connection.
+    /// The head and this number of events of a text, then a broken connection.
     Cut(usize),
-    /// Nothing at all until the client leaves.
+    /// Nothing until the client leaves.
     Hang,
-    /// The head and so many events of a text, then nothing.
+    /// The head and this number of events of a text, then nothing.
     HangAfter(usize),
 }
 
@@ -49,25 +49,25 @@ pub struct Scenario {
     pub kind: Kind,
     /// The gate before each chunk.
     pub gate: Option<String>,
-    /// Bytes per chunk; whole events when absent.
+    /// Bytes in a chunk; absent for whole events.
     pub size: Option<usize>,
-    /// Text deltas.
+    /// The number of text deltas.
     pub events: Option<usize>,
     /// The pause between events.
     pub pace: Duration,
-    /// Compress when the request accepts it.
+    /// Compress if the request accepts it.
     pub gzip: bool,
-    /// Compress whatever the request accepts.
+    /// Always compress.
     pub gzip_always: bool,
     /// Further headers.
     pub headers: Vec<(String, String)>,
-    /// The message of a made-up error.
+    /// The message of an invented error.
     pub say: String,
-    /// So many of a thousand requests; all of them when absent.
+    /// How many of a thousand requests it applies to; absent for all of them.
     pub chance: Option<u64>,
-    /// Each delta tells when it was written, where the answer is ready-made.
+    /// Whether each delta contains the time of its writing, for prepared answers.
     pub stamp: bool,
-    /// Events that are written at once, where the answer is ready-made.
+    /// The number of events in one write, for prepared answers.
     pub burst: usize,
 }
 
@@ -94,7 +94,7 @@ impl Scenario {
     ///
     /// # Panics
     ///
-    /// On an unknown kind or option: a test that misspells its scenario must not pass by accident.
+    /// On an unknown kind or option: a test with a misspelled scenario must not pass by accident.
     pub fn parse(text: &str) -> Self {
         Self::try_parse(text).unwrap_or_else(|problem| panic!("scenario {text:?}: {problem}"))
     }
@@ -131,7 +131,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// The scenario that the request names itself, if any.
+    /// The scenario that the request itself names, if any.
     pub(super) fn named_by(request: &RecordedRequest) -> Option<Result<Self, String>> {
         if let Some(header) = request.header("x-scenario") {
             return Some(Self::try_parse(header));
@@ -165,7 +165,7 @@ fn number(text: &str) -> Result<usize, String> {
     text.parse().map_err(|e| format!("{text:?}: {e}"))
 }
 
-/// The last message that a user wrote; Claude Code puts messages of role `system` after it.
+/// The last message of a user. Claude Code puts messages of role `system` after it.
 pub(super) fn last_user_message(body: &Value) -> Option<&Value> {
     let turns = body["messages"].as_array().or_else(|| body["input"].as_array())?;
     turns.iter().rfind(|message| message["role"] == "user")

@@ -1,4 +1,4 @@
-//! Accepts connections and carries answers out, step by step; the state shared with the test.
+//! Accepts connections and carries out answers step by step. Also the state that the test shares.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,7 +15,7 @@ use super::routes;
 use super::wire::Connection;
 use super::{Scenario, ScriptGate, UsageLedger};
 
-/// What connections and the test share.
+/// The state that connections and the test share.
 pub(super) struct Shared {
     record: bool,
     serial: AtomicU64,
@@ -28,12 +28,12 @@ pub(super) struct Shared {
     doors: Mutex<ListenerSettings>,
 }
 
-/// Who is let in, and where.
+/// The accepted credentials.
 #[derive(Default)]
 pub(super) struct ListenerSettings {
-    /// The credentials that are taken; all without it.
+    /// The credentials that are accepted; `None` accepts all.
     pub(super) takes: Option<Vec<String>>,
-    /// Whether anybody gets the list of models.
+    /// Whether the list of models is served without a valid credential.
     pub(super) lists_publicly: bool,
 }
 
@@ -88,7 +88,7 @@ impl Shared {
         change(&mut lock(&self.doors));
     }
 
-    /// Whether the request's credential opens this door.
+    /// Whether the request's credential is accepted for its path.
     pub(super) fn takes(&self, request: &RecordedRequest) -> bool {
         let doors = lock(&self.doors);
         let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
@@ -103,7 +103,7 @@ impl Shared {
         Arc::clone(gates.entry(name.to_owned()).or_insert_with(|| Arc::new(ScriptGate::new())))
     }
 
-    /// An answer that needs only to be written.
+    /// The prepared answer to this request, if there is one.
     fn ready(&self, request: &RecordedRequest) -> Option<Arc<PreparedAnswer>> {
         let may = !self.record && lock(&self.queued).is_empty();
         let make = || routes::answer(self, request, 0);
@@ -148,7 +148,7 @@ impl Shared {
     }
 }
 
-/// Serves connections until it is dropped.
+/// Serves connections until the future is dropped.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a tokio listener");
     loop {
@@ -156,7 +156,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             if let Ok(mut connection) = Connection::new(stream) {
-                // A torn connection is an ending like any other, and it is in the record.
+                // A broken connection is a normal ending, and it is recorded.
                 drop(converse(&mut connection, &shared).await);
             }
         });
@@ -186,8 +186,8 @@ async fn converse(connection: &mut Connection, shared: &Shared) -> io::Result<()
     Ok(())
 }
 
-/// One answer on its way out. Everything is booked before the bytes that tell of it leave, so
-/// that a test which has seen the end of an answer finds it in the ledger.
+/// An answer that is being written. Everything is recorded before the bytes that show it are sent.
+/// Therefore a test that has seen the end of an answer finds it in the ledger.
 struct AnswerInProgress<'a> {
     connection: &'a mut Connection,
     shared: &'a Shared,
@@ -223,7 +223,7 @@ impl AnswerInProgress<'_> {
         Ok(RecordedEnd::Complete)
     }
 
-    /// Does one step; an ending means that it was the last.
+    /// Runs one step. A returned ending means that it was the last one.
     async fn take(&mut self, step: ReplyStep) -> io::Result<Option<RecordedEnd>> {
         match step {
             ReplyStep::Write(bytes) => {
@@ -247,7 +247,7 @@ impl AnswerInProgress<'_> {
         Ok(None)
     }
 
-    /// Books the ending, once.
+    /// Records the ending, once.
     fn end(&mut self, ending: RecordedEnd) {
         self.shared.end(self.exchange.take(), ending, self.bill.take());
     }

@@ -1,16 +1,16 @@
-//! Checks a request's signature as AWS does (IAM user guide, "Create a signed AWS API request",
-//! 2026-08): written from the text, not with the library that signs.
+//! Checks the signature of a request as AWS does (IAM user guide, "Create a signed AWS API
+//! request", 2026-08). It is written from that text and does not use the library that signs.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 
 use super::RecordedRequest;
 
-/// The access key that is known here.
+/// The accepted access key.
 pub const ACCESS_KEY: &str = "AKIATESTACCESSKEY000";
 /// Its secret.
 pub const SECRET_KEY: &str = "test+secret/key0000000000000000000000000";
-/// The access key of the role that STS hands out, and its secret and token.
+/// The access key, the secret and the token of the role that STS issues.
 pub const ROLE: (&str, &str, &str) =
     ("ASIATESTASSUMED00000", "assumed+secret/key", "session/token==");
 
@@ -26,7 +26,7 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
     sign(&Key::new(HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
-/// Fails with what is wrong.
+/// Fails with a description of the problem.
 pub(super) fn check_signature(request: &RecordedRequest) -> Result<(), String> {
     let header = |name: &str| request.header(name).ok_or(format!("no {name}"));
     let value = header("authorization")?;
@@ -50,7 +50,7 @@ pub(super) fn check_signature(request: &RecordedRequest) -> Result<(), String> {
     if !at.starts_with(day) || !names.split(';').any(|name| name == "host") {
         return Err("the date or the host is not signed".to_owned());
     }
-    // The path is encoded once more than it is sent.
+    // The path is encoded once more than it was sent.
     let path = request.path().replace('%', "%25");
     let mut canonical = format!("{}\n{path}\n\n", request.method);
     for name in names.split(';') {

@@ -1,9 +1,9 @@
-//! AWS's token service, as far as it is asked: `AssumeRole` of one role.
+//! AWS's token service as far as the tests need it: `AssumeRole` of one role.
 
 use super::reply::{Body, Reply};
 use super::{ROLE, RecordedRequest};
 
-/// The role that may be assumed, by whoever knows the external id.
+/// The role that a caller with the right external id can assume.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::123456789012:role/bedrock";
 
 /// The answer to a query-protocol call.

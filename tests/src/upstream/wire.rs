@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand, one connection at a time: reading requests as they are, writing answers as
-//! scripted. No routes and no scenarios here.
+//! HTTP/1.1 without a library, one connection at a time: reads requests unchanged and writes
+//! answers as scripted. It does not know routes or scenarios.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -23,7 +23,7 @@ impl Connection {
         Ok(Self { reader: BufReader::with_capacity(64 * 1024, reader), writer })
     }
 
-    /// The next request; `None` when the client has closed the connection between two.
+    /// The next request; `None` if the client has closed the connection after the last one.
     pub(super) async fn read_request(&mut self) -> Result<Option<RecordedRequest>> {
         let Some(first) = self.read_line().await? else { return Ok(None) };
         let mut words = first.split(' ');
@@ -96,7 +96,7 @@ impl Connection {
         self.writer.write_all(head.as_bytes()).await
     }
 
-    /// Writes a whole answer at once; `body` is empty where only the head was asked for.
+    /// Writes a whole answer at once; `body` is empty if only the head was requested.
     pub(super) async fn write_whole(
         &mut self,
         status: u16,
@@ -114,13 +114,13 @@ impl Connection {
         self.write(&frame(bytes)).await
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer.write_all(bytes).await
     }
 
-    /// Waits until the client closes its side. A request sent too early stays in the buffer, and
-    /// then this waits for ever.
+    /// Waits until the client closes its side. If the client sends another request too early, it
+    /// stays in the buffer and this function never returns.
     pub(super) async fn peer_left(&mut self) {
         match self.reader.fill_buf().await {
             Ok([]) | Err(_) => {}

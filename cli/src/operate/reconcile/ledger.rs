@@ -1,15 +1,16 @@
-//! Baton's side: the export's lines, added up as they come, so that a long period needs no memory.
+//! Baton's side of the comparison: adds up the lines of the export as they arrive, so that a long
+//! period does not need much memory.
 
 use crate::CliError;
 use baton_domain::reconcile::UsageStatement;
 use baton_domain::record::UsageRecord;
 use std::io::{Error, Result, Write};
 
-/// Adds up the records of one provider that are written to it as JSON lines.
+/// A writer that adds up the records of one provider from JSON lines.
 pub(super) struct LedgerReader {
     provider: String,
     book: UsageStatement,
-    /// A line that is not over yet.
+    /// The start of a line that is not complete yet.
     rest: Vec<u8>,
 }
 
@@ -18,7 +19,7 @@ impl LedgerReader {
         Self { provider: provider.to_owned(), book: UsageStatement::default(), rest: Vec::new() }
     }
 
-    /// What was written, once it is over.
+    /// Returns the sums after the last line.
     pub(super) fn into_statement(self) -> std::result::Result<UsageStatement, CliError> {
         if self.rest.is_empty() {
             return Ok(self.book);

@@ -1,5 +1,5 @@
-//! `baton usage reconcile`: Baton's events beside a provider's report of the same days. What
-//! counts as a difference is decided in `domain::reconcile`.
+//! `baton usage reconcile`: compares Baton's events with a provider's report of the same days.
+//! `domain::reconcile` decides what counts as a difference.
 
 mod ledger;
 mod report;

@@ -1,7 +1,7 @@
-//! Reports of Anthropic: the Console's files and the answers of its Usage and Cost API.
+//! Reports of Anthropic: the files of the Console and the answers of its Usage and Cost API.
 //!
-//! The forms: platform.claude.com/docs, "Get Messages Usage Report" and "Get Cost Report"
-//! (2026-11), and the heads of the files as the Console has written them since 2026-03.
+//! Formats: platform.claude.com/docs, "Get Messages Usage Report" and "Get Cost Report" (2026-11),
+//! and the headings of the files as the Console has written them since 2026-03.
 
 use crate::CliError;
 use baton_domain::money::{ParseMoneyError, PicoUsd};
@@ -11,14 +11,14 @@ use csv::StringRecord;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// What a provider says was used.
+/// The usage that a provider reports.
 #[derive(Default)]
 pub(super) struct ProviderReport {
     pub(super) book: UsageStatement,
     pub(super) stated: StatedFigures,
 }
 
-/// An answer of the Usage or of the Cost API.
+/// An answer of the Usage API or of the Cost API.
 #[derive(Deserialize)]
 struct ReportResponse {
     data: Vec<ReportBucket>,
@@ -32,7 +32,7 @@ struct ReportBucket {
     results: Vec<ReportRow>,
 }
 
-/// A row of either; which one it is shows in `amount`.
+/// A row of either API. A row with `amount` belongs to the Cost API.
 #[derive(Deserialize)]
 struct ReportRow {
     model: Option<String>,
@@ -61,7 +61,7 @@ struct ServerToolCounts {
 }
 
 impl ProviderReport {
-    /// All of these files as one report.
+    /// Reads all of these files as one report.
     pub(super) fn read(files: &[PathBuf]) -> Result<Self, CliError> {
         let mut whole = Self::default();
         for file in files {
@@ -144,14 +144,14 @@ impl ReportRow {
     }
 }
 
-/// A line of a file, by the names of its columns.
+/// A line of a CSV file, accessed by column names.
 struct CsvRow<'a> {
     names: &'a [&'a str],
     row: &'a StringRecord,
 }
 
 impl CsvRow<'_> {
-    /// The first of these columns that is there; nothing if none is.
+    /// The value of the first of these columns that exists; empty if none does.
     fn first_column(&self, wanted: &[&str]) -> &str {
         let place = self.names.iter().position(|name| wanted.contains(name));
         place.and_then(|place| self.row.get(place)).unwrap_or_default().trim()
@@ -178,7 +178,7 @@ impl CsvRow<'_> {
         })
     }
 
-    /// The list price where the file tells it, since that is what Baton counts.
+    /// The list price if the file has it, since Baton counts list prices.
     fn cost(&self) -> Result<UsageEntry, String> {
         let list = self.first_column(&["list_price_usd"]);
         let amount = if list.is_empty() { self.first_column(&["cost_usd"]) } else { list };
@@ -195,7 +195,7 @@ fn day(text: &str) -> Result<&str, String> {
     }
 }
 
-/// An amount; what is finer than a pico-dollar is cut off.
+/// An amount. Fractions of a pico-dollar are cut off.
 fn money(text: &str) -> Result<PicoUsd, String> {
     let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 13));
     let amount = text.get(..end).unwrap_or(text);

@@ -1,5 +1,5 @@
-//! What the failures of an account, of its proxy and of what stands before an upstream mean, with
-//! the bodies that are sent.
+//! The meaning of failures of an account, of its proxy and of servers in front of an upstream, with
+//! the bodies that they send.
 
 use super::table::{facts, judged, of, short};
 use super::*;
@@ -107,7 +107,7 @@ fn a_credential_may_be_refused_with_403_and_400() {
             r#"{"error":{"message":"Authentication Error, Invalid proxy server token passed. Received API Key = sk-...x9","type":"token_not_found_in_db","param":"key","code":"401"}}"#,
             refused,
         ),
-        // anomalyco/opencode #47073, 2026-09-03, put in Anthropic's words.
+        // anomalyco/opencode #47073, 2026-09-03, converted to Anthropic's format.
         (
             Bedrock,
             403,
@@ -273,7 +273,7 @@ fn a_route_that_is_missing_is_looked_for_elsewhere() {
             r#"{"error":{"code":501,"message":"This server does not support embeddings.","type":"not_supported_error"}}"#,
             nothing,
         ),
-        // One that names what is missing is about the request.
+        // An error that names what is missing is about the request.
         (
             404,
             r#"{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}"#,

@@ -9,23 +9,23 @@ use serde_json::Value;
 pub struct ErrorFields {
     /// `error.type`
     pub kind: Option<String>,
-    /// `error.code`, also where it is a number.
+    /// `error.code`, as text even if it is a number.
     pub code: Option<String>,
-    /// `error.status` of Google's APIs (`RESOURCE_EXHAUSTED`).
+    /// `error.status` in Google's APIs (`RESOURCE_EXHAUSTED`).
     pub status: Option<String>,
-    /// `reason` of Google's `ErrorInfo`.
+    /// `reason` in Google's `ErrorInfo`.
     pub reason: Option<String>,
-    /// `retryDelay` of Google's `RetryInfo`.
+    /// `retryDelay` in Google's `RetryInfo`.
     pub retry_delay: Option<SignedDuration>,
     /// `error.message`
     pub message: String,
 }
 
 impl ErrorFields {
-    /// Reads an error's body, or the data of an event that tells one: Anthropic's envelope,
+    /// Reads the body of an error, or the data of an event that reports one: Anthropic's envelope,
     /// OpenAI's object, Google's list of one, a failed response, a choice that failed (OpenRouter),
     /// xAI's `{"code", "error"}`, `{"error", "error_type"}` (Text Generation Inference), Amazon's
-    /// `{"message"}`. What is none of these has no fields.
+    /// `{"message"}`. Other bodies have no fields.
     pub fn from_body(body: &[u8]) -> Self {
         let whole: Value = serde_json::from_slice(body).unwrap_or_default();
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
@@ -59,32 +59,32 @@ impl ErrorFields {
         own.into_iter().flatten().any(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)))
     }
 
-    /// Whether the message begins so.
+    /// Whether the message begins with this text.
     pub(super) fn message_starts_with(&self, words: &str) -> bool {
         self.message.starts_with(words)
     }
 
-    /// Whether the error has a name at all; a code that repeats the status does not count.
+    /// Whether the error has a name. A code that only repeats the status does not count.
     pub(super) fn has_name(&self) -> bool {
         let own = [&self.code, &self.kind, &self.status, &self.reason];
         own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
     }
 
-    /// Whether it says nothing at all: a page, or no body.
+    /// Whether the error contains nothing: it is a page, or there is no body.
     pub(super) fn is_silent(&self) -> bool {
         let names = [&self.code, &self.kind, &self.status, &self.reason];
         self.message.is_empty() && names.iter().all(|name| name.is_none())
     }
 
-    /// Whether its names say that the credential is bad, rather than what was asked with it.
+    /// Whether the error's names blame the credential itself and not the requested operation.
     pub(super) fn blames_credential(&self) -> bool {
         self.has_name_in(&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"])
     }
 
-    /// The status that an error inside an answer with 200 stands for: by its names, as the vendors
-    /// document them for their statuses. A name that nobody here knows is taken for the request's
-    /// fault, since many names are; an error without a name is the upstream's, which has taken the
-    /// request.
+    /// The status that an error inside an answer with 200 stands for, by its names, as the vendors
+    /// document them for their statuses. An unknown name counts as the request's fault, because
+    /// most names mean that. An error without a name counts as the upstream's fault, because the
+    /// upstream accepted the request.
     pub fn implied_status(&self) -> u16 {
         let numeric = self.code.as_ref().and_then(|code| code.parse().ok());
         if let Some(status) = numeric.filter(|status| (400..600).contains(status)) {
@@ -123,7 +123,7 @@ fn scalar_text(value: &Value) -> Option<String> {
     }
 }
 
-/// A duration of Google's JSON: `34s`, `34.074824224s`.
+/// A duration in Google's JSON format, such as `34s` or `34.074824224s`.
 fn parse_duration(text: &str) -> Option<SignedDuration> {
     let (whole, fraction) =
         text.strip_suffix('s')?.split_once('.').unwrap_or((text.strip_suffix('s')?, ""));

@@ -34,7 +34,7 @@ pub(super) fn of(provider: Provider, status: u16, body: &str) -> Verdict {
     judged(&facts(provider), status, &AnnouncedLimit::default(), body)
 }
 
-/// For whom it rests, for how many seconds and why, in short.
+/// A short form of the verdict: the scope, the seconds and the reason of a cooldown.
 pub(super) fn short(verdict: &Verdict) -> String {
     let request = match verdict.request {
         RetryDecision::ReturnToClient => "pass on",
@@ -72,7 +72,7 @@ fn requests_that_are_wrong_stay_with_their_sender() {
         r#"{"error":{"message":"This model's maximum context length is 128000 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
         r#"[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]"#,
         r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400}}"#,
-        // Words of the client that an upstream repeats do not decide anything.
+        // Text of the client that an upstream repeats must not decide anything.
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.0: Your credit balance is too low to access the Anthropic API is not a role"}}"#,
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"unknown tool `This organization has been disabled.` billing insufficient_quota"}}"#,
         "",

@@ -1,6 +1,6 @@
 //! The meaning of errors that a vendor names, by vendor. Codes and types come first. A message is
-//! compared only where the vendor gives nothing else, with its whole beginning and the place where
-//! it was seen.
+//! compared only if the vendor gives nothing else. The comparison uses its whole beginning, and the
+//! comment names where the message was seen.
 
 use super::ErrorFields;
 use crate::account::Provider;
@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 /// The meaning of a vendor's error where the status alone is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorMeaning {
-    /// The request is too large for the account; a smaller one is not.
+    /// The request is too large for the account; a smaller request is not.
     RequestTooLarge,
     /// The model, or a feature of it, is not available to the account.
     Unavailable,
@@ -20,27 +20,27 @@ pub(super) enum ErrorMeaning {
     AccountUnavailable(CooldownReason, Option<Timestamp>),
     /// The credential is refused.
     Refused,
-    /// The credential is taken, but does not permit this operation.
+    /// The credential is accepted, but it does not permit this operation.
     NotPermitted,
-    /// The upstream does not want the account, or its address.
+    /// The upstream blocks the account or its address.
     Blocked,
-    /// The upstream does not serve the place that the account is called from.
+    /// The upstream does not serve the location from which the account is used.
     WrongPlace,
 }
 
-/// An error answer as the rules see it.
+/// An error answer in the form that the rules use.
 pub(super) struct SeenError<'a> {
     pub(super) status: u16,
     pub(super) error: &'a ErrorFields,
-    /// The model that was asked for.
+    /// The requested model.
     pub(super) model: &'a str,
 }
 
 type VendorRule = fn(&SeenError<'_>) -> Option<ErrorMeaning>;
 
 /// The meaning of the error at an upstream of this provider. An account can point at a gateway that
-/// passes on other vendors' messages, so the vendors of the account's protocol come first and the
-/// others after them.
+/// forwards other vendors' messages. Therefore the vendors of the account's protocol come first,
+/// and other vendors follow.
 pub(super) fn meaning(provider: Provider, seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let rules: &[VendorRule] = match provider {
         Provider::Anthropic => &[anthropic, openai, openrouter],
@@ -52,11 +52,12 @@ pub(super) fn meaning(provider: Provider, seen: &SeenError<'_>) -> Option<ErrorM
     rules.iter().find_map(|rule| rule(seen))
 }
 
-/// The texts with 400 are as users of Claude Code have reported them: credit (anthropics/claude-code
-/// #88711, 2026-08-22), limits (#38035, 2026-03-24), organization (#72457, 2026-06-30), long context
-/// (#44863, 2026-04-07). None of them has a code or a type of its own. So are those with 403: a token
-/// that was revoked (#9635), OAuth that the organization does not allow (#6752), a token's scopes
-/// (can1357/oh-my-pi #38, 2026-02-12), and an address or account that is not wanted.
+/// The texts with 400 are the ones that users of Claude Code have reported: credit
+/// (anthropics/claude-code #88711, 2026-08-22), limits (#38035, 2026-03-24), organization (#72457,
+/// 2026-06-30), long context (#44863, 2026-04-07). None of them has a separate code or type. The
+/// texts with 403 were reported too: a revoked token (#9635), OAuth that the organization does not
+/// allow (#6752), a token's scopes (can1357/oh-my-pi #38, 2026-02-12), and a blocked address or
+/// account.
 fn anthropic(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = seen.error;
     if error.has_name_in(&["billing_error"]) {
@@ -111,11 +112,11 @@ fn regained(message: &str) -> Option<Timestamp> {
     day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-/// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175; an account's own
+/// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175. An account's
 /// limit that one request exceeds ("Request too large for gpt-4o … on tokens per min"): the same
-/// page, `rate_limit_exceeded`. Others have taken the codes over (Moonshot, DeepSeek, vLLM). A
-/// restricted key is told with 401 (continuedev/continue #10059, 2026-01-31) or with 403 and the error
-/// as a text; a place that is not served: songquanpeng/one-api #1692.
+/// page, `rate_limit_exceeded`. Others have adopted the codes (Moonshot, DeepSeek, vLLM). A
+/// restricted key gets 401 (continuedev/continue #10059, 2026-01-31), or 403 with the error as
+/// text. A location that is not served: songquanpeng/one-api #1692.
 fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MONEY: [&str; 8] = [
         "insufficient_quota",
@@ -172,7 +173,7 @@ fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
 }
 
-/// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation is told with 401
+/// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation gets 401
 /// (Azure-Samples/azure-search-openai-demo #1870).
 fn azure(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     if matches!(seen.status, 401 | 403) && seen.error.has_name_in(&["PermissionDenied"]) {
@@ -183,8 +184,9 @@ fn azure(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         .then_some(ErrorMeaning::Unavailable)
 }
 
-/// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11): a bad key is told with 400.
-/// A key that was found in public has no reason (continuedev/continue #11541, 2026-03-17).
+/// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11). A bad key gets 400. The
+/// error for a key that was found in public has no reason (continuedev/continue #11541,
+/// 2026-03-17).
 fn google(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 8] = [
         "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
@@ -227,9 +229,9 @@ fn google(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     (is_missing && error.message_starts_with("models/")).then_some(ErrorMeaning::Unavailable)
 }
 
-/// OpenRouter, "Errors", 2026-11. A 402 may be about the size of one request (can1357/oh-my-pi #9569,
-/// QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key's own
-/// limit is told with 403 (gptme/gptme #1449, 2026-02-23).
+/// OpenRouter, "Errors", 2026-11. A 402 can be about the size of one request (can1357/oh-my-pi
+/// #9569, QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key
+/// that has reached its limit gets 403 (gptme/gptme #1449, 2026-02-23).
 fn openrouter(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = seen.error;
     let too_much =
@@ -246,9 +248,9 @@ fn openrouter(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     .then_some(ErrorMeaning::Unavailable)
 }
 
-/// xAI has no code for it: 403 (warpdotdev/warp #14863, 2026-08-09; continuedev/continue #12670,
-/// 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A bad key is told with 400
-/// (continuedev/continue #11412, 2026-03-14).
+/// xAI has no code for exhausted money: 403 (warpdotdev/warp #14863, 2026-08-09;
+/// continuedev/continue #12670, 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A
+/// bad key gets 400 (continuedev/continue #11412, 2026-03-14).
 fn xai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = seen.error;
     if matches!(seen.status, 400 | 401 | 403)
@@ -266,7 +268,7 @@ fn xai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
-/// Groq answers both with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
+/// Groq answers both cases with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
 fn groq(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] = [
         "model_permission_blocked_org",
@@ -283,14 +285,15 @@ fn groq(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
 }
 
-/// Alibaba Cloud Model Studio, "Error codes", 2026-11: overdue payment with 400.
+/// Alibaba Cloud Model Studio, "Error codes", 2026-11: an overdue payment gets 400.
 fn alibaba(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let is_overdue = seen.error.has_name_in(&["Arrearage"]);
     is_overdue.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
-/// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner is
-/// the account's; that of an end user or a tag is the request's, which names it.
+/// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner
+/// belongs to the account. The budget of an end user or a tag belongs to the request, which names
+/// it.
 fn litellm(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] =
         ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
@@ -310,8 +313,8 @@ fn litellm(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
 }
 
-/// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions were put in Anthropic's words
-/// before; a model that a region has not got is told with a `ValidationException`.
+/// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions have been converted to
+/// Anthropic's format before. A model that a region does not have gets a `ValidationException`.
 fn bedrock(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 5] = [
         "UnrecognizedClientException",
@@ -321,7 +324,7 @@ fn bedrock(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         "MissingAuthenticationTokenException",
     ];
     let error = seen.error;
-    // An API key of Bedrock has no exception of its own (anomalyco/opencode #47073, 2026-09-03).
+    // A Bedrock API key has no separate exception (anomalyco/opencode #47073, 2026-09-03).
     let is_key = seen.status == 403
         && error.message_starts_with("Authentication failed: Please make sure your");
     if is_key || error.has_name_in(&REFUSED) {
